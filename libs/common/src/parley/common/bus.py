@@ -1,0 +1,255 @@
+"""The NATS connection of one process.
+
+It reconnects for ever, refuses at once what cannot be sent, and knows when it is deaf: a process that no longer hears
+its own sign of life is not ready, however healthy its socket looks. Callbacks only, never iterators: nats-py makes a
+task per iterated message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import ConnectionClosedError, NoRespondersError, NoServersError, OutboundBufferLimitError
+from nats.errors import TimeoutError as NatsTimeoutError
+
+from parley.common import subjects
+from parley.common.envelope import Answer, Failure, Wire, decode
+from parley.common.errors import Code, Reject
+from parley.common.identifiers import instance_id
+from parley.common.logs import get_logger
+from parley.common.settings import ServiceSettings
+from parley.common.tasks import Tasks
+
+log = get_logger(__name__)
+
+RequestT = TypeVar("RequestT", bound=Wire)
+AnswerT = TypeVar("AnswerT", bound=Wire)
+Handler = Callable[[Msg], Awaitable[None]]
+
+ALIVE_INTERVAL = 1.0
+"""Seconds between two signs of life."""
+DEAF_AFTER = 5.0
+"""Seconds without one's own sign of life after which a process is deaf."""
+PENDING_MESSAGES = 65_536
+"""Bound of the queue nats-py keeps per subscription; beyond it messages are dropped and reported."""
+PENDING_BYTES = 64 * 1024 * 1024
+MAX_REQUESTS = 1_024
+"""Requests one subscription handles at a time; beyond it the sender is told `overloaded`."""
+
+
+class Bus:
+    """Publish, subscribe, request and respond; made by `connect`."""
+
+    def __init__(self, client: Client, service: str, instance: str, timeout: float, tasks: Tasks) -> None:
+        self.service = service
+        self.instance = instance
+        self._client = client
+        self._timeout = timeout
+        self._tasks = tasks
+        self._heard = time.monotonic()
+        self._on_reconnect: list[Callable[[], None]] = []
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to a NATS server right now."""
+        return self._client.is_connected
+
+    @property
+    def hearing(self) -> bool:
+        """Whether this process lately received what it published itself."""
+        return self.connected and time.monotonic() - self._heard < DEAF_AFTER
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes the NATS server accepts in one message."""
+        return self._client.max_payload
+
+    def on_reconnect(self, callback: Callable[[], None]) -> None:
+        """Call back after every reconnect: what was published meanwhile was missed."""
+        self._on_reconnect.append(callback)
+
+    async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
+        """Send a message. While disconnected it waits in a bounded buffer; beyond that raises `unavailable`."""
+        try:
+            await self._client.publish(subject, payload, reply)
+        except (ConnectionClosedError, OutboundBufferLimitError) as error:
+            raise Reject(Code.UNAVAILABLE) from error
+
+    async def subscribe(self, subject: str, handler: Handler, queue: str = "") -> Subscription:
+        """Call `handler` with each message, one at a time, in order."""
+        return await self._client.subscribe(
+            subject, queue, cb=handler, pending_msgs_limit=PENDING_MESSAGES, pending_bytes_limit=PENDING_BYTES
+        )
+
+    async def flush(self) -> None:
+        """Wait until the server has seen everything sent so far, subscriptions included."""
+        await self._client.flush(timeout=5)
+
+    async def request(self, subject: str, payload: Wire, kind: type[AnswerT], timeout: float | None = None) -> AnswerT:
+        """Ask one responder. Raises `Reject` with its code, or `unavailable` or `timeout` when nobody answered."""
+        return msgspec.msgpack.decode(await self._ask(subject, payload, timeout), type=kind)
+
+    async def call(self, subject: str, payload: Wire, timeout: float | None = None) -> None:
+        """Ask one responder that answers nothing but success."""
+        await self._ask(subject, payload, timeout)
+
+    async def _ask(self, subject: str, payload: Wire, timeout: float | None) -> msgspec.Raw:
+        if not self.connected:
+            raise Reject(Code.UNAVAILABLE)
+        try:
+            message = await self._client.request(subject, payload.encode(), timeout=timeout or self._timeout)
+        except NatsTimeoutError as error:
+            raise Reject(Code.TIMEOUT) from error
+        except (NoRespondersError, ConnectionClosedError, OutboundBufferLimitError) as error:
+            raise Reject(Code.UNAVAILABLE) from error
+        answer = decode(message.data, Answer)
+        if answer.failure is not None:
+            known = answer.failure.code in Code
+            code = Code(answer.failure.code) if known else Code.INTERNAL
+            raise Reject(code, answer.failure.message, retryable=answer.failure.retryable)
+        return answer.value
+
+    async def gather(
+        self,
+        subject: str,
+        payload: Wire,
+        kind: type[AnswerT],
+        *,
+        enough: Callable[[list[AnswerT]], bool],
+        timeout: float,
+    ) -> list[AnswerT]:
+        """Ask every subscriber and collect answers until `enough` says so or `timeout` seconds have passed."""
+        answers: list[AnswerT] = []
+        done = asyncio.Event()
+
+        async def collect(message: Msg) -> None:
+            if message.data:
+                answers.append(decode(message.data, kind))
+            if not message.data or enough(answers):
+                done.set()
+
+        inbox = self._client.new_inbox()
+        subscription = await self.subscribe(inbox, collect)
+        try:
+            await self.publish(subject, payload.encode(), inbox)
+            async with asyncio.timeout(timeout):
+                await done.wait()
+        except TimeoutError:
+            pass
+        finally:
+            await subscription.unsubscribe()
+        return answers
+
+    async def respond(
+        self, subject: str, kind: type[RequestT], handler: Callable[[RequestT], Awaitable[Wire | None]], queue: str
+    ) -> None:
+        """Answer requests on a subject, concurrently. A `Reject` raised by the handler becomes a failure."""
+
+        async def receive(message: Msg) -> None:
+            if len(self._tasks) >= MAX_REQUESTS:
+                await self.publish(message.reply, _failed(Reject(Code.OVERLOADED)))
+                return
+            self._tasks.spawn(answer(message), name=f"respond {subject}")
+
+        async def answer(message: Msg) -> None:
+            try:
+                value = await handler(decode(message.data, kind))
+                reply = Answer(None, msgspec.Raw(value.encode() if value is not None else b"\xc0")).encode()
+            except Reject as rejection:
+                reply = _failed(rejection)
+            except (msgspec.ValidationError, msgspec.DecodeError) as error:
+                reply = _failed(Reject(Code.INVALID_PAYLOAD, str(error)))
+            except Exception:
+                log.exception("request failed", subject=subject)
+                reply = _failed(Reject(Code.INTERNAL))
+            if message.reply:
+                await self.publish(message.reply, reply)
+
+        await self.subscribe(subject, receive, queue)
+
+    def check(self) -> str | None:
+        """What keeps this connection from being ready, or None."""
+        if not self.connected:
+            return "not connected to NATS"
+        return None if self.hearing else "connected to NATS but deaf: own messages do not come back"
+
+    def reconnected(self) -> None:
+        """Tell those who asked that the connection is back."""
+        self._heard = time.monotonic()
+        for callback in self._on_reconnect:
+            callback()
+
+    async def listen_to_itself(self) -> None:
+        """Subscribe to the own sign of life and start sending it."""
+
+        async def heard(_message: Msg) -> None:
+            self._heard = time.monotonic()
+
+        subject = subjects.alive(self.service, self.instance)
+        await self.subscribe(subject, heard)
+        self._tasks.forever(self._beat(subject), name="sign of life")
+
+    async def _beat(self, subject: str) -> None:
+        while True:
+            if self.connected:
+                await self.publish(subject, b"")
+            await asyncio.sleep(ALIVE_INTERVAL)
+
+
+def _failed(rejection: Reject) -> bytes:
+    return Answer(Failure(str(rejection.code), rejection.message, rejection.retryable)).encode()
+
+
+@asynccontextmanager
+async def connect(settings: ServiceSettings, service: str) -> AsyncGenerator[Bus]:
+    """Connect to NATS, waiting for it as long as it takes, and drain on the way out."""
+    client = Client()
+    bus: Bus | None = None
+
+    async def on_error(error: Exception) -> None:
+        log.warning("NATS", error=str(error) or type(error).__name__)
+
+    async def on_disconnect() -> None:
+        log.warning("NATS connection lost, reconnecting")
+
+    async def on_reconnect() -> None:
+        log.info("NATS connection restored")
+        if bus is not None:
+            bus.reconnected()
+
+    options: dict[str, Any] = {
+        "servers": settings.nats_url.split(","),
+        "name": f"parley-{service}",
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 0.25,
+        "ping_interval": 10,
+        "max_outstanding_pings": 2,
+        "drain_timeout": 5,
+    }
+    while True:
+        try:
+            await client.connect(
+                error_cb=on_error, disconnected_cb=on_disconnect, reconnected_cb=on_reconnect, **options
+            )
+            break
+        except (OSError, NoServersError, NatsTimeoutError) as error:
+            log.warning("waiting for NATS", url=settings.nats_url, error=str(error))
+            await asyncio.sleep(0.5)
+    async with Tasks() as tasks:
+        bus = Bus(client, service, instance_id(settings.instance), settings.request_timeout, tasks)
+        try:
+            await bus.listen_to_itself()
+            yield bus
+        finally:
+            if client.is_connected:
+                await client.drain()
+            else:
+                await client.close()

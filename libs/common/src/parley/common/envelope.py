@@ -1,0 +1,280 @@
+"""The wire types: what travels on NATS, in msgpack, and what of it reaches a client, in JSON.
+
+Structs are positional (`array_like`), so a field may be appended with a default and never be moved. Payloads that
+come from or go to a client stay the JSON bytes they were; the service behind the namespace decodes them once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Wire(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """A message between Parley's processes."""
+
+    def encode(self) -> bytes:
+        """The msgpack bytes of this message."""
+        return _encoder.encode(self)
+
+
+class Identity(Wire, frozen=True):
+    """Who a connection or a request is: what a token proved, and nothing a client could claim by itself."""
+
+    user_id: str
+    name: str
+    roles: tuple[str, ...] = ()
+    issued_at: float = 0.0
+    """Unix seconds at which the token was issued; a later revocation refuses it."""
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the admin API is open to this identity."""
+        return "admin" in self.roles
+
+
+class Authenticate(Wire, frozen=True):
+    """Ask auth who the bearer of a token is. An empty token with `guest` asks for a guest identity."""
+
+    token: str
+    guest: bool = False
+
+
+class Authorize(Wire, frozen=True):
+    """Ask auth whether an identity is still welcome: not banned, and not revoked since its token was issued."""
+
+    user_id: str
+    issued_at: float
+
+
+class Command(Wire, frozen=True):
+    """One event a client emitted. `args` is the JSON array of its arguments; `tag` names it in the ack."""
+
+    tag: int
+    event: str
+    args: bytes
+    correlation: str
+
+
+class Conversation(Wire, frozen=True):
+    """What one connection sent since its last batch was answered, in the order it was sent."""
+
+    sid: str
+    identity: Identity
+    commands: list[Command]
+
+
+class CommandBatch(Wire, frozen=True):
+    """One loop tick of a gateway's commands for one namespace."""
+
+    gateway: str
+    namespace: str
+    conversations: list[Conversation]
+
+
+class Ack(Wire, frozen=True):
+    """The outcome of the command with this tag: the JSON object that becomes the client's ack."""
+
+    tag: int
+    payload: bytes
+    ok: bool
+
+
+class AckBatch(Wire, frozen=True):
+    """The outcomes that became ready for one gateway in one loop tick."""
+
+    acks: list[Ack]
+
+
+class Item(Wire, frozen=True):
+    """One event for a room's members: its name and its single argument as JSON bytes.
+
+    `sequence` is 0 for what is not in the log (volatile signals, direct notices).
+    """
+
+    event: str
+    payload: bytes
+    sequence: int = 0
+    except_sid: str = ""
+
+
+class RoomHead(Wire, frozen=True):
+    """A room and the sequence of its last event."""
+
+    room: str
+    head: int
+
+
+class Delivery(Wire, frozen=True):
+    """What a service publishes on a room subject: events in order, and joins and leaves for a user's room.
+
+    A join carries the head *before* which nothing is owed: every event after it reaches the new member.
+    """
+
+    items: list[Item]
+    joins: list[RoomHead] = []
+    leaves: list[str] = []
+
+
+class Open(Wire, frozen=True):
+    """A connection asks to be admitted to a namespace."""
+
+    gateway: str
+    sid: str
+    identity: Identity
+
+
+class Opened(Wire, frozen=True):
+    """The rooms an admitted connection is in, each with its head at this moment."""
+
+    rooms: list[RoomHead]
+
+
+class Replay(Wire, frozen=True):
+    """Ask for a room's events after a sequence, oldest first, at most `limit` of them."""
+
+    room: str
+    after: int
+    limit: int
+
+
+class Replayed(Wire, frozen=True):
+    """Logged events, consecutive from the sequence asked for, and the room's head when they were read."""
+
+    items: list[Item]
+    head: int
+
+
+class HeadsOf(Wire, frozen=True):
+    """Ask for the heads of these rooms."""
+
+    rooms: list[str]
+
+
+class Heads(Wire, frozen=True):
+    """Heads of rooms in one namespace."""
+
+    namespace: str
+    heads: list[RoomHead]
+
+
+class Kick(Wire, frozen=True):
+    """End every connection of a user, on every gateway; `code` is what the client is told."""
+
+    user_id: str
+    code: str
+    reason: str
+
+
+class Kicked(Wire, frozen=True):
+    """How many connections of the user one gateway ended."""
+
+    gateway: str
+    disconnected: int
+
+
+class ListConnections(Wire, frozen=True):
+    """Ask every gateway for its connections, of one user or of all."""
+
+    user_id: str = ""
+    limit: int = 1000
+
+
+class Connection(Wire, frozen=True):
+    """One live connection as operators see it. `connected_at` is in Unix seconds."""
+
+    sid: str
+    user_id: str
+    name: str
+    namespace: str
+    gateway: str
+    address: str
+    transport: str
+    connected_at: float
+
+
+class ConnectionList(Wire, frozen=True):
+    """One gateway's answer to `ListConnections`."""
+
+    gateway: str
+    connections: list[Connection]
+
+
+class ArchiveRoom(Wire, frozen=True):
+    """An administrator closes a room: it stays readable and takes no more changes."""
+
+    id: str
+    room: str
+    reason: str
+    admin: Identity
+
+
+class ListRooms(Wire, frozen=True):
+    """Ask chat for rooms by id, newest first, of any kind; `before` is the cursor of the last page."""
+
+    search: str = ""
+    before: str = ""
+    limit: int = 100
+
+
+class RoomInfo(Wire, frozen=True):
+    """A room as operators see it."""
+
+    id: str
+    name: str
+    kind: str
+    archived: bool
+    head: int
+    members: int
+    created_by: str
+    created_at: datetime
+
+
+class RoomList(Wire, frozen=True):
+    """A page of rooms."""
+
+    rooms: list[RoomInfo]
+    more: bool
+
+
+class Failure(Wire, frozen=True):
+    """A request was refused."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class Answer(Wire, frozen=True):
+    """The reply to any request on the bus: a failure, or the encoded value."""
+
+    failure: Failure | None
+    value: msgspec.Raw = msgspec.Raw()
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """Decode a message of a known type.
+
+    Raises `msgspec.ValidationError` or `msgspec.DecodeError` when the bytes are not one.
+    """
+    return msgspec.msgpack.decode(data, type=kind)
+
+
+def ok_payload(result: Any) -> bytes:
+    """The JSON ack of an accepted command: `{"ok": true, ...result}`. `result` is a mapping, a struct or None."""
+    if result is None:
+        return b'{"ok":true}'
+    body = msgspec.json.encode(result)
+    if body[:1] != b"{":
+        raise TypeError(f"a controller returns an object or None, not {type(result).__name__}")
+    return b'{"ok":true}' if body == b"{}" else b'{"ok":true,' + body[1:]
+
+
+def error_payload(error: dict[str, Any]) -> bytes:
+    """The JSON ack of a rejected command: `{"ok": false, "error": {code, message, retryable}}`."""
+    return msgspec.json.encode({"ok": False, "error": error})

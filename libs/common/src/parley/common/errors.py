@@ -1,0 +1,98 @@
+"""The closed table of error codes, shared by command acks, `connect_error`, disconnects and REST.
+
+A code is part of the protocol: it may be added, never renamed. `retryable` tells a client that sending the same
+command again, with the same `id`, may succeed.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Code(StrEnum):
+    """Every reason a command is rejected or a connection is refused or ended."""
+
+    INVALID_PAYLOAD = "invalid_payload"
+    PAYLOAD_TOO_LARGE = "payload_too_large"
+    UNKNOWN_NAMESPACE = "unknown_namespace"
+    UNKNOWN_EVENT = "unknown_event"
+    MISSING_TOKEN = "missing_token"
+    INVALID_TOKEN = "invalid_token"
+    EXPIRED_TOKEN = "expired_token"
+    REVOKED_TOKEN = "revoked_token"
+    INVALID_CREDENTIALS = "invalid_credentials"
+    BANNED = "banned"
+    KICKED = "kicked"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    NOT_A_MEMBER = "not_a_member"
+    ALREADY_EXISTS = "already_exists"
+    ID_CONFLICT = "id_conflict"
+    ROOM_ARCHIVED = "room_archived"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"
+    CONNECT_TIMEOUT = "connect_timeout"
+    INTERNAL = "internal"
+
+
+class Meaning(NamedTuple):
+    """What a code says when the sender adds nothing: default text, whether to retry, and the HTTP status."""
+
+    message: str
+    retryable: bool
+    status: int
+
+
+MEANINGS: dict[Code, Meaning] = {
+    Code.INVALID_PAYLOAD: Meaning("The payload does not have the expected shape.", False, 422),
+    Code.PAYLOAD_TOO_LARGE: Meaning("The payload is larger than allowed.", False, 413),
+    Code.UNKNOWN_NAMESPACE: Meaning("This server has no such namespace.", False, 404),
+    Code.UNKNOWN_EVENT: Meaning("The namespace has no such event.", False, 404),
+    Code.MISSING_TOKEN: Meaning("An access token is required.", False, 401),
+    Code.INVALID_TOKEN: Meaning("The access token is not valid.", False, 401),
+    Code.EXPIRED_TOKEN: Meaning("The access token has expired.", False, 401),
+    Code.REVOKED_TOKEN: Meaning("The access token was revoked.", False, 401),
+    Code.INVALID_CREDENTIALS: Meaning("The username or the password is wrong.", False, 401),
+    Code.BANNED: Meaning("This user is banned.", False, 403),
+    Code.KICKED: Meaning("An administrator ended this connection.", False, 403),
+    Code.FORBIDDEN: Meaning("This is not allowed.", False, 403),
+    Code.NOT_FOUND: Meaning("There is no such thing, or it is not visible to you.", False, 404),
+    Code.NOT_A_MEMBER: Meaning("Only members of the room may do this.", False, 403),
+    Code.ALREADY_EXISTS: Meaning("It exists already.", False, 409),
+    Code.ID_CONFLICT: Meaning("This command id was used before with another body.", False, 409),
+    Code.ROOM_ARCHIVED: Meaning("The room is closed; it can be read but not changed.", False, 409),
+    Code.LIMIT_EXCEEDED: Meaning("A limit on how many you may have is reached.", False, 409),
+    Code.RATE_LIMITED: Meaning("Too many requests; slow down.", True, 429),
+    Code.OVERLOADED: Meaning("The server has more work than it can take; try again.", True, 503),
+    Code.TIMEOUT: Meaning("There was no answer in time; try again with the same id.", True, 504),
+    Code.UNAVAILABLE: Meaning("The service cannot be reached now; try again.", True, 503),
+    Code.CONNECT_TIMEOUT: Meaning("No namespace was joined in time.", True, 408),
+    Code.INTERNAL: Meaning("Something failed on the server; it has been logged.", True, 500),
+}
+
+
+class Reject(Exception):
+    """A command or connection is refused with a code the sender may see.
+
+    Attributes: `code`, `message` (for people; defaults to the table's text) and `retryable`.
+    """
+
+    def __init__(self, code: Code, message: str | None = None, *, retryable: bool | None = None) -> None:
+        meaning = MEANINGS[code]
+        self.code = code
+        self.message = message or meaning.message
+        self.retryable = meaning.retryable if retryable is None else retryable
+        super().__init__(f"{code}: {self.message}")
+
+    @property
+    def status(self) -> int:
+        """The HTTP status this rejection answers with."""
+        return MEANINGS[self.code].status
+
+    def as_dict(self) -> dict[str, str | bool]:
+        """The `error` object of acks, `connect_error.data` and REST bodies: `{code, message, retryable}`."""
+        return {"code": str(self.code), "message": self.message, "retryable": self.retryable}

@@ -1,0 +1,37 @@
+"""`/healthz`, `/readyz` and `/metrics`, the same on every service."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+Check = Callable[[], Awaitable[str | None]]
+"""Says what keeps a dependency from being ready, or None."""
+
+
+def health_router(checks: Mapping[str, Check]) -> APIRouter:
+    """Routes that say whether the process lives, whether it can serve, and how it is doing."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/healthz", summary="The process is alive")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/readyz", summary="The process can serve; 503 says what is missing")
+    async def readyz() -> JSONResponse:
+        problems = {name: await check() for name, check in checks.items()}
+        ready = not any(problems.values())
+        return JSONResponse(
+            {"ready": ready, "checks": {name: problem or "ok" for name, problem in problems.items()}},
+            status_code=200 if ready else 503,
+        )
+
+    @router.get("/metrics", summary="Metrics in Prometheus' text format")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    _ = (healthz, readyz, metrics)
+    return router

@@ -1,0 +1,39 @@
+"""Settings every service shares, read from `PARLEY_*` environment variables (and a `.env` file when present)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class UnsafeSettings(ValueError):
+    """A development default is still in place outside development."""
+
+
+class ServiceSettings(BaseSettings):
+    """What every process needs: where NATS is, where to listen, how to log."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix="PARLEY_", env_file=".env", extra="ignore", frozen=True
+    )
+
+    environment: Literal["development", "production"] = Field(
+        default="development", description="`production` refuses to start with a development secret"
+    )
+    nats_url: str = Field(default="nats://127.0.0.1:4222", description="NATS servers, separated by commas")
+    instance: str = Field(default="", description="this process's name among its replicas; host and pid by default")
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    trusted_proxies: str = Field(
+        default="127.0.0.1", description="addresses whose X-Forwarded-For is believed, separated by commas, or *"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    request_timeout: float = Field(default=5.0, gt=0, description="seconds to wait for another service's answer")
+
+    def refuse_unless_development(self, problems: list[str]) -> None:
+        """Raise `UnsafeSettings` naming each problem when this is not a development environment."""
+        if problems and self.environment != "development":
+            raise UnsafeSettings("refusing to start in production: " + "; ".join(problems))

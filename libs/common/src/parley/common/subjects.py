@@ -1,0 +1,118 @@
+"""The only place where NATS subjects are built and parsed.
+
+Namespace, room and user names are chosen by people, so each is encoded into exactly one subject token: characters
+outside `A-Z a-z 0-9 - _ :` become `=XX` per UTF-8 byte, and the empty name is a lone `=`. The encoding is injective,
+and no name can therefore reach another's subject or a wildcard.
+"""
+
+from __future__ import annotations
+
+import re
+
+AUTHENTICATE = "auth.authenticate"
+"""Request, queue group `auth`: `envelope.Authenticate` → `envelope.Identity`, or a code."""
+
+AUTHORIZE = "auth.authorize"
+"""Request, queue group `auth`: `envelope.Authorize` → nothing, or the code that now keeps this identity out."""
+
+HEADS = "heads"
+"""Publish: `envelope.Heads`, the rooms whose head moved lately (anti-entropy)."""
+
+KICK = "ctl.kick"
+"""Publish with reply, every gateway answers: `envelope.Kick` → `envelope.Kicked`."""
+
+CONNECTIONS = "ctl.connections"
+"""Publish with reply, every gateway answers: `envelope.ListConnections` → `envelope.ConnectionList`."""
+
+ARCHIVE_ROOM = "ctl.room.archive"
+"""Request, queue group `chat`: `envelope.ArchiveRoom` → nothing, or a code."""
+
+LIST_ROOMS = "ctl.room.list"
+"""Request, queue group `chat`: `envelope.ListRooms` → `envelope.RoomList`."""
+
+ALIVE = "ctl.alive.*.*"
+"""Subscription to every process's sign of life, see `alive`."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9_:-]+")
+_ESCAPED = re.compile(rb"=([0-9A-F]{2})")
+
+
+def encode(name: str) -> str:
+    """One subject token for any name."""
+    if _PLAIN.fullmatch(name):
+        return name
+    if not name:
+        return "="
+    return "".join(
+        chr(byte) if _PLAIN.fullmatch(chr(byte)) else f"={byte:02X}" for byte in name.encode("utf-8", "surrogatepass")
+    )
+
+
+def decode(token: str) -> str:
+    """The name that `encode` turned into this token."""
+    if token == "=":
+        return ""
+    raw = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), token.encode())
+    return raw.decode("utf-8", "surrogatepass")
+
+
+def commands(namespace: str) -> str:
+    """Where a namespace's commands go: `envelope.CommandBatch`, queue group = the service behind it."""
+    return f"cmd.{encode(namespace)}"
+
+
+def acks(gateway: str) -> str:
+    """Where services publish `envelope.AckBatch` for one gateway."""
+    return f"ack.{encode(gateway)}"
+
+
+def batch_reply(gateway: str, batch: int) -> str:
+    """The reply subject of one command batch; only the broker's no-responders status arrives here."""
+    return f"ack.{encode(gateway)}.{batch}"
+
+
+def parse_batch_reply(subject: str) -> int:
+    """The batch number of a `batch_reply` subject."""
+    return int(subject.rsplit(".", 1)[1])
+
+
+def opening(namespace: str) -> str:
+    """Request to the service behind a namespace when a connection opens: `envelope.Open` → `envelope.Opened`."""
+    return f"conn.{encode(namespace)}.open"
+
+
+def replay(namespace: str) -> str:
+    """Request for a room's logged events: `envelope.Replay` → `envelope.Replayed`."""
+    return f"replay.{encode(namespace)}"
+
+
+def room_heads(namespace: str) -> str:
+    """Request for the heads of named rooms: `envelope.HeadsOf` → `envelope.Heads`."""
+    return f"heads.{encode(namespace)}"
+
+
+def room(namespace: str, room_id: str) -> str:
+    """Where a room's committed events and volatile signals are published: `envelope.Delivery`."""
+    return f"room.{encode(namespace)}.{encode(room_id)}"
+
+
+def parse_room(subject: str) -> tuple[str, str]:
+    """The `(namespace, room)` of a `room` subject."""
+    _, namespace, room_id = subject.split(".")
+    return decode(namespace), decode(room_id)
+
+
+def user_room(user_id: str) -> str:
+    """The room every connection of a user is in; `envelope.Delivery` there also carries joins and leaves."""
+    return f"user:{user_id}"
+
+
+def alive(service: str, instance: str) -> str:
+    """Where one process publishes its sign of life, and listens for its own echo to know that it is not deaf."""
+    return f"ctl.alive.{encode(service)}.{encode(instance)}"
+
+
+def parse_alive(subject: str) -> tuple[str, str]:
+    """The `(service, instance)` of an `alive` subject."""
+    _, _, service, instance = subject.split(".")
+    return decode(service), decode(instance)
