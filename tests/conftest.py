@@ -1,0 +1,79 @@
+"""Real Postgres and NATS for every test: the embedded wheels, or the servers named by TEST_POSTGRES_URL / TEST_NATS_URL.
+
+The schema is migrated once into a template database that each test clones, so that tests commit for real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from parley.cli import embedded
+from parley.cli.migrations import upgrade
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_ambient_settings() -> None:
+    """A developer's own PARLEY_* variables must not reach the tests."""
+    for name in [name for name in os.environ if name.startswith("PARLEY_")]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running Postgres server."""
+    if url := os.environ.get("TEST_POSTGRES_URL"):
+        yield url
+        return
+    with embedded.postgres(tmp_path_factory.mktemp("postgres") / "data") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running NATS server."""
+    if url := os.environ.get("TEST_NATS_URL"):
+        yield url
+        return
+    with embedded.nats(Path(tmp_path_factory.mktemp("nats"))) as url:
+        yield url
+
+
+def with_database(url: str, database: str) -> str:
+    """The same server's URL for another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
+
+
+async def run_sql(url: str, *statements: str) -> None:
+    """Run statements outside a transaction."""
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_url: str) -> str:
+    """The name of a migrated database to clone."""
+    name = f"template_{uuid.uuid4().hex[:8]}"
+    asyncio.run(run_sql(postgres_url, f"CREATE DATABASE {name}"))
+    upgrade(with_database(postgres_url, name))
+    return name
+
+
+@pytest.fixture
+async def database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
+    """A migrated database of the test's own."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    await run_sql(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    yield with_database(postgres_url, name)
+    await run_sql(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
