@@ -110,15 +110,19 @@ class RoomHead(Wire, frozen=True):
     head: int
 
 
-class Delivery(Wire, frozen=True):
-    """What a service publishes on a room subject: events in order, and joins and leaves for a user's room.
+class Move(Wire, frozen=True):
+    """A user came into a room or left it, with the event of this `sequence`: the first, or the last, they receive."""
 
-    A join carries the head *before* which nothing is owed: every event after it reaches the new member.
-    """
+    room: str
+    joined: bool
+    sequence: int
+
+
+class Delivery(Wire, frozen=True):
+    """What a service publishes on a room subject: events in order, and on a user's own room also their moves."""
 
     items: list[Item]
-    joins: list[RoomHead] = []
-    leaves: list[str] = []
+    moves: list[Move] = []
 
 
 class Open(Wire, frozen=True):
@@ -129,10 +133,18 @@ class Open(Wire, frozen=True):
     identity: Identity
 
 
-class Opened(Wire, frozen=True):
-    """The rooms an admitted connection is in, each with its head at this moment."""
+class Membership(Wire, frozen=True):
+    """A room a user is in, its head at this moment, and the sequence of the event by which the user came in."""
 
-    rooms: list[RoomHead]
+    room: str
+    head: int
+    joined: int
+
+
+class Opened(Wire, frozen=True):
+    """The rooms an admitted connection is in."""
+
+    rooms: list[Membership]
 
 
 class Replay(Wire, frozen=True):
@@ -215,7 +227,7 @@ class ArchiveRoom(Wire, frozen=True):
 
 
 class ListRooms(Wire, frozen=True):
-    """Ask chat for rooms by id, newest first, of any kind; `before` is the cursor of the last page."""
+    """Ask chat for rooms of any kind, newest first; `before` is the id of the last room of the page before."""
 
     search: str = ""
     before: str = ""

@@ -1,0 +1,94 @@
+"""The commands chat accepts, as clients send them. Each carries a client-made `id`, by which a resend is recognised."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from parley.common.errors import Code, Reject
+
+# Printable ASCII, so that ids are safe in logs, keys and URLs.
+CommandId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
+RoomId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
+UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+Kind = Literal["public", "private"]
+
+
+class UserRef(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A user named in a command or an event."""
+
+    id: UserId
+    name: Name | None = None
+
+
+class CreateRoom(msgspec.Struct, frozen=True):
+    """`room.create`: the room's id is derived from its maker and the command's id."""
+
+    id: CommandId
+    name: Name
+    kind: Kind = "public"
+
+
+class JoinRoom(msgspec.Struct, frozen=True):
+    """`room.join`: a public room, or a private one one was invited to."""
+
+    id: CommandId
+    room: RoomId
+
+
+class LeaveRoom(msgspec.Struct, frozen=True):
+    """`room.leave`: also declines an invitation."""
+
+    id: CommandId
+    room: RoomId
+
+
+class InviteUser(msgspec.Struct, frozen=True):
+    """`room.invite`: lets a user see and join a room."""
+
+    id: CommandId
+    room: RoomId
+    user: UserRef
+
+
+class ArchiveRoom(msgspec.Struct, frozen=True):
+    """`room.archive`: by its owner or an administrator; the room stays readable and takes no more changes."""
+
+    id: CommandId
+    room: RoomId
+    reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
+
+
+class SendMessage(msgspec.Struct, frozen=True):
+    """`message.send`: `body` is text; `reply_to` the sequence of the message it answers."""
+
+    id: CommandId
+    room: RoomId
+    body: Annotated[str, msgspec.Meta(min_length=1)]
+    reply_to: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+RoomCommand = CreateRoom | JoinRoom | LeaveRoom | InviteUser | ArchiveRoom | SendMessage
+
+
+def validate(command: RoomCommand, max_body: int) -> None:
+    """Check what types cannot say. Raises `Reject`."""
+    match command:
+        case SendMessage(body=body):
+            if len(body) > max_body or len(body.encode("utf-8", "surrogatepass")) > max_body:
+                raise Reject(Code.PAYLOAD_TOO_LARGE, f"A message is at most {max_body} bytes of text.")
+            texts = [body]
+        case CreateRoom(name=name):
+            texts = [name]
+        case InviteUser(user=user):
+            texts = [user.id, user.name or ""]
+        case ArchiveRoom(reason=reason):
+            texts = [reason]
+        case JoinRoom() | LeaveRoom():
+            texts = []
+    for text in texts:
+        # Postgres stores neither in jsonb, and neither is text that a person can have typed.
+        if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+            raise Reject(Code.INVALID_PAYLOAD, "Text may not hold NUL or half of a surrogate pair.")

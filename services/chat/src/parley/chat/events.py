@@ -1,0 +1,113 @@
+"""The events of a room: facts, in the past tense, as they are stored and as clients see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+import msgspec
+
+from parley.chat.commands import Kind, UserRef
+from parley.common.envelope import Item
+
+
+class EventData(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one type of event holds; `TYPE` is its name in the log and on the wire."""
+
+    TYPE: ClassVar[str]
+
+
+class RoomCreated(EventData, frozen=True):
+    """A room exists, and its maker is its owner and first member."""
+
+    TYPE = "room.created"
+    name: str
+    kind: Kind
+
+
+class MemberInvited(EventData, frozen=True):
+    """A user may see and join the room."""
+
+    TYPE = "member.invited"
+    user: UserRef
+
+
+class MemberJoined(EventData, frozen=True):
+    """A user is a member from here on."""
+
+    TYPE = "member.joined"
+    user: UserRef
+
+
+class MemberLeft(EventData, frozen=True):
+    """A user is no member any more."""
+
+    TYPE = "member.left"
+    user: UserRef
+
+
+class MessageSent(EventData, frozen=True):
+    """A member said something."""
+
+    TYPE = "message.sent"
+    body: str
+    reply_to: int | None = None
+
+
+class RoomArchived(EventData, frozen=True):
+    """The room takes no more changes."""
+
+    TYPE = "room.archived"
+    reason: str = ""
+
+
+Event = RoomCreated | MemberInvited | MemberJoined | MemberLeft | MessageSent | RoomArchived
+EVENT_TYPES: dict[str, type[Event]] = {
+    kind.TYPE: kind for kind in (RoomCreated, MemberInvited, MemberJoined, MemberLeft, MessageSent, RoomArchived)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One row of the log. `data` is the event's JSON; `command_id` and `fingerprint` recognise a resent command."""
+
+    room_id: str
+    sequence: int
+    event_id: UUID
+    type: str
+    actor_id: str
+    actor_name: str
+    command_id: str
+    fingerprint: str
+    correlation: str
+    data: bytes
+    recorded_at: datetime
+
+    def client_event(self) -> ClientEvent:
+        """The event as members receive it."""
+        actor = {"id": self.actor_id, "name": self.actor_name}
+        return ClientEvent(
+            self.type, self.room_id, self.sequence, self.event_id, self.recorded_at, actor, msgspec.Raw(self.data)
+        )
+
+    def item(self) -> Item:
+        """The event as it travels to gateways."""
+        return Item(self.type, msgspec.json.encode(self.client_event()), self.sequence)
+
+    def event(self) -> Event:
+        """The typed event, for rebuilding state."""
+        return msgspec.json.decode(self.data, type=EVENT_TYPES[self.type])
+
+
+class ClientEvent(msgspec.Struct, frozen=True):
+    """`{type, room, sequence, event_id, at, actor: {id, name}, data}`."""
+
+    type: str
+    room: str
+    sequence: int
+    event_id: UUID
+    at: datetime
+    actor: dict[str, Any]
+    data: msgspec.Raw

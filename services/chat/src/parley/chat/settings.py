@@ -1,0 +1,26 @@
+"""Settings of the chat service."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from parley.common.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """`PARLEY_DATABASE_URL` and the limits of chat (`PARLEY_CHAT_*`)."""
+
+    port: int = Field(default=8003, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    database_url: str = Field(
+        default="postgresql://parley:parley@127.0.0.1:5432/parley", description="Postgres, as libpq writes it"
+    )
+    chat_pool_size: int = Field(default=8, ge=2, description="connections to Postgres, one of them for writing")
+    chat_max_body: int = Field(default=64 * 1024, ge=1, le=128 * 1024, description="bytes of a message's text in UTF-8")
+    chat_max_rooms: int = Field(default=1000, ge=1, description="rooms a user may be in")
+    chat_batch: int = Field(default=500, ge=1, le=5000, description="commands in one transaction at most")
+    chat_max_waiting: int = Field(default=10_000, ge=1, description="commands that may wait for the next transaction")
+
+    def check(self) -> None:
+        """Refuse development secrets outside development."""
+        unsafe = "parley:parley@" in self.database_url
+        self.refuse_unless_development(["PARLEY_DATABASE_URL holds the development password"] if unsafe else [])

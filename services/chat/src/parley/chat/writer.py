@@ -1,0 +1,129 @@
+"""Group commit: everything that waits becomes one transaction, and while it commits the next one gathers.
+
+One writer per process keeps a connection's commands in the order they were submitted; many processes may write to the
+same room, because the room row's lock orders them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from prometheus_client import Counter, Histogram
+
+from parley.chat import event_store
+from parley.chat.batch import Accepted, Outcome, Plan, Submission, Surroundings, plan
+from parley.chat.commands import RoomCommand, validate
+from parley.chat.database import CONFLICTS, UNAVAILABLE, Pool, unavailable
+from parley.chat.settings import Settings
+from parley.common.envelope import Identity
+from parley.common.errors import Code, Reject
+from parley.common.identifiers import uuid7
+from parley.common.logs import get_logger
+
+log = get_logger(__name__)
+
+BATCH_SIZE = Histogram("parley_chat_batch_commands", "Commands per transaction", buckets=(1, 2, 5, 10, 50, 100, 500))
+COMMIT_SECONDS = Histogram("parley_chat_commit_seconds", "Time from taking a batch to its commit")
+COMMANDS = Counter("parley_chat_commands_total", "Decided commands", ["outcome"])
+
+ATTEMPTS = 5
+"""Times a batch is tried again after it met another one."""
+
+Publish = Callable[[Plan], Awaitable[None]]
+
+
+class Writer:
+    """Takes submissions, commits them in batches, publishes, and then answers each with its outcome."""
+
+    def __init__(self, pool: Pool, publish: Publish, settings: Settings) -> None:
+        self._pool = pool
+        self._publish = publish
+        self._settings = settings
+        self._waiting: deque[tuple[Submission, asyncio.Future[Accepted]]] = deque()
+        self._wake = asyncio.Event()
+
+    async def submit(self, command: RoomCommand, identity: Identity, correlation: str) -> Accepted:
+        """Have a command decided and its event committed. Raises `Reject`.
+
+        Takes its place in the order before it first waits.
+        """
+        validate(command, self._settings.chat_max_body)
+        if len(self._waiting) >= self._settings.chat_max_waiting:
+            raise Reject(Code.OVERLOADED)
+        decided: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        self._waiting.append((Submission(command, identity, correlation), decided))
+        self._wake.set()
+        return await decided
+
+    async def run(self) -> None:
+        """Commit batch after batch, for ever."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                size = min(len(self._waiting), self._settings.chat_batch)
+                batch = [self._waiting.popleft() for _ in range(size)]
+                outcomes = await self._commit([submission for submission, _ in batch])
+                for (_, decided), outcome in zip(batch, outcomes, strict=True):
+                    _settle(decided, outcome)
+
+    async def _commit(self, submissions: list[Submission]) -> list[Outcome]:
+        try:
+            with COMMIT_SECONDS.time():
+                decided = await self._transact(submissions)
+        except UNAVAILABLE as error:
+            # Whether the commit happened is unknown; the same id, sent again, finds out.
+            log.warning("event log unavailable", error=str(error) or type(error).__name__, commands=len(submissions))
+            return [unavailable() for _ in submissions]
+        except Exception:
+            if len(submissions) == 1:
+                log.exception("command failed", correlation=submissions[0].correlation)
+                return [Reject(Code.INTERNAL)]
+            # One of them cannot be stored: halve until it fails alone, so that its neighbours do not.
+            half = len(submissions) // 2
+            return [*await self._commit(submissions[:half]), *await self._commit(submissions[half:])]
+        BATCH_SIZE.observe(len(submissions))
+        if decided.appended:
+            await self._announce(decided)
+        return decided.outcomes
+
+    async def _transact(self, submissions: list[Submission]) -> Plan:
+        attempt = 1
+        while True:
+            try:
+                async with self._pool.acquire() as connection:
+                    return await self._try(connection, submissions)
+            except CONFLICTS:
+                if attempt == ATTEMPTS:
+                    raise
+                attempt += 1
+
+    async def _try(self, connection: Any, submissions: list[Submission]) -> Plan:
+        async with connection.transaction():
+            loaded = await event_store.load(connection, submissions)
+            around = Surroundings(datetime.now(UTC), uuid7, self._settings.chat_max_rooms)
+            decided = plan(submissions, loaded, around)
+            if decided.appended:
+                await event_store.save(connection, decided, loaded.rooms)
+        return decided
+
+    async def _announce(self, decided: Plan) -> None:
+        try:
+            await self._publish(decided)
+        except Reject as rejection:
+            # Committed is committed: gateways find what they missed through the beacon of heads.
+            log.warning("committed but not published", error=str(rejection), events=len(decided.appended))
+
+
+def _settle(decided: asyncio.Future[Accepted], outcome: Outcome) -> None:
+    COMMANDS.labels("accepted" if isinstance(outcome, Accepted) else str(outcome.code)).inc()
+    if decided.done():
+        return
+    if isinstance(outcome, Reject):
+        decided.set_exception(outcome)
+    else:
+        decided.set_result(outcome)

@@ -1,0 +1,175 @@
+"""Letting connections in: authenticate, register, check the ban again, and find the rooms.
+
+The second check comes after registering on purpose. A ban is committed first and published then; either this
+connection is registered when the kick arrives, or the ban is committed when the check reads it. There is no third way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, TypeVar, cast
+
+import msgspec
+from prometheus_client import Counter, Gauge
+
+from parley.common import subjects
+from parley.common.bus import Bus
+from parley.common.envelope import Authenticate, Authorize, Identity, Open, Opened
+from parley.common.errors import Code, Reject
+from parley.common.logs import get_logger
+from parley.gateway.connections import Connection, Connections
+from parley.gateway.fanout import Fanout
+from parley.gateway.namespaces import Namespace
+
+log = get_logger(__name__)
+
+CONNECTED = Gauge("parley_gateway_connections", "Open connections")
+ADMISSIONS = Counter("parley_gateway_admissions_total", "Connection attempts by outcome", ["outcome"])
+
+T = TypeVar("T")
+
+PATIENCE = 10.0
+"""Seconds to keep trying while another service is away, before the client is sent to try again."""
+PAUSES = (0.1, 0.25, 0.5, 1.0)
+MAX_TOKEN = 8192
+MAX_CURSORS = 1000
+MAX_BEHIND = 10_000
+"""A cursor further behind than this is answered with `reset`."""
+REFRESH_AT_ONCE = 16
+
+
+class Admission:
+    """Admits connections and keeps their memberships right after the broker was away."""
+
+    def __init__(self, bus: Bus, namespaces: Mapping[str, Namespace], connections: Connections, fanout: Fanout) -> None:
+        self._bus = bus
+        self._namespaces = namespaces
+        self._connections = connections
+        self._fanout = fanout
+
+    async def admit(self, sid: str, transport_id: str, namespace: str, auth: Any, address: str) -> Connection:
+        """A registered connection whose user may be here. Raises `Reject`."""
+        try:
+            connection = await self._admit(sid, transport_id, namespace, auth, address)
+        except Reject as rejection:
+            ADMISSIONS.labels(str(rejection.code)).inc()
+            self.forget(sid)
+            log.info("connection refused", namespace=namespace, code=str(rejection.code), address=address)
+            raise
+        except BaseException:
+            self.forget(sid)
+            raise
+        ADMISSIONS.labels("admitted").inc()
+        return connection
+
+    async def _admit(self, sid: str, transport_id: str, namespace: str, auth: Any, address: str) -> Connection:
+        claim = self._claim(namespace, auth)
+        deadline = time.monotonic() + PATIENCE
+        identity = await self._patiently(deadline, lambda: self._bus.request(subjects.AUTHENTICATE, claim, Identity))
+        connection = Connection(sid, transport_id, namespace, identity, address, time.time())
+        connection.cursors = _cursors(auth)
+        self._connections.add(connection)
+        await self._fanout.enter_user_room(connection)
+        request = Open(self._bus.instance, sid, identity)
+        check = Authorize(identity.user_id, identity.issued_at)
+        _, opened = await asyncio.gather(
+            self._patiently(deadline, lambda: self._bus.call(subjects.AUTHORIZE, check)),
+            self._patiently(deadline, lambda: self._bus.request(subjects.opening(namespace), request, Opened)),
+        )
+        if connection.ended:
+            raise Reject(Code(connection.ended))
+        connection.memberships = opened.rooms
+        return connection
+
+    def _claim(self, namespace: str, auth: Any) -> Authenticate:
+        token: Any = cast("dict[Any, Any]", auth).get("token", "") if isinstance(auth, dict) else ""
+        if not isinstance(token, str) or len(token) > MAX_TOKEN:
+            raise Reject(Code.INVALID_TOKEN)
+        guest = self._namespaces[namespace].auth == "guest"
+        if not token and not guest:
+            raise Reject(Code.MISSING_TOKEN)
+        return Authenticate(token, guest=guest and not token)
+
+    def opened(self, connection: Connection) -> None:
+        """CONNECT was sent: put the connection into its rooms, from its cursors where it named them."""
+        CONNECTED.inc()
+        connection.opened = True
+        for membership in connection.memberships:
+            room, head = membership.room, membership.head
+            cursor = connection.cursors.get(room)
+            if cursor is not None and not 0 <= head - cursor <= MAX_BEHIND:
+                self._fanout.notify(connection, "reset", {"room": room, "sequence": head})
+                cursor = None
+            self._fanout.enter(connection, room, head=head, after=cursor)
+        self._fanout.open(connection)
+        connection.memberships, connection.cursors = [], {}
+
+    def forget(self, sid: str) -> None:
+        """A connection is gone, or was never admitted."""
+        connection = self._connections.get(sid)
+        if connection is None:
+            return
+        connection.ended = connection.ended or "closed"
+        self._fanout.leave_all(connection)
+        self._connections.remove(connection)
+        if connection.opened:
+            CONNECTED.dec()
+
+    async def refresh(self) -> None:
+        """Ask again which rooms everybody is in: joins and leaves may have been missed."""
+        at_once = asyncio.Semaphore(REFRESH_AT_ONCE)
+        users = {(connection.namespace, connection.identity.user_id) for connection in self._connections}
+
+        async def refresh_user(namespace: str, user_id: str) -> None:
+            async with at_once:
+                await self._refresh_user(namespace, user_id)
+
+        await asyncio.gather(*(refresh_user(namespace, user_id) for namespace, user_id in users))
+
+    async def _refresh_user(self, namespace: str, user_id: str) -> None:
+        connections = [c for c in self._connections.of_user(user_id, namespace) if c.opened]
+        if not connections:
+            return
+        request = Open(self._bus.instance, connections[0].sid, connections[0].identity)
+        deadline = time.monotonic() + PATIENCE
+        try:
+            opened = await self._patiently(
+                deadline, lambda: self._bus.request(subjects.opening(namespace), request, Opened)
+            )
+        except Reject as rejection:
+            log.warning("memberships not refreshed", user=user_id, code=str(rejection.code))
+            return
+        rooms = {membership.room for membership in opened.rooms}
+        for connection in connections:
+            for membership in opened.rooms:
+                if membership.room not in connection.rooms and not connection.ended:
+                    after = membership.joined - 1
+                    self._fanout.enter(connection, membership.room, head=membership.head, after=after)
+            for room in connection.rooms - rooms - {subjects.user_room(user_id)}:
+                self._fanout.leave(connection, room)
+
+    async def _patiently(self, deadline: float, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try until the deadline while the answer is one that may change by itself."""
+        pauses = itertools.chain(PAUSES, itertools.repeat(PAUSES[-1]))
+        while True:
+            try:
+                return await attempt()
+            except Reject as rejection:
+                if not rejection.retryable or time.monotonic() >= deadline:
+                    raise
+            await asyncio.sleep(next(pauses))
+
+
+def _cursors(auth: Any) -> dict[str, int]:
+    """The well-formed cursors of a CONNECT payload; a malformed one is as good as none."""
+    try:
+        return msgspec.convert(auth, _Cursors).cursors
+    except msgspec.ValidationError:
+        return {}
+
+
+class _Cursors(msgspec.Struct):
+    cursors: Annotated[dict[str, int], msgspec.Meta(max_length=MAX_CURSORS)] = {}

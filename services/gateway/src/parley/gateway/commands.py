@@ -1,0 +1,199 @@
+"""Commands on their way: gathered per loop tick into one NATS message per namespace, and their acks on the way back.
+
+A connection has at most one batch in flight. What it emits meanwhile waits and goes together, so its order holds on
+any number of service replicas.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from nats.aio.msg import Msg
+from prometheus_client import Counter
+
+from parley.common import subjects
+from parley.common.bus import Bus
+from parley.common.envelope import AckBatch, Command, CommandBatch, Conversation, decode, error_payload
+from parley.common.errors import Code, Reject
+from parley.common.logs import get_logger
+from parley.common.tasks import Tasks
+from parley.gateway.connections import Connection, Waiting
+from parley.gateway.namespaces import Namespace
+from parley.gateway.packets import EventPacket
+from parley.gateway.settings import Settings
+
+log = get_logger(__name__)
+
+COMMANDS = Counter("parley_gateway_commands_total", "Commands by outcome", ["namespace", "outcome"])
+
+SWEEP_INTERVAL = 0.25
+MAX_BATCH_BYTES = 640 * 1024
+"""A batch is cut here; with the largest single command on top it still fits a broker message."""
+
+
+class Replies(Protocol):
+    """How outcomes reach the client."""
+
+    def reply(self, connection: Connection, ack_id: int | None, payload: bytes, ok: bool) -> None:
+        """Send the ack, or without one the `error` event of a failed emit."""
+        ...
+
+
+class _Pending(NamedTuple):
+    connection: Connection
+    ack_id: int | None
+    deadline: float
+
+
+class Commands:
+    """Sends commands and settles each with exactly one outcome: the service's, or a code when there is none."""
+
+    def __init__(self, bus: Bus, namespaces: Mapping[str, Namespace], replies: Replies, settings: Settings) -> None:
+        self._bus = bus
+        self._namespaces = namespaces
+        self._replies = replies
+        self._settings = settings
+        self._tasks = Tasks()
+        self._ready: dict[Connection, None] = {}
+        self._pending: OrderedDict[int, _Pending] = OrderedDict()
+        self._batches: OrderedDict[int, list[int]] = OrderedDict()
+        self._tags = itertools.count(1)
+        self._batch_numbers = itertools.count(1)
+        self._flush_scheduled = False
+        # Tells this run's correlation ids from those of an earlier one under the same name.
+        self._run = f"{time.time_ns() // 1_000_000:x}"
+
+    async def start(self) -> None:
+        """Begin to receive acks."""
+        gateway = self._bus.instance
+        await self._bus.subscribe(subjects.acks(gateway), self._on_acks)
+        await self._bus.subscribe(f"{subjects.acks(gateway)}.*", self._on_no_responders)
+        self._tasks.forever(self._sweep(), name="command timeouts")
+
+    async def close(self) -> None:
+        """Stop the timeouts."""
+        await self._tasks.close()
+
+    def submit(self, connection: Connection, packet: EventPacket) -> None:
+        """Take an emitted event; its outcome follows, whatever happens."""
+        rejection = self._refusal(connection, packet)
+        if rejection is not None:
+            self._settle(connection, packet.ack_id, error_payload(rejection.as_dict()), ok=False)
+            return
+        connection.waiting.append(Waiting(packet.event, packet.args, packet.ack_id))
+        connection.waiting_bytes += len(packet.args)
+        if not connection.in_flight:
+            self._make_ready(connection)
+
+    def _refusal(self, connection: Connection, packet: EventPacket) -> Reject | None:
+        size = len(packet.args)
+        if size > (limit := self._namespaces[connection.namespace].max_payload):
+            return Reject(Code.PAYLOAD_TOO_LARGE, f"An event's payload is at most {limit} bytes.")
+        if (
+            len(connection.waiting) >= self._settings.gateway_max_waiting
+            or connection.waiting_bytes + size > self._settings.gateway_max_waiting_bytes
+        ):
+            return Reject(Code.OVERLOADED, "Too many commands wait on this connection; send slower.")
+        return None if self._bus.connected else Reject(Code.UNAVAILABLE)
+
+    def _make_ready(self, connection: Connection) -> None:
+        self._ready[connection] = None
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            # A task starts on the next tick, when all that this one brings has been gathered.
+            self._tasks.spawn(self._flush(), name="commands")
+
+    async def _flush(self) -> None:
+        self._flush_scheduled = False
+        ready, self._ready = self._ready, {}
+        by_namespace: defaultdict[str, list[Connection]] = defaultdict(list)
+        for connection in ready:
+            by_namespace[connection.namespace].append(connection)
+        for namespace, connections in by_namespace.items():
+            conversations: list[Conversation] = []
+            size = 0
+            for connection in connections:
+                commands, taken = self._take(connection, MAX_BATCH_BYTES - size)
+                conversations.append(Conversation(connection.sid, connection.identity, commands))
+                size += taken
+                if size >= MAX_BATCH_BYTES:
+                    await self._send(namespace, conversations)
+                    conversations, size = [], 0
+            if conversations:
+                await self._send(namespace, conversations)
+
+    def _take(self, connection: Connection, room: int) -> tuple[list[Command], int]:
+        deadline = time.monotonic() + self._settings.gateway_command_timeout
+        commands: list[Command] = []
+        size = 0
+        while connection.waiting and (not commands or size < room):
+            waiting = connection.waiting.popleft()
+            tag = next(self._tags)
+            self._pending[tag] = _Pending(connection, waiting.ack_id, deadline)
+            correlation = f"{self._bus.instance}-{self._run}-{tag:x}"
+            commands.append(Command(tag, waiting.event, waiting.args, correlation))
+            size += len(waiting.args)
+        connection.waiting_bytes -= size
+        connection.in_flight += len(commands)
+        return commands, size
+
+    async def _send(self, namespace: str, conversations: list[Conversation]) -> None:
+        batch = next(self._batch_numbers)
+        self._batches[batch] = [command.tag for talk in conversations for command in talk.commands]
+        message = CommandBatch(self._bus.instance, namespace, conversations)
+        reply = subjects.batch_reply(self._bus.instance, batch)
+        try:
+            await self._bus.publish(subjects.commands(namespace), message.encode(), reply)
+        except Reject as rejection:
+            self._fail_batch(batch, rejection)
+
+    async def _on_acks(self, message: Msg) -> None:
+        for ack in decode(message.data, AckBatch).acks:
+            self._finish(ack.tag, ack.payload, ok=ack.ok)
+
+    async def _on_no_responders(self, message: Msg) -> None:
+        # The broker answers at once, with an empty message, when nobody serves the namespace.
+        batch = subjects.parse_batch_reply(message.subject)
+        self._fail_batch(batch, Reject(Code.UNAVAILABLE, "No service answers for this namespace now; try again."))
+
+    async def _sweep(self) -> None:
+        timeout = error_payload(Reject(Code.TIMEOUT).as_dict())
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL)
+            now = time.monotonic()
+            while self._pending:
+                tag, pending = next(iter(self._pending.items()))
+                if pending.deadline > now:
+                    break
+                self._finish(tag, timeout, ok=False)
+            oldest = next(iter(self._pending), None)
+            while self._batches:
+                batch, tags = next(iter(self._batches.items()))
+                if oldest is not None and tags[-1] >= oldest:
+                    break
+                del self._batches[batch]
+
+    def _fail_batch(self, batch: int, rejection: Reject) -> None:
+        payload = error_payload(rejection.as_dict())
+        for tag in self._batches.pop(batch, ()):
+            self._finish(tag, payload, ok=False)
+
+    def _finish(self, tag: int, payload: bytes, *, ok: bool) -> None:
+        pending = self._pending.pop(tag, None)
+        if pending is None:
+            return  # answered twice, or after its timeout
+        connection = pending.connection
+        connection.in_flight -= 1
+        self._settle(connection, pending.ack_id, payload, ok=ok)
+        if not connection.in_flight and connection.waiting:
+            self._make_ready(connection)
+
+    def _settle(self, connection: Connection, ack_id: int | None, payload: bytes, *, ok: bool) -> None:
+        COMMANDS.labels(connection.namespace, "accepted" if ok else "rejected").inc()
+        if not connection.ended:
+            self._replies.reply(connection, ack_id, payload, ok)

@@ -1,0 +1,81 @@
+"""The connections of one gateway, pure: who they are, what they wait for, and how to find them by user."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from parley.common.envelope import Identity, Membership, Move
+
+
+class Waiting(NamedTuple):
+    """A command that waits for its turn."""
+
+    event: str
+    args: bytes
+    ack_id: int | None
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One socket in one namespace; `transport_id` is the Engine.IO session it rides on."""
+
+    sid: str
+    transport_id: str
+    namespace: str
+    identity: Identity
+    address: str
+    connected_at: float
+    waiting: deque[Waiting] = field(default_factory=deque[Waiting])
+    waiting_bytes: int = 0
+    in_flight: int = 0
+    rooms: set[str] = field(default_factory=set[str])
+    opened: bool = False
+    """Whether CONNECT was sent: before it, nothing may be delivered."""
+    ended: str = ""
+    """The code that ended it, once it has ended."""
+    deferred: list[Move] = field(default_factory=list[Move])
+    """Moves heard of while it was being opened."""
+    memberships: list[Membership] = field(default_factory=list[Membership])
+    """The rooms to enter when it is opened."""
+    cursors: dict[str, int] = field(default_factory=dict[str, int])
+    """The last sequence it has of each room, by its own word."""
+
+
+class Connections:
+    """All connections, by sid and by user."""
+
+    def __init__(self) -> None:
+        self._by_sid: dict[str, Connection] = {}
+        self._by_user: dict[str, set[Connection]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_sid)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self._by_sid.values()))
+
+    def add(self, connection: Connection) -> None:
+        """Register; from now on a kick of its user finds it."""
+        self._by_sid[connection.sid] = connection
+        self._by_user.setdefault(connection.identity.user_id, set()).add(connection)
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection; doing it twice is harmless."""
+        self._by_sid.pop(connection.sid, None)
+        user_id = connection.identity.user_id
+        if mine := self._by_user.get(user_id):
+            mine.discard(connection)
+            if not mine:
+                del self._by_user[user_id]
+
+    def get(self, sid: str) -> Connection | None:
+        """The connection with this sid."""
+        return self._by_sid.get(sid)
+
+    def of_user(self, user_id: str, namespace: str | None = None) -> list[Connection]:
+        """A user's connections, in one namespace or in all."""
+        mine = self._by_user.get(user_id, ())
+        return [connection for connection in mine if namespace in (None, connection.namespace)]

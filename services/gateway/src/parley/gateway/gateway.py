@@ -1,0 +1,90 @@
+"""The gateway's parts, put together on one bus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from parley.common.bus import Bus
+from parley.common.envelope import error_payload
+from parley.common.errors import Code, Reject
+from parley.common.tasks import Tasks
+from parley.gateway.admission import Admission
+from parley.gateway.commands import Commands
+from parley.gateway.connections import Connection, Connections
+from parley.gateway.control import Control
+from parley.gateway.edge import Edge
+from parley.gateway.fanout import Fanout
+from parley.gateway.namespaces import Namespace
+from parley.gateway.packets import EventPacket
+from parley.gateway.settings import Settings
+
+# Names the Socket.IO protocol keeps for itself, and those the gateway emits of its own.
+RESERVED = {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+
+
+class _Failure(msgspec.Struct):
+    error: msgspec.Raw
+
+
+class Gateway:
+    """Takes what the edge reports and hands it to the part that deals with it."""
+
+    def __init__(self, bus: Bus, namespaces: Mapping[str, Namespace], settings: Settings) -> None:
+        self.connections = Connections()
+        self.edge = Edge(settings, bus.instance, set(namespaces), self)
+        self._bus = bus
+        self._fanout = Fanout(bus, self.edge)
+        self._commands = Commands(bus, namespaces, self, settings)
+        self._admission = Admission(bus, namespaces, self.connections, self._fanout)
+        self._control = Control(bus, self.edge, self.connections, self._fanout)
+        self._tasks = Tasks()
+
+    async def start(self) -> None:
+        """Subscribe to what a gateway listens to."""
+        await self._commands.start()
+        await self._fanout.start()
+        await self._control.start()
+        self._bus.on_reconnect(lambda: self._tasks.spawn(self._admission.refresh(), name="refresh memberships"))
+        self._tasks.forever(self.edge.run_sweep(), name="connect timeouts")
+
+    async def close(self) -> None:
+        """End all connections and stop."""
+        await self.edge.stop()
+        await self._tasks.close()
+        await self._commands.close()
+        await self._fanout.close()
+
+    async def admit(self, sid: str, transport_id: str, namespace: str, auth: Any, address: str) -> Connection:
+        """See `EdgeEvents`."""
+        return await self._admission.admit(sid, transport_id, namespace, auth, address)
+
+    def opened(self, connection: Connection) -> None:
+        """See `EdgeEvents`."""
+        if not connection.ended:
+            self._admission.opened(connection)
+
+    def received(self, sid: str, packet: EventPacket) -> None:
+        """See `EdgeEvents`."""
+        connection = self.connections.get(sid)
+        if connection is None or connection.ended:
+            return
+        if packet.event in RESERVED:
+            rejection = Reject(Code.UNKNOWN_EVENT, f"The name {packet.event!r} is reserved.")
+            self.reply(connection, packet.ack_id, error_payload(rejection.as_dict()), ok=False)
+            return
+        self._commands.submit(connection, packet)
+
+    def closed(self, sid: str) -> None:
+        """See `EdgeEvents`."""
+        self._admission.forget(sid)
+
+    def reply(self, connection: Connection, ack_id: int | None, payload: bytes, ok: bool) -> None:
+        """See `Replies`."""
+        if ack_id is not None:
+            self.edge.ack(connection, ack_id, payload)
+        elif not ok:
+            error = msgspec.json.decode(payload, type=_Failure).error
+            self.edge.send(connection.transport_id, self.edge.frame(connection.namespace, "error", bytes(error)))

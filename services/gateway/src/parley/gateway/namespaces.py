@@ -1,0 +1,61 @@
+"""Namespaces come from configuration: a TOML file, checked when the gateway starts.
+
+[namespaces."/chat"]
+service = "chat"         # the service behind it: its queue group
+auth = "required"        # "required": a valid token; "guest": without a token a guest identity
+max_payload = 262144     # bytes of one event's arguments as JSON
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+MAX_PAYLOAD = 512 * 1024
+"""The largest `max_payload` that fits a broker message together with its envelope."""
+
+_NAME = re.compile(r"/[^\s,?\x00-\x1f]*")
+
+
+class ConfigurationError(ValueError):
+    """The namespaces file is missing or wrong; the text says where."""
+
+
+class Namespace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the gateway knows of one namespace."""
+
+    service: Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_-]*$")]
+    auth: Literal["required", "guest"] = "required"
+    max_payload: Annotated[int, msgspec.Meta(ge=1024, le=MAX_PAYLOAD)] = 256 * 1024
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    namespaces: Annotated[dict[str, Namespace], msgspec.Meta(min_length=1)]
+
+
+DEFAULT = {"/chat": Namespace(service="chat")}
+"""What is served when no file is configured."""
+
+
+def load(path: Path | None) -> dict[str, Namespace]:
+    """The namespaces of a file, or the default without one. Raises `ConfigurationError`."""
+    if path is None:
+        return DEFAULT
+    try:
+        found = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File)
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{path}: no such file (PARLEY_NAMESPACES_FILE)") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    for name in found.namespaces:
+        if not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f'{path}: namespaces."{name}": a name begins with "/" and holds no comma, question mark or space'
+            )
+    return found.namespaces

@@ -1,0 +1,66 @@
+"""Keeping one room's events in order, pure: what may be delivered, what is missing, how to splice a late joiner in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from parley.common.envelope import Item
+
+MAX_EARLY = 1000
+"""Events kept that arrived ahead of a missing one; further ones are fetched from the log again."""
+
+
+class RoomCursor:
+    """The place of one gateway in one room: `head` is the sequence delivered last, `known` the last that exists."""
+
+    __slots__ = ("_early", "head", "known")
+
+    def __init__(self, head: int) -> None:
+        self.head = head
+        self.known = head
+        self._early: dict[int, Item] = {}
+
+    @property
+    def behind(self) -> bool:
+        """Whether events are known to exist that were not delivered."""
+        return self.known > self.head
+
+    def learn(self, head: int) -> None:
+        """Hear of the room's head from somewhere else than its events."""
+        self.known = max(self.known, head)
+
+    def accept(self, items: Iterable[Item]) -> list[Item]:
+        """Take events as they arrive and return those that may be delivered now, in order.
+
+        Duplicates vanish; an event that is ahead waits for what is missing; signals without a sequence pass.
+        """
+        ready: list[Item] = []
+        for item in items:
+            if item.sequence == 0:
+                ready.append(item)
+            elif item.sequence == self.head + 1:
+                ready.append(item)
+                self.head += 1
+                while (waiting := self._early.pop(self.head + 1, None)) is not None:
+                    ready.append(waiting)
+                    self.head += 1
+            elif item.sequence > self.head and len(self._early) < MAX_EARLY:
+                self._early[item.sequence] = item
+            self.learn(item.sequence)
+        return ready
+
+    def give_up_on(self, head: int) -> None:
+        """The log itself ends at `head`: nothing later exists, whatever was said."""
+        self.known = max(self.head, min(self.known, head))
+
+
+def splice(after: int, replayed: Sequence[Item], recent: Sequence[Item], head: int) -> list[Item] | None:
+    """The events from `after` up to exactly `head`, from the log's answer and what was delivered live meanwhile.
+
+    None when the two leave a gap: the log has to be asked again, from further on.
+    """
+    found: list[Item] = []
+    for item in (*replayed, *recent):
+        if after < item.sequence <= head and item.sequence == after + len(found) + 1:
+            found.append(item)
+    return found if after + len(found) >= head else None

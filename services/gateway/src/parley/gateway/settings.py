@@ -1,0 +1,32 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from parley.common.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Where namespaces are declared, and the limits of connections (`PARLEY_GATEWAY_*`)."""
+
+    port: int = Field(default=8001, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    namespaces_file: Path | None = Field(default=None, description="TOML file of namespaces; without it, /chat alone")
+    web_dir: Path | None = Field(default=None, description="directory of the page served at /")
+    gateway_cors_origins: list[str] = Field(
+        default_factory=list, description='origins of pages that may connect, besides the own one; ["*"] for all'
+    )
+    gateway_ping_interval: float = Field(default=25, gt=0, description="seconds between heartbeats")
+    gateway_ping_timeout: float = Field(default=20, gt=0, description="seconds to wait for a heartbeat's answer")
+    gateway_connect_timeout: float = Field(
+        default=45, gt=0, description="seconds to join a namespace after the handshake"
+    )
+    gateway_max_message: int = Field(default=1_000_000, ge=1024, description="bytes of one frame or polling request")
+    gateway_command_timeout: float = Field(default=10, gt=0, description="seconds to wait for a command's outcome")
+    gateway_max_waiting: int = Field(default=1000, ge=1, description="commands of one connection that may wait")
+    gateway_max_waiting_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="and their bytes")
+    gateway_max_backlog: int = Field(
+        default=1000, ge=10, description="packets that may wait for a slow client before it is disconnected"
+    )

@@ -1,0 +1,44 @@
+"""Parts of the services on real Postgres and NATS."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from parley.chat import database
+from parley.chat.batch import Plan
+from parley.chat.settings import Settings
+from parley.chat.writer import Writer
+from parley.common.tasks import Tasks
+
+
+class RecordingPublisher:
+    """Keeps what a writer announced, in order."""
+
+    def __init__(self) -> None:
+        self.plans: list[Plan] = []
+
+    async def publish(self, plan: Plan) -> None:
+        """Take note of a committed batch."""
+        self.plans.append(plan)
+
+
+@asynccontextmanager
+async def running_writer(url: str, **settings: Any) -> AsyncIterator[tuple[Writer, RecordingPublisher]]:
+    """A writer with its own pool and a recording publisher."""
+    publisher = RecordingPublisher()
+    configured = Settings(database_url=url, **settings)
+    async with database.connect(url, 4) as pool, Tasks() as tasks:
+        writer = Writer(pool, publisher.publish, configured)
+        tasks.forever(writer.run(), name="writer")
+        yield writer, publisher
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[database.Pool]:
+    """Connections to the test's database."""
+    async with database.connect(database_url, 4) as opened:
+        yield opened

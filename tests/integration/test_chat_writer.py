@@ -1,0 +1,212 @@
+"""Group commit on real Postgres: order, idempotency, isolation of neighbours, replicas, projections."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from parley.chat import database, projections
+from parley.chat.commands import ArchiveRoom, CreateRoom, InviteUser, JoinRoom, LeaveRoom, SendMessage, UserRef
+from parley.chat.database import Pool
+from parley.chat.writer import Writer
+from parley.common.envelope import Identity
+from parley.common.errors import Code, Reject
+
+from .conftest import running_writer
+
+ANN, BEN = Identity("u_ann", "Ann"), Identity("u_ben", "Ben")
+
+
+async def create(writer: Writer, identity: Identity = ANN, command_id: str = "create", **fields: Any) -> str:
+    """Make a room and return its id."""
+    accepted = await writer.submit(CreateRoom(command_id, "General", **fields), identity, "test")
+    return accepted.room.id
+
+
+async def send(writer: Writer, room: str, number: int, identity: Identity = ANN) -> int:
+    """Send one message and return its sequence."""
+    accepted = await writer.submit(SendMessage(f"m{number}", room, f"text {number}"), identity, f"corr-{number}")
+    return accepted.sequence
+
+
+async def test_one_senders_messages_get_consecutive_sequences_in_the_order_sent(database_url: str):
+    async with running_writer(database_url) as (writer, _):
+        room = await create(writer)
+        sequences = await asyncio.gather(*(send(writer, room, n) for n in range(700)))
+    assert list(sequences) == list(range(2, 702))
+
+
+async def test_what_waits_is_committed_together(database_url: str):
+    async with running_writer(database_url) as (writer, publisher):
+        room = await create(writer)
+        await asyncio.gather(*(send(writer, room, n) for n in range(400)))
+    assert [len(plan.appended) for plan in publisher.plans] == [1, 400]
+
+
+async def test_a_resent_command_returns_the_first_result_and_appends_nothing(database_url: str, pool: Pool):
+    async with running_writer(database_url) as (writer, publisher):
+        room = await create(writer)
+        first = await writer.submit(SendMessage("once", room, "hello"), ANN, "a")
+        again = await writer.submit(SendMessage("once", room, "hello"), ANN, "b")
+        together = await asyncio.gather(*(writer.submit(SendMessage("twin", room, "x"), ANN, "c") for _ in range(3)))
+        assert first.recorded is not None
+        assert again.recorded is not None
+        assert (again.sequence, again.recorded.event_id, again.recorded.recorded_at) == (
+            first.sequence,
+            first.recorded.event_id,
+            first.recorded.recorded_at,
+        )
+        assert len({accepted.sequence for accepted in together}) == 1
+        assert sum(len(plan.appended) for plan in publisher.plans) == 3
+        assert await create(writer) == room
+    assert await pool.fetchval("SELECT count(*) FROM chat.events") == 3
+
+
+async def test_a_resend_is_recognised_by_another_replica(database_url: str, pool: Pool):
+    async with running_writer(database_url) as (one, _), running_writer(database_url) as (two, _):
+        rooms = await asyncio.gather(*(create(writer) for writer in (one, two, one, two)))
+        results = await asyncio.gather(*(w.submit(SendMessage("m", rooms[0], "x"), ANN, "") for w in (one, two) * 5))
+    assert len(set(rooms)) == 1
+    assert {accepted.sequence for accepted in results} == {2}
+    assert await pool.fetchval("SELECT count(*) FROM chat.events") == 2
+
+
+async def test_the_same_id_with_another_body_is_a_conflict(database_url: str):
+    async with running_writer(database_url) as (writer, _):
+        room = await create(writer)
+        await writer.submit(SendMessage("m", room, "one"), ANN, "")
+        with pytest.raises(Reject) as caught:
+            await writer.submit(SendMessage("m", room, "two"), ANN, "")
+        assert caught.value.code is Code.ID_CONFLICT
+
+
+async def test_two_people_may_use_the_same_command_id(database_url: str):
+    async with running_writer(database_url) as (writer, _):
+        room = await create(writer)
+        await writer.submit(JoinRoom("j", room), BEN, "")
+        mine = await writer.submit(SendMessage("m", room, "one"), ANN, "")
+        theirs = await writer.submit(SendMessage("m", room, "two"), BEN, "")
+    assert theirs.sequence == mine.sequence + 1
+
+
+async def test_a_rejected_command_leaves_its_neighbours_alone(database_url: str):
+    async with running_writer(database_url) as (writer, _):
+        room = await create(writer)
+        results = await asyncio.gather(
+            send(writer, room, 1),
+            writer.submit(SendMessage("x", "nowhere", "x"), ANN, ""),
+            writer.submit(SendMessage("y", room, "x"), BEN, ""),
+            send(writer, room, 2),
+            return_exceptions=True,
+        )
+    assert (results[0], results[3]) == (2, 3)
+    assert [r.code for r in results if isinstance(r, Reject)] == [Code.NOT_FOUND, Code.NOT_A_MEMBER]
+
+
+async def test_a_command_that_postgres_refuses_fails_alone(database_url: str, pool: Pool):
+    await pool.fetch("ALTER TABLE chat.events ADD CONSTRAINT poison CHECK (data->>'body' IS DISTINCT FROM 'poison')")
+    async with running_writer(database_url) as (writer, _):
+        room = await create(writer)
+        bodies = ["a", "b", "poison", "c", "d"]
+        results = await asyncio.gather(
+            *(writer.submit(SendMessage(f"m{n}", room, body), ANN, "") for n, body in enumerate(bodies)),
+            return_exceptions=True,
+        )
+    outcome = [
+        r.code if isinstance(r, Reject) else r.sequence
+        for r in results
+        if not isinstance(r, BaseException) or isinstance(r, Reject)
+    ]
+    assert outcome == [2, 3, Code.INTERNAL, 4, 5]
+
+
+async def test_replicas_share_a_room_without_gaps_or_deadlocks(database_url: str, pool: Pool):
+    async with running_writer(database_url) as (one, _), running_writer(database_url) as (two, _):
+        rooms = [await create(one, command_id=f"c{n}") for n in range(5)]
+        pick = random.Random(7)
+        sends = [send(pick.choice((one, two)), pick.choice(rooms), number) for number in range(600)]
+        await asyncio.gather(*sends)
+    for room in rooms:
+        sequences = [
+            row["sequence"]
+            for row in await pool.fetch("SELECT sequence FROM chat.events WHERE room_id = $1 ORDER BY sequence", room)
+        ]
+        assert sequences == list(range(1, len(sequences) + 1))
+        assert await pool.fetchval("SELECT head FROM chat.rooms WHERE id = $1", room) == len(sequences)
+
+
+async def test_the_limit_of_rooms_per_user_holds_within_one_batch_too(database_url: str):
+    async with running_writer(database_url, chat_max_rooms=5) as (writer, _):
+        results = await asyncio.gather(
+            *(writer.submit(CreateRoom(f"c{n}", "R"), ANN, "") for n in range(8)), return_exceptions=True
+        )
+        with pytest.raises(Reject) as caught:
+            await create(writer, command_id="later")
+    assert [r.code for r in results if isinstance(r, Reject)] == [Code.LIMIT_EXCEEDED] * 3
+    assert caught.value.code is Code.LIMIT_EXCEEDED
+
+
+async def test_more_waiting_commands_than_allowed_are_told_to_come_back(database_url: str):
+    async with running_writer(database_url, chat_max_waiting=10) as (writer, _):
+        room = await create(writer)
+        results = await asyncio.gather(*(send(writer, room, n) for n in range(30)), return_exceptions=True)
+    refused = [r for r in results if isinstance(r, Reject)]
+    assert len(refused) == 20
+    assert all(r.code is Code.OVERLOADED and r.retryable for r in refused)
+
+
+async def test_while_postgres_is_away_commands_are_told_to_try_again_and_then_succeed(database_url: str, pool: Pool):
+    async with running_writer(database_url) as (writer, _):
+        room = await create(writer)
+        name = await pool.fetchval("SELECT current_database()")
+        await pool.fetch(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
+        async with database.connect(database_url.replace(name, "postgres"), 1) as admin:
+            await admin.fetch(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()",
+                name,
+            )
+            with pytest.raises(Reject) as caught:
+                # A superuser is exempt from the limit, so the loss of the running session is what is seen here.
+                await send(writer, room, 1)
+        assert caught.value.retryable
+        assert await send(writer, room, 1) == 2
+
+
+async def test_projections_rebuilt_from_the_log_come_out_identical(database_url: str, pool: Pool):
+    users = [Identity(f"u{n}", f"User {n}") for n in range(6)]
+    pick = random.Random(11)
+    async with running_writer(database_url) as (writer, _):
+        rooms = [
+            await create(writer, pick.choice(users), f"c{n}", kind=pick.choice(["public", "private"])) for n in range(6)
+        ]
+        waiting = await writer.submit(CreateRoom("last", "L"), users[0], "")
+        await writer.submit(InviteUser("invite", waiting.room.id, UserRef("u_away")), users[0], "")
+        for number in range(300):
+            room, actor, other = pick.choice(rooms), pick.choice(users), pick.choice(users)
+            command = pick.choice(
+                [
+                    JoinRoom(f"x{number}", room),
+                    LeaveRoom(f"x{number}", room),
+                    SendMessage(f"x{number}", room, "hi"),
+                    InviteUser(f"x{number}", room, UserRef(other.user_id, other.name)),
+                    *([ArchiveRoom(f"x{number}", room)] if number > 280 else []),
+                ]
+            )
+            await asyncio.gather(writer.submit(command, actor, ""), return_exceptions=True)
+    before = await _projections(pool)
+    async with pool.acquire() as connection:
+        await connection.execute("UPDATE chat.rooms SET head = 0, member_count = 99")
+        await connection.execute("DELETE FROM chat.members WHERE user_id = 'u1'")
+        assert await projections.rebuild(connection) == len(rooms) + 1
+    assert await _projections(pool) == before
+    assert any(row["state"] == "invited" for row in before[1])
+
+
+async def _projections(pool: Pool) -> tuple[list[Any], list[Any]]:
+    rooms = await pool.fetch(
+        "SELECT id, name, kind, archived, head, member_count, created_by, created_at FROM chat.rooms ORDER BY id"
+    )
+    return rooms, await pool.fetch("SELECT * FROM chat.members ORDER BY room_id, user_id")
