@@ -213,12 +213,14 @@ async def connect(settings: ServiceSettings, service: str) -> AsyncGenerator[Bus
     """Connect to NATS, waiting for it as long as it takes, and drain on the way out."""
     client = Client()
     bus: Bus | None = None
+    leaving = False
 
     async def on_error(error: Exception) -> None:
         log.warning("NATS", error=str(error) or type(error).__name__)
 
     async def on_disconnect() -> None:
-        log.warning("NATS connection lost, reconnecting")
+        if not leaving:
+            log.warning("NATS connection lost, reconnecting")
 
     async def on_reconnect() -> None:
         log.info("NATS connection restored")
@@ -249,6 +251,7 @@ async def connect(settings: ServiceSettings, service: str) -> AsyncGenerator[Bus
             await bus.listen_to_itself()
             yield bus
         finally:
+            leaving = True
             if client.is_connected:
                 await client.drain()
             else:

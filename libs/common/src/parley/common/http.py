@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -88,7 +90,10 @@ def _error(rejection: Reject) -> JSONResponse:
 
 
 def serve(app: FastAPI, settings: ServiceSettings, **options: Any) -> None:
-    """Run an app under uvicorn until SIGTERM or SIGINT."""
+    """Run an app under uvicorn until SIGTERM or SIGINT; ending on SIGTERM is success (exit code 0)."""
+    # uvicorn raises the signal again once it has shut down in order.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+    log.info("starting", host=settings.host, port=settings.port)
     uvicorn.run(
         app,
         host=settings.host,

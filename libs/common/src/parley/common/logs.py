@@ -40,8 +40,9 @@ def configure(settings: ServiceSettings, service: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    # uvicorn's access log would be a line per poll; requests are counted in /metrics instead.
+    # uvicorn would log a line per request and two per WebSocket.
     logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 
 def _named(service: str) -> Any:

@@ -31,8 +31,8 @@ class History(msgspec.Struct, frozen=True):
     """`history`: a page of events before or after a sequence, or the newest."""
 
     room: RoomId
-    before: Annotated[int, msgspec.Meta(ge=1, lt=2**63)] | None = None
-    after: Annotated[int, msgspec.Meta(ge=0, lt=2**63)] | None = None
+    before: Annotated[int, msgspec.Meta(ge=1, lt=2**53)] | None = None
+    after: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = 50
 
 
@@ -47,7 +47,7 @@ class Sync(msgspec.Struct, frozen=True):
     """`sync`: the last sequence the client has, per room."""
 
     cursors: Annotated[
-        dict[RoomId, Annotated[int, msgspec.Meta(ge=0, lt=2**63)]], msgspec.Meta(max_length=MAX_SYNC_ROOMS)
+        dict[RoomId, Annotated[int, msgspec.Meta(ge=0, lt=2**53)]], msgspec.Meta(max_length=MAX_SYNC_ROOMS)
     ]
 
 

@@ -184,8 +184,8 @@ async def list_messages(
     room: str,
     chat: Chat,
     identity: Caller,
-    before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
-    after: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
+    before: Annotated[int | None, Query(ge=1, lt=2**53)] = None,
+    after: Annotated[int | None, Query(ge=0, lt=2**53)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> Response:
     """A page of a room's events, oldest first."""

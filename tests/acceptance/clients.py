@@ -1,0 +1,214 @@
+"""Two stock Socket.IO clients behind one face: npm's `socket.io-client` and python-socketio's."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import socketio
+
+TIMEOUT = 15.0
+WEB = Path(__file__).parents[2] / "web"
+HAS_JS_CLIENT = shutil.which("node") is not None and (WEB / "node_modules" / "socket.io-client").is_dir()
+
+
+class Client:
+    """What happened to one client, and how to wait for more to happen."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Any]] = []
+        self.connects: list[str] = []
+        self.errors: list[dict[str, Any]] = []
+        self.disconnects: list[str] = []
+        self._changed = asyncio.Condition()
+
+    async def note(self, where: list[Any], what: Any) -> None:
+        """Record something and wake who waits for it."""
+        async with self._changed:
+            where.append(what)
+            self._changed.notify_all()
+
+    async def until(self, condition: Callable[[], Any], what: str = "", timeout: float = TIMEOUT) -> Any:
+        """Wait until the condition holds and return its value."""
+        try:
+            async with asyncio.timeout(timeout), self._changed:
+                await self._changed.wait_for(condition)
+        except TimeoutError:
+            raise AssertionError(
+                f"waited in vain for {what or condition}: events={self.events[-5:]} connects={self.connects} "
+                f"errors={self.errors[-3:]} disconnects={self.disconnects[-3:]}"
+            ) from None
+        return condition()
+
+    def of(self, event: str) -> list[Any]:
+        """The arguments of all events of this name so far."""
+        return [argument for name, argument in self.events if name == event]
+
+    def logged(self, room: str) -> list[dict[str, Any]]:
+        """The room's sequenced events so far."""
+        return [
+            arg for _, arg in self.events if isinstance(arg, dict) and arg.get("room") == room and arg.get("event_id")
+        ]
+
+    def bodies(self, room: str) -> list[str]:
+        """The texts of the room's messages so far."""
+        return [event["data"]["body"] for event in self.logged(room) if event["type"] == "message.sent"]
+
+    async def connected(self, times: int = 1) -> None:
+        """Wait for the n-th connect."""
+        await self.until(lambda: len(self.connects) >= times, f"connect number {times}")
+
+
+class Starts(Protocol):
+    """How a kind of client is started."""
+
+    async def start(self, url: str, namespace: str, auth: Any, transports: list[str], **options: Any) -> None: ...
+
+
+class PythonClient(Client):
+    """python-socketio's AsyncClient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sio = socketio.AsyncClient(reconnection_delay=0.1, reconnection_delay_max=0.5)
+        self._namespace = "/"
+        self.auth: Any = None
+
+    async def start(self, url: str, namespace: str, auth: Any, transports: list[str], **_options: Any) -> None:
+        """Connect; a refusal is recorded, not raised."""
+        self._namespace, self.auth = namespace, auth
+        self._sio.on("connect", self._on_connect, namespace=namespace)
+        self._sio.on("connect_error", self._on_error, namespace=namespace)
+        self._sio.on("disconnect", self._on_disconnect, namespace=namespace)
+        self._sio.on("*", self._on_event, namespace=namespace)
+        try:
+            await self._sio.connect(
+                url, namespaces=[namespace], auth=lambda: self.auth, transports=transports, wait_timeout=15
+            )
+        except socketio.exceptions.ConnectionError as error:
+            if not self.errors:
+                await self.note(self.errors, {"message": str(error), "data": None})
+
+    async def _on_connect(self) -> None:
+        await self.note(self.connects, self._sio.get_sid(self._namespace))
+
+    async def _on_disconnect(self, reason: str) -> None:
+        await self.note(self.disconnects, reason)
+
+    async def _on_event(self, event: str, *args: Any) -> None:
+        await self.note(self.events, (event, args[0] if args else None))
+
+    async def _on_error(self, error: Any) -> None:
+        await self.note(self.errors, error if isinstance(error, dict) else {"message": str(error), "data": None})
+
+    async def emit(self, event: str, *args: Any, timeout: float = TIMEOUT) -> Any:
+        """Emit and return the ack."""
+        data = tuple(args) if len(args) != 1 else args[0]
+        return await self._sio.call(event, data, namespace=self._namespace, timeout=timeout)
+
+    async def tell(self, event: str, *args: Any) -> None:
+        """Emit without an ack."""
+        await self._sio.emit(event, tuple(args) if len(args) != 1 else args[0], namespace=self._namespace)
+
+    @property
+    def transport(self) -> str:
+        """The transport in use."""
+        return self._sio.transport()
+
+    async def stop(self) -> None:
+        """Disconnect for good."""
+        await self._sio.shutdown()
+
+
+class JsClient(Client):
+    """npm's socket.io-client in a Node process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._acks: dict[int, asyncio.Future[Any]] = {}
+        self._tags = itertools.count(1)
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self.transport = ""
+
+    async def start(self, url: str, namespace: str, auth: Any, transports: list[str], **options: Any) -> None:
+        """Start Node and connect."""
+        script = Path(__file__).with_name("js_client.mjs")
+        self._process = await asyncio.create_subprocess_exec(
+            "node", str(script), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=16 * 1024 * 1024
+        )
+        self._reader = asyncio.create_task(self._read())
+        settings = {"transports": transports, "reconnectionDelay": 100, "reconnectionDelayMax": 500, **options}
+        self._do("connect", url=url, namespace=namespace, auth=auth, options=settings)
+
+    @property
+    def auth(self) -> Any:
+        """What the client says of itself at the next connect."""
+        raise AttributeError("write only")
+
+    @auth.setter
+    def auth(self, value: Any) -> None:
+        self._do("auth", auth=value)
+
+    def _do(self, action: str, **message: Any) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": action, **message}).encode() + b"\n")
+
+    async def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            message = json.loads(line)
+            match message["on"]:
+                case "connect":
+                    self.transport = message["transport"]
+                    await self.note(self.connects, message["sid"])
+                case "connect_error":
+                    await self.note(self.errors, message)
+                case "disconnect":
+                    await self.note(self.disconnects, message["reason"])
+                case "event":
+                    await self.note(self.events, (message["event"], message["args"][0] if message["args"] else None))
+                case "ack":
+                    self._acks.pop(message["tag"]).set_result(message["answer"])
+                case _:
+                    pass
+
+    async def emit(self, event: str, *args: Any, timeout: float = TIMEOUT) -> Any:
+        """Emit and return the ack."""
+        tag = next(self._tags)
+        self._acks[tag] = answered = asyncio.get_running_loop().create_future()
+        self._do("emit", tag=tag, event=event, args=[_jsonable(arg) for arg in args], timeout=timeout * 1000)
+        return await answered
+
+    async def tell(self, event: str, *args: Any) -> None:
+        """Emit without an ack."""
+        self._do("emit", tag=None, event=event, args=[_jsonable(arg) for arg in args], timeout=0)
+
+    async def stop(self) -> None:
+        """End the process."""
+        if self._process is None:
+            return
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+        if self._reader is not None:
+            await self._reader
+        # The pipe's transport closes on the next tick.
+        self._process._transport.close()  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"$binary": base64.b64encode(value).decode()}
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,100 @@
+"""A running stack and stock clients for the acceptance tests."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.clients import HAS_JS_CLIENT, JsClient, PythonClient
+from tests.acceptance.stack import Process, Stack
+from tests.conftest import run_sql, with_database
+
+KINDS = [
+    pytest.param("python", id="python-socketio"),
+    pytest.param(
+        "js",
+        id="socket.io-client",
+        marks=pytest.mark.skipif(not HAS_JS_CLIENT, reason="needs Node and npm ci in web/: the stock JS client"),
+    ),
+]
+AnyClient = PythonClient | JsClient
+
+
+@pytest.fixture(scope="session")
+async def stack(
+    postgres_url: str, template_database: str, nats_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stack]:
+    """Two gateways, two chats and one auth, shared by the tests that only use them."""
+    name = f"stack_{uuid.uuid4().hex[:8]}"
+    await run_sql(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    running = Stack(with_database(postgres_url, name), nats_url, tmp_path_factory.mktemp("logs"))
+    await running.start()
+    yield running
+    await running.stop()
+
+
+class People:
+    """Makes users with connected clients, and stops the clients in the end."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._numbers = itertools.count(1)
+        self._run = uuid.uuid4().hex[:6]
+        self._clients: list[AnyClient] = []
+
+    async def account(self, name: str = "user") -> dict[str, Any]:
+        """A fresh account: `{user_id, access_token, ..., username}`."""
+        username = f"{name}_{self._run}_{next(self._numbers)}"
+        return {**await self._stack.account(username), "username": username}
+
+    async def attempt(
+        self, auth: Any, *, gateway: Process | None = None, kind: str = "python", namespace: str = "/chat",
+        transports: list[str] | None = None, **options: Any,
+    ) -> AnyClient:  # fmt: skip
+        """A client that tries to connect."""
+        client: AnyClient = PythonClient() if kind == "python" else JsClient()
+        self._clients.append(client)
+        url = (gateway or self._stack.gateways[0]).url
+        await client.start(url, namespace, auth, transports or ["websocket"], **options)
+        return client
+
+    async def join(self, name: str = "user", **options: Any) -> tuple[AnyClient, dict[str, Any]]:
+        """A new user with a connected client."""
+        account = await self.account(name)
+        client = await self.attempt({"token": account["access_token"]}, **options)
+        await client.connected()
+        return client, account
+
+    async def stop(self) -> None:
+        """Disconnect everybody."""
+        await asyncio.gather(*(client.stop() for client in self._clients))
+
+
+@pytest.fixture
+async def people(stack: Stack) -> AsyncIterator[People]:
+    """Users of the shared stack."""
+    everybody = People(stack)
+    yield everybody
+    await everybody.stop()
+
+
+@pytest.fixture
+async def own_stack(database_url: str, tmp_path: Path, nats_url: str) -> AsyncIterator[Callable[..., Awaitable[Stack]]]:
+    """Makes a stack that the test may break, on a database of its own and by default the shared NATS."""
+    made: list[Stack] = []
+
+    async def make(own_nats_url: str = "", **settings: str) -> Stack:
+        running = Stack(database_url, own_nats_url or nats_url, tmp_path, **settings)
+        made.append(running)
+        await running.start()
+        return running
+
+    yield make
+    for running in made:
+        await running.stop()
