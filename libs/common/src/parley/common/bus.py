@@ -22,7 +22,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 
 from parley.common import subjects
 from parley.common.envelope import Answer, Failure, Wire, decode
-from parley.common.errors import Code, Reject
+from parley.common.errors import Code, Reject, known_code
 from parley.common.identifiers import instance_id
 from parley.common.logs import get_logger
 from parley.common.settings import ServiceSettings
@@ -112,8 +112,7 @@ class Bus:
             raise Reject(Code.UNAVAILABLE) from error
         answer = decode(message.data, Answer)
         if answer.failure is not None:
-            known = answer.failure.code in Code
-            code = Code(answer.failure.code) if known else Code.INTERNAL
+            code = known_code(answer.failure.code, Code.INTERNAL)
             raise Reject(code, answer.failure.message, retryable=answer.failure.retryable)
         return answer.value
 

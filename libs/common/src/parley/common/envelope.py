@@ -266,7 +266,7 @@ class Answer(Wire, frozen=True):
     """The reply to any request on the bus: a failure, or the encoded value."""
 
     failure: Failure | None
-    value: msgspec.Raw = msgspec.Raw()
+    value: msgspec.Raw = msgspec.Raw(b"\xc0")
 
 
 def decode(data: bytes, kind: type[T]) -> T:

@@ -75,6 +75,14 @@ MEANINGS: dict[Code, Meaning] = {
 }
 
 
+def known_code(text: str, otherwise: Code) -> Code:
+    """The code of this name, or another where a newer or foreign process named one that is not in the table."""
+    try:
+        return Code(text)
+    except ValueError:
+        return otherwise
+
+
 class Reject(Exception):
     """A command or connection is refused with a code the sender may see.
 

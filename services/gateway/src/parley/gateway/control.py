@@ -9,7 +9,7 @@ from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.envelope import Connection as ConnectionInfo
 from parley.common.envelope import ConnectionList, Kick, Kicked, ListConnections, decode
-from parley.common.errors import Code
+from parley.common.errors import Code, known_code
 from parley.common.logs import get_logger
 from parley.gateway.connections import Connection, Connections
 from parley.gateway.edge import Edge
@@ -38,7 +38,7 @@ class Control:
 
     async def _on_kick(self, message: Msg) -> None:
         kick = decode(message.data, Kick)
-        code = kick.code if kick.code in Code else str(Code.KICKED)
+        code = str(known_code(kick.code, Code.KICKED))
         connections = [c for c in self._connections.of_user(kick.user_id) if not c.ended]
         for connection in connections:
             self._end(connection, code, kick.reason)

@@ -144,7 +144,7 @@ class Edge(socketio.AsyncServer):
         """End a transport once what is queued for it has been written."""
         if (socket := self.eio.sockets.get(transport_id)) is not None and not socket.closed:
             TRANSPORTS_CLOSED.labels(reason).inc()
-            self._tasks.spawn(self._close(socket), name=f"close transport ({reason})")
+            self._tasks.spawn(socket.close(wait=False, reason="server disconnect"), name=f"close transport ({reason})")
 
     async def run_sweep(self) -> None:
         """Disconnect, for ever, the transports that joined no namespace in time."""
@@ -167,12 +167,6 @@ class Edge(socketio.AsyncServer):
         if self.eio.service_task_handle is not None:
             await self.shutdown()
 
-    @staticmethod
-    async def _close(socket: Any) -> None:
-        await socket.close(wait=False, reason="server disconnect")
-        # The writer ends, and closes the websocket, when it meets this; closing the session alone leaves it open.
-        socket.queue.put_nowait(None)
-
     # -- python-socketio's hooks -----------------------------------------------------------------------------------
 
     async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
@@ -182,6 +176,10 @@ class Edge(socketio.AsyncServer):
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         self._unjoined.pop(eio_sid, None)
         self._binary_packet.pop(eio_sid, None)
+        if (socket := self.eio.sockets.get(eio_sid)) is not None:
+            # At this mark, behind a last CLOSE packet, the writer ends: it closes the websocket or answers the pending
+            # poll, both of which the library leaves open.
+            asyncio.get_running_loop().call_soon(socket.queue.put_nowait, None)
         await super()._handle_eio_disconnect(eio_sid, reason)
 
     async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:

@@ -1,0 +1,52 @@
+"""Runs migrations: schemas `auth` and `chat`, one transaction, one migrator at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from alembic import context
+from sqlalchemy import Connection, text
+
+from parley.auth import tables as auth_tables
+from parley.auth.database import create_engine
+from parley.chat import tables as chat_tables
+
+SCHEMAS = {"auth", "chat"}
+LOCK = 0x7061726C6579
+"""Key of the advisory lock that lets one migrator in at a time: the letters of the product's name."""
+
+
+def include_name(name: str | None, kind: str, _parents: Any) -> bool:
+    """Leave whatever else lives in the database alone."""
+    return name in SCHEMAS if kind == "schema" else True
+
+
+def migrate(connection: Connection) -> None:
+    """Run on a connection; a second migrator waits and then finds nothing left to do."""
+    context.configure(
+        connection=connection,
+        target_metadata=[auth_tables.metadata, chat_tables.metadata],
+        include_schemas=True,
+        include_name=include_name,
+        version_table="parley_migrations",
+        version_table_schema="public",
+        compare_type=True,
+        compare_server_default=True,
+    )
+    with context.begin_transaction():
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+        context.run_migrations()
+
+
+async def run() -> None:
+    """Connect and migrate."""
+    engine = create_engine(context.config.attributes["database_url"])
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(migrate)
+    finally:
+        await engine.dispose()
+
+
+asyncio.run(run())

@@ -1,0 +1,89 @@
+"""Accounts made here: registration and login."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from parley.auth.database import Database
+from parley.auth.metrics import LOGINS, outcome
+from parley.auth.passwords import Passwords
+from parley.auth.refresh_tokens import Grant, RefreshTokens, lock_user
+from parley.auth.settings import Settings, rate
+from parley.auth.tables import users
+from parley.auth.throttle import Throttle, address_key
+from parley.auth.verification import LOCAL_PREFIX
+from parley.common.errors import Code, Reject
+from parley.common.identifiers import uuid7
+
+
+class Accounts:
+    """Who has a username and a password here."""
+
+    def __init__(
+        self, database: Database, passwords: Passwords, refresh_tokens: RefreshTokens, settings: Settings
+    ) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._refresh_tokens = refresh_tokens
+        self._open = settings.auth_registration
+        self._by_username = Throttle("login user", rate(settings.auth_login_rate_username))
+        self._by_address = Throttle("login address", rate(settings.auth_login_rate_address))
+        self._registrations = Throttle("register address", rate(settings.auth_register_rate_address))
+
+    async def register(self, username: str, password: str, address: str) -> Grant:
+        """Make an account and log it in.
+
+        Raises `Reject` with `forbidden` (registration is off), `already_exists`, `rate_limited` or `overloaded`.
+        """
+        if not self._open:
+            raise Reject(Code.FORBIDDEN, "Registration is switched off on this server.")
+        await self._registrations.take(address_key(address))
+        password_hash = await self._passwords.hash(password)
+        try:
+            async with self._database.transaction() as connection:
+                user_id = new_user_id()
+                await connection.execute(
+                    insert(users).values(
+                        id=user_id, username=username, name=username, password_hash=password_hash, kind="local"
+                    )
+                )
+                user = await lock_user(connection, user_id)
+                if user is None:
+                    raise RuntimeError("a row just inserted is missing")
+                return await self._refresh_tokens.begin(connection, user)
+        except IntegrityError as error:
+            # The unique index decides, so that of two who ask at once exactly one gets the name.
+            raise Reject(Code.ALREADY_EXISTS, "This username is taken.") from error
+
+    async def login(self, username: str, password: str, address: str) -> Grant:
+        """Tokens for a username and its password.
+
+        Raises `Reject` with `invalid_credentials` (alike for an unknown user, and after the same time),
+        `banned` (only to who knows the password), `rate_limited` or `overloaded`.
+        """
+        with outcome(LOGINS):
+            origin, name = address_key(address), username.lower()
+            await self._by_address.take(origin)
+            await self._by_username.take(name)
+            async with self._database.autocommit() as connection:
+                named = select(users.c.id, users.c.password_hash).where(func.lower(users.c.username) == name)
+                found = (await connection.execute(named)).first()
+            password_hash = found.password_hash if found is not None else None
+            if not await self._passwords.verify(password_hash, password) or found is None:
+                raise Reject(Code.INVALID_CREDENTIALS)
+            async with self._database.transaction() as connection:
+                user = await lock_user(connection, found.id)
+                if user is None or user.password_hash != password_hash:
+                    # Changed while the old one was being verified.
+                    raise Reject(Code.INVALID_CREDENTIALS)
+                grant = await self._refresh_tokens.begin(connection, user)
+            # Only failures count, or a busy office behind one address would lock itself out.
+            await self._by_address.give_back(origin)
+            await self._by_username.give_back(name)
+            return grant
+
+
+def new_user_id() -> str:
+    """An id for an account made here."""
+    return f"{LOCAL_PREFIX}{uuid7().hex}"

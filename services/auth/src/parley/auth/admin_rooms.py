@@ -1,0 +1,92 @@
+"""`/admin/rooms` and `/admin/audit`: see and close rooms, and see who did what."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, Field
+
+from parley.auth import audit
+from parley.auth.admin_users import MAX_PAGE, NO_NUL, Because
+from parley.auth.audit import AuditEntry
+from parley.auth.endpoints import Done
+from parley.auth.services import Admin, Current
+from parley.common import subjects
+from parley.common.envelope import ArchiveRoom, ListRooms, RoomList
+from parley.common.http import correlation_id
+from parley.common.identifiers import uuid7
+
+router = APIRouter(prefix="/admin", tags=["admin"])
+
+MAX_ROOM = 128
+
+
+class Room(BaseModel):
+    """A room as administrators see it."""
+
+    id: str
+    name: str
+    kind: str
+    archived: bool
+    head: int = Field(description="sequence of its last event")
+    members: int
+    created_by: str
+    created_at: datetime
+
+
+class RoomsPage(BaseModel):
+    """Rooms, newest first; `more` means the last one's id as `before` gives the next page."""
+
+    rooms: list[Room]
+    more: bool
+
+
+class AuditPage(BaseModel):
+    """Audit entries, newest first; `more` means the last one's id as `before` gives the next page."""
+
+    entries: list[AuditEntry]
+    more: bool
+
+
+@router.get("/rooms", summary="List and find rooms")
+async def list_rooms(
+    services: Current,
+    _admin: Admin,
+    search: Annotated[str, Query(max_length=128, pattern=NO_NUL)] = "",
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+    before: Annotated[str, Query(max_length=MAX_ROOM, pattern=NO_NUL, description="id of the last room seen")] = "",
+) -> RoomsPage:
+    """Rooms of any kind, as chat knows them."""
+    page = await services.bus.request(subjects.LIST_ROOMS, ListRooms(search, before, limit), RoomList)
+    return RoomsPage(rooms=[Room(**msgspec.structs.asdict(room)) for room in page.rooms], more=page.more)
+
+
+@router.post("/rooms/{room_id}/close", summary="Close a room")
+async def close_room(
+    room_id: Annotated[str, Path(min_length=1, max_length=MAX_ROOM, pattern=NO_NUL)],
+    body: Because,
+    request: Request,
+    services: Current,
+    admin: Admin,
+) -> Done:
+    """Archive a room: it can be read and takes no more changes. The audit entry records the attempt."""
+    async with services.database.transaction() as connection:
+        await audit.record(connection, admin, "room.close", room_id, body.model_dump(), correlation_id(request))
+    await services.bus.call(subjects.ARCHIVE_ROOM, ArchiveRoom(str(uuid7()), room_id, body.reason, admin))
+    return Done()
+
+
+@router.get("/audit", summary="What administrators did")
+async def list_audit(
+    services: Current,
+    _admin: Admin,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+    before: Annotated[int | None, Query(ge=0, lt=2**63, description="id of the last entry seen")] = None,
+) -> AuditPage:
+    """Audit entries, newest first."""
+    async with services.database.autocommit() as connection:
+        found = await audit.entries(connection, limit + 1, before)
+    return AuditPage(entries=found[:limit], more=len(found) > limit)

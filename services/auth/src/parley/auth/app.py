@@ -1,0 +1,105 @@
+"""The composition root: what the auth service is made of, and in which order it opens and closes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from parley.auth import admin_connections, admin_rooms, admin_users, endpoints, first_admin, responders
+from parley.auth.accounts import Accounts
+from parley.auth.database import Database, create_engine
+from parley.auth.gateways import Gateways
+from parley.auth.identities import Identities
+from parley.auth.issuer_keys import FETCH_TIMEOUT, IssuerKeys
+from parley.auth.passwords import Passwords
+from parley.auth.refresh_tokens import RefreshTokens
+from parley.auth.services import Services, services_of
+from parley.auth.settings import Settings
+from parley.auth.signing import load_signer
+from parley.auth.standing import Standings
+from parley.auth.throttle import Throttled
+from parley.auth.verification import Verifier
+from parley.common.bus import connect
+from parley.common.health import health_router
+from parley.common.http import install_errors
+
+SERVICE = "auth"
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The auth service. Raises `UnsafeSettings`; nothing is connected until the app starts."""
+    settings.refuse_unsafe()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with AsyncExitStack() as stack:
+            app.state.services = await open_services(settings, stack)
+            yield
+
+    app = FastAPI(
+        title="Parley auth",
+        description="Accounts, tokens and the admin API.",
+        lifespan=lifespan,
+        docs_url="/auth/docs",
+        openapi_url="/auth/openapi.json",
+        redoc_url=None,
+    )
+    install_errors(app)
+
+    @app.exception_handler(Throttled)
+    async def throttled(_request: Request, rejection: Throttled) -> JSONResponse:
+        return JSONResponse(
+            {"ok": False, "error": rejection.as_dict()},
+            status_code=rejection.status,
+            headers={"retry-after": str(rejection.retry_after)},
+        )
+
+    async def check_database() -> str | None:
+        return await services_of(app).database.check()
+
+    async def check_bus() -> str | None:
+        return services_of(app).bus.check()
+
+    _ = throttled
+    app.include_router(health_router({"database": check_database, "nats": check_bus}))
+    app.include_router(endpoints.router)
+    app.include_router(admin_users.router)
+    app.include_router(admin_connections.router)
+    app.include_router(admin_rooms.router)
+    return app
+
+
+async def open_services(settings: Settings, stack: AsyncExitStack) -> Services:
+    """Open everything in order of dependence; the stack closes it in reverse, so NATS drains before its answers end."""
+    engine = create_engine(settings.database_url, settings.auth_database_connections)
+    stack.push_async_callback(engine.dispose)
+    database = Database(engine)
+    passwords = Passwords(settings.auth_hash_workers)
+    stack.callback(passwords.close)
+    await first_admin.ensure_first_admin(database, passwords, settings)
+    signer = await load_signer(settings.auth_signing_key.get_secret_value(), database)
+    issuer_keys = None
+    if settings.auth_jwks_url:
+        client = await stack.enter_async_context(httpx.AsyncClient(timeout=FETCH_TIMEOUT))
+        issuer_keys = IssuerKeys(settings.auth_jwks_url, client)
+    verifier = Verifier(
+        signer,
+        hs256_secret=settings.auth_hs256_secret.get_secret_value(),
+        issuer_keys=issuer_keys,
+        audience=settings.auth_audience,
+        issuer=settings.auth_issuer,
+    )
+    standings = Standings(database)
+    stack.push_async_callback(standings.close)
+    identities = Identities(database, verifier, standings)
+    refresh_tokens = RefreshTokens(database, signer, settings)
+    accounts = Accounts(database, passwords, refresh_tokens, settings)
+    bus = await stack.enter_async_context(connect(settings, SERVICE))
+    gateways = Gateways(bus)
+    await gateways.start()
+    await responders.start(bus, identities)
+    return Services(settings, bus, database, signer, accounts, refresh_tokens, identities, gateways)

@@ -1,0 +1,90 @@
+"""The tables of schema `auth`. Alembic owns the schema (`migrations/`); these describe it and name its columns."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+metadata = MetaData(schema="auth")
+
+users = Table(
+    "users",
+    metadata,
+    # `u_<uuid7 hex>` for accounts made here, the token's `sub` for an adopter's own users.
+    Column("id", Text, primary_key=True),
+    Column("username", Text),
+    Column("name", Text, nullable=False),
+    Column("password_hash", Text),
+    Column("roles", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("kind", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    # Every token issued up to this moment is refused.
+    Column("revoked_before", DateTime(timezone=True)),
+    CheckConstraint("kind IN ('local', 'external')", name="users_kind_check"),
+    Index("users_created_at_idx", "created_at", "id"),
+)
+Index("users_username_key", func.lower(users.c.username), unique=True)
+
+bans = Table(
+    "bans",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("banned_by", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("expires_at", DateTime(timezone=True)),  # null: for ever
+    Column("lifted_at", DateTime(timezone=True)),
+    # At most one ban of a user stands, so the hot path reads one row and needs no aggregate.
+    Index("bans_standing_key", "user_id", unique=True, postgresql_where=text("lifted_at IS NULL")),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),  # SHA-256 of the token
+    # The chain of rotations since one login; reuse of a spent token revokes all of it.
+    Column("family", Text, nullable=False),
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("issued_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("used_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    Index("refresh_tokens_family_idx", "family"),
+    Index("refresh_tokens_user_id_idx", "user_id"),
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", Text, primary_key=True),
+    Column("private_key", Text, nullable=False),  # PEM, PKCS 8
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("admin_id", Text, nullable=False),
+    Column("admin_name", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("detail", JSONB, nullable=False),
+    Column("correlation", Text, nullable=False),
+)

@@ -1,0 +1,172 @@
+"""The page at `/` in a real browser: two people meet, talk, and scroll back."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+CHROMIUM = Path("/usr/bin/chromium")
+# No background traffic of the browser's own, and what a container without a GPU or user namespaces needs.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PASSWORD = "correct horse battery"
+MARKUP = "<img src=x onerror=alert(1)>"
+EXCHANGED = 70
+"""Messages enough for more than one page of history."""
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium at /usr/bin/chromium"),
+]
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """A headless Chromium."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+class Visitor:
+    """Someone at the page, in a browser context of their own."""
+
+    def __init__(self, page: Page, name: str) -> None:
+        self.page = page
+        self.name = name
+        self.errors: list[str] = []
+        self.dialogs: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.on("dialog", lambda dialog: self.dialogs.append(dialog.message))
+
+    @classmethod
+    async def sign_up(cls, browser: Browser, url: str, name: str) -> Visitor:
+        """Open the page as a newcomer and make an account."""
+        context = await browser.new_context(viewport={"width": 1280, "height": 800})
+        visitor = cls(await context.new_page(), name)
+        page = visitor.page
+        await page.goto(url)
+        await page.get_by_test_id("username").fill(name)
+        await page.get_by_test_id("password").fill(PASSWORD)
+        await page.get_by_test_id("sign-in-submit").click()
+        await expect(page.get_by_test_id("me")).to_have_text(name)
+        await expect(page.get_by_test_id("status-dot")).to_have_attribute("data-status", "online")
+        return visitor
+
+    async def create_room(self, name: str) -> None:
+        """Make a public room and land in it."""
+        await self.page.get_by_test_id("create-room").click()
+        await self.page.get_by_test_id("room-name-input").fill(name)
+        await self.page.get_by_test_id("create-submit").click()
+        await expect(self.page.get_by_test_id("room-name")).to_have_text(name)
+
+    async def join_room(self, name: str) -> None:
+        """Find a public room by name and join it."""
+        await self.page.get_by_test_id("browse-rooms").click()
+        await self.page.get_by_test_id("room-search").fill(name)
+        row = self.page.get_by_test_id("browse-row").filter(has_text=name)
+        await row.get_by_test_id("join-room").click()
+        await expect(self.page.get_by_test_id("room-name")).to_have_text(name)
+
+    async def say(self, text: str) -> None:
+        """Write a message and send it with Enter."""
+        composer = self.page.get_by_test_id("composer")
+        await composer.fill(text)
+        await composer.press("Enter")
+
+    async def sees(self, text: str) -> None:
+        """Wait until the message is in the list, with nothing pending."""
+        await expect(self.page.get_by_test_id("message-body").get_by_text(text, exact=True)).to_be_visible()
+        await expect(self.page.get_by_test_id("message-pending")).to_have_count(0)
+
+    async def bodies(self) -> list[str]:
+        """All messages in the list, from the top."""
+        return await self.page.get_by_test_id("message-body").all_text_contents()
+
+
+@pytest.fixture
+async def two_visitors(browser: Browser, stack_url: str) -> tuple[Visitor, Visitor]:
+    """Two people who have just signed up and are in one room."""
+    mark = uuid.uuid4().hex[:8]
+    ada = await Visitor.sign_up(browser, stack_url, f"ada-{mark}")
+    grace = await Visitor.sign_up(browser, stack_url, f"grace-{mark}")
+    await ada.create_room(f"room {mark}")
+    await grace.join_room(f"room {mark}")
+    return ada, grace
+
+
+async def test_two_people_sign_up_meet_in_a_room_and_talk_both_ways(two_visitors: tuple[Visitor, Visitor]) -> None:
+    ada, grace = two_visitors
+    await expect(ada.page.get_by_test_id("system-line").filter(has_text=f"{grace.name} joined")).to_be_visible()
+    await ada.say("Hello from the first.")
+    await grace.sees("Hello from the first.")
+    await grace.say("Hello from the second.")
+    await ada.sees("Hello from the second.")
+    await grace.sees("Hello from the second.")
+    assert await ada.bodies() == await grace.bodies() == ["Hello from the first.", "Hello from the second."]
+    await expect(ada.page.get_by_test_id("member-count")).to_have_text("2")
+    assert ada.errors == []
+    assert grace.errors == []
+
+
+async def test_markup_in_a_message_is_shown_as_text(two_visitors: tuple[Visitor, Visitor]) -> None:
+    ada, grace = two_visitors
+    await ada.say(MARKUP)
+    for visitor in (ada, grace):
+        await visitor.sees(MARKUP)
+        assert await visitor.page.get_by_test_id("messages").locator("img").count() == 0
+        assert visitor.dialogs == []
+        assert visitor.errors == []
+
+
+async def test_history_loads_while_scrolling_up_and_the_list_says_what_is_new(
+    two_visitors: tuple[Visitor, Visitor],
+) -> None:
+    ada, grace = two_visitors
+    said = [f"line {number}" for number in range(EXCHANGED)]
+    for text in said:
+        await ada.say(text)
+    await grace.sees(said[-1])
+
+    await grace.page.reload()
+    await grace.sees(said[-1])
+    assert said[0] not in await grace.bodies()
+    beginning = grace.page.get_by_test_id("room-beginning")
+    scroller = grace.page.get_by_test_id("message-list")
+    while not await beginning.is_visible():
+        await scroller.evaluate("list => { list.scrollTop = 0 }")
+        await expect(grace.page.get_by_test_id("loading-history")).to_have_count(0)
+    assert await grace.bodies() == said
+
+    await scroller.evaluate("list => { list.scrollTop = 0 }")
+    await ada.say("the latest")
+    await expect(grace.page.get_by_test_id("new-messages-text")).to_have_text("1 new message")
+    await grace.page.get_by_test_id("new-messages").click()
+    await grace.sees("the latest")
+    await expect(grace.page.get_by_test_id("new-messages")).to_be_hidden()
+
+
+async def test_a_message_in_another_room_is_counted_until_it_is_opened(two_visitors: tuple[Visitor, Visitor]) -> None:
+    ada, grace = two_visitors
+    met = await grace.page.get_by_test_id("room-name").text_content() or ""
+    await grace.create_room(f"aside {uuid.uuid4().hex[:8]}")
+    await ada.say("are you there?")
+    row = grace.page.get_by_test_id("room-row").filter(has_text=met)
+    await expect(row.get_by_test_id("unread-badge")).to_have_text("1")
+    await row.click()
+    await grace.sees("are you there?")
+    await expect(row.get_by_test_id("unread-badge")).to_have_count(0)
+    await expect(grace.page.get_by_test_id("unread-line")).to_have_count(1)

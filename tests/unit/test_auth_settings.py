@@ -1,0 +1,82 @@
+"""Settings that would be unsafe are refused before anything starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from parley.auth.app import create_app
+from parley.auth.endpoints import Credentials
+from parley.auth.settings import Settings, rate
+from parley.auth.throttle import Throttle, Throttled, address_key
+from parley.common.settings import UnsafeSettings
+
+
+@pytest.mark.parametrize("password", ["", "parley-admin"])
+def test_production_needs_an_administrators_password_of_its_own(password: str) -> None:
+    with pytest.raises(UnsafeSettings, match="ADMIN_PASSWORD"):
+        create_app(Settings(environment="production", auth_admin_password=SecretStr(password)))
+    create_app(Settings(environment="production", auth_admin_password=SecretStr("a password of my own")))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"auth_hs256_secret": "x" * 31},
+        {"auth_jwks_url": "file:///etc/passwd"},
+        {"auth_login_rate_username": "often"},
+        {"auth_admin_username": "a"},
+    ],
+    ids=str,
+)
+def test_senseless_settings_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**wrong)
+
+
+def test_refused_secret_is_not_repeated_in_the_error() -> None:
+    with pytest.raises(ValidationError) as error:
+        Settings(auth_hs256_secret=SecretStr("hunter2"))
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize("username", ["ab", "x" * 33, "with space", "émile", "a\x00bc", "abc\n", "<b>", ""])
+def test_usernames_outside_the_rules_are_refused(username: str) -> None:
+    with pytest.raises(ValidationError):
+        Credentials(username=username, password="long enough")
+
+
+@pytest.mark.parametrize("username", ["bob", "x" * 32, "Bob_the.builder-2"])
+def test_usernames_within_the_rules_are_accepted(username: str) -> None:
+    assert Credentials(username=username, password="long enough").username == username
+
+
+@pytest.mark.parametrize("password", ["short12", "x" * 257])
+def test_passwords_too_short_or_too_long_are_refused(password: str) -> None:
+    with pytest.raises(ValidationError):
+        Credentials(username="alice", password=password)
+
+
+async def test_attempts_beyond_the_limit_are_told_when_to_come_back() -> None:
+    throttle = Throttle("tests", rate("2/minute"))
+    await throttle.take("alice")
+    await throttle.take("alice")
+    with pytest.raises(Throttled) as rejection:
+        await throttle.take("alice")
+    assert 0 < rejection.value.retry_after <= 60
+    await throttle.take("bob")
+
+
+async def test_attempts_given_back_do_not_count() -> None:
+    throttle = Throttle("tests", rate("1/minute"))
+    for _ in range(5):
+        await throttle.take("alice")
+        await throttle.give_back("alice")
+
+
+def test_addresses_of_one_subscriber_count_as_one() -> None:
+    assert address_key("2001:db8::1") == address_key("2001:db8::ffff:1") != address_key("2001:db8:0:1::1")
+    assert address_key("192.0.2.1") == address_key("::ffff:192.0.2.1") != address_key("192.0.2.2")
+    assert address_key("unknown") == "unknown"

@@ -1,0 +1,68 @@
+"""The command line: expected failures are one line and exit code 1."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from importlib.metadata import version
+from pathlib import Path
+
+import asyncpg
+from typer.testing import CliRunner
+
+from parley.cli.main import app
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, arguments)
+    return result.exit_code, result.output
+
+
+def execute(url: str, *statements: str) -> None:
+    async def connect() -> None:
+        async with asyncpg.create_pool(url, min_size=1, max_size=1) as pool:
+            for statement in statements:
+                await pool.execute(statement)
+
+    asyncio.run(connect())
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    assert run("--version") == (0, f"parley {version('parley-cli')}\n")
+
+
+def test_migrate_brings_an_empty_database_up_to_date_and_may_run_again(postgres_url: str) -> None:
+    execute(postgres_url, "CREATE DATABASE to_migrate")
+    url = postgres_url.replace("/postgres?", "/to_migrate?")
+    for _ in range(2):
+        assert run("migrate", "--database-url", url) == (0, "The database is up to date.\n")
+    execute(url, "SELECT FROM chat.events", "SELECT FROM auth.users")
+    execute(postgres_url, "DROP DATABASE to_migrate")
+
+
+def test_migrate_says_in_one_line_that_no_database_answers(tmp_path: Path) -> None:
+    code, output = run("migrate", "--wait", "0", "--database-url", f"postgresql://postgres@/x?host={tmp_path}")
+    assert code == 1
+    assert output.startswith("parley: the database did not answer within 0 s: ")
+    assert output.count("\n") == 1
+
+
+def test_migrate_does_not_wait_for_a_database_that_refuses(postgres_url: str) -> None:
+    code, output = run("migrate", "--database-url", postgres_url.replace("/postgres?", "/missing?"))
+    assert code == 1
+    assert output == 'parley: the database refuses: database "missing" does not exist\n'
+
+
+def test_a_migration_needs_a_name() -> None:
+    code, output = run("migration", " ")
+    assert code == 1
+    assert output.startswith("parley: say what the migration does")
+
+
+def test_up_on_a_taken_port_starts_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, output = run("up", "--port", str(port), "--data", str(tmp_path / "data"))
+    assert code == 1
+    assert output == f"parley: cannot listen on 127.0.0.1 port {port}: Address already in use; --port takes another\n"
+    assert not (tmp_path / "data" / "postgres").exists()

@@ -1,0 +1,14 @@
+/** Ids that this client makes. */
+
+/**
+ * A new random UUID, for a command's `id`. `crypto.randomUUID` exists only on https and localhost; a server on a plain
+ * http address in someone's own network must work too.
+ */
+export function newId() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/u, "$1-$2-$3-$4-$5");
+}

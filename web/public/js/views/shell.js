@@ -1,0 +1,150 @@
+/** The signed-in page: the sidebar, the open room, and what floats above them. Renders once a frame at most. */
+
+import { h, icon } from "../dom.js";
+import { BrowseDialog } from "./browse_dialog.js";
+import { confirmDialog } from "./confirm_dialog.js";
+import { CreateDialog } from "./create_dialog.js";
+import { Notices } from "./notices.js";
+import { RoomView } from "./room_view.js";
+import { Sidebar } from "./sidebar.js";
+
+const BAR_DELAY_MS = 600;
+
+export class Shell {
+  /** `signOut` ends the session. */
+  constructor(chat, signOut) {
+    this._chat = chat;
+    this._signOut = signOut;
+    this._scheduled = false;
+    this._started = false;
+    this._closing = new AbortController();
+    this._build();
+    this._listen();
+    this._render();
+  }
+
+  /** Lets go of what outlives the element. */
+  close() {
+    this._closing.abort();
+  }
+
+  /** An administrator ended the connection: say so, and leave it to the user to come back. */
+  async showKicked(reason) {
+    const back = await confirmDialog({
+      id: "kicked",
+      title: "You were disconnected",
+      text: reason ? `An administrator ended your connection: ${reason}` : "An administrator ended your connection.",
+      confirm: "Connect again",
+      cancel: "Stay offline",
+    });
+    if (back && !this._closing.signal.aborted) this._chat.reconnect();
+  }
+
+  _build() {
+    const chat = this._chat;
+    this._notices = new Notices();
+    const browse = () => new BrowseDialog(chat).show();
+    const create = () => new CreateDialog(chat).show();
+    this._sidebar = new Sidebar(chat, { browse, create, signOut: this._signOut, notices: this._notices });
+    this._room = new RoomView(chat, { back: () => this._go(null), notices: this._notices });
+    this._barText = h("span");
+    this._barButton = h("button", { type: "button", class: "link", testid: "reconnect", onclick: () => chat.reconnect() });
+    this._bar = h("div", { id: "connection-bar", testid: "connection-bar", class: "connection-bar", role: "status", hidden: true },
+      h("span", { class: "spinner", "aria-hidden": "true" }), this._barText, this._barButton);
+    this._welcome = this._buildWelcome(browse, create);
+    this._main = h("main", { class: "main", id: "main" }, this._bar, this._room.element, this._welcome);
+    this.element = h("div", { class: "shell", testid: "app", "data-pane": "list" },
+      this._sidebar.element, this._main, this._notices.element);
+  }
+
+  _buildWelcome(browse, create) {
+    return h("section", { class: "welcome", testid: "welcome", hidden: true },
+      h("div", { class: "welcome-art", "aria-hidden": "true" }, icon("chat")),
+      h("h2", {}, `Hello, ${this._chat.me.name}`),
+      h("p", {}, "Rooms are where conversations live. Open one, find one that is there already, or start your own."),
+      h("div", { class: "welcome-actions" },
+        h("button", { type: "button", class: "button primary", testid: "welcome-create", onclick: create }, icon("plus"), "Create a room"),
+        h("button", { type: "button", class: "button", testid: "welcome-browse", onclick: browse }, icon("compass"), "Browse rooms")));
+  }
+
+  _listen() {
+    const chat = this._chat;
+    const { signal } = this._closing;
+    chat.addEventListener("changed", () => this._schedule(), { signal });
+    chat.addEventListener("notice", ({ detail }) => this._notices.show(detail.text, detail), { signal });
+    chat.addEventListener("message", ({ detail }) => this._announce(detail), { signal });
+    addEventListener("hashchange", () => this._follow(), { signal });
+    addEventListener("online", () => chat.reconnect(), { signal });
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden && chat.status === "reconnecting") chat.reconnect();
+      this._schedule();
+    }, { signal });
+  }
+
+  _announce(event) {
+    if (event.room === this._chat.current) this._notices.announce(`${event.actor.name}: ${event.data.body}`);
+  }
+
+  /** The open room is in the address, so that reload, back and a bookmark do what they should. */
+  _follow() {
+    const id = decodeURIComponent(location.hash.replace(/^#\/?/u, ""));
+    if (id !== (this._chat.current ?? "")) this._chat.open(id || null);
+  }
+
+  _go(roomId) {
+    location.hash = roomId ? `/${encodeURIComponent(roomId)}` : "/";
+    this._chat.open(roomId);
+  }
+
+  _schedule() {
+    if (this._scheduled) return;
+    this._scheduled = true;
+    const render = () => {
+      this._scheduled = false;
+      if (!this._closing.signal.aborted) this._render();
+    };
+    // Frames stand still in a hidden tab, whose title still counts what is unread.
+    if (document.hidden) setTimeout(render, 250);
+    else requestAnimationFrame(render);
+  }
+
+  _render() {
+    const chat = this._chat;
+    if (chat.ready && !this._started) {
+      this._started = true;
+      this._follow();
+      // Beside the list there is place for a room; on a phone the list comes first.
+      if (!chat.current && matchMedia("(min-width: 760px)").matches) chat.open(chat.store.joined()[0]?.id ?? null);
+    }
+    const wanted = chat.current ? `#/${encodeURIComponent(chat.current)}` : "#/";
+    if (this._started && location.hash !== wanted && (chat.current || location.hash.length > 2)) location.hash = wanted;
+    this.element.dataset.pane = chat.current ? "room" : "list";
+    this._sidebar.render();
+    this._room.render();
+    this._welcome.hidden = Boolean(chat.current);
+    this._renderBar();
+    this._renderTitle();
+  }
+
+  _renderBar() {
+    const { status } = this._chat;
+    clearTimeout(this._barTimer);
+    if (status === "online") {
+      this._bar.hidden = true;
+      return;
+    }
+    this._bar.dataset.status = status;
+    this._barText.textContent = { connecting: "Connecting…", reconnecting: "Reconnecting…", stopped: "You are offline." }[status];
+    this._barButton.textContent = status === "stopped" ? "Connect again" : "Try now";
+    this._barButton.hidden = status === "connecting";
+    // A connection that is back within a blink is not worth a bar.
+    if (status === "stopped") this._bar.hidden = false;
+    else this._barTimer = setTimeout(() => (this._bar.hidden = this._chat.status === "online"), BAR_DELAY_MS);
+  }
+
+  _renderTitle() {
+    const { store, room } = this._chat;
+    const unread = store.joined().reduce((sum, { id }) => sum + store.unread(id), 0);
+    document.title = `${unread ? `(${unread}) ` : ""}${room ? `${room.name} · ` : ""}Parley`;
+  }
+}
