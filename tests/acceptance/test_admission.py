@@ -11,6 +11,7 @@ import pytest
 
 from tests.acceptance.clients import Client
 from tests.acceptance.conftest import KINDS, People
+from tests.acceptance.raw_socket import RawSocket
 from tests.acceptance.conversation import command, make_room, ok
 from tests.acceptance.stack import Stack
 
@@ -59,6 +60,7 @@ async def test_an_adopters_own_users_connect_without_registering(people: People,
     client = await people.attempt({"token": signed()})
     await client.connected()
     room = await make_room(client)
+    await client.until(lambda: client.logged(room), "its room")
     assert client.logged(room)[0]["actor"] == {"id": "customer-7", "name": "Cleo"}
     found = await stack.admin("GET", "/users?search=Cleo")
     assert [user["id"] for user in found["users"]] == ["customer-7"]
@@ -102,10 +104,14 @@ async def test_a_kick_tells_why_and_ends_every_connection_on_every_gateway(peopl
 
 
 async def test_a_kick_closes_the_transport_and_not_just_the_namespace(people: People, stack: Stack):
-    client, account = await people.join("victim")
-    await stack.admin("POST", f"/users/{account['user_id']}/kick", reason="bye")
-    await client.until(lambda: client.disconnects, "the end")
-    await client.until(lambda: client._sio.eio.state == "disconnected", "the transport's end")  # type: ignore[union-attr]
+    account = await people.account("victim")
+    async with RawSocket.open(stack.gateways[0].url) as socket:
+        await socket.handshake()
+        assert (await socket.join("/chat", {"token": account["access_token"]})).startswith("40/chat,")
+        await stack.admin("POST", f"/users/{account['user_id']}/kick", reason="bye")
+        assert await socket.text() == '42/chat,["kicked",{"code":"kicked","reason":"bye"}]'
+        assert await socket.text() == "41/chat,"
+        await socket.closed()
 
 
 async def test_a_ban_ends_connections_and_keeps_the_user_out_until_it_is_lifted(people: People, stack: Stack):
