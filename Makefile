@@ -1,20 +1,25 @@
 .DEFAULT_GOAL := help
+SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := libs/common services/gateway services/auth services/chat cli
 LOCK = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group build \
 	$(addprefix --no-emit-package parley-,common gateway auth chat cli) $(addsuffix /pyproject.toml,$(PACKAGES))
-INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check
+PIP = $(BIN)/pip install --disable-pip-version-check
+# Counts what pip fetches, since it is either silent or floods the terminal.
+COUNT = awk '/^Collecting/ {printf "\r  %d packages", ++n; fflush()} \
+	/^Installing collected/ {printf ", unpacking"; fflush()} \
+	/^ERROR|^error/ {print "\n" $$0} END {if (n) print ""}'
 
-.PHONY: help up test check format migration compose lock clean
+.PHONY: help up page test check format migration compose lock clean
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: $(VENV)/up ## Start everything on http://localhost:8000, state in .parley/ (Ctrl-C stops it)
-	@exec $(BIN)/parley up
+up: $(VENV)/up page ## Start everything on http://localhost:8000, state in .parley/ (Ctrl-C stops it)
+	@exec $(BIN)/parley up $(ARGS)
 
-test: $(VENV)/dev ## Run the whole test suite (no Docker needed; ARGS="-k name" narrows it)
+test: $(VENV)/dev page ## Run the whole test suite (no Docker needed; ARGS="-k name" narrows it)
 	@$(BIN)/pytest $(ARGS)
 
 check: $(VENV)/dev ## What CI checks besides the tests: format, lint, types, import direction, spelling
@@ -34,8 +39,19 @@ lock: $(VENV)/dev ## Resolve the dependencies anew (hashes, no index addresses)
 	@$(BIN)/uv pip compile --quiet $(LOCK) --extra embedded -c requirements.lock -o requirements-embedded.lock
 	@$(BIN)/uv pip compile --quiet $(LOCK) --extra embedded --group dev -c requirements-embedded.lock -o requirements-dev.lock
 
-clean: ## Remove the environment; state in .parley/ stays
-	rm -rf $(VENV) web/node_modules
+clean: ## Remove what was installed; state in .parley/ stays
+	rm -rf $(VENV) web/node_modules web/public/socket.io.min.js web/public/socket.io.min.js.map
+
+# The one file the page needs from npm is the stock Socket.IO client. Without Node.js everything but the page works.
+page: web/node_modules/.installed
+web/node_modules/.installed: web/package.json web/package-lock.json
+	@if ! command -v npm >/dev/null; then \
+		echo "npm was not found, so the web page is left out; install Node.js 20 or newer to have it"; \
+	elif echo "Fetching the Socket.IO client for the web page" && cd web && npm ci --omit=dev --no-audit --no-fund --silent; then \
+		cp node_modules/socket.io-client/dist/socket.io.min.js{,.map} public/ && touch node_modules/.installed; \
+	else \
+		echo "npm could not fetch it, so the web page is left out"; \
+	fi
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit("Parley needs Python 3.11 or newer: make PYTHON=python3.13 up" if sys.version_info < (3, 11) else 0)'
@@ -44,11 +60,11 @@ $(VENV)/bin/pip:
 
 $(VENV)/up: requirements-embedded.lock $(addsuffix /pyproject.toml,$(PACKAGES)) | $(VENV)/bin/pip
 	@echo "Installing the pinned dependencies (first time only, about a minute)"
-	@$(INSTALL) --require-hashes -r requirements-embedded.lock
-	@$(INSTALL) --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
+	@set -o pipefail; $(PIP) --require-hashes -r requirements-embedded.lock 2>&1 | $(COUNT)
+	@$(PIP) --quiet --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
 	@touch $@
 
 $(VENV)/dev: requirements-dev.lock $(VENV)/up
-	@echo "Installing the development tools"
-	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@echo "Installing the development tools (first time only)"
+	@set -o pipefail; $(PIP) --require-hashes -r requirements-dev.lock 2>&1 | $(COUNT)
 	@touch $@

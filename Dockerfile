@@ -1,0 +1,36 @@
+# One image for every service; the command says which: `python -m parley.gateway`, `parley.auth`, `parley.chat`,
+# or `parley migrate`. Plain Dockerfile syntax: it builds with and without BuildKit.
+
+FROM python:3.13-slim AS build
+RUN python3 -m venv /venv
+ENV PATH=/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /source
+COPY requirements.lock ./
+RUN pip install --require-hashes -r requirements.lock
+COPY libs libs
+COPY services services
+COPY cli cli
+RUN pip install --no-deps --no-build-isolation ./libs/common ./services/gateway ./services/auth ./services/chat ./cli
+
+# The web page needs one file from npm: the stock Socket.IO client.
+FROM python:3.13-slim AS page
+RUN apt-get update && apt-get install -y --no-install-recommends nodejs npm && rm -rf /var/lib/apt/lists/*
+WORKDIR /web
+COPY web/package.json web/package-lock.json ./
+RUN npm ci --omit=dev --no-audit --no-fund
+COPY web/public public
+RUN cp node_modules/socket.io-client/dist/socket.io.min.js node_modules/socket.io-client/dist/socket.io.min.js.map public/
+
+FROM python:3.13-slim
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin parley
+COPY --from=build /venv /venv
+COPY --from=page /web/public /app/web
+WORKDIR /app
+COPY alembic.ini ./
+COPY migrations migrations
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    PARLEY_HOST=0.0.0.0 PARLEY_PORT=8000 PARLEY_WEB_DIR=/app/web
+USER parley
+EXPOSE 8000
+HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 CMD ["python", "-c", "import os, sys, http.client; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['PARLEY_PORT']), timeout=3); c.request('GET', '/readyz'); sys.exit(c.getresponse().status != 200)"]
+CMD ["python", "-m", "parley.gateway"]

@@ -1,0 +1,56 @@
+"""The directory that keeps the state of the one-command stack between runs."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fasteners import InterProcessLock
+
+from parley.cli.failure import Failure
+
+
+class DataDirectory:
+    """Postgres' and NATS' data and the admin's password, held by one process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.postgres = path / "postgres"
+        self.nats = path / "nats"
+        self.admin_password = path / "admin-password"
+
+    @contextmanager
+    def hold(self) -> Generator[None]:
+        """Make the directory when needed and keep other processes out. Raises `Failure` when one has it.
+
+        The system drops the lock with its process, however that ends.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = InterProcessLock(self.path / "lock")
+            acquired = lock.acquire(blocking=False)
+        except OSError as error:
+            raise Failure(f"cannot keep state in {self.path}: {error.strerror}") from error
+        if not acquired:
+            raise Failure(f"another parley runs on {self.path}; stop it, or give this one its own with --data")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def read_or_make_password(self) -> tuple[str, bool]:
+        """The admin's password, and whether it was made just now; only this user can read its file."""
+        try:
+            return self.admin_password.read_text().strip(), False
+        except FileNotFoundError:
+            password = secrets.token_urlsafe(15)
+        # Whole or not at all: an interrupted write must not leave an empty password behind.
+        partial = self.admin_password.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(password + "\n")
+        partial.rename(self.admin_password)
+        return password, True

@@ -1,0 +1,86 @@
+"""The `parley` command."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from parley.cli.database import wait_for_database
+from parley.cli.failure import Failure
+from parley.cli.migrations import MigrationsNotFound, revise, upgrade
+
+app = typer.Typer(
+    name="parley",
+    help="Parley: a self-hosted realtime messaging backend.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _fail(error: Exception) -> NoReturn:
+    typer.echo(f"parley: {error}", err=True)
+    raise typer.Exit(1) from error
+
+
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"parley {version('parley-cli')}")
+        raise typer.Exit
+
+
+@app.callback()
+def parley(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Parley: a self-hosted realtime messaging backend."""
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    data: Annotated[Path, typer.Option(help="Directory that keeps all state.")] = Path(".parley"),
+) -> None:
+    """Start everything on one port: Postgres, NATS and all services. Ctrl-C stops it."""
+    try:
+        from parley.cli.embedded import EmbeddedError  # noqa: PLC0415 - the container image lacks the embedded parts
+        from parley.cli.up import run  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("parley"):
+            raise
+        _fail(Failure(f"this installation lacks the embedded parts ({error.name}); install parley-cli[embedded]"))
+    try:
+        run(host, port, data)
+    except (Failure, EmbeddedError) as error:
+        _fail(error)
+
+
+@app.command()
+def migrate(
+    database_url: Annotated[
+        str, typer.Option(envvar="PARLEY_DATABASE_URL", help="Postgres, as libpq writes it.", show_default=False)
+    ],
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the database to come up.")] = 60.0,
+) -> None:
+    """Bring the database up to this version's schema; safe to run from several places at once."""
+    try:
+        wait_for_database(database_url, wait)
+        upgrade(database_url)
+    except (Failure, MigrationsNotFound) as error:
+        _fail(error)
+    typer.echo("The database is up to date.")
+
+
+@app.command()
+def migration(name: Annotated[str, typer.Argument(help='What it does, as in "add topics".')]) -> None:
+    """Write a new migration from the tables."""
+    if not name.strip():
+        _fail(Failure('say what the migration does, as in: make migration NAME="add topics"'))
+    typer.echo(f"Wrote {revise(name.strip())}; read it before you commit it.")

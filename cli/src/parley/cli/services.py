@@ -1,0 +1,49 @@
+"""The services as apps of this process, told where the embedded parts are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+from pydantic import SecretStr, ValidationError
+
+from parley.auth.app import create_app as create_auth
+from parley.auth.settings import Settings as AuthSettings
+from parley.chat.app import create_app as create_chat
+from parley.chat.settings import Settings as ChatSettings
+from parley.cli.failure import Failure
+from parley.common.settings import UnsafeSettings
+from parley.gateway.app import create_app as create_gateway
+from parley.gateway.namespaces import ConfigurationError
+from parley.gateway.settings import Settings as GatewaySettings
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the services need to know."""
+
+    database_url: str
+    nats_url: str
+    admin_password: str
+    page: Path | None
+    """Directory with the web page; None where it is not complete."""
+
+
+def create_services(around: Surroundings) -> dict[str, FastAPI]:
+    """Build the apps, in the order to start them; other settings come from `PARLEY_*` as always.
+
+    Raises `Failure` when those are not valid.
+    """
+    try:
+        auth = AuthSettings(
+            nats_url=around.nats_url,
+            database_url=around.database_url,
+            auth_admin_password=SecretStr(around.admin_password),
+            instance="auth",
+        )
+        chat = ChatSettings(nats_url=around.nats_url, database_url=around.database_url, instance="chat")
+        gateway = GatewaySettings(nats_url=around.nats_url, web_dir=around.page, instance="gateway")
+        return {"auth": create_auth(auth), "chat": create_chat(chat), "gateway": create_gateway(gateway)}
+    except (ConfigurationError, UnsafeSettings, ValidationError) as error:
+        raise Failure(str(error)) from error

@@ -1,0 +1,162 @@
+"""The one-command stack: embedded Postgres and NATS, and all services in this process behind one port."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable, Generator
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import uvicorn
+import uvloop
+from rich.console import Console
+
+from parley.auth.first_admin import issue_admin_token
+from parley.cli import embedded, welcome
+from parley.cli.data_directory import DataDirectory
+from parley.cli.failure import Failure
+from parley.cli.migrations import upgrade
+from parley.cli.one_port import OnePort
+from parley.cli.services import Surroundings, create_services
+from parley.cli.stop_signals import interrupt_on_stop_signals
+from parley.common import logs
+from parley.common.settings import ServiceSettings
+from parley.gateway.app import SERVER_OPTIONS
+
+READY_SECONDS = 30.0
+TOKEN_SECONDS = 24 * 3600
+CHECKOUT = Path(__file__).resolve().parents[4]
+
+
+def run(host: str, port: int, data: Path) -> None:
+    """Start everything, serve until a stop signal, stop everything. Raises `Failure` and `EmbeddedError`."""
+    console = Console(highlight=False, soft_wrap=True)
+    started = time.monotonic()
+    with interrupt_on_stop_signals(), suppress(KeyboardInterrupt), ExitStack() as stack:
+        directory = DataDirectory(data)
+        stack.enter_context(directory.hold())
+        listener = stack.enter_context(_listen(host, port))
+        _configure_logs()
+        password, is_new = directory.read_or_make_password()
+        around = _start_parts(console, stack, directory, password)
+
+        def greet(token: str) -> None:
+            welcome.show(
+                console,
+                url=_url(listener),
+                token=token,
+                password=password if is_new else None,
+                password_file=directory.admin_password,
+                page=around.page is not None,
+                seconds=time.monotonic() - started,
+            )
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(console, listener, around, greet))
+    with suppress(OSError):  # the terminal may be the reason to stop, and gone
+        console.print("Stopped.")
+
+
+@contextmanager
+def _step(console: Console, doing: str) -> Generator[None]:
+    """Show what is being done while it is, and then how long it took."""
+    started = time.monotonic()
+    with console.status(f"{doing}…"):
+        yield
+    console.print(f"[green]✓[/] {doing} [dim]{time.monotonic() - started:.1f} s[/]")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything is started. Raises `Failure` when it is taken or the address is not ours."""
+    listener = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise Failure(f"cannot listen on {host} port {port}: {error.strerror}; --port takes another") from error
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _configure_logs() -> None:
+    """Log warnings at the terminal, or what `PARLEY_LOG_LEVEL` asks for."""
+    settings = ServiceSettings(log_format="console")
+    if "log_level" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"log_level": "warning"})
+    logs.configure(settings, "parley")
+    logging.captureWarnings(capture=True)
+
+
+def _start_parts(console: Console, stack: ExitStack, directory: DataDirectory, password: str) -> Surroundings:
+    first = not directory.postgres.exists()
+    with _step(console, "Creating the database" if first else "Starting Postgres"):
+        database_url = stack.enter_context(embedded.postgres(directory.postgres))
+    with _step(console, "Starting NATS"):
+        nats_url = stack.enter_context(embedded.nats(directory.nats, token=secrets.token_urlsafe(24)))
+    with _step(console, "Migrating the database"):
+        upgrade(database_url)
+    page = CHECKOUT / "web" / "public"
+    complete = (page / "index.html").is_file() and (page / "socket.io.min.js").is_file()
+    return Surroundings(
+        database_url,
+        nats_url,
+        password,
+        page if complete else None,
+    )
+
+
+async def _serve(console: Console, listener: socket.socket, around: Surroundings, greet: Callable[[str], None]) -> None:
+    async with AsyncExitStack() as stack:
+        with _step(console, "Starting the services"):
+            services = create_services(around)
+            front = OnePort(services)
+            await stack.enter_async_context(front.running())
+            await _until_ready(front)
+        greet(await issue_admin_token(services["auth"], TOKEN_SECONDS))
+        await _serve_http(front, listener)
+        with suppress(OSError):
+            console.print("\nStopping…")
+
+
+async def _until_ready(front: OnePort) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while problems := await front.problems():
+        if time.monotonic() > deadline:
+            raise Failure(f"the services did not get ready in {READY_SECONDS:g} s: {problems}")
+        await asyncio.sleep(0.05)
+
+
+async def _serve_http(front: OnePort, listener: socket.socket) -> None:
+    """Serve until a stop signal."""
+    config = uvicorn.Config(
+        front,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=2,
+        **SERVER_OPTIONS,
+    )
+    server = uvicorn.Server(config)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, server.handle_exit)
+    # uvicorn repeats the signal it has stopped for when its work is done.
+    with suppress(KeyboardInterrupt):
+        await server.serve(sockets=[listener])
