@@ -46,6 +46,10 @@ class Client:
             ) from None
         return condition()
 
+    def cursors(self) -> dict[str, int]:
+        """The last sequence seen per room, which an app names when it connects again."""
+        return {a["room"]: a["sequence"] for _, a in self.events if isinstance(a, dict) and a.get("event_id")}
+
     def of(self, event: str) -> list[Any]:
         """The arguments of all events of this name so far."""
         return [argument for name, argument in self.events if name == event]
@@ -89,11 +93,16 @@ class PythonClient(Client):
         self._sio.on("*", self._on_event, namespace=namespace)
         try:
             await self._sio.connect(
-                url, namespaces=[namespace], auth=lambda: self.auth, transports=transports, wait_timeout=15
+                url, namespaces=[namespace], auth=self._says, transports=transports, wait_timeout=15
             )
         except socketio.exceptions.ConnectionError as error:
             if not self.errors:
                 await self.note(self.errors, {"message": str(error), "data": None})
+
+    def _says(self) -> Any:
+        if isinstance(self.auth, dict) and (seen := self.cursors()):
+            return {**self.auth, "cursors": {**self.auth.get("cursors", {}), **seen}}
+        return self.auth
 
     async def _on_connect(self) -> None:
         await self.note(self.connects, self._sio.get_sid(self._namespace))
@@ -146,15 +155,6 @@ class JsClient(Client):
         self._reader = asyncio.create_task(self._read())
         settings = {"transports": transports, "reconnectionDelay": 100, "reconnectionDelayMax": 500, **options}
         self._do("connect", url=url, namespace=namespace, auth=auth, options=settings)
-
-    @property
-    def auth(self) -> Any:
-        """What the client says of itself at the next connect."""
-        raise AttributeError("write only")
-
-    @auth.setter
-    def auth(self, value: Any) -> None:
-        self._do("auth", auth=value)
 
     def _do(self, action: str, **message: Any) -> None:
         assert self._process is not None

@@ -86,11 +86,11 @@ async def people(stack: Stack) -> AsyncIterator[People]:
 
 @pytest.fixture
 async def own_stack(database_url: str, tmp_path: Path, nats_url: str) -> AsyncIterator[Callable[..., Awaitable[Stack]]]:
-    """Makes a stack that the test may break, on a database of its own and by default the shared NATS."""
+    """Makes a stack that the test may break: its own database, and by default the shared servers."""
     made: list[Stack] = []
 
-    async def make(own_nats_url: str = "", **settings: str) -> Stack:
-        running = Stack(database_url, own_nats_url or nats_url, tmp_path, **settings)
+    async def make(*, database: str = database_url, nats: str = nats_url, **settings: str) -> Stack:
+        running = Stack(database, nats, tmp_path, **settings)
         made.append(running)
         await running.start()
         return running

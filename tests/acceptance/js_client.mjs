@@ -7,18 +7,18 @@ const { io } = require("socket.io-client");
 const say = (message) => process.stdout.write(JSON.stringify(message) + "\n");
 
 let socket;
-let auth = {};
+const seen = {}; // the last sequence of each room, which an app names when it connects again
 const actions = {
   connect({ url, namespace, auth: given, options }) {
-    auth = given;
-    socket = io(url + namespace, { auth: (done) => done(auth), ...options });
+    const says = () => (Object.keys(seen).length ? { ...given, cursors: { ...given.cursors, ...seen } } : given);
+    socket = io(url + namespace, { auth: (done) => done(says()), ...options });
     socket.on("connect", () => say({ on: "connect", sid: socket.id, transport: socket.io.engine.transport.name }));
     socket.on("connect_error", (error) => say({ on: "connect_error", message: error.message, data: error.data ?? null }));
     socket.on("disconnect", (reason) => say({ on: "disconnect", reason }));
-    socket.onAny((event, ...args) => say({ on: "event", event, args }));
-  },
-  auth({ auth: given }) {
-    auth = given;
+    socket.onAny((event, ...args) => {
+      if (args[0]?.event_id) seen[args[0].room] = args[0].sequence;
+      say({ on: "event", event, args });
+    });
   },
   emit({ tag, event, args, timeout }) {
     const binary = (value) => (value && value.$binary ? Buffer.from(value.$binary, "base64") : value);

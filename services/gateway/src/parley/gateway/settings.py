@@ -24,7 +24,7 @@ class Settings(ServiceSettings):
         default=45, gt=0, description="seconds to join a namespace after the handshake"
     )
     gateway_max_message: int = Field(default=1_000_000, ge=1024, description="bytes of one frame or polling request")
-    gateway_command_timeout: float = Field(default=10, gt=0, description="seconds to wait for a command's outcome")
+    gateway_command_timeout: float = Field(default=5, gt=0, description="seconds to wait for a command's outcome")
     gateway_max_waiting: int = Field(default=1000, ge=1, description="commands of one connection that may wait")
     gateway_max_waiting_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="and their bytes")
     gateway_max_backlog: int = Field(

@@ -1,0 +1,243 @@
+"""Any part may be restarted in the middle of a conversation: nothing acked is lost, doubled or out of order, and stock
+clients carry on by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parley.cli import embedded
+from parley.cli.migrations import upgrade
+from tests.acceptance.conftest import KINDS, AnyClient, People
+from tests.acceptance.conversation import make_room, ok, persist
+from tests.acceptance.stack import Stack, free_port
+
+MakeStack = Callable[..., Awaitable[Stack]]
+
+
+class Server:
+    """Postgres or NATS of the test's own, which can be restarted under the same address."""
+
+    def __init__(self, start: Callable[[], AbstractContextManager[str]]) -> None:
+        self._start = start
+        self._running: AbstractContextManager[str] | None = None
+        self.url = ""
+
+    async def start(self) -> None:
+        """Start it."""
+        self._running = self._start()
+        self.url = await asyncio.to_thread(self._running.__enter__)
+
+    async def stop(self) -> None:
+        """Stop it."""
+        if self._running is not None:
+            running, self._running = self._running, None
+            await asyncio.to_thread(running.__exit__, None, None, None)
+
+
+@pytest.fixture
+async def own_nats(tmp_path: Path) -> AsyncIterator[Server]:
+    """A NATS server that the test may stop."""
+    port = free_port()
+    server = Server(lambda: embedded.nats(tmp_path / "nats", port))
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def own_postgres(tmp_path: Path) -> AsyncIterator[Server]:
+    """A migrated Postgres server that the test may stop."""
+    server = Server(lambda: embedded.postgres(tmp_path / "pg"))
+    await server.start()
+    await asyncio.to_thread(upgrade, server.url)
+    yield server
+    await server.stop()
+
+
+class Conversation:
+    """People who talk all the time, and a ledger of what was acked to them."""
+
+    def __init__(self, people: People, clients: list[AnyClient], room: str) -> None:
+        self.people = people
+        self.clients = clients
+        self.room = room
+        self.acked: dict[str, int] = {}
+        self._talking = True
+        self._tasks = [asyncio.create_task(self._talk(n, client)) for n, client in enumerate(clients)]
+
+    async def _talk(self, who: int, client: AnyClient) -> None:
+        number = 0
+        while self._talking:
+            body = f"{who}:{number}"
+            answer = await persist(client, "message.send", room=self.room, body=body)
+            self.acked[body] = answer["sequence"]
+            number += 1
+            await asyncio.sleep(0.01)
+
+    async def goes_on(self, count: int = 20) -> None:
+        """Wait until everybody got so many more messages acked."""
+        before = Counter(body.split(":")[0] for body in self.acked)
+        async with asyncio.timeout(40):
+            while True:
+                now = Counter(body.split(":")[0] for body in self.acked)
+                if all(now[str(n)] >= before[str(n)] + count for n in range(len(self.clients))):
+                    return
+                await asyncio.sleep(0.05)
+
+    async def ends_whole(self) -> None:
+        """Stop talking; the log and what every member saw must be exactly what was acked."""
+        self._talking = False
+        await asyncio.gather(*self._tasks)
+        logged: dict[str, int] = {}
+        after = 0
+        while True:
+            page = await self.clients[0].emit("history", {"room": self.room, "after": after, "limit": 200})
+            for event in page["events"]:
+                assert event["sequence"] == after + 1, "a gap in the log"
+                after += 1
+                if event["type"] == "message.sent":
+                    assert event["data"]["body"] not in logged, "doubled"
+                    logged[event["data"]["body"]] = event["sequence"]
+            if not page["more"]:
+                break
+        assert logged == self.acked
+        for n in range(len(self.clients)):
+            mine = [sequence for body, sequence in logged.items() if body.startswith(f"{n}:")]
+            assert mine == sorted(mine), "out of the order sent"
+        for client in self.clients:
+            await client.until(lambda c=client: c.logged(self.room)[-1]["sequence"] == after, "the last event")
+            sequences = [event["sequence"] for event in client.logged(self.room)]
+            assert sequences == list(range(sequences[0], after + 1)), "a member missed or doubled an event"
+            assert not client.of("reset")
+
+
+async def converse(stack: Stack, kinds: tuple[str, ...] = ("python", "python")) -> Conversation:
+    """Members on both gateways in one room, talking."""
+    people = People(stack)
+    clients = [
+        (await people.join(f"p{n}", kind=kind, gateway=stack.gateways[n % 2]))[0] for n, kind in enumerate(kinds)
+    ]
+    room = await make_room(clients[0], *clients[1:])
+    await clients[0].until(lambda: clients[0].logged(room), "the room")
+    return Conversation(people, clients, room)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
+async def test_a_gateway_is_restarted(own_stack: MakeStack, kind: str, how: signal.Signals):
+    stack = await own_stack()
+    talk = await converse(stack, (kind, "python"))
+    await talk.goes_on()
+    await stack.gateways[0].restart(how)
+    await talk.goes_on()
+    await talk.ends_whole()
+    assert len(talk.clients[0].connects) >= 2
+    assert len(talk.clients[1].connects) == 1
+    await talk.people.stop()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
+async def test_each_chat_is_restarted_in_turn(own_stack: MakeStack, how: signal.Signals):
+    stack = await own_stack()
+    talk = await converse(stack)
+    await talk.goes_on()
+    for chat in stack.chats:
+        await chat.restart(how)
+        await talk.goes_on()
+    await talk.ends_whole()
+    assert all(len(client.connects) == 1 for client in talk.clients), "connections outlive a chat"
+    await talk.people.stop()
+
+
+async def test_all_chats_are_away_for_a_while(own_stack: MakeStack):
+    stack = await own_stack()
+    talk = await converse(stack)
+    await talk.goes_on()
+    await asyncio.gather(*(asyncio.to_thread(chat.stop, signal.SIGKILL) for chat in stack.chats))
+    answer = await talk.clients[0].emit(
+        "message.send", {"id": "nobody", "room": talk.room, "body": "anyone?"}, timeout=30
+    )
+    assert answer["error"]["code"] in {"unavailable", "timeout"}
+    assert answer["error"]["retryable"]
+    for chat in stack.chats:
+        chat.start()
+        await chat.ready()
+    await talk.goes_on()
+    await talk.ends_whole()
+    await talk.people.stop()
+
+
+async def test_auth_is_restarted_and_connections_that_come_meanwhile_wait_for_it(own_stack: MakeStack):
+    stack = await own_stack()
+    talk = await converse(stack)
+    late = await talk.people.account("late")
+    await talk.goes_on()
+    await asyncio.to_thread(stack.auth.stop)
+    attempt = asyncio.create_task(talk.people.attempt({"token": late["access_token"]}))
+    await talk.goes_on()
+    stack.auth.start()
+    await stack.auth.ready()
+    await (await attempt).connected()
+    await talk.goes_on()
+    await talk.ends_whole()
+    await talk.people.stop()
+
+
+async def test_nats_is_restarted(own_stack: MakeStack, own_nats: Server):
+    stack = await own_stack(nats=own_nats.url)
+    talk = await converse(stack)
+    await talk.goes_on()
+    for _ in range(2):
+        await own_nats.stop()
+        await own_nats.start()
+        await talk.goes_on()
+    await talk.ends_whole()
+    assert all(len(client.connects) == 1 for client in talk.clients), "connections outlive NATS"
+    await talk.people.stop()
+
+
+async def test_while_nats_is_away_services_are_not_ready_and_commands_are_refused_at_once(
+    own_stack: MakeStack, own_nats: Server
+):
+    stack = await own_stack(nats=own_nats.url)
+    people = People(stack)
+    client, _ = await people.join()
+    room = await make_room(client)
+    await own_nats.stop()
+    async with asyncio.timeout(10):
+        for process in stack.processes:
+            while (await stack.http.get(f"{process.url}/readyz")).status_code != 503:
+                await asyncio.sleep(0.05)
+    answer = await client.emit("message.send", {"id": "x", "room": room, "body": "x"}, timeout=1)
+    assert answer["error"] | {"message": ""} == {"code": "unavailable", "message": "", "retryable": True}
+    assert (await stack.http.get(f"{stack.gateways[0].url}/healthz")).status_code == 200
+    await own_nats.start()
+    await asyncio.gather(*(process.ready() for process in stack.processes))
+    await ok(client, "message.send", room=room, body="back")
+    await client.until(lambda: client.bodies(room) == ["back"], "events after the reconnect")
+    await people.stop()
+
+
+async def test_postgres_is_restarted(own_stack: MakeStack, own_postgres: Server):
+    stack = await own_stack(database=own_postgres.url)
+    talk = await converse(stack)
+    await talk.goes_on()
+    await own_postgres.stop()
+    answer: dict[str, Any] = await talk.clients[0].emit(
+        "message.send", {"id": "away", "room": talk.room, "body": "x"}, timeout=30
+    )
+    assert answer["error"]["retryable"], answer
+    await own_postgres.start()
+    await talk.goes_on()
+    await talk.ends_whole()
+    assert all(len(client.connects) == 1 for client in talk.clients), "connections outlive Postgres"
+    await talk.people.stop()
