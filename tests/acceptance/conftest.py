@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.acceptance.clients import HAS_JS_CLIENT, JsClient, PythonClient
+from tests.acceptance.one_command import OneCommand
 from tests.acceptance.stack import Process, Stack
 from tests.conftest import run_sql, with_database
 
@@ -82,6 +83,21 @@ async def people(stack: Stack) -> AsyncIterator[People]:
     everybody = People(stack)
     yield everybody
     await everybody.stop()
+
+
+@pytest.fixture(scope="session")
+def one_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneCommand]:
+    """`parley up` as a user runs it: everything behind one port."""
+    running = OneCommand(tmp_path_factory.mktemp("up") / "data")
+    running.start()
+    yield running
+    assert running.stop() == 0, running.printed()
+
+
+@pytest.fixture(scope="session")
+def stack_url(one_command: OneCommand) -> str:
+    """Where the one-command stack answers."""
+    return one_command.url
 
 
 @pytest.fixture

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
+
+from tests.acceptance.one_command import OneCommand
 
 CHROMIUM = Path("/usr/bin/chromium")
 # No background traffic of the browser's own, and what a container without a GPU or user namespaces needs.
@@ -170,3 +174,38 @@ async def test_a_message_in_another_room_is_counted_until_it_is_opened(two_visit
     await grace.sees("are you there?")
     await expect(row.get_by_test_id("unread-badge")).to_have_count(0)
     await expect(grace.page.get_by_test_id("unread-line")).to_have_count(1)
+
+
+async def test_the_page_works_on_after_a_server_restart_without_a_reload(browser: Browser, tmp_path: Path) -> None:
+    stack = OneCommand(tmp_path / "data")
+    await asyncio.to_thread(stack.start)
+    ada = await Visitor.sign_up(browser, stack.url, "ada")
+    grace = await Visitor.sign_up(browser, stack.url, "grace")
+    await ada.create_room("Lounge")
+    await grace.join_room("Lounge")
+    await ada.say("before")
+    await grace.sees("before")
+    await ada.page.evaluate("window.notReloaded = true")
+    assert await asyncio.to_thread(stack.stop) == 0
+    await expect(ada.page.get_by_test_id("status-dot")).not_to_have_attribute("data-status", "online")
+    await ada.say("said while the server was away")
+    await asyncio.to_thread(stack.start)
+    await ada.sees("said while the server was away")
+    await grace.sees("said while the server was away")
+    await grace.say("welcome back")
+    await ada.sees("welcome back")
+    assert await ada.page.evaluate("window.notReloaded")
+    assert await ada.bodies() == await grace.bodies() == ["before", "said while the server was away", "welcome back"]
+    await ada.page.context.close()
+    await grace.page.context.close()
+    assert await asyncio.to_thread(stack.stop) == 0
+
+
+async def test_a_kicked_visitor_is_told_why(browser: Browser, one_command: OneCommand) -> None:
+    visitor = await Visitor.sign_up(browser, one_command.url, f"loud-{uuid.uuid4().hex[:8]}")
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {one_command.admin_token}"}) as http:
+        found = (await http.get(f"{one_command.url}/admin/users", params={"search": visitor.name})).json()["users"]
+        kick = f"{one_command.url}/admin/users/{found[0]['id']}/kick"
+        assert (await http.post(kick, json={"reason": "Too loud"})).json()["disconnected"] == 1
+    await expect(visitor.page.get_by_text("Too loud")).to_be_visible()
+    await expect(visitor.page.get_by_test_id("status-dot")).not_to_have_attribute("data-status", "online")
