@@ -1,4 +1,4 @@
-"""Real Postgres and NATS for every test: the embedded wheels, or the servers named by TEST_POSTGRES_URL / TEST_NATS_URL.
+"""Real Postgres and NATS for every test: from wheels, or the servers that TEST_POSTGRES_URL and TEST_NATS_URL name.
 
 The schema is migrated once into a template database that each test clones, so that tests commit for real.
 """

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import socketio
+from socketio.exceptions import ConnectionError as RefusedError
 
 TIMEOUT = 15.0
 WEB = Path(__file__).parents[2] / "web"
@@ -80,7 +81,8 @@ class PythonClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
-        self._sio = socketio.AsyncClient(reconnection_delay=0.1, reconnection_delay_max=0.5)
+        # Untyped upstream, with defaults from which wrong types are inferred.
+        self._sio: Any = socketio.AsyncClient(reconnection_delay=0.1, reconnection_delay_max=0.5)
         self._namespace = "/"
         self.auth: Any = None
 
@@ -95,7 +97,7 @@ class PythonClient(Client):
             await self._sio.connect(
                 url, namespaces=[namespace], auth=self._says, transports=transports, wait_timeout=15
             )
-        except socketio.exceptions.ConnectionError as error:
+        except RefusedError as error:
             if not self.errors:
                 await self.note(self.errors, {"message": str(error), "data": None})
 

@@ -1,6 +1,4 @@
-"""Any part may be restarted in the middle of a conversation: nothing acked is lost, doubled or out of order, and stock
-clients carry on by themselves.
-"""
+"""Any part may be restarted in the middle of a conversation: nothing acked is lost, and clients carry on by themselves."""
 
 from __future__ import annotations
 

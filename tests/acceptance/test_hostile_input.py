@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -165,9 +166,9 @@ async def test_a_client_that_never_joins_a_namespace_is_disconnected(own_stack: 
 
 
 async def test_a_frame_over_the_limit_ends_the_connection(raw: RawSocket):
-    with pytest.raises((AssertionError, ConnectionError)):
+    with contextlib.suppress(ConnectionError):  # the server may hang up before it has read everything
         await raw.send('42/chat,1["message.send","' + "x" * 1_100_000 + '"]')
-        await raw.text()
+    await raw.closed()
 
 
 async def test_a_polling_body_without_length_or_over_the_limit_is_refused_unread(stack: Stack):

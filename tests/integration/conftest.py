@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,7 +27,7 @@ class RecordingPublisher:
 
 
 @asynccontextmanager
-async def running_writer(url: str, **settings: Any) -> AsyncIterator[tuple[Writer, RecordingPublisher]]:
+async def running_writer(url: str, **settings: Any) -> AsyncGenerator[tuple[Writer, RecordingPublisher]]:
     """A writer with its own pool and a recording publisher."""
     publisher = RecordingPublisher()
     configured = Settings(database_url=url, **settings)

@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from parley.chat import database, projections
-from parley.chat.commands import ArchiveRoom, CreateRoom, InviteUser, JoinRoom, LeaveRoom, SendMessage, UserRef
+from parley.chat.commands import (
+    ArchiveRoom,
+    CreateRoom,
+    InviteUser,
+    JoinRoom,
+    LeaveRoom,
+    RoomCommand,
+    SendMessage,
+    UserRef,
+)
 from parley.chat.database import Pool
 from parley.chat.writer import Writer
 from parley.common.envelope import Identity
@@ -186,15 +195,15 @@ async def test_projections_rebuilt_from_the_log_come_out_identical(database_url:
         await writer.submit(InviteUser("invite", waiting.room.id, UserRef("u_away")), users[0], "")
         for number in range(300):
             room, actor, other = pick.choice(rooms), pick.choice(users), pick.choice(users)
-            command = pick.choice(
-                [
-                    JoinRoom(f"x{number}", room),
-                    LeaveRoom(f"x{number}", room),
-                    SendMessage(f"x{number}", room, "hi"),
-                    InviteUser(f"x{number}", room, UserRef(other.user_id, other.name)),
-                    *([ArchiveRoom(f"x{number}", room)] if number > 280 else []),
-                ]
-            )
+            choices: list[RoomCommand] = [
+                JoinRoom(f"x{number}", room),
+                LeaveRoom(f"x{number}", room),
+                SendMessage(f"x{number}", room, "hi"),
+                InviteUser(f"x{number}", room, UserRef(other.user_id, other.name)),
+            ]
+            if number > 280:
+                choices.append(ArchiveRoom(f"x{number}", room))
+            command = pick.choice(choices)
             await asyncio.gather(writer.submit(command, actor, ""), return_exceptions=True)
     before = await _projections(pool)
     async with pool.acquire() as connection:
