@@ -81,8 +81,9 @@ class PythonClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
-        # Untyped upstream, with defaults from which wrong types are inferred.
-        self._sio: Any = socketio.AsyncClient(reconnection_delay=0.1, reconnection_delay_max=0.5)
+        # The types that are inferred from the library's defaults are not those it takes.
+        options: dict[str, Any] = {"reconnection_delay": 0.1, "reconnection_delay_max": 0.5}
+        self._sio: Any = socketio.AsyncClient(**options)
         self._namespace = "/"
         self.auth: Any = None
 

@@ -1,4 +1,4 @@
-"""Any part may be restarted in the middle of a conversation: nothing acked is lost, and clients carry on by themselves."""
+"""Any part may be restarted in the middle of a conversation: no ack is lost, and clients carry on by themselves."""
 
 from __future__ import annotations
 

@@ -107,8 +107,8 @@ async def test_a_malformed_event_with_an_ack_id_is_answered(raw: RawSocket, body
 
 @pytest.mark.parametrize(
     "packet",
-    ["4", "42", "42/chat", "42/chat,", "42/chat,{}", "4x", "49", "4" + DEEP, "44/chat,{}", '451-/chat,["a"]', "45", "45999999-[]",
-     "450-/chat,[]", "43/chat,x"],
+    ["4", "42", "42/chat", "42/chat,", "42/chat,{}", "4x", "49", "4" + DEEP, "44/chat,{}", '451-/chat,["a"]', "45",
+     "45999999-[]", "450-/chat,[]", "43/chat,x"],
     ids=lambda p: p[:16],
 )  # fmt: skip
 async def test_a_malformed_packet_ends_at_most_its_own_connection(raw: RawSocket, people: People, packet: str):

@@ -137,14 +137,23 @@ def _reap(name: str, directory: Path) -> None:
             if process.name() != name or str(directory) not in process.cmdline():
                 continue
             process.send_signal(signal.SIGINT)
-            process.wait(STOP_SECONDS)
+            if not _has_ended(process, STOP_SECONDS):
+                process.kill()
+                _has_ended(process, STOP_SECONDS)
         except psutil.NoSuchProcess:
             continue
         except psutil.AccessDenied as error:
             raise EmbeddedError(f"process {error.pid} of another user runs on {directory}") from error
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait()
+
+
+def _has_ended(process: psutil.Process, seconds: float) -> bool:
+    """Whether a process ends in time. A zombie has: whoever should collect it may be slow, or never come."""
+    deadline = time.monotonic() + seconds
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _create_cluster(directory: Path, binaries: Path, account: str | None) -> None:
