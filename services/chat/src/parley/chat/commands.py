@@ -77,18 +77,24 @@ def validate(command: RoomCommand, max_body: int) -> None:
     """Check what types cannot say. Raises `Reject`."""
     match command:
         case SendMessage(body=body):
-            if len(body) > max_body or len(body.encode("utf-8", "surrogatepass")) > max_body:
+            if len(body) > max_body or len(_stored(body)) > max_body:
                 raise Reject(Code.PAYLOAD_TOO_LARGE, f"A message is at most {max_body} bytes of text.")
-            texts = [body]
         case CreateRoom(name=name):
-            texts = [name]
+            _stored(name)
         case InviteUser(user=user):
-            texts = [user.id, user.name or ""]
+            _stored(user.id + (user.name or ""))
         case ArchiveRoom(reason=reason):
-            texts = [reason]
+            _stored(reason)
         case JoinRoom() | LeaveRoom():
-            texts = []
-    for text in texts:
-        # Postgres stores neither in jsonb, and neither is text that a person can have typed.
-        if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
-            raise Reject(Code.INVALID_PAYLOAD, "Text may not hold NUL or half of a surrogate pair.")
+            pass
+
+
+def _stored(text: str) -> bytes:
+    """The text in UTF-8. Postgres stores neither NUL nor half of a surrogate pair, and no person has typed them."""
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:
+        encoded = b"\x00"
+    if b"\x00" in encoded:
+        raise Reject(Code.INVALID_PAYLOAD, "Text may not hold NUL or half of a surrogate pair.")
+    return encoded
