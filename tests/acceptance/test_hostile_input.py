@@ -165,6 +165,27 @@ async def test_a_client_that_never_joins_a_namespace_is_disconnected(own_stack: 
     await people.stop()
 
 
+async def test_a_client_that_does_not_read_is_disconnected_and_others_are_served(own_stack: Any):
+    stack: Stack = await own_stack(PARLEY_GATEWAY_MAX_BACKLOG="20")
+    people = People(stack)
+    talker, _ = await people.join("talker", gateway=stack.gateways[1])
+    room = await make_room(talker)
+    stalled_account = await people.account("stalled")
+    async with RawSocket.open(stack.gateways[0].url) as stalled:
+        await stalled.handshake()
+        await stalled.join("/chat", {"token": stalled_account["access_token"]})
+        await stalled.send(f'42/chat,["room.join",{{"id":"j","room":"{room}"}}]')
+        await talker.until(lambda: talker.of("member.joined"), "the arrival")
+        for n in range(400):  # far more than the sockets' own buffers hold
+            await ok(talker, "message.send", room=room, body=f"{n}" + "x" * 60_000)
+        metrics = await stack.http.get(f"{stack.gateways[0].url}/metrics")
+        assert 'parley_gateway_transports_closed_total{reason="slow"} 1.0' in metrics.text
+        path = f"/users/{stalled_account['user_id']}/connections"
+        assert (await stack.admin("GET", path))["connections"] == []
+    await talker.until(lambda: len(talker.bodies(room)) == 400, "everything, at the one who reads")
+    await people.stop()
+
+
 async def test_a_frame_over_the_limit_ends_the_connection(raw: RawSocket):
     with contextlib.suppress(ConnectionError):  # the server may hang up before it has read everything
         await raw.send('42/chat,1["message.send","' + "x" * 1_100_000 + '"]')

@@ -21,7 +21,7 @@ from parley.chat.commands import (
 )
 from parley.chat.database import Pool
 from parley.chat.writer import Writer
-from parley.common.envelope import Identity
+from parley.common.envelope import Identity, Move
 from parley.common.errors import Code, Reject
 
 from .conftest import running_writer
@@ -219,3 +219,31 @@ async def _projections(pool: Pool) -> tuple[list[Any], list[Any]]:
         "SELECT id, name, kind, archived, head, member_count, created_by, created_at FROM chat.rooms ORDER BY id"
     )
     return rooms, await pool.fetch("SELECT * FROM chat.members ORDER BY room_id, user_id")
+
+
+async def test_a_resent_join_or_leave_tells_the_gateways_again(database_url: str):
+    async with running_writer(database_url) as (writer, publisher):
+        room = await create(writer)
+        joined = await writer.submit(JoinRoom("j", room), BEN, "")
+        await writer.submit(JoinRoom("j", room), BEN, "")
+        await writer.submit(JoinRoom("another id", room), BEN, "")
+        left = await writer.submit(LeaveRoom("l", room), BEN, "")
+        await writer.submit(LeaveRoom("l", room), BEN, "")
+        await writer.submit(JoinRoom("j", room), BEN, "")
+        said = [move for plan in publisher.plans for move in plan.confirmed]
+    assert said == [
+        ("u_ben", Move(room, True, joined.sequence)),
+        ("u_ben", Move(room, True, joined.sequence)),
+        ("u_ben", Move(room, False, left.sequence)),
+    ]
+
+
+async def test_a_name_longer_than_chat_would_take_from_a_client_harms_nothing(database_url: str, pool: Pool):
+    stranger = Identity("u_long", "N" * 300)
+    async with running_writer(database_url) as (writer, publisher):
+        room = await create(writer)
+        await writer.submit(JoinRoom("j", room), stranger, "")
+        assert publisher.plans[-1].appended[0].event().TYPE == "member.joined"
+        await send(writer, room, 1, stranger)
+    async with pool.acquire() as connection:
+        assert await projections.rebuild(connection) == 1

@@ -17,7 +17,16 @@ from parley.chat.commands import (
     UserRef,
     validate,
 )
-from parley.chat.events import Event, MemberInvited, MemberJoined, MemberLeft, MessageSent, RoomArchived, RoomCreated
+from parley.chat.events import (
+    Event,
+    MemberInvited,
+    MemberJoined,
+    MemberLeft,
+    MessageSent,
+    RoomArchived,
+    RoomCreated,
+    User,
+)
 from parley.chat.room import Room, decide, evolve, room_id_of
 from parley.common.envelope import Identity
 from parley.common.errors import Code, Reject
@@ -30,7 +39,7 @@ def given(*events: tuple[Event, Identity]) -> Room | None:
     """The room these events, by these actors, lead to."""
     room: Room | None = None
     for sequence, (event, actor) in enumerate(events, start=1):
-        room = evolve(room, event, "r1", sequence, UserRef(actor.user_id, actor.name), NOW)
+        room = evolve(room, event, "r1", sequence, User(actor.user_id, actor.name), NOW)
     return room
 
 
@@ -41,7 +50,7 @@ def created(kind: str = "public") -> tuple[Event, Identity]:
 
 def joined(who: Identity) -> tuple[Event, Identity]:
     """Somebody joined."""
-    return MemberJoined(UserRef(who.user_id, who.name)), who
+    return MemberJoined(User(who.user_id, who.name)), who
 
 
 def rejected(command: RoomCommand, room: Room | None, identity: Identity) -> Code:
@@ -67,7 +76,7 @@ def test_a_rooms_id_follows_from_its_maker_and_the_commands_id():
 
 
 def test_a_public_room_is_joined_by_anyone_and_joining_twice_changes_nothing():
-    assert decide(JoinRoom("c", "r1"), given(created()), BEN) == MemberJoined(UserRef("u_ben", "Ben"))
+    assert decide(JoinRoom("c", "r1"), given(created()), BEN) == MemberJoined(User("u_ben", "Ben"))
     assert decide(JoinRoom("c", "r1"), given(created(), joined(BEN)), BEN) is None
 
 
@@ -87,9 +96,9 @@ def test_a_private_room_does_not_exist_for_others(command: RoomCommand):
 
 
 def test_an_invited_user_may_join_a_private_room_but_not_write_before():
-    room = given(created("private"), (MemberInvited(UserRef("u_ben")), ANN))
+    room = given(created("private"), (MemberInvited(User("u_ben")), ANN))
     assert rejected(SendMessage("c", "r1", "hi"), room, BEN) is Code.NOT_A_MEMBER
-    assert decide(JoinRoom("c", "r1"), room, BEN) == MemberJoined(UserRef("u_ben", "Ben"))
+    assert decide(JoinRoom("c", "r1"), room, BEN) == MemberJoined(User("u_ben", "Ben"))
 
 
 def test_only_members_write_to_a_public_room():
@@ -103,20 +112,20 @@ def test_a_reply_names_an_event_that_exists():
 
 
 def test_leaving_ends_membership_and_the_count_follows():
-    room = given(created(), joined(BEN), (MemberLeft(UserRef("u_ben", "Ben")), BEN))
+    room = given(created(), joined(BEN), (MemberLeft(User("u_ben", "Ben")), BEN))
     assert room is not None
     assert ("u_ben" in room.members, room.member_count) == (False, 1)
     assert rejected(LeaveRoom("c", "r1"), room, BEN) is Code.NOT_A_MEMBER
 
 
 def test_declining_an_invitation_does_not_lower_the_member_count():
-    room = given(created(), (MemberInvited(UserRef("u_ben")), ANN), (MemberLeft(UserRef("u_ben")), BEN))
+    room = given(created(), (MemberInvited(User("u_ben")), ANN), (MemberLeft(User("u_ben")), BEN))
     assert room is not None
     assert room.member_count == 1
 
 
 def test_only_owner_or_administrator_archives_and_an_archived_room_refuses_changes():
-    room = given(created("private"), (MemberInvited(UserRef("u_ben")), ANN), joined(BEN))
+    room = given(created("private"), (MemberInvited(User("u_ben")), ANN), joined(BEN))
     assert rejected(ArchiveRoom("c", "r1"), room, BEN) is Code.FORBIDDEN
     assert decide(ArchiveRoom("c", "r1", "spam"), room, ADMIN) == RoomArchived("spam")
     closed = given(created(), (RoomArchived(), ANN))

@@ -30,6 +30,7 @@ class Settings(ServiceSettings):
     # A refused secret must not end up in the log.
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(hide_input_in_errors=True)
 
+    port: int = Field(default=8002, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     database_url: str = Field(
         default="postgresql://postgres@127.0.0.1:5432/postgres", description="Postgres, as psql takes it"
     )

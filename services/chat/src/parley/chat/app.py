@@ -54,7 +54,9 @@ def create_app(settings: Settings) -> FastAPI:
             finally:
                 await service.close()
 
-    app = FastAPI(title="Parley chat", version="0.1.0", lifespan=lifespan)
+    app = FastAPI(
+        title="Parley chat", version="0.1.0", lifespan=lifespan, docs_url="/api/docs", openapi_url="/api/openapi.json"
+    )
     install_errors(app)
     app.include_router(rest.router)
     return app

@@ -13,10 +13,10 @@ from uuid import UUID
 
 import msgspec
 
-from parley.chat.commands import CreateRoom, InviteUser, JoinRoom, RoomCommand, UserRef
-from parley.chat.events import MemberInvited, MemberJoined, MemberLeft, Recorded, RoomCreated
+from parley.chat.commands import CreateRoom, InviteUser, JoinRoom, LeaveRoom, RoomCommand
+from parley.chat.events import MemberInvited, MemberJoined, MemberLeft, Recorded, RoomCreated, User
 from parley.chat.room import Room, decide, evolve, room_id_of
-from parley.common.envelope import Identity
+from parley.common.envelope import Identity, Move
 from parley.common.errors import Code, Reject
 
 
@@ -77,6 +77,8 @@ class Plan:
     changed: dict[str, Room] = field(default_factory=dict[str, Room])
     members: dict[tuple[str, str], None] = field(default_factory=dict[tuple[str, str], None])
     """The `(room, user)` places that changed; the room's state says to what."""
+    confirmed: list[tuple[str, Move]] = field(default_factory=list[tuple[str, Move]])
+    """Users' moves that were committed earlier; said again, because the first saying may have been lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +96,23 @@ def plan(submissions: list[Submission], loaded: Loaded, around: Surroundings) ->
     for submission in submissions:
         try:
             outcome: Outcome = _decide_one(submission, loaded, result, around)
+            _confirm(submission, outcome, result)
         except Reject as rejection:
             outcome = rejection
         result.outcomes.append(outcome)
     return result
+
+
+def _confirm(submission: Submission, accepted: Accepted, result: Plan) -> None:
+    """A resent join or leave tells the gateways again: its sender may resend because the first telling was lost."""
+    if result.appended and accepted.recorded is result.appended[-1]:
+        return
+    user_id = submission.identity.user_id
+    member = accepted.room.members.get(user_id)
+    if submission.joins and member and member.joined:
+        result.confirmed.append((user_id, Move(accepted.room.id, True, member.sequence)))
+    elif isinstance(submission.command, LeaveRoom) and member is None:
+        result.confirmed.append((user_id, Move(accepted.room.id, False, accepted.sequence)))
 
 
 def fingerprint(command: RoomCommand) -> str:
@@ -131,7 +146,7 @@ def _decide_one(submission: Submission, loaded: Loaded, result: Plan, around: Su
         room_id, sequence, around.new_id(), event.TYPE, user_id, identity.name, command.id, mark,
         submission.correlation, msgspec.json.encode(event), around.now,
     )  # fmt: skip
-    room = evolve(room, event, room_id, sequence, UserRef(user_id, identity.name), around.now)
+    room = evolve(room, event, room_id, sequence, User(user_id, identity.name), around.now)
     loaded.rooms[room_id] = room
     loaded.first[submission.key] = recorded
     result.appended.append(recorded)

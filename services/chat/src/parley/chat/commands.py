@@ -16,8 +16,8 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Kind = Literal["public", "private"]
 
 
-class UserRef(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A user named in a command or an event."""
+class UserRef(msgspec.Struct, frozen=True):
+    """A user named in a command."""
 
     id: UserId
     name: Name | None = None

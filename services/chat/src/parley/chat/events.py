@@ -9,8 +9,15 @@ from uuid import UUID
 
 import msgspec
 
-from parley.chat.commands import Kind, UserRef
+from parley.chat.commands import Kind
 from parley.common.envelope import Item
+
+
+class User(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A user named in an event: as they were called then, whatever today's limits are."""
+
+    id: str
+    name: str | None = None
 
 
 class EventData(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -31,21 +38,21 @@ class MemberInvited(EventData, frozen=True):
     """A user may see and join the room."""
 
     TYPE = "member.invited"
-    user: UserRef
+    user: User
 
 
 class MemberJoined(EventData, frozen=True):
     """A user is a member from here on."""
 
     TYPE = "member.joined"
-    user: UserRef
+    user: User
 
 
 class MemberLeft(EventData, frozen=True):
     """A user is no member any more."""
 
     TYPE = "member.left"
-    user: UserRef
+    user: User
 
 
 class MessageSent(EventData, frozen=True):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from parley.chat.commands import UserRef
 from parley.chat.event_store import recorded_row
+from parley.chat.events import User
 from parley.chat.room import Room, evolve
 
 _LOG = """
@@ -48,7 +48,7 @@ async def _fold(connection: Any) -> AsyncIterator[Room]:
         if room is not None and room.id != recorded.room_id:
             yield room
             room = None
-        actor = UserRef(recorded.actor_id, recorded.actor_name)
+        actor = User(recorded.actor_id, recorded.actor_name)
         room = evolve(room, recorded.event(), recorded.room_id, recorded.sequence, actor, recorded.recorded_at)
     if room is not None:
         yield room

@@ -32,6 +32,8 @@ class Publisher:
         """Tell users first, so that a gateway knows of a join before the room's events arrive."""
         rooms: defaultdict[str, list[Item]] = defaultdict(list)
         notices: defaultdict[str, _Notice] = defaultdict(_Notice)
+        for user_id, move in plan.confirmed:
+            notices[user_id].moves.append(move)
         for recorded in plan.appended:
             item = recorded.item()
             rooms[recorded.room_id].append(item)

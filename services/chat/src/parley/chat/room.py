@@ -17,7 +17,6 @@ from parley.chat.commands import (
     LeaveRoom,
     RoomCommand,
     SendMessage,
-    UserRef,
 )
 from parley.chat.events import (
     Event,
@@ -27,6 +26,7 @@ from parley.chat.events import (
     MessageSent,
     RoomArchived,
     RoomCreated,
+    User,
 )
 from parley.common.envelope import Identity
 from parley.common.errors import Code, Reject
@@ -89,14 +89,14 @@ def decide(command: RoomCommand, room: Room | None, identity: Identity) -> Event
     member = room.members.get(identity.user_id)
     match command:
         case JoinRoom():
-            return None if member and member.joined else MemberJoined(UserRef(identity.user_id, identity.name))
+            return None if member and member.joined else MemberJoined(User(identity.user_id, identity.name))
         case LeaveRoom():
             if member is None:
                 raise Reject(Code.NOT_A_MEMBER)
-            return MemberLeft(UserRef(identity.user_id, identity.name))
+            return MemberLeft(User(identity.user_id, identity.name))
         case InviteUser(user=user):
             _require(member)
-            return None if user.id in room.members else MemberInvited(user)
+            return None if user.id in room.members else MemberInvited(User(user.id, user.name))
         case SendMessage(body=body, reply_to=reply_to):
             _require(member)
             if (reply_to or 0) > room.head:
@@ -116,7 +116,7 @@ def _require(member: Member | None) -> Member:
     return member
 
 
-def evolve(room: Room | None, event: Event, room_id: str, sequence: int, actor: UserRef, at: datetime) -> Room:
+def evolve(room: Room | None, event: Event, room_id: str, sequence: int, actor: User, at: datetime) -> Room:
     """The room after an event. Changes `room` in place, except for the event that makes it."""
     if isinstance(event, RoomCreated):
         owner = Member(actor.id, actor.name or actor.id, "joined", "owner", sequence)

@@ -87,7 +87,7 @@ class Writer:
             half = len(submissions) // 2
             return [*await self._commit(submissions[:half]), *await self._commit(submissions[half:])]
         BATCH_SIZE.observe(len(submissions))
-        if decided.appended:
+        if decided.appended or decided.confirmed:
             await self._announce(decided)
         return decided.outcomes
 
@@ -114,9 +114,9 @@ class Writer:
     async def _announce(self, decided: Plan) -> None:
         try:
             await self._publish(decided)
-        except Reject as rejection:
-            # Committed is committed: gateways find what they missed through the beacon of heads.
-            log.warning("committed but not published", error=str(rejection), events=len(decided.appended))
+        except Exception as error:
+            # Committed is committed, whatever goes wrong now: gateways find what they missed through the beacon.
+            log.warning("committed but not published", events=len(decided.appended), exc_info=error)
 
 
 def _settle(decided: asyncio.Future[Accepted], outcome: Outcome) -> None:

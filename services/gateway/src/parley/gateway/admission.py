@@ -99,6 +99,7 @@ class Admission:
         connection.opened = True
         for membership in connection.memberships:
             room, head = membership.room, membership.head
+            connection.moved[room] = membership.joined
             cursor = connection.cursors.get(room)
             if cursor is not None and not 0 <= head - cursor <= MAX_BEHIND:
                 self._fanout.notify(connection, "reset", {"room": room, "sequence": head})

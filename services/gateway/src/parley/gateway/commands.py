@@ -50,6 +50,11 @@ class _Pending(NamedTuple):
     deadline: float
 
 
+class _Batch(NamedTuple):
+    service: str
+    tags: list[int]
+
+
 class Commands:
     """Sends commands and settles each with exactly one outcome: the service's, or a code when there is none."""
 
@@ -61,7 +66,7 @@ class Commands:
         self._tasks = Tasks()
         self._ready: dict[Connection, None] = {}
         self._pending: OrderedDict[int, _Pending] = OrderedDict()
-        self._batches: OrderedDict[int, list[int]] = OrderedDict()
+        self._batches: OrderedDict[int, _Batch] = OrderedDict()
         self._tags = itertools.count(1)
         self._batch_numbers = itertools.count(1)
         self._flush_scheduled = False
@@ -144,7 +149,8 @@ class Commands:
 
     async def _send(self, namespace: str, conversations: list[Conversation]) -> None:
         batch = next(self._batch_numbers)
-        self._batches[batch] = [command.tag for talk in conversations for command in talk.commands]
+        tags = [command.tag for talk in conversations for command in talk.commands]
+        self._batches[batch] = _Batch(self._namespaces[namespace].service, tags)
         message = CommandBatch(self._bus.instance, namespace, conversations)
         reply = subjects.batch_reply(self._bus.instance, batch)
         try:
@@ -159,7 +165,8 @@ class Commands:
     async def _on_no_responders(self, message: Msg) -> None:
         # The broker answers at once, with an empty message, when nobody serves the namespace.
         batch = subjects.parse_batch_reply(message.subject)
-        self._fail_batch(batch, Reject(Code.UNAVAILABLE, "No service answers for this namespace now; try again."))
+        service = self._batches[batch].service if batch in self._batches else ""
+        self._fail_batch(batch, Reject(Code.UNAVAILABLE, f"The service {service} does not answer now; try again."))
 
     async def _sweep(self) -> None:
         timeout = error_payload(Reject(Code.TIMEOUT).as_dict())
@@ -173,14 +180,14 @@ class Commands:
                 self._finish(tag, timeout, ok=False)
             oldest = next(iter(self._pending), None)
             while self._batches:
-                batch, tags = next(iter(self._batches.items()))
-                if oldest is not None and tags[-1] >= oldest:
+                number, batch = next(iter(self._batches.items()))
+                if oldest is not None and batch.tags[-1] >= oldest:
                     break
-                del self._batches[batch]
+                del self._batches[number]
 
     def _fail_batch(self, batch: int, rejection: Reject) -> None:
         payload = error_payload(rejection.as_dict())
-        for tag in self._batches.pop(batch, ()):
+        for tag in self._batches.pop(batch, _Batch("", [])).tags:
             self._finish(tag, payload, ok=False)
 
     def _finish(self, tag: int, payload: bytes, *, ok: bool) -> None:

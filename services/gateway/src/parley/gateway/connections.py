@@ -32,6 +32,8 @@ class Connection:
     waiting_bytes: int = 0
     in_flight: int = 0
     rooms: set[str] = field(default_factory=set[str])
+    moved: dict[str, int] = field(default_factory=dict[str, int])
+    """Per room the sequence of the last join or leave that was heeded: replicas' notices may overtake each other."""
     opened: bool = False
     """Whether CONNECT was sent: before it, nothing may be delivered."""
     ended: str = ""

@@ -84,13 +84,13 @@ class Edge(socketio.AsyncServer):
     environ: Any
 
     def __init__(self, settings: Settings, instance: str, namespaces: set[str], events: EdgeEvents) -> None:
-        # Same origin by default; the token travels in the payload, so other origins gain nothing by themselves.
-        origins = settings.gateway_cors_origins or (["*"] if settings.environment == "development" else None)
+        # The token travels in the payload, so other origins gain nothing by themselves.
+        self._origins = settings.gateway_cors_origins or (["*"] if settings.environment == "development" else [])
         super().__init__(
             async_mode="asgi",
             namespaces=[],
             json=_Json,
-            cors_allowed_origins="*" if origins == ["*"] else origins,
+            cors_allowed_origins="*" if "*" in self._origins else self._allows_origin,
             ping_interval=settings.gateway_ping_interval,
             ping_timeout=settings.gateway_ping_timeout,
             max_http_buffer_size=settings.gateway_max_message,
@@ -257,6 +257,11 @@ class Edge(socketio.AsyncServer):
 
     async def _leave(self, sid: str, namespace: str) -> None:
         await self.manager.disconnect(sid, namespace, ignore_queue=True)
+
+    def _allows_origin(self, origin: str, environ: dict[str, Any]) -> bool:
+        scheme = environ.get("HTTP_X_FORWARDED_PROTO", environ["wsgi.url_scheme"]).split(",")[0].strip()
+        own = f"{scheme}://{environ.get('HTTP_X_FORWARDED_HOST', environ.get('HTTP_HOST', ''))}"
+        return origin in {own, *self._origins}
 
     def _address(self, eio_sid: str) -> str:
         client = self.environ[eio_sid]["asgi.scope"].get("client")

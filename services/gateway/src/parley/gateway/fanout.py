@@ -153,6 +153,9 @@ class Fanout:
                 connection.deferred.append(move)
 
     def _move(self, connection: Connection, move: Move) -> None:
+        if move.sequence < connection.moved.get(move.room, 0):
+            return
+        connection.moved[move.room] = move.sequence
         if not move.joined:
             self.leave(connection, move.room, at=move.sequence)
         elif move.room not in connection.rooms:
