@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from tests.acceptance.clients import HAS_JS_CLIENT, JsClient, PythonClient
 from tests.acceptance.one_command import OneCommand
-from tests.acceptance.stack import Process, Stack
+from tests.acceptance.stack import Place, Process, RemoteStack, Stack
 from tests.conftest import run_sql, with_database
 
 KINDS = [
@@ -25,13 +26,22 @@ KINDS = [
     ),
 ]
 AnyClient = PythonClient | JsClient
+AnyStack = Stack | RemoteStack
 
 
 @pytest.fixture(scope="session")
 async def stack(
     postgres_url: str, template_database: str, nats_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stack]:
-    """Two gateways, two chats and one auth, shared by the tests that only use them."""
+) -> AsyncIterator[AnyStack]:
+    """Two gateways, two chats and one auth, shared by the tests that only use them.
+
+    With TEST_STACK_URL it is the stack behind that address, with TEST_STACK_ADMIN_PASSWORD.
+    """
+    if url := os.environ.get("TEST_STACK_URL"):
+        remote = RemoteStack(url, os.environ["TEST_STACK_ADMIN_PASSWORD"])
+        yield remote
+        await remote.http.aclose()
+        return
     name = f"stack_{uuid.uuid4().hex[:8]}"
     await run_sql(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template_database}")
     running = Stack(with_database(postgres_url, name), nats_url, tmp_path_factory.mktemp("logs"))
@@ -43,7 +53,7 @@ async def stack(
 class People:
     """Makes users with connected clients, and stops the clients in the end."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: AnyStack) -> None:
         self._stack = stack
         self._numbers = itertools.count(1)
         self._run = uuid.uuid4().hex[:6]
@@ -55,7 +65,7 @@ class People:
         return {**await self._stack.account(username), "username": username}
 
     async def attempt(
-        self, auth: Any, *, gateway: Process | None = None, kind: str = "python", namespace: str = "/chat",
+        self, auth: Any, *, gateway: Process | Place | None = None, kind: str = "python", namespace: str = "/chat",
         transports: list[str] | None = None, **options: Any,
     ) -> AnyClient:  # fmt: skip
         """A client that tries to connect."""
@@ -78,7 +88,7 @@ class People:
 
 
 @pytest.fixture
-async def people(stack: Stack) -> AsyncIterator[People]:
+async def people(stack: AnyStack) -> AsyncIterator[People]:
     """Users of the shared stack."""
     everybody = People(stack)
     yield everybody

@@ -9,12 +9,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
 READY_SECONDS = 30.0
 ADMIN_PASSWORD = "correct horse battery"
+SECRET = "a secret that the adopter's own server signs with"
 
 
 def free_port() -> int:
@@ -88,7 +89,52 @@ class Process:
         return self._log.read_text(errors="replace")[-4000:] if self._log.exists() else ""
 
 
-class Stack:
+class Api:
+    """The HTTP side of a running stack, as its users and its administrator use it."""
+
+    def __init__(self, auth_url: str, admin_password: str) -> None:
+        self.http = httpx.AsyncClient(timeout=15)
+        self._auth_url = auth_url
+        self._admin_password = admin_password
+        self._admin_token = ""
+
+    async def account(self, name: str, password: str = "a long password") -> dict[str, Any]:
+        """Register a user: `{user_id, access_token, refresh_token, expires_in}`."""
+        answer = await self.http.post(f"{self._auth_url}/auth/register", json={"username": name, "password": password})
+        assert answer.status_code in {200, 201}, answer.text
+        return answer.json()
+
+    async def admin(self, method: str, path: str, **body: Any) -> Any:
+        """A request to the admin API, as the first administrator."""
+        if not self._admin_token:
+            login = {"username": "admin", "password": self._admin_password}
+            answer = await self.http.post(f"{self._auth_url}/auth/login", json=login)
+            self._admin_token = answer.json()["access_token"]
+        answer = await self.http.request(
+            method, f"{self._auth_url}/admin{path}", json=body or None,
+            headers={"Authorization": f"Bearer {self._admin_token}"},
+        )  # fmt: skip
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+
+class Place(NamedTuple):
+    """Where something answers."""
+
+    url: str
+
+
+class RemoteStack(Api):
+    """A stack that somebody else runs behind one address."""
+
+    def __init__(self, url: str, admin_password: str) -> None:
+        super().__init__(url, admin_password)
+        self.auth = Place(url)
+        self.chats = [Place(url)] * 2
+        self.gateways = [Place(url)] * 2
+
+
+class Stack(Api):
     """Two gateways, two chats, one auth."""
 
     def __init__(self, database_url: str, nats_url: str, logs: Path, **settings: str) -> None:
@@ -98,15 +144,14 @@ class Stack:
             "PARLEY_DATABASE_URL": database_url,
             "PARLEY_NATS_URL": nats_url,
             "PARLEY_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD,
-            "PARLEY_AUTH_HS256_SECRET": "a secret that the adopter's own server signs with",
+            "PARLEY_AUTH_HS256_SECRET": SECRET,
             **settings,
         }
         self.auth = Process("auth", environment, logs, "auth1")
         self.chats = [Process("chat", environment, logs, f"chat{n}") for n in (1, 2)]
         self.gateways = [Process("gateway", environment, logs, f"gateway{n}") for n in (1, 2)]
         self.processes = [self.auth, *self.chats, *self.gateways]
-        self.http = httpx.AsyncClient(timeout=15)
-        self._admin_token = ""
+        super().__init__(self.auth.url, ADMIN_PASSWORD)
 
     async def start(self) -> None:
         """Start all and wait for all."""
@@ -125,22 +170,3 @@ class Stack:
         running = [process for process in self.processes if process.running]
         codes = await asyncio.gather(*(asyncio.to_thread(process.stop) for process in running))
         assert set(codes) <= {0}, {p.name: (code, p.log()) for p, code in zip(running, codes, strict=True) if code}
-
-    async def account(self, name: str, password: str = "a long password") -> dict[str, Any]:
-        """Register a user: `{user_id, access_token, refresh_token, expires_in}`."""
-        answer = await self.http.post(f"{self.auth.url}/auth/register", json={"username": name, "password": password})
-        assert answer.status_code in {200, 201}, answer.text
-        return answer.json()
-
-    async def admin(self, method: str, path: str, **body: Any) -> Any:
-        """A request to the admin API, as the first administrator."""
-        if not self._admin_token:
-            login = {"username": "admin", "password": ADMIN_PASSWORD}
-            answer = await self.http.post(f"{self.auth.url}/auth/login", json=login)
-            self._admin_token = answer.json()["access_token"]
-        answer = await self.http.request(
-            method, f"{self.auth.url}/admin{path}", json=body or None,
-            headers={"Authorization": f"Bearer {self._admin_token}"},
-        )  # fmt: skip
-        assert answer.status_code < 300, answer.text
-        return answer.json()

@@ -19,6 +19,8 @@ import httpx
 import psutil
 import pytest
 
+from parley.cli.embedded import is_alive
+
 PARLEY = str(Path(sys.executable).with_name("parley"))
 WEB = Path(__file__).parents[2] / "web"
 START_SECONDS = 60.0
@@ -81,7 +83,7 @@ class Stack:
 
 
 def alive(family: list[psutil.Process]) -> list[psutil.Process]:
-    return [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    return [process for process in family if is_alive(process)]
 
 
 @pytest.fixture
@@ -221,6 +223,16 @@ def test_after_a_kill_the_next_start_recovers(data: Path) -> None:
     assert httpx.get(f"{second.url}/readyz").status_code == 200
     assert alive(family) == []
     assert second.stop() == 0
+
+
+@pytest.mark.parametrize("server", ["postgres", "nats-server"])
+def test_when_a_server_dies_everything_stops_and_says_so(data: Path, server: str) -> None:
+    stack = Stack(data).wait_until_ready()
+    family = stack.family()
+    next(process for process in family if process.name() == server).kill()
+    assert stack.process.wait(30) == 1
+    assert alive(family) == []
+    assert "parley: Postgres or NATS has ended by itself" in stack.printed
 
 
 def test_a_second_start_on_the_same_data_is_refused_and_harms_nothing(one_command: Stack) -> None:

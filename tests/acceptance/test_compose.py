@@ -1,0 +1,235 @@
+"""The production layout as `docker compose` runs it: three gateways behind nginx, everything through its one port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import httpx
+import pytest
+
+from tests.acceptance.clients import PythonClient
+from tests.acceptance.conversation import make_room, ok, persist
+
+# Building the image the first time takes minutes.
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
+
+ROOT = Path(__file__).parents[2]
+GATEWAYS = 3
+ADMIN = {"username": "admin", "password": "parley-admin"}
+
+
+class Compose:
+    """A compose project of its own name, on a free port."""
+
+    def __init__(self, directory: Path) -> None:
+        no_settings = directory / "empty.env"
+        no_settings.touch()
+        self._options = ["--project-name", f"parley-test-{uuid.uuid4().hex[:8]}", "--env-file", str(no_settings)]
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")} | {
+            "PARLEY_PUBLISH": "127.0.0.1:0",
+            "PARLEY_IMAGE": "parley-test",
+        }
+        self.url = ""
+
+    def try_run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["docker", "compose", *self._options, *arguments],
+            cwd=ROOT,
+            env=self._environment | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def run(self, *arguments: str) -> str:
+        result = self.try_run(*arguments)
+        assert result.returncode == 0, f"{arguments}:\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}"
+        return result.stdout.strip()
+
+    def start(self) -> None:
+        self.run("build", "auth")
+        self.run("up", "--detach", "--no-build", "--wait", "--scale", f"gateway={GATEWAYS}")
+        self.url = f"http://{self.run('port', 'nginx', '80')}"
+
+    def container_ids(self, service: str) -> list[str]:
+        """The short ids of a service's containers."""
+        return [line[:12] for line in self.run("ps", "--quiet", service).splitlines()]
+
+
+def why_not() -> str | None:
+    """What keeps these tests from running here."""
+    if shutil.which("docker") is None:
+        return "there is no docker command"
+    if subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=30).returncode:
+        return "no Docker engine answers"
+    if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False, timeout=30).returncode:
+        return "there is no `docker compose`"
+    for image in ("python:3.13-slim", "postgres:17", "nats:2.15", "nginx:1.26"):
+        if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode and (
+            subprocess.run(["docker", "pull", "--quiet", image], capture_output=True, check=False).returncode
+        ):
+            return f"the image {image} is neither here nor can it be pulled"
+    return None
+
+
+@pytest.fixture(scope="module")
+def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+    """The whole layout, running and healthy; torn down with its volumes."""
+    if reason := why_not():
+        pytest.skip(reason)
+    project = Compose(tmp_path_factory.mktemp("compose"))
+    try:
+        project.start()
+        yield project
+    finally:
+        project.try_run("down", "--volumes", "--remove-orphans", "--timeout", "5")
+
+
+class WholeResponse(aiohttp.ClientResponse):
+    """Read to its end at once, since python-engineio drops those that say no unread."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        await super().start(connection)
+        if self.status != 101:
+            await self.read()
+        return self
+
+
+class Visitor:
+    """Talks to the layout as the outside world does."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.http = httpx.AsyncClient(base_url=url, timeout=15)
+        self._clients: list[PythonClient] = []
+        self._sessions: list[aiohttp.ClientSession] = []
+
+    async def account(self) -> dict[str, Any]:
+        body = {"username": f"user_{uuid.uuid4().hex[:12]}", "password": "a long password"}
+        answer = await self.http.post("/auth/register", json=body)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    async def client(self, account: dict[str, Any], transport: str) -> PythonClient:
+        client = PythonClient()
+        self._clients.append(client)
+        # python-engineio loses a session when it reconnects in the middle of closing, so who makes them closes them.
+        client._sio.eio.http_factory = self._session  # pyright: ignore[reportPrivateUsage]
+        await client.start(self.url, "/chat", {"token": account["access_token"]}, [transport])
+        await client.connected()
+        return client
+
+    async def admin(self, method: str, path: str, **body: Any) -> Any:
+        login = await self.http.post("/auth/login", json=ADMIN)
+        headers = {"authorization": f"Bearer {login.json()['access_token']}"}
+        answer = await self.http.request(method, f"/admin{path}", json=body or None, headers=headers)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    async def poll(self, **query: str) -> httpx.Response:
+        return await self.http.get("/socket.io/", params={"EIO": "4", "transport": "polling", **query})
+
+    def _session(self) -> aiohttp.ClientSession:
+        self._sessions.append(aiohttp.ClientSession(response_class=WholeResponse))
+        return self._sessions[-1]
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(client.stop() for client in self._clients))
+        await asyncio.gather(*(session.close() for session in self._sessions))
+        await self.http.aclose()
+
+
+@pytest.fixture
+async def visitor(compose: Compose) -> AsyncIterator[Visitor]:
+    """Somebody outside."""
+    somebody = Visitor(compose.url)
+    yield somebody
+    await somebody.stop()
+
+
+async def test_a_polling_and_a_websocket_client_talk_until_one_is_kicked(visitor: Visitor) -> None:
+    ann, ben = await visitor.account(), await visitor.account()
+    by_polling = await visitor.client(ann, "polling")
+    by_websocket = await visitor.client(ben, "websocket")
+    assert (by_polling.transport, by_websocket.transport) == ("polling", "websocket")
+    room = await make_room(by_polling, by_websocket)
+    await ok(by_polling, "message.send", room=room, body="from polling")
+    await ok(by_websocket, "message.send", room=room, body="from websocket")
+    for client in (by_polling, by_websocket):
+        await client.until(lambda c=client: c.bodies(room) == ["from polling", "from websocket"], "both messages")
+    for account, client in ((ann, by_polling), (ben, by_websocket)):
+        kicked = await visitor.admin("POST", f"/users/{account['user_id']}/kick", reason="see you")
+        assert kicked["disconnected"] == 1
+        await client.until(lambda c=client: c.disconnects, "the disconnect")
+        assert client.of("kicked")[0]["reason"] == "see you"
+
+
+async def test_every_polling_session_stays_with_its_gateway(compose: Compose, visitor: Visitor) -> None:
+    seen: set[str] = set()
+    for _ in range(30):
+        opened = await visitor.poll()
+        sid = opened.text.split('"sid":"')[1].split('"')[0]
+        seen.add(sid[:12])
+        posted = await visitor.http.post(
+            "/socket.io/", params={"EIO": "4", "transport": "polling", "sid": sid}, content="40/nowhere,"
+        )
+        assert (posted.status_code, posted.text) == (200, "OK")
+        assert (await visitor.poll(sid=sid)).status_code == 200
+    assert seen == set(compose.container_ids("gateway"))
+
+
+async def test_a_forged_session_id_reaches_nothing_but_gateways(compose: Compose, visitor: Visitor) -> None:
+    others = [compose.container_ids(service)[0] for service in ("auth", "chat")]
+    for sid in [f"{container}.x" for container in others] + ["deadbeef0000.x"]:
+        assert (await visitor.poll(sid=sid)).status_code in {502, 504}
+    for sid in ("127.0.0.1.x", "auth.x", "localhost:22.x", "", "a" * 4000):
+        answer = await visitor.poll(sid=sid)
+        # Not of the form of an id: some gateway answers, which knows no such session.
+        assert answer.status_code == 400 or (sid == "" and answer.status_code == 200)
+
+
+async def test_clients_cannot_choose_the_address_they_are_seen_with(visitor: Visitor) -> None:
+    account = await visitor.account()
+    visitor.http.headers["x-forwarded-for"] = "203.0.113.66"
+    sid = (await visitor.poll()).text.split('"sid":"')[1].split('"')[0]
+    connect = "40/chat," + json.dumps({"token": account["access_token"]})
+    await visitor.http.post("/socket.io/", params={"EIO": "4", "transport": "polling", "sid": sid}, content=connect)
+    assert (await visitor.poll(sid=sid)).text.startswith("40/chat,")
+    listed = (await visitor.admin("GET", "/connections"))["connections"]
+    addresses = {connection["address"] for connection in listed if connection["user_id"] == account["user_id"]}
+    assert len(addresses) == 1
+    assert "203.0.113.66" not in addresses
+
+
+async def test_the_page_is_served_and_metrics_are_not(visitor: Visitor) -> None:
+    assert "<title>Parley</title>" in (await visitor.http.get("/")).text
+    assert (await visitor.http.get("/socket.io.min.js")).headers["content-encoding"] == "gzip"
+    assert (await visitor.http.get("/metrics")).status_code == 404
+
+
+@pytest.mark.parametrize("service", ["auth", "chat"])
+def test_production_refuses_development_secrets(compose: Compose, service: str) -> None:
+    refused = compose.try_run("run", "--rm", "--no-deps", "-T", service, PARLEY_ENVIRONMENT="production")
+    assert refused.returncode != 0
+    assert "refusing to start in production" in refused.stdout + refused.stderr
+
+
+async def test_clients_of_gateways_that_die_go_on_with_the_others(compose: Compose, visitor: Visitor) -> None:
+    """Last, because two gateways do not come back."""
+    clients = [await visitor.client(await visitor.account(), kind) for kind in ("polling", "websocket") * 3]
+    room = await make_room(*clients)
+    dead = compose.container_ids("gateway")[1:]
+    await asyncio.to_thread(subprocess.run, ["docker", "kill", *dead], check=True, capture_output=True)
+    await persist(clients[0], "message.send", room=room, body="still here")
+    for client in clients:
+        await client.until(lambda c=client: "still here" in c.bodies(room), "the message", timeout=60)

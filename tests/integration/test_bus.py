@@ -1,0 +1,459 @@
+"""The NATS connection: requests with coded answers, bounded and concurrent responders, and knowing when it is deaf."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from nats.aio.msg import Msg
+
+from parley.cli import embedded
+from parley.common import bus as bus_module
+from parley.common import subjects
+from parley.common.bus import Bus, connect
+from parley.common.envelope import Answer, Authenticate, Failure, HeadsOf, Identity, Kick, Kicked, decode
+from parley.common.errors import Code, Reject
+from parley.common.identifiers import uuid7
+from parley.common.settings import ServiceSettings
+from tests.acceptance.stack import free_port
+from tests.acceptance.test_failover import Server
+
+ANN = Identity("u_ann", "Ann", ("admin",), 12.5)
+TOKEN = Authenticate("token")
+
+
+def fresh(prefix: str) -> str:
+    """A name nobody else uses on the shared server."""
+    return f"{prefix}-{uuid7().hex}"
+
+
+async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def running_bus(url: str, service: str = "test", instance: str = "", **settings: Any) -> AsyncGenerator[Bus]:
+    """A connection under a name of its own."""
+    async with connect(ServiceSettings(nats_url=url, instance=instance or fresh("i"), **settings), service) as bus:
+        yield bus
+
+
+async def rejected(attempt: Any) -> Reject:
+    """The rejection an awaitable ends with."""
+    with pytest.raises(Reject) as caught:
+        await attempt
+    return caught.value
+
+
+@pytest.fixture
+async def bus(nats_url: str) -> AsyncIterator[Bus]:
+    async with running_bus(nats_url) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def other(nats_url: str) -> AsyncIterator[Bus]:
+    """Another process."""
+    async with running_bus(nats_url) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def own_nats(tmp_path: Path) -> AsyncIterator[Server]:
+    """A NATS server that the test may stop."""
+    port = free_port()
+    server = Server(lambda: embedded.nats(tmp_path / "nats", port))
+    await server.start()
+    yield server
+    await server.stop()
+
+
+# -- requests ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_request_returns_what_the_responder_answers(bus: Bus, other: Bus):
+    async def authenticate(request: Authenticate) -> Identity:
+        return Identity(request.token, "Ann")
+
+    async def forget(request: Authenticate) -> None:
+        assert request == TOKEN
+
+    who, nothing = fresh("who"), fresh("nothing")
+    await other.respond(who, Authenticate, authenticate, queue="q")
+    await other.respond(nothing, Authenticate, forget, queue="q")
+    await other.flush()
+    assert await bus.request(who, Authenticate("u_1"), Identity) == Identity("u_1", "Ann")
+    await bus.call(nothing, TOKEN)
+
+
+async def test_a_rejection_crosses_with_its_code_text_and_whether_to_retry(bus: Bus, other: Bus):
+    async def refuse(_request: Authenticate) -> Identity:
+        raise Reject(Code.BANNED, "until Monday", retryable=True)
+
+    await other.respond(subject := fresh("s"), Authenticate, refuse, queue="q")
+    await other.flush()
+    rejection = await rejected(bus.request(subject, TOKEN, Identity))
+    assert rejection.as_dict() == {"code": "banned", "message": "until Monday", "retryable": True}
+    assert (await rejected(bus.call(subject, TOKEN))).code is Code.BANNED
+
+
+async def test_a_code_of_a_newer_process_becomes_internal_and_keeps_its_text(bus: Bus, other: Bus):
+    async def answer(message: Msg) -> None:
+        await other.publish(message.reply, Answer(Failure("brand_new", "from tomorrow", retryable=False)).encode())
+
+    await other.subscribe(subject := fresh("s"), answer)
+    await other.flush()
+    rejection = await rejected(bus.call(subject, TOKEN))
+    assert (rejection.code, rejection.message, rejection.retryable) == (Code.INTERNAL, "from tomorrow", False)
+
+
+async def test_without_a_responder_a_request_is_unavailable_at_once(bus: Bus):
+    began = time.monotonic()
+    assert (await rejected(bus.request(fresh("nobody"), TOKEN, Identity, timeout=30))).code is Code.UNAVAILABLE
+    assert time.monotonic() - began < 5
+
+
+async def test_a_responder_that_does_not_answer_in_time_is_a_timeout(nats_url: str, other: Bus):
+    async def wait(_request: Authenticate) -> None:
+        await asyncio.Event().wait()
+
+    await other.respond(subject := fresh("s"), Authenticate, wait, queue="q")
+    await other.flush()
+    async with running_bus(nats_url, request_timeout=0.1) as hasty:
+        assert (await rejected(hasty.call(subject, TOKEN))).code is Code.TIMEOUT
+    async with running_bus(nats_url, request_timeout=60) as patient:
+        assert (await rejected(patient.call(subject, TOKEN, timeout=0.1))).code is Code.TIMEOUT
+
+
+async def ask_raw(bus: Bus, subject: str, payload: bytes) -> Answer:
+    """Send bytes as a request."""
+    answers: list[Answer] = []
+
+    async def receive(message: Msg) -> None:
+        answers.append(decode(message.data, Answer))
+
+    inbox = fresh("inbox")
+    subscription = await bus.subscribe(inbox, receive)
+    await bus.publish(subject, payload, inbox)
+    await until(lambda: answers)
+    await subscription.unsubscribe()
+    return answers[0]
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\xff\xff", b"\x90", HeadsOf(["r"]).encode()])
+async def test_a_malformed_request_is_an_invalid_payload_and_never_reaches_the_handler(
+    bus: Bus, other: Bus, payload: bytes
+):
+    handled: list[Kick] = []
+
+    async def kick(request: Kick) -> None:
+        handled.append(request)
+
+    await other.respond(subject := fresh("s"), Kick, kick, queue="q")
+    await other.flush()
+    failure = (await ask_raw(bus, subject, payload)).failure
+    assert failure is not None
+    assert (failure.code, failure.retryable) == ("invalid_payload", False)
+    assert not handled
+
+
+async def test_a_handler_that_crashes_answers_internal_tells_nothing_and_goes_on(bus: Bus, other: Bus):
+    async def crash(request: Authenticate) -> Identity:
+        if request.token == "bad":
+            raise RuntimeError("the password is hunter2")
+        return ANN
+
+    await other.respond(subject := fresh("s"), Authenticate, crash, queue="q")
+    await other.flush()
+    rejection = await rejected(bus.request(subject, Authenticate("bad"), Identity))
+    assert rejection.code is Code.INTERNAL
+    assert "hunter2" not in rejection.message
+    assert await bus.request(subject, TOKEN, Identity) == ANN
+
+
+async def test_an_answer_too_large_for_the_broker_is_a_failure_and_not_a_silence(bus: Bus, other: Bus):
+    async def too_much(_request: Authenticate) -> Identity:
+        return Identity("u", "x" * (other.max_payload + 1))
+
+    await other.respond(subject := fresh("s"), Authenticate, too_much, queue="q")
+    await other.flush()
+    assert (await rejected(bus.request(subject, TOKEN, Identity, timeout=1))).code is Code.INTERNAL
+
+
+async def test_a_request_too_large_for_the_broker_is_rejected_with_a_code(bus: Bus):
+    request = Authenticate("x" * (bus.max_payload + 1))
+    assert (await rejected(bus.call(fresh("s"), request))).code is Code.PAYLOAD_TOO_LARGE
+
+
+async def test_requests_are_handled_concurrently(bus: Bus, other: Bus):
+    arrived = 0
+    all_here = asyncio.Event()
+
+    async def wait_for_the_others(_request: Authenticate) -> Identity:
+        nonlocal arrived
+        arrived += 1
+        if arrived == 50:
+            all_here.set()
+        await all_here.wait()
+        return ANN
+
+    await other.respond(subject := fresh("s"), Authenticate, wait_for_the_others, queue="q")
+    await other.flush()
+    answers = await asyncio.gather(*(bus.request(subject, TOKEN, Identity) for _ in range(50)))
+    assert answers == [ANN] * 50
+
+
+async def test_beyond_a_bound_of_requests_in_hand_the_sender_is_told_overloaded(
+    bus: Bus, other: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bus_module, "MAX_REQUESTS", 20)
+    release = asyncio.Event()
+    handling = 0
+
+    async def wait(_request: Authenticate) -> None:
+        nonlocal handling
+        handling += 1
+        await release.wait()
+
+    await other.respond(subject := fresh("s"), Authenticate, wait, queue="q")
+    await other.flush()
+    calls = [asyncio.create_task(bus.call(subject, TOKEN)) for _ in range(30)]
+    await until(lambda: sum(call.done() for call in calls) >= 10)
+    assert 0 < handling <= 20
+    release.set()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert outcomes.count(None) == handling
+    assert {o.code for o in outcomes if isinstance(o, Reject)} == {Code.OVERLOADED}
+
+
+async def test_one_responder_of_a_queue_group_answers_each_request(bus: Bus, other: Bus):
+    handled: list[str] = []
+
+    async def answer(request: Authenticate) -> None:
+        handled.append(request.token)
+
+    subject = fresh("s")
+    await other.respond(subject, Authenticate, answer, queue="q")
+    await bus.respond(subject, Authenticate, answer, queue="q")
+    await asyncio.gather(bus.flush(), other.flush())
+    await asyncio.gather(*(bus.call(subject, Authenticate(str(n))) for n in range(40)))
+    assert sorted(handled, key=int) == [str(n) for n in range(40)]
+
+
+# -- gathering ---------------------------------------------------------------------------------------------------------
+
+
+async def answering(bus: Bus, subject: str, gateway: str, disconnected: int) -> None:
+    """Answer every question on a subject."""
+
+    async def answer(message: Msg) -> None:
+        await bus.publish(message.reply, Kicked(gateway, disconnected).encode())
+
+    await bus.subscribe(subject, answer)
+    await bus.flush()
+
+
+KICK = Kick("u_ann", "kicked", "")
+
+
+async def test_gathering_ends_as_soon_as_the_answers_are_enough(bus: Bus, other: Bus):
+    subject = fresh("s")
+    await answering(bus, subject, "one", 1)
+    await answering(other, subject, "two", 2)
+    began = time.monotonic()
+    answers = await bus.gather(subject, KICK, Kicked, enough=lambda got: len(got) == 2, timeout=30)
+    assert sorted(answer.gateway for answer in answers) == ["one", "two"]
+    assert time.monotonic() - began < 5
+
+
+async def test_gathering_ends_at_the_timeout_with_what_there_is(bus: Bus, other: Bus):
+    await answering(other, subject := fresh("s"), "only", 1)
+    began = time.monotonic()
+    answers = await bus.gather(subject, KICK, Kicked, enough=lambda got: len(got) == 2, timeout=0.2)
+    assert [answer.gateway for answer in answers] == ["only"]
+    assert 0.2 <= time.monotonic() - began < 5
+
+
+async def test_gathering_where_nobody_listens_ends_at_once_with_nothing(bus: Bus):
+    began = time.monotonic()
+    assert await bus.gather(fresh("nobody"), KICK, Kicked, enough=lambda _got: False, timeout=30) == []
+    assert time.monotonic() - began < 5
+
+
+# -- publishing --------------------------------------------------------------------------------------------------------
+
+
+async def test_messages_of_a_subject_are_handled_one_at_a_time_in_order(bus: Bus, other: Bus):
+    handled: list[bytes] = []
+    busy = False
+
+    async def handle(message: Msg) -> None:
+        nonlocal busy
+        assert not busy
+        busy = True
+        await asyncio.sleep(0)
+        handled.append(message.data)
+        busy = False
+
+    await other.subscribe(subject := fresh("s"), handle)
+    await other.flush()
+    for number in range(200):
+        await bus.publish(subject, b"%d" % number)
+    await until(lambda: len(handled) == 200)
+    assert handled == [b"%d" % number for number in range(200)]
+
+
+async def test_a_handler_that_crashes_is_called_again_with_the_next_message(bus: Bus):
+    handled: list[bytes] = []
+
+    async def handle(message: Msg) -> None:
+        handled.append(message.data)
+        raise RuntimeError("crash")
+
+    await bus.subscribe(subject := fresh("s"), handle)
+    await bus.publish(subject, b"1")
+    await bus.publish(subject, b"2")
+    await until(lambda: handled == [b"1", b"2"])
+
+
+@pytest.mark.parametrize("room", ["a.b", "*", ">", "a b", "", "日本", "x" * 300, "\r\nPUB x 0\r\n", "\ud800"])
+async def test_no_room_name_reaches_another_rooms_subject(bus: Bus, other: Bus, room: str):
+    namespace = fresh("/n")
+    heard: list[tuple[str, str]] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(subjects.parse_room(message.subject))
+
+    await bus.subscribe(subjects.room(namespace, room), hear)
+    await bus.flush()
+    for name in ("a", "a.b.c", "other", room):
+        await other.publish(subjects.room(namespace, name), b"")
+    await until(lambda: heard)
+    await other.flush()
+    await bus.flush()
+    assert heard == [(namespace, room)]
+
+
+# -- the connection ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_healthy_connection_has_nothing_to_say(bus: Bus):
+    assert bus.check() is None
+    assert bus.connected
+    assert bus.hearing
+
+
+async def test_it_waits_for_nats_that_is_not_there_yet(tmp_path: Path):
+    port = free_port()
+    server = Server(lambda: embedded.nats(tmp_path / "nats", port))
+
+    async def use() -> None:
+        async with running_bus(f"nats://127.0.0.1:{port}") as bus:
+            assert bus.check() is None
+
+    using = asyncio.create_task(use())
+    try:
+        done, _ = await asyncio.wait({using}, timeout=0.3)
+        assert not done
+        await server.start()
+        await asyncio.wait_for(using, 20)
+    finally:
+        await server.stop()
+
+
+async def test_a_connection_that_no_longer_hears_itself_is_deaf_until_it_does_again(
+    own_nats: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bus_module, "ALIVE_INTERVAL", 0.2)
+    monkeypatch.setattr(bus_module, "DEAF_AFTER", 1.0)
+    servers = [
+        p for p in psutil.process_iter(["name", "cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or ())
+    ]
+    async with running_bus(own_nats.url) as bus:
+        await until(lambda: bus.hearing)
+        for server in servers:
+            server.suspend()
+        try:
+            await until(lambda: bus.check() is not None)
+            assert bus.connected, "its socket looks healthy"
+            assert "deaf" in (bus.check() or "")
+        finally:
+            for server in servers:
+                server.resume()
+        await until(lambda: bus.check() is None)
+
+
+async def test_while_nats_is_away_it_is_not_ready_refuses_what_cannot_be_sent_and_then_carries_on(own_nats: Server):
+    heard: list[bytes] = []
+    reconnects: list[int] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(message.data)
+
+    async def authenticate(_request: Authenticate) -> Identity:
+        return ANN
+
+    async with running_bus(own_nats.url) as bus, running_bus(own_nats.url) as other:
+        bus.on_reconnect(lambda: reconnects.append(1))
+        bus.on_reconnect(lambda: reconnects.append(2))
+        await bus.subscribe("news", hear)
+        await other.respond("who", Authenticate, authenticate, queue="q")
+        await other.flush()
+        await own_nats.stop()
+        await until(lambda: not bus.connected and not other.connected)
+
+        assert bus.check() == "not connected to NATS"
+        assert not bus.hearing
+        began = time.monotonic()
+        assert (await rejected(bus.request("who", TOKEN, Identity, timeout=30))).code is Code.UNAVAILABLE
+        assert time.monotonic() - began < 5
+        await bus.publish("news", b"published meanwhile")
+        much = await asyncio.gather(
+            *(bus.publish("elsewhere", bytes(512 * 1024)) for _ in range(20)), return_exceptions=True
+        )
+        assert isinstance(much[-1], Reject), "the buffer is bounded"
+        assert much[-1].code is Code.UNAVAILABLE
+        assert not reconnects
+
+        await own_nats.start()
+        await until(lambda: bus.check() is None and other.connected)
+        await until(lambda: reconnects == [1, 2])
+        await until(lambda: b"published meanwhile" in heard)
+        await other.flush()
+        assert await bus.request("who", TOKEN, Identity) == ANN
+        await other.publish("news", b"published after")
+        await until(lambda: b"published after" in heard)
+
+
+async def test_a_sign_of_life_due_while_closing_does_not_stop_the_process(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bus_module, "ALIVE_INTERVAL", 0)
+    stopped: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
+    try:
+        for _ in range(5):
+            async with running_bus(nats_url) as bus:
+                await bus.flush()
+        # A signal's handler runs at the next opportunity of the interpreter.
+        await asyncio.sleep(0)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not stopped
+
+
+async def test_after_it_was_closed_nothing_can_be_sent(nats_url: str):
+    async with running_bus(nats_url) as bus:
+        pass
+    assert (await rejected(bus.publish("s", b""))).code is Code.UNAVAILABLE
+    assert (await rejected(bus.call("s", TOKEN))).code is Code.UNAVAILABLE

@@ -1,0 +1,346 @@
+"""A service's runtime: commands in their order, acks gathered per tick, and no command fails its neighbours."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from nats.aio.msg import Msg
+
+from parley.common import service as service_module
+from parley.common import subjects
+from parley.common.bus import Bus
+from parley.common.envelope import AckBatch, Command, CommandBatch, Conversation, Identity, decode
+from parley.common.errors import Code, Reject
+from parley.common.router import Context, Router
+from parley.common.service import MAX_ACK_BYTES, Service
+from tests.integration.test_bus import fresh, running_bus, until
+
+ANN = Identity("u_ann", "Ann", ("admin",), 12.5)
+
+
+class Say(msgspec.Struct):
+    text: str
+
+
+class Book:
+    """What controllers did, in order, and gates that hold them."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.gates: dict[str, asyncio.Event] = {}
+
+    def hold(self, text: str) -> asyncio.Event:
+        """Let the command with this text end only when the returned event is set."""
+        return self.gates.setdefault(text, asyncio.Event())
+
+    async def say(self, _context: Context, payload: Say) -> dict[str, str]:
+        """Write down when it starts and when it ends."""
+        self.lines.append(f"+{payload.text}")
+        if (gate := self.gates.get(payload.text)) is not None:
+            await gate.wait()
+        self.lines.append(f"-{payload.text}")
+        return {"said": payload.text}
+
+
+class Caller:
+    """The gateway's side: publishes batches and keeps the ack messages that come back."""
+
+    def __init__(self, bus: Bus, namespace: str) -> None:
+        self.bus = bus
+        self.namespace = namespace
+        self.gateway = fresh("gateway")
+        self.messages: list[AckBatch] = []
+        self.sizes: list[int] = []
+        self._tags = itertools.count(1)
+
+    async def start(self) -> None:
+        """Begin to receive acks."""
+
+        async def receive(message: Msg) -> None:
+            self.messages.append(decode(message.data, AckBatch))
+            self.sizes.append(len(message.data))
+
+        await self.bus.subscribe(subjects.acks(self.gateway), receive)
+        await self.bus.flush()
+
+    def conversation(self, *commands: tuple[str, Any]) -> Conversation:
+        """One connection's events, each with its single argument."""
+        return Conversation(
+            fresh("sid"),
+            ANN,
+            [
+                Command(n := next(self._tags), event, json.dumps([argument]).encode(), f"c-{n}")
+                for event, argument in commands
+            ],
+        )
+
+    def says(self, *texts: str, event: str = "say") -> Conversation:
+        """One connection that says these."""
+        return self.conversation(*((event, {"text": text}) for text in texts))
+
+    async def send(self, *conversations: Conversation) -> None:
+        """Publish them as one batch."""
+        batch = CommandBatch(self.gateway, self.namespace, list(conversations))
+        await self.bus.publish(subjects.commands(self.namespace), batch.encode())
+
+    @property
+    def acks(self) -> dict[int, dict[str, Any]]:
+        """Every ack by its tag; a tag acked twice is a mistake."""
+        acks = [ack for message in self.messages for ack in message.acks]
+        assert len({ack.tag for ack in acks}) == len(acks), "acked twice"
+        bodies = {ack.tag: json.loads(ack.payload) for ack in acks}
+        assert all(bodies[ack.tag]["ok"] is ack.ok for ack in acks)
+        return bodies
+
+    async def acked(self, count: int) -> list[dict[str, Any]]:
+        """Wait for so many acks and return them by tag."""
+        await until(lambda: len(self.acks) >= count)
+        return [body for _, body in sorted(self.acks.items())]
+
+
+@pytest.fixture
+def namespace() -> str:
+    return fresh("/n")
+
+
+@pytest.fixture
+def book() -> Book:
+    return Book()
+
+
+@pytest.fixture
+async def service_bus(nats_url: str) -> AsyncIterator[Bus]:
+    async with running_bus(nats_url, "talk") as bus:
+        yield bus
+
+
+@pytest.fixture
+async def caller(nats_url: str, namespace: str) -> AsyncIterator[Caller]:
+    async with running_bus(nats_url, "gateway") as bus:
+        calling = Caller(bus, namespace)
+        await calling.start()
+        yield calling
+
+
+@pytest.fixture
+async def router(service_bus: Bus, caller: Caller, namespace: str, book: Book) -> AsyncIterator[Router]:
+    """The routing table of a running service; routes may be added."""
+    table = Router(namespace)
+    table.on("say", Say, book.say)
+    table.on("fast", Say, book.say, pipelined=True)
+    service = Service(service_bus, table)
+    await service.start()
+    await service_bus.flush()
+    yield table
+    await service.close()
+
+
+# -- outcomes ----------------------------------------------------------------------------------------------------------
+
+
+async def test_each_command_is_acked_under_its_tag_with_the_controllers_result(router: Router, caller: Caller):
+    await caller.send(caller.says("a", "b"), caller.says("c"))
+    assert await caller.acked(3) == [{"ok": True, "said": text} for text in "abc"]
+
+
+async def test_a_controller_knows_who_sent_what_from_where(router: Router, caller: Caller, namespace: str):
+    seen: list[Context] = []
+
+    async def look(context: Context, _payload: dict[str, Any]) -> None:
+        seen.append(context)
+
+    router.on("look", dict, look)
+    talk = caller.conversation(("look", {}))
+    await caller.send(talk)
+    assert await caller.acked(1) == [{"ok": True}]
+    assert seen == [Context(namespace, "look", ANN, talk.commands[0].correlation, talk.sid, caller.gateway)]
+
+
+async def test_an_unknown_event_a_bad_payload_and_a_rejection_are_acked_with_their_codes(
+    router: Router, caller: Caller
+):
+    async def refuse(_context: Context, _payload: Any) -> None:
+        raise Reject(Code.FORBIDDEN, "not you")
+
+    router.on("refuse", dict, refuse)
+    await caller.send(
+        caller.conversation(("nonsense", {}), ("say", {"text": 1}), ("refuse", {}), ("say", {"text": "x"}))
+    )
+    *rejections, accepted = await caller.acked(4)
+    assert [body["error"]["code"] for body in rejections] == ["unknown_event", "invalid_payload", "forbidden"]
+    assert rejections[2]["error"] == {"code": "forbidden", "message": "not you", "retryable": False}
+    assert accepted == {"ok": True, "said": "x"}
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+async def test_a_controller_that_crashes_is_acked_internal_tells_nothing_and_its_neighbours_go_on(
+    router: Router, caller: Caller, pipelined: bool
+):
+    async def crash(_context: Context, _payload: Any) -> None:
+        raise RuntimeError("the password is hunter2")
+
+    async def return_a_list(_context: Context, _payload: Any) -> list[int]:
+        return [1]
+
+    router.on("crash", dict, crash, pipelined=pipelined)
+    router.on("list", dict, return_a_list, pipelined=pipelined)
+    await caller.send(
+        caller.conversation(("crash", {}), ("list", {}), ("say", {"text": "on"})), caller.says("neighbour")
+    )
+    crashed, listed, *others = await caller.acked(4)
+    assert crashed["error"]["code"] == listed["error"]["code"] == "internal"
+    assert "hunter2" not in json.dumps(crashed)
+    assert others == [{"ok": True, "said": "on"}, {"ok": True, "said": "neighbour"}]
+
+
+async def test_a_message_that_is_no_batch_stops_nothing(router: Router, caller: Caller):
+    await caller.bus.publish(subjects.commands(caller.namespace), b"\xc1")
+    await caller.send(caller.says("still here"))
+    assert await caller.acked(1) == [{"ok": True, "said": "still here"}]
+
+
+# -- order -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_connections_commands_run_one_after_the_other(router: Router, caller: Caller, book: Book):
+    gate = book.hold("a")
+    await caller.send(caller.says("a", "b", "c"), caller.says("probe"))
+    await until(lambda: "-probe" in book.lines)
+    assert [line for line in book.lines if "probe" not in line] == ["+a"]
+    gate.set()
+    await caller.acked(4)
+    assert [line for line in book.lines if "probe" not in line] == ["+a", "-a", "+b", "-b", "+c", "-c"]
+
+
+async def test_pipelined_commands_overlap_and_start_in_the_order_sent(router: Router, caller: Caller, book: Book):
+    texts = [str(n) for n in range(20)]
+    gates = [book.hold(text) for text in texts]
+    await caller.send(caller.says(*texts, event="fast"))
+    await until(lambda: len(book.lines) == 20)
+    assert book.lines == [f"+{text}" for text in texts]
+    gates[7].set()
+    assert await caller.acked(1) == [{"ok": True, "said": "7"}], "acked as soon as it has ended"
+    for gate in gates:
+        gate.set()
+    await caller.acked(20)
+
+
+async def test_a_command_that_is_not_pipelined_waits_for_those_before_it_and_holds_those_after(
+    router: Router, caller: Caller, book: Book
+):
+    gates = {text: book.hold(text) for text in ("a", "b", "slow")}
+    fast, slow = caller.says("a", "b", event="fast"), caller.says("slow")
+    later = caller.says("c", "d", event="fast")
+    await caller.send(Conversation("sid", ANN, [*fast.commands, *slow.commands, *later.commands]))
+    await until(lambda: len(book.lines) == 2)
+    gates["a"].set()
+    await caller.acked(1)
+    assert book.lines == ["+a", "+b", "-a"], "one of those before it has not ended"
+    gates["b"].set()
+    await until(lambda: "+slow" in book.lines)
+    await caller.acked(2)
+    assert book.lines == ["+a", "+b", "-a", "-b", "+slow"]
+    gates["slow"].set()
+    await caller.acked(5)
+    assert book.lines[5:] == ["-slow", "+c", "-c", "+d", "-d"]
+
+
+async def test_connections_do_not_wait_for_each_other(router: Router, caller: Caller, book: Book):
+    gate = book.hold("stuck")
+    await caller.send(caller.says("stuck"), *(caller.says(str(n)) for n in range(10)))
+    await caller.send(caller.says("another batch"))
+    assert [body["said"] for body in await caller.acked(11)] == [*(str(n) for n in range(10)), "another batch"]
+    gate.set()
+    await caller.acked(12)
+
+
+# -- acks --------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_acks_of_one_tick_go_in_one_message(router: Router, caller: Caller):
+    await caller.send(*(caller.says(str(n)) for n in range(200)))
+    await caller.acked(200)
+    assert len(caller.messages) == 1
+
+
+async def test_acks_of_different_gateways_go_each_to_its_own(router: Router, caller: Caller, namespace: str):
+    other = Caller(caller.bus, namespace)
+    await other.start()
+    await caller.send(caller.says("mine"))
+    await other.send(other.says("theirs"))
+    assert await caller.acked(1) == [{"ok": True, "said": "mine"}]
+    assert await other.acked(1) == [{"ok": True, "said": "theirs"}]
+
+
+async def test_acks_are_cut_below_the_brokers_limit_and_all_arrive(router: Router, caller: Caller):
+    async def big(_context: Context, _payload: Any) -> dict[str, str]:
+        return {"text": "x" * 200_000}
+
+    router.on("big", dict, big)
+    await caller.send(*(caller.conversation(("big", {})) for _ in range(12)))
+    await caller.acked(12)
+    assert 1 < len(caller.messages) <= 6
+    assert max(caller.sizes) <= MAX_ACK_BYTES + 1024
+
+
+async def test_an_outcome_too_large_for_the_broker_is_a_failure_of_its_own_and_loses_no_others(
+    router: Router, caller: Caller
+):
+    async def huge(_context: Context, _payload: Any) -> dict[str, str]:
+        return {"text": "x" * (caller.bus.max_payload + 1)}
+
+    router.on("huge", dict, huge)
+    await caller.send(caller.says("before"), caller.conversation(("huge", {})), caller.says("after"))
+    before, failed, after = await caller.acked(3)
+    assert (before, after) == ({"ok": True, "said": "before"}, {"ok": True, "said": "after"})
+    assert failed["error"]["code"] == "internal"
+
+
+# -- load --------------------------------------------------------------------------------------------------------------
+
+
+async def test_beyond_a_bound_of_commands_in_hand_the_sender_is_told_overloaded_until_there_is_room(
+    router: Router, caller: Caller, book: Book, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(service_module, "MAX_PENDING", 3)
+    gate = book.hold("stuck")
+    await caller.send(caller.says("stuck", "x", "y"), caller.says("too much", "and this"))
+    refused = await caller.acked(2)
+    assert [body["error"]["code"] for body in refused] == ["overloaded", "overloaded"]
+    assert refused[0]["error"]["retryable"] is True
+    gate.set()
+    await caller.acked(5)
+    await caller.send(caller.says("room again"))
+    assert (await caller.acked(6))[-1] == {"ok": True, "said": "room again"}
+
+
+async def test_two_replicas_in_one_queue_group_share_the_batches(nats_url: str, caller: Caller, namespace: str):
+    handled: Counter[str] = Counter()
+
+    async def serve(replica: str, bus: Bus) -> Service:
+        async def say(_context: Context, _payload: Say) -> None:
+            handled[replica] += 1
+
+        table = Router(namespace)
+        table.on("say", Say, say)
+        service = Service(bus, table)
+        await service.start()
+        await bus.flush()
+        return service
+
+    async with running_bus(nats_url, "talk") as one, running_bus(nats_url, "talk") as two:
+        services = [await serve("one", one), await serve("two", two)]
+        for number in range(60):
+            await caller.send(caller.says(str(number)))
+        await caller.acked(60)
+        for service in services:
+            await service.close()
+    assert handled.total() == 60, "each command was handled once"
+    assert len(handled) == 2

@@ -1,0 +1,132 @@
+"""Guarantee 4, its pure part: each event at most once, in order, without a gap, and late joiners spliced in exactly."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parley.common.envelope import Item
+from parley.gateway.resume import MAX_EARLY, RoomCursor, splice
+
+LOG_LENGTH = 30
+
+
+def event(sequence: int) -> Item:
+    """The room's event of this sequence."""
+    return Item("message.sent", b"%d" % sequence, sequence)
+
+
+LOG = [event(sequence) for sequence in range(1, LOG_LENGTH + 1)]
+ARRIVALS = st.lists(st.lists(st.integers(1, LOG_LENGTH).map(event), max_size=6), max_size=25)
+"""Any loss, any doubling and any order, in deliveries of any size."""
+HEADS = st.integers(0, LOG_LENGTH)
+
+
+@given(HEADS, ARRIVALS)
+def test_whatever_arrives_each_event_is_delivered_at_most_once_in_order_without_a_gap(
+    start: int, arrivals: list[list[Item]]
+):
+    cursor = RoomCursor(start)
+    delivered = [item for items in arrivals for item in cursor.accept(items)]
+    assert delivered == LOG[start : cursor.head]
+
+
+@given(HEADS, ARRIVALS, st.integers(1, 7))
+def test_once_what_is_missing_has_come_from_the_log_everything_was_delivered(
+    start: int, arrivals: list[list[Item]], page: int
+):
+    cursor = RoomCursor(start)
+    delivered = [item for items in arrivals for item in cursor.accept(items)]
+    newest = max([start, *(item.sequence for items in arrivals for item in items)])
+    while cursor.behind:
+        delivered += cursor.accept(LOG[cursor.head : cursor.head + page])
+    assert [item.sequence for item in delivered] == [*range(start + 1, cursor.head + 1)]
+    assert cursor.head >= newest
+
+
+@given(HEADS, ARRIVALS)
+def test_a_room_is_behind_exactly_while_an_event_it_heard_of_was_not_delivered(start: int, arrivals: list[list[Item]]):
+    cursor = RoomCursor(start)
+    newest = start
+    for items in arrivals:
+        cursor.accept(items)
+        newest = max([newest, *(item.sequence for item in items)])
+        assert cursor.behind == (newest > cursor.head)
+
+
+@given(st.permutations(LOG))
+def test_a_complete_room_is_delivered_whole_from_any_order(shuffled: list[Item]):
+    cursor = RoomCursor(0)
+    assert [ready for item in shuffled for ready in cursor.accept([item])] == LOG
+    assert not cursor.behind
+
+
+def test_a_head_heard_of_elsewhere_makes_a_room_behind_and_an_older_one_does_not():
+    cursor = RoomCursor(5)
+    cursor.learn(4)
+    assert not cursor.behind
+    cursor.learn(6)
+    assert cursor.behind
+    cursor.learn(2)
+    assert cursor.behind
+    assert cursor.accept([event(6)]) == [event(6)]
+    assert not cursor.behind
+
+
+def test_signals_without_a_sequence_pass_at_once_and_move_nothing():
+    cursor = RoomCursor(3)
+    signal = Item("typing", b"{}")
+    assert cursor.accept([signal, event(5), signal]) == [signal, signal]
+    assert cursor.head == 3
+    assert cursor.accept([event(4)]) == [event(4), event(5)]
+
+
+def test_events_that_are_ahead_are_kept_up_to_a_bound_and_the_others_come_from_the_log():
+    cursor = RoomCursor(0)
+    beyond = 2 + MAX_EARLY + 100
+    assert cursor.accept(event(sequence) for sequence in range(2, beyond)) == []
+    ready = cursor.accept([event(1)])
+    assert [item.sequence for item in ready] == [*range(1, 2 + MAX_EARLY)]
+    assert cursor.behind
+    rest = cursor.accept(event(sequence) for sequence in range(cursor.head + 1, beyond))
+    assert rest[-1].sequence == beyond - 1
+    assert not cursor.behind
+
+
+def test_what_the_log_does_not_have_is_given_up_on():
+    cursor = RoomCursor(5)
+    cursor.learn(9)
+    cursor.give_up_on(7)
+    assert cursor.known == 7
+    cursor.give_up_on(3)
+    assert not cursor.behind
+    assert (cursor.head, cursor.known) == (5, 5)
+    assert cursor.accept([event(6)]) == [event(6)], "later events go on as ever"
+
+
+def test_giving_up_never_makes_a_room_expect_more_than_it_heard_of():
+    cursor = RoomCursor(5)
+    cursor.give_up_on(100)
+    assert not cursor.behind
+
+
+@given(HEADS, HEADS, st.integers(0, LOG_LENGTH), HEADS, HEADS)
+def test_a_splice_is_exactly_what_was_missed_or_none_when_the_two_leave_a_gap(
+    after: int, head: int, replayed: int, first: int, last: int
+):
+    page, recent = LOG[after : after + replayed], LOG[first:last]
+    found = splice(after, page, recent, head)
+    reached = after + len(page)
+    if first <= reached:
+        reached = max(reached, first + len(recent))
+    whole = reached >= head
+    assert found == (LOG[after:head] if whole else None)
+
+
+@given(HEADS, HEADS, st.integers(0, LOG_LENGTH), st.lists(st.integers(0, LOG_LENGTH), max_size=8))
+def test_a_splice_ignores_doubles_and_signals(after: int, head: int, replayed: int, noise: list[int]):
+    page = LOG[after : after + replayed]
+    recent = sorted((Item("e", b"", sequence) if not sequence else event(sequence) for sequence in noise),
+                    key=lambda item: item.sequence)  # fmt: skip
+    found = splice(after, [*page, *page], recent, head)
+    assert found is None or found == LOG[after:head]

@@ -1,0 +1,115 @@
+"""Names people choose become exactly one NATS subject token, and no two names the same one."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from parley.common import subjects
+
+ANY_TEXT = st.text(st.characters())
+"""Lone surrogates included: JSON can carry them."""
+HOSTILE = [
+    "",
+    "=",
+    "==",
+    "=2E",
+    "a.b",
+    "*",
+    ">",
+    "a b",
+    "\r\n",
+    "\0",
+    "$SYS",
+    "é",
+    "日本",
+    "\ud800",
+    "\ud83d\ude00",
+    "😀",
+]
+_LEGAL_TOKEN = re.compile(r"[!-~]+")
+
+
+@given(ANY_TEXT)
+@example("\ud800")
+def test_any_name_becomes_one_legal_token_and_comes_back(name: str):
+    token = subjects.encode(name)
+    assert _LEGAL_TOKEN.fullmatch(token)
+    assert not set(token) & set(".*>")
+    assert subjects.decode(token) == name
+
+
+@given(ANY_TEXT, ANY_TEXT)
+def test_two_names_never_share_a_token(one: str, other: str):
+    assert (subjects.encode(one) == subjects.encode(other)) == (one == other)
+
+
+def test_hostile_names_are_all_told_apart():
+    tokens = {subjects.encode(name) for name in HOSTILE}
+    assert len(tokens) == len(HOSTILE)
+    # A name that looks like another's token must not become it.
+    assert len(tokens | {subjects.encode(token) for token in tokens if token not in HOSTILE}) > len(tokens)
+    assert [subjects.decode(subjects.encode(name)) for name in HOSTILE] == HOSTILE
+
+
+@pytest.mark.parametrize("name", ["general", "user:u_1", "A-Z_09", "0199d2c4-7b1e-7000-8000-000000000000"])
+def test_plain_names_stay_readable(name: str):
+    assert subjects.encode(name) == name
+
+
+@given(ANY_TEXT, ANY_TEXT)
+def test_a_room_subject_is_parsed_back_into_what_it_was_built_from(namespace: str, room: str):
+    subject = subjects.room(namespace, room)
+    assert subject.count(".") == 2
+    assert subjects.parse_room(subject) == (namespace, room)
+
+
+@given(ANY_TEXT, ANY_TEXT)
+def test_a_sign_of_life_is_parsed_back_and_matched_by_the_subscription_to_all(service: str, instance: str):
+    subject = subjects.alive(service, instance)
+    assert subjects.parse_alive(subject) == (service, instance)
+    wanted = subjects.ALIVE.split(".")
+    tokens = subject.split(".")
+    assert len(tokens) == len(wanted)
+    assert all(pattern in {"*", token} for pattern, token in zip(wanted, tokens, strict=True))
+
+
+@given(ANY_TEXT, st.integers(min_value=0))
+def test_a_batch_reply_names_its_batch_below_the_gateways_acks(gateway: str, batch: int):
+    subject = subjects.batch_reply(gateway, batch)
+    assert subjects.parse_batch_reply(subject) == batch
+    assert subject.startswith(f"{subjects.acks(gateway)}.")
+    assert subject.count(".") == 2
+
+
+@given(ANY_TEXT, ANY_TEXT)
+def test_users_do_not_share_a_room_and_no_user_reaches_a_wildcard(one: str, other: str):
+    mine, theirs = (subjects.room("/chat", subjects.user_room(user)) for user in (one, other))
+    assert (mine == theirs) == (one == other)
+    assert not set(mine) & {"*", ">"}
+
+
+@given(ANY_TEXT)
+def test_the_subjects_of_a_namespace_never_meet_one_another(namespace: str):
+    built = [
+        subjects.commands(namespace),
+        subjects.acks(namespace),
+        subjects.batch_reply(namespace, 1),
+        subjects.opening(namespace),
+        subjects.replay(namespace),
+        subjects.room_heads(namespace),
+        subjects.room(namespace, namespace),
+        subjects.alive(namespace, namespace),
+        subjects.AUTHENTICATE,
+        subjects.AUTHORIZE,
+        subjects.HEADS,
+        subjects.KICK,
+        subjects.CONNECTIONS,
+        subjects.ARCHIVE_ROOM,
+        subjects.LIST_ROOMS,
+    ]
+    assert len(set(built)) == len(built)
+    assert all(token for subject in built for token in subject.split("."))
