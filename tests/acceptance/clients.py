@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import aiohttp
 import socketio
 from socketio.exceptions import ConnectionError as RefusedError
 
@@ -76,6 +77,16 @@ class Starts(Protocol):
     async def start(self, url: str, namespace: str, auth: Any, transports: list[str], **options: Any) -> None: ...
 
 
+class _WholeResponse(aiohttp.ClientResponse):
+    """Read to its end at once, since python-engineio drops those that say no unread, with their connection."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        await super().start(connection)
+        if self.status != 101:
+            await self.read()
+        return self
+
+
 class PythonClient(Client):
     """python-socketio's AsyncClient."""
 
@@ -84,6 +95,9 @@ class PythonClient(Client):
         # The types that are inferred from the library's defaults are not those it takes.
         options: dict[str, Any] = {"reconnection_delay": 0.1, "reconnection_delay_max": 0.5}
         self._sio: Any = socketio.AsyncClient(**options)
+        self._sessions: list[aiohttp.ClientSession] = []
+        # python-engineio loses a session when it reconnects in the middle of closing, so who makes them closes them.
+        self._sio.eio.http_factory = self._session
         self._namespace = "/"
         self.auth: Any = None
 
@@ -136,6 +150,12 @@ class PythonClient(Client):
     async def stop(self) -> None:
         """Disconnect for good."""
         await self._sio.shutdown()
+        for session in self._sessions:
+            await session.close()
+
+    def _session(self) -> aiohttp.ClientSession:
+        self._sessions.append(aiohttp.ClientSession(response_class=_WholeResponse))
+        return self._sessions[-1]
 
 
 class JsClient(Client):

@@ -7,23 +7,25 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import httpx
 import pytest
 
 from tests.acceptance.clients import PythonClient
 from tests.acceptance.conversation import make_room, ok, persist
+from tests.acceptance.stack import SECRET
 
 # Building the image the first time takes minutes.
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 GATEWAYS = 3
+PASSED_THROUGH = ["tests/acceptance/test_messaging.py", "tests/acceptance/test_admission.py"]
 ADMIN = {"username": "admin", "password": "parley-admin"}
 
 
@@ -37,6 +39,7 @@ class Compose:
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")} | {
             "PARLEY_PUBLISH": "127.0.0.1:0",
             "PARLEY_IMAGE": "parley-test",
+            "PARLEY_AUTH_HS256_SECRET": SECRET,
         }
         self.url = ""
 
@@ -95,16 +98,6 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
         project.try_run("down", "--volumes", "--remove-orphans", "--timeout", "5")
 
 
-class WholeResponse(aiohttp.ClientResponse):
-    """Read to its end at once, since python-engineio drops those that say no unread."""
-
-    async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        await super().start(connection)
-        if self.status != 101:
-            await self.read()
-        return self
-
-
 class Visitor:
     """Talks to the layout as the outside world does."""
 
@@ -112,7 +105,6 @@ class Visitor:
         self.url = url
         self.http = httpx.AsyncClient(base_url=url, timeout=15)
         self._clients: list[PythonClient] = []
-        self._sessions: list[aiohttp.ClientSession] = []
 
     async def account(self) -> dict[str, Any]:
         body = {"username": f"user_{uuid.uuid4().hex[:12]}", "password": "a long password"}
@@ -123,8 +115,6 @@ class Visitor:
     async def client(self, account: dict[str, Any], transport: str) -> PythonClient:
         client = PythonClient()
         self._clients.append(client)
-        # python-engineio loses a session when it reconnects in the middle of closing, so who makes them closes them.
-        client._sio.eio.http_factory = self._session  # pyright: ignore[reportPrivateUsage]
         await client.start(self.url, "/chat", {"token": account["access_token"]}, [transport])
         await client.connected()
         return client
@@ -139,13 +129,8 @@ class Visitor:
     async def poll(self, **query: str) -> httpx.Response:
         return await self.http.get("/socket.io/", params={"EIO": "4", "transport": "polling", **query})
 
-    def _session(self) -> aiohttp.ClientSession:
-        self._sessions.append(aiohttp.ClientSession(response_class=WholeResponse))
-        return self._sessions[-1]
-
     async def stop(self) -> None:
         await asyncio.gather(*(client.stop() for client in self._clients))
-        await asyncio.gather(*(session.close() for session in self._sessions))
         await self.http.aclose()
 
 
@@ -155,6 +140,18 @@ async def visitor(compose: Compose) -> AsyncIterator[Visitor]:
     somebody = Visitor(compose.url)
     yield somebody
     await somebody.stop()
+
+
+def test_the_acceptance_tests_pass_through_nginx_as_well(compose: Compose, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", f"--basetemp={tmp_path / 'nested'}", *PASSED_THROUGH],
+        cwd=ROOT,
+        env={**os.environ, "TEST_STACK_URL": compose.url, "TEST_STACK_ADMIN_PASSWORD": ADMIN["password"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-6000:]
 
 
 async def test_a_polling_and_a_websocket_client_talk_until_one_is_kicked(visitor: Visitor) -> None:

@@ -11,6 +11,7 @@ disconnected; closing really closes the transport; and a slow client is disconne
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from typing import Any, Protocol
@@ -95,8 +96,7 @@ class Edge(socketio.AsyncServer):
             ping_timeout=settings.gateway_ping_timeout,
             max_http_buffer_size=settings.gateway_max_message,
             http_compression=False,
-            logger=False,
-            engineio_logger=False,
+            **_loggers(),
         )
         Payload.max_decode_packets = MAX_PACKETS_PER_POST
         # Proxies route by the first part of the sid, so that every request of a session reaches its gateway.
@@ -266,6 +266,14 @@ class Edge(socketio.AsyncServer):
     def _address(self, eio_sid: str) -> str:
         client = self.environ[eio_sid]["asgi.scope"].get("client")
         return client[0] if client else ""
+
+
+def _loggers() -> dict[str, Any]:
+    """Loggers of ours for the libraries, whose own write a second copy to standard error."""
+    loggers = {option: logging.getLogger(f"{__name__}.{option}") for option in ("logger", "engineio_logger")}
+    for logger in loggers.values():
+        logger.setLevel(logging.ERROR)
+    return loggers
 
 
 def _refusal(rejection: Reject) -> dict[str, Any]:
