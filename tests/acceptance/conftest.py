@@ -98,10 +98,9 @@ async def people(stack: AnyStack) -> AsyncIterator[People]:
 @pytest.fixture(scope="session")
 def one_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneCommand]:
     """`parley up` as a user runs it: everything behind one port."""
-    running = OneCommand(tmp_path_factory.mktemp("up") / "data")
-    running.start()
+    running = OneCommand(tmp_path_factory.mktemp("up") / "data").wait_until_ready()
     yield running
-    assert running.stop() == 0, running.printed()
+    assert running.stop() == 0, running.printed
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""`parley up` as a process on a port of its own."""
+"""`parley up` as a process."""
 
 from __future__ import annotations
 
@@ -7,56 +7,63 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.acceptance.stack import free_port
+import psutil
 
+PARLEY = str(Path(sys.executable).with_name("parley"))
 START_SECONDS = 60.0
 
 
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
+        time.sleep(0.05)
+
+
 class OneCommand:
-    """The one-command stack on a data directory; it may be stopped and started again under the same address."""
+    """A `parley up` on a data directory, started at once; by default on a port that it finds itself."""
 
-    def __init__(self, data: Path) -> None:
-        self.data = data
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+    def __init__(self, data: Path, *options: str, port: int = 0) -> None:
         self._output = data.with_suffix(".out")
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it and wait until it says that it is ready."""
-        command = [
-            str(Path(sys.executable).with_name("parley")),
-            "up",
-            "--port",
-            str(self.port),
-            "--data",
-            str(self.data),
-        ]
-        with self._output.open("wb") as output:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.data.parent
+        with self._output.open("w") as output:
+            self.process = subprocess.Popen(
+                [PARLEY, "up", "--port", str(port), "--data", str(data), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=data.parent,
             )
-        deadline = time.monotonic() + START_SECONDS
-        while "Ctrl-C stops" not in self.printed():
-            assert self._process.poll() is None, self.printed()
-            assert time.monotonic() < deadline, self.printed()
-            time.sleep(0.05)
-
-    def stop(self) -> int:
-        """Stop it as Ctrl-C does and return its exit code."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGINT)
-        return self._process.wait(30)
-
-    def printed(self) -> str:
-        """What it printed since it was started."""
-        return self._output.read_text(errors="replace")
 
     @property
-    def admin_token(self) -> str:
-        """The token it printed."""
-        found = re.search(r"(?m)^(ey\S+)$", self.printed())
-        assert found, self.printed()
+    def printed(self) -> str:
+        return self._output.read_text()
+
+    def wait_until_ready(self) -> OneCommand:
+        wait_until(lambda: "Ctrl-C stops" in self.printed or self.process.poll() is not None, "ready stack")
+        assert self.process.poll() is None, self.printed
+        return self
+
+    @property
+    def url(self) -> str:
+        return self.find(r"ready at (http://\S+)")
+
+    @property
+    def token(self) -> str:
+        return self.find(r"(?m)^(ey\S+)$")
+
+    def find(self, pattern: str) -> str:
+        found = re.search(pattern, self.printed)
+        assert found, self.printed
         return found[1]
+
+    def family(self) -> list[psutil.Process]:
+        """The process and its servers."""
+        process = psutil.Process(self.process.pid)
+        return [process, *process.children(recursive=True)]
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)

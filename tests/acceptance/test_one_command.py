@@ -11,8 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -20,66 +19,12 @@ import psutil
 import pytest
 
 from parley.cli.embedded import is_alive
+from tests.acceptance.one_command import PARLEY, OneCommand, wait_until
 
-PARLEY = str(Path(sys.executable).with_name("parley"))
 WEB = Path(__file__).parents[2] / "web"
-START_SECONDS = 60.0
 IN_A_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
-        time.sleep(0.05)
-
-
-class Stack:
-    """A `parley up` on a data directory and a free port."""
-
-    def __init__(self, data: Path, *options: str) -> None:
-        self._output = data.with_suffix(".out")
-        with self._output.open("w") as output:
-            self.process = subprocess.Popen(
-                [PARLEY, "up", "--port", "0", "--data", str(data), *options],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=data.parent,
-            )
-
-    @property
-    def printed(self) -> str:
-        return self._output.read_text()
-
-    def wait_until_ready(self) -> Stack:
-        wait_until(lambda: "Ctrl-C stops" in self.printed or self.process.poll() is not None, "ready stack")
-        assert self.process.poll() is None, self.printed
-        return self
-
-    @property
-    def url(self) -> str:
-        return self.find(r"ready at (http://\S+)")
-
-    @property
-    def token(self) -> str:
-        return self.find(r"(?m)^(ey\S+)$")
-
-    def find(self, pattern: str) -> str:
-        found = re.search(pattern, self.printed)
-        assert found, self.printed
-        return found[1]
-
-    def family(self) -> list[psutil.Process]:
-        """The process and its servers."""
-        process = psutil.Process(self.process.pid)
-        return [process, *process.children(recursive=True)]
-
-    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(30)
 
 
 def alive(family: list[psutil.Process]) -> list[psutil.Process]:
@@ -97,22 +42,14 @@ def data(tmp_path: Path) -> Iterator[Path]:
                 process.kill()
 
 
-@pytest.fixture(scope="module")
-def one_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A running stack for tests that do not stop it."""
-    running = Stack(tmp_path_factory.mktemp("one_command") / "data").wait_until_ready()
-    yield running
-    running.stop()
-
-
-def test_it_prints_an_address_and_an_admin_token_that_work(one_command: Stack) -> None:
+def test_it_prints_an_address_and_an_admin_token_that_work(one_command: OneCommand) -> None:
     assert httpx.get(f"{one_command.url}/readyz").json()["ready"]
     assert httpx.get(f"{one_command.url}/admin/users").status_code == 401
     answer = httpx.get(f"{one_command.url}/admin/users", headers={"authorization": f"Bearer {one_command.token}"})
     assert answer.status_code == 200
 
 
-def test_the_printed_password_is_the_admins(one_command: Stack) -> None:
+def test_the_printed_password_is_the_admins(one_command: OneCommand) -> None:
     password = one_command.find(r"admin, password (\S+)")
     answer = httpx.post(f"{one_command.url}/auth/login", json={"username": "admin", "password": password})
     assert answer.status_code == 200
@@ -121,7 +58,7 @@ def test_the_printed_password_is_the_admins(one_command: Stack) -> None:
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_the_page_is_served_where_it_is_complete(one_command: Stack) -> None:
+def test_the_page_is_served_where_it_is_complete(one_command: OneCommand) -> None:
     if not (WEB / "public" / "socket.io.min.js").exists():
         pytest.skip("the Socket.IO client was not fetched (no npm)")
     page = httpx.get(one_command.url)
@@ -130,7 +67,7 @@ def test_the_page_is_served_where_it_is_complete(one_command: Stack) -> None:
     assert httpx.get(f"{one_command.url}/socket.io.min.js").status_code == 200
 
 
-def test_the_printed_client_and_kick_work_as_printed(one_command: Stack, tmp_path: Path) -> None:
+def test_the_printed_client_and_kick_work_as_printed(one_command: OneCommand, tmp_path: Path) -> None:
     node, curl = shutil.which("node"), shutil.which("curl")
     modules = WEB / "node_modules"
     if node is None or curl is None or not (modules / "socket.io-client").exists():
@@ -156,11 +93,11 @@ def test_the_printed_client_and_kick_work_as_printed(one_command: Stack, tmp_pat
 
 def test_state_survives_a_restart_and_the_password_is_not_shown_again(data: Path) -> None:
     account = {"username": "ada", "password": "correct-horse-battery"}
-    first = Stack(data).wait_until_ready()
+    first = OneCommand(data).wait_until_ready()
     assert httpx.post(f"{first.url}/auth/register", json=account).status_code < 300
     password = first.find(r"admin, password (\S+)")
     first.stop()
-    second = Stack(data).wait_until_ready()
+    second = OneCommand(data).wait_until_ready()
     assert httpx.post(f"{second.url}/auth/login", json=account).status_code == 200
     assert password not in second.printed
     second.stop()
@@ -168,7 +105,7 @@ def test_state_survives_a_restart_and_the_password_is_not_shown_again(data: Path
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_signal_ends_everything_with_exit_code_0(data: Path, number: signal.Signals) -> None:
-    stack = Stack(data).wait_until_ready()
+    stack = OneCommand(data).wait_until_ready()
     family = stack.family()
     assert {"postgres", "nats-server"} <= {process.name() for process in family}
     assert stack.stop(number) == 0
@@ -178,7 +115,7 @@ def test_a_stop_signal_ends_everything_with_exit_code_0(data: Path, number: sign
 
 @pytest.mark.parametrize("step", ["Creating the database", "Starting NATS", "Migrating the database"])
 def test_ctrl_c_while_it_starts_leaves_nothing(data: Path, step: str) -> None:
-    stack = Stack(data)
+    stack = OneCommand(data)
     wait_until(lambda: step in stack.printed, step)
     family = stack.family()
     assert stack.stop() == 0
@@ -215,11 +152,11 @@ def test_a_closed_terminal_ends_everything(data: Path) -> None:
 
 
 def test_after_a_kill_the_next_start_recovers(data: Path) -> None:
-    first = Stack(data).wait_until_ready()
+    first = OneCommand(data).wait_until_ready()
     family = first.family()
     first.stop(signal.SIGKILL)
     assert alive(family), "Postgres and NATS outlive a killed parent"
-    second = Stack(data).wait_until_ready()
+    second = OneCommand(data).wait_until_ready()
     assert httpx.get(f"{second.url}/readyz").status_code == 200
     assert alive(family) == []
     assert second.stop() == 0
@@ -227,7 +164,7 @@ def test_after_a_kill_the_next_start_recovers(data: Path) -> None:
 
 @pytest.mark.parametrize("server", ["postgres", "nats-server"])
 def test_when_a_server_dies_everything_stops_and_says_so(data: Path, server: str) -> None:
-    stack = Stack(data).wait_until_ready()
+    stack = OneCommand(data).wait_until_ready()
     family = stack.family()
     next(process for process in family if process.name() == server).kill()
     assert stack.process.wait(30) == 1
@@ -235,7 +172,7 @@ def test_when_a_server_dies_everything_stops_and_says_so(data: Path, server: str
     assert "parley: Postgres or NATS has ended by itself" in stack.printed
 
 
-def test_a_second_start_on_the_same_data_is_refused_and_harms_nothing(one_command: Stack) -> None:
+def test_a_second_start_on_the_same_data_is_refused_and_harms_nothing(one_command: OneCommand) -> None:
     data = Path(one_command.find(r"kept in (.+)/admin-password"))
     second = subprocess.run(
         [PARLEY, "up", "--port", "0", "--data", str(data)], capture_output=True, text=True, check=False, timeout=30
@@ -245,7 +182,7 @@ def test_a_second_start_on_the_same_data_is_refused_and_harms_nothing(one_comman
     assert httpx.get(f"{one_command.url}/readyz").json()["ready"]
 
 
-def test_the_port_of_a_running_stack_is_refused_in_one_line(one_command: Stack, tmp_path: Path) -> None:
+def test_the_port_of_a_running_stack_is_refused_in_one_line(one_command: OneCommand, tmp_path: Path) -> None:
     port = one_command.url.rsplit(":", 1)[1]
     second = subprocess.run(
         [PARLEY, "up", "--port", port, "--data", str(tmp_path)], capture_output=True, text=True, check=False, timeout=30

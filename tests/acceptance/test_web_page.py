@@ -12,6 +12,7 @@ import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.acceptance.one_command import OneCommand
+from tests.acceptance.stack import free_port
 
 CHROMIUM = Path("/usr/bin/chromium")
 # No background traffic of the browser's own, and what a container without a GPU or user namespaces needs.
@@ -177,8 +178,8 @@ async def test_a_message_in_another_room_is_counted_until_it_is_opened(two_visit
 
 
 async def test_the_page_works_on_after_a_server_restart_without_a_reload(browser: Browser, tmp_path: Path) -> None:
-    stack = OneCommand(tmp_path / "data")
-    await asyncio.to_thread(stack.start)
+    port = free_port()
+    stack = await asyncio.to_thread(OneCommand(tmp_path / "data", port=port).wait_until_ready)
     ada = await Visitor.sign_up(browser, stack.url, "ada")
     grace = await Visitor.sign_up(browser, stack.url, "grace")
     await ada.create_room("Lounge")
@@ -189,7 +190,7 @@ async def test_the_page_works_on_after_a_server_restart_without_a_reload(browser
     assert await asyncio.to_thread(stack.stop) == 0
     await expect(ada.page.get_by_test_id("status-dot")).not_to_have_attribute("data-status", "online")
     await ada.say("said while the server was away")
-    await asyncio.to_thread(stack.start)
+    stack = await asyncio.to_thread(OneCommand(tmp_path / "data", port=port).wait_until_ready)
     await ada.sees("said while the server was away")
     await grace.sees("said while the server was away")
     await grace.say("welcome back")
@@ -203,7 +204,7 @@ async def test_the_page_works_on_after_a_server_restart_without_a_reload(browser
 
 async def test_a_kicked_visitor_is_told_why(browser: Browser, one_command: OneCommand) -> None:
     visitor = await Visitor.sign_up(browser, one_command.url, f"loud-{uuid.uuid4().hex[:8]}")
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {one_command.admin_token}"}) as http:
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {one_command.token}"}) as http:
         found = (await http.get(f"{one_command.url}/admin/users", params={"search": visitor.name})).json()["users"]
         kick = f"{one_command.url}/admin/users/{found[0]['id']}/kick"
         assert (await http.post(kick, json={"reason": "Too loud"})).json()["disconnected"] == 1

@@ -225,14 +225,11 @@ async def test_a_connection_has_one_batch_in_flight_and_what_it_sends_meanwhile_
         clients.emit(ben, "other")
         assert events_of(await backend.batch(1)) == ["other"], "another connection does not wait"
         await backend.answer(first)
-        await clients.told(1)
-        clients.emit(ann, "7")
         second = await backend.batch(2)
-        # The seventh came in the tick in which the others became ready.
-        assert [events_of(first), events_of(second)] == [["1"], ["2", "3", "4", "5", "6", "7"]]
+        assert [events_of(first), events_of(second)] == [["1"], ["2", "3", "4", "5", "6"]]
         await backend.answer(second)
         await backend.answer(backend.batches[1])
-        assert await clients.told(8) == ["ok"] * 8
+        assert await clients.told(7) == ["ok"] * 7
 
 
 async def test_the_next_batch_waits_until_the_whole_batch_before_it_was_answered(
@@ -389,7 +386,7 @@ async def test_a_payload_over_the_namespaces_limit_is_too_large_and_one_at_the_l
     ("limits", "args", "fit"),
     [
         pytest.param({"gateway_max_waiting": 5}, b"[]", 5, id="count"),
-        pytest.param({"gateway_max_waiting_bytes": 4096}, b"[" + b"1" * 1022 + b"]", 4, id="bytes"),
+        pytest.param({"gateway_max_waiting_bytes": 4096}, b"[" + b"1" * 1098 + b"]", 3, id="bytes"),
     ],
 )
 async def test_more_than_may_wait_is_overloaded_until_there_is_room(

@@ -40,6 +40,25 @@ def test_migrate_brings_an_empty_database_up_to_date_and_may_run_again(postgres_
     execute(postgres_url, "DROP DATABASE to_migrate")
 
 
+def test_rebuild_makes_the_projections_anew_and_says_how_many_rooms(postgres_url: str) -> None:
+    execute(postgres_url, "CREATE DATABASE to_rebuild")
+    url = postgres_url.replace("/postgres?", "/to_rebuild?")
+    code, output = run("rebuild", "--database-url", url)
+    assert (code, output.splitlines()[-1]) == (1, "parley: the database holds no log yet; run `parley migrate` first")
+    run("migrate", "--database-url", url)
+    execute(
+        url,
+        """INSERT INTO chat.events
+           (room_id, sequence, event_id, type, actor_id, command_id, data, metadata, recorded_at)
+           VALUES ('r1', 1, gen_random_uuid(), 'room.created', 'u1', 'c1', '{"name": "Room", "kind": "public"}',
+                   '{"actor_name": "Ann", "correlation": "", "fingerprint": ""}', now())""",
+    )
+    code, output = run("rebuild", "--database-url", url)
+    assert (code, output.splitlines()[-1]) == (0, "Rebuilt 1 rooms.")
+    execute(url, "UPDATE chat.rooms SET head = head + 1 WHERE id = 'r1' AND head = 1 AND member_count = 1")
+    execute(postgres_url, "DROP DATABASE to_rebuild")
+
+
 def test_migrate_says_in_one_line_that_no_database_answers(tmp_path: Path) -> None:
     code, output = run("migrate", "--wait", "0", "--database-url", f"postgresql://postgres@/x?host={tmp_path}")
     assert code == 1

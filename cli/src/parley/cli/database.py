@@ -1,12 +1,14 @@
-"""Waiting for a database that is still starting."""
+"""What the command line does to a database besides migrating it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import asyncpg
 
+from parley.chat.projections import rebuild
 from parley.cli.failure import Failure
 
 _STARTING = (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError, TimeoutError)
@@ -27,6 +29,17 @@ def wait_for_database(url: str, seconds: float) -> None:
         else:
             return
         time.sleep(0.5)
+
+
+async def rebuild_projections(url: str) -> int:
+    """Make the projections anew from the log and return the number of rooms. Raises `Failure` when there is no log."""
+    connection: Any = await asyncpg.connect(url, timeout=5)
+    try:
+        return await rebuild(connection)
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
+        raise Failure("the database holds no log yet; run `parley migrate` first") from error
+    finally:
+        await connection.close()
 
 
 async def _connect(url: str) -> None:

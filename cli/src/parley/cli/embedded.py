@@ -147,13 +147,20 @@ def _reap(name: str, directory: Path) -> None:
 
 
 def _has_ended(process: psutil.Process, seconds: float) -> bool:
-    """Whether a process ends in time. A zombie has: whoever should collect it may be slow, or never come."""
     deadline = time.monotonic() + seconds
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+    while is_alive(process):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
     return True
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process still runs. A zombie does not: whoever should collect it may be slow, or never come."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _create_cluster(directory: Path, binaries: Path, account: str | None) -> None:

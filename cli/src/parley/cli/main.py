@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from rich.console import Console
 
-from parley.cli.database import wait_for_database
+from parley.cli.database import rebuild_projections, wait_for_database
 from parley.cli.failure import Failure
 from parley.cli.migrations import MigrationsNotFound, revise, upgrade
 
@@ -76,6 +78,22 @@ def migrate(
     except (Failure, MigrationsNotFound) as error:
         _fail(error)
     typer.echo("The database is up to date.")
+
+
+@app.command()
+def rebuild(
+    database_url: Annotated[
+        str, typer.Option(envvar="PARLEY_DATABASE_URL", help="Postgres, as libpq writes it.", show_default=False)
+    ],
+) -> None:
+    """Make the tables of rooms and members anew from the event log; writers wait meanwhile."""
+    try:
+        wait_for_database(database_url, 10)
+        with Console(stderr=True).status("Rebuilding rooms and members from the log…"):
+            rooms = asyncio.run(rebuild_projections(database_url))
+    except Failure as error:
+        _fail(error)
+    typer.echo(f"Rebuilt {rooms} rooms.")
 
 
 @app.command()

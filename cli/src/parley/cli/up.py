@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import signal
 import socket
 import time
 from collections.abc import Callable, Generator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import uvicorn
 import uvloop
 from rich.console import Console
@@ -23,9 +23,10 @@ from parley.cli.failure import Failure
 from parley.cli.migrations import upgrade
 from parley.cli.one_port import OnePort
 from parley.cli.services import Surroundings, create_services
-from parley.cli.stop_signals import interrupt_on_stop_signals
+from parley.cli.stop_signals import StopSignals
 from parley.common import logs
 from parley.common.settings import ServiceSettings
+from parley.common.tasks import Tasks
 from parley.gateway.app import SERVER_OPTIONS
 
 READY_SECONDS = 30.0
@@ -37,13 +38,13 @@ def run(host: str, port: int, data: Path) -> None:
     """Start everything, serve until a stop signal, stop everything. Raises `Failure` and `EmbeddedError`."""
     console = Console(highlight=False, soft_wrap=True)
     started = time.monotonic()
-    with interrupt_on_stop_signals(), suppress(KeyboardInterrupt), ExitStack() as stack:
+    with StopSignals() as stops, suppress(KeyboardInterrupt), ExitStack() as stack:
         directory = DataDirectory(data)
         stack.enter_context(directory.hold())
         listener = stack.enter_context(_listen(host, port))
         _configure_logs()
         password, is_new = directory.read_or_make_password()
-        around = _start_parts(console, stack, directory, password)
+        around = _start_parts(console, stack, directory, password, stops)
 
         def greet(token: str) -> None:
             welcome.show(
@@ -56,8 +57,8 @@ def run(host: str, port: int, data: Path) -> None:
                 seconds=time.monotonic() - started,
             )
 
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(console, listener, around, greet))
+        with stops.held(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(console, listener, around, stops, greet))
     with suppress(OSError):  # the terminal may be the reason to stop, and gone
         console.print("Stopped.")
 
@@ -103,13 +104,15 @@ def _configure_logs() -> None:
     logging.captureWarnings(capture=True)
 
 
-def _start_parts(console: Console, stack: ExitStack, directory: DataDirectory, password: str) -> Surroundings:
+def _start_parts(
+    console: Console, stack: ExitStack, directory: DataDirectory, password: str, stops: StopSignals
+) -> Surroundings:
     first = not directory.postgres.exists()
     with _step(console, "Creating the database" if first else "Starting Postgres"):
         database_url = stack.enter_context(embedded.postgres(directory.postgres))
     with _step(console, "Starting NATS"):
         nats_url = stack.enter_context(embedded.nats(directory.nats, token=secrets.token_urlsafe(24)))
-    with _step(console, "Migrating the database"):
+    with _step(console, "Migrating the database"), stops.held():
         upgrade(database_url)
     page = CHECKOUT / "web" / "public"
     complete = (page / "index.html").is_file() and (page / "socket.io.min.js").is_file()
@@ -121,7 +124,13 @@ def _start_parts(console: Console, stack: ExitStack, directory: DataDirectory, p
     )
 
 
-async def _serve(console: Console, listener: socket.socket, around: Surroundings, greet: Callable[[str], None]) -> None:
+async def _serve(
+    console: Console,
+    listener: socket.socket,
+    around: Surroundings,
+    stops: StopSignals,
+    greet: Callable[[str], None],
+) -> None:
     async with AsyncExitStack() as stack:
         with _step(console, "Starting the services"):
             services = create_services(around)
@@ -129,7 +138,7 @@ async def _serve(console: Console, listener: socket.socket, around: Surroundings
             await stack.enter_async_context(front.running())
             await _until_ready(front)
         greet(await issue_admin_token(services["auth"], TOKEN_SECONDS))
-        await _serve_http(front, listener)
+        await _serve_http(front, listener, stops)
         with suppress(OSError):
             console.print("\nStopping…")
 
@@ -142,8 +151,8 @@ async def _until_ready(front: OnePort) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _serve_http(front: OnePort, listener: socket.socket) -> None:
-    """Serve until a stop signal."""
+async def _serve_http(front: OnePort, listener: socket.socket, stops: StopSignals) -> None:
+    """Serve until a stop signal. Raises `Failure` when one of the embedded servers ends by itself."""
     config = uvicorn.Config(
         front,
         lifespan="off",
@@ -155,8 +164,15 @@ async def _serve_http(front: OnePort, listener: socket.socket) -> None:
         **SERVER_OPTIONS,
     )
     server = uvicorn.Server(config)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, server.handle_exit)
-    # uvicorn repeats the signal it has stopped for when its work is done.
-    with suppress(KeyboardInterrupt):
+    embedded_servers = psutil.Process().children()
+
+    async def watch() -> None:
+        while not stops.requested and all(map(embedded.is_alive, embedded_servers)):  # noqa: ASYNC110 - from outside
+            await asyncio.sleep(0.2)
+        server.should_exit = True
+
+    async with Tasks() as tasks:
+        tasks.spawn(watch(), name="watch the embedded servers")
         await server.serve(sockets=[listener])
+    if not all(map(embedded.is_alive, embedded_servers)):
+        raise Failure("Postgres or NATS has ended by itself, so everything was stopped; their logs are with the data")

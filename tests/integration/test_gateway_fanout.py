@@ -1,0 +1,643 @@
+"""Guarantee 4: every member gets each event of a room once, in order, without a gap, whatever the broker loses.
+
+`Log` stands in for the service's process: a list per room, answers about it, and deliveries that may be left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parley.cli import embedded
+from parley.common import subjects
+from parley.common.bus import Bus
+from parley.common.envelope import Delivery, Heads, HeadsOf, Identity, Item, Move, Replay, Replayed, RoomHead
+from parley.common.errors import Code, Reject
+from parley.gateway import fanout as fanout_module
+from parley.gateway.connections import Connection
+from parley.gateway.fanout import Fanout
+from tests.acceptance.stack import free_port
+from tests.acceptance.test_failover import Server
+from tests.integration.test_bus import fresh, running_bus, until
+
+ROOM = "general"
+
+
+class Log:
+    """The rooms of one namespace."""
+
+    def __init__(self, bus: Bus, namespace: str) -> None:
+        self.bus = bus
+        self.namespace = namespace
+        self.replays = 0
+        self.gate = asyncio.Event()
+        """Replays wait for it."""
+        self.gate.set()
+        self._rooms: defaultdict[str, list[Item]] = defaultdict(list)
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        await self.bus.respond(subjects.replay(self.namespace), Replay, self._replay, queue="log")
+        await self.bus.respond(subjects.room_heads(self.namespace), HeadsOf, self._heads, queue="log")
+        await self.bus.flush()
+
+    def head(self, room: str = ROOM) -> int:
+        """The sequence of the room's last event."""
+        return len(self._rooms[room])
+
+    def append(self, count: int = 1, room: str = ROOM) -> int:
+        """Log events that nobody is told of, and return the new head."""
+        for _ in range(count):
+            sequence = self.head(room) + 1
+            self._rooms[room].append(Item("message.sent", json.dumps({"sequence": sequence}).encode(), sequence))
+        return self.head(room)
+
+    async def publish(self, *sequences: int, room: str = ROOM) -> None:
+        """Publish logged events, all in one message."""
+        await self.deliver(room, *(self._rooms[room][sequence - 1] for sequence in sequences))
+
+    async def deliver(self, room: str, *items: Item, moves: list[Move] | None = None) -> None:
+        """Publish anything on a room's subject."""
+        await self.bus.publish(subjects.room(self.namespace, room), Delivery(list(items), moves or []).encode())
+
+    async def move(self, connection: Connection, *moves: Move) -> None:
+        """Tell a user's connections that the user came into rooms or left them."""
+        await self.deliver(subjects.user_room(connection.identity.user_id), moves=list(moves))
+
+    async def beacon(self, *rooms: str) -> None:
+        """Publish the heads of rooms."""
+        heads = [RoomHead(room, self.head(room)) for room in rooms]
+        await self.bus.publish(subjects.HEADS, Heads(self.namespace, heads).encode())
+
+    async def _replay(self, request: Replay) -> Replayed:
+        self.replays += 1
+        events = self._rooms[request.room][request.after : request.after + request.limit]
+        head = self.head(request.room)
+        await self.gate.wait()
+        return Replayed(events, head)
+
+    async def _heads(self, request: HeadsOf) -> Heads:
+        return Heads(self.namespace, [RoomHead(room, self.head(room)) for room in request.rooms])
+
+
+class Sockets:
+    """The gateway's sockets: what was written to each transport, in order."""
+
+    def __init__(self) -> None:
+        self.written: defaultdict[str, list[tuple[str, str, dict[str, Any]]]] = defaultdict(list)
+
+    @staticmethod
+    def frame(namespace: str, event: str, payload: bytes) -> Any:
+        """A packet."""
+        return namespace, event, json.loads(payload)
+
+    def send(self, transport_id: str, packet: Any) -> None:
+        """Write it."""
+        self.written[transport_id].append(packet)
+
+    def sequences(self, connection: Connection) -> list[int]:
+        """The sequences one connection received, in order."""
+        return [data["sequence"] for _, event, data in self.written[connection.transport_id] if event == "message.sent"]
+
+
+class Gateway:
+    """A fanout with its sockets."""
+
+    def __init__(self, bus: Bus, namespace: str) -> None:
+        self.bus = bus
+        self.sockets = Sockets()
+        self.fanout = Fanout(bus, self.sockets)
+        self._namespace = namespace
+
+    async def connect(self, *, opened: bool = True) -> Connection:
+        """A connection of a user of its own, in no room but the user's."""
+        sid = fresh("sid")
+        connection = Connection(sid, f"eio-{sid}", self._namespace, Identity(f"u_{sid}", sid), "127.0.0.1", 0.0)
+        await self.fanout.enter_user_room(connection)
+        if opened:
+            self.open(connection)
+        await self.bus.flush()
+        return connection
+
+    def open(self, connection: Connection) -> None:
+        """CONNECT was sent."""
+        connection.opened = True
+        self.fanout.open(connection)
+
+    async def member(self, room: str = ROOM, *, head: int, after: int | None = None) -> Connection:
+        """A connection that entered a room."""
+        connection = await self.connect()
+        self.fanout.enter(connection, room, head=head, after=after)
+        await self.settled()
+        return connection
+
+    async def settled(self) -> None:
+        """Wait until what is on its way from and to the broker has arrived and nothing is being looked up."""
+        await until(lambda: not background("subscribe", "unsubscribe", "verify heads"))
+        await self.bus.flush()
+
+    async def receives(self, connection: Connection, sequences: list[int], seconds: float = 5) -> None:
+        """Wait until a connection received exactly these."""
+        with suppress(TimeoutError):
+            await until(lambda: len(self.sockets.sequences(connection)) >= len(sequences), seconds)
+        assert self.sockets.sequences(connection) == sequences
+
+
+def background(*names: str) -> bool:
+    """Whether a background task of one of these names is running."""
+    return any(task.get_name() in names for task in asyncio.all_tasks())
+
+
+@asynccontextmanager
+async def running_gateway(bus: Bus, namespace: str) -> AsyncGenerator[Gateway]:
+    gateway = Gateway(bus, namespace)
+    await gateway.fanout.start()
+    yield gateway
+    await gateway.fanout.close()
+
+
+@pytest.fixture
+def namespace() -> str:
+    return fresh("/n")
+
+
+@pytest.fixture
+async def log(nats_url: str, namespace: str) -> AsyncIterator[Log]:
+    async with running_bus(nats_url, "service") as bus:
+        running = Log(bus, namespace)
+        await running.start()
+        yield running
+
+
+@pytest.fixture
+async def gateway(nats_url: str, namespace: str) -> AsyncIterator[Gateway]:
+    async with running_bus(nats_url, "gateway") as bus, running_gateway(bus, namespace) as running:
+        yield running
+
+
+async def subscribed(log: Log, room: str = ROOM) -> bool:
+    """Whether the broker knows anybody who listens to a room."""
+    with pytest.raises(Reject) as caught:
+        await log.bus.call(subjects.room(log.namespace, room), Delivery([]), timeout=0.05)
+    return caught.value.code is Code.TIMEOUT
+
+
+# -- subscriptions -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_room_is_subscribed_to_only_while_it_has_a_local_member(log: Log, gateway: Gateway):
+    assert not await subscribed(log)
+    ann, ben = await gateway.member(head=0), await gateway.member(head=0)
+    assert await subscribed(log)
+    gateway.fanout.leave(ann, ROOM)
+    await gateway.settled()
+    assert await subscribed(log), "one is still there"
+    gateway.fanout.leave_all(ben)
+    await gateway.settled()
+    assert not await subscribed(log)
+    assert not await subscribed(log, subjects.user_room(ben.identity.user_id))
+    assert await subscribed(log, subjects.user_room(ann.identity.user_id))
+    assert not ben.rooms
+
+
+async def test_a_room_that_is_left_before_it_was_subscribed_to_leaves_no_subscription(log: Log, gateway: Gateway):
+    ann = await gateway.connect()
+    for _ in range(3):
+        gateway.fanout.enter(ann, ROOM, head=0)
+        gateway.fanout.leave(ann, ROOM)
+    await gateway.settled()
+    assert not await subscribed(log)
+    gateway.fanout.enter(ann, ROOM, head=0)
+    await gateway.settled()
+    await log.publish(log.append())
+    await gateway.receives(ann, [1])
+
+
+# -- live delivery -----------------------------------------------------------------------------------------------------
+
+
+async def test_every_member_gets_every_event_in_order(log: Log, gateway: Gateway):
+    members = [await gateway.member(head=0) for _ in range(5)]
+    for _ in range(100):
+        await log.publish(log.append())
+    await log.publish(*range(log.append(), log.append(9) + 1))
+    for member in members:
+        await gateway.receives(member, [*range(1, 111)])
+    assert log.replays == 0
+
+
+async def test_other_rooms_and_namespaces_are_not_heard(nats_url: str, log: Log, gateway: Gateway):
+    ann = await gateway.member(head=0)
+    stranger = Log(log.bus, fresh("/n"))
+    await stranger.publish(stranger.append())
+    await log.publish(log.append(room="another"), room="another")
+    await log.publish(log.append())
+    await gateway.receives(ann, [1])
+
+
+async def test_a_signal_passes_unsequenced_and_not_to_its_sender(log: Log, gateway: Gateway):
+    ann, ben = await gateway.member(head=0), await gateway.member(head=0)
+    await log.deliver(ROOM, Item("typing", b'{"by":"ann"}', except_sid=ann.sid))
+    await log.publish(log.append())
+    for member in (ann, ben):
+        await gateway.receives(member, [1])
+    events = [[event for _, event, _ in gateway.sockets.written[c.transport_id]] for c in (ann, ben)]
+    assert events == [["message.sent"], ["typing", "message.sent"]]
+
+
+async def test_doubles_are_dropped(log: Log, gateway: Gateway):
+    ann = await gateway.member(head=0)
+    log.append(3)
+    for sequences in ((1,), (1, 1, 2), (2, 1), (1, 2, 3), (3,)):
+        await log.publish(*sequences)
+    await log.publish(log.append())
+    await gateway.receives(ann, [1, 2, 3, 4])
+
+
+async def test_replicas_that_overtake_each_other_are_put_in_order_without_asking_the_log(
+    log: Log, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fanout_module, "GRACE", 0.5)
+    ann = await gateway.member(head=0)
+    log.append(6)
+    for sequence in (2, 3, 1, 6, 4, 5):
+        await log.publish(sequence)
+    await gateway.receives(ann, [1, 2, 3, 4, 5, 6])
+    await until(lambda: not background("repair"))
+    assert log.replays == 0
+
+
+async def test_a_message_that_is_no_delivery_stops_nothing(log: Log, gateway: Gateway):
+    ann = await gateway.member(head=0)
+    await log.bus.publish(subjects.room(log.namespace, ROOM), b"\xc1")
+    await log.bus.publish(subjects.HEADS, b"\xc1")
+    await log.publish(log.append())
+    await gateway.receives(ann, [1])
+
+
+# -- repair ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_lost_event_is_repaired_from_the_log_before_a_later_one_is_delivered(log: Log, gateway: Gateway):
+    ann, ben = await gateway.member(head=0), await gateway.member(head=0)
+    log.append(5)
+    for sequence in (1, 4, 5):
+        await log.publish(sequence)
+    for member in (ann, ben):
+        await gateway.receives(member, [1, 2, 3, 4, 5])
+    assert log.replays == 1, "one question for all members"
+
+
+async def test_a_lost_last_event_is_repaired_after_the_beacon(log: Log, gateway: Gateway):
+    ann = await gateway.member(head=0)
+    log.append(3)
+    await log.publish(1)
+    await gateway.receives(ann, [1])
+    await log.beacon("unknown here", ROOM)
+    await gateway.receives(ann, [1, 2, 3])
+
+
+async def test_a_beacon_that_tells_nothing_new_asks_nothing(log: Log, gateway: Gateway):
+    ann = await gateway.member(head=0)
+    await log.publish(log.append())
+    await gateway.receives(ann, [1])
+    for _ in range(3):
+        await log.beacon(ROOM)
+    await log.publish(log.append())
+    await gateway.receives(ann, [1, 2])
+    await until(lambda: not background("repair"))
+    assert log.replays == 0
+
+
+async def test_an_event_committed_while_the_room_was_being_subscribed_to_is_not_missed(log: Log, gateway: Gateway):
+    # The head the connection was told is older than the subscription: nobody will publish these again.
+    log.append(4)
+    ann = await gateway.member(head=1)
+    await gateway.receives(ann, [2, 3, 4])
+
+
+async def test_a_long_gap_is_repaired_page_by_page(log: Log, gateway: Gateway, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fanout_module, "REPLAY_LIMIT", 50)
+    ann = await gateway.member(head=0)
+    await log.publish(log.append(430))
+    await gateway.receives(ann, [*range(1, 431)])
+    assert log.replays == 9
+
+
+async def test_what_was_said_to_exist_and_is_not_in_the_log_is_not_waited_for(log: Log, gateway: Gateway):
+    ann = await gateway.member(head=0)
+    await log.bus.publish(subjects.HEADS, Heads(log.namespace, [RoomHead(ROOM, 7)]).encode())
+    await until(lambda: log.replays)
+    await until(lambda: not background("repair"))
+    await log.publish(log.append())
+    await gateway.receives(ann, [1])
+
+
+async def test_the_service_being_away_for_a_while_delays_a_repair_and_loses_nothing(
+    nats_url: str, gateway: Gateway, namespace: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fanout_module, "RETRY", 0.05)
+    asked = 0
+    before = gateway.bus.request
+
+    async def count(*args: Any, **options: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await before(*args, **options)
+
+    monkeypatch.setattr(gateway.bus, "request", count)
+    async with running_bus(nats_url, "service") as bus:
+        log = Log(bus, namespace)
+        log.append(3)
+        ann = await gateway.connect()
+        late = await gateway.connect()
+        gateway.fanout.enter(ann, ROOM, head=0)
+        await until(lambda: not background("subscribe"))
+        await gateway.bus.flush()
+        await log.publish(1)
+        await gateway.receives(ann, [1])
+        await log.publish(3)
+        gateway.fanout.enter(late, ROOM, head=3, after=0)
+        await until(lambda: asked > 12)
+        assert (gateway.sockets.sequences(ann), gateway.sockets.sequences(late)) == ([1], [])
+        await log.start()
+        for member in (ann, late):
+            await gateway.receives(member, [1, 2, 3])
+        await gateway.settled()
+
+
+async def test_after_a_reconnect_what_was_missed_is_repaired_without_a_beacon(tmp_path: Path, namespace: str):
+    port = free_port()
+    nats = Server(lambda: embedded.nats(tmp_path / "nats", port))
+    await nats.start()
+    try:
+        async with (
+            running_bus(nats.url, "service") as service,
+            running_bus(nats.url, "gateway") as bus,
+            running_gateway(bus, namespace) as gateway,
+        ):
+            log = Log(service, namespace)
+            await log.start()
+            ann, ben = await gateway.member("one", head=0), await gateway.member("two", head=0)
+            await log.publish(log.append(room="one"), room="one")
+            await gateway.receives(ann, [1])
+            await nats.stop()
+            await until(lambda: not bus.connected and not service.connected)
+            log.append(3, room="one")
+            log.append(2, room="two")
+            await nats.start()
+            await gateway.receives(ann, [1, 2, 3, 4])
+            await gateway.receives(ben, [1, 2])
+            await until(lambda: service.connected)
+            await service.flush()
+            await log.publish(log.append(room="two"), room="two")
+            await gateway.receives(ben, [1, 2, 3])
+    finally:
+        await nats.stop()
+
+
+# -- resume ------------------------------------------------------------------------------------------------------------
+
+
+class Traffic:
+    """A busy room whose deliveries get lost, doubled and out of order."""
+
+    def __init__(self, log: Log, seed: int) -> None:
+        self._log = log
+        self._random = random.Random(seed)
+        self._task = asyncio.create_task(self._run())
+        self._going = True
+
+    async def _run(self) -> None:
+        while self._going:
+            first = self._log.head() + 1
+            sequences = [*range(first, self._log.append(self._random.randint(1, 5)) + 1)]
+            if self._random.random() < 0.3:
+                self._random.shuffle(sequences)
+            if self._random.random() < 0.2:
+                sequences = sequences[: self._random.randrange(len(sequences) + 1)]
+            for sequence in sequences:
+                await self._log.publish(*[sequence] * self._random.choice((1, 1, 1, 2)))
+            await asyncio.sleep(0.001)
+
+    async def stop(self) -> int:
+        """End it, publish the last event for certain, and return its sequence."""
+        self._going = False
+        await self._task
+        last = self._log.append()
+        await self._log.publish(last)
+        return last
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_connection_with_a_cursor_gets_exactly_what_it_missed_and_then_live_events_while_the_room_is_busy(
+    log: Log, gateway: Gateway, seed: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fanout_module, "GRACE", 0.005)
+    monkeypatch.setattr(fanout_module, "REPLAY_LIMIT", 40)
+    log.append(100)
+    started = {await gateway.member(head=100): 100}
+    traffic = Traffic(log, seed)
+    for _ in range(25):
+        await asyncio.sleep(0.004)
+        connection = await gateway.connect()
+        # As chat would tell it: the head of this moment, which the gateway may or may not have reached.
+        head = log.head()
+        after = random.Random(seed + head).choice((0, head // 2, head - 1, head))
+        started[connection] = after
+        gateway.fanout.enter(connection, ROOM, head=head, after=after)
+    last = await traffic.stop()
+    for connection, after in started.items():
+        await gateway.receives(connection, [*range(after + 1, last + 1)])
+
+
+async def test_who_missed_nothing_is_live_at_once_and_the_log_is_not_asked(log: Log, gateway: Gateway):
+    log.append(5)
+    ann, ben = await gateway.member(head=5, after=5), await gateway.member(head=5)
+    await log.publish(log.append())
+    for member in (ann, ben):
+        await gateway.receives(member, [6])
+    assert log.replays == 0
+
+
+async def test_a_client_that_is_ahead_of_this_gateway_gets_nothing_twice(log: Log, gateway: Gateway):
+    behind = await gateway.member(head=0)
+    # Another gateway gave the client these already; here they are yet to come.
+    log.append(3)
+    ahead = await gateway.connect()
+    gateway.fanout.enter(ahead, ROOM, head=3, after=2)
+    for sequence in (1, 2, 3):
+        await log.publish(sequence)
+    await gateway.receives(behind, [1, 2, 3])
+    await gateway.receives(ahead, [3])
+
+
+async def test_who_leaves_while_being_caught_up_gets_nothing_more(log: Log, gateway: Gateway):
+    log.append(5)
+    here = await gateway.member(head=5)
+    log.gate.clear()
+    gone = await gateway.connect()
+    gateway.fanout.enter(gone, ROOM, head=5, after=0)
+    await until(lambda: log.replays == 1)
+    gateway.fanout.leave(gone, ROOM)
+    log.gate.set()
+    await until(lambda: not background("catch up"))
+    await log.publish(log.append())
+    await gateway.receives(here, [6])
+    assert gateway.sockets.sequences(gone) == []
+
+
+async def test_who_leaves_and_comes_back_while_being_caught_up_gets_nothing_twice(log: Log, gateway: Gateway):
+    log.append(5)
+    here = await gateway.member(head=5)
+    log.gate.clear()
+    ann = await gateway.connect()
+    gateway.fanout.enter(ann, ROOM, head=5, after=0)
+    await until(lambda: log.replays == 1)
+    await log.move(ann, Move(ROOM, False, 5), Move(ROOM, True, 6))
+    await log.publish(log.append())
+    await gateway.receives(here, [6])
+    log.gate.set()
+    await until(lambda: not background("catch up"))
+    await log.publish(log.append())
+    await gateway.receives(here, [6, 7])
+    assert gateway.sockets.sequences(ann)[-2:] == [6, 7]
+    assert gateway.sockets.sequences(ann) == sorted(set(gateway.sockets.sequences(ann)))
+
+
+# -- joins and leaves --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("somebody_is_there", [True, False])
+async def test_who_joins_and_leaves_gets_exactly_from_the_join_to_the_leave(
+    log: Log, gateway: Gateway, somebody_is_there: bool
+):
+    log.append(3)
+    here = await gateway.member(head=3) if somebody_is_there else None
+    ann = await gateway.connect()
+    for _ in range(4):
+        await log.publish(log.append())
+    join = log.append()
+    await log.move(ann, Move(ROOM, True, join))
+    await log.publish(join)
+    for _ in range(4):
+        await log.publish(log.append())
+    leave = log.append()
+    await log.move(ann, Move(ROOM, False, leave))
+    await log.publish(leave)
+    for _ in range(4):
+        await log.publish(log.append())
+    await gateway.receives(ann, [*range(join, leave + 1)])
+    await until(lambda: ROOM not in ann.rooms)
+    if here is not None:
+        await gateway.receives(here, [*range(4, log.head() + 1)])
+    assert gateway.sockets.sequences(ann) == [*range(join, leave + 1)]
+
+
+async def test_a_leave_whose_event_was_lost_still_gets_it_and_nothing_later(log: Log, gateway: Gateway):
+    ann, ben = await gateway.member(head=0), await gateway.member(head=0)
+    log.append(4)
+    await log.move(ann, Move(ROOM, False, 2))
+    await log.publish(4)
+    await gateway.receives(ben, [1, 2, 3, 4])
+    assert gateway.sockets.sequences(ann) == [1, 2]
+
+
+async def test_a_leave_that_is_heard_of_late_takes_effect_at_once(log: Log, gateway: Gateway):
+    ann, ben = await gateway.member(head=0), await gateway.member(head=0)
+    log.append(3)
+    await log.publish(1, 2)
+    await gateway.receives(ann, [1, 2])
+    await log.move(ann, Move(ROOM, False, 2))
+    await until(lambda: ROOM not in ann.rooms)
+    await log.publish(3)
+    await gateway.receives(ben, [1, 2, 3])
+    assert gateway.sockets.sequences(ann) == [1, 2]
+
+
+async def test_who_joins_and_leaves_again_before_the_room_got_there_gets_exactly_the_join_and_the_leave(
+    log: Log, gateway: Gateway
+):
+    here, ann = await gateway.member(head=0), await gateway.connect()
+    log.append(5)
+    # Users are told first; the room's own events are still on their way.
+    await log.move(ann, Move(ROOM, True, 3), Move(ROOM, False, 4))
+    await gateway.settled()
+    await log.publish(1, 2, 3, 4, 5)
+    await gateway.receives(here, [1, 2, 3, 4, 5])
+    await gateway.receives(ann, [3, 4], seconds=1)
+    assert ROOM not in ann.rooms
+
+
+async def test_who_leaves_and_joins_again_before_the_room_got_there_gets_nothing_of_the_time_between(
+    log: Log, gateway: Gateway
+):
+    here, ann = await gateway.member(head=0), await gateway.member(head=0)
+    log.append(5)
+    await log.move(ann, Move(ROOM, False, 1), Move(ROOM, True, 4))
+    await gateway.settled()
+    await log.publish(1, 2, 3, 4, 5)
+    await gateway.receives(here, [1, 2, 3, 4, 5])
+    await gateway.receives(ann, [1, 4, 5], seconds=1)
+
+
+async def test_a_join_heard_of_twice_delivers_nothing_twice(log: Log, gateway: Gateway):
+    ann = await gateway.connect()
+    join = log.append()
+    await log.move(ann, Move(ROOM, True, join))
+    await log.move(ann, Move(ROOM, True, join))
+    await log.publish(join)
+    await log.publish(log.append())
+    await gateway.receives(ann, [1, 2])
+
+
+async def test_of_moves_that_overtake_each_other_the_one_with_the_later_event_holds(log: Log, gateway: Gateway):
+    here, ann, ben = await gateway.member(head=0), await gateway.connect(), await gateway.member(head=0)
+    log.append(6)
+    await log.publish(1, 2, 3, 4)
+    await gateway.receives(here, [1, 2, 3, 4])
+    for move in (Move(ROOM, False, 4), Move(ROOM, True, 2)):
+        await log.move(ann, move)
+    for move in (Move(ROOM, True, 3), Move(ROOM, False, 2)):
+        await log.move(ben, move)
+    await gateway.settled()
+    await log.publish(5, 6)
+    await gateway.receives(here, [1, 2, 3, 4, 5, 6])
+    await gateway.receives(ben, [1, 2, 3, 4, 5, 6])
+    assert gateway.sockets.sequences(ann) == []
+
+
+async def test_every_connection_of_a_user_moves_and_nobody_elses(log: Log, gateway: Gateway):
+    ann, stranger = await gateway.connect(), await gateway.connect()
+    tab = Connection(fresh("sid"), fresh("eio"), ann.namespace, ann.identity, "127.0.0.1", 0.0)
+    await gateway.fanout.enter_user_room(tab)
+    gateway.open(tab)
+    join = log.append()
+    await log.move(ann, Move(ROOM, True, join))
+    await log.publish(join)
+    for connection in (ann, tab):
+        await gateway.receives(connection, [1])
+    assert gateway.sockets.sequences(stranger) == []
+
+
+async def test_before_connect_was_sent_nothing_is_delivered_and_moves_take_effect_after_it(log: Log, gateway: Gateway):
+    ann = await gateway.connect(opened=False)
+    user_room = subjects.user_room(ann.identity.user_id)
+    join = log.append()
+    await log.deliver(user_room, Item("invited", b"{}"), moves=[Move(ROOM, True, join)])
+    await log.publish(join)
+    await until(lambda: ann.deferred)
+    await log.publish(log.append())
+    assert not gateway.sockets.written[ann.transport_id]
+    gateway.open(ann)
+    await log.deliver(user_room, Item("invited", b"{}"))
+    await gateway.receives(ann, [1, 2])
+    await until(lambda: len(gateway.sockets.written[ann.transport_id]) == 3)
