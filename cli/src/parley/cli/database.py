@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 
@@ -33,7 +33,7 @@ def wait_for_database(url: str, seconds: float) -> None:
 
 async def rebuild_projections(url: str) -> int:
     """Make the projections anew from the log and return the number of rooms. Raises `Failure` when there is no log."""
-    connection: Any = await asyncpg.connect(url, timeout=5)
+    connection = cast("Any", await asyncpg.connect(url, timeout=5))
     try:
         return await rebuild(connection)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
