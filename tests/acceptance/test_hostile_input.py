@@ -236,3 +236,12 @@ async def test_a_connection_that_is_cut_in_the_middle_of_a_command_does_no_harm(
     await make_room(client)
     connections = await stack.admin("GET", f"/users/{account['user_id']}/connections")
     assert len(connections["connections"]) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_polling_takes_what_websocket_takes(people: People, kind: str):
+    client, _ = await people.join(kind=kind, transports=["polling"])
+    room = await make_room(client)
+    await ok(client, "message.send", room=room, body="x" * 65_536)
+    assert code(await command(client, "message.send", room=room, body="x" * 300_000)) == "payload_too_large"
+    assert client.disconnects == []

@@ -39,7 +39,7 @@ def correlation_id(request: Request) -> str:
     return request.state.correlation
 
 
-def install_errors(app: FastAPI) -> None:
+def install_errors(app: FastAPI, max_body: int = MAX_BODY) -> None:
     """Answer every error as `{"ok": false, "error": {code, message, retryable}}` and tag each request with an id."""
 
     @app.middleware("http")
@@ -50,10 +50,10 @@ def install_errors(app: FastAPI) -> None:
         )
         with bound_contextvars(correlation=request.state.correlation):
             length = request.headers.get("content-length", "0")
-            if not length.isdecimal() or int(length) > MAX_BODY or "transfer-encoding" in request.headers:
+            if not length.isdecimal() or int(length) > max_body or "transfer-encoding" in request.headers:
                 # Chunked bodies have no announced length; nobody needs them for bodies this small.
                 response: Response = _error(
-                    Reject(Code.PAYLOAD_TOO_LARGE, f"A body is at most {MAX_BODY} bytes, with a Content-Length.")
+                    Reject(Code.PAYLOAD_TOO_LARGE, f"A body is at most {max_body} bytes, with a Content-Length.")
                 )
             else:
                 response = await call_next(request)

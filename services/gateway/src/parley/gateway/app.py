@@ -15,7 +15,6 @@ from parley.common.http import install_errors
 from parley.gateway import namespaces
 from parley.gateway.gateway import Gateway
 from parley.gateway.page import Page
-from parley.gateway.polling import BodyLimit
 from parley.gateway.settings import Settings
 
 SERVER_OPTIONS: dict[str, Any] = {
@@ -42,7 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
 
             app.include_router(health_router({"bus": bus_ready}))
             engine = socketio.ASGIApp(gateway.edge, socketio_path="socket.io")
-            app.mount("/socket.io", BodyLimit(engine, settings.gateway_max_message))
+            app.mount("/socket.io", engine)
             if settings.web_dir is not None:
                 app.mount("/", Page(directory=settings.web_dir, html=True))
             await gateway.start()
@@ -52,5 +51,6 @@ def create_app(settings: Settings) -> FastAPI:
                 await gateway.close()
 
     app = FastAPI(title="Parley gateway", version="0.1.0", lifespan=lifespan, docs_url=None, openapi_url=None)
-    install_errors(app)
+    # This also guards polling, whose library reads a whole body before it looks at its size.
+    install_errors(app, settings.gateway_max_message)
     return app
