@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from parley.cli import embedded
 from tests.acceptance.clients import HAS_JS_CLIENT, JsClient, PythonClient
 from tests.acceptance.one_command import OneCommand
 from tests.acceptance.stack import Place, Process, RemoteStack, Stack
@@ -31,7 +32,7 @@ AnyStack = Stack | RemoteStack
 
 @pytest.fixture(scope="session")
 async def stack(
-    postgres_url: str, template_database: str, nats_url: str, tmp_path_factory: pytest.TempPathFactory
+    postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[AnyStack]:
     """Two gateways, two chats and one auth, shared by the tests that only use them.
 
@@ -44,10 +45,12 @@ async def stack(
         return
     name = f"stack_{uuid.uuid4().hex[:8]}"
     await run_sql(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template_database}")
-    running = Stack(with_database(postgres_url, name), nats_url, tmp_path_factory.mktemp("logs"))
-    await running.start()
-    yield running
-    await running.stop()
+    # A NATS of its own: services of another test on the same one would answer each other's requests.
+    with embedded.nats(tmp_path_factory.mktemp("stack_nats")) as nats_url:
+        running = Stack(with_database(postgres_url, name), nats_url, tmp_path_factory.mktemp("logs"))
+        await running.start()
+        yield running
+        await running.stop()
 
 
 class People:
@@ -110,16 +113,17 @@ def stack_url(one_command: OneCommand) -> str:
 
 
 @pytest.fixture
-async def own_stack(database_url: str, tmp_path: Path, nats_url: str) -> AsyncIterator[Callable[..., Awaitable[Stack]]]:
-    """Makes a stack that the test may break: its own database, and by default the shared servers."""
+async def own_stack(database_url: str, tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Stack]]]:
+    """Makes a stack that the test may break, with a database and a NATS of its own."""
     made: list[Stack] = []
+    with embedded.nats(tmp_path / "own_nats") as own_nats_url:
 
-    async def make(*, database: str = database_url, nats: str = nats_url, **settings: str) -> Stack:
-        running = Stack(database, nats, tmp_path, **settings)
-        made.append(running)
-        await running.start()
-        return running
+        async def make(*, database: str = database_url, nats: str = own_nats_url, **settings: str) -> Stack:
+            running = Stack(database, nats, tmp_path, **settings)
+            made.append(running)
+            await running.start()
+            return running
 
-    yield make
-    for running in made:
-        await running.stop()
+        yield make
+        for running in made:
+            await running.stop()

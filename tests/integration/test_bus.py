@@ -313,6 +313,24 @@ async def test_messages_of_a_subject_are_handled_one_at_a_time_in_order(bus: Bus
     assert handled == [b"%d" % number for number in range(200)]
 
 
+async def test_once_flushed_a_subscription_misses_nothing_that_others_publish(bus: Bus, other: Bus):
+    heard: list[str] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(message.subject)
+
+    published = [fresh("s") for _ in range(400)]
+    for subject in published:
+        await bus.subscribe(subject, hear)
+        await bus.flush()
+        await other.publish(subject, b"")
+        await other.flush()
+    await other.flush()
+    await bus.flush()
+    await until(lambda: len(heard) == len(published), seconds=2)
+    assert heard == published
+
+
 async def test_a_handler_that_crashes_is_called_again_with_the_next_message(bus: Bus):
     handled: list[bytes] = []
 

@@ -1,13 +1,9 @@
-"""What every service's HTTP side shares: coded errors, bearer tokens, a correlation id, and running under uvicorn."""
+"""What every service's HTTP side shares: coded errors, bearer tokens, a correlation id."""
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
 
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -17,7 +13,6 @@ from structlog.contextvars import bound_contextvars
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
 from parley.common.logs import get_logger
-from parley.common.settings import ServiceSettings
 
 log = get_logger(__name__)
 
@@ -87,22 +82,3 @@ def install_errors(app: FastAPI, max_body: int = MAX_BODY) -> None:
 def _error(rejection: Reject) -> JSONResponse:
     headers = {"www-authenticate": "Bearer"} if rejection.status == 401 else None
     return JSONResponse({"ok": False, "error": rejection.as_dict()}, status_code=rejection.status, headers=headers)
-
-
-def serve(app: FastAPI, settings: ServiceSettings, **options: Any) -> None:
-    """Run an app under uvicorn until SIGTERM or SIGINT; ending on SIGTERM is success (exit code 0)."""
-    # uvicorn raises the signal again once it has shut down in order.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-    log.info("starting", host=settings.host, port=settings.port)
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=True,
-        forwarded_allow_ips=settings.trusted_proxies,
-        timeout_graceful_shutdown=5,
-        **options,
-    )

@@ -83,6 +83,8 @@ class Settings(ServiceSettings):
             problems.append("PARLEY_AUTH_ADMIN_PASSWORD is not set")
         if password == DEVELOPMENT_PASSWORD:
             problems.append("PARLEY_AUTH_ADMIN_PASSWORD is the development default")
+        if "parley:parley@" in self.database_url:
+            problems.append("PARLEY_DATABASE_URL holds the development password")
         self.refuse_unless_development(problems)
 
 

@@ -1,13 +1,12 @@
-"""Run the chat service: `python -m parley.chat`, settings from `PARLEY_*` variables."""
+"""`python -m parley.chat`: run the chat service until SIGTERM."""
 
 from __future__ import annotations
 
 from parley.chat.app import create_app
 from parley.chat.settings import Settings
-from parley.common import logs
-from parley.common.http import serve
+from parley.common import process
 
 if __name__ == "__main__":
-    settings = Settings()
-    logs.configure(settings, "chat")
-    serve(create_app(settings), settings)
+    process.main(
+        "chat", "Parley's chat service: rooms, messages and their log. Needs Postgres and NATS.", Settings, create_app
+    )

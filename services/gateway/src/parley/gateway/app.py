@@ -15,11 +15,11 @@ from parley.common.http import install_errors
 from parley.gateway import namespaces
 from parley.gateway.gateway import Gateway
 from parley.gateway.page import Page
-from parley.gateway.settings import Settings
+from parley.gateway.settings import MAX_MESSAGE, Settings
 
 SERVER_OPTIONS: dict[str, Any] = {
     "ws": "websockets-sansio",
-    "ws_max_size": 1_000_000,
+    "ws_max_size": MAX_MESSAGE,
     # Compression costs memory and CPU per connection that chat-sized messages do not repay.
     "ws_per_message_deflate": False,
     "backlog": 4096,

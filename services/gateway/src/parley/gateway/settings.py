@@ -9,6 +9,10 @@ from pydantic import Field
 from parley.common.settings import ServiceSettings
 
 
+MAX_MESSAGE = 4 * 1024 * 1024
+"""The largest frame or polling request that may be configured."""
+
+
 class Settings(ServiceSettings):
     """Where namespaces are declared, and the limits of connections (`PARLEY_GATEWAY_*`)."""
 
@@ -23,7 +27,9 @@ class Settings(ServiceSettings):
     gateway_connect_timeout: float = Field(
         default=45, gt=0, description="seconds to join a namespace after the handshake"
     )
-    gateway_max_message: int = Field(default=1_000_000, ge=1024, description="bytes of one frame or polling request")
+    gateway_max_message: int = Field(
+        default=1_000_000, ge=1024, le=MAX_MESSAGE, description="bytes of one frame or polling request"
+    )
     gateway_command_timeout: float = Field(default=5, gt=0, description="seconds to wait for a command's outcome")
     gateway_max_waiting: int = Field(default=1000, ge=1, description="commands of one connection that may wait")
     gateway_max_waiting_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="and their bytes")
