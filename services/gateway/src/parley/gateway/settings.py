@@ -8,7 +8,6 @@ from pydantic import Field
 
 from parley.common.settings import ServiceSettings
 
-
 MAX_MESSAGE = 4 * 1024 * 1024
 """The largest frame or polling request that may be configured."""
 
