@@ -167,23 +167,6 @@ async def test_more_waiting_commands_than_allowed_are_told_to_come_back(database
     assert all(r.code is Code.OVERLOADED and r.retryable for r in refused)
 
 
-async def test_while_postgres_is_away_commands_are_told_to_try_again_and_then_succeed(database_url: str, pool: Pool):
-    async with running_writer(database_url) as (writer, _):
-        room = await create(writer)
-        name = await pool.fetchval("SELECT current_database()")
-        await pool.fetch(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
-        async with database.connect(database_url.replace(name, "postgres"), 1) as admin:
-            await admin.fetch(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()",
-                name,
-            )
-            with pytest.raises(Reject) as caught:
-                # A superuser is exempt from the limit, so the loss of the running session is what is seen here.
-                await send(writer, room, 1)
-        assert caught.value.retryable
-        assert await send(writer, room, 1) == 2
-
-
 async def test_projections_rebuilt_from_the_log_come_out_identical(database_url: str, pool: Pool):
     users = [Identity(f"u{n}", f"User {n}") for n in range(6)]
     pick = random.Random(11)
@@ -247,3 +230,33 @@ async def test_a_name_longer_than_chat_would_take_from_a_client_harms_nothing(da
         await send(writer, room, 1, stranger)
     async with pool.acquire() as connection:
         assert await projections.rebuild(connection) == 1
+
+
+async def test_nothing_is_acked_or_published_before_its_commit(database_url: str, pool: Pool):
+    async with running_writer(database_url) as (writer, publisher), pool.acquire() as blocker:
+        room = await create(writer)
+        # A deferred trigger runs within COMMIT, and waits there for this lock.
+        await blocker.execute(
+            """CREATE FUNCTION chat.wait_at_commit() RETURNS trigger LANGUAGE plpgsql AS
+               'BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN NULL; END'"""
+        )
+        await blocker.execute(
+            """CREATE CONSTRAINT TRIGGER wait_at_commit AFTER INSERT ON chat.events
+               DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION chat.wait_at_commit()"""
+        )
+        await blocker.execute("SELECT pg_advisory_lock(42)")
+        acked = asyncio.create_task(send(writer, room, 1))
+        async with asyncio.timeout(10):
+            while not await pool.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+                await asyncio.sleep(0.01)
+        assert not acked.done()
+        assert len(publisher.plans) == 1
+        await blocker.execute("SELECT pg_advisory_unlock(42)")
+        assert await acked == 2
+        assert len(publisher.plans) == 2
+
+
+async def test_commits_wait_for_the_disk_whatever_the_servers_default_is(database_url: str, pool: Pool):
+    await pool.fetch(f"ALTER DATABASE {await pool.fetchval('SELECT current_database()')} SET synchronous_commit = off")
+    async with database.connect(database_url, 1) as fresh:
+        assert await fresh.fetchval("SHOW synchronous_commit") == "on"
