@@ -23,15 +23,16 @@ def feed() -> Feed:
     return Feed("/chat", "r1", 10)
 
 
-def test_only_who_has_everything_may_go_live_at_once(feed: Feed):
-    assert feed.place(connection(), 10)
-    assert not feed.place(connection(), 9)
-    assert not feed.place(connection(), 11)
+def test_who_has_everything_goes_live_at_once_and_who_lacks_something_is_caught_up(feed: Feed):
+    ann, ben, cleo = connection("ann"), connection("ben"), connection("cleo")
+    assert [feed.join(ann, 10), feed.join(ben, 9), feed.join(cleo, 11)] == [False, True, False]
+    assert feed.live == {ann}
+    assert feed.members == {ann, ben, cleo}
 
 
 def test_a_member_ahead_of_the_gateway_goes_live_with_the_first_event_it_lacks(feed: Feed):
     ann = connection()
-    feed.place(ann, 12)
+    feed.join(ann, 12)
     for sequence, live in [(11, False), (12, False), (13, True)]:
         feed.begin(event(sequence))
         assert (ann in feed.live) == live
@@ -39,29 +40,50 @@ def test_a_member_ahead_of_the_gateway_goes_live_with_the_first_event_it_lacks(f
 
 def test_signals_let_nobody_in_and_end_no_membership(feed: Feed):
     ann, ben = connection("ann"), connection("ben")
-    feed.place(ann, 11)
-    feed.departures[ben] = 11
+    feed.join(ann, 11)
+    feed.join(ben, 10)
+    assert not feed.leave(ben, 11)
     signal = Item("typing", b"{}")
     feed.begin(signal)
-    assert not feed.live
+    assert feed.live == {ben}
     assert feed.finish(signal) == []
 
 
-def test_a_departing_member_is_named_with_its_last_event(feed: Feed):
+def test_a_departing_member_is_gone_after_its_last_event(feed: Feed):
     ann, ben = connection("ann"), connection("ben")
-    feed.live |= {ann, ben}
-    feed.departures = {ann: 11, ben: 12}
-    assert feed.finish(event(10)) == []
+    for member, last in ((ann, 11), (ben, 12)):
+        feed.join(member, 10)
+        assert not feed.leave(member, last)
     assert feed.finish(event(11)) == [ann]
-    feed.remove(ann)
+    assert feed.live == feed.members == {ben}
     assert feed.finish(event(12)) == [ben]
+
+
+def test_who_leaves_and_joins_again_stays_a_member_and_misses_what_lies_between(feed: Feed):
+    ann = connection()
+    feed.join(ann, 10)
+    feed.leave(ann, 11)
+    assert not feed.join(ann, 13)
+    heard: list[int] = []
+    for sequence in range(11, 16):
+        feed.begin(event(sequence))
+        heard += [sequence] if ann in feed.live else []
+        assert feed.finish(event(sequence)) == []
+    assert heard == [11, 14, 15]
+
+
+def test_a_leave_that_has_been_delivered_takes_effect_at_once(feed: Feed):
+    ann = connection()
+    feed.join(ann, 10)
+    assert feed.leave(ann, 10)
+    assert not feed.members
 
 
 def test_a_removed_member_is_forgotten_wherever_it_was(feed: Feed):
     ann, ben = connection("ann"), connection("ben")
-    feed.live.add(ann)
-    feed.departures[ann] = 12
-    feed.place(ben, 11)
+    feed.join(ann, 10)
+    feed.leave(ann, 12)
+    feed.join(ben, 11)
     feed.remove(ann)
     feed.remove(ben)
     feed.begin(event(12))
@@ -69,11 +91,11 @@ def test_a_removed_member_is_forgotten_wherever_it_was(feed: Feed):
     assert feed.finish(event(12)) == []
 
 
-def test_recent_events_are_kept_only_while_somebody_needs_them_and_only_so_many(feed: Feed):
+def test_recent_events_are_kept_only_while_somebody_is_caught_up_and_only_so_many(feed: Feed):
     feed.begin(event(11))
     assert not feed.recent
-    with feed.keeping_recent():
-        with feed.keeping_recent():
+    with feed.catching_up(connection("ann")):
+        with feed.catching_up(connection("ben")):
             feed.begin(Item("typing", b"{}"))
             feed.begin(event(12))
         assert [item.sequence for item in feed.recent] == [12], "the other still needs it"
@@ -82,6 +104,15 @@ def test_recent_events_are_kept_only_while_somebody_needs_them_and_only_so_many(
         assert len(feed.recent) == RECENT
         assert feed.recent[-1].sequence == 12 + RECENT
     assert not feed.recent
+
+
+def test_catching_up_is_over_when_the_member_is_removed_meanwhile(feed: Feed):
+    ann = connection()
+    feed.join(ann, 3)
+    with feed.catching_up(ann) as mark:
+        assert feed.is_catching_up(ann, mark)
+        feed.remove(ann)
+        assert not feed.is_catching_up(ann, mark)
 
 
 def test_a_users_own_room_is_told_by_its_name():

@@ -10,14 +10,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.errors import ConnectionClosedError, NoRespondersError, NoServersError, OutboundBufferLimitError
+from nats.errors import (
+    ConnectionClosedError,
+    ConnectionDrainingError,
+    MaxPayloadError,
+    NoRespondersError,
+    NoServersError,
+    OutboundBufferLimitError,
+)
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from parley.common import subjects
@@ -77,10 +84,16 @@ class Bus:
         self._on_reconnect.append(callback)
 
     async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
-        """Send a message. While disconnected it waits in a bounded buffer; beyond that raises `unavailable`."""
+        """Send a message. While disconnected it waits in a bounded buffer.
+
+        Raises `Reject`: `unavailable` when that is full or the connection closes, `payload_too_large` beyond the
+        broker's limit.
+        """
         try:
             await self._client.publish(subject, payload, reply)
-        except (ConnectionClosedError, OutboundBufferLimitError) as error:
+        except MaxPayloadError as error:
+            raise Reject(Code.PAYLOAD_TOO_LARGE) from error
+        except (ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError) as error:
             raise Reject(Code.UNAVAILABLE) from error
 
     async def subscribe(self, subject: str, handler: Handler, queue: str = "") -> Subscription:
@@ -108,7 +121,9 @@ class Bus:
             message = await self._client.request(subject, payload.encode(), timeout=timeout or self._timeout)
         except NatsTimeoutError as error:
             raise Reject(Code.TIMEOUT) from error
-        except (NoRespondersError, ConnectionClosedError, OutboundBufferLimitError) as error:
+        except MaxPayloadError as error:
+            raise Reject(Code.PAYLOAD_TOO_LARGE) from error
+        except (NoRespondersError, ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError) as error:
             raise Reject(Code.UNAVAILABLE) from error
         answer = decode(message.data, Answer)
         if answer.failure is not None:
@@ -169,8 +184,12 @@ class Bus:
             except Exception:
                 log.exception("request failed", subject=subject)
                 reply = _failed(Reject(Code.INTERNAL))
-            if message.reply:
-                await self.publish(message.reply, reply)
+            if not message.reply:
+                return
+            if len(reply) > self.max_payload:
+                log.error("answer too large", subject=subject, bytes=len(reply))
+                reply = _failed(Reject(Code.INTERNAL))
+            await self.publish(message.reply, reply)
 
         await self.subscribe(subject, receive, queue)
 
@@ -199,7 +218,9 @@ class Bus:
     async def _beat(self, subject: str) -> None:
         while True:
             if self.connected:
-                await self.publish(subject, b"")
+                # While closing, a sign of life that comes too late is nobody's loss.
+                with suppress(Reject):
+                    await self.publish(subject, b"")
             await asyncio.sleep(ALIVE_INTERVAL)
 
 

@@ -93,6 +93,9 @@ class Service:
             except Exception:
                 log.exception("controller failed", command=command.event, user=conversation.identity.user_id)
                 payload, ok = error_payload(Reject(Code.INTERNAL).as_dict()), False
+        if len(payload) > MAX_ACK_BYTES:
+            log.error("outcome too large", command=command.event, bytes=len(payload))
+            payload, ok = error_payload(Reject(Code.INTERNAL).as_dict()), False
         self._ack(gateway, command.tag, payload, ok=ok)
 
     def _ack(self, gateway: str, tag: int, payload: bytes, *, ok: bool) -> None:

@@ -32,8 +32,11 @@ log = get_logger(__name__)
 COMMANDS = Counter("parley_gateway_commands_total", "Commands by outcome", ["namespace", "outcome"])
 
 SWEEP_INTERVAL = 0.25
-MAX_BATCH_BYTES = 640 * 1024
+MAX_BATCH_BYTES = 384 * 1024
 """A batch is cut here; with the largest single command on top it still fits a broker message."""
+COMMAND_OVERHEAD = 512
+"""Bytes counted for a command's tag, name, correlation and its share of the connection's identity."""
+MAX_EVENT_NAME = 256
 
 
 class Replies(Protocol):
@@ -97,6 +100,8 @@ class Commands:
 
     def _refusal(self, connection: Connection, packet: EventPacket) -> Reject | None:
         size = len(packet.args)
+        if len(packet.event) > MAX_EVENT_NAME:
+            return Reject(Code.UNKNOWN_EVENT, f"An event's name is at most {MAX_EVENT_NAME} characters.")
         if size > (limit := self._namespaces[connection.namespace].max_payload):
             return Reject(Code.PAYLOAD_TOO_LARGE, f"An event's payload is at most {limit} bytes.")
         if (
@@ -118,6 +123,8 @@ class Commands:
         ready, self._ready = self._ready, {}
         by_namespace: defaultdict[str, list[Connection]] = defaultdict(list)
         for connection in ready:
+            if not connection.waiting:
+                continue  # kicked meanwhile
             by_namespace[connection.namespace].append(connection)
         for namespace, connections in by_namespace.items():
             conversations: list[Conversation] = []
@@ -142,8 +149,8 @@ class Commands:
             self._pending[tag] = _Pending(connection, waiting.ack_id, deadline)
             correlation = f"{self._bus.instance}-{self._run}-{tag:x}"
             commands.append(Command(tag, waiting.event, waiting.args, correlation))
-            size += len(waiting.args)
-        connection.waiting_bytes -= size
+            size += len(waiting.args) + COMMAND_OVERHEAD
+            connection.waiting_bytes -= len(waiting.args)
         connection.in_flight += len(commands)
         return commands, size
 

@@ -72,7 +72,8 @@ class Fanout:
 
     async def enter_user_room(self, connection: Connection) -> None:
         """Subscribe to the connection's user; when this returns, no later join or leave of the user is missed."""
-        feed = self._join_feed(connection, subjects.user_room(connection.identity.user_id), head=0)
+        feed = self._open_feed(connection, subjects.user_room(connection.identity.user_id), head=0)
+        feed.members.add(connection)
         await feed.ready.wait()
 
     def open(self, connection: Connection) -> None:
@@ -88,36 +89,32 @@ class Fanout:
 
         `head` is the room's head as last heard of, where the room's cursor starts when it is new here.
         """
-        feed = self._join_feed(connection, room, head)
-        if after is None or feed.place(connection, after):
-            feed.live.add(connection)
-        elif after < feed.cursor.head:
-            self._tasks.spawn(self._catch_up(feed, connection, after), name="catch up")
+        feed = self._open_feed(connection, room, head)
+        start = feed.cursor.head if after is None else after
+        if feed.join(connection, start):
+            self._tasks.spawn(self._catch_up(feed, connection, start), name="catch up")
 
     def leave(self, connection: Connection, room: str, *, at: int = 0) -> None:
         """Take a connection out of a room, after the event `at` if that is yet to come."""
         feed = self._feeds.get((connection.namespace, room))
-        if feed is None:
-            return
-        if feed.cursor.head < at and connection in feed.live:
-            feed.departures[connection] = at
-            return
-        connection.rooms.discard(room)
-        feed.remove(connection)
-        self._close_if_empty(feed)
+        if feed is not None and feed.leave(connection, at):
+            self._gone(feed, connection)
 
     def leave_all(self, connection: Connection) -> None:
         """Take a connection out of every room it is in."""
         for room in list(connection.rooms):
             self.leave(connection, room)
 
-    def _join_feed(self, connection: Connection, room: str, head: int) -> Feed:
+    def _gone(self, feed: Feed, connection: Connection) -> None:
+        connection.rooms.discard(feed.room)
+        self._close_if_empty(feed)
+
+    def _open_feed(self, connection: Connection, room: str, head: int) -> Feed:
         key = connection.namespace, room
         if (feed := self._feeds.get(key)) is None:
             feed = self._feeds[key] = Feed(connection.namespace, room, head)
             SUBSCRIPTIONS.inc()
             self._tasks.spawn(self._subscribe(feed), name="subscribe")
-        feed.members.add(connection)
         connection.rooms.add(room)
         return feed
 
@@ -132,6 +129,9 @@ class Fanout:
 
     async def _subscribe(self, feed: Feed) -> None:
         async def receive(message: Msg) -> None:
+            if not feed.is_user_room:
+                # Moves that came before this message are heeded first: each subscription has a queue of its own.
+                await asyncio.sleep(0)
             delivery = decode(message.data, Delivery)
             self._deliver(feed, feed.cursor.accept(delivery.items))
             for move in delivery.moves:
@@ -158,10 +158,8 @@ class Fanout:
         connection.moved[move.room] = move.sequence
         if not move.joined:
             self.leave(connection, move.room, at=move.sequence)
-        elif move.room not in connection.rooms:
-            self.enter(connection, move.room, head=move.sequence - 1, after=move.sequence - 1)
         else:
-            self._feeds[connection.namespace, move.room].departures.pop(connection, None)
+            self.enter(connection, move.room, head=move.sequence - 1, after=move.sequence - 1)
 
     def notify(self, connection: Connection, event: str, data: dict[str, Any]) -> None:
         """Send one connection an event that is in no log."""
@@ -180,29 +178,35 @@ class Fanout:
                         self._outlet.send(connection.transport_id, packet)
                 DELIVERIES.inc(len(feed.live))
             for connection in feed.finish(item):
-                self.leave(connection, feed.room)
+                self._gone(feed, connection)
 
     async def _catch_up(self, feed: Feed, connection: Connection, after: int) -> None:
         """Send a connection what it missed, then let it into the room in the same tick, without gap or double."""
-        with feed.keeping_recent():
-            while connection in feed.members and not connection.ended:
+        with feed.catching_up(connection) as mark:
+            while not connection.ended:
                 replayed = await self._replay(feed, after)
+                if not feed.is_catching_up(connection, mark):
+                    return
                 if replayed is None:
                     await asyncio.sleep(RETRY)
                     continue
-                whole = splice(after, replayed.items, feed.recent, feed.cursor.head)
+                due = feed.due(connection)
+                whole = splice(after, replayed.items, feed.recent, due)
                 # Without a splice this is one page of many; what the room has not delivered yet stays for later.
-                found = whole if whole is not None else [i for i in replayed.items if i.sequence <= feed.cursor.head]
-                for item in found if connection in feed.members else ():
+                found = whole if whole is not None else [item for item in replayed.items if item.sequence <= due]
+                for item in found:
                     packet = self._outlet.frame(feed.namespace, item.event, item.payload)
                     self._outlet.send(connection.transport_id, packet)
                 after += len(found)
-                if whole is not None:
-                    if feed.place(connection, after):
-                        feed.live.add(connection)
+                if whole is None:
+                    await asyncio.sleep(0 if found else GRACE)
+                    continue
+                further = feed.caught_up(connection, after)
+                if connection not in feed.members:
+                    self._gone(feed, connection)
+                if further is None:
                     return
-                if not found:
-                    await asyncio.sleep(GRACE)
+                after = further
 
     # -- noticing and repairing ------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -34,7 +34,7 @@ class Namespace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    namespaces: Annotated[dict[str, Namespace], msgspec.Meta(min_length=1)]
+    namespaces: Annotated[dict[str, dict[str, Any]], msgspec.Meta(min_length=1)]
 
 
 DEFAULT = {"/chat": Namespace(service="chat")}
@@ -53,9 +53,14 @@ def load(path: Path | None) -> dict[str, Namespace]:
         raise ConfigurationError(f"{path}: {error}") from error
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
-    for name in found.namespaces:
+    namespaces: dict[str, Namespace] = {}
+    for name, fields in found.namespaces.items():
+        try:
+            namespaces[name] = msgspec.convert(fields, Namespace)
+        except msgspec.ValidationError as error:
+            raise ConfigurationError(f'{path}: namespaces."{name}": {error}') from error
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
                 f'{path}: namespaces."{name}": a name begins with "/" and holds no comma, question mark or space'
             )
-    return found.namespaces
+    return namespaces
