@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -27,22 +28,25 @@ def _no_ambient_settings() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A running Postgres server."""
+def postgres_url() -> Iterator[str]:
+    """A running Postgres server. Not below pytest's own directory, which later runs tidy up while this one lasts."""
     if url := os.environ.get("TEST_POSTGRES_URL"):
         yield url
         return
-    with embedded.postgres(tmp_path_factory.mktemp("postgres") / "data") as url:
+    with (
+        tempfile.TemporaryDirectory(prefix="parley-test-") as directory,
+        embedded.postgres(Path(directory) / "data") as url,
+    ):
         yield url
 
 
 @pytest.fixture(scope="session")
-def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def nats_url() -> Iterator[str]:
     """A running NATS server."""
     if url := os.environ.get("TEST_NATS_URL"):
         yield url
         return
-    with embedded.nats(Path(tmp_path_factory.mktemp("nats"))) as url:
+    with tempfile.TemporaryDirectory(prefix="parley-test-") as directory, embedded.nats(Path(directory)) as url:
         yield url
 
 
