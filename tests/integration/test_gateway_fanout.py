@@ -38,6 +38,10 @@ class Log:
         self.bus = bus
         self.namespace = namespace
         self.replays = 0
+        self.verified = 0
+        """Questions for heads."""
+        self.away = False
+        """Whether its database is: every question is refused, to be asked again."""
         self.gate = asyncio.Event()
         """Replays wait for it."""
         self.gate.set()
@@ -79,13 +83,20 @@ class Log:
 
     async def _replay(self, request: Replay) -> Replayed:
         self.replays += 1
+        self._refuse_while_away()
         events = self._rooms[request.room][request.after : request.after + request.limit]
         head = self.head(request.room)
         await self.gate.wait()
         return Replayed(events, head)
 
     async def _heads(self, request: HeadsOf) -> Heads:
+        self.verified += 1
+        self._refuse_while_away()
         return Heads(self.namespace, [RoomHead(room, self.head(room)) for room in request.rooms])
+
+    def _refuse_while_away(self) -> None:
+        if self.away:
+            raise Reject(Code.UNAVAILABLE)
 
 
 class Sockets:
@@ -268,7 +279,9 @@ async def test_replicas_that_overtake_each_other_are_put_in_order_without_asking
     monkeypatch.setattr(fanout_module, "GRACE", 0.5)
     ann = await gateway.member(head=0)
     log.append(6)
-    for sequence in (2, 3, 1, 6, 4, 5):
+    await log.publish(2)
+    await until(lambda: background("repair"))
+    for sequence in (3, 1, 6, 4, 5):
         await log.publish(sequence)
     await gateway.receives(ann, [1, 2, 3, 4, 5, 6])
     await until(lambda: not background("repair"))
@@ -374,6 +387,32 @@ async def test_the_service_being_away_for_a_while_delays_a_repair_and_loses_noth
         await gateway.settled()
 
 
+async def test_a_repair_is_tried_again_while_the_log_cannot_be_read(
+    log: Log, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fanout_module, "RETRY", 0.02)
+    ann = await gateway.member(head=0)
+    log.away = True
+    await log.publish(log.append(2))
+    await until(lambda: log.replays >= 3)
+    assert gateway.sockets.sequences(ann) == []
+    log.away = False
+    await gateway.receives(ann, [1, 2])
+
+
+async def test_a_rooms_head_is_asked_for_again_while_it_cannot_be_read(
+    log: Log, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fanout_module, "RETRY", 0.02)
+    log.append(4)
+    log.away = True
+    ann = await gateway.connect()
+    gateway.fanout.enter(ann, ROOM, head=1)
+    await until(lambda: log.verified >= 3)
+    log.away = False
+    await gateway.receives(ann, [2, 3, 4])
+
+
 async def test_after_a_reconnect_what_was_missed_is_repaired_without_a_beacon(tmp_path: Path, namespace: str):
     port = free_port()
     nats = Server(lambda: embedded.nats(tmp_path / "nats", port))
@@ -459,6 +498,21 @@ async def test_a_connection_with_a_cursor_gets_exactly_what_it_missed_and_then_l
         await gateway.receives(connection, [*range(after + 1, last + 1)])
 
 
+async def test_a_room_that_moves_on_while_the_log_is_read_is_not_read_again(log: Log, gateway: Gateway):
+    log.append(5)
+    here = await gateway.member(head=5)
+    log.gate.clear()
+    late = await gateway.connect()
+    gateway.fanout.enter(late, ROOM, head=5, after=0)
+    await until(lambda: log.replays)
+    for _ in range(100):
+        await log.publish(log.append())
+    await gateway.receives(here, [*range(6, 106)])
+    log.gate.set()
+    await gateway.receives(late, [*range(1, 106)])
+    assert log.replays == 1
+
+
 async def test_who_missed_nothing_is_live_at_once_and_the_log_is_not_asked(log: Log, gateway: Gateway):
     log.append(5)
     ann, ben = await gateway.member(head=5, after=5), await gateway.member(head=5)
@@ -493,6 +547,22 @@ async def test_who_leaves_while_being_caught_up_gets_nothing_more(log: Log, gate
     await log.publish(log.append())
     await gateway.receives(here, [6])
     assert gateway.sockets.sequences(gone) == []
+
+
+async def test_who_is_taken_out_and_put_in_again_while_being_caught_up_gets_nothing_twice(log: Log, gateway: Gateway):
+    log.append(5)
+    here = await gateway.member(head=5)
+    log.gate.clear()
+    ann = await gateway.connect()
+    gateway.fanout.enter(ann, ROOM, head=5, after=0)
+    await until(lambda: log.replays == 1)
+    gateway.fanout.leave(ann, ROOM)
+    gateway.fanout.enter(ann, ROOM, head=5, after=3)
+    log.gate.set()
+    await until(lambda: not background("catch up"))
+    await log.publish(log.append())
+    await gateway.receives(here, [6])
+    await gateway.receives(ann, [4, 5, 6])
 
 
 async def test_who_leaves_and_comes_back_while_being_caught_up_gets_nothing_twice(log: Log, gateway: Gateway):
