@@ -104,7 +104,10 @@ class Bus:
 
     async def flush(self) -> None:
         """Wait until the server has seen everything sent so far, subscriptions included."""
-        await self._client.flush(timeout=5)
+        # nats-py writes its ping past the buffer in which commands wait for its flusher. When the first one is answered
+        # the flusher has run, so that the second one is behind everything.
+        for _ in range(2):
+            await self._client.flush(timeout=5)
 
     async def request(self, subject: str, payload: Wire, kind: type[AnswerT], timeout: float | None = None) -> AnswerT:
         """Ask one responder. Raises `Reject` with its code, or `unavailable` or `timeout` when nobody answered."""
