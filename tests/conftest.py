@@ -15,9 +15,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from parley.cli import embedded
 from parley.cli.migrations import upgrade
+
+# Examples are not timed: a busy machine is no failure.
+settings.register_profile("parley", deadline=None, max_examples=50)
+settings.load_profile("parley")
 
 
 @pytest.fixture(scope="session", autouse=True)

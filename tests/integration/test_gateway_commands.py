@@ -441,6 +441,20 @@ async def test_many_small_commands_in_one_tick_still_fit_the_broker(gateway_bus:
         assert await clients.told(20_000) == ["ok"] * 20_000
 
 
+async def test_many_users_with_the_longest_names_and_roles_in_one_tick_still_fit_the_broker(
+    gateway_bus: Bus, backend: Backend, namespace: str
+):
+    backend.answering = True
+    await backend.serve(namespace)
+    identity = Identity("u" * 128, "n" * 128, tuple(f"{number:064}" for number in range(32)))
+    async with gateway(gateway_bus, namespace) as clients:
+        for _ in range(800):
+            connection = clients.connect()
+            connection.identity = identity
+            clients.emit(connection)
+        assert await clients.told(800) == ["ok"] * 800
+
+
 async def test_huge_event_names_do_not_cost_other_connections_their_commands(
     gateway_bus: Bus, backend: Backend, namespace: str
 ):

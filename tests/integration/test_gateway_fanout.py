@@ -549,6 +549,27 @@ async def test_who_leaves_while_being_caught_up_gets_nothing_more(log: Log, gate
     assert gateway.sockets.sequences(gone) == []
 
 
+async def test_a_leave_heard_of_while_being_caught_up_takes_effect_after_its_event(log: Log, gateway: Gateway):
+    log.append(5)
+    here = await gateway.member(head=5)
+    log.gate.clear()
+    ann = await gateway.connect()
+    gateway.fanout.enter(ann, ROOM, head=5, after=0)
+    await until(lambda: log.replays == 1)
+    await log.move(ann, Move(ROOM, False, 4))
+    await gateway.settled()
+    await log.publish(log.append())
+    await gateway.receives(here, [6])
+    gateway.fanout.leave(here, ROOM)
+    log.gate.set()
+    await gateway.receives(ann, [1, 2, 3, 4])
+    await until(lambda: not background("catch up"))
+    await gateway.settled()
+    assert ROOM not in ann.rooms
+    assert not await subscribed(log), "nobody is left"
+    await gateway.receives(ann, [1, 2, 3, 4])
+
+
 async def test_who_is_taken_out_and_put_in_again_while_being_caught_up_gets_nothing_twice(log: Log, gateway: Gateway):
     log.append(5)
     here = await gateway.member(head=5)

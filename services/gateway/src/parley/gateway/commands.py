@@ -35,7 +35,7 @@ SWEEP_INTERVAL = 0.25
 MAX_BATCH_BYTES = 384 * 1024
 """A batch is cut here; with the largest single command on top it still fits a broker message."""
 COMMAND_OVERHEAD = 512
-"""Bytes counted for a command's tag, name, correlation and its share of the connection's identity."""
+"""Bytes counted for a command's tag, name and correlation."""
 MAX_EVENT_NAME = 256
 
 
@@ -132,7 +132,7 @@ class Commands:
             for connection in connections:
                 commands, taken = self._take(connection, MAX_BATCH_BYTES - size)
                 conversations.append(Conversation(connection.sid, connection.identity, commands))
-                size += taken
+                size += taken + _weight(connection)
                 if size >= MAX_BATCH_BYTES:
                     await self._send(namespace, conversations)
                     conversations, size = [], 0
@@ -211,3 +211,10 @@ class Commands:
         COMMANDS.labels(connection.namespace, "accepted" if ok else "rejected").inc()
         if not connection.ended:
             self._replies.reply(connection, ack_id, payload, ok)
+
+
+def _weight(connection: Connection) -> int:
+    """At most the bytes that a connection's sid and identity add to a batch."""
+    identity = connection.identity
+    characters = len(identity.user_id) + len(identity.name) + sum(len(role) + 2 for role in identity.roles)
+    return 128 + 4 * characters
