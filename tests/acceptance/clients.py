@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 import socketio
@@ -69,12 +69,6 @@ class Client:
     async def connected(self, times: int = 1) -> None:
         """Wait for the n-th connect."""
         await self.until(lambda: len(self.connects) >= times, f"connect number {times}")
-
-
-class Starts(Protocol):
-    """How a kind of client is started."""
-
-    async def start(self, url: str, namespace: str, auth: Any, transports: list[str], **options: Any) -> None: ...
 
 
 class _WholeResponse(aiohttp.ClientResponse):

@@ -21,7 +21,7 @@ from parley.gateway.namespaces import Namespace
 from parley.gateway.packets import EventPacket
 from parley.gateway.settings import Settings
 
-# Names the Socket.IO protocol keeps for itself, and those the gateway emits of its own.
+# Names that Socket.IO clients and servers keep for themselves.
 RESERVED = {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 
 
