@@ -12,7 +12,7 @@ COUNT = awk '/^Collecting/ {printf "\r  %d packages", ++n; fflush()} \
 	/^Installing collected/ {printf ", unpacking"; fflush()} \
 	/^ERROR|^error/ {print "\n" $$0} END {if (n) print ""}'
 
-.PHONY: help up page test check format migration compose lock clean
+.PHONY: help up page test bench check format migration compose lock clean
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -30,6 +30,9 @@ format: $(VENV)/dev ## Format and fix what can be fixed
 
 migration: $(VENV)/dev ## Write a new migration from the tables: make migration NAME="add topics"
 	@$(BIN)/parley migration "$(NAME)"
+
+bench: $(VENV)/bench bench/build/wsload bench/build/floor ## Compare with other servers on this machine, half an hour (ARGS="--help" narrows it)
+	@$(BIN)/python bench $(ARGS)
 
 compose: ## Build and start the production layout on http://localhost:8080
 	docker compose up --build
@@ -67,4 +70,14 @@ $(VENV)/up: requirements-embedded.lock $(addsuffix /pyproject.toml,$(PACKAGES)) 
 $(VENV)/dev: requirements-dev.lock $(VENV)/up
 	@echo "Installing the development tools (first time only)"
 	@set -o pipefail; $(PIP) --require-hashes -r requirements-dev.lock 2>&1 | $(COUNT)
+	@touch $@
+
+bench/build/%: bench/native/%.c
+	@mkdir -p $(@D) && $(CC) -O2 -Wall -Wextra -o $@ $<
+
+$(VENV)/bench: bench/requirements.lock bench/peers/package-lock.json $(VENV)/dev
+	@command -v npm >/dev/null || { echo "npm was not found; the peers need Node.js 20 or newer"; exit 1; }
+	@echo "Fetching what is measured beside Parley, and the plotting library (first time only)"
+	@cd bench/peers && npm ci --no-audit --no-fund --silent
+	@set -o pipefail; $(PIP) --require-hashes -r bench/requirements.lock 2>&1 | $(COUNT)
 	@touch $@

@@ -65,9 +65,10 @@ async def test_an_adopters_own_users_connect_without_registering(people: People,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_an_unknown_namespace_is_refused_with_a_code(people: People, kind: str):
+async def test_an_unknown_namespace_is_refused_as_socket_io_refuses_it(people: People, kind: str):
     client = await people.attempt({}, kind=kind, namespace="/nowhere")
-    assert (await refusal(client))["code"] == "unknown_namespace"
+    await client.until(lambda: client.errors, "a refusal")
+    assert client.errors[0]["message"] == "Invalid namespace"
 
 
 @pytest.mark.parametrize("kind", KINDS)

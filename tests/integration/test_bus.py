@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from nats.aio.msg import Msg
+from structlog.testing import capture_logs
 
 from parley.cli import embedded
 from parley.common import bus as bus_module
@@ -234,6 +235,36 @@ async def test_beyond_a_bound_of_requests_in_hand_the_sender_is_told_overloaded(
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert outcomes.count(None) == handling
     assert {o.code for o in outcomes if isinstance(o, Reject)} == {Code.OVERLOADED}
+
+
+async def test_a_request_that_wants_no_answer_gets_none_beyond_the_bound_either(
+    bus: Bus, other: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bus_module, "MAX_REQUESTS", 1)
+    handled: list[str] = []
+
+    async def handle(request: Authenticate) -> None:
+        handled.append(request.token)
+
+    await other.respond(subject := fresh("s"), Authenticate, handle, queue="q")
+    await other.flush()
+    with capture_logs() as logged:
+        await bus.publish(subject, TOKEN.encode())
+        assert (await rejected(bus.call(subject, TOKEN))).code is Code.OVERLOADED
+    assert not handled
+    assert not logged
+
+
+@pytest.mark.parametrize("answer", [b"", b"\xc1", b"\x90", Answer(None).encode(), b"\x92\xc0\x93\xa1\xff\xa1a\x90"])
+async def test_a_malformed_answer_is_internal_and_logged(bus: Bus, other: Bus, answer: bytes):
+    async def reply(message: Msg) -> None:
+        await other.publish(message.reply, answer)
+
+    await other.subscribe(subject := fresh("s"), reply)
+    await other.flush()
+    with capture_logs() as logged:
+        assert (await rejected(bus.request(subject, TOKEN, Identity))).code is Code.INTERNAL
+    assert [(entry["event"], entry["subject"]) for entry in logged] == [("malformed answer", subject)]
 
 
 async def test_one_responder_of_a_queue_group_answers_each_request(bus: Bus, other: Bus):

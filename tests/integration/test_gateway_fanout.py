@@ -1,16 +1,10 @@
-"""Guarantee 4: every member gets each event of a room once, in order, without a gap, whatever the broker loses.
-
-`Log` stands in for the service's process: a list per room, answers about it, and deliveries that may be left out.
-"""
+"""Guarantee 4: every member gets each event of a room once, in order, without a gap, whatever the broker loses."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,161 +12,21 @@ import pytest
 
 from parley.cli import embedded
 from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.envelope import Delivery, Heads, HeadsOf, Identity, Item, Move, Replay, Replayed, RoomHead
-from parley.common.errors import Code, Reject
+from parley.common.envelope import Heads, Item, Move, RoomHead
 from parley.gateway import fanout as fanout_module
-from parley.gateway.connections import Connection
-from parley.gateway.fanout import Fanout
 from tests.acceptance.stack import free_port
 from tests.acceptance.test_failover import Server
+from tests.integration.fanout_parts import (
+    ROOM,
+    Gateway,
+    Log,
+    another,
+    background,
+    running_gateway,
+    running_log,
+    subscribed,
+)
 from tests.integration.test_bus import fresh, running_bus, until
-
-ROOM = "general"
-
-
-class Log:
-    """The rooms of one namespace."""
-
-    def __init__(self, bus: Bus, namespace: str) -> None:
-        self.bus = bus
-        self.namespace = namespace
-        self.replays = 0
-        self.verified = 0
-        """Questions for heads."""
-        self.away = False
-        """Whether its database is: every question is refused, to be asked again."""
-        self.gate = asyncio.Event()
-        """Replays wait for it."""
-        self.gate.set()
-        self._rooms: defaultdict[str, list[Item]] = defaultdict(list)
-
-    async def start(self) -> None:
-        """Begin to answer."""
-        await self.bus.respond(subjects.replay(self.namespace), Replay, self._replay, queue="log")
-        await self.bus.respond(subjects.room_heads(self.namespace), HeadsOf, self._heads, queue="log")
-        await self.bus.flush()
-
-    def head(self, room: str = ROOM) -> int:
-        """The sequence of the room's last event."""
-        return len(self._rooms[room])
-
-    def append(self, count: int = 1, room: str = ROOM) -> int:
-        """Log events that nobody is told of, and return the new head."""
-        for _ in range(count):
-            sequence = self.head(room) + 1
-            self._rooms[room].append(Item("message.sent", json.dumps({"sequence": sequence}).encode(), sequence))
-        return self.head(room)
-
-    async def publish(self, *sequences: int, room: str = ROOM) -> None:
-        """Publish logged events, all in one message."""
-        await self.deliver(room, *(self._rooms[room][sequence - 1] for sequence in sequences))
-
-    async def deliver(self, room: str, *items: Item, moves: list[Move] | None = None) -> None:
-        """Publish anything on a room's subject."""
-        await self.bus.publish(subjects.room(self.namespace, room), Delivery(list(items), moves or []).encode())
-
-    async def move(self, connection: Connection, *moves: Move) -> None:
-        """Tell a user's connections that the user came into rooms or left them."""
-        await self.deliver(subjects.user_room(connection.identity.user_id), moves=list(moves))
-
-    async def beacon(self, *rooms: str) -> None:
-        """Publish the heads of rooms."""
-        heads = [RoomHead(room, self.head(room)) for room in rooms]
-        await self.bus.publish(subjects.HEADS, Heads(self.namespace, heads).encode())
-
-    async def _replay(self, request: Replay) -> Replayed:
-        self.replays += 1
-        self._refuse_while_away()
-        events = self._rooms[request.room][request.after : request.after + request.limit]
-        head = self.head(request.room)
-        await self.gate.wait()
-        return Replayed(events, head)
-
-    async def _heads(self, request: HeadsOf) -> Heads:
-        self.verified += 1
-        self._refuse_while_away()
-        return Heads(self.namespace, [RoomHead(room, self.head(room)) for room in request.rooms])
-
-    def _refuse_while_away(self) -> None:
-        if self.away:
-            raise Reject(Code.UNAVAILABLE)
-
-
-class Sockets:
-    """The gateway's sockets: what was written to each transport, in order."""
-
-    def __init__(self) -> None:
-        self.written: defaultdict[str, list[tuple[str, str, dict[str, Any]]]] = defaultdict(list)
-
-    @staticmethod
-    def frame(namespace: str, event: str, payload: bytes) -> Any:
-        """A packet."""
-        return namespace, event, json.loads(payload)
-
-    def send(self, transport_id: str, packet: Any) -> None:
-        """Write it."""
-        self.written[transport_id].append(packet)
-
-    def sequences(self, connection: Connection) -> list[int]:
-        """The sequences one connection received, in order."""
-        return [data["sequence"] for _, event, data in self.written[connection.transport_id] if event == "message.sent"]
-
-
-class Gateway:
-    """A fanout with its sockets."""
-
-    def __init__(self, bus: Bus, namespace: str) -> None:
-        self.bus = bus
-        self.sockets = Sockets()
-        self.fanout = Fanout(bus, self.sockets)
-        self._namespace = namespace
-
-    async def connect(self, *, opened: bool = True) -> Connection:
-        """A connection of a user of its own, in no room but the user's."""
-        sid = fresh("sid")
-        connection = Connection(sid, f"eio-{sid}", self._namespace, Identity(f"u_{sid}", sid), "127.0.0.1", 0.0)
-        await self.fanout.enter_user_room(connection)
-        if opened:
-            self.open(connection)
-        await self.bus.flush()
-        return connection
-
-    def open(self, connection: Connection) -> None:
-        """CONNECT was sent."""
-        connection.opened = True
-        self.fanout.open(connection)
-
-    async def member(self, room: str = ROOM, *, head: int, after: int | None = None) -> Connection:
-        """A connection that entered a room."""
-        connection = await self.connect()
-        self.fanout.enter(connection, room, head=head, after=after)
-        await self.settled()
-        return connection
-
-    async def settled(self) -> None:
-        """Wait until what is on its way from and to the broker has arrived and nothing is being looked up."""
-        await until(lambda: not background("subscribe", "unsubscribe", "verify heads"))
-        await self.bus.flush()
-
-    async def receives(self, connection: Connection, sequences: list[int], seconds: float = 5) -> None:
-        """Wait until a connection received exactly these."""
-        with suppress(TimeoutError):
-            await until(lambda: len(self.sockets.sequences(connection)) >= len(sequences), seconds)
-        assert self.sockets.sequences(connection) == sequences
-
-
-def background(*names: str) -> bool:
-    """Whether a background task of one of these names is running."""
-    return any(task.get_name() in names for task in asyncio.all_tasks())
-
-
-@asynccontextmanager
-async def running_gateway(bus: Bus, namespace: str) -> AsyncGenerator[Gateway]:
-    gateway = Gateway(bus, namespace)
-    await gateway.fanout.start()
-    yield gateway
-    await gateway.fanout.close()
 
 
 @pytest.fixture
@@ -182,9 +36,7 @@ def namespace() -> str:
 
 @pytest.fixture
 async def log(nats_url: str, namespace: str) -> AsyncIterator[Log]:
-    async with running_bus(nats_url, "service") as bus:
-        running = Log(bus, namespace)
-        await running.start()
+    async with running_log(nats_url, namespace) as running:
         yield running
 
 
@@ -192,13 +44,6 @@ async def log(nats_url: str, namespace: str) -> AsyncIterator[Log]:
 async def gateway(nats_url: str, namespace: str) -> AsyncIterator[Gateway]:
     async with running_bus(nats_url, "gateway") as bus, running_gateway(bus, namespace) as running:
         yield running
-
-
-async def subscribed(log: Log, room: str = ROOM) -> bool:
-    """Whether the broker knows anybody who listens to a room."""
-    with pytest.raises(Reject) as caught:
-        await log.bus.call(subjects.room(log.namespace, room), Delivery([]), timeout=0.05)
-    return caught.value.code is Code.TIMEOUT
 
 
 # -- subscriptions -----------------------------------------------------------------------------------------------------
@@ -260,7 +105,7 @@ async def test_a_signal_passes_unsequenced_and_not_to_its_sender(log: Log, gatew
     await log.publish(log.append())
     for member in (ann, ben):
         await gateway.receives(member, [1])
-    events = [[event for _, event, _ in gateway.sockets.written[c.transport_id]] for c in (ann, ben)]
+    events = [[event for _, event, _ in gateway.sockets.written[c]] for c in (ann, ben)]
     assert events == [["message.sent"], ["typing", "message.sent"]]
 
 
@@ -373,7 +218,6 @@ async def test_the_service_being_away_for_a_while_delays_a_repair_and_loses_noth
         ann = await gateway.connect()
         late = await gateway.connect()
         gateway.fanout.enter(ann, ROOM, head=0)
-        await until(lambda: not background("subscribe"))
         await gateway.bus.flush()
         await log.publish(1)
         await gateway.receives(ann, [1])
@@ -441,6 +285,60 @@ async def test_after_a_reconnect_what_was_missed_is_repaired_without_a_beacon(tm
             await gateway.receives(ben, [1, 2, 3])
     finally:
         await nats.stop()
+
+
+async def test_a_namespace_whose_log_does_not_answer_does_not_hold_up_another(log: Log, gateway: Gateway):
+    silent = another(fresh("/silent"))
+    for number in range(3):
+        gateway.fanout.enter(silent, f"room {number}", head=0)
+    log.append(4)
+    ann = await gateway.connect()
+    gateway.fanout.enter(ann, ROOM, head=1)
+    await gateway.receives(ann, [2, 3, 4])
+    assert background("verify heads"), "the silent one is still being asked"
+
+
+# -- rooms whose head nobody knows -------------------------------------------------------------------------------------
+
+
+async def test_in_a_room_without_a_sequence_signals_are_delivered(log: Log, gateway: Gateway):
+    ann = await gateway.member("lobby", head=None)
+    await log.deliver("lobby", Item("wave", b'{"by":"ben"}'))
+    await until(lambda: gateway.sockets.written[ann])
+    assert gateway.sockets.written[ann] == [(log.namespace, "wave", {"by": "ben"})]
+    gateway.fanout.leave(ann, "lobby")
+    await gateway.settled()
+    assert not await subscribed(log, "lobby")
+
+
+async def test_who_enters_without_a_head_gets_what_is_new_and_nothing_that_was_before(log: Log, gateway: Gateway):
+    log.append(5)
+    ann = await gateway.member(head=None)
+    log.append(2)
+    await log.publish(7)
+    await gateway.receives(ann, [6, 7])
+    assert log.replays == 1
+
+
+async def test_an_event_that_comes_before_the_head_is_known_is_where_the_room_begins(log: Log, gateway: Gateway):
+    log.append(5)
+    log.away = True
+    ann = await gateway.member_unsettled(head=None)
+    await log.publish(4)
+    await gateway.receives(ann, [4])
+    log.away = False
+    await gateway.receives(ann, [4, 5])
+
+
+async def test_who_has_a_cursor_is_caught_up_in_a_room_that_others_entered_without_a_head(log: Log, gateway: Gateway):
+    log.append(5)
+    log.away = True
+    ann = await gateway.member_unsettled(head=None)
+    log.away = False
+    ben = await gateway.member(head=5, after=2)
+    await log.publish(log.append())
+    await gateway.receives(ben, [3, 4, 5, 6])
+    await gateway.receives(ann, [6])
 
 
 # -- resume ------------------------------------------------------------------------------------------------------------
@@ -602,133 +500,3 @@ async def test_who_leaves_and_comes_back_while_being_caught_up_gets_nothing_twic
     await gateway.receives(here, [6, 7])
     assert gateway.sockets.sequences(ann)[-2:] == [6, 7]
     assert gateway.sockets.sequences(ann) == sorted(set(gateway.sockets.sequences(ann)))
-
-
-# -- joins and leaves --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("somebody_is_there", [True, False])
-async def test_who_joins_and_leaves_gets_exactly_from_the_join_to_the_leave(
-    log: Log, gateway: Gateway, somebody_is_there: bool
-):
-    log.append(3)
-    here = await gateway.member(head=3) if somebody_is_there else None
-    ann = await gateway.connect()
-    for _ in range(4):
-        await log.publish(log.append())
-    join = log.append()
-    await log.move(ann, Move(ROOM, True, join))
-    await log.publish(join)
-    for _ in range(4):
-        await log.publish(log.append())
-    leave = log.append()
-    await log.move(ann, Move(ROOM, False, leave))
-    await log.publish(leave)
-    for _ in range(4):
-        await log.publish(log.append())
-    await gateway.receives(ann, [*range(join, leave + 1)])
-    await until(lambda: ROOM not in ann.rooms)
-    if here is not None:
-        await gateway.receives(here, [*range(4, log.head() + 1)])
-    assert gateway.sockets.sequences(ann) == [*range(join, leave + 1)]
-
-
-async def test_a_leave_whose_event_was_lost_still_gets_it_and_nothing_later(log: Log, gateway: Gateway):
-    ann, ben = await gateway.member(head=0), await gateway.member(head=0)
-    log.append(4)
-    await log.move(ann, Move(ROOM, False, 2))
-    await log.publish(4)
-    await gateway.receives(ben, [1, 2, 3, 4])
-    assert gateway.sockets.sequences(ann) == [1, 2]
-
-
-async def test_a_leave_that_is_heard_of_late_takes_effect_at_once(log: Log, gateway: Gateway):
-    ann, ben = await gateway.member(head=0), await gateway.member(head=0)
-    log.append(3)
-    await log.publish(1, 2)
-    await gateway.receives(ann, [1, 2])
-    await log.move(ann, Move(ROOM, False, 2))
-    await until(lambda: ROOM not in ann.rooms)
-    await log.publish(3)
-    await gateway.receives(ben, [1, 2, 3])
-    assert gateway.sockets.sequences(ann) == [1, 2]
-
-
-async def test_who_joins_and_leaves_again_before_the_room_got_there_gets_exactly_the_join_and_the_leave(
-    log: Log, gateway: Gateway
-):
-    here, ann = await gateway.member(head=0), await gateway.connect()
-    log.append(5)
-    # Users are told first; the room's own events are still on their way.
-    await log.move(ann, Move(ROOM, True, 3), Move(ROOM, False, 4))
-    await gateway.settled()
-    await log.publish(1, 2, 3, 4, 5)
-    await gateway.receives(here, [1, 2, 3, 4, 5])
-    await gateway.receives(ann, [3, 4], seconds=1)
-    assert ROOM not in ann.rooms
-
-
-async def test_who_leaves_and_joins_again_before_the_room_got_there_gets_nothing_of_the_time_between(
-    log: Log, gateway: Gateway
-):
-    here, ann = await gateway.member(head=0), await gateway.member(head=0)
-    log.append(5)
-    await log.move(ann, Move(ROOM, False, 1), Move(ROOM, True, 4))
-    await gateway.settled()
-    await log.publish(1, 2, 3, 4, 5)
-    await gateway.receives(here, [1, 2, 3, 4, 5])
-    await gateway.receives(ann, [1, 4, 5], seconds=1)
-
-
-async def test_a_join_heard_of_twice_delivers_nothing_twice(log: Log, gateway: Gateway):
-    ann = await gateway.connect()
-    join = log.append()
-    await log.move(ann, Move(ROOM, True, join))
-    await log.move(ann, Move(ROOM, True, join))
-    await log.publish(join)
-    await log.publish(log.append())
-    await gateway.receives(ann, [1, 2])
-
-
-async def test_of_moves_that_overtake_each_other_the_one_with_the_later_event_holds(log: Log, gateway: Gateway):
-    here, ann, ben = await gateway.member(head=0), await gateway.connect(), await gateway.member(head=0)
-    log.append(6)
-    await log.publish(1, 2, 3, 4)
-    await gateway.receives(here, [1, 2, 3, 4])
-    for move in (Move(ROOM, False, 4), Move(ROOM, True, 2)):
-        await log.move(ann, move)
-    for move in (Move(ROOM, True, 3), Move(ROOM, False, 2)):
-        await log.move(ben, move)
-    await gateway.settled()
-    await log.publish(5, 6)
-    await gateway.receives(here, [1, 2, 3, 4, 5, 6])
-    await gateway.receives(ben, [1, 2, 3, 4, 5, 6])
-    assert gateway.sockets.sequences(ann) == []
-
-
-async def test_every_connection_of_a_user_moves_and_nobody_elses(log: Log, gateway: Gateway):
-    ann, stranger = await gateway.connect(), await gateway.connect()
-    tab = Connection(fresh("sid"), fresh("eio"), ann.namespace, ann.identity, "127.0.0.1", 0.0)
-    await gateway.fanout.enter_user_room(tab)
-    gateway.open(tab)
-    join = log.append()
-    await log.move(ann, Move(ROOM, True, join))
-    await log.publish(join)
-    for connection in (ann, tab):
-        await gateway.receives(connection, [1])
-    assert gateway.sockets.sequences(stranger) == []
-
-
-async def test_before_connect_was_sent_nothing_is_delivered_and_moves_take_effect_after_it(log: Log, gateway: Gateway):
-    ann = await gateway.connect(opened=False)
-    user_room = subjects.user_room(ann.identity.user_id)
-    join = log.append()
-    await log.deliver(user_room, Item("invited", b"{}"), moves=[Move(ROOM, True, join)])
-    await log.publish(join)
-    await until(lambda: ann.deferred)
-    await log.publish(log.append())
-    assert not gateway.sockets.written[ann.transport_id]
-    gateway.open(ann)
-    await log.deliver(user_room, Item("invited", b"{}"))
-    await gateway.receives(ann, [1, 2])
-    await until(lambda: len(gateway.sockets.written[ann.transport_id]) == 3)

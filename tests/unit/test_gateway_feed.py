@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
 from parley.common.envelope import Identity, Item
 from parley.gateway.connections import Connection
+from parley.gateway.engine.session import Session
 from parley.gateway.feed import RECENT, Feed
+from parley.gateway.resume import UNKNOWN
 
 
 def connection(name: str = "ann") -> Connection:
-    return Connection(f"sid-{name}", f"eio-{name}", "/chat", Identity(f"u_{name}", name), "127.0.0.1", 0.0)
+    return Connection(f"sid-{name}", cast("Session", None), "/chat", Identity(f"u_{name}", name), 0.0)
 
 
 def event(sequence: int) -> Item:
     return Item("message.sent", b"{}", sequence)
 
 
+def room(name: str, head: int) -> Feed:
+    return Feed("/chat", name, head, lambda _feed, _data: None)
+
+
 @pytest.fixture
 def feed() -> Feed:
     """A room at sequence 10."""
-    return Feed("/chat", "r1", 10)
+    return room("r1", 10)
 
 
 def test_who_has_everything_goes_live_at_once_and_who_lacks_something_is_caught_up(feed: Feed):
     ann, ben, cleo = connection("ann"), connection("ben"), connection("cleo")
     assert [feed.join(ann, 10), feed.join(ben, 9), feed.join(cleo, 11)] == [False, True, False]
     assert feed.live == {ann}
-    assert feed.members == {ann, ben, cleo}
+    assert set(feed.members) == {ann, ben, cleo}
 
 
 def test_a_member_ahead_of_the_gateway_goes_live_with_the_first_event_it_lacks(feed: Feed):
@@ -55,7 +63,7 @@ def test_a_departing_member_is_gone_after_its_last_event(feed: Feed):
         feed.join(member, 10)
         assert not feed.leave(member, last)
     assert feed.finish(event(11)) == [ann]
-    assert feed.live == feed.members == {ben}
+    assert feed.live == set(feed.members) == {ben}
     assert feed.finish(event(12)) == [ben]
 
 
@@ -76,7 +84,7 @@ def test_a_leave_that_has_been_delivered_takes_effect_at_once(feed: Feed):
     ann = connection()
     feed.join(ann, 10)
     assert feed.leave(ann, 10)
-    assert not feed.members
+    assert feed.empty
 
 
 def test_a_removed_member_is_forgotten_wherever_it_was(feed: Feed):
@@ -86,6 +94,7 @@ def test_a_removed_member_is_forgotten_wherever_it_was(feed: Feed):
     feed.join(ben, 11)
     feed.remove(ann)
     feed.remove(ben)
+    assert feed.empty
     feed.begin(event(12))
     assert not feed.live
     assert feed.finish(event(12)) == []
@@ -115,6 +124,47 @@ def test_catching_up_is_over_when_the_member_is_removed_meanwhile(feed: Feed):
         assert not feed.is_catching_up(ann, mark)
 
 
+def test_who_is_removed_while_being_caught_up_does_not_disturb_whoever_else_is(feed: Feed):
+    ann, ben = connection("ann"), connection("ben")
+    feed.join(ann, 3)
+    feed.join(ben, 4)
+    with feed.catching_up(ann):
+        with feed.catching_up(ben) as mark:
+            feed.remove(ann)
+            feed.begin(event(11))
+            assert [item.sequence for item in feed.recent] == [11]
+            assert feed.is_catching_up(ben, mark)
+        assert not feed.recent
+    assert feed.members == [ben]
+
+
+def test_who_waits_to_be_let_in_is_a_member_and_hears_nothing(feed: Feed):
+    ann = connection()
+    feed.register(ann)
+    assert ann in feed
+    assert not feed.empty
+    assert not feed.live
+    feed.let_in(ann)
+    assert feed.live == set(feed.members) == {ann}
+    feed.register(ann)
+    assert feed.live == {ann}, "already here"
+
+
+def test_a_message_is_handed_on_with_the_room_it_is_for():
+    heard: list[tuple[Feed, bytes]] = []
+    feed = Feed("/chat", "r1", 0, lambda feed, data: heard.append((feed, data)))
+    feed(b"news")
+    assert heard == [(feed, b"news")]
+
+
+def test_in_a_room_without_a_known_head_everybody_is_live_and_a_plain_leave_takes_effect_at_once():
+    feed, ann = room("r1", UNKNOWN), connection()
+    assert not feed.join(ann, feed.cursor.head)
+    assert feed.live == {ann}
+    assert feed.leave(ann, 0)
+    assert feed.empty
+
+
 def test_a_users_own_room_is_told_by_its_name():
-    assert Feed("/chat", "user:u_ann", 0).is_user_room
-    assert not Feed("/chat", "r1", 0).is_user_room
+    assert room("user:u_ann", 0).is_user_room
+    assert not room("r1", 0).is_user_room

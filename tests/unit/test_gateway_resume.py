@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parley.common.envelope import Item
-from parley.gateway.resume import MAX_EARLY, RoomCursor, splice
+from parley.gateway.resume import MAX_EARLY, UNKNOWN, RoomCursor, splice
 
 LOG_LENGTH = 30
 
@@ -79,6 +79,35 @@ def test_signals_without_a_sequence_pass_at_once_and_move_nothing():
     assert cursor.accept([signal, event(5), signal]) == [signal, signal]
     assert cursor.head == 3
     assert cursor.accept([event(4)]) == [event(4), event(5)]
+
+
+@given(ARRIVALS)
+def test_with_an_unknown_head_the_first_event_is_delivered_and_from_there_it_is_as_ever(arrivals: list[list[Item]]):
+    cursor = RoomCursor(UNKNOWN)
+    assert not cursor.behind
+    delivered = [item for items in arrivals for item in cursor.accept(items)]
+    heard = [item.sequence for items in arrivals for item in items]
+    assert delivered == (LOG[heard[0] - 1 : cursor.head] if heard else [])
+    assert cursor.behind == (max(heard, default=UNKNOWN) > cursor.head)
+
+
+def test_a_learned_head_places_a_room_whose_head_was_unknown_and_nothing_is_missing():
+    cursor = RoomCursor(UNKNOWN)
+    signal = Item("typing", b"{}")
+    assert cursor.accept([signal]) == [signal]
+    assert cursor.head == UNKNOWN, "a signal tells nothing"
+    cursor.learn(7)
+    assert (cursor.head, cursor.behind) == (7, False)
+    assert cursor.accept([event(7), event(8)]) == [event(8)]
+    cursor.learn(10)
+    assert cursor.behind
+
+
+def test_a_room_is_placed_only_once():
+    cursor = RoomCursor(UNKNOWN)
+    cursor.start(4)
+    cursor.start(9)
+    assert (cursor.head, cursor.behind) == (4, False)
 
 
 def test_events_that_are_ahead_are_kept_up_to_a_bound_and_the_others_come_from_the_log():

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
+from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 
 OWNERS = {"auth": "auth", "admin": "auth", "api": "chat"}
@@ -31,6 +32,14 @@ class OnePort:
                 state = await stack.enter_async_context(app.router.lifespan_context(app))
                 self._states[name] = dict(state or {})
             yield
+
+    def app_state(self, name: str) -> State:
+        """The state of a service's app."""
+        return self._services[name].state
+
+    def state(self, name: str) -> MutableMapping[str, Any]:
+        """What a service put into its lifespan state."""
+        return self._states[name]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request or a WebSocket."""

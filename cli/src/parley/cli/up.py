@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import uvicorn
 import uvloop
 from rich.console import Console
+from uvicorn.server import ServerState
 
 from parley.auth.first_admin import issue_admin_token
 from parley.cli import embedded, welcome
@@ -25,9 +27,11 @@ from parley.cli.one_port import OnePort
 from parley.cli.services import Surroundings, create_services
 from parley.cli.stop_signals import StopSignals
 from parley.common import logs
+from parley.common.process import DrainingServer
 from parley.common.settings import ServiceSettings
 from parley.common.tasks import Tasks
 from parley.gateway.app import SERVER_OPTIONS
+from parley.gateway.engine.websocket import WebSocket
 
 READY_SECONDS = 30.0
 TOKEN_SECONDS = 24 * 3600
@@ -153,6 +157,13 @@ async def _until_ready(front: OnePort) -> None:
 
 async def _serve_http(front: OnePort, listener: socket.socket, stops: StopSignals) -> None:
     """Serve until a stop signal. Raises `Failure` when one of the embedded servers ends by itself."""
+    # uvicorn runs no lifespan here, so what it would hand to each WebSocket comes from the services themselves.
+    state = dict(front.state("gateway"))
+
+    def websocket(config: uvicorn.Config, server_state: ServerState, **_no_state: Any) -> WebSocket:
+        return WebSocket(config, server_state, state)
+
+    options: dict[str, Any] = {**SERVER_OPTIONS, "ws": websocket}
     config = uvicorn.Config(
         front,
         lifespan="off",
@@ -161,9 +172,9 @@ async def _serve_http(front: OnePort, listener: socket.socket, stops: StopSignal
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=2,
-        **SERVER_OPTIONS,
+        **options,
     )
-    server = uvicorn.Server(config)
+    server = DrainingServer(config, front.app_state("gateway"))
     embedded_servers = psutil.Process().children()
 
     async def watch() -> None:

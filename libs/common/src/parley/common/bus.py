@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import msgspec
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import (
@@ -33,6 +32,7 @@ from parley.common.errors import Code, Reject, known_code
 from parley.common.identifiers import instance_id
 from parley.common.logs import get_logger
 from parley.common.settings import ServiceSettings
+from parley.common.subscriptions import Listener, ListeningClient
 from parley.common.tasks import Tasks
 
 log = get_logger(__name__)
@@ -55,7 +55,7 @@ MAX_REQUESTS = 1_024
 class Bus:
     """Publish, subscribe, request and respond; made by `connect`."""
 
-    def __init__(self, client: Client, service: str, instance: str, timeout: float, tasks: Tasks) -> None:
+    def __init__(self, client: ListeningClient, service: str, instance: str, timeout: float, tasks: Tasks) -> None:
         self.service = service
         self.instance = instance
         self._client = client
@@ -102,16 +102,21 @@ class Bus:
             subject, queue, cb=handler, pending_msgs_limit=PENDING_MESSAGES, pending_bytes_limit=PENDING_BYTES
         )
 
+    def listen(self, subject: str, callback: Callable[[bytes], None]) -> Listener:
+        """Call back with the payload of each message on a subject, in the order in which messages arrive on any.
+
+        For subscriptions in great number, and where order across subjects matters: without a task or queue, so the
+        callback must be quick. The server knows the subscription before it sees what this process publishes next.
+        """
+        return self._client.listen(subject, callback)
+
     async def flush(self) -> None:
         """Wait until the server has seen everything sent so far, subscriptions included."""
-        # nats-py writes its ping past the buffer in which commands wait for its flusher. When the first one is answered
-        # the flusher has run, so that the second one is behind everything.
-        for _ in range(2):
-            await self._client.flush(timeout=5)
+        await self._client.settle(timeout=5)
 
     async def request(self, subject: str, payload: Wire, kind: type[AnswerT], timeout: float | None = None) -> AnswerT:
         """Ask one responder. Raises `Reject` with its code, or `unavailable` or `timeout` when nobody answered."""
-        return msgspec.msgpack.decode(await self._ask(subject, payload, timeout), type=kind)
+        return _understood(await self._ask(subject, payload, timeout), kind, subject)
 
     async def call(self, subject: str, payload: Wire, timeout: float | None = None) -> None:
         """Ask one responder that answers nothing but success."""
@@ -128,7 +133,7 @@ class Bus:
             raise Reject(Code.PAYLOAD_TOO_LARGE) from error
         except (NoRespondersError, ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError) as error:
             raise Reject(Code.UNAVAILABLE) from error
-        answer = decode(message.data, Answer)
+        answer = _understood(message.data, Answer, subject)
         if answer.failure is not None:
             code = known_code(answer.failure.code, Code.INTERNAL)
             raise Reject(code, answer.failure.message, retryable=answer.failure.retryable)
@@ -172,7 +177,8 @@ class Bus:
 
         async def receive(message: Msg) -> None:
             if len(self._tasks) >= MAX_REQUESTS:
-                await self.publish(message.reply, _failed(Reject(Code.OVERLOADED)))
+                if message.reply:
+                    await self.publish(message.reply, _failed(Reject(Code.OVERLOADED)))
                 return
             self._tasks.spawn(answer(message), name=f"respond {subject}")
 
@@ -182,7 +188,7 @@ class Bus:
                 reply = Answer(None, msgspec.Raw(value.encode() if value is not None else b"\xc0")).encode()
             except Reject as rejection:
                 reply = _failed(rejection)
-            except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 reply = _failed(Reject(Code.INVALID_PAYLOAD, str(error)))
             except Exception:
                 log.exception("request failed", subject=subject)
@@ -227,6 +233,14 @@ class Bus:
             await asyncio.sleep(ALIVE_INTERVAL)
 
 
+def _understood(answer: bytes | msgspec.Raw, kind: type[AnswerT], subject: str) -> AnswerT:
+    try:
+        return msgspec.msgpack.decode(answer, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        log.error("malformed answer", subject=subject, error=str(error))
+        raise Reject(Code.INTERNAL) from error
+
+
 def _failed(rejection: Reject) -> bytes:
     return Answer(Failure(str(rejection.code), rejection.message, rejection.retryable)).encode()
 
@@ -234,7 +248,7 @@ def _failed(rejection: Reject) -> bytes:
 @asynccontextmanager
 async def connect(settings: ServiceSettings, service: str) -> AsyncGenerator[Bus]:
     """Connect to NATS, waiting for it as long as it takes, and drain on the way out."""
-    client = Client()
+    client = ListeningClient()
     bus: Bus | None = None
     leaving = False
 

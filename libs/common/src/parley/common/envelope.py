@@ -94,13 +94,15 @@ class AckBatch(Wire, frozen=True):
 class Item(Wire, frozen=True):
     """One event for a room's members: its name and its single argument as JSON bytes.
 
-    `sequence` is 0 for what is not in the log (volatile signals, direct notices).
+    `sequence` is 0 for what is not in the log (signals, direct notices). A volatile one is not worth keeping for a
+    client that reads too slowly.
     """
 
     event: str
     payload: bytes
     sequence: int = 0
     except_sid: str = ""
+    volatile: bool = False
 
 
 class RoomHead(Wire, frozen=True):

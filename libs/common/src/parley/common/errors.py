@@ -15,7 +15,6 @@ class Code(StrEnum):
 
     INVALID_PAYLOAD = "invalid_payload"
     PAYLOAD_TOO_LARGE = "payload_too_large"
-    UNKNOWN_NAMESPACE = "unknown_namespace"
     UNKNOWN_EVENT = "unknown_event"
     MISSING_TOKEN = "missing_token"
     INVALID_TOKEN = "invalid_token"
@@ -50,7 +49,6 @@ class Meaning(NamedTuple):
 MEANINGS: dict[Code, Meaning] = {
     Code.INVALID_PAYLOAD: Meaning("The payload does not have the expected shape.", False, 422),
     Code.PAYLOAD_TOO_LARGE: Meaning("The payload is larger than allowed.", False, 413),
-    Code.UNKNOWN_NAMESPACE: Meaning("This server has no such namespace.", False, 404),
     Code.UNKNOWN_EVENT: Meaning("The namespace has no such event.", False, 404),
     Code.MISSING_TOKEN: Meaning("An access token is required.", False, 401),
     Code.INVALID_TOKEN: Meaning("The access token is not valid.", False, 401),

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import resource
 import signal
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
+from starlette.datastructures import State
+from uvicorn.config import STARTUP_FAILURE
 
 from parley.common import logs
 from parley.common.settings import ServiceSettings, UnsafeSettings
@@ -48,7 +52,7 @@ def main(
     # uvicorn raises the signal again once it has shut down in order; ending on SIGTERM is success.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     logs.get_logger(__name__).info("starting", host=settings.host, port=settings.port)
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -60,6 +64,31 @@ def main(
         timeout_graceful_shutdown=5,
         **options,
     )
+    server = DrainingServer(config, app.state)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn, but an app that has set `state.drain` parts from its clients before connections are cut.
+
+    By then nothing listens any more; `drain` is awaited however long it takes.
+    """
+
+    def __init__(self, config: uvicorn.Config, state: State) -> None:
+        super().__init__(config)
+        self._state = state
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, drain, then shut down as uvicorn does."""
+        for listener in self.servers:
+            listener.close()
+        drain: Callable[[], Awaitable[None]] | None = getattr(self._state, "drain", None)
+        if drain is not None:
+            await drain()
+        await super().shutdown(sockets)
 
 
 def _usage(settings_type: type[ServiceSettings]) -> str:

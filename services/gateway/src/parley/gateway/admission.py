@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from prometheus_client import Counter, Gauge
@@ -21,8 +21,10 @@ from parley.common.envelope import Authenticate, Authorize, Identity, Open, Open
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
 from parley.gateway.connections import Connection, Connections
+from parley.gateway.engine.session import Session
 from parley.gateway.fanout import Fanout
 from parley.gateway.namespaces import Namespace
+from parley.gateway.rates import LIMITED
 
 log = get_logger(__name__)
 
@@ -44,20 +46,23 @@ REFRESH_AT_ONCE = 16
 class Admission:
     """Admits connections and keeps their memberships right after the broker was away."""
 
-    def __init__(self, bus: Bus, namespaces: Mapping[str, Namespace], connections: Connections, fanout: Fanout) -> None:
+    def __init__(
+        self, bus: Bus, namespaces: Mapping[str, Namespace], connections: Connections, fanout: Fanout, max_per_user: int
+    ) -> None:
         self._bus = bus
         self._namespaces = namespaces
         self._connections = connections
         self._fanout = fanout
+        self._max_per_user = max_per_user
 
-    async def admit(self, sid: str, transport_id: str, namespace: str, auth: Any, address: str) -> Connection:
+    async def admit(self, sid: str, session: Session, namespace: str, auth: dict[str, Any]) -> Connection:
         """A registered connection whose user may be here. Raises `Reject`."""
         try:
-            connection = await self._admit(sid, transport_id, namespace, auth, address)
+            connection = await self._admit(sid, session, namespace, auth)
         except Reject as rejection:
             ADMISSIONS.labels(str(rejection.code)).inc()
             self.forget(sid)
-            log.info("connection refused", namespace=namespace, code=str(rejection.code), address=address)
+            log.info("connection refused", namespace=namespace, code=str(rejection.code), address=session.address)
             raise
         except BaseException:
             self.forget(sid)
@@ -65,11 +70,14 @@ class Admission:
         ADMISSIONS.labels("admitted").inc()
         return connection
 
-    async def _admit(self, sid: str, transport_id: str, namespace: str, auth: Any, address: str) -> Connection:
+    async def _admit(self, sid: str, session: Session, namespace: str, auth: dict[str, Any]) -> Connection:
         claim = self._claim(namespace, auth)
         deadline = time.monotonic() + PATIENCE
         identity = await self._patiently(deadline, lambda: self._bus.request(subjects.AUTHENTICATE, claim, Identity))
-        connection = Connection(sid, transport_id, namespace, identity, address, time.time())
+        if len(self._connections.of_user(identity.user_id)) >= self._max_per_user:
+            LIMITED.labels("connections_per_user").inc()
+            raise Reject(Code.LIMIT_EXCEEDED, f"A user has at most {self._max_per_user} connections here.")
+        connection = Connection(sid, session, namespace, identity, time.time())
         connection.cursors = _cursors(auth)
         self._connections.add(connection)
         await self._fanout.enter_user_room(connection)
@@ -84,8 +92,8 @@ class Admission:
         connection.memberships = opened.rooms
         return connection
 
-    def _claim(self, namespace: str, auth: Any) -> Authenticate:
-        token: Any = cast("dict[Any, Any]", auth).get("token", "") if isinstance(auth, dict) else ""
+    def _claim(self, namespace: str, auth: dict[str, Any]) -> Authenticate:
+        token = auth.get("token", "")
         if not isinstance(token, str) or len(token) > MAX_TOKEN:
             raise Reject(Code.INVALID_TOKEN)
         guest = self._namespaces[namespace].auth == "guest"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from parley.common.envelope import Identity, Membership, Move
+from parley.gateway.engine.session import Session
 
 
 class Waiting(NamedTuple):
@@ -20,13 +21,12 @@ class Waiting(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One socket in one namespace; `transport_id` is the Engine.IO session it rides on."""
+    """One socket in one namespace; `session` is the Engine.IO session it rides on."""
 
     sid: str
-    transport_id: str
+    session: Session
     namespace: str
     identity: Identity
-    address: str
     connected_at: float
     waiting: deque[Waiting] = field(default_factory=deque[Waiting])
     waiting_bytes: int = 0

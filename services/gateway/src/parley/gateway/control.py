@@ -54,7 +54,7 @@ class Control:
         if connection.opened:
             self._fanout.leave_all(connection)
             self._fanout.notify(connection, "kicked", {"code": code, "reason": reason})
-            self._edge.disconnect_connection(connection)
+            self._edge.disconnect_connection(connection, code)
         # One that is still being admitted reads `ended` after its last check and is refused.
 
     async def _on_list(self, message: Msg) -> None:
@@ -67,8 +67,8 @@ class Control:
                 c.identity.name,
                 c.namespace,
                 self._bus.instance,
-                c.address,
-                self._edge.transport_name(c.transport_id),
+                c.session.address,
+                "polling" if c.session.socket is None else "websocket",
                 c.connected_at,
             )
             for c in found[: min(wanted.limit, MAX_LISTED)]

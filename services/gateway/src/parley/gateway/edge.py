@@ -1,9 +1,9 @@
-"""The Socket.IO edge: the only module that knows python-socketio, and where its gaps are closed.
+"""The Socket.IO edge: `socketio.AsyncServer` on our own Engine.IO, with its gaps closed.
 
-What differs from the library: plain events keep their payload undecoded; a refused CONNECT always carries a code; one
-that may succeed later ends the transport instead, because stock clients reconnect after a lost transport and give up
-after a refusal; a malformed packet is answered or ends its connection; a client that joins no namespace is
-disconnected; closing really closes the transport; and a slow client is disconnected instead of growing the gateway.
+What differs from the library: plain events keep their payload undecoded, binary ones their attachments; a malformed
+packet is answered or ends its connection; a refused CONNECT carries a code, but one that may succeed later ends the
+transport instead, because stock clients reconnect after a lost transport and give up after a refusal; a client that
+joins no namespace is disconnected; closing really closes the transport.
 """
 # pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 # pyright: reportMissingParameterType=false, reportUntypedBaseClass=false, reportIncompatibleMethodOverride=false
@@ -13,52 +13,36 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Protocol
+from urllib.parse import parse_qsl
 
 import msgspec
 import socketio
-from engineio.packet import MESSAGE
-from engineio.packet import Packet as EnginePacket
-from engineio.payload import Payload
-from prometheus_client import Counter
 
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
-from parley.common.tasks import Tasks
+from parley.gateway import packets
 from parley.gateway.connections import Connection
-from parley.gateway.packets import EventPacket, MalformedPacket, ack_text, disconnect_text, event_text, parse_event
+from parley.gateway.engine.frames import NORMAL
+from parley.gateway.engine.handshake import Request
+from parley.gateway.engine.packets import Packet
+from parley.gateway.engine.server import Engine
+from parley.gateway.engine.session import PARSE_ERROR, Limits, Session
+from parley.gateway.packets import AckPacket, ConnectPacket, DisconnectPacket, EventPacket, MalformedPacket, Unfinished
+from parley.gateway.rates import LIMITED, Rates
+from parley.gateway.rooms import Rooms
 from parley.gateway.settings import Settings
 
-log = get_logger(__name__)
-
-TRANSPORTS_CLOSED = Counter("parley_gateway_transports_closed_total", "Transports the gateway ended", ["reason"])
-
-MAX_PACKETS_PER_POST = 4096
-"""Packets in one polling request; its body is bounded as well, so this only stops parsing absurd ones."""
-SWEEP_INTERVAL = 1.0
-DUPLICATE = {"message": "This transport is connected to the namespace already.", "data": {}}
-
-
-class _Json:
-    """JSON for python-socketio: fast, and every failure is a `ValueError`, too deep nesting included."""
-
-    @staticmethod
-    def loads(text: str | bytes) -> Any:
-        try:
-            return msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-            raise ValueError(str(error)) from error
-
-    @staticmethod
-    def dumps(value: Any, **_options: Any) -> str:
-        return msgspec.json.encode(value).decode()
+SWEEP_INTERVAL = 10.0
+INVALID_NAMESPACE = {"message": "Invalid namespace"}
+"""As Socket.IO's own server says it."""
+DUPLICATE = {"message": "This transport is connected to the namespace already."}
 
 
 class EdgeEvents(Protocol):
     """What the edge tells the gateway."""
 
-    async def admit(self, sid: str, transport_id: str, namespace: str, auth: Any, address: str) -> Connection:
+    async def admit(self, sid: str, session: Session, namespace: str, auth: dict[str, Any]) -> Connection:
         """Let a connection in. Raises `Reject`; a retryable one ends the transport instead of refusing."""
         ...
 
@@ -70,211 +54,255 @@ class EdgeEvents(Protocol):
         """A client emitted an event."""
         ...
 
-    def closed(self, sid: str) -> None:
+    def acked(self, sid: str, packet: AckPacket) -> None:
+        """A client answered an event that asked for it."""
+        ...
+
+    def closed(self, sid: str, reason: str) -> None:
         """A connection is gone."""
         ...
+
+
+class _Partial:
+    """A binary packet of which some attachments are still to come."""
+
+    __slots__ = ("attachments", "held", "unfinished")
+
+    def __init__(self, unfinished: Unfinished) -> None:
+        self.unfinished = unfinished
+        self.attachments: list[bytes] = []
+        self.held = len(unfinished.packet.args)
 
 
 class Edge(socketio.AsyncServer):
     """A Socket.IO server whose namespaces are all handled by one `EdgeEvents`."""
 
     # The library's own attributes, whose types it does not declare.
-    eio: Any
-    manager: Any
-    packet_class: Any
-    environ: Any
+    eio: Engine
+    manager: Rooms
+    environ: dict[str, Any]
 
-    def __init__(self, settings: Settings, instance: str, namespaces: set[str], events: EdgeEvents) -> None:
+    def __init__(self, settings: Settings, instance: str, namespaces: Collection[str], events: EdgeEvents) -> None:
+        self._settings = settings
+        self._instance = instance
+        self._configured = frozenset(namespaces)
+        self._events = events
+        self._partial: dict[str, _Partial] = {}
+        self._rates = Rates(settings.gateway_events_per_second, settings.gateway_events_burst)
+        self._excess: dict[str, int] = {}
+        """How much a session sent beyond its rate since it last kept to it."""
         # The token travels in the payload, so other origins gain nothing by themselves.
         self._origins = settings.gateway_cors_origins or (["*"] if settings.environment == "development" else [])
-        super().__init__(
-            async_mode="asgi",
-            namespaces=[],
-            json=_Json,
-            cors_allowed_origins="*" if "*" in self._origins else self._allows_origin,
-            ping_interval=settings.gateway_ping_interval,
-            ping_timeout=settings.gateway_ping_timeout,
-            max_http_buffer_size=settings.gateway_max_message,
-            http_compression=False,
-            **_loggers(),
-        )
-        Payload.max_decode_packets = MAX_PACKETS_PER_POST
+        logger: Any = _logger()
+        super().__init__(client_manager=Rooms(), namespaces=[], async_handlers=False, logger=logger)
+
+    def _engineio_server_class(self) -> Callable[..., Engine]:
+        def engine(**_options_of_the_library: Any) -> Engine:
+            settings = self._settings
+            return Engine(
+                Limits(
+                    ping_interval=settings.gateway_ping_interval,
+                    ping_timeout=settings.gateway_ping_timeout,
+                    upgrade_timeout=settings.gateway_upgrade_timeout,
+                    max_payload=settings.gateway_max_message,
+                    max_buffer=settings.gateway_max_buffer,
+                    max_packets=settings.gateway_max_packets,
+                    max_per_address=settings.gateway_max_per_address,
+                ),
+                generate_id=self._generate_id,
+                revisions=(4, 3) if settings.gateway_allow_eio3 else (4,),
+                deflate=settings.gateway_deflate,
+                allows_origin=self._allows_origin,
+            )
+
+        return engine
+
+    def _generate_id(self) -> str:
         # Proxies route by the first part of the sid, so that every request of a session reaches its gateway.
-        self.eio.generate_id = lambda: f"{instance}.{secrets.token_urlsafe(15)}"
-        self._configured = namespaces
-        self._events = events
-        self._max_backlog = settings.gateway_max_backlog
-        self._connect_timeout = settings.gateway_connect_timeout
-        self._unjoined: dict[str, float] = {}
-        self._tasks = Tasks()
+        return f"{self._instance}.{secrets.token_urlsafe(15)}"
 
     # -- what the gateway asks for ---------------------------------------------------------------------------------
 
-    def send(self, transport_id: str, packet: Any) -> None:
-        """Queue a packet made by `frame`; a client that does not read its backlog away is disconnected."""
-        socket = self.eio.sockets.get(transport_id)
-        if socket is None or socket.closed:
-            return
-        if socket.queue.qsize() >= self._max_backlog:
-            self.close_transport(transport_id, "slow")
-            return
-        socket.queue.put_nowait(packet)
+    def send(self, connection: Connection, packet: Packet, *, volatile: bool = False) -> None:
+        """Send one connection a packet."""
+        connection.session.send(packet, volatile=volatile)
 
-    @staticmethod
-    def frame(namespace: str, event: str, payload: bytes) -> Any:
-        """An event as a packet that may be sent to any number of connections; it is encoded once."""
-        return EnginePacket(MESSAGE, data=event_text(namespace, event, payload))
+    def broadcast(self, connections: Collection[Connection], packet: Packet, *, volatile: bool = False) -> None:
+        """Send many connections the same packet."""
+        self.eio.broadcast([connection.session for connection in connections], packet, volatile=volatile)
 
     def ack(self, connection: Connection, ack_id: int, payload: bytes) -> None:
         """Answer an emit."""
-        text = ack_text(connection.namespace, ack_id, payload)
-        self.send(connection.transport_id, EnginePacket(MESSAGE, data=text))
+        connection.session.send(packets.ack_packet(connection.namespace, ack_id, b"[" + payload + b"]"))
 
-    def disconnect_connection(self, connection: Connection) -> None:
-        """Tell the client that its namespace is closed, then end the transport under it."""
-        self.send(connection.transport_id, EnginePacket(MESSAGE, data=disconnect_text(connection.namespace)))
-        self.close_transport(connection.transport_id, connection.ended or "server disconnect")
+    def disconnect_connection(self, connection: Connection, reason: str, *, close: bool = True) -> None:
+        """Tell the client that its namespace is closed and, unless told otherwise, end the transport under it."""
+        session = connection.session
+        session.send(packets.disconnect_packet(connection.namespace))
+        if close:
+            session.close(reason)
+        else:
+            self._left(session, connection.namespace, reason)
 
-    def transport_name(self, transport_id: str) -> str:
-        """`polling` or `websocket`."""
-        socket = self.eio.sockets.get(transport_id)
-        return "websocket" if socket is not None and socket.upgraded else "polling"
-
-    def close_transport(self, transport_id: str, reason: str) -> None:
-        """End a transport once what is queued for it has been written."""
-        if (socket := self.eio.sockets.get(transport_id)) is not None and not socket.closed:
-            TRANSPORTS_CLOSED.labels(reason).inc()
-            self._tasks.spawn(socket.close(wait=False, reason="server disconnect"), name=f"close transport ({reason})")
-
-    async def run_sweep(self) -> None:
-        """Disconnect, for ever, the transports that joined no namespace in time."""
-        while True:
-            await asyncio.sleep(SWEEP_INTERVAL)
-            now = time.monotonic()
-            for transport_id, deadline in list(self._unjoined.items()):
-                if deadline > now:
-                    break
-                del self._unjoined[transport_id]
-                self.close_transport(transport_id, str(Code.CONNECT_TIMEOUT))
-
-    async def stop(self) -> None:
-        """End every transport, so that clients reconnect elsewhere."""
-        for transport_id in list(self.eio.sockets):
-            self.close_transport(transport_id, "shutdown")
-        # One pass of the loop lets the farewells be written before the server closes its sockets.
-        await asyncio.sleep(0)
-        await self._tasks.close()
-        if self.eio.service_task_handle is not None:
-            await self.shutdown()
+    async def drain(self) -> None:
+        """Take no new clients and end every transport, bit by bit, so that clients do not reconnect all at once."""
+        await self.eio.drain(self._settings.gateway_drain_seconds)
 
     # -- python-socketio's hooks -----------------------------------------------------------------------------------
 
-    async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
-        self._unjoined[eio_sid] = time.monotonic() + self._connect_timeout
-        await super()._handle_eio_connect(eio_sid, environ)
+    def _handle_eio_connect(self, _eio_sid: str, session: Session) -> Awaitable[None] | None:
+        self.eio.expire(self._settings.gateway_connect_timeout, lambda: self._must_have_joined(session))
+        if session.revision == 3 and "/" in self._configured:
+            # Older clients are in the main namespace from the start, and say who they are in the query.
+            return self._connect(session, "/", dict(parse_qsl(session.query)))
+        return None
 
-    async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
-        self._unjoined.pop(eio_sid, None)
-        self._binary_packet.pop(eio_sid, None)
-        if (socket := self.eio.sockets.get(eio_sid)) is not None:
-            # At this mark, behind a last CLOSE packet, the writer ends: it closes the websocket or answers the pending
-            # poll, both of which the library leaves open.
-            asyncio.get_running_loop().call_soon(socket.queue.put_nowait, None)
-        await super()._handle_eio_disconnect(eio_sid, reason)
+    def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
+        self._partial.pop(eio_sid, None)
+        self._excess.pop(eio_sid, None)
+        for namespace in self._configured:
+            self._leave(eio_sid, namespace, reason)
 
-    async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
+    def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> Awaitable[None] | None:
+        session = self.eio.sessions[eio_sid]
         try:
-            if isinstance(data, str) and data.startswith("2") and eio_sid not in self._binary_packet:
-                self._receive(eio_sid, parse_event(data))
-            elif isinstance(data, str | bytes):
-                await super()._handle_eio_message(eio_sid, data)
-            else:
-                raise MalformedPacket("not a Socket.IO packet")  # noqa: TRY301 - one way out for all of them
+            if eio_sid in self._partial:
+                return self._attach(session, data)
+            if not isinstance(data, str):
+                raise MalformedPacket("binary data that belongs to no packet")  # noqa: TRY301 - one way out
+            packet = packets.parse(data)
+            if self._rates.take(eio_sid, self.eio.clock()):
+                return self._dispatch(session, packet)
+            self._limit(session, packet)
         except MalformedPacket as error:
             if error.ack_id is None:
-                self.close_transport(eio_sid, "parse error")
+                session.close(PARSE_ERROR)
             else:
-                rejection = Reject(Code.INVALID_PAYLOAD, str(error))
-                self._refuse_event(eio_sid, error.namespace, error.ack_id, rejection)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
-            self.close_transport(eio_sid, "parse error")
+                self._reject(session, error.namespace, error.ack_id, Reject(Code.INVALID_PAYLOAD, str(error)))
+        return None
 
-    async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:  # noqa: A002, ARG002
-        # Plain events never come here: what does had binary attachments.
-        rejection = Reject(Code.INVALID_PAYLOAD, "Binary data is not accepted here; send text.")
-        self._refuse_event(eio_sid, namespace or "/", id, rejection)
+    def _limit(self, session: Session, packet: packets.AnyPacket) -> None:
+        """Refuse what comes too fast; who goes on regardless is disconnected."""
+        LIMITED.labels("events_per_second").inc()
+        excess = self._excess[session.sid] = self._excess.get(session.sid, 0) + 1
+        if not isinstance(packet, EventPacket) or excess > self._settings.gateway_events_burst:
+            session.close(str(Code.RATE_LIMITED))
+        else:
+            self._reject(session, packet.namespace, packet.ack_id, Reject(Code.RATE_LIMITED))
 
-    async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
-        namespace = namespace or "/"
-        if namespace not in self._configured:
-            await self._refuse(eio_sid, namespace, _refusal(Reject(Code.UNKNOWN_NAMESPACE)))
+    def _reject(self, session: Session, namespace: str, ack_id: int | None, rejection: Reject) -> None:
+        body = rejection.as_dict()
+        if ack_id is None:
+            session.send(packets.event_packet(namespace, "error", msgspec.json.encode([body])))
+        else:
+            session.send(packets.ack_packet(namespace, ack_id, msgspec.json.encode([{"ok": False, "error": body}])))
+
+    async def run_sweep(self) -> None:
+        """Forget, for ever, rates that have recovered."""
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL)
+            self._rates.sweep(self.eio.clock())
+            self._excess.clear()
+
+    # -- packets ---------------------------------------------------------------------------------------------------
+
+    def _dispatch(self, session: Session, packet: packets.AnyPacket) -> Awaitable[None] | None:
+        match packet:
+            case EventPacket() | AckPacket():
+                self._received(session, packet)
+            case Unfinished():
+                if packet.attachments > self._settings.gateway_max_attachments:
+                    raise MalformedPacket("more attachments than allowed")
+                self._partial[session.sid] = _Partial(packet)
+            case ConnectPacket(namespace=namespace, auth=auth, query=query):
+                if session.revision == 3:
+                    auth = dict(parse_qsl(session.query)) | dict(parse_qsl(query))
+                return self._connect(session, namespace, auth)
+            case DisconnectPacket(namespace=namespace):
+                self._left(session, namespace, "client namespace disconnect")
+        return None
+
+    def _received(self, session: Session, packet: EventPacket | AckPacket) -> None:
+        sid = self.manager.sid_from_eio_sid(session.sid, packet.namespace)
+        if sid is None or not self.manager.is_connected(sid, packet.namespace):
             return
-        sid = await self.manager.pre_connect(eio_sid, namespace)
-        if sid is None:
-            await self._refuse(eio_sid, namespace, DUPLICATE)
+        if isinstance(packet, EventPacket):
+            self._events.received(sid, packet)
+        else:
+            self._events.acked(sid, packet)
+
+    def _attach(self, session: Session, data: str | bytes) -> None:
+        partial = self._partial[session.sid]
+        if isinstance(data, str):
+            raise MalformedPacket("text where an attachment was due")
+        partial.attachments.append(data)
+        partial.held += len(data)
+        if partial.held > self._settings.gateway_max_message:
+            raise MalformedPacket("attachments larger than allowed")
+        if len(partial.attachments) == partial.unfinished.attachments:
+            del self._partial[session.sid]
+            self._received(session, partial.unfinished.packet._replace(attachments=tuple(partial.attachments)))
+
+    # -- joining and leaving namespaces ----------------------------------------------------------------------------
+
+    async def _connect(self, session: Session, namespace: str, auth: dict[str, Any]) -> None:
+        if namespace not in self._configured:
+            session.send(packets.connect_error_packet(namespace, INVALID_NAMESPACE))
+            return
+        sid = self._generate_id() if session.revision == 4 else _sid_v3(namespace, session.sid)
+        if self.manager.reserve(session.sid, namespace, sid) is None:
+            session.send(packets.connect_error_packet(namespace, DUPLICATE))
             return
         try:
-            connection = await self._events.admit(sid, eio_sid, namespace, data, self._address(eio_sid))
+            connection = await self._events.admit(sid, session, namespace, auth)
         except Reject as rejection:
-            await self._leave(sid, namespace)
+            self.manager.basic_disconnect(sid, namespace)
             if rejection.retryable:
-                self.close_transport(eio_sid, str(rejection.code))
+                session.close(str(rejection.code))
             else:
-                await self._refuse(eio_sid, namespace, _refusal(rejection))
+                session.send(packets.connect_error_packet(namespace, _refusal(rejection, session.revision)))
             return
-        if eio_sid not in self.environ:
-            self._events.closed(sid)
-            await self._leave(sid, namespace)
+        if session.over:
+            self.manager.basic_disconnect(sid, namespace)
+            self._events.closed(sid, "transport close")
             return
-        self._unjoined.pop(eio_sid, None)
-        await self._send_packet(eio_sid, self.packet_class(0, {"sid": sid}, namespace=namespace))
+        session.joined = True
+        session.send(packets.connect_packet(namespace, {"sid": sid} if session.revision == 4 else None))
         await self.manager.connect(sid, namespace)
         self._events.opened(connection)
 
-    async def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
-        sid = self.manager.sid_from_eio_sid(eio_sid, namespace or "/")
-        await super()._handle_disconnect(eio_sid, namespace, reason)
-        if sid is not None and not self.manager.is_pre_connected(sid, namespace or "/"):
-            self._events.closed(sid)
+    def _left(self, session: Session, namespace: str, reason: str) -> None:
+        if (partial := self._partial.get(session.sid)) and partial.unfinished.packet.namespace == namespace:
+            del self._partial[session.sid]
+        self._leave(session.sid, namespace, reason)
 
-    # -- helpers of the hooks --------------------------------------------------------------------------------------
+    def _leave(self, eio_sid: str, namespace: str, reason: str) -> None:
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+        # One that is still being admitted is let go of when that has ended.
+        if sid is not None and self.manager.is_connected(sid, namespace):
+            self.manager.basic_disconnect(sid, namespace)
+            self._events.closed(sid, reason)
 
-    def _receive(self, eio_sid: str, packet: EventPacket) -> None:
-        sid = self.manager.sid_from_eio_sid(eio_sid, packet.namespace)
-        if sid is not None and self.manager.is_connected(sid, packet.namespace):
-            self._events.received(sid, packet)
+    def _must_have_joined(self, session: Session) -> None:
+        if not session.over and not session.joined:
+            session.close(str(Code.CONNECT_TIMEOUT), NORMAL)
 
-    def _refuse_event(self, eio_sid: str, namespace: str, ack_id: int | None, rejection: Reject) -> None:
-        body = rejection.as_dict()
-        if ack_id is not None:
-            text = ack_text(namespace, ack_id, msgspec.json.encode({"ok": False, "error": body}))
-            self.send(eio_sid, EnginePacket(MESSAGE, data=text))
-        else:
-            self.send(eio_sid, self.frame(namespace, "error", msgspec.json.encode(body)))
-
-    async def _refuse(self, eio_sid: str, namespace: str, body: dict[str, Any]) -> None:
-        await self._send_packet(eio_sid, self.packet_class(4, data=body, namespace=namespace))
-
-    async def _leave(self, sid: str, namespace: str) -> None:
-        await self.manager.disconnect(sid, namespace, ignore_queue=True)
-
-    def _allows_origin(self, origin: str, environ: dict[str, Any]) -> bool:
-        scheme = environ.get("HTTP_X_FORWARDED_PROTO", environ["wsgi.url_scheme"]).split(",")[0].strip()
-        own = f"{scheme}://{environ.get('HTTP_X_FORWARDED_HOST', environ.get('HTTP_HOST', ''))}"
-        return origin in {own, *self._origins}
-
-    def _address(self, eio_sid: str) -> str:
-        client = self.environ[eio_sid]["asgi.scope"].get("client")
-        return client[0] if client else ""
+    def _allows_origin(self, request: Request) -> bool:
+        return "*" in self._origins or request.origin == request.own_origin or request.origin in self._origins
 
 
-def _loggers() -> dict[str, Any]:
-    """Loggers of ours for the libraries, whose own write a second copy to standard error."""
-    loggers = {option: logging.getLogger(f"{__name__}.{option}") for option in ("logger", "engineio_logger")}
-    for logger in loggers.values():
-        logger.setLevel(logging.ERROR)
-    return loggers
+def _logger() -> logging.Logger:
+    """A logger of ours for the library, whose own writes a second copy to standard error."""
+    logger = logging.getLogger(f"{__name__}.socketio")
+    logger.setLevel(logging.ERROR)
+    return logger
 
 
-def _refusal(rejection: Reject) -> dict[str, Any]:
-    return {"message": rejection.message, "data": rejection.as_dict()}
+def _sid_v3(namespace: str, eio_sid: str) -> str:
+    """The sid that older clients work out for themselves."""
+    return eio_sid if namespace == "/" else f"{namespace}#{eio_sid}"
+
+
+def _refusal(rejection: Reject, revision: int) -> Any:
+    body = rejection.as_dict()
+    return {"message": rejection.message, "data": body} if revision == 4 else body

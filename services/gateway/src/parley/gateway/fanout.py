@@ -8,10 +8,11 @@ before anything later is delivered. A connection that joins behind the cursor is
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from typing import Any, Protocol
 
 import msgspec
-from nats.aio.msg import Msg
 from prometheus_client import Counter, Gauge
 
 from parley.common import subjects
@@ -21,8 +22,10 @@ from parley.common.errors import Reject
 from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
 from parley.gateway.connections import Connection
+from parley.gateway.engine.packets import Packet
 from parley.gateway.feed import Feed
-from parley.gateway.resume import splice
+from parley.gateway.packets import event_packet
+from parley.gateway.resume import UNKNOWN, splice
 
 log = get_logger(__name__)
 
@@ -40,12 +43,12 @@ HEADS_PER_REQUEST = 500
 class Outlet(Protocol):
     """Where deliveries go."""
 
-    def frame(self, namespace: str, event: str, payload: bytes) -> Any:
-        """A packet for any number of connections."""
+    def send(self, connection: Connection, packet: Packet) -> None:
+        """Send one connection a packet."""
         ...
 
-    def send(self, transport_id: str, packet: Any) -> None:
-        """Queue a packet for one of them."""
+    def broadcast(self, connections: Collection[Connection], packet: Packet, *, volatile: bool = False) -> None:
+        """Send many connections the same packet."""
         ...
 
 
@@ -55,14 +58,16 @@ class Fanout:
     def __init__(self, bus: Bus, outlet: Outlet) -> None:
         self._bus = bus
         self._outlet = outlet
-        self._feeds: dict[tuple[str, str], Feed] = {}
-        self._unverified: set[Feed] = set()
+        self._feeds: defaultdict[str, dict[str, Feed]] = defaultdict(dict)
+        """Per namespace, by room."""
+        self._unverified: dict[str, set[Feed]] = {}
+        """Per namespace, rooms whose head is to be asked for."""
         self._tasks = Tasks()
 
     async def start(self) -> None:
         """Listen to the beacon of heads, and check every room after a reconnect."""
-        await self._bus.subscribe(subjects.HEADS, self._on_heads)
-        self._bus.on_reconnect(lambda: self._verify_later(*self._feeds.values()))
+        self._bus.listen(subjects.HEADS, lambda data: self._learn(decode(data, Heads)))
+        self._bus.on_reconnect(self._verify_all)
 
     async def close(self) -> None:
         """Stop what still runs."""
@@ -71,33 +76,39 @@ class Fanout:
     # -- who is in which room --------------------------------------------------------------------------------------
 
     async def enter_user_room(self, connection: Connection) -> None:
-        """Subscribe to the connection's user; when this returns, no later join or leave of the user is missed."""
+        """Subscribe to the connection's user: no join or leave is missed that follows what is asked after this."""
         feed = self._open_feed(connection, subjects.user_room(connection.identity.user_id), head=0)
-        feed.members.add(connection)
-        await feed.ready.wait()
+        feed.register(connection)
 
     def open(self, connection: Connection) -> None:
         """Begin to deliver what is addressed to the user."""
-        feed = self._feeds[connection.namespace, subjects.user_room(connection.identity.user_id)]
-        feed.live.add(connection)
+        feed = self._feeds[connection.namespace][subjects.user_room(connection.identity.user_id)]
+        feed.let_in(connection)
         for move in connection.deferred:
             self._move(connection, move)
         connection.deferred.clear()
 
-    def enter(self, connection: Connection, room: str, *, head: int, after: int | None = None) -> None:
+    def enter(self, connection: Connection, room: str, *, head: int | None = None, after: int | None = None) -> None:
         """Put a connection into a room: from now on, or with `after`, from the event that follows it.
 
-        `head` is the room's head as last heard of, where the room's cursor starts when it is new here.
+        `head` is the room's head as last heard of, where the room's cursor starts when it is new here. Without it
+        nothing is replayed: the room may have no sequence at all, and starts with the first one that is heard of.
         """
-        feed = self._open_feed(connection, room, head)
-        start = feed.cursor.head if after is None else after
+        feed = self._open_feed(connection, room, UNKNOWN if head is None else head)
+        if head is not None:
+            feed.cursor.start(head)
+        start = feed.cursor.head if after is None or feed.cursor.head == UNKNOWN else after
         if feed.join(connection, start):
             self._tasks.spawn(self._catch_up(feed, connection, start), name="catch up")
 
     def leave(self, connection: Connection, room: str, *, at: int = 0) -> None:
         """Take a connection out of a room, after the event `at` if that is yet to come."""
-        feed = self._feeds.get((connection.namespace, room))
-        if feed is not None and feed.leave(connection, at):
+        feed = self._feeds[connection.namespace].get(room)
+        if feed is None:
+            return
+        if at:
+            feed.cursor.start(at - 1)
+        if feed.leave(connection, at):
             self._gone(feed, connection)
 
     def leave_all(self, connection: Connection) -> None:
@@ -110,43 +121,36 @@ class Fanout:
         self._close_if_empty(feed)
 
     def _open_feed(self, connection: Connection, room: str, head: int) -> Feed:
-        key = connection.namespace, room
-        if (feed := self._feeds.get(key)) is None:
-            feed = self._feeds[key] = Feed(connection.namespace, room, head)
+        feeds = self._feeds[connection.namespace]
+        if (feed := feeds.get(room)) is None:
+            feed = feeds[room] = Feed(connection.namespace, room, head, self._receive)
+            feed.listener = self._bus.listen(subjects.room(connection.namespace, room), feed)
             SUBSCRIPTIONS.inc()
-            self._tasks.spawn(self._subscribe(feed), name="subscribe")
+            if not feed.is_user_room:
+                self._verify_later(connection.namespace, (feed,))
         connection.rooms.add(room)
         return feed
 
     def _close_if_empty(self, feed: Feed) -> None:
-        if feed.members or feed.closed:
+        if feed.closed or not feed.empty:
             return
         feed.closed = True
-        del self._feeds[feed.namespace, feed.room]
+        del self._feeds[feed.namespace][feed.room]
+        self._unverified.get(feed.namespace, set()).discard(feed)
         SUBSCRIPTIONS.dec()
-        if feed.subscription is not None:
-            self._tasks.spawn(feed.subscription.unsubscribe(), name="unsubscribe")
+        if feed.listener is not None:
+            feed.listener.close()
+            feed.listener = None
 
-    async def _subscribe(self, feed: Feed) -> None:
-        async def receive(message: Msg) -> None:
-            if not feed.is_user_room:
-                # Moves that came before this message are heeded first: each subscription has a queue of its own.
-                await asyncio.sleep(0)
-            delivery = decode(message.data, Delivery)
-            self._deliver(feed, feed.cursor.accept(delivery.items))
-            for move in delivery.moves:
-                self._on_move(feed, move)
-            self._repair_if_behind(feed)
-
-        feed.subscription = await self._bus.subscribe(subjects.room(feed.namespace, feed.room), receive)
-        if feed.closed:
-            await feed.subscription.unsubscribe()
-            return
-        feed.ready.set()
-        self._verify_later(feed)
+    def _receive(self, feed: Feed, data: bytes) -> None:
+        delivery = decode(data, Delivery)
+        self._deliver(feed, feed.cursor.accept(delivery.items))
+        for move in delivery.moves:
+            self._on_move(feed, move)
+        self._repair_if_behind(feed)
 
     def _on_move(self, feed: Feed, move: Move) -> None:
-        for connection in list(feed.members):
+        for connection in feed.members:
             if connection.opened:
                 self._move(connection, move)
             else:
@@ -163,8 +167,8 @@ class Fanout:
 
     def notify(self, connection: Connection, event: str, data: dict[str, Any]) -> None:
         """Send one connection an event that is in no log."""
-        packet = self._outlet.frame(connection.namespace, event, msgspec.json.encode(data))
-        self._outlet.send(connection.transport_id, packet)
+        args = b"[" + msgspec.json.encode(data) + b"]"
+        self._outlet.send(connection, event_packet(connection.namespace, event, args))
 
     # -- events to connections -------------------------------------------------------------------------------------
 
@@ -172,11 +176,11 @@ class Fanout:
         for item in items:
             feed.begin(item)
             if feed.live:
-                packet = self._outlet.frame(feed.namespace, item.event, item.payload)
-                for connection in feed.live:
-                    if connection.sid != item.except_sid:
-                        self._outlet.send(connection.transport_id, packet)
-                DELIVERIES.inc(len(feed.live))
+                receivers: Collection[Connection] = feed.live
+                if item.except_sid:
+                    receivers = [connection for connection in feed.live if connection.sid != item.except_sid]
+                self._outlet.broadcast(receivers, _packet(feed, item), volatile=item.volatile)
+                DELIVERIES.inc(len(receivers))
             for connection in feed.finish(item):
                 self._gone(feed, connection)
 
@@ -195,14 +199,13 @@ class Fanout:
                 # Without a splice this is one page of many; what the room has not delivered yet stays for later.
                 found = whole if whole is not None else [item for item in replayed.items if item.sequence <= due]
                 for item in found:
-                    packet = self._outlet.frame(feed.namespace, item.event, item.payload)
-                    self._outlet.send(connection.transport_id, packet)
+                    self._outlet.send(connection, _packet(feed, item))
                 after += len(found)
                 if whole is None:
                     await asyncio.sleep(0 if found else GRACE)
                     continue
                 further = feed.caught_up(connection, after)
-                if connection not in feed.members:
+                if connection not in feed:
                     self._gone(feed, connection)
                 if further is None:
                     return
@@ -210,12 +213,10 @@ class Fanout:
 
     # -- noticing and repairing ------------------------------------------------------------------------------------
 
-    async def _on_heads(self, message: Msg) -> None:
-        self._learn(decode(message.data, Heads))
-
     def _learn(self, heads: Heads) -> None:
+        feeds = self._feeds.get(heads.namespace, {})
         for head in heads.heads:
-            if (feed := self._feeds.get((heads.namespace, head.room))) is not None:
+            if (feed := feeds.get(head.room)) is not None:
                 feed.cursor.learn(head.head)
                 self._repair_if_behind(feed)
 
@@ -247,23 +248,38 @@ class Fanout:
             log.warning("cannot read the log, trying again", room=feed.room, after=after, code=str(rejection.code))
             return None
 
-    def _verify_later(self, *feeds: Feed) -> None:
-        """Ask for the heads of rooms whose events may have been missed, many in one request."""
-        fresh = [feed for feed in feeds if not feed.is_user_room]
-        if fresh and not self._unverified:
-            self._tasks.spawn(self._verify(), name="verify heads")
-        self._unverified.update(fresh)
+    def _verify_all(self) -> None:
+        for namespace, feeds in self._feeds.items():
+            self._verify_later(namespace, feeds.values())
 
-    async def _verify(self) -> None:
-        while self._unverified:
-            feeds = list(self._unverified)[:HEADS_PER_REQUEST]
-            namespace = feeds[0].namespace
-            asked = [feed for feed in feeds if feed.namespace == namespace and not feed.closed]
-            try:
-                if asked:
+    def _verify_later(self, namespace: str, feeds: Iterable[Feed]) -> None:
+        """Ask for the heads of rooms whose events may have been missed, many in one request."""
+        if namespace not in self._unverified:
+            self._unverified[namespace] = set()
+            self._tasks.spawn(self._verify(namespace), name="verify heads")
+        self._unverified[namespace].update(feeds)
+
+    async def _verify(self, namespace: str) -> None:
+        waiting, failing = self._unverified[namespace], False
+        try:
+            while waiting:
+                taken = [waiting.pop() for _ in range(min(len(waiting), HEADS_PER_REQUEST))]
+                asked = [feed for feed in taken if not feed.is_user_room]
+                if not asked:
+                    continue
+                try:
                     request = HeadsOf([feed.room for feed in asked])
                     self._learn(await self._bus.request(subjects.room_heads(namespace), request, Heads))
-                self._unverified.difference_update(feed for feed in feeds if feed.namespace == namespace)
-            except Reject as rejection:
-                log.warning("cannot verify rooms, trying again", rooms=len(asked), code=str(rejection.code))
-                await asyncio.sleep(RETRY)
+                    failing = False
+                except Reject as rejection:
+                    if not failing:
+                        log.warning("cannot verify rooms, trying again", namespace=namespace, code=str(rejection.code))
+                    failing = True
+                    waiting.update(feed for feed in asked if not feed.closed)
+                    await asyncio.sleep(RETRY)
+        finally:
+            del self._unverified[namespace]
+
+
+def _packet(feed: Feed, item: Item) -> Packet:
+    return event_packet(feed.namespace, item.event, b"[" + item.payload + b"]")

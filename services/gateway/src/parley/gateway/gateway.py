@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,10 +17,12 @@ from parley.gateway.admission import Admission
 from parley.gateway.commands import Commands
 from parley.gateway.connections import Connection, Connections
 from parley.gateway.control import Control
-from parley.gateway.edge import Edge
+from parley.gateway.edge import SWEEP_INTERVAL, Edge
+from parley.gateway.engine.session import Session
 from parley.gateway.fanout import Fanout
 from parley.gateway.namespaces import Namespace
-from parley.gateway.packets import EventPacket
+from parley.gateway.packets import AckPacket, EventPacket, event_packet
+from parley.gateway.rates import LIMITED, Rates
 from parley.gateway.settings import Settings
 
 # Names that Socket.IO clients and servers keep for themselves.
@@ -38,8 +42,9 @@ class Gateway:
         self._bus = bus
         self._fanout = Fanout(bus, self.edge)
         self._commands = Commands(bus, namespaces, self, settings)
-        self._admission = Admission(bus, namespaces, self.connections, self._fanout)
+        self._admission = Admission(bus, namespaces, self.connections, self._fanout, settings.gateway_max_per_user)
         self._control = Control(bus, self.edge, self.connections, self._fanout)
+        self._rates = Rates(settings.gateway_user_events_per_second, settings.gateway_user_events_burst)
         self._tasks = Tasks()
 
     async def start(self) -> None:
@@ -48,18 +53,24 @@ class Gateway:
         await self._fanout.start()
         await self._control.start()
         self._bus.on_reconnect(lambda: self._tasks.spawn(self._admission.refresh(), name="refresh memberships"))
-        self._tasks.forever(self.edge.run_sweep(), name="connect timeouts")
+
+        self._tasks.forever(self.edge.run_sweep(), name="rates of connections")
+        self._tasks.forever(self._sweep(), name="rates of users")
+
+    async def drain(self) -> None:
+        """Take no new connections and end the present ones over the configured time."""
+        await self.edge.drain()
 
     async def close(self) -> None:
         """End all connections and stop."""
-        await self.edge.stop()
+        await self.edge.shutdown()
         await self._tasks.close()
         await self._commands.close()
         await self._fanout.close()
 
-    async def admit(self, sid: str, transport_id: str, namespace: str, auth: Any, address: str) -> Connection:
+    async def admit(self, sid: str, session: Session, namespace: str, auth: dict[str, Any]) -> Connection:
         """See `EdgeEvents`."""
-        return await self._admission.admit(sid, transport_id, namespace, auth, address)
+        return await self._admission.admit(sid, session, namespace, auth)
 
     def opened(self, connection: Connection) -> None:
         """See `EdgeEvents`."""
@@ -75,9 +86,21 @@ class Gateway:
             rejection = Reject(Code.UNKNOWN_EVENT, f"The name {packet.event!r} is reserved.")
             self.reply(connection, packet.ack_id, error_payload(rejection.as_dict()), ok=False)
             return
+        if not self._rates.take(connection.identity.user_id, time.monotonic()):
+            LIMITED.labels("user_events_per_second").inc()
+            self.reply(connection, packet.ack_id, error_payload(Reject(Code.RATE_LIMITED).as_dict()), ok=False)
+            return
         self._commands.submit(connection, packet)
 
-    def closed(self, sid: str) -> None:
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL)
+            self._rates.sweep(time.monotonic())
+
+    def acked(self, sid: str, packet: AckPacket) -> None:
+        """See `EdgeEvents`."""
+
+    def closed(self, sid: str, reason: str) -> None:
         """See `EdgeEvents`."""
         self._admission.forget(sid)
 
@@ -87,4 +110,4 @@ class Gateway:
             self.edge.ack(connection, ack_id, payload)
         elif not ok:
             error = msgspec.json.decode(payload, type=_Failure).error
-            self.edge.send(connection.transport_id, self.edge.frame(connection.namespace, "error", bytes(error)))
+            self.edge.send(connection, event_packet(connection.namespace, "error", b"[" + error + b"]"))

@@ -10,6 +10,10 @@ MAX_EARLY = 1000
 """Events kept that arrived ahead of a missing one; further ones are fetched from the log again."""
 
 
+UNKNOWN = -1
+"""The head of a room that nobody has told: it has none, or the first that is heard of will be it."""
+
+
 class RoomCursor:
     """The place of one gateway in one room: `head` is the sequence delivered last, `known` the last that exists."""
 
@@ -18,15 +22,21 @@ class RoomCursor:
     def __init__(self, head: int) -> None:
         self.head = head
         self.known = head
-        self._early: dict[int, Item] = {}
+        self._early: dict[int, Item] | None = None
 
     @property
     def behind(self) -> bool:
         """Whether events are known to exist that were not delivered."""
         return self.known > self.head
 
+    def start(self, head: int) -> None:
+        """Begin after `head`, where the room's head was unknown until now."""
+        if self.head == UNKNOWN:
+            self.head = self.known = head
+
     def learn(self, head: int) -> None:
         """Hear of the room's head from somewhere else than its events."""
+        self.start(head)
         self.known = max(self.known, head)
 
     def accept(self, items: Iterable[Item]) -> list[Item]:
@@ -38,16 +48,31 @@ class RoomCursor:
         for item in items:
             if item.sequence == 0:
                 ready.append(item)
-            elif item.sequence == self.head + 1:
+                continue
+            if self.head == UNKNOWN:
+                self.start(item.sequence - 1)
+            if item.sequence == self.head + 1:
                 ready.append(item)
                 self.head += 1
-                while (waiting := self._early.pop(self.head + 1, None)) is not None:
-                    ready.append(waiting)
-                    self.head += 1
-            elif item.sequence > self.head and len(self._early) < MAX_EARLY:
-                self._early[item.sequence] = item
-            self.learn(item.sequence)
+                self._take_early(ready)
+            elif item.sequence > self.head:
+                self._keep_early(item)
+            self.known = max(self.known, item.sequence)
         return ready
+
+    def _keep_early(self, item: Item) -> None:
+        early = self._early = self._early or {}
+        if len(early) < MAX_EARLY:
+            early[item.sequence] = item
+
+    def _take_early(self, ready: list[Item]) -> None:
+        if not self._early:
+            return
+        while (waiting := self._early.pop(self.head + 1, None)) is not None:
+            ready.append(waiting)
+            self.head += 1
+        if not self._early:
+            self._early = None
 
     def give_up_on(self, head: int) -> None:
         """The log itself ends at `head`: nothing later exists, whatever was said."""

@@ -9,7 +9,7 @@ from pydantic import Field
 from parley.common.settings import ServiceSettings
 
 MAX_MESSAGE = 4 * 1024 * 1024
-"""The largest frame or polling request that may be configured."""
+"""The largest message or polling request that may be configured."""
 
 
 class Settings(ServiceSettings):
@@ -32,6 +32,24 @@ class Settings(ServiceSettings):
     gateway_command_timeout: float = Field(default=5, gt=0, description="seconds to wait for a command's outcome")
     gateway_max_waiting: int = Field(default=1000, ge=1, description="commands of one connection that may wait")
     gateway_max_waiting_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="and their bytes")
-    gateway_max_backlog: int = Field(
-        default=1000, ge=10, description="packets that may wait for a slow client before it is disconnected"
+    gateway_max_buffer: int = Field(
+        default=1024 * 1024, ge=1024, description="bytes that may wait for a slow client before it is disconnected"
+    )
+    gateway_upgrade_timeout: float = Field(default=10, gt=0, description="seconds to move from polling to WebSocket")
+    gateway_max_packets: int = Field(default=1000, ge=1, description="packets in one polling request")
+    gateway_max_attachments: int = Field(default=10, ge=0, description="binary attachments of one event")
+    gateway_max_per_address: int = Field(default=10_000, ge=1, description="connections from one address")
+    gateway_max_per_user: int = Field(default=100, ge=1, description="connections of one user")
+    gateway_events_per_second: float = Field(
+        default=200, gt=0, description="events per second that one connection may emit for long"
+    )
+    gateway_events_burst: int = Field(default=2000, ge=1, description="events that it may emit at once")
+    gateway_user_events_per_second: float = Field(
+        default=500, gt=0, description="events per second that all connections of one user may emit for long"
+    )
+    gateway_user_events_burst: int = Field(default=5000, ge=1, description="events that they may emit at once")
+    gateway_allow_eio3: bool = Field(default=False, description="serve Socket.IO 2.x clients (Engine.IO 3) as well")
+    gateway_deflate: bool = Field(default=False, description="compress WebSocket messages of 1 KB and more")
+    gateway_drain_seconds: float = Field(
+        default=5, ge=0, description="seconds over which connections are closed when the gateway stops"
     )

@@ -1,0 +1,237 @@
+"""The measurements: each starts its servers in turn and yields a row per result."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from chats import Database, database, node_chat, parley_chat
+from clients import clients, connect, phase, usage_fields
+from contestants import BROADCASTERS, Contestant, Start, Surroundings
+from machine import (
+    ALL_CORES,
+    CLIENT_CORES,
+    SERVER_CORES,
+    cpu_seconds,
+    open_files,
+    resident_bytes,
+    wait_until,
+)
+
+Row = dict[str, Any]
+
+WARM_UP = 1.0
+ROOM = 10
+CHATTERS = 1_000
+CONNECTS = 2_000
+PATIENCE = 240.0
+"""Seconds for all to connect, or to drain, at most."""
+SHORTEST_STALL = 0.002
+"""What servers report, see servers/lag.py."""
+OWN_PARTS = ("gateway", "auth", "chat")
+"""Parley's own processes: what stands beside a peer that is one process."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured, and how long."""
+
+    servers: frozenset[str]
+    seconds: float
+    recipients: tuple[int, ...]
+    in_flight: tuple[int, ...]
+    chat_in_flight: tuple[int, ...]
+    rate: int
+    connections: tuple[int, ...]
+
+
+def fanout(plan: Plan) -> Iterator[Row]:
+    """One room, everybody in it, nothing kept."""
+    for recipients in plan.recipients:
+        for name, start in BROADCASTERS.items():
+            if name in plan.servers:
+                yield from _rows("fanout", name, partial(_fanout, plan, start, recipients), recipients=recipients)
+
+
+def _fanout(plan: Plan, start: Start, recipients: int) -> Iterator[Row]:
+    with _surroundings(recipients) as around, start(around) as server:
+        options = _messages(plan, "-w", ",".join(map(str, plan.in_flight)))
+        timeout = PATIENCE + len(plan.in_flight) * (plan.seconds + WARM_UP + PATIENCE)
+        with clients(server, CLIENT_CORES, _log(around), number=recipients, timeout=timeout, options=options) as load:
+            connect(load, recipients)
+            for in_flight in plan.in_flight:
+                yield {"in_flight": in_flight, **phase(load)}
+
+
+def persisted(plan: Plan) -> Iterator[Row]:
+    """Rooms of ten; every message is in Postgres before it is acked. All on all cores, the client included."""
+    chosen = [name for name in ("node", "parley") if name in plan.servers]
+    if not chosen:
+        return
+    with tempfile.TemporaryDirectory() as directory, database(Path(directory), ALL_CORES) as base:
+        for name in chosen:
+            yield from _rows("persisted", name, partial(_persisted, plan, name, base), room=ROOM)
+
+
+def _persisted(plan: Plan, name: str, base: Database) -> Iterator[Row]:
+    rooms = CHATTERS // ROOM
+    with _surroundings(CHATTERS) as around:
+        start = node_chat(around, base) if name == "node" else parley_chat(around, base, rooms)
+        table = ("peer_messages", "true") if name == "node" else ("chat.events", "type = 'message.sent'")
+        with start as server:
+            loads = [(("-w", str(in_flight)), {"in_flight": in_flight}) for in_flight in plan.chat_in_flight]
+            loads.append((("-r", str(plan.rate)), {"offered_per_s": plan.rate}))
+            for option, fields in loads:
+                before = base.count(*table)
+                options = _messages(plan, "-a", "-g", str(ROOM), *option)
+                with clients(
+                    server, ALL_CORES, _log(around), number=CHATTERS, timeout=2 * PATIENCE, options=options
+                ) as load:
+                    connect(load, CHATTERS)
+                    row = phase(load)
+                kept = base.count(*table) - before
+                if kept != row["sent_in_all"]:
+                    row["problems"].append(f"{row['sent_in_all']} messages are {kept} rows in the database")
+                yield {**fields, **row}
+
+
+def connecting(plan: Plan) -> Iterator[Row]:
+    """What one connect costs. Parley's clients have a token, which is verified; the peers' have none."""
+    for name, start in _holders(plan):
+        yield from _rows("connect", name, partial(_connecting, start))
+
+
+def _connecting(start: Start) -> Iterator[Row]:
+    with _surroundings(CONNECTS) as around, start(around) as server:
+        _warm(server, around)
+        with clients(server, CLIENT_CORES, _log(around), number=CONNECTS, timeout=PATIENCE, options=("-I",)) as load:
+            before = load.usage()
+            event, after = connect(load, CONNECTS)
+            used = after.since(before)
+            each = {part: round(value / CONNECTS * 1e6, 1) for part, value in used["cpu_seconds"].items()}
+            yield {
+                "connects_per_s": round(CONNECTS / event["seconds"]),
+                "cpu_us_front": each[server.front],
+                "cpu_us": round(sum(value for part, value in each.items() if part in (*OWN_PARTS, server.front)), 1),
+                "cpu_us_by_part": each,
+                **usage_fields(used),
+                "problems": [],
+            }
+
+
+def idle(plan: Plan) -> Iterator[Row]:
+    """Many idle connections: what one takes in memory, and for how long the server stops when all vanish at once."""
+    for number in plan.connections:
+        for name, start in _holders(plan):
+            yield from _rows("idle", name, partial(_idle, start, number), connections=number)
+
+
+def _idle(start: Start, number: int) -> Iterator[Row]:
+    with _surroundings(number) as around, start(around) as server:
+        _warm(server, around)
+        files = open_files(server.front_pid)
+        before = {part: resident_bytes(pid) for part, pid in server.parts.items() if part != "postgres"}
+        with clients(server, CLIENT_CORES, _log(around), number=number, timeout=3 * PATIENCE, options=("-I",)) as load:
+            begun = load.usage()
+            _, connected = connect(load, number)
+            _settle(server)
+            grown = {part: resident_bytes(server.parts[part]) - size for part, size in before.items()}
+            cpu, killed = cpu_seconds(server.front_pid), time.monotonic()
+            load.kill()
+            wait_until(lambda: open_files(server.front_pid) <= files, "all connections to be gone", PATIENCE)
+            gone = time.monotonic() - killed
+            _settle(server)
+        kilobytes = {part: round(size / number / 1024, 2) for part, size in grown.items()}
+        stalls = _stalls(around.lag_file, killed)
+        yield {
+            "kb_front": kilobytes[server.front],
+            "kb": round(sum(size for part, size in kilobytes.items() if part in (*OWN_PARTS, server.front)), 2),
+            "kb_by_part": kilobytes,
+            "stall_ms": round(max((late for late, _ in stalls), default=SHORTEST_STALL) * 1000, 1),
+            "stall_cpu_ms": round(max((cpu for _, cpu in stalls), default=SHORTEST_STALL) * 1000, 1),
+            "gone_s": round(gone, 2),
+            "cleanup_cpu_s": round(cpu_seconds(server.front_pid) - cpu, 2),
+            "disturbed": usage_fields(connected.since(begun))["disturbed"],
+            "problems": [],
+        }
+
+
+MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
+    "fanout": fanout,
+    "persisted": persisted,
+    "connect": connecting,
+    "idle": idle,
+}
+
+
+def _rows(measurement: str, name: str, measure: Callable[[], Iterator[Row]], **fields: int) -> Iterator[Row]:
+    """The rows of one server; when it fails, a row that says so, and the others go on."""
+    common: Row = {"measurement": measurement, "server": name, **fields}
+    try:
+        for row in measure():
+            yield {**common, **row}
+    except Exception as error:  # noqa: BLE001 - whatever befalls one server, the figures of the others are kept
+        yield {**common, "problems": [f"{type(error).__name__}: {error}"]}
+
+
+def _holders(plan: Plan) -> list[tuple[str, Start]]:
+    starts: dict[str, Start] = {
+        "node": BROADCASTERS["node"],
+        "python-socketio": BROADCASTERS["python-socketio"],
+        "engine": BROADCASTERS["engine"],
+        "parley": _parley_with_accounts,
+    }
+    return [(name, start) for name, start in starts.items() if name in plan.servers]
+
+
+@contextmanager
+def _parley_with_accounts(around: Surroundings) -> Generator[Contestant]:
+    with database(around.directory, SERVER_CORES) as base, parley_chat(around, base) as server:
+        yield server
+
+
+@contextmanager
+def _surroundings(number: int) -> Generator[Surroundings]:
+    with tempfile.TemporaryDirectory() as directory:
+        yield Surroundings(Path(directory), Path(directory) / "lag", number)
+
+
+def _messages(plan: Plan, *options: str) -> tuple[str, ...]:
+    return ("-d", str(plan.seconds), "-u", str(WARM_UP), *options)
+
+
+def _log(around: Surroundings) -> Path:
+    return around.directory / "wsload.log"
+
+
+def _warm(server: Contestant, around: Surroundings) -> None:
+    """Let some clients come and go first, so that what a server needs once is not counted."""
+    files = open_files(server.front_pid)
+    with clients(server, CLIENT_CORES, _log(around), number=200, timeout=PATIENCE, options=("-I",)) as load:
+        connect(load, 200)
+    wait_until(lambda: open_files(server.front_pid) <= files, "the first connections to be gone")
+
+
+def _stalls(lag_file: Path, since: float) -> list[tuple[float, float]]:
+    """How late the server's loop was each time, and the CPU time it used meanwhile."""
+    if not lag_file.exists():
+        return []
+    lines = [[float(part) for part in line.split()] for line in lag_file.read_text().splitlines()]
+    return [(late, cpu) for at, late, cpu in lines if at >= since]
+
+
+def _settle(server: Contestant) -> None:
+    """Wait until the server has nothing left to do."""
+
+    def quiet() -> bool:
+        before = sum(cpu_seconds(pid) for pid in server.parts.values())
+        time.sleep(0.5)
+        return sum(cpu_seconds(pid) for pid in server.parts.values()) - before < 0.05
+
+    wait_until(quiet, "the server to be idle", PATIENCE)

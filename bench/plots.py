@@ -1,0 +1,135 @@
+"""The rows as pictures for the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from verdict import Row
+
+mpl.use("svg")
+from matplotlib import pyplot as plt
+
+COLOURS = {
+    "floor": "#9aa0a6",
+    "node": "#5b8c5a",
+    "python-socketio": "#c9a227",
+    "engine": "#7fb2e5",
+    "parley": "#1f5fa8",
+}
+NAMES = {
+    "floor": "floor (C, one write each)",
+    "node": "Socket.IO on Node.js",
+    "python-socketio": "python-socketio",
+    "engine": "Parley's edge alone",
+    "parley": "Parley",
+}
+
+
+def draw(rows: Sequence[Row], directory: Path) -> list[Path]:
+    """Write a picture per measurement that there are rows of."""
+    directory.mkdir(parents=True, exist_ok=True)
+    # Fixed ids and no date: the same figures give the same file. The background suits light and dark pages.
+    plt.rcParams.update(
+        {"svg.hashsalt": "parley", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    )
+    pictures: dict[str, Callable[[Sequence[Row]], Any]] = {
+        "fanout": _fanout,
+        "persisted": _persisted,
+        "connections": _connections,
+    }
+    written: list[Path] = []
+    for name, picture in pictures.items():
+        figure = picture([row for row in rows if not row["problems"]])
+        if figure is None:
+            continue
+        path = directory / f"bench-{name}.svg"
+        figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
+        plt.close(figure)
+        written.append(path)
+    return written
+
+
+def _fanout(rows: Sequence[Row]) -> Any:
+    rows = [row for row in rows if row["measurement"] == "fanout"]
+    if not rows:
+        return None
+    recipients = sorted({row["recipients"] for row in rows})
+    in_flight = sorted({row["in_flight"] for row in rows})
+    figure, axes = plt.subplots(2, len(in_flight), figsize=(3.6 * len(in_flight), 6), squeeze=False)
+    for column, many in enumerate(in_flight):
+        chosen = [row for row in rows if row["in_flight"] == many]
+        for line, (field, title) in enumerate(
+            (("deliveries_per_s", "deliveries/s"), ("cpu_us_per_delivery", "server CPU, µs per delivery"))
+        ):
+            _bars(axes[line][column], chosen, field, "recipients", recipients)
+            axes[line][column].set_title(f"{title}, {many} in flight")
+            axes[line][column].set_xlabel("recipients")
+            axes[line][column].set_yscale("log")
+    _legend(figure, axes[0][0])
+    return figure
+
+
+def _persisted(rows: Sequence[Row]) -> Any:
+    rows = [row for row in rows if row["measurement"] == "persisted"]
+    if not rows:
+        return None
+    figure, (rate, latency) = plt.subplots(1, 2, figsize=(8, 3.4))
+    closed = [row for row in rows if "in_flight" in row]
+    _bars(rate, closed, "acked_per_s", "in_flight", sorted({row["in_flight"] for row in closed}))
+    rate.set_title("acked, persisted messages/s")
+    rate.set_xlabel("in flight")
+    fields = {"p50_ms": "p50", "p99_ms": "p99", "p999_ms": "p99.9"}
+    steady = [
+        {"server": row["server"], "at": label, "ms": row[field]}
+        for row in rows
+        if "offered_per_s" in row
+        for field, label in fields.items()
+    ]
+    _bars(latency, steady, "ms", "at", list(fields.values()))
+    latency.set_title("send to member at a steady rate, ms")
+    latency.set_yscale("log")
+    _legend(figure, rate, {"node": "Socket.IO on Node.js, one INSERT each"})
+    return figure
+
+
+def _connections(rows: Sequence[Row]) -> Any:
+    connects = [row for row in rows if row["measurement"] == "connect"]
+    idle = [row for row in rows if row["measurement"] == "idle"]
+    if not connects or not idle:
+        return None
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.4))
+    numbers = sorted({row["connections"] for row in idle})
+    _bars(axes[0], [{**row, "all": ""} for row in connects], "cpu_us", "all", [""])
+    axes[0].set_title("CPU per connect, µs\n(Parley's authenticated)")
+    _bars(axes[1], idle, "kb_front", "connections", numbers)
+    axes[1].set_title("memory per idle connection, KB")
+    _bars(axes[2], idle, "stall_ms", "connections", numbers)
+    axes[2].set_title("loop blocked when all are lost, ms")
+    axes[2].set_yscale("log")
+    for axis in axes[1:]:
+        axis.set_xlabel("connections")
+    _legend(figure, axes[1])
+    return figure
+
+
+def _bars(axis: Any, rows: Sequence[Row], field: str, group: str, groups: Sequence[Any]) -> None:
+    """Bars side by side: a group per value of a field, in it one per server."""
+    servers = [name for name in COLOURS if any(row["server"] == name for row in rows)]
+    width = 0.8 / max(1, len(servers))
+    for place, server in enumerate(servers):
+        own = {row[group]: row[field] for row in rows if row["server"] == server and row[field] is not None}
+        at = [number + (place - (len(servers) - 1) / 2) * width for number, value in enumerate(groups) if value in own]
+        axis.bar(
+            at, [own[value] for value in groups if value in own], width * 0.92, color=COLOURS[server], label=server
+        )
+    axis.set_xticks(range(len(groups)), [f"{value:,}" if isinstance(value, int) else value for value in groups])
+
+
+def _legend(figure: Any, axis: Any, names: dict[str, str] | None = None) -> None:
+    handles, servers = axis.get_legend_handles_labels()
+    labels = [{**NAMES, **(names or {})}[server] for server in servers]
+    figure.tight_layout()
+    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=len(labels), frameon=False)

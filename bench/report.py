@@ -1,0 +1,126 @@
+"""Rows as tables in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from verdict import BUDGETS, Row
+
+COLUMNS = {
+    "fanout": {
+        "recipients": "recipients",
+        "in_flight": "in flight",
+        "deliveries_per_s": "deliveries/s",
+        "cpu_us_per_delivery": "CPU µs/delivery",
+        "p50_ms": "p50 ms",
+        "p99_ms": "p99 ms",
+    },
+    "persisted": {
+        "in_flight": "in flight",
+        "offered_per_s": "offered/s",
+        "acked_per_s": "acked/s",
+        "deliveries_per_s": "deliveries/s",
+        "p50_ms": "p50 ms",
+        "p99_ms": "p99 ms",
+        "p999_ms": "p99.9 ms",
+        "cpu_us_per_delivery": "CPU µs/delivery",
+    },
+    "connect": {
+        "connects_per_s": "connects/s",
+        "cpu_us_front": "CPU µs, front process",
+        "cpu_us": "CPU µs, all its processes",
+    },
+    "idle": {
+        "connections": "connections",
+        "kb_front": "KB each, front process",
+        "kb": "KB each, all its processes",
+        "stall_ms": "loop blocked ms",
+        "stall_cpu_ms": "of it CPU ms",
+        "gone_s": "all gone s",
+        "cleanup_cpu_s": "CPU s",
+    },
+}
+TITLES = {
+    "fanout": "One room, nothing kept",
+    "persisted": "1,000 clients in rooms of 10, every message in Postgres before its ack",
+    "connect": "A connect (Parley's with a token, the peers' without)",
+    "idle": "Idle connections, and all of them lost at once",
+}
+
+
+def show(console: Console, rows: Sequence[Row]) -> None:
+    """A table per measurement, and the budgets."""
+    for measurement, columns in COLUMNS.items():
+        found = [row for row in rows if row["measurement"] == measurement]
+        if not found:
+            continue
+        table = Table(title=TITLES[measurement], title_justify="left", title_style="bold")
+        table.add_column("server", no_wrap=True)
+        for heading in columns.values():
+            table.add_column(heading, justify="right")
+        table.add_column("")
+        for row in found:
+            table.add_row(row["server"], *(number(row.get(field)) for field in columns), marks(row))
+        console.print(table)
+    if any(row.get("disturbed") for row in rows):
+        console.print("[dim]≈ other processes of the machine were busy; measure again on a quiet one[/]")
+    if any(map(_limited_by_client, rows)):
+        console.print("[dim]> the client was the limit; the server can do more[/]")
+    _show_budgets(console, rows)
+
+
+def _show_budgets(console: Console, rows: Sequence[Row]) -> None:
+    table = Table("budget", "", "", title="Budgets", title_justify="left", title_style="bold")
+    for heading in ("found", "must be", "aim"):
+        table.add_column(heading, justify="right")
+    for budget in BUDGETS:
+        figure = budget.figure(rows)
+        if figure is None:
+            continue
+        sign = "≥" if budget.at_least else "≤"
+        bounds = [f"{sign} {bound:g}" if bound is not None else "" for bound in (budget.must, budget.aim)]
+        colour = "green" if budget.must is None or budget.keeps(figure, budget.must) else "red"
+        aimed = budget.aim is not None and budget.keeps(figure, budget.aim)
+        table.add_row(budget.what, budget.unit, "★" if aimed else "", f"[{colour}]{figure:.2f}[/]", *bounds)
+    if table.row_count:
+        console.print(table)
+        console.print("[dim]★ the aim is met[/]")
+
+
+def line(row: Row) -> str:
+    """A row in a line, for progress."""
+    columns = COLUMNS[row["measurement"]]
+    figures = ", ".join(f"{heading} {number(row[field])}" for field, heading in columns.items() if field in row)
+    return f"[bold]{row['server']}[/] {figures} {remarks(row)}"
+
+
+def remarks(row: Row) -> str:
+    """What has to be known about a row: errors, who limited the rate when not the server, disturbance."""
+    notes: list[str] = [f"[red]{problem}[/]" for problem in row["problems"]]
+    if _limited_by_client(row):
+        notes.append("[yellow]limited by the client[/]")
+    if row.get("disturbed"):
+        notes.append("[yellow]other processes were busy[/]")
+    return ", ".join(notes)
+
+
+def marks(row: Row) -> str:
+    """The same as signs, which are explained below the tables."""
+    signs = [*(">" if _limited_by_client(row) else ""), *("≈" if row.get("disturbed") else "")]
+    return " ".join([*signs, *(f"[red]{problem}[/]" for problem in row["problems"])])
+
+
+def _limited_by_client(row: Row) -> bool:
+    return row.get("limited_by") == "client" and "offered_per_s" not in row
+
+
+def number(value: Any) -> str:
+    """A figure with as many digits as it deserves."""
+    if value is None:
+        return ""
+    if isinstance(value, int) or value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

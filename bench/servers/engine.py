@@ -1,0 +1,75 @@
+"""Parley's edge alone: what the gateway reads from and writes to sockets with, without NATS or services behind it.
+
+Everybody who connects is in one room, and what anybody emits goes to everybody.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import lag
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from parley.common.envelope import Identity
+from parley.gateway.app import PATH, SERVER_OPTIONS
+from parley.gateway.connections import Connection
+from parley.gateway.edge import Edge
+from parley.gateway.engine.polling import Polling
+from parley.gateway.engine.session import Session
+from parley.gateway.engine.websocket import STATE_KEY
+from parley.gateway.packets import AckPacket, EventPacket, event_packet
+from parley.gateway.settings import Settings
+
+NAMESPACE = "/"
+_arguments = msgspec.json.Decoder(tuple[str, msgspec.Raw])
+
+
+class Room:
+    """What the edge reports, turned around on the spot."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Connection] = {}
+        self.edge = Edge(Settings(), "engine", {NAMESPACE}, self)
+
+    async def admit(self, sid: str, session: Session, namespace: str, auth: dict[str, Any]) -> Connection:  # noqa: ARG002 - see `EdgeEvents`
+        return Connection(sid, session, namespace, Identity(sid, sid), time.time())
+
+    def opened(self, connection: Connection) -> None:
+        self._members[connection.sid] = connection
+
+    def received(self, sid: str, packet: EventPacket) -> None:  # noqa: ARG002
+        _room, text = _arguments.decode(packet.args)
+        answer = event_packet(packet.namespace, packet.event, b"[" + text + b"]")
+        self.edge.broadcast(self._members.values(), answer)
+
+    def acked(self, sid: str, packet: AckPacket) -> None:
+        """Nothing here asks clients for acks."""
+
+    def closed(self, sid: str, reason: str) -> None:  # noqa: ARG002
+        self._members.pop(sid, None)
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncGenerator[dict[str, Any]]:
+    room = Room()
+    app.router.routes.append(Mount(PATH, Polling(room.edge.eio)))
+    lag.watch()
+    yield {STATE_KEY: {PATH.encode(): room.edge.eio}}
+    await room.edge.stop()
+
+
+if __name__ == "__main__":
+    uvicorn.run(
+        Starlette(lifespan=lifespan),
+        host="127.0.0.1",
+        port=int(os.environ["PORT"]),
+        log_level="warning",
+        **SERVER_OPTIONS,
+    )

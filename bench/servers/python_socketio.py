@@ -1,0 +1,41 @@
+"""The peer python-socketio, with its own Engine.IO, on uvicorn and uvloop."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import lag
+import socketio
+import uvicorn
+
+server = socketio.AsyncServer(async_mode="asgi")
+
+
+async def join(sid: str, room: str) -> str:
+    await server.enter_room(sid, room)
+    return "ok"
+
+
+async def msg(_sid: str, room: str, text: str) -> None:
+    await server.emit("msg", text, room=room)
+
+
+async def started() -> None:
+    lag.watch()
+
+
+server.on("join", join)
+server.on("msg", msg)
+app: Any = socketio.ASGIApp(server, on_startup=started)
+
+if __name__ == "__main__":
+    uvicorn.run(
+        app,
+        host="127.0.0.1",
+        port=int(os.environ["PORT"]),
+        loop="uvloop",
+        log_level="warning",
+        ws_per_message_deflate=False,
+        backlog=4096,
+    )

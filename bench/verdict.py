@@ -1,0 +1,92 @@
+"""The budgets that Parley keeps beside its peers, judged from the rows of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A figure of `server`, divided by that of `beside` where one is named, and its bounds."""
+
+    what: str
+    field: str
+    where: dict[str, Any]
+    server: str
+    beside: str = ""
+    must: float | None = None
+    aim: float | None = None
+    unit: str = ""
+    at_least: bool = False
+
+    def figure(self, rows: Sequence[Row]) -> float | None:
+        """What this run found, or None when it did not measure it."""
+        own = self._value(rows, self.server)
+        if not self.beside or own is None:
+            return own
+        other = self._value(rows, self.beside)
+        return own / other if other else None
+
+    def keeps(self, figure: float, bound: float) -> bool:
+        """Whether a figure keeps a bound."""
+        return figure >= bound if self.at_least else figure <= bound
+
+    def _value(self, rows: Sequence[Row], server: str) -> float | None:
+        wanted = {**self.where, "server": server}
+        # The last one, which for idle connections is the greatest number of them.
+        return next(
+            (
+                row[self.field]
+                for row in reversed(rows)
+                if self.field in row
+                and not row["problems"]
+                and all(row.get(name) == value for name, value in wanted.items())
+            ),
+            None,
+        )
+
+
+def _broadcast(server: str, what: str) -> Iterator[Budget]:
+    one = {"measurement": "fanout", "recipients": 1000, "in_flight": 1}
+    many = {**one, "in_flight": 64}
+    cpu, rate = "cpu_us_per_delivery", "deliveries_per_s"
+    yield Budget(f"{what}: CPU per delivery, 1 in flight", cpu, one, server, "node", 0.75, None, "times Node")
+    yield Budget(f"{what}: CPU per delivery, 1 in flight", cpu, one, server, "floor", None, 1.25, "times floor")
+    yield Budget(
+        f"{what}: deliveries/s, 64 in flight", rate, many, server, "node", 1.5, None, "times Node", at_least=True
+    )
+    yield Budget(
+        f"{what}: deliveries/s, 64 in flight", rate, many, server, "floor", None, 2, "times floor", at_least=True
+    )
+
+
+_CHAT = {"measurement": "persisted", "in_flight": 256}
+_OPEN_LOOP = {"measurement": "persisted", "offered_per_s": 1000}
+_IDLE = {"measurement": "idle"}
+
+BUDGETS = (
+    *_broadcast("engine", "edge alone, 1,000 recipients"),
+    *_broadcast("parley", "with NATS and a service, 1,000 recipients"),
+    Budget("acked, persisted messages/s", "acked_per_s", _CHAT, "parley", "node", 2.5, 5, "times Node", at_least=True),
+    Budget("send to member at 1,000/s: p50", "p50_ms", _OPEN_LOOP, "parley", "", None, 1.5, "ms"),
+    Budget("send to member at 1,000/s: p99", "p99_ms", _OPEN_LOOP, "parley", "", 15, None, "ms"),
+    Budget("send to member at 1,000/s: p99.9", "p999_ms", _OPEN_LOOP, "parley", "node", None, 1, "times Node"),
+    Budget(
+        "CPU per connect, authenticated",
+        "cpu_us",
+        {"measurement": "connect"},
+        "parley",
+        "node",
+        0.6,
+        0.35,
+        "times Node",
+    ),
+    Budget("memory per idle connection, edge alone", "kb_front", _IDLE, "engine", "", 8, 4, "KB"),
+    Budget("memory per idle connection, gateway", "kb_front", _IDLE, "parley", "", 8, 4, "KB"),
+    Budget("loop blocked by lost clients, edge alone", "stall_ms", _IDLE, "engine", "", 50, None, "ms"),
+    Budget("loop blocked by lost clients, gateway", "stall_ms", _IDLE, "parley", "", 50, None, "ms"),
+)

@@ -1,0 +1,1 @@
+"""What the protocols' own test suites are run against: see `server`."""

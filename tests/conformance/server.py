@@ -1,0 +1,127 @@
+"""The server that the official Engine.IO and Socket.IO suites expect, on the gateway's own engine and edge.
+
+    python -m tests.conformance.server --port 4000
+
+Engine.IO on `/engine.io/` echoes every message. Socket.IO on `/socket.io/` has the namespaces `/` and `/custom`; it
+emits `auth` with the payload of CONNECT, answers `message` with `message-back` and acks `message-with-ack`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+
+from parley.common.envelope import Identity
+from parley.gateway.connections import Connection
+from parley.gateway.edge import Edge
+from parley.gateway.engine.frames import BINARY
+from parley.gateway.engine.packets import Packet, Part
+from parley.gateway.engine.polling import EnginePaths
+from parley.gateway.engine.server import STATE_KEY, Engine
+from parley.gateway.engine.session import Limits, Session
+from parley.gateway.engine.websocket import WebSocket
+from parley.gateway.packets import AckPacket, EventPacket, ack_packet, event_packet
+from parley.gateway.settings import Settings
+
+
+class Echo:
+    """`EdgeEvents` as the Socket.IO suite wants them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.edge = Edge(settings, "conformance", {"/", "/custom"}, self)
+        self._connections: dict[str, Connection] = {}
+        self._auth: dict[str, dict[str, Any]] = {}
+
+    async def admit(self, sid: str, session: Session, namespace: str, auth: dict[str, Any]) -> Connection:
+        connection = Connection(sid, session, namespace, Identity(sid, sid), time.time())
+        self._connections[sid] = connection
+        self._auth[sid] = auth
+        return connection
+
+    def opened(self, connection: Connection) -> None:
+        auth = msgspec.json.encode([self._auth.pop(connection.sid)])
+        self.edge.send(connection, event_packet(connection.namespace, "auth", auth))
+
+    def received(self, sid: str, packet: EventPacket) -> None:
+        connection = self._connections[sid]
+        if packet.event == "message":
+            back = event_packet(packet.namespace, "message-back", packet.args, packet.attachments)
+            self.edge.send(connection, back)
+        elif packet.event == "message-with-ack" and packet.ack_id is not None:
+            self.edge.send(connection, ack_packet(packet.namespace, packet.ack_id, packet.args, packet.attachments))
+
+    def acked(self, sid: str, packet: AckPacket) -> None:
+        pass
+
+    def closed(self, sid: str, reason: str) -> None:
+        self._connections.pop(sid, None)
+        self._auth.pop(sid, None)
+
+
+def echo_engine(settings: Settings) -> Engine:
+    """An Engine.IO server that sends back what it gets."""
+    numbers = itertools.count()
+    limits = Limits(
+        ping_interval=settings.gateway_ping_interval,
+        ping_timeout=settings.gateway_ping_timeout,
+        max_payload=settings.gateway_max_message,
+    )
+    engine = Engine(limits, generate_id=lambda: f"echo.{next(numbers)}", revisions=(3, 4))
+
+    def echo(sid: str, data: str | bytes) -> None:
+        back = Packet.of(b"4" + data.encode()) if isinstance(data, str) else Packet(Part(BINARY, data))
+        engine.sessions[sid].send(back)
+
+    engine.on("connect", lambda _sid, _session: None)
+    engine.on("message", echo)
+    engine.on("disconnect", lambda _sid, _reason: None)
+    return engine
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Both servers behind one port."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncGenerator[dict[str, Any]]:
+        edge, engine = Echo(settings).edge, echo_engine(settings)
+        yield {STATE_KEY: {b"/socket.io": edge.eio, b"/engine.io": engine}}
+        await edge.shutdown()
+        await engine.shutdown()
+
+    app = Starlette(lifespan=lifespan)
+    app.add_middleware(EnginePaths)
+    return app
+
+
+def main() -> None:
+    """Serve until stopped."""
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance.server", description=__doc__)
+    parser.add_argument("--port", type=int, default=4000)
+    parser.add_argument("--ping-interval", type=int, default=300, help="milliseconds")
+    parser.add_argument("--ping-timeout", type=int, default=200, help="milliseconds")
+    parser.add_argument("--loop", choices=["uvloop", "asyncio"], default="uvloop")
+    options = parser.parse_args()
+    settings = Settings(
+        gateway_ping_interval=options.ping_interval / 1000,
+        gateway_ping_timeout=options.ping_timeout / 1000,
+        gateway_connect_timeout=1.0,
+        gateway_max_message=1_000_000,
+        gateway_allow_eio3=True,
+    )
+    app = create_app(settings)
+    uvicorn.run(
+        app, host="127.0.0.1", port=options.port, ws=WebSocket, loop=options.loop,
+        access_log=False, log_level="warning", timeout_graceful_shutdown=1,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
