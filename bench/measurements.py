@@ -157,7 +157,7 @@ def _idle(start: Start, number: int) -> Iterator[Row]:
             "stall_cpu_ms": round(max((cpu for _, cpu in stalls), default=SHORTEST_STALL) * 1000, 1),
             "gone_s": round(gone, 2),
             "cleanup_cpu_s": round(cpu_seconds(server.front_pid) - cpu, 2),
-            "disturbed": usage_fields(connected.since(begun))["disturbed"],
+            "disturbed": usage_fields(connected.since(begun))["disturbed"] or _descheduled(stalls),
             "problems": [],
         }
 
@@ -224,6 +224,12 @@ def _stalls(lag_file: Path, since: float) -> list[tuple[float, float]]:
         return []
     lines = [[float(part) for part in line.split()] for line in lag_file.read_text().splitlines()]
     return [(late, cpu) for at, late, cpu in lines if at >= since]
+
+
+def _descheduled(stalls: list[tuple[float, float]]) -> bool:
+    """Whether the longest pause was in good part a wait for a core."""
+    late, cpu = max(stalls, default=(0.0, 0.0))
+    return late - cpu > max(0.01, 0.3 * late)
 
 
 def _settle(server: Contestant) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.ticker import FuncFormatter, NullFormatter
+from report import number
 from verdict import Row
 
 mpl.use("svg")
@@ -58,7 +60,7 @@ def _fanout(rows: Sequence[Row]) -> Any:
         return None
     recipients = sorted({row["recipients"] for row in rows})
     in_flight = sorted({row["in_flight"] for row in rows})
-    figure, axes = plt.subplots(2, len(in_flight), figsize=(3.6 * len(in_flight), 6), squeeze=False)
+    figure, axes = plt.subplots(2, len(in_flight), figsize=(3.8 * len(in_flight), 6.4), squeeze=False, sharey="row")
     for column, many in enumerate(in_flight):
         chosen = [row for row in rows if row["in_flight"] == many]
         for line, (field, title) in enumerate(
@@ -67,7 +69,7 @@ def _fanout(rows: Sequence[Row]) -> Any:
             _bars(axes[line][column], chosen, field, "recipients", recipients)
             axes[line][column].set_title(f"{title}, {many} in flight")
             axes[line][column].set_xlabel("recipients")
-            axes[line][column].set_yscale("log")
+            _logarithmic(axes[line][column])
     _legend(figure, axes[0][0])
     return figure
 
@@ -90,7 +92,7 @@ def _persisted(rows: Sequence[Row]) -> Any:
     ]
     _bars(latency, steady, "ms", "at", list(fields.values()))
     latency.set_title("send to member at a steady rate, ms")
-    latency.set_yscale("log")
+    _logarithmic(latency)
     _legend(figure, rate, {"node": "Socket.IO on Node.js, one INSERT each"})
     return figure
 
@@ -108,7 +110,7 @@ def _connections(rows: Sequence[Row]) -> Any:
     axes[1].set_title("memory per idle connection, KB")
     _bars(axes[2], idle, "stall_ms", "connections", numbers)
     axes[2].set_title("loop blocked when all are lost, ms")
-    axes[2].set_yscale("log")
+    _logarithmic(axes[2])
     for axis in axes[1:]:
         axis.set_xlabel("connections")
     _legend(figure, axes[1])
@@ -121,11 +123,18 @@ def _bars(axis: Any, rows: Sequence[Row], field: str, group: str, groups: Sequen
     width = 0.8 / max(1, len(servers))
     for place, server in enumerate(servers):
         own = {row[group]: row[field] for row in rows if row["server"] == server and row[field] is not None}
-        at = [number + (place - (len(servers) - 1) / 2) * width for number, value in enumerate(groups) if value in own]
-        axis.bar(
-            at, [own[value] for value in groups if value in own], width * 0.92, color=COLOURS[server], label=server
-        )
+        at = [center + (place - (len(servers) - 1) / 2) * width for center, value in enumerate(groups) if value in own]
+        heights = [own[value] for value in groups if value in own]
+        bars = axis.bar(at, heights, width * 0.92, color=COLOURS[server], label=server)
+        axis.bar_label(bars, [number(height) for height in heights], fontsize=6, rotation=90, padding=2)
+    axis.margins(y=0.15)
     axis.set_xticks(range(len(groups)), [f"{value:,}" if isinstance(value, int) else value for value in groups])
+
+
+def _logarithmic(axis: Any) -> None:
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _legend(figure: Any, axis: Any, names: dict[str, str] | None = None) -> None:

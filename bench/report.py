@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from verdict import BUDGETS, Row
 
@@ -67,6 +69,9 @@ def show(console: Console, rows: Sequence[Row]) -> None:
         console.print(table)
     if any(row.get("disturbed") for row in rows):
         console.print("[dim]≈ other processes of the machine were busy; measure again on a quiet one[/]")
+    for row in rows:
+        for problem in row["problems"]:
+            console.print(f"[red]{row['measurement']} {row['server']}:[/] {escape(problem)}")
     if any(map(_limited_by_client, rows)):
         console.print("[dim]> the client was the limit; the server can do more[/]")
     _show_budgets(console, rows)
@@ -77,17 +82,21 @@ def _show_budgets(console: Console, rows: Sequence[Row]) -> None:
     for heading in ("found", "must be", "aim"):
         table.add_column(heading, justify="right")
     for budget in BUDGETS:
-        figure = budget.figure(rows)
-        if figure is None:
+        judged = budget.rows(rows)
+        if not judged:
             continue
+        figure = budget.figure(judged)
         sign = "≥" if budget.at_least else "≤"
         bounds = [f"{sign} {bound:g}" if bound is not None else "" for bound in (budget.must, budget.aim)]
-        colour = "green" if budget.must is None or budget.keeps(figure, budget.must) else "red"
+        bound = budget.must if budget.must is not None else budget.aim
+        colour = "green" if bound is not None and budget.keeps(figure, bound) else "red"
         aimed = budget.aim is not None and budget.keeps(figure, budget.aim)
-        table.add_row(budget.what, budget.unit, "★" if aimed else "", f"[{colour}]{figure:.2f}[/]", *bounds)
+        signs = ("★" if aimed else "") + ("≈" if any(row.get("disturbed") for row in judged) else "")
+        found = "failed" if math.isnan(figure) else f"{figure:.2f}"
+        table.add_row(budget.what, budget.unit, signs, f"[{colour}]{found}[/]", *bounds)
     if table.row_count:
         console.print(table)
-        console.print("[dim]★ the aim is met[/]")
+        console.print("[dim]★ the aim is met   ≈ judged by rows during which other processes were busy[/]")
 
 
 def line(row: Row) -> str:
@@ -99,7 +108,7 @@ def line(row: Row) -> str:
 
 def remarks(row: Row) -> str:
     """What has to be known about a row: errors, who limited the rate when not the server, disturbance."""
-    notes: list[str] = [f"[red]{problem}[/]" for problem in row["problems"]]
+    notes: list[str] = [f"[red]{escape(problem)}[/]" for problem in row["problems"]]
     if _limited_by_client(row):
         notes.append("[yellow]limited by the client[/]")
     if row.get("disturbed"):
@@ -110,7 +119,7 @@ def remarks(row: Row) -> str:
 def marks(row: Row) -> str:
     """The same as signs, which are explained below the tables."""
     signs = [*(">" if _limited_by_client(row) else ""), *("≈" if row.get("disturbed") else "")]
-    return " ".join([*signs, *(f"[red]{problem}[/]" for problem in row["problems"])])
+    return " ".join([*signs, *("[red]failed[/]" for _ in row["problems"][:1])])
 
 
 def _limited_by_client(row: Row) -> bool:

@@ -23,31 +23,26 @@ class Budget:
     unit: str = ""
     at_least: bool = False
 
-    def figure(self, rows: Sequence[Row]) -> float | None:
-        """What this run found, or None when it did not measure it."""
-        own = self._value(rows, self.server)
-        if not self.beside or own is None:
-            return own
-        other = self._value(rows, self.beside)
-        return own / other if other else None
+    def rows(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows it is judged by: none when they were not measured."""
+        names = [self.server, self.beside] if self.beside else [self.server]
+        found = [self._row(rows, name) for name in names]
+        return [row for row in found if row] if all(found) else []
+
+    def figure(self, rows: Sequence[Row]) -> float:
+        """What those rows say; not a number when one of them failed."""
+        values = [float("nan") if row["problems"] else row[self.field] for row in rows]
+        return values[0] / values[1] if self.beside else values[0]
 
     def keeps(self, figure: float, bound: float) -> bool:
-        """Whether a figure keeps a bound."""
+        """Whether a figure keeps a bound; what is not a number keeps none."""
         return figure >= bound if self.at_least else figure <= bound
 
-    def _value(self, rows: Sequence[Row], server: str) -> float | None:
+    def _row(self, rows: Sequence[Row], server: str) -> Row | None:
         wanted = {**self.where, "server": server}
         # The last one, which for idle connections is the greatest number of them.
-        return next(
-            (
-                row[self.field]
-                for row in reversed(rows)
-                if self.field in row
-                and not row["problems"]
-                and all(row.get(name) == value for name, value in wanted.items())
-            ),
-            None,
-        )
+        found = (row for row in reversed(rows) if all(row.get(name) == value for name, value in wanted.items()))
+        return next(found, None)
 
 
 def _broadcast(server: str, what: str) -> Iterator[Budget]:

@@ -5,6 +5,7 @@ Everybody who connects is in one room, and what anybody emits goes to everybody.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator
@@ -24,6 +25,7 @@ from parley.gateway.edge import Edge
 from parley.gateway.engine.polling import Polling
 from parley.gateway.engine.session import Session
 from parley.gateway.engine.websocket import STATE_KEY
+from parley.gateway.garbage import run_collector
 from parley.gateway.packets import AckPacket, EventPacket, event_packet
 from parley.gateway.settings import Settings
 
@@ -61,8 +63,10 @@ async def lifespan(app: Starlette) -> AsyncGenerator[dict[str, Any]]:
     room = Room()
     app.router.routes.append(Mount(PATH, Polling(room.edge.eio)))
     lag.watch()
+    collector = asyncio.create_task(run_collector())
     yield {STATE_KEY: {PATH.encode(): room.edge.eio}}
-    await room.edge.stop()
+    collector.cancel()
+    await room.edge.shutdown()
 
 
 if __name__ == "__main__":

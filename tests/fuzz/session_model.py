@@ -112,7 +112,8 @@ class Model:
             silence = self.limits.ping_timeout
             if session.revision == 4:
                 assert self._pinged_at is not None, "nothing was asked that could go unanswered"
-                assert self.now >= self._pinged_at + silence, "the client still had time to answer"
+                # Half of it is what a client is left with when the ping itself was late.
+                assert self.now >= self._pinged_at + silence / 2, "the client still had time to answer"
             else:
                 assert self.now >= self._heard_at + silence + self.limits.ping_interval
 

@@ -67,6 +67,37 @@ async def edge_server(*, forwarded_allow_ips: str = "127.0.0.1", **settings: Any
             await serving
 
 
+class HttpWire:
+    """An HTTP connection that can leave a request unanswered."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, port: int) -> AsyncGenerator[HttpWire]:
+        """Connect."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            yield cls(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    async def ask(self, target: str, *headers: str, method: str = "GET") -> None:
+        """Send a request's head."""
+        lines = [f"{method} {target} HTTP/1.1", "Host: localhost", *headers]
+        self.writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+        await self.writer.drain()
+
+    async def answer(self) -> tuple[int, bytes]:
+        """The next answer: status and body."""
+        async with asyncio.timeout(TIMEOUT):
+            status, *headers = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            fields = dict(header.lower().split(": ", 1) for header in headers if header)
+            return int(status.split()[1]), await self.reader.readexactly(int(fields["content-length"]))
+
+
 class Wire:
     """A WebSocket of which every byte is written by hand."""
 
@@ -79,17 +110,21 @@ class Wire:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, port: int, target: str = "/engine.io/?EIO=4&transport=websocket", *, sock: socket.socket | None = None,
-        **headers: str,
-    ) -> AsyncGenerator[Wire]:  # fmt: skip
-        """Ask for an upgrade; whether it was granted is in `status`. Header names have underscores."""
+        cls,
+        port: int,
+        target: str = "/engine.io/?EIO=4&transport=websocket",
+        headers: dict[str, str] | None = None,
+        *,
+        sock: socket.socket | None = None,
+    ) -> AsyncGenerator[Wire]:
+        """Ask for an upgrade; whether it was granted is in `status`."""
         if sock is None:
             wire = cls(*await asyncio.open_connection("127.0.0.1", port))
         else:
             await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
             wire = cls(*await asyncio.open_connection(sock=sock, limit=2**16))
         try:
-            await wire._upgrade(target, headers)
+            await wire._upgrade(target, headers or {})
             yield wire
         finally:
             wire.writer.transport.abort()
@@ -98,7 +133,7 @@ class Wire:
         fields = {
             "Host": "localhost", "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
             "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        } | {name.replace("_", "-"): value for name, value in headers.items()}  # fmt: skip
+        } | headers  # fmt: skip
         head = f"GET {target} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         self.writer.write(head.encode() + b"\r\n")
         async with asyncio.timeout(TIMEOUT):

@@ -103,12 +103,12 @@ class Sockets:
         self.written: defaultdict[Connection, list[tuple[str, str, dict[str, Any]]]] = defaultdict(list)
 
     def send(self, connection: Connection, packet: Packet) -> None:
-        """Note a packet."""
-        (part,) = packet.parts
-        event = packets.parse(part.data[1:].decode())
-        assert isinstance(event, packets.EventPacket)
-        (data,) = json.loads(event.args)
-        self.written[connection].append((event.namespace, event.event, data))
+        """Note a packet, or several that were joined."""
+        for part in packet.parts:
+            event = packets.parse(part.data[1:].decode())
+            assert isinstance(event, packets.EventPacket)
+            (data,) = json.loads(event.args)
+            self.written[connection].append((event.namespace, event.event, data))
 
     def broadcast(self, connections: Collection[Connection], packet: Packet, *, volatile: bool = False) -> None:
         """Note a packet for each of many."""
@@ -133,13 +133,13 @@ class Gateway:
     def __init__(self, bus: Bus, namespace: str) -> None:
         self.bus = bus
         self.sockets = Sockets()
-        self.fanout = Fanout(bus, self.sockets)
+        self.fanout = Fanout(bus, self.sockets, {})
         self._namespace = namespace
 
     async def connect(self, *, opened: bool = True) -> Connection:
         """A connection of a user of its own, in no room but the user's."""
         connection = another(self._namespace)
-        await self.fanout.enter_user_room(connection)
+        self.fanout.enter_user_room(connection)
         if opened:
             self.open(connection)
         await self.bus.flush()

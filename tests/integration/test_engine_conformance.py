@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.engine_server import TIMEOUT, Wire, conformance_server
+from tests.integration.engine_server import TIMEOUT, HttpWire, Wire, conformance_server
 
 POLLING = {"EIO": "4", "transport": "polling"}
+POLL = "/engine.io/?EIO=4&transport=polling"
 SOCKET = "/engine.io/?EIO=4&transport=websocket"
 
 
@@ -56,6 +57,19 @@ class Client:
                 await asyncio.sleep(0.01)
         assert answer.status_code == 400
         assert answer.json() == {"code": 1, "message": "Session ID unknown"}
+
+
+@pytest.fixture
+async def waiting(http: httpx.AsyncClient, port: int) -> AsyncGenerator[tuple[Client, HttpWire]]:
+    """A client whose poll is waiting at the server."""
+    async with HttpWire.open(port) as wire:
+        await wire.ask(POLL)
+        client = Client(http, json.loads((await wire.answer())[1][1:])["sid"])
+        await wire.ask(f"{POLL}&sid={client.sid}")
+        for _ in range(2):
+            # What was written before these were asked has been read once they are answered.
+            assert (await client.post("6")).status_code == 200
+        yield client, wire
 
 
 # -- handshake ---------------------------------------------------------------------------------------------------------
@@ -119,9 +133,9 @@ async def test_transports_are_asked_for_as_what_they_are(http: httpx.AsyncClient
         assert (wire.status, (await wire.refusal())["code"]) == (400, 0)
 
 
-@pytest.mark.parametrize("headers", [{"Sec_WebSocket_Key": "c2hvcnQ="}, {"Sec_WebSocket_Version": "8"}])
+@pytest.mark.parametrize("headers", [{"Sec-WebSocket-Key": "c2hvcnQ="}, {"Sec-WebSocket-Version": "8"}])
 async def test_an_upgrade_that_is_no_websocket_is_refused(port: int, headers: dict[str, str]):
-    async with Wire.open(port, **headers) as wire:
+    async with Wire.open(port, SOCKET, headers) as wire:
         assert (wire.status, (await wire.refusal())["code"]) == (400, 3)
 
 
@@ -149,15 +163,16 @@ async def test_what_is_posted_comes_back_with_the_next_poll(http: httpx.AsyncCli
     assert (await client.poll()).text == body
 
 
-async def test_a_poll_waits_for_something_to_say(http: httpx.AsyncClient):
-    client = await Client.open(http)
-    poll = asyncio.ensure_future(client.poll())
-    for number in range(3):
-        await client.post(f"4{number}")
-        assert (await poll).text == f"4{number}"
-        poll = asyncio.ensure_future(client.poll())
-    await client.post("1")
-    assert (await poll).text == "6"
+async def test_a_poll_waits_for_something_to_say(waiting: tuple[Client, HttpWire]):
+    client, wire = waiting
+    await client.post("4hello\x1e4again")
+    assert await wire.answer() == (200, b"4hello\x1e4again")
+
+
+async def test_a_client_that_closes_gets_its_poll_back(waiting: tuple[Client, HttpWire]):
+    client, wire = waiting
+    assert (await client.post("1")).status_code == 200
+    assert await wire.answer() == (200, b"6")
     await client.is_gone()
 
 
@@ -177,25 +192,18 @@ async def test_as_many_packets_as_allowed_are_taken(http: httpx.AsyncClient):
     assert (await client.poll()).text == body
 
 
-async def test_a_second_poll_ends_the_session(http: httpx.AsyncClient):
-    client = await Client.open(http)
-    polls = [asyncio.ensure_future(client.poll()) for _ in range(2)]
-    answers = sorted([((answer := await poll).status_code, answer.text) for poll in polls])
-    assert answers[0] == (200, "1")
-    assert answers[1][0] == 400
+async def test_a_second_poll_ends_the_session(waiting: tuple[Client, HttpWire]):
+    client, wire = waiting
+    answer = await client.poll()
+    assert (answer.status_code, answer.json()["code"]) == (400, 3)
+    assert await wire.answer() == (200, b"1")
     await client.is_gone()
 
 
-async def test_a_poll_that_is_hung_up_ends_the_session(port: int, http: httpx.AsyncClient):
-    client = await Client.open(http)
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET /engine.io/?EIO=4&transport=polling&sid={client.sid} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    await client.post("4heard")
-    assert b"4heard" in await reader.readuntil(b"4heard")
-    writer.write(f"GET /engine.io/?EIO=4&transport=polling&sid={client.sid} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    await writer.drain()
-    writer.close()
-    await writer.wait_closed()
+async def test_a_poll_that_is_hung_up_ends_the_session(waiting: tuple[Client, HttpWire]):
+    client, wire = waiting
+    wire.writer.close()
+    await wire.writer.wait_closed()
     await client.is_gone()
 
 
@@ -214,12 +222,9 @@ async def test_a_body_may_be_as_long_as_allowed_and_no_longer(http: httpx.AsyncC
     answer = await client.post(chunks(11))
     assert (answer.status_code, answer.json()["code"]) == (413, 3)
     # Declared, it is refused before it is sent.
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    target = f"/engine.io/?EIO=4&transport=polling&sid={client.sid}"
-    writer.write(f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000001\r\n\r\n4x".encode())
-    async with asyncio.timeout(TIMEOUT):
-        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 413")
-    writer.close()
+    async with HttpWire.open(port) as wire:
+        await wire.ask(f"{POLL}&sid={client.sid}", "Content-Length: 1000001", method="POST")
+        assert (await wire.answer())[0] == 413
     assert (await client.post("4still here")).status_code == 200
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 from nats.aio.msg import Msg
@@ -20,6 +20,7 @@ from parley.common.bus import Bus
 from parley.common.envelope import Ack, AckBatch, Command, CommandBatch, Identity, decode, ok_payload
 from parley.gateway.commands import Commands
 from parley.gateway.connections import Connection
+from parley.gateway.engine.session import Session
 from parley.gateway.namespaces import MAX_PAYLOAD as LARGEST_PAYLOAD
 from parley.gateway.namespaces import Namespace
 from parley.gateway.packets import EventPacket
@@ -57,7 +58,7 @@ class Clients:
         """A connection of a user of its own."""
         sid = fresh("sid")
         identity = Identity(f"u_{sid}", sid)
-        return Connection(sid, fresh("eio"), namespace or self.namespace, identity, "127.0.0.1", 0.0)
+        return Connection(sid, cast("Session", None), namespace or self.namespace, identity, 0.0)
 
     def emit(self, connection: Connection, event: str = "say", args: bytes = b"[]") -> int:
         """Emit an event with an ack, and return the ack's id."""

@@ -131,7 +131,7 @@ async def test_of_moves_that_overtake_each_other_the_one_with_the_later_event_ho
 async def test_every_connection_of_a_user_moves_and_nobody_elses(log: Log, gateway: Gateway):
     ann, stranger = await gateway.connect(), await gateway.connect()
     tab = another(ann.namespace, ann.identity)
-    await gateway.fanout.enter_user_room(tab)
+    gateway.fanout.enter_user_room(tab)
     gateway.open(tab)
     join = log.append()
     await log.move(ann, Move(ROOM, True, join))

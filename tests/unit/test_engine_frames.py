@@ -162,7 +162,8 @@ def test_what_no_client_may_send_is_an_error_with_its_code(data: bytes, code: in
 
 def test_a_reader_that_has_failed_stays_silent_and_keeps_its_first_error():
     reader = FrameReader(LIMIT)
-    reader.feed(client_frame(TEXT, b"\xff"))
+    reader.feed(client_frame(TEXT, b"kept", head=0) + client_frame(3, b"\xff"))
+    assert (reader._buffer, reader._fragments) == (None, None)
     error = reader.error
     assert reader.feed(HELLO) == []
     assert reader.feed(client_frame(3, b"")) == []

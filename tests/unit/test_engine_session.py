@@ -106,6 +106,8 @@ def test_a_poll_that_is_hung_up_ends_the_session_and_an_answered_one_does_not():
     model.cancel(0)
     assert not model.session.over
     model.poll(1)
+    model.session.poll_cancelled(model.polls[0])
+    assert not model.session.over
     model.cancel(0)
     assert model.reasons == ["transport close"]
     assert model.polls[1].answered is None
@@ -128,6 +130,14 @@ def test_a_malformed_post_ends_the_session(body: bytes):
         model.session.post(body, binary=False)
     model.check()
     assert model.reasons == ["parse error"]
+
+
+@pytest.mark.parametrize("body", [b"4a\x1e1\x1e4b", b"4a\x1e4leave\x1e4b"])
+def test_nothing_is_taken_from_a_client_after_its_end(body: bytes):
+    model = polling()
+    model.session.post(body, binary=False)
+    assert model.session.over
+    assert "b" not in model.received_messages
 
 
 def test_a_closed_polling_client_is_told_with_its_next_poll_what_came_before():
@@ -194,6 +204,18 @@ def test_an_upgrade_that_takes_too_long_is_given_up_and_a_done_one_is_not():
     assert model.session.socket is socket
 
 
+def test_a_websocket_that_is_lost_while_it_probes_leaves_room_for_another():
+    model = polling()
+    model.probe(0)
+    model.session.socket_received(model.sockets[0], "2probe")
+    model.lose(0)
+    assert not model.session.over
+    model.poll(1)
+    assert model.polls[0].answered is None
+    model.probe(0)
+    assert not model.sockets[1].gone
+
+
 def test_what_waits_for_a_polling_client_is_bounded():
     model = polling()
     waiting = 0
@@ -252,6 +274,14 @@ def test_a_client_that_answers_is_pinged_again_and_one_that_does_not_is_ended():
     assert model.reasons == ["ping timeout"]
 
 
+def test_a_ping_that_is_a_little_late_does_not_put_off_the_end():
+    model = polling()
+    assert model.session.beat(model.now + 25.9) == model.now + 45
+    model._pinged_at = model.now + 25.9
+    model.now += 45
+    assert model.session.beat(model.now) is None
+
+
 def test_answers_that_nobody_asked_for_win_no_time():
     model = polling()
     for _ in range(5):
@@ -264,8 +294,8 @@ def test_answers_that_nobody_asked_for_win_no_time():
 def test_after_a_stall_a_client_still_has_its_time_to_answer():
     model = polling()
     model.now += 300
-    assert model.session.beat(model.now) == model.now + 20
-    model.now += 19
+    assert model.session.beat(model.now) == model.now + 10
+    model.now += 9
     model.session.post(b"3", binary=False)
     assert model.session.beat(model.now) == model.now + 6
     assert not model.session.over

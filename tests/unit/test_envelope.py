@@ -35,6 +35,9 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
         return st.lists(values_of(get_args(kind)[0]), max_size=3)
     if get_origin(kind) is tuple:
         return st.lists(values_of(get_args(kind)[0]), max_size=3).map(tuple)
+    if get_origin(kind) is dict:
+        keys, values = get_args(kind)
+        return st.dictionaries(values_of(keys), values_of(values), max_size=3)
     return messages(kind)
 
 

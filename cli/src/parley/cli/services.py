@@ -43,7 +43,9 @@ def create_services(around: Surroundings) -> dict[str, FastAPI]:
             instance="auth",
         )
         chat = ChatSettings(nats_url=around.nats_url, database_url=around.database_url, instance="chat")
-        gateway = GatewaySettings(nats_url=around.nats_url, web_dir=around.page, instance="gateway")
+        gateway = GatewaySettings(
+            nats_url=around.nats_url, web_dir=around.page, instance="gateway", gateway_drain_seconds=0
+        )
         return {"auth": create_auth(auth), "chat": create_chat(chat), "gateway": create_gateway(gateway)}
     except (ConfigurationError, UnsafeSettings, ValidationError) as error:
         raise Failure(str(error)) from error

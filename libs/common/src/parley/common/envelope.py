@@ -14,6 +14,11 @@ import msgspec
 T = TypeVar("T")
 _encoder = msgspec.msgpack.Encoder()
 
+RESERVED_EVENTS = frozenset(
+    {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+)
+"""Names that Socket.IO clients and servers keep for themselves."""
+
 
 class Wire(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """A message between Parley's processes."""
@@ -210,6 +215,8 @@ class Connection(Wire, frozen=True):
     address: str
     transport: str
     connected_at: float
+    rooms: list[str] = []
+    """In a `FetchedConnections` only; its sid is one."""
 
 
 class ConnectionList(Wire, frozen=True):
@@ -256,6 +263,141 @@ class RoomList(Wire, frozen=True):
     more: bool
 
 
+class Selection(Wire, frozen=True):
+    """Connections of a namespace: those in any of `rooms`, or all where none is named, and in none of `except_rooms`.
+
+    A sid is a room as well, of its connection alone.
+    """
+
+    namespace: str
+    rooms: tuple[str, ...] = ()
+    except_rooms: tuple[str, ...] = ()
+
+
+class Operation(Wire, frozen=True):
+    """Something to be done with connections. `inbox` is the subject where the gateways say how it went, or empty."""
+
+    selection: Selection
+    inbox: str
+
+
+class Emit(Operation, frozen=True, tag="emit"):
+    """Send an event that is in no log. `args` is a JSON array with placeholders for the attachments.
+
+    With an inbox the clients' acks are asked for, and `AckReport`s follow until `timeout` seconds have passed.
+    """
+
+    event: str
+    args: bytes
+    attachments: tuple[bytes, ...] = ()
+    volatile: bool = False
+    timeout: float = 0.0
+
+
+class FetchConnections(Operation, frozen=True, tag="fetch"):
+    """Tell who they are: `FetchedConnections`, in pages."""
+
+
+class JoinRooms(Operation, frozen=True, tag="join"):
+    """Put them into rooms for as long as they last: `Operated`."""
+
+    rooms: tuple[str, ...]
+
+
+class LeaveRooms(Operation, frozen=True, tag="leave"):
+    """Take them out of rooms: `Operated`."""
+
+    rooms: tuple[str, ...]
+
+
+class Disconnect(Operation, frozen=True, tag="disconnect"):
+    """End their stay in the namespace and, with `close`, their transports: `Operated`."""
+
+    close: bool
+
+
+AnyOperation = Emit | FetchConnections | JoinRooms | LeaveRooms | Disconnect
+
+
+class Acked(Wire, frozen=True):
+    """One client's ack: a JSON array with placeholders for the attachments."""
+
+    args: bytes
+    attachments: tuple[bytes, ...] = ()
+
+
+class AckReport(Wire, frozen=True):
+    """News of one gateway: how many clients it asked, what some have answered, and how many cannot any more.
+
+    A gateway's first report says how many it asked, even when that is none.
+    """
+
+    gateway: str
+    found: int = 0
+    answers: list[Acked] = []
+    lost: int = 0
+
+    @property
+    def due(self) -> int:
+        """By how much the number of answers to come changes."""
+        return self.found - len(self.answers) - self.lost
+
+
+class FetchedConnections(Wire, frozen=True):
+    """A page of one gateway's connections; the first says how many it found altogether."""
+
+    gateway: str
+    found: int
+    connections: list[Connection]
+
+    @property
+    def due(self) -> int:
+        """By how much the number of connections to come changes."""
+        return self.found - len(self.connections)
+
+
+class Operated(Wire, frozen=True):
+    """One gateway has done it with so many connections."""
+
+    gateway: str
+    found: int
+
+    @property
+    def due(self) -> int:
+        """Nothing further comes."""
+        return 0
+
+
+class Missed(Wire, frozen=True):
+    """An event that is in no log, kept for who may come back for it. `args` is a JSON array."""
+
+    event: str
+    args: bytes
+    attachments: tuple[bytes, ...] = ()
+
+
+class Recover(Wire, frozen=True):
+    """A client came back to another gateway: ask the one that had it for what it lacks, once."""
+
+    gateway: str
+    namespace: str
+    user_id: str
+    pid: str
+    offset: str
+
+
+class Recovered(Wire, frozen=True):
+    """The state of a lost connection; without a sid there is none, though `moved_to` may name a gateway that knows."""
+
+    sid: str = ""
+    moved_to: str = ""
+    cursors: dict[str, int] = {}
+    """Per sequenced room, the last event that the client received."""
+    rooms: list[str] = []
+    """Other rooms that it was put into."""
+    missed: list[Missed] = []
+
+
 class Failure(Wire, frozen=True):
     """A request was refused."""
 
@@ -271,12 +413,20 @@ class Answer(Wire, frozen=True):
     value: msgspec.Raw = msgspec.Raw(b"\xc0")
 
 
+_operations = msgspec.msgpack.Decoder[AnyOperation](AnyOperation)
+
+
 def decode(data: bytes, kind: type[T]) -> T:
     """Decode a message of a known type.
 
     Raises `msgspec.ValidationError` or `msgspec.DecodeError` when the bytes are not one.
     """
     return msgspec.msgpack.decode(data, type=kind)
+
+
+def decode_operation(data: bytes) -> AnyOperation:
+    """Decode an operation of any kind. Raises as `decode` does."""
+    return _operations.decode(data)
 
 
 def ok_payload(result: Any) -> bytes:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from parley.common.identifiers import uuid7
+
 AUTHENTICATE = "auth.authenticate"
 """Request, queue group `auth`: `envelope.Authenticate` → `envelope.Identity`, or a code."""
 
@@ -30,8 +32,14 @@ ARCHIVE_ROOM = "ctl.room.archive"
 LIST_ROOMS = "ctl.room.list"
 """Request, queue group `chat`: `envelope.ListRooms` → `envelope.RoomList`."""
 
+SOCKETS = "sockets.*"
+"""Subscription to the operations on every namespace's connections, see `sockets`."""
+
 ALIVE = "ctl.alive.*.*"
 """Subscription to every process's sign of life, see `alive`."""
+
+MAX_LENGTH = 1024
+"""Characters of a subject made of a name that nobody has checked."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_:-]+")
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
@@ -102,6 +110,11 @@ def parse_room(subject: str) -> tuple[str, str]:
     return decode(namespace), decode(room_id)
 
 
+def recover(gateway: str) -> str:
+    """Request to the gateway that lost a connection: `envelope.Recover` → `envelope.Recovered`."""
+    return f"recover.{encode(gateway)}"
+
+
 def user_room(user_id: str) -> str:
     """The room every connection of a user is in; `envelope.Delivery` there also carries joins and leaves."""
     return f"user:{user_id}"
@@ -116,3 +129,33 @@ def parse_alive(subject: str) -> tuple[str, str]:
     """The `(service, instance)` of an `alive` subject."""
     _, _, service, instance = subject.split(".")
     return decode(service), decode(instance)
+
+
+def sockets(namespace: str) -> str:
+    """Where every gateway hears what is to be done with a namespace's connections: any `envelope.Operation`.
+
+    All kinds share it, because what one process publishes on one subject arrives in the order it was published.
+    """
+    return f"sockets.{encode(namespace)}"
+
+
+def gateway(instance: str) -> str:
+    """Where one gateway hears what is to be done with connections of its own: any `envelope.Operation`."""
+    return f"gw.{encode(instance)}"
+
+
+def check_ad_hoc(namespace: str, room_id: str) -> None:
+    """Raises `ValueError` for a room that connections may not be put into ad hoc.
+
+    In a user's own room they would hear of that user's joins and leaves, and follow them; the broker ends connections
+    that ask for a very long subject.
+    """
+    if room_id.startswith(user_room("")):
+        raise ValueError(f"{room_id!r} is a user's own room")
+    if len(room(namespace, room_id)) > MAX_LENGTH:
+        raise ValueError("the room's name is too long")
+
+
+def inbox() -> str:
+    """A subject of the caller's own, for the answers to one question."""
+    return f"_INBOX.{uuid7().hex}"

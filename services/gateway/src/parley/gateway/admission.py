@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge
 
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.envelope import Authenticate, Authorize, Identity, Open, Opened
+from parley.common.envelope import Authenticate, Authorize, Identity, Membership, Open, Opened
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
 from parley.gateway.connections import Connection, Connections
@@ -25,6 +25,7 @@ from parley.gateway.engine.session import Session
 from parley.gateway.fanout import Fanout
 from parley.gateway.namespaces import Namespace
 from parley.gateway.rates import LIMITED
+from parley.gateway.recovery import Recovery
 
 log = get_logger(__name__)
 
@@ -47,12 +48,19 @@ class Admission:
     """Admits connections and keeps their memberships right after the broker was away."""
 
     def __init__(
-        self, bus: Bus, namespaces: Mapping[str, Namespace], connections: Connections, fanout: Fanout, max_per_user: int
+        self,
+        bus: Bus,
+        namespaces: Mapping[str, Namespace],
+        connections: Connections,
+        fanout: Fanout,
+        recovery: Recovery,
+        max_per_user: int,
     ) -> None:
         self._bus = bus
         self._namespaces = namespaces
         self._connections = connections
         self._fanout = fanout
+        self._recovery = recovery
         self._max_per_user = max_per_user
 
     async def admit(self, sid: str, session: Session, namespace: str, auth: dict[str, Any]) -> Connection:
@@ -61,11 +69,7 @@ class Admission:
             connection = await self._admit(sid, session, namespace, auth)
         except Reject as rejection:
             ADMISSIONS.labels(str(rejection.code)).inc()
-            self.forget(sid)
             log.info("connection refused", namespace=namespace, code=str(rejection.code), address=session.address)
-            raise
-        except BaseException:
-            self.forget(sid)
             raise
         ADMISSIONS.labels("admitted").inc()
         return connection
@@ -77,11 +81,24 @@ class Admission:
         if len(self._connections.of_user(identity.user_id)) >= self._max_per_user:
             LIMITED.labels("connections_per_user").inc()
             raise Reject(Code.LIMIT_EXCEEDED, f"A user has at most {self._max_per_user} connections here.")
-        connection = Connection(sid, session, namespace, identity, time.time())
-        connection.cursors = _cursors(auth)
+        recovered = await self._recovery.claim(namespace, identity.user_id, auth)
+        connection = Connection(recovered.sid if recovered else sid, session, namespace, identity, time.time())
+        connection.recovered = recovered
+        connection.cursors = recovered.cursors if recovered else _cursors(auth)
         self._connections.add(connection)
-        await self._fanout.enter_user_room(connection)
-        request = Open(self._bus.instance, sid, identity)
+        try:
+            connection.memberships = await self._open(connection, deadline)
+        except BaseException:
+            self.forget(connection)
+            raise
+        self._recovery.begin(connection, auth["pid"] if recovered else "")
+        return connection
+
+    async def _open(self, connection: Connection, deadline: float) -> list[Membership]:
+        """Check that the user may be here, and ask for their rooms. Raises `Reject`."""
+        identity, namespace = connection.identity, connection.namespace
+        self._fanout.enter_user_room(connection)
+        request = Open(self._bus.instance, connection.sid, identity)
         check = Authorize(identity.user_id, identity.issued_at)
         _, opened = await asyncio.gather(
             self._patiently(deadline, lambda: self._bus.call(subjects.AUTHORIZE, check)),
@@ -89,8 +106,7 @@ class Admission:
         )
         if connection.ended:
             raise Reject(Code(connection.ended))
-        connection.memberships = opened.rooms
-        return connection
+        return opened.rooms
 
     def _claim(self, namespace: str, auth: dict[str, Any]) -> Authenticate:
         token = auth.get("token", "")
@@ -105,24 +121,32 @@ class Admission:
         """CONNECT was sent: put the connection into its rooms, from its cursors where it named them."""
         CONNECTED.inc()
         connection.opened = True
+        recovered = connection.recovered
         for membership in connection.memberships:
             room, head = membership.room, membership.head
             connection.moved[room] = membership.joined
             cursor = connection.cursors.get(room)
+            if recovered is not None:
+                # Nothing from before they came in, or came in again, was for them.
+                cursor = max(cursor or 0, membership.joined - 1)
             if cursor is not None and not 0 <= head - cursor <= MAX_BEHIND:
                 self._fanout.notify(connection, "reset", {"room": room, "sequence": head})
                 cursor = None
             self._fanout.enter(connection, room, head=head, after=cursor)
         self._fanout.open(connection)
-        connection.memberships, connection.cursors = [], {}
+        if recovered is not None:
+            for room in recovered.rooms:
+                connection.enter_ad_hoc(room)
+                self._fanout.enter(connection, room)
+            for missed in recovered.missed:
+                self._fanout.resend(connection, missed)
+        connection.memberships, connection.cursors, connection.recovered = [], {}, None
 
-    def forget(self, sid: str) -> None:
-        """A connection is gone, or was never admitted."""
-        connection = self._connections.get(sid)
-        if connection is None:
-            return
+    def forget(self, connection: Connection, *, parked: bool = False) -> None:
+        """A connection is gone, or was not admitted; a parked one may be claimed and keeps its rooms until then."""
         connection.ended = connection.ended or "closed"
-        self._fanout.leave_all(connection)
+        if not parked:
+            self._fanout.leave_all(connection)
         self._connections.remove(connection)
         if connection.opened:
             CONNECTED.dec()
@@ -157,7 +181,9 @@ class Admission:
                 if membership.room not in connection.rooms and not connection.ended:
                     after = membership.joined - 1
                     self._fanout.enter(connection, membership.room, head=membership.head, after=after)
-            for room in connection.rooms - rooms - {subjects.user_room(user_id)}:
+            for room in rooms:
+                connection.forget_ad_hoc(room)
+            for room in connection.rooms - rooms - {subjects.user_room(user_id)} - (connection.joined_ad_hoc or set()):
                 self._fanout.leave(connection, room)
 
     async def _patiently(self, deadline: float, attempt: Callable[[], Awaitable[T]]) -> T:

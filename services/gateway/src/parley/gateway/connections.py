@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from parley.common.envelope import Identity, Membership, Move
+from parley.common.envelope import Identity, Membership, Move, Recovered
 from parley.gateway.engine.session import Session
 
 
@@ -44,6 +44,25 @@ class Connection:
     """The rooms to enter when it is opened."""
     cursors: dict[str, int] = field(default_factory=dict[str, int])
     """The last sequence it has of each room, by its own word."""
+    joined_ad_hoc: set[str] | None = None
+    """Rooms that it was put into from outside and that the service behind the namespace knows nothing of."""
+    pid: str = ""
+    """By this private id the client may recover what it had, where the namespace allows that."""
+    began: int = 0
+    """The gateway's offset when it was opened."""
+    recovered: Recovered | None = None
+    """What it had before, until it is opened."""
+
+    def enter_ad_hoc(self, room: str) -> None:
+        """Remember that a room was entered from outside."""
+        self.joined_ad_hoc = self.joined_ad_hoc or set()
+        self.joined_ad_hoc.add(room)
+
+    def forget_ad_hoc(self, room: str) -> None:
+        """The room was left from outside, or from now on the service says who is in it."""
+        if self.joined_ad_hoc is not None:
+            self.joined_ad_hoc.discard(room)
+            self.joined_ad_hoc = self.joined_ad_hoc or None
 
 
 class Connections:

@@ -105,7 +105,8 @@ class Edge(socketio.AsyncServer):
                     ping_timeout=settings.gateway_ping_timeout,
                     upgrade_timeout=settings.gateway_upgrade_timeout,
                     max_payload=settings.gateway_max_message,
-                    max_buffer=settings.gateway_max_buffer,
+                    # One message of the largest size must not make anybody a slow client.
+                    max_buffer=max(settings.gateway_max_buffer, settings.gateway_max_message),
                     max_packets=settings.gateway_max_packets,
                     max_per_address=settings.gateway_max_per_address,
                 ),
@@ -264,10 +265,16 @@ class Edge(socketio.AsyncServer):
             return
         if session.over:
             self.manager.basic_disconnect(sid, namespace)
-            self._events.closed(sid, "transport close")
+            self._events.closed(connection.sid, "transport close")
             return
+        if connection.sid != sid:
+            # A recovered one goes by its old sid.
+            self.manager.basic_disconnect(sid, namespace)
+            sid = connection.sid
+            self.manager.reserve(session.sid, namespace, sid)
         session.joined = True
-        session.send(packets.connect_packet(namespace, {"sid": sid} if session.revision == 4 else None))
+        body = {"sid": sid} | ({"pid": connection.pid} if connection.pid else {})
+        session.send(packets.connect_packet(namespace, body if session.revision == 4 else None))
         await self.manager.connect(sid, namespace)
         self._events.opened(connection)
 

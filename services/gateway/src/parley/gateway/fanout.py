@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -17,13 +17,14 @@ from prometheus_client import Counter, Gauge
 
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.envelope import Delivery, Heads, HeadsOf, Item, Move, Replay, Replayed, decode
+from parley.common.envelope import Delivery, Heads, HeadsOf, Item, Missed, Move, Replay, Replayed, decode
 from parley.common.errors import Reject
 from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
 from parley.gateway.connections import Connection
 from parley.gateway.engine.packets import Packet
 from parley.gateway.feed import Feed
+from parley.gateway.offsets import Offsets, with_offset
 from parley.gateway.packets import event_packet
 from parley.gateway.resume import UNKNOWN, splice
 
@@ -55,9 +56,10 @@ class Outlet(Protocol):
 class Fanout:
     """The feeds of all rooms that have a local member."""
 
-    def __init__(self, bus: Bus, outlet: Outlet) -> None:
+    def __init__(self, bus: Bus, outlet: Outlet, offsets: Mapping[str, Offsets]) -> None:
         self._bus = bus
         self._outlet = outlet
+        self._offsets = offsets
         self._feeds: defaultdict[str, dict[str, Feed]] = defaultdict(dict)
         """Per namespace, by room."""
         self._unverified: dict[str, set[Feed]] = {}
@@ -75,7 +77,7 @@ class Fanout:
 
     # -- who is in which room --------------------------------------------------------------------------------------
 
-    async def enter_user_room(self, connection: Connection) -> None:
+    def enter_user_room(self, connection: Connection) -> None:
         """Subscribe to the connection's user: no join or leave is missed that follows what is asked after this."""
         feed = self._open_feed(connection, subjects.user_room(connection.identity.user_id), head=0)
         feed.register(connection)
@@ -115,6 +117,25 @@ class Fanout:
         """Take a connection out of every room it is in."""
         for room in list(connection.rooms):
             self.leave(connection, room)
+
+    def park(self, connection: Connection) -> dict[str, int] | None:
+        """See `recovery.Parking`."""
+        heads: dict[str, int] = {}
+        feeds = [self._feeds[connection.namespace][room] for room in connection.rooms]
+        current = all(connection in feed.live for feed in feeds)
+        for feed in feeds:
+            if current and not feed.has_log:
+                feed.live.discard(connection)
+                feed.register(connection)
+            else:
+                heads[feed.room] = feed.cursor.head
+                self.leave(connection, feed.room)
+        return heads if current else None
+
+    def members(self, namespace: str, room: str) -> Collection[Connection]:
+        """Everybody here who is in a room, whether they receive its events yet or not."""
+        feed = self._feeds.get(namespace, {}).get(room)
+        return () if feed is None else feed.members
 
     def _gone(self, feed: Feed, connection: Connection) -> None:
         connection.rooms.discard(feed.room)
@@ -157,9 +178,10 @@ class Fanout:
                 connection.deferred.append(move)
 
     def _move(self, connection: Connection, move: Move) -> None:
-        if move.sequence < connection.moved.get(move.room, 0):
+        if connection.ended or move.sequence < connection.moved.get(move.room, 0):
             return
         connection.moved[move.room] = move.sequence
+        connection.forget_ad_hoc(move.room)
         if not move.joined:
             self.leave(connection, move.room, at=move.sequence)
         else:
@@ -170,19 +192,44 @@ class Fanout:
         args = b"[" + msgspec.json.encode(data) + b"]"
         self._outlet.send(connection, event_packet(connection.namespace, event, args))
 
+    def resend(self, connection: Connection, missed: Missed) -> None:
+        """Send a recovered connection an event that is in no log."""
+        args, namespace = missed.args, connection.namespace
+        if (offsets := self._offsets.get(namespace)) is not None:
+            args = with_offset(args, offsets.add(None, sid=connection.sid, missed=missed))
+        self._outlet.send(connection, event_packet(namespace, missed.event, args, missed.attachments))
+
     # -- events to connections -------------------------------------------------------------------------------------
 
     def _deliver(self, feed: Feed, items: list[Item]) -> None:
+        if len(items) > 1 and feed.settled and not any(item.except_sid or item.volatile for item in items):
+            # Everybody gets the same: one piece instead of many.
+            self._broadcast(feed.live, Packet.joined([self._packet(feed, item) for item in items]))
+            return
         for item in items:
             feed.begin(item)
-            if feed.live:
-                receivers: Collection[Connection] = feed.live
-                if item.except_sid:
-                    receivers = [connection for connection in feed.live if connection.sid != item.except_sid]
-                self._outlet.broadcast(receivers, _packet(feed, item), volatile=item.volatile)
-                DELIVERIES.inc(len(receivers))
+            receivers: Collection[Connection] = feed.live
+            if item.except_sid:
+                receivers = [connection for connection in feed.live if connection.sid != item.except_sid]
+            self._broadcast(receivers, self._packet(feed, item), volatile=item.volatile)
             for connection in feed.finish(item):
                 self._gone(feed, connection)
+
+    def _broadcast(self, receivers: Collection[Connection], packet: Packet, *, volatile: bool = False) -> None:
+        if receivers:
+            self._outlet.broadcast(receivers, packet, volatile=volatile)
+            DELIVERIES.inc(len(receivers) * len(packet.parts))
+
+    def _packet(self, feed: Feed, item: Item, sid: str = "") -> Packet:
+        """An event for a room's members, or for one of them; with its offset where connections are recovered."""
+        args = b"[" + item.payload + b"]"
+        offsets = self._offsets.get(feed.namespace)
+        if offsets is not None and not item.volatile:
+            missed = None if item.sequence else Missed(item.event, args)
+            excepted = (item.except_sid,) if item.except_sid else ()
+            offset = offsets.add((feed.room,), sequence=item.sequence, sid=sid, except_rooms=excepted, missed=missed)
+            args = with_offset(args, offset)
+        return event_packet(feed.namespace, item.event, args)
 
     async def _catch_up(self, feed: Feed, connection: Connection, after: int) -> None:
         """Send a connection what it missed, then let it into the room in the same tick, without gap or double."""
@@ -199,7 +246,7 @@ class Fanout:
                 # Without a splice this is one page of many; what the room has not delivered yet stays for later.
                 found = whole if whole is not None else [item for item in replayed.items if item.sequence <= due]
                 for item in found:
-                    self._outlet.send(connection, _packet(feed, item))
+                    self._outlet.send(connection, self._packet(feed, item, connection.sid))
                 after += len(found)
                 if whole is None:
                     await asyncio.sleep(0 if found else GRACE)
@@ -279,7 +326,3 @@ class Fanout:
                     await asyncio.sleep(RETRY)
         finally:
             del self._unverified[namespace]
-
-
-def _packet(feed: Feed, item: Item) -> Packet:
-    return event_packet(feed.namespace, item.event, b"[" + item.payload + b"]")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from parley.common.envelope import Item
 from parley.common.subscriptions import Listener
 from parley.gateway.connections import Connection
-from parley.gateway.resume import RoomCursor
+from parley.gateway.resume import UNKNOWN, RoomCursor
 
 RECENT = 256
 """Delivered events kept while a connection is being caught up, so that it can be spliced into a fast room."""
@@ -66,6 +66,16 @@ class Feed:
     def empty(self) -> bool:
         """Whether nobody belongs to the room."""
         return not self.live and not self._aside
+
+    @property
+    def settled(self) -> bool:
+        """Whether nobody is being caught up or waits for a turn."""
+        return self._turns is None and self._catching_up is None
+
+    @property
+    def has_log(self) -> bool:
+        """Whether its events can be read again."""
+        return not self.is_user_room and self.cursor.head != UNKNOWN
 
     @property
     def recent(self) -> Sequence[Item]:

@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from parley.common.bus import Bus
-from parley.common.envelope import error_payload
+from parley.common.envelope import RESERVED_EVENTS, error_payload
 from parley.common.errors import Code, Reject
 from parley.common.tasks import Tasks
+from parley.gateway.acks import Acks
 from parley.gateway.admission import Admission
 from parley.gateway.commands import Commands
 from parley.gateway.connections import Connection, Connections
@@ -20,13 +21,16 @@ from parley.gateway.control import Control
 from parley.gateway.edge import SWEEP_INTERVAL, Edge
 from parley.gateway.engine.session import Session
 from parley.gateway.fanout import Fanout
+from parley.gateway.garbage import run_collector
 from parley.gateway.namespaces import Namespace
+from parley.gateway.operations import Operations
 from parley.gateway.packets import AckPacket, EventPacket, event_packet
 from parley.gateway.rates import LIMITED, Rates
+from parley.gateway.recovery import Recovery, make_offsets
 from parley.gateway.settings import Settings
 
-# Names that Socket.IO clients and servers keep for themselves.
-RESERVED = {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+LINGER = 2.0
+"""Seconds that a draining gateway waits for the clients it closed last to be recovered by another."""
 
 
 class _Failure(msgspec.Struct):
@@ -40,10 +44,16 @@ class Gateway:
         self.connections = Connections()
         self.edge = Edge(settings, bus.instance, set(namespaces), self)
         self._bus = bus
-        self._fanout = Fanout(bus, self.edge)
+        offsets = make_offsets(bus.instance, namespaces)
+        self._fanout = Fanout(bus, self.edge, offsets)
+        self._recovery = Recovery(bus, namespaces, offsets, self._fanout)
         self._commands = Commands(bus, namespaces, self, settings)
-        self._admission = Admission(bus, namespaces, self.connections, self._fanout, settings.gateway_max_per_user)
+        self._admission = Admission(
+            bus, namespaces, self.connections, self._fanout, self._recovery, settings.gateway_max_per_user
+        )
         self._control = Control(bus, self.edge, self.connections, self._fanout)
+        self._acks = Acks(bus)
+        self._operations = Operations(bus, self.edge, self.connections, self._fanout, self._acks, offsets)
         self._rates = Rates(settings.gateway_user_events_per_second, settings.gateway_user_events_burst)
         self._tasks = Tasks()
 
@@ -52,20 +62,29 @@ class Gateway:
         await self._commands.start()
         await self._fanout.start()
         await self._control.start()
+        self._operations.start()
         self._bus.on_reconnect(lambda: self._tasks.spawn(self._admission.refresh(), name="refresh memberships"))
 
+        await self._recovery.start()
+        self._tasks.forever(self._recovery.run_sweep(), name="lost connections")
+        self._tasks.forever(run_collector(), name="garbage")
         self._tasks.forever(self.edge.run_sweep(), name="rates of connections")
         self._tasks.forever(self._sweep(), name="rates of users")
 
     async def drain(self) -> None:
-        """Take no new connections and end the present ones over the configured time."""
+        """Take no new connections, end the present ones over the configured time, and let go of who is recovered."""
         await self.edge.drain()
+        deadline = time.monotonic() + LINGER
+        while self._recovery.waits and time.monotonic() < deadline:  # noqa: ASYNC110 - for seconds, once
+            await asyncio.sleep(0.05)
 
     async def close(self) -> None:
         """End all connections and stop."""
         await self.edge.shutdown()
         await self._tasks.close()
         await self._commands.close()
+        await self._operations.close()
+        await self._acks.close()
         await self._fanout.close()
 
     async def admit(self, sid: str, session: Session, namespace: str, auth: dict[str, Any]) -> Connection:
@@ -82,7 +101,7 @@ class Gateway:
         connection = self.connections.get(sid)
         if connection is None or connection.ended:
             return
-        if packet.event in RESERVED:
+        if packet.event in RESERVED_EVENTS:
             rejection = Reject(Code.UNKNOWN_EVENT, f"The name {packet.event!r} is reserved.")
             self.reply(connection, packet.ack_id, error_payload(rejection.as_dict()), ok=False)
             return
@@ -99,10 +118,17 @@ class Gateway:
 
     def acked(self, sid: str, packet: AckPacket) -> None:
         """See `EdgeEvents`."""
+        connection = self.connections.get(sid)
+        if connection is not None:
+            self._acks.answered(connection, packet)
 
     def closed(self, sid: str, reason: str) -> None:
         """See `EdgeEvents`."""
-        self._admission.forget(sid)
+        connection = self.connections.get(sid)
+        if connection is not None:
+            self._acks.lost(connection)
+            parked = self._recovery.lost(connection, reason)
+            self._admission.forget(connection, parked=parked)
 
     def reply(self, connection: Connection, ack_id: int | None, payload: bytes, ok: bool) -> None:
         """See `Replies`."""

@@ -4,6 +4,7 @@
 service = "chat"         # the service behind it: its queue group
 auth = "required"        # "required": a valid token; "guest": without a token a guest identity
 max_payload = 262144     # bytes of one event's arguments as JSON
+recovery = 0             # seconds in which a client that lost its transport is recovered; 0: never
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Namespace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service: Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_-]*$")]
     auth: Literal["required", "guest"] = "required"
     max_payload: Annotated[int, msgspec.Meta(ge=1024, le=MAX_PAYLOAD)] = 256 * 1024
+    recovery: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 0
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):

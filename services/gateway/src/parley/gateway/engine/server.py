@@ -233,6 +233,7 @@ class Engine:
         for _ in range(min(len(lost), SLICE)):
             session, socket, reason = lost.popleft()
             session.socket_lost(socket, reason)
+            socket.abort()
         if dirty or bulk or lost:
             self._loop.call_soon(self._write)
         else:

@@ -168,7 +168,7 @@ class Session:
             self._owner.dropped()
         elif socket is not None:
             socket.push(packet)
-        elif self._queued + packet.size > self._owner.limits.max_buffer:
+        elif self._queued and self._queued + packet.size > self._owner.limits.max_buffer:
             self.end(SLOW)
         else:
             self._enqueue(packet)
@@ -350,7 +350,8 @@ class Session:
             self.end(PING_TIMEOUT)
             return None
         self._awaiting = True
-        # From now, not from when it was due: after a stall of this process clients still get their time to answer.
-        self._due = now + self._owner.limits.ping_timeout
+        timeout = self._owner.limits.ping_timeout
+        # However late the ping is, after a stall of this process, clients get half the time to answer it.
+        self._due = max(self._due + timeout, now + timeout / 2)
         self.send(PING_PACKET)
         return None if self.over else min(self._due, now + self._owner.limits.ping_interval)

@@ -56,10 +56,12 @@ class WebSocket(asyncio.Protocol):
 
     # -- asyncio.Protocol ------------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:
         """Take the transport over."""
         self._transport = transport
         self._connections.add(self)
+        # uvicorn's protocol and its parser refer to each other, and here nobody else parts them.
+        asyncio.get_running_loop().call_soon(setattr, transport.get_protocol(), "parser", None)
 
     def data_received(self, data: bytes) -> None:
         """The request first, then frames."""
@@ -84,8 +86,14 @@ class WebSocket(asyncio.Protocol):
             self.close(reader.error.code)
             session.socket_lost(self, PARSE_ERROR)
 
-    def eof_received(self) -> None:
-        """The client will send no more; None lets the transport close."""
+    def eof_received(self) -> bool:
+        """The client is gone. Thousands may go at once, so closing the transport waits for its turn, where it can."""
+        session = self._session
+        if session is None or not self._transport.can_write_eof():
+            return False
+        self._session = None
+        self._engine.lost(session, self, TRANSPORT_CLOSE)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone."""

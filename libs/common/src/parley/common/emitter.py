@@ -1,0 +1,245 @@
+"""Socket.IO's server side, for services: emit to connections on any gateway, ask them, and operate on them.
+
+    emitter = Emitter(bus, "/shop")
+    await emitter.start()
+    await emitter.to("room1", "room2").except_(sid).volatile.emit("price", {"usd": 5})
+    result = await emitter.to("couriers").emit_with_acks("offer", order, timeout=5)
+
+Nothing of this is logged: what a gateway or a client misses is gone. Facts belong into the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from parley.common import subjects
+from parley.common.attachments import attach, detach
+from parley.common.bus import Bus
+from parley.common.envelope import (
+    RESERVED_EVENTS,
+    Acked,
+    AckReport,
+    Connection,
+    Disconnect,
+    Emit,
+    FetchConnections,
+    FetchedConnections,
+    JoinRooms,
+    LeaveRooms,
+    Operated,
+    Operation,
+    Selection,
+)
+from parley.common.errors import Code, Reject
+from parley.common.questions import Questions, Replies, Reply
+
+ReplyT = TypeVar("ReplyT", bound=Reply)
+
+ANSWER_TIMEOUT = 5.0
+"""Seconds that gateways have to answer."""
+MAX_ACK_TIMEOUT = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class AcksResult:
+    """What clients answered, and how many that were asked did not: not in time, or they are gone.
+
+    An answer is the ack's argument, None without one, a tuple of several.
+    """
+
+    answers: list[Any]
+    missing: int
+    unanswered: tuple[str, ...] = ()
+    """Living gateways that did not even say how many they asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    selection: Selection
+    gateway: str = ""
+    volatile: bool = False
+    enough: int | None = None
+    """How many connections it is at most, where that is known."""
+
+
+class Broadcast:
+    """Some connections of a namespace, and what to do with them. Immutable: each step makes another."""
+
+    __slots__ = ("_questions", "_target")
+
+    def __init__(self, questions: Questions, target: _Target) -> None:
+        self._questions = questions
+        self._target = target
+
+    # -- to whom, and how ------------------------------------------------------------------------------------------
+
+    def to(self, *rooms: str) -> Broadcast:
+        """Also those in any of these rooms; a sid and `user:<id>` are rooms. Raises `ValueError` when none is named.
+
+        Whoever is in several gets one copy. Where `to` is never called it is everybody.
+        """
+        if not rooms:
+            raise ValueError("no room is named; leave `to` out for everybody")
+        selection = self._target.selection
+        return self._with(selection=Selection(selection.namespace, (*selection.rooms, *rooms), selection.except_rooms))
+
+    def except_(self, *rooms: str) -> Broadcast:
+        """Without those in any of these rooms."""
+        selection = self._target.selection
+        excepted = (*selection.except_rooms, *rooms)
+        return self._with(selection=Selection(selection.namespace, selection.rooms, excepted))
+
+    def local(self, gateway: str) -> Broadcast:
+        """Only those on this gateway."""
+        return self._with(gateway=gateway)
+
+    @property
+    def volatile(self) -> Broadcast:
+        """Not to those who read too slowly at the moment."""
+        return self._with(volatile=True)
+
+    def _with(self, **changes: Any) -> Broadcast:
+        return Broadcast(self._questions, replace(self._target, **changes))
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    async def emit(self, event: str, *args: Any) -> None:
+        """Send an event. `bytes` anywhere in its arguments arrive as binary data.
+
+        What is emitted to a room, one after the other, arrives in that order. Raises `Reject` when it cannot be sent.
+        """
+        await self._questions.tell(self._emit(event, args, "", 0), self._target.gateway)
+
+    async def emit_with_acks(self, event: str, *args: Any, timeout: float) -> AcksResult:
+        """Send an event and wait until all have answered, at most `timeout` seconds."""
+        replies = await self.collect_acks(event, args, timeout)
+        answers: list[Any] = []
+        for report in replies.received:
+            for acked in report.answers:
+                # What one client sends must not spoil the others' answers.
+                with suppress(ValueError):
+                    answers.append(_value(acked))
+        return AcksResult(answers, replies.found - len(answers), replies.unanswered)
+
+    async def collect_acks(self, event: str, args: tuple[Any, ...], timeout: float) -> Replies[AckReport]:
+        """Send an event and collect what the gateways report of its acks."""
+        if not 0 <= timeout <= MAX_ACK_TIMEOUT:
+            raise ValueError(f"a timeout is 0 to {MAX_ACK_TIMEOUT:.0f} seconds, not {timeout}")
+        return await self._ask(lambda inbox: self._emit(event, args, inbox, timeout), AckReport, timeout)
+
+    def _emit(self, event: str, args: tuple[Any, ...], inbox: str, timeout: float) -> Emit:
+        if event in RESERVED_EVENTS:
+            raise ValueError(f"Socket.IO keeps the name {event!r} for itself")
+        encoded, attachments = detach(args)
+        return Emit(self._target.selection, inbox, event, encoded, attachments, self._target.volatile, timeout)
+
+    # -- connections -----------------------------------------------------------------------------------------------
+
+    async def fetch_connections(self) -> list[Connection]:
+        """Who they are, and in which rooms."""
+        replies = await self._operate(lambda inbox: FetchConnections(self._target.selection, inbox), FetchedConnections)
+        return [connection for page in replies.received for connection in page.connections]
+
+    async def join(self, *rooms: str) -> int:
+        """Put them into rooms for as long as they last, and return how many they are. Raises `ValueError`.
+
+        This makes nobody a member: it is known to their gateways alone, and ends with the connection.
+        """
+        for room in rooms:
+            subjects.check_ad_hoc(self._target.selection.namespace, room)
+        return await self._count(lambda inbox: JoinRooms(self._target.selection, inbox, rooms))
+
+    async def leave(self, *rooms: str) -> int:
+        """Take them out of rooms, and return how many they are."""
+        return await self._count(lambda inbox: LeaveRooms(self._target.selection, inbox, rooms))
+
+    async def disconnect(self, *, close: bool = False) -> int:
+        """End their stay in the namespace and, with `close`, their transports. Returns how many they were."""
+        return await self._count(lambda inbox: Disconnect(self._target.selection, inbox, close))
+
+    async def _count(self, operation: Callable[[str], Operation]) -> int:
+        return (await self._operate(operation, Operated)).found
+
+    async def _operate(self, operation: Callable[[str], Operation], kind: type[ReplyT]) -> Replies[ReplyT]:
+        replies = await self._ask(operation, kind, ANSWER_TIMEOUT)
+        if not replies.complete:
+            raise Reject(Code.TIMEOUT, "Not every gateway answered in time.")
+        return replies
+
+    async def _ask(self, operation: Callable[[str], Operation], kind: type[ReplyT], timeout: float) -> Replies[ReplyT]:
+        return await self._questions.ask(operation, self._target.gateway, kind, timeout, self._target.enough)
+
+
+class Emitter(Broadcast):
+    """Everybody in a namespace; the beginning of every chain."""
+
+    __slots__ = ()
+
+    def __init__(self, bus: Bus, namespace: str) -> None:
+        super().__init__(Questions(bus), _Target(Selection(namespace)))
+
+    async def start(self) -> None:
+        """Begin to learn which gateways live. The first question does it otherwise, and waits two seconds longer."""
+        await self._questions.directory.start()
+
+    def socket(self, sid: str) -> RemoteSocket:
+        """One connection. Every gateway hears of it: a recovered one need not be where its sid says."""
+        selection = Selection(self._target.selection.namespace, (sid,))
+        return RemoteSocket(Broadcast(self._questions, replace(self._target, selection=selection, enough=1)), sid)
+
+
+class RemoteSocket:
+    """One connection. Without it, questions raise `Reject(not_found)` and the rest does nothing."""
+
+    __slots__ = ("_only", "sid")
+
+    def __init__(self, only: Broadcast, sid: str) -> None:
+        self._only = only
+        self.sid = sid
+
+    @property
+    def volatile(self) -> RemoteSocket:
+        """Not when it reads too slowly at the moment."""
+        return RemoteSocket(self._only.volatile, self.sid)
+
+    async def emit(self, event: str, *args: Any) -> None:
+        """Send an event."""
+        await self._only.emit(event, *args)
+
+    async def emit_with_ack(self, event: str, *args: Any, timeout: float) -> Any:
+        """Send an event and return the client's answer. Raises `Reject`, `not_found` when it is gone."""
+        replies = await self._only.collect_acks(event, args, timeout)
+        for acked in (acked for report in replies.received for acked in report.answers):
+            try:
+                return _value(acked)
+            except ValueError as error:
+                raise Reject(Code.INVALID_PAYLOAD, str(error)) from error
+        if not replies.complete:
+            raise Reject(Code.TIMEOUT, "The client did not answer in time.")
+        raise Reject(Code.NOT_FOUND, "The connection is gone, or owes too many answers already.")
+
+    async def fetch(self) -> Connection:
+        """Who it is, and in which rooms."""
+        for connection in await self._only.fetch_connections():
+            return connection
+        raise Reject(Code.NOT_FOUND, "There is no such connection.")
+
+    async def join(self, *rooms: str) -> None:
+        """Put it into rooms, as `Broadcast.join` does."""
+        await self._only.join(*rooms)
+
+    async def leave(self, *rooms: str) -> None:
+        """Take it out of rooms."""
+        await self._only.leave(*rooms)
+
+    async def disconnect(self, *, close: bool = False) -> None:
+        """End its stay in the namespace and, with `close`, its transport."""
+        await self._only.disconnect(close=close)
+
+
+def _value(acked: Acked) -> Any:
+    args = attach(acked.args, acked.attachments)
+    return None if not args else args[0] if len(args) == 1 else tuple(args)

@@ -1,0 +1,67 @@
+// Stock socket.io-clients, any number of them, driven by JSON lines and telling what happens to each in JSON lines.
+import { createInterface } from "node:readline";
+import { createRequire } from "node:module";
+
+const require = createRequire(new URL("../../web/package.json", import.meta.url));
+const { Manager } = require("socket.io-client");
+
+const packed = (value) => {
+  if (Buffer.isBuffer(value)) return { $binary: value.toString("base64") };
+  if (Array.isArray(value)) return value.map(packed);
+  if (value && typeof value === "object")
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, packed(item)]));
+  return value;
+};
+const unpacked = (value) => {
+  if (Array.isArray(value)) return value.map(unpacked);
+  if (value && typeof value === "object")
+    return "$binary" in value
+      ? Buffer.from(value.$binary, "base64")
+      : Object.fromEntries(Object.entries(value).map(([key, item]) => [key, unpacked(item)]));
+  return value;
+};
+const say = (message) => process.stdout.write(JSON.stringify(packed(message)) + "\n");
+
+const managers = {}; // by the name of the transport
+const sockets = {}; // by name: { socket, answer, owed }
+
+const actions = {
+  open({ name, url, namespace, transport, token, transports }) {
+    managers[transport] ??= new Manager(url, { transports, reconnection: false });
+    const socket = managers[transport].socket(namespace, { auth: { token } });
+    const state = (sockets[name] = { socket, answer: undefined, owed: [] });
+    socket.on("connect", () => say({ name, on: "connect", sid: socket.id }));
+    socket.on("connect_error", (error) => say({ name, on: "connect_error", message: error.message }));
+    socket.on("disconnect", (reason) => say({ name, on: "disconnect", reason }));
+    socket.onAny((event, ...args) => {
+      if (typeof args.at(-1) === "function") {
+        const ack = args.pop();
+        if (state.answer) ack(...state.answer);
+        else state.owed.push(ack);
+      }
+      say({ name, on: "event", event, args });
+    });
+    socket.connect();
+  },
+  // How it answers from now on, or never when that is null.
+  answers({ name, answer }) {
+    sockets[name].answer = answer === null ? undefined : unpacked(answer);
+  },
+  // Give what was not answered.
+  pay({ name, answer }) {
+    for (const ack of sockets[name].owed.splice(0)) ack(...unpacked(answer));
+  },
+  emit({ name, tag, event, args }) {
+    sockets[name].socket.emit(event, ...unpacked(args), (...answer) => say({ name, on: "ack", tag, answer }));
+  },
+  close({ name }) {
+    sockets[name].socket.disconnect();
+  },
+};
+
+createInterface({ input: process.stdin })
+  .on("line", (line) => {
+    const message = JSON.parse(line);
+    actions[message.do](message);
+  })
+  .on("close", () => process.exit(0));
