@@ -31,7 +31,7 @@ format: $(VENV)/dev ## Format and fix what can be fixed
 migration: $(VENV)/dev ## Write a new migration from the tables: make migration NAME="add topics"
 	@$(BIN)/parley migration "$(NAME)"
 
-bench: $(VENV)/bench bench/build/wsload bench/build/floor ## Compare with other servers on this machine, half an hour (ARGS="--help" narrows it)
+bench: $(VENV)/bench bench/build/wsload bench/build/floor ## Compare with other servers, a quarter of an hour (ARGS="--help" says how to narrow it)
 	@$(BIN)/python bench $(ARGS)
 
 compose: ## Build and start the production layout on http://localhost:8080

@@ -33,10 +33,9 @@ NAMES = {
 def draw(rows: Sequence[Row], directory: Path) -> list[Path]:
     """Write a picture per measurement that there are rows of."""
     directory.mkdir(parents=True, exist_ok=True)
-    # Fixed ids and no date: the same figures give the same file. The background suits light and dark pages.
-    plt.rcParams.update(
-        {"svg.hashsalt": "parley", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    )
+    # With fixed ids and no date, the same figures give the same file.
+    plt.rcParams.update({"svg.hashsalt": "parley", "svg.fonttype": "none", "font.size": 9})
+    plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
     pictures: dict[str, Callable[[Sequence[Row]], Any]] = {
         "fanout": _fanout,
         "persisted": _persisted,
@@ -127,13 +126,17 @@ def _bars(axis: Any, rows: Sequence[Row], field: str, group: str, groups: Sequen
         heights = [own[value] for value in groups if value in own]
         bars = axis.bar(at, heights, width * 0.92, color=COLOURS[server], label=server)
         axis.bar_label(bars, [number(height) for height in heights], fontsize=6, rotation=90, padding=2)
-    axis.margins(y=0.15)
+    axis.margins(y=0.25)
     axis.set_xticks(range(len(groups)), [f"{value:,}" if isinstance(value, int) else value for value in groups])
+
+
+def _plain(value: float, _place: int) -> str:
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
 def _logarithmic(axis: Any) -> None:
     axis.set_yscale("log")
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.yaxis.set_major_formatter(FuncFormatter(_plain))
     axis.yaxis.set_minor_formatter(NullFormatter())
 
 

@@ -27,10 +27,10 @@ const sockets = {}; // by name: { socket, answer, owed }
 
 const actions = {
   open({ name, url, namespace, transport, token, transports }) {
-    managers[transport] ??= new Manager(url, { transports, reconnection: false });
+    managers[transport] ??= new Manager(url, { transports, reconnection: false, autoConnect: false });
     const socket = managers[transport].socket(namespace, { auth: { token } });
     const state = (sockets[name] = { socket, answer: undefined, owed: [] });
-    socket.on("connect", () => say({ name, on: "connect", sid: socket.id }));
+    socket.on("connect", () => say({ name, on: "connect", sid: socket.id, recovered: socket.recovered }));
     socket.on("connect_error", (error) => say({ name, on: "connect_error", message: error.message }));
     socket.on("disconnect", (reason) => say({ name, on: "disconnect", reason }));
     socket.onAny((event, ...args) => {
@@ -54,6 +54,13 @@ const actions = {
   emit({ name, tag, event, args }) {
     sockets[name].socket.emit(event, ...unpacked(args), (...answer) => say({ name, on: "ack", tag, answer }));
   },
+  // Lose the transport, and later come back.
+  drop({ name }) {
+    sockets[name].socket.io.engine.close();
+  },
+  back({ name }) {
+    sockets[name].socket.connect();
+  },
   close({ name }) {
     sockets[name].socket.disconnect();
   },
@@ -63,5 +70,6 @@ createInterface({ input: process.stdin })
   .on("line", (line) => {
     const message = JSON.parse(line);
     actions[message.do](message);
+    say({ name: message.name, on: "done", number: message.number });
   })
   .on("close", () => process.exit(0));

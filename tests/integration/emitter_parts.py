@@ -45,6 +45,8 @@ from tests.integration.test_bus import running_bus
 from tests.integration.test_gateway_commands import Backend
 
 NAMESPACES = 60
+RECOVERING = "/recovering"
+"""The namespace that recovers connections."""
 
 
 class Service:
@@ -92,34 +94,47 @@ class JsSocket(Client):
         self._crowd = crowd
         self.name = name
         self.acks: dict[int, Any] = {}
+        self.recovered = False
+        """Whether the client says that it got back what it had."""
+        self.done = 0
+        """The number of the last thing that it was told to do and has done."""
 
     @property
     def sid(self) -> str:
         """Its present sid."""
         return self.connects[-1]
 
-    def answers(self, *answer: Any) -> None:
-        """Answer so from now on."""
-        self._crowd.do("answers", name=self.name, answer=_packed(answer))
+    async def answers(self, *answer: Any) -> None:
+        """Answer so from now on; before, every answer is owed."""
+        await self._do("answers", answer=_packed(answer))
 
-    def answers_nothing(self) -> None:
-        """Owe every answer from now on."""
-        self._crowd.do("answers", name=self.name, answer=None)
-
-    def pay(self, *answer: Any) -> None:
+    async def pay(self, *answer: Any) -> None:
         """Answer what is owed."""
-        self._crowd.do("pay", name=self.name, answer=_packed(answer))
+        await self._do("pay", answer=_packed(answer))
 
     async def emit(self, event: str, *args: Any) -> Any:
         """Emit and return the ack's arguments."""
         tag = self._crowd.tag()
-        self._crowd.do("emit", name=self.name, tag=tag, event=event, args=_packed(args))
+        await self._do("emit", tag=tag, event=event, args=_packed(args))
         await self.until(lambda: tag in self.acks, f"the ack of {event}")
         return self.acks[tag]
 
-    def close(self) -> None:
+    async def drop(self) -> None:
+        """Lose the transport."""
+        await self._do("drop")
+
+    async def come_back(self) -> None:
+        """Connect again."""
+        await self._do("back")
+        await self.connected(len(self.connects) + 1)
+
+    async def close(self) -> None:
         """Leave the namespace."""
-        self._crowd.do("close", name=self.name)
+        await self._do("close")
+
+    async def _do(self, action: str, **message: Any) -> None:
+        number = self._crowd.do(action, name=self.name, **message)
+        await self.until(lambda: self.done >= number, action)
 
 
 class Crowd:
@@ -153,10 +168,12 @@ class Crowd:
         """A fresh number."""
         return next(self._tags)
 
-    def do(self, action: str, **message: Any) -> None:
-        """Tell Node."""
+    def do(self, action: str, **message: Any) -> int:
+        """Tell Node to do something, and return its number."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": action, **message}).encode() + b"\n")
+        number = self.tag()
+        self._process.stdin.write(json.dumps({"do": action, "number": number, **message}).encode() + b"\n")
+        return number
 
     async def stop(self) -> None:
         """End Node and all its sockets."""
@@ -174,11 +191,15 @@ class Crowd:
             socket = self._sockets[message["name"]]
             match message["on"]:
                 case "connect":
+                    socket.recovered = message["recovered"]
                     await socket.note(socket.connects, message["sid"])
                 case "connect_error":
                     await socket.note(socket.errors, message)
                 case "disconnect":
                     await socket.note(socket.disconnects, message["reason"])
+                case "done":
+                    socket.done = message["number"]
+                    await socket.note([], None)
                 case "ack":
                     socket.acks[message["tag"]] = message["answer"]
                     await socket.note([], None)
@@ -255,6 +276,7 @@ async def running_stack(directory: Path) -> AsyncGenerator[Stack]:
     declared = directory / "namespaces.toml"
     declared.write_text(
         "".join(f'[namespaces."/n{n}"]\nservice = "service"\nauth = "guest"\n' for n in range(NAMESPACES))
+        + f'[namespaces."{RECOVERING}"]\nservice = "service"\nrecovery = 60\n'
     )
     environment = dict(os.environ) | {"PARLEY_NATS_URL": nats.url, "PARLEY_NAMESPACES_FILE": str(declared)}
     gateways = [Process("gateway", environment, directory, f"gateway{n}") for n in (1, 2)]
@@ -301,7 +323,7 @@ class Scene:
         self._js: list[JsSocket] = []
 
     async def join(self, gateway: int = 0, token: str = "", *, beside: JsSocket | None = None) -> JsSocket:
-        """A socket of npm's client on a gateway."""
+        """A socket of npm's client on a gateway, on the transport of another if that is named."""
         socket = await self._crowd.socket(self.stack.urls[gateway], self.namespace, token, beside=beside)
         self._js.append(socket)
         return socket
@@ -330,8 +352,7 @@ class Scene:
 
     async def stop(self) -> None:
         """Stop the clients."""
-        for socket in self._js:
-            socket.close()
+        await asyncio.gather(*(socket.close() for socket in self._js))
         await asyncio.gather(*(socket.stop() for socket in self._python))
 
 

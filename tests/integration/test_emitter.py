@@ -14,7 +14,7 @@ from parley.common.envelope import Delivery, Item
 from parley.common.errors import Code
 from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.acceptance.raw_socket import RawSocket
-from tests.integration.emitter_parts import Crowd, Scene, Service, Stack, running_stack
+from tests.integration.emitter_parts import RECOVERING, Crowd, Scene, Service, Stack, running_stack
 from tests.integration.test_bus import rejected, running_bus, until
 
 pytestmark = pytest.mark.skipif(not HAS_JS_CLIENT, reason="needs Node and npm ci in web/: the stock JS client")
@@ -40,13 +40,19 @@ async def service_bus(stack: Stack) -> AsyncIterator[Bus]:
         yield bus
 
 
+@pytest.fixture(scope="module")
+async def any_emitter(service_bus: Bus) -> Emitter:
+    """One that has begun to learn which gateways live."""
+    emitter = Emitter(service_bus, "/")
+    await emitter.start()
+    return emitter
+
+
 @pytest.fixture
-async def scene(stack: Stack, crowd: Crowd, service_bus: Bus) -> AsyncIterator[Scene]:
+async def scene(stack: Stack, crowd: Crowd, service_bus: Bus, any_emitter: Emitter) -> AsyncIterator[Scene]:
     service = Service(service_bus, stack.fresh_namespace())
     await service.start()
-    emitter = Emitter(service_bus, service.namespace)
-    await emitter.start()
-    set_up = Scene(stack, crowd, service, emitter)
+    set_up = Scene(stack, crowd, service, any_emitter.of(service.namespace))
     yield set_up
     await set_up.stop()
 
@@ -58,7 +64,7 @@ async def test_everybody_in_the_namespace_is_reached_on_every_gateway_and_nobody
     here = [*await scene.join_three(), await scene.join_python(1)]
     service = Service(scene.service.bus, stack.fresh_namespace())
     await service.start()
-    elsewhere = Scene(stack, scene._crowd, service, Emitter(scene.service.bus, service.namespace))
+    elsewhere = Scene(stack, scene._crowd, service, scene.emitter.of(service.namespace))
     stranger = await elsewhere.join()
     await scene.emitter.emit("news", {"text": "hello"}, 2)
     for socket in here:
@@ -229,7 +235,7 @@ async def test_all_answer(scene: Scene):
     first, second, third = await scene.join_three()
     await scene.join_python(1, answer=4)
     for number, socket in enumerate((first, second, third), start=1):
-        socket.answers(number)
+        await socket.answers(number)
     result = await scene.emitter.emit_with_acks("how many?", timeout=10)
     assert (sorted(result.answers), result.missing, result.unanswered) == ([1, 2, 3, 4], 0, ())
 
@@ -237,7 +243,7 @@ async def test_all_answer(scene: Scene):
 async def test_only_those_who_are_asked_answer(scene: Scene):
     first, second, third = await scene.join_three()
     for number, socket in enumerate((first, second, third), start=1):
-        socket.answers(number)
+        await socket.answers(number)
     await scene.emitter.to(second.sid, third.sid).join("room")
     assert sorted((await scene.emitter.to("room").emit_with_acks("?", timeout=10)).answers) == [2, 3]
     assert (await scene.emitter.to("room").except_(third.sid).emit_with_acks("?", timeout=10)).answers == [2]
@@ -246,12 +252,12 @@ async def test_only_those_who_are_asked_answer(scene: Scene):
 
 async def test_who_does_not_answer_in_time_is_missing_and_a_late_answer_belongs_to_nothing(scene: Scene):
     first, second, third = await scene.join_three()
-    first.answers(1)
-    third.answers(3)
+    await first.answers(1)
+    await third.answers(3)
     result = await scene.emitter.emit_with_acks("?", timeout=0.5)
     assert (sorted(result.answers), result.missing) == ([1, 3], 1)
-    second.pay("too late")
-    second.answers(2)
+    await second.pay("too late")
+    await second.answers(2)
     result = await scene.emitter.emit_with_acks("?", timeout=10)
     assert (sorted(result.answers), result.missing) == ([1, 2, 3], 0)
 
@@ -266,7 +272,7 @@ async def test_nobody_is_asked_where_nobody_is(scene: Scene):
 
 async def test_binary_data_goes_and_comes_back(scene: Scene):
     first, second = await scene.join(0), await scene.join_python(1, answer={"python": b"\1\2"})
-    first.answers({"js": [b"\3", "text"]})
+    await first.answers({"js": [b"\3", "text"]})
     result = await scene.emitter.emit_with_acks("?", b"question", timeout=10)
     assert {"python": b"\1\2"} in result.answers
     assert {"js": [b"\3", "text"]} in result.answers
@@ -276,14 +282,14 @@ async def test_binary_data_goes_and_comes_back(scene: Scene):
 async def test_an_answer_is_none_one_or_several(scene: Scene):
     socket = await scene.join()
     for given, expected in (((), None), ((1,), 1), ((None,), None), ((1, "two"), (1, "two")), (([1],), [1])):
-        socket.answers(*given)
+        await socket.answers(*given)
         assert await scene.emitter.socket(socket.sid).emit_with_ack("?", timeout=10) == expected
 
 
 async def test_many_questions_at_once_are_not_mixed_up(scene: Scene):
     sockets = await scene.join_three()
     for socket in sockets:
-        socket.answers(socket.sid)
+        await socket.answers(socket.sid)
     asked = [scene.emitter.socket(s.sid).emit_with_ack("?", n, timeout=10) for n in range(50) for s in sockets]
     assert await asyncio.gather(*asked) == [s.sid for _ in range(50) for s in sockets]
 
@@ -306,12 +312,12 @@ async def test_a_connection_that_does_not_exist_is_not_found(scene: Scene):
 
 async def test_who_leaves_without_an_answer_is_not_waited_for(scene: Scene):
     first, second = await scene.join(0), await scene.join(1)
-    first.answers(1)
+    await first.answers(1)
     asked = asyncio.create_task(scene.emitter.emit_with_acks("?", timeout=60))
     alone = asyncio.create_task(rejected(scene.emitter.socket(second.sid).emit_with_ack("?", timeout=60)))
     await second.until(lambda: len(second.of("?")) == 2, "both questions")
     assert not asked.done()
-    second.close()
+    await second.close()
     result = await asked
     assert (result.answers, result.missing) == ([1], 1)
     assert (await alone).code is Code.NOT_FOUND
@@ -323,16 +329,16 @@ async def test_a_client_that_owes_too_many_answers_is_asked_no_more(scene: Scene
     waiting = [asyncio.create_task(only.emit_with_ack("?", n, timeout=30)) for n in range(256)]
     await socket.until(lambda: len(socket.of("?")) == 256, "all questions")
     assert (await rejected(only.emit_with_ack("?", "one more", timeout=30))).code is Code.NOT_FOUND
-    socket.pay("paid")
+    await socket.pay("paid")
     assert await asyncio.gather(*waiting) == ["paid"] * 256
-    socket.answers("again")
+    await socket.answers("again")
     assert await only.emit_with_ack("?", timeout=30) == "again"
     assert ["one more"] not in socket.of("?")
 
 
 async def test_an_answer_that_is_no_json_spoils_no_other(scene: Scene, stack: Stack):
     socket = await scene.join(1)
-    socket.answers(1)
+    await socket.answers(1)
     async with RawSocket.open(stack.urls[0]) as raw:
         await raw.handshake()
         await raw.join(scene.namespace, {})
@@ -438,7 +444,7 @@ async def test_without_closing_the_transport_other_namespaces_go_on(scene: Scene
     leaving, staying = await scene.join_python(0), await scene.join(1)
     service = Service(scene.service.bus, stack.fresh_namespace())
     await service.start()
-    other = Scene(stack, scene._crowd, service, Emitter(scene.service.bus, service.namespace))
+    other = Scene(stack, scene._crowd, service, scene.emitter.of(service.namespace))
     guest = await scene.join(0)
     beside = await other.join(0, beside=guest)
     await scene.emitter.to(leaving.sid, guest.sid).join("out")
@@ -470,6 +476,36 @@ async def test_every_event_of_a_client_reaches_the_service_of_its_namespace(scen
     for name in names:
         assert await socket.emit(name, 1) == [{"ok": True}]
     assert scene.service.events == names
+
+
+async def test_a_recovered_connection_gets_what_was_emitted_while_it_was_away(scene: Scene):
+    service = Service(scene.service.bus, RECOVERING)
+    await service.start()
+    here = Scene(scene.stack, scene._crowd, service, scene.emitter.of(RECOVERING))
+    socket = await here.join(0, "ann")
+    sid = socket.sid
+    await here.emitter.join("room", "busy")
+    await here.emitter.to("room").emit("n", 1)
+    await socket.until(lambda: socket.of("n"))
+    await socket.drop()
+    await socket.until(lambda: socket.disconnects)
+    async with asyncio.timeout(10):
+        while await here.emitter.fetch_connections():
+            await asyncio.sleep(0.01)
+    await here.emitter.to("room").emit("n", 2, b"data")
+    await here.emitter.to("room").except_("busy").emit("n", "not for the busy")
+    await here.emitter.volatile.emit("n", "volatile")
+    await here.emitter.to("elsewhere").emit("n", "not in there")
+    await here.emitter.to(sid).emit("n", 3)
+    await here.emitter.emit("n", 4)
+    await socket.come_back()
+    await socket.until(lambda: len(socket.of("n")) >= 4)
+    await here.emitter.to("room").emit("n", 5)
+    await socket.until(lambda: len(socket.of("n")) >= 5)
+    assert (socket.recovered, socket.sid) == (True, sid)
+    assert [args[:-1] for args in socket.of("n")] == [[1], [2, b"data"], [3], [4], [5]]
+    assert await here.rooms(socket) == {"room", "busy"}
+    await here.stop()
 
 
 # -- the broker goes away ----------------------------------------------------------------------------------------------

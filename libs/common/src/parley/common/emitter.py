@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -184,6 +185,12 @@ class Emitter(Broadcast):
     async def start(self) -> None:
         """Begin to learn which gateways live. The first question does it otherwise, and waits two seconds longer."""
         await self._questions.directory.start()
+
+    def of(self, namespace: str) -> Emitter:
+        """Everybody in another namespace."""
+        other = copy(self)
+        other._target = _Target(Selection(namespace))  # noqa: SLF001 - a copy of itself
+        return other
 
     def socket(self, sid: str) -> RemoteSocket:
         """One connection. Every gateway hears of it: a recovered one need not be where its sid says."""

@@ -225,6 +225,14 @@ class Engine:
             self._loop.call_soon(self._write)
 
     def _write(self) -> None:
+        try:
+            self._write_slice()
+        finally:
+            self._writing = False
+            if self._dirty or self._bulk or self._lost:
+                self._schedule()
+
+    def _write_slice(self) -> None:
         dirty, bulk, lost = self._dirty, self._bulk, self._lost
         for _ in range(len(dirty)):
             dirty.popleft().write()
@@ -234,10 +242,6 @@ class Engine:
             session, socket, reason = lost.popleft()
             session.socket_lost(socket, reason)
             socket.abort()
-        if dirty or bulk or lost:
-            self._loop.call_soon(self._write)
-        else:
-            self._writing = False
 
     # -- handlers --------------------------------------------------------------------------------------------------
 
