@@ -19,7 +19,7 @@ help: ## This list
 up: $(VENV)/up page ## Start everything on http://localhost:8000, state in .parley/ (Ctrl-C stops it)
 	@exec $(BIN)/parley up $(ARGS)
 
-test: $(VENV)/dev page ## Run the whole test suite (no Docker needed; ARGS="-k name" narrows it)
+test: $(VENV)/dev page tests/acceptance/node_modules/.installed ## Run the whole test suite (no Docker needed; ARGS="-k name" narrows it)
 	@$(BIN)/pytest $(ARGS)
 
 check: $(VENV)/dev ## What CI checks besides the tests: format, lint, types, import direction, spelling
@@ -43,7 +43,7 @@ lock: $(VENV)/dev ## Resolve the dependencies anew (hashes, no index addresses)
 	@$(BIN)/uv pip compile --quiet $(LOCK) --extra embedded --group dev -c requirements-embedded.lock -o requirements-dev.lock
 
 clean: ## Remove what was installed; state in .parley/ stays
-	rm -rf $(VENV) web/node_modules web/public/socket.io.min.js web/public/socket.io.min.js.map
+	rm -rf $(VENV) web/node_modules tests/acceptance/node_modules web/public/socket.io.min.js web/public/socket.io.min.js.map
 
 # The one file the page needs from npm is the stock Socket.IO client. Without Node.js everything but the page works.
 page: web/node_modules/.installed
@@ -54,6 +54,16 @@ web/node_modules/.installed: web/package.json web/package-lock.json
 		cp node_modules/socket.io-client/dist/socket.io.min.js{,.map} public/ && touch node_modules/.installed; \
 	else \
 		echo "npm could not fetch it, so the web page is left out"; \
+	fi
+
+# The client of older apps, which the tests of them need.
+tests/acceptance/node_modules/.installed: tests/acceptance/package.json tests/acceptance/package-lock.json
+	@if ! command -v npm >/dev/null; then \
+		echo "npm was not found, so the tests with older clients are skipped"; \
+	elif echo "Fetching the Socket.IO client of older apps for the tests" && cd tests/acceptance && npm ci --no-audit --no-fund --silent; then \
+		touch node_modules/.installed; \
+	else \
+		echo "npm could not fetch it, so the tests with older clients are skipped"; \
 	fi
 
 $(VENV)/bin/pip:
