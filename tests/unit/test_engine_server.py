@@ -1,0 +1,249 @@
+"""The Engine.IO server: what is written when, in which portions, and what handlers may do."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from parley.gateway.engine.frames import TEXT, frame
+from parley.gateway.engine.handshake import Refusal, read_request
+from parley.gateway.engine.packets import Packet
+from parley.gateway.engine.server import SLICE, Engine
+from parley.gateway.engine.session import TRANSPORT_CLOSE, Limits, Session
+
+
+class RecordingSocket:
+    """A WebSocket that notes when it writes what; all sockets of a test share the list."""
+
+    plain = True
+    choked = False
+
+    def __init__(self, name: Any, engine: Engine, written: list[tuple[Any, bytes]]) -> None:
+        self.name = name
+        self.pending: bytes | list[bytes] | None = None
+        self.bulk = False
+        self.aborted = False
+        self._engine = engine
+        self._written = written
+
+    def push(self, packet: Packet) -> None:
+        frames = packet.frames()
+        if self.pending is None:
+            self.pending = frames
+        else:
+            self.pending = [*(self.pending if isinstance(self.pending, list) else [self.pending]), frames]
+        self._engine.write_soon(self)
+
+    def write(self) -> None:
+        if self.pending is not None:
+            data = b"".join(self.pending) if isinstance(self.pending, list) else self.pending
+            self.pending = None
+            self._written.append((self.name, data))
+
+    def close(self, code: int) -> None:
+        self.write()
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Server:
+    """An engine with sessions on recording sockets."""
+
+    def __init__(self, **limits: Any) -> None:
+        numbers = itertools.count()
+        self.engine = Engine(Limits(**limits), generate_id=lambda: f"sid{next(numbers)}")
+        self.written: list[tuple[Any, bytes]] = []
+        self.opened: list[str] = []
+        self.messages: list[tuple[str, str | bytes]] = []
+        self.closed: list[tuple[str, str]] = []
+        self.engine.on("connect", lambda sid, _session: self.opened.append(sid))
+        self.engine.on("message", lambda sid, data: self.messages.append((sid, data)))
+        self.engine.on("disconnect", lambda sid, reason: self.closed.append((sid, reason)))
+
+    def connect(self, address: str = "10.0.0.1") -> Session:
+        query = b"EIO=4&transport=websocket"
+        session = self.engine.begin(read_request("GET", query, [], address, "http"))
+        session.open(RecordingSocket(session.sid, self.engine, self.written))
+        self.engine.opened(session)
+        return session
+
+    async def settle(self) -> None:
+        """Let everything be written, and forget it."""
+        for _ in range(200):
+            await asyncio.sleep(0)
+        self.written.clear()
+
+
+@asynccontextmanager
+async def running(**limits: Any) -> AsyncGenerator[Server]:
+    server = Server(**limits)
+    try:
+        yield server
+    finally:
+        await server.engine.shutdown()
+
+
+def text(content: str) -> Packet:
+    return Packet.of(b"4" + content.encode())
+
+
+def framed(content: str) -> bytes:
+    return frame(TEXT, b"4" + content.encode())
+
+
+async def test_what_one_tick_sends_to_a_socket_is_one_write_in_order():
+    async with running() as server:
+        ann, ben = server.connect(), server.connect()
+        await server.settle()
+        ann.send(text("one"))
+        server.engine.broadcast([ann, ben], text("two"))
+        server.engine.broadcast([ann, ben], text("three"))
+        ann.send(text("four"))
+        assert server.written == []
+        await asyncio.sleep(0)
+        assert server.written == [
+            (ann.sid, framed("one") + framed("two") + framed("three") + framed("four")),
+            (ben.sid, framed("two") + framed("three")),
+        ]
+
+
+async def test_a_very_large_room_is_written_in_slices_and_others_are_served_between_them():
+    async with running() as server:
+        crowd = [server.connect() for _ in range(3 * SLICE)]
+        loner = server.connect()
+        await server.settle()
+        server.engine.broadcast(crowd, text("news"))
+        await asyncio.sleep(0)
+        assert len(server.written) == SLICE
+        loner.send(text("hello"))
+        crowd[-1].send(text("ack"))
+        await asyncio.sleep(0)
+        # Both were sent after the news began; neither waits for its end, and who is in the crowd keeps its order.
+        assert server.written[SLICE] == (loner.sid, framed("hello"))
+        assert server.written[SLICE + 1] == (crowd[-1].sid, framed("news") + framed("ack"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        received = [name for name, _ in server.written]
+        assert sorted(received) == sorted([*(session.sid for session in crowd), loner.sid])
+
+
+async def test_thousands_of_lost_sockets_are_dealt_with_in_slices():
+    async with running() as server:
+        crowd = [server.connect() for _ in range(3 * SLICE)]
+        await server.settle()
+        sockets: list[Any] = [session.socket for session in crowd]
+        for session, socket in zip(crowd, sockets, strict=True):
+            server.engine.lost(session, socket, TRANSPORT_CLOSE)
+        for number in (1, 2, 3):
+            await asyncio.sleep(0)
+            assert len(server.closed) == number * SLICE
+        assert all(socket.aborted for socket in sockets)
+        assert not server.engine.sessions
+
+
+async def test_a_socket_that_fails_to_write_stops_no_other():
+    async with running() as server:
+        broken, fine = server.connect(), server.connect()
+        await server.settle()
+        failures: list[dict[str, Any]] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: failures.append(context))
+        try:
+            socket: Any = broken.socket
+            socket.write = lambda: 1 // 0
+            broken.send(text("lost"))
+            fine.send(text("heard"))
+            for _ in range(3):
+                await asyncio.sleep(0)
+        finally:
+            loop.set_exception_handler(None)
+        assert server.written == [(fine.sid, framed("heard"))]
+        assert len(failures) == 1
+        socket.write = lambda: None
+
+
+async def test_while_a_handler_waits_the_sessions_messages_wait_and_keep_their_order():
+    async with running() as server:
+        gate, handled = asyncio.Event(), list[str]()
+
+        def handle(_sid: str, data: str) -> Any:
+            if data != "slow":
+                handled.append(data)
+                return None
+
+            async def slowly() -> None:
+                await gate.wait()
+                handled.append(data)
+
+            return slowly()
+
+        server.engine.on("message", handle)
+        session, other = server.connect(), server.connect()
+        for data in ("first", "slow", "third", "slow", "fifth"):
+            server.engine.received(session, data)
+        server.engine.received(other, "elsewhere")
+        await asyncio.sleep(0)
+        assert handled == ["first", "elsewhere"]
+        gate.set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert handled == ["first", "elsewhere", "slow", "third", "slow", "fifth"]
+
+
+async def test_who_sends_without_end_while_a_handler_waits_is_disconnected():
+    async with running(max_payload=1000) as server:
+
+        async def never(_sid: str, _data: str) -> None:
+            await asyncio.Event().wait()
+
+        server.engine.on("message", never)
+        session = server.connect()
+        for _ in range(12):
+            server.engine.received(session, "x" * 100)
+        assert server.closed == [(session.sid, "overloaded")]
+
+
+async def test_a_handler_that_fails_ends_its_session_and_no_other():
+    async with running() as server:
+
+        def fail(_sid: str, _data: str) -> None:
+            raise RuntimeError("on purpose")
+
+        server.engine.on("message", fail)
+        session, other = server.connect(), server.connect()
+        server.engine.received(session, "boom")
+        assert [sid for sid, _ in server.closed] == [session.sid]
+        assert list(server.engine.sessions) == [other.sid]
+
+
+async def test_an_address_has_so_many_sessions_until_one_of_them_ends():
+    async with running(max_per_address=2) as server:
+        first, _ = server.connect("10.0.0.1"), server.connect("10.0.0.1")
+        with pytest.raises(Refusal) as refused:
+            server.connect("10.0.0.1")
+        assert refused.value.status == 429
+        server.connect("10.0.0.2")
+        first.end(TRANSPORT_CLOSE)
+        server.connect("10.0.0.1")
+
+
+async def test_draining_takes_nobody_in_and_closes_everybody_bit_by_bit():
+    async with running() as server:
+        for _ in range(20):
+            server.connect()
+        closed_at: list[float] = []
+        server.engine.on("disconnect", lambda _sid, _reason: closed_at.append(server.engine.clock()))
+        draining = asyncio.create_task(server.engine.drain(0.4))
+        await asyncio.sleep(0)
+        with pytest.raises(Refusal) as refused:
+            server.connect()
+        assert refused.value.status == 503
+        await draining
+        assert len(closed_at) == 20
+        assert closed_at[-1] - closed_at[0] > 0.2
