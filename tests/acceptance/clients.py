@@ -1,4 +1,4 @@
-"""Two stock Socket.IO clients behind one face: npm's `socket.io-client` and python-socketio's."""
+"""Stock Socket.IO clients behind one face: npm's `socket.io-client`, new and old, and python-socketio's."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from socketio.exceptions import ConnectionError as RefusedError
 TIMEOUT = 15.0
 WEB = Path(__file__).parents[2] / "web"
 HAS_JS_CLIENT = shutil.which("node") is not None and (WEB / "node_modules" / "socket.io-client").is_dir()
+OLDER = Path(__file__).parent / "node_modules" / "socket.io-client-2"
+HAS_OLDER_CLIENT = HAS_JS_CLIENT and OLDER.is_dir()
 
 
 class Client:
@@ -25,6 +27,9 @@ class Client:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Any]] = []
+        """Each event with its first argument."""
+        self.calls: list[tuple[str, list[Any]]] = []
+        """Each event with all its arguments."""
         self.connects: list[str] = []
         self.errors: list[dict[str, Any]] = []
         self.disconnects: list[str] = []
@@ -122,6 +127,7 @@ class PythonClient(Client):
         await self.note(self.disconnects, reason)
 
     async def _on_event(self, event: str, *args: Any) -> None:
+        self.calls.append((event, list(args)))
         await self.note(self.events, (event, args[0] if args else None))
 
     async def _on_error(self, error: Any) -> None:
@@ -155,8 +161,12 @@ class PythonClient(Client):
 class JsClient(Client):
     """npm's socket.io-client in a Node process."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int = 4) -> None:
         super().__init__()
+        self._version = version
+        self.recovered: list[bool] = []
+        """Of each connect, whether the client says that it got back what it had."""
+        self.pid = ""
         self._acks: dict[int, asyncio.Future[Any]] = {}
         self._tags = itertools.count(1)
         self._process: asyncio.subprocess.Process | None = None
@@ -167,8 +177,9 @@ class JsClient(Client):
         """Start Node and connect."""
         script = Path(__file__).with_name("js_client.mjs")
         self._process = await asyncio.create_subprocess_exec(
-            "node", str(script), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=16 * 1024 * 1024
-        )
+            "node", str(script), str(self._version),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=16 * 1024 * 1024,
+        )  # fmt: skip
         self._reader = asyncio.create_task(self._read())
         settings = {"transports": transports, "reconnectionDelay": 100, "reconnectionDelayMax": 500, **options}
         self._do("connect", url=url, namespace=namespace, auth=auth, options=settings)
@@ -182,17 +193,24 @@ class JsClient(Client):
         assert self._process is not None
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
-            message = json.loads(line)
+            message = _unpacked(json.loads(line))
             match message["on"]:
                 case "connect":
                     self.transport = message["transport"]
+                    self.recovered.append(message["recovered"])
+                    self.pid = message["pid"]
                     await self.note(self.connects, message["sid"])
+                case "upgrade":
+                    self.transport = message["transport"]
+                    await self.note([], message)
                 case "connect_error":
                     await self.note(self.errors, message)
                 case "disconnect":
                     await self.note(self.disconnects, message["reason"])
                 case "event":
-                    await self.note(self.events, (message["event"], message["args"][0] if message["args"] else None))
+                    args = message["args"]
+                    self.calls.append((message["event"], args))
+                    await self.note(self.events, (message["event"], args[0] if args else None))
                 case "ack":
                     self._acks.pop(message["tag"]).set_result(message["answer"])
                 case _:
@@ -204,6 +222,26 @@ class JsClient(Client):
         self._acks[tag] = answered = asyncio.get_running_loop().create_future()
         self._do("emit", tag=tag, event=event, args=[_jsonable(arg) for arg in args], timeout=timeout * 1000)
         return await answered
+
+    async def lose(self) -> None:
+        """Lose the transport, and stay away."""
+        times = len(self.disconnects)
+        self._do("lose")
+        await self.until(lambda: len(self.disconnects) > times, "the loss")
+
+    def turn(self, url: str) -> None:
+        """Look for the server there when it is to be found again."""
+        self._do("turn", url=url)
+
+    def back(self) -> None:
+        """Connect again."""
+        self._do("back")
+
+    async def leave(self) -> None:
+        """Disconnect as an app does that is done."""
+        times = len(self.disconnects)
+        self._do("disconnect")
+        await self.until(lambda: len(self.disconnects) > times, "the end")
 
     async def tell(self, event: str, *args: Any) -> None:
         """Emit without an ack."""
@@ -228,4 +266,12 @@ def _jsonable(value: Any) -> Any:
         return {"$binary": base64.b64encode(value).decode()}
     if isinstance(value, dict):
         return {key: _jsonable(item) for key, item in value.items()}
-    return value
+    return [_jsonable(item) for item in value] if isinstance(value, list) else value
+
+
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, dict):
+        if "$binary" in value:
+            return base64.b64decode(value["$binary"])
+        return {key: _unpacked(item) for key, item in value.items()}
+    return [_unpacked(item) for item in value] if isinstance(value, list) else value

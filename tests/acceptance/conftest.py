@@ -6,7 +6,8 @@ import asyncio
 import itertools
 import os
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,56 @@ async def stack(
         yield remote
         await remote.http.aclose()
         return
+    async with running_stack(postgres_url, template_database, tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@asynccontextmanager
+async def running_stack(
+    postgres_url: str, template_database: str, directory: Path, **settings: str
+) -> AsyncGenerator[Stack]:
+    """A stack with a database of its own, for as long as the tests of a module or all take."""
     name = f"stack_{uuid.uuid4().hex[:8]}"
     await run_sql(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template_database}")
     # A NATS of its own: services of another test on the same one would answer each other's requests.
-    with embedded.nats(tmp_path_factory.mktemp("stack_nats")) as nats_url:
-        running = Stack(with_database(postgres_url, name), nats_url, tmp_path_factory.mktemp("logs"))
+    with embedded.nats(directory / "nats") as nats_url:
+        running = Stack(with_database(postgres_url, name), nats_url, directory, **settings)
         await running.start()
         yield running
         await running.stop()
+
+
+NAMESPACES = """
+[namespaces."/chat"]
+service = "chat"
+recovery = 60
+
+[namespaces."/tiny"]
+service = "tiny"
+
+[namespaces."/brief"]
+service = "tiny"
+recovery = 1
+"""
+
+
+@pytest.fixture(scope="session")
+async def edge_stack(
+    postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stack]:
+    """A stack that recovers connections, serves older clients and has more namespaces; its gateways may be restarted.
+
+    Behind `/tiny` and `/brief` is whatever the test starts as the service `tiny`.
+    """
+    directory = tmp_path_factory.mktemp("edge")
+    (directory / "namespaces.toml").write_text(NAMESPACES)
+    settings = {
+        "PARLEY_NAMESPACES_FILE": str(directory / "namespaces.toml"),
+        "PARLEY_GATEWAY_ALLOW_EIO3": "true",
+        "PARLEY_GATEWAY_DRAIN_SECONDS": "1.5",
+    }
+    async with running_stack(postgres_url, template_database, directory, **settings) as running:
+        yield running
 
 
 class People:
@@ -72,7 +115,7 @@ class People:
         transports: list[str] | None = None, **options: Any,
     ) -> AnyClient:  # fmt: skip
         """A client that tries to connect."""
-        client: AnyClient = PythonClient() if kind == "python" else JsClient()
+        client: AnyClient = PythonClient() if kind == "python" else JsClient(2 if kind == "old" else 4)
         self._clients.append(client)
         url = (gateway or self._stack.gateways[0]).url
         await client.start(url, namespace, auth, transports or ["websocket"], **options)

@@ -1,36 +1,86 @@
 // A stock socket.io-client driven by JSON lines: {"do": "emit", ...} on standard input, what happens on standard output.
+// Its version is the argument: 4 of web/, or 2 of this directory.
 import { createInterface } from "node:readline";
 import { createRequire } from "node:module";
 
-const require = createRequire(new URL("../../web/package.json", import.meta.url));
-const { io } = require("socket.io-client");
-const say = (message) => process.stdout.write(JSON.stringify(message) + "\n");
+const old = process.argv[2] === "2";
+const require = createRequire(new URL(old ? "package.json" : "../../web/package.json", import.meta.url));
+const io = old ? require("socket.io-client-2") : require("socket.io-client").io;
+
+const packed = (value) => {
+  if (Buffer.isBuffer(value)) return { $binary: value.toString("base64") };
+  if (value instanceof ArrayBuffer) return packed(Buffer.from(value));
+  if (Array.isArray(value)) return value.map(packed);
+  if (value && typeof value === "object")
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, packed(item)]));
+  return value;
+};
+const unpacked = (value) => {
+  if (Array.isArray(value)) return value.map(unpacked);
+  if (value && typeof value === "object")
+    return "$binary" in value
+      ? Buffer.from(value.$binary, "base64")
+      : Object.fromEntries(Object.entries(value).map(([key, item]) => [key, unpacked(item)]));
+  return value;
+};
+const say = (message) => process.stdout.write(JSON.stringify(packed(message)) + "\n");
 
 let socket;
 const seen = {}; // the last sequence of each room, which an app names when it connects again
+const note = (event, args) => {
+  if (args[0]?.event_id) seen[args[0].room] = args[0].sequence;
+  say({ on: "event", event, args });
+};
+const transport = () => socket.io.engine.transport.name;
+const refused = (error) =>
+  say({
+    on: "connect_error",
+    message: String(error?.message ?? error),
+    data: error instanceof Error ? (error.data ?? null) : error,
+  });
+
 const actions = {
   connect({ url, namespace, auth: given, options }) {
     const says = () => (Object.keys(seen).length ? { ...given, cursors: { ...given.cursors, ...seen } } : given);
-    socket = io(url + namespace, { auth: (done) => done(says()), ...options });
-    socket.on("connect", () => say({ on: "connect", sid: socket.id, transport: socket.io.engine.transport.name }));
-    socket.on("connect_error", (error) => say({ on: "connect_error", message: error.message, data: error.data ?? null }));
+    socket = io(url + namespace, { ...(old ? { query: given } : { auth: (done) => done(says()) }), ...options });
+    const connected = () => {
+      const { id: sid, recovered = false, _pid: pid = "" } = socket;
+      say({ on: "connect", sid, transport: transport(), recovered, pid });
+      socket.io.engine.once("upgrade", () => say({ on: "upgrade", transport: transport() }));
+    };
+    socket.on("connect", connected);
+    socket.on("connect_error", refused);
     socket.on("disconnect", (reason) => say({ on: "disconnect", reason }));
-    socket.onAny((event, ...args) => {
-      if (args[0]?.event_id) seen[args[0].room] = args[0].sequence;
-      say({ on: "event", event, args });
-    });
+    if (!old) return socket.onAny((event, ...args) => note(event, args));
+    socket.on("error", refused);
+    const heard = socket.onevent;
+    socket.onevent = function (packet) {
+      const [event, ...args] = packet.data;
+      note(event, args);
+      heard.call(this, packet);
+    };
   },
   emit({ tag, event, args, timeout }) {
-    const binary = (value) => (value && value.$binary ? Buffer.from(value.$binary, "base64") : value);
-    const decoded = args.map((arg) =>
-      arg && typeof arg === "object" && !Array.isArray(arg) && !arg.$binary
-        ? Object.fromEntries(Object.entries(arg).map(([key, value]) => [key, binary(value)]))
-        : binary(arg),
+    const given = args.map(unpacked);
+    const answered = (answer) => say({ on: "ack", tag, answer });
+    if (tag === null) return socket.emit(event, ...given);
+    if (old) return socket.emit(event, ...given, answered);
+    socket.timeout(timeout).emit(event, ...given, (error, answer) =>
+      answered(error ? { timeout: String(error) } : answer),
     );
-    if (tag === null) return socket.emit(event, ...decoded);
-    socket.timeout(timeout).emit(event, ...decoded, (error, answer) =>
-      say({ on: "ack", tag, answer: error ? { timeout: String(error) } : answer }),
-    );
+  },
+  // Lose the transport, and stay away.
+  lose() {
+    socket.io.reconnection(false);
+    socket.io.engine.close();
+  },
+  // From now on, look for the server there.
+  turn({ url }) {
+    socket.io.uri = url;
+  },
+  back() {
+    socket.io.reconnection(true);
+    socket.connect();
   },
   disconnect() {
     socket.disconnect();

@@ -139,6 +139,7 @@ class Stack(Api):
 
     def __init__(self, database_url: str, nats_url: str, logs: Path, **settings: str) -> None:
         self.database_url = database_url
+        self.nats_url = nats_url
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
         environment |= {
             "PARLEY_DATABASE_URL": database_url,

@@ -30,7 +30,7 @@ const actions = {
     managers[transport] ??= new Manager(url, { transports, reconnection: false, autoConnect: false });
     const socket = managers[transport].socket(namespace, { auth: { token } });
     const state = (sockets[name] = { socket, answer: undefined, owed: [] });
-    socket.on("connect", () => say({ name, on: "connect", sid: socket.id, recovered: socket.recovered }));
+    socket.on("connect", () => say({ name, on: "connect", sid: socket.id, recovered: Boolean(socket.recovered) }));
     socket.on("connect_error", (error) => say({ name, on: "connect_error", message: error.message }));
     socket.on("disconnect", (reason) => say({ name, on: "disconnect", reason }));
     socket.onAny((event, ...args) => {

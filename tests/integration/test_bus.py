@@ -17,9 +17,21 @@ from structlog.testing import capture_logs
 
 from parley.cli import embedded
 from parley.common import bus as bus_module
-from parley.common import subjects
+from parley.common import requests, subjects
 from parley.common.bus import Bus, connect
-from parley.common.envelope import Answer, Authenticate, Failure, HeadsOf, Identity, Kick, Kicked, decode
+from parley.common.envelope import (
+    Answer,
+    Answers,
+    Authenticate,
+    Failure,
+    HeadsOf,
+    Identity,
+    Kick,
+    Kicked,
+    Request,
+    Requests,
+    decode,
+)
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
 from parley.common.settings import ServiceSettings
@@ -162,9 +174,16 @@ async def test_a_malformed_request_is_an_invalid_payload_and_never_reaches_the_h
 
     await other.respond(subject := fresh("s"), Kick, kick, queue="q")
     await other.flush()
-    failure = (await ask_raw(bus, subject, payload)).failure
-    assert failure is not None
-    assert (failure.code, failure.retryable) == ("invalid_payload", False)
+    whole = (await ask_raw(bus, subject, payload)).failure
+    heard: list[bytes] = []
+    bus.listen(inbox := fresh("inbox"), heard.append)
+    await bus.publish(subject, Requests(inbox, [Request(7, payload)]).encode())
+    await until(lambda: heard)
+    [(tag, answer)] = decode(heard[0], Answers).answers
+    assert tag == 7
+    for failure in (whole, answer.failure):
+        assert failure is not None
+        assert (failure.code, failure.retryable) == ("invalid_payload", False)
     assert not handled
 
 
@@ -217,7 +236,7 @@ async def test_requests_are_handled_concurrently(bus: Bus, other: Bus):
 async def test_beyond_a_bound_of_requests_in_hand_the_sender_is_told_overloaded(
     bus: Bus, other: Bus, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bus_module, "MAX_REQUESTS", 20)
+    monkeypatch.setattr(requests, "MAX_REQUESTS", 20)
     release = asyncio.Event()
     handling = 0
 
@@ -240,7 +259,6 @@ async def test_beyond_a_bound_of_requests_in_hand_the_sender_is_told_overloaded(
 async def test_a_request_that_wants_no_answer_gets_none_beyond_the_bound_either(
     bus: Bus, other: Bus, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bus_module, "MAX_REQUESTS", 1)
     handled: list[str] = []
 
     async def handle(request: Authenticate) -> None:
@@ -250,9 +268,95 @@ async def test_a_request_that_wants_no_answer_gets_none_beyond_the_bound_either(
     await other.flush()
     with capture_logs() as logged:
         await bus.publish(subject, TOKEN.encode())
+        monkeypatch.setattr(requests, "MAX_REQUESTS", 0)
         assert (await rejected(bus.call(subject, TOKEN))).code is Code.OVERLOADED
     assert not handled
     assert not logged
+
+
+async def test_requests_of_one_tick_travel_as_one_message_and_so_do_their_answers(bus: Bus, other: Bus):
+    seen: list[bytes] = []
+    answers: list[bytes] = []
+
+    async def see(message: Msg) -> None:
+        seen.append(message.data)
+
+    async def twice(request: Authenticate) -> Identity:
+        if request.token == "7":
+            raise Reject(Code.BANNED)
+        return Identity(request.token, request.token * 2)
+
+    await other.subscribe(subject := fresh("s"), see)
+    await other.respond(subject, Authenticate, twice, queue="q")
+    await other.flush()
+    await bus.request(subject, Authenticate("first"), Identity)
+    await until(lambda: seen)
+    bus.listen(decode(seen[0], Requests).inbox, answers.append)
+    await bus.flush()
+    outcomes = await asyncio.gather(
+        *(bus.request(subject, Authenticate(str(n)), Identity) for n in range(50)), return_exceptions=True
+    )
+    assert isinstance(refused := outcomes.pop(7), Reject)
+    assert refused.code is Code.BANNED
+    assert outcomes == [Identity(str(n), str(n) * 2) for n in range(50) if n != 7]
+    await until(lambda: len(seen) == 2 and len(answers) == 1)
+    assert len(decode(seen[1], Requests).requests) == 50
+    assert len(decode(answers[0], Answers).answers) == 50
+
+
+async def test_a_slow_request_holds_up_none_that_travelled_with_it(bus: Bus, other: Bus):
+    release = asyncio.Event()
+
+    async def handle(request: Authenticate) -> None:
+        if request.token == "slow":
+            await release.wait()
+
+    await other.respond(subject := fresh("s"), Authenticate, handle, queue="q")
+    await other.flush()
+    slow, quick = (asyncio.create_task(bus.call(subject, Authenticate(token))) for token in ("slow", "quick"))
+    await asyncio.wait_for(quick, 5)
+    assert not slow.done()
+    release.set()
+    await slow
+
+
+async def test_requests_and_answers_larger_than_a_message_together_are_cut(bus: Bus, other: Bus):
+    async def echo(request: Authenticate) -> Identity:
+        return Identity("u", request.token)
+
+    await other.respond(subject := fresh("s"), Authenticate, echo, queue="q")
+    await other.flush()
+    tokens = [f"{n}" * (bus.max_payload // 3) for n in range(9)]
+    answers = await asyncio.gather(*(bus.request(subject, Authenticate(token), Identity) for token in tokens))
+    assert [answer.name for answer in answers] == tokens
+
+
+async def test_an_answer_too_large_fails_alone(bus: Bus, other: Bus):
+    async def much(request: Authenticate) -> Identity:
+        return Identity("u", "x" * (other.max_payload + 1 if request.token == "much" else 1))
+
+    await other.respond(subject := fresh("s"), Authenticate, much, queue="q")
+    await other.flush()
+    outcomes = await asyncio.gather(
+        *(bus.request(subject, Authenticate(token), Identity, timeout=5) for token in ("a", "much", "b")),
+        return_exceptions=True,
+    )
+    assert [o.code if isinstance(o, Reject) else None for o in outcomes] == [None, Code.INTERNAL, None]
+
+
+async def test_who_waits_for_an_answer_when_the_connection_closes_is_told_so(nats_url: str, other: Bus):
+    arrived = asyncio.Event()
+
+    async def wait(_request: Authenticate) -> None:
+        arrived.set()
+        await asyncio.Event().wait()
+
+    await other.respond(subject := fresh("s"), Authenticate, wait, queue="q")
+    await other.flush()
+    async with running_bus(nats_url) as bus:
+        call = asyncio.create_task(bus.call(subject, TOKEN, timeout=60))
+        await asyncio.wait_for(arrived.wait(), 5)
+    assert (await rejected(asyncio.wait_for(call, 5))).code is Code.UNAVAILABLE
 
 
 @pytest.mark.parametrize("answer", [b"", b"\xc1", b"\x90", Answer(None).encode(), b"\x92\xc0\x93\xa1\xff\xa1a\x90"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -336,19 +337,41 @@ async def test_a_client_that_owes_too_many_answers_is_asked_no_more(scene: Scene
     assert ["one more"] not in socket.of("?")
 
 
-async def test_an_answer_that_is_no_json_spoils_no_other(scene: Scene, stack: Stack):
+async def test_an_answer_that_cannot_be_read_spoils_no_other(scene: Scene, stack: Stack):
     socket = await scene.join(1)
     await socket.answers(1)
     async with RawSocket.open(stack.urls[0]) as raw:
         await raw.handshake()
-        await raw.join(scene.namespace, {})
-        asked = asyncio.create_task(scene.emitter.emit_with_acks("?", timeout=2))
-        question = await raw.text()
-        ack_id = question.removeprefix(f"42{scene.namespace},").partition("[")[0]
-        await raw.send(f'43{scene.namespace},{ack_id}["\\ud800"]')
+        sid = json.loads((await raw.join(scene.namespace, {})).removeprefix(f"40{scene.namespace},"))["sid"]
+
+        async def answer_badly() -> None:
+            ack_id = (await raw.text()).removeprefix(f"42{scene.namespace},").partition("[")[0]
+            await raw.send(f"43{scene.namespace},{ack_id}[1e999]")
+
+        asked = asyncio.create_task(scene.emitter.emit_with_acks("?", timeout=30))
+        await answer_badly()
         result = await asked
-        assert 1 in result.answers
-        assert len(result.answers) + result.missing == 2
+        assert (result.answers, result.missing) == ([1], 1)
+        alone = asyncio.create_task(rejected(scene.emitter.socket(sid).emit_with_ack("?", timeout=30)))
+        await answer_badly()
+        assert (await alone).code is Code.INVALID_PAYLOAD
+
+
+async def test_answering_twice_or_what_was_never_asked_counts_for_nobody_else(scene: Scene, stack: Stack):
+    socket = await scene.join(0)
+    async with RawSocket.open(stack.urls[0]) as raw:
+        await raw.handshake()
+        await raw.join(scene.namespace, {})
+        asked = asyncio.create_task(scene.emitter.emit_with_acks("?", timeout=30))
+        ack_id = int((await raw.text()).removeprefix(f"42{scene.namespace},").partition("[")[0])
+        for number, answered in enumerate((ack_id, ack_id, ack_id + 1, 999_999_999_999)):
+            await raw.send(f"43{scene.namespace},{answered}[{number}]")
+        await socket.until(lambda: socket.of("?"))
+        await scene.settle(socket)
+        assert not asked.done()
+        await socket.pay("mine")
+        result = await asked
+        assert (result.answers, result.missing) == ([0, "mine"], 0)
 
 
 # -- connections -------------------------------------------------------------------------------------------------------

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.common.envelope import Answer, Failure, Identity, Item, Wire, decode, error_payload, ok_payload
+from parley.common.envelope import Answer, Answers, Failure, Identity, Item, Wire, decode, error_payload, ok_payload
 from parley.common.errors import Code, Reject
 
-WIRE_TYPES = sorted((kind for kind in Wire.__subclasses__() if kind is not Answer), key=lambda kind: kind.__name__)
+WIRE_TYPES = sorted(
+    (kind for kind in Wire.__subclasses__() if kind not in {Answer, Answers}), key=lambda kind: kind.__name__
+)
 _SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(max_size=20),
     bytes: st.binary(max_size=20),
@@ -91,6 +93,12 @@ def test_an_answer_carries_a_failure_or_an_encoded_value():
     assert answer.failure is None
     assert msgspec.msgpack.decode(answer.value, type=Identity) == identity
     assert msgspec.msgpack.decode(decode(Answer(None).encode(), Answer).value) is None
+    several = decode(
+        Answers([(1, Answer(failure)), (2, Answer(None, msgspec.Raw(identity.encode())))]).encode(), Answers
+    )
+    assert [tag for tag, _ in several.answers] == [1, 2]
+    assert several.answers[0][1].failure == failure
+    assert msgspec.msgpack.decode(several.answers[1][1].value, type=Identity) == identity
 
 
 def test_only_the_admin_role_makes_an_admin():

@@ -20,17 +20,17 @@ from nats.errors import (
     ConnectionClosedError,
     ConnectionDrainingError,
     MaxPayloadError,
-    NoRespondersError,
     NoServersError,
     OutboundBufferLimitError,
 )
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from parley.common import subjects
-from parley.common.envelope import Answer, Failure, Wire, decode
+from parley.common.envelope import Wire, decode
 from parley.common.errors import Code, Reject, known_code
 from parley.common.identifiers import instance_id
 from parley.common.logs import get_logger
+from parley.common.requests import Answering, Asking
 from parley.common.settings import ServiceSettings
 from parley.common.subscriptions import Listener, ListeningClient
 from parley.common.tasks import Tasks
@@ -48,8 +48,6 @@ DEAF_AFTER = 5.0
 PENDING_MESSAGES = 65_536
 """Bound of the queue nats-py keeps per subscription; beyond it messages are dropped and reported."""
 PENDING_BYTES = 64 * 1024 * 1024
-MAX_REQUESTS = 1_024
-"""Requests one subscription handles at a time; beyond it the sender is told `overloaded`."""
 
 
 class Bus:
@@ -63,6 +61,8 @@ class Bus:
         self._tasks = tasks
         self._heard = time.monotonic()
         self._on_reconnect: list[Callable[[], None]] = []
+        self._asking = Asking(self.publish, subjects.inbox(), tasks)
+        self._answering = Answering(self.publish, tasks)
 
     @property
     def connected(self) -> bool:
@@ -125,15 +125,7 @@ class Bus:
     async def _ask(self, subject: str, payload: Wire, timeout: float | None) -> msgspec.Raw:
         if not self.connected:
             raise Reject(Code.UNAVAILABLE)
-        try:
-            message = await self._client.request(subject, payload.encode(), timeout=timeout or self._timeout)
-        except NatsTimeoutError as error:
-            raise Reject(Code.TIMEOUT) from error
-        except MaxPayloadError as error:
-            raise Reject(Code.PAYLOAD_TOO_LARGE) from error
-        except (NoRespondersError, ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError) as error:
-            raise Reject(Code.UNAVAILABLE) from error
-        answer = _understood(message.data, Answer, subject)
+        answer = await self._asking.ask(subject, payload.encode(), timeout or self._timeout)
         if answer.failure is not None:
             code = known_code(answer.failure.code, Code.INTERNAL)
             raise Reject(code, answer.failure.message, retryable=answer.failure.retryable)
@@ -174,33 +166,7 @@ class Bus:
         self, subject: str, kind: type[RequestT], handler: Callable[[RequestT], Awaitable[Wire | None]], queue: str
     ) -> None:
         """Answer requests on a subject, concurrently. A `Reject` raised by the handler becomes a failure."""
-
-        async def receive(message: Msg) -> None:
-            if len(self._tasks) >= MAX_REQUESTS:
-                if message.reply:
-                    await self.publish(message.reply, _failed(Reject(Code.OVERLOADED)))
-                return
-            self._tasks.spawn(answer(message), name=f"respond {subject}")
-
-        async def answer(message: Msg) -> None:
-            try:
-                value = await handler(decode(message.data, kind))
-                reply = Answer(None, msgspec.Raw(value.encode() if value is not None else b"\xc0")).encode()
-            except Reject as rejection:
-                reply = _failed(rejection)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                reply = _failed(Reject(Code.INVALID_PAYLOAD, str(error)))
-            except Exception:
-                log.exception("request failed", subject=subject)
-                reply = _failed(Reject(Code.INTERNAL))
-            if not message.reply:
-                return
-            if len(reply) > self.max_payload:
-                log.error("answer too large", subject=subject, bytes=len(reply))
-                reply = _failed(Reject(Code.INTERNAL))
-            await self.publish(message.reply, reply)
-
-        await self.subscribe(subject, receive, queue)
+        await self.subscribe(subject, self._answering.responder(subject, kind, handler), queue)
 
     def check(self) -> str | None:
         """What keeps this connection from being ready, or None."""
@@ -214,8 +180,10 @@ class Bus:
         for callback in self._on_reconnect:
             callback()
 
-    async def listen_to_itself(self) -> None:
-        """Subscribe to the own sign of life and start sending it."""
+    async def start(self) -> None:
+        """Subscribe to answers and to the own sign of life, and start sending it."""
+        self.listen(self._asking.inbox, self._asking.hear)
+        await self.subscribe(subjects.batches(self._asking.inbox), self._asking.hear_of_batch)
 
         async def heard(_message: Msg) -> None:
             self._heard = time.monotonic()
@@ -223,6 +191,10 @@ class Bus:
         subject = subjects.alive(self.service, self.instance)
         await self.subscribe(subject, heard)
         self._tasks.forever(self._beat(subject), name="sign of life")
+
+    def stop_asking(self) -> None:
+        """Tell those who wait for an answer that there will be none."""
+        self._asking.close()
 
     async def _beat(self, subject: str) -> None:
         while True:
@@ -233,16 +205,12 @@ class Bus:
             await asyncio.sleep(ALIVE_INTERVAL)
 
 
-def _understood(answer: bytes | msgspec.Raw, kind: type[AnswerT], subject: str) -> AnswerT:
+def _understood(answer: msgspec.Raw, kind: type[AnswerT], subject: str) -> AnswerT:
     try:
         return msgspec.msgpack.decode(answer, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         log.error("malformed answer", subject=subject, error=str(error))
         raise Reject(Code.INTERNAL) from error
-
-
-def _failed(rejection: Reject) -> bytes:
-    return Answer(Failure(str(rejection.code), rejection.message, rejection.retryable)).encode()
 
 
 @asynccontextmanager
@@ -285,10 +253,11 @@ async def connect(settings: ServiceSettings, service: str) -> AsyncGenerator[Bus
     async with Tasks() as tasks:
         bus = Bus(client, service, instance_id(settings.instance), settings.request_timeout, tasks)
         try:
-            await bus.listen_to_itself()
+            await bus.start()
             yield bus
         finally:
             leaving = True
+            bus.stop_asking()
             if client.is_connected:
                 await client.drain()
             else:

@@ -58,12 +58,16 @@ class Authorize(Wire, frozen=True):
 
 
 class Command(Wire, frozen=True):
-    """One event a client emitted. `args` is the JSON array of its arguments; `tag` names it in the ack."""
+    """One event a client emitted; `tag` names it in the ack.
+
+    `args` is the JSON array of its arguments, with placeholders for the attachments.
+    """
 
     tag: int
     event: str
     args: bytes
     correlation: str
+    attachments: tuple[bytes, ...] = ()
 
 
 class Conversation(Wire, frozen=True):
@@ -99,6 +103,7 @@ class AckBatch(Wire, frozen=True):
 class Item(Wire, frozen=True):
     """One event for a room's members: its name and its single argument as JSON bytes.
 
+    In these, placeholders stand for the attachments.
     `sequence` is 0 for what is not in the log (signals, direct notices). A volatile one is not worth keeping for a
     client that reads too slowly.
     """
@@ -108,6 +113,7 @@ class Item(Wire, frozen=True):
     sequence: int = 0
     except_sid: str = ""
     volatile: bool = False
+    attachments: tuple[bytes, ...] = ()
 
 
 class RoomHead(Wire, frozen=True):
@@ -407,10 +413,30 @@ class Failure(Wire, frozen=True):
 
 
 class Answer(Wire, frozen=True):
-    """The reply to any request on the bus: a failure, or the encoded value."""
+    """The outcome of any request on the bus: a failure, or the encoded value."""
 
     failure: Failure | None
     value: msgspec.Raw = msgspec.Raw(b"\xc0")
+
+
+class Request(Wire, frozen=True):
+    """One request, encoded. `tag` names it in the answer."""
+
+    tag: int
+    payload: bytes
+
+
+class Requests(Wire, frozen=True):
+    """One loop tick of a process's requests to one subject. `inbox` is the subject where it awaits `Answers`."""
+
+    inbox: str
+    requests: list[Request]
+
+
+class Answers(Wire, frozen=True):
+    """The outcomes that became ready for one inbox in one loop tick, each with the tag of its request."""
+
+    answers: list[tuple[int, Answer]]
 
 
 _operations = msgspec.msgpack.Decoder[AnyOperation](AnyOperation)

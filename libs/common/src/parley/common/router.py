@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from parley.common.attachments import attach
 from parley.common.envelope import Identity
 from parley.common.errors import Code, Reject
 
@@ -40,12 +41,17 @@ class Route(Generic[PayloadT]):
     decoder: msgspec.json.Decoder[tuple[PayloadT]]
     controller: Controller[PayloadT]
     pipelined: bool
+    binary: bool
 
-    def payload(self, args: bytes) -> PayloadT:
+    def payload(self, args: bytes, attachments: tuple[bytes, ...] = ()) -> PayloadT:
         """The event's single argument, typed. Raises `Reject(invalid_payload)`."""
+        if attachments and not self.binary:
+            raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: takes no binary data")
         try:
-            return self.decoder.decode(args)[0]
-        except (msgspec.DecodeError, UnicodeError) as error:
+            if not self.binary:
+                return self.decoder.decode(args)[0]
+            return msgspec.convert(attach(args, attachments), self.decoder.type, builtin_types=(bytes,))[0]
+        except (msgspec.DecodeError, ValueError) as error:
             raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: {error}") from error
         except RecursionError as error:
             raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: nested too deeply") from error
@@ -59,17 +65,24 @@ class Router:
         self.routes: dict[str, Route[Any]] = {}
 
     def on(
-        self, event: str, payload: type[PayloadT], controller: Controller[PayloadT], *, pipelined: bool = False
+        self,
+        event: str,
+        payload: type[PayloadT],
+        controller: Controller[PayloadT],
+        *,
+        pipelined: bool = False,
+        binary: bool = False,
     ) -> None:
         """Route an event to a controller.
 
         A connection's commands are handled one after the other. With `pipelined`, the next pipelined one starts
         before this one has ended: for controllers that take their place in a queue before they first wait.
+        With `binary`, the argument may hold binary data, which is `bytes` in the payload.
         Raises `ValueError` when the event has a controller already.
         """
         if event in self.routes:
             raise ValueError(f"{self.namespace} {event} is routed twice")
-        self.routes[event] = Route(event, msgspec.json.Decoder(tuple[payload]), controller, pipelined)
+        self.routes[event] = Route(event, msgspec.json.Decoder(tuple[payload]), controller, pipelined, binary)
 
     def match(self, event: str) -> Route[Any]:
         """The route of an event. Raises `Reject(unknown_event)`."""

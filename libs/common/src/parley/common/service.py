@@ -83,7 +83,7 @@ class Service:
         with bound_contextvars(correlation=command.correlation):
             try:
                 route = router.match(command.event)
-                payload = ok_payload(await route.controller(context, route.payload(command.args)))
+                payload = ok_payload(await route.controller(context, route.payload(command.args, command.attachments)))
                 ok = True
             except Reject as rejection:
                 log.debug(

@@ -159,3 +159,19 @@ def check_ad_hoc(namespace: str, room_id: str) -> None:
 def inbox() -> str:
     """A subject of the caller's own, for the answers to one question."""
     return f"_INBOX.{uuid7().hex}"
+
+
+def batches(inbox: str) -> str:
+    """Subscription to the replies to whole messages of requests, see `requests_reply`."""
+    return f"{inbox}.*.*"
+
+
+def requests_reply(inbox: str, first: int, last: int) -> str:
+    """The reply subject of requests with these tags: `envelope.Answer` to all, or the broker's no-responders status."""
+    return f"{inbox}.{first}.{last}"
+
+
+def parse_requests_reply(subject: str) -> tuple[int, int]:
+    """The first and the last tag of a `requests_reply` subject."""
+    _, first, last = subject.rsplit(".", 2)
+    return int(first), int(last)

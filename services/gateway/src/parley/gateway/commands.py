@@ -89,18 +89,19 @@ class Commands:
 
     def submit(self, connection: Connection, packet: EventPacket) -> None:
         """Take an emitted event; its outcome follows, whatever happens."""
-        rejection = self._refusal(connection, packet)
+        waiting = Waiting(packet.event, packet.args, packet.ack_id, packet.attachments)
+        rejection = self._refusal(connection, waiting)
         if rejection is not None:
             self._settle(connection, packet.ack_id, error_payload(rejection.as_dict()), ok=False)
             return
-        connection.waiting.append(Waiting(packet.event, packet.args, packet.ack_id))
-        connection.waiting_bytes += len(packet.args)
+        connection.waiting.append(waiting)
+        connection.waiting_bytes += waiting.size
         if not connection.in_flight:
             self._make_ready(connection)
 
-    def _refusal(self, connection: Connection, packet: EventPacket) -> Reject | None:
-        size = len(packet.args)
-        if len(packet.event) > MAX_EVENT_NAME:
+    def _refusal(self, connection: Connection, command: Waiting) -> Reject | None:
+        size = command.size
+        if len(command.event) > MAX_EVENT_NAME:
             return Reject(Code.UNKNOWN_EVENT, f"An event's name is at most {MAX_EVENT_NAME} characters.")
         if size > (limit := self._namespaces[connection.namespace].max_payload):
             return Reject(Code.PAYLOAD_TOO_LARGE, f"An event's payload is at most {limit} bytes.")
@@ -148,9 +149,9 @@ class Commands:
             tag = next(self._tags)
             self._pending[tag] = _Pending(connection, waiting.ack_id, deadline)
             correlation = f"{self._bus.instance}-{self._run}-{tag:x}"
-            commands.append(Command(tag, waiting.event, waiting.args, correlation))
-            size += len(waiting.args) + COMMAND_OVERHEAD
-            connection.waiting_bytes -= len(waiting.args)
+            commands.append(Command(tag, waiting.event, waiting.args, correlation, waiting.attachments))
+            size += waiting.size + COMMAND_OVERHEAD
+            connection.waiting_bytes -= waiting.size
         connection.in_flight += len(commands)
         return commands, size
 

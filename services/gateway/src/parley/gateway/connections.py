@@ -17,6 +17,12 @@ class Waiting(NamedTuple):
     event: str
     args: bytes
     ack_id: int | None
+    attachments: tuple[bytes, ...]
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self.args) + sum(map(len, self.attachments))
 
 
 @dataclass(slots=True, eq=False)

@@ -225,11 +225,11 @@ class Fanout:
         args = b"[" + item.payload + b"]"
         offsets = self._offsets.get(feed.namespace)
         if offsets is not None and not item.volatile:
-            missed = None if item.sequence else Missed(item.event, args)
+            missed = None if item.sequence else Missed(item.event, args, item.attachments)
             excepted = (item.except_sid,) if item.except_sid else ()
             offset = offsets.add((feed.room,), sequence=item.sequence, sid=sid, except_rooms=excepted, missed=missed)
             args = with_offset(args, offset)
-        return event_packet(feed.namespace, item.event, args)
+        return event_packet(feed.namespace, item.event, args, item.attachments)
 
     async def _catch_up(self, feed: Feed, connection: Connection, after: int) -> None:
         """Send a connection what it missed, then let it into the room in the same tick, without gap or double."""

@@ -3,7 +3,7 @@
 [namespaces."/chat"]
 service = "chat"         # the service behind it: its queue group
 auth = "required"        # "required": a valid token; "guest": without a token a guest identity
-max_payload = 262144     # bytes of one event's arguments as JSON
+max_payload = 262144     # bytes of one event's arguments as JSON, and its attachments
 recovery = 0             # seconds in which a client that lost its transport is recovered; 0: never
 """
 

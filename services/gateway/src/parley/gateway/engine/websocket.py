@@ -133,7 +133,8 @@ class WebSocket(asyncio.Protocol):
         self.compress = extensions is not None
         self.plain = self.revision == 4 and not self.compress
         self._reader = FrameReader(self._engine.limits.max_payload, deflate=self.compress)
-        self._transport.write(
+        # Leaves together with the greeting.
+        self._push(
             b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: "
             + accept.encode()
             + (b"\r\nsec-websocket-extensions: " + extensions.encode() if extensions else b"")
