@@ -7,6 +7,7 @@ import base64
 import itertools
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,16 @@ class Client:
         self.connects: list[str] = []
         self.errors: list[dict[str, Any]] = []
         self.disconnects: list[str] = []
+        self.lost_at: list[float] = []
+        """When each disconnect was noticed."""
         self._changed = asyncio.Condition()
 
     async def note(self, where: list[Any], what: Any) -> None:
         """Record something and wake who waits for it."""
         async with self._changed:
             where.append(what)
+            if where is self.disconnects:
+                self.lost_at.append(time.monotonic())
             self._changed.notify_all()
 
     async def until(self, condition: Callable[[], Any], what: str = "", timeout: float = TIMEOUT) -> Any:
@@ -222,6 +227,12 @@ class JsClient(Client):
         self._acks[tag] = answered = asyncio.get_running_loop().create_future()
         self._do("emit", tag=tag, event=event, args=[_jsonable(arg) for arg in args], timeout=timeout * 1000)
         return await answered
+
+    async def cut(self) -> None:
+        """Lose the transport, and come back after the client's own time."""
+        times = len(self.disconnects)
+        self._do("cut")
+        await self.until(lambda: len(self.disconnects) > times, "the loss")
 
     async def lose(self) -> None:
         """Lose the transport, and stay away."""

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import jwt
 import pytest
 
 from parley.cli import embedded
 from tests.acceptance.clients import HAS_JS_CLIENT, JsClient, PythonClient
 from tests.acceptance.one_command import OneCommand
-from tests.acceptance.stack import Place, Process, RemoteStack, Stack
+from tests.acceptance.stack import SECRET, RemoteStack, Stack
+from tests.acceptance.tiny_service import TinyService
 from tests.conftest import run_sql, with_database
 
 KINDS = [
@@ -83,7 +86,7 @@ async def edge_stack(
 ) -> AsyncIterator[Stack]:
     """A stack that recovers connections, serves older clients and has more namespaces; its gateways may be restarted.
 
-    Behind `/tiny` and `/brief` is whatever the test starts as the service `tiny`.
+    Behind `/tiny` and `/brief` is the service `tiny`, which runs here.
     """
     directory = tmp_path_factory.mktemp("edge")
     (directory / "namespaces.toml").write_text(NAMESPACES)
@@ -96,11 +99,37 @@ async def edge_stack(
         yield running
 
 
+@pytest.fixture(scope="session")
+async def tiny(edge_stack: Stack) -> AsyncIterator[TinyService]:
+    """The service behind `/tiny` and `/brief`."""
+    async with TinyService.running(edge_stack.nats_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def edge_people(edge_stack: Stack) -> AsyncIterator[People]:
+    """Users of that stack."""
+    everybody = People(edge_stack, registered=False)
+    yield everybody
+    await everybody.stop()
+
+
+class HasUrl(Protocol):
+    """Something that clients can connect to."""
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        ...
+
+
 class People:
     """Makes users with connected clients, and stops the clients in the end."""
 
-    def __init__(self, stack: AnyStack) -> None:
+    def __init__(self, stack: AnyStack, *, registered: bool = True) -> None:
         self._stack = stack
+        self._registered = registered
+        """Else they are an adopter's own, which takes less time."""
         self._numbers = itertools.count(1)
         self._run = uuid.uuid4().hex[:6]
         self._clients: list[AnyClient] = []
@@ -108,10 +137,14 @@ class People:
     async def account(self, name: str = "user") -> dict[str, Any]:
         """A fresh account: `{user_id, access_token, ..., username}`."""
         username = f"{name}_{self._run}_{next(self._numbers)}"
+        if not self._registered:
+            claims = {"sub": username, "name": username, "exp": time.time() + 600}
+            token = jwt.encode(claims, SECRET, "HS256")
+            return {"user_id": username, "access_token": token, "username": username}
         return {**await self._stack.account(username), "username": username}
 
     async def attempt(
-        self, auth: Any, *, gateway: Process | Place | None = None, kind: str = "python", namespace: str = "/chat",
+        self, auth: Any, *, gateway: HasUrl | None = None, kind: str = "python", namespace: str = "/chat",
         transports: list[str] | None = None, **options: Any,
     ) -> AnyClient:  # fmt: skip
         """A client that tries to connect."""

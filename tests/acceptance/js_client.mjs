@@ -69,6 +69,9 @@ const actions = {
       answered(error ? { timeout: String(error) } : answer),
     );
   },
+  cut() {
+    socket.io.engine.close();
+  },
   // Lose the transport, and stay away.
   lose() {
     socket.io.reconnection(false);

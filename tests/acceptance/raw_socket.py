@@ -55,6 +55,11 @@ class RawSocket:
                     return message.data
                 await self.send("3")
 
+    async def close_code(self) -> int | None:
+        """Wait until the server has closed the transport, and return the code it gave."""
+        await self.closed()
+        return self._socket.close_code
+
     async def closed(self) -> None:
         """Wait until the server has closed the transport; what it says before is ignored."""
         async with asyncio.timeout(TIMEOUT):

@@ -54,7 +54,6 @@ class TinyService:
             closing.push_async_callback(service.close)
             for namespace, emitter in tiny.emitters.items():
                 await emitter.start()
-                closing.push_async_callback(emitter.close)
                 await bus.respond(subjects.opening(namespace), Open, tiny.open, queue="tiny")
                 await bus.respond(subjects.replay(namespace), Replay, tiny.replay, queue="tiny")
                 await bus.respond(subjects.room_heads(namespace), HeadsOf, tiny.heads, queue="tiny")

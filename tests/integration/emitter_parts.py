@@ -302,8 +302,8 @@ async def _play_auth(bus: Bus) -> None:
         user = claim.token or f"guest{next(guests)}"
         return Identity(user, user.title())
 
-    async def authorize(_question: Authorize) -> None:
-        pass
+    async def authorize(question: Authorize) -> Identity:
+        return Identity(question.user_id, question.name, question.roles, question.issued_at)
 
     await bus.respond(subjects.AUTHENTICATE, Authenticate, authenticate, queue="auth")
     await bus.respond(subjects.AUTHORIZE, Authorize, authorize, queue="auth")

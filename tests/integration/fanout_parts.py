@@ -116,6 +116,10 @@ class Sockets:
         for connection in connections:
             self.send(connection, packet)
 
+    def congested(self, connection: Connection) -> bool:
+        """Everybody reads at once."""
+        return False
+
     def sequences(self, connection: Connection) -> list[int]:
         """The sequences one connection received, in order."""
         return [data["sequence"] for _, event, data in self.written[connection] if event == "message.sent"]

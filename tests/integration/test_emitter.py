@@ -372,6 +372,7 @@ async def test_answering_twice_or_what_was_never_asked_counts_for_nobody_else(sc
         await socket.pay("mine")
         result = await asked
         assert (result.answers, result.missing) == ([0, "mine"], 0)
+        assert len(await scene.emitter.fetch_connections()) == 2
 
 
 # -- connections -------------------------------------------------------------------------------------------------------

@@ -224,7 +224,10 @@ async def test_an_upgrade_that_is_not_finished_in_time_is_given_up():
 
 async def test_a_client_that_does_not_read_is_cut_off_while_others_go_on():
     message = f'42["message","{"x" * 50_000}"]'
-    async with edge_server(gateway_max_buffer=200_000, gateway_max_message=200_000) as port, Wire.open(port, SOCKET) as other:
+    async with (
+        edge_server(gateway_max_buffer=200_000, gateway_max_message=200_000) as port,
+        Wire.open(port, SOCKET) as other,
+    ):
         await joined(other)
         with socket.socket() as small:
             small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -246,7 +249,10 @@ async def test_a_client_that_does_not_read_is_cut_off_while_others_go_on():
 
 
 async def test_a_client_that_does_not_poll_is_forgotten_at_its_limit():
-    async with edge_server(gateway_max_buffer=200_000, gateway_max_message=200_000) as port, httpx.AsyncClient() as http:
+    async with (
+        edge_server(gateway_max_buffer=200_000, gateway_max_message=200_000) as port,
+        httpx.AsyncClient() as http,
+    ):
         address = f"http://127.0.0.1:{port}{POLLING}"
         address += f"&sid={json.loads((await http.get(address)).text[1:])['sid']}"
         await http.post(address, content="40")

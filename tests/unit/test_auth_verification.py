@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from parley.auth import issuer_keys
+from parley.auth import issuer_keys, verification
 from parley.auth.issuer_keys import IssuerKeys
 from parley.auth.signing import Signer, SigningKey
 from parley.auth.verification import Verifier
@@ -83,12 +85,55 @@ async def code_of(checked: Verifier, token: str) -> Code:
 async def test_own_token_is_accepted_and_keeps_the_fraction_of_its_issue_time() -> None:
     moment = datetime.now(UTC).replace(microsecond=123456)
     found = await verifier().verify(SIGNER.sign("u_1", "Alice", ["admin"], moment, 60))
-    assert (found.user_id, found.name, found.roles, found.external) == ("u_1", "Alice", ("admin",), False)
+    assert (found.user_id, found.name, found.roles) == ("u_1", "Alice", ("admin",))
     assert found.issued_at == moment.timestamp()
 
 
 async def test_own_expired_token_is_expired() -> None:
     assert await code_of(verifier(), own(ttl=-1)) == Code.EXPIRED_TOKEN
+
+
+@pytest.mark.parametrize("made", [own, lambda ttl: hs256(exp=int(time.time()) + ttl)], ids=["own", "shared secret"])
+async def test_a_token_that_was_valid_before_is_refused_once_it_has_expired(
+    made: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "LEEWAY", 0)
+    checked, token = verifier(), made(2)
+    expires_at = (await checked.verify(token)).expires_at
+    assert await checked.verify(token)
+    async with asyncio.timeout(10):
+        while time.time() < expires_at:
+            await asyncio.sleep(0.02)
+    assert await code_of(checked, token) == Code.EXPIRED_TOKEN
+
+
+async def test_a_token_that_comes_again_costs_no_second_verification(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+    decode = jwt.decode
+
+    def count(token: str, *arguments: Any, **options: Any) -> Any:
+        decoded.append(token)
+        return decode(token, *arguments, **options)
+
+    monkeypatch.setattr(jwt, "decode", count)
+    monkeypatch.setattr(verification, "MAX_VERIFIED", 3)
+    checked = verifier(Issuer().published())
+    tokens = [own(), *(hs256(sub=f"user-{number}") for number in range(4))]
+    for token in tokens:
+        assert await checked.verify(token) == await checked.verify(token)
+    assert decoded == tokens
+    await checked.verify(tokens[0])
+    assert decoded == [*tokens, tokens[0]], "no more than a bound are remembered"
+    published = jwt.encode(claims(), RSA_KEY, "RS256", headers={"kid": "rsa"})
+    for _ in range(2):
+        await checked.verify(published)
+    assert decoded[-2:] == [published, published], "an issuer may withdraw its key"
+
+
+async def test_a_public_key_as_shared_secret_is_refused_at_the_start() -> None:
+    public = RSA_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    with pytest.raises(jwt.InvalidKeyError):
+        verifier(secret=public)
 
 
 async def test_tampered_own_token_is_refused() -> None:
@@ -99,12 +144,7 @@ async def test_tampered_own_token_is_refused() -> None:
 
 async def test_token_of_the_shared_secret_is_accepted_with_its_roles() -> None:
     found = await verifier().verify(hs256(roles=["admin", "staff"]))
-    assert (found.user_id, found.name, found.roles, found.external) == (
-        "alice@example.com",
-        "Alice",
-        ("admin", "staff"),
-        True,
-    )
+    assert (found.user_id, found.name, found.roles) == ("alice@example.com", "Alice", ("admin", "staff"))
 
 
 async def test_name_defaults_to_the_subject() -> None:
@@ -222,7 +262,7 @@ async def test_published_keys_are_accepted_with_their_own_algorithm_only() -> No
     checked = verifier(Issuer().published())
     for key, algorithm, kid in ((RSA_KEY, "RS256", "rsa"), (EC_KEY, "ES256", "ec")):
         found = await checked.verify(jwt.encode(claims(), key, algorithm, headers={"kid": kid}))
-        assert found.external
+        assert found.user_id == "alice@example.com"
     token = jwt.encode(claims(), RSA_KEY, "RS512", headers={"kid": "rsa"})
     assert await code_of(checked, token) == Code.INVALID_TOKEN
     token = jwt.encode(claims(), EC_KEY, "ES256", headers={"kid": "rsa"})

@@ -103,8 +103,8 @@ def test_a_removed_member_is_forgotten_wherever_it_was(feed: Feed):
 def test_recent_events_are_kept_only_while_somebody_is_caught_up_and_only_so_many(feed: Feed):
     feed.begin(event(11))
     assert not feed.recent
-    with feed.catching_up(connection("ann")):
-        with feed.catching_up(connection("ben")):
+    with feed.catching_up(connection("ann"), 0):
+        with feed.catching_up(connection("ben"), 0):
             feed.begin(Item("typing", b"{}"))
             feed.begin(event(12))
         assert [item.sequence for item in feed.recent] == [12], "the other still needs it"
@@ -118,7 +118,7 @@ def test_recent_events_are_kept_only_while_somebody_is_caught_up_and_only_so_man
 def test_catching_up_is_over_when_the_member_is_removed_meanwhile(feed: Feed):
     ann = connection()
     feed.join(ann, 3)
-    with feed.catching_up(ann) as mark:
+    with feed.catching_up(ann, 0) as mark:
         assert feed.is_catching_up(ann, mark)
         feed.remove(ann)
         assert not feed.is_catching_up(ann, mark)
@@ -128,8 +128,8 @@ def test_who_is_removed_while_being_caught_up_does_not_disturb_whoever_else_is(f
     ann, ben = connection("ann"), connection("ben")
     feed.join(ann, 3)
     feed.join(ben, 4)
-    with feed.catching_up(ann):
-        with feed.catching_up(ben) as mark:
+    with feed.catching_up(ann, 0):
+        with feed.catching_up(ben, 0) as mark:
             feed.remove(ann)
             feed.begin(event(11))
             assert [item.sequence for item in feed.recent] == [11]

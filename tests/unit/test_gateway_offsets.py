@@ -50,7 +50,7 @@ class Ledger:
     def __init__(self) -> None:
         self.offsets = Offsets("gateway1.run")
         self.sent: list[tuple[Send, int, Missed | None]] = []
-        self.heads = dict.fromkeys(LOGGED, 0)
+        self.heads: dict[str, int] = dict.fromkeys(LOGGED, 0)
 
     def send(self, send: Send) -> str:
         """Send it: to a room the next event of its log, to one connection an earlier one once more."""

@@ -14,6 +14,8 @@ import msgspec
 T = TypeVar("T")
 _encoder = msgspec.msgpack.Encoder()
 
+MAX_BEHIND = 10_000
+"""A cursor further behind the head than this is answered with `reset`."""
 RESERVED_EVENTS = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 )
@@ -44,17 +46,26 @@ class Identity(Wire, frozen=True):
 
 
 class Authenticate(Wire, frozen=True):
-    """Ask auth who the bearer of a token is. An empty token with `guest` asks for a guest identity."""
+    """Ask auth who the bearer of a token is. An empty token with `guest` asks for a guest identity.
+
+    With `only_token` the answer is what the token says, and whether they are welcome is left to an `Authorize`.
+    """
 
     token: str
     guest: bool = False
+    only_token: bool = False
 
 
 class Authorize(Wire, frozen=True):
-    """Ask auth whether an identity is still welcome: not banned, and not revoked since its token was issued."""
+    """Ask auth whether an identity is still welcome: not banned, and not revoked since its token was issued.
+
+    The name and roles are those of the token; the answer has those of now.
+    """
 
     user_id: str
     issued_at: float
+    name: str = ""
+    roles: tuple[str, ...] = ()
 
 
 class Command(Wire, frozen=True):
@@ -139,7 +150,7 @@ class Delivery(Wire, frozen=True):
 
 
 class Open(Wire, frozen=True):
-    """A connection asks to be admitted to a namespace."""
+    """A connection asks to be admitted to a namespace. A recovered one goes on under the sid it had, not this one."""
 
     gateway: str
     sid: str

@@ -28,6 +28,9 @@ Publish = Callable[[str, bytes, str], Awaitable[None]]
 
 MAX_REQUESTS = 1_024
 """Requests one process handles at a time; beyond it the sender is told `overloaded`."""
+PAUSE_EACH = 0.004
+"""Seconds to pause on a subject after each request sent: a lone one goes at once, and those of a storm together."""
+MAX_PAUSE = 0.02
 MAX_BYTES = 384 * 1024
 """Messages are cut here, to stay below the broker's limit."""
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError)
@@ -43,6 +46,9 @@ class _Question:
         self.payload = payload
         self.answer = answer
         self.tag = 0
+
+    def expire(self) -> None:
+        self.settle(Reject(Code.TIMEOUT))
 
     def settle(self, outcome: Answer | Reject) -> None:
         if self.answer.done():
@@ -61,18 +67,19 @@ class Asking:
         self._publish = publish
         self._tasks = tasks
         self._tags = count(1)
-        self._gathered: defaultdict[str, list[_Question]] = defaultdict(list)
+        self._gathered: dict[str, list[_Question]] = {}
         self._waiting: dict[int, _Question] = {}
 
     async def ask(self, subject: str, payload: bytes, timeout: float) -> Answer:
         """The outcome of one request. Raises `Reject` when there is none."""
         loop = asyncio.get_running_loop()
         question = _Question(subject, payload, loop.create_future())
-        if not self._gathered:
+        if (gathered := self._gathered.get(subject)) is None:
+            gathered = self._gathered[subject] = []
             # A task runs on the next tick, when every request of this one has been gathered.
-            self._tasks.spawn(self._send(), name="requests")
-        self._gathered[subject].append(question)
-        late = loop.call_later(timeout, question.settle, Reject(Code.TIMEOUT))
+            self._tasks.spawn(self._send(subject), name="requests")
+        gathered.append(question)
+        late = loop.call_later(timeout, question.expire)
         try:
             return await question.answer
         finally:
@@ -104,9 +111,9 @@ class Asking:
         for question in (*self._waiting.values(), *(q for gathered in self._gathered.values() for q in gathered)):
             question.settle(Reject(Code.UNAVAILABLE))
 
-    async def _send(self) -> None:
-        gathered, self._gathered = self._gathered, defaultdict(list)
-        for subject, questions in gathered.items():
+    async def _send(self, subject: str) -> None:
+        while questions := self._gathered[subject]:
+            self._gathered[subject] = []
             batch: list[_Question] = []
             size = 0
             for question in questions:
@@ -119,6 +126,8 @@ class Asking:
                 size += len(question.payload)
             if batch:
                 await self._send_batch(subject, batch)
+            await asyncio.sleep(min(MAX_PAUSE, len(questions) * PAUSE_EACH))
+        del self._gathered[subject]
 
     async def _send_batch(self, subject: str, batch: list[_Question]) -> None:
         for question in batch:
@@ -154,12 +163,15 @@ class Answering:
                 if message.reply:
                     await self._publish(message.reply, _failed(Reject(Code.INVALID_PAYLOAD, str(error))).encode(), "")
                 return
-            for request in batch.requests:
-                if self._in_hand >= MAX_REQUESTS:
-                    self._answer(batch.inbox, request.tag, _failed(Reject(Code.OVERLOADED)))
-                    continue
-                self._in_hand += 1
-                self._tasks.spawn(handle(batch.inbox, request), name=f"respond {subject}")
+            taken = batch.requests[: max(0, MAX_REQUESTS - self._in_hand)]
+            for request in batch.requests[len(taken) :]:
+                self._answer(batch.inbox, request.tag, _failed(Reject(Code.OVERLOADED)))
+            if taken:
+                self._in_hand += len(taken)
+                self._tasks.spawn(handle_all(batch.inbox, taken), name=f"respond {subject}")
+
+        async def handle_all(inbox: str, taken: list[Request]) -> None:
+            await asyncio.gather(*(handle(inbox, request) for request in taken))
 
         async def handle(inbox: str, request: Request) -> None:
             try:

@@ -8,6 +8,7 @@ and no name can therefore reach another's subject or a wildcard.
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from parley.common.identifiers import uuid7
 
@@ -15,7 +16,7 @@ AUTHENTICATE = "auth.authenticate"
 """Request, queue group `auth`: `envelope.Authenticate` → `envelope.Identity`, or a code."""
 
 AUTHORIZE = "auth.authorize"
-"""Request, queue group `auth`: `envelope.Authorize` → nothing, or the code that now keeps this identity out."""
+"""Request, queue group `auth`: `envelope.Authorize` → `envelope.Identity`, or the code that now keeps it out."""
 
 HEADS = "heads"
 """Publish: `envelope.Heads`, the rooms whose head moved lately (anti-entropy)."""
@@ -84,6 +85,7 @@ def parse_batch_reply(subject: str) -> int:
     return int(subject.rsplit(".", 1)[1])
 
 
+@cache  # namespaces are few
 def opening(namespace: str) -> str:
     """Request to the service behind a namespace when a connection opens: `envelope.Open` → `envelope.Opened`."""
     return f"conn.{encode(namespace)}.open"

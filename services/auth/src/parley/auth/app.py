@@ -20,7 +20,6 @@ from parley.auth.refresh_tokens import RefreshTokens
 from parley.auth.services import Services, services_of
 from parley.auth.settings import Settings
 from parley.auth.signing import load_signer
-from parley.auth.standing import Standings
 from parley.auth.throttle import Throttled
 from parley.auth.verification import Verifier
 from parley.common.bus import connect
@@ -93,9 +92,8 @@ async def open_services(settings: Settings, stack: AsyncExitStack) -> Services:
         audience=settings.auth_audience,
         issuer=settings.auth_issuer,
     )
-    standings = Standings(database)
-    stack.push_async_callback(standings.close)
-    identities = Identities(database, verifier, standings)
+    identities = Identities(database, verifier)
+    stack.push_async_callback(identities.close)
     refresh_tokens = RefreshTokens(database, signer, settings)
     accounts = Accounts(database, passwords, refresh_tokens, settings)
     bus = await stack.enter_async_context(connect(settings, SERVICE))

@@ -5,27 +5,43 @@ from __future__ import annotations
 import secrets
 import time
 
-from sqlalchemy import func
-from sqlalchemy.dialects.postgresql import insert
+import msgspec
+from sqlalchemy import text
 
 from parley.auth.database import Database
 from parley.auth.metrics import AUTHENTICATIONS, AUTHORIZATIONS, outcome
-from parley.auth.standing import Standings
-from parley.auth.tables import users
-from parley.auth.verification import GUEST_PREFIX, LOCAL_PREFIX, Claims, Verifier
+from parley.auth.standing import Standing, standings
+from parley.auth.verification import GUEST_PREFIX, LOCAL_PREFIX, Verifier
 from parley.common.envelope import Authenticate, Authorize, Identity
 from parley.common.errors import Code, Reject
+from parley.common.gathering import Gathering
 
 GUEST_ROLE = "guest"
+MAX_AT_ONCE = 1_000
+"""Users one statement is about."""
+
+# In the order of their ids, so that replicas which write the same users wait for each other in one order.
+_REMEMBER = text(
+    """
+    INSERT INTO auth.users (id, kind, name, roles)
+    SELECT id, 'external', name, ARRAY(SELECT jsonb_array_elements_text(roles))
+    FROM jsonb_to_recordset(CAST(:seen AS jsonb)) AS seen (id text, name text, roles jsonb) ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET name = excluded.name, roles = excluded.roles
+""".strip()
+)
 
 
 class Identities:
     """Answers who the bearer of a token is."""
 
-    def __init__(self, database: Database, verifier: Verifier, standings: Standings) -> None:
+    def __init__(self, database: Database, verifier: Verifier) -> None:
         self._database = database
         self._verifier = verifier
-        self._standings = standings
+        self._standings = Gathering(self._look_up, MAX_AT_ONCE)
+
+    async def close(self) -> None:
+        """Stop asking the database; who still waits for it is told `unavailable`."""
+        await self._standings.close()
 
     async def authenticate(self, request: Authenticate) -> Identity:
         """The identity a token proves, or a new guest for an empty token with `guest`.
@@ -35,40 +51,52 @@ class Identities:
         """
         with outcome(AUTHENTICATIONS):
             if request.token:
-                return await self._identify(await self._verifier.verify(request.token))
+                claims = await self._verifier.verify(request.token)
+                proved = Identity(claims.user_id, claims.name, claims.roles, claims.issued_at)
+                return proved if request.only_token else await self._welcome(proved)
             if not request.guest:
                 raise Reject(Code.MISSING_TOKEN)
             number = secrets.token_hex(10)
             return Identity(f"{GUEST_PREFIX}{number}", f"Guest-{number[:4]}", (GUEST_ROLE,), time.time())
 
-    async def authorize(self, request: Authorize) -> None:
-        """Return if an identity is still welcome. Raises `Reject` as `authenticate` does."""
+    async def authorize(self, request: Authorize) -> Identity:
+        """An identity as it is now, if it is still welcome. Raises `Reject` as `authenticate` does."""
         with outcome(AUTHORIZATIONS):
-            if request.user_id.startswith(GUEST_PREFIX):
-                return
-            standing = await self._standings.of(request.user_id)
-            if standing is not None:
-                standing.require_welcome(request.issued_at)
-            elif request.user_id.startswith(LOCAL_PREFIX):
-                raise Reject(Code.INVALID_TOKEN)
+            proved = Identity(request.user_id, request.name, request.roles, request.issued_at)
+            return proved if request.user_id.startswith(GUEST_PREFIX) else await self._welcome(proved)
 
-    async def _identify(self, claims: Claims) -> Identity:
-        standing = await self._standings.of(claims.user_id)
-        if standing is not None:
-            standing.require_welcome(claims.issued_at)
-        if claims.external:
-            # A write only when something is new: reconnecting clients cost one read.
-            if standing is None or (standing.name, standing.roles) != (claims.name, claims.roles):
-                await self._remember(claims)
-            return Identity(claims.user_id, claims.name, claims.roles, claims.issued_at)
+    async def _welcome(self, proved: Identity) -> Identity:
+        standing = await self._standings.of(proved)
+        if standing is not None and (refusal := standing.refusal(proved.issued_at)) is not None:
+            raise refusal
+        if not proved.user_id.startswith(LOCAL_PREFIX):
+            return proved
         if standing is None:
             raise Reject(Code.INVALID_TOKEN, "The user of this token does not exist any more.")
-        # The name and roles of now, not those of when the token was issued: a demoted administrator is none at once.
-        return Identity(claims.user_id, standing.name, standing.roles, claims.issued_at)
+        # The name and roles of now, not those of the token: a demoted administrator is none at once.
+        return Identity(proved.user_id, standing.name, standing.roles, proved.issued_at)
 
-    async def _remember(self, claims: Claims) -> None:
-        """Keep an adopter's user, so that administrators can find and ban them."""
-        seen = {"name": claims.name, "roles": list(claims.roles)}
-        first = insert(users).values(id=claims.user_id, kind="external", created_at=func.clock_timestamp(), **seen)
+    async def _look_up(self, proved: list[Identity]) -> dict[Identity, Standing]:
         async with self._database.autocommit() as connection:
-            await connection.execute(first.on_conflict_do_update(index_elements=[users.c.id], set_=seen))
+            found = await standings(connection, {identity.user_id for identity in proved})
+            # One row cannot be written twice by a statement; the last that was seen of a user stands.
+            seen = {
+                identity.user_id: {"id": identity.user_id, "name": identity.name, "roles": identity.roles}
+                for identity in proved
+                if _is_news(identity, found.get(identity.user_id))
+            }
+            if seen:
+                await connection.execute(_REMEMBER, {"seen": msgspec.json.encode(list(seen.values())).decode()})
+        return {identity: found[identity.user_id] for identity in proved if identity.user_id in found}
+
+
+def _is_news(proved: Identity, standing: Standing | None) -> bool:
+    """Whether to keep what a token says of an adopter's user, so that administrators can find and ban them.
+
+    A write only when something is new: reconnecting clients cost one read.
+    """
+    if not proved.name or proved.user_id.startswith(LOCAL_PREFIX):
+        return False
+    if standing is None:
+        return True
+    return standing.refusal(proved.issued_at) is None and (standing.name, standing.roles) != (proved.name, proved.roles)

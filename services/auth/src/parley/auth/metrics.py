@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
-
 from prometheus_client import Counter
 
 from parley.common.errors import Reject
@@ -16,15 +13,17 @@ KICKS = Counter("parley_auth_kicks", "Kicks sent, by what the client is told", [
 KICKED_CONNECTIONS = Counter("parley_auth_kicked_connections", "Connections ended by kicks")
 
 
-@contextmanager
-def outcome(counter: Counter) -> Generator[None]:
+class outcome:  # noqa: N801 - used as a statement
     """Count a block under `ok`, the code it was rejected with, or `internal`."""
-    label = "internal"
-    try:
-        yield
-        label = "ok"
-    except Reject as rejection:
-        label = str(rejection.code)
-        raise
-    finally:
-        counter.labels(label).inc()
+
+    __slots__ = ("_counter",)
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        label = "ok" if error is None else str(error.code) if isinstance(error, Reject) else "internal"
+        self._counter.labels(label).inc()

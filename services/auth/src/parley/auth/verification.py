@@ -7,14 +7,18 @@ our key, HS256 only with the configured secret, and a published key only with th
 from __future__ import annotations
 
 import math
+import time
 import unicodedata
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt import PyJWK
+from jwt.algorithms import HMACAlgorithm
 from jwt.exceptions import ExpiredSignatureError, PyJWTError
 
 from parley.auth import issuer_keys, signing
@@ -31,19 +35,21 @@ MAX_ROLE = 64
 LOCAL_PREFIX = "u_"
 """Ids of accounts made here begin so, and ids of an adopter's users never do."""
 GUEST_PREFIX = "guest:"
+MAX_VERIFIED = 10_000
+"""Valid tokens remembered until they expire."""
 LEEWAY = 5
 """Seconds by which an adopter's clock may differ from ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a valid token says. `external` tells an adopter's user from one of ours; `issued_at` is in Unix seconds."""
+    """What a valid token says, with times in Unix seconds."""
 
     user_id: str
     name: str
     roles: tuple[str, ...]
     issued_at: float
-    external: bool
+    expires_at: int
 
 
 class Verifier:
@@ -53,36 +59,44 @@ class Verifier:
         self, signer: Signer, *, hs256_secret: str, issuer_keys: IssuerKeys | None, audience: str, issuer: str
     ) -> None:
         self._signer = signer
-        self._secret = hs256_secret
+        self._secret = _shared_key(hs256_secret) if hs256_secret else None
         self._issuer_keys = issuer_keys
         self._audience = audience or None
         self._issuer = issuer or None
+        self._verified: dict[bytes, Claims] = {}
 
     async def verify(self, token: str) -> Claims:
         """The claims of a valid token. Raises `Reject` with `invalid_token`, `expired_token` or `unavailable`."""
         if len(token) > MAX_TOKEN:
             raise _invalid("it is too long")
-        try:
-            header = jwt.get_unverified_header(token)
-        except (PyJWTError, ValueError, RecursionError) as error:
-            raise _invalid("it is not a JWT") from error
-        algorithm, kid = header.get("alg"), header.get("kid", "")
-        if (key := self._signer.public_key(kid)) is not None:
-            return self._own(token, key)
-        if algorithm == "HS256" and self._secret:
-            return self._external(token, self._secret, "HS256")
-        if self._issuer_keys is not None and algorithm in issuer_keys.ALGORITHMS:
-            published = await self._issuer_keys.get(kid)
+        # Everybody comes back with the same token when a gateway restarts.
+        digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
+        if (claims := self._verified.get(digest)) is not None and time.time() < claims.expires_at:
+            return claims
+        header = _header(token)
+        if (key := self._signer.public_key(header.kid)) is not None:
+            return self._keep(digest, self._own(token, key))
+        if header.alg == "HS256" and self._secret is not None:
+            return self._keep(digest, self._external(token, self._secret, "HS256"))
+        if self._issuer_keys is not None and header.alg in issuer_keys.ALGORITHMS:
+            published = await self._issuer_keys.get(header.kid)
             if published is not None:
+                # Not kept: the issuer may withdraw the key.
                 return self._external(token, published, published.algorithm_name)
         raise _invalid("no key of this server fits it")
+
+    def _keep(self, digest: bytes, claims: Claims) -> Claims:
+        while len(self._verified) >= MAX_VERIFIED:
+            del self._verified[next(iter(self._verified))]
+        self._verified[digest] = claims
+        return claims
 
     def _own(self, token: str, key: Ed25519PublicKey) -> Claims:
         # Issued by the database's clock, which may be ahead of this host's.
         claims = _decode(token, key, signing.ALGORITHM, issuer=signing.ISSUER, verify_iat=False)
-        return Claims(claims["sub"], claims["name"], tuple(claims["roles"]), claims["iat"], external=False)
+        return Claims(claims["sub"], claims["name"], tuple(claims["roles"]), claims["iat"], int(claims["exp"]))
 
-    def _external(self, token: str, key: PyJWK | str, algorithm: str) -> Claims:
+    def _external(self, token: str, key: PyJWK, algorithm: str) -> Claims:
         claims = _decode(token, key, algorithm, issuer=self._issuer, audience=self._audience, leeway=LEEWAY)
         subject = claims["sub"]
         if not subject or len(subject) > MAX_SUBJECT or not _is_text(subject):
@@ -93,12 +107,46 @@ class Verifier:
         if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME or not _is_text(name):
             raise _invalid(f"`name` must have 1 to {MAX_NAME} characters")
         # Without `iat` nobody can tell it was issued after a revocation, so it counts as issued before any.
-        return Claims(subject, name.strip(), _roles(claims.get("roles", [])), _issued_at(claims), external=True)
+        roles, expires_at = _roles(claims.get("roles", [])), int(claims["exp"])
+        return Claims(subject, name.strip(), roles, _issued_at(claims), expires_at)
+
+
+class _PreparedHMAC(HMACAlgorithm):
+    """HMAC with a key that was prepared once, which costs more than the signature."""
+
+    def prepare_key(self, key: str | bytes) -> bytes:
+        return key if isinstance(key, bytes) else super().prepare_key(key)
+
+
+def _shared_key(secret: str) -> PyJWK:
+    """The key of the shared secret, for HS256 alone. Raises `jwt.InvalidKeyError` for one that is no secret."""
+    algorithm = _PreparedHMAC(HMACAlgorithm.SHA256)
+    encoded = urlsafe_b64encode(algorithm.prepare_key(secret)).decode()
+    key = PyJWK({"kty": "oct", "k": encoded}, "HS256")
+    key.Algorithm = algorithm
+    return key
+
+
+class _Header(msgspec.Struct):
+    alg: Any = None
+    kid: str = ""
+
+
+_headers = msgspec.json.Decoder(_Header)
+
+
+def _header(token: str) -> _Header:
+    """What a token says about its key, unverified. All of it is read again, and checked, once the key is chosen."""
+    encoded = token.partition(".")[0]
+    try:
+        return _headers.decode(urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+    except (ValueError, RecursionError) as error:  # those of base64 and of msgspec among them
+        raise _invalid("it is not a JWT") from error
 
 
 def _decode(
     token: str,
-    key: Ed25519PublicKey | PyJWK | str,
+    key: Ed25519PublicKey | PyJWK,
     algorithm: str,
     *,
     issuer: str | None = None,
@@ -142,7 +190,7 @@ def _issued_at(claims: dict[str, Any]) -> float:
 
 def _is_text(text: str) -> bool:
     """Whether Postgres and people can read it: no control characters and no half characters."""
-    return not any(unicodedata.category(character) in {"Cc", "Cs"} for character in text)
+    return text.isprintable() or not any(unicodedata.category(character) in {"Cc", "Cs"} for character in text)
 
 
 def _invalid(why: str) -> Reject:

@@ -53,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
                 yield
             finally:
                 await service.close()
+                await responders.close()
 
     app = FastAPI(
         title="Parley chat", version="0.1.0", lifespan=lifespan, docs_url="/api/docs", openapi_url="/api/openapi.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -12,14 +13,12 @@ from parley.chat.database import Pool
 from parley.chat.event_store import recorded_row
 from parley.chat.events import ClientEvent, Recorded
 from parley.chat.room import Member, Room
-from parley.common.envelope import Identity, Membership, RoomHead
+from parley.common.envelope import MAX_BEHIND, Identity, Membership, RoomHead
 from parley.common.errors import Code, Reject
 
 MAX_PAGE = 200
 MAX_SYNC_ROOMS = 1000
 MAX_SYNC_EVENTS = 1000
-MAX_BEHIND = 10_000
-"""A client further behind than this is told to load the room anew."""
 MAX_PAGE_BYTES = 384 * 1024
 """Pages end early here, to fit one message of the broker whatever the texts' sizes."""
 
@@ -182,14 +181,17 @@ class Queries:
         )  # fmt: skip
         return {row["id"]: row["head"] for row in rows}
 
-    async def rooms_of(self, user_id: str) -> list[Membership]:
-        """The rooms a user is a member of."""
+    async def rooms_of(self, user_ids: list[str]) -> dict[str, list[Membership]]:
+        """The rooms of which these users are members, by user; without those who are in none."""
         rows = await self._pool.fetch(
-            """SELECT r.id, r.head, m.sequence FROM chat.members m JOIN chat.rooms r ON r.id = m.room_id
-               WHERE m.user_id = $1 AND m.state = 'joined'""",
-            user_id,
+            """SELECT m.user_id, r.id, r.head, m.sequence FROM chat.members m JOIN chat.rooms r ON r.id = m.room_id
+               WHERE m.user_id = ANY($1::text[]) AND m.state = 'joined'""",
+            user_ids,
         )  # fmt: skip
-        return [Membership(*row.values()) for row in rows]
+        found: defaultdict[str, list[Membership]] = defaultdict(list)
+        for user_id, room, head, joined in rows:
+            found[user_id].append(Membership(room, head, joined))
+        return found
 
     async def heads(self, rooms: list[str]) -> list[RoomHead]:
         """The heads of these rooms."""

@@ -26,11 +26,14 @@ from parley.common.envelope import (
     RoomList,
     Wire,
 )
+from parley.common.gathering import Gathering
 from parley.common.logs import get_logger
 
 log = get_logger(__name__)
 
 MAX_REPLAY = 500
+MAX_USERS = 200
+"""Users whose rooms one query asks for."""
 BEACON_INTERVAL = 1.0
 """Seconds between two beacons; a lost last event is repaired after at most two of them."""
 BEACON_WINDOW = 10.0
@@ -48,6 +51,11 @@ class Responders:
         self._pool = pool
         self._queries = queries
         self._writer = writer
+        self._rooms = Gathering(queries.rooms_of, MAX_USERS)
+
+    async def close(self) -> None:
+        """Stop asking the database; who still waits for it is told `unavailable`."""
+        await self._rooms.close()
 
     async def start(self) -> None:
         """Begin to answer."""
@@ -80,7 +88,7 @@ class Responders:
         await self._bus.respond(subject, kind, answer, queue=self._bus.service)
 
     async def _open(self, request: Open) -> Opened:
-        return Opened(await self._queries.rooms_of(request.identity.user_id))
+        return Opened(await self._rooms.of(request.identity.user_id) or [])
 
     async def _replay(self, request: Replay) -> Replayed:
         # The head is read first: events committed meanwhile make the answer longer, never a gap in it.

@@ -17,14 +17,14 @@ from prometheus_client import Counter, Gauge
 
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.envelope import Authenticate, Authorize, Identity, Membership, Open, Opened
+from parley.common.envelope import MAX_BEHIND, Authenticate, Authorize, Identity, Open, Opened, Recovered
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
 from parley.gateway.connections import Connection, Connections
 from parley.gateway.engine.session import Session
 from parley.gateway.fanout import Fanout
+from parley.gateway.limited import LIMITED
 from parley.gateway.namespaces import Namespace
-from parley.gateway.rates import LIMITED
 from parley.gateway.recovery import Recovery
 
 log = get_logger(__name__)
@@ -39,8 +39,6 @@ PATIENCE = 10.0
 PAUSES = (0.1, 0.25, 0.5, 1.0)
 MAX_TOKEN = 8192
 MAX_CURSORS = 1000
-MAX_BEHIND = 10_000
-"""A cursor further behind than this is answered with `reset`."""
 REFRESH_AT_ONCE = 16
 
 
@@ -81,32 +79,37 @@ class Admission:
         if len(self._connections.of_user(identity.user_id)) >= self._max_per_user:
             LIMITED.labels("connections_per_user").inc()
             raise Reject(Code.LIMIT_EXCEEDED, f"A user has at most {self._max_per_user} connections here.")
-        recovered = await self._recovery.claim(namespace, identity.user_id, auth)
-        connection = Connection(recovered.sid if recovered else sid, session, namespace, identity, time.time())
-        connection.recovered = recovered
-        connection.cursors = recovered.cursors if recovered else _cursors(auth)
+        connection = Connection(sid, session, namespace, identity, time.time())
+        connection.cursors = _cursors(auth)
         self._connections.add(connection)
         try:
-            connection.memberships = await self._open(connection, deadline)
+            recovered = await self._open(connection, deadline, auth)
         except BaseException:
             self.forget(connection)
             raise
+        if recovered is not None:
+            self._connections.rename(connection, recovered.sid)
+            connection.recovered, connection.cursors = recovered, recovered.cursors
         self._recovery.begin(connection, auth["pid"] if recovered else "")
         return connection
 
-    async def _open(self, connection: Connection, deadline: float) -> list[Membership]:
-        """Check that the user may be here, and ask for their rooms. Raises `Reject`."""
-        identity, namespace = connection.identity, connection.namespace
+    async def _open(self, connection: Connection, deadline: float, auth: dict[str, Any]) -> Recovered | None:
+        """Check that the user may be here, and ask for their rooms and what it had before. Raises `Reject`."""
+        proved, namespace = connection.identity, connection.namespace
         self._fanout.enter_user_room(connection)
+        check = Authorize(proved.user_id, proved.issued_at, proved.name, proved.roles)
+        identity = await self._patiently(deadline, lambda: self._bus.request(subjects.AUTHORIZE, check, Identity))
+        connection.identity = identity
         request = Open(self._bus.instance, connection.sid, identity)
-        check = Authorize(identity.user_id, identity.issued_at)
-        _, opened = await asyncio.gather(
-            self._patiently(deadline, lambda: self._bus.call(subjects.AUTHORIZE, check)),
-            self._patiently(deadline, lambda: self._bus.request(subjects.opening(namespace), request, Opened)),
+        opened = await self._patiently(
+            deadline, lambda: self._bus.request(subjects.opening(namespace), request, Opened)
         )
+        connection.memberships = opened.rooms
+        # Last of all: what is sent between this and CONNECT, and is in no log, is lost to it.
+        recovered = await self._recovery.claim(namespace, identity.user_id, auth)
         if connection.ended:
             raise Reject(Code(connection.ended))
-        return opened.rooms
+        return recovered
 
     def _claim(self, namespace: str, auth: dict[str, Any]) -> Authenticate:
         token = auth.get("token", "")
@@ -115,7 +118,7 @@ class Admission:
         guest = self._namespaces[namespace].auth == "guest"
         if not token and not guest:
             raise Reject(Code.MISSING_TOKEN)
-        return Authenticate(token, guest=guest and not token)
+        return Authenticate(token, guest=guest and not token, only_token=True)
 
     def opened(self, connection: Connection) -> None:
         """CONNECT was sent: put the connection into its rooms, from its cursors where it named them."""
@@ -137,7 +140,8 @@ class Admission:
         if recovered is not None:
             for room in recovered.rooms:
                 connection.enter_ad_hoc(room)
-                self._fanout.enter(connection, room)
+                cursor = recovered.cursors.get(room)
+                self._fanout.enter(connection, room, head=cursor, after=cursor)
             for missed in recovered.missed:
                 self._fanout.resend(connection, missed)
         connection.memberships, connection.cursors, connection.recovered = [], {}, None

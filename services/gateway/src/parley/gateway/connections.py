@@ -89,6 +89,12 @@ class Connections:
         self._by_sid[connection.sid] = connection
         self._by_user.setdefault(connection.identity.user_id, set()).add(connection)
 
+    def rename(self, connection: Connection, sid: str) -> None:
+        """Give a registered connection another sid."""
+        del self._by_sid[connection.sid]
+        connection.sid = sid
+        self._by_sid[sid] = connection
+
     def remove(self, connection: Connection) -> None:
         """Forget a connection; doing it twice is harmless."""
         self._by_sid.pop(connection.sid, None)

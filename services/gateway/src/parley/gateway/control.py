@@ -14,6 +14,7 @@ from parley.common.logs import get_logger
 from parley.gateway.connections import Connection, Connections
 from parley.gateway.edge import Edge
 from parley.gateway.fanout import Fanout
+from parley.gateway.recovery import Recovery
 
 log = get_logger(__name__)
 
@@ -25,8 +26,9 @@ MAX_LISTED = 2000
 class Control:
     """Answers `ctl.kick` and `ctl.connections`."""
 
-    def __init__(self, bus: Bus, edge: Edge, connections: Connections, fanout: Fanout) -> None:
+    def __init__(self, bus: Bus, edge: Edge, connections: Connections, fanout: Fanout, recovery: Recovery) -> None:
         self._bus = bus
+        self._recovery = recovery
         self._edge = edge
         self._connections = connections
         self._fanout = fanout
@@ -39,6 +41,7 @@ class Control:
     async def _on_kick(self, message: Msg) -> None:
         kick = decode(message.data, Kick)
         code = str(known_code(kick.code, Code.KICKED))
+        self._recovery.forget(kick.user_id)
         connections = [c for c in self._connections.of_user(kick.user_id) if not c.ended]
         for connection in connections:
             self._end(connection, code, kick.reason)

@@ -23,17 +23,20 @@ import socketio
 from parley.common.errors import Code, Reject
 from parley.gateway import packets
 from parley.gateway.connections import Connection
-from parley.gateway.engine.frames import NORMAL
+from parley.gateway.engine.frames import GOING_AWAY, NORMAL
 from parley.gateway.engine.handshake import Request
 from parley.gateway.engine.packets import Packet
 from parley.gateway.engine.server import Engine
 from parley.gateway.engine.session import PARSE_ERROR, Limits, Session
+from parley.gateway.limited import LIMITED
 from parley.gateway.packets import AckPacket, ConnectPacket, DisconnectPacket, EventPacket, MalformedPacket, Unfinished
-from parley.gateway.rates import LIMITED, Rates
+from parley.gateway.rates import Rates
 from parley.gateway.rooms import Rooms
 from parley.gateway.settings import Settings
 
 SWEEP_INTERVAL = 10.0
+ATTACHMENTS = "attachments"
+"""Why a session ended that sent too many, or too much in them."""
 INVALID_NAMESPACE = {"message": "Invalid namespace"}
 """As Socket.IO's own server says it."""
 DUPLICATE = {"message": "This transport is connected to the namespace already."}
@@ -132,6 +135,10 @@ class Edge(socketio.AsyncServer):
         """Send many connections the same packet."""
         self.eio.broadcast([connection.session for connection in connections], packet, volatile=volatile)
 
+    def congested(self, connection: Connection) -> bool:
+        """See `fanout.Outlet`."""
+        return connection.session.congested
+
     def ack(self, connection: Connection, ack_id: int, payload: bytes) -> None:
         """Answer an emit."""
         connection.session.send(packets.ack_packet(connection.namespace, ack_id, b"[" + payload + b"]"))
@@ -143,7 +150,7 @@ class Edge(socketio.AsyncServer):
         if close:
             session.close(reason)
         else:
-            self._left(session, connection.namespace, reason)
+            self._leave(session.sid, connection.namespace, reason)
 
     async def drain(self) -> None:
         """Take no new clients and end every transport, bit by bit, so that clients do not reconnect all at once."""
@@ -213,14 +220,15 @@ class Edge(socketio.AsyncServer):
                 self._received(session, packet)
             case Unfinished():
                 if packet.attachments > self._settings.gateway_max_attachments:
-                    raise MalformedPacket("more attachments than allowed")
+                    session.close(ATTACHMENTS)
+                    return None
                 self._partial[session.sid] = _Partial(packet)
             case ConnectPacket(namespace=namespace, auth=auth, query=query):
                 if session.revision == 3:
                     auth = dict(parse_qsl(session.query)) | dict(parse_qsl(query))
                 return self._connect(session, namespace, auth)
             case DisconnectPacket(namespace=namespace):
-                self._left(session, namespace, "client namespace disconnect")
+                self._leave(session.sid, namespace, "client namespace disconnect")
         return None
 
     def _received(self, session: Session, packet: EventPacket | AckPacket) -> None:
@@ -239,8 +247,8 @@ class Edge(socketio.AsyncServer):
         partial.attachments.append(data)
         partial.held += len(data)
         if partial.held > self._settings.gateway_max_message:
-            raise MalformedPacket("attachments larger than allowed")
-        if len(partial.attachments) == partial.unfinished.attachments:
+            session.close(ATTACHMENTS)
+        elif len(partial.attachments) == partial.unfinished.attachments:
             del self._partial[session.sid]
             self._received(session, partial.unfinished.packet._replace(attachments=tuple(partial.attachments)))
 
@@ -259,7 +267,7 @@ class Edge(socketio.AsyncServer):
         except Reject as rejection:
             self.manager.basic_disconnect(sid, namespace)
             if rejection.retryable:
-                session.close(str(rejection.code))
+                session.close(str(rejection.code), GOING_AWAY)
             else:
                 session.send(packets.connect_error_packet(namespace, _refusal(rejection, session.revision)))
             return
@@ -277,11 +285,6 @@ class Edge(socketio.AsyncServer):
         session.send(packets.connect_packet(namespace, body if session.revision == 4 else None))
         await self.manager.connect(sid, namespace)
         self._events.opened(connection)
-
-    def _left(self, session: Session, namespace: str, reason: str) -> None:
-        if (partial := self._partial.get(session.sid)) and partial.unfinished.packet.namespace == namespace:
-            del self._partial[session.sid]
-        self._leave(session.sid, namespace, reason)
 
     def _leave(self, eio_sid: str, namespace: str, reason: str) -> None:
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace)

@@ -52,6 +52,10 @@ class Outlet(Protocol):
         """Send many connections the same packet."""
         ...
 
+    def congested(self, connection: Connection) -> bool:
+        """Whether the client reads slower than it is sent to."""
+        ...
+
 
 class Fanout:
     """The feeds of all rooms that have a local member."""
@@ -122,15 +126,15 @@ class Fanout:
         """See `recovery.Parking`."""
         heads: dict[str, int] = {}
         feeds = [self._feeds[connection.namespace][room] for room in connection.rooms]
-        current = all(connection in feed.live for feed in feeds)
-        for feed in feeds:
-            if current and not feed.has_log:
+        sent = [feed.sent_to(connection) for feed in feeds]
+        for feed, sequence in zip(feeds, sent, strict=True):
+            if None not in sent and not feed.has_log:
                 feed.live.discard(connection)
                 feed.register(connection)
             else:
-                heads[feed.room] = feed.cursor.head
+                heads[feed.room] = sequence or 0
                 self.leave(connection, feed.room)
-        return heads if current else None
+        return None if None in sent else heads
 
     def members(self, namespace: str, room: str) -> Collection[Connection]:
         """Everybody here who is in a room, whether they receive its events yet or not."""
@@ -233,30 +237,33 @@ class Fanout:
 
     async def _catch_up(self, feed: Feed, connection: Connection, after: int) -> None:
         """Send a connection what it missed, then let it into the room in the same tick, without gap or double."""
-        with feed.catching_up(connection) as mark:
+        with feed.catching_up(connection, after) as mark:
             while not connection.ended:
-                replayed = await self._replay(feed, after)
+                if self._outlet.congested(connection):
+                    await asyncio.sleep(GRACE)
+                    continue
+                replayed = await self._replay(feed, mark.sequence)
                 if not feed.is_catching_up(connection, mark):
                     return
                 if replayed is None:
                     await asyncio.sleep(RETRY)
                     continue
                 due = feed.due(connection)
-                whole = splice(after, replayed.items, feed.recent, due)
+                whole = splice(mark.sequence, replayed.items, feed.recent, due)
                 # Without a splice this is one page of many; what the room has not delivered yet stays for later.
                 found = whole if whole is not None else [item for item in replayed.items if item.sequence <= due]
                 for item in found:
                     self._outlet.send(connection, self._packet(feed, item, connection.sid))
-                after += len(found)
+                mark.sequence += len(found)
                 if whole is None:
                     await asyncio.sleep(0 if found else GRACE)
                     continue
-                further = feed.caught_up(connection, after)
+                further = feed.caught_up(connection, mark.sequence)
                 if connection not in feed:
                     self._gone(feed, connection)
                 if further is None:
                     return
-                after = further
+                mark.sequence = further
 
     # -- noticing and repairing ------------------------------------------------------------------------------------
 

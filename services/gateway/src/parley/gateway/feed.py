@@ -23,6 +23,15 @@ class Turn(NamedTuple):
     joined: bool
 
 
+class Progress:
+    """How far a member has been caught up."""
+
+    __slots__ = ("sequence",)
+
+    def __init__(self, sequence: int) -> None:
+        self.sequence = sequence
+
+
 class Feed:
     """A room's state: its members, of which `live` ones receive what is delivered now.
 
@@ -48,7 +57,7 @@ class Feed:
         """Members that are not live."""
         self._recent: deque[Item] | None = None
         self._turns: dict[Connection, deque[Turn]] | None = None
-        self._catching_up: dict[Connection, object] | None = None
+        self._catching_up: dict[Connection, Progress] | None = None
 
     def __call__(self, data: bytes) -> None:
         """Hear a message of the room's subject."""
@@ -155,12 +164,22 @@ class Feed:
                 gone.append(connection)
         return gone
 
+    def sent_to(self, connection: Connection) -> int | None:
+        """The sequence up to which a member was sent the room's events; None when that is not a matter of course."""
+        if connection in self.live:
+            return self.cursor.head
+        turns = self._turns_of(connection)
+        if turns is None:
+            progress = (self._catching_up or {}).get(connection)
+            return None if progress is None else progress.sequence
+        return turns[0].sequence - 1 if len(turns) == 1 and not self._is_busy(connection) else None
+
     @contextmanager
-    def catching_up(self, connection: Connection) -> Generator[object]:
+    def catching_up(self, connection: Connection, after: int) -> Generator[Progress]:
         """Keep delivered events in `recent` meanwhile. The mark stays the connection's unless it is removed."""
         if self._catching_up is None:
             self._catching_up, self._recent = {}, deque(maxlen=RECENT)
-        mark = self._catching_up[connection] = object()
+        mark = self._catching_up[connection] = Progress(after)
         try:
             yield mark
         finally:
@@ -169,7 +188,7 @@ class Feed:
             if not self._catching_up:
                 self._catching_up = self._recent = None
 
-    def is_catching_up(self, connection: Connection, mark: object) -> bool:
+    def is_catching_up(self, connection: Connection, mark: Progress) -> bool:
         """Whether the catching up with this mark is still wanted."""
         return self._catching_up is not None and self._catching_up.get(connection) is mark
 

@@ -22,10 +22,11 @@ from parley.gateway.edge import SWEEP_INTERVAL, Edge
 from parley.gateway.engine.session import Session
 from parley.gateway.fanout import Fanout
 from parley.gateway.garbage import run_collector
+from parley.gateway.limited import LIMITED
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations import Operations
 from parley.gateway.packets import AckPacket, EventPacket, event_packet
-from parley.gateway.rates import LIMITED, Rates
+from parley.gateway.rates import Rates
 from parley.gateway.recovery import Recovery, make_offsets
 from parley.gateway.settings import Settings
 
@@ -51,7 +52,7 @@ class Gateway:
         self._admission = Admission(
             bus, namespaces, self.connections, self._fanout, self._recovery, settings.gateway_max_per_user
         )
-        self._control = Control(bus, self.edge, self.connections, self._fanout)
+        self._control = Control(bus, self.edge, self.connections, self._fanout, self._recovery)
         self._acks = Acks(bus)
         self._operations = Operations(bus, self.edge, self.connections, self._fanout, self._acks, offsets)
         self._rates = Rates(settings.gateway_user_events_per_second, settings.gateway_user_events_burst)

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from prometheus_client import Counter
-
-LIMITED = Counter("parley_gateway_limited_total", "What clients were refused because of a limit", ["limit"])
-
 
 class Rates:
     """A bucket per key, which holds at most `burst` tokens and gains `per_second`; a full one takes no memory."""

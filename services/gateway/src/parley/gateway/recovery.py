@@ -53,7 +53,7 @@ class Parking(Protocol):
     def park(self, connection: Connection) -> dict[str, int] | None:
         """Keep hearing its rooms that have no log, and leave the others. Returns the heads of those, by room.
 
-        None when it was not up to date in one of them, and has left all.
+        None when it cannot be told how far it has got in one of them; then it has left all.
         """
         ...
 
@@ -157,7 +157,8 @@ class Recovery:
             return Recovered()
         self._drop(pid)
         offsets = self._offsets[connection.namespace]
-        number = offsets.parse(question.offset, connection.began)
+        # What it lacked when it began was sent anew after that.
+        number = max(offsets.parse(question.offset, connection.began), connection.began)
         lacks = offsets.since(number, connection.sid, saved.heads, saved.rooms)
         if lacks is None or saved.expires < time.monotonic():
             return Recovered()
@@ -168,8 +169,14 @@ class Recovery:
         cursors, missed = lacks
         return Recovered(connection.sid, "", cursors, list(connection.joined_ad_hoc or ()), missed)
 
+    def forget(self, user_id: str) -> None:
+        """None of a user's lost connections may come back."""
+        for pid in [pid for pid, saved in self._saved.items() if saved.connection.identity.user_id == user_id]:
+            self._drop(pid)
+
     def _drop(self, pid: str) -> None:
-        self._parking.leave_all(self._saved.pop(pid).connection)
+        # Whoever comes back to this gateway enters the same rooms in this tick, and misses nothing between the two.
+        asyncio.get_running_loop().call_soon(self._parking.leave_all, self._saved.pop(pid).connection)
 
     async def run_sweep(self) -> None:
         """Forget, for ever, who did not come back in time."""

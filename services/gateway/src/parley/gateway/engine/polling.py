@@ -13,11 +13,13 @@ from parley.gateway.engine.handshake import (
     bad_method,
     bad_request,
     read_request,
+    unknown_session,
     unknown_transport,
 )
 from parley.gateway.engine.packets import MalformedPayload, Packet, encode_payload
 from parley.gateway.engine.server import STATE_KEY, Engine
 from parley.gateway.engine.session import NotPolling, Session
+from parley.gateway.limited import LIMITED
 
 _TEXT = b"text/plain; charset=UTF-8"
 _JSON = b"application/json"
@@ -115,14 +117,16 @@ class Polling:
                 if not poll.packets.done():
                     session.poll_cancelled(poll)
         if poll.packets.done():
-            await _packets(send, session, poll.packets.result(), cors)
+            if not (answer := poll.packets.result()):
+                raise unknown_session()
+            await _packets(send, session, answer, cors)
 
     async def _body(self, request: Request, receive: Receive) -> bytes:
         """The body, read no further than it may be long, whatever the client said of its length."""
         limit = self._engine.limits.max_payload
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
-            raise Refusal(3, f"At most {limit} bytes in one request", 413)
+            raise _too_big(limit)
         body = bytearray()
         while True:
             message = await receive()
@@ -130,7 +134,7 @@ class Polling:
                 raise bad_request()
             body += message.get("body", b"")
             if len(body) > limit:
-                raise Refusal(3, f"At most {limit} bytes in one request", 413)
+                raise _too_big(limit)
             if not message.get("more_body", False):
                 return bytes(body)
 
@@ -149,6 +153,11 @@ class Polling:
             if asked:
                 headers.append((b"access-control-allow-headers", asked.encode("latin-1")))
         return headers
+
+
+def _too_big(limit: int) -> Refusal:
+    LIMITED.labels("message").inc()
+    return Refusal(3, f"At most {limit} bytes in one request", 413)
 
 
 def _read(scope: Scope) -> Request:

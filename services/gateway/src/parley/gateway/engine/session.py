@@ -21,6 +21,7 @@ from parley.gateway.engine.packets import (
     Incoming,
     MalformedPayload,
     Packet,
+    TooManyPackets,
 )
 
 TRANSPORT_CLOSE = "transport close"
@@ -28,6 +29,8 @@ TRANSPORT_ERROR = "transport error"
 PING_TIMEOUT = "ping timeout"
 PARSE_ERROR = "parse error"
 SLOW = "slow"
+TOO_BIG = "message too big"
+TOO_MANY_PACKETS = "too many packets"
 """Why sessions end, besides the reasons that the layer above gives."""
 
 CHOKED_BYTES = 16 * 1024
@@ -72,7 +75,7 @@ class Poll(Protocol):
     """A polling request that waits for its answer."""
 
     def answer(self, packets: list[Packet]) -> None:
-        """Complete the request."""
+        """Complete the request; without a packet the session is gone."""
         ...
 
 
@@ -164,7 +167,7 @@ class Session:
         if self.over:
             return
         socket = self.socket
-        if volatile and (self._queued > CHOKED_BYTES if socket is None else socket.choked):
+        if volatile and self.congested:
             self._owner.dropped()
         elif socket is not None:
             socket.push(packet)
@@ -173,6 +176,11 @@ class Session:
         else:
             self._enqueue(packet)
             self._owner.write_soon(self)
+
+    @property
+    def congested(self) -> bool:
+        """Whether the client reads slower than it is sent to."""
+        return self._queued > CHOKED_BYTES if self.socket is None else self.socket.choked
 
     def _enqueue(self, packet: Packet) -> None:
         if self._queue is None:
@@ -197,11 +205,16 @@ class Session:
     # -- ending ----------------------------------------------------------------------------------------------------
 
     def close(self, reason: str, code: int = NORMAL) -> None:
-        """End it from this side, once what was sent has been written."""
+        """End it from this side, once what was sent has been written.
+
+        Some stock clients that poll stay away for good after a CLOSE, so they get one only with the code for that; else
+        their requests fail, and they connect again.
+        """
         if self.over:
             return
         if self.socket is None:
-            self._enqueue(CLOSE_PACKET)
+            if code == NORMAL:
+                self._enqueue(CLOSE_PACKET)
             if self._poll is not None:
                 self._answer(self._taken())
         self._end(reason, code)
@@ -264,8 +277,8 @@ class Session:
             incoming = packets.decode_payload(body, self.revision, binary=binary, limit=self._owner.limits.max_packets)
             for packet in incoming:
                 self._receive(packet)
-        except MalformedPayload:
-            self.end(PARSE_ERROR)
+        except MalformedPayload as error:
+            self.end(TOO_MANY_PACKETS if isinstance(error, TooManyPackets) else PARSE_ERROR)
             raise
 
     # -- WebSocket -------------------------------------------------------------------------------------------------
@@ -298,11 +311,13 @@ class Session:
         elif socket is self._probe:
             self._probe, self._upgrading = None, False
 
-    def probe_failed(self, socket: Socket) -> None:
-        """An upgrade took too long or went wrong; the session goes on polling."""
-        if socket is self._probe:
-            self._probe, self._upgrading = None, False
-            socket.close(NORMAL)
+    def probe_failed(self, socket: Socket) -> bool:
+        """An upgrade took too long or went wrong; the session goes on polling. False when it is over or done already."""
+        if socket is not self._probe:
+            return False
+        self._probe, self._upgrading = None, False
+        socket.close(NORMAL)
+        return True
 
     def _probed(self, socket: Socket, packet: Incoming) -> None:
         if packet.kind == packets.PING and packet.data == "probe":

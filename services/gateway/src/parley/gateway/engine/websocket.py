@@ -13,12 +13,13 @@ from uvicorn import Config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.utils import get_remote_addr, is_ssl
 
-from parley.gateway.engine import deflate
+from parley.gateway.engine import deflate, frames
 from parley.gateway.engine.frames import CLOSE, NORMAL, PING, PONG, FrameReader, close_frame, frame
 from parley.gateway.engine.handshake import Refusal, Request, accept_key, bad_request, read_request, unknown_transport
 from parley.gateway.engine.packets import Packet
 from parley.gateway.engine.server import CLOSE_GRACE, STATE_KEY, Engine
-from parley.gateway.engine.session import PARSE_ERROR, SLOW, TRANSPORT_CLOSE, TRANSPORT_ERROR, Session
+from parley.gateway.engine.session import PARSE_ERROR, SLOW, TOO_BIG, TRANSPORT_CLOSE, TRANSPORT_ERROR, Session
+from parley.gateway.limited import LIMITED
 
 OPEN_DELAY = 0.005
 """Seconds between the upgrade and the greeting of an older client."""
@@ -84,7 +85,7 @@ class WebSocket(asyncio.Protocol):
                 return
         if reader.error is not None:
             self.close(reader.error.code)
-            session.socket_lost(self, PARSE_ERROR)
+            session.socket_lost(self, TOO_BIG if reader.error.code == frames.TOO_BIG else PARSE_ERROR)
 
     def eof_received(self) -> bool:
         """The client is gone. Thousands may go at once, so closing the transport waits for its turn, where it can."""
@@ -151,9 +152,13 @@ class WebSocket(asyncio.Protocol):
             else:
                 self._open(session)
         elif session.probe(self):
-            self._engine.expire(self._engine.limits.upgrade_timeout, lambda: session.probe_failed(self))
+            self._engine.expire(self._engine.limits.upgrade_timeout, lambda: self._give_up(session))
         else:
             self.close(NORMAL)
+
+    def _give_up(self, session: Session) -> None:
+        if session.probe_failed(self):
+            LIMITED.labels("upgrade_timeout").inc()
 
     def _open(self, session: Session) -> None:
         if not session.over and self._transport is not None:

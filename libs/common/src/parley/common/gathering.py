@@ -1,0 +1,83 @@
+"""Questions answered together: those that come while some are being answered are the next to be answered at once.
+
+A storm of connections so costs few queries, and each answer is of a moment after its question was asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from typing import Generic, TypeVar
+
+from parley.common.errors import Code, Reject
+from parley.common.tasks import Tasks
+
+KeyT = TypeVar("KeyT", bound=Hashable)
+ValueT = TypeVar("ValueT")
+
+MAX_WAITING = 50_000
+"""Questions in hand; beyond it the caller is told `overloaded`."""
+
+
+class Gathering(Generic[KeyT, ValueT]):
+    """Asks `find` for the answers to at most `at_once` different questions at a time."""
+
+    def __init__(self, find: Callable[[list[KeyT]], Awaitable[Mapping[KeyT, ValueT]]], at_once: int) -> None:
+        self._find = find
+        self._at_once = at_once
+        self._waiting: dict[KeyT, list[asyncio.Future[ValueT | None]]] = {}
+        self._in_hand = 0
+        self._finding = False
+        self._tasks = Tasks()
+
+    async def of(self, key: KeyT) -> ValueT | None:
+        """The answer to a question, or None if there is none.
+
+        Raises `Reject` with `overloaded`, with `unavailable` when this closes, and what `find` raises.
+        """
+        if self._in_hand >= MAX_WAITING:
+            raise Reject(Code.OVERLOADED)
+        answer: asyncio.Future[ValueT | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(answer)
+        if not self._finding:
+            self._finding = True
+            # A task runs on the next tick, when every question of this one has been gathered.
+            self._tasks.spawn(self._answer(), name="gathering")
+        self._in_hand += 1
+        try:
+            return await answer
+        finally:
+            self._in_hand -= 1
+
+    async def close(self) -> None:
+        """Stop finding; who still waits is told `unavailable`."""
+        await self._tasks.close()
+        for answers in self._waiting.values():
+            _fail(answers, Reject(Code.UNAVAILABLE))
+
+    async def _answer(self) -> None:
+        try:
+            while self._waiting:
+                keys = list(self._waiting)[: self._at_once]
+                batch = {key: self._waiting.pop(key) for key in keys}
+                try:
+                    found = await self._find(keys)
+                except BaseException as error:
+                    cancelled = isinstance(error, asyncio.CancelledError)
+                    for answers in batch.values():
+                        _fail(answers, Reject(Code.UNAVAILABLE) if cancelled else error)
+                    if not isinstance(error, Exception):
+                        raise
+                    continue
+                for key, answers in batch.items():
+                    for answer in answers:
+                        if not answer.done():
+                            answer.set_result(found.get(key))
+        finally:
+            self._finding = False
+
+
+def _fail(answers: list[asyncio.Future[ValueT | None]], error: BaseException) -> None:
+    for answer in answers:
+        if not answer.done():
+            answer.set_exception(error)

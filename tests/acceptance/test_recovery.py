@@ -1,0 +1,369 @@
+"""Connection state recovery with the stock client: whoever lost its transport comes back as if nothing had happened."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from typing import Any
+
+import pytest
+
+from parley.common.envelope import Item
+from tests.acceptance.balancer import Balancer
+from tests.acceptance.clients import HAS_JS_CLIENT, JsClient
+from tests.acceptance.conftest import People
+from tests.acceptance.conversation import make_room, ok
+from tests.acceptance.raw_socket import RawSocket
+from tests.acceptance.stack import Process, Stack
+from tests.acceptance.tiny_service import TinyService
+
+pytestmark = pytest.mark.skipif(not HAS_JS_CLIENT, reason="needs Node and npm ci in web/: the stock JS client")
+
+
+class Member:
+    """A client of the first gateway in a room with somebody who talks on the second."""
+
+    def __init__(self, client: JsClient, account: dict[str, Any], talker: Any, room: str) -> None:
+        self.client = client
+        self.account = account
+        self.talker = talker
+        self.room = room
+        self.said = 0
+
+    async def hears(self, count: int = 1) -> None:
+        """So many more messages are sent, and it gets them."""
+        await self.miss(count)
+        await self.is_whole()
+
+    async def miss(self, count: int) -> None:
+        """So many more messages are sent."""
+        for _ in range(count):
+            self.said += 1
+            await ok(self.talker, "message.send", room=self.room, body=str(self.said))
+
+    async def is_whole(self) -> None:
+        """It gets everything that was said, once and in order."""
+        await self.client.until(lambda: len(self.client.bodies(self.room)) >= self.said, "what was said")
+        assert self.client.bodies(self.room) == [str(n) for n in range(1, self.said + 1)]
+
+    async def returns(self, gateway: Process, *, recovered: bool = True) -> None:
+        """It comes back there, and says whether it got back what it had."""
+        times, sid = len(self.client.connects), self.client.connects[-1]
+        self.client.turn(gateway.url)
+        self.client.back()
+        await self.client.connected(times + 1)
+        assert self.client.recovered[-1] is recovered
+        assert (self.client.connects[-1] == sid) is recovered
+
+
+async def js(people: People, auth: Any, **options: Any) -> JsClient:
+    """A stock client that tries to connect."""
+    client = await people.attempt(auth, kind="js", **options)
+    assert isinstance(client, JsClient)
+    return client
+
+
+@pytest.fixture
+async def member(edge_people: People, edge_stack: Stack) -> Member:
+    """A member who has heard something already."""
+    account = await edge_people.account("member")
+    client = await js(edge_people, {"token": account["access_token"]})
+    await client.connected()
+    talker, _ = await edge_people.join("talker", gateway=edge_stack.gateways[1])
+    room = await make_room(talker, client)
+    found = Member(client, account, talker, room)
+    await found.hears()
+    return found
+
+
+@pytest.mark.parametrize("home", [0, 1], ids=["the same gateway", "another gateway"])
+@pytest.mark.parametrize("missed", [0, 1, 40])
+async def test_whoever_returns_gets_exactly_what_was_missed(member: Member, edge_stack: Stack, home: int, missed: int):
+    await member.client.lose()
+    await member.miss(missed)
+    await member.returns(edge_stack.gateways[home])
+    await member.is_whole()
+    await member.hears(2)
+    assert member.client.recovered == [False, True]
+
+
+@pytest.mark.parametrize("missed", [0, 3])
+async def test_it_works_again_and_again_and_all_the_way_round(member: Member, edge_stack: Stack, missed: int):
+    for number in (0, 0, 1, 1, 0, 1, 0):
+        await member.client.lose()
+        await member.miss(missed)
+        await member.returns(edge_stack.gateways[number])
+    await member.is_whole()
+    await member.hears()
+
+
+@pytest.mark.parametrize("home", [0, 1], ids=["the same gateway", "another gateway"])
+async def test_rooms_joined_meanwhile_are_entered_though_nothing_was_ever_received(
+    edge_people: People, edge_stack: Stack, home: int
+):
+    account = await edge_people.account()
+    client = await js(edge_people, {"token": account["access_token"]})
+    await client.connected()
+    await client.lose()
+    phone = await edge_people.attempt({"token": account["access_token"]}, gateway=edge_stack.gateways[1])
+    await phone.connected()
+    talker, _ = await edge_people.join("talker")
+    room = await make_room(talker)
+    await ok(talker, "message.send", room=room, body="before")
+    joined = (await ok(phone, "room.join", room=room))["sequence"]
+    await ok(talker, "message.send", room=room, body="after")
+    member = Member(client, account, talker, room)
+    await member.returns(edge_stack.gateways[home])
+    await client.until(lambda: client.bodies(room), "what came after")
+    assert [event["sequence"] for event in client.logged(room)] == [joined, joined + 1]
+    assert client.bodies(room) == ["after"]
+
+
+@pytest.mark.parametrize("home", [0, 1], ids=["the same gateway", "another gateway"])
+async def test_a_room_left_meanwhile_is_not_entered_again(
+    edge_people: People, member: Member, edge_stack: Stack, home: int
+):
+    phone = await edge_people.attempt({"token": member.account["access_token"]}, gateway=edge_stack.gateways[1])
+    await phone.connected()
+    other = await make_room(member.talker, member.client)
+    await member.client.lose()
+    await ok(phone, "room.leave", room=other)
+    await member.returns(edge_stack.gateways[home])
+    seen = len(member.client.logged(other))
+    await ok(member.talker, "message.send", room=other, body="behind their back")
+    await member.hears()
+    assert len(member.client.logged(other)) == seen
+    assert member.client.bodies(other) == []
+
+
+@pytest.mark.parametrize("home", [0, 1], ids=["the same gateway", "another gateway"])
+async def test_a_transport_that_died_unnoticed_is_given_up_for_who_returns(
+    edge_people: People, member: Member, edge_stack: Stack, home: int
+):
+    async with Balancer.running(edge_stack.gateways[:1]) as wire:
+        client = await js(edge_people, {"token": member.account["access_token"]}, gateway=wire)
+        await client.connected()
+        dying = Member(client, member.account, member.talker, await make_room(member.talker, client))
+        await dying.hears()
+        wire.freeze()
+        await dying.miss(2)
+        await client.lose()
+        path = f"/users/{member.account['user_id']}/connections"
+        assert len((await edge_stack.admin("GET", path))["connections"]) == 2, "the gateway has not noticed"
+        await dying.returns(edge_stack.gateways[home])
+        await dying.is_whole()
+        await dying.hears()
+        assert len((await edge_stack.admin("GET", path))["connections"]) == 2
+
+
+async def test_whoever_comes_too_late_is_somebody_new(edge_people: People, tiny: TinyService):
+    account = await edge_people.account()
+    client = await js(
+        edge_people, {"token": account["access_token"]}, namespace="/brief", reconnectionDelay=3000,
+        reconnectionDelayMax=3000, randomizationFactor=0,
+    )  # fmt: skip
+    await client.connected()
+    await client.lose()
+    client.back()
+    await client.connected(2)
+    assert client.recovered == [False, True], "in time"
+    await client.cut()
+    await client.connected(3)
+    assert client.recovered == [False, True, False]
+    assert client.connects[2] != client.connects[1]
+
+
+async def test_nobody_gets_in_with_what_is_not_theirs(edge_people: People, member: Member, edge_stack: Stack):
+    await member.client.lose()
+    await member.miss(2)
+    stranger = await edge_people.account("stranger")
+    pid = member.client.pid
+    for token, claimed in [
+        (stranger, {"pid": pid, "offset": ""}),
+        (member.account, {"pid": pid + "x", "offset": ""}),
+        (member.account, {"pid": "gateway1.", "offset": "gateway1.x-1"}),
+        (member.account, {"pid": "nowhere.x", "offset": ""}),
+        (member.account, {"pid": "a b.>", "offset": "* .-"}),
+        (member.account, {"pid": 7, "offset": None}),
+        (member.account, {"pid": "x" * 1000, "offset": ""}),
+    ]:
+        client = await js(edge_people, {"token": token["access_token"], **claimed})
+        await client.connected()
+        assert client.connects[0] != member.client.connects[0]
+        assert client.bodies(member.room) == []
+    await member.returns(edge_stack.gateways[1])
+    await member.is_whole()
+
+
+async def test_whoever_said_goodbye_is_not_recovered(member: Member, edge_stack: Stack):
+    await member.client.leave()
+    await member.miss(2)
+    await member.returns(edge_stack.gateways[0], recovered=False)
+    await member.is_whole()
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["while here", "while away"])
+async def test_whoever_was_kicked_is_not_recovered(member: Member, edge_stack: Stack, away: bool):
+    if away:
+        await member.client.lose()
+    await edge_stack.admin("POST", f"/users/{member.account['user_id']}/kick", reason="Too loud")
+    await member.client.until(lambda: member.client.disconnects, "the kick")
+    await member.returns(edge_stack.gateways[0], recovered=False)
+    await member.hears()
+
+
+async def test_whoever_was_banned_meanwhile_is_refused(member: Member, edge_stack: Stack):
+    await member.client.lose()
+    await edge_stack.admin("POST", f"/users/{member.account['user_id']}/ban", reason="Spam")
+    member.client.back()
+    await member.client.until(lambda: member.client.errors, "a refusal")
+    assert member.client.errors[0]["data"]["code"] == "banned"
+    assert len(member.client.connects) == 1
+
+
+async def test_a_gateway_that_is_stopped_lets_go_of_its_clients(member: Member, edge_stack: Stack):
+    leaving, staying = edge_stack.gateways
+    member.client.turn(staying.url)
+    stopping = asyncio.create_task(asyncio.to_thread(leaving.stop))
+    while not stopping.done():
+        await member.miss(1)
+    await member.client.connected(2)
+    await member.hears()
+    assert await stopping == 0
+    assert member.client.recovered == [False, True]
+    assert member.client.connects[0] == member.client.connects[1]
+    leaving.start()
+    await leaving.ready()
+
+
+async def test_when_a_gateway_is_killed_the_apps_own_cursors_lose_nothing(member: Member, edge_stack: Stack):
+    killed, staying = edge_stack.gateways
+    member.client.turn(staying.url)
+    await asyncio.to_thread(killed.stop, signal.SIGKILL)
+    await member.miss(3)
+    await member.client.connected(2)
+    await member.hears()
+    assert member.client.recovered == [False, False]
+    killed.start()
+    await killed.ready()
+
+
+@pytest.mark.parametrize("home", [0, 1], ids=["the same gateway", "another gateway"])
+async def test_what_is_in_no_log_and_rooms_that_were_entered_ad_hoc_come_back_too(
+    edge_people: People, edge_stack: Stack, tiny: TinyService, home: int
+):
+    account = await edge_people.account()
+    client = await js(edge_people, {"token": account["access_token"]}, namespace="/brief")
+    await client.connected()
+    await ok(client, "enter", room="lobby")
+    member = Member(client, account, None, "lobby")
+    for number in range(12):
+        await tiny.publish("/brief", "lobby", Item("tick", str(number).encode()))
+        if number % 4 == 1:
+            await client.until(lambda n=number: n in client.of("tick"), "what came before")
+            await client.lose()
+        if number % 4 == 3:
+            await tiny.emitters["/brief"].to("lobby").emit("tick", number + 0.5)
+            await member.returns(edge_stack.gateways[home])
+    await client.until(lambda: 11.5 in client.of("tick"), "the last")
+    assert client.of("tick") == [0, 1, 2, 3, 3.5, 4, 5, 6, 7, 7.5, 8, 9, 10, 11, 11.5]
+
+
+async def test_what_was_sent_to_a_transport_that_died_at_once_is_sent_again_once(
+    edge_people: People, edge_stack: Stack, tiny: TinyService
+):
+    account = await edge_people.account()
+    client = await js(edge_people, {"token": account["access_token"]}, namespace="/brief")
+    await client.connected()
+    await ok(client, "enter", room="lobby")
+    await tiny.publish("/brief", "lobby", Item("tick", b"0"))
+    await client.until(lambda: client.calls, "an event")
+    await client.lose()
+    auth = {"token": account["access_token"], "pid": client.pid, "offset": client.calls[0][1][1]}
+    await tiny.publish("/brief", "lobby", Item("tick", b"1"))
+    for _ in range(3):
+        async with RawSocket.open(edge_stack.gateways[0].url) as short_lived:
+            await short_lived.handshake()
+            assert client.connects[0] in await short_lived.join("/brief", auth)
+    async with RawSocket.open(edge_stack.gateways[0].url) as last:
+        await last.handshake()
+        assert client.connects[0] in await last.join("/brief", auth)
+        await tiny.publish("/brief", "lobby", Item("tick", b"2"))
+        events = [await last.text(), await last.text()]
+        assert [event.split(",")[2] for event in events] == ["1", "2"]
+
+
+async def test_a_room_with_a_log_that_was_entered_ad_hoc_is_caught_up_as_well(
+    member: Member, edge_stack: Stack, tiny: TinyService
+):
+    room = await make_room(member.talker, kind="private")
+    await tiny.emitters["/brief"].of("/chat").to(member.client.connects[0]).join(room)
+    await ok(member.talker, "message.send", room=room, body="a")
+    await member.client.until(lambda: member.client.bodies(room), "the first")
+    for gateway in (0, 1):
+        await member.client.lose()
+        await ok(member.talker, "message.send", room=room, body="b")
+        await member.returns(edge_stack.gateways[gateway])
+        await ok(member.talker, "message.send", room=room, body="c")
+    await member.client.until(lambda: len(member.client.bodies(room)) >= 5, "all")
+    assert member.client.bodies(room) == ["a", "b", "c", "b", "c"]
+
+
+async def test_only_where_clients_are_recovered_do_events_end_with_an_offset(
+    edge_people: People, member: Member, tiny: TinyService
+):
+    name, args = next(call for call in member.client.calls if call[0] == "message.sent")
+    assert (name, len(args), type(args[-1])) == ("message.sent", 2, str)
+    account = await edge_people.account()
+    client = await js(edge_people, {"token": account["access_token"]}, namespace="/tiny")
+    await client.connected()
+    assert client.pid == ""
+    await ok(client, "enter", room="lobby")
+    await tiny.publish("/tiny", "lobby", Item("tick", b"1"))
+    await client.until(lambda: client.of("tick"), "an event")
+    assert client.calls == [("tick", [1])]
+
+
+async def test_who_reads_slowly_is_caught_up_at_its_own_pace(edge_people: People, member: Member, edge_stack: Stack):
+    first = member.client.logged(member.room)[-1]["sequence"]
+    await member.client.leave()
+    for _ in range(5):
+        await asyncio.gather(
+            *(ok(member.talker, "message.send", room=member.room, body="x" * 60_000) for _ in range(40))
+        )
+    auth = {"token": member.account["access_token"], "cursors": {member.room: first}}
+    async with RawSocket.open(edge_stack.gateways[0].url) as slow:
+        await slow.handshake()
+        assert (await slow.join("/chat", auth)).startswith("40/chat,")
+        sequences: list[int] = []
+        while len(sequences) < 200:
+            sequences.append(json.loads((await slow.text()).removeprefix("42/chat,"))[1]["sequence"])
+            await asyncio.sleep(0.01)  # as slowly as that
+    assert sequences == list(range(first + 1, first + 201))
+
+
+async def test_what_is_sent_in_the_moment_of_the_return_is_not_lost(edge_people: People, tiny: TinyService):
+    account = await edge_people.account()
+    client = await js(edge_people, {"token": account["access_token"]}, namespace="/brief")
+    await client.connected()
+    await ok(client, "enter", room="busy")
+    returns, sent = 6, 0
+    going = asyncio.create_task(_return_often(client, returns))
+    while not going.done():
+        await tiny.publish("/brief", "busy", Item("tick", str(sent).encode()))
+        sent += 1
+        await asyncio.sleep(0.001)
+    await going
+    await client.until(lambda: client.of("tick")[-1:] == [sent - 1], "the last")
+    assert client.of("tick") == list(range(sent))
+    assert client.recovered == [False] + [True] * returns
+
+
+async def _return_often(client: JsClient, times: int) -> None:
+    for number in range(times):
+        heard = len(client.events)
+        await client.until(lambda h=heard: len(client.events) > h, "an event")
+        await client.lose()
+        client.back()
+        await client.connected(number + 2)
