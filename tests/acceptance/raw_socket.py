@@ -1,14 +1,16 @@
-"""A WebSocket that speaks Engine.IO by hand, for what a stock client would never send."""
+"""Clients that speak Engine.IO by hand, for what a stock client would never send."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import httpx
 
 TIMEOUT = 10.0
 
@@ -65,3 +67,43 @@ class RawSocket:
         async with asyncio.timeout(TIMEOUT):
             async for _ in self._socket:
                 pass
+
+
+class Polling:
+    """An Engine.IO session over HTTP, by hand."""
+
+    def __init__(self, http: httpx.AsyncClient, url: str) -> None:
+        self._http = http
+        self.url = f"{url}/socket.io/?EIO=4&transport=polling"
+
+    async def open(self, **headers: str) -> httpx.Response:
+        """Begin a session."""
+        answer = await self._http.get(self.url, headers=headers)
+        if answer.status_code == 200:
+            self.sid: str = json.loads(answer.text[1:])["sid"]
+            self.url += f"&sid={self.sid}"
+        return answer
+
+    async def join(self, auth: Any) -> None:
+        """Join the namespace."""
+        assert (await self.post(f"40/chat,{json.dumps(auth)}")).status_code == 200
+        assert (await self.poll()).text.startswith("40/chat,{")
+
+    async def post(self, body: str) -> httpx.Response:
+        """Send packets."""
+        return await self._http.post(self.url, content=body)
+
+    async def poll(self) -> httpx.Response:
+        """Receive packets."""
+        return await self._http.get(self.url)
+
+
+async def joined(socket: RawSocket, auth: Any) -> None:
+    """Join the namespace by hand."""
+    await socket.handshake()
+    assert (await socket.join("/chat", auth)).startswith("40/chat,{")
+
+
+def codes(packets: list[str]) -> list[str]:
+    """The codes in ack packets."""
+    return [json.loads(re.sub(r"^43/chat,\d+", "", packet))[0]["error"]["code"] for packet in packets]

@@ -138,7 +138,9 @@ async def test_joining_a_namespace_twice_on_one_transport_is_refused(raw: RawSoc
     assert (await raw.join("/chat", {"token": "x"})).startswith("44/chat,")
 
 
-async def test_ten_thousand_joins_at_once_are_all_answered_and_others_are_served(people: People):
+async def test_ten_thousand_joins_at_once_are_all_answered_and_others_are_served(own_stack: Any):
+    bursts = {"PARLEY_GATEWAY_EVENTS_BURST": "20000", "PARLEY_GATEWAY_USER_EVENTS_BURST": "20000"}
+    people = People(await own_stack(**bursts))
     flooder, _ = await people.join("flooder")
     other, _ = await people.join("other")
     room = await make_room(other)
@@ -152,6 +154,7 @@ async def test_ten_thousand_joins_at_once_are_all_answered_and_others_are_served
     assert codes <= {"not_found", "overloaded"}
     assert "not_found" in codes
     assert code(await command(flooder, "room.join", room="nowhere")) == "not_found"
+    await people.stop()
 
 
 async def test_a_client_that_never_joins_a_namespace_is_disconnected(own_stack: Any):

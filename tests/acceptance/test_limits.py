@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -20,7 +18,8 @@ from parley.common.envelope import Delivery, Item
 from parley.common.settings import ServiceSettings
 from tests.acceptance.conftest import People, running_stack
 from tests.acceptance.conversation import code, command, make_room, ok
-from tests.acceptance.raw_socket import TIMEOUT, RawSocket
+from tests.acceptance.meter import Meter
+from tests.acceptance.raw_socket import TIMEOUT, Polling, RawSocket, codes, joined
 from tests.acceptance.stack import Stack
 
 BURST, USER_BURST = 40, 60
@@ -72,29 +71,6 @@ async def bus(narrow: Stack) -> AsyncIterator[Bus]:
         yield connected
 
 
-class Meter:
-    """How much counters of the first gateway have grown since this was made."""
-
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        self._before: dict[str, float] = {}
-
-    async def read(self) -> dict[str, float]:
-        """All samples."""
-        text = (await self._stack.http.get(f"{self._stack.gateways[0].url}/metrics")).text
-        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[0] != "#"}
-
-    async def grown(self, name: str) -> float:
-        """By how much one has grown."""
-        return (await self.read()).get(f"parley_gateway_{name}", 0) - self._before.get(f"parley_gateway_{name}", 0)
-
-    async def grows(self, name: str, by: float = 1) -> None:
-        """Wait until one has grown so much."""
-        async with asyncio.timeout(TIMEOUT):
-            while await self.grown(name) < by:
-                await asyncio.sleep(0.02)
-
-
 @pytest.fixture
 async def meter(narrow: Stack) -> Meter:
     """Counters from here on."""
@@ -103,51 +79,11 @@ async def meter(narrow: Stack) -> Meter:
     return made
 
 
-class Polling:
-    """An Engine.IO session over HTTP, by hand."""
-
-    def __init__(self, http: httpx.AsyncClient, stack: Stack) -> None:
-        self._http = http
-        self.url = f"{stack.gateways[0].url}/socket.io/?EIO=4&transport=polling"
-
-    async def open(self, **headers: str) -> httpx.Response:
-        """Begin a session."""
-        answer = await self._http.get(self.url, headers=headers)
-        if answer.status_code == 200:
-            self.sid: str = json.loads(answer.text[1:])["sid"]
-            self.url += f"&sid={self.sid}"
-        return answer
-
-    async def join(self, auth: Any) -> None:
-        """Join the namespace."""
-        assert (await self.post(f"40/chat,{json.dumps(auth)}")).status_code == 200
-        assert (await self.poll()).text.startswith("40/chat,{")
-
-    async def post(self, body: str) -> httpx.Response:
-        """Send packets."""
-        return await self._http.post(self.url, content=body)
-
-    async def poll(self) -> httpx.Response:
-        """Receive packets."""
-        return await self._http.get(self.url)
-
-
 @pytest.fixture
 async def polling(narrow: Stack) -> AsyncIterator[Polling]:
     """A client that polls."""
     async with httpx.AsyncClient(timeout=TIMEOUT) as http:
-        yield Polling(http, narrow)
-
-
-async def joined(socket: RawSocket, auth: Any) -> None:
-    """Join the namespace by hand."""
-    await socket.handshake()
-    assert (await socket.join("/chat", auth)).startswith("40/chat,{")
-
-
-def codes(packets: list[str]) -> list[str]:
-    """The codes in ack packets."""
-    return [json.loads(re.sub(r"^43/chat,\d+", "", packet))[0]["error"]["code"] for packet in packets]
+        yield Polling(http, narrow.gateways[0].url)
 
 
 async def test_who_polls_and_joins_nothing_is_told_to_go(polling: Polling, meter: Meter):
@@ -174,12 +110,12 @@ async def test_an_upgrade_that_is_not_finished_is_given_up_and_polling_goes_on(
 
 async def test_one_address_has_so_many_connections_and_no_more(narrow: Stack, meter: Meter, auth: dict[str, Any]):
     async with httpx.AsyncClient(timeout=TIMEOUT) as http:
-        sessions = [Polling(http, narrow) for _ in range(30)]
+        sessions = [Polling(http, narrow.gateways[0].url) for _ in range(30)]
         for session in sessions:
             assert (await session.open(**{"x-forwarded-for": "192.0.2.7"})).status_code == 200
-        refused = await Polling(http, narrow).open(**{"x-forwarded-for": "192.0.2.7"})
+        refused = await Polling(http, narrow.gateways[0].url).open(**{"x-forwarded-for": "192.0.2.7"})
         assert (refused.status_code, refused.json()["code"]) == (429, 4)
-        assert (await Polling(http, narrow).open(**{"x-forwarded-for": "192.0.2.8"})).status_code == 200
+        assert (await Polling(http, narrow.gateways[0].url).open(**{"x-forwarded-for": "192.0.2.8"})).status_code == 200
         url = f"{narrow.gateways[0].url}/socket.io/?EIO=4&transport=websocket"
         async with aiohttp.ClientSession(headers={"x-forwarded-for": "192.0.2.7"}) as client:
             with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
@@ -187,7 +123,7 @@ async def test_one_address_has_so_many_connections_and_no_more(narrow: Stack, me
             assert caught.value.status == 429
         assert await meter.grown('sessions_refused_total{reason="address"}') == 2
         await sessions[0].post("1")
-        assert (await Polling(http, narrow).open(**{"x-forwarded-for": "192.0.2.7"})).status_code == 200
+        assert (await Polling(http, narrow.gateways[0].url).open(**{"x-forwarded-for": "192.0.2.7"})).status_code == 200
 
 
 async def test_one_user_has_so_many_connections_and_no_more(people: People, meter: Meter, auth: dict[str, Any]):

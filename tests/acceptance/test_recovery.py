@@ -5,63 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from typing import Any
 
 import pytest
 
 from parley.common.envelope import Item
 from tests.acceptance.balancer import Balancer
-from tests.acceptance.clients import HAS_JS_CLIENT, JsClient
+from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.acceptance.conftest import People
 from tests.acceptance.conversation import make_room, ok
+from tests.acceptance.member import Member, js
 from tests.acceptance.raw_socket import RawSocket
-from tests.acceptance.stack import Process, Stack
+from tests.acceptance.stack import Stack
 from tests.acceptance.tiny_service import TinyService
 
 pytestmark = pytest.mark.skipif(not HAS_JS_CLIENT, reason="needs Node and npm ci in web/: the stock JS client")
-
-
-class Member:
-    """A client of the first gateway in a room with somebody who talks on the second."""
-
-    def __init__(self, client: JsClient, account: dict[str, Any], talker: Any, room: str) -> None:
-        self.client = client
-        self.account = account
-        self.talker = talker
-        self.room = room
-        self.said = 0
-
-    async def hears(self, count: int = 1) -> None:
-        """So many more messages are sent, and it gets them."""
-        await self.miss(count)
-        await self.is_whole()
-
-    async def miss(self, count: int) -> None:
-        """So many more messages are sent."""
-        for _ in range(count):
-            self.said += 1
-            await ok(self.talker, "message.send", room=self.room, body=str(self.said))
-
-    async def is_whole(self) -> None:
-        """It gets everything that was said, once and in order."""
-        await self.client.until(lambda: len(self.client.bodies(self.room)) >= self.said, "what was said")
-        assert self.client.bodies(self.room) == [str(n) for n in range(1, self.said + 1)]
-
-    async def returns(self, gateway: Process, *, recovered: bool = True) -> None:
-        """It comes back there, and says whether it got back what it had."""
-        times, sid = len(self.client.connects), self.client.connects[-1]
-        self.client.turn(gateway.url)
-        self.client.back()
-        await self.client.connected(times + 1)
-        assert self.client.recovered[-1] is recovered
-        assert (self.client.connects[-1] == sid) is recovered
-
-
-async def js(people: People, auth: Any, **options: Any) -> JsClient:
-    """A stock client that tries to connect."""
-    client = await people.attempt(auth, kind="js", **options)
-    assert isinstance(client, JsClient)
-    return client
 
 
 @pytest.fixture
@@ -249,51 +206,6 @@ async def test_when_a_gateway_is_killed_the_apps_own_cursors_lose_nothing(member
     await killed.ready()
 
 
-@pytest.mark.parametrize("home", [0, 1], ids=["the same gateway", "another gateway"])
-async def test_what_is_in_no_log_and_rooms_that_were_entered_ad_hoc_come_back_too(
-    edge_people: People, edge_stack: Stack, tiny: TinyService, home: int
-):
-    account = await edge_people.account()
-    client = await js(edge_people, {"token": account["access_token"]}, namespace="/brief")
-    await client.connected()
-    await ok(client, "enter", room="lobby")
-    member = Member(client, account, None, "lobby")
-    for number in range(12):
-        await tiny.publish("/brief", "lobby", Item("tick", str(number).encode()))
-        if number % 4 == 1:
-            await client.until(lambda n=number: n in client.of("tick"), "what came before")
-            await client.lose()
-        if number % 4 == 3:
-            await tiny.emitters["/brief"].to("lobby").emit("tick", number + 0.5)
-            await member.returns(edge_stack.gateways[home])
-    await client.until(lambda: 11.5 in client.of("tick"), "the last")
-    assert client.of("tick") == [0, 1, 2, 3, 3.5, 4, 5, 6, 7, 7.5, 8, 9, 10, 11, 11.5]
-
-
-async def test_what_was_sent_to_a_transport_that_died_at_once_is_sent_again_once(
-    edge_people: People, edge_stack: Stack, tiny: TinyService
-):
-    account = await edge_people.account()
-    client = await js(edge_people, {"token": account["access_token"]}, namespace="/brief")
-    await client.connected()
-    await ok(client, "enter", room="lobby")
-    await tiny.publish("/brief", "lobby", Item("tick", b"0"))
-    await client.until(lambda: client.calls, "an event")
-    await client.lose()
-    auth = {"token": account["access_token"], "pid": client.pid, "offset": client.calls[0][1][1]}
-    await tiny.publish("/brief", "lobby", Item("tick", b"1"))
-    for _ in range(3):
-        async with RawSocket.open(edge_stack.gateways[0].url) as short_lived:
-            await short_lived.handshake()
-            assert client.connects[0] in await short_lived.join("/brief", auth)
-    async with RawSocket.open(edge_stack.gateways[0].url) as last:
-        await last.handshake()
-        assert client.connects[0] in await last.join("/brief", auth)
-        await tiny.publish("/brief", "lobby", Item("tick", b"2"))
-        events = [await last.text(), await last.text()]
-        assert [event.split(",")[2] for event in events] == ["1", "2"]
-
-
 async def test_a_room_with_a_log_that_was_entered_ad_hoc_is_caught_up_as_well(
     member: Member, edge_stack: Stack, tiny: TinyService
 ):
@@ -341,29 +253,3 @@ async def test_who_reads_slowly_is_caught_up_at_its_own_pace(edge_people: People
             sequences.append(json.loads((await slow.text()).removeprefix("42/chat,"))[1]["sequence"])
             await asyncio.sleep(0.01)  # as slowly as that
     assert sequences == list(range(first + 1, first + 201))
-
-
-async def test_what_is_sent_in_the_moment_of_the_return_is_not_lost(edge_people: People, tiny: TinyService):
-    account = await edge_people.account()
-    client = await js(edge_people, {"token": account["access_token"]}, namespace="/brief")
-    await client.connected()
-    await ok(client, "enter", room="busy")
-    returns, sent = 6, 0
-    going = asyncio.create_task(_return_often(client, returns))
-    while not going.done():
-        await tiny.publish("/brief", "busy", Item("tick", str(sent).encode()))
-        sent += 1
-        await asyncio.sleep(0.001)
-    await going
-    await client.until(lambda: client.of("tick")[-1:] == [sent - 1], "the last")
-    assert client.of("tick") == list(range(sent))
-    assert client.recovered == [False] + [True] * returns
-
-
-async def _return_often(client: JsClient, times: int) -> None:
-    for number in range(times):
-        heard = len(client.events)
-        await client.until(lambda h=heard: len(client.events) > h, "an event")
-        await client.lose()
-        client.back()
-        await client.connected(number + 2)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
+import msgspec
 import pytest
 from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
@@ -133,6 +134,59 @@ async def test_adopters_user_is_written_only_when_something_is_new(auth: Auth, b
         assert writes() == expected
     user = (await auth.get("/admin/users/bob@example.com", await auth.admin_token())).json()
     assert user["name"] == "Robert"
+
+
+async def only_token(bus: Bus, token: str) -> Identity:
+    """What a gateway asks first: what the token says, welcome or not."""
+    return await bus.request(subjects.AUTHENTICATE, Authenticate(token, only_token=True), Identity)
+
+
+async def authorized(bus: Bus, proved: Identity) -> Identity:
+    """What it asks when the connection is registered."""
+    request = Authorize(proved.user_id, proved.issued_at, proved.name, proved.roles)
+    return await bus.request(subjects.AUTHORIZE, request, Identity)
+
+
+async def test_what_a_token_says_needs_no_database_and_authorizing_does_the_rest(
+    auth: Auth, bus: Bus, statements: list[str]
+) -> None:
+    tokens = [external(roles=["staff"]), (await auth.register())["access_token"], await auth.admin_token()]
+    statements.clear()
+    proved = [await only_token(bus, token) for token in tokens]
+    assert not statements
+    assert [(identity.name, identity.roles) for identity in proved] == [
+        ("Bob", ("staff",)), ("alice", ()), ("admin", ("admin",)),
+    ]  # fmt: skip
+    async with auth.services.database.transaction() as connection:
+        await connection.execute(text("UPDATE auth.users SET roles = '{helper}', name = 'Al' WHERE name = 'alice'"))
+    now = [await authorized(bus, identity) for identity in proved]
+    assert now == [proved[0], msgspec.structs.replace(proved[1], name="Al", roles=("helper",)), proved[2]]
+    user = (await auth.get("/admin/users/bob@example.com", tokens[2])).json()
+    assert (user["kind"], user["name"], user["roles"]) == ("external", "Bob", ["staff"])
+    await auth.post("/admin/users/bob@example.com/ban", {"reason": "spam"}, tokens[2])
+    assert await only_token(bus, tokens[0]) == proved[0]
+    assert (await refusal(bus, tokens[0])).code == Code.BANNED
+    assert await welcome(bus, proved[0]) == Code.BANNED
+
+
+async def test_what_a_refused_token_says_of_its_user_is_not_kept(auth: Auth, bus: Bus) -> None:
+    admin = await auth.admin_token()
+    old = await only_token(bus, external(name="Old Bob", iat=int(time.time()) - 10))
+    await authorized(bus, await only_token(bus, external()))
+    await auth.post("/admin/users/bob@example.com/revoke", token=admin)
+    with pytest.raises(Reject) as rejection:
+        await authorized(bus, old)
+    assert rejection.value.code == Code.REVOKED_TOKEN
+    assert (await auth.get("/admin/users/bob@example.com", admin)).json()["name"] == "Bob"
+
+
+async def test_many_new_users_at_once_are_kept_each_as_their_token_says(auth: Auth, bus: Bus) -> None:
+    names = {f"user-{number}": f'N\u00e4me \\ "{number}"' for number in range(50)}
+    await asyncio.gather(*(identify(bus, external(sub, name=name, roles=[sub])) for sub, name in names.items()))
+    found = (await auth.get("/admin/users", await auth.admin_token(), search="user-", limit=200)).json()["users"]
+    assert {user["id"]: (user["name"], user["roles"]) for user in found} == {
+        sub: (name, [sub]) for sub, name in names.items()
+    }
 
 
 async def test_first_tokens_of_one_user_in_parallel_make_one_user(auth: Auth, bus: Bus) -> None:

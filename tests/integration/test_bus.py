@@ -304,6 +304,32 @@ async def test_requests_of_one_tick_travel_as_one_message_and_so_do_their_answer
     assert len(decode(answers[0], Answers).answers) == 50
 
 
+async def test_requests_that_come_soon_after_others_wait_for_more_and_travel_together(
+    bus: Bus, other: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(requests, "PAUSE_EACH", 0.2)
+    monkeypatch.setattr(requests, "MAX_PAUSE", 0.2)
+    together: list[int] = []
+
+    async def see(message: Msg) -> None:
+        together.append(len(decode(message.data, Requests).requests))
+
+    async def answer(_request: Authenticate) -> Identity:
+        return ANN
+
+    await other.subscribe(subject := fresh("s"), see)
+    await other.respond(subject, Authenticate, answer, queue="q")
+    await other.flush()
+    began = time.monotonic()
+    assert await bus.request(subject, TOKEN, Identity) == ANN
+    assert time.monotonic() - began < 0.2, "the first goes at once"
+    waiting = [asyncio.create_task(bus.request(subject, TOKEN, Identity))]
+    await asyncio.sleep(0)
+    waiting.append(asyncio.create_task(bus.request(subject, TOKEN, Identity)))
+    assert await asyncio.gather(*waiting) == [ANN, ANN]
+    assert together == [1, 2]
+
+
 async def test_a_slow_request_holds_up_none_that_travelled_with_it(bus: Bus, other: Bus):
     release = asyncio.Event()
 

@@ -1,6 +1,7 @@
 """Requests and their answers: those of one loop tick travel as one message, whoever asked and whoever answers.
 
-Thousands of connections may be set up within a second; a message for each request would cost more than the answer.
+Thousands of connections may be set up within a second, and a message costs more than a request. Between two messages to
+one subject there is therefore a pause, the longer the more requests went with the first.
 """
 
 from __future__ import annotations
@@ -112,22 +113,27 @@ class Asking:
             question.settle(Reject(Code.UNAVAILABLE))
 
     async def _send(self, subject: str) -> None:
-        while questions := self._gathered[subject]:
-            self._gathered[subject] = []
-            batch: list[_Question] = []
-            size = 0
-            for question in questions:
-                if question.answer.done():
-                    continue  # nobody waits for it any more
-                if batch and size + len(question.payload) > MAX_BYTES:
-                    await self._send_batch(subject, batch)
-                    batch, size = [], 0
-                batch.append(question)
-                size += len(question.payload)
-            if batch:
+        try:
+            while questions := self._gathered[subject]:
+                self._gathered[subject] = []
+                await self._send_all(subject, questions)
+                await asyncio.sleep(min(MAX_PAUSE, len(questions) * PAUSE_EACH))
+        finally:
+            del self._gathered[subject]
+
+    async def _send_all(self, subject: str, questions: list[_Question]) -> None:
+        batch: list[_Question] = []
+        size = 0
+        for question in questions:
+            if question.answer.done():
+                continue  # nobody waits for it any more
+            if batch and size + len(question.payload) > MAX_BYTES:
                 await self._send_batch(subject, batch)
-            await asyncio.sleep(min(MAX_PAUSE, len(questions) * PAUSE_EACH))
-        del self._gathered[subject]
+                batch, size = [], 0
+            batch.append(question)
+            size += len(question.payload)
+        if batch:
+            await self._send_batch(subject, batch)
 
     async def _send_batch(self, subject: str, batch: list[_Question]) -> None:
         for question in batch:

@@ -1,6 +1,6 @@
-"""Letting connections in: authenticate, register, check the ban again, and find the rooms.
+"""Letting connections in: authenticate, register, check that they are welcome, and find the rooms.
 
-The second check comes after registering on purpose. A ban is committed first and published then; either this
+The check comes after registering on purpose. A ban is committed first and published then; either this
 connection is registered when the kick arrives, or the ban is committed when the check reads it. There is no third way.
 """
 

@@ -193,9 +193,9 @@ class Edge(socketio.AsyncServer):
         """Refuse what comes too fast; who goes on regardless is disconnected."""
         LIMITED.labels("events_per_second").inc()
         excess = self._excess[session.sid] = self._excess.get(session.sid, 0) + 1
-        if not isinstance(packet, EventPacket) or excess > self._settings.gateway_events_burst:
+        if excess > self._settings.gateway_events_burst or not isinstance(packet, EventPacket | AckPacket):
             session.close(str(Code.RATE_LIMITED))
-        else:
+        elif isinstance(packet, EventPacket):
             self._reject(session, packet.namespace, packet.ack_id, Reject(Code.RATE_LIMITED))
 
     def _reject(self, session: Session, namespace: str, ack_id: int | None, rejection: Reject) -> None:

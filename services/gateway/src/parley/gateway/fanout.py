@@ -208,21 +208,19 @@ class Fanout:
     def _deliver(self, feed: Feed, items: list[Item]) -> None:
         if len(items) > 1 and feed.settled and not any(item.except_sid or item.volatile for item in items):
             # Everybody gets the same: one piece instead of many.
-            self._broadcast(feed.live, Packet.joined([self._packet(feed, item) for item in items]))
+            packet = Packet.joined([self._packet(feed, item) for item in items])
+            self._outlet.broadcast(feed.live, packet)
+            DELIVERIES.inc(len(feed.live) * len(items))
             return
         for item in items:
             feed.begin(item)
             receivers: Collection[Connection] = feed.live
             if item.except_sid:
                 receivers = [connection for connection in feed.live if connection.sid != item.except_sid]
-            self._broadcast(receivers, self._packet(feed, item), volatile=item.volatile)
+            self._outlet.broadcast(receivers, self._packet(feed, item), volatile=item.volatile)
+            DELIVERIES.inc(len(receivers))
             for connection in feed.finish(item):
                 self._gone(feed, connection)
-
-    def _broadcast(self, receivers: Collection[Connection], packet: Packet, *, volatile: bool = False) -> None:
-        if receivers:
-            self._outlet.broadcast(receivers, packet, volatile=volatile)
-            DELIVERIES.inc(len(receivers) * len(packet.parts))
 
     def _packet(self, feed: Feed, item: Item, sid: str = "") -> Packet:
         """An event for a room's members, or for one of them; with its offset where connections are recovered."""

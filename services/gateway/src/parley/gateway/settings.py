@@ -33,7 +33,9 @@ class Settings(ServiceSettings):
     gateway_max_waiting: int = Field(default=1000, ge=1, description="commands of one connection that may wait")
     gateway_max_waiting_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="and their bytes")
     gateway_max_buffer: int = Field(
-        default=1024 * 1024, ge=1024, description="bytes that may wait for a slow client before it is disconnected"
+        default=1024 * 1024,
+        ge=128 * 1024,
+        description="bytes that may wait for a slow client before it is disconnected",
     )
     gateway_upgrade_timeout: float = Field(default=10, gt=0, description="seconds to move from polling to WebSocket")
     gateway_max_packets: int = Field(default=1000, ge=1, description="packets in one polling request")

@@ -312,7 +312,7 @@ class Session:
             self._probe, self._upgrading = None, False
 
     def probe_failed(self, socket: Socket) -> bool:
-        """An upgrade took too long or went wrong; the session goes on polling. False when it is over or done already."""
+        """An upgrade took too long or went wrong; the session goes on polling. False when that is over already."""
         if socket is not self._probe:
             return False
         self._probe, self._upgrading = None, False
