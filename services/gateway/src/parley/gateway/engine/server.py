@@ -32,7 +32,9 @@ VOLATILE_DROPPED = Counter("parley_gateway_volatile_dropped_total", "Volatile pa
 STATE_KEY = "engines"
 """Where the ASGI lifespan state holds the engines by their paths, without a slash at the end: `dict[bytes, Engine]`."""
 SLICE = 256
-"""Sockets written, or sessions ended or pinged, before the loop gets its turn."""
+"""Sockets written, or sessions closed or pinged, before the loop gets its turn."""
+LOST_SLICE = 64
+"""Lost sockets dealt with before the loop gets its turn: more are being lost meanwhile."""
 CLOSE_GRACE = 5.0
 """Seconds a closing client has to take what was sent before, and to close its side."""
 MAX_UNHEARD = 128
@@ -46,6 +48,14 @@ class Writer(Protocol):
 
     def write(self) -> None:
         """Write it."""
+        ...
+
+
+class LostSocket(Protocol):
+    """A WebSocket whose client is gone."""
+
+    def let_go(self, reason: str) -> None:
+        """End its session, and the transport if that is still there."""
         ...
 
 
@@ -96,7 +106,7 @@ class Engine:
         self._dirty: deque[Writer] = deque()
         self._bulk: deque[Writer] = deque()
         self._writing = False
-        self._lost: deque[tuple[Session, Socket, str]] = deque()
+        self._lost: deque[tuple[LostSocket, str]] = deque()
         self._unheard: dict[Session, deque[str | bytes]] = {}
         self._farewells: dict[str, Session] = {}
         self._tasks = Tasks()
@@ -181,9 +191,9 @@ class Engine:
             self.expire(CLOSE_GRACE, lambda: self._farewells.pop(session.sid, None))
         self._call("disconnect", session, session.sid, reason)
 
-    def lost(self, session: Session, socket: Socket, reason: str = TRANSPORT_ERROR) -> None:
+    def lost(self, socket: LostSocket, reason: str) -> None:
         """A WebSocket is gone. Thousands may go at once, so they are dealt with in slices."""
-        self._lost.append((session, socket, reason))
+        self._lost.append((socket, reason))
         self._schedule()
 
     def dropped(self) -> None:
@@ -238,10 +248,9 @@ class Engine:
             dirty.popleft().write()
         for _ in range(min(len(bulk), SLICE)):
             bulk.popleft().write()
-        for _ in range(min(len(lost), SLICE)):
-            session, socket, reason = lost.popleft()
-            session.socket_lost(socket, reason)
-            socket.abort()
+        for _ in range(min(len(lost), LOST_SLICE)):
+            socket, reason = lost.popleft()
+            socket.let_go(reason)
 
     # -- handlers --------------------------------------------------------------------------------------------------
 
