@@ -15,7 +15,6 @@ from pydantic import Field
 from parley.common import bus, logs, subjects
 from parley.common.envelope import (
     Authenticate,
-    Authorize,
     Delivery,
     Heads,
     HeadsOf,
@@ -59,9 +58,6 @@ class Echo:
         name = f"guest:{next(self._guests)}"
         return Identity(name, name)
 
-    async def authorize(self, _request: Authorize) -> None:
-        return None
-
     async def open(self, _request: Open) -> Opened:
         return Opened([Membership(ROOM, self._head, 0)])
 
@@ -81,7 +77,6 @@ async def main() -> None:
         router.on("msg", str, echo.message, pipelined=True)
         answers: list[tuple[str, Any, Any]] = [
             (subjects.AUTHENTICATE, Authenticate, echo.authenticate),
-            (subjects.AUTHORIZE, Authorize, echo.authorize),
             (subjects.opening(NAMESPACE), Open, echo.open),
             (subjects.room_heads(NAMESPACE), HeadsOf, echo.heads),
             (subjects.replay(NAMESPACE), Replay, echo.replay),

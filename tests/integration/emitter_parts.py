@@ -26,7 +26,6 @@ from parley.common.bus import Bus
 from parley.common.emitter import Emitter
 from parley.common.envelope import (
     Authenticate,
-    Authorize,
     Command,
     Connection,
     Heads,
@@ -302,11 +301,7 @@ async def _play_auth(bus: Bus) -> None:
         user = claim.token or f"guest{next(guests)}"
         return Identity(user, user.title())
 
-    async def authorize(question: Authorize) -> Identity:
-        return Identity(question.user_id, question.name, question.roles, question.issued_at)
-
     await bus.respond(subjects.AUTHENTICATE, Authenticate, authenticate, queue="auth")
-    await bus.respond(subjects.AUTHORIZE, Authorize, authorize, queue="auth")
     await bus.flush()
 
 

@@ -17,9 +17,10 @@ from parley.common import subjects
 from parley.common.bus import Bus, connect
 from parley.common.envelope import (
     ArchiveRoom,
-    Authorize,
+    Authenticate,
     Connection,
     ConnectionList,
+    Identity,
     Kick,
     Kicked,
     ListConnections,
@@ -261,7 +262,7 @@ async def test_ban_is_in_force_before_connections_are_ended(auth: Auth, admin: s
 
         async def ask() -> None:
             with pytest.raises(Reject) as rejection:
-                await gateway.bus.call(subjects.AUTHORIZE, Authorize(user_id, time.time()))
+                await gateway.bus.request(subjects.AUTHENTICATE, Authenticate(granted["access_token"]), Identity)
             seen.append(rejection.value.code)
 
         gateway.on_kick = ask

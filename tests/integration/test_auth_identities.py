@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 
 from parley.common import subjects
 from parley.common.bus import Bus, connect
-from parley.common.envelope import Authenticate, Authorize, Identity
+from parley.common.envelope import Authenticate, Identity
 from parley.common.errors import Code, Reject
 from parley.common.settings import ServiceSettings
 
@@ -66,20 +66,10 @@ async def refusal(bus: Bus, token: str) -> Reject:
     return rejection.value
 
 
-async def welcome(bus: Bus, identity: Identity) -> Code | None:
-    """None if the identity is still welcome, or the code that keeps it out."""
-    try:
-        await bus.call(subjects.AUTHORIZE, Authorize(identity.user_id, identity.issued_at))
-    except Reject as rejection:
-        return rejection.code
-    return None
-
-
 async def test_local_user_is_identified_by_their_token(auth: Auth, bus: Bus) -> None:
     granted = await auth.register()
     identity = await identify(bus, granted["access_token"])
     assert (identity.user_id, identity.name, identity.roles) == (granted["user_id"], "alice", ())
-    assert await welcome(bus, identity) is None
 
 
 async def test_missing_and_unusable_tokens_have_codes(auth: Auth, bus: Bus) -> None:
@@ -100,7 +90,6 @@ async def test_guests_are_strangers_each_with_an_id_of_their_own(auth: Auth, bus
     assert one.user_id != two.user_id
     assert one.name.startswith("Guest-")
     assert one.roles == ("guest",)
-    assert await welcome(bus, one) is None
 
 
 async def test_bad_token_does_not_become_a_guest(auth: Auth, bus: Bus) -> None:
@@ -136,47 +125,20 @@ async def test_adopters_user_is_written_only_when_something_is_new(auth: Auth, b
     assert user["name"] == "Robert"
 
 
-async def only_token(bus: Bus, token: str) -> Identity:
-    """What a gateway asks first: what the token says, welcome or not."""
-    return await bus.request(subjects.AUTHENTICATE, Authenticate(token, only_token=True), Identity)
-
-
-async def authorized(bus: Bus, proved: Identity) -> Identity:
-    """What it asks when the connection is registered."""
-    request = Authorize(proved.user_id, proved.issued_at, proved.name, proved.roles)
-    return await bus.request(subjects.AUTHORIZE, request, Identity)
-
-
-async def test_what_a_token_says_needs_no_database_and_authorizing_does_the_rest(
-    auth: Auth, bus: Bus, statements: list[str]
-) -> None:
-    tokens = [external(roles=["staff"]), (await auth.register())["access_token"], await auth.admin_token()]
-    statements.clear()
-    proved = [await only_token(bus, token) for token in tokens]
-    assert not statements
-    assert [(identity.name, identity.roles) for identity in proved] == [
-        ("Bob", ("staff",)), ("alice", ()), ("admin", ("admin",)),
-    ]  # fmt: skip
+async def test_name_and_roles_are_those_of_now_and_not_those_of_the_token(auth: Auth, bus: Bus) -> None:
+    token = (await auth.register())["access_token"]
+    proved = await identify(bus, token)
     async with auth.services.database.transaction() as connection:
         await connection.execute(text("UPDATE auth.users SET roles = '{helper}', name = 'Al' WHERE name = 'alice'"))
-    now = [await authorized(bus, identity) for identity in proved]
-    assert now == [proved[0], msgspec.structs.replace(proved[1], name="Al", roles=("helper",)), proved[2]]
-    user = (await auth.get("/admin/users/bob@example.com", tokens[2])).json()
-    assert (user["kind"], user["name"], user["roles"]) == ("external", "Bob", ["staff"])
-    await auth.post("/admin/users/bob@example.com/ban", {"reason": "spam"}, tokens[2])
-    assert await only_token(bus, tokens[0]) == proved[0]
-    assert (await refusal(bus, tokens[0])).code == Code.BANNED
-    assert await welcome(bus, proved[0]) == Code.BANNED
+    assert await identify(bus, token) == msgspec.structs.replace(proved, name="Al", roles=("helper",))
 
 
 async def test_what_a_refused_token_says_of_its_user_is_not_kept(auth: Auth, bus: Bus) -> None:
     admin = await auth.admin_token()
-    old = await only_token(bus, external(name="Old Bob", iat=int(time.time()) - 10))
-    await authorized(bus, await only_token(bus, external()))
+    old = external(name="Old Bob", iat=int(time.time()) - 10)
+    await identify(bus, external())
     await auth.post("/admin/users/bob@example.com/revoke", token=admin)
-    with pytest.raises(Reject) as rejection:
-        await authorized(bus, old)
-    assert rejection.value.code == Code.REVOKED_TOKEN
+    assert (await refusal(bus, old)).code == Code.REVOKED_TOKEN
     assert (await auth.get("/admin/users/bob@example.com", admin)).json()["name"] == "Bob"
 
 
@@ -204,15 +166,13 @@ async def test_adopters_administrator_may_use_the_admin_api(auth: Auth) -> None:
 async def test_adopters_user_is_banned_and_revoked_like_any_other(auth: Auth, bus: Bus) -> None:
     admin = await auth.admin_token()
     old = external(iat=int(time.time()) - 10)
-    identity = await identify(bus, old)
+    await identify(bus, old)
     await auth.post("/admin/users/bob@example.com/revoke", token=admin)
     assert (await refusal(bus, old)).code == Code.REVOKED_TOKEN
-    assert await welcome(bus, identity) == Code.REVOKED_TOKEN
     later = external(iat=time.time())
     await identify(bus, later)
     await auth.post("/admin/users/bob@example.com/ban", {"reason": "spam"}, admin)
     assert (await refusal(bus, later)).code == Code.BANNED
-    assert await welcome(bus, identity) == Code.BANNED
 
 
 async def test_token_without_issue_time_does_not_outlive_a_revocation(auth: Auth, bus: Bus) -> None:
@@ -237,8 +197,3 @@ async def test_malformed_request_is_answered_with_a_code(auth: Auth, bus: Bus) -
     with pytest.raises(Reject) as rejection:
         await bus.call(subjects.AUTHENTICATE, Identity("not", "a request", ("of", "this kind")))
     assert rejection.value.code == Code.INVALID_PAYLOAD
-
-
-async def test_standing_of_unknown_users(auth: Auth, bus: Bus) -> None:
-    assert await welcome(bus, Identity("u_unknown", "")) == Code.INVALID_TOKEN
-    assert await welcome(bus, Identity("unknown@example.com", "")) is None

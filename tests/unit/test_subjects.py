@@ -104,7 +104,6 @@ def test_the_subjects_of_a_namespace_never_meet_one_another(namespace: str):
         subjects.room(namespace, namespace),
         subjects.alive(namespace, namespace),
         subjects.AUTHENTICATE,
-        subjects.AUTHORIZE,
         subjects.HEADS,
         subjects.KICK,
         subjects.CONNECTIONS,

@@ -46,26 +46,13 @@ class Identity(Wire, frozen=True):
 
 
 class Authenticate(Wire, frozen=True):
-    """Ask auth who the bearer of a token is. An empty token with `guest` asks for a guest identity.
+    """Ask auth who the bearer of a token is, and whether they are welcome.
 
-    With `only_token` the answer is what the token says, and whether they are welcome is left to an `Authorize`.
+    An empty token with `guest` asks for a guest identity.
     """
 
     token: str
     guest: bool = False
-    only_token: bool = False
-
-
-class Authorize(Wire, frozen=True):
-    """Ask auth whether an identity is still welcome: not banned, and not revoked since its token was issued.
-
-    The name and roles are those of the token; the answer has those of now.
-    """
-
-    user_id: str
-    issued_at: float
-    name: str = ""
-    roles: tuple[str, ...] = ()
 
 
 class Command(Wire, frozen=True):

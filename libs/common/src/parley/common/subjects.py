@@ -15,9 +15,6 @@ from parley.common.identifiers import uuid7
 AUTHENTICATE = "auth.authenticate"
 """Request, queue group `auth`: `envelope.Authenticate` → `envelope.Identity`, or a code."""
 
-AUTHORIZE = "auth.authorize"
-"""Request, queue group `auth`: `envelope.Authorize` → `envelope.Identity`, or the code that now keeps it out."""
-
 HEADS = "heads"
 """Publish: `envelope.Heads`, the rooms whose head moved lately (anti-entropy)."""
 

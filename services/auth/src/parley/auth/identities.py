@@ -9,10 +9,10 @@ import msgspec
 from sqlalchemy import text
 
 from parley.auth.database import Database
-from parley.auth.metrics import AUTHENTICATIONS, AUTHORIZATIONS, outcome
+from parley.auth.metrics import AUTHENTICATIONS, outcome
 from parley.auth.standing import Standing, standings
 from parley.auth.verification import GUEST_PREFIX, LOCAL_PREFIX, Verifier
-from parley.common.envelope import Authenticate, Authorize, Identity
+from parley.common.envelope import Authenticate, Identity
 from parley.common.errors import Code, Reject
 from parley.common.gathering import Gathering
 
@@ -53,17 +53,11 @@ class Identities:
             if request.token:
                 claims = await self._verifier.verify(request.token)
                 proved = Identity(claims.user_id, claims.name, claims.roles, claims.issued_at)
-                return proved if request.only_token else await self._welcome(proved)
+                return await self._welcome(proved)
             if not request.guest:
                 raise Reject(Code.MISSING_TOKEN)
             number = secrets.token_hex(10)
             return Identity(f"{GUEST_PREFIX}{number}", f"Guest-{number[:4]}", (GUEST_ROLE,), time.time())
-
-    async def authorize(self, request: Authorize) -> Identity:
-        """An identity as it is now, if it is still welcome. Raises `Reject` as `authenticate` does."""
-        with outcome(AUTHORIZATIONS):
-            proved = Identity(request.user_id, request.name, request.roles, request.issued_at)
-            return proved if request.user_id.startswith(GUEST_PREFIX) else await self._welcome(proved)
 
     async def _welcome(self, proved: Identity) -> Identity:
         standing = await self._standings.of(proved)

@@ -7,7 +7,6 @@ from prometheus_client import Counter
 from parley.common.errors import Reject
 
 AUTHENTICATIONS = Counter("parley_auth_authentications", "Tokens checked, by outcome", ["outcome"])
-AUTHORIZATIONS = Counter("parley_auth_authorizations", "Standing identities checked again, by outcome", ["outcome"])
 LOGINS = Counter("parley_auth_logins", "Logins, by outcome", ["outcome"])
 KICKS = Counter("parley_auth_kicks", "Kicks sent, by what the client is told", ["code"])
 KICKED_CONNECTIONS = Counter("parley_auth_kicked_connections", "Connections ended by kicks")

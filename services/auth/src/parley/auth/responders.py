@@ -5,10 +5,9 @@ from __future__ import annotations
 from parley.auth.identities import Identities
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.envelope import Authenticate, Authorize
+from parley.common.envelope import Authenticate
 
 
 async def start(bus: Bus, identities: Identities) -> None:
     """Answer gateways, sharing the work with this service's other replicas (queue group `auth`)."""
     await bus.respond(subjects.AUTHENTICATE, Authenticate, identities.authenticate, bus.service)
-    await bus.respond(subjects.AUTHORIZE, Authorize, identities.authorize, bus.service)

@@ -40,6 +40,8 @@ class Connection:
     rooms: set[str] = field(default_factory=set[str])
     moved: dict[str, int] = field(default_factory=dict[str, int])
     """Per room the sequence of the last join or leave that was heeded: replicas' notices may overtake each other."""
+    proved: bool = False
+    """Whether the identity is more than what the client says of itself."""
     opened: bool = False
     """Whether CONNECT was sent: before it, nothing may be delivered."""
     ended: str = ""
@@ -88,6 +90,15 @@ class Connections:
         """Register; from now on a kick of its user finds it."""
         self._by_sid[connection.sid] = connection
         self._by_user.setdefault(connection.identity.user_id, set()).add(connection)
+
+    def identify(self, connection: Connection, identity: Identity) -> None:
+        """Register a connection under the user that it turned out to be."""
+        if identity.user_id == connection.identity.user_id:
+            connection.identity = identity
+        else:
+            self.remove(connection)
+            connection.identity = identity
+            self.add(connection)
 
     def rename(self, connection: Connection, sid: str) -> None:
         """Give a registered connection another sid."""
