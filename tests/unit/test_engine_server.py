@@ -119,21 +119,21 @@ async def test_what_one_tick_sends_to_a_socket_is_one_write_in_order():
 async def test_a_very_large_room_is_written_in_slices_and_others_are_served_between_them():
     async with running() as server:
         crowd = [server.connect() for _ in range(3 * SLICE)]
-        loner = server.connect()
+        alone = server.connect()
         await server.settle()
         server.engine.broadcast(crowd, text("news"))
         await asyncio.sleep(0)
         assert len(server.written) == SLICE
-        loner.send(text("hello"))
+        alone.send(text("hello"))
         crowd[-1].send(text("ack"))
         await asyncio.sleep(0)
         # Both were sent after the news began; neither waits for its end, and who is in the crowd keeps its order.
-        assert server.written[SLICE] == (loner.sid, framed("hello"))
+        assert server.written[SLICE] == (alone.sid, framed("hello"))
         assert server.written[SLICE + 1] == (crowd[-1].sid, framed("news") + framed("ack"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         received = [name for name, _ in server.written]
-        assert sorted(received) == sorted([*(session.sid for session in crowd), loner.sid])
+        assert sorted(received) == sorted([*(session.sid for session in crowd), alone.sid])
 
 
 async def test_thousands_of_lost_sockets_are_dealt_with_in_slices():
