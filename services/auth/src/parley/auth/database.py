@@ -48,9 +48,13 @@ def create_engine(database_url: str, pool_size: int = 10) -> AsyncEngine:
 def _ping(connection: Any, _record: object, _proxy: object) -> None:
     """Have a lost connection replaced. One round trip, where `pool_pre_ping` makes a transaction of three."""
     try:
-        connection.run_async(lambda driver: driver.execute(""))
+        connection.run_async(_execute_nothing)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise DisconnectionError from error
+
+
+async def _execute_nothing(driver: Any) -> None:
+    await driver.execute("SELECT")
 
 
 class Database:
