@@ -347,7 +347,7 @@ async def test_cut_database_connections_are_replaced_unnoticed(auth: Auth, postg
         name = (await connection.execute(text("SELECT current_database()"))).scalar_one()
     engine = create_engine(postgres_url)
     async with Database(engine).autocommit() as connection:
-        cut = text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = :name")
+        cut = text("SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = :name")
         assert (await connection.execute(cut, {"name": name})).scalar_one() > 0
     await engine.dispose()
     for _ in range(3):
