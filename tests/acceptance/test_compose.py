@@ -180,7 +180,7 @@ async def test_every_polling_session_stays_with_its_gateway(compose: Compose, vi
         posted = await visitor.http.post(
             "/socket.io/", params={"EIO": "4", "transport": "polling", "sid": sid}, content="40/nowhere,"
         )
-        assert (posted.status_code, posted.text) == (200, "OK")
+        assert (posted.status_code, posted.text) == (200, "ok")
         assert (await visitor.poll(sid=sid)).status_code == 200
     assert seen == set(compose.container_ids("gateway"))
 
