@@ -12,8 +12,9 @@ import pytest
 
 from parley.gateway.engine.frames import TEXT, frame
 from parley.gateway.engine.handshake import Refusal, read_request
+from parley.gateway.engine.output import LOST_SLICE, SLICE
 from parley.gateway.engine.packets import Packet
-from parley.gateway.engine.server import LOST_SLICE, SLICE, Engine
+from parley.gateway.engine.server import Engine
 from parley.gateway.engine.session import TRANSPORT_CLOSE, Limits, Session
 
 
@@ -142,7 +143,7 @@ async def test_thousands_of_lost_sockets_are_dealt_with_in_slices():
         await server.settle()
         for session in crowd:
             socket: Any = session.socket
-            server.engine.lost(socket, TRANSPORT_CLOSE)
+            server.engine.output.lost(socket, TRANSPORT_CLOSE)
         for number in (1, 2, 3):
             await asyncio.sleep(0)
             assert len(server.closed) == number * LOST_SLICE

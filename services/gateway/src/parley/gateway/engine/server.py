@@ -1,7 +1,6 @@
-"""The Engine.IO server: it owns the sessions, their heartbeats and their writes.
+"""The Engine.IO server: it owns the sessions and their heartbeats, and calls the layer above.
 
-`socketio.AsyncServer` takes it in place of python-engineio's. What a tick of the loop sends to one WebSocket is one
-write at its end. A message for very many sockets is written in slices, between which everything else gets its turn.
+`socketio.AsyncServer` takes it in place of python-engineio's.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Protocol
+from typing import Any
 
 from prometheus_client import Counter, Gauge
 
@@ -19,52 +18,24 @@ from parley.common.tasks import Tasks
 from parley.gateway.engine.frames import BINARY, GOING_AWAY
 from parley.gateway.engine.handshake import Refusal, Request, forbidden, unknown_session, unsupported_revision
 from parley.gateway.engine.heartbeat import Wheel
+from parley.gateway.engine.output import SLICE, VOLATILE_DROPPED, Output
 from parley.gateway.engine.packets import Packet, Part
-from parley.gateway.engine.session import TRANSPORT_ERROR, Limits, Session, Socket
+from parley.gateway.engine.session import TRANSPORT_ERROR, Limits, Session
 
 log = get_logger(__name__)
 
 SESSIONS = Gauge("parley_gateway_sessions", "Open Engine.IO sessions")
 SESSIONS_CLOSED = Counter("parley_gateway_sessions_closed_total", "Engine.IO sessions that ended", ["reason"])
 SESSIONS_REFUSED = Counter("parley_gateway_sessions_refused_total", "Handshakes refused", ["reason"])
-VOLATILE_DROPPED = Counter("parley_gateway_volatile_dropped_total", "Volatile packets not sent to slow clients")
 
 STATE_KEY = "engines"
 """Where the ASGI lifespan state holds the engines by their paths, without a slash at the end: `dict[bytes, Engine]`."""
-SLICE = 256
-"""Sockets written, or sessions closed or pinged, before the loop gets its turn."""
-LOST_SLICE = 64
-"""Lost sockets dealt with before the loop gets its turn: more are being lost meanwhile."""
 CLOSE_GRACE = 5.0
 """Seconds a closing client has to take what was sent before, and to close its side."""
 MAX_UNHEARD = 128
 """Messages that may wait while an earlier one of the same session is being handled."""
 
 Handler = Callable[..., Awaitable[None] | None]
-
-
-class Writer(Protocol):
-    """Something with pending output."""
-
-    def write(self) -> None:
-        """Write it."""
-        ...
-
-
-class LostSocket(Protocol):
-    """A WebSocket whose client is gone."""
-
-    def let_go(self, reason: str) -> None:
-        """End its session, and the transport if that is still there."""
-        ...
-
-
-class WebSocketWriter(Writer, Socket, Protocol):
-    """A WebSocket, as broadcasts see it."""
-
-    plain: bool
-    pending: bytes | list[bytes] | None
-    bulk: bool
 
 
 class _Once:
@@ -103,16 +74,15 @@ class Engine:
         self.draining = False
         self._handlers: dict[str, Handler] = {}
         self._addresses: dict[str, int] = {}
-        self._dirty: deque[Writer] = deque()
-        self._bulk: deque[Writer] = deque()
-        self._writing = False
-        self._lost: deque[tuple[LostSocket, str]] = deque()
         self._unheard: dict[Session, deque[str | bytes]] = {}
         self._farewells: dict[str, Session] = {}
         self._tasks = Tasks()
-        self._loop = asyncio.get_running_loop()
-        self.clock = self._loop.time
-        tick = min(1.0, limits.ping_interval / 25, limits.ping_timeout / 20)
+        loop = asyncio.get_running_loop()
+        self.clock = loop.time
+        self.output = Output(loop)
+        self.write_soon = self.output.write_soon
+        self.broadcast = self.output.broadcast
+        tick = min(0.25, limits.ping_interval / 25, limits.ping_timeout / 20)
         self._wheel = Wheel(tick, self.clock())
         self._tasks.forever(self._beat(), name="heartbeats")
 
@@ -191,66 +161,9 @@ class Engine:
             self.expire(CLOSE_GRACE, lambda: self._farewells.pop(session.sid, None))
         self._call("disconnect", session, session.sid, reason)
 
-    def lost(self, socket: LostSocket, reason: str) -> None:
-        """A WebSocket is gone. Thousands may go at once, so they are dealt with in slices."""
-        self._lost.append((socket, reason))
-        self._schedule()
-
     def dropped(self) -> None:
         """See `session.Owner`."""
         VOLATILE_DROPPED.inc()
-
-    # -- writing ---------------------------------------------------------------------------------------------------
-
-    def write_soon(self, session: Writer) -> None:
-        """See `session.Owner`; WebSockets use it as well."""
-        self._dirty.append(session)
-        if not self._writing:
-            self._schedule()
-
-    def broadcast(self, sessions: Collection[Session], packet: Packet, *, volatile: bool = False) -> None:
-        """Send one packet to many sessions."""
-        frames = packet.frames()
-        bulk = len(sessions) > SLICE
-        queue = self._bulk if bulk else self._dirty
-        for session in sessions:
-            socket: Any = session.socket
-            if socket is None or not socket.plain:
-                session.send(packet, volatile=volatile)
-            elif volatile and socket.choked:
-                VOLATILE_DROPPED.inc()
-            elif (pending := socket.pending) is None:
-                socket.pending = frames
-                socket.bulk = bulk
-                queue.append(socket)
-            elif pending.__class__ is list:
-                pending.append(frames)
-            else:
-                socket.pending = [pending, frames]
-        self._schedule()
-
-    def _schedule(self) -> None:
-        if not self._writing:
-            self._writing = True
-            self._loop.call_soon(self._write)
-
-    def _write(self) -> None:
-        try:
-            self._write_slice()
-        finally:
-            self._writing = False
-            if self._dirty or self._bulk or self._lost:
-                self._schedule()
-
-    def _write_slice(self) -> None:
-        dirty, bulk, lost = self._dirty, self._bulk, self._lost
-        for _ in range(len(dirty)):
-            dirty.popleft().write()
-        for _ in range(min(len(bulk), SLICE)):
-            bulk.popleft().write()
-        for _ in range(min(len(lost), LOST_SLICE)):
-            socket, reason = lost.popleft()
-            socket.let_go(reason)
 
     # -- handlers --------------------------------------------------------------------------------------------------
 
@@ -348,6 +261,5 @@ class Engine:
         """End what still runs."""
         for session in list(self.sessions.values()):
             session.close("shutdown", GOING_AWAY)
-        while self._writing:  # noqa: ASYNC110 - a few ticks, at the very end
-            await asyncio.sleep(0)
+        await self.output.drained()
         await self._tasks.close()

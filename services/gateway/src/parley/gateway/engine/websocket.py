@@ -91,19 +91,19 @@ class WebSocket(asyncio.Protocol):
         """The client is gone. Thousands may go at once, so closing the transport waits for its turn, where it can."""
         if self._session is None or not self._transport.can_write_eof():
             return False
-        self._engine.lost(self, TRANSPORT_CLOSE)
+        self._engine.output.lost(self, TRANSPORT_CLOSE)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone. The loop calls this for all that went at once, so everything else waits."""
         self._transport = None
         if self._session is not None:
-            self._engine.lost(self, TRANSPORT_CLOSE if exc is None else TRANSPORT_ERROR)
+            self._engine.output.lost(self, TRANSPORT_CLOSE if exc is None else TRANSPORT_ERROR)
         else:
             self._connections.discard(self)
 
     def let_go(self, reason: str) -> None:
-        """See `server.LostSocket`."""
+        """See `output.LostSocket`."""
         self._connections.discard(self)
         session, self._session = self._session, None
         transport, self._transport = self._transport, None
