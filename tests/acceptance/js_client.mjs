@@ -2,28 +2,11 @@
 // Its version is the argument: 4 of web/, or 2 of this directory.
 import { createInterface } from "node:readline";
 import { createRequire } from "node:module";
+import { say, unpacked } from "./json_lines.mjs";
 
 const old = process.argv[2] === "2";
 const require = createRequire(new URL(old ? "package.json" : "../../web/package.json", import.meta.url));
 const io = old ? require("socket.io-client-2") : require("socket.io-client").io;
-
-const packed = (value) => {
-  if (Buffer.isBuffer(value)) return { $binary: value.toString("base64") };
-  if (value instanceof ArrayBuffer) return packed(Buffer.from(value));
-  if (Array.isArray(value)) return value.map(packed);
-  if (value && typeof value === "object")
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, packed(item)]));
-  return value;
-};
-const unpacked = (value) => {
-  if (Array.isArray(value)) return value.map(unpacked);
-  if (value && typeof value === "object")
-    return "$binary" in value
-      ? Buffer.from(value.$binary, "base64")
-      : Object.fromEntries(Object.entries(value).map(([key, item]) => [key, unpacked(item)]));
-  return value;
-};
-const say = (message) => process.stdout.write(JSON.stringify(packed(message)) + "\n");
 
 let socket;
 const seen = {}; // the last sequence of each room, which an app names when it connects again

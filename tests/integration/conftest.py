@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,13 @@ from parley.chat import database
 from parley.chat.batch import Plan
 from parley.chat.settings import Settings
 from parley.chat.writer import Writer
+from parley.cli import embedded
+from parley.common.bus import Bus
 from parley.common.tasks import Tasks
+from tests.acceptance.stack import free_port
+from tests.acceptance.test_failover import Server
+from tests.integration.fanout_parts import Gateway, Log, running_gateway, running_log
+from tests.integration.test_bus import fresh, running_bus
 
 
 class RecordingPublisher:
@@ -42,3 +49,47 @@ async def pool(database_url: str) -> AsyncIterator[database.Pool]:
     """Connections to the test's database."""
     async with database.connect(database_url, 4) as opened:
         yield opened
+
+
+@pytest.fixture
+async def bus(nats_url: str) -> AsyncIterator[Bus]:
+    """A connection to the shared NATS."""
+    async with running_bus(nats_url) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def other(nats_url: str) -> AsyncIterator[Bus]:
+    """Another process."""
+    async with running_bus(nats_url) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def own_nats(tmp_path: Path) -> AsyncIterator[Server]:
+    """A NATS server that the test may stop."""
+    port = free_port()
+    server = Server(lambda: embedded.nats(tmp_path / "nats", port))
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace of the test's own."""
+    return fresh("/n")
+
+
+@pytest.fixture
+async def log(nats_url: str, namespace: str) -> AsyncIterator[Log]:
+    """The service that the rooms of the namespace are fed from."""
+    async with running_log(nats_url, namespace) as running:
+        yield running
+
+
+@pytest.fixture
+async def gateway(nats_url: str, namespace: str) -> AsyncIterator[Gateway]:
+    """A fanout with its sockets."""
+    async with running_bus(nats_url, "gateway") as bus, running_gateway(bus, namespace) as running:
+        yield running

@@ -1,26 +1,10 @@
 // Stock socket.io-clients, any number of them, driven by JSON lines and telling what happens to each in JSON lines.
 import { createInterface } from "node:readline";
 import { createRequire } from "node:module";
+import { say, unpacked } from "../acceptance/json_lines.mjs";
 
 const require = createRequire(new URL("../../web/package.json", import.meta.url));
 const { Manager } = require("socket.io-client");
-
-const packed = (value) => {
-  if (Buffer.isBuffer(value)) return { $binary: value.toString("base64") };
-  if (Array.isArray(value)) return value.map(packed);
-  if (value && typeof value === "object")
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, packed(item)]));
-  return value;
-};
-const unpacked = (value) => {
-  if (Array.isArray(value)) return value.map(unpacked);
-  if (value && typeof value === "object")
-    return "$binary" in value
-      ? Buffer.from(value.$binary, "base64")
-      : Object.fromEntries(Object.entries(value).map(([key, item]) => [key, unpacked(item)]));
-  return value;
-};
-const say = (message) => process.stdout.write(JSON.stringify(packed(message)) + "\n");
 
 const managers = {}; // by the name of the transport
 const sockets = {}; // by name: { socket, answer, owed }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -66,29 +66,6 @@ async def rejected(attempt: Any) -> Reject:
     with pytest.raises(Reject) as caught:
         await attempt
     return caught.value
-
-
-@pytest.fixture
-async def bus(nats_url: str) -> AsyncIterator[Bus]:
-    async with running_bus(nats_url) as connected:
-        yield connected
-
-
-@pytest.fixture
-async def other(nats_url: str) -> AsyncIterator[Bus]:
-    """Another process."""
-    async with running_bus(nats_url) as connected:
-        yield connected
-
-
-@pytest.fixture
-async def own_nats(tmp_path: Path) -> AsyncIterator[Server]:
-    """A NATS server that the test may stop."""
-    port = free_port()
-    server = Server(lambda: embedded.nats(tmp_path / "nats", port))
-    await server.start()
-    yield server
-    await server.stop()
 
 
 # -- requests ----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +22,9 @@ from tests.integration.fanout_parts import (
     another,
     background,
     running_gateway,
-    running_log,
     subscribed,
 )
 from tests.integration.test_bus import fresh, running_bus, until
-
-
-@pytest.fixture
-def namespace() -> str:
-    return fresh("/n")
-
-
-@pytest.fixture
-async def log(nats_url: str, namespace: str) -> AsyncIterator[Log]:
-    async with running_log(nats_url, namespace) as running:
-        yield running
-
-
-@pytest.fixture
-async def gateway(nats_url: str, namespace: str) -> AsyncIterator[Gateway]:
-    async with running_bus(nats_url, "gateway") as bus, running_gateway(bus, namespace) as running:
-        yield running
-
 
 # -- subscriptions -----------------------------------------------------------------------------------------------------
 

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from parley.common import subjects
 from parley.common.envelope import Item, Move
-from tests.integration.fanout_parts import ROOM, Gateway, Log, another, running_gateway, running_log
-from tests.integration.test_bus import fresh, running_bus, until
-
-
-@pytest.fixture
-def namespace() -> str:
-    return fresh("/n")
-
-
-@pytest.fixture
-async def log(nats_url: str, namespace: str) -> AsyncIterator[Log]:
-    async with running_log(nats_url, namespace) as running:
-        yield running
-
-
-@pytest.fixture
-async def gateway(nats_url: str, namespace: str) -> AsyncIterator[Gateway]:
-    async with running_bus(nats_url, "gateway") as bus, running_gateway(bus, namespace) as running:
-        yield running
+from tests.integration.fanout_parts import ROOM, Gateway, Log, another
+from tests.integration.test_bus import until
 
 
 @pytest.mark.parametrize("somebody_is_there", [True, False])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -14,39 +13,14 @@ from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError
 from structlog.testing import capture_logs
 
-from parley.cli import embedded
 from parley.common.bus import Bus
 from parley.common.envelope import Authenticate
 from parley.common.errors import Code, Reject
 from parley.common.subscriptions import ListeningClient, ListeningParser
-from tests.acceptance.stack import free_port
 from tests.acceptance.test_failover import Server
 from tests.integration.test_bus import fresh, running_bus, until
 
 MANY = 5_000
-
-
-@pytest.fixture
-async def bus(nats_url: str) -> AsyncIterator[Bus]:
-    async with running_bus(nats_url) as connected:
-        yield connected
-
-
-@pytest.fixture
-async def other(nats_url: str) -> AsyncIterator[Bus]:
-    """Another process."""
-    async with running_bus(nats_url) as connected:
-        yield connected
-
-
-@pytest.fixture
-async def own_nats(tmp_path: Path) -> AsyncIterator[Server]:
-    """A NATS server that the test may stop."""
-    port = free_port()
-    server = Server(lambda: embedded.nats(tmp_path / "nats", port))
-    await server.start()
-    yield server
-    await server.stop()
 
 
 class Heard:

@@ -31,11 +31,11 @@ class Directory:
             return
         self._started = True
         await self._bus.subscribe(subjects.ALIVE, self._hear)
-        self._bus.on_reconnect(self._start_over)
-        self._start_over()
+        self._bus.on_reconnect(self.start_over)
+        self.start_over()
 
-    def _start_over(self) -> None:
-        # Signs of life were missed.
+    def start_over(self) -> None:
+        """Be trusted only after listening anew: signs of life were missed."""
         self._listening_since = time.monotonic()
 
     @property
@@ -43,11 +43,11 @@ class Directory:
         """Whether it has listened long enough to know every living gateway."""
         return time.monotonic() - self._listening_since >= WARM_AFTER
 
-    def alive(self) -> set[str]:
-        """The living gateways."""
+    def alive(self) -> dict[str, float]:
+        """The living gateways, and how many seconds ago each was heard."""
         now = time.monotonic()
         self._heard = {gateway: heard for gateway, heard in self._heard.items() if now - heard < GONE_AFTER}
-        return set(self._heard)
+        return {gateway: now - heard for gateway, heard in sorted(self._heard.items())}
 
     async def _hear(self, message: Msg) -> None:
         service, instance = subjects.parse_alive(message.subject)

@@ -128,7 +128,7 @@ class Questions:
         return not settled or bool(self._silent(replies, gateway))
 
     def _silent(self, replies: Replies[ReplyT], gateway: str) -> set[str]:
-        return ({gateway} if gateway else self.directory.alive()) - replies.heard
+        return ({gateway} if gateway else set(self.directory.alive())) - replies.heard
 
 
 def _subject(question: Operation, gateway: str) -> str:

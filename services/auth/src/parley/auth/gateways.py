@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nats.aio.msg import Msg
-
 from parley.auth.metrics import KICKED_CONNECTIONS, KICKS
 from parley.common import subjects
-from parley.common.bus import Bus
+from parley.common.directory import Directory
 from parley.common.envelope import Connection, ConnectionList, Kick, Kicked, ListConnections
 from parley.common.errors import Code
 
-SERVICE = "gateway"
-GONE_AFTER = 3.0
-"""Seconds without a sign of life after which a gateway is gone; it sends one each second."""
-WARM_AFTER = 2.0
-"""Seconds of listening after which every living gateway has been heard."""
 ANSWER_TIMEOUT = 2.0
 
 
@@ -30,38 +22,12 @@ class KickResult:
     unanswered: list[str]
 
 
-class Gateways:
+class Gateways(Directory):
     """The directory of living gateways, and requests to all of them.
 
     An answer is complete when every gateway in the directory has given one. A directory that has not listened long
     enough is not trusted: then everything that arrives within the timeout counts.
     """
-
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
-        self._heard: dict[str, float] = {}
-        self._listening_since = float("inf")
-
-    async def start(self) -> None:
-        """Begin to listen for signs of life."""
-        await self._bus.subscribe(subjects.ALIVE, self._hear)
-        self._bus.on_reconnect(self.start_over)
-        self.start_over()
-
-    def start_over(self) -> None:
-        """Trust the directory only after listening anew: signs of life were missed."""
-        self._listening_since = time.monotonic()
-
-    @property
-    def settled(self) -> bool:
-        """Whether it has listened long enough to know every living gateway."""
-        return time.monotonic() - self._listening_since >= WARM_AFTER
-
-    def alive(self) -> dict[str, float]:
-        """The living gateways, and how many seconds ago each was heard."""
-        now = time.monotonic()
-        self._heard = {gateway: heard for gateway, heard in self._heard.items() if now - heard < GONE_AFTER}
-        return {gateway: now - heard for gateway, heard in sorted(self._heard.items())}
 
     async def kick(self, user_id: str, code: Code, reason: str) -> KickResult:
         """End every connection of a user; `code` and `reason` are what the client is told."""
@@ -98,8 +64,3 @@ class Gateways:
 
     def _missing(self, expected: set[str], answered: Sequence[str]) -> list[str]:
         return sorted(expected - set(answered))
-
-    async def _hear(self, message: Msg) -> None:
-        service, instance = subjects.parse_alive(message.subject)
-        if service == SERVICE:
-            self._heard[instance] = time.monotonic()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from parley.common.envelope import Connection as ConnectionInfo
 from parley.common.envelope import Identity, Membership, Move, Recovered
 from parley.gateway.engine.session import Session
 
@@ -71,6 +72,20 @@ class Connection:
         if self.joined_ad_hoc is not None:
             self.joined_ad_hoc.discard(room)
             self.joined_ad_hoc = self.joined_ad_hoc or None
+
+    def described(self, gateway: str, rooms: Sequence[str] = ()) -> ConnectionInfo:
+        """What others are told of it."""
+        return ConnectionInfo(
+            self.sid,
+            self.identity.user_id,
+            self.identity.name,
+            self.namespace,
+            gateway,
+            self.session.address,
+            "polling" if self.session.socket is None else "websocket",
+            self.connected_at,
+            list(rooms),
+        )
 
 
 class Connections:

@@ -7,7 +7,6 @@ from prometheus_client import Counter
 
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.envelope import Connection as ConnectionInfo
 from parley.common.envelope import ConnectionList, Kick, Kicked, ListConnections, decode
 from parley.common.errors import Code, known_code
 from parley.common.logs import get_logger
@@ -63,19 +62,6 @@ class Control:
     async def _on_list(self, message: Msg) -> None:
         wanted = decode(message.data, ListConnections)
         found = self._connections.of_user(wanted.user_id) if wanted.user_id else list(self._connections)
-        listed = [
-            ConnectionInfo(
-                c.sid,
-                c.identity.user_id,
-                c.identity.name,
-                c.namespace,
-                self._bus.instance,
-                c.session.address,
-                "polling" if c.session.socket is None else "websocket",
-                c.connected_at,
-            )
-            for c in found[: min(wanted.limit, MAX_LISTED)]
-            if c.opened
-        ]
+        listed = [c.described(self._bus.instance) for c in found[: min(wanted.limit, MAX_LISTED)] if c.opened]
         if message.reply:
             await self._bus.publish(message.reply, ConnectionList(self._bus.instance, listed).encode())

@@ -169,7 +169,7 @@ class Operations:
         page: list[ConnectionInfo] = []
         size, found = 0, len(connections)
         async for connection in _in_slices(connections):
-            info = self._info(connection)
+            info = connection.described(self._bus.instance, [connection.sid, *sorted(connection.rooms)])
             weight = len(info.encode())
             if page and size + weight > MAX_PAGE_BYTES:
                 await self._answer(inbox, FetchedConnections(self._bus.instance, found, page))
@@ -177,19 +177,6 @@ class Operations:
             page.append(info)
             size += weight
         await self._answer(inbox, FetchedConnections(self._bus.instance, found, page))
-
-    def _info(self, connection: Connection) -> ConnectionInfo:
-        return ConnectionInfo(
-            connection.sid,
-            connection.identity.user_id,
-            connection.identity.name,
-            connection.namespace,
-            self._bus.instance,
-            connection.session.address,
-            "polling" if connection.session.socket is None else "websocket",
-            connection.connected_at,
-            [connection.sid, *sorted(connection.rooms)],
-        )
 
     async def _answer(self, inbox: str, answer: Wire) -> None:
         if not inbox:
