@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import socketio
 
+from parley.common.envelope import error_payload
 from parley.common.errors import Code, Reject
 from parley.gateway import packets
 from parley.gateway.connections import Connection
@@ -203,7 +204,7 @@ class Edge(socketio.AsyncServer):
         if ack_id is None:
             session.send(packets.event_packet(namespace, "error", msgspec.json.encode([body])))
         else:
-            session.send(packets.ack_packet(namespace, ack_id, msgspec.json.encode([{"ok": False, "error": body}])))
+            session.send(packets.ack_packet(namespace, ack_id, b"[" + error_payload(body) + b"]"))
 
     async def run_sweep(self) -> None:
         """Forget, for ever, rates that have recovered."""

@@ -65,7 +65,6 @@ class Gateway:
         await self._control.start()
         self._operations.start()
         self._bus.on_reconnect(lambda: self._tasks.spawn(self._admission.refresh(), name="refresh memberships"))
-
         await self._recovery.start()
         self._tasks.forever(self._recovery.run_sweep(), name="lost connections")
         self._tasks.forever(run_collector(), name="garbage")
@@ -103,14 +102,15 @@ class Gateway:
         if connection is None or connection.ended:
             return
         if packet.event in RESERVED_EVENTS:
-            rejection = Reject(Code.UNKNOWN_EVENT, f"The name {packet.event!r} is reserved.")
-            self.reply(connection, packet.ack_id, error_payload(rejection.as_dict()), ok=False)
-            return
-        if not self._rates.take(connection.identity.user_id, time.monotonic()):
+            self._refuse(connection, packet, Reject(Code.UNKNOWN_EVENT, f"The name {packet.event!r} is reserved."))
+        elif not self._rates.take(connection.identity.user_id, time.monotonic()):
             LIMITED.labels("user_events_per_second").inc()
-            self.reply(connection, packet.ack_id, error_payload(Reject(Code.RATE_LIMITED).as_dict()), ok=False)
-            return
-        self._commands.submit(connection, packet)
+            self._refuse(connection, packet, Reject(Code.RATE_LIMITED))
+        else:
+            self._commands.submit(connection, packet)
+
+    def _refuse(self, connection: Connection, packet: EventPacket, rejection: Reject) -> None:
+        self.reply(connection, packet.ack_id, error_payload(rejection.as_dict()), ok=False)
 
     async def _sweep(self) -> None:
         while True:
