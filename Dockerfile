@@ -1,5 +1,5 @@
 # One image for every service; the command says which: `python -m parley.gateway`, `parley.auth`, `parley.chat`,
-# or `parley migrate`. Plain Dockerfile syntax: it builds with and without BuildKit.
+# `parley run` with a service of your own, or `parley migrate`. Plain Dockerfile syntax: it builds with and without BuildKit.
 
 FROM python:3.13-slim AS build
 RUN python3 -m venv /venv
@@ -10,7 +10,9 @@ RUN pip install --require-hashes -r requirements.lock
 COPY libs libs
 COPY services services
 COPY cli cli
-RUN pip install --no-deps --no-build-isolation ./libs/common ./services/gateway ./services/auth ./services/chat ./cli
+COPY alembic.ini ./
+COPY migrations migrations
+RUN pip install --no-deps --no-build-isolation ./libs/common ./libs/framework ./services/gateway ./services/auth ./services/chat ./cli
 
 # The web page needs one file from npm: the stock Socket.IO client.
 FROM python:3.13-slim AS page
@@ -26,8 +28,6 @@ RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin parl
 COPY --from=build /venv /venv
 COPY --from=page /web/public /app/web
 WORKDIR /app
-COPY alembic.ini ./
-COPY migrations migrations
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     PARLEY_HOST=0.0.0.0 PARLEY_PORT=8000 PARLEY_WEB_DIR=/app/web
 USER parley

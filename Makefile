@@ -3,16 +3,18 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := libs/common services/gateway services/auth services/chat cli
+DIST := dist
+PACKAGES := libs/common libs/framework services/gateway services/auth services/chat cli testing
 LOCK = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group build \
-	$(addprefix --no-emit-package parley-,common gateway auth chat cli) $(addsuffix /pyproject.toml,$(PACKAGES))
+	$(addprefix --no-emit-package parley-,common framework gateway auth chat cli testing) \
+	$(addsuffix /pyproject.toml,$(filter-out testing,$(PACKAGES)))
 PIP = $(BIN)/pip install --disable-pip-version-check
 # Counts what pip fetches, since it is either silent or floods the terminal.
 COUNT = awk '/^Collecting/ {printf "\r  %d packages", ++n; fflush()} \
 	/^Installing collected/ {printf ", unpacking"; fflush()} \
 	/^ERROR|^error/ {print "\n" $$0} END {if (n) print ""}'
 
-.PHONY: help up page test bench check format migration compose lock clean
+.PHONY: help up page test bench check format migration compose wheels docs lock clean
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -37,10 +39,18 @@ bench: $(VENV)/bench bench/build/wsload bench/build/floor ## Compare with other 
 compose: ## Build and start the production layout on http://localhost:8080
 	docker compose up --build
 
+wheels: $(VENV)/up page ## Build a wheel of every package into dist/
+	@rm -f $(DIST)/parley_*.whl
+	@$(BIN)/pip wheel --disable-pip-version-check --quiet --no-index --no-deps --no-build-isolation -w $(DIST) $(addprefix ./,$(PACKAGES))
+	@ls $(DIST)/parley_*.whl
+
+docs: $(VENV)/docs ## Build the documentation as a web site into site/
+	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict && echo "Open site/index.html, or see it with: $(BIN)/mkdocs serve"
+
 lock: $(VENV)/dev ## Resolve the dependencies anew (hashes, no index addresses)
 	@$(BIN)/uv pip compile --quiet $(LOCK) -o requirements.lock
 	@$(BIN)/uv pip compile --quiet $(LOCK) --extra embedded -c requirements.lock -o requirements-embedded.lock
-	@$(BIN)/uv pip compile --quiet $(LOCK) --extra embedded --group dev -c requirements-embedded.lock -o requirements-dev.lock
+	@$(BIN)/uv pip compile --quiet $(LOCK) testing/pyproject.toml --extra embedded --group dev -c requirements-embedded.lock -o requirements-dev.lock
 
 clean: ## Remove what was installed; state in .parley/ stays
 	rm -rf $(VENV) web/node_modules tests/acceptance/node_modules web/public/socket.io.min.js web/public/socket.io.min.js.map
@@ -80,6 +90,11 @@ $(VENV)/up: requirements-embedded.lock $(addsuffix /pyproject.toml,$(PACKAGES)) 
 $(VENV)/dev: requirements-dev.lock $(VENV)/up
 	@echo "Installing the development tools (first time only)"
 	@set -o pipefail; $(PIP) --require-hashes -r requirements-dev.lock 2>&1 | $(COUNT)
+	@touch $@
+
+$(VENV)/docs: docs/requirements.lock | $(VENV)/bin/pip
+	@echo "Installing what builds the documentation (first time only)"
+	@set -o pipefail; $(PIP) --require-hashes -r docs/requirements.lock 2>&1 | $(COUNT)
 	@touch $@
 
 bench/build/%: bench/native/%.c

@@ -7,87 +7,88 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import Any
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import msgspec
-from pydantic import Field
+import uvloop
 
-from parley.common import bus, logs, subjects
-from parley.common.envelope import (
-    Authenticate,
-    Delivery,
-    Heads,
-    HeadsOf,
+from parley.common import logs, subjects
+from parley.common.envelope import Authenticate
+from parley.framework import (
+    Context,
     Identity,
     Item,
     Membership,
-    Open,
-    Opened,
-    Replay,
     Replayed,
+    RoomHead,
+    RoomLog,
+    Router,
+    Runtime,
+    Service,
+    ServiceSettings,
 )
-from parley.common.router import Context, Router
-from parley.common.service import Service
-from parley.common.settings import ServiceSettings
 
 NAMESPACE = "/echo"
 ROOM = "room"
 
 
-class Settings(ServiceSettings):
-    """Nothing but what every service has."""
-
-    port: int = Field(default=0, description="not used: this service has no HTTP side")
-
-
 class Echo:
     """One room, with everybody in it."""
 
-    def __init__(self, connection: bus.Bus) -> None:
-        self._bus = connection
+    def __init__(self, runtime: Runtime) -> None:
+        self._rooms = runtime.rooms(NAMESPACE)
         self._guests = itertools.count()
         self._head = 0
 
-    async def message(self, context: Context, text: str) -> None:
+    async def say(self, event: str, text: str) -> None:
         """Publish a text to the room, numbered as an event of a log would be."""
         self._head += 1
-        item = Item(context.event, msgspec.json.encode(text), self._head)
-        await self._bus.publish(subjects.room(NAMESPACE, ROOM), Delivery([item]).encode())
+        await self._rooms.publish(ROOM, [Item(event, msgspec.json.encode(text), self._head)])
 
     async def authenticate(self, _request: Authenticate) -> Identity:
         name = f"guest:{next(self._guests)}"
         return Identity(name, name)
 
-    async def open(self, _request: Open) -> Opened:
-        return Opened([Membership(ROOM, self._head, 0)])
+    async def memberships(self, identity: Identity) -> list[Membership]:  # noqa: ARG002 - everybody's are the same
+        return [Membership(ROOM, self._head, 0)]
 
-    async def heads(self, _request: HeadsOf) -> Heads:
-        return Heads(NAMESPACE, [])
-
-    async def replay(self, _request: Replay) -> Replayed:
+    async def replay(self, room: str, after: int, limit: int) -> Replayed:  # noqa: ARG002 - nothing is kept
         return Replayed([], self._head)
+
+    async def heads(self, rooms: list[str]) -> list[RoomHead]:  # noqa: ARG002 - nothing is missed
+        return []
+
+
+def log(echo: Echo) -> RoomLog:
+    return echo
+
+
+router: Router[Echo] = Router(NAMESPACE, log=log)
+
+
+@router.on("msg", pipelined=True)
+async def message(context: Context[Echo], text: str) -> None:
+    await context.state.say(context.event, text)
+
+
+@asynccontextmanager
+async def lifespan(runtime: Runtime) -> AsyncGenerator[Echo]:
+    echo = Echo(runtime)
+    await runtime.bus.respond(subjects.AUTHENTICATE, Authenticate, echo.authenticate, queue=runtime.bus.service)
+    yield echo
+
+
+service = Service("echo", router, lifespan=lifespan)
 
 
 async def main() -> None:
-    settings = Settings()
-    logs.configure(settings, "echo")
-    async with bus.connect(settings, "echo") as connection:
-        echo = Echo(connection)
-        router = Router(NAMESPACE)
-        router.on("msg", str, echo.message, pipelined=True)
-        answers: list[tuple[str, Any, Any]] = [
-            (subjects.AUTHENTICATE, Authenticate, echo.authenticate),
-            (subjects.opening(NAMESPACE), Open, echo.open),
-            (subjects.room_heads(NAMESPACE), HeadsOf, echo.heads),
-            (subjects.replay(NAMESPACE), Replay, echo.replay),
-        ]
-        for subject, kind, answer in answers:
-            await connection.respond(subject, kind, answer, queue="echo")
-        await Service(connection, router).start()
+    """Run without a HTTP side: the port in the environment is the gateway's."""
+    settings = ServiceSettings()
+    logs.configure(settings, service.name)
+    async with service.running(settings):
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    import uvloop
-
     uvloop.run(main())

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import msgspec
 
-from parley.common import subjects
-from parley.common.attachments import detach
-from parley.common.bus import Bus, connect
-from parley.common.emitter import Emitter
-from parley.common.envelope import Delivery, Heads, HeadsOf, Item, Open, Opened, Replay, Replayed
 from parley.common.identifiers import uuid7
-from parley.common.router import Context, Router
-from parley.common.service import Service
-from parley.common.settings import ServiceSettings
+from parley.framework import Context, Emitter, Item, Router, Runtime, Service, ServiceSettings
 
 NAMESPACES = ("/tiny", "/brief")
 
@@ -28,6 +21,12 @@ class Share(msgspec.Struct):
     more: list[bytes] = []
 
 
+class Shared(msgspec.Struct):
+    """How much was passed on."""
+
+    bytes: int
+
+
 class Enter(msgspec.Struct):
     """A room to be in."""
 
@@ -35,62 +34,56 @@ class Enter(msgspec.Struct):
 
 
 class TinyService:
-    """Serves `NAMESPACES` as the service `tiny`."""
+    """What the service behind `NAMESPACES` works with, for its controllers and for the test."""
 
-    def __init__(self, bus: Bus) -> None:
-        self.bus = bus
-        self.emitters = {namespace: Emitter(bus, namespace) for namespace in NAMESPACES}
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.emitters: dict[str, Emitter] = {namespace: runtime.emitter(namespace) for namespace in NAMESPACES}
         self.shared: list[Share] = []
+
+    async def share(self, namespace: str, share: Share) -> None:
+        """Tell a room's members."""
+        self.shared.append(share)
+        contents = {"data": share.data, "more": share.more}
+        await self._runtime.rooms(namespace).emit(share.room, "shared", contents)
+
+    async def publish(self, namespace: str, room: str, *items: Item) -> None:
+        """Send events that are in no log to a room's members."""
+        await self._runtime.rooms(namespace).publish(room, items)
+
+    @classmethod
+    @asynccontextmanager
+    async def lifespan(cls, runtime: Runtime) -> AsyncGenerator[TinyService]:
+        """Begin to learn at once which gateways live."""
+        tiny = cls(runtime)
+        await tiny.emitters["/tiny"].start()
+        yield tiny
 
     @classmethod
     @asynccontextmanager
     async def running(cls, nats_url: str) -> AsyncGenerator[TinyService]:
         """Serve until the block ends."""
-        settings = ServiceSettings(nats_url=nats_url, instance=f"tiny-{uuid7().hex}")
-        async with connect(settings, "tiny") as bus, AsyncExitStack() as closing:
-            tiny = cls(bus)
-            routers = [tiny.router(namespace) for namespace in NAMESPACES]
-            service = Service(bus, *routers)
-            closing.push_async_callback(service.close)
-            for namespace, emitter in tiny.emitters.items():
-                await emitter.start()
-                await bus.respond(subjects.opening(namespace), Open, tiny.open, queue="tiny")
-                await bus.respond(subjects.replay(namespace), Replay, tiny.replay, queue="tiny")
-                await bus.respond(subjects.room_heads(namespace), HeadsOf, tiny.heads, queue="tiny")
-            await service.start()
-            await bus.flush()
-            yield tiny
+        async with service.running(ServiceSettings(nats_url=nats_url, instance=f"tiny-{uuid7().hex}")) as running:
+            yield running.state
 
-    def router(self, namespace: str) -> Router:
-        """The commands of a namespace."""
-        router = Router(namespace)
-        router.on("share", Share, self.share, binary=True)
-        router.on("enter", Enter, self.enter)
-        return router
 
-    async def share(self, context: Context, payload: Share) -> dict[str, int]:
-        """Pass binary data on to a room's members."""
-        self.shared.append(payload)
-        args, attachments = detach(({"data": payload.data, "more": payload.more},))
-        await self.publish(context.namespace, payload.room, Item("shared", args[1:-1], attachments=attachments))
-        return {"bytes": len(payload.data) + sum(map(len, payload.more))}
+async def share(context: Context[TinyService], payload: Share) -> Shared:
+    """Pass binary data on to a room's members."""
+    await context.state.share(context.namespace, payload)
+    return Shared(len(payload.data) + sum(map(len, payload.more)))
 
-    async def enter(self, context: Context, payload: Enter) -> None:
-        """Put the connection into a room."""
-        await self.emitters[context.namespace].to(context.sid).join(payload.room)
 
-    async def publish(self, namespace: str, room: str, *items: Item) -> None:
-        """Send events that are in no log to a room's members."""
-        await self.bus.publish(subjects.room(namespace, room), Delivery(list(items)).encode())
+async def enter(context: Context[TinyService], payload: Enter) -> None:
+    """Put the connection into a room."""
+    await context.join(payload.room)
 
-    async def open(self, _request: Open) -> Opened:
-        """Everybody is welcome."""
-        return Opened([])
 
-    async def replay(self, _request: Replay) -> Replayed:
-        """There is no log."""
-        return Replayed([], 0)
+def router(namespace: str) -> Router[TinyService]:
+    """The commands of a namespace."""
+    table: Router[TinyService] = Router(namespace)
+    table.route("share", share, binary=True)
+    table.route("enter", enter)
+    return table
 
-    async def heads(self, _request: HeadsOf) -> Heads:
-        """No room has a head."""
-        return Heads(NAMESPACES[0], [])
+
+service = Service("tiny", *map(router, NAMESPACES), lifespan=TinyService.lifespan)

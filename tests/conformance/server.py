@@ -28,6 +28,7 @@ from parley.gateway.engine.polling import EnginePaths
 from parley.gateway.engine.server import STATE_KEY, Engine
 from parley.gateway.engine.session import Limits, Session
 from parley.gateway.engine.websocket import WebSocket
+from parley.gateway.namespaces import Namespace
 from parley.gateway.packets import AckPacket, EventPacket, ack_packet, event_packet
 from parley.gateway.settings import Settings
 
@@ -36,7 +37,7 @@ class Echo:
     """`EdgeEvents` as the Socket.IO suite wants them."""
 
     def __init__(self, settings: Settings) -> None:
-        self.edge = Edge(settings, "conformance", {"/", "/custom"}, self)
+        self.edge = Edge(settings, "conformance", {name: Namespace(service="echo") for name in ("/", "/custom")}, self)
         self._connections: dict[str, Connection] = {}
         self._auth: dict[str, dict[str, Any]] = {}
 

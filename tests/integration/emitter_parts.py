@@ -23,7 +23,6 @@ import socketio
 from parley.cli import embedded
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.emitter import Emitter
 from parley.common.envelope import (
     Authenticate,
     Command,
@@ -37,6 +36,7 @@ from parley.common.envelope import (
     Replay,
     Replayed,
 )
+from parley.framework.emitter import Emitter
 from tests.acceptance.clients import Client
 from tests.acceptance.stack import Process, free_port
 from tests.acceptance.test_failover import Server

@@ -10,9 +10,9 @@ import pytest
 
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.emitter import Emitter
 from parley.common.envelope import Delivery, Item
 from parley.common.errors import Code
+from parley.framework.emitter import Emitter
 from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.acceptance.raw_socket import RawSocket
 from tests.integration.emitter_parts import RECOVERING, Crowd, Scene, Service, Stack, running_stack

@@ -18,6 +18,7 @@ from parley.cli import embedded
 from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.envelope import Ack, AckBatch, Command, CommandBatch, Identity, decode, ok_payload
+from parley.framework.handling import Outcome
 from parley.gateway.commands import Commands
 from parley.gateway.connections import Connection
 from parley.gateway.engine.session import Session
@@ -50,9 +51,9 @@ class Clients:
         self.replies: list[Reply] = []
         self._ack_ids = itertools.count(1)
 
-    def reply(self, connection: Connection, ack_id: int | None, payload: bytes, ok: bool) -> None:
+    def reply(self, connection: Connection, ack_id: int | None, outcome: Outcome) -> None:
         """Take note of an outcome."""
-        self.replies.append(Reply(connection, ack_id, json.loads(payload), ok))
+        self.replies.append(Reply(connection, ack_id, json.loads(outcome.payload), outcome.ok))
 
     def connect(self, namespace: str = "") -> Connection:
         """A connection of a user of its own."""
@@ -121,8 +122,8 @@ class _Later:
 
     clients: Clients
 
-    def reply(self, connection: Connection, ack_id: int | None, payload: bytes, ok: bool) -> None:
-        self.clients.reply(connection, ack_id, payload, ok)
+    def reply(self, connection: Connection, ack_id: int | None, outcome: Outcome) -> None:
+        self.clients.reply(connection, ack_id, outcome)
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any, cast, get_args, get_origin
 
 import msgspec
@@ -40,6 +40,10 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
     if get_origin(kind) is dict:
         keys, values = get_args(kind)
         return st.dictionaries(values_of(keys), values_of(values), max_size=3)
+    if get_origin(kind) is UnionType:
+        return st.one_of(*map(values_of, get_args(kind)))
+    if kind is Any:
+        return st.one_of(st.none(), st.booleans(), st.text(max_size=5), st.lists(st.integers(0, 9), max_size=2))
     return messages(kind)
 
 

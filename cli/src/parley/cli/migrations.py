@@ -9,20 +9,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-
-class MigrationsNotFound(RuntimeError):
-    """Neither the checkout nor the working directory holds `alembic.ini`."""
+from parley.cli import shipped
 
 
 def config(database_url: str) -> Config:
-    """Alembic's configuration for one database, from the checkout or, in a container, the working directory.
-
-    Raises `MigrationsNotFound`.
-    """
-    for root in (Path(__file__).resolve().parents[4], Path.cwd()):
-        if (root / "alembic.ini").is_file() and (root / "migrations" / "env.py").is_file():
-            return Config(root / "alembic.ini", attributes={"database_url": database_url})
-    raise MigrationsNotFound(f"no alembic.ini with migrations/ in the checkout or in {Path.cwd()}")
+    """Alembic's configuration for one database. Raises `Failure` where this installation has no migrations."""
+    return Config(shipped.find("alembic.ini"), attributes={"database_url": database_url})
 
 
 def upgrade(database_url: str, revision: str = "head") -> None:

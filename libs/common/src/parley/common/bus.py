@@ -102,6 +102,11 @@ class Bus:
             subject, queue, cb=handler, pending_msgs_limit=PENDING_MESSAGES, pending_bytes_limit=PENDING_BYTES
         )
 
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription; without a connection it has ended already."""
+        if self.connected:
+            await subscription.unsubscribe()
+
     def listen(self, subject: str, callback: Callable[[bytes], None]) -> Listener:
         """Call back with the payload of each message on a subject, in the order in which messages arrive on any.
 
@@ -128,7 +133,8 @@ class Bus:
         answer = await self._asking.ask(subject, payload.encode(), timeout or self._timeout)
         if answer.failure is not None:
             code = known_code(answer.failure.code, Code.INTERNAL)
-            raise Reject(code, answer.failure.message, retryable=answer.failure.retryable)
+            data = msgspec.json.decode(answer.failure.data) if answer.failure.data else None
+            raise Reject(code, answer.failure.message, retryable=answer.failure.retryable, data=data)
         return answer.value
 
     async def gather(

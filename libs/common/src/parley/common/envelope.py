@@ -68,12 +68,34 @@ class Command(Wire, frozen=True):
     attachments: tuple[bytes, ...] = ()
 
 
+class Handshake(Wire, frozen=True):
+    """How a connection came about: the request that began it, and what the client said when it joined.
+
+    Without what is secret: no token is in `query` or `auth`. `headers` are those that the namespace asks for.
+    `connected_at` is in Unix seconds.
+    """
+
+    address: str = ""
+    query: dict[str, str] = {}
+    auth: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    secure: bool = False
+    connected_at: float = 0.0
+    transport: str = ""
+    """`websocket` or `polling`, at that time."""
+
+
 class Conversation(Wire, frozen=True):
-    """What one connection sent since its last batch was answered, in the order it was sent."""
+    """What one connection sent since its last batch was answered, in the order it was sent.
+
+    `handshake` and `session` are encoded: a `Handshake`, and a map of what services keep with the connection.
+    """
 
     sid: str
     identity: Identity
     commands: list[Command]
+    handshake: bytes = b""
+    session: bytes = b""
 
 
 class CommandBatch(Wire, frozen=True):
@@ -85,11 +107,17 @@ class CommandBatch(Wire, frozen=True):
 
 
 class Ack(Wire, frozen=True):
-    """The outcome of the command with this tag: the JSON object that becomes the client's ack."""
+    """The outcome of the command with this tag: the JSON that becomes the arguments of the client's ack.
+
+    It is one object, or what a controller answered itself, with placeholders for the attachments. With `session`, what
+    is kept with the connection has changed.
+    """
 
     tag: int
     payload: bytes
     ok: bool
+    attachments: tuple[bytes, ...] = ()
+    session: bytes | None = None
 
 
 class AckBatch(Wire, frozen=True):
@@ -137,11 +165,17 @@ class Delivery(Wire, frozen=True):
 
 
 class Open(Wire, frozen=True):
-    """A connection asks to be admitted to a namespace. A recovered one goes on under the sid it had, not this one."""
+    """A connection asks to be admitted to a namespace. A recovered one goes on under the sid it had, not this one.
+
+    With `refresh` it is admitted already, and the gateway asks once more which rooms its user is in.
+    """
 
     gateway: str
     sid: str
     identity: Identity
+    handshake: bytes = b""
+    session: bytes = b""
+    refresh: bool = False
 
 
 class Membership(Wire, frozen=True):
@@ -152,10 +186,36 @@ class Membership(Wire, frozen=True):
     joined: int
 
 
-class Opened(Wire, frozen=True):
-    """The rooms an admitted connection is in."""
+class Missed(Wire, frozen=True):
+    """An event that is in no log, kept for who may come back for it. `args` is a JSON array."""
 
-    rooms: list[Membership]
+    event: str
+    args: bytes
+    attachments: tuple[bytes, ...] = ()
+
+
+class Opened(Wire, frozen=True):
+    """A connection is admitted.
+
+    `rooms` are those its user is a member of, `joins` those that this connection alone is put into. `greetings` follow
+    CONNECT. `notices` are the events of the connection's life that the service wants to hear of: `connect`,
+    `disconnecting` and `disconnect` as commands, `closed` as a `Closed`.
+    """
+
+    rooms: list[Membership] = []
+    joins: list[str] = []
+    greetings: list[Missed] = []
+    session: bytes | None = None
+    notices: tuple[str, ...] = ()
+
+
+class Closed(Wire, frozen=True):
+    """A connection is gone, or was not let in after all. `opening` is the sid under which it asked to be admitted."""
+
+    opening: str
+    sid: str
+    reason: str
+    session: bytes = b""
 
 
 class Replay(Wire, frozen=True):
@@ -372,14 +432,6 @@ class Operated(Wire, frozen=True):
         return 0
 
 
-class Missed(Wire, frozen=True):
-    """An event that is in no log, kept for who may come back for it. `args` is a JSON array."""
-
-    event: str
-    args: bytes
-    attachments: tuple[bytes, ...] = ()
-
-
 class Recover(Wire, frozen=True):
     """A client came back to another gateway: ask the one that had it for what it lacks, once."""
 
@@ -400,14 +452,17 @@ class Recovered(Wire, frozen=True):
     rooms: list[str] = []
     """Other rooms that it was put into."""
     missed: list[Missed] = []
+    session: bytes = b""
+    """What services keep with it."""
 
 
 class Failure(Wire, frozen=True):
-    """A request was refused."""
+    """A request was refused. `data` is what the refuser adds, as JSON."""
 
     code: str
     message: str
     retryable: bool
+    data: bytes = b""
 
 
 class Answer(Wire, frozen=True):

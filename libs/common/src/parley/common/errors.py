@@ -6,8 +6,9 @@ command again, with the same `id`, may succeed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Code(StrEnum):
@@ -84,14 +85,23 @@ def known_code(text: str, otherwise: Code) -> Code:
 class Reject(Exception):
     """A command or connection is refused with a code the sender may see.
 
-    Attributes: `code`, `message` (for people; defaults to the table's text) and `retryable`.
+    Attributes: `code`, `message` (for people; defaults to the table's text), `retryable`, and `data`, which is whatever
+    JSON the sender is told besides.
     """
 
-    def __init__(self, code: Code, message: str | None = None, *, retryable: bool | None = None) -> None:
+    def __init__(
+        self,
+        code: Code,
+        message: str | None = None,
+        *,
+        retryable: bool | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
         meaning = MEANINGS[code]
         self.code = code
         self.message = message or meaning.message
         self.retryable = meaning.retryable if retryable is None else retryable
+        self.data = data
         super().__init__(f"{code}: {self.message}")
 
     @property
@@ -99,6 +109,7 @@ class Reject(Exception):
         """The HTTP status this rejection answers with."""
         return MEANINGS[self.code].status
 
-    def as_dict(self) -> dict[str, str | bool]:
-        """The `error` object of acks, `connect_error.data` and REST bodies: `{code, message, retryable}`."""
-        return {"code": str(self.code), "message": self.message, "retryable": self.retryable}
+    def as_dict(self) -> dict[str, Any]:
+        """The `error` object of acks, `connect_error.data` and REST bodies: `{code, message, retryable, data?}`."""
+        error: dict[str, Any] = {"code": str(self.code), "message": self.message, "retryable": self.retryable}
+        return error if self.data is None else error | {"data": self.data}

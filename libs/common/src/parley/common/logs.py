@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
 
 from parley.common.settings import ServiceSettings
 
+CORRELATION: ContextVar[str] = ContextVar("correlation", default="")
+"""The correlation id of what the running task does; a field of every line that it logs."""
+
 
 def configure(settings: ServiceSettings, service: str) -> None:
     """Send structlog and the standard library's loggers to standard error in one format."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _correlated,
         structlog.processors.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -45,6 +50,11 @@ def configure(settings: ServiceSettings, service: str) -> None:
     # uvicorn would log a line per request and two per WebSocket.
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+
+def _correlated(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    correlation = CORRELATION.get()
+    return {"correlation": correlation, **event} if correlation else event
 
 
 def _named(service: str) -> Any:

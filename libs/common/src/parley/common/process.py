@@ -32,22 +32,34 @@ def main(
     refusals: tuple[type[Exception], ...] = (),
     **options: Any,
 ) -> None:
-    """Read the settings and serve.
-
-    What `create_app` raises of `refusals` is a mistake in the configuration, told in a line. `options` are uvicorn's.
-    """
+    """Answer `--help`, or `serve`."""
     argparse.ArgumentParser(
         prog=f"python -m parley.{service}",
         description=description,
-        epilog=_usage(settings_type),
+        epilog=usage(settings_type),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
+    serve(service, settings_type, create_app, refusals=refusals, **options)
+
+
+def serve(
+    service: str,
+    settings_type: type[SettingsT],
+    create_app: Callable[[SettingsT], FastAPI],
+    *,
+    refusals: tuple[type[Exception], ...] = (),
+    **options: Any,
+) -> None:
+    """Read the settings and serve until SIGTERM.
+
+    What `create_app` raises of `refusals` is a mistake in the configuration, told in a line. `options` are uvicorn's.
+    """
     try:
         settings = settings_type()
         logs.configure(settings, service)
         app = create_app(settings)
     except (ValidationError, UnsafeSettings, *refusals) as error:
-        sys.exit(f"parley.{service}: {error}")
+        sys.exit(f"{service}: {error}")
     _allow_many_sockets()
     # uvicorn raises the signal again once it has shut down in order; ending on SIGTERM is success.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
@@ -91,7 +103,8 @@ class DrainingServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _usage(settings_type: type[ServiceSettings]) -> str:
+def usage(settings_type: type[ServiceSettings]) -> str:
+    """What `--help` says of the settings."""
     lines = ["settings, from the environment or a .env file:"]
     for name, field in settings_type.model_fields.items():
         hidden = "SecretStr" in str(field.annotation) or field.default in {"", None} or field.is_required()

@@ -226,4 +226,5 @@ class Answering:
 
 
 def _failed(rejection: Reject) -> Answer:
-    return Answer(Failure(str(rejection.code), rejection.message, rejection.retryable))
+    data = b"" if rejection.data is None else msgspec.json.encode(rejection.data)
+    return Answer(Failure(str(rejection.code), rejection.message, rejection.retryable, data))

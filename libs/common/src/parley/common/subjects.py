@@ -88,6 +88,11 @@ def opening(namespace: str) -> str:
     return f"conn.{encode(namespace)}.open"
 
 
+def closed(namespace: str) -> str:
+    """Publish, when a connection is gone whose service wants to hear of it: `envelope.Closed`."""
+    return f"conn.{encode(namespace)}.closed"
+
+
 def replay(namespace: str) -> str:
     """Request for a room's logged events: `envelope.Replay` → `envelope.Replayed`."""
     return f"replay.{encode(namespace)}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from parley.auth.app import SERVICE, create_app
+from parley.auth.app import create_app, service
 from parley.auth.settings import Settings
 from parley.common import process
 
 if __name__ == "__main__":
     process.main(
-        SERVICE,
+        service.name,
         "Parley's auth service: accounts, tokens, bans and the admin API. Needs Postgres and NATS.",
         Settings,
         create_app,

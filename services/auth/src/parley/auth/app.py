@@ -22,11 +22,12 @@ from parley.auth.settings import Settings
 from parley.auth.signing import load_signer
 from parley.auth.throttle import Throttled
 from parley.auth.verification import Verifier
-from parley.common.bus import connect
 from parley.common.health import health_router
 from parley.common.http import install_errors
+from parley.framework import Service
 
-SERVICE = "auth"
+service = Service("auth", settings=Settings)
+"""Behind no namespace: it answers what gateways ask, and its own HTTP side is what people see of it."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -96,7 +97,7 @@ async def open_services(settings: Settings, stack: AsyncExitStack) -> Services:
     stack.push_async_callback(identities.close)
     refresh_tokens = RefreshTokens(database, signer, settings)
     accounts = Accounts(database, passwords, refresh_tokens, settings)
-    bus = await stack.enter_async_context(connect(settings, SERVICE))
+    bus = (await stack.enter_async_context(service.running(settings))).runtime.bus
     gateways = Gateways(bus)
     await gateways.start()
     await responders.start(bus, identities)

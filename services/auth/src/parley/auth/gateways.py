@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from parley.auth.metrics import KICKED_CONNECTIONS, KICKS
 from parley.common import subjects
-from parley.common.directory import Directory
-from parley.common.envelope import Connection, ConnectionList, Kick, Kicked, ListConnections
-from parley.common.errors import Code
+from parley.common.envelope import ConnectionList, Kick, Kicked, ListConnections
+from parley.framework import Code, Connection
+from parley.framework.directory import Directory
 
 ANSWER_TIMEOUT = 2.0
 

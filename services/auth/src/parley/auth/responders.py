@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from parley.auth.identities import Identities
 from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.envelope import Authenticate
+from parley.framework import Bus
 
 
 async def start(bus: Bus, identities: Identities) -> None:

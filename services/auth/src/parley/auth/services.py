@@ -14,10 +14,9 @@ from parley.auth.identities import Identities
 from parley.auth.refresh_tokens import RefreshTokens
 from parley.auth.settings import Settings
 from parley.auth.signing import Signer
-from parley.common.bus import Bus
-from parley.common.envelope import Authenticate, Identity
-from parley.common.errors import Code, Reject
+from parley.common.envelope import Authenticate
 from parley.common.http import bearer_token
+from parley.framework import Bus, Code, Identity, Reject
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The composition root of the chat service."""
+"""Chat as a web app: the service, its REST API and its health."""
 
 from __future__ import annotations
 
@@ -8,17 +8,10 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from parley.chat import database, rest
-from parley.chat.controllers import Controllers, chat_router
-from parley.chat.publisher import Publisher
-from parley.chat.queries import Queries
-from parley.chat.responders import Responders
+from parley.chat.service import service
 from parley.chat.settings import Settings
-from parley.chat.writer import Writer
-from parley.common import bus
 from parley.common.health import health_router
 from parley.common.http import install_errors
-from parley.common.service import Service
-from parley.common.tasks import Tasks
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -27,33 +20,17 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        async with (
-            database.connect(settings.database_url, settings.chat_pool_size) as pool,
-            bus.connect(settings, "chat") as connection,
-            Tasks() as tasks,
-        ):
-            queries = Queries(pool)
-            writer = Writer(pool, Publisher(connection).publish, settings)
-            service = Service(connection, chat_router(Controllers(writer, queries)))
-            responders = Responders(connection, pool, queries, writer)
+        async with service.running(settings) as running:
 
             async def database_ready() -> str | None:
-                return await database.check(pool)
+                return await database.check(running.state.pool)
 
             async def bus_ready() -> str | None:
-                return connection.check()
+                return running.check()
 
-            app.state.services = rest.ChatServices(connection, writer, queries)
+            app.state.services = running.state
             app.include_router(health_router({"database": database_ready, "bus": bus_ready}))
-            tasks.forever(writer.run(), name="writer")
-            tasks.forever(responders.run_beacon(), name="beacon of heads")
-            await service.start()
-            await responders.start()
-            try:
-                yield
-            finally:
-                await service.close()
-                await responders.close()
+            yield
 
     app = FastAPI(
         title="Parley chat", version="0.1.0", lifespan=lifespan, docs_url="/api/docs", openapi_url="/api/openapi.json"

@@ -2,64 +2,100 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
 
 from parley.chat.batch import Accepted
 from parley.chat.commands import ArchiveRoom, CreateRoom, InviteUser, JoinRoom, LeaveRoom, RoomCommand, SendMessage
-from parley.chat.database import UNAVAILABLE, unavailable
+from parley.chat.database import COMMAND_SECONDS, reachable
+from parley.chat.events import (
+    ClientEvent,
+    MemberInvited,
+    MemberJoined,
+    MemberLeft,
+    MessageSent,
+    RoomArchived,
+    RoomCreated,
+)
 from parley.chat.publisher import NAMESPACE
-from parley.chat.queries import History, Page, Queries, Sync, room_view
-from parley.chat.writer import Writer
-from parley.common.envelope import Identity
-from parley.common.router import Context, Router
+from parley.chat.queries import History, Page, RoomSync, RoomView, Sync, room_view
+from parley.chat.state import State
+from parley.framework import Context, Identity, RoomLog, Router
+
+TIMEOUT = 2 * COMMAND_SECONDS
+"""Longer than Postgres may take: whoever waits for a commit learns how it ended."""
 
 
-class Controllers:
-    """Handlers of the namespace's events, on a writer for commands and on queries for reads."""
+class CommandAck(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a command: of a message its place in the log, of those that lead into a room the room as well.
 
-    def __init__(self, writer: Writer, queries: Queries) -> None:
-        self._writer = writer
-        self._queries = queries
+    Without `event_id` and `at`, nothing had to change.
+    """
 
-    async def command(self, context: Context, command: RoomCommand) -> dict[str, Any]:
-        """Decide, commit, and answer with what became of it."""
-        accepted = await self._writer.submit(command, context.identity, context.correlation)
-        return ack(command, accepted, context.identity)
-
-    async def history(self, context: Context, query: History) -> Page:
-        """A page of a room's log."""
-        try:
-            return await self._queries.history(query, context.identity)
-        except UNAVAILABLE as error:
-            raise unavailable() from error
-
-    async def sync(self, context: Context, query: Sync) -> dict[str, Any]:
-        """What each cursor missed."""
-        try:
-            return {"rooms": await self._queries.sync(query, context.identity)}
-        except UNAVAILABLE as error:
-            raise unavailable() from error
+    sequence: int
+    event_id: UUID | None = None
+    at: datetime | None = None
+    room: RoomView | None = None
 
 
-def ack(command: RoomCommand, accepted: Accepted, identity: Identity) -> dict[str, Any]:
-    """The result of an accepted command: of a message its place in the log, of the others the room as well."""
-    result: dict[str, Any] = {"sequence": accepted.sequence}
-    if accepted.recorded is not None:
-        result |= {"event_id": accepted.recorded.event_id, "at": accepted.recorded.recorded_at}
-    if isinstance(command, CreateRoom | JoinRoom):
-        result["room"] = room_view(accepted.room, identity.user_id)
-    return result
+class Synced(msgspec.Struct, frozen=True):
+    """What was missed, per room."""
+
+    rooms: dict[str, RoomSync]
 
 
-def chat_router(controllers: Controllers) -> Router:
-    """The table itself."""
-    router = Router(NAMESPACE)
-    router.on("room.create", CreateRoom, controllers.command, pipelined=True)
-    router.on("room.join", JoinRoom, controllers.command, pipelined=True)
-    router.on("room.leave", LeaveRoom, controllers.command, pipelined=True)
-    router.on("room.invite", InviteUser, controllers.command, pipelined=True)
-    router.on("room.archive", ArchiveRoom, controllers.command, pipelined=True)
-    router.on("message.send", SendMessage, controllers.command, pipelined=True)
-    router.on("history", History, controllers.history)
-    router.on("sync", Sync, controllers.sync)
-    return router
+def room_log(state: State) -> RoomLog:
+    """Where gateways find what clients missed."""
+    return state.log
+
+
+router: Router[State] = Router(NAMESPACE, log=room_log)
+
+
+async def command(context: Context[State], payload: RoomCommand) -> CommandAck:
+    """Decide, commit, and answer with what became of it."""
+    accepted = await context.state.writer.submit(payload, context.identity, context.correlation)
+    return ack(payload, accepted, context.identity)
+
+
+router.route("room.create", command, payload=CreateRoom, pipelined=True, timeout=TIMEOUT)
+router.route("room.join", command, payload=JoinRoom, pipelined=True, timeout=TIMEOUT)
+router.route("room.leave", command, payload=LeaveRoom, pipelined=True, timeout=TIMEOUT)
+router.route("room.invite", command, payload=InviteUser, pipelined=True, timeout=TIMEOUT)
+router.route("room.archive", command, payload=ArchiveRoom, pipelined=True, timeout=TIMEOUT)
+router.route("message.send", command, payload=SendMessage, pipelined=True, timeout=TIMEOUT)
+
+
+@router.on("history", timeout=TIMEOUT)
+async def history(context: Context[State], query: History) -> Page:
+    """A page of a room's log."""
+    with reachable():
+        return await context.state.queries.history(query, context.identity)
+
+
+@router.on("sync", timeout=TIMEOUT)
+async def sync(context: Context[State], query: Sync) -> Synced:
+    """What each cursor missed."""
+    with reachable():
+        return Synced(await context.state.queries.sync(query, context.identity))
+
+
+router.sends(RoomCreated.TYPE, ClientEvent[RoomCreated])
+router.sends(MemberInvited.TYPE, ClientEvent[MemberInvited])
+router.sends(MemberJoined.TYPE, ClientEvent[MemberJoined])
+router.sends(MemberLeft.TYPE, ClientEvent[MemberLeft])
+router.sends(MessageSent.TYPE, ClientEvent[MessageSent])
+router.sends(RoomArchived.TYPE, ClientEvent[RoomArchived])
+
+
+def ack(command: RoomCommand, accepted: Accepted, identity: Identity) -> CommandAck:
+    """The result of an accepted command."""
+    recorded = accepted.recorded
+    return CommandAck(
+        accepted.sequence,
+        recorded.event_id if recorded is not None else None,
+        recorded.recorded_at if recorded is not None else None,
+        room_view(accepted.room, identity.user_id) if isinstance(command, CreateRoom | JoinRoom) else None,
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, Protocol, cast
 
 import asyncpg
@@ -84,3 +84,12 @@ async def check(pool: Pool) -> str | None:
 def unavailable() -> Reject:
     """What a caller is told while Postgres is away."""
     return Reject(Code.UNAVAILABLE, "The event log cannot be reached now; try again with the same id.")
+
+
+@contextmanager
+def reachable() -> Generator[None]:
+    """Tell a caller `unavailable` when Postgres turns out to be away inside of the block."""
+    try:
+        yield
+    except UNAVAILABLE as error:
+        raise unavailable() from error

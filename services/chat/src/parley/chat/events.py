@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import ClassVar, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
 
 from parley.chat.commands import Kind
 from parley.common.envelope import Item
+
+DataT = TypeVar("DataT")
 
 
 class User(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -92,9 +94,9 @@ class Recorded:
     data: bytes
     recorded_at: datetime
 
-    def client_event(self) -> ClientEvent:
+    def client_event(self) -> ClientEvent[msgspec.Raw]:
         """The event as members receive it."""
-        actor = {"id": self.actor_id, "name": self.actor_name}
+        actor = User(self.actor_id, self.actor_name)
         return ClientEvent(
             self.type, self.room_id, self.sequence, self.event_id, self.recorded_at, actor, msgspec.Raw(self.data)
         )
@@ -108,7 +110,7 @@ class Recorded:
         return msgspec.json.decode(self.data, type=EVENT_TYPES[self.type])
 
 
-class ClientEvent(msgspec.Struct, frozen=True):
+class ClientEvent(msgspec.Struct, Generic[DataT], frozen=True):
     """`{type, room, sequence, event_id, at, actor: {id, name}, data}`."""
 
     type: str
@@ -116,5 +118,5 @@ class ClientEvent(msgspec.Struct, frozen=True):
     sequence: int
     event_id: UUID
     at: datetime
-    actor: dict[str, Any]
-    data: msgspec.Raw
+    actor: User
+    data: DataT

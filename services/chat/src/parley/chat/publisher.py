@@ -8,12 +8,9 @@ from dataclasses import dataclass, field
 from parley.chat.batch import Plan
 from parley.chat.events import MemberInvited, MemberJoined, MemberLeft, MessageSent, Recorded, RoomCreated
 from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.envelope import Delivery, Item, Move
+from parley.framework import Item, Move, Rooms
 
 NAMESPACE = "/chat"
-MAX_DELIVERY_BYTES = 512 * 1024
-"""A delivery is cut here, to stay below the broker's message limit."""
 
 
 @dataclass(slots=True)
@@ -23,10 +20,10 @@ class _Notice:
 
 
 class Publisher:
-    """Publishes a committed batch to room subjects and users' rooms."""
+    """Publishes a committed batch to its rooms and to users' own."""
 
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
 
     async def publish(self, plan: Plan) -> None:
         """Tell users first, so that a gateway knows of a join before the room's events arrive."""
@@ -39,25 +36,9 @@ class Publisher:
             rooms[recorded.room_id].append(item)
             _notify(notices, recorded, item)
         for user_id, notice in notices.items():
-            delivery = Delivery(notice.items, notice.moves)
-            await self._bus.publish(subjects.room(NAMESPACE, subjects.user_room(user_id)), delivery.encode())
+            await self._rooms.publish(subjects.user_room(user_id), notice.items, notice.moves)
         for room_id, items in rooms.items():
-            subject = subjects.room(NAMESPACE, room_id)
-            for chunk in cut(items, MAX_DELIVERY_BYTES):
-                await self._bus.publish(subject, Delivery(chunk).encode())
-
-
-def cut(items: list[Item], max_bytes: int) -> list[list[Item]]:
-    """Split items into runs of at most `max_bytes` of payload, at least one item each."""
-    chunks: list[list[Item]] = []
-    size = 0
-    for item in items:
-        if not chunks or size + len(item.payload) > max_bytes:
-            chunks.append([])
-            size = 0
-        chunks[-1].append(item)
-        size += len(item.payload)
-    return chunks
+            await self._rooms.publish(room_id, items)
 
 
 def _notify(notices: defaultdict[str, _Notice], recorded: Recorded, item: Item) -> None:

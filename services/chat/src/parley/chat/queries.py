@@ -13,7 +13,7 @@ from parley.chat.database import Pool
 from parley.chat.event_store import recorded_row
 from parley.chat.events import ClientEvent, Recorded
 from parley.chat.room import Member, Room
-from parley.common.envelope import MAX_BEHIND, Identity, Membership, RoomHead
+from parley.common.envelope import MAX_BEHIND, Identity, ListRooms, Membership, RoomHead, RoomInfo, RoomList
 from parley.common.errors import Code, Reject
 
 MAX_PAGE = 200
@@ -38,7 +38,7 @@ class History(msgspec.Struct, frozen=True):
 class Page(msgspec.Struct, frozen=True):
     """Events, oldest first, and whether there are more in the direction asked for."""
 
-    events: list[ClientEvent]
+    events: list[ClientEvent[msgspec.Raw]]
     more: bool
 
 
@@ -53,7 +53,7 @@ class Sync(msgspec.Struct, frozen=True):
 class RoomSync(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one room's cursor missed; `reset` says to load the room anew, `error` that there is no such room for you."""
 
-    events: list[ClientEvent] = []
+    events: list[ClientEvent[msgspec.Raw]] = []
     head: int = 0
     more: bool = False
     reset: bool = False
@@ -113,6 +113,18 @@ class Queries:
             identity.user_id, search, before, limit + 1,
         )  # fmt: skip
         return [_view(row) for row in rows[:limit]], len(rows) > limit
+
+    async def all_rooms(self, request: ListRooms) -> RoomList:
+        """Every room, for administrators, newest first."""
+        limit = max(1, min(request.limit, 500))
+        rows = await self._pool.fetch(
+            """SELECT id, name, kind, archived, head, member_count, created_by, created_at FROM chat.rooms
+               WHERE ($1 = '' OR id = $1 OR strpos(lower(name), lower($1)) > 0)
+                 AND ($2 = '' OR (created_at, id) < (SELECT created_at, id FROM chat.rooms WHERE id = $2))
+               ORDER BY created_at DESC, id DESC LIMIT $3""",
+            request.search, request.before, limit + 1,
+        )  # fmt: skip
+        return RoomList([RoomInfo(*row.values()) for row in rows[:limit]], len(rows) > limit)
 
     async def members(self, room_id: str, identity: Identity, after: str, limit: int) -> tuple[list[Member], bool]:
         """Members of a visible room by user id, after `after`; and whether there are more."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -10,15 +10,14 @@ from pydantic import BaseModel, Field
 
 from parley.chat import commands
 from parley.chat.controllers import ack
-from parley.chat.database import UNAVAILABLE, unavailable
-from parley.chat.queries import MAX_PAGE, History, Queries, Sync
-from parley.chat.writer import Writer
+from parley.chat.database import reachable
+from parley.chat.queries import MAX_PAGE, History, Sync
+from parley.chat.state import State
 from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.envelope import Authenticate, Identity, ok_payload
-from parley.common.errors import Code, Reject
+from parley.common.envelope import Authenticate, ok_payload
 from parley.common.http import bearer_token, correlation_id
 from parley.common.identifiers import uuid7
+from parley.framework import Code, Identity, Reject
 
 CommandId = Annotated[
     str | None,
@@ -72,19 +71,11 @@ class SyncBody(BaseModel):
     cursors: dict[str, int]
 
 
-class ChatServices(NamedTuple):
-    """What the endpoints work with; `create_app` puts it at `app.state.services`."""
-
-    bus: Bus
-    writer: Writer
-    queries: Queries
-
-
-def _services(request: Request) -> ChatServices:
+def _state(request: Request) -> State:
     return request.app.state.services
 
 
-Chat = Annotated[ChatServices, Depends(_services)]
+Chat = Annotated[State, Depends(_state)]
 
 
 async def _identified(request: Request, chat: Chat) -> Identity:
@@ -96,7 +87,7 @@ Caller = Annotated[Identity, Depends(_identified)]
 router = APIRouter(prefix="/api", tags=["chat"])
 
 
-async def _run(request: Request, chat: ChatServices, identity: Identity, command: commands.RoomCommand) -> Response:
+async def _run(request: Request, chat: State, identity: Identity, command: commands.RoomCommand) -> Response:
     accepted = await chat.writer.submit(command, identity, correlation_id(request))
     return _json(ack(command, accepted, identity))
 
@@ -203,10 +194,8 @@ async def sync(body: SyncBody, chat: Chat, identity: Caller) -> Response:
 
 
 async def _read(reading: Any) -> Any:
-    try:
+    with reachable():
         return await reading
-    except UNAVAILABLE as error:
-        raise unavailable() from error
 
 
 def _id(given: str | None) -> str:

@@ -19,14 +19,17 @@ from prometheus_client import Counter, Gauge
 
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.envelope import MAX_BEHIND, Authenticate, Identity, Open, Opened, Recovered
+from parley.common.envelope import MAX_BEHIND, Authenticate, Identity, Open, Opened
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
+from parley.gateway.around_connections import AroundConnections
 from parley.gateway.connections import Connection, Connections
 from parley.gateway.engine.session import Session
 from parley.gateway.fanout import Fanout
+from parley.gateway.handshakes import encoded, handshake_of
 from parley.gateway.limited import LIMITED
 from parley.gateway.namespaces import Namespace
+from parley.gateway.operations import MAX_AD_HOC
 from parley.gateway.recovery import Recovery
 
 log = get_logger(__name__)
@@ -54,6 +57,7 @@ class Admission:
         connections: Connections,
         fanout: Fanout,
         recovery: Recovery,
+        middleware: AroundConnections,
         max_per_user: int,
     ) -> None:
         self._bus = bus
@@ -61,6 +65,7 @@ class Admission:
         self._connections = connections
         self._fanout = fanout
         self._recovery = recovery
+        self._middleware = middleware
         self._max_per_user = max_per_user
 
     async def admit(self, sid: str, session: Session, namespace: str, auth: dict[str, Any]) -> Connection:
@@ -69,7 +74,9 @@ class Admission:
             connection = await self._admit(sid, session, namespace, auth)
         except Reject as rejection:
             ADMISSIONS.labels(str(rejection.code)).inc()
-            log.info("connection refused", namespace=namespace, code=str(rejection.code), address=session.address)
+            log.info(
+                "connection refused", namespace=namespace, code=str(rejection.code), address=session.origin.address
+            )
             raise
         ADMISSIONS.labels("admitted").inc()
         return connection
@@ -79,17 +86,16 @@ class Admission:
         deadline = time.monotonic() + PATIENCE
         connection = Connection(sid, session, namespace, Identity(claimed_user(claim.token), ""), time.time())
         connection.cursors = _cursors(auth)
+        connection.opening = sid
+        handshake = handshake_of(connection, auth, self._namespaces[namespace].headers)
         self._connections.add(connection)
         try:
+            connection.handshake = encoded(handshake)
             await self._authenticate(connection, claim, deadline)
-            recovered = await self._open(connection, deadline, auth)
+            await self._middleware.enter(connection, handshake, lambda: self._open(connection, deadline, auth))
         except BaseException:
-            self.forget(connection)
+            self.forget(connection, "refused")
             raise
-        if recovered is not None:
-            self._connections.rename(connection, recovered.sid)
-            connection.recovered, connection.cursors = recovered, recovered.cursors
-        self._recovery.begin(connection, auth["pid"] if recovered else "")
         return connection
 
     async def _authenticate(self, connection: Connection, claim: Authenticate, deadline: float) -> None:
@@ -112,20 +118,27 @@ class Admission:
             LIMITED.labels("connections_per_user").inc()
             raise Reject(Code.LIMIT_EXCEEDED, f"A user has at most {self._max_per_user} connections here.")
 
-    async def _open(self, connection: Connection, deadline: float, auth: dict[str, Any]) -> Recovered | None:
-        """Ask for the rooms of the user and what it had before. Raises `Reject`."""
+    async def _open(self, connection: Connection, deadline: float, auth: dict[str, Any]) -> None:
+        """Ask the service to admit it, and for what it had before. Raises `Reject`."""
         identity, namespace = connection.identity, connection.namespace
         self._fanout.enter_user_room(connection)
-        request = Open(self._bus.instance, connection.sid, identity)
-        opened = await self._patiently(
+        request = Open(self._bus.instance, connection.sid, identity, connection.handshake, connection.kept)
+        # Whatever the service has begun for it must end if this fails.
+        connection.admitted = Opened(notices=("closed",))
+        connection.admitted = opened = await self._patiently(
             deadline, lambda: self._bus.request(subjects.opening(namespace), request, Opened)
         )
-        connection.memberships = opened.rooms
+        if opened.session is not None:
+            connection.kept = opened.session
         # Last of all: what is sent between this and CONNECT, and is in no log, is lost to it.
         recovered = await self._recovery.claim(namespace, identity.user_id, auth)
         if connection.ended:
             raise Reject(Code(connection.ended))
-        return recovered
+        if recovered is not None:
+            self._connections.rename(connection, recovered.sid)
+            connection.recovered, connection.cursors = recovered, recovered.cursors
+            connection.kept = recovered.session or connection.kept
+        self._recovery.begin(connection, auth["pid"] if recovered else "")
 
     def _claim(self, namespace: str, auth: dict[str, Any]) -> Authenticate:
         token = auth.get("token", "")
@@ -141,7 +154,7 @@ class Admission:
         CONNECTED.inc()
         connection.opened = True
         recovered = connection.recovered
-        for membership in connection.memberships:
+        for membership in connection.admitted.rooms:
             room, head = membership.room, membership.head
             connection.moved[room] = membership.joined
             cursor = connection.cursors.get(room)
@@ -160,11 +173,18 @@ class Admission:
                 self._fanout.enter(connection, room, head=cursor, after=cursor)
             for missed in recovered.missed:
                 self._fanout.resend(connection, missed)
-        connection.memberships, connection.cursors, connection.recovered = [], {}, None
+        for room in connection.admitted.joins[:MAX_AD_HOC]:
+            connection.enter_ad_hoc(room)
+            self._fanout.enter(connection, room)
+        for greeting in connection.admitted.greetings:
+            self._fanout.resend(connection, greeting)
+        connection.admitted = Opened(notices=connection.admitted.notices)
+        connection.cursors, connection.recovered = {}, None
 
-    def forget(self, connection: Connection, *, parked: bool = False) -> None:
+    def forget(self, connection: Connection, reason: str, *, parked: bool = False) -> None:
         """A connection is gone, or was not admitted; a parked one may be claimed and keeps its rooms until then."""
         connection.ended = connection.ended or "closed"
+        self._middleware.leave(connection, reason)
         if not parked:
             self._fanout.leave_all(connection)
         self._connections.remove(connection)
@@ -186,7 +206,7 @@ class Admission:
         connections = [c for c in self._connections.of_user(user_id, namespace) if c.opened]
         if not connections:
             return
-        request = Open(self._bus.instance, connections[0].sid, connections[0].identity)
+        request = Open(self._bus.instance, connections[0].sid, connections[0].identity, refresh=True)
         deadline = time.monotonic() + PATIENCE
         try:
             opened = await self._patiently(

@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections import OrderedDict, defaultdict
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
+import msgspec
 from nats.aio.msg import Msg
 from prometheus_client import Counter
 
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.envelope import AckBatch, Command, CommandBatch, Conversation, decode, error_payload
+from parley.common.envelope import AckBatch, Command, CommandBatch, Conversation, decode
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
+from parley.framework.outcome import Outcome
 from parley.gateway.connections import Connection, Waiting
 from parley.gateway.namespaces import Namespace
 from parley.gateway.packets import EventPacket
@@ -42,7 +44,7 @@ MAX_EVENT_NAME = 256
 class Replies(Protocol):
     """How outcomes reach the client."""
 
-    def reply(self, connection: Connection, ack_id: int | None, payload: bytes, ok: bool) -> None:
+    def reply(self, connection: Connection, ack_id: int | None, outcome: Outcome) -> None:
         """Send the ack, or without one the `error` event of a failed emit."""
         ...
 
@@ -50,6 +52,7 @@ class Replies(Protocol):
 class _Pending(NamedTuple):
     connection: Connection
     ack_id: int | None
+    outcome: Callable[[Outcome], None] | None
     deadline: float
 
 
@@ -69,6 +72,8 @@ class Commands:
         self._tasks = Tasks()
         self._ready: dict[Connection, None] = {}
         self._pending: OrderedDict[int, _Pending] = OrderedDict()
+        self._due: defaultdict[str, deque[int]] = defaultdict(deque[int])
+        """Tags by namespace, in the order in which they time out."""
         self._batches: OrderedDict[int, _Batch] = OrderedDict()
         self._tags = itertools.count(1)
         self._batch_numbers = itertools.count(1)
@@ -89,17 +94,29 @@ class Commands:
 
     def submit(self, connection: Connection, packet: EventPacket) -> None:
         """Take an emitted event; its outcome follows, whatever happens."""
-        waiting = Waiting(packet.event, packet.args, packet.ack_id, packet.attachments)
-        rejection = self._refusal(connection, waiting)
+        self.submit_waiting(connection, Waiting(packet.event, packet.args, packet.ack_id, packet.attachments))
+
+    def submit_waiting(self, connection: Connection, waiting: Waiting) -> None:
+        """Take an event whose outcome somebody may wait for."""
+        rejection = self.refusal(connection, waiting)
         if rejection is not None:
-            self._settle(connection, packet.ack_id, error_payload(rejection.as_dict()), ok=False)
+            self._settle(connection, waiting.ack_id, waiting.outcome, Outcome.refused(rejection))
             return
+        self._queue(connection, waiting)
+
+    def notify(self, connection: Connection, event: str, *args: Any) -> None:
+        """Tell the service of a connection's life, in order with what the client sends, if it wants to hear of it."""
+        if event in connection.admitted.notices:
+            self._queue(connection, Waiting(event, msgspec.json.encode(args), None, ()))
+
+    def _queue(self, connection: Connection, waiting: Waiting) -> None:
         connection.waiting.append(waiting)
         connection.waiting_bytes += waiting.size
         if not connection.in_flight:
             self._make_ready(connection)
 
-    def _refusal(self, connection: Connection, command: Waiting) -> Reject | None:
+    def refusal(self, connection: Connection, command: Waiting) -> Reject | None:
+        """Why an event cannot be taken, or None."""
         size = command.size
         if len(command.event) > MAX_EVENT_NAME:
             return Reject(Code.UNKNOWN_EVENT, f"An event's name is at most {MAX_EVENT_NAME} characters.")
@@ -132,7 +149,9 @@ class Commands:
             size = 0
             for connection in connections:
                 commands, taken = self._take(connection, MAX_BATCH_BYTES - size)
-                conversations.append(Conversation(connection.sid, connection.identity, commands))
+                conversations.append(
+                    Conversation(connection.sid, connection.identity, commands, connection.handshake, connection.kept)
+                )
                 size += taken + _weight(connection)
                 if size >= MAX_BATCH_BYTES:
                     await self._send(namespace, conversations)
@@ -141,13 +160,16 @@ class Commands:
                 await self._send(namespace, conversations)
 
     def _take(self, connection: Connection, room: int) -> tuple[list[Command], int]:
-        deadline = time.monotonic() + self._settings.gateway_command_timeout
+        namespace = connection.namespace
+        timeout = self._namespaces[namespace].timeout or self._settings.gateway_command_timeout
+        deadline = time.monotonic() + timeout
         commands: list[Command] = []
         size = 0
         while connection.waiting and (not commands or size < room):
             waiting = connection.waiting.popleft()
             tag = next(self._tags)
-            self._pending[tag] = _Pending(connection, waiting.ack_id, deadline)
+            self._pending[tag] = _Pending(connection, waiting.ack_id, waiting.outcome, deadline)
+            self._due[namespace].append(tag)
             correlation = f"{self._bus.instance}-{self._run}-{tag:x}"
             commands.append(Command(tag, waiting.event, waiting.args, correlation, waiting.attachments))
             size += waiting.size + COMMAND_OVERHEAD
@@ -168,7 +190,7 @@ class Commands:
 
     async def _on_acks(self, message: Msg) -> None:
         for ack in decode(message.data, AckBatch).acks:
-            self._finish(ack.tag, ack.payload, ok=ack.ok)
+            self._finish(ack.tag, Outcome(ack.payload, ack.ok, ack.attachments), ack.session)
 
     async def _on_no_responders(self, message: Msg) -> None:
         # The broker answers at once, with an empty message, when nobody serves the namespace.
@@ -177,15 +199,13 @@ class Commands:
         self._fail_batch(batch, Reject(Code.UNAVAILABLE, f"The service {service} does not answer now; try again."))
 
     async def _sweep(self) -> None:
-        timeout = error_payload(Reject(Code.TIMEOUT).as_dict())
+        timeout = Outcome.refused(Reject(Code.TIMEOUT))
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
             now = time.monotonic()
-            while self._pending:
-                tag, pending = next(iter(self._pending.items()))
-                if pending.deadline > now:
-                    break
-                self._finish(tag, timeout, ok=False)
+            for due in self._due.values():
+                while due and ((pending := self._pending.get(due[0])) is None or pending.deadline <= now):
+                    self._finish(due.popleft(), timeout)
             oldest = next(iter(self._pending), None)
             while self._batches:
                 number, batch = next(iter(self._batches.items()))
@@ -194,28 +214,34 @@ class Commands:
                 del self._batches[number]
 
     def _fail_batch(self, batch: int, rejection: Reject) -> None:
-        payload = error_payload(rejection.as_dict())
+        refused = Outcome.refused(rejection)
         for tag in self._batches.pop(batch, _Batch("", [])).tags:
-            self._finish(tag, payload, ok=False)
+            self._finish(tag, refused)
 
-    def _finish(self, tag: int, payload: bytes, *, ok: bool) -> None:
+    def _finish(self, tag: int, outcome: Outcome, kept: bytes | None = None) -> None:
         pending = self._pending.pop(tag, None)
         if pending is None:
             return  # answered twice, or after its timeout
         connection = pending.connection
         connection.in_flight -= 1
-        self._settle(connection, pending.ack_id, payload, ok=ok)
+        if kept is not None:
+            connection.kept = kept
+        self._settle(connection, pending.ack_id, pending.outcome, outcome)
         if not connection.in_flight and connection.waiting:
             self._make_ready(connection)
 
-    def _settle(self, connection: Connection, ack_id: int | None, payload: bytes, *, ok: bool) -> None:
-        COMMANDS.labels(connection.namespace, "accepted" if ok else "rejected").inc()
-        if not connection.ended:
-            self._replies.reply(connection, ack_id, payload, ok)
+    def _settle(
+        self, connection: Connection, ack_id: int | None, tell: Callable[[Outcome], None] | None, outcome: Outcome
+    ) -> None:
+        COMMANDS.labels(connection.namespace, "accepted" if outcome.ok else "rejected").inc()
+        if tell is not None:
+            tell(outcome)
+        elif not connection.ended:
+            self._replies.reply(connection, ack_id, outcome)
 
 
 def _weight(connection: Connection) -> int:
-    """At most the bytes that a connection's sid and identity add to a batch."""
+    """At most the bytes that a connection adds to a batch besides its commands."""
     identity = connection.identity
     characters = len(identity.user_id) + len(identity.name) + sum(len(role) + 2 for role in identity.roles)
-    return 128 + 4 * characters
+    return 128 + 4 * characters + len(connection.handshake) + len(connection.kept)

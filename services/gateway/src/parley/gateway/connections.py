@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from parley.common.envelope import Closed, Identity, Move, Opened, Recovered
 from parley.common.envelope import Connection as ConnectionInfo
-from parley.common.envelope import Identity, Membership, Move, Recovered
+from parley.framework.outcome import Outcome
 from parley.gateway.engine.session import Session
+
+NOT_ADMITTED = Opened()
+
+
+class Onion(Protocol):
+    """Middleware around a connection's life."""
+
+    def leave(self, closed: Closed) -> None:
+        """Run what stands after it."""
+        ...
 
 
 class Waiting(NamedTuple):
@@ -19,6 +30,8 @@ class Waiting(NamedTuple):
     args: bytes
     ack_id: int | None
     attachments: tuple[bytes, ...]
+    outcome: Callable[[Outcome], None] | None = None
+    """Who waits for what becomes of it, where that is not the client itself."""
 
     @property
     def size(self) -> int:
@@ -49,10 +62,20 @@ class Connection:
     """The code that ended it, once it has ended."""
     deferred: list[Move] = field(default_factory=list[Move])
     """Moves heard of while it was being opened."""
-    memberships: list[Membership] = field(default_factory=list[Membership])
-    """The rooms to enter when it is opened."""
+    opening: str = ""
+    """The sid under which it asked to be admitted; a recovered one has another."""
+    admitted: Opened = NOT_ADMITTED
+    """What to do when it is opened, and what the service wants to hear of it after that."""
+    handshake: bytes = b""
+    """How it came about, for services; encoded."""
+    kept: bytes = b""
+    """What services keep with it, encoded."""
+    onion: Onion | None = None
+    """The gateway's own middleware around its life."""
     cursors: dict[str, int] = field(default_factory=dict[str, int])
     """The last sequence it has of each room, by its own word."""
+    departed: list[str] | None = None
+    """The rooms it was in when it was ended, where it has left them already."""
     joined_ad_hoc: set[str] | None = None
     """Rooms that it was put into from outside and that the service behind the namespace knows nothing of."""
     pid: str = ""
@@ -81,7 +104,7 @@ class Connection:
             self.identity.name,
             self.namespace,
             gateway,
-            self.session.address,
+            self.session.origin.address,
             "polling" if self.session.socket is None else "websocket",
             self.connected_at,
             list(rooms),

@@ -54,6 +54,7 @@ class Control:
         connection.ended = code
         connection.waiting.clear()
         if connection.opened:
+            connection.departed = sorted(connection.rooms)
             self._fanout.leave_all(connection)
             self._fanout.notify(connection, "kicked", {"code": code, "reason": reason})
             self._edge.disconnect_connection(connection, code)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
@@ -30,6 +30,7 @@ from parley.gateway.engine.packets import Packet
 from parley.gateway.engine.server import Engine
 from parley.gateway.engine.session import PARSE_ERROR, Limits, Session
 from parley.gateway.limited import LIMITED
+from parley.gateway.namespaces import Namespace
 from parley.gateway.packets import AckPacket, ConnectPacket, DisconnectPacket, EventPacket, MalformedPacket, Unfinished
 from parley.gateway.rates import Rates
 from parley.gateway.rooms import Rooms
@@ -86,10 +87,13 @@ class Edge(socketio.AsyncServer):
     manager: Rooms
     environ: dict[str, Any]
 
-    def __init__(self, settings: Settings, instance: str, namespaces: Collection[str], events: EdgeEvents) -> None:
+    def __init__(
+        self, settings: Settings, instance: str, namespaces: Mapping[str, Namespace], events: EdgeEvents
+    ) -> None:
         self._settings = settings
         self._instance = instance
         self._configured = frozenset(namespaces)
+        self._kept_headers = sorted({header for namespace in namespaces.values() for header in namespace.headers})
         self._events = events
         self._partial: dict[str, _Partial] = {}
         self._rates = Rates(settings.gateway_events_per_second, settings.gateway_events_burst)
@@ -118,6 +122,7 @@ class Edge(socketio.AsyncServer):
                 revisions=(4, 3) if settings.gateway_allow_eio3 else (4,),
                 deflate=settings.gateway_deflate,
                 allows_origin=self._allows_origin,
+                kept_headers=self._kept_headers,
             )
 
         return engine
@@ -140,9 +145,10 @@ class Edge(socketio.AsyncServer):
         """See `fanout.Outlet`."""
         return connection.session.congested
 
-    def ack(self, connection: Connection, ack_id: int, payload: bytes) -> None:
+    def ack(self, connection: Connection, ack_id: int, payload: bytes, attachments: tuple[bytes, ...] = ()) -> None:
         """Answer an emit."""
-        connection.session.send(packets.ack_packet(connection.namespace, ack_id, b"[" + payload + b"]"))
+        packet = packets.ack_packet(connection.namespace, ack_id, b"[" + payload + b"]", attachments)
+        connection.session.send(packet)
 
     def disconnect_connection(self, connection: Connection, reason: str, *, close: bool = True) -> None:
         """Tell the client that its namespace is closed and, unless told otherwise, end the transport under it."""
@@ -163,7 +169,7 @@ class Edge(socketio.AsyncServer):
         self.eio.expire(self._settings.gateway_connect_timeout, lambda: self._must_have_joined(session))
         if session.revision == 3 and "/" in self._configured:
             # Older clients are in the main namespace from the start, and say who they are in the query.
-            return self._connect(session, "/", dict(parse_qsl(session.query)))
+            return self._connect(session, "/", dict(session.origin.query))
         return None
 
     def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
@@ -226,7 +232,7 @@ class Edge(socketio.AsyncServer):
                 self._partial[session.sid] = _Partial(packet)
             case ConnectPacket(namespace=namespace, auth=auth, query=query):
                 if session.revision == 3:
-                    auth = dict(parse_qsl(session.query)) | dict(parse_qsl(query))
+                    auth = {**session.origin.query, **dict(parse_qsl(query))}
                 return self._connect(session, namespace, auth)
             case DisconnectPacket(namespace=namespace):
                 self._leave(session.sid, namespace, "client namespace disconnect")

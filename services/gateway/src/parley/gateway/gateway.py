@@ -10,11 +10,15 @@ from typing import Any
 import msgspec
 
 from parley.common.bus import Bus
-from parley.common.envelope import RESERVED_EVENTS, error_payload
+from parley.common.envelope import RESERVED_EVENTS
 from parley.common.errors import Code, Reject
 from parley.common.tasks import Tasks
+from parley.framework.outcome import Outcome
+from parley.framework.router import LIFECYCLE
 from parley.gateway.acks import Acks
 from parley.gateway.admission import Admission
+from parley.gateway.around_connections import AroundConnections
+from parley.gateway.around_packets import AroundPackets
 from parley.gateway.commands import Commands
 from parley.gateway.connections import Connection, Connections
 from parley.gateway.control import Control
@@ -30,6 +34,8 @@ from parley.gateway.rates import Rates
 from parley.gateway.recovery import Recovery, make_offsets
 from parley.gateway.settings import Settings
 
+BURST_SECONDS = 10
+"""How many seconds' worth of a namespace's own rate may come at once."""
 LINGER = 2.0
 """Seconds that a draining gateway waits for the clients it closed last to be recovered by another."""
 
@@ -43,19 +49,27 @@ class Gateway:
 
     def __init__(self, bus: Bus, namespaces: Mapping[str, Namespace], settings: Settings) -> None:
         self.connections = Connections()
-        self.edge = Edge(settings, bus.instance, set(namespaces), self)
+        self.edge = Edge(settings, bus.instance, namespaces, self)
         self._bus = bus
         offsets = make_offsets(bus.instance, namespaces)
         self._fanout = Fanout(bus, self.edge, offsets)
         self._recovery = Recovery(bus, namespaces, offsets, self._fanout)
         self._commands = Commands(bus, namespaces, self, settings)
+        self._around_packets = AroundPackets(bus, namespaces, self._commands, self, settings.gateway_max_waiting)
+        self._around_connections = AroundConnections(bus, namespaces)
         self._admission = Admission(
-            bus, namespaces, self.connections, self._fanout, self._recovery, settings.gateway_max_per_user
-        )
+            bus, namespaces, self.connections, self._fanout, self._recovery, self._around_connections,
+            settings.gateway_max_per_user,
+        )  # fmt: skip
         self._control = Control(bus, self.edge, self.connections, self._fanout, self._recovery)
         self._acks = Acks(bus)
         self._operations = Operations(bus, self.edge, self.connections, self._fanout, self._acks, offsets)
         self._rates = Rates(settings.gateway_user_events_per_second, settings.gateway_user_events_burst)
+        self._namespace_rates = {
+            name: Rates(rate, max(1, round(rate * BURST_SECONDS)))
+            for name, namespace in namespaces.items()
+            if (rate := namespace.events_per_second) is not None
+        }
         self._tasks = Tasks()
 
     async def start(self) -> None:
@@ -82,6 +96,8 @@ class Gateway:
         """End all connections and stop."""
         await self.edge.shutdown()
         await self._tasks.close()
+        await self._around_packets.close()
+        await self._around_connections.close()
         await self._commands.close()
         await self._operations.close()
         await self._acks.close()
@@ -93,29 +109,37 @@ class Gateway:
 
     def opened(self, connection: Connection) -> None:
         """See `EdgeEvents`."""
-        if not connection.ended:
-            self._admission.opened(connection)
+        if connection.ended:
+            return
+        recovered = connection.recovered is not None
+        self._admission.opened(connection)
+        self._commands.notify(connection, "connect", recovered)
 
     def received(self, sid: str, packet: EventPacket) -> None:
         """See `EdgeEvents`."""
         connection = self.connections.get(sid)
         if connection is None or connection.ended:
             return
-        if packet.event in RESERVED_EVENTS:
+        now = time.monotonic()
+        if packet.event in RESERVED_EVENTS or packet.event in LIFECYCLE:
             self._refuse(connection, packet, Reject(Code.UNKNOWN_EVENT, f"The name {packet.event!r} is reserved."))
-        elif not self._rates.take(connection.identity.user_id, time.monotonic()):
+        elif not self._rates.take(connection.identity.user_id, now):
             LIMITED.labels("user_events_per_second").inc()
             self._refuse(connection, packet, Reject(Code.RATE_LIMITED))
+        elif (rates := self._namespace_rates.get(connection.namespace)) is not None and not rates.take(sid, now):
+            LIMITED.labels("namespace_events_per_second").inc()
+            self._refuse(connection, packet, Reject(Code.RATE_LIMITED))
         else:
-            self._commands.submit(connection, packet)
+            self._around_packets.submit(connection, packet)
 
     def _refuse(self, connection: Connection, packet: EventPacket, rejection: Reject) -> None:
-        self.reply(connection, packet.ack_id, error_payload(rejection.as_dict()), ok=False)
+        self.reply(connection, packet.ack_id, Outcome.refused(rejection))
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
-            self._rates.sweep(time.monotonic())
+            for rates in (self._rates, *self._namespace_rates.values()):
+                rates.sweep(time.monotonic())
 
     def acked(self, sid: str, packet: AckPacket) -> None:
         """See `EdgeEvents`."""
@@ -126,15 +150,19 @@ class Gateway:
     def closed(self, sid: str, reason: str) -> None:
         """See `EdgeEvents`."""
         connection = self.connections.get(sid)
-        if connection is not None:
-            self._acks.lost(connection)
-            parked = self._recovery.lost(connection, reason)
-            self._admission.forget(connection, parked=parked)
+        if connection is None:
+            return
+        rooms = sorted(connection.rooms) if connection.departed is None else connection.departed
+        self._acks.lost(connection)
+        parked = self._recovery.lost(connection, reason)
+        self._admission.forget(connection, reason, parked=parked)
+        for event in ("disconnecting", "disconnect"):
+            self._commands.notify(connection, event, reason, rooms)
 
-    def reply(self, connection: Connection, ack_id: int | None, payload: bytes, ok: bool) -> None:
+    def reply(self, connection: Connection, ack_id: int | None, outcome: Outcome) -> None:
         """See `Replies`."""
         if ack_id is not None:
-            self.edge.ack(connection, ack_id, payload)
-        elif not ok:
-            error = msgspec.json.decode(payload, type=_Failure).error
+            self.edge.ack(connection, ack_id, outcome.payload, outcome.attachments)
+        elif not outcome.ok:
+            error = msgspec.json.decode(outcome.payload, type=_Failure).error
             self.edge.send(connection, event_packet(connection.namespace, "error", b"[" + error + b"]"))

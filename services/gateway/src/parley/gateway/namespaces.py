@@ -5,6 +5,11 @@ service = "chat"         # the service behind it: its queue group
 auth = "required"        # "required": a valid token; "guest": without a token a guest identity
 max_payload = 262144     # bytes of one event's arguments as JSON, and its attachments
 recovery = 0             # seconds in which a client that lost its transport is recovered; 0: never
+timeout = 5              # seconds to wait for an event's outcome; without it, the gateway's setting
+events_per_second = 50   # that a connection may emit here for long, ten times as many at once; without it, no own limit
+headers = ["user-agent"] # of the request that began a connection, for middleware and services to see
+connection_middleware = ["log", "shop.middleware:signed_in"]   # by name: outermost first
+packet_middleware = ["log"]
 """
 
 from __future__ import annotations
@@ -15,6 +20,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+
+from parley.gateway import middleware
 
 MAX_PAYLOAD = 512 * 1024
 """The largest `max_payload` that fits a broker message together with its envelope."""
@@ -33,6 +40,11 @@ class Namespace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     auth: Literal["required", "guest"] = "required"
     max_payload: Annotated[int, msgspec.Meta(ge=1024, le=MAX_PAYLOAD)] = 256 * 1024
     recovery: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 0
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=3600)] | None = None
+    events_per_second: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    headers: tuple[Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")], ...] = ()
+    connection_middleware: tuple[str, ...] = ()
+    packet_middleware: tuple[str, ...] = ()
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,4 +77,13 @@ def load(path: Path | None) -> dict[str, Namespace]:
             raise ConfigurationError(
                 f'{path}: namespaces."{name}": a name begins with "/" and holds no comma, question mark or space'
             )
+        for kind, found_by in (
+            ("connection_middleware", middleware.connection),
+            ("packet_middleware", middleware.packet),
+        ):
+            for number, wanted in enumerate(getattr(namespaces[name], kind)):
+                try:
+                    found_by(wanted)
+                except middleware.UnknownMiddleware as error:
+                    raise ConfigurationError(f'{path}: namespaces."{name}".{kind}[{number}]: {error}') from error
     return namespaces

@@ -167,7 +167,7 @@ class Recovery:
             if len(self._moved) > MAX_SAVED:
                 self._moved.popitem(last=False)
         cursors, missed = lacks
-        return Recovered(connection.sid, "", cursors, list(connection.joined_ad_hoc or ()), missed)
+        return Recovered(connection.sid, "", cursors, list(connection.joined_ad_hoc or ()), missed, connection.kept)
 
     def forget(self, user_id: str) -> None:
         """None of a user's lost connections may come back."""

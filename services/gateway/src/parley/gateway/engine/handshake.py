@@ -13,6 +13,8 @@ import msgspec
 
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_QUERY = 8192
+OWN_FIELDS = frozenset({"EIO", "transport", "sid", "t", "b64", "j"})
+"""What Engine.IO itself puts into the query."""
 
 
 class Refusal(Exception):
@@ -59,7 +61,8 @@ class Request:
     """What matters of a request; header names are lower case."""
 
     method: str
-    query_string: str
+    query: dict[str, str]
+    """Without what Engine.IO puts there itself."""
     headers: dict[str, str]
     address: str
     scheme: str
@@ -87,13 +90,12 @@ def read_request(
     if len(query) > MAX_QUERY:
         raise bad_request()
     try:
-        query_string = query.decode("ascii")
-        fields = dict(parse_qsl(query_string, keep_blank_values=True, max_num_fields=100))
+        fields = dict(parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=100))
     except ValueError as error:
         raise bad_request() from error
     return Request(
         method=method,
-        query_string=query_string,
+        query={name: value for name, value in fields.items() if name not in OWN_FIELDS},
         headers={name.decode("latin-1"): value.decode("latin-1") for name, value in headers},
         address=address,
         scheme=scheme,

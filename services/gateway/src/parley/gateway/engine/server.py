@@ -20,7 +20,7 @@ from parley.gateway.engine.handshake import Refusal, Request, forbidden, unknown
 from parley.gateway.engine.heartbeat import Wheel
 from parley.gateway.engine.output import SLICE, VOLATILE_DROPPED, Output
 from parley.gateway.engine.packets import Packet, Part
-from parley.gateway.engine.session import TRANSPORT_ERROR, Limits, Session
+from parley.gateway.engine.session import NOTHING, TRANSPORT_ERROR, Limits, Origin, Session
 
 log = get_logger(__name__)
 
@@ -64,12 +64,14 @@ class Engine:
         revisions: Collection[int] = (4,),
         deflate: bool = False,
         allows_origin: Callable[[Request], bool] = lambda _request: True,
+        kept_headers: Collection[str] = (),
     ) -> None:
         self.limits = limits
         self.generate_id = generate_id
         self.revisions = frozenset(revisions)
         self.deflate = deflate
         self.allows_origin = allows_origin
+        self._kept_headers = kept_headers
         self.sessions: dict[str, Session] = {}
         self.draining = False
         self._handlers: dict[str, Handler] = {}
@@ -103,12 +105,18 @@ class Engine:
         if self._addresses.get(address, 0) >= self.limits.max_per_address:
             raise self._refused("address", forbidden("Too many connections from this address", 429))
         self._addresses[address] = self._addresses.get(address, 0) + 1
-        query = request.query_string if request.revision == 3 else ""
-        session = Session(self, self.generate_id(), request.revision, address, query, base64_only=request.base64_only)
+        session = Session(
+            self, self.generate_id(), request.revision, self._origin(request), base64_only=request.base64_only
+        )
         self.sessions[session.sid] = session
         SESSIONS.inc()
         self._wheel.add(session, self.clock() + self.limits.ping_interval)
         return session
+
+    def _origin(self, request: Request) -> Origin:
+        headers = {name: request.headers[name] for name in self._kept_headers if name in request.headers}
+        # The empty ones are shared: most connections have nothing to remember.
+        return Origin(request.address, request.query or NOTHING, headers or NOTHING, request.scheme in {"https", "wss"})
 
     @staticmethod
     def _refused(reason: str, refusal: Refusal) -> Refusal:
@@ -150,7 +158,7 @@ class Engine:
         """See `session.Owner`."""
         del self.sessions[session.sid]
         self._unheard.pop(session, None)
-        address = session.address
+        address = session.origin.address
         self._addresses[address] -= 1
         if not self._addresses[address]:
             del self._addresses[address]

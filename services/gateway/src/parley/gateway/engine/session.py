@@ -6,8 +6,10 @@ or on a WebSocket; one that polls may probe a WebSocket and move onto it, and wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -117,20 +119,31 @@ class _Open(msgspec.Struct, rename="camel"):
     max_payload: int
 
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class Origin(NamedTuple):
+    """What is remembered of the request that began a session: no header but those that are asked for."""
+
+    address: str
+    query: Mapping[str, str] = NOTHING
+    headers: Mapping[str, str] = NOTHING
+    secure: bool = False
+
+
 class Session:
     """See the module. `socket` is None while the client polls."""
 
     __slots__ = (
         "_awaiting", "_due", "_owner", "_poll", "_probe", "_queue", "_queued", "_upgrading",
-        "address", "base64_only", "joined", "over", "query", "revision", "sid", "socket",
+        "base64_only", "joined", "origin", "over", "revision", "sid", "socket",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner, sid: str, revision: int, address: str, query: str, *, base64_only: bool) -> None:
+    def __init__(self, owner: Owner, sid: str, revision: int, origin: Origin, *, base64_only: bool) -> None:
         self.sid = sid
         self.revision = revision
-        self.address = address
-        self.query = query
-        """The handshake's query string; kept for revision 3, whose clients authenticate with it."""
+        self.origin = origin
+        """The request that began it."""
         self.base64_only = base64_only
         self.joined = False
         """Whether the layer above has let it in."""

@@ -199,6 +199,8 @@ class WebSocket(asyncio.Protocol):
             forwarded = b", ".join(value for name, value in headers if name == b"x-forwarded-for").decode("latin-1")
             if forwarded:
                 address = str(trusted.get_trusted_client_address(forwarded)[0]) or address
+            told = next((value for name, value in headers if name == b"x-forwarded-proto"), b"").strip()
+            scheme = {b"https": "https", b"wss": "https", b"http": "http", b"ws": "http"}.get(told, scheme)
         return address, scheme
 
     def _refuse(self, refusal: Refusal) -> None:

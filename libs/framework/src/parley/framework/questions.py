@@ -11,9 +11,9 @@ from typing import Generic, Protocol, TypeVar
 
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.directory import Directory
 from parley.common.envelope import Operation, decode
 from parley.common.errors import Code, Reject
+from parley.framework.directory import Directory
 
 RECHECK = 0.25
 """Seconds after which it is looked again which gateways live."""
@@ -70,6 +70,10 @@ class Questions:
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
         self.directory = Directory(bus)
+
+    async def start(self) -> None:
+        """Begin to learn which gateways live."""
+        await self.directory.start()
 
     async def tell(self, operation: Operation, gateway: str) -> None:
         """Have one gateway do something, or with an empty name all, without an answer. Raises `Reject`."""

@@ -1,24 +1,25 @@
-"""Socket.IO's server side, for services: emit to connections on any gateway, ask them, and operate on them.
+"""Socket.IO's server side: emit to connections on any gateway, ask them, and operate on them.
 
-    emitter = Emitter(bus, "/shop")
-    await emitter.start()
-    await emitter.to("room1", "room2").except_(sid).volatile.emit("price", {"usd": 5})
-    result = await emitter.to("couriers").emit_with_acks("offer", order, timeout=5)
+A service has one in every context. Any other process connects its own:
+
+    async with Emitter.connected("nats://127.0.0.1:4222", "/shop") as emitter:
+        await emitter.to("room1", "room2").except_(sid).volatile.emit("price", {"usd": 5})
+        result = await emitter.to("couriers").emit_with_acks("offer", order, timeout=5)
 
 Nothing of this is logged: what a gateway or a client misses is gone. Facts belong into the log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from parley.common import subjects
 from parley.common.attachments import attach, detach
-from parley.common.bus import Bus
+from parley.common.bus import Bus, connect
 from parley.common.envelope import (
     RESERVED_EVENTS,
     Acked,
@@ -35,7 +36,8 @@ from parley.common.envelope import (
     Selection,
 )
 from parley.common.errors import Code, Reject
-from parley.common.questions import Questions, Replies, Reply
+from parley.common.settings import ServiceSettings
+from parley.framework.questions import Questions, Replies, Reply
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
@@ -86,6 +88,10 @@ class Broadcast:
             raise ValueError("no room is named; leave `to` out for everybody")
         selection = self._target.selection
         return self._with(selection=Selection(selection.namespace, (*selection.rooms, *rooms), selection.except_rooms))
+
+    def to_user(self, *user_ids: str) -> Broadcast:
+        """Also every connection of these users."""
+        return self.to(*map(subjects.user_room, user_ids))
 
     def except_(self, *rooms: str) -> Broadcast:
         """Without those in any of these rooms."""
@@ -179,12 +185,27 @@ class Emitter(Broadcast):
 
     __slots__ = ()
 
-    def __init__(self, bus: Bus, namespace: str) -> None:
-        super().__init__(Questions(bus), _Target(Selection(namespace)))
+    def __init__(self, bus: Bus | Questions, namespace: str) -> None:
+        questions = bus if isinstance(bus, Questions) else Questions(bus)
+        super().__init__(questions, _Target(Selection(namespace)))
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(cls, nats_url: str, namespace: str, *, name: str = "emitter") -> AsyncGenerator[Self]:
+        """An emitter of a process that is no service, on a connection of its own. Waits for NATS to be there."""
+        async with connect(ServiceSettings(nats_url=nats_url), name) as bus:
+            emitter = cls(bus, namespace)
+            await emitter.start()
+            yield emitter
+
+    @property
+    def namespace(self) -> str:
+        """Whose connections these are."""
+        return self._target.selection.namespace
 
     async def start(self) -> None:
         """Begin to learn which gateways live. The first question does it otherwise, and waits two seconds longer."""
-        await self._questions.directory.start()
+        await self._questions.start()
 
     def of(self, namespace: str) -> Emitter:
         """Everybody in another namespace."""
@@ -192,10 +213,10 @@ class Emitter(Broadcast):
         other._target = _Target(Selection(namespace))  # noqa: SLF001 - a copy of itself
         return other
 
-    def socket(self, sid: str) -> RemoteSocket:
-        """One connection. Every gateway hears of it: a recovered one need not be where its sid says."""
-        selection = Selection(self._target.selection.namespace, (sid,))
-        return RemoteSocket(Broadcast(self._questions, replace(self._target, selection=selection, enough=1)), sid)
+    def socket(self, sid: str, gateway: str = "") -> RemoteSocket:
+        """One connection. Unless its gateway is named, all hear of it: one that recovered may be on any."""
+        target = replace(self._target, selection=Selection(self.namespace, (sid,)), gateway=gateway, enough=1)
+        return RemoteSocket(Broadcast(self._questions, target), sid)
 
 
 class RemoteSocket:

@@ -1,25 +1,24 @@
-"""A service's runtime: commands in their order, acks gathered per tick, and no command fails its neighbours."""
+"""A service that runs: commands in their order, acks gathered per tick, and no command fails its neighbours."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import json
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgspec
 import pytest
 from nats.aio.msg import Msg
 
-from parley.common import service as service_module
 from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.envelope import AckBatch, Command, CommandBatch, Conversation, Identity, decode
-from parley.common.errors import Code, Reject
-from parley.common.router import Context, Router
-from parley.common.service import MAX_ACK_BYTES, Service
+from parley.common.settings import ServiceSettings
+from parley.framework import Code, Context, Reject, Router, Running, Runtime, Service, dispatch
+from parley.framework.dispatch import MAX_ACK_BYTES
 from tests.integration.test_bus import fresh, running_bus, until
 
 ANN = Identity("u_ann", "Ann", ("admin",), 12.5)
@@ -40,13 +39,30 @@ class Book:
         """Let the command with this text end only when the returned event is set."""
         return self.gates.setdefault(text, asyncio.Event())
 
-    async def say(self, _context: Context, payload: Say) -> dict[str, str]:
-        """Write down when it starts and when it ends."""
-        self.lines.append(f"+{payload.text}")
-        if (gate := self.gates.get(payload.text)) is not None:
-            await gate.wait()
-        self.lines.append(f"-{payload.text}")
-        return {"said": payload.text}
+
+async def say(context: Context[Book], payload: Say) -> dict[str, str]:
+    """Write down when it starts and when it ends."""
+    book = context.state
+    book.lines.append(f"+{payload.text}")
+    if (gate := book.gates.get(payload.text)) is not None:
+        await gate.wait()
+    book.lines.append(f"-{payload.text}")
+    return {"said": payload.text}
+
+
+@asynccontextmanager
+async def running_service(
+    nats_url: str, *routers: Router[Any], state: Any = None, name: str = "talk"
+) -> AsyncGenerator[Running[Any]]:
+    """A replica of a service, on a connection of its own."""
+
+    @asynccontextmanager
+    async def lifespan(_runtime: Runtime) -> AsyncGenerator[Any]:
+        yield state
+
+    service = Service(name, *routers, lifespan=lifespan)
+    async with service.running(ServiceSettings(nats_url=nats_url, instance=fresh("i"))) as running:
+        yield running
 
 
 class Caller:
@@ -104,6 +120,18 @@ class Caller:
         await until(lambda: len(self.acks) >= count)
         return [body for _, body in sorted(self.acks.items())]
 
+    async def deserted(self) -> None:
+        """Wait until the broker knows nobody who takes the namespace's commands."""
+        async with asyncio.timeout(10):
+            while await self._refused() is not Code.UNAVAILABLE:
+                pass
+
+    async def _refused(self) -> Code:
+        # Whoever takes commands does not understand a request, and is silent.
+        with pytest.raises(Reject) as caught:
+            await self.bus.call(subjects.commands(self.namespace), CommandBatch("", "", []), timeout=0.05)
+        return caught.value.code
+
 
 @pytest.fixture
 def namespace() -> str:
@@ -116,12 +144,6 @@ def book() -> Book:
 
 
 @pytest.fixture
-async def service_bus(nats_url: str) -> AsyncIterator[Bus]:
-    async with running_bus(nats_url, "talk") as bus:
-        yield bus
-
-
-@pytest.fixture
 async def caller(nats_url: str, namespace: str) -> AsyncIterator[Caller]:
     async with running_bus(nats_url, "gateway") as bus:
         calling = Caller(bus, namespace)
@@ -130,46 +152,49 @@ async def caller(nats_url: str, namespace: str) -> AsyncIterator[Caller]:
 
 
 @pytest.fixture
-async def router(service_bus: Bus, caller: Caller, namespace: str, book: Book) -> AsyncIterator[Router]:
+async def router(nats_url: str, caller: Caller, namespace: str, book: Book) -> AsyncIterator[Router[Book]]:
     """The routing table of a running service; routes may be added."""
-    table = Router(namespace)
-    table.on("say", Say, book.say)
-    table.on("fast", Say, book.say, pipelined=True)
-    service = Service(service_bus, table)
-    await service.start()
-    await service_bus.flush()
-    yield table
-    await service.close()
+    table: Router[Book] = Router(namespace)
+    table.route("say", say)
+    table.route("fast", say, pipelined=True)
+    async with running_service(nats_url, table, state=book):
+        yield table
 
 
 # -- outcomes ----------------------------------------------------------------------------------------------------------
 
 
-async def test_each_command_is_acked_under_its_tag_with_the_controllers_result(router: Router, caller: Caller):
+async def test_each_command_is_acked_under_its_tag_with_the_controllers_result(router: Router[Book], caller: Caller):
     await caller.send(caller.says("a", "b"), caller.says("c"))
     assert await caller.acked(3) == [{"ok": True, "said": text} for text in "abc"]
 
 
-async def test_a_controller_knows_who_sent_what_from_where(router: Router, caller: Caller, namespace: str):
-    seen: list[Context] = []
+async def test_a_controller_knows_who_sent_what_from_where(
+    router: Router[Book], caller: Caller, book: Book, namespace: str
+):
+    seen: list[Context[Book]] = []
 
-    async def look(context: Context, _payload: dict[str, Any]) -> None:
+    async def look(context: Context[Book], _payload: dict[str, Any]) -> None:
         seen.append(context)
 
-    router.on("look", dict, look)
+    router.route("look", look)
     talk = caller.conversation(("look", {}))
     await caller.send(talk)
     assert await caller.acked(1) == [{"ok": True}]
-    assert seen == [Context(namespace, "look", ANN, talk.commands[0].correlation, talk.sid, caller.gateway)]
+    (context,) = seen
+    assert (context.namespace, context.event, context.args) == (namespace, "look", [{}])
+    assert (context.identity, context.sid, context.gateway) == (ANN, talk.sid, caller.gateway)
+    assert context.correlation == talk.commands[0].correlation
+    assert context.state is book
 
 
 async def test_an_unknown_event_a_bad_payload_and_a_rejection_are_acked_with_their_codes(
-    router: Router, caller: Caller
+    router: Router[Book], caller: Caller
 ):
-    async def refuse(_context: Context, _payload: Any) -> None:
+    async def refuse(_context: Context[Book], _payload: Any) -> None:
         raise Reject(Code.FORBIDDEN, "not you")
 
-    router.on("refuse", dict, refuse)
+    router.route("refuse", refuse, payload=dict)
     await caller.send(
         caller.conversation(("nonsense", {}), ("say", {"text": 1}), ("refuse", {}), ("say", {"text": "x"}))
     )
@@ -181,16 +206,16 @@ async def test_an_unknown_event_a_bad_payload_and_a_rejection_are_acked_with_the
 
 @pytest.mark.parametrize("pipelined", [False, True])
 async def test_a_controller_that_crashes_is_acked_internal_tells_nothing_and_its_neighbours_go_on(
-    router: Router, caller: Caller, pipelined: bool
+    router: Router[Book], caller: Caller, pipelined: bool
 ):
-    async def crash(_context: Context, _payload: Any) -> None:
+    async def crash(_context: Context[Book], _payload: Any) -> None:
         raise RuntimeError("the password is hunter2")
 
-    async def return_a_list(_context: Context, _payload: Any) -> list[int]:
+    async def return_a_list(_context: Context[Book], _payload: Any) -> list[int]:
         return [1]
 
-    router.on("crash", dict, crash, pipelined=pipelined)
-    router.on("list", dict, return_a_list, pipelined=pipelined)
+    router.route("crash", crash, payload=dict, pipelined=pipelined)
+    router.route("list", return_a_list, payload=dict, pipelined=pipelined)
     await caller.send(
         caller.conversation(("crash", {}), ("list", {}), ("say", {"text": "on"})), caller.says("neighbour")
     )
@@ -200,7 +225,7 @@ async def test_a_controller_that_crashes_is_acked_internal_tells_nothing_and_its
     assert others == [{"ok": True, "said": "on"}, {"ok": True, "said": "neighbour"}]
 
 
-async def test_a_message_that_is_no_batch_stops_nothing(router: Router, caller: Caller):
+async def test_a_message_that_is_no_batch_stops_nothing(router: Router[Book], caller: Caller):
     await caller.bus.publish(subjects.commands(caller.namespace), b"\xc1")
     await caller.send(caller.says("still here"))
     assert await caller.acked(1) == [{"ok": True, "said": "still here"}]
@@ -209,7 +234,7 @@ async def test_a_message_that_is_no_batch_stops_nothing(router: Router, caller: 
 # -- order -------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_connections_commands_run_one_after_the_other(router: Router, caller: Caller, book: Book):
+async def test_a_connections_commands_run_one_after_the_other(router: Router[Book], caller: Caller, book: Book):
     gate = book.hold("a")
     await caller.send(caller.says("a", "b", "c"), caller.says("probe"))
     await until(lambda: "-probe" in book.lines)
@@ -219,7 +244,7 @@ async def test_a_connections_commands_run_one_after_the_other(router: Router, ca
     assert [line for line in book.lines if "probe" not in line] == ["+a", "-a", "+b", "-b", "+c", "-c"]
 
 
-async def test_pipelined_commands_overlap_and_start_in_the_order_sent(router: Router, caller: Caller, book: Book):
+async def test_pipelined_commands_overlap_and_start_in_the_order_sent(router: Router[Book], caller: Caller, book: Book):
     texts = [str(n) for n in range(20)]
     gates = [book.hold(text) for text in texts]
     await caller.send(caller.says(*texts, event="fast"))
@@ -233,7 +258,7 @@ async def test_pipelined_commands_overlap_and_start_in_the_order_sent(router: Ro
 
 
 async def test_a_command_that_is_not_pipelined_waits_for_those_before_it_and_holds_those_after(
-    router: Router, caller: Caller, book: Book
+    router: Router[Book], caller: Caller, book: Book
 ):
     gates = {text: book.hold(text) for text in ("a", "b", "slow")}
     fast, slow = caller.says("a", "b", event="fast"), caller.says("slow")
@@ -252,7 +277,7 @@ async def test_a_command_that_is_not_pipelined_waits_for_those_before_it_and_hol
     assert book.lines[5:] == ["-slow", "+c", "-c", "+d", "-d"]
 
 
-async def test_connections_do_not_wait_for_each_other(router: Router, caller: Caller, book: Book):
+async def test_connections_do_not_wait_for_each_other(router: Router[Book], caller: Caller, book: Book):
     gate = book.hold("stuck")
     await caller.send(caller.says("stuck"), *(caller.says(str(n)) for n in range(10)))
     await caller.send(caller.says("another batch"))
@@ -264,13 +289,13 @@ async def test_connections_do_not_wait_for_each_other(router: Router, caller: Ca
 # -- acks --------------------------------------------------------------------------------------------------------------
 
 
-async def test_the_acks_of_one_tick_go_in_one_message(router: Router, caller: Caller):
+async def test_the_acks_of_one_tick_go_in_one_message(router: Router[Book], caller: Caller):
     await caller.send(*(caller.says(str(n)) for n in range(200)))
     await caller.acked(200)
     assert len(caller.messages) == 1
 
 
-async def test_acks_of_different_gateways_go_each_to_its_own(router: Router, caller: Caller, namespace: str):
+async def test_acks_of_different_gateways_go_each_to_its_own(router: Router[Book], caller: Caller, namespace: str):
     other = Caller(caller.bus, namespace)
     await other.start()
     await caller.send(caller.says("mine"))
@@ -279,11 +304,11 @@ async def test_acks_of_different_gateways_go_each_to_its_own(router: Router, cal
     assert await other.acked(1) == [{"ok": True, "said": "theirs"}]
 
 
-async def test_acks_are_cut_below_the_brokers_limit_and_all_arrive(router: Router, caller: Caller):
-    async def big(_context: Context, _payload: Any) -> dict[str, str]:
+async def test_acks_are_cut_below_the_brokers_limit_and_all_arrive(router: Router[Book], caller: Caller):
+    async def big(_context: Context[Book], _payload: Any) -> dict[str, str]:
         return {"text": "x" * 200_000}
 
-    router.on("big", dict, big)
+    router.route("big", big, payload=dict)
     await caller.send(*(caller.conversation(("big", {})) for _ in range(12)))
     await caller.acked(12)
     assert 1 < len(caller.messages) <= 6
@@ -291,12 +316,12 @@ async def test_acks_are_cut_below_the_brokers_limit_and_all_arrive(router: Route
 
 
 async def test_an_outcome_too_large_for_the_broker_is_a_failure_of_its_own_and_loses_no_others(
-    router: Router, caller: Caller
+    router: Router[Book], caller: Caller
 ):
-    async def huge(_context: Context, _payload: Any) -> dict[str, str]:
+    async def huge(_context: Context[Book], _payload: Any) -> dict[str, str]:
         return {"text": "x" * (caller.bus.max_payload + 1)}
 
-    router.on("huge", dict, huge)
+    router.route("huge", huge, payload=dict)
     await caller.send(caller.says("before"), caller.conversation(("huge", {})), caller.says("after"))
     before, failed, after = await caller.acked(3)
     assert (before, after) == ({"ok": True, "said": "before"}, {"ok": True, "said": "after"})
@@ -307,9 +332,9 @@ async def test_an_outcome_too_large_for_the_broker_is_a_failure_of_its_own_and_l
 
 
 async def test_beyond_a_bound_of_commands_in_hand_the_sender_is_told_overloaded_until_there_is_room(
-    router: Router, caller: Caller, book: Book, monkeypatch: pytest.MonkeyPatch
+    router: Router[Book], caller: Caller, book: Book, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(service_module, "MAX_PENDING", 3)
+    monkeypatch.setattr(dispatch, "MAX_PENDING", 3)
     gate = book.hold("stuck")
     await caller.send(caller.says("stuck", "x", "y"), caller.says("too much", "and this"))
     refused = await caller.acked(2)
@@ -322,25 +347,51 @@ async def test_beyond_a_bound_of_commands_in_hand_the_sender_is_told_overloaded_
 
 
 async def test_two_replicas_in_one_queue_group_share_the_batches(nats_url: str, caller: Caller, namespace: str):
-    handled: Counter[str] = Counter()
+    handled: tuple[list[str], list[str]] = ([], [])
 
-    async def serve(replica: str, bus: Bus) -> Service:
-        async def say(_context: Context, _payload: Say) -> None:
-            handled[replica] += 1
+    async def note(context: Context[list[str]], payload: Say) -> None:
+        context.state.append(payload.text)
 
-        table = Router(namespace)
-        table.on("say", Say, say)
-        service = Service(bus, table)
-        await service.start()
-        await bus.flush()
-        return service
-
-    async with running_bus(nats_url, "talk") as one, running_bus(nats_url, "talk") as two:
-        services = [await serve("one", one), await serve("two", two)]
+    table: Router[list[str]] = Router(namespace)
+    table.route("say", note)
+    async with (
+        running_service(nats_url, table, state=handled[0]),
+        running_service(nats_url, table, state=handled[1]),
+    ):
         for number in range(60):
             await caller.send(caller.says(str(number)))
         await caller.acked(60)
-        for service in services:
-            await service.close()
-    assert handled.total() == 60, "each command was handled once"
-    assert len(handled) == 2
+    assert sorted(map(int, [*handled[0], *handled[1]])) == list(range(60)), "each command was handled once"
+    assert all(handled)
+
+
+async def test_what_is_in_hand_when_a_service_stops_may_end(nats_url: str, caller: Caller, namespace: str, book: Book):
+    table: Router[Book] = Router(namespace)
+    table.route("say", say)
+    gate = book.hold("in hand")
+
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(running_service(nats_url, table, state=book))
+        await caller.send(caller.says("in hand", "next"))
+        await until(lambda: "+in hand" in book.lines)
+        closing = asyncio.create_task(stack.aclose())
+        await caller.deserted()
+        await caller.send(caller.says("too late"))
+        assert not closing.done(), "it waits"
+        gate.set()
+        await closing
+    assert await caller.acked(2) == [{"ok": True, "said": "in hand"}, {"ok": True, "said": "next"}]
+
+
+async def test_what_does_not_end_in_time_when_a_service_stops_is_cancelled(
+    nats_url: str, caller: Caller, namespace: str, book: Book, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dispatch, "FINISH_SECONDS", 0.1)
+    table: Router[Book] = Router(namespace)
+    table.route("say", say)
+    book.hold("stuck")
+    async with asyncio.timeout(5), running_service(nats_url, table, state=book):
+        await caller.send(caller.says("stuck"))
+        await until(lambda: book.lines)
+    assert book.lines == ["+stuck"]
+    assert caller.acks == {}

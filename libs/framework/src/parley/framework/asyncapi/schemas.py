@@ -1,0 +1,119 @@
+"""JSON Schemas of the types that controllers are annotated with, all out of one set of components."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Union, cast, get_args, get_origin
+
+import msgspec
+
+Schema = dict[str, Any]
+
+REF = "#/components/schemas/"
+_VALUES = frozenset({"const", "default", "enum", "examples"})
+_NAMED = frozenset({"properties", "patternProperties"})
+
+
+def schemas_of(kinds: Sequence[Any]) -> tuple[list[Schema], dict[str, Schema]]:
+    """The schema of each type, and the components that they refer to. What cannot be described is anything."""
+    parts = [_parts(kind) for kind in kinds]
+    flat = [part for several in parts for part in several]
+    described, components = msgspec.json.schema_components(flat, ref_template=REF + "{name}", schema_hook=_unknown)
+    portable = iter([_portable(schema) for schema in described])
+    schemas = [_any_of([next(portable) for _ in several]) for several in parts]
+    return schemas, {name: _portable(schema) for name, schema in components.items()}
+
+
+def resolve(schema: Schema, components: dict[str, Schema]) -> Schema:
+    """The schema that a reference stands for."""
+    while (reference := schema.get("$ref")) is not None:
+        schema = components[reference.removeprefix(REF)]
+    return schema
+
+
+def within(schema: Schema, key: str) -> Schema | None:
+    """The schema under a key, where there is one and no mere true or false."""
+    return cast("Schema", schema[key]) if isinstance(schema.get(key), dict) else None
+
+
+def referred(part: Any, components: dict[str, Schema]) -> dict[str, Schema]:
+    """The components that something refers to, directly or not."""
+    found: set[str] = set()
+    ahead: list[Any] = [part]
+    while ahead:
+        names = {value.removeprefix(REF) for key, value in _texts(ahead.pop()) if key == "$ref"}
+        fresh = (names & components.keys()) - found
+        found |= fresh
+        ahead.extend(components[name] for name in fresh)
+    return {name: schema for name, schema in components.items() if name in found}
+
+
+def holds_bytes(schema: Schema, components: dict[str, Schema]) -> bool:
+    """Whether there are bytes anywhere in it."""
+    parts = [schema, *referred(schema, components).values()]
+    return any(text == ("contentEncoding", "base64") for part in parts for text in _texts(part))
+
+
+def _texts(part: Any) -> Iterator[tuple[str, str]]:
+    """The texts in a structure, each with its key."""
+    if isinstance(part, dict):
+        for key, value in cast("Schema", part).items():
+            if isinstance(value, str):
+                yield key, value
+            else:
+                yield from _texts(value)
+    elif isinstance(part, list):
+        for each in cast("list[Any]", part):
+            yield from _texts(each)
+
+
+def _parts(kind: Any) -> list[Any]:
+    """A type as msgspec can describe it: it knows no union of two structs, though a controller may return one."""
+    if _describable(kind):
+        return [kind]
+    if get_origin(kind) in {Union, types.UnionType}:
+        return [part for member in get_args(kind) for part in _parts(member)]
+    return [Annotated[Any, msgspec.Meta(description=_note(kind))]]
+
+
+def _describable(kind: Any) -> bool:
+    try:
+        msgspec.json.schema_components([kind], schema_hook=_unknown)
+    except Exception:  # noqa: BLE001 - looking at a foreign annotation may raise whatever it likes
+        return False
+    return True
+
+
+def _unknown(kind: type[Any]) -> Schema:
+    return {} if kind is object else {"description": _note(kind)}
+
+
+def _note(kind: Any) -> str:
+    # No repr: one with an address in it would make every document another.
+    return f"No schema can be made of the type {getattr(kind, '__qualname__', None) or type(kind).__qualname__}."
+
+
+def _any_of(schemas: list[Schema]) -> Schema:
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
+def _portable(schema: Any) -> Any:
+    """A schema that readers of draft 07, which AsyncAPI builds on, and of 2020-12 understand alike.
+
+    `items: false` beside `prefixItems` would forbid all items to the former; the lengths say the same. A discriminator
+    is a text in AsyncAPI and an object in OpenAPI; each alternative holds its tag anyway.
+    """
+    if isinstance(schema, list):
+        return [_portable(part) for part in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    portable: Schema = {}
+    for key, value in cast("Schema", schema).items():
+        if key == "discriminator" or (key == "items" and value is False):
+            continue
+        if key in _NAMED:
+            portable[key] = {name: _portable(part) for name, part in cast("Schema", value).items()}
+        else:
+            portable[key] = value if key in _VALUES else _portable(value)
+    return portable

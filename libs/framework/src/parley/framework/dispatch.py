@@ -1,0 +1,143 @@
+"""Commands from gateways: takes their batches from NATS, runs controllers in order, gathers the acks.
+
+Order: the commands of one connection are started in the order they were sent; one that is not pipelined waits until
+all before it have ended, and those after it wait for it. Different connections do not wait for each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from parley.common import subjects
+from parley.common.bus import Bus
+from parley.common.envelope import Ack, AckBatch, Command, CommandBatch, Conversation, decode
+from parley.common.errors import Code, Reject
+from parley.common.logs import CORRELATION
+from parley.common.tasks import Tasks
+from parley.framework.context import Context
+from parley.framework.emitter import Emitter
+from parley.framework.handling import Handling
+from parley.framework.outcome import Outcome
+from parley.framework.router import Router
+from parley.framework.session import Session
+
+MAX_PENDING = 20_000
+"""Commands one process has in hand; beyond it the sender is told `overloaded`."""
+MAX_ACK_BYTES = 512 * 1024
+"""An ack batch is cut here, to stay below the broker's message limit."""
+FINISH_SECONDS = 5.0
+"""Seconds that commands in hand may take when the service stops."""
+
+
+class Dispatcher:
+    """Runs the commands of some namespaces, in the queue group `bus.service`."""
+
+    def __init__(
+        self, bus: Bus, routers: Mapping[str, Router[Any]], emitters: Mapping[str, Emitter], state: Any
+    ) -> None:
+        self._bus = bus
+        self._routers = routers
+        self._emitters = emitters
+        self._state = state
+        self._handlings = {namespace: Handling(router) for namespace, router in routers.items()}
+        self._tasks = Tasks()
+        self._subscriptions: list[Subscription] = []
+        self._pending = 0
+        self._acks: defaultdict[str, list[Ack]] = defaultdict(list)
+        self._flushing = False
+
+    async def start(self) -> None:
+        """Begin to take commands."""
+        for handling in self._handlings.values():
+            self._tasks.forever(handling.run_sweep(), name="controller timeouts")
+        for namespace in self._routers:
+            subject = subjects.commands(namespace)
+            self._subscriptions.append(await self._bus.subscribe(subject, self._receive, queue=self._bus.service))
+
+    async def close(self) -> None:
+        """Take no more, let what is in hand end, and cancel what does not in time."""
+        for subscription in self._subscriptions:
+            await self._bus.unsubscribe(subscription)
+        deadline = time.monotonic() + FINISH_SECONDS
+        while (self._pending or self._acks) and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
+            await asyncio.sleep(0.01)
+        await self._tasks.close()
+
+    async def _receive(self, message: Msg) -> None:
+        batch = decode(message.data, CommandBatch)
+        router = self._routers[batch.namespace]
+        for conversation in batch.conversations:
+            if self._pending >= MAX_PENDING:
+                refused = Outcome.refused(Reject(Code.OVERLOADED))
+                for command in conversation.commands:
+                    self._ack(batch.gateway, Ack(command.tag, refused.payload, refused.ok))
+                continue
+            self._pending += len(conversation.commands)
+            self._tasks.spawn(self._converse(batch.gateway, router, conversation), name="conversation")
+
+    async def _converse(self, gateway: str, router: Router[Any], conversation: Conversation) -> None:
+        started: list[asyncio.Task[None]] = []
+        commands, session = conversation.commands, Session(conversation.session)
+        try:
+            for command in commands:
+                route = router.routes.get(command.event)
+                handling = self._handle(gateway, router, conversation, session, command)
+                if route is not None and route.pipelined and len(commands) > 1:
+                    started.append(asyncio.create_task(handling))
+                    continue
+                if started:
+                    await asyncio.gather(*started)
+                    started.clear()
+                await handling
+            if started:
+                await asyncio.gather(*started)
+        finally:
+            self._pending -= len(commands)
+
+    async def _handle(
+        self, gateway: str, router: Router[Any], conversation: Conversation, session: Session, command: Command
+    ) -> None:
+        CORRELATION.set(command.correlation)
+        context: Context[Any] = Context(
+            self._emitters[router.namespace], conversation.identity, conversation.sid, gateway, command.correlation,
+            conversation.handshake, session, event=command.event, args=command.args, attachments=command.attachments,
+            state=self._state,
+        )  # fmt: skip
+        outcome = await self._handlings[router.namespace].handle(context)
+        try:
+            changed = session.changed()
+        except (TypeError, ValueError, msgspec.MsgspecError):
+            context.log.exception("a session that cannot be kept")
+            changed = None
+        self._ack(gateway, Ack(command.tag, outcome.payload, outcome.ok, outcome.attachments, changed))
+
+    def _ack(self, gateway: str, ack: Ack) -> None:
+        self._acks[gateway].append(ack)
+        if not self._flushing:
+            self._flushing = True
+            # A task runs on the next tick, when every ack of this one has been gathered.
+            self._tasks.spawn(self._flush(), name="acks")
+
+    async def _flush(self) -> None:
+        self._flushing = False
+        gathered, self._acks = self._acks, defaultdict(list)
+        for gateway, acks in gathered.items():
+            subject = subjects.acks(gateway)
+            chunk: list[Ack] = []
+            size = 0
+            for ack in acks:
+                weight = len(ack.payload) + sum(map(len, ack.attachments))
+                if chunk and size + weight > MAX_ACK_BYTES:
+                    await self._bus.publish(subject, AckBatch(chunk).encode())
+                    chunk, size = [], 0
+                chunk.append(ack)
+                size += weight
+            await self._bus.publish(subject, AckBatch(chunk).encode())

@@ -1,0 +1,118 @@
+"""From an event to its outcome: the middleware and the controller run, for as long as they may, and fail in order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+
+from parley.common.envelope import ok_payload
+from parley.common.errors import Code, Reject
+from parley.framework.context import Context
+from parley.framework.outcome import Outcome
+from parley.framework.router import LIFECYCLE, Router
+
+TIMEOUT = 5.0
+"""Seconds a controller may take, unless its route says otherwise: the gateway waits no longer by default."""
+SWEEP_INTERVAL = 0.25
+MAX_OUTCOME_BYTES = 512 * 1024
+"""The largest outcome that fits a broker message."""
+
+
+class _InHand:
+    """A controller that runs, and when it has taken too long."""
+
+    __slots__ = ("deadline", "expired", "task")
+
+    def __init__(self, task: asyncio.Task[Any], deadline: float) -> None:
+        self.task = task
+        self.deadline = deadline
+        self.expired = False
+
+
+class Handling:
+    """Handles the events of one namespace."""
+
+    def __init__(self, router: Router[Any]) -> None:
+        self._router = router
+        self._handle = router.composed()
+        self._in_hand: dict[_InHand, None] = {}
+
+    async def handle(self, context: Context[Any]) -> Outcome:
+        """Handle an event, whatever happens. An `error` controller is told of what fails."""
+        rejection = await self._run(context)
+        if context.answer is not None:
+            payload, attachments = context.answer
+            outcome = Outcome(payload, True, attachments)
+        elif rejection is not None:
+            outcome = Outcome.refused(rejection)
+        else:
+            outcome = _outcome(context)
+        if len(outcome.payload) + sum(map(len, outcome.attachments)) > MAX_OUTCOME_BYTES:
+            context.log.error("outcome too large", bytes=len(outcome.payload))
+            outcome = Outcome.refused(Reject(Code.INTERNAL))
+        if rejection is not None and "error" in self._router.routes and context.event not in LIFECYCLE:
+            failure = {"event": context.event, **rejection.as_dict()}
+            # A context of its own; what fails in there is only logged.
+            await self._run(context.fresh("error", msgspec.json.encode([failure])))
+        return outcome
+
+    async def _run(self, context: Context[Any]) -> Reject | None:
+        """Run a controller and what surrounds it, for as long as it may take. Returns why it was refused, if it was."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the type checker
+        route = self._router.routes.get(context.event)
+        seconds = TIMEOUT if route is None or route.timeout is None else route.timeout
+        in_hand = _InHand(task, time.monotonic() + seconds)
+        self._in_hand[in_hand] = None
+        try:
+            if context.event in LIFECYCLE:
+                await self._router.control(context)
+            else:
+                await self._handle(context)
+        except Reject as rejection:
+            context.log.debug("rejected", code=str(rejection.code))
+            return rejection
+        except asyncio.CancelledError:
+            if not in_hand.expired or task.cancelling() > 1:
+                raise
+            context.log.error("controller took too long and was cancelled", seconds=seconds)
+            return Reject(Code.TIMEOUT)
+        except Exception:
+            context.log.exception("controller failed")
+            return Reject(Code.INTERNAL)
+        finally:
+            del self._in_hand[in_hand]
+            if in_hand.expired:
+                # Whatever the controller made of its cancellation: the connection's next command is not cancelled.
+                task.uncancel()
+        return self._unanswered(context)
+
+    def _unanswered(self, context: Context[Any]) -> Reject | None:
+        """Why nobody handled an event: what was not done may not be acked as if it were."""
+        if context.answer is not None or context.result is not None or context.event in LIFECYCLE:
+            return None
+        if not context.released:
+            return Reject(Code.FORBIDDEN, f"{context.event[:64]} was not let through.")
+        if context.event not in self._router.routes:
+            return Reject(Code.UNKNOWN_EVENT, f"{context.namespace} has no event {context.event[:64]!r}.")
+        return None
+
+    async def run_sweep(self) -> None:
+        """Cancel, for ever, what takes too long."""
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL)
+            now = time.monotonic()
+            for in_hand in [in_hand for in_hand in self._in_hand if in_hand.deadline < now and not in_hand.expired]:
+                in_hand.expired = True
+                in_hand.task.cancel()
+
+
+def _outcome(context: Context[Any]) -> Outcome:
+    try:
+        return Outcome(ok_payload(context.result), True)
+    except (TypeError, ValueError, msgspec.MsgspecError):
+        context.log.exception("a result that cannot be an ack")
+        return Outcome.refused(Reject(Code.INTERNAL))

@@ -1,0 +1,135 @@
+"""Onions: middleware around every event, and around a connection's whole life.
+
+    async def only_members(context: Context, call_next: Next) -> None:
+        if "member" not in context.identity.roles:
+            raise Reject(Code.FORBIDDEN)
+        await call_next()
+
+What comes before `call_next` runs inward in the order configured, what comes after it outward in reverse. Who does not
+call it lets nothing through. Gateways and services run the same functions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from parley.common.envelope import Closed
+from parley.common.errors import Code, Reject
+from parley.common.logs import get_logger
+from parley.framework.context import Context
+from parley.framework.passage import Passage
+
+log = get_logger(__name__)
+
+SubjectT = TypeVar("SubjectT")
+
+Next = Callable[[], Awaitable[None]]
+"""Runs what is further inside; may be called once."""
+PacketMiddleware = Callable[[Context[Any], Next], Awaitable[None]]
+"""Around every event. It may look at the event, replace it, raise `Reject`, or answer it with `ack` or `result`."""
+ConnectionMiddleware = Callable[[Passage, Next], Awaitable[None]]
+"""Around a connection's life: before `call_next` it is being admitted, after it the connection is gone."""
+
+
+class _Next:
+    __slots__ = ("_called", "_inner", "_subject")
+
+    def __init__(self, inner: Callable[[Any], Awaitable[None]], subject: Any) -> None:
+        self._inner = inner
+        self._subject = subject
+        self._called = False
+
+    def __call__(self) -> Awaitable[None]:
+        if self._called:
+            raise RuntimeError("call_next was called twice")
+        self._called = True
+        return self._inner(self._subject)
+
+
+def compose(
+    middleware: Sequence[Callable[[SubjectT, Next], Awaitable[None]]], core: Callable[[SubjectT], Awaitable[None]]
+) -> Callable[[SubjectT], Awaitable[None]]:
+    """One function that runs all of them around the core."""
+    composed = core
+    for outer in reversed(middleware):
+        composed = _around(outer, composed)
+    return composed
+
+
+def _around(
+    outer: Callable[[SubjectT, Next], Awaitable[None]], inner: Callable[[SubjectT], Awaitable[None]]
+) -> Callable[[SubjectT], Awaitable[None]]:
+    def run(subject: SubjectT) -> Awaitable[None]:
+        return outer(subject, _Next(inner, subject))
+
+    return run
+
+
+class ConnectionOnion:
+    """One connection on its way in through the middleware and, when it is gone, out again."""
+
+    def __init__(self, middleware: Sequence[ConnectionMiddleware], passage: Passage, core: Core) -> None:
+        self._passage = passage
+        self._core = core
+        self._admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gone: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
+        self._run = compose(middleware, self._inside)
+        self._task: asyncio.Task[Any] | None = None
+
+    async def run(self) -> None:
+        """Run the middleware to its end; `admitted` tells how far it is."""
+        self._task = asyncio.current_task()
+        try:
+            await self._run(self._passage)
+            self._refuse(Reject(Code.FORBIDDEN, "This connection was not let in."))
+        except Reject as rejection:
+            self._refuse(rejection)
+        except asyncio.CancelledError:
+            self._refuse(Reject(Code.UNAVAILABLE))
+            raise
+        except Exception:
+            log.exception("connection middleware failed", namespace=self._passage.namespace, sid=self._passage.sid)
+            # Trying again would fail again.
+            self._refuse(Reject(Code.INTERNAL, retryable=False))
+
+    async def admitted(self, timeout: float) -> None:
+        """Wait until the connection is let in. Raises `Reject` when it is not, or not within so many seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(self._admitted)
+        except BaseException as error:
+            self.cancel()
+            if isinstance(error, TimeoutError):
+                raise Reject(Code.TIMEOUT) from error
+            raise
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def leave(self, closed: Closed) -> None:
+        """The connection is gone: run what is left."""
+        if not self._gone.done():
+            self._gone.set_result(closed)
+
+    async def _inside(self, passage: Passage) -> None:
+        await self._core(passage)
+        passage.open = True
+        if not self._admitted.done():
+            self._admitted.set_result(None)
+        passage.part(await self._gone)
+
+    def _refuse(self, rejection: Reject) -> None:
+        if not self._admitted.done():
+            self._admitted.set_exception(rejection)
+            # Whoever asked may have stopped waiting.
+            self._admitted.exception()
+        elif rejection.code is not Code.FORBIDDEN:
+            log.info("refused after it was gone", sid=self._passage.sid, code=str(rejection.code))
+
+
+Core = Callable[[Passage], Awaitable[None]]
+"""What is inside of all middleware: raises `Reject` when the connection is not to be let in."""

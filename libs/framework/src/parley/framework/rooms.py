@@ -1,0 +1,73 @@
+"""Rooms with a subject of their own: publishing to their members, and the log behind those that have one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from parley.common import subjects
+from parley.common.attachments import detach
+from parley.common.bus import Bus
+from parley.common.envelope import Delivery, Heads, Identity, Item, Membership, Move, Replayed, RoomHead
+
+MAX_DELIVERY_BYTES = 512 * 1024
+"""A delivery is cut here, to stay below the broker's message limit."""
+
+
+class RoomLog(Protocol):
+    """What a service knows of its rooms when their events are logged: gateways repair and resume from it.
+
+    Sequences of a room are 1-based and gapless. Each may raise `Reject`.
+    """
+
+    async def memberships(self, identity: Identity) -> list[Membership]:
+        """The rooms a user is in."""
+        ...
+
+    async def replay(self, room: str, after: int, limit: int) -> Replayed:
+        """A room's events after a sequence, consecutive, oldest first, at most `limit`; and its head."""
+        ...
+
+    async def heads(self, rooms: list[str]) -> list[RoomHead]:
+        """The heads of rooms; one that does not exist is left out."""
+        ...
+
+
+class Rooms:
+    """Publishes to the rooms of a namespace. Only gateways with a member hear it, unlike what an `Emitter` sends."""
+
+    def __init__(self, bus: Bus, namespace: str) -> None:
+        self._bus = bus
+        self._namespace = namespace
+
+    async def emit(self, room: str, event: str, *args: Any, except_sid: str = "", volatile: bool = False) -> None:
+        """Send an event that is in no log to a room's members."""
+        encoded, attachments = detach(args)
+        await self.publish(room, [Item(event, encoded[1:-1], 0, except_sid, volatile, attachments)])
+
+    async def publish(self, room: str, items: Sequence[Item], moves: Sequence[Move] = ()) -> None:
+        """Send events in order: logged ones with their sequences. `moves` are for a user's own room."""
+        chunks = list(cut(items, MAX_DELIVERY_BYTES)) or [[]]
+        for chunk in chunks:
+            delivery = Delivery(chunk, list(moves) if chunk is chunks[-1] else [])
+            await self._bus.publish(subjects.room(self._namespace, room), delivery.encode())
+
+    async def announce_heads(self, heads: list[RoomHead]) -> None:
+        """Tell gateways the heads of rooms that moved lately, so that a lost last event is noticed."""
+        if heads and self._bus.connected:
+            await self._bus.publish(subjects.HEADS, Heads(self._namespace, heads).encode())
+
+
+def cut(items: Sequence[Item], max_bytes: int) -> Iterator[list[Item]]:
+    """Split items into runs of at most `max_bytes` of payload, at least one item each."""
+    chunk: list[Item] = []
+    size = 0
+    for item in items:
+        weight = len(item.payload) + sum(map(len, item.attachments))
+        if chunk and size + weight > max_bytes:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(item)
+        size += weight
+    if chunk:
+        yield chunk

@@ -1,0 +1,159 @@
+"""The router: one table of which controller handles which event of a namespace, and what surrounds it all."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from parley.common.attachments import attach
+from parley.common.errors import Code, Reject
+from parley.framework.context import Context, StateT
+from parley.framework.middleware import ConnectionMiddleware, PacketMiddleware, compose
+from parley.framework.rooms import RoomLog
+from parley.framework.signatures import Controller, Signature, marked_methods, read_signature
+
+ControllerT = TypeVar("ControllerT", bound=Controller)
+
+LIFECYCLE = frozenset({"connect", "disconnecting", "disconnect", "error"})
+"""Events that no client sends: a connection's life, and what failed. They pass no packet middleware."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of the table."""
+
+    event: str
+    controller: Controller
+    signature: Signature
+    pipelined: bool
+    binary: bool
+    timeout: float | None
+    """Seconds; None: the service's."""
+    decoder: msgspec.json.Decoder[Any]
+
+    @property
+    def place(self) -> str:
+        """Where the controller is defined, as `module:name`."""
+        function: Any = inspect.unwrap(self.controller)
+        return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__qualname__)}"
+
+    def arguments(self, args: bytes, attachments: tuple[bytes, ...] = ()) -> Sequence[Any]:
+        """The event's arguments, typed. Raises `Reject(invalid_payload)`."""
+        if attachments and not self.binary:
+            raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: takes no binary data")
+        try:
+            if not self.binary:
+                decoded = self.decoder.decode(args)
+            else:
+                decoded = msgspec.convert(attach(args, attachments), self.decoder.type, builtin_types=(bytes,))
+        except (msgspec.DecodeError, ValueError) as error:
+            raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: {error}") from error
+        except RecursionError as error:
+            raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: nested too deeply") from error
+        return msgspec.structs.astuple(decoded) if isinstance(decoded, msgspec.Struct) else decoded
+
+
+class Router(Generic[StateT]):
+    """The events of one namespace.
+
+    router = Router("/dice")
+
+    @router.on("roll")
+    async def roll(context: Context, dice: int) -> Rolled: ...
+    """
+
+    def __init__(self, namespace: str, *, log: Callable[[StateT], RoomLog] | None = None) -> None:
+        self.namespace = namespace
+        self.log = log
+        """Finds the log of the namespace's rooms, where they have one, in what the service's lifespan made."""
+        self.routes: dict[str, Route] = {}
+        self.sent: dict[str, Any] = {}
+        """Events that clients are sent, with the type of their argument: for documents alone."""
+        self.packet_middleware: list[PacketMiddleware] = []
+        self.connection_middleware: list[ConnectionMiddleware] = []
+
+    # -- the table -------------------------------------------------------------------------------------------------
+
+    def on(
+        self,
+        event: str,
+        *,
+        payload: Any = None,
+        pipelined: bool = False,
+        binary: bool = False,
+        timeout: float | None = None,
+    ) -> Callable[[ControllerT], ControllerT]:
+        """`route` as a decorator."""
+
+        def decorate(controller: ControllerT) -> ControllerT:
+            self.route(event, controller, payload=payload, pipelined=pipelined, binary=binary, timeout=timeout)
+            return controller
+
+        return decorate
+
+    def route(
+        self,
+        event: str,
+        controller: Controller,
+        *,
+        payload: Any = None,
+        pipelined: bool = False,
+        binary: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Route an event to a controller, whose annotations say which arguments the event has.
+
+        With `payload` it is one argument of that type, whatever the annotation. A connection's commands are handled
+        one after the other; with `pipelined`, the next pipelined one starts before this one has ended: for controllers
+        that take their place in a queue before they first wait. With `binary`, arguments may hold binary data, which
+        is `bytes`. After `timeout` seconds (the service's, without one) the controller is cancelled.
+        Raises `ValueError` when the event has a controller already, or an argument has no annotation.
+        """
+        if not event or not isinstance(event, str):  # pyright: ignore[reportUnnecessaryIsInstance] - from callers
+            raise ValueError(f"{self.namespace}: an event's name is a text, not {event!r}")
+        if event in self.routes:
+            raise ValueError(f"{self.namespace} {event} is routed twice: {self.routes[event].place}")
+        signature = read_signature(controller, payload)
+        decoder = msgspec.json.Decoder[Any](signature.shape)
+        self.routes[event] = Route(event, controller, signature, pipelined, binary, timeout, decoder)
+
+    def controllers(self, kind: type[Any]) -> None:
+        """Route the methods of a class that are marked with `on`. Each event gets an object of its own.
+
+        The class is made with the context; its methods take the event's arguments.
+        """
+        for controller, event, options in marked_methods(kind):
+            self.route(event, controller, **options)
+
+    def sends(self, event: str, argument: Any = None) -> None:
+        """Say that clients are sent an event with an argument of this type, for the documents."""
+        if event in self.sent:
+            raise ValueError(f"{self.namespace} {event} is described twice")
+        self.sent[event] = argument
+
+    # -- what surrounds it -----------------------------------------------------------------------------------------
+
+    def use(self, *middleware: PacketMiddleware) -> None:
+        """Put middleware around every event, inside of what was added before."""
+        self.packet_middleware.extend(middleware)
+
+    def use_connection(self, *middleware: ConnectionMiddleware) -> None:
+        """Put middleware around every connection's life, inside of what was added before."""
+        self.connection_middleware.extend(middleware)
+
+    # -- dispatch --------------------------------------------------------------------------------------------------
+
+    def composed(self) -> Callable[[Context[Any]], Awaitable[None]]:
+        """What handles an event: the middleware around its controller. Raises what they raise."""
+        return compose(self.packet_middleware, self.control)
+
+    async def control(self, context: Context[Any]) -> None:
+        """Run an event's controller, if it has one, without the middleware."""
+        context.released = True
+        route = self.routes.get(context.event)
+        if route is not None:
+            context.result = await route.controller(context, *route.arguments(*context.encoded_args))

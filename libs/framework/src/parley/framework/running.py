@@ -1,0 +1,65 @@
+"""Running a service as a process, on its own or watched by one that restarts it when its code changes."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import watchfiles
+from fastapi import FastAPI
+
+from parley.common import process
+from parley.common.health import health_router
+from parley.common.http import install_errors
+from parley.common.settings import ServiceSettings
+from parley.framework.service import Service
+
+RELOAD_OPTION = "--reload"
+STOP_SECONDS = 10
+"""Seconds that a service has to end before it is killed for its successor."""
+
+
+def create_app(service: Service[Any], settings: ServiceSettings) -> FastAPI:
+    """The HTTP side of a service that has none of its own: `/healthz`, `/readyz` and `/metrics`."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with service.running(settings) as running:
+
+            async def bus_ready() -> str | None:
+                return running.check()
+
+            app.include_router(health_router({"bus": bus_ready}))
+            yield
+
+    app = FastAPI(title=service.name, lifespan=lifespan, docs_url=None, openapi_url=None)
+    install_errors(app)
+    return app
+
+
+def run(service: Service[Any], *, reload: bool = False) -> None:
+    """Serve until SIGTERM. With `reload`, start again whenever a Python file below the working directory changes.
+
+    Only this service restarts: the sockets are the gateway's and stay connected, and what clients send meanwhile is
+    answered `unavailable`.
+    """
+    if reload:
+        watch()
+    else:
+        process.serve(service.name, service.settings, lambda settings: create_app(service, settings))
+
+
+def watch() -> None:
+    """Run this very command without `--reload`, again after each change, until a stop signal."""
+    command = [argument for argument in sys.orig_argv if argument != RELOAD_OPTION]
+    watchfiles.run_process(
+        Path.cwd(),
+        target=shlex.join(command),
+        target_type="command",
+        watch_filter=watchfiles.PythonFilter(),
+        sigint_timeout=STOP_SECONDS,
+    )

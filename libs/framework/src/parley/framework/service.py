@@ -1,0 +1,110 @@
+"""A service: the namespaces it is behind, what its controllers work with, and running it.
+
+router = Router("/dice")
+
+@router.on("roll")
+async def roll(context: Context, sides: int) -> Rolled: ...
+
+service = Service("dice", router)
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, Generic
+
+from parley.common import bus as buses
+from parley.common.bus import Bus
+from parley.common.settings import ServiceSettings
+from parley.common.tasks import Tasks
+from parley.framework.context import StateT
+from parley.framework.dispatch import Dispatcher
+from parley.framework.emitter import Emitter
+from parley.framework.openings import Openings
+from parley.framework.rooms import Rooms
+from parley.framework.router import Router
+
+
+class Runtime:
+    """What a running service has, for its lifespan to build on."""
+
+    def __init__(self, bus: Bus, settings: ServiceSettings, tasks: Tasks) -> None:
+        self.bus = bus
+        """The connection to NATS, for requests to other services and answers to theirs."""
+        self.settings: Any = settings
+        self.tasks = tasks
+        """Background tasks, cancelled before the lifespan ends."""
+        self._emitter = Emitter(bus, "/")
+
+    def emitter(self, namespace: str) -> Emitter:
+        """Everybody in a namespace."""
+        return self._emitter.of(namespace)
+
+    def rooms(self, namespace: str) -> Rooms:
+        """A namespace's rooms, to publish to."""
+        return Rooms(self.bus, namespace)
+
+
+Lifespan = Callable[[Runtime], AbstractAsyncContextManager[StateT]]
+"""Opens what controllers work with, yields it as their `context.state`, and closes it."""
+
+
+class Service(Generic[StateT]):
+    """Everything a service is, before it runs. Its name is the queue group that its replicas share."""
+
+    def __init__(
+        self,
+        name: str,
+        *routers: Router[StateT],
+        lifespan: Lifespan[StateT] | None = None,
+        settings: type[ServiceSettings] = ServiceSettings,
+    ) -> None:
+        """Raises `ValueError` when two routers are for one namespace."""
+        self.name = name
+        self.settings = settings
+        self.routers: dict[str, Router[StateT]] = {}
+        for router in routers:
+            if router.namespace in self.routers:
+                raise ValueError(f"{name} has two routers for {router.namespace}")
+            self.routers[router.namespace] = router
+        self._lifespan = lifespan
+
+    @asynccontextmanager
+    async def running(self, settings: ServiceSettings) -> AsyncGenerator[Running[StateT]]:
+        """Connect to NATS and serve until the block ends; then what is in hand may end."""
+        async with buses.connect(settings, self.name) as bus, AsyncExitStack() as stack:
+            tasks = Tasks()
+            runtime = Runtime(bus, settings, tasks)
+            state: Any = None
+            if self._lifespan is not None:
+                state = await stack.enter_async_context(self._lifespan(runtime))
+            stack.push_async_callback(tasks.close)
+            emitters = {namespace: runtime.emitter(namespace) for namespace in self.routers}
+            dispatcher = Dispatcher(bus, self.routers, emitters, state)
+            stack.push_async_callback(dispatcher.close)
+            await dispatcher.start()
+            for namespace, router in self.routers.items():
+                openings = Openings(bus, router, emitters[namespace], state)
+                stack.push_async_callback(openings.close)
+                await openings.start()
+            await bus.flush()
+            yield Running(runtime, state)
+
+    def run(self, *, reload: bool = False) -> None:
+        """Run as a process until SIGTERM, with `/healthz`, `/readyz` and `/metrics`; see `parley.framework.running`."""
+        from parley.framework.running import run  # noqa: PLC0415 - controllers need no web server
+
+        run(self, reload=reload)
+
+
+class Running(Generic[StateT]):
+    """A service that runs."""
+
+    def __init__(self, runtime: Runtime, state: StateT) -> None:
+        self.runtime = runtime
+        self.state = state
+
+    def check(self) -> str | None:
+        """What keeps it from being ready, or None."""
+        return self.runtime.bus.check()

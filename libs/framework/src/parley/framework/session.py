@@ -1,0 +1,50 @@
+"""What services keep with a connection: a small map that lives in its gateway and travels with what it sends.
+
+So any replica of the service finds it, and it ends with the connection.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+MAX_BYTES = 4096
+"""A session is sent along with every batch of commands, so it holds what is asked for all the time, and no more."""
+
+_decoder = msgspec.msgpack.Decoder(dict[str, Any])
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Session:
+    """A connection's session, decoded when it is first looked at."""
+
+    __slots__ = ("_encoded", "_values")
+
+    def __init__(self, encoded: bytes = b"") -> None:
+        self._encoded = encoded
+        self._values: dict[str, Any] | None = None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The map itself; what is changed in it is kept."""
+        if self._values is None:
+            self._values = _decoder.decode(self._encoded) if self._encoded else {}
+        return self._values
+
+    def changed(self) -> bytes | None:
+        """The encoded map if it is another than when this was last asked.
+
+        Raises `ValueError` beyond `MAX_BYTES`, and what encoding raises; then the change is not kept.
+        """
+        if self._values is None:
+            return None
+        values, self._values = self._values, None
+        encoded = _encoder.encode(values) if values else b""
+        if len(encoded) > MAX_BYTES:
+            raise ValueError(f"a session is at most {MAX_BYTES} bytes, not {len(encoded)}; the change is not kept")
+        self._values = values
+        if encoded == self._encoded:
+            return None
+        self._encoded = encoded
+        return encoded

@@ -1,0 +1,93 @@
+"""What a controller's annotations say of an event: its arguments, as something that msgspec can decode."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_type_hints
+
+import msgspec
+
+Controller = Callable[..., Awaitable[Any]]
+"""Takes a `Context` and the event's arguments, typed. Returns the fields of the ack (a mapping, a struct or None)."""
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+_MARK = "_parley_event"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The arguments of an event and what its ack holds."""
+
+    types: tuple[Any, ...]
+    shape: Any
+    """What the JSON array of the arguments is decoded as."""
+    required: int
+    """Arguments that may not be left out."""
+    returns: Any
+
+
+def read_signature(controller: Controller, payload: Any = None) -> Signature:
+    """Read a controller's annotations; with `payload` it has one argument of that type.
+
+    Raises `ValueError` for what cannot be called with a context and an event's arguments.
+    """
+    name = getattr(controller, "__qualname__", repr(controller))
+    if not inspect.iscoroutinefunction(inspect.unwrap(controller)):
+        raise ValueError(f"{name} is not an async function")
+    function: Any = inspect.unwrap(controller)
+    hints = get_type_hints(function, include_extras=True)
+    returns = hints.get("return")
+    parameters = list(inspect.signature(controller).parameters.values())
+    if not parameters:
+        raise ValueError(f"{name} takes no context")
+    if payload is not None:
+        return Signature((payload,), tuple[payload], 1, returns)
+    arguments = parameters[1:]
+    if arguments and arguments[0].kind is inspect.Parameter.VAR_POSITIONAL:
+        return Signature((Any,), list[hints.get(arguments[0].name, Any)], 0, returns)
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    for number, parameter in enumerate(arguments):
+        if parameter.kind not in {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}:
+            raise ValueError(f"{name}: an event's arguments are positional, {parameter.name} is not")
+        if parameter.name not in hints:
+            raise ValueError(f"{name}: {parameter.name} has no annotation to decode it by")
+        # In a struct that is an array, names do not travel, so they may not matter.
+        field = (f"argument{number}", hints[parameter.name])
+        fields.append(field if parameter.default is parameter.empty else (*field, parameter.default))
+    types = tuple(field[1] for field in fields)
+    required = sum(len(field) == 2 for field in fields)
+    if required == len(fields):
+        return Signature(types, tuple[types] if types else tuple[()], required, returns)
+    shape = msgspec.defstruct("Arguments", fields, array_like=True, forbid_unknown_fields=True)
+    return Signature(types, shape, required, returns)
+
+
+def on(event: str, **options: Any) -> Callable[[FunctionT], FunctionT]:
+    """Mark a method of a controller class; `Router.controllers` routes it. Options are those of `Router.route`."""
+
+    def mark(method: FunctionT) -> FunctionT:
+        setattr(method, _MARK, (event, options))
+        return method
+
+    return mark
+
+
+def marked_methods(kind: type[Any]) -> Iterator[tuple[Controller, str, dict[str, Any]]]:
+    """The controllers that a class holds, each with its event and options, in the order written."""
+    for name in dict.fromkeys(name for holder in reversed(kind.__mro__) for name in vars(holder)):
+        method = getattr(kind, name)
+        if (mark := getattr(method, _MARK, None)) is not None:
+            event, options = mark
+            yield _controller(kind, name, method), event, options
+
+
+def _controller(kind: type[Any], name: str, method: Any) -> Controller:
+    async def controller(context: Any, *args: Any) -> Any:
+        return await getattr(kind(context), name)(*args)
+
+    # The method's own annotations count; its `self` stands where a function has the context.
+    controller.__wrapped__ = method  # pyright: ignore[reportFunctionMemberAccess]
+    controller.__qualname__ = method.__qualname__
+    return controller

@@ -1,0 +1,37 @@
+"""The chat service: its namespace, and what it opens to serve it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from parley.chat import database, responders
+from parley.chat.controllers import router
+from parley.chat.publisher import NAMESPACE, Publisher
+from parley.chat.queries import Queries
+from parley.chat.room_log import ChatLog
+from parley.chat.settings import Settings
+from parley.chat.state import State
+from parley.chat.writer import Writer
+from parley.framework import Runtime, Service
+
+
+@asynccontextmanager
+async def lifespan(runtime: Runtime) -> AsyncGenerator[State]:
+    """Connect to Postgres, commit and announce until the service ends."""
+    settings: Settings = runtime.settings
+    rooms = runtime.rooms(NAMESPACE)
+    async with database.connect(settings.database_url, settings.chat_pool_size) as pool:
+        queries = Queries(pool)
+        writer = Writer(pool, Publisher(rooms).publish, settings)
+        state = State(runtime.bus, pool, writer, queries, ChatLog(queries))
+        runtime.tasks.forever(writer.run(), name="writer")
+        runtime.tasks.forever(responders.run_beacon(rooms, queries), name="beacon of heads")
+        await responders.start(state)
+        try:
+            yield state
+        finally:
+            await state.log.close()
+
+
+service = Service("chat", router, lifespan=lifespan, settings=Settings)

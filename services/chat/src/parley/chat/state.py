@@ -1,0 +1,22 @@
+"""What the controllers, the endpoints and the responders of a running chat service work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parley.chat.database import Pool
+from parley.chat.queries import Queries
+from parley.chat.room_log import ChatLog
+from parley.chat.writer import Writer
+from parley.framework import Bus
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything the service's lifespan opened."""
+
+    bus: Bus
+    pool: Pool
+    writer: Writer
+    queries: Queries
+    log: ChatLog

@@ -1,0 +1,81 @@
+"""Middleware by name: what the gateway brings along, and functions of the adopter's own."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pkgutil
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from parley.common.errors import Code, Reject
+from parley.common.logs import get_logger
+from parley.framework import Context, Passage
+from parley.framework.middleware import ConnectionMiddleware, Next, PacketMiddleware
+
+log = get_logger(__name__)
+
+
+class UnknownMiddleware(LookupError):
+    """A name in the configuration leads to no middleware; the text says why."""
+
+
+async def log_connection(passage: Passage, call_next: Next) -> None:
+    """Log who came, from where, and when they went, for what reason and after how long."""
+    started = time.monotonic()
+    passage.log.info("connecting", address=passage.handshake.address)
+    await call_next()
+    passage.log.info("disconnected", reason=passage.reason, seconds=round(time.monotonic() - started, 3))
+
+
+async def websocket_only(passage: Passage, call_next: Next) -> None:
+    """Refuse who polls: `forbidden`."""
+    if passage.handshake.transport != "websocket":
+        raise Reject(Code.FORBIDDEN, "Connect by WebSocket.")
+    await call_next()
+
+
+async def log_packet(context: Context, call_next: Next) -> None:
+    """Log every event, how long it took and whether it was accepted; not what is in it."""
+    started = time.monotonic()
+    accepted = False
+    try:
+        await call_next()
+        accepted = True
+    finally:
+        seconds = round(time.monotonic() - started, 4)
+        context.log.info("event", accepted=accepted, bytes=len(context.encoded_args[0]), seconds=seconds)
+
+
+CONNECTION: Mapping[str, ConnectionMiddleware] = {"log": log_connection, "websocket_only": websocket_only}
+PACKET: Mapping[str, PacketMiddleware] = {"log": log_packet}
+
+
+def connection(name: str) -> ConnectionMiddleware:
+    """The connection middleware of this name. Raises `UnknownMiddleware`."""
+    return _find(name, CONNECTION)
+
+
+def packet(name: str) -> PacketMiddleware:
+    """The packet middleware of this name. Raises `UnknownMiddleware`."""
+    return _find(name, PACKET)
+
+
+def _find(name: str, own: Mapping[str, Any]) -> Any:
+    if name in own:
+        return own[name]
+    if "." not in name and ":" not in name:
+        raise UnknownMiddleware(
+            f'there is no "{name}" here, only {", ".join(sorted(own))}; write your own as "package.module:function"'
+        )
+    if os.getcwd() not in sys.path:  # noqa: PTH109 - as Python itself does for a script
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    try:
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UnknownMiddleware(f'"{name}": {error}') from error
+    if not inspect.iscoroutinefunction(found) and not inspect.iscoroutinefunction(getattr(found, "__call__", None)):  # noqa: B004
+        raise UnknownMiddleware(f'"{name}" is no async function of what passes and `call_next`')
+    return found

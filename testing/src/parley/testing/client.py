@@ -1,0 +1,150 @@
+"""A stock client, python-socketio's, as tests like to use it."""
+
+# What the library itself does not declare the types of.
+# pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import socketio
+from socketio import packet
+from socketio.exceptions import ConnectionError as NotConnected
+
+from parley.testing.mailbox import Mailbox
+
+CONNECT_SECONDS = 15.0
+"""Longer than a gateway waits for a service."""
+
+
+FLUSH_SECONDS = 1.0
+"""What a transport that is there needs to send what waits."""
+
+
+class Refused(Exception):
+    """The namespace was not joined. `data` is what came as `connect_error`; None when the transport was ended."""
+
+    def __init__(self, data: Any) -> None:
+        super().__init__(str(data))
+        self.data = data
+
+
+class Client(Mailbox):
+    """One connection to one namespace of a running server, which makes it. `client` is python-socketio's."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__()
+        self.namespace = namespace
+        self.client: Any = _Socket(self)
+        self._http: aiohttp.ClientSession | None = None
+        self._refusal: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    @property
+    def sid(self) -> str:
+        """Its sid in the namespace; empty when it is not connected."""
+        return self.client.get_sid(self.namespace) or ""
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is in the namespace."""
+        return self.client.connected and self.namespace in self.client.namespaces
+
+    async def connect(
+        self,
+        url: str,
+        *,
+        auth: Mapping[str, Any],
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        transports: list[str] | None = None,
+    ) -> None:
+        """Join the namespace. Raises `Refused`."""
+        client, namespace = self.client, self.namespace
+        client.on("connect_error", self._on_refused, namespace=namespace)
+        client.on("disconnect", self._on_disconnect, namespace=namespace)
+        self._http = client.eio.http = aiohttp.ClientSession()
+        try:
+            await client.connect(
+                f"{url}?{urlencode(query)}" if query else url,
+                headers=dict(headers or {}),
+                auth=dict(auth),
+                namespaces=[namespace],
+                transports=transports or ["websocket"],
+                wait_timeout=CONNECT_SECONDS,
+            )
+        except NotConnected as error:
+            await self.close()
+            raise Refused(self._refusal.result() if self._refusal.done() else None) from error
+        except BaseException:
+            await self.close()
+            raise
+
+    async def emit(self, event: str, *args: Any, timeout: float = 10.0) -> Any:
+        """Emit an event and return its ack: `{"ok": ...}`, or what a controller answered itself, a tuple of several."""
+        return await self.client.call(event, args, namespace=self.namespace, timeout=timeout)
+
+    async def tell(self, event: str, *args: Any) -> None:
+        """Emit an event without asking for an ack; a failure arrives as event `error`."""
+        await self.client.emit(event, args, namespace=self.namespace)
+
+    async def disconnect(self) -> None:
+        """Leave."""
+        await self.close()
+
+    async def close(self) -> None:
+        """End the client with its transport; doing it twice is harmless."""
+        await self.client.shutdown()
+        if self._http is not None:
+            await self._http.close()
+
+    def take_in(self, event: str, args: list[Any]) -> tuple[Any, ...] | None:
+        """An event arrived; returns what to answer, or None when nothing was set for it."""
+        self._take_in(event, args)
+        return self._answers.get(event)
+
+    async def _on_refused(self, data: Any = None, *_more: Any) -> None:
+        if not self._refusal.done():
+            self._refusal.set_result(data)
+
+    async def _on_disconnect(self, _reason: str) -> None:
+        self._gone.set()
+
+
+class _Socket(socketio.AsyncClient):
+    """The library's client, which tells its owner of every event, and acknowledges only what was given an answer."""
+
+    def __init__(self, owner: Client) -> None:
+        super().__init__(reconnection=False)
+        self._owner = owner
+
+    async def disconnect(self) -> None:
+        """Leave all namespaces, and close the transport when that has been sent: the library does not wait for it."""
+        transport: Any = self.eio
+        for namespace in self.namespaces:
+            await self._send_packet(packet.Packet(packet.DISCONNECT, namespace=namespace))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await transport.queue.join()
+        await super().disconnect()
+
+    async def _handle_eio_disconnect(self, reason: str) -> None:
+        if not self.connected:
+            # Otherwise a transport that ends instead of a refusal is waited for in vain.
+            self.failed_namespaces = [self._owner.namespace]
+            self._connect_event.set()
+        await super()._handle_eio_disconnect(reason)
+
+    async def _handle_event(self, namespace: str | None, id: int | None, data: list[Any]) -> None:  # noqa: A002
+        answer = self._owner.take_in(data[0], list(data[1:]))
+        if answer is not None and id is not None:
+            ack: Any = packet.Packet(packet.ACK, namespace=namespace, id=id, data=list(answer))
+            await self._send_packet(ack)
+        # By itself the library acknowledges everything, also what nobody handles.
+        handled, _ = self._get_event_handler(data[0], namespace or "/", ())
+        await super()._handle_event(namespace, id if handled and answer is None else None, data)

@@ -1,0 +1,183 @@
+"""A connection that exists in a test alone, and what a gateway would do for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol
+
+import msgspec
+
+from parley.common import subjects
+from parley.common.attachments import attach, detach
+from parley.common.envelope import RESERVED_EVENTS, Closed, Connection, Emit, Handshake, Identity, Missed
+from parley.common.errors import Code, Reject
+from parley.common.identifiers import uuid7
+from parley.framework.context import Context
+from parley.framework.emitter import Emitter
+from parley.framework.handling import Outcome
+from parley.framework.router import LIFECYCLE, Router
+from parley.framework.session import Session
+from parley.testing.fake_questions import GATEWAY, HANDLING
+from parley.testing.mailbox import Mailbox, single
+
+
+class Home(Protocol):
+    """The namespace that a connection is in."""
+
+    router: Router[Any]
+    emitter: Emitter
+    state: Any
+
+    async def handle(self, context: Context[Any]) -> Outcome:
+        """Run the middleware and the controller of an event."""
+        ...
+
+    def parted(self, connection: FakeConnection, closed: Closed, rooms: list[str]) -> None:
+        """A connection has ended."""
+        ...
+
+    async def settled(self) -> None:
+        """Wait for what follows."""
+        ...
+
+
+class FakeConnection(Mailbox):
+    """One connection of a `FakeNamespace`, which makes it."""
+
+    def __init__(self, home: Home, identity: Identity, handshake: Handshake) -> None:
+        super().__init__()
+        self.sid = f"{GATEWAY}.{uuid7().hex}"
+        self.identity = identity
+        self.connected = False
+        self.congested = False
+        """Set it to have a connection that reads too slowly, so that nothing volatile reaches it."""
+        self.in_flight = 0
+        """Events of it that are being handled."""
+        self.kept = b""
+        """Its encoded session."""
+        self.handshake = handshake
+        self._home = home
+        self._own_room = subjects.user_room(identity.user_id)
+        self._rooms = {self._own_room}
+        self._session = Session()
+        self._turn = asyncio.Lock()
+        self._pipelined: set[asyncio.Task[Outcome]] = set()
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The rooms that it was put into."""
+        return frozenset(self._rooms - {self._own_room})
+
+    @property
+    def session(self) -> dict[str, Any]:
+        """What the service keeps with it."""
+        return Session(self.kept).values
+
+    # -- what its client does --------------------------------------------------------------------------------------
+
+    async def emit(self, event: str, *args: Any) -> Any:
+        """Emit an event and return its ack: `{"ok": ...}`, or what a controller answered itself, a tuple of several.
+
+        Raises `ConnectionError` when it is not connected.
+        """
+        outcome = await self._send(event, args)
+        return single(attach(b"[" + outcome.payload + b"]", outcome.attachments))
+
+    async def tell(self, event: str, *args: Any) -> None:
+        """Emit an event without asking for an ack; a failure arrives as event `error`."""
+        self._report(await self._send(event, args))
+
+    async def disconnect(self, reason: str = "client namespace disconnect") -> None:
+        """Leave, and wait until the service is done with it."""
+        self.end(reason)
+        await self._home.settled()
+
+    async def _send(self, event: str, args: tuple[Any, ...]) -> Outcome:
+        if not self.connected:
+            raise ConnectionError(f"{self.identity.user_id} is not connected")
+        encoded, attachments = detach(args)
+        if event in RESERVED_EVENTS or event in LIFECYCLE:
+            return Outcome.refused(Reject(Code.UNKNOWN_EVENT, f"The name {event!r} is reserved."))
+        if not self.in_flight:
+            self._session = Session(self.kept)
+        self.in_flight += 1
+        try:
+            outcome = await self._in_turn(event, lambda: self._handle(event, encoded, attachments))
+        finally:
+            self.in_flight -= 1
+        await self._home.settled()
+        return outcome
+
+    # -- what its gateway does -------------------------------------------------------------------------------------
+
+    async def notice(self, event: str, *args: Any) -> None:
+        """Tell the service of its life, when it wants to hear of that, in order with what the client sends."""
+        if event in self._home.router.routes:
+            self._session = Session(self.kept)
+            self._report(await self._in_turn(event, lambda: self._handle(event, msgspec.json.encode(args), ())))
+
+    def is_in(self, rooms: frozenset[str]) -> bool:
+        """Whether it is in any of these rooms; its sid is one, and `user:<id>`."""
+        return self.sid in rooms or not rooms.isdisjoint(self._rooms)
+
+    def deliver(self, emit: Emit | Missed) -> tuple[Any, ...] | None:
+        """Take in an event and return what it is answered with, or None when it is not."""
+        self._take_in(emit.event, attach(emit.args, emit.attachments))
+        return self._answers.get(emit.event)
+
+    def join(self, rooms: Iterable[str]) -> None:
+        """Be put into rooms."""
+        self._rooms |= set(rooms) - {self.sid}
+
+    def leave(self, rooms: Iterable[str]) -> None:
+        """Be taken out of rooms; not out of its user's own."""
+        self._rooms -= set(rooms) - {self._own_room}
+
+    def end(self, reason: str) -> None:
+        """Be disconnected."""
+        if self.connected:
+            self.connected = False
+            self._gone.set()
+            self._home.parted(self, Closed(self.sid, self.sid, reason, self.kept), sorted(self._rooms))
+
+    def described(self) -> Connection:
+        """Say who it is, and in which rooms."""
+        identity, handshake = self.identity, self.handshake
+        return Connection(
+            self.sid, identity.user_id, identity.name, self._home.router.namespace, GATEWAY, handshake.address,
+            handshake.transport, handshake.connected_at, [self.sid, *sorted(self._rooms)],
+        )  # fmt: skip
+
+    def _report(self, outcome: Outcome) -> None:
+        if not outcome.ok and self.connected:
+            self._take_in("error", [msgspec.json.decode(outcome.payload)["error"]])
+
+    async def _in_turn(self, event: str, work: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
+        """Handle an event when those before it have ended, or with them if all of them are pipelined."""
+        route = self._home.router.routes.get(event)
+        async with self._turn:
+            if route is None or not route.pipelined:
+                await asyncio.gather(*self._pipelined, return_exceptions=True)
+                return await asyncio.create_task(work())
+            task = asyncio.create_task(work())
+            self._pipelined.add(task)
+            task.add_done_callback(self._pipelined.discard)
+        return await task
+
+    async def _handle(self, event: str, args: bytes, attachments: tuple[bytes, ...]) -> Outcome:
+        HANDLING.set(True)
+        home = self._home
+        context: Context[Any] = Context(
+            home.emitter, self.identity, self.sid, GATEWAY, f"{GATEWAY}-{uuid7().hex}", self.handshake.encode(),
+            self._session, event=event, args=args, attachments=attachments, state=home.state,
+        )  # fmt: skip
+        outcome = await home.handle(context)
+        try:
+            changed = context.changed_session()
+        except (TypeError, ValueError, msgspec.MsgspecError):
+            context.log.exception("a session that cannot be kept")
+            return outcome
+        if changed is not None:
+            self.kept = changed
+        return outcome

@@ -1,0 +1,93 @@
+"""Real gateways in the loop of a test, on free ports of the loopback interface."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from parley.common.process import DrainingServer
+from parley.framework.service import Service
+from parley.gateway.app import SERVER_OPTIONS, create_app
+from parley.gateway.settings import Settings
+
+
+def declare(path: Path, services: Iterable[Service[Any]], more: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Write the file of namespaces: those of the services, and what is said besides."""
+    fields: dict[str, dict[str, Any]] = {
+        namespace: {"service": service.name} for service in services for namespace in service.routers
+    }
+    for namespace, further in more.items():
+        fields.setdefault(namespace, {}).update(further)
+    lines: list[str] = []
+    for namespace, values in fields.items():
+        lines.append(f"[namespaces.{json.dumps(namespace)}]")
+        # What JSON and TOML have in common is all that a namespace is made of.
+        lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+@asynccontextmanager
+async def serving(names: Sequence[str], namespaces: Path, settings: Mapping[str, Any]) -> AsyncGenerator[list[str]]:
+    """Run gateways of these names until the block ends; yields their URLs."""
+    servers: dict[_Server, asyncio.Task[None]] = {}
+    for name in names:
+        own: dict[str, Any] = {"instance": name, "namespaces_file": namespaces, "gateway_drain_seconds": 0}
+        server = _server(Settings(**(own | dict(settings))))
+        servers[server] = asyncio.create_task(server.serve(), name=name)
+    try:
+        for server, task in servers.items():
+            await _started(server, task)
+        yield [server.url for server in servers]
+    finally:
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*servers.values())
+
+
+def _server(settings: Settings) -> _Server:
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        **SERVER_OPTIONS,
+    )
+    return _Server(config, app.state)
+
+
+async def _started(server: _Server, task: asyncio.Task[None]) -> None:
+    while not server.started:
+        if task.done():
+            await task
+            raise RuntimeError("a gateway did not start")
+        await asyncio.sleep(0.005)
+
+
+class _Server(DrainingServer):
+    """uvicorn in a loop that belongs to somebody else, with the process and its signals."""
+
+    @property
+    def url(self) -> str:
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def serve(self, sockets: Any = None) -> None:
+        try:
+            await super().serve(sockets)
+        except SystemExit as error:  # which would end the loop
+            raise RuntimeError("a gateway did not start; the log says why") from error
