@@ -1,4 +1,4 @@
-"""What the wheel carries of the repository besides the package, so that the command works outside of a checkout."""
+"""What the wheel carries of the repository besides the package, so that the command works outside of a checkout."""  # noqa: INP001 - hatchling runs it as a file
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from parley.gateway import middleware
 from parley.gateway.namespaces import MAX_PAYLOAD, ConfigurationError, Namespace, load
 
 
@@ -60,6 +61,8 @@ def test_a_file_names_each_namespaces_service_and_rules(tmp_path: Path):
         ),
         pytest.param('[namespaces."/c"]\nservice = "c"\nmax_paylod = 2048\n', "max_paylod", id="misspelt key"),
         pytest.param('[namespaces."c"]\nservice = "c"\n', '"c"', id="no slash"),
+        pytest.param('[namespaces."/c"]\nservice = "c"\ntimeout = 0\n', "timeout", id="no time"),
+        pytest.param('[namespaces."/c"]\nservice = "c"\nheaders = ["User Agent"]\n', "headers", id="no header"),
         pytest.param('[namespaces."/a,b"]\nservice = "c"\n', '"/a,b"', id="comma"),
         pytest.param('[namespaces."/a?b"]\nservice = "c"\n', '"/a?b"', id="question mark"),
         pytest.param('[namespaces."/a b"]\nservice = "c"\n', '"/a b"', id="space"),
@@ -89,3 +92,59 @@ def test_a_directory_is_no_file(tmp_path: Path):
     with pytest.raises(ConfigurationError) as caught:
         load(tmp_path)
     assert str(caught.value).startswith(f"{tmp_path}: ")
+
+
+async def around_all(subject: object, call_next: object) -> None:
+    """Middleware of an adopter's own."""
+
+
+def not_async(subject: object, call_next: object) -> None:
+    """No middleware."""
+
+
+class Around:
+    """Middleware that was made with something."""
+
+    async def __call__(self, subject: object, call_next: object) -> None:
+        """Be it."""
+
+
+around_one = Around()
+
+
+@pytest.mark.parametrize("kind", ["connection_middleware", "packet_middleware"])
+def test_middleware_is_named_where_it_is_or_by_its_name_here(tmp_path: Path, kind: str):
+    names = ["log", f"{__name__}:around_all", f"{__name__}.around_one"]
+    path = write(tmp_path, f'[namespaces."/c"]\nservice = "c"\n{kind} = {names}\n')
+    assert getattr(load(path)["/c"], kind) == tuple(names)
+    found = [
+        {"connection_middleware": middleware.connection, "packet_middleware": middleware.packet}[kind](n) for n in names
+    ]
+    assert found[1:] == [around_all, around_one]
+
+
+@pytest.mark.parametrize("kind", ["connection_middleware", "packet_middleware"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        pytest.param("lgo", "log", id="neither here nor a path"),
+        pytest.param("no.such.module:function", "No module named 'no'", id="no module"),
+        pytest.param(f"{__name__}:nothing", "nothing", id="no such function"),
+        pytest.param(f"{__name__}:not_async", "no async function", id="not async"),
+        pytest.param("..:", "..:", id="no path at all"),
+    ],
+)
+def test_a_name_that_leads_nowhere_refuses_to_start_and_says_where(tmp_path: Path, kind: str, name: str, said: str):
+    path = write(tmp_path, f'[namespaces."/c"]\nservice = "c"\n{kind} = ["log", "{name}"]\n')
+    with pytest.raises(ConfigurationError) as caught:
+        load(path)
+    assert str(caught.value).startswith(f'{path}: namespaces."/c".{kind}[1]: ')
+    assert said in str(caught.value)
+
+
+def test_a_middleware_whose_module_fails_is_told_with_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "broken_middleware.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = write(tmp_path, '[namespaces."/c"]\nservice = "c"\npacket_middleware = ["broken_middleware:f"]\n')
+    with pytest.raises(ConfigurationError, match="ZeroDivisionError"):
+        load(path)

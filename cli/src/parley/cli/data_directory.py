@@ -21,6 +21,8 @@ class DataDirectory:
         self.postgres = path / "postgres"
         self.nats = path / "nats"
         self.admin_password = path / "admin-password"
+        self.services = path / "services"
+        """Which processes of the project's services run."""
 
     @contextmanager
     def hold(self) -> Generator[None]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from parley.cli.database import rebuild_projections, wait_for_database
-from parley.cli.failure import Failure
-from parley.cli.migrations import MigrationsNotFound, revise, upgrade
+from parley.cli import service_commands
+from parley.cli.failure import Failure, fail
 
 app = typer.Typer(
     name="parley",
@@ -21,11 +20,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-def _fail(error: Exception) -> NoReturn:
-    typer.echo(f"parley: {error}", err=True)
-    raise typer.Exit(1) from error
 
 
 def _print_version(*, wanted: bool) -> None:
@@ -50,18 +44,21 @@ def up(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     data: Annotated[Path, typer.Option(help="Directory that keeps all state.")] = Path(".parley"),
 ) -> None:
-    """Start everything on one port: Postgres, NATS and all services. Ctrl-C stops it."""
+    """Start everything on one port: Postgres, NATS and all services. Ctrl-C stops it.
+
+    In the directory of a project, its own services run as well, each of which restarts when its code changes.
+    """
     try:
         from parley.cli.embedded import EmbeddedError  # noqa: PLC0415 - the container image lacks the embedded parts
         from parley.cli.up import run  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("parley"):
             raise
-        _fail(Failure(f"this installation lacks the embedded parts ({error.name}); install parley-cli[embedded]"))
+        fail(Failure(f"this installation lacks the embedded parts ({error.name}); install parley-cli[embedded]"))
     try:
         run(host, port, data)
     except (Failure, EmbeddedError) as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command()
@@ -72,11 +69,14 @@ def migrate(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the database to come up.")] = 60.0,
 ) -> None:
     """Bring the database up to this version's schema; safe to run from several places at once."""
+    from parley.cli.database import wait_for_database  # noqa: PLC0415 - `parley run` is to start fast
+    from parley.cli.migrations import upgrade  # noqa: PLC0415
+
     try:
         wait_for_database(database_url, wait)
         upgrade(database_url)
-    except (Failure, MigrationsNotFound) as error:
-        _fail(error)
+    except Failure as error:
+        fail(error)
     typer.echo("The database is up to date.")
 
 
@@ -87,18 +87,28 @@ def rebuild(
     ],
 ) -> None:
     """Make the tables of rooms and members anew from the event log; writers wait meanwhile."""
+    from parley.cli.database import rebuild_projections, wait_for_database  # noqa: PLC0415
+
     try:
         wait_for_database(database_url, 10)
         with Console(stderr=True).status("Rebuilding rooms and members from the log…"):
             rooms = asyncio.run(rebuild_projections(database_url))
     except Failure as error:
-        _fail(error)
+        fail(error)
     typer.echo(f"Rebuilt {rooms} rooms.")
 
 
 @app.command()
 def migration(name: Annotated[str, typer.Argument(help='What it does, as in "add topics".')]) -> None:
     """Write a new migration from the tables."""
+    from parley.cli.migrations import revise  # noqa: PLC0415
+
     if not name.strip():
-        _fail(Failure('say what the migration does, as in: make migration NAME="add topics"'))
+        fail(Failure('say what the migration does, as in: make migration NAME="add topics"'))
     typer.echo(f"Wrote {revise(name.strip())}; read it before you commit it.")
+
+
+app.command()(service_commands.run)
+app.command("routes")(service_commands.show_routes)
+app.command()(service_commands.asyncapi)
+app.add_typer(service_commands.new)

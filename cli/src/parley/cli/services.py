@@ -13,9 +13,11 @@ from parley.auth.settings import Settings as AuthSettings
 from parley.chat.app import create_app as create_chat
 from parley.chat.settings import Settings as ChatSettings
 from parley.cli.failure import Failure
+from parley.cli.namespaces_file import choose
+from parley.cli.project import Project, survey
 from parley.common.settings import UnsafeSettings
 from parley.gateway.app import create_app as create_gateway
-from parley.gateway.namespaces import ConfigurationError
+from parley.gateway.namespaces import ConfigurationError, load
 from parley.gateway.settings import Settings as GatewaySettings
 
 
@@ -30,10 +32,10 @@ class Surroundings:
     """Directory with the web page; None where it is not complete."""
 
 
-def create_services(around: Surroundings) -> dict[str, FastAPI]:
-    """Build the apps, in the order to start them; other settings come from `PARLEY_*` as always.
+def create_services(around: Surroundings) -> tuple[dict[str, FastAPI], Project]:
+    """Build the apps, in the order to start them, and find out which services the namespaces need besides.
 
-    Raises `Failure` when those are not valid.
+    Other settings come from `PARLEY_*` as always. Raises `Failure` when those are not valid.
     """
     try:
         auth = AuthSettings(
@@ -46,6 +48,8 @@ def create_services(around: Surroundings) -> dict[str, FastAPI]:
         gateway = GatewaySettings(
             nats_url=around.nats_url, web_dir=around.page, instance="gateway", gateway_drain_seconds=0
         )
-        return {"auth": create_auth(auth), "chat": create_chat(chat), "gateway": create_gateway(gateway)}
+        gateway = gateway.model_copy(update={"namespaces_file": choose(gateway.namespaces_file)})
+        apps = {"auth": create_auth(auth), "chat": create_chat(chat), "gateway": create_gateway(gateway)}
+        return apps, survey(load(gateway.namespaces_file))
     except (ConfigurationError, UnsafeSettings, ValidationError) as error:
         raise Failure(str(error)) from error

@@ -1,4 +1,4 @@
-"""Files of the repository that the command line needs: in a checkout from there, elsewhere from this package's wheel."""
+"""Files of the repository that the command line needs: from a checkout, or from what the wheel carries of it."""
 
 from __future__ import annotations
 

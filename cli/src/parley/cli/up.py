@@ -19,11 +19,12 @@ from rich.console import Console
 from uvicorn.server import ServerState
 
 from parley.auth.first_admin import issue_admin_token
-from parley.cli import embedded, welcome
+from parley.cli import embedded, shipped, welcome
 from parley.cli.data_directory import DataDirectory
 from parley.cli.failure import Failure
 from parley.cli.migrations import upgrade
 from parley.cli.one_port import OnePort
+from parley.cli.project import STOCK, Processes, Project, wait_until_served
 from parley.cli.services import Surroundings, create_services
 from parley.cli.stop_signals import StopSignals
 from parley.common import logs
@@ -35,7 +36,6 @@ from parley.gateway.engine.websocket import WebSocket
 
 READY_SECONDS = 30.0
 TOKEN_SECONDS = 24 * 3600
-CHECKOUT = Path(__file__).resolve().parents[4]
 
 
 def run(host: str, port: int, data: Path) -> None:
@@ -50,7 +50,7 @@ def run(host: str, port: int, data: Path) -> None:
         password, is_new = directory.read_or_make_password()
         around = _start_parts(console, stack, directory, password, stops)
 
-        def greet(token: str) -> None:
+        def greet(token: str, project: Project) -> None:
             welcome.show(
                 console,
                 url=_url(listener),
@@ -60,9 +60,12 @@ def run(host: str, port: int, data: Path) -> None:
                 page=around.page is not None,
                 seconds=time.monotonic() - started,
             )
+            if set(project.namespaces.values()) - STOCK:
+                welcome.show_project(console, project, around.nats_url)
+            welcome.show_end(console)
 
         with stops.held(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(console, listener, around, stops, greet))
+            runner.run(_serve(console, listener, around, directory.services, stops, greet))
     with suppress(OSError):  # the terminal may be the reason to stop, and gone
         console.print("Stopped.")
 
@@ -99,12 +102,16 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _configure_logs() -> None:
-    """Log warnings at the terminal, or what `PARLEY_LOG_LEVEL` asks for."""
+def _log_settings() -> ServiceSettings:
+    """Warnings at the terminal, or what `PARLEY_LOG_LEVEL` asks for."""
     settings = ServiceSettings(log_format="console")
-    if "log_level" not in settings.model_fields_set:
-        settings = settings.model_copy(update={"log_level": "warning"})
-    logs.configure(settings, "parley")
+    return (
+        settings if "log_level" in settings.model_fields_set else settings.model_copy(update={"log_level": "warning"})
+    )
+
+
+def _configure_logs() -> None:
+    logs.configure(_log_settings(), "parley")
     logging.captureWarnings(capture=True)
 
 
@@ -118,33 +125,45 @@ def _start_parts(
         nats_url = stack.enter_context(embedded.nats(directory.nats, token=secrets.token_urlsafe(24)))
     with _step(console, "Migrating the database"), stops.held():
         upgrade(database_url)
-    page = CHECKOUT / "web" / "public"
-    complete = (page / "index.html").is_file() and (page / "socket.io.min.js").is_file()
-    return Surroundings(
-        database_url,
-        nats_url,
-        password,
-        page if complete else None,
-    )
+    return Surroundings(database_url, nats_url, password, shipped.page())
 
 
 async def _serve(
     console: Console,
     listener: socket.socket,
     around: Surroundings,
+    record: Path,
     stops: StopSignals,
-    greet: Callable[[str], None],
+    greet: Callable[[str, Project], None],
 ) -> None:
+    embedded_servers = psutil.Process().children()
     async with AsyncExitStack() as stack:
         with _step(console, "Starting the services"):
-            services = create_services(around)
+            services, project = create_services(around)
             front = OnePort(services)
             await stack.enter_async_context(front.running())
             await _until_ready(front)
-        greet(await issue_admin_token(services["auth"], TOKEN_SECONDS))
-        await _serve_http(front, listener, stops)
+        processes = Processes(console, _environment(around), record)
+        await stack.enter_async_context(processes.run(project.here))
+        if project.here:
+            with _step(console, f"Starting {', '.join(project.here)}"):
+                await wait_until_served(project, around.nats_url, lambda: stops.requested)
+        greet(await issue_admin_token(services["auth"], TOKEN_SECONDS), project)
+        await _serve_http(front, listener, embedded_servers, stops)
         with suppress(OSError):
             console.print("\nStopping…")
+
+
+def _environment(around: Surroundings) -> dict[str, str]:
+    """What the project's services are told: where everything is, and to log as the stack itself does."""
+    settings = _log_settings()
+    return {
+        "PARLEY_NATS_URL": around.nats_url,
+        "PARLEY_DATABASE_URL": around.database_url,
+        "PARLEY_PORT": "0",
+        "PARLEY_LOG_LEVEL": settings.log_level,
+        "PARLEY_LOG_FORMAT": settings.log_format,
+    }
 
 
 async def _until_ready(front: OnePort) -> None:
@@ -155,7 +174,9 @@ async def _until_ready(front: OnePort) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _serve_http(front: OnePort, listener: socket.socket, stops: StopSignals) -> None:
+async def _serve_http(
+    front: OnePort, listener: socket.socket, embedded_servers: list[psutil.Process], stops: StopSignals
+) -> None:
     """Serve until a stop signal. Raises `Failure` when one of the embedded servers ends by itself."""
     # uvicorn runs no lifespan here, so what it would hand to each WebSocket comes from the services themselves.
     state = dict(front.state("gateway"))
@@ -175,7 +196,6 @@ async def _serve_http(front: OnePort, listener: socket.socket, stops: StopSignal
         **options,
     )
     server = DrainingServer(config, front.app_state("gateway"))
-    embedded_servers = psutil.Process().children()
 
     async def watch() -> None:
         while not stops.requested and all(map(embedded.is_alive, embedded_servers)):  # noqa: ASYNC110 - from outside

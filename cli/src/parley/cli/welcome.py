@@ -8,6 +8,8 @@ from string import Template
 from rich.console import Console
 from rich.markup import escape
 
+from parley.cli.project import Project
+
 CLIENT = Template("""\
 import { io } from "socket.io-client";
 const url = "$url", headers = { "content-type": "application/json" };
@@ -58,4 +60,25 @@ def show(
         "[bold]Try next[/]  " + (f"open {escape(url)} in two browser windows, or " if page else "") + "kick the client:"
     )
     verbatim(KICK.substitute(url=url, token=token))
+
+
+def show_project(console: Console, project: Project, nats_url: str) -> None:
+    """Print which services the namespaces have, and how to start what is not here."""
+    console.print("\n[bold]Services[/]  by namespaces.toml:")
+    for service in dict.fromkeys(project.namespaces.values()):
+        if service in project.not_ready:
+            state = "[yellow]does not answer yet; see what it says above[/]"
+        elif service in project.here:
+            state = "from this directory, restarts when its code changes"
+        elif service in project.elsewhere:
+            state = "[yellow]not in this directory; start it where it is:[/]"
+        else:
+            state = "Parley's own"
+        console.print(f"  [bold]{escape(service)}[/] on {escape(', '.join(project.of(service)))} - {state}")
+        if service in project.elsewhere:
+            console.print(f"    PARLEY_NATS_URL={nats_url} PARLEY_PORT=0 parley run {service}", markup=False)
+
+
+def show_end(console: Console) -> None:
+    """Print how to stop, last of all."""
     console.print("\nCtrl-C stops everything.")

@@ -28,11 +28,17 @@ FLUSH_SECONDS = 1.0
 
 
 class Refused(Exception):
-    """The namespace was not joined. `data` is what came as `connect_error`; None when the transport was ended."""
+    """The namespace was not joined.
 
-    def __init__(self, data: Any) -> None:
-        super().__init__(str(data))
-        self.data = data
+    `message` and `data` are those of the client's `connect_error`: `data` is `{code, message, retryable, data?}`. It is
+    None when the transport was ended instead.
+    """
+
+    def __init__(self, refusal: Any) -> None:
+        super().__init__(str(refusal))
+        told: dict[str, Any] = refusal if isinstance(refusal, dict) else {}
+        self.message: str = told.get("message", "")
+        self.data: Any = told.get("data")
 
 
 class Client(Mailbox):

@@ -119,6 +119,7 @@ class FakeNamespace:
             self.emitter, connection.identity, connection.sid, GATEWAY, f"conn-{uuid7().hex}",
             connection.handshake.encode(), Session(),
         )  # fmt: skip
+        passage.state = self.state
         members: list[str] = []
 
         async def core(_passage: Passage) -> None:

@@ -103,9 +103,10 @@ class Bus:
         )
 
     async def unsubscribe(self, subscription: Subscription) -> None:
-        """End a subscription; without a connection it has ended already."""
+        """End a subscription, once what has arrived has been handled. Without a connection it has ended already."""
         if self.connected:
-            await subscription.unsubscribe()
+            with suppress(NatsTimeoutError, ConnectionClosedError, ConnectionDrainingError):
+                await subscription.drain()
 
     def listen(self, subject: str, callback: Callable[[bytes], None]) -> Listener:
         """Call back with the payload of each message on a subject, in the order in which messages arrive on any.
@@ -170,9 +171,9 @@ class Bus:
 
     async def respond(
         self, subject: str, kind: type[RequestT], handler: Callable[[RequestT], Awaitable[Wire | None]], queue: str
-    ) -> None:
+    ) -> Subscription:
         """Answer requests on a subject, concurrently. A `Reject` raised by the handler becomes a failure."""
-        await self.subscribe(subject, self._answering.responder(subject, kind, handler), queue)
+        return await self.subscribe(subject, self._answering.responder(subject, kind, handler), queue)
 
     def check(self) -> str | None:
         """What keeps this connection from being ready, or None."""

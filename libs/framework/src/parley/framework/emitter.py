@@ -37,6 +37,7 @@ from parley.common.envelope import (
 )
 from parley.common.errors import Code, Reject
 from parley.common.settings import ServiceSettings
+from parley.framework.directory import Directory
 from parley.framework.questions import Questions, Replies, Reply
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
@@ -120,6 +121,10 @@ class Broadcast:
         """
         await self._questions.tell(self._emit(event, args, "", 0), self._target.gateway)
 
+    async def flush(self) -> None:
+        """Wait until the broker has what was emitted."""
+        await self._questions.bus.flush()
+
     async def emit_with_acks(self, event: str, *args: Any, timeout: float) -> AcksResult:
         """Send an event and wait until all have answered, at most `timeout` seconds."""
         replies = await self.collect_acks(event, args, timeout)
@@ -202,6 +207,11 @@ class Emitter(Broadcast):
     def namespace(self) -> str:
         """Whose connections these are."""
         return self._target.selection.namespace
+
+    @property
+    def directory(self) -> Directory:
+        """Which gateways live."""
+        return self._questions.directory
 
     async def start(self) -> None:
         """Begin to learn which gateways live. The first question does it otherwise, and waits two seconds longer."""

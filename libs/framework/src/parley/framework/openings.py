@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from parley.common import subjects
 from parley.common.bus import Bus
@@ -14,7 +15,6 @@ from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
 from parley.common.logs import CORRELATION, get_logger
 from parley.common.tasks import Tasks
-from parley.framework.directory import Directory
 from parley.framework.emitter import Emitter
 from parley.framework.middleware import ConnectionOnion
 from parley.framework.passage import Passage
@@ -39,28 +39,32 @@ class Openings:
         self._bus = bus
         self._router = router
         self._emitter = emitter
+        self._state = state
         self._log = router.log(state) if router.log is not None else None
         self._notices = tuple(sorted(LIFECYCLE - {"error"} & router.routes.keys()))
         if router.connection_middleware:
             self._notices = (*self._notices, "closed")
         self._tasks = Tasks()
-        self._directory = Directory(bus)
+        self._subscriptions: list[Subscription] = []
         self._onions: dict[str, tuple[ConnectionOnion, str]] = {}
 
     async def start(self) -> None:
         """Begin to answer."""
         namespace, queue = self._router.namespace, self._bus.service
         if self._router.connection_middleware:
-            await self._directory.start()
-            await self._bus.subscribe(subjects.closed(namespace), self._on_closed)
+            self._subscriptions.append(await self._bus.subscribe(subjects.closed(namespace), self._on_closed))
             self._tasks.forever(self._sweep(), name="connections of dead gateways")
-        await self._bus.respond(subjects.replay(namespace), Replay, self._replay, queue)
-        await self._bus.respond(subjects.room_heads(namespace), HeadsOf, self._heads, queue)
-        # Last: who is admitted may ask for the rest at once.
-        await self._bus.respond(subjects.opening(namespace), Open, self._open, queue)
+        self._subscriptions += [
+            await self._bus.respond(subjects.replay(namespace), Replay, self._replay, queue),
+            await self._bus.respond(subjects.room_heads(namespace), HeadsOf, self._heads, queue),
+            # Last: who is admitted may ask for the rest at once.
+            await self._bus.respond(subjects.opening(namespace), Open, self._open, queue),
+        ]
 
     async def close(self) -> None:
-        """Give up on what still runs."""
+        """Leave what comes to other replicas, and give up on what still runs."""
+        for subscription in self._subscriptions:
+            await self._bus.unsubscribe(subscription)
         await self._tasks.close()
 
     async def _open(self, request: Open) -> Opened:
@@ -77,6 +81,7 @@ class Openings:
         passage = Passage(
             self._emitter, request.identity, request.sid, request.gateway, correlation, request.handshake, session
         )
+        passage.state = self._state
         opened = Opened()
 
         async def core(_passage: Passage) -> None:
@@ -110,9 +115,10 @@ class Openings:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
-            if not self._directory.settled or not self._bus.connected:
+            directory = self._emitter.directory
+            if not directory.settled or not self._bus.connected:
                 continue
-            alive = self._directory.alive()
+            alive = directory.alive()
             for sid in [sid for sid, (_, gateway) in self._onions.items() if gateway not in alive]:
                 self._leave(Closed(sid, sid, GATEWAY_GONE))
 

@@ -17,7 +17,7 @@ class Passage(Peer):
     emitted to others is sent at once.
     """
 
-    __slots__ = ("gone", "greetings", "joins", "open", "reason")
+    __slots__ = ("gone", "greetings", "joins", "open", "reason", "state")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -30,6 +30,8 @@ class Passage(Peer):
         """Rooms to put it into when it is admitted."""
         self.greetings: list[Missed] = []
         """Events to send it when it is admitted."""
+        self.state: Any = None
+        """What the service's lifespan made; None in a gateway."""
 
     async def emit(self, event: str, *args: Any) -> None:
         """Send this connection an event, after CONNECT."""

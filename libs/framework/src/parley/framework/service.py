@@ -75,11 +75,14 @@ class Service(Generic[StateT]):
         """Connect to NATS and serve until the block ends; then what is in hand may end."""
         async with buses.connect(settings, self.name) as bus, AsyncExitStack() as stack:
             tasks = Tasks()
+            # For a lifespan that fails; one that does not finds its tasks ended before it closes.
+            stack.push_async_callback(tasks.close)
             runtime = Runtime(bus, settings, tasks)
+            await runtime.emitter("/").start()
             state: Any = None
             if self._lifespan is not None:
                 state = await stack.enter_async_context(self._lifespan(runtime))
-            stack.push_async_callback(tasks.close)
+                stack.push_async_callback(tasks.close)
             emitters = {namespace: runtime.emitter(namespace) for namespace in self.routers}
             dispatcher = Dispatcher(bus, self.routers, emitters, state)
             stack.push_async_callback(dispatcher.close)

@@ -12,6 +12,7 @@ from parley.chat.service import service
 from parley.chat.settings import Settings
 from parley.common.health import health_router
 from parley.common.http import install_errors
+from parley.framework.asyncapi_pages import asyncapi_router
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -37,4 +38,5 @@ def create_app(settings: Settings) -> FastAPI:
     )
     install_errors(app)
     app.include_router(rest.router)
+    app.include_router(asyncapi_router(service, app.version), prefix="/api")
     return app

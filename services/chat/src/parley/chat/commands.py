@@ -24,7 +24,7 @@ class UserRef(msgspec.Struct, frozen=True):
 
 
 class CreateRoom(msgspec.Struct, frozen=True):
-    """`room.create`: the room's id is derived from its maker and the command's id."""
+    """Make a room. Its id is derived from its maker and the command's id, so that making it twice makes one."""
 
     id: CommandId
     name: Name

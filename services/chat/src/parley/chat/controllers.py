@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -12,6 +11,7 @@ from parley.chat.commands import ArchiveRoom, CreateRoom, InviteUser, JoinRoom, 
 from parley.chat.database import COMMAND_SECONDS, reachable
 from parley.chat.events import (
     ClientEvent,
+    Instant,
     MemberInvited,
     MemberJoined,
     MemberLeft,
@@ -36,7 +36,7 @@ class CommandAck(msgspec.Struct, frozen=True, omit_defaults=True):
 
     sequence: int
     event_id: UUID | None = None
-    at: datetime | None = None
+    at: Instant | None = None
     room: RoomView | None = None
 
 

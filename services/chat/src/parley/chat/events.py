@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Generic, TypeVar
+from typing import Annotated, ClassVar, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -13,6 +13,8 @@ from parley.chat.commands import Kind
 from parley.common.envelope import Item
 
 DataT = TypeVar("DataT")
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A moment, with its zone; documents then say that it is one."""
 
 
 class User(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -117,6 +119,6 @@ class ClientEvent(msgspec.Struct, Generic[DataT], frozen=True):
     room: str
     sequence: int
     event_id: UUID
-    at: datetime
+    at: Instant
     actor: User
     data: DataT

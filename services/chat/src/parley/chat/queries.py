@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -11,7 +10,7 @@ import msgspec
 from parley.chat.commands import Kind, RoomId
 from parley.chat.database import Pool
 from parley.chat.event_store import recorded_row
-from parley.chat.events import ClientEvent, Recorded
+from parley.chat.events import ClientEvent, Instant, Recorded
 from parley.chat.room import Member, Room
 from parley.common.envelope import MAX_BEHIND, Identity, ListRooms, Membership, RoomHead, RoomInfo, RoomList
 from parley.common.errors import Code, Reject
@@ -70,7 +69,7 @@ class RoomView(msgspec.Struct, frozen=True):
     head: int
     members: int
     created_by: str
-    created_at: datetime
+    created_at: Instant
     joined: bool
     invited: bool
 

@@ -76,6 +76,8 @@ def _find(name: str, own: Mapping[str, Any]) -> Any:
         found = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UnknownMiddleware(f'"{name}": {error}') from error
+    except Exception as error:
+        raise UnknownMiddleware(f'"{name}": its module fails: {type(error).__name__}: {error}') from error
     if not inspect.iscoroutinefunction(found) and not inspect.iscoroutinefunction(getattr(found, "__call__", None)):  # noqa: B004
         raise UnknownMiddleware(f'"{name}" is no async function of what passes and `call_next`')
     return found

@@ -6,13 +6,14 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import msgspec
 
-from parley.common.errors import MEANINGS, Code
+from parley.common.errors import MEANINGS
 from parley.framework.asyncapi.descriptions import said, told
 from parley.framework.asyncapi.examples import Examples
+from parley.framework.asyncapi.notices import Failure, sent_events
 from parley.framework.asyncapi.schemas import REF, Schema, holds_bytes, referred, resolve, schemas_of
 from parley.framework.router import LIFECYCLE, Route, Router
 from parley.framework.service import Service
@@ -21,29 +22,6 @@ _SERVER = """A Parley gateway: Socket.IO protocol 5 on Engine.IO 4, by WebSocket
 Socket.IO client connects, and names the namespace in the address: `io("https://HOST/NAMESPACE", {auth: {token}})`."""
 _TOKEN = """An access token, as `token` in the `auth` of CONNECT. Not needed where the namespace admits guests."""
 _REF_TO_SERVER = {"$ref": "#/servers/gateway"}
-
-
-class Failure(msgspec.Struct):
-    """Why something was refused. `retryable` says whether sending the same again may succeed."""
-
-    code: Annotated[Code, msgspec.Meta(examples=["forbidden"])]
-    message: Annotated[str, msgspec.Meta(examples=[MEANINGS[Code.FORBIDDEN].message])]
-    retryable: Annotated[bool, msgspec.Meta(examples=[False])]
-    data: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
-
-
-class Kicked(msgspec.Struct):
-    """An administrator ends this connection; it closes next."""
-
-    code: Annotated[Code, msgspec.Meta(examples=["kicked"])]
-    reason: Annotated[str, msgspec.Meta(examples=["Spam."])]
-
-
-class Reset(msgspec.Struct):
-    """A cursor cannot be resumed from: load the room anew. Live events follow `sequence`."""
-
-    room: str
-    sequence: int
 
 
 def document(service: Service[Any], *, version: str) -> dict[str, Any]:
@@ -70,7 +48,7 @@ class _Writer:
         for router in self._service.routers.values():
             self._namespace(router)
         body = {"channels": self._channels, "operations": self._operations}
-        return {
+        written = {
             "asyncapi": "3.0.0",
             "info": {
                 "title": self._service.name,
@@ -95,6 +73,8 @@ class _Writer:
                 "securitySchemes": {"token": {"type": "apiKey", "in": "password", "description": _TOKEN}},
             },
         }
+        # As it is read back: defaults may be tuples.
+        return msgspec.json.decode(msgspec.json.encode(written))
 
     def _namespace(self, router: Router[Any]) -> None:
         key = _unused(_slug(router.namespace.strip("/")) or "main", self._channels)
@@ -116,7 +96,7 @@ class _Writer:
         shared = Counter(inspect.unwrap(route.controller) for route in _emitted(router))
         for route in _emitted(router):
             self._received(key, messages, route, alone=shared[inspect.unwrap(route.controller)] == 1)
-        for event, kind in _sent(router).items():
+        for event, kind in sent_events(router).items():
             self._sent(key, messages, event, kind)
 
     def _received(self, channel: str, messages: dict[str, Any], route: Route, *, alone: bool) -> None:
@@ -217,18 +197,12 @@ def _emitted(router: Router[Any]) -> list[Route]:
     return [route for route in router.routes.values() if route.event not in LIFECYCLE]
 
 
-def _sent(router: Router[Any]) -> dict[str, Any]:
-    """Events that clients are sent by the service, and in each namespace by the gateway."""
-    own = {"error": Failure, "kicked": Kicked} | ({"reset": Reset} if router.log is not None else {})
-    return router.sent | {event: kind for event, kind in own.items() if event not in router.sent}
-
-
 def _kinds(router: Router[Any]) -> Iterable[Any]:
     """The types of a namespace, in the order in which their schemas are asked for."""
     for route in _emitted(router):
         yield from _argument_kinds(route)
         yield route.signature.returns
-    yield from (kind for kind in _sent(router).values() if kind is not None)
+    yield from (kind for kind in sent_events(router).values() if kind is not None)
 
 
 def _argument_kinds(route: Route) -> tuple[Any, ...]:

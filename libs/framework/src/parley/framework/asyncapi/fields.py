@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from parley.framework.asyncapi.schemas import REF, Schema, resolve, within
@@ -57,8 +57,7 @@ class Reader:
                 required = number < payload.get("minItems", 0)
                 yield from self._field(part.get("title", f"argument {number + 1}"), part, (), required=required)
         elif members and all("properties" in member for member in members):
-            rows = {(row.path, row.type): row for row in reversed(list(self._inside("", payload, ())))}
-            yield from reversed(rows.values())
+            yield from _merged(self._inside("", payload, ()))
         else:
             yield from self._field(payload.get("title", "data"), payload, (), required="default" not in payload)
 
@@ -157,6 +156,15 @@ class Reader:
 
     def _resolved(self, schema: Schema) -> Schema:
         return resolve(schema, self._components) if schema.get("$ref", REF).startswith(REF) else {}
+
+
+def _merged(rows: Iterable[Field]) -> Iterable[Field]:
+    """Rows without those that several alternatives have alike."""
+    merged: dict[tuple[str, str], Field] = {}
+    for row in rows:
+        key = (row.path, row.type)
+        merged[key] = replace(merged[key], only_in="") if key in merged else row
+    return merged.values()
 
 
 def _json(value: Any) -> str:

@@ -1,0 +1,185 @@
+"""The tutorial does what it says: each of its blocks is written, or run, in the order in which a reader meets them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from parley.cli import embedded
+from tests.acceptance.clients import HAS_JS_CLIENT
+from tests.acceptance.stack import free_port
+
+ROOT = Path(__file__).parents[2]
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+_BLOCK = re.compile(r"(?:<!-- (?P<mark>[^\n]+) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```\n", re.DOTALL)
+SECONDS = 60.0
+
+pytestmark = pytest.mark.skipif(not HAS_JS_CLIENT, reason="needs Node and npm ci in web/: the stock JS client")
+
+
+class Block(NamedTuple):
+    """One block of code, and what its mark says is to be done with it."""
+
+    mark: str
+    language: str
+    text: str
+
+
+def blocks() -> Iterator[Block]:
+    """The tutorial's blocks in order."""
+    for found in _BLOCK.finditer(TUTORIAL.read_text("utf-8")):
+        yield Block(found["mark"] or "", found["language"], found["text"])
+
+
+class Reader:
+    """Somebody who follows the tutorial in a folder."""
+
+    def __init__(self, folder: Path, port: int, nats_url: str) -> None:
+        self.folder = folder
+        self.port = port
+        binaries = str(Path(sys.executable).parent)
+        self.environment = os.environ | {
+            "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+            "PARLEY_NATS_URL": nats_url,
+        }
+        self.printed = ""
+        self.again: str | None = None
+        """A command whose effect may take a moment, to be run until it prints what it should."""
+        self.background: list[subprocess.Popen[bytes]] = []
+
+    def follow(self, block: Block) -> None:
+        """Do what a block says."""
+        action, _, rest = block.mark.partition(": ")
+        text = block.text.replace("8000", str(self.port))
+        match action:
+            case "file":
+                self._path(rest).write_text(text, "utf-8")
+            case "insert":
+                self._insert(rest, text)
+            case "replace":
+                self._replace(self._path(rest), text)
+            case "run":
+                self.printed = self._run(text)
+            case "run until it prints":
+                self.again = text
+            case "background":
+                self._start(text.strip())
+            case "prints":
+                self._check(text)
+            case "docker" | "":
+                # What installs from an index, or needs an engine, is followed by test_wheels and test_compose.
+                assert re.search(r"install|docker", text), f"nobody follows this block:\n{text}"
+            case _:
+                raise AssertionError(f"what is {block.mark!r}?")
+
+    def _path(self, name: str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        return path
+
+    def _insert(self, where: str, text: str) -> None:
+        name, place, anchor = re.fullmatch(r"(\S+) (before|after): (.+)", where).groups()  # pyright: ignore[reportOptionalMemberAccess]
+        path = self._path(name)
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        (number,) = [number for number, line in enumerate(lines) if line.startswith(anchor)]
+        number += place == "after"
+        gap = "\n\n" if place == "before" else ""
+        path.write_text("".join([*lines[:number], text, gap, *lines[number:]]), "utf-8")
+
+    @staticmethod
+    def _replace(path: Path, text: str) -> None:
+        old = "".join(line[1:] for line in text.splitlines(keepends=True) if line.startswith("-"))
+        new = "".join(line[1:] for line in text.splitlines(keepends=True) if line.startswith("+"))
+        content = path.read_text("utf-8")
+        assert content.count(old) == 1, f"{old!r} is not once in {path}"
+        path.write_text(content.replace(old, new), "utf-8")
+
+    def _run(self, command: str) -> str:
+        done = subprocess.run(
+            ["bash", "-ec", command], cwd=self.folder, env=self.environment, capture_output=True, text=True,
+            timeout=SECONDS, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def _start(self, command: str) -> None:
+        assert command == "parley up"
+        environment = {name: value for name, value in self.environment.items() if name != "PARLEY_NATS_URL"}
+        with (self.folder / "up.log").open("wb") as log:
+            self.background.append(
+                subprocess.Popen(
+                    [*command.split(), "--port", str(self.port)],
+                    cwd=self.folder,
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                )
+            )
+
+    def _check(self, expected: str) -> None:
+        """The client's run is over when its own service has restarted, which takes a moment after a change."""
+        wanted = expected.splitlines()
+        deadline = time.monotonic() + SECONDS
+        printed = self.printed if self.again is None else self._run(self.again)
+        while sorted(printed.splitlines()) != sorted(wanted) and self.again and time.monotonic() < deadline:
+            printed = self._run(self.again)
+        self.again = None
+        # A broadcast and an ack overtake each other.
+        assert sorted(printed.splitlines()) == sorted(wanted), self.log()
+
+    async def up(self) -> None:
+        """Wait until what was started in the background can serve."""
+        async with httpx.AsyncClient() as http, asyncio.timeout(SECONDS):
+            while True:
+                assert all(process.poll() is None for process in self.background), self.log()
+                try:
+                    if (await http.get(f"http://127.0.0.1:{self.port}/readyz")).status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass
+                await asyncio.sleep(0.1)
+
+    def log(self) -> str:
+        """What `parley up` said."""
+        log = self.folder / "up.log"
+        return log.read_text(errors="replace")[-4000:] if log.exists() else ""
+
+    def stop(self) -> None:
+        """Ctrl-C."""
+        for process in self.background:
+            process.send_signal(signal.SIGINT)
+        assert [process.wait(30) for process in self.background] == [0] * len(self.background), self.log()
+
+
+async def test_who_follows_the_tutorial_gets_there(tmp_path: Path):
+    folder = tmp_path / "auction-house"
+    folder.mkdir()
+    (folder / "node_modules").symlink_to(ROOT / "web" / "node_modules")
+    with embedded.nats(tmp_path / "nats") as nats_url:
+        reader = Reader(folder, free_port(), nats_url)
+        try:
+            for block in blocks():
+                await asyncio.to_thread(reader.follow, block)
+                if block.mark == "background":
+                    await reader.up()
+        finally:
+            await asyncio.to_thread(reader.stop)
+
+
+def test_every_block_of_the_tutorial_is_followed():
+    found = list(blocks())
+    assert len(found) == TUTORIAL.read_text("utf-8").count("```") // 2
+    assert shutil.which("bash")
+    assert sum(block.mark == "" for block in found) == 2, "only what installs is left to the reader"

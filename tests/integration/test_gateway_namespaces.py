@@ -1,0 +1,210 @@
+"""What a namespace's configuration does to its connections, on real gateways with stock clients."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from parley.framework import Code, Context, Next, Passage, Reject, Router, Service
+from parley.testing import Refused, running
+from tests.integration.test_bus import until
+
+router = Router("/place")
+gate = asyncio.Event()
+passed: list[str] = []
+
+
+@router.on("handshake")
+async def handshake(context: Context) -> dict[str, Any]:
+    """What the service is told of how the connection came about."""
+    shown = context.handshake
+    return {"query": shown.query, "auth": shown.auth, "headers": shown.headers, "transport": shown.transport}
+
+
+@router.on("wait", timeout=30)
+async def wait(context: Context) -> None:
+    """Take longer than gateways wait by default."""
+    await gate.wait()
+
+
+@router.on("number")
+async def number(context: Context, value: int) -> dict[str, int]:
+    """Say a number back."""
+    return {"value": value}
+
+
+@router.on("bytes", binary=True)
+async def reverse(context: Context, data: bytes) -> None:
+    """Answer with binary data."""
+    context.ack(data[::-1], {"again": data})
+
+
+@router.on("count")
+async def count(context: Context) -> dict[str, int]:
+    """Count in the session."""
+    context.session["count"] = context.session.get("count", 0) + 1
+    return {"count": context.session["count"]}
+
+
+service = Service("place", router)
+
+
+async def outer(context: Context, call_next: Next) -> None:
+    """Wait for the first event; see what became of each, and change one outcome."""
+    passed.append(f"+{context.args}")
+    context.session["outer"] = context.session.get("outer", 0) + 1
+    if context.args == [1]:
+        await asyncio.sleep(0.05)  # the next one must not overtake it meanwhile
+    try:
+        await call_next()
+    except Reject as rejection:
+        passed.append(f"!{rejection.code}")
+        raise
+    passed.append(f"-{context.result}")
+    if context.result == {"value": 3}:
+        context.result = {"value": 33}
+
+
+async def inner(context: Context, call_next: Next) -> None:
+    """Replace, answer, refuse or swallow."""
+    match context.args:
+        case [2]:
+            context.args = [22]
+        case [4]:
+            context.ack("answered here", b"\x04")
+            return
+        case [5]:
+            raise Reject(Code.FORBIDDEN, "Not five.", data={"five": 5})
+        case [6]:
+            return
+        case [7]:
+            raise ZeroDivisionError
+        case _:
+            pass
+    await call_next()
+
+
+async def with_card(passage: Passage, call_next: Next) -> None:
+    """Refuse who shows no card; greet the others, and see them off."""
+    card = passage.handshake.auth.get("card")
+    if card == "":
+        return
+    if card is None:
+        raise Reject(Code.FORBIDDEN, "No card.", data={"needed": "card"})
+    passage.session["card"] = card
+    await passage.join("guests")
+    await passage.emit("greeting", "welcome", b"\x01")
+    passed.append("in")
+    await call_next()
+    passed.append(f"out {passage.reason} {passage.session}")
+
+
+async def test_services_see_no_token_and_only_the_headers_that_are_asked_for():
+    options = {"/place": {"headers": ["x-shown"]}}
+    async with running(service, namespaces=options) as server:
+        ann = await server.connect(
+            "/place", user="ann", auth={"lang": "en", "cursors": {"r": 1}, "pid": "p", "offset": "o"},
+            query={"room": "demo", "token": "secret"}, headers={"x-shown": "yes", "x-hidden": "no", "cookie": "c"},
+        )  # fmt: skip
+        assert await ann.emit("handshake") == {
+            "ok": True, "query": {"room": "demo"}, "auth": {"lang": "en"}, "headers": {"x-shown": "yes"},
+            "transport": "websocket",
+        }  # fmt: skip
+
+
+async def test_who_says_too_much_at_connect_is_refused():
+    async with running(service) as server:
+        with pytest.raises(Refused) as refused:
+            await server.connect("/place", user="ann", auth={"more": "x" * 5000})
+        assert refused.value.data["code"] == "payload_too_large"
+
+
+async def test_a_namespace_may_give_its_controllers_more_time():
+    gate.clear()
+    options = {"/place": {"timeout": 20}}
+    async with running(service, namespaces=options, settings={"gateway_command_timeout": 0.3}) as server:
+        ann = await server.connect("/place", user="ann")
+        waiting = asyncio.create_task(ann.emit("wait"))
+        done, _ = await asyncio.wait({waiting}, timeout=1)
+        assert not done
+        gate.set()
+        assert await waiting == {"ok": True}
+
+
+async def test_a_namespace_may_have_a_rate_of_its_own():
+    async with running(service, namespaces={"/place": {"events_per_second": 0.2}}) as server:
+        ann, ben = await server.connect("/place", user="ann"), await server.connect("/place", user="ben")
+        acks = [await ann.emit("number", 1) for _ in range(3)]
+        assert [ack.get("ok") for ack in acks] == [True, True, False]
+        assert acks[2]["error"]["code"] == "rate_limited"
+        assert (await ben.emit("number", 1))["ok"]
+
+
+async def test_controllers_answer_with_binary_data():
+    async with running(service) as server:
+        ann = await server.connect("/place", user="ann")
+        assert await ann.emit("bytes", b"\x01\x02") == (b"\x02\x01", {"again": b"\x01\x02"})
+
+
+async def test_the_session_is_kept_with_the_connection():
+    async with running(service, gateways=2) as server:
+        ann, ben = await server.connect("/place", user="ann"), await server.connect("/place", user="ben", gateway=1)
+        assert [(await ann.emit("count"))["count"] for _ in range(3)] == [1, 2, 3]
+        assert await asyncio.gather(*(ben.emit("count") for _ in range(3))) == [
+            {"ok": True, "count": n} for n in (1, 2, 3)
+        ]
+
+
+async def test_packet_middleware_of_the_gateway_replaces_answers_stops_and_keeps_the_order():
+    passed.clear()
+    options = {"/place": {"packet_middleware": [f"{__name__}:outer", f"{__name__}:inner"]}}
+    async with running(service, namespaces=options) as server:
+        ann = await server.connect("/place", user="ann")
+        acks = await asyncio.gather(*(ann.emit("number", value) for value in range(1, 8)))
+        assert acks[:4] == [
+            {"ok": True, "value": 1}, {"ok": True, "value": 22}, {"ok": True, "value": 33}, ("answered here", b"\x04"),
+        ]  # fmt: skip
+        assert [ack["error"]["code"] for ack in acks[4:]] == ["forbidden", "forbidden", "internal"]
+        assert acks[4]["error"]["data"] == {"five": 5}
+        assert [line for line in passed if line.startswith("+")] == [f"+[{value}]" for value in range(1, 8)]
+        assert "-{'value': 22}" in passed
+        assert "!forbidden" in passed
+        passed.clear()
+        unknown = await ann.emit("no such event", 1)
+        assert unknown["error"]["code"] == "unknown_event"
+        assert passed == ["+[1]", "!unknown_event"]
+        await ann.tell("number", 5)
+        assert (await ann.event("error"))[0]["data"] == {"five": 5}
+
+
+async def test_connection_middleware_of_the_gateway_lets_in_refuses_and_sees_off():
+    passed.clear()
+    options = {"/place": {"connection_middleware": ["log", f"{__name__}:with_card"]}}
+    async with running(service, namespaces=options) as server:
+        with pytest.raises(Refused) as refused:
+            await server.connect("/place", user="ann")
+        assert refused.value.data["data"] == {"needed": "card"}
+        with pytest.raises(Refused) as refused:
+            await server.connect("/place", user="ann", auth={"card": ""})
+        assert refused.value.data["code"] == "forbidden"
+        assert passed == []
+        ann = await server.connect("/place", user="ann", auth={"card": "A1"})
+        assert await ann.event("greeting") == ["welcome", b"\x01"]
+        assert [c.sid for c in await server.emitter("/place").to("guests").fetch_connections()] == [ann.sid]
+        await ann.emit("count")
+        await ann.disconnect()
+        await until(lambda: len(passed) == 2)
+        assert passed[0] == "in"
+        assert passed[1].startswith("out ")
+        assert passed[1].endswith("{'card': 'A1', 'count': 1}")
+
+
+async def test_who_is_not_let_in_leaves_no_trace():
+    async with running(service, namespaces={"/place": {"connection_middleware": ["websocket_only"]}}) as server:
+        with pytest.raises(Refused) as refused:
+            await server.connect("/place", user="ann", transports=["polling"])
+        assert refused.value.data["code"] == "forbidden"
+        ann = await server.connect("/place", user="ann")
+        assert [c.sid for c in await server.emitter("/place").fetch_connections()] == [ann.sid]
