@@ -26,7 +26,6 @@ const actions = {
     const socket = sockets[name].io.socket(namespace);
     socket.on("connect", () => say({ name, on: "beside", args: ["connect"] }));
     socket.on("disconnect", (reason) => say({ name, on: "beside", args: [reason] }));
-    socket.connect();
   },
   leave({ name }) {
     sockets[name].close();

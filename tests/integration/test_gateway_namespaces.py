@@ -208,3 +208,42 @@ async def test_who_is_not_let_in_leaves_no_trace():
         assert refused.value.data["code"] == "forbidden"
         ann = await server.connect("/place", user="ann")
         assert [c.sid for c in await server.emitter("/place").fetch_connections()] == [ann.sid]
+
+
+async def hold(context: Context, call_next: Next) -> None:
+    """Keep every event of a client that has gone meanwhile."""
+    await gate.wait()
+    await call_next()
+
+
+leaving = Router("/leaving")
+told: list[str] = []
+
+
+@leaving.on("last")
+async def last(context: Context, word: str) -> None:
+    """What somebody says."""
+    told.append(word)
+
+
+@leaving.on("disconnect")
+async def gone(context: Context, reason: str) -> None:
+    """That they have gone."""
+    told.append(reason)
+
+
+async def test_a_disconnect_comes_after_what_the_middleware_still_held():
+    gate.clear()
+    told.clear()
+    options = {"/leaving": {"packet_middleware": [f"{__name__}:hold"]}}
+    async with running(Service("leaving", leaving), namespaces=options) as server:
+        ann = await server.connect("/leaving", user="ann")
+        for word in ("one", "two"):
+            await ann.tell("last", word)
+        await ann.disconnect()
+        emitter = server.emitter("/leaving")
+        while await emitter.fetch_connections():
+            await asyncio.sleep(0.01)
+        gate.set()
+        await until(lambda: len(told) == 3)
+        assert told[:2] == ["one", "two"]

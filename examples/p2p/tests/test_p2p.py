@@ -1,3 +1,4 @@
+# ruff: noqa: D103, INP001, S101
 """The p2p service with fake connections: what its controllers do, without a network."""
 
 from __future__ import annotations

@@ -122,7 +122,10 @@ def service(
     for command, meaning in (
         ("parley up", f"everything on http://localhost:8000; {name} restarts when its code changes"),
         (f"pytest tests/test_{name}.py", "its test; needs pytest and pytest-asyncio"),
-        ("docker compose up --build", "the production layout; make Parley's image first: docker compose build gateway"),
+        (
+            "docker compose up --build",
+            "the production layout, once a checkout of Parley has made the image: docker compose build",
+        ),
     ):
         typer.echo(f"  {command:<{max(26, len(name) + 21)}} {meaning}")
 

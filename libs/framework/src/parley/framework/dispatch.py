@@ -2,14 +2,18 @@
 
 Order: the commands of one connection are started in the order they were sent; one that is not pipelined waits until
 all before it have ended, and those after it wait for it. Different connections do not wait for each other.
+
+A task costs more than most controllers. So the connections of a message share one for as long as their controllers do
+not wait; one that has waited once has a task of its own from then on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Mapping
+from contextvars import copy_context
 from typing import Any
 
 import msgspec
@@ -37,6 +41,23 @@ FINISH_SECONDS = 5.0
 """Seconds that commands in hand may take when the service stops."""
 
 
+class _Served:
+    """A namespace, and what its commands need."""
+
+    __slots__ = ("emitter", "handling", "prompt", "router")
+
+    def __init__(self, router: Router[Any], emitter: Emitter) -> None:
+        self.router = router
+        self.emitter = emitter
+        self.handling = Handling(router)
+        self.prompt = {event for event, route in router.routes.items() if not route.pipelined}
+        """Events that have not been seen to wait."""
+
+    def may_share(self, conversation: Conversation) -> bool:
+        """Whether a task may go on to another connection after this one."""
+        return len(conversation.commands) == 1 and conversation.commands[0].event in self.prompt
+
+
 class Dispatcher:
     """Runs the commands of some namespaces, in the queue group `bus.service`."""
 
@@ -44,10 +65,8 @@ class Dispatcher:
         self, bus: Bus, routers: Mapping[str, Router[Any]], emitters: Mapping[str, Emitter], state: Any
     ) -> None:
         self._bus = bus
-        self._routers = routers
-        self._emitters = emitters
+        self._served = {namespace: _Served(router, emitters[namespace]) for namespace, router in routers.items()}
         self._state = state
-        self._handlings = {namespace: Handling(router) for namespace, router in routers.items()}
         self._tasks = Tasks()
         self._subscriptions: list[Subscription] = []
         self._pending = 0
@@ -56,9 +75,8 @@ class Dispatcher:
 
     async def start(self) -> None:
         """Begin to take commands."""
-        for handling in self._handlings.values():
-            self._tasks.forever(handling.run_sweep(), name="controller timeouts")
-        for namespace in self._routers:
+        for namespace, served in self._served.items():
+            self._tasks.forever(served.handling.run_sweep(), name="controller timeouts")
             subject = subjects.commands(namespace)
             self._subscriptions.append(await self._bus.subscribe(subject, self._receive, queue=self._bus.service))
 
@@ -73,7 +91,8 @@ class Dispatcher:
 
     async def _receive(self, message: Msg) -> None:
         batch = decode(message.data, CommandBatch)
-        router = self._routers[batch.namespace]
+        served = self._served[batch.namespace]
+        sharing: deque[Conversation] = deque()
         for conversation in batch.conversations:
             if self._pending >= MAX_PENDING:
                 refused = Outcome.refused(Reject(Code.OVERLOADED))
@@ -81,37 +100,74 @@ class Dispatcher:
                     self._ack(batch.gateway, Ack(command.tag, refused.payload, refused.ok))
                 continue
             self._pending += len(conversation.commands)
-            self._tasks.spawn(self._converse(batch.gateway, router, conversation), name="conversation")
+            if served.may_share(conversation):
+                sharing.append(conversation)
+            else:
+                self._tasks.spawn(self._converse(batch.gateway, served, conversation), name="conversation")
+        if sharing:
+            self._tasks.spawn(self._converse_with_all(batch.gateway, served, sharing), name="conversations")
 
-    async def _converse(self, gateway: str, router: Router[Any], conversation: Conversation) -> None:
-        started: list[asyncio.Task[None]] = []
+    async def _converse_with_all(self, gateway: str, served: _Served, conversations: deque[Conversation]) -> None:
+        """Converse with one connection after the other, until a controller waits or changes what the next would see."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the type checker
+        CORRELATION.set("")
+        clean = copy_context()
+        # It runs when this task has ended or waits for the first time.
+        asyncio.get_running_loop().call_soon(self._part, gateway, served, conversations, context=clean)
+        while conversations:
+            await self._converse(gateway, served, conversations[0])
+            CORRELATION.set("")
+            if task.cancelling() or copy_context() != clean:
+                return
+            if conversations:
+                conversations.popleft()
+
+    def _part(self, gateway: str, served: _Served, conversations: deque[Conversation]) -> None:
+        """Give those who have not had their turn tasks of their own, and let nobody wait for the same event again."""
+        if conversations:
+            served.prompt.discard(conversations.popleft().commands[0].event)
+        for conversation in conversations:
+            self._tasks.spawn(self._converse(gateway, served, conversation), name="conversation")
+        conversations.clear()
+
+    async def _converse(self, gateway: str, served: _Served, conversation: Conversation) -> None:
         commands, session = conversation.commands, Session(conversation.session)
         try:
-            for command in commands:
-                route = router.routes.get(command.event)
-                handling = self._handle(gateway, router, conversation, session, command)
-                if route is not None and route.pipelined and len(commands) > 1:
-                    started.append(asyncio.create_task(handling))
-                    continue
-                if started:
-                    await asyncio.gather(*started)
-                    started.clear()
-                await handling
-            if started:
-                await asyncio.gather(*started)
+            if len(commands) == 1:
+                await self._handle(gateway, served, conversation, session, commands[0])
+            else:
+                await self._handle_in_order(gateway, served, conversation, session)
         finally:
             self._pending -= len(commands)
 
+    async def _handle_in_order(
+        self, gateway: str, served: _Served, conversation: Conversation, session: Session
+    ) -> None:
+        started: list[asyncio.Task[None]] = []
+        for command in conversation.commands:
+            route = served.router.routes.get(command.event)
+            handling = self._handle(gateway, served, conversation, session, command)
+            if route is not None and route.pipelined:
+                started.append(asyncio.create_task(handling))
+                continue
+            if started:
+                await asyncio.gather(*started)
+                started.clear()
+            await handling
+        if started:
+            await asyncio.gather(*started)
+
     async def _handle(
-        self, gateway: str, router: Router[Any], conversation: Conversation, session: Session, command: Command
+        self, gateway: str, served: _Served, conversation: Conversation, session: Session, command: Command
     ) -> None:
         CORRELATION.set(command.correlation)
         context: Context[Any] = Context(
-            self._emitters[router.namespace], conversation.identity, conversation.sid, gateway, command.correlation,
+            served.emitter, conversation.identity, conversation.sid, gateway, command.correlation,
             conversation.handshake, session, event=command.event, args=command.args, attachments=command.attachments,
             state=self._state,
         )  # fmt: skip
-        outcome = await self._handlings[router.namespace].handle(context)
+        outcome = await served.handling.handle(context)
         try:
             changed = session.changed()
         except (TypeError, ValueError, msgspec.MsgspecError):
@@ -134,7 +190,7 @@ class Dispatcher:
             chunk: list[Ack] = []
             size = 0
             for ack in acks:
-                weight = len(ack.payload) + sum(map(len, ack.attachments))
+                weight = len(ack.payload) + (sum(map(len, ack.attachments)) if ack.attachments else 0)
                 if chunk and size + weight > MAX_ACK_BYTES:
                     await self._bus.publish(subject, AckBatch(chunk).encode())
                     chunk, size = [], 0

@@ -156,4 +156,7 @@ class Router(Generic[StateT]):
         context.released = True
         route = self.routes.get(context.event)
         if route is not None:
+            if context.event in LIFECYCLE and not route.signature.variadic:
+                # A controller takes as many of these as it cares for.
+                context.args = context.args[: len(route.signature.types)]
             context.result = await route.controller(context, *route.arguments(*context.encoded_args))

@@ -26,6 +26,8 @@ class Signature:
     required: int
     """Arguments that may not be left out."""
     returns: Any
+    variadic: bool = False
+    """Whether any number of arguments will do."""
 
 
 def read_signature(controller: Controller, payload: Any = None) -> Signature:
@@ -46,7 +48,7 @@ def read_signature(controller: Controller, payload: Any = None) -> Signature:
         return Signature((payload,), tuple[payload], 1, returns)
     arguments = parameters[1:]
     if arguments and arguments[0].kind is inspect.Parameter.VAR_POSITIONAL:
-        return Signature((Any,), list[hints.get(arguments[0].name, Any)], 0, returns)
+        return Signature((Any,), list[hints.get(arguments[0].name, Any)], 0, returns, variadic=True)
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for number, parameter in enumerate(arguments):
         if parameter.kind not in {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}:

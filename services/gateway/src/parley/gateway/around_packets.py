@@ -71,7 +71,7 @@ class AroundPackets:
         self._replies = replies
         self._max_waiting = max_waiting
         self._tasks = Tasks()
-        self._queues: dict[Connection, deque[EventPacket]] = {}
+        self._queues: dict[Connection, deque[EventPacket | Callable[[], None]]] = {}
         emitter = Emitter(bus, "/")
         self._emitters = {name: emitter.of(name) for name in namespaces}
         self._handlers: dict[str, Callable[[Any], Awaitable[None]]] = {
@@ -99,13 +99,24 @@ class AroundPackets:
             self._queues[connection] = deque([packet])
             self._tasks.spawn(self._pump(connection), name="packet middleware")
 
+    def after(self, connection: Connection, then: Callable[[], None]) -> None:
+        """Call when everything that the connection has emitted is through."""
+        if (queue := self._queues.get(connection)) is not None:
+            queue.append(then)
+        else:
+            then()
+
     async def _pump(self, connection: Connection) -> None:
         queue = self._queues[connection]
         try:
             while queue:
-                free = asyncio.Event()
-                self._tasks.spawn(self._pass(connection, queue[0], free), name="packet")
-                await free.wait()
+                packet = queue[0]
+                if not isinstance(packet, EventPacket):
+                    packet()
+                elif not connection.kicked:
+                    free = asyncio.Event()
+                    self._tasks.spawn(self._pass(connection, packet, free), name="packet")
+                    await free.wait()
                 queue.popleft()
         finally:
             del self._queues[connection]

@@ -85,6 +85,11 @@ class Connection:
     recovered: Recovered | None = None
     """What it had before, until it is opened."""
 
+    @property
+    def kicked(self) -> bool:
+        """Whether it was ended from here, so that nothing more of it counts."""
+        return self.departed is not None
+
     def enter_ad_hoc(self, room: str) -> None:
         """Remember that a room was entered from outside."""
         self.joined_ad_hoc = self.joined_ad_hoc or set()

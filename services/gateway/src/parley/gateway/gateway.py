@@ -156,8 +156,12 @@ class Gateway:
         self._acks.lost(connection)
         parked = self._recovery.lost(connection, reason)
         self._admission.forget(connection, reason, parked=parked)
-        for event in ("disconnecting", "disconnect"):
-            self._commands.notify(connection, event, reason, rooms)
+
+        def notify() -> None:
+            for event in ("disconnecting", "disconnect"):
+                self._commands.notify(connection, event, reason, rooms)
+
+        self._around_packets.after(connection, notify)
 
     def reply(self, connection: Connection, ack_id: int | None, outcome: Outcome) -> None:
         """See `Replies`."""
