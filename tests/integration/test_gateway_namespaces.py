@@ -247,3 +247,13 @@ async def test_a_disconnect_comes_after_what_the_middleware_still_held():
         gate.set()
         await until(lambda: len(told) == 3)
         assert told[:2] == ["one", "two"]
+
+
+async def test_services_hear_of_the_end_of_who_was_there_when_a_gateway_stops():
+    told.clear()
+    async with running(Service("leaving", leaving)) as server:
+        clients = [await server.connect("/leaving", user=f"user{number}") for number in range(20)]
+        for client in clients:
+            assert await client.emit("last", "word") == {"ok": True}
+        told.clear()
+    assert len(told) == len(clients)

@@ -41,7 +41,7 @@ def _show_router(output: Console, router: Router[Any]) -> None:
         )  # fmt: skip
         # Names are anything, brackets included, so they are no markup.
         table.add_row(*map(Text, cells))
-    output.print(table)
+    output.print(table if router.routes else Text(f"{router.namespace} has no routes"))
     for kind, middleware in (
         ("connection middleware", router.connection_middleware),
         ("packet middleware", router.packet_middleware),

@@ -3,8 +3,8 @@
 Order: the commands of one connection are started in the order they were sent; one that is not pipelined waits until
 all before it have ended, and those after it wait for it. Different connections do not wait for each other.
 
-A task costs more than most controllers. So the connections of a message share one for as long as their controllers do
-not wait; one that has waited once has a task of its own from then on.
+A task costs more than most controllers. So connections share one for as long as their controllers do not wait; an event
+whose controller has waited once has tasks of its own from then on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from contextvars import copy_context
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from nats.aio.msg import Msg
@@ -58,6 +58,14 @@ class _Served:
         return len(conversation.commands) == 1 and conversation.commands[0].event in self.prompt
 
 
+class _Turn(NamedTuple):
+    """What one connection sent, to be handled in order."""
+
+    gateway: str
+    served: _Served
+    conversation: Conversation
+
+
 class Dispatcher:
     """Runs the commands of some namespaces, in the queue group `bus.service`."""
 
@@ -70,6 +78,7 @@ class Dispatcher:
         self._tasks = Tasks()
         self._subscriptions: list[Subscription] = []
         self._pending = 0
+        self._sharing: deque[_Turn] = deque()
         self._acks: defaultdict[str, list[Ack]] = defaultdict(list)
         self._flushing = False
 
@@ -92,7 +101,6 @@ class Dispatcher:
     async def _receive(self, message: Msg) -> None:
         batch = decode(message.data, CommandBatch)
         served = self._served[batch.namespace]
-        sharing: deque[Conversation] = deque()
         for conversation in batch.conversations:
             if self._pending >= MAX_PENDING:
                 refused = Outcome.refused(Reject(Code.OVERLOADED))
@@ -100,54 +108,55 @@ class Dispatcher:
                     self._ack(batch.gateway, Ack(command.tag, refused.payload, refused.ok))
                 continue
             self._pending += len(conversation.commands)
-            if served.may_share(conversation):
-                sharing.append(conversation)
-            else:
-                self._tasks.spawn(self._converse(batch.gateway, served, conversation), name="conversation")
-        if sharing:
-            self._tasks.spawn(self._converse_with_all(batch.gateway, served, sharing), name="conversations")
+            turn = _Turn(batch.gateway, served, conversation)
+            if not served.may_share(conversation):
+                self._tasks.spawn(self._converse(turn), name="conversation")
+                continue
+            if not self._sharing:
+                self._tasks.spawn(self._share(), name="conversations")
+            self._sharing.append(turn)
 
-    async def _converse_with_all(self, gateway: str, served: _Served, conversations: deque[Conversation]) -> None:
-        """Converse with one connection after the other, until a controller waits or changes what the next would see."""
+    async def _share(self) -> None:
+        """Give one connection after the other its turn, until one waits or changes what the next would see."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker
+        turns, self._sharing = self._sharing, deque()
         CORRELATION.set("")
         clean = copy_context()
         # It runs when this task has ended or waits for the first time.
-        asyncio.get_running_loop().call_soon(self._part, gateway, served, conversations, context=clean)
-        while conversations:
-            await self._converse(gateway, served, conversations[0])
+        asyncio.get_running_loop().call_soon(self._part, turns, context=clean)
+        while turns:
+            await self._converse(turns[0])
             CORRELATION.set("")
             if task.cancelling() or copy_context() != clean:
                 return
-            if conversations:
-                conversations.popleft()
+            if turns:
+                turns.popleft()
 
-    def _part(self, gateway: str, served: _Served, conversations: deque[Conversation]) -> None:
-        """Give those who have not had their turn tasks of their own, and let nobody wait for the same event again."""
-        if conversations:
-            served.prompt.discard(conversations.popleft().commands[0].event)
-        for conversation in conversations:
-            self._tasks.spawn(self._converse(gateway, served, conversation), name="conversation")
-        conversations.clear()
+    def _part(self, turns: deque[_Turn]) -> None:
+        """Give those who did not have their turn tasks of their own, and the event that they waited for from now on."""
+        if turns:
+            first = turns.popleft()
+            first.served.prompt.discard(first.conversation.commands[0].event)
+        for turn in turns:
+            self._tasks.spawn(self._converse(turn), name="conversation")
+        turns.clear()
 
-    async def _converse(self, gateway: str, served: _Served, conversation: Conversation) -> None:
-        commands, session = conversation.commands, Session(conversation.session)
+    async def _converse(self, turn: _Turn) -> None:
+        commands, session = turn.conversation.commands, Session(turn.conversation.session)
         try:
             if len(commands) == 1:
-                await self._handle(gateway, served, conversation, session, commands[0])
+                await self._handle(turn, session, commands[0])
             else:
-                await self._handle_in_order(gateway, served, conversation, session)
+                await self._handle_in_order(turn, session)
         finally:
             self._pending -= len(commands)
 
-    async def _handle_in_order(
-        self, gateway: str, served: _Served, conversation: Conversation, session: Session
-    ) -> None:
+    async def _handle_in_order(self, turn: _Turn, session: Session) -> None:
         started: list[asyncio.Task[None]] = []
-        for command in conversation.commands:
-            route = served.router.routes.get(command.event)
-            handling = self._handle(gateway, served, conversation, session, command)
+        for command in turn.conversation.commands:
+            route = turn.served.router.routes.get(command.event)
+            handling = self._handle(turn, session, command)
             if route is not None and route.pipelined:
                 started.append(asyncio.create_task(handling))
                 continue
@@ -158,9 +167,8 @@ class Dispatcher:
         if started:
             await asyncio.gather(*started)
 
-    async def _handle(
-        self, gateway: str, served: _Served, conversation: Conversation, session: Session, command: Command
-    ) -> None:
+    async def _handle(self, turn: _Turn, session: Session, command: Command) -> None:
+        gateway, served, conversation = turn
         CORRELATION.set(command.correlation)
         context: Context[Any] = Context(
             served.emitter, conversation.identity, conversation.sid, gateway, command.correlation,

@@ -21,24 +21,16 @@ MAX_OUTCOME_BYTES = 512 * 1024
 """The largest outcome that fits a broker message."""
 
 
-class _InHand:
-    """A controller that runs, and when it has taken too long."""
-
-    __slots__ = ("deadline", "expired", "task")
-
-    def __init__(self, task: asyncio.Task[Any], deadline: float) -> None:
-        self.task = task
-        self.deadline = deadline
-        self.expired = False
-
-
 class Handling:
     """Handles the events of one namespace."""
 
     def __init__(self, router: Router[Any]) -> None:
         self._router = router
         self._handle = router.composed()
-        self._in_hand: dict[_InHand, None] = {}
+        self._deadlines: dict[asyncio.Task[Any], float] = {}
+        """Of the tasks in which something runs."""
+        self._expired: set[asyncio.Task[Any]] = set()
+        """Those of them that took too long and were cancelled."""
 
     async def handle(self, context: Context[Any]) -> Outcome:
         """Handle an event, whatever happens. An `error` controller is told of what fails."""
@@ -50,7 +42,7 @@ class Handling:
             outcome = Outcome.refused(rejection)
         else:
             outcome = _outcome(context)
-        if len(outcome.payload) + sum(map(len, outcome.attachments)) > MAX_OUTCOME_BYTES:
+        if _size(outcome) > MAX_OUTCOME_BYTES:
             context.log.error("outcome too large", bytes=len(outcome.payload))
             outcome = Outcome.refused(Reject(Code.INTERNAL))
         if rejection is not None and "error" in self._router.routes and context.event not in LIFECYCLE:
@@ -65,8 +57,7 @@ class Handling:
         assert task is not None  # noqa: S101 - for the type checker
         route = self._router.routes.get(context.event)
         seconds = TIMEOUT if route is None or route.timeout is None else route.timeout
-        in_hand = _InHand(task, time.monotonic() + seconds)
-        self._in_hand[in_hand] = None
+        self._deadlines[task] = time.monotonic() + seconds
         try:
             if context.event in LIFECYCLE:
                 await self._router.control(context)
@@ -76,7 +67,7 @@ class Handling:
             context.log.debug("rejected", code=str(rejection.code))
             return rejection
         except asyncio.CancelledError:
-            if not in_hand.expired or task.cancelling() > 1:
+            if task not in self._expired or task.cancelling() > 1:
                 raise
             context.log.error("controller took too long and was cancelled", seconds=seconds)
             return Reject(Code.TIMEOUT)
@@ -84,8 +75,9 @@ class Handling:
             context.log.exception("controller failed")
             return Reject(Code.INTERNAL)
         finally:
-            del self._in_hand[in_hand]
-            if in_hand.expired:
+            del self._deadlines[task]
+            if task in self._expired:
+                self._expired.remove(task)
                 # Whatever the controller made of its cancellation: the connection's next command is not cancelled.
                 task.uncancel()
         return self._unanswered(context)
@@ -105,9 +97,15 @@ class Handling:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
             now = time.monotonic()
-            for in_hand in [in_hand for in_hand in self._in_hand if in_hand.deadline < now and not in_hand.expired]:
-                in_hand.expired = True
-                in_hand.task.cancel()
+            for task in [task for task, deadline in self._deadlines.items() if deadline < now]:
+                if task not in self._expired:
+                    self._expired.add(task)
+                    task.cancel()
+
+
+def _size(outcome: Outcome) -> int:
+    size = len(outcome.payload)
+    return size + sum(map(len, outcome.attachments)) if outcome.attachments else size
 
 
 def _outcome(context: Context[Any]) -> Outcome:

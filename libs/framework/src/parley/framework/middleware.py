@@ -33,21 +33,6 @@ ConnectionMiddleware = Callable[[Passage, Next], Awaitable[None]]
 """Around a connection's life: before `call_next` it is being admitted, after it the connection is gone."""
 
 
-class _Next:
-    __slots__ = ("_called", "_inner", "_subject")
-
-    def __init__(self, inner: Callable[[Any], Awaitable[None]], subject: Any) -> None:
-        self._inner = inner
-        self._subject = subject
-        self._called = False
-
-    def __call__(self) -> Awaitable[None]:
-        if self._called:
-            raise RuntimeError("call_next was called twice")
-        self._called = True
-        return self._inner(self._subject)
-
-
 def compose(
     middleware: Sequence[Callable[[SubjectT, Next], Awaitable[None]]], core: Callable[[SubjectT], Awaitable[None]]
 ) -> Callable[[SubjectT], Awaitable[None]]:
@@ -62,7 +47,16 @@ def _around(
     outer: Callable[[SubjectT, Next], Awaitable[None]], inner: Callable[[SubjectT], Awaitable[None]]
 ) -> Callable[[SubjectT], Awaitable[None]]:
     def run(subject: SubjectT) -> Awaitable[None]:
-        return outer(subject, _Next(inner, subject))
+        called = False
+
+        def call_next() -> Awaitable[None]:
+            nonlocal called
+            if called:
+                raise RuntimeError("call_next was called twice")
+            called = True
+            return inner(subject)
+
+        return outer(subject, call_next)
 
     return run
 

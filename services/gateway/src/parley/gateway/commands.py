@@ -92,6 +92,11 @@ class Commands:
         """Stop the timeouts."""
         await self._tasks.close()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, neither to be sent nor for its outcome."""
+        return not self._ready and not self._pending
+
     def submit(self, connection: Connection, packet: EventPacket) -> None:
         """Take an emitted event; its outcome follows, whatever happens."""
         self.submit_waiting(connection, Waiting(packet.event, packet.args, packet.ack_id, packet.attachments))

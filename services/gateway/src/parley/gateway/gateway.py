@@ -37,7 +37,7 @@ from parley.gateway.settings import Settings
 BURST_SECONDS = 10
 """How many seconds' worth of a namespace's own rate may come at once."""
 LINGER = 2.0
-"""Seconds that a draining gateway waits for the clients it closed last to be recovered by another."""
+"""Seconds that a draining gateway waits for what follows from the end of the clients it closed last."""
 
 
 class _Failure(msgspec.Struct):
@@ -86,10 +86,13 @@ class Gateway:
         self._tasks.forever(self._sweep(), name="rates of users")
 
     async def drain(self) -> None:
-        """Take no new connections, end the present ones over the configured time, and let go of who is recovered."""
+        """Take no new connections and end the present ones over the configured time.
+
+        Then let go of who is recovered, and have services hear of the last ones' end.
+        """
         await self.edge.drain()
         deadline = time.monotonic() + LINGER
-        while self._recovery.waits and time.monotonic() < deadline:  # noqa: ASYNC110 - for seconds, once
+        while (self._recovery.waits or not self._commands.idle) and time.monotonic() < deadline:  # noqa: ASYNC110 - for seconds, once
             await asyncio.sleep(0.05)
 
     async def close(self) -> None:
