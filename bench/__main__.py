@@ -23,7 +23,10 @@ from rich.console import Console
 from parley.cli.stop_signals import StopSignals
 
 RESULTS = BENCH / "results"
+LATEST = RESULTS / "latest.json"
 IMAGES = BENCH.parent / "docs" / "img"
+FRAMEWORK = "framework"
+"""The measurement without peers: its results have a part of their own, which it alone may renew."""
 RESERVED_FILES = 200
 """What a server has open besides its connections."""
 
@@ -63,6 +66,7 @@ def bench(
     """Measure Parley beside its peers.
 
     A whole run writes bench/results/latest.json and docs/img/bench-*.svg; a narrowed one bench/results/narrowed.json.
+    With `--only framework`, that part of latest.json is renewed, and the rest stays.
     """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     chosen = _choose(only, list(MEASUREMENTS), "--only")
@@ -84,8 +88,8 @@ def bench(
             console.print(f"[bold]{TITLES[measurement]}[/]")
             rows += _measure(console, measurement, plan)
     show(console, rows)
-    path = RESULTS / ("narrowed.json" if narrowed else "latest.json")
-    _write(path, rows)
+    path = RESULTS / "narrowed.json" if narrowed and chosen != [FRAMEWORK] else LATEST
+    _write(path, rows, path == LATEST and narrowed)
     console.print(f"Wrote {path.relative_to(BENCH.parent)} after {time.monotonic() - started:.0f} s")
     if not narrowed:
         for picture in draw(rows, IMAGES):
@@ -103,20 +107,31 @@ def _measure(console: Console, measurement: str, plan: Plan) -> list[Row]:
     return rows
 
 
-def _write(path: Path, rows: list[Row]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    contents = {
+def _write(path: Path, rows: list[Row], part: bool) -> None:
+    """Write all results, or with `part` those of the framework alone beside what is there."""
+    about = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "revision": _output("git", "-C", str(BENCH), "describe", "--always", "--dirty"),
         "machine": machine.description(),
-        "versions": {
-            "node": _output("node", "--version"),
-            "socket.io": json.loads((PEERS / "node_modules/socket.io/package.json").read_text())["version"],
-            **{name: version(name) for name in ("python-socketio", "python-engineio", "uvicorn", "uvloop")},
-        },
-        "rows": rows,
     }
+    contents: dict[str, object] = {}
+    if part:
+        contents = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    else:
+        others = [row for row in rows if row["measurement"] != FRAMEWORK]
+        contents = {**about, "versions": _versions(), "rows": others}
+    if found := [row for row in rows if row["measurement"] == FRAMEWORK]:
+        contents[FRAMEWORK] = {**about, "rows": found}
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(contents, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "node": _output("node", "--version"),
+        "socket.io": json.loads((PEERS / "node_modules/socket.io/package.json").read_text())["version"],
+        **{name: version(name) for name in ("python-socketio", "python-engineio", "uvicorn", "uvloop")},
+    }
 
 
 def _output(*command: str) -> str:

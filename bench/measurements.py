@@ -23,6 +23,7 @@ from machine import (
     resident_bytes,
     wait_until,
 )
+from overhead import overhead
 
 Row = dict[str, Any]
 
@@ -162,11 +163,17 @@ def _idle(start: Start, number: int) -> Iterator[Row]:
         }
 
 
+def framework(plan: Plan) -> Iterator[Row]:
+    """What the framework adds to a command."""
+    yield from _rows("framework", "all", partial(overhead, plan.seconds))
+
+
 MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "fanout": fanout,
     "persisted": persisted,
     "connect": connecting,
     "idle": idle,
+    "framework": framework,
 }
 
 

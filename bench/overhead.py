@@ -18,7 +18,7 @@ import psutil
 import uvloop
 from clients import TOLERATED
 from contestants import SERVERS
-from machine import CLIENT_CORES, SERVER_CORES, BenchError, child, cpu_seconds, machine_cpu_seconds, running
+from machine import SERVER_CORES, BenchError, child, machine_cpu_seconds, running
 from nats.aio.msg import Msg
 
 from parley.cli import embedded

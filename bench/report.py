@@ -44,12 +44,19 @@ COLUMNS = {
         "gone_s": "all gone s",
         "cleanup_cpu_s": "CPU s",
     },
+    "framework": {
+        "commands": "commands/message",
+        "cpu_us": "CPU µs/command",
+        "over_bare_us": "over bare µs",
+        "commands_per_s": "commands/s",
+    },
 }
 TITLES = {
     "fanout": "One room, nothing kept",
     "persisted": "1,000 clients in rooms of 10, every message in Postgres before its ack",
     "connect": "A connect (Parley's with a token, the peers' without)",
     "idle": "Idle connections, and all of them lost at once",
+    "framework": "A command in a service: a bare NATS callback, on the framework, inside of two middlewares",
 }
 
 

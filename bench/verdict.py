@@ -59,6 +59,12 @@ def _broadcast(server: str, what: str) -> Iterator[Budget]:
     )
 
 
+def _framework(commands: int) -> Budget:
+    where = {"measurement": "framework", "commands": commands}
+    what = f"framework with 2 middlewares, over bare, {commands} per message"
+    return Budget(what, "over_bare_us", where, "middleware", "", 10, None, "µs/command")
+
+
 _CHAT = {"measurement": "persisted", "in_flight": 256}
 _OPEN_LOOP = {"measurement": "persisted", "offered_per_s": 1000}
 _IDLE = {"measurement": "idle"}
@@ -84,4 +90,5 @@ BUDGETS = (
     Budget("memory per idle connection, gateway", "kb_front", _IDLE, "parley", "", 8, 4, "KB"),
     Budget("loop blocked by lost clients, edge alone", "stall_ms", _IDLE, "engine", "", 50, None, "ms"),
     Budget("loop blocked by lost clients, gateway", "stall_ms", _IDLE, "parley", "", 50, None, "ms"),
+    *map(_framework, (1, 8, 64)),
 )

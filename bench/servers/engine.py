@@ -26,6 +26,7 @@ from parley.gateway.engine.polling import Polling
 from parley.gateway.engine.session import Session
 from parley.gateway.engine.websocket import STATE_KEY
 from parley.gateway.garbage import run_collector
+from parley.gateway.namespaces import Namespace
 from parley.gateway.packets import AckPacket, EventPacket, event_packet
 from parley.gateway.settings import Settings
 
@@ -38,7 +39,7 @@ class Room:
 
     def __init__(self) -> None:
         self._members: dict[str, Connection] = {}
-        self.edge = Edge(Settings(), "engine", {NAMESPACE}, self)
+        self.edge = Edge(Settings(), "engine", {NAMESPACE: Namespace(service="engine")}, self)
 
     async def admit(self, sid: str, session: Session, namespace: str, auth: dict[str, Any]) -> Connection:  # noqa: ARG002 - see `EdgeEvents`
         return Connection(sid, session, namespace, Identity(sid, sid), time.time())

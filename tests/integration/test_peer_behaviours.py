@@ -5,26 +5,26 @@ tests/unit/test_testing_fakes.py, which tests/integration/test_testing_kit.py ru
 
 | behaviour there | test here, or why there is none |
 |---|---|
-| controllers that are async functions | Conduct.test_a_controller_gets_typed_arguments_... |
-| controllers that are classes | Conduct.test_a_class_of_controllers_has_its_context, test_typed_controllers_... |
-| ids of one's own (`generateId`) | none: gateways make sids, since proxies route by them; own ids are users' rooms |
-| one process | Conduct on one gateway; acceptance/test_one_command.py has everything in one process |
-| several processes behind a sticky proxy | test_any_replica_serves_any_gateway; acceptance/test_failover.py has processes |
-| `uws` as the WebSocket engine | none: gateways have an engine of their own, see test_engine_conformance.py |
+| controllers that are async functions | Conduct.test_a_controller_gets_typed_arguments... |
+| controllers that are classes | Conduct.test_a_class_of_controllers..., test_typed_controllers... |
+| ids of one's own (`generateId`) | none: proxies route by sids, so gateways make them |
+| one process | Conduct on one gateway; acceptance/test_one_command.py |
+| several processes behind a sticky proxy | test_any_replica_serves_any_gateway; acceptance/test_failover.py |
+| `uws` as the WebSocket engine | none: gateways have an engine of their own, test_engine_wire.py |
 | the redis adapter | none: NATS is always there; Conduct on two gateways, test_emitter.py |
-| connection middleware at connect and at disconnect (2) | test_connection_middleware_surrounds_... |
-| packet middleware before and after (2) | test_packet_middleware_surrounds_... |
-| an event without a controller still releases middleware | test_an_event_without_a_controller_... |
-| a listener of one's own next to a routed event | test_events_that_middleware_answers_...: there is no other way around the router |
-| middleware that returns without `next` | test_packets_that_are_not_let_through_..., test_connections_that_are_not_let_through_... |
-| a session from the cookie, or in an external store (2) | test_a_session_that_is_set_at_connect_...: gateways hold it, nothing stores it |
-| without a session: `auth failed!` | test_without_what_a_session_is_made_of_... |
-| errors in controllers, `disconnecting` and `disconnect` included (2) | test_a_controller_that_crashes_..., test_a_crash_at_the_end_... |
-| errors in connection middleware (2) | test_connection_middleware_that_crashes_..., test_a_crash_after_... |
-| errors in packet middleware (2) | test_packet_middleware_that_crashes_... |
-| redis refuses connections: logged, the app stays up | test_while_nats_is_away_... |
+| connection middleware at connect and disconnect (2) | test_connection_middleware_surrounds... |
+| packet middleware before and after (2) | test_packet_middleware_surrounds... |
+| an event without a controller still releases middleware | test_an_event_without_a_controller... |
+| a listener of one's own next to a routed event | test_events_that_middleware_answers... |
+| middleware that returns without `next` | test_packets_that_are_not..., test_connections_that_are_not... |
+| a session from the cookie, or in an external store (2) | test_a_session_that_is_set_at_connect... (in the gateway) |
+| without a session: `auth failed!` | test_without_what_a_session_is_made_of... |
+| errors in controllers, also at the end (2) | test_a_controller_that_crashes..., test_a_crash_at_the_end... |
+| errors in connection middleware (2) | test_connection_middleware_that_crashes..., test_a_crash_after... |
+| errors in packet middleware (2) | test_packet_middleware_that_crashes... |
+| redis refuses connections: logged, the app stays up | test_while_nats_is_away... |
 | namespaces | test_namespaces_have_controllers_and_middleware_of_their_own |
-| the same in TypeScript, with a namespace and without (2) | test_typed_controllers_... |
+| the same in TypeScript, with a namespace and without (2) | test_typed_controllers... |
 
 Not tested there: kick, rooms, online lists and exchange are in acceptance/test_p2p.py; acks in
 Conduct.test_what_is_answered_with_ack_arrives_as_it_is; broadcasts across processes in Conduct on two gateways.
@@ -58,7 +58,7 @@ from parley.framework import (
 )
 from parley.testing import Client, Refused, Server, running
 from tests.acceptance.test_failover import Server as Nats
-from tests.integration.test_bus import until
+from tests.integration.test_bus import fresh, until
 
 lines: list[Any] = []
 """What middleware and controllers wrote down, in order."""
@@ -152,6 +152,16 @@ gateway_connections = [connections("gateway a"), connections("gateway b")]
 gateway_packets = [packets("gateway a"), packets("gateway b")]
 connection_a, connection_b = gateway_connections
 packet_a, packet_b = gateway_packets
+
+
+def passed() -> list[str]:
+    """What was written down of events."""
+    return [line for line in lines if isinstance(line, str)]
+
+
+def life(user: str) -> list[Any]:
+    """What was written down of a user's connection, without the name."""
+    return [(line[0], *line[2:]) for line in lines if isinstance(line, tuple) and line[1] == user]
 
 
 def here(*names: str) -> list[str]:
@@ -251,9 +261,8 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest.fixture(params=[0, 1], ids=["gateway 1", "gateway 2"])
 async def ann(request: pytest.FixtureRequest, server: Server) -> AsyncIterator[Client]:
-    """A client of `/peer`, whose coming is no longer in the lines."""
+    """A client of `/peer`."""
     client = await server.connect("/peer", "ann", gateway=request.param)
-    lines.clear()
     yield client
     await client.close()
 
@@ -262,11 +271,16 @@ async def ann(request: pytest.FixtureRequest, server: Server) -> AsyncIterator[C
 async def ben(server: Server) -> AsyncIterator[Client]:
     """Another one, who is to notice nothing."""
     client = await server.connect("/peer", "ben", gateway=1)
-    lines.clear()
     yield client
     assert client.received == []
     assert (await client.emit("work"))["ok"]
     await client.close()
+
+
+@pytest.fixture
+def user() -> str:
+    """Somebody whose lines nobody else's are mixed up with."""
+    return fresh("user")
 
 
 async def refusal(connecting: Any) -> dict[str, Any]:
@@ -283,17 +297,17 @@ INWARD = ["gateway a", "gateway b", "service a", "service b"]
 
 async def test_packet_middleware_surrounds_controllers_in_the_order_configured(ann: Client):
     assert (await ann.emit("work"))["ok"]
-    assert lines == [*(f"+{name}" for name in INWARD), "work", *(f"-{name}" for name in reversed(INWARD))]
+    assert passed() == [*(f"+{name}" for name in INWARD), "work", *(f"-{name}" for name in reversed(INWARD))]
 
 
 async def test_an_event_without_a_controller_releases_middleware_at_once(ann: Client):
     assert (await ann.emit("nobody's", 1))["error"]["code"] == "unknown_event"
-    assert lines == [*(f"+{name}" for name in INWARD), *(f"-{name}" for name in reversed(INWARD))]
+    assert passed() == [*(f"+{name}" for name in INWARD), *(f"-{name}" for name in reversed(INWARD))]
 
 
 async def test_events_that_middleware_answers_stand_beside_those_with_a_controller(ann: Client):
     assert await ann.emit("ping", 1) == ("pong", 1)
-    assert lines == ["+gateway a", "-gateway a"]
+    assert passed() == ["+gateway a", "-gateway a"]
     assert (await ann.emit("work"))["ok"]
 
 
@@ -301,30 +315,33 @@ async def test_events_that_middleware_answers_stand_beside_those_with_a_controll
 async def test_packets_that_are_not_let_through_skip_the_controller_and_resume_what_is_outside(ann: Client, name: str):
     assert (await ann.emit("work", [name, "before", "return"]))["error"]["code"] == "forbidden"
     reached = INWARD[: INWARD.index(name) + 1]
-    assert lines == [*(f"+{one}" for one in reached), *(f"-{one}" for one in reversed(reached))]
+    assert passed() == [*(f"+{one}" for one in reached), *(f"-{one}" for one in reversed(reached))]
 
 
-async def test_connection_middleware_surrounds_a_connections_life(server: Server):
-    ann = await server.connect("/peer", "ann", gateway=1)
-    assert lines == [(f"+{name}", "ann") for name in INWARD]
+async def test_connection_middleware_surrounds_a_connections_life(server: Server, user: str):
+    ann = await server.connect("/peer", user, gateway=1)
+    assert life(user) == [(f"+{name}",) for name in INWARD]
     await ann.disconnect()
     reason = "client namespace disconnect"
-    await until(lambda: len(lines) == 10)
-    # Gateway and service do not wait for each other, and no packet middleware sees any of it.
-    out = [[line for line in lines[4:] if place in line[0]] for place in ("gateway", "service", "disconnect")]
+    await until(lambda: len(life(user)) == 10)
+    assert passed() == []
+    # Gateway and service do not wait for each other.
+    out = [[line for line in life(user)[4:] if place in line[0]] for place in ("gateway", "service", "disconnect")]
     assert out == [
-        [("-gateway b", "ann", reason), ("-gateway a", "ann", reason)],
-        [("-service b", "ann", reason), ("-service a", "ann", reason)],
-        [("disconnecting", "ann", reason, "guest card"), ("disconnect", "ann", reason, "guest card")],
+        [("-gateway b", reason), ("-gateway a", reason)],
+        [("-service b", reason), ("-service a", reason)],
+        [("disconnecting", reason, "guest card"), ("disconnect", reason, "guest card")],
     ]
 
 
 @pytest.mark.parametrize("name", INWARD)
-async def test_connections_that_are_not_let_through_are_refused_and_resume_what_is_outside(server: Server, name: str):
-    refused = await refusal(server.connect("/peer", "ann", query={name: "return"}))
+async def test_connections_that_are_not_let_through_are_refused_and_resume_what_is_outside(
+    server: Server, user: str, name: str
+):
+    refused = await refusal(server.connect("/peer", user, query={name: "return"}))
     assert refused["code"] == "forbidden"
     reached = INWARD[: INWARD.index(name) + 1]
-    assert lines == [*((f"+{one}", "ann") for one in reached), *((f"-{one}", "ann", "") for one in reversed(reached))]
+    assert life(user) == [*((f"+{one}",) for one in reached), *((f"-{one}", "") for one in reversed(reached))]
 
 
 # -- processes and namespaces ------------------------------------------------------------------------------------------
@@ -341,7 +358,7 @@ async def test_any_replica_serves_any_gateway(server: Server):
 async def test_namespaces_have_controllers_and_middleware_of_their_own(server: Server, ben: Client):
     guest = await server.connect("/typed")
     assert await guest.emit("work", {"item": "pear"}) == {"ok": True, "item": "pear", "count": 2}
-    assert lines == []
+    assert passed() == []
     assert (await guest.emit("session"))["error"]["code"] == "unknown_event"
     await server.emitter("/typed").emit("news")
     assert await guest.event("news") == []
@@ -357,29 +374,41 @@ async def test_typed_controllers_get_what_they_say_and_middleware_tells_before_a
     assert (await guest.emit("work", {"count": 2}))["error"]["code"] == "invalid_payload"
 
 
+async def test_who_is_asked_for_by_sid_is_that_connection_and_nobody_in_a_room_of_that_name(server: Server):
+    guest = await server.connect("/typed")
+    emitter = server.emitter("/typed")
+    await emitter.socket(guest.sid).join("lobby")
+    for name in ("lobby", f"user:{(await emitter.socket(guest.sid).fetch()).user_id}"):
+        with pytest.raises(Reject) as refused:
+            await emitter.socket(name).fetch()
+        assert refused.value.code is Code.NOT_FOUND
+
+
 # -- sessions ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_session_that_is_set_at_connect_is_there_on_every_replica_and_ends_with_its_connection(server: Server):
-    ann = await server.connect("/peer", "ann", auth={"card": "gold"})
+async def test_a_session_that_is_set_at_connect_is_there_on_every_replica_and_ends_with_its_connection(
+    server: Server, user: str
+):
+    ann = await server.connect("/peer", user, auth={"card": "gold"})
     told = [await ann.emit("session") for _ in range(30)]
     assert len({one["replica"] for one in told}) == 2
     assert all(one["session"] == {"card": "gold", "stamp": ["gold", True]} for one in told)
     await ann.emit("plan", "never")
     assert (await ann.emit("session"))["session"]["crash at"] == "never"
     await ann.disconnect()
-    await until(lambda: ("disconnect", "ann", "client namespace disconnect", "gold") in lines)
-    again = await server.connect("/peer", "ann", gateway=1)
+    await until(lambda: ("disconnect", "client namespace disconnect", "gold") in life(user))
+    again = await server.connect("/peer", user, gateway=1)
     assert (await again.emit("session"))["session"] == {"card": "guest card", "stamp": ["guest card", True]}
     await again.close()
 
 
-async def test_without_what_a_session_is_made_of_a_connection_is_refused(server: Server, ben: Client):
+async def test_without_what_a_session_is_made_of_a_connection_is_refused(server: Server, ben: Client, user: str):
     with pytest.raises(Refused) as refused:
-        await server.connect("/peer", "ann", auth={"card": "none"})
+        await server.connect("/peer", user, auth={"card": "none"})
     assert refused.value.message == "auth failed!"
     assert (refused.value.data["code"], refused.value.data["data"]) == ("forbidden", {"missing": "card"})
-    assert lines == [("+gateway a", "ann"), ("-gateway a", "ann", "")]
+    assert life(user) == [("+gateway a",), ("-gateway a", "")]
 
 
 # -- failures ----------------------------------------------------------------------------------------------------------
@@ -414,7 +443,7 @@ async def test_packet_middleware_that_crashes_tells_its_client_a_code_and_the_lo
     assert (failed["error"]["code"], "secret" in str(failed)) == ("internal", False)
     by = "controller failed" if "service" in name else "packet middleware failed"
     assert tracebacks(logged) == [(by, "work", ann.sid)] * 2
-    assert lines.count("work") == (2 if when == "after" else 0)
+    assert passed().count("work") == (2 if when == "after" else 0)
     rejected = (await ann.emit("work", [name, when, "reject"]))["error"]
     assert (rejected["code"], rejected["data"]) == ("limit_exceeded", {"n": 3})
     assert (await ann.emit("work"))["ok"]
@@ -422,42 +451,42 @@ async def test_packet_middleware_that_crashes_tells_its_client_a_code_and_the_lo
 
 @pytest.mark.parametrize("name", INWARD)
 async def test_connection_middleware_that_crashes_refuses_with_a_code_and_the_log_says_why(
-    server: Server, ben: Client, name: str
+    server: Server, ben: Client, user: str, name: str
 ):
     with capture_logs(processors=[format_exc_info]) as logged:
-        refused = await refusal(server.connect("/peer", "ann", query={name: "crash"}))
+        refused = await refusal(server.connect("/peer", user, query={name: "crash"}))
     assert (refused["code"], "secret" in str(refused)) == ("internal", False)
-    assert [line for line, _, sid in tracebacks(logged) if sid] == ["connection middleware failed"]
-    refused = await refusal(server.connect("/peer", "ann", query={name: "reject"}))
+    assert [line for line, _, _ in tracebacks(logged)] == ["connection middleware failed"]
+    refused = await refusal(server.connect("/peer", user, query={name: "reject"}))
     assert (refused["code"], refused["data"]) == ("limit_exceeded", {"n": 3})
-    assert not [line for line in lines if line[0] == "disconnect"]
+    assert "disconnect" not in [line[0] for line in life(user)]
 
 
 @pytest.mark.parametrize("name", INWARD)
 async def test_a_crash_after_a_connection_is_gone_is_logged_and_all_else_is_done(
-    server: Server, ben: Client, name: str
+    server: Server, ben: Client, user: str, name: str
 ):
-    ann = await server.connect("/peer", "ann", query={name: "crash after"})
+    ann = await server.connect("/peer", user, query={name: "crash after"})
     with capture_logs(processors=[format_exc_info]) as logged:
         sid = ann.sid
         await ann.disconnect()
-        await until(lambda: len(lines) == 10 and [line for line in logged if "exception" in line])
+        await until(lambda: len(life(user)) == 10 and [line for line in logged if "exception" in line])
     assert tracebacks(logged) == [("connection middleware failed", "", sid)]
-    assert sorted(line[0] for line in lines[4:]) == ["-gateway a", "-gateway b", "-service a", "-service b",
+    assert sorted(line[0] for line in life(user)[4:]) == ["-gateway a", "-gateway b", "-service a", "-service b",
                                                      "disconnect", "disconnecting"]  # fmt: skip
 
 
 @pytest.mark.parametrize("event", ["disconnecting", "disconnect"])
-async def test_a_crash_at_the_end_is_logged_and_the_end_goes_on(ann: Client, ben: Client, event: str):
+async def test_a_crash_at_the_end_is_logged_and_the_end_goes_on(server: Server, ben: Client, user: str, event: str):
+    ann = await server.connect("/peer", user)
     assert (await ann.emit("plan", event))["ok"]
-    lines.clear()
     with capture_logs(processors=[format_exc_info]) as logged:
         sid = ann.sid
         await ann.disconnect()
-        await until(lambda: len(lines) == 6)
+        await until(lambda: len(life(user)) == 10)
         await until(lambda: [line for line in logged if "exception" in line])
     assert tracebacks(logged) == [("controller failed", event, sid)]
-    assert [line[0] for line in lines if line[0].startswith("d")] == ["disconnecting", "disconnect"]
+    assert [line[0] for line in life(user) if line[0].startswith("d")] == ["disconnecting", "disconnect"]
 
 
 async def test_while_nats_is_away_events_are_refused_and_the_service_comes_back_with_it(own_nats: Nats):

@@ -112,14 +112,13 @@ async def exchange(context: Context[Rooms], said: Exchange) -> None:
 
 
 async def _find(everybody: Emitter, sid: str) -> Connection | None:
-    """Find a connection on any gateway. What a client names may be a room's name instead, and is none then."""
+    """Find a connection on any gateway."""
     try:
-        found = await everybody.socket(sid).fetch()
+        return await everybody.socket(sid).fetch()
     except Reject as rejection:
         if rejection.code is Code.NOT_FOUND:
             return None
         raise
-    return found if found.sid == sid else None
 
 
 # -- closing rooms -----------------------------------------------------------------------------------------------------

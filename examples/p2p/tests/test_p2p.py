@@ -99,6 +99,27 @@ async def test_a_closed_room_is_left_and_not_entered_until_it_is_open_again(p2p:
     assert (await enter(p2p, "ann")).connected
 
 
+class ClosedMeanwhile(Rooms):
+    """A room that is closed when somebody has been let in, and is not in it yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def is_closed(self, room: str) -> bool:
+        """Not when it is first asked."""
+        self.asked += 1
+        return room == "demo" and self.asked > 1
+
+
+async def test_who_comes_into_a_room_while_it_is_closed_is_turned_out(p2p: FakeNamespace) -> None:
+    p2p.state = ClosedMeanwhile()
+    ann = await enter(p2p, "ann")
+    assert not ann.connected
+    assert [event for event, _ in ann.received] == [ann.sid]
+    assert ann.received[0].args[0]["data"]["action"] == "deny"
+
+
 async def test_a_room_that_is_full_lets_nobody_in(p2p: FakeNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2p.service.MAX_CLIENTS", 2)
     ann, _ = await enter(p2p, "ann"), await enter(p2p, "ben")
@@ -107,6 +128,19 @@ async def test_a_room_that_is_full_lets_nobody_in(p2p: FakeNamespace, monkeypatc
     assert refused.value.code is Code.LIMIT_EXCEEDED
     await ann.disconnect()
     assert (await enter(p2p, "cat")).connected
+
+
+async def test_so_many_rooms_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2p.rooms.MAX_CHANGED", 2)
+    rooms = Rooms()
+    for room in ("a", "b"):
+        await rooms.change(room, closed=True)
+    with pytest.raises(Reject) as refused:
+        await rooms.change("c", closed=True)
+    assert refused.value.code is Code.LIMIT_EXCEEDED
+    await rooms.change("a", closed=False)
+    await rooms.change("c", closed=True)
+    assert [rooms.is_closed(room) for room in "abc"] == [False, True, True]
 
 
 async def test_of_two_changes_of_a_room_the_later_counts() -> None:

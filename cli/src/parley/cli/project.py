@@ -84,6 +84,17 @@ class Processes:
             await asyncio.gather(*keeping)
             self._record.unlink(missing_ok=True)
 
+    def has_failed(self, name: str) -> bool:
+        """Whether a service has ended in a way that only a change of its code can mend."""
+        process = self._running.get(name)
+        if process is None:
+            return False
+        with suppress(psutil.NoSuchProcess):
+            # Who watches the code collects what has ended when it starts the next.
+            children = psutil.Process(process.pid).children()
+            return any(child.status() == psutil.STATUS_ZOMBIE for child in children)
+        return False
+
     async def _keep(self, name: str) -> None:
         while not self._stopping.is_set():
             process = await asyncio.create_subprocess_exec(
@@ -160,17 +171,21 @@ def end_left_behind(record: Path) -> None:
     record.unlink()
 
 
-async def wait_until_served(project: Project, nats_url: str, stopping: Callable[[], bool]) -> None:
-    """Return once every service that is here answers for its namespaces, or has not in time."""
+async def wait_until_served(
+    project: Project, processes: Processes, nats_url: str, stopping: Callable[[], bool]
+) -> None:
+    """Return once every service that is here answers for its namespaces, has failed, or has not in time."""
     settings = ServiceSettings(nats_url=nats_url, instance="up")
-    waiting = {namespace for service in project.here for namespace in project.of(service)}
+    waiting = set(project.here)
     async with connect(settings, "up") as bus:
         with suppress(TimeoutError):
             async with asyncio.timeout(READY_SECONDS):
-                while waiting and not stopping():
-                    waiting = {namespace for namespace in waiting if not await _is_served(bus, namespace)}
+                while not stopping() and any(not processes.has_failed(name) for name in waiting):
+                    for name in list(waiting):
+                        if all([await _is_served(bus, namespace) for namespace in project.of(name)]):
+                            waiting.remove(name)
                     await asyncio.sleep(0.05)
-    project.not_ready = {project.namespaces[namespace] for namespace in waiting}
+    project.not_ready = waiting
 
 
 async def _is_served(bus: Bus, namespace: str) -> bool:

@@ -56,7 +56,7 @@ def _show_router(output: Console, router: Router[Any]) -> None:
 def _payload(route: Route) -> str:
     signature = route.signature
     if get_origin(signature.shape) is list:
-        return f"*{type_name(signature.types[0])}" if signature.types else "*Any"
+        return f"*{type_name(get_args(signature.shape)[0])}"
     names = [type_name(kind) for kind in signature.types]
     optional = [f"{name}?" if number >= signature.required else name for number, name in enumerate(names)]
     return ", ".join(optional) or "-"

@@ -147,7 +147,9 @@ async def _serve(
         await stack.enter_async_context(processes.run(project.here))
         if project.here:
             with _step(console, f"Starting {', '.join(project.here)}"):
-                await wait_until_served(project, around.nats_url, lambda: stops.requested)
+                await wait_until_served(project, processes, around.nats_url, lambda: stops.requested)
+        if stops.requested:
+            return
         greet(await issue_admin_token(services["auth"], TOKEN_SECONDS), project)
         await _serve_http(front, listener, embedded_servers, stops)
         with suppress(OSError):

@@ -25,7 +25,7 @@ _handshakes = msgspec.msgpack.Decoder(Handshake)
 class Peer:
     """The connection that something is about, and the way to it and to others in its namespace."""
 
-    __slots__ = ("_emitter", "_handshake", "_session", "correlation", "gateway", "identity", "namespace", "sid")
+    __slots__ = ("_emitter", "_handshake", "_session", "correlation", "gateway", "identity", "sid")
 
     def __init__(
         self,
@@ -37,7 +37,6 @@ class Peer:
         handshake: bytes | Handshake,
         session: Session,
     ) -> None:
-        self.namespace = emitter.namespace
         self.identity = identity
         """Who it is: what a token proved."""
         self.sid = sid
@@ -48,6 +47,11 @@ class Peer:
         self._emitter = emitter
         self._handshake = handshake
         self._session = session
+
+    @property
+    def namespace(self) -> str:
+        """Where it is."""
+        return self._emitter.namespace
 
     @property
     def handshake(self) -> Handshake:

@@ -14,7 +14,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from contextvars import copy_context
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from nats.aio.msg import Msg
@@ -58,12 +58,8 @@ class _Served:
         return len(conversation.commands) == 1 and conversation.commands[0].event in self.prompt
 
 
-class _Turn(NamedTuple):
-    """What one connection sent, to be handled in order."""
-
-    gateway: str
-    served: _Served
-    conversation: Conversation
+_Turn = tuple[str, _Served, Conversation]
+"""What one connection sent, to be handled in order, and through which gateway."""
 
 
 class Dispatcher:
@@ -79,6 +75,7 @@ class Dispatcher:
         self._subscriptions: list[Subscription] = []
         self._pending = 0
         self._sharing: deque[_Turn] = deque()
+        """For the next task that connections share."""
         self._acks: defaultdict[str, list[Ack]] = defaultdict(list)
         self._flushing = False
 
@@ -96,6 +93,7 @@ class Dispatcher:
         deadline = time.monotonic() + FINISH_SECONDS
         while (self._pending or self._acks) and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.01)
+        self._sharing.clear()
         await self._tasks.close()
 
     async def _receive(self, message: Msg) -> None:
@@ -108,7 +106,7 @@ class Dispatcher:
                     self._ack(batch.gateway, Ack(command.tag, refused.payload, refused.ok))
                 continue
             self._pending += len(conversation.commands)
-            turn = _Turn(batch.gateway, served, conversation)
+            turn = (batch.gateway, served, conversation)
             if not served.may_share(conversation):
                 self._tasks.spawn(self._converse(turn), name="conversation")
                 continue
@@ -126,7 +124,11 @@ class Dispatcher:
         # It runs when this task has ended or waits for the first time.
         asyncio.get_running_loop().call_soon(self._part, turns, context=clean)
         while turns:
-            await self._converse(turns[0])
+            turn = turns[0]
+            try:
+                await self._handle(turn, Session(turn[2].session), turn[2].commands[0], task)
+            finally:
+                self._pending -= 1
             CORRELATION.set("")
             if task.cancelling() or copy_context() != clean:
                 return
@@ -134,40 +136,37 @@ class Dispatcher:
                 turns.popleft()
 
     def _part(self, turns: deque[_Turn]) -> None:
-        """Give those who did not have their turn tasks of their own, and the event that they waited for from now on."""
+        """Give tasks of their own to those who did not have their turn and, from now on, to whose turn did not end."""
         if turns:
-            first = turns.popleft()
-            first.served.prompt.discard(first.conversation.commands[0].event)
+            _, served, conversation = turns.popleft()
+            served.prompt.discard(conversation.commands[0].event)
         for turn in turns:
             self._tasks.spawn(self._converse(turn), name="conversation")
         turns.clear()
 
     async def _converse(self, turn: _Turn) -> None:
-        commands, session = turn.conversation.commands, Session(turn.conversation.session)
+        started: list[asyncio.Task[None]] = []
+        _, served, conversation = turn
+        commands, session = conversation.commands, Session(conversation.session)
         try:
-            if len(commands) == 1:
-                await self._handle(turn, session, commands[0])
-            else:
-                await self._handle_in_order(turn, session)
+            for command in commands:
+                route = served.router.routes.get(command.event)
+                handling = self._handle(turn, session, command)
+                if route is not None and route.pipelined and len(commands) > 1:
+                    started.append(asyncio.create_task(handling))
+                    continue
+                if started:
+                    await asyncio.gather(*started)
+                    started.clear()
+                await handling
+            if started:
+                await asyncio.gather(*started)
         finally:
             self._pending -= len(commands)
 
-    async def _handle_in_order(self, turn: _Turn, session: Session) -> None:
-        started: list[asyncio.Task[None]] = []
-        for command in turn.conversation.commands:
-            route = turn.served.router.routes.get(command.event)
-            handling = self._handle(turn, session, command)
-            if route is not None and route.pipelined:
-                started.append(asyncio.create_task(handling))
-                continue
-            if started:
-                await asyncio.gather(*started)
-                started.clear()
-            await handling
-        if started:
-            await asyncio.gather(*started)
-
-    async def _handle(self, turn: _Turn, session: Session, command: Command) -> None:
+    async def _handle(
+        self, turn: _Turn, session: Session, command: Command, task: asyncio.Task[Any] | None = None
+    ) -> None:
         gateway, served, conversation = turn
         CORRELATION.set(command.correlation)
         context: Context[Any] = Context(
@@ -175,7 +174,7 @@ class Dispatcher:
             conversation.handshake, session, event=command.event, args=command.args, attachments=command.attachments,
             state=self._state,
         )  # fmt: skip
-        outcome = await served.handling.handle(context)
+        outcome = await served.handling.handle(context, task)
         try:
             changed = session.changed()
         except (TypeError, ValueError, msgspec.MsgspecError):

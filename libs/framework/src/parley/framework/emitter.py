@@ -262,7 +262,9 @@ class RemoteSocket:
     async def fetch(self) -> Connection:
         """Who it is, and in which rooms."""
         for connection in await self._only.fetch_connections():
-            return connection
+            # A sid is a room, so a room's name would find those who are in it.
+            if connection.sid == self.sid:
+                return connection
         raise Reject(Code.NOT_FOUND, "There is no such connection.")
 
     async def join(self, *rooms: str) -> None:

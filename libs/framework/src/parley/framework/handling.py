@@ -32,9 +32,14 @@ class Handling:
         self._expired: set[asyncio.Task[Any]] = set()
         """Those of them that took too long and were cancelled."""
 
-    async def handle(self, context: Context[Any]) -> Outcome:
-        """Handle an event, whatever happens. An `error` controller is told of what fails."""
-        rejection = await self._run(context)
+    async def handle(self, context: Context[Any], task: asyncio.Task[Any] | None = None) -> Outcome:
+        """Handle an event, whatever happens. An `error` controller is told of what fails.
+
+        `task` is the current one, for callers that know it: asking is a system call on Python 3.11.
+        """
+        task = task or asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the type checker
+        rejection = await self._run(context, task)
         if context.answer is not None:
             payload, attachments = context.answer
             outcome = Outcome(payload, True, attachments)
@@ -48,13 +53,11 @@ class Handling:
         if rejection is not None and "error" in self._router.routes and context.event not in LIFECYCLE:
             failure = {"event": context.event, **rejection.as_dict()}
             # A context of its own; what fails in there is only logged.
-            await self._run(context.fresh("error", msgspec.json.encode([failure])))
+            await self._run(context.fresh("error", msgspec.json.encode([failure])), task)
         return outcome
 
-    async def _run(self, context: Context[Any]) -> Reject | None:
+    async def _run(self, context: Context[Any], task: asyncio.Task[Any]) -> Reject | None:
         """Run a controller and what surrounds it, for as long as it may take. Returns why it was refused, if it was."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - for the type checker
         route = self._router.routes.get(context.event)
         seconds = TIMEOUT if route is None or route.timeout is None else route.timeout
         self._deadlines[task] = time.monotonic() + seconds
