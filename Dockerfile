@@ -1,5 +1,6 @@
 # One image for every service; the command says which: `python -m parley.gateway`, `parley.auth`, `parley.chat`,
-# `parley run` with a service of your own, or `parley migrate`. Plain Dockerfile syntax: it builds with and without BuildKit.
+# `parley run` with a service of your own, or `parley migrate`. Plain Dockerfile syntax: it builds with and without
+# BuildKit.
 
 FROM python:3.13-slim AS build
 RUN python3 -m venv /venv

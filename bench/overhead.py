@@ -1,4 +1,4 @@
-"""What the framework adds to a command: one controller bare, on the framework, and there inside of two middlewares."""
+"""What the framework adds to a command: one controller bare, on the framework, and there inside of middleware."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from parley.common.settings import ServiceSettings
 
 Row = dict[str, Any]
 
-KINDS = ("bare", "framework", "middleware")
+KINDS = ("bare", "framework", "middleware", "waiting")
 SIZES = (1, 8, 64)
 """Commands per message."""
 IN_FLIGHT = 128

@@ -56,7 +56,7 @@ TITLES = {
     "persisted": "1,000 clients in rooms of 10, every message in Postgres before its ack",
     "connect": "A connect (Parley's with a token, the peers' without)",
     "idle": "Idle connections, and all of them lost at once",
-    "framework": "A command in a service: a bare NATS callback, on the framework, inside of two middlewares",
+    "framework": "A command in a service, and in a bare NATS callback",
 }
 
 

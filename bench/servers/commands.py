@@ -1,4 +1,4 @@
-"""One controller, three ways: as a bare NATS callback, on the framework, and on it inside of two middlewares."""
+"""One controller: as a bare NATS callback, on the framework, inside of two middlewares, and there as one that waits."""
 
 from __future__ import annotations
 
@@ -45,6 +45,12 @@ async def place(_context: Context, order: Order) -> Placed:
     return Placed(order.id, order.amount * 2)
 
 
+async def place_after_others(context: Context, order: Order) -> Placed:
+    """The same, as one that waits: for a turn of the event loop."""
+    await asyncio.sleep(0)
+    return await place(context, order)
+
+
 async def through(_context: Context, call_next: Next) -> None:
     """Middleware that does nothing."""
     await call_next()
@@ -72,11 +78,12 @@ async def bare(settings: ServiceSettings, namespace: str) -> AsyncGenerator[None
         yield
 
 
-def framework(settings: ServiceSettings, namespace: str, middlewares: int) -> AbstractAsyncContextManager[object]:
-    """A service with that many middlewares."""
+def framework(settings: ServiceSettings, kind: str, namespace: str) -> AbstractAsyncContextManager[object]:
+    """A service."""
     router: Router[None] = Router(namespace)
-    router.route("place", place)
-    router.use(*[through] * middlewares)
+    router.route("place", place_after_others if kind == "waiting" else place)
+    if kind != "framework":
+        router.use(through, through)
     return Service("commands", router).running(settings)
 
 
@@ -84,8 +91,7 @@ async def main(kind: str) -> None:
     """Serve the namespace that is named like the kind."""
     settings, namespace = ServiceSettings(), f"/{kind}"
     logs.configure(settings, "commands")
-    middlewares = {"framework": 0, "middleware": 2}
-    serving = bare(settings, namespace) if kind == "bare" else framework(settings, namespace, middlewares[kind])
+    serving = bare(settings, namespace) if kind == "bare" else framework(settings, kind, namespace)
     async with serving:
         await asyncio.Event().wait()
 

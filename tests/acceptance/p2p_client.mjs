@@ -15,7 +15,13 @@ const actions = {
     const hear = (event, ...args) => say({ name, on: event, args });
     // Each with a transport of its own, as in browsers of their own; and gone for good when it is turned out.
     const io = (address, given) => libraries[version]()(address, { ...given, forceNew: true, reconnection: false });
-    sockets[name] = enter(io, url, options, hear);
+    const socket = (sockets[name] = enter(io, url, options, hear));
+    // Also what the client does not listen to.
+    const received = socket.onevent;
+    socket.onevent = function (packet) {
+      say({ name, on: "received", args: [packet.data[0]] });
+      received.call(this, packet);
+    };
   },
   emit({ name, tag, event, args }) {
     if (tag === null) sockets[name].emit(event, ...args);

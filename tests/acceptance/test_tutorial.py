@@ -17,7 +17,6 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from parley.cli import embedded
 from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.acceptance.stack import free_port
 
@@ -46,14 +45,11 @@ def blocks() -> Iterator[Block]:
 class Reader:
     """Somebody who follows the tutorial in a folder."""
 
-    def __init__(self, folder: Path, port: int, nats_url: str) -> None:
+    def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
         self.port = port
         binaries = str(Path(sys.executable).parent)
-        self.environment = os.environ | {
-            "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-            "PARLEY_NATS_URL": nats_url,
-        }
+        self.environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
         self.printed = ""
         self.again: str | None = None
         """A command whose effect may take a moment, to be run until it prints what it should."""
@@ -116,13 +112,12 @@ class Reader:
 
     def _start(self, command: str) -> None:
         assert command == "parley up"
-        environment = {name: value for name, value in self.environment.items() if name != "PARLEY_NATS_URL"}
         with (self.folder / "up.log").open("wb") as log:
             self.background.append(
                 subprocess.Popen(
                     [*command.split(), "--port", str(self.port)],
                     cwd=self.folder,
-                    env=environment,
+                    env=self.environment,
                     stdout=log,
                     stderr=log,
                 )
@@ -167,15 +162,14 @@ async def test_who_follows_the_tutorial_gets_there(tmp_path: Path):
     folder = tmp_path / "auction-house"
     folder.mkdir()
     (folder / "node_modules").symlink_to(ROOT / "web" / "node_modules")
-    with embedded.nats(tmp_path / "nats") as nats_url:
-        reader = Reader(folder, free_port(), nats_url)
-        try:
-            for block in blocks():
-                await asyncio.to_thread(reader.follow, block)
-                if block.mark == "background":
-                    await reader.up()
-        finally:
-            await asyncio.to_thread(reader.stop)
+    reader = Reader(folder, free_port())
+    try:
+        for block in blocks():
+            await asyncio.to_thread(reader.follow, block)
+            if block.mark == "background":
+                await reader.up()
+    finally:
+        await asyncio.to_thread(reader.stop)
 
 
 def test_every_block_of_the_tutorial_is_followed():

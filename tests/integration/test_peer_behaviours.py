@@ -384,6 +384,17 @@ async def test_who_is_asked_for_by_sid_is_that_connection_and_nobody_in_a_room_o
         assert refused.value.code is Code.NOT_FOUND
 
 
+async def test_who_enters_a_room_named_like_a_sid_does_not_hear_what_is_for_that_connection_alone(server: Server):
+    guest, eve = await server.connect("/typed"), await server.connect("/typed", gateway=1)
+    emitter = server.emitter("/typed")
+    await emitter.socket(eve.sid).join(guest.sid)
+    await emitter.socket(guest.sid).emit("secret")
+    await emitter.emit("marker")
+    assert await guest.event("secret") == []
+    assert await eve.event("marker") == []
+    assert [event.event for event in eve.received] == ["marker"]
+
+
 # -- sessions ----------------------------------------------------------------------------------------------------------
 
 

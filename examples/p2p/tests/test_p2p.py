@@ -1,4 +1,3 @@
-# ruff: noqa: D103, INP001, S101
 """The p2p service with fake connections: what its controllers do, without a network."""
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ class DataDirectory:
         self.postgres = path / "postgres"
         self.nats = path / "nats"
         self.admin_password = path / "admin-password"
+        self.nats_url = path / "nats-url"
+        """Where NATS is, while it runs, for scripts of this user."""
         self.services = path / "services"
         """Which processes of the project's services run."""
 
@@ -41,6 +43,7 @@ class DataDirectory:
         try:
             yield
         finally:
+            self.nats_url.unlink(missing_ok=True)
             lock.release()
 
     def read_or_make_password(self) -> tuple[str, bool]:
@@ -49,10 +52,18 @@ class DataDirectory:
             return self.admin_password.read_text().strip(), False
         except FileNotFoundError:
             password = secrets.token_urlsafe(15)
-        # Whole or not at all: an interrupted write must not leave an empty password behind.
-        partial = self.admin_password.with_suffix(".partial")
+        self._write_secret(self.admin_password, password)
+        return password, True
+
+    def write_nats_url(self, url: str) -> None:
+        """Tell this user's scripts where NATS is; the token is in it."""
+        self._write_secret(self.nats_url, url)
+
+    @staticmethod
+    def _write_secret(path: Path, secret: str) -> None:
+        """Whole or not at all: an interrupted write must not leave an empty file behind."""
+        partial = path.with_suffix(".partial")
         partial.unlink(missing_ok=True)
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(password + "\n")
-        partial.rename(self.admin_password)
-        return password, True
+            file.write(secret + "\n")
+        partial.rename(path)

@@ -35,13 +35,13 @@ def run(
     *,
     reload: Annotated[
         bool,
-        typer.Option("--reload", help="Start again whenever a Python file below the working directory changes."),
+        typer.Option("--reload", help="Start again whenever its code changes; other services do not."),
     ] = False,
 ) -> None:
     """Run a service until it is stopped, with /healthz, /readyz and /metrics. Settings come from PARLEY_*."""
     if reload:
         # Without loading it: code that cannot be loaded is waited for to change.
-        running.watch()
+        running.watch(name.partition(":")[0])
         return
     try:
         found = _load(name)

@@ -123,6 +123,7 @@ def _start_parts(
         database_url = stack.enter_context(embedded.postgres(directory.postgres))
     with _step(console, "Starting NATS"):
         nats_url = stack.enter_context(embedded.nats(directory.nats, token=secrets.token_urlsafe(24)))
+        directory.write_nats_url(nats_url)
     with _step(console, "Migrating the database"), stops.held():
         upgrade(database_url)
     return Surroundings(database_url, nats_url, password, shipped.page())

@@ -41,6 +41,11 @@ class Target(Protocol):
     """A connection as operations see it."""
 
     @property
+    def sid(self) -> str:
+        """Its sid."""
+        ...
+
+    @property
     def congested(self) -> bool:
         """Whether it reads too slowly at the moment."""
         ...
@@ -145,6 +150,8 @@ class FakeQuestions(Questions):
             return []
         rooms, excepted = frozenset(selection.rooms), frozenset(selection.except_rooms)
         targets = self._gathering.connections
+        if selection.sid:
+            targets = [target for target in targets if target.sid == selection.sid]
         return [target for target in targets if (not rooms or target.is_in(rooms)) and not target.is_in(excepted)]
 
 

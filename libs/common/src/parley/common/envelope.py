@@ -330,12 +330,13 @@ class RoomList(Wire, frozen=True):
 class Selection(Wire, frozen=True):
     """Connections of a namespace: those in any of `rooms`, or all where none is named, and in none of `except_rooms`.
 
-    A sid is a room as well, of its connection alone.
+    A sid is a room as well. With `sid` it is that connection alone, and nobody who has entered a room of that name.
     """
 
     namespace: str
     rooms: tuple[str, ...] = ()
     except_rooms: tuple[str, ...] = ()
+    sid: str = ""
 
 
 class Operation(Wire, frozen=True):

@@ -225,7 +225,7 @@ class Emitter(Broadcast):
 
     def socket(self, sid: str, gateway: str = "") -> RemoteSocket:
         """One connection. Unless its gateway is named, all hear of it: one that recovered may be on any."""
-        target = replace(self._target, selection=Selection(self.namespace, (sid,)), gateway=gateway, enough=1)
+        target = replace(self._target, selection=Selection(self.namespace, (sid,), (), sid), gateway=gateway, enough=1)
         return RemoteSocket(Broadcast(self._questions, target), sid)
 
 
@@ -262,9 +262,7 @@ class RemoteSocket:
     async def fetch(self) -> Connection:
         """Who it is, and in which rooms."""
         for connection in await self._only.fetch_connections():
-            # A sid is a room, so a room's name would find those who are in it.
-            if connection.sid == self.sid:
-                return connection
+            return connection
         raise Reject(Code.NOT_FOUND, "There is no such connection.")
 
     async def join(self, *rooms: str) -> None:

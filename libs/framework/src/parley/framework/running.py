@@ -42,24 +42,29 @@ def create_app(service: Service[Any], settings: ServiceSettings) -> FastAPI:
 
 
 def run(service: Service[Any], *, reload: bool = False) -> None:
-    """Serve until SIGTERM. With `reload`, start again whenever a Python file below the working directory changes.
+    """Serve until SIGTERM. With `reload`, start again whenever its code changes; see `watch`.
 
     Only this service restarts: the sockets are the gateway's and stay connected, and what clients send meanwhile is
     answered `unavailable`.
     """
     if reload:
-        watch()
+        watch(service.name)
     else:
         process.serve(service.name, service.settings, lambda settings: create_app(service, settings))
 
 
-def watch() -> None:
-    """Run this very command without `--reload`, again after each change, until a stop signal."""
+def watch(name: str) -> None:
+    """Run this very command without `--reload`, again after each change, until a stop signal.
+
+    A change is one of a Python file below the working directory, except in tests and in the other services' packages.
+    """
+    here = Path.cwd()
+    others = [found.parent for found in here.glob("*/service.py") if found.parent.name != name.partition(".")[0]]
     command = [argument for argument in sys.orig_argv if argument != RELOAD_OPTION]
     watchfiles.run_process(
-        Path.cwd(),
+        here,
         target=shlex.join(command),
         target_type="command",
-        watch_filter=watchfiles.PythonFilter(),
+        watch_filter=watchfiles.PythonFilter(ignore_paths=[here / "tests", *others]),
         sigint_timeout=STOP_SECONDS,
     )

@@ -19,7 +19,7 @@ class TargetError(ValueError):
 
 
 def load(target: str) -> Service[Any]:
-    """The service that `module:attribute` names; without an attribute, `service` in the module or its submodule `service`.
+    """The service that `module:attribute` names; by default `service`, in the module or its submodule `service`.
 
     The working directory comes first of what is searched. Raises `TargetError`.
     """

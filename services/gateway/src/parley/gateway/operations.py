@@ -92,7 +92,10 @@ class Operations:
 
     def _select(self, selection: Selection) -> list[Connection]:
         namespace = selection.namespace
-        if selection.rooms:
+        if selection.sid:
+            itself = self._connections.get(selection.sid)
+            found = {itself} if itself is not None and itself.namespace == namespace else set[Connection]()
+        elif selection.rooms:
             found = {connection for room in selection.rooms for connection in self._in_room(namespace, room)}
         else:
             found = {connection for connection in self._connections if connection.namespace == namespace}
@@ -124,7 +127,9 @@ class Operations:
         if (offsets := self._offsets.get(selection.namespace)) is None:
             return emit.args
         missed = Missed(emit.event, emit.args, emit.attachments)
-        offset = offsets.add(selection.rooms or None, except_rooms=selection.except_rooms, missed=missed)
+        offset = offsets.add(
+            selection.rooms or None, sid=selection.sid, except_rooms=selection.except_rooms, missed=missed
+        )
         return with_offset(emit.args, offset)
 
     # -- the rest --------------------------------------------------------------------------------------------------
