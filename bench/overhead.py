@@ -174,14 +174,15 @@ async def _measure(url: str, pids: dict[str, int], seconds: float) -> list[Row]:
 
 def _row(size: int, kind: str, runs: dict[tuple[int, str], list[_Run]], problems: set[str]) -> Row:
     found = runs[size, kind]
-    cpu, bare = (median(run.cpu_us for run in runs[size, each]) for each in (kind, "bare"))
+    # Within a round: between rounds a shared machine may have become twice as slow.
+    over = median(run.cpu_us - bare.cpu_us for run, bare in zip(found, runs[size, "bare"], strict=True))
     others = median(run.others_percent for run in found)
     return {
         "measurement": "framework",
         "server": kind,
         "commands": size,
-        "cpu_us": round(cpu, 2),
-        "over_bare_us": round(cpu - bare, 2),
+        "cpu_us": round(median(run.cpu_us for run in found), 2),
+        "over_bare_us": round(over, 2),
         "cpu_us_of_rounds": [round(run.cpu_us, 2) for run in found],
         "commands_per_s": round(median(run.commands_per_s for run in found)),
         "others_percent": round(others, 1),
