@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ import pytest
 
 from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.acceptance.stack import free_port
+from tests.acceptance.test_compose import Compose, why_not
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
@@ -67,7 +69,7 @@ class Reader:
             case "replace":
                 self._replace(self._path(rest), text)
             case "run":
-                self.printed = self._run(text)
+                self.printed = self.run(text)
             case "run until it prints":
                 self.again = text
             case "background":
@@ -75,7 +77,7 @@ class Reader:
             case "prints":
                 self._check(text)
             case "docker" | "":
-                # What installs from an index, or needs an engine, is followed by test_wheels and test_compose.
+                # What installs from an index is left to the reader, what needs an engine to the next test.
                 assert re.search(r"install|docker", text), f"nobody follows this block:\n{text}"
             case _:
                 raise AssertionError(f"what is {block.mark!r}?")
@@ -102,10 +104,11 @@ class Reader:
         assert content.count(old) == 1, f"{old!r} is not once in {path}"
         path.write_text(content.replace(old, new), "utf-8")
 
-    def _run(self, command: str) -> str:
+    def run(self, command: str, seconds: float = SECONDS) -> str:
+        """Run a command in the folder and return what it printed."""
         done = subprocess.run(
             ["bash", "-ec", command], cwd=self.folder, env=self.environment, capture_output=True, text=True,
-            timeout=SECONDS, check=False,
+            timeout=seconds, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout
@@ -127,9 +130,9 @@ class Reader:
         """The client's run is over when its own service has restarted, which takes a moment after a change."""
         wanted = expected.splitlines()
         deadline = time.monotonic() + SECONDS
-        printed = self.printed if self.again is None else self._run(self.again)
+        printed = self.printed if self.again is None else self.run(self.again)
         while sorted(printed.splitlines()) != sorted(wanted) and self.again and time.monotonic() < deadline:
-            printed = self._run(self.again)
+            printed = self.run(self.again)
         self.again = None
         # A broadcast and an ack overtake each other.
         assert sorted(printed.splitlines()) == sorted(wanted), self.log()
@@ -170,6 +173,34 @@ async def test_who_follows_the_tutorial_gets_there(tmp_path: Path):
                 await reader.up()
     finally:
         await asyncio.to_thread(reader.stop)
+
+
+@pytest.mark.docker
+@pytest.mark.timeout(1800)  # building the image the first time takes minutes
+async def test_what_the_tutorial_deploys_serves_its_client(tmp_path: Path):
+    if reason := why_not():
+        pytest.skip(reason)
+    Compose(tmp_path).run("build", "auth")
+    folder = tmp_path / f"auction-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    (folder / "node_modules").symlink_to(ROOT / "web" / "node_modules")
+    reader = Reader(folder, 8000)
+    reader.environment |= {"PARLEY_IMAGE": "parley-test", "PARLEY_PUBLISH": "127.0.0.1:0"}
+    steps = list(blocks())
+    (command,) = [block.text for block in steps if block.mark == "docker"]
+    (begin, *_) = [block for block in steps if block.mark == "run"]
+    expected = [block.text for block in steps if block.mark == "prints"][1]
+    try:
+        for block in steps:
+            if block is begin or block.mark.startswith(("file", "insert", "replace")):
+                reader.follow(block)
+        await asyncio.to_thread(reader.run, command, 600)
+        port = reader.run("docker compose port nginx 80").strip().rpartition(":")[2]
+        reader.follow(Block("file: client.mjs", "js", (folder / "client.mjs").read_text().replace("8000", port)))
+        printed = await asyncio.to_thread(reader.run, "node client.mjs")
+        assert sorted(printed.splitlines()) == sorted(expected.splitlines())
+    finally:
+        reader.run("docker compose down --volumes --timeout 5")
 
 
 def test_every_block_of_the_tutorial_is_followed():

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from nats.aio.msg import Msg
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from parley.common import subjects
@@ -485,3 +486,18 @@ async def test_an_event_that_takes_too_long_in_middleware_is_cancelled_as_well(
         await caller.send(caller.conversation(("note", "a")))
         assert codes(await caller.acked(1)) == ["timeout"]
     assert lines == []
+
+
+async def test_events_are_counted_by_outcome_and_names_that_clients_make_up_are_not(
+    router: Router[Lines], caller: Caller, namespace: str
+):
+    await caller.send(caller.conversation(("note", "a"), ("note", "b"), ("note", 1), ("made up", 1), ("made up 2", 1)))
+    await caller.acked(5)
+
+    def count(event: str, outcome: str) -> float | None:
+        labels = {"namespace": namespace, "event": event, "outcome": outcome}
+        return REGISTRY.get_sample_value("parley_service_events_total", labels)
+
+    await until(lambda: count("", "unknown_event") == 2)
+    assert (count("note", "accepted"), count("note", "invalid_payload")) == (2, 1)
+    assert count("made up", "unknown_event") is None

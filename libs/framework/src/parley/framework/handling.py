@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
+from logging import DEBUG, WARNING
 from typing import Any
 
 import msgspec
+from prometheus_client import Counter
 
 from parley.common.envelope import ok_payload
 from parley.common.errors import Code, Reject
 from parley.framework.context import Context
 from parley.framework.outcome import Outcome
 from parley.framework.router import LIFECYCLE, Router
+
+EVENTS = Counter("parley_service_events_total", "Events handled by outcome", ["namespace", "event", "outcome"])
 
 TIMEOUT = 5.0
 """Seconds a controller may take, unless its route says otherwise: the gateway waits no longer by default."""
@@ -27,6 +32,8 @@ class Handling:
     def __init__(self, router: Router[Any]) -> None:
         self._router = router
         self._handle = router.composed()
+        self._counts: defaultdict[tuple[str, str], int] = defaultdict(int)
+        """Of events and outcomes since the last sweep: a metric costs more than most of what is counted."""
         self._deadlines: dict[asyncio.Task[Any], float] = {}
         """Of the tasks in which something runs."""
         self._expired: set[asyncio.Task[Any]] = set()
@@ -50,6 +57,9 @@ class Handling:
         if _size(outcome) > MAX_OUTCOME_BYTES:
             context.log.error("outcome too large", bytes=len(outcome.payload))
             outcome = Outcome.refused(Reject(Code.INTERNAL))
+        code = "accepted" if outcome.ok else str(rejection.code) if rejection is not None else str(Code.INTERNAL)
+        # What clients make up is no label.
+        self._counts[context.event if context.event in self._router.routes else "", code] += 1
         if rejection is not None and "error" in self._router.routes and context.event not in LIFECYCLE:
             failure = {"event": context.event, **rejection.as_dict()}
             # A context of its own; what fails in there is only logged.
@@ -67,7 +77,9 @@ class Handling:
             else:
                 await self._handle(context)
         except Reject as rejection:
-            context.log.debug("rejected", code=str(rejection.code))
+            # Of a connection's life, no client is told.
+            level = WARNING if context.event in LIFECYCLE else DEBUG
+            context.log.log(level, "rejected", code=str(rejection.code), message=rejection.message)
             return rejection
         except asyncio.CancelledError:
             if task not in self._expired or task.cancelling() > 1:
@@ -96,9 +108,12 @@ class Handling:
         return None
 
     async def run_sweep(self) -> None:
-        """Cancel, for ever, what takes too long."""
+        """Cancel what takes too long and report what was done, for ever."""
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
+            counts, self._counts = self._counts, defaultdict(int)
+            for (event, outcome), count in counts.items():
+                EVENTS.labels(self._router.namespace, event, outcome).inc(count)
             now = time.monotonic()
             for task in [task for task, deadline in self._deadlines.items() if deadline < now]:
                 if task not in self._expired:
