@@ -24,6 +24,7 @@ class Passage(Peer):
         self.open = False
         """Whether it has been admitted."""
         self.gone = False
+        """Whether it has gone since."""
         self.reason = ""
         """Why it has gone, as in `transport close`, `client namespace disconnect` or `kicked`."""
         self.joins: list[str] = []
@@ -35,6 +36,8 @@ class Passage(Peer):
 
     async def emit(self, event: str, *args: Any) -> None:
         """Send this connection an event, after CONNECT."""
+        if self.gone:
+            return
         if self.open:
             await super().emit(event, *args)
             return
@@ -43,6 +46,8 @@ class Passage(Peer):
 
     async def join(self, *rooms: str) -> None:
         """Put this connection into rooms. Raises `ValueError` for one that connections may not be put into."""
+        if self.gone:
+            return
         if self.open:
             await super().join(*rooms)
             return
