@@ -54,7 +54,10 @@ class Handling:
             outcome = Outcome.refused(rejection)
         else:
             outcome = _outcome(context)
-        if _size(outcome) > MAX_OUTCOME_BYTES:
+        size = len(outcome.payload)
+        if outcome.attachments:
+            size += sum(map(len, outcome.attachments))
+        if size > MAX_OUTCOME_BYTES:
             context.log.error("outcome too large", bytes=len(outcome.payload))
             outcome = Outcome.refused(Reject(Code.INTERNAL))
         code = "accepted" if outcome.ok else str(rejection.code) if rejection is not None else str(Code.INTERNAL)
@@ -119,11 +122,6 @@ class Handling:
                 if task not in self._expired:
                     self._expired.add(task)
                     task.cancel()
-
-
-def _size(outcome: Outcome) -> int:
-    size = len(outcome.payload)
-    return size + sum(map(len, outcome.attachments)) if outcome.attachments else size
 
 
 def _outcome(context: Context[Any]) -> Outcome:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from parley.common.envelope import error_payload
 from parley.common.errors import Reject
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What becomes of an event: the JSON of its ack's arguments, and binary data. `ok` is whether it was accepted."""
 
     payload: bytes

@@ -48,6 +48,8 @@ class Route:
         try:
             if not self.binary:
                 decoded = self.decoder.decode(args)
+                if type(decoded) is tuple:
+                    return decoded  # pyright: ignore[reportUnknownVariableType] - what the decoder is for
             else:
                 decoded = msgspec.convert(attach(args, attachments), self.decoder.type, builtin_types=(bytes,))
         except (msgspec.DecodeError, ValueError) as error:
