@@ -19,6 +19,8 @@ from hypothesis import settings
 
 from parley.cli import embedded
 from parley.cli.migrations import upgrade
+from tests.acceptance.stack import free_port
+from tests.own_server import Server
 
 # Examples are not timed: a busy machine is no failure.
 settings.register_profile("parley", deadline=None, max_examples=50)
@@ -86,3 +88,13 @@ async def database_url(postgres_url: str, template_database: str) -> AsyncIterat
     await run_sql(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template_database}")
     yield with_database(postgres_url, name)
     await run_sql(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def own_nats(tmp_path: Path) -> AsyncIterator[Server]:
+    """A NATS server that the test may stop, and start again on the same port."""
+    port = free_port()
+    server = Server(lambda: embedded.nats(tmp_path / "nats", port))
+    await server.start()
+    yield server
+    await server.stop()

@@ -6,7 +6,6 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +15,10 @@ from parley.cli import embedded
 from parley.cli.migrations import upgrade
 from tests.acceptance.conftest import KINDS, AnyClient, People
 from tests.acceptance.conversation import make_room, ok, persist
-from tests.acceptance.stack import Stack, free_port
+from tests.acceptance.stack import Stack
+from tests.own_server import Server
 
 MakeStack = Callable[..., Awaitable[Stack]]
-
-
-class Server:
-    """Postgres or NATS of the test's own, which can be restarted under the same address."""
-
-    def __init__(self, start: Callable[[], AbstractContextManager[str]]) -> None:
-        self._start = start
-        self._running: AbstractContextManager[str] | None = None
-        self.url = ""
-
-    async def start(self) -> None:
-        """Start it."""
-        self._running = self._start()
-        self.url = await asyncio.to_thread(self._running.__enter__)
-
-    async def stop(self) -> None:
-        """Stop it."""
-        if self._running is not None:
-            running, self._running = self._running, None
-            await asyncio.to_thread(running.__exit__, None, None, None)
-
-
-@pytest.fixture
-async def own_nats(tmp_path: Path) -> AsyncIterator[Server]:
-    """A NATS server that the test may stop."""
-    port = free_port()
-    server = Server(lambda: embedded.nats(tmp_path / "nats", port))
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +12,8 @@ from parley.chat import database
 from parley.chat.batch import Plan
 from parley.chat.settings import Settings
 from parley.chat.writer import Writer
-from parley.cli import embedded
 from parley.common.bus import Bus
 from parley.common.tasks import Tasks
-from tests.acceptance.stack import free_port
-from tests.acceptance.test_failover import Server
 from tests.integration.fanout_parts import Gateway, Log, running_gateway, running_log
 from tests.integration.test_bus import fresh, running_bus
 
@@ -63,16 +59,6 @@ async def other(nats_url: str) -> AsyncIterator[Bus]:
     """Another process."""
     async with running_bus(nats_url) as connected:
         yield connected
-
-
-@pytest.fixture
-async def own_nats(tmp_path: Path) -> AsyncIterator[Server]:
-    """A NATS server that the test may stop."""
-    port = free_port()
-    server = Server(lambda: embedded.nats(tmp_path / "nats", port))
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.fixture

@@ -39,9 +39,9 @@ from parley.common.envelope import (
 from parley.framework.emitter import Emitter
 from tests.acceptance.clients import Client
 from tests.acceptance.stack import Process, free_port
-from tests.acceptance.test_failover import Server
 from tests.integration.test_bus import running_bus
 from tests.integration.test_gateway_commands import Backend
+from tests.own_server import Server
 
 NAMESPACES = 60
 RECOVERING = "/recovering"

@@ -36,7 +36,7 @@ from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
 from parley.common.settings import ServiceSettings
 from tests.acceptance.stack import free_port
-from tests.acceptance.test_failover import Server
+from tests.own_server import Server
 
 ANN = Identity("u_ann", "Ann", ("admin",), 12.5)
 TOKEN = Authenticate("token")

@@ -27,8 +27,8 @@ from parley.gateway.namespaces import Namespace
 from parley.gateway.packets import EventPacket
 from parley.gateway.settings import Settings
 from tests.acceptance.stack import free_port
-from tests.acceptance.test_failover import Server
 from tests.integration.test_bus import fresh, running_bus, until
+from tests.own_server import Server
 
 MAX_PAYLOAD = 4096
 

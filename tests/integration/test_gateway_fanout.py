@@ -14,7 +14,6 @@ from parley.common import subjects
 from parley.common.envelope import Heads, Item, Move, RoomHead
 from parley.gateway import fanout as fanout_module
 from tests.acceptance.stack import free_port
-from tests.acceptance.test_failover import Server
 from tests.integration.fanout_parts import (
     ROOM,
     Gateway,
@@ -25,6 +24,7 @@ from tests.integration.fanout_parts import (
     subscribed,
 )
 from tests.integration.test_bus import fresh, running_bus, until
+from tests.own_server import Server
 
 # -- subscriptions -----------------------------------------------------------------------------------------------------
 

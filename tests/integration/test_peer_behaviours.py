@@ -57,8 +57,8 @@ from parley.framework import (
     on,
 )
 from parley.testing import Client, Refused, Server, running
-from tests.acceptance.test_failover import Server as Nats
 from tests.integration.test_bus import fresh, until
+from tests.own_server import Server as Nats
 
 lines: list[Any] = []
 """What middleware and controllers wrote down, in order."""

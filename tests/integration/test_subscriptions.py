@@ -17,8 +17,8 @@ from parley.common.bus import Bus
 from parley.common.envelope import Authenticate
 from parley.common.errors import Code, Reject
 from parley.common.subscriptions import ListeningClient, ListeningParser
-from tests.acceptance.test_failover import Server
 from tests.integration.test_bus import fresh, running_bus, until
+from tests.own_server import Server
 
 MANY = 5_000
 

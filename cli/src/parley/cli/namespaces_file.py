@@ -8,6 +8,8 @@ from typing import Any
 
 from parley.cli.failure import Failure
 
+STOCK = frozenset({"auth", "chat", "gateway"})
+"""Services that are Parley's own."""
 NAMESPACES = Path("namespaces.toml")
 """The project's file, in the working directory."""
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from parley.cli import compose_file, shipped
 from parley.cli.failure import Failure
-from parley.cli.namespaces_file import NAMESPACES, with_namespace
+from parley.cli.namespaces_file import NAMESPACES, STOCK, with_namespace
 
 TEMPLATES = Path(__file__).parent / "templates"
-STOCK = frozenset({"auth", "chat", "gateway", "parley", "tests"})
+TAKEN = STOCK | {"parley", "tests"}
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 """What a Python package, a service, a namespace and an image may all be called."""
 MAX_NAME = 64
@@ -76,7 +76,7 @@ def _check_name(name: str) -> None:
             f"{name!r} cannot be a service's name: that is lower-case letters and digits, words joined by _, "
             "beginning with a letter, and no Python keyword"
         )
-    if name in STOCK:
+    if name in TAKEN:
         raise Failure(f"{name} is a part of Parley; choose another name")
     if Path(name).exists() or Path(f"{name}.py").exists():
         raise Failure(f"{name if Path(name).exists() else f'{name}.py'} exists already; nothing was written")

@@ -15,6 +15,7 @@ import psutil
 from rich.console import Console
 from rich.text import Text
 
+from parley.cli.namespaces_file import STOCK
 from parley.common import subjects
 from parley.common.bus import Bus, connect
 from parley.common.envelope import HeadsOf
@@ -22,7 +23,6 @@ from parley.common.errors import Code, Reject
 from parley.common.settings import ServiceSettings
 from parley.gateway.namespaces import Namespace
 
-STOCK = frozenset({"auth", "chat", "gateway"})
 READY_SECONDS = 15.0
 RETRY_SECONDS = 1.0
 """How long after a service's process has ended by itself it is started again."""

@@ -23,8 +23,9 @@ from parley.cli import embedded, shipped, welcome
 from parley.cli.data_directory import DataDirectory
 from parley.cli.failure import Failure
 from parley.cli.migrations import upgrade
+from parley.cli.namespaces_file import STOCK
 from parley.cli.one_port import OnePort
-from parley.cli.project import STOCK, Processes, Project, wait_until_served
+from parley.cli.project import Processes, Project, wait_until_served
 from parley.cli.services import Surroundings, create_services
 from parley.cli.stop_signals import StopSignals
 from parley.common import logs

@@ -17,6 +17,7 @@ from nats.aio.client import NO_RESPONDERS_STATUS
 from nats.aio.msg import Msg
 
 from parley.common import subjects
+from parley.common.chunks import cut
 from parley.common.envelope import Answer, Answers, Failure, Request, Requests, Wire, decode
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
@@ -122,17 +123,9 @@ class Asking:
             del self._gathered[subject]
 
     async def _send_all(self, subject: str, questions: list[_Question]) -> None:
-        batch: list[_Question] = []
-        size = 0
-        for question in questions:
-            if question.answer.done():
-                continue  # nobody waits for it any more
-            if batch and size + len(question.payload) > MAX_BYTES:
-                await self._send_batch(subject, batch)
-                batch, size = [], 0
-            batch.append(question)
-            size += len(question.payload)
-        if batch:
+        # Lazily: while one batch is sent, somebody may stop waiting for what would be in the next.
+        awaited = (question for question in questions if not question.answer.done())
+        for batch in cut(awaited, MAX_BYTES, lambda question: len(question.payload)):
             await self._send_batch(subject, batch)
 
     async def _send_batch(self, subject: str, batch: list[_Question]) -> None:
@@ -204,15 +197,8 @@ class Answering:
     async def _send(self) -> None:
         gathered, self._answers = self._answers, defaultdict(list)
         for inbox, answers in gathered.items():
-            chunk: list[tuple[int, Answer]] = []
-            size = 0
-            for tag, answer in answers:
-                if chunk and size + len(answer.value) > MAX_BYTES:
-                    await self._send_chunk(inbox, chunk)
-                    chunk, size = [], 0
-                chunk.append((tag, answer))
-                size += len(answer.value)
-            await self._send_chunk(inbox, chunk)
+            for chunk in cut(answers, MAX_BYTES, lambda tagged: len(tagged[1].value)):
+                await self._send_chunk(inbox, chunk)
 
     async def _send_chunk(self, inbox: str, chunk: list[tuple[int, Answer]]) -> None:
         try:

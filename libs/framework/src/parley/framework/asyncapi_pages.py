@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -15,18 +16,21 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-
 
 
 def asyncapi_router(service: Service[Any], version: str) -> APIRouter:
-    """`/asyncapi.json` and `/asyncapi`, the page that shows it; both are made now, once."""
+    """`/asyncapi.json` and `/asyncapi`, the page that shows it; both are made when one is first asked for."""
     router = APIRouter(include_in_schema=False)
-    written = document(service, version=version)
-    encoded, page = msgspec.json.encode(written), render_html(written)
+
+    @cache
+    def made() -> tuple[bytes, str]:
+        written = document(service, version=version)
+        return msgspec.json.encode(written), render_html(written)
 
     @router.get("/asyncapi.json")
     async def asyncapi_json() -> Response:
-        return Response(encoded, media_type="application/json")
+        return Response(made()[0], media_type="application/json")
 
     @router.get("/asyncapi")
     async def asyncapi_page() -> Response:
-        return Response(page, media_type="text/html", headers={"Content-Security-Policy": _POLICY})
+        return Response(made()[1], media_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
     _ = (asyncapi_json, asyncapi_page)
     return router

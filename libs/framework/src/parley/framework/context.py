@@ -66,8 +66,12 @@ class Peer:
         return self._session.values
 
     def changed_session(self) -> bytes | None:
-        """The session as it travels, if it has changed since this was last asked. Raises as encoding it does."""
-        return self._session.changed()
+        """The session as it travels, if it has changed since this was last asked. One that cannot be kept is logged."""
+        try:
+            return self._session.changed()
+        except (TypeError, ValueError, msgspec.MsgspecError):
+            self.log.exception("a session that cannot be kept")
+            return None
 
     def renew_session(self, encoded: bytes) -> None:
         """Look at what is kept with the connection now."""
@@ -196,6 +200,10 @@ class Context(Peer, Generic[StateT]):
             self._emitter, self.identity, self.sid, self.gateway, self.correlation, self._handshake, self._session,
             event=event, args=args, state=self.state,
         )  # fmt: skip
+
+    def stopped(self) -> Reject:
+        """Why an event that nobody let through, or answered, is refused."""
+        return Reject(Code.FORBIDDEN, f"{self.event[:64]} was not let through.")
 
     def ack(self, *args: Any) -> None:
         """Answer with these arguments instead of `{ok: true, ...}`, as Socket.IO's own acks are. Once only.

@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from contextvars import copy_context
 from typing import Any
 
-import msgspec
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from parley.common import subjects
 from parley.common.bus import Bus
+from parley.common.chunks import cut
 from parley.common.envelope import Ack, AckBatch, Command, CommandBatch, Conversation, decode
 from parley.common.errors import Code, Reject
 from parley.common.logs import CORRELATION
@@ -175,11 +175,7 @@ class Dispatcher:
             state=self._state,
         )  # fmt: skip
         outcome = await served.handling.handle(context, task)
-        try:
-            changed = session.changed()
-        except (TypeError, ValueError, msgspec.MsgspecError):
-            context.log.exception("a session that cannot be kept")
-            changed = None
+        changed = context.changed_session()
         self._ack(gateway, Ack(command.tag, outcome.payload, outcome.ok, outcome.attachments, changed))
 
     def _ack(self, gateway: str, ack: Ack) -> None:
@@ -194,13 +190,9 @@ class Dispatcher:
         gathered, self._acks = self._acks, defaultdict(list)
         for gateway, acks in gathered.items():
             subject = subjects.acks(gateway)
-            chunk: list[Ack] = []
-            size = 0
-            for ack in acks:
-                weight = len(ack.payload) + (sum(map(len, ack.attachments)) if ack.attachments else 0)
-                if chunk and size + weight > MAX_ACK_BYTES:
-                    await self._bus.publish(subject, AckBatch(chunk).encode())
-                    chunk, size = [], 0
-                chunk.append(ack)
-                size += weight
-            await self._bus.publish(subject, AckBatch(chunk).encode())
+            for chunk in cut(acks, MAX_ACK_BYTES, _weight):
+                await self._bus.publish(subject, AckBatch(chunk).encode())
+
+
+def _weight(ack: Ack) -> int:
+    return len(ack.payload) + (sum(map(len, ack.attachments)) if ack.attachments else 0)

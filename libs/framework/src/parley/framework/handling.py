@@ -105,7 +105,7 @@ class Handling:
         if context.answer is not None or context.result is not None or context.event in LIFECYCLE:
             return None
         if not context.released:
-            return Reject(Code.FORBIDDEN, f"{context.event[:64]} was not let through.")
+            return context.stopped()
         if context.event not in self._router.routes:
             return Reject(Code.UNKNOWN_EVENT, f"{context.namespace} has no event {context.event[:64]!r}.")
         return None

@@ -13,15 +13,14 @@ from parley.common.bus import Bus
 from parley.common.envelope import Closed, Heads, HeadsOf, Open, Opened, Replay, Replayed, decode
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
-from parley.common.logs import CORRELATION, get_logger
+from parley.common.logs import CORRELATION
 from parley.common.tasks import Tasks
 from parley.framework.emitter import Emitter
 from parley.framework.middleware import ConnectionOnion
 from parley.framework.passage import Passage
+from parley.framework.rooms import RoomLog, Unlogged
 from parley.framework.router import LIFECYCLE, Router
 from parley.framework.session import Session
-
-log = get_logger(__name__)
 
 MAX_PASSAGES = 100_000
 """Connections whose middleware one process keeps waiting for their end; beyond it new ones are told `overloaded`."""
@@ -40,7 +39,7 @@ class Openings:
         self._router = router
         self._emitter = emitter
         self._state = state
-        self._log = router.log(state) if router.log is not None else None
+        self._log: RoomLog = router.log(state) if router.log is not None else Unlogged()
         self._notices = tuple(sorted(LIFECYCLE - {"error"} & router.routes.keys()))
         if router.connection_middleware:
             self._notices = (*self._notices, "closed")
@@ -69,8 +68,7 @@ class Openings:
 
     async def _open(self, request: Open) -> Opened:
         if request.refresh or not self._router.connection_middleware:
-            rooms = await self._log.memberships(request.identity) if self._log is not None else []
-            return Opened(rooms, notices=self._notices)
+            return Opened(await self._log.memberships(request.identity), notices=self._notices)
         return await self._pass(request)
 
     async def _pass(self, request: Open) -> Opened:
@@ -86,7 +84,7 @@ class Openings:
 
         async def core(_passage: Passage) -> None:
             nonlocal opened
-            rooms = await self._log.memberships(request.identity) if self._log is not None else []
+            rooms = await self._log.memberships(request.identity)
             opened = Opened(rooms, passage.joins, passage.greetings, session.changed(), self._notices)
 
         if (earlier := self._onions.get(request.sid)) is not None:
@@ -123,9 +121,7 @@ class Openings:
                 self._leave(Closed(sid, sid, GATEWAY_GONE))
 
     async def _replay(self, request: Replay) -> Replayed:
-        if self._log is None:
-            return Replayed([], 0)
         return await self._log.replay(request.room, request.after, request.limit)
 
     async def _heads(self, request: HeadsOf) -> Heads:
-        return Heads(self._router.namespace, await self._log.heads(request.rooms) if self._log is not None else [])
+        return Heads(self._router.namespace, await self._log.heads(request.rooms))

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from parley.common import subjects
 from parley.common.attachments import detach
 from parley.common.bus import Bus
+from parley.common.chunks import cut
 from parley.common.envelope import Delivery, Heads, Identity, Item, Membership, Move, Replayed, RoomHead
 
 MAX_DELIVERY_BYTES = 512 * 1024
@@ -33,6 +34,22 @@ class RoomLog(Protocol):
         ...
 
 
+class Unlogged:
+    """The `RoomLog` of a service whose rooms have no log."""
+
+    async def memberships(self, identity: Identity) -> list[Membership]:  # noqa: ARG002 - the protocol's
+        """Nobody is a member of anything."""
+        return []
+
+    async def replay(self, room: str, after: int, limit: int) -> Replayed:  # noqa: ARG002
+        """There are no events."""
+        return Replayed([], 0)
+
+    async def heads(self, rooms: list[str]) -> list[RoomHead]:  # noqa: ARG002
+        """No room has a head."""
+        return []
+
+
 class Rooms:
     """Publishes to the rooms of a namespace. Only gateways with a member hear it, unlike what an `Emitter` sends."""
 
@@ -47,7 +64,7 @@ class Rooms:
 
     async def publish(self, room: str, items: Sequence[Item], moves: Sequence[Move] = ()) -> None:
         """Send events in order: logged ones with their sequences. `moves` are for a user's own room."""
-        chunks = list(cut(items, MAX_DELIVERY_BYTES)) or [[]]
+        chunks = list(cut_items(items, MAX_DELIVERY_BYTES)) or [[]]
         for chunk in chunks:
             delivery = Delivery(chunk, list(moves) if chunk is chunks[-1] else [])
             await self._bus.publish(subjects.room(self._namespace, room), delivery.encode())
@@ -58,16 +75,6 @@ class Rooms:
             await self._bus.publish(subjects.HEADS, Heads(self._namespace, heads).encode())
 
 
-def cut(items: Sequence[Item], max_bytes: int) -> Iterator[list[Item]]:
+def cut_items(items: Sequence[Item], max_bytes: int) -> Iterator[list[Item]]:
     """Split items into runs of at most `max_bytes` of payload, at least one item each."""
-    chunk: list[Item] = []
-    size = 0
-    for item in items:
-        weight = len(item.payload) + sum(map(len, item.attachments))
-        if chunk and size + weight > max_bytes:
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(item)
-        size += weight
-    if chunk:
-        yield chunk
+    return cut(items, max_bytes, lambda item: len(item.payload) + sum(map(len, item.attachments)))

@@ -26,9 +26,7 @@ def load(target: str) -> Service[Any]:
     name, colon, attribute = target.partition(":")
     if not all(part.isidentifier() for part in name.split(".")) or (colon and not attribute.isidentifier()):
         raise TargetError(f"{target!r} names no service: it is written module or module:attribute, as in dice.service")
-    directory = str(Path.cwd())
-    if sys.path[:1] != [directory]:
-        sys.path.insert(0, directory)
+    directory = search_working_directory()
     importlib.invalidate_caches()
     module = _import(name)
     if module is None:
@@ -50,6 +48,14 @@ def load(target: str) -> Service[Any]:
             f"neither {name} ({_place(module)}) nor {below.__name__} ({_place(below)}) has an attribute {ATTRIBUTE}"
         )
     return _checked(getattr(below, ATTRIBUTE), f"{below.__name__}:{ATTRIBUTE}")
+
+
+def search_working_directory() -> str:
+    """Have Python look for modules in the working directory first, as it does for a script there. Returns it."""
+    directory = str(Path.cwd())
+    if sys.path[:1] != [directory]:
+        sys.path.insert(0, directory)
+    return directory
 
 
 def _import(name: str) -> ModuleType | None:

@@ -6,7 +6,7 @@ from parley.chat.database import reachable
 from parley.chat.queries import MAX_PAGE_BYTES, Queries
 from parley.common.gathering import Gathering
 from parley.framework import Identity, Membership, Replayed, RoomHead
-from parley.framework.rooms import cut
+from parley.framework.rooms import cut_items
 
 MAX_REPLAY = 500
 MAX_USERS = 200
@@ -38,7 +38,7 @@ class ChatLog:
             if after >= head:
                 return Replayed([], head)
             events = await self._queries.read(room, after, min(limit, MAX_REPLAY))
-        items = next(cut([event.item() for event in events], MAX_PAGE_BYTES)) if events else []
+        items = next(cut_items([event.item() for event in events], MAX_PAGE_BYTES)) if events else []
         return Replayed(items, max(head, events[-1].sequence if events else 0))
 
     async def heads(self, rooms: list[str]) -> list[RoomHead]:

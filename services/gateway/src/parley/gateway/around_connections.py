@@ -30,10 +30,10 @@ ENTER_SECONDS = 20.0
 class AroundConnections:
     """The onion of each namespace, around the lives of its connections."""
 
-    def __init__(self, bus: Bus, namespaces: Mapping[str, Namespace]) -> None:
+    def __init__(self, bus: Bus, emitter: Emitter, namespaces: Mapping[str, Namespace]) -> None:
         self._bus = bus
         self._tasks = Tasks()
-        self._emitter = Emitter(bus, "/")
+        self._emitter = emitter
         self._middleware: dict[str, list[ConnectionMiddleware]] = {
             name: [middleware.connection(wanted) for wanted in namespace.connection_middleware]
             for name, namespace in namespaces.items()

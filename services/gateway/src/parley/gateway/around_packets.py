@@ -12,11 +12,9 @@ from typing import Any
 
 import msgspec
 
-from parley.common.bus import Bus
 from parley.common.envelope import ok_payload
 from parley.common.errors import Code, Reject, known_code
 from parley.common.identifiers import uuid7
-from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
 from parley.framework.context import Context
 from parley.framework.emitter import Emitter
@@ -28,8 +26,6 @@ from parley.gateway.commands import Commands, Replies
 from parley.gateway.connections import Connection, Waiting
 from parley.gateway.namespaces import Namespace
 from parley.gateway.packets import EventPacket
-
-log = get_logger(__name__)
 
 SECONDS = 30.0
 """How long an event may take in the middleware, its command's time included."""
@@ -64,15 +60,20 @@ class AroundPackets:
     """The onion of each namespace that has one, around its events."""
 
     def __init__(
-        self, bus: Bus, namespaces: Mapping[str, Namespace], commands: Commands, replies: Replies, max_waiting: int
+        self,
+        instance: str,
+        emitter: Emitter,
+        namespaces: Mapping[str, Namespace],
+        commands: Commands,
+        replies: Replies,
+        max_waiting: int,
     ) -> None:
-        self._instance = bus.instance
+        self._instance = instance
         self._commands = commands
         self._replies = replies
         self._max_waiting = max_waiting
         self._tasks = Tasks()
         self._queues: dict[Connection, deque[EventPacket | Callable[[], None]]] = {}
-        emitter = Emitter(bus, "/")
         self._emitters = {name: emitter.of(name) for name in namespaces}
         self._handlers: dict[str, Callable[[Any], Awaitable[None]]] = {
             name: compose([middleware.packet(wanted) for wanted in namespace.packet_middleware], self._forward)
@@ -176,7 +177,7 @@ class AroundPackets:
             return context.outcome
         if context.result is not None:
             return Outcome(ok_payload(context.result), True)
-        return Outcome.refused(Reject(Code.FORBIDDEN, f"{context.event[:64]} was not let through."))
+        return Outcome.refused(context.stopped())
 
 
 def _result(outcome: Outcome) -> dict[str, Any] | None:
@@ -189,10 +190,5 @@ def _result(outcome: Outcome) -> dict[str, Any] | None:
 
 
 def _keep(context: _Passing) -> None:
-    try:
-        changed = context.changed_session()
-    except (TypeError, ValueError, msgspec.MsgspecError):
-        context.log.exception("a session that cannot be kept")
-        return
-    if changed is not None:
+    if (changed := context.changed_session()) is not None:
         context.connection.kept = changed

@@ -21,15 +21,12 @@ from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.envelope import AckBatch, Command, CommandBatch, Conversation, decode
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
 from parley.framework.outcome import Outcome
 from parley.gateway.connections import Connection, Waiting
 from parley.gateway.namespaces import Namespace
 from parley.gateway.packets import EventPacket
 from parley.gateway.settings import Settings
-
-log = get_logger(__name__)
 
 COMMANDS = Counter("parley_gateway_commands_total", "Commands by outcome", ["namespace", "outcome"])
 

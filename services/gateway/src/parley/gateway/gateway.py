@@ -13,6 +13,7 @@ from parley.common.bus import Bus
 from parley.common.envelope import RESERVED_EVENTS
 from parley.common.errors import Code, Reject
 from parley.common.tasks import Tasks
+from parley.framework.emitter import Emitter
 from parley.framework.outcome import Outcome
 from parley.framework.router import LIFECYCLE
 from parley.gateway.acks import Acks
@@ -55,8 +56,11 @@ class Gateway:
         self._fanout = Fanout(bus, self.edge, offsets)
         self._recovery = Recovery(bus, namespaces, offsets, self._fanout)
         self._commands = Commands(bus, namespaces, self, settings)
-        self._around_packets = AroundPackets(bus, namespaces, self._commands, self, settings.gateway_max_waiting)
-        self._around_connections = AroundConnections(bus, namespaces)
+        emitter = Emitter(bus, "/")
+        self._around_packets = AroundPackets(
+            bus.instance, emitter, namespaces, self._commands, self, settings.gateway_max_waiting
+        )
+        self._around_connections = AroundConnections(bus, emitter, namespaces)
         self._admission = Admission(
             bus, namespaces, self.connections, self._fanout, self._recovery, self._around_connections,
             settings.gateway_max_per_user,

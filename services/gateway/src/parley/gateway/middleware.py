@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import os
 import pkgutil
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
 from parley.framework import Context, Passage
 from parley.framework.middleware import ConnectionMiddleware, Next, PacketMiddleware
-
-log = get_logger(__name__)
+from parley.framework.targets import search_working_directory
 
 
 class UnknownMiddleware(LookupError):
@@ -70,8 +66,7 @@ def _find(name: str, own: Mapping[str, Any]) -> Any:
         raise UnknownMiddleware(
             f'there is no "{name}" here, only {", ".join(sorted(own))}; write your own as "package.module:function"'
         )
-    if os.getcwd() not in sys.path:  # noqa: PTH109 - as Python itself does for a script
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    search_working_directory()
     try:
         found = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:

@@ -20,13 +20,10 @@ from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.envelope import Recover, Recovered
 from parley.common.errors import Reject
-from parley.common.logs import get_logger
 from parley.gateway.connections import Connection
 from parley.gateway.engine.session import PING_TIMEOUT, SLOW, TRANSPORT_CLOSE, TRANSPORT_ERROR
 from parley.gateway.namespaces import Namespace
 from parley.gateway.offsets import Offsets
-
-log = get_logger(__name__)
 
 RECOVERIES = Counter("parley_gateway_recoveries_total", "Returning clients by outcome", ["outcome"])
 
