@@ -24,8 +24,11 @@ from nats.aio.msg import Msg
 from parley.cli import embedded
 from parley.common import subjects
 from parley.common.bus import Bus, connect
-from parley.common.envelope import AckBatch, Command, CommandBatch, Conversation, Handshake, Identity, decode
 from parley.common.settings import ServiceSettings
+from parley.common.wire.codec import decode
+from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
+from parley.common.wire.connections import Handshake
+from parley.common.wire.identity import Identity
 
 Row = dict[str, Any]
 
@@ -113,7 +116,7 @@ def _batch(kind: str, tags: list[int]) -> bytes:
     """A message with one command of each of so many connections."""
     handshake = Handshake("192.0.2.7", {"v": "1"}, {}, {}, True, 1_790_000_000.0, "websocket").encode()
     conversations = [
-        Conversation(
+        ConnectionCommands(
             f"b9f6ce0d8a77{tag:08x}",
             Identity(f"0199e7d2-{tag:08x}", f"user {tag}", ("user",), 1_790_000_000.0),
             [Command(tag, "place", b'[{"id":"%d","text":"a hundred bytes or so","amount":21}]' % tag, f"b-{tag:x}")],

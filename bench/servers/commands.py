@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 
 from parley.common import bus as buses
 from parley.common import logs, subjects
-from parley.common.envelope import Ack, AckBatch, CommandBatch
+from parley.common.wire.commands import Ack, AckBatch, CommandBatch
 from parley.framework import Context, Next, Router, Service, ServiceSettings
 
 

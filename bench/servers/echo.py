@@ -14,13 +14,13 @@ import msgspec
 import uvloop
 
 from parley.common import logs, subjects
-from parley.common.envelope import Authenticate
+from parley.common.wire.identity import Authenticate
 from parley.framework import (
     Context,
     Identity,
-    Item,
     Membership,
     Replayed,
+    RoomEvent,
     RoomHead,
     RoomLog,
     Router,
@@ -44,7 +44,7 @@ class Echo:
     async def say(self, event: str, text: str) -> None:
         """Publish a text to the room, numbered as an event of a log would be."""
         self._head += 1
-        await self._rooms.publish(ROOM, [Item(event, msgspec.json.encode(text), self._head)])
+        await self._rooms.publish(ROOM, [RoomEvent(event, msgspec.json.encode(text), self._head)])
 
     async def authenticate(self, _request: Authenticate) -> Identity:
         name = f"guest:{next(self._guests)}"

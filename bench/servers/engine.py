@@ -18,17 +18,17 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from parley.common.envelope import Identity
+from parley.common.wire.identity import Identity
 from parley.gateway.app import PATH, SERVER_OPTIONS
-from parley.gateway.connections import Connection
-from parley.gateway.edge import Edge
-from parley.gateway.engine.polling import Polling
-from parley.gateway.engine.session import Session
-from parley.gateway.engine.websocket import STATE_KEY
-from parley.gateway.garbage import run_collector
+from parley.gateway.connections.connection import Connection
+from parley.gateway.engineio.polling import Polling
+from parley.gateway.engineio.session import Session
+from parley.gateway.engineio.websocket.protocol import STATE_KEY
 from parley.gateway.namespaces import Namespace
-from parley.gateway.packets import AckPacket, EventPacket, event_packet
+from parley.gateway.process.gc_scheduling import run_collector
 from parley.gateway.settings import Settings
+from parley.gateway.socketio.packets import AckPacket, EventPacket, event_packet
+from parley.gateway.socketio.server import SocketIoServer
 
 NAMESPACE = "/"
 _arguments = msgspec.json.Decoder(tuple[str, msgspec.Raw])
@@ -39,7 +39,7 @@ class Room:
 
     def __init__(self) -> None:
         self._members: dict[str, Connection] = {}
-        self.edge = Edge(Settings(), "engine", {NAMESPACE: Namespace(service="engine")}, self)
+        self.edge = SocketIoServer(Settings(), "engine", {NAMESPACE: Namespace(service="engine")}, self)
 
     async def admit(self, sid: str, session: Session, namespace: str, auth: dict[str, Any]) -> Connection:  # noqa: ARG002 - see `EdgeEvents`
         return Connection(sid, session, namespace, Identity(sid, sid), time.time())

@@ -14,8 +14,8 @@ import pytest
 
 from parley.common import subjects
 from parley.common.bus import Bus, connect
-from parley.common.envelope import Delivery, Item
 from parley.common.settings import ServiceSettings
+from parley.common.wire.rooms import Delivery, RoomEvent
 from tests.acceptance.conftest import People, running_stack
 from tests.acceptance.conversation import code, command, make_room, ok
 from tests.acceptance.meter import Meter
@@ -255,15 +255,17 @@ async def test_a_slow_client_loses_signals_first_and_then_its_connection_while_o
         await slow.send(f'42/chat,["room.join",{{"id":"j","room":"{room}"}}]')
         await reader.until(lambda: reader.of("member.joined"), "the arrival")
         while not await meter.grown("volatile_dropped_total"):
-            await bus.publish(subject, Delivery([Item("signal", big, volatile=True)] * 5).encode())
+            await bus.publish(subject, Delivery([RoomEvent("signal", big, volatile=True)] * 5).encode())
         for _ in range(20):
-            await bus.publish(subject, Delivery([Item("signal", big, volatile=True)] * 5).encode())
+            await bus.publish(subject, Delivery([RoomEvent("signal", big, volatile=True)] * 5).encode())
         await meter.grows("volatile_dropped_total", 100)
         assert await meter.grown('sessions_closed_total{reason="slow"}') == 0
         notices = 0
         while not await meter.grown('sessions_closed_total{reason="slow"}'):
             notices += 1
-            await bus.publish(subject, Delivery([Item("notice", str(notices).encode()), Item("big", big)]).encode())
+            await bus.publish(
+                subject, Delivery([RoomEvent("notice", str(notices).encode()), RoomEvent("big", big)]).encode()
+            )
             assert notices < 500
         await reader.until(lambda: len(reader.of("notice")) == notices, "everything, at the one who reads")
     assert reader.of("notice") == list(range(1, notices + 1))

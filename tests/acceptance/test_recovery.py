@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from parley.common.envelope import Item
+from parley.common.wire.rooms import RoomEvent
 from tests.acceptance.balancer import Balancer
 from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.acceptance.conftest import People
@@ -232,7 +232,7 @@ async def test_only_where_clients_are_recovered_do_events_end_with_an_offset(
     await client.connected()
     assert client.pid == ""
     await ok(client, "enter", room="lobby")
-    await tiny.publish("/tiny", "lobby", Item("tick", b"1"))
+    await tiny.publish("/tiny", "lobby", RoomEvent("tick", b"1"))
     await client.until(lambda: client.of("tick"), "an event")
     assert client.calls == [("tick", [1])]
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from parley.common.envelope import Item
+from parley.common.wire.rooms import RoomEvent
 from tests.acceptance.clients import HAS_JS_CLIENT, JsClient
 from tests.acceptance.conftest import People
 from tests.acceptance.conversation import ok
@@ -28,7 +28,7 @@ async def test_what_is_in_no_log_and_rooms_that_were_entered_ad_hoc_come_back_to
     await ok(client, "enter", room="lobby")
     member = Member(client, account, None, "lobby")
     for number in range(12):
-        await tiny.publish("/brief", "lobby", Item("tick", str(number).encode()))
+        await tiny.publish("/brief", "lobby", RoomEvent("tick", str(number).encode()))
         if number % 4 == 1:
             await client.until(lambda n=number: n in client.of("tick"), "what came before")
             await client.lose()
@@ -46,11 +46,11 @@ async def test_what_was_sent_to_a_transport_that_died_at_once_is_sent_again_once
     client = await js(edge_people, {"token": account["access_token"]}, namespace="/brief")
     await client.connected()
     await ok(client, "enter", room="lobby")
-    await tiny.publish("/brief", "lobby", Item("tick", b"0"))
+    await tiny.publish("/brief", "lobby", RoomEvent("tick", b"0"))
     await client.until(lambda: client.calls, "an event")
     await client.lose()
     auth = {"token": account["access_token"], "pid": client.pid, "offset": client.calls[0][1][1]}
-    await tiny.publish("/brief", "lobby", Item("tick", b"1"))
+    await tiny.publish("/brief", "lobby", RoomEvent("tick", b"1"))
     for _ in range(3):
         async with RawSocket.open(edge_stack.gateways[0].url) as short_lived:
             await short_lived.handshake()
@@ -58,7 +58,7 @@ async def test_what_was_sent_to_a_transport_that_died_at_once_is_sent_again_once
     async with RawSocket.open(edge_stack.gateways[0].url) as last:
         await last.handshake()
         assert client.connects[0] in await last.join("/brief", auth)
-        await tiny.publish("/brief", "lobby", Item("tick", b"2"))
+        await tiny.publish("/brief", "lobby", RoomEvent("tick", b"2"))
         events = [await last.text(), await last.text()]
         assert [event.split(",")[2] for event in events] == ["1", "2"]
 
@@ -71,7 +71,7 @@ async def test_what_is_sent_in_the_moment_of_the_return_is_not_lost(edge_people:
     returns, sent = 6, 0
     going = asyncio.create_task(_return_often(client, returns))
     while not going.done():
-        await tiny.publish("/brief", "busy", Item("tick", str(sent).encode()))
+        await tiny.publish("/brief", "busy", RoomEvent("tick", str(sent).encode()))
         sent += 1
         await asyncio.sleep(0.001)
     await going

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from parley.common.identifiers import uuid7
-from parley.framework import Context, Emitter, Item, Router, Runtime, Service, ServiceSettings
+from parley.framework import Context, Emitter, RoomEvent, Router, Runtime, Service, ServiceSettings
 
 NAMESPACES = ("/tiny", "/brief")
 
@@ -47,7 +47,7 @@ class TinyService:
         contents = {"data": share.data, "more": share.more}
         await self._runtime.rooms(namespace).emit(share.room, "shared", contents)
 
-    async def publish(self, namespace: str, room: str, *items: Item) -> None:
+    async def publish(self, namespace: str, room: str, *items: RoomEvent) -> None:
         """Send events that are in no log to a room's members."""
         await self._runtime.rooms(namespace).publish(room, items)
 

@@ -19,25 +19,27 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 
-from parley.common.envelope import Identity
-from parley.gateway.connections import Connection
-from parley.gateway.edge import Edge
-from parley.gateway.engine.frames import BINARY
-from parley.gateway.engine.packets import Packet, Part
-from parley.gateway.engine.polling import EnginePaths
-from parley.gateway.engine.server import STATE_KEY, Engine
-from parley.gateway.engine.session import Limits, Session
-from parley.gateway.engine.websocket import WebSocket
+from parley.common.wire.identity import Identity
+from parley.gateway.connections.connection import Connection
+from parley.gateway.engineio.packets import Packet, Part
+from parley.gateway.engineio.polling import EnginePaths
+from parley.gateway.engineio.server import STATE_KEY, Engine
+from parley.gateway.engineio.session import Limits, Session
+from parley.gateway.engineio.websocket.frames import BINARY
+from parley.gateway.engineio.websocket.protocol import WebSocket
 from parley.gateway.namespaces import Namespace
-from parley.gateway.packets import AckPacket, EventPacket, ack_packet, event_packet
 from parley.gateway.settings import Settings
+from parley.gateway.socketio.packets import AckPacket, EventPacket, ack_packet, event_packet
+from parley.gateway.socketio.server import SocketIoServer
 
 
 class Echo:
     """`EdgeEvents` as the Socket.IO suite wants them."""
 
     def __init__(self, settings: Settings) -> None:
-        self.edge = Edge(settings, "conformance", {name: Namespace(service="echo") for name in ("/", "/custom")}, self)
+        self.edge = SocketIoServer(
+            settings, "conformance", {name: Namespace(service="echo") for name in ("/", "/custom")}, self
+        )
         self._connections: dict[str, Connection] = {}
         self._auth: dict[str, dict[str, Any]] = {}
 

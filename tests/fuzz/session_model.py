@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from parley.gateway.engine import packets
-from parley.gateway.engine.packets import CLOSE_PACKET, MalformedPayload, Packet
-from parley.gateway.engine.session import PING_TIMEOUT, SLOW, Limits, NotPolling, Origin, Session
+from parley.gateway.engineio import packets
+from parley.gateway.engineio.packets import CLOSE_PACKET, MalformedPayload, Packet
+from parley.gateway.engineio.session import PING_TIMEOUT, SLOW, Limits, NotPolling, RequestInfo, Session
 
 PROBE_ANSWER = "3probe"
 BODIES: list[tuple[str, list[str]]] = [
@@ -84,7 +84,7 @@ class Model:
         self.polls: list[RecordedPoll] = []
         self.sockets: list[RecordedSocket] = []
         self.wants_write = False
-        self.session = Session(self, "s", revision, Origin("address"), base64_only=False)
+        self.session = Session(self, "s", revision, RequestInfo("address"), base64_only=False)
         self._known: set[int] = set()
         self._pinged_at: float | None = None
         self._heard_at = self.now

@@ -8,10 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from random import Random
 
-from parley.gateway.engine import deflate
-from parley.gateway.engine.frames import BINARY, CLOSE, CONTINUATION, PING, TEXT, FrameReader, Received
-from parley.gateway.engine.handshake import MAX_QUERY, Refusal, accept_key, read_request
-from parley.gateway.engine.packets import (
+from parley.gateway.engineio.packets import (
     Incoming,
     MalformedPayload,
     Packet,
@@ -20,7 +17,10 @@ from parley.gateway.engine.packets import (
     encode_payload,
     parse_message,
 )
-from parley.gateway.packets import (
+from parley.gateway.engineio.request import MAX_QUERY, Refusal, accept_key, read_request
+from parley.gateway.engineio.websocket import deflate
+from parley.gateway.engineio.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, TEXT, FrameReader, Received
+from parley.gateway.socketio.packets import (
     AckPacket,
     EventPacket,
     MalformedPacket,

@@ -23,19 +23,10 @@ import socketio
 from parley.cli import embedded
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.envelope import (
-    Authenticate,
-    Command,
-    Connection,
-    Heads,
-    HeadsOf,
-    Identity,
-    Membership,
-    Open,
-    Opened,
-    Replay,
-    Replayed,
-)
+from parley.common.wire.commands import Command
+from parley.common.wire.connections import ConnectionInfo, ConnectReply, ConnectRequest
+from parley.common.wire.identity import Authenticate, Identity
+from parley.common.wire.rooms import GetRoomHeads, Membership, Replay, Replayed, RoomHeads
 from parley.framework.emitter import Emitter
 from tests.acceptance.clients import Client
 from tests.acceptance.stack import Process, free_port
@@ -64,9 +55,9 @@ class Service:
         """Begin to answer."""
         self._backend.answering = True
         await self._backend.serve(self.namespace)
-        await self.bus.respond(subjects.opening(self.namespace), Open, self._open, queue="service")
+        await self.bus.respond(subjects.opening(self.namespace), ConnectRequest, self._open, queue="service")
         await self.bus.respond(subjects.replay(self.namespace), Replay, self._replay, queue="service")
-        await self.bus.respond(subjects.room_heads(self.namespace), HeadsOf, self._heads, queue="service")
+        await self.bus.respond(subjects.room_heads(self.namespace), GetRoomHeads, self._heads, queue="service")
         await self.bus.flush()
 
     @property
@@ -74,15 +65,15 @@ class Service:
         """The names of all commands so far."""
         return [c.event for batch in self._backend.batches for talk in batch.conversations for c in talk.commands]
 
-    async def _open(self, request: Open) -> Opened:
+    async def _open(self, request: ConnectRequest) -> ConnectReply:
         self.opened += 1
-        return Opened([Membership(room, 0, 0) for room in self.rooms[request.identity.user_id]])
+        return ConnectReply([Membership(room, 0, 0) for room in self.rooms[request.identity.user_id]])
 
     async def _replay(self, _request: Replay) -> Replayed:
         return Replayed([], 0)
 
-    async def _heads(self, _request: HeadsOf) -> Heads:
-        return Heads(self.namespace, [])
+    async def _heads(self, _request: GetRoomHeads) -> RoomHeads:
+        return RoomHeads(self.namespace, [])
 
 
 class JsSocket(Client):
@@ -342,7 +333,7 @@ class Scene:
 
     async def rooms(self, socket: JsSocket | PythonSocket) -> set[str]:
         """The rooms of a socket, besides its own and its user's."""
-        info: Connection = await self.emitter.socket(socket.sid).fetch()
+        info: ConnectionInfo = await self.emitter.socket(socket.sid).fetch()
         return set(info.rooms) - {socket.sid, subjects.user_room(info.user_id)}
 
     async def stop(self) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import uvicorn
 
-from parley.gateway.engine.frames import BINARY, CLOSE, TEXT
-from parley.gateway.engine.websocket import WebSocket
+from parley.gateway.engineio.websocket.frames import BINARY, CLOSE, TEXT
+from parley.gateway.engineio.websocket.protocol import WebSocket
 from parley.gateway.settings import Settings
 from tests.conformance.server import create_app
 from tests.fuzz.mutation import client_frame

@@ -16,13 +16,23 @@ import pytest
 
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.envelope import Delivery, Heads, HeadsOf, Identity, Item, Move, Replay, Replayed, RoomHead
 from parley.common.errors import Code, Reject
-from parley.gateway import packets
-from parley.gateway.connections import Connection
-from parley.gateway.engine.packets import Packet
-from parley.gateway.engine.session import Session
-from parley.gateway.fanout import Fanout
+from parley.common.wire.identity import Identity
+from parley.common.wire.rooms import (
+    Delivery,
+    GetRoomHeads,
+    MembershipChange,
+    Replay,
+    Replayed,
+    RoomEvent,
+    RoomHead,
+    RoomHeads,
+)
+from parley.gateway.connections.connection import Connection
+from parley.gateway.engineio.packets import Packet
+from parley.gateway.engineio.session import Session
+from parley.gateway.rooms.fanout import Fanout
+from parley.gateway.socketio import packets
 from tests.integration.test_bus import fresh, running_bus, until
 
 ROOM = "general"
@@ -42,12 +52,12 @@ class Log:
         self.gate = asyncio.Event()
         """Replays wait for it."""
         self.gate.set()
-        self._rooms: defaultdict[str, list[Item]] = defaultdict(list)
+        self._rooms: defaultdict[str, list[RoomEvent]] = defaultdict(list)
 
     async def start(self) -> None:
         """Begin to answer."""
         await self.bus.respond(subjects.replay(self.namespace), Replay, self._replay, queue="log")
-        await self.bus.respond(subjects.room_heads(self.namespace), HeadsOf, self._heads, queue="log")
+        await self.bus.respond(subjects.room_heads(self.namespace), GetRoomHeads, self._heads, queue="log")
         await self.bus.flush()
 
     def head(self, room: str = ROOM) -> int:
@@ -58,25 +68,25 @@ class Log:
         """Log events that nobody is told of, and return the new head."""
         for _ in range(count):
             sequence = self.head(room) + 1
-            self._rooms[room].append(Item("message.sent", json.dumps({"sequence": sequence}).encode(), sequence))
+            self._rooms[room].append(RoomEvent("message.sent", json.dumps({"sequence": sequence}).encode(), sequence))
         return self.head(room)
 
     async def publish(self, *sequences: int, room: str = ROOM) -> None:
         """Publish logged events, all in one message."""
         await self.deliver(room, *(self._rooms[room][sequence - 1] for sequence in sequences))
 
-    async def deliver(self, room: str, *items: Item, moves: list[Move] | None = None) -> None:
+    async def deliver(self, room: str, *items: RoomEvent, moves: list[MembershipChange] | None = None) -> None:
         """Publish anything on a room's subject."""
         await self.bus.publish(subjects.room(self.namespace, room), Delivery(list(items), moves or []).encode())
 
-    async def move(self, connection: Connection, *moves: Move) -> None:
+    async def move(self, connection: Connection, *moves: MembershipChange) -> None:
         """Tell a user's connections that the user came into rooms or left them."""
         await self.deliver(subjects.user_room(connection.identity.user_id), moves=list(moves))
 
     async def beacon(self, *rooms: str) -> None:
         """Publish the heads of rooms."""
         heads = [RoomHead(room, self.head(room)) for room in rooms]
-        await self.bus.publish(subjects.HEADS, Heads(self.namespace, heads).encode())
+        await self.bus.publish(subjects.HEADS, RoomHeads(self.namespace, heads).encode())
 
     async def _replay(self, request: Replay) -> Replayed:
         self.replays += 1
@@ -86,10 +96,10 @@ class Log:
         await self.gate.wait()
         return Replayed(events, head)
 
-    async def _heads(self, request: HeadsOf) -> Heads:
+    async def _heads(self, request: GetRoomHeads) -> RoomHeads:
         self.verified += 1
         self._refuse_while_away()
-        return Heads(self.namespace, [RoomHead(room, self.head(room)) for room in request.rooms])
+        return RoomHeads(self.namespace, [RoomHead(room, self.head(room)) for room in request.rooms])
 
     def _refuse_while_away(self) -> None:
         if self.away:

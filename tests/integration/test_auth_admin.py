@@ -15,22 +15,13 @@ from nats.aio.msg import Msg
 from parley.auth import gateways
 from parley.common import subjects
 from parley.common.bus import Bus, connect
-from parley.common.envelope import (
-    ArchiveRoom,
-    Authenticate,
-    Connection,
-    ConnectionList,
-    Identity,
-    Kick,
-    Kicked,
-    ListConnections,
-    ListRooms,
-    RoomInfo,
-    RoomList,
-    decode,
-)
 from parley.common.errors import Code, Reject
 from parley.common.settings import ServiceSettings
+from parley.common.wire.admin import ArchiveRoomRequest, ListRooms, RoomInfo, RoomList
+from parley.common.wire.codec import decode
+from parley.common.wire.connections import ConnectionInfo
+from parley.common.wire.identity import Authenticate, Identity
+from parley.common.wire.operations import ConnectionList, Kick, Kicked, ListConnections
 
 from .test_auth_accounts import PASSWORD, Auth, code, running_auth
 
@@ -74,7 +65,7 @@ class PlayedGateway:
     async def _list(self, message: Msg) -> None:
         wanted = decode(message.data, ListConnections)
         found = [
-            Connection(f"sid{number}", user, "Somebody", "/chat", self.bus.instance, "192.0.2.1", "websocket", 1e9)
+            ConnectionInfo(f"sid{number}", user, "Somebody", "/chat", self.bus.instance, "192.0.2.1", "websocket", 1e9)
             for number, user in enumerate(self.users)
             if wanted.user_id in ("", user)
         ]
@@ -358,7 +349,7 @@ async def test_rooms_are_listed_and_closed_through_chat(auth: Auth, admin: str, 
         asked.append(request)
         return RoomList([made], more=False)
 
-    async def archive(request: ArchiveRoom) -> None:
+    async def archive(request: ArchiveRoomRequest) -> None:
         asked.append(request)
         if request.room != "r1":
             raise Reject(Code.NOT_FOUND)
@@ -366,7 +357,7 @@ async def test_rooms_are_listed_and_closed_through_chat(auth: Auth, admin: str, 
     assert code(await auth.get("/admin/rooms", admin)) == "unavailable"
     async with connect(ServiceSettings(nats_url=nats_url, instance="c1"), "chat") as chat:
         await chat.respond(subjects.LIST_ROOMS, ListRooms, list_rooms, "chat")
-        await chat.respond(subjects.ARCHIVE_ROOM, ArchiveRoom, archive, "chat")
+        await chat.respond(subjects.ARCHIVE_ROOM, ArchiveRoomRequest, archive, "chat")
         await chat.flush()
         page = (await auth.get("/admin/rooms", admin, search="gen", limit=10, before="r0")).json()
         assert page["rooms"][0]["name"] == "General"

@@ -16,9 +16,9 @@ from sqlalchemy.engine import Engine
 
 from parley.common import subjects
 from parley.common.bus import Bus, connect
-from parley.common.envelope import Authenticate, Identity
 from parley.common.errors import Code, Reject
 from parley.common.settings import ServiceSettings
+from parley.common.wire.identity import Authenticate, Identity
 
 from .test_auth_accounts import Auth, code, running_auth
 

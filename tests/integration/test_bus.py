@@ -19,22 +19,14 @@ from parley.cli import embedded
 from parley.common import bus as bus_module
 from parley.common import requests, subjects
 from parley.common.bus import Bus, connect
-from parley.common.envelope import (
-    Answer,
-    Answers,
-    Authenticate,
-    Failure,
-    HeadsOf,
-    Identity,
-    Kick,
-    Kicked,
-    Request,
-    Requests,
-    decode,
-)
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
 from parley.common.settings import ServiceSettings
+from parley.common.wire.codec import decode
+from parley.common.wire.identity import Authenticate, Identity
+from parley.common.wire.operations import Kick, Kicked
+from parley.common.wire.requests import Answer, Answers, Rejection, Request, Requests
+from parley.common.wire.rooms import GetRoomHeads
 from tests.acceptance.stack import free_port
 from tests.own_server import Server
 
@@ -99,7 +91,7 @@ async def test_a_rejection_crosses_with_its_code_text_and_whether_to_retry(bus: 
 
 async def test_a_code_of_a_newer_process_becomes_internal_and_keeps_its_text(bus: Bus, other: Bus):
     async def answer(message: Msg) -> None:
-        await other.publish(message.reply, Answer(Failure("brand_new", "from tomorrow", retryable=False)).encode())
+        await other.publish(message.reply, Answer(Rejection("brand_new", "from tomorrow", retryable=False)).encode())
 
     await other.subscribe(subject := fresh("s"), answer)
     await other.flush()
@@ -140,7 +132,7 @@ async def ask_raw(bus: Bus, subject: str, payload: bytes) -> Answer:
     return answers[0]
 
 
-@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\xff\xff", b"\x90", HeadsOf(["r"]).encode()])
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\xff\xff", b"\x90", GetRoomHeads(["r"]).encode()])
 async def test_a_malformed_request_is_an_invalid_payload_and_never_reaches_the_handler(
     bus: Bus, other: Bus, payload: bytes
 ):

@@ -21,8 +21,9 @@ from parley.chat.commands import (
 )
 from parley.chat.database import Pool
 from parley.chat.writer import Writer
-from parley.common.envelope import Identity, Move
 from parley.common.errors import Code, Reject
+from parley.common.wire.identity import Identity
+from parley.common.wire.rooms import MembershipChange
 
 from .conftest import running_writer
 
@@ -215,9 +216,9 @@ async def test_a_resent_join_or_leave_tells_the_gateways_again(database_url: str
         await writer.submit(JoinRoom("j", room), BEN, "")
         said = [move for plan in publisher.plans for move in plan.confirmed]
     assert said == [
-        ("u_ben", Move(room, True, joined.sequence)),
-        ("u_ben", Move(room, True, joined.sequence)),
-        ("u_ben", Move(room, False, left.sequence)),
+        ("u_ben", MembershipChange(room, True, joined.sequence)),
+        ("u_ben", MembershipChange(room, True, joined.sequence)),
+        ("u_ben", MembershipChange(room, False, left.sequence)),
     ]
 
 

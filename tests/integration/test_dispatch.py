@@ -15,8 +15,10 @@ from nats.aio.msg import Msg
 
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.envelope import AckBatch, Command, CommandBatch, Conversation, Identity, decode
 from parley.common.settings import ServiceSettings
+from parley.common.wire.codec import decode
+from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
+from parley.common.wire.identity import Identity
 from parley.framework import Code, Context, Reject, Router, Running, Runtime, Service, dispatch
 from parley.framework.dispatch import MAX_ACK_BYTES
 from tests.integration.test_bus import fresh, running_bus, until
@@ -86,9 +88,9 @@ class Caller:
         await self.bus.subscribe(subjects.acks(self.gateway), receive)
         await self.bus.flush()
 
-    def conversation(self, *commands: tuple[str, Any]) -> Conversation:
+    def conversation(self, *commands: tuple[str, Any]) -> ConnectionCommands:
         """One connection's events, each with its single argument."""
-        return Conversation(
+        return ConnectionCommands(
             fresh("sid"),
             ANN,
             [
@@ -97,11 +99,11 @@ class Caller:
             ],
         )
 
-    def says(self, *texts: str, event: str = "say") -> Conversation:
+    def says(self, *texts: str, event: str = "say") -> ConnectionCommands:
         """One connection that says these."""
         return self.conversation(*((event, {"text": text}) for text in texts))
 
-    async def send(self, *conversations: Conversation) -> None:
+    async def send(self, *conversations: ConnectionCommands) -> None:
         """Publish them as one batch."""
         batch = CommandBatch(self.gateway, self.namespace, list(conversations))
         await self.bus.publish(subjects.commands(self.namespace), batch.encode())
@@ -263,7 +265,7 @@ async def test_a_command_that_is_not_pipelined_waits_for_those_before_it_and_hol
     gates = {text: book.hold(text) for text in ("a", "b", "slow")}
     fast, slow = caller.says("a", "b", event="fast"), caller.says("slow")
     later = caller.says("c", "d", event="fast")
-    await caller.send(Conversation("sid", ANN, [*fast.commands, *slow.commands, *later.commands]))
+    await caller.send(ConnectionCommands("sid", ANN, [*fast.commands, *slow.commands, *later.commands]))
     await until(lambda: len(book.lines) == 2)
     gates["a"].set()
     await caller.acked(1)

@@ -10,8 +10,8 @@ import pytest
 
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.envelope import Delivery, Item
 from parley.common.errors import Code
+from parley.common.wire.rooms import Delivery, RoomEvent
 from parley.framework.emitter import Emitter
 from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.acceptance.raw_socket import RawSocket
@@ -151,7 +151,7 @@ async def test_an_emit_and_what_the_service_publishes_in_the_room_keep_their_ord
         if number % 2:
             await scene.emitter.to("room").emit("n", number)
         else:
-            item = Item("n", str(number).encode())
+            item = RoomEvent("n", str(number).encode())
             await scene.service.bus.publish(subjects.room(scene.namespace, "room"), Delivery([item]).encode())
     await scene.settle(socket)
     assert socket.of("n") == [[number] for number in range(100)]
@@ -445,7 +445,7 @@ async def test_events_of_a_room_joined_from_outside_are_received(scene: Scene):
     socket = await scene.join()
     await scene.emitter.join("watched")
     await scene.service.bus.publish(
-        subjects.room(scene.namespace, "watched"), Delivery([Item("said", b'{"n":1}', 7)]).encode()
+        subjects.room(scene.namespace, "watched"), Delivery([RoomEvent("said", b'{"n":1}', 7)]).encode()
     )
     await socket.until(lambda: socket.of("said") == [[{"n": 1}]])
 

@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
-from parley.gateway.engine.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from parley.gateway.engineio.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from tests.fuzz.mutation import client_frame
 from tests.integration.engine_server import TIMEOUT, HttpWire, Wire, conformance_server, edge_server
 

@@ -14,7 +14,10 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from parley.common import subjects
-from parley.common.envelope import Ack, Command, Conversation, Emit, Handshake, decode
+from parley.common.wire.codec import decode
+from parley.common.wire.commands import Ack, Command, ConnectionCommands
+from parley.common.wire.connections import Handshake
+from parley.common.wire.operations import Emit
 from parley.framework import Code, Context, Next, Reject, Router, on
 from tests.integration.test_bus import fresh, until
 from tests.integration.test_dispatch import ANN, Caller, caller, running_service
@@ -88,7 +91,7 @@ async def test_a_controller_takes_the_arguments_that_its_annotations_say(router:
     router.route("scale", scale)
     commands = [("total", [1, 2, 3]), ("total", []), ("scale", [2]), ("scale", [2, 3]), ("scale", ["2"])]
     await caller.send(
-        Conversation(
+        ConnectionCommands(
             "sid", ANN, [Command(n, event, json.dumps(args).encode(), "c") for n, (event, args) in enumerate(commands)]
         )
     )
@@ -110,7 +113,7 @@ async def test_binary_data_is_bytes_in_the_arguments_of_a_controller_that_takes_
     router.route("text", note)
     args, blob = b'["name",{"_placeholder":true,"num":0}]', bytes(range(256))
     await caller.send(
-        Conversation("sid", ANN, [Command(n, e, args, "c", (blob,)) for n, e in enumerate(["upload", "text"])])
+        ConnectionCommands("sid", ANN, [Command(n, e, args, "c", (blob,)) for n, e in enumerate(["upload", "text"])])
     )
     uploaded, refused = await caller.acked(2)
     assert (uploaded, got) == ({"ok": True, "bytes": 256, "of": 4}, [blob])
@@ -140,7 +143,7 @@ async def test_a_controller_knows_how_its_connection_came_about(router: Router[L
     router.route("look", look)
     shake = Handshake("10.0.0.1", {"v": "1"}, {"room": "r"}, {"x-app": "a"}, True, 12.5, "websocket")
     for encoded in (shake.encode(), b""):
-        await caller.send(Conversation("sid", ANN, [Command(len(seen), "look", b"[]", "c")], encoded))
+        await caller.send(ConnectionCommands("sid", ANN, [Command(len(seen), "look", b"[]", "c")], encoded))
         await caller.acked(len(seen) + 1)
     assert seen == [shake, Handshake()]
 
@@ -195,7 +198,7 @@ async def test_a_timeout_of_the_controllers_own_is_its_own_failure(router: Route
     router.route("impatient", impatient)
     router.route("patient", patient)
     await caller.send(
-        Conversation("sid", ANN, [Command(n, e, b"[]", "c") for n, e in enumerate(["impatient", "patient"])])
+        ConnectionCommands("sid", ANN, [Command(n, e, b"[]", "c") for n, e in enumerate(["impatient", "patient"])])
     )
     failed, gave_up = await caller.acked(2)
     assert (failed["error"]["code"], gave_up) == ("internal", {"ok": True, "gave up": True})

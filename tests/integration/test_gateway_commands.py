@@ -17,15 +17,17 @@ from nats.aio.msg import Msg
 from parley.cli import embedded
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.envelope import Ack, AckBatch, Command, CommandBatch, Identity, decode, ok_payload
+from parley.common.wire.codec import decode
+from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ok_payload
+from parley.common.wire.identity import Identity
 from parley.framework.handling import Outcome
-from parley.gateway.commands import Commands
-from parley.gateway.connections import Connection
-from parley.gateway.engine.session import Session
+from parley.gateway.commands.forwarder import CommandForwarder
+from parley.gateway.connections.connection import Connection
+from parley.gateway.engineio.session import Session
 from parley.gateway.namespaces import MAX_PAYLOAD as LARGEST_PAYLOAD
 from parley.gateway.namespaces import Namespace
-from parley.gateway.packets import EventPacket
 from parley.gateway.settings import Settings
+from parley.gateway.socketio.packets import EventPacket
 from tests.acceptance.stack import free_port
 from tests.integration.test_bus import fresh, running_bus, until
 from tests.own_server import Server
@@ -45,7 +47,7 @@ class Reply(NamedTuple):
 class Clients:
     """The clients' side: connections that emit, and a record of what they were told."""
 
-    def __init__(self, commands: Commands, namespace: str) -> None:
+    def __init__(self, commands: CommandForwarder, namespace: str) -> None:
         self.commands = commands
         self.namespace = namespace
         self.replies: list[Reply] = []
@@ -133,7 +135,7 @@ async def gateway(
     """The commands part of a gateway, with clients."""
     replies = _Later()
     table = {name: Namespace("service", max_payload=max_payload) for name in namespaces}
-    commands = Commands(bus, table, replies, Settings(**settings))
+    commands = CommandForwarder(bus, table, replies, Settings(**settings))
     replies.clients = Clients(commands, namespaces[0])
     await commands.start()
     await bus.flush()

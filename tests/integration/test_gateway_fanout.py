@@ -11,8 +11,8 @@ import pytest
 
 from parley.cli import embedded
 from parley.common import subjects
-from parley.common.envelope import Heads, Item, Move, RoomHead
-from parley.gateway import fanout as fanout_module
+from parley.common.wire.rooms import MembershipChange, RoomEvent, RoomHead, RoomHeads
+from parley.gateway.rooms import fanout as fanout_module
 from tests.acceptance.stack import free_port
 from tests.integration.fanout_parts import (
     ROOM,
@@ -81,7 +81,7 @@ async def test_other_rooms_and_namespaces_are_not_heard(nats_url: str, log: Log,
 
 async def test_a_signal_passes_unsequenced_and_not_to_its_sender(log: Log, gateway: Gateway):
     ann, ben = await gateway.member(head=0), await gateway.member(head=0)
-    await log.deliver(ROOM, Item("typing", b'{"by":"ann"}', except_sid=ann.sid))
+    await log.deliver(ROOM, RoomEvent("typing", b'{"by":"ann"}', except_sid=ann.sid))
     await log.publish(log.append())
     for member in (ann, ben):
         await gateway.receives(member, [1])
@@ -172,7 +172,7 @@ async def test_a_long_gap_is_repaired_page_by_page(log: Log, gateway: Gateway, m
 
 async def test_what_was_said_to_exist_and_is_not_in_the_log_is_not_waited_for(log: Log, gateway: Gateway):
     ann = await gateway.member(head=0)
-    await log.bus.publish(subjects.HEADS, Heads(log.namespace, [RoomHead(ROOM, 7)]).encode())
+    await log.bus.publish(subjects.HEADS, RoomHeads(log.namespace, [RoomHead(ROOM, 7)]).encode())
     await until(lambda: log.replays)
     await until(lambda: not background("repair"))
     await log.publish(log.append())
@@ -283,7 +283,7 @@ async def test_a_namespace_whose_log_does_not_answer_does_not_hold_up_another(lo
 
 async def test_in_a_room_without_a_sequence_signals_are_delivered(log: Log, gateway: Gateway):
     ann = await gateway.member("lobby", head=None)
-    await log.deliver("lobby", Item("wave", b'{"by":"ben"}'))
+    await log.deliver("lobby", RoomEvent("wave", b'{"by":"ben"}'))
     await until(lambda: gateway.sockets.written[ann])
     assert gateway.sockets.written[ann] == [(log.namespace, "wave", {"by": "ben"})]
     gateway.fanout.leave(ann, "lobby")
@@ -434,7 +434,7 @@ async def test_a_leave_heard_of_while_being_caught_up_takes_effect_after_its_eve
     ann = await gateway.connect()
     gateway.fanout.enter(ann, ROOM, head=5, after=0)
     await until(lambda: log.replays == 1)
-    await log.move(ann, Move(ROOM, False, 4))
+    await log.move(ann, MembershipChange(ROOM, False, 4))
     await gateway.settled()
     await log.publish(log.append())
     await gateway.receives(here, [6])
@@ -471,7 +471,7 @@ async def test_who_leaves_and_comes_back_while_being_caught_up_gets_nothing_twic
     ann = await gateway.connect()
     gateway.fanout.enter(ann, ROOM, head=5, after=0)
     await until(lambda: log.replays == 1)
-    await log.move(ann, Move(ROOM, False, 5), Move(ROOM, True, 6))
+    await log.move(ann, MembershipChange(ROOM, False, 5), MembershipChange(ROOM, True, 6))
     await log.publish(log.append())
     await gateway.receives(here, [6])
     log.gate.set()

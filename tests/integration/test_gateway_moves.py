@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parley.common import subjects
-from parley.common.envelope import Item, Move
+from parley.common.wire.rooms import MembershipChange, RoomEvent
 from tests.integration.fanout_parts import ROOM, Gateway, Log, another
 from tests.integration.test_bus import until
 
@@ -20,12 +20,12 @@ async def test_who_joins_and_leaves_gets_exactly_from_the_join_to_the_leave(
     for _ in range(4):
         await log.publish(log.append())
     join = log.append()
-    await log.move(ann, Move(ROOM, True, join))
+    await log.move(ann, MembershipChange(ROOM, True, join))
     await log.publish(join)
     for _ in range(4):
         await log.publish(log.append())
     leave = log.append()
-    await log.move(ann, Move(ROOM, False, leave))
+    await log.move(ann, MembershipChange(ROOM, False, leave))
     await log.publish(leave)
     for _ in range(4):
         await log.publish(log.append())
@@ -39,7 +39,7 @@ async def test_who_joins_and_leaves_gets_exactly_from_the_join_to_the_leave(
 async def test_a_leave_whose_event_was_lost_still_gets_it_and_nothing_later(log: Log, gateway: Gateway):
     ann, ben = await gateway.member(head=0), await gateway.member(head=0)
     log.append(4)
-    await log.move(ann, Move(ROOM, False, 2))
+    await log.move(ann, MembershipChange(ROOM, False, 2))
     await log.publish(4)
     await gateway.receives(ben, [1, 2, 3, 4])
     assert gateway.sockets.sequences(ann) == [1, 2]
@@ -50,7 +50,7 @@ async def test_a_leave_that_is_heard_of_late_takes_effect_at_once(log: Log, gate
     log.append(3)
     await log.publish(1, 2)
     await gateway.receives(ann, [1, 2])
-    await log.move(ann, Move(ROOM, False, 2))
+    await log.move(ann, MembershipChange(ROOM, False, 2))
     await until(lambda: ROOM not in ann.rooms)
     await log.publish(3)
     await gateway.receives(ben, [1, 2, 3])
@@ -63,7 +63,7 @@ async def test_who_joins_and_leaves_again_before_the_room_got_there_gets_exactly
     here, ann = await gateway.member(head=0), await gateway.connect()
     log.append(5)
     # Users are told first; the room's own events are still on their way.
-    await log.move(ann, Move(ROOM, True, 3), Move(ROOM, False, 4))
+    await log.move(ann, MembershipChange(ROOM, True, 3), MembershipChange(ROOM, False, 4))
     await gateway.settled()
     await log.publish(1, 2, 3, 4, 5)
     await gateway.receives(here, [1, 2, 3, 4, 5])
@@ -76,7 +76,7 @@ async def test_who_leaves_and_joins_again_before_the_room_got_there_gets_nothing
 ):
     here, ann = await gateway.member(head=0), await gateway.member(head=0)
     log.append(5)
-    await log.move(ann, Move(ROOM, False, 1), Move(ROOM, True, 4))
+    await log.move(ann, MembershipChange(ROOM, False, 1), MembershipChange(ROOM, True, 4))
     await gateway.settled()
     await log.publish(1, 2, 3, 4, 5)
     await gateway.receives(here, [1, 2, 3, 4, 5])
@@ -86,8 +86,8 @@ async def test_who_leaves_and_joins_again_before_the_room_got_there_gets_nothing
 async def test_a_join_heard_of_twice_delivers_nothing_twice(log: Log, gateway: Gateway):
     ann = await gateway.connect()
     join = log.append()
-    await log.move(ann, Move(ROOM, True, join))
-    await log.move(ann, Move(ROOM, True, join))
+    await log.move(ann, MembershipChange(ROOM, True, join))
+    await log.move(ann, MembershipChange(ROOM, True, join))
     await log.publish(join)
     await log.publish(log.append())
     await gateway.receives(ann, [1, 2])
@@ -98,9 +98,9 @@ async def test_of_moves_that_overtake_each_other_the_one_with_the_later_event_ho
     log.append(6)
     await log.publish(1, 2, 3, 4)
     await gateway.receives(here, [1, 2, 3, 4])
-    for move in (Move(ROOM, False, 4), Move(ROOM, True, 2)):
+    for move in (MembershipChange(ROOM, False, 4), MembershipChange(ROOM, True, 2)):
         await log.move(ann, move)
-    for move in (Move(ROOM, True, 3), Move(ROOM, False, 2)):
+    for move in (MembershipChange(ROOM, True, 3), MembershipChange(ROOM, False, 2)):
         await log.move(ben, move)
     await gateway.settled()
     await log.publish(5, 6)
@@ -115,7 +115,7 @@ async def test_every_connection_of_a_user_moves_and_nobody_elses(log: Log, gatew
     gateway.fanout.enter_user_room(tab)
     gateway.open(tab)
     join = log.append()
-    await log.move(ann, Move(ROOM, True, join))
+    await log.move(ann, MembershipChange(ROOM, True, join))
     await log.publish(join)
     for connection in (ann, tab):
         await gateway.receives(connection, [1])
@@ -126,13 +126,13 @@ async def test_before_connect_was_sent_nothing_is_delivered_and_moves_take_effec
     ann = await gateway.connect(opened=False)
     user_room = subjects.user_room(ann.identity.user_id)
     join = log.append()
-    await log.deliver(user_room, Item("invited", b"{}"), moves=[Move(ROOM, True, join)])
+    await log.deliver(user_room, RoomEvent("invited", b"{}"), moves=[MembershipChange(ROOM, True, join)])
     await log.publish(join)
     await until(lambda: ann.deferred)
     await log.publish(log.append())
     assert not gateway.sockets.written[ann]
     gateway.open(ann)
-    await log.deliver(user_room, Item("invited", b"{}"))
+    await log.deliver(user_room, RoomEvent("invited", b"{}"))
     await gateway.receives(ann, [1, 2])
     await until(lambda: len(gateway.sockets.written[ann]) == 3)
 
@@ -141,7 +141,7 @@ async def test_a_move_places_a_room_whose_head_was_unknown(log: Log, gateway: Ga
     log.append(6)
     log.away = True
     ann, ben = [await gateway.member_unsettled(head=None) for _ in range(2)]
-    await log.move(ann, Move(ROOM, False, 5))
+    await log.move(ann, MembershipChange(ROOM, False, 5))
     await until(lambda: ROOM in ann.moved)
     log.away = False
     await gateway.receives(ben, [5, 6])
@@ -154,9 +154,9 @@ async def test_a_move_places_a_room_whose_head_was_unknown(log: Log, gateway: Ga
 async def test_moves_and_events_that_one_process_published_take_effect_in_that_order(log: Log, gateway: Gateway):
     here, ann = await gateway.member(head=0), await gateway.connect()
     for _ in range(50):
-        await log.move(ann, Move(ROOM, True, join := log.append()))
+        await log.move(ann, MembershipChange(ROOM, True, join := log.append()))
         await log.publish(join)
-        await log.move(ann, Move(ROOM, False, leave := log.append()))
+        await log.move(ann, MembershipChange(ROOM, False, leave := log.append()))
         await log.publish(leave)
         await log.publish(log.append())
     await gateway.receives(here, [*range(1, 151)])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from parley.framework import Code, Context, Next, Passage, Reject, Router, Service
+from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router, Service
 from parley.testing import Refused, running
 from tests.integration.test_bus import until
 
@@ -86,19 +86,19 @@ async def inner(context: Context, call_next: Next) -> None:
     await call_next()
 
 
-async def with_card(passage: Passage, call_next: Next) -> None:
+async def with_card(connection: ConnectionContext, call_next: Next) -> None:
     """Refuse who shows no card; greet the others, and see them off."""
-    card = passage.handshake.auth.get("card")
+    card = connection.handshake.auth.get("card")
     if card == "":
         return
     if card is None:
         raise Reject(Code.FORBIDDEN, "No card.", data={"needed": "card"})
-    passage.session["card"] = card
-    await passage.join("guests")
-    await passage.emit("greeting", "welcome", b"\x01")
+    connection.session["card"] = card
+    await connection.join("guests")
+    await connection.emit("greeting", "welcome", b"\x01")
     passed.append("in")
     await call_next()
-    passed.append(f"out {passage.reason} {passage.session}")
+    passed.append(f"out {connection.reason} {connection.session}")
 
 
 async def test_services_see_no_token_and_only_the_headers_that_are_asked_for():

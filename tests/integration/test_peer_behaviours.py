@@ -45,11 +45,11 @@ from structlog.testing import capture_logs
 
 from parley.framework import (
     Code,
+    ConnectionContext,
     ConnectionMiddleware,
     Context,
     Next,
     PacketMiddleware,
-    Passage,
     Reject,
     Router,
     Runtime,
@@ -101,8 +101,8 @@ def packets(name: str) -> PacketMiddleware:
 def connections(name: str) -> ConnectionMiddleware:
     """Write down who comes and goes, and do what the query says, as in `{"gateway b": "crash"}`."""
 
-    async def middleware(passage: Passage, call_next: Next) -> None:
-        what, user = passage.handshake.query.get(name), passage.identity.user_id
+    async def middleware(connection: ConnectionContext, call_next: Next) -> None:
+        what, user = connection.handshake.query.get(name), connection.identity.user_id
         lines.append((f"+{name}", user))
         try:
             if what == "return":
@@ -113,23 +113,23 @@ def connections(name: str) -> ConnectionMiddleware:
             if what == "crash after":
                 raise TROUBLE["crash"]
         finally:
-            lines.append((f"-{name}", user, passage.reason))
+            lines.append((f"-{name}", user, connection.reason))
 
     return middleware
 
 
-async def signed_in(passage: Passage, call_next: Next) -> None:
+async def signed_in(connection: ConnectionContext, call_next: Next) -> None:
     """Make the session of what the client says of itself, or refuse it."""
-    card = passage.handshake.auth.get("card", "guest card")
+    card = connection.handshake.auth.get("card", "guest card")
     if card == "none":
         raise Reject(Code.FORBIDDEN, "auth failed!", data={"missing": "card"})
-    passage.session["card"] = card
+    connection.session["card"] = card
     await call_next()
 
 
-async def stamped(passage: Passage, call_next: Next) -> None:
+async def stamped(connection: ConnectionContext, call_next: Next) -> None:
     """Add to the session what only the service's own state knows."""
-    passage.session["stamp"] = [passage.session["card"], passage.state > 0]
+    connection.session["stamp"] = [connection.session["card"], connection.state > 0]
     await call_next()
 
 

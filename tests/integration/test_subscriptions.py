@@ -14,9 +14,9 @@ from nats.errors import ConnectionClosedError
 from structlog.testing import capture_logs
 
 from parley.common.bus import Bus
-from parley.common.envelope import Authenticate
 from parley.common.errors import Code, Reject
 from parley.common.subscriptions import ListeningClient, ListeningParser
+from parley.common.wire.identity import Authenticate
 from tests.integration.test_bus import fresh, running_bus, until
 from tests.own_server import Server
 

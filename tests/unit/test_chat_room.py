@@ -28,8 +28,8 @@ from parley.chat.events import (
     User,
 )
 from parley.chat.room import Room, decide, evolve, room_id_of
-from parley.common.envelope import Identity
 from parley.common.errors import Code, Reject
+from parley.common.wire.identity import Identity
 
 ANN, BEN, ADMIN = Identity("u_ann", "Ann"), Identity("u_ben", "Ben"), Identity("u_root", "Root", ("admin",))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

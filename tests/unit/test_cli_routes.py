@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from parley.framework import Context, Next, Passage, Router, Service
+from parley.framework import ConnectionContext, Context, Next, Router, Service
 
 
 class Rolled(msgspec.Struct):
@@ -32,7 +32,7 @@ router.sends("rolled", list[Rolled])
 router.sends("cleared")
 
 
-async def signed_in(passage: Passage, call_next: Next) -> None: ...
+async def signed_in(connection: ConnectionContext, call_next: Next) -> None: ...
 async def outer(context: Context, call_next: Next) -> None: ...
 async def inner(context: Context, call_next: Next) -> None: ...
 

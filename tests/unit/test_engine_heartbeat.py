@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.gateway.engine.heartbeat import Beating, Wheel
+from parley.gateway.engineio.timer_wheel import TimerEntry, TimerWheel
 
 
 class Beat:
@@ -18,7 +18,7 @@ class Beat:
 
 
 def test_what_is_due_comes_out_once_its_tick_is_full():
-    wheel, beat = Wheel(1.0, 100.0), Beat()
+    wheel, beat = TimerWheel(1.0, 100.0), Beat()
     wheel.add(beat, 102.5)
     assert wheel.due(102.9) == []
     assert wheel.due(103.0) == [beat]
@@ -26,7 +26,7 @@ def test_what_is_due_comes_out_once_its_tick_is_full():
 
 
 def test_what_is_due_at_once_comes_with_the_next_tick():
-    wheel, first, second = Wheel(1.0, 100.0), Beat(), Beat()
+    wheel, first, second = TimerWheel(1.0, 100.0), Beat(), Beat()
     assert wheel.due(105.0) == []
     wheel.add(first, 3.0)
     wheel.add(second, 105.0)
@@ -35,7 +35,7 @@ def test_what_is_due_at_once_comes_with_the_next_tick():
 
 
 def test_after_a_stall_everything_that_was_missed_comes_in_its_order():
-    wheel, early, late = Wheel(0.5, 0.0), Beat(), Beat()
+    wheel, early, late = TimerWheel(0.5, 0.0), Beat(), Beat()
     wheel.add(late, 30.0)
     wheel.add(early, 7.0)
     assert wheel.due(60.0) == [early, late]
@@ -47,9 +47,9 @@ def test_after_a_stall_everything_that_was_missed_comes_in_its_order():
     st.lists(st.tuples(st.floats(0, 20), st.floats(0, 3)), max_size=30),
 )
 def test_nothing_is_early_late_lost_or_doubled(tick: float, start: float, steps: list[tuple[float, float]]):
-    wheel, now = Wheel(tick, start), start
-    wanted: dict[Beating, float] = {}
-    seen: list[Beating] = []
+    wheel, now = TimerWheel(tick, start), start
+    wanted: dict[TimerEntry, float] = {}
+    seen: list[TimerEntry] = []
     for delay, pause in [*steps, (0.0, 50.0)]:
         beat = Beat()
         wanted[beat] = now + delay

@@ -11,9 +11,7 @@ from engineio.payload import Payload
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.gateway.engine.deflate import THRESHOLD, deflate
-from parley.gateway.engine.frames import BINARY, TEXT, frame
-from parley.gateway.engine.packets import (
+from parley.gateway.engineio.packets import (
     OVERHEAD,
     Incoming,
     MalformedPayload,
@@ -24,6 +22,8 @@ from parley.gateway.engine.packets import (
     encode_payload,
     parse_message,
 )
+from parley.gateway.engineio.websocket.deflate import THRESHOLD, deflate
+from parley.gateway.engineio.websocket.frames import BINARY, TEXT, frame
 
 # A record separator inside a text packet cannot be told from one between packets; JSON never has it unescaped.
 TEXTS = st.text(st.characters(exclude_characters="\x1e", exclude_categories=["Cs"]))

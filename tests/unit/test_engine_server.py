@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from parley.gateway.engine.frames import TEXT, frame
-from parley.gateway.engine.handshake import Refusal, read_request
-from parley.gateway.engine.output import LOST_SLICE, SLICE
-from parley.gateway.engine.packets import Packet
-from parley.gateway.engine.server import Engine
-from parley.gateway.engine.session import TRANSPORT_CLOSE, Limits, Session
+from parley.gateway.engineio.packets import Packet
+from parley.gateway.engineio.request import Refusal, read_request
+from parley.gateway.engineio.server import Engine
+from parley.gateway.engineio.session import TRANSPORT_CLOSE, Limits, Session
+from parley.gateway.engineio.websocket.frames import TEXT, frame
+from parley.gateway.engineio.writes import LOST_SLICE, SLICE
 
 
 class RecordingSocket:

@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.gateway.engine.frames import NORMAL
-from parley.gateway.engine.packets import CLOSE_PACKET, NOOP_PACKET, PING_PACKET, PONG_PACKET, MalformedPayload, Packet
-from parley.gateway.engine.session import CHOKED_BYTES, NotPolling
+from parley.gateway.engineio.packets import (
+    CLOSE_PACKET,
+    NOOP_PACKET,
+    PING_PACKET,
+    PONG_PACKET,
+    MalformedPayload,
+    Packet,
+)
+from parley.gateway.engineio.session import CHOKED_BYTES, NotPolling
+from parley.gateway.engineio.websocket.frames import NORMAL
 from tests.fuzz.session_model import OPERATIONS, Model, Operation, RecordedPoll, RecordedSocket, run
 
 RARE = [operation for operation, weight in OPERATIONS.items() if weight < 1]

@@ -12,8 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.common.envelope import Answer, Answers, Failure, Identity, Item, Wire, decode, error_payload, ok_payload
 from parley.common.errors import Code, Reject
+from parley.common.wire.codec import Wire, decode
+from parley.common.wire.commands import error_payload, ok_payload
+from parley.common.wire.identity import Identity
+from parley.common.wire.requests import Answer, Answers, Rejection
+from parley.common.wire.rooms import RoomEvent
 
 WIRE_TYPES = sorted(
     (kind for kind in Wire.__subclasses__() if kind not in {Answer, Answers}), key=lambda kind: kind.__name__
@@ -78,7 +82,7 @@ def test_a_message_of_a_newer_process_with_one_more_field_is_understood(kind: ty
 
 def test_a_message_of_an_older_process_without_the_fields_that_have_defaults_is_understood():
     assert decode(msgspec.msgpack.encode(["u_ann", "Ann"]), Identity) == Identity("u_ann", "Ann", (), 0.0)
-    assert decode(msgspec.msgpack.encode(["typing", b"{}"]), Item) == Item("typing", b"{}", 0, "")
+    assert decode(msgspec.msgpack.encode(["typing", b"{}"]), RoomEvent) == RoomEvent("typing", b"{}", 0, "")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +94,7 @@ def test_what_is_not_a_message_is_refused(data: bytes):
 
 
 def test_an_answer_carries_a_failure_or_an_encoded_value():
-    failure = Failure("banned", "no", retryable=False)
+    failure = Rejection("banned", "no", retryable=False)
     assert decode(Answer(failure).encode(), Answer).failure == failure
     identity = Identity("u_ann", "Ann", ("admin",), 12.5)
     answer = decode(Answer(None, msgspec.Raw(identity.encode())).encode(), Answer)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.common.envelope import Missed
-from parley.gateway import offsets as offsets_module
-from parley.gateway.offsets import Offsets, with_offset
+from parley.common.wire.rooms import UnloggedEvent
+from parley.gateway.recovery import packet_history as offsets_module
+from parley.gateway.recovery.packet_history import PacketHistory, with_offset
 
 LOGGED = ("chat", "news")
 UNLOGGED = ("lobby", "game")
@@ -48,14 +48,14 @@ class Ledger:
     """Everything sent, and what each event was numbered."""
 
     def __init__(self) -> None:
-        self.offsets = Offsets("gateway1.run")
-        self.sent: list[tuple[Send, int, Missed | None]] = []
+        self.offsets = PacketHistory("gateway1.run")
+        self.sent: list[tuple[Send, int, UnloggedEvent | None]] = []
         self.heads: dict[str, int] = dict.fromkeys(LOGGED, 0)
 
     def send(self, send: Send) -> str:
         """Send it: to a room the next event of its log, to one connection an earlier one once more."""
         if not send.logged:
-            missed = Missed("event", str(len(self.sent)).encode())
+            missed = UnloggedEvent("event", str(len(self.sent)).encode())
             self.sent.append((send, 0, missed))
             return self.offsets.add(send.rooms, sid=send.sid, except_rooms=send.excepted, missed=missed)
         assert send.rooms is not None
@@ -99,7 +99,7 @@ def test_who_was_away_for_longer_than_is_remembered_cannot_be_told(received: int
     limit = 5
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(offsets_module, "LIMIT", limit)
-        ledger.offsets = Offsets("gateway1.run")
+        ledger.offsets = PacketHistory("gateway1.run")
     for _ in range(sent):
         ledger.send(Send(("lobby",)))
     lacks = ledger.offsets.since(received, "me", {}, {"lobby"})
@@ -112,13 +112,13 @@ def test_who_was_away_for_longer_than_is_remembered_cannot_be_told(received: int
 
 @pytest.mark.parametrize("offset", ["", "x", "gateway1.run", "gateway1.run-", "gateway1.run-xyz", "gateway2.run-1"])
 def test_an_offset_that_is_not_from_here_counts_for_nothing(offset: str):
-    offsets = Offsets("gateway1.run")
+    offsets = PacketHistory("gateway1.run")
     offsets.add(None)
     assert offsets.parse(offset, 7) == 7
 
 
 def test_numbers_are_parsed_as_they_were_written():
-    offsets = Offsets("gate-way.r-un")
+    offsets = PacketHistory("gate-way.r-un")
     written = [offsets.add(None) for _ in range(300)]
     assert [offsets.parse(offset, 0) for offset in written] == list(range(1, 301))
 

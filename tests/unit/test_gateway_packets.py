@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
 
-from parley.gateway.engine.frames import TEXT
-from parley.gateway.engine.packets import Packet as Piece
-from parley.gateway.packets import (
+from parley.gateway.engineio.packets import Packet as Piece
+from parley.gateway.engineio.websocket.frames import TEXT
+from parley.gateway.socketio.packets import (
     AckPacket,
     ConnectPacket,
     DisconnectPacket,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.common.envelope import Item
-from parley.gateway.resume import MAX_EARLY, UNKNOWN, RoomCursor, splice
+from parley.common.wire.rooms import RoomEvent
+from parley.gateway.rooms.cursor import MAX_EARLY, UNKNOWN, RoomCursor, splice
 
 LOG_LENGTH = 30
 
 
-def event(sequence: int) -> Item:
+def event(sequence: int) -> RoomEvent:
     """The room's event of this sequence."""
-    return Item("message.sent", b"%d" % sequence, sequence)
+    return RoomEvent("message.sent", b"%d" % sequence, sequence)
 
 
 LOG = [event(sequence) for sequence in range(1, LOG_LENGTH + 1)]
@@ -24,7 +24,7 @@ HEADS = st.integers(0, LOG_LENGTH)
 
 @given(HEADS, ARRIVALS)
 def test_whatever_arrives_each_event_is_delivered_at_most_once_in_order_without_a_gap(
-    start: int, arrivals: list[list[Item]]
+    start: int, arrivals: list[list[RoomEvent]]
 ):
     cursor = RoomCursor(start)
     delivered = [item for items in arrivals for item in cursor.accept(items)]
@@ -33,7 +33,7 @@ def test_whatever_arrives_each_event_is_delivered_at_most_once_in_order_without_
 
 @given(HEADS, ARRIVALS, st.integers(1, 7))
 def test_once_what_is_missing_has_come_from_the_log_everything_was_delivered(
-    start: int, arrivals: list[list[Item]], page: int
+    start: int, arrivals: list[list[RoomEvent]], page: int
 ):
     cursor = RoomCursor(start)
     delivered = [item for items in arrivals for item in cursor.accept(items)]
@@ -45,7 +45,9 @@ def test_once_what_is_missing_has_come_from_the_log_everything_was_delivered(
 
 
 @given(HEADS, ARRIVALS)
-def test_a_room_is_behind_exactly_while_an_event_it_heard_of_was_not_delivered(start: int, arrivals: list[list[Item]]):
+def test_a_room_is_behind_exactly_while_an_event_it_heard_of_was_not_delivered(
+    start: int, arrivals: list[list[RoomEvent]]
+):
     cursor = RoomCursor(start)
     newest = start
     for items in arrivals:
@@ -55,7 +57,7 @@ def test_a_room_is_behind_exactly_while_an_event_it_heard_of_was_not_delivered(s
 
 
 @given(st.permutations(LOG))
-def test_a_complete_room_is_delivered_whole_from_any_order(shuffled: list[Item]):
+def test_a_complete_room_is_delivered_whole_from_any_order(shuffled: list[RoomEvent]):
     cursor = RoomCursor(0)
     assert [ready for item in shuffled for ready in cursor.accept([item])] == LOG
     assert not cursor.behind
@@ -75,14 +77,16 @@ def test_a_head_heard_of_elsewhere_makes_a_room_behind_and_an_older_one_does_not
 
 def test_signals_without_a_sequence_pass_at_once_and_move_nothing():
     cursor = RoomCursor(3)
-    signal = Item("typing", b"{}")
+    signal = RoomEvent("typing", b"{}")
     assert cursor.accept([signal, event(5), signal]) == [signal, signal]
     assert cursor.head == 3
     assert cursor.accept([event(4)]) == [event(4), event(5)]
 
 
 @given(ARRIVALS)
-def test_with_an_unknown_head_the_first_event_is_delivered_and_from_there_it_is_as_ever(arrivals: list[list[Item]]):
+def test_with_an_unknown_head_the_first_event_is_delivered_and_from_there_it_is_as_ever(
+    arrivals: list[list[RoomEvent]],
+):
     cursor = RoomCursor(UNKNOWN)
     assert not cursor.behind
     delivered = [item for items in arrivals for item in cursor.accept(items)]
@@ -93,7 +97,7 @@ def test_with_an_unknown_head_the_first_event_is_delivered_and_from_there_it_is_
 
 def test_a_learned_head_places_a_room_whose_head_was_unknown_and_nothing_is_missing():
     cursor = RoomCursor(UNKNOWN)
-    signal = Item("typing", b"{}")
+    signal = RoomEvent("typing", b"{}")
     assert cursor.accept([signal]) == [signal]
     assert cursor.head == UNKNOWN, "a signal tells nothing"
     cursor.learn(7)
@@ -155,7 +159,7 @@ def test_a_splice_is_exactly_what_was_missed_or_none_when_the_two_leave_a_gap(
 @given(HEADS, HEADS, st.integers(0, LOG_LENGTH), st.lists(st.integers(0, LOG_LENGTH), max_size=8))
 def test_a_splice_ignores_doubles_and_signals(after: int, head: int, replayed: int, noise: list[int]):
     page = LOG[after : after + replayed]
-    recent = sorted((Item("e", b"", sequence) if not sequence else event(sequence) for sequence in noise),
+    recent = sorted((RoomEvent("e", b"", sequence) if not sequence else event(sequence) for sequence in noise),
                     key=lambda item: item.sequence)  # fmt: skip
     found = splice(after, [*page, *page], recent, head)
     assert found is None or found == LOG[after:head]

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from parley.framework import Code, Context, Next, Passage, Reject, Router, Runtime, Service, on
+from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router, Runtime, Service, on
 from parley.testing import FakeConnection, FakeNamespace
 from tests.integration.test_bus import rejected, until
 
@@ -189,16 +189,16 @@ async def packets(context: Context[Notes], call_next: Next) -> None:
             await call_next()
 
 
-async def outer(passage: Passage, call_next: Next) -> None:
+async def outer(connection: ConnectionContext, call_next: Next) -> None:
     """See who comes and goes."""
-    notes.lines.append(("outer in", passage.identity.user_id))
+    notes.lines.append(("outer in", connection.identity.user_id))
     await call_next()
-    notes.lines.append(("outer out", passage.identity.user_id, passage.reason))
+    notes.lines.append(("outer out", connection.identity.user_id, connection.reason))
 
 
-async def inner(passage: Passage, call_next: Next) -> None:
+async def inner(connection: ConnectionContext, call_next: Next) -> None:
     """Refuse some, and give the others something on their way."""
-    match passage.handshake.query.get("as"):
+    match connection.handshake.query.get("as"):
         case "stranger":
             raise Reject(Code.FORBIDDEN, "not you", data={"ask": "ann"})
         case "ghost":
@@ -207,11 +207,11 @@ async def inner(passage: Passage, call_next: Next) -> None:
             raise RuntimeError("a secret")
         case _:
             pass
-    passage.session["since"] = 1
-    await passage.join("admitted")
-    await passage.emit("greeting", passage.identity.name)
+    connection.session["since"] = 1
+    await connection.join("admitted")
+    await connection.emit("greeting", connection.identity.name)
     await call_next()
-    notes.lines.append(("inner out", passage.identity.user_id, passage.reason))
+    notes.lines.append(("inner out", connection.identity.user_id, connection.reason))
 
 
 router.use(packets)

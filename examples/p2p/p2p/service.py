@@ -10,7 +10,7 @@ import msgspec
 
 from p2p import format as messages
 from p2p.rooms import Rooms
-from parley.framework import Code, Connection, Context, Emitter, Next, Passage, Reject, Router, Service
+from parley.framework import Code, ConnectionContext, ConnectionInfo, Context, Emitter, Next, Reject, Router, Service
 
 MAX_CLIENTS = 100
 """Clients of one room: with each that comes, all get the list of all."""
@@ -46,20 +46,20 @@ def _key(room: str) -> str:
 # -- coming and going --------------------------------------------------------------------------------------------------
 
 
-async def into_a_room(passage: Passage, call_next: Next) -> None:
+async def into_a_room(connection: ConnectionContext, call_next: Next) -> None:
     """Let in who names an open room that is not full, and keep which it is."""
-    room, user_id = (_said(passage, name) for name in ("room", "userId"))
-    if passage.state.is_closed(room):
+    room, user_id = (_said(connection, name) for name in ("room", "userId"))
+    if connection.state.is_closed(room):
         raise _deleted()
-    if len(await passage.everybody.to(_key(room)).fetch_connections()) >= MAX_CLIENTS:
+    if len(await connection.everybody.to(_key(room)).fetch_connections()) >= MAX_CLIENTS:
         raise Reject(Code.LIMIT_EXCEEDED, "The room is full.", data={"field": "room"})
-    passage.session.update(room=room, userId=user_id)
+    connection.session.update(room=room, userId=user_id)
     await call_next()
 
 
-def _said(passage: Passage, field: str) -> str:
+def _said(connection: ConnectionContext, field: str) -> str:
     """What a client says in its query or, when namespaces share a transport, in the payload of CONNECT."""
-    value = passage.handshake.auth.get(field, passage.handshake.query.get(field))
+    value = connection.handshake.auth.get(field, connection.handshake.query.get(field))
     if not isinstance(value, str) or not _NAMES[field].fullmatch(value):
         pattern = _NAMES[field].pattern
         raise Reject(Code.INVALID_PAYLOAD, f"{field} must match {pattern}", data={"field": field, "pattern": pattern})
@@ -90,7 +90,7 @@ async def disconnect(context: Context[Rooms], _reason: str, _rooms: list[str]) -
     await context.everybody.to(_key(room)).emit("online", messages.left(context.sid, clients))
 
 
-async def _members(context: Context[Rooms], room: str) -> list[Connection]:
+async def _members(context: Context[Rooms], room: str) -> list[ConnectionInfo]:
     return await context.everybody.to(_key(room)).fetch_connections()
 
 
@@ -111,7 +111,7 @@ async def exchange(context: Context[Rooms], said: Exchange) -> None:
     await context.everybody.socket(target.sid, target.gateway).emit(target.sid, message)
 
 
-async def _find(everybody: Emitter, sid: str) -> Connection | None:
+async def _find(everybody: Emitter, sid: str) -> ConnectionInfo | None:
     """Find a connection on any gateway."""
     try:
         return await everybody.socket(sid).fetch()

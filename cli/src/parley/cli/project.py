@@ -18,9 +18,9 @@ from rich.text import Text
 from parley.cli.namespaces_file import STOCK
 from parley.common import subjects
 from parley.common.bus import Bus, connect
-from parley.common.envelope import HeadsOf
 from parley.common.errors import Code, Reject
 from parley.common.settings import ServiceSettings
+from parley.common.wire.rooms import GetRoomHeads
 from parley.gateway.namespaces import Namespace
 
 READY_SECONDS = 15.0
@@ -190,7 +190,7 @@ async def wait_until_served(
 
 async def _is_served(bus: Bus, namespace: str) -> bool:
     try:
-        await bus.call(subjects.room_heads(namespace), HeadsOf([]), timeout=1)
+        await bus.call(subjects.room_heads(namespace), GetRoomHeads([]), timeout=1)
     except Reject as rejection:
         return rejection.code not in {Code.UNAVAILABLE, Code.TIMEOUT}
     return True

@@ -33,7 +33,7 @@ from parley.common.process import DrainingServer
 from parley.common.settings import ServiceSettings
 from parley.common.tasks import Tasks
 from parley.gateway.app import SERVER_OPTIONS
-from parley.gateway.engine.websocket import WebSocket
+from parley.gateway.engineio.websocket.protocol import WebSocket
 
 READY_SECONDS = 30.0
 TOKEN_SECONDS = 24 * 3600

@@ -10,15 +10,19 @@ import msgspec
 
 from parley.common import subjects
 from parley.common.attachments import attach, detach
-from parley.common.envelope import RESERVED_EVENTS, Closed, Connection, Emit, Handshake, Identity, Missed
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
+from parley.common.wire.commands import RESERVED_EVENTS
+from parley.common.wire.connections import ConnectionClosed, ConnectionInfo, Handshake
+from parley.common.wire.identity import Identity
+from parley.common.wire.operations import Emit
+from parley.common.wire.rooms import UnloggedEvent
 from parley.framework.context import Context
 from parley.framework.emitter import Emitter
 from parley.framework.handling import Outcome
 from parley.framework.router import LIFECYCLE, Router
 from parley.framework.session import Session
-from parley.testing.fake_questions import GATEWAY, HANDLING
+from parley.testing.fake_gateway import GATEWAY, HANDLING
 from parley.testing.mailbox import Mailbox, single
 
 
@@ -33,7 +37,7 @@ class Home(Protocol):
         """Run the middleware and the controller of an event."""
         ...
 
-    def parted(self, connection: FakeConnection, closed: Closed, rooms: list[str]) -> None:
+    def parted(self, connection: FakeConnection, closed: ConnectionClosed, rooms: list[str]) -> None:
         """A connection has ended."""
         ...
 
@@ -121,7 +125,7 @@ class FakeConnection(Mailbox):
         """Whether it is in any of these rooms; its sid is one, and `user:<id>`."""
         return self.sid in rooms or not rooms.isdisjoint(self._rooms)
 
-    def deliver(self, emit: Emit | Missed) -> tuple[Any, ...] | None:
+    def deliver(self, emit: Emit | UnloggedEvent) -> tuple[Any, ...] | None:
         """Take in an event and return what it is answered with, or None when it is not."""
         self._take_in(emit.event, attach(emit.args, emit.attachments))
         return self._answers.get(emit.event)
@@ -139,12 +143,12 @@ class FakeConnection(Mailbox):
         if self.connected:
             self.connected = False
             self._gone.set()
-            self._home.parted(self, Closed(self.sid, self.sid, reason, self.kept), sorted(self._rooms))
+            self._home.parted(self, ConnectionClosed(self.sid, self.sid, reason, self.kept), sorted(self._rooms))
 
-    def described(self) -> Connection:
+    def described(self) -> ConnectionInfo:
         """Say who it is, and in which rooms."""
         identity, handshake = self.identity, self.handshake
-        return Connection(
+        return ConnectionInfo(
             self.sid, identity.user_id, identity.name, self._home.router.namespace, GATEWAY, handshake.address,
             handshake.transport, handshake.connected_at, [self.sid, *sorted(self._rooms)],
         )  # fmt: skip

@@ -14,19 +14,20 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from parley.common.envelope import Closed, Handshake, Identity
 from parley.common.identifiers import uuid7
+from parley.common.wire.connections import ConnectionClosed, Handshake
+from parley.common.wire.identity import Identity
+from parley.framework.connection_context import ConnectionContext
 from parley.framework.context import Context
 from parley.framework.emitter import Emitter
+from parley.framework.gateway_responder import ADMIT_SECONDS
 from parley.framework.handling import Handling, Outcome
 from parley.framework.middleware import ConnectionOnion
-from parley.framework.openings import ADMIT_SECONDS
-from parley.framework.passage import Passage
 from parley.framework.router import Router
 from parley.framework.service import Service
 from parley.framework.session import Session
 from parley.testing.fake_connection import FakeConnection
-from parley.testing.fake_questions import GATEWAY, HANDLING, FakeQuestions
+from parley.testing.fake_gateway import GATEWAY, HANDLING, FakeGateway
 
 _LIVES: set[asyncio.Task[None]] = set()
 """Connection middleware under way: a loop keeps only weak references, and a test may forget its connections."""
@@ -44,7 +45,7 @@ class FakeNamespace:
         self.router = _router(service, namespace)
         self.state = state
         """What controllers find in `context.state`."""
-        self.emitter = Emitter(FakeQuestions(self), self.router.namespace)
+        self.emitter = Emitter(FakeGateway(self), self.router.namespace)
         """Everybody in the namespace, as any process may reach them."""
         self._handling = Handling(self.router)
         self._open: dict[FakeConnection, tuple[ConnectionOnion, asyncio.Task[None]] | None] = {}
@@ -105,7 +106,7 @@ class FakeNamespace:
         finally:
             sweep.cancel()
 
-    def parted(self, connection: FakeConnection, closed: Closed, rooms: list[str]) -> None:
+    def parted(self, connection: FakeConnection, closed: ConnectionClosed, rooms: list[str]) -> None:
         """A connection has ended: tell its middleware and its controllers."""
         life = self._open.pop(connection)
         if life is not None:
@@ -115,30 +116,30 @@ class FakeNamespace:
     # -- coming and going ------------------------------------------------------------------------------------------
 
     async def _admit(self, connection: FakeConnection) -> None:
-        passage = Passage(
+        context = ConnectionContext(
             self.emitter, connection.identity, connection.sid, GATEWAY, f"conn-{uuid7().hex}",
             connection.handshake.encode(), Session(),
         )  # fmt: skip
-        passage.state = self.state
+        context.state = self.state
         members: list[str] = []
 
-        async def core(_passage: Passage) -> None:
+        async def core(_context: ConnectionContext) -> None:
             if self.router.log is not None:
                 rooms = await self.router.log(self.state).memberships(connection.identity)
                 members.extend(membership.room for membership in rooms)
-            connection.kept = passage.changed_session() or b""
+            connection.kept = context.changed_session() or b""
 
         life: tuple[ConnectionOnion, asyncio.Task[None]] | None = None
         if self.router.connection_middleware:
-            onion = ConnectionOnion(self.router.connection_middleware, passage, core)
+            onion = ConnectionOnion(self.router.connection_middleware, context, core)
             life = onion, _live(onion)
             await onion.admitted(ADMIT_SECONDS)
         else:
-            await core(passage)
+            await core(context)
         self._open[connection] = life
         connection.connected = True
-        connection.join([*members, *passage.joins])
-        for greeting in passage.greetings:
+        connection.join([*members, *context.joins])
+        for greeting in context.greetings:
             connection.deliver(greeting)
 
     async def _part(

@@ -18,9 +18,9 @@ from typing import Any
 from parley.cli import embedded
 from parley.common import subjects
 from parley.common.bus import Bus, connect
-from parley.common.envelope import Authenticate
 from parley.common.identifiers import uuid7
 from parley.common.settings import ServiceSettings
+from parley.common.wire.identity import Authenticate
 from parley.framework.emitter import Emitter
 from parley.framework.service import Service
 from parley.testing.client import Client

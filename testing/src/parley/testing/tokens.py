@@ -7,9 +7,9 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import msgspec
 
-from parley.common.envelope import Authenticate, Identity
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
+from parley.common.wire.identity import Authenticate, Identity
 
 
 class _Claims(msgspec.Struct):

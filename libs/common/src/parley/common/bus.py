@@ -26,7 +26,6 @@ from nats.errors import (
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from parley.common import subjects
-from parley.common.envelope import Wire, decode
 from parley.common.errors import Code, Reject, known_code
 from parley.common.identifiers import instance_id
 from parley.common.logs import get_logger
@@ -34,6 +33,7 @@ from parley.common.requests import Answering, Asking
 from parley.common.settings import ServiceSettings
 from parley.common.subscriptions import Listener, ListeningClient
 from parley.common.tasks import Tasks
+from parley.common.wire.codec import Wire, decode
 
 log = get_logger(__name__)
 

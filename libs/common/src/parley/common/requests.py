@@ -18,10 +18,11 @@ from nats.aio.msg import Msg
 
 from parley.common import subjects
 from parley.common.chunks import cut
-from parley.common.envelope import Answer, Answers, Failure, Request, Requests, Wire, decode
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
+from parley.common.wire.codec import Wire, decode
+from parley.common.wire.requests import Answer, Answers, Rejection, Request, Requests
 
 log = get_logger(__name__)
 
@@ -213,4 +214,4 @@ class Answering:
 
 def _failed(rejection: Reject) -> Answer:
     data = b"" if rejection.data is None else msgspec.json.encode(rejection.data)
-    return Answer(Failure(str(rejection.code), rejection.message, rejection.retryable, data))
+    return Answer(Rejection(str(rejection.code), rejection.message, rejection.retryable, data))

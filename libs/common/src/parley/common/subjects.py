@@ -13,22 +13,22 @@ from functools import cache
 from parley.common.identifiers import uuid7
 
 AUTHENTICATE = "auth.authenticate"
-"""Request, queue group `auth`: `envelope.Authenticate` → `envelope.Identity`, or a code."""
+"""Request, queue group `auth`: `Authenticate` → `Identity`, or a code."""
 
 HEADS = "heads"
-"""Publish: `envelope.Heads`, the rooms whose head moved lately (anti-entropy)."""
+"""Publish: `RoomHeads`, the rooms whose head moved lately (anti-entropy)."""
 
 KICK = "ctl.kick"
-"""Publish with reply, every gateway answers: `envelope.Kick` → `envelope.Kicked`."""
+"""Publish with reply, every gateway answers: `Kick` → `Kicked`."""
 
 CONNECTIONS = "ctl.connections"
-"""Publish with reply, every gateway answers: `envelope.ListConnections` → `envelope.ConnectionList`."""
+"""Publish with reply, every gateway answers: `ListConnections` → `ConnectionList`."""
 
 ARCHIVE_ROOM = "ctl.room.archive"
-"""Request, queue group `chat`: `envelope.ArchiveRoom` → nothing, or a code."""
+"""Request, queue group `chat`: `ArchiveRoomRequest` → nothing, or a code."""
 
 LIST_ROOMS = "ctl.room.list"
-"""Request, queue group `chat`: `envelope.ListRooms` → `envelope.RoomList`."""
+"""Request, queue group `chat`: `ListRooms` → `RoomList`."""
 
 SOCKETS = "sockets.*"
 """Subscription to the operations on every namespace's connections, see `sockets`."""
@@ -63,12 +63,12 @@ def decode(token: str) -> str:
 
 
 def commands(namespace: str) -> str:
-    """Where a namespace's commands go: `envelope.CommandBatch`, queue group = the service behind it."""
+    """Where a namespace's commands go: `CommandBatch`, queue group = the service behind it."""
     return f"cmd.{encode(namespace)}"
 
 
 def acks(gateway: str) -> str:
-    """Where services publish `envelope.AckBatch` for one gateway."""
+    """Where services publish `AckBatch` for one gateway."""
     return f"ack.{encode(gateway)}"
 
 
@@ -84,27 +84,27 @@ def parse_batch_reply(subject: str) -> int:
 
 @cache  # namespaces are few
 def opening(namespace: str) -> str:
-    """Request to the service behind a namespace when a connection opens: `envelope.Open` → `envelope.Opened`."""
+    """Request to the service behind a namespace when a connection opens: `ConnectRequest` → `ConnectReply`."""
     return f"conn.{encode(namespace)}.open"
 
 
 def closed(namespace: str) -> str:
-    """Publish, when a connection is gone whose service wants to hear of it: `envelope.Closed`."""
+    """Publish, when a connection is gone whose service wants to hear of it: `ConnectionClosed`."""
     return f"conn.{encode(namespace)}.closed"
 
 
 def replay(namespace: str) -> str:
-    """Request for a room's logged events: `envelope.Replay` → `envelope.Replayed`."""
+    """Request for a room's logged events: `Replay` → `Replayed`."""
     return f"replay.{encode(namespace)}"
 
 
 def room_heads(namespace: str) -> str:
-    """Request for the heads of named rooms: `envelope.HeadsOf` → `envelope.Heads`."""
+    """Request for the heads of named rooms: `GetRoomHeads` → `RoomHeads`."""
     return f"heads.{encode(namespace)}"
 
 
 def room(namespace: str, room_id: str) -> str:
-    """Where a room's committed events and volatile signals are published: `envelope.Delivery`."""
+    """Where a room's committed events and volatile signals are published: `Delivery`."""
     return f"room.{encode(namespace)}.{encode(room_id)}"
 
 
@@ -115,12 +115,12 @@ def parse_room(subject: str) -> tuple[str, str]:
 
 
 def recover(gateway: str) -> str:
-    """Request to the gateway that lost a connection: `envelope.Recover` → `envelope.Recovered`."""
+    """Request to the gateway that lost a connection: `Recover` → `Recovered`."""
     return f"recover.{encode(gateway)}"
 
 
 def user_room(user_id: str) -> str:
-    """The room every connection of a user is in; `envelope.Delivery` there also carries joins and leaves."""
+    """The room every connection of a user is in; `Delivery` there also carries joins and leaves."""
     return f"user:{user_id}"
 
 
@@ -136,7 +136,7 @@ def parse_alive(subject: str) -> tuple[str, str]:
 
 
 def sockets(namespace: str) -> str:
-    """Where every gateway hears what is to be done with a namespace's connections: any `envelope.Operation`.
+    """Where every gateway hears what is to be done with a namespace's connections: any `Operation`.
 
     All kinds share it, because what one process publishes on one subject arrives in the order it was published.
     """
@@ -144,7 +144,7 @@ def sockets(namespace: str) -> str:
 
 
 def gateway(instance: str) -> str:
-    """Where one gateway hears what is to be done with connections of its own: any `envelope.Operation`."""
+    """Where one gateway hears what is to be done with connections of its own: any `Operation`."""
     return f"gw.{encode(instance)}"
 
 
@@ -171,7 +171,7 @@ def batches(inbox: str) -> str:
 
 
 def requests_reply(inbox: str, first: int, last: int) -> str:
-    """The reply subject of requests with these tags: `envelope.Answer` to all, or the broker's no-responders status."""
+    """The reply subject of requests with these tags: `Answer` to all, or the broker's no-responders status."""
     return f"{inbox}.{first}.{last}"
 
 

@@ -4,25 +4,17 @@ A service is a `Service` of `Router`s; a router's controllers take a `Context`. 
 """
 
 from parley.common.bus import Bus
-from parley.common.envelope import (
-    Connection,
-    Delivery,
-    Handshake,
-    Identity,
-    Item,
-    Membership,
-    Move,
-    Replayed,
-    RoomHead,
-)
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
 from parley.common.settings import ServiceSettings
+from parley.common.wire.connections import ConnectionInfo, Handshake
+from parley.common.wire.identity import Identity
+from parley.common.wire.rooms import Delivery, Membership, MembershipChange, Replayed, RoomEvent, RoomHead
+from parley.framework.connection_context import ConnectionContext
 from parley.framework.context import Context
 from parley.framework.emitter import AcksResult, Broadcast, Emitter, RemoteSocket
 from parley.framework.middleware import ConnectionMiddleware, Next, PacketMiddleware
-from parley.framework.passage import Passage
-from parley.framework.rooms import RoomLog, Rooms
+from parley.framework.rooms import RoomLog, RoomPublisher
 from parley.framework.router import Route, Router
 from parley.framework.service import Lifespan, Running, Runtime, Service
 from parley.framework.signatures import Controller, on
@@ -32,7 +24,8 @@ __all__ = [
     "Broadcast",
     "Bus",
     "Code",
-    "Connection",
+    "ConnectionContext",
+    "ConnectionInfo",
     "ConnectionMiddleware",
     "Context",
     "Controller",
@@ -40,19 +33,18 @@ __all__ = [
     "Emitter",
     "Handshake",
     "Identity",
-    "Item",
     "Lifespan",
     "Membership",
-    "Move",
+    "MembershipChange",
     "Next",
     "PacketMiddleware",
-    "Passage",
     "Reject",
     "RemoteSocket",
     "Replayed",
+    "RoomEvent",
     "RoomHead",
     "RoomLog",
-    "Rooms",
+    "RoomPublisher",
     "Route",
     "Router",
     "Running",

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from parley.common.envelope import Connection
+from parley.common.wire.connections import ConnectionInfo
 from parley.framework.emitter import AcksResult, Broadcast, Emitter
 
 ResultT = TypeVar("ResultT")
@@ -59,7 +59,7 @@ class BlockingBroadcast:
         """See `Broadcast.emit_with_acks`."""
         return self._run(lambda: self._broadcast.emit_with_acks(event, *args, timeout=timeout))
 
-    def fetch_connections(self) -> list[Connection]:
+    def fetch_connections(self) -> list[ConnectionInfo]:
         """See `Broadcast.fetch_connections`."""
         return self._run(self._broadcast.fetch_connections)
 

@@ -9,9 +9,10 @@ from structlog.stdlib import BoundLogger
 from typing_extensions import TypeVar
 
 from parley.common.attachments import attach, detach
-from parley.common.envelope import Handshake, Identity
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
+from parley.common.wire.connections import Handshake
+from parley.common.wire.identity import Identity
 from parley.framework.emitter import Broadcast, Emitter, RemoteSocket
 from parley.framework.session import Session
 

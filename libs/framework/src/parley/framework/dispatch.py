@@ -22,10 +22,11 @@ from nats.aio.subscription import Subscription
 from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.chunks import cut
-from parley.common.envelope import Ack, AckBatch, Command, CommandBatch, Conversation, decode
 from parley.common.errors import Code, Reject
 from parley.common.logs import CORRELATION
 from parley.common.tasks import Tasks
+from parley.common.wire.codec import decode
+from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.framework.context import Context
 from parley.framework.emitter import Emitter
 from parley.framework.handling import Handling
@@ -53,12 +54,12 @@ class _Served:
         self.prompt = {event for event, route in router.routes.items() if not route.pipelined}
         """Events that have not been seen to wait."""
 
-    def may_share(self, conversation: Conversation) -> bool:
+    def may_share(self, conversation: ConnectionCommands) -> bool:
         """Whether a task may go on to another connection after this one."""
         return len(conversation.commands) == 1 and conversation.commands[0].event in self.prompt
 
 
-_Turn = tuple[str, _Served, Conversation]
+_Turn = tuple[str, _Served, ConnectionCommands]
 """What one connection sent, to be handled in order, and through which gateway."""
 
 

@@ -20,27 +20,27 @@ from typing import Any, Self, TypeVar
 from parley.common import subjects
 from parley.common.attachments import attach, detach
 from parley.common.bus import Bus, connect
-from parley.common.envelope import (
-    RESERVED_EVENTS,
-    Acked,
-    AckReport,
-    Connection,
+from parley.common.errors import Code, Reject
+from parley.common.settings import ServiceSettings
+from parley.common.wire.commands import RESERVED_EVENTS
+from parley.common.wire.connections import ConnectionInfo
+from parley.common.wire.operations import (
+    ClientAck,
+    ClientAckReport,
     Disconnect,
     Emit,
     FetchConnections,
     FetchedConnections,
     JoinRooms,
     LeaveRooms,
-    Operated,
     Operation,
+    OperationReport,
     Selection,
 )
-from parley.common.errors import Code, Reject
-from parley.common.settings import ServiceSettings
-from parley.framework.directory import Directory
-from parley.framework.questions import Questions, Replies, Reply
+from parley.framework.gateway_registry import GatewayRegistry
+from parley.framework.gateway_requests import GatewayReplies, GatewayReply, GatewayRequests
 
-ReplyT = TypeVar("ReplyT", bound=Reply)
+ReplyT = TypeVar("ReplyT", bound=GatewayReply)
 
 ANSWER_TIMEOUT = 5.0
 """Seconds that gateways have to answer."""
@@ -74,7 +74,7 @@ class Broadcast:
 
     __slots__ = ("_questions", "_target")
 
-    def __init__(self, questions: Questions, target: _Target) -> None:
+    def __init__(self, questions: GatewayRequests, target: _Target) -> None:
         self._questions = questions
         self._target = target
 
@@ -136,11 +136,11 @@ class Broadcast:
                     answers.append(_value(acked))
         return AcksResult(answers, replies.found - len(answers), replies.unanswered)
 
-    async def collect_acks(self, event: str, args: tuple[Any, ...], timeout: float) -> Replies[AckReport]:
+    async def collect_acks(self, event: str, args: tuple[Any, ...], timeout: float) -> GatewayReplies[ClientAckReport]:
         """Send an event and collect what the gateways report of its acks."""
         if not 0 <= timeout <= MAX_ACK_TIMEOUT:
             raise ValueError(f"a timeout is 0 to {MAX_ACK_TIMEOUT:.0f} seconds, not {timeout}")
-        return await self._ask(lambda inbox: self._emit(event, args, inbox, timeout), AckReport, timeout)
+        return await self._ask(lambda inbox: self._emit(event, args, inbox, timeout), ClientAckReport, timeout)
 
     def _emit(self, event: str, args: tuple[Any, ...], inbox: str, timeout: float) -> Emit:
         if event in RESERVED_EVENTS:
@@ -150,7 +150,7 @@ class Broadcast:
 
     # -- connections -----------------------------------------------------------------------------------------------
 
-    async def fetch_connections(self) -> list[Connection]:
+    async def fetch_connections(self) -> list[ConnectionInfo]:
         """Who they are, and in which rooms."""
         replies = await self._operate(lambda inbox: FetchConnections(self._target.selection, inbox), FetchedConnections)
         return [connection for page in replies.received for connection in page.connections]
@@ -173,15 +173,17 @@ class Broadcast:
         return await self._count(lambda inbox: Disconnect(self._target.selection, inbox, close))
 
     async def _count(self, operation: Callable[[str], Operation]) -> int:
-        return (await self._operate(operation, Operated)).found
+        return (await self._operate(operation, OperationReport)).found
 
-    async def _operate(self, operation: Callable[[str], Operation], kind: type[ReplyT]) -> Replies[ReplyT]:
+    async def _operate(self, operation: Callable[[str], Operation], kind: type[ReplyT]) -> GatewayReplies[ReplyT]:
         replies = await self._ask(operation, kind, ANSWER_TIMEOUT)
         if not replies.complete:
             raise Reject(Code.TIMEOUT, "Not every gateway answered in time.")
         return replies
 
-    async def _ask(self, operation: Callable[[str], Operation], kind: type[ReplyT], timeout: float) -> Replies[ReplyT]:
+    async def _ask(
+        self, operation: Callable[[str], Operation], kind: type[ReplyT], timeout: float
+    ) -> GatewayReplies[ReplyT]:
         return await self._questions.ask(operation, self._target.gateway, kind, timeout, self._target.enough)
 
 
@@ -190,8 +192,8 @@ class Emitter(Broadcast):
 
     __slots__ = ()
 
-    def __init__(self, bus: Bus | Questions, namespace: str) -> None:
-        questions = bus if isinstance(bus, Questions) else Questions(bus)
+    def __init__(self, bus: Bus | GatewayRequests, namespace: str) -> None:
+        questions = bus if isinstance(bus, GatewayRequests) else GatewayRequests(bus)
         super().__init__(questions, _Target(Selection(namespace)))
 
     @classmethod
@@ -209,7 +211,7 @@ class Emitter(Broadcast):
         return self._target.selection.namespace
 
     @property
-    def directory(self) -> Directory:
+    def directory(self) -> GatewayRegistry:
         """Which gateways live."""
         return self._questions.directory
 
@@ -259,7 +261,7 @@ class RemoteSocket:
             raise Reject(Code.TIMEOUT, "The client did not answer in time.")
         raise Reject(Code.NOT_FOUND, "The connection is gone, or owes too many answers already.")
 
-    async def fetch(self) -> Connection:
+    async def fetch(self) -> ConnectionInfo:
         """Who it is, and in which rooms."""
         for connection in await self._only.fetch_connections():
             return connection
@@ -278,6 +280,6 @@ class RemoteSocket:
         await self._only.disconnect(close=close)
 
 
-def _value(acked: Acked) -> Any:
+def _value(acked: ClientAck) -> Any:
     args = attach(acked.args, acked.attachments)
     return None if not args else args[0] if len(args) == 1 else tuple(args)

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 from prometheus_client import Counter
 
-from parley.common.envelope import ok_payload
 from parley.common.errors import Code, Reject
+from parley.common.wire.commands import ok_payload
 from parley.framework.context import Context
 from parley.framework.outcome import Outcome
 from parley.framework.router import LIFECYCLE, Router

@@ -15,11 +15,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from parley.common.envelope import Closed
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
+from parley.common.wire.connections import ConnectionClosed
+from parley.framework.connection_context import ConnectionContext
 from parley.framework.context import Context
-from parley.framework.passage import Passage
 
 log = get_logger(__name__)
 
@@ -29,7 +29,7 @@ Next = Callable[[], Awaitable[None]]
 """Runs what is further inside; may be called once."""
 PacketMiddleware = Callable[[Context[Any], Next], Awaitable[None]]
 """Around every event. It may look at the event, replace it, raise `Reject`, or answer it with `ack` or `result`."""
-ConnectionMiddleware = Callable[[Passage, Next], Awaitable[None]]
+ConnectionMiddleware = Callable[[ConnectionContext, Next], Awaitable[None]]
 """Around a connection's life: before `call_next` it is being admitted, after it the connection is gone."""
 
 
@@ -64,11 +64,11 @@ def _around(
 class ConnectionOnion:
     """One connection on its way in through the middleware and, when it is gone, out again."""
 
-    def __init__(self, middleware: Sequence[ConnectionMiddleware], passage: Passage, core: Core) -> None:
-        self._passage = passage
+    def __init__(self, middleware: Sequence[ConnectionMiddleware], context: ConnectionContext, core: Core) -> None:
+        self._context = context
         self._core = core
         self._admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._gone: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
+        self._gone: asyncio.Future[ConnectionClosed] = asyncio.get_running_loop().create_future()
         self._run = compose(middleware, self._inside)
         self._task: asyncio.Task[Any] | None = None
 
@@ -76,7 +76,7 @@ class ConnectionOnion:
         """Run the middleware to its end; `admitted` tells how far it is."""
         self._task = asyncio.current_task()
         try:
-            await self._run(self._passage)
+            await self._run(self._context)
             self._refuse(Reject(Code.FORBIDDEN, "This connection was not let in."))
         except Reject as rejection:
             self._refuse(rejection)
@@ -84,7 +84,7 @@ class ConnectionOnion:
             self._refuse(Reject(Code.UNAVAILABLE))
             raise
         except Exception:
-            log.exception("connection middleware failed", namespace=self._passage.namespace, sid=self._passage.sid)
+            log.exception("connection middleware failed", namespace=self._context.namespace, sid=self._context.sid)
             # Trying again would fail again.
             self._refuse(Reject(Code.INTERNAL, retryable=False))
 
@@ -104,17 +104,17 @@ class ConnectionOnion:
         if self._task is not None:
             self._task.cancel()
 
-    def leave(self, closed: Closed) -> None:
+    def leave(self, closed: ConnectionClosed) -> None:
         """The connection is gone: run what is left."""
         if not self._gone.done():
             self._gone.set_result(closed)
 
-    async def _inside(self, passage: Passage) -> None:
-        await self._core(passage)
-        passage.open = True
+    async def _inside(self, context: ConnectionContext) -> None:
+        await self._core(context)
+        context.open = True
         if not self._admitted.done():
             self._admitted.set_result(None)
-        passage.part(await self._gone)
+        context.part(await self._gone)
 
     def _refuse(self, rejection: Reject) -> None:
         if not self._admitted.done():
@@ -122,8 +122,8 @@ class ConnectionOnion:
             # Whoever asked may have stopped waiting.
             self._admitted.exception()
         elif rejection.code is not Code.FORBIDDEN:
-            log.info("refused after it was gone", sid=self._passage.sid, code=str(rejection.code))
+            log.info("refused after it was gone", sid=self._context.sid, code=str(rejection.code))
 
 
-Core = Callable[[Passage], Awaitable[None]]
+Core = Callable[[ConnectionContext], Awaitable[None]]
 """What is inside of all middleware: raises `Reject` when the connection is not to be let in."""

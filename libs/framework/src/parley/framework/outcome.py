@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from parley.common.envelope import error_payload
 from parley.common.errors import Reject
+from parley.common.wire.commands import error_payload
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):

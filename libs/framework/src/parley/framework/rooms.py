@@ -9,7 +9,8 @@ from parley.common import subjects
 from parley.common.attachments import detach
 from parley.common.bus import Bus
 from parley.common.chunks import cut
-from parley.common.envelope import Delivery, Heads, Identity, Item, Membership, Move, Replayed, RoomHead
+from parley.common.wire.identity import Identity
+from parley.common.wire.rooms import Delivery, Membership, MembershipChange, Replayed, RoomEvent, RoomHead, RoomHeads
 
 MAX_DELIVERY_BYTES = 512 * 1024
 """A delivery is cut here, to stay below the broker's message limit."""
@@ -34,7 +35,7 @@ class RoomLog(Protocol):
         ...
 
 
-class Unlogged:
+class NoRoomLog:
     """The `RoomLog` of a service whose rooms have no log."""
 
     async def memberships(self, identity: Identity) -> list[Membership]:  # noqa: ARG002 - the protocol's
@@ -50,7 +51,7 @@ class Unlogged:
         return []
 
 
-class Rooms:
+class RoomPublisher:
     """Publishes to the rooms of a namespace. Only gateways with a member hear it, unlike what an `Emitter` sends."""
 
     def __init__(self, bus: Bus, namespace: str) -> None:
@@ -60,9 +61,9 @@ class Rooms:
     async def emit(self, room: str, event: str, *args: Any, except_sid: str = "", volatile: bool = False) -> None:
         """Send an event that is in no log to a room's members."""
         encoded, attachments = detach(args)
-        await self.publish(room, [Item(event, encoded[1:-1], 0, except_sid, volatile, attachments)])
+        await self.publish(room, [RoomEvent(event, encoded[1:-1], 0, except_sid, volatile, attachments)])
 
-    async def publish(self, room: str, items: Sequence[Item], moves: Sequence[Move] = ()) -> None:
+    async def publish(self, room: str, items: Sequence[RoomEvent], moves: Sequence[MembershipChange] = ()) -> None:
         """Send events in order: logged ones with their sequences. `moves` are for a user's own room."""
         chunks = list(cut_items(items, MAX_DELIVERY_BYTES)) or [[]]
         for chunk in chunks:
@@ -72,9 +73,9 @@ class Rooms:
     async def announce_heads(self, heads: list[RoomHead]) -> None:
         """Tell gateways the heads of rooms that moved lately, so that a lost last event is noticed."""
         if heads and self._bus.connected:
-            await self._bus.publish(subjects.HEADS, Heads(self._namespace, heads).encode())
+            await self._bus.publish(subjects.HEADS, RoomHeads(self._namespace, heads).encode())
 
 
-def cut_items(items: Sequence[Item], max_bytes: int) -> Iterator[list[Item]]:
+def cut_items(items: Sequence[RoomEvent], max_bytes: int) -> Iterator[list[RoomEvent]]:
     """Split items into runs of at most `max_bytes` of payload, at least one item each."""
     return cut(items, max_bytes, lambda item: len(item.payload) + sum(map(len, item.attachments)))

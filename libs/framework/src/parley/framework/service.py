@@ -21,8 +21,8 @@ from parley.common.tasks import Tasks
 from parley.framework.context import StateT
 from parley.framework.dispatch import Dispatcher
 from parley.framework.emitter import Emitter
-from parley.framework.openings import Openings
-from parley.framework.rooms import Rooms
+from parley.framework.gateway_responder import GatewayResponder
+from parley.framework.rooms import RoomPublisher
 from parley.framework.router import Router
 
 
@@ -41,9 +41,9 @@ class Runtime:
         """Everybody in a namespace."""
         return self._emitter.of(namespace)
 
-    def rooms(self, namespace: str) -> Rooms:
+    def rooms(self, namespace: str) -> RoomPublisher:
         """A namespace's rooms, to publish to."""
-        return Rooms(self.bus, namespace)
+        return RoomPublisher(self.bus, namespace)
 
 
 Lifespan = Callable[[Runtime], AbstractAsyncContextManager[StateT]]
@@ -88,7 +88,7 @@ class Service(Generic[StateT]):
             stack.push_async_callback(dispatcher.close)
             await dispatcher.start()
             for namespace, router in self.routers.items():
-                openings = Openings(bus, router, emitters[namespace], state)
+                openings = GatewayResponder(bus, router, emitters[namespace], state)
                 stack.push_async_callback(openings.close)
                 await openings.start()
             await bus.flush()

@@ -15,9 +15,9 @@ from parley.auth.audit import AuditEntry
 from parley.auth.endpoints import Done
 from parley.auth.services import Admin, Current
 from parley.common import subjects
-from parley.common.envelope import ArchiveRoom, ListRooms, RoomList
 from parley.common.http import correlation_id
 from parley.common.identifiers import uuid7
+from parley.common.wire.admin import ArchiveRoomRequest, ListRooms, RoomList
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 
@@ -75,7 +75,7 @@ async def close_room(
     """Archive a room: it can be read and takes no more changes. The audit entry records the attempt."""
     async with services.database.transaction() as connection:
         await audit.record(connection, admin, "room.close", room_id, body.model_dump(), correlation_id(request))
-    await services.bus.call(subjects.ARCHIVE_ROOM, ArchiveRoom(str(uuid7()), room_id, body.reason, admin))
+    await services.bus.call(subjects.ARCHIVE_ROOM, ArchiveRoomRequest(str(uuid7()), room_id, body.reason, admin))
     return Done()
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.tables import audit
-from parley.common.envelope import Identity
+from parley.common.wire.identity import Identity
 
 
 class AuditEntry(BaseModel):

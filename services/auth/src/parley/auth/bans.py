@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.refresh_tokens import lock_user
 from parley.auth.tables import bans
-from parley.common.envelope import Identity
 from parley.common.errors import Code, Reject
+from parley.common.wire.identity import Identity
 
 
 async def ban(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from parley.auth.metrics import KICKED_CONNECTIONS, KICKS
 from parley.common import subjects
-from parley.common.envelope import ConnectionList, Kick, Kicked, ListConnections
-from parley.framework import Code, Connection
-from parley.framework.directory import Directory
+from parley.common.wire.operations import ConnectionList, Kick, Kicked, ListConnections
+from parley.framework import Code, ConnectionInfo
+from parley.framework.gateway_registry import GatewayRegistry
 
 ANSWER_TIMEOUT = 2.0
 
@@ -22,7 +22,7 @@ class KickResult:
     unanswered: list[str]
 
 
-class Gateways(Directory):
+class Gateways(GatewayRegistry):
     """The directory of living gateways, and requests to all of them.
 
     An answer is complete when every gateway in the directory has given one. A directory that has not listened long
@@ -46,7 +46,7 @@ class Gateways(Directory):
         KICKED_CONNECTIONS.inc(disconnected)
         return KickResult(disconnected, self._missing(expected, [answer.gateway for answer in answers]))
 
-    async def connections(self, user_id: str, limit: int) -> tuple[list[Connection], list[str]]:
+    async def connections(self, user_id: str, limit: int) -> tuple[list[ConnectionInfo], list[str]]:
         """Live connections, of one user or of all (""), oldest first, and the gateways that did not answer."""
         expected, settled = set(self.alive()), self.settled
         answers: list[ConnectionList] = []

@@ -12,9 +12,9 @@ from parley.auth.database import Database
 from parley.auth.metrics import AUTHENTICATIONS, outcome
 from parley.auth.standing import Standing, standings
 from parley.auth.verification import GUEST_PREFIX, LOCAL_PREFIX, Verifier
-from parley.common.envelope import Authenticate, Identity
 from parley.common.errors import Code, Reject
 from parley.common.gathering import Gathering
+from parley.common.wire.identity import Authenticate, Identity
 
 GUEST_ROLE = "guest"
 MAX_AT_ONCE = 1_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parley.auth.identities import Identities
 from parley.common import subjects
-from parley.common.envelope import Authenticate
+from parley.common.wire.identity import Authenticate
 from parley.framework import Bus
 
 

@@ -16,8 +16,9 @@ import msgspec
 from parley.chat.commands import CreateRoom, InviteUser, JoinRoom, LeaveRoom, RoomCommand
 from parley.chat.events import MemberInvited, MemberJoined, MemberLeft, Recorded, RoomCreated, User
 from parley.chat.room import Room, decide, evolve, room_id_of
-from parley.common.envelope import Identity, Move
 from parley.common.errors import Code, Reject
+from parley.common.wire.identity import Identity
+from parley.common.wire.rooms import MembershipChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Plan:
     changed: dict[str, Room] = field(default_factory=dict[str, Room])
     members: dict[tuple[str, str], None] = field(default_factory=dict[tuple[str, str], None])
     """The `(room, user)` places that changed; the room's state says to what."""
-    confirmed: list[tuple[str, Move]] = field(default_factory=list[tuple[str, Move]])
+    confirmed: list[tuple[str, MembershipChange]] = field(default_factory=list[tuple[str, MembershipChange]])
     """Users' moves that were committed earlier; said again, because the first saying may have been lost."""
 
 
@@ -110,9 +111,9 @@ def _confirm(submission: Submission, accepted: Accepted, result: Plan) -> None:
     user_id = submission.identity.user_id
     member = accepted.room.members.get(user_id)
     if submission.joins and member and member.joined:
-        result.confirmed.append((user_id, Move(accepted.room.id, True, member.sequence)))
+        result.confirmed.append((user_id, MembershipChange(accepted.room.id, True, member.sequence)))
     elif isinstance(submission.command, LeaveRoom) and member is None:
-        result.confirmed.append((user_id, Move(accepted.room.id, False, accepted.sequence)))
+        result.confirmed.append((user_id, MembershipChange(accepted.room.id, False, accepted.sequence)))
 
 
 def fingerprint(command: RoomCommand) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from parley.chat.commands import Kind
-from parley.common.envelope import Item
+from parley.common.wire.rooms import RoomEvent
 
 DataT = TypeVar("DataT")
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -103,9 +103,9 @@ class Recorded:
             self.type, self.room_id, self.sequence, self.event_id, self.recorded_at, actor, msgspec.Raw(self.data)
         )
 
-    def item(self) -> Item:
+    def item(self) -> RoomEvent:
         """The event as it travels to gateways."""
-        return Item(self.type, msgspec.json.encode(self.client_event()), self.sequence)
+        return RoomEvent(self.type, msgspec.json.encode(self.client_event()), self.sequence)
 
     def event(self) -> Event:
         """The typed event, for rebuilding state."""

@@ -8,26 +8,26 @@ from dataclasses import dataclass, field
 from parley.chat.batch import Plan
 from parley.chat.events import MemberInvited, MemberJoined, MemberLeft, MessageSent, Recorded, RoomCreated
 from parley.common import subjects
-from parley.framework import Item, Move, Rooms
+from parley.framework import MembershipChange, RoomEvent, RoomPublisher
 
 NAMESPACE = "/chat"
 
 
 @dataclass(slots=True)
 class _Notice:
-    items: list[Item] = field(default_factory=list[Item])
-    moves: list[Move] = field(default_factory=list[Move])
+    items: list[RoomEvent] = field(default_factory=list[RoomEvent])
+    moves: list[MembershipChange] = field(default_factory=list[MembershipChange])
 
 
 class Publisher:
     """Publishes a committed batch to its rooms and to users' own."""
 
-    def __init__(self, rooms: Rooms) -> None:
+    def __init__(self, rooms: RoomPublisher) -> None:
         self._rooms = rooms
 
     async def publish(self, plan: Plan) -> None:
         """Tell users first, so that a gateway knows of a join before the room's events arrive."""
-        rooms: defaultdict[str, list[Item]] = defaultdict(list)
+        rooms: defaultdict[str, list[RoomEvent]] = defaultdict(list)
         notices: defaultdict[str, _Notice] = defaultdict(_Notice)
         for user_id, move in plan.confirmed:
             notices[user_id].moves.append(move)
@@ -41,18 +41,18 @@ class Publisher:
             await self._rooms.publish(room_id, items)
 
 
-def _notify(notices: defaultdict[str, _Notice], recorded: Recorded, item: Item) -> None:
+def _notify(notices: defaultdict[str, _Notice], recorded: Recorded, item: RoomEvent) -> None:
     if recorded.type == MessageSent.TYPE:
         return
     match recorded.event():
         case RoomCreated():
-            notices[recorded.actor_id].moves.append(Move(recorded.room_id, True, recorded.sequence))
+            notices[recorded.actor_id].moves.append(MembershipChange(recorded.room_id, True, recorded.sequence))
         case MemberJoined(user=user):
-            notices[user.id].moves.append(Move(recorded.room_id, True, recorded.sequence))
+            notices[user.id].moves.append(MembershipChange(recorded.room_id, True, recorded.sequence))
         case MemberLeft(user=user):
-            notices[user.id].moves.append(Move(recorded.room_id, False, recorded.sequence))
+            notices[user.id].moves.append(MembershipChange(recorded.room_id, False, recorded.sequence))
         case MemberInvited(user=user):
             # The invited user is not in the room yet, and so hears of it in their own.
-            notices[user.id].items.append(Item(item.event, item.payload))
+            notices[user.id].items.append(RoomEvent(item.event, item.payload))
         case _:
             pass

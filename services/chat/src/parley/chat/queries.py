@@ -12,8 +12,10 @@ from parley.chat.database import Pool
 from parley.chat.event_store import recorded_row
 from parley.chat.events import ClientEvent, Instant, Recorded
 from parley.chat.room import Member, Room
-from parley.common.envelope import MAX_BEHIND, Identity, ListRooms, Membership, RoomHead, RoomInfo, RoomList
 from parley.common.errors import Code, Reject
+from parley.common.wire.admin import ListRooms, RoomInfo, RoomList
+from parley.common.wire.identity import Identity
+from parley.common.wire.rooms import MAX_BEHIND, Membership, RoomHead
 
 MAX_PAGE = 200
 MAX_SYNC_ROOMS = 1000

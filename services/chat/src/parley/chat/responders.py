@@ -9,8 +9,8 @@ from parley.chat.database import UNAVAILABLE, reachable
 from parley.chat.queries import Queries
 from parley.chat.state import State
 from parley.common import subjects
-from parley.common.envelope import ArchiveRoom, ListRooms, RoomList
-from parley.framework import Rooms, get_logger
+from parley.common.wire.admin import ArchiveRoomRequest, ListRooms, RoomList
+from parley.framework import RoomPublisher, get_logger
 
 log = get_logger(__name__)
 
@@ -24,7 +24,7 @@ BEACON_ROOMS = 5_000
 async def start(state: State) -> None:
     """Begin to answer."""
 
-    async def archive(request: ArchiveRoom) -> None:
+    async def archive(request: ArchiveRoomRequest) -> None:
         command = commands.ArchiveRoom(request.id, request.room, request.reason[:500])
         await state.writer.submit(command, request.admin, correlation=request.id)
 
@@ -32,11 +32,11 @@ async def start(state: State) -> None:
         with reachable():
             return await state.queries.all_rooms(request)
 
-    await state.bus.respond(subjects.ARCHIVE_ROOM, ArchiveRoom, archive, queue=state.bus.service)
+    await state.bus.respond(subjects.ARCHIVE_ROOM, ArchiveRoomRequest, archive, queue=state.bus.service)
     await state.bus.respond(subjects.LIST_ROOMS, ListRooms, list_rooms, queue=state.bus.service)
 
 
-async def run_beacon(rooms: Rooms, queries: Queries) -> None:
+async def run_beacon(rooms: RoomPublisher, queries: Queries) -> None:
     """Publish the heads that moved lately, for ever: gateways that are behind notice and repair."""
     while True:
         try:

@@ -14,9 +14,10 @@ from parley.chat.database import reachable
 from parley.chat.queries import MAX_PAGE, History, Sync
 from parley.chat.state import State
 from parley.common import subjects
-from parley.common.envelope import Authenticate, ok_payload
 from parley.common.http import bearer_token, correlation_id
 from parley.common.identifiers import uuid7
+from parley.common.wire.commands import ok_payload
+from parley.common.wire.identity import Authenticate
 from parley.framework import Code, Identity, Reject
 
 CommandId = Annotated[

@@ -28,8 +28,8 @@ from parley.chat.events import (
     RoomCreated,
     User,
 )
-from parley.common.envelope import Identity
 from parley.common.errors import Code, Reject
+from parley.common.wire.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from parley.chat.batch import Accepted, Outcome, Plan, Submission, Surroundings,
 from parley.chat.commands import RoomCommand, validate
 from parley.chat.database import CONFLICTS, UNAVAILABLE, Pool, unavailable
 from parley.chat.settings import Settings
-from parley.common.envelope import Identity
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
 from parley.common.logs import get_logger
+from parley.common.wire.identity import Identity
 
 log = get_logger(__name__)
 

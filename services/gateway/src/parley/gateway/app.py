@@ -12,11 +12,11 @@ from parley.common import bus
 from parley.common.health import health_router
 from parley.common.http import install_errors
 from parley.gateway import namespaces
-from parley.gateway.engine.polling import EnginePaths
-from parley.gateway.engine.server import STATE_KEY
-from parley.gateway.engine.websocket import WebSocket
+from parley.gateway.engineio.polling import EnginePaths
+from parley.gateway.engineio.server import STATE_KEY
+from parley.gateway.engineio.websocket.protocol import WebSocket
 from parley.gateway.gateway import Gateway
-from parley.gateway.page import Page
+from parley.gateway.process.web_page import Page
 from parley.gateway.settings import Settings
 
 PATH = "/socket.io"

@@ -10,30 +10,31 @@ from typing import Any
 import msgspec
 
 from parley.common.bus import Bus
-from parley.common.envelope import RESERVED_EVENTS
 from parley.common.errors import Code, Reject
 from parley.common.tasks import Tasks
+from parley.common.wire.commands import RESERVED_EVENTS
 from parley.framework.emitter import Emitter
 from parley.framework.outcome import Outcome
 from parley.framework.router import LIFECYCLE
-from parley.gateway.acks import Acks
-from parley.gateway.admission import Admission
-from parley.gateway.around_connections import AroundConnections
-from parley.gateway.around_packets import AroundPackets
-from parley.gateway.commands import Commands
-from parley.gateway.connections import Connection, Connections
-from parley.gateway.control import Control
-from parley.gateway.edge import SWEEP_INTERVAL, Edge
-from parley.gateway.engine.session import Session
-from parley.gateway.fanout import Fanout
-from parley.gateway.garbage import run_collector
-from parley.gateway.limited import LIMITED
+from parley.gateway.admission.admission import Admission
+from parley.gateway.admission.middleware import MiddlewareRunner
+from parley.gateway.commands.forwarder import CommandForwarder
+from parley.gateway.commands.middleware import EventMiddleware
+from parley.gateway.connections.connection import Connection
+from parley.gateway.connections.rate_limiter import RateLimiter
+from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.engineio.session import Session
+from parley.gateway.metrics import LIMIT_HITS
 from parley.gateway.namespaces import Namespace
-from parley.gateway.operations import Operations
-from parley.gateway.packets import AckPacket, EventPacket, event_packet
-from parley.gateway.rates import Rates
-from parley.gateway.recovery import Recovery, make_offsets
+from parley.gateway.operations.admin import AdminOperations
+from parley.gateway.operations.client_acks import ClientAcks
+from parley.gateway.operations.operations import Operations
+from parley.gateway.process.gc_scheduling import run_collector
+from parley.gateway.recovery.recovery import Recovery, make_offsets
+from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.settings import Settings
+from parley.gateway.socketio.packets import AckPacket, EventPacket, event_packet
+from parley.gateway.socketio.server import SWEEP_INTERVAL, SocketIoServer
 
 BURST_SECONDS = 10
 """How many seconds' worth of a namespace's own rate may come at once."""
@@ -49,28 +50,28 @@ class Gateway:
     """Takes what the edge reports and hands it to the part that deals with it."""
 
     def __init__(self, bus: Bus, namespaces: Mapping[str, Namespace], settings: Settings) -> None:
-        self.connections = Connections()
-        self.edge = Edge(settings, bus.instance, namespaces, self)
+        self.connections = ConnectionRegistry()
+        self.edge = SocketIoServer(settings, bus.instance, namespaces, self)
         self._bus = bus
         offsets = make_offsets(bus.instance, namespaces)
         self._fanout = Fanout(bus, self.edge, offsets)
         self._recovery = Recovery(bus, namespaces, offsets, self._fanout)
-        self._commands = Commands(bus, namespaces, self, settings)
+        self._commands = CommandForwarder(bus, namespaces, self, settings)
         emitter = Emitter(bus, "/")
-        self._around_packets = AroundPackets(
+        self._around_packets = EventMiddleware(
             bus.instance, emitter, namespaces, self._commands, self, settings.gateway_max_waiting
         )
-        self._around_connections = AroundConnections(bus, emitter, namespaces)
+        self._around_connections = MiddlewareRunner(bus, emitter, namespaces)
         self._admission = Admission(
             bus, namespaces, self.connections, self._fanout, self._recovery, self._around_connections,
             settings.gateway_max_per_user,
         )  # fmt: skip
-        self._control = Control(bus, self.edge, self.connections, self._fanout, self._recovery)
-        self._acks = Acks(bus)
+        self._control = AdminOperations(bus, self.edge, self.connections, self._fanout, self._recovery)
+        self._acks = ClientAcks(bus)
         self._operations = Operations(bus, self.edge, self.connections, self._fanout, self._acks, offsets)
-        self._rates = Rates(settings.gateway_user_events_per_second, settings.gateway_user_events_burst)
+        self._rates = RateLimiter(settings.gateway_user_events_per_second, settings.gateway_user_events_burst)
         self._namespace_rates = {
-            name: Rates(rate, max(1, round(rate * BURST_SECONDS)))
+            name: RateLimiter(rate, max(1, round(rate * BURST_SECONDS)))
             for name, namespace in namespaces.items()
             if (rate := namespace.events_per_second) is not None
         }
@@ -131,10 +132,10 @@ class Gateway:
         if packet.event in RESERVED_EVENTS or packet.event in LIFECYCLE:
             self._refuse(connection, packet, Reject(Code.UNKNOWN_EVENT, f"The name {packet.event!r} is reserved."))
         elif not self._rates.take(connection.identity.user_id, now):
-            LIMITED.labels("user_events_per_second").inc()
+            LIMIT_HITS.labels("user_events_per_second").inc()
             self._refuse(connection, packet, Reject(Code.RATE_LIMITED))
         elif (rates := self._namespace_rates.get(connection.namespace)) is not None and not rates.take(sid, now):
-            LIMITED.labels("namespace_events_per_second").inc()
+            LIMIT_HITS.labels("namespace_events_per_second").inc()
             self._refuse(connection, packet, Reject(Code.RATE_LIMITED))
         else:
             self._around_packets.submit(connection, packet)

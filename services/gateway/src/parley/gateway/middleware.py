@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from parley.common.errors import Code, Reject
-from parley.framework import Context, Passage
+from parley.framework import ConnectionContext, Context
 from parley.framework.middleware import ConnectionMiddleware, Next, PacketMiddleware
 from parley.framework.targets import search_working_directory
 
@@ -18,17 +18,17 @@ class UnknownMiddleware(LookupError):
     """A name in the configuration leads to no middleware; the text says why."""
 
 
-async def log_connection(passage: Passage, call_next: Next) -> None:
+async def log_connection(connection: ConnectionContext, call_next: Next) -> None:
     """Log who came, from where, and when they went, for what reason and after how long."""
     started = time.monotonic()
-    passage.log.info("connecting", address=passage.handshake.address)
+    connection.log.info("connecting", address=connection.handshake.address)
     await call_next()
-    passage.log.info("disconnected", reason=passage.reason, seconds=round(time.monotonic() - started, 3))
+    connection.log.info("disconnected", reason=connection.reason, seconds=round(time.monotonic() - started, 3))
 
 
-async def websocket_only(passage: Passage, call_next: Next) -> None:
+async def websocket_only(connection: ConnectionContext, call_next: Next) -> None:
     """Refuse who polls: `forbidden`."""
-    if passage.handshake.transport != "websocket":
+    if connection.handshake.transport != "websocket":
         raise Reject(Code.FORBIDDEN, "Connect by WebSocket.")
     await call_next()
 

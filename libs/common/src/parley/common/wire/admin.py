@@ -1,0 +1,45 @@
+"""What the admin API asks of chat."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from parley.common.wire.codec import Wire
+from parley.common.wire.identity import Identity
+
+
+class ArchiveRoomRequest(Wire, frozen=True):
+    """An administrator closes a room: it stays readable and takes no more changes."""
+
+    id: str
+    room: str
+    reason: str
+    admin: Identity
+
+
+class ListRooms(Wire, frozen=True):
+    """Ask chat for rooms of any kind, newest first; `before` is the id of the last room of the page before."""
+
+    search: str = ""
+    before: str = ""
+    limit: int = 100
+
+
+class RoomInfo(Wire, frozen=True):
+    """A room as operators see it."""
+
+    id: str
+    name: str
+    kind: str
+    archived: bool
+    head: int
+    members: int
+    created_by: str
+    created_at: datetime
+
+
+class RoomList(Wire, frozen=True):
+    """A page of rooms."""
+
+    rooms: list[RoomInfo]
+    more: bool

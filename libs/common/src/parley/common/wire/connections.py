@@ -1,0 +1,79 @@
+"""The life of a connection as gateways tell services of it: asking to connect, the reply, the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parley.common.wire.codec import Wire
+from parley.common.wire.identity import Identity
+from parley.common.wire.rooms import Membership, UnloggedEvent
+
+
+class Handshake(Wire, frozen=True):
+    """How a connection came about: the request that began it, and what the client said when it joined.
+
+    Without what is secret: no token is in `query` or `auth`. `headers` are those that the namespace asks for.
+    `connected_at` is in Unix seconds.
+    """
+
+    address: str = ""
+    query: dict[str, str] = {}
+    auth: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    secure: bool = False
+    connected_at: float = 0.0
+    transport: str = ""
+    """`websocket` or `polling`, at that time."""
+
+
+class ConnectRequest(Wire, frozen=True):
+    """A connection asks to be admitted to a namespace. A recovered one goes on under the sid it had, not this one.
+
+    With `refresh` it is admitted already, and the gateway asks once more which rooms its user is in.
+    """
+
+    gateway: str
+    sid: str
+    identity: Identity
+    handshake: bytes = b""
+    session: bytes = b""
+    refresh: bool = False
+
+
+class ConnectReply(Wire, frozen=True):
+    """A connection is admitted.
+
+    `rooms` are those its user is a member of, `joins` those that this connection alone is put into. `greetings` follow
+    CONNECT. `notices` are the events of the connection's life that the service wants to hear of: `connect`,
+    `disconnecting` and `disconnect` as commands, `closed` as a `ConnectionClosed`.
+    """
+
+    rooms: list[Membership] = []
+    joins: list[str] = []
+    greetings: list[UnloggedEvent] = []
+    session: bytes | None = None
+    notices: tuple[str, ...] = ()
+
+
+class ConnectionClosed(Wire, frozen=True):
+    """A connection is gone, or was not let in after all. `opening` is the sid under which it asked to be admitted."""
+
+    opening: str
+    sid: str
+    reason: str
+    session: bytes = b""
+
+
+class ConnectionInfo(Wire, frozen=True):
+    """One live connection as operators see it. `connected_at` is in Unix seconds."""
+
+    sid: str
+    user_id: str
+    name: str
+    namespace: str
+    gateway: str
+    address: str
+    transport: str
+    connected_at: float
+    rooms: list[str] = []
+    """In a `FetchedConnections` only; its sid is one."""

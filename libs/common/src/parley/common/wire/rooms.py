@@ -1,0 +1,90 @@
+"""What services publish to rooms, and what gateways ask of the log behind them."""
+
+from __future__ import annotations
+
+from parley.common.wire.codec import Wire
+
+MAX_BEHIND = 10_000
+"""A cursor further behind the head than this is answered with `reset`."""
+
+
+class RoomEvent(Wire, frozen=True):
+    """One event for a room's members: its name and its single argument as JSON bytes.
+
+    In these, placeholders stand for the attachments.
+    `sequence` is 0 for what is not in the log (signals, direct notices). A volatile one is not worth keeping for a
+    client that reads too slowly.
+    """
+
+    event: str
+    payload: bytes
+    sequence: int = 0
+    except_sid: str = ""
+    volatile: bool = False
+    attachments: tuple[bytes, ...] = ()
+
+
+class RoomHead(Wire, frozen=True):
+    """A room and the sequence of its last event."""
+
+    room: str
+    head: int
+
+
+class MembershipChange(Wire, frozen=True):
+    """A user came into a room or left it, with the event of this `sequence`: the first, or the last, they receive."""
+
+    room: str
+    joined: bool
+    sequence: int
+
+
+class Delivery(Wire, frozen=True):
+    """What a service publishes on a room subject: events in order, and on a user's own room also their moves."""
+
+    items: list[RoomEvent]
+    moves: list[MembershipChange] = []
+
+
+class Membership(Wire, frozen=True):
+    """A room a user is in, its head at this moment, and the sequence of the event by which the user came in."""
+
+    room: str
+    head: int
+    joined: int
+
+
+class UnloggedEvent(Wire, frozen=True):
+    """An event that is in no log, kept for who may come back for it. `args` is a JSON array."""
+
+    event: str
+    args: bytes
+    attachments: tuple[bytes, ...] = ()
+
+
+class Replay(Wire, frozen=True):
+    """Ask for a room's events after a sequence, oldest first, at most `limit` of them."""
+
+    room: str
+    after: int
+    limit: int
+
+
+class Replayed(Wire, frozen=True):
+    """Logged events, consecutive from the sequence asked for, and the room's head when they were read."""
+
+    items: list[RoomEvent]
+    head: int
+
+
+class GetRoomHeads(Wire, frozen=True):
+    """Ask for the heads of these rooms."""
+
+    rooms: list[str]
+
+
+class RoomHeads(Wire, frozen=True):
+    """Heads of rooms in one namespace."""
+
+    namespace: str
+    heads: list[RoomHead]

@@ -1,0 +1,1 @@
+"""Letting connections in: `admission`, with the `handshake` and the connection `middleware`."""

@@ -1,0 +1,84 @@
+"""Connection middleware that the gateway runs, and telling services that a connection is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+
+from parley.common import subjects
+from parley.common.bus import Bus
+from parley.common.errors import Reject
+from parley.common.identifiers import uuid7
+from parley.common.logs import get_logger
+from parley.common.tasks import Tasks
+from parley.common.wire.connections import ConnectionClosed, Handshake
+from parley.framework.connection_context import ConnectionContext
+from parley.framework.emitter import Emitter
+from parley.framework.middleware import ConnectionMiddleware, ConnectionOnion
+from parley.framework.session import Session
+from parley.gateway import middleware
+from parley.gateway.connections.connection import Connection
+from parley.gateway.namespaces import Namespace
+
+log = get_logger(__name__)
+
+ENTER_SECONDS = 20.0
+"""Seconds that middleware may take to admit a connection, the service's answer included."""
+
+
+class MiddlewareRunner:
+    """The onion of each namespace, around the lives of its connections."""
+
+    def __init__(self, bus: Bus, emitter: Emitter, namespaces: Mapping[str, Namespace]) -> None:
+        self._bus = bus
+        self._tasks = Tasks()
+        self._emitter = emitter
+        self._middleware: dict[str, list[ConnectionMiddleware]] = {
+            name: [middleware.connection(wanted) for wanted in namespace.connection_middleware]
+            for name, namespace in namespaces.items()
+            if namespace.connection_middleware
+        }
+
+    async def close(self) -> None:
+        """Give up on what still runs."""
+        await self._tasks.close()
+
+    async def enter(self, connection: Connection, handshake: Handshake, admit: Callable[[], Awaitable[None]]) -> None:
+        """Run what stands before `admit`, which is innermost. Raises `Reject` when the connection is not let in."""
+        around = self._middleware.get(connection.namespace)
+        if around is None:
+            await admit()
+            return
+        session = Session()
+        context = ConnectionContext(
+            self._emitter.of(connection.namespace), connection.identity, connection.sid, self._bus.instance,
+            f"conn-{uuid7().hex}", handshake, session,
+        )  # fmt: skip
+
+        async def core(_context: ConnectionContext) -> None:
+            connection.kept = session.changed() or b""
+            await admit()
+            admitted = connection.admitted
+            connection.admitted = msgspec.structs.replace(
+                admitted, joins=[*context.joins, *admitted.joins], greetings=[*context.greetings, *admitted.greetings]
+            )
+
+        connection.onion = ConnectionOnion(around, context, core)
+        self._tasks.spawn(connection.onion.run(), name="connection middleware")
+        await connection.onion.admitted(ENTER_SECONDS)
+
+    def leave(self, connection: Connection, reason: str) -> None:
+        """A connection is gone: run what stands after it, here and in its service."""
+        closed = ConnectionClosed(connection.opening, connection.sid, reason, connection.kept)
+        if connection.onion is not None:
+            connection.onion.leave(closed)
+            connection.onion = None
+        if "closed" in connection.admitted.notices:
+            self._tasks.spawn(self._tell(connection.namespace, closed), name="closed")
+
+    async def _tell(self, namespace: str, closed: ConnectionClosed) -> None:
+        try:
+            await self._bus.publish(subjects.closed(namespace), closed.encode())
+        except Reject as rejection:
+            log.warning("not told that a connection is gone", sid=closed.sid, code=str(rejection.code))

@@ -1,0 +1,1 @@
+"""From clients to services: `middleware` around events, then `forwarder`."""

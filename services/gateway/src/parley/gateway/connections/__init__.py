@@ -1,0 +1,1 @@
+"""Who is here: `connection`, the `registry` of all of them, and `rate_limiter`."""

@@ -1,0 +1,118 @@
+"""One connection, pure: who it is, what it waits for, and which rooms it is in."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from parley.common.wire.connections import ConnectionClosed, ConnectionInfo, ConnectReply
+from parley.common.wire.identity import Identity
+from parley.common.wire.recovery import Recovered
+from parley.common.wire.rooms import MembershipChange
+from parley.framework.outcome import Outcome
+from parley.gateway.engineio.session import Session
+
+NOT_ADMITTED = ConnectReply()
+
+
+class Onion(Protocol):
+    """Middleware around a connection's life."""
+
+    def leave(self, closed: ConnectionClosed) -> None:
+        """Run what stands after it."""
+        ...
+
+
+class QueuedCommand(NamedTuple):
+    """A command that waits for its turn."""
+
+    event: str
+    args: bytes
+    ack_id: int | None
+    attachments: tuple[bytes, ...]
+    outcome: Callable[[Outcome], None] | None = None
+    """Who waits for what becomes of it, where that is not the client itself."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self.args) + sum(map(len, self.attachments))
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One socket in one namespace; `session` is the Engine.IO session it rides on."""
+
+    sid: str
+    session: Session
+    namespace: str
+    identity: Identity
+    connected_at: float
+    waiting: deque[QueuedCommand] = field(default_factory=deque[QueuedCommand])
+    waiting_bytes: int = 0
+    in_flight: int = 0
+    rooms: set[str] = field(default_factory=set[str])
+    moved: dict[str, int] = field(default_factory=dict[str, int])
+    """Per room the sequence of the last join or leave that was heeded: replicas' notices may overtake each other."""
+    proved: bool = False
+    """Whether the identity is more than what the client says of itself."""
+    opened: bool = False
+    """Whether CONNECT was sent: before it, nothing may be delivered."""
+    ended: str = ""
+    """The code that ended it, once it has ended."""
+    deferred: list[MembershipChange] = field(default_factory=list[MembershipChange])
+    """Moves heard of while it was being opened."""
+    opening: str = ""
+    """The sid under which it asked to be admitted; a recovered one has another."""
+    admitted: ConnectReply = NOT_ADMITTED
+    """What to do when it is opened, and what the service wants to hear of it after that."""
+    handshake: bytes = b""
+    """How it came about, for services; encoded."""
+    kept: bytes = b""
+    """What services keep with it, encoded."""
+    onion: Onion | None = None
+    """The gateway's own middleware around its life."""
+    cursors: dict[str, int] = field(default_factory=dict[str, int])
+    """The last sequence it has of each room, by its own word."""
+    departed: list[str] | None = None
+    """The rooms it was in when it was ended, where it has left them already."""
+    joined_ad_hoc: set[str] | None = None
+    """Rooms that it was put into from outside and that the service behind the namespace knows nothing of."""
+    pid: str = ""
+    """By this private id the client may recover what it had, where the namespace allows that."""
+    began: int = 0
+    """The gateway's offset when it was opened."""
+    recovered: Recovered | None = None
+    """What it had before, until it is opened."""
+
+    @property
+    def kicked(self) -> bool:
+        """Whether it was ended from here, so that nothing more of it counts."""
+        return self.departed is not None
+
+    def enter_ad_hoc(self, room: str) -> None:
+        """Remember that a room was entered from outside."""
+        self.joined_ad_hoc = self.joined_ad_hoc or set()
+        self.joined_ad_hoc.add(room)
+
+    def forget_ad_hoc(self, room: str) -> None:
+        """The room was left from outside, or from now on the service says who is in it."""
+        if self.joined_ad_hoc is not None:
+            self.joined_ad_hoc.discard(room)
+            self.joined_ad_hoc = self.joined_ad_hoc or None
+
+    def described(self, gateway: str, rooms: Sequence[str] = ()) -> ConnectionInfo:
+        """What others are told of it."""
+        return ConnectionInfo(
+            self.sid,
+            self.identity.user_id,
+            self.identity.name,
+            self.namespace,
+            gateway,
+            self.session.origin.address,
+            "polling" if self.session.socket is None else "websocket",
+            self.connected_at,
+            list(rooms),
+        )

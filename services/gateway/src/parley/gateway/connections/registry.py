@@ -1,0 +1,60 @@
+"""The connections of one gateway, pure: how to find them by sid and by user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from parley.common.wire.identity import Identity
+from parley.gateway.connections.connection import Connection
+
+
+class ConnectionRegistry:
+    """All connections, by sid and by user."""
+
+    def __init__(self) -> None:
+        self._by_sid: dict[str, Connection] = {}
+        self._by_user: dict[str, set[Connection]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_sid)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self._by_sid.values()))
+
+    def add(self, connection: Connection) -> None:
+        """Register; from now on a kick of its user finds it."""
+        self._by_sid[connection.sid] = connection
+        self._by_user.setdefault(connection.identity.user_id, set()).add(connection)
+
+    def identify(self, connection: Connection, identity: Identity) -> None:
+        """Register a connection under the user that it turned out to be."""
+        if identity.user_id == connection.identity.user_id:
+            connection.identity = identity
+        else:
+            self.remove(connection)
+            connection.identity = identity
+            self.add(connection)
+
+    def rename(self, connection: Connection, sid: str) -> None:
+        """Give a registered connection another sid."""
+        del self._by_sid[connection.sid]
+        connection.sid = sid
+        self._by_sid[sid] = connection
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection; doing it twice is harmless."""
+        self._by_sid.pop(connection.sid, None)
+        user_id = connection.identity.user_id
+        if mine := self._by_user.get(user_id):
+            mine.discard(connection)
+            if not mine:
+                del self._by_user[user_id]
+
+    def get(self, sid: str) -> Connection | None:
+        """The connection with this sid."""
+        return self._by_sid.get(sid)
+
+    def of_user(self, user_id: str, namespace: str | None = None) -> list[Connection]:
+        """A user's connections, in one namespace or in all."""
+        mine = self._by_user.get(user_id, ())
+        return [connection for connection in mine if namespace in (None, connection.namespace)]

@@ -1,0 +1,190 @@
+"""The polling shell: an ASGI app on the same sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from parley.gateway.engineio.packets import MalformedPayload, Packet, encode_payload
+from parley.gateway.engineio.request import (
+    Refusal,
+    Request,
+    bad_method,
+    bad_request,
+    read_request,
+    unknown_session,
+    unknown_transport,
+)
+from parley.gateway.engineio.server import STATE_KEY, Engine
+from parley.gateway.engineio.session import NotPolling, Session
+from parley.gateway.metrics import LIMIT_HITS
+
+_TEXT = b"text/plain; charset=UTF-8"
+_JSON = b"application/json"
+_BINARY = b"application/octet-stream"
+
+
+class _Poll:
+    """A GET that waits; see `session.Poll`."""
+
+    __slots__ = ("packets",)
+
+    def __init__(self) -> None:
+        self.packets: asyncio.Future[list[Packet]] = asyncio.get_running_loop().create_future()
+
+    def answer(self, packets: list[Packet]) -> None:
+        """Complete the request."""
+        if not self.packets.done():
+            self.packets.set_result(packets)
+
+
+class EnginePaths:
+    """ASGI middleware: requests below an engine's path are its own, all others go on to the app."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection."""
+        engine = None
+        if scope["type"] == "http":
+            engines: dict[bytes, Engine] = scope.get("state", {}).get(STATE_KEY, {})
+            engine = engines.get(scope["path"].rstrip("/").encode())
+        await (self._app if engine is None else Polling(engine))(scope, receive, send)
+
+
+class Polling:
+    """Serves the HTTP requests of one `Engine`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One HTTP request."""
+        cors: list[tuple[bytes, bytes]] = []
+        try:
+            request = _read(scope)
+            cors = self._cors(request)
+            if request.method == "OPTIONS":
+                await _respond(send, 204, _TEXT, b"", cors)
+                return
+            self._engine.check(request)
+            if request.transport != "polling":
+                raise unknown_transport()
+            await self._serve(request, receive, send, cors)
+        except Refusal as refusal:
+            await _respond(send, refusal.status, _JSON, refusal.body, cors)
+
+    async def _serve(self, request: Request, receive: Receive, send: Send, cors: list[tuple[bytes, bytes]]) -> None:
+        if not request.sid:
+            if request.method != "GET":
+                raise bad_method()
+            session = self._engine.begin(request)
+            session.open(None)
+            self._engine.opened(session)
+            await self._answer(session, receive, send, cors)
+        elif request.method == "GET":
+            farewell = self._engine.farewell(request.sid)
+            if farewell:
+                await _packets(send, request, farewell, cors)
+            else:
+                await self._answer(self._engine.find(request), receive, send, cors)
+        elif request.method == "POST":
+            session = self._engine.find(request)
+            body = await self._body(request, receive)
+            try:
+                session.post(body, binary=request.headers.get("content-type", "") == _BINARY.decode())
+            except (NotPolling, MalformedPayload) as error:
+                raise bad_request() from error
+            await _respond(send, 200, b"text/html", b"ok", cors)
+        else:
+            raise bad_request()
+
+    async def _answer(self, session: Session, receive: Receive, send: Send, cors: list[tuple[bytes, bytes]]) -> None:
+        poll = _Poll()
+        try:
+            session.poll(poll)
+        except NotPolling as error:
+            raise bad_request() from error
+        if not poll.packets.done():
+            hung_up = asyncio.ensure_future(_hung_up(receive))
+            try:
+                await asyncio.wait({poll.packets, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                hung_up.cancel()
+                if not poll.packets.done():
+                    session.poll_cancelled(poll)
+        if poll.packets.done():
+            if not (answer := poll.packets.result()):
+                raise unknown_session()
+            await _packets(send, session, answer, cors)
+
+    async def _body(self, request: Request, receive: Receive) -> bytes:
+        """The body, read no further than it may be long, whatever the client said of its length."""
+        limit = self._engine.limits.max_payload
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > limit:
+            raise _too_big(limit)
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise bad_request()
+            body += message.get("body", b"")
+            if len(body) > limit:
+                raise _too_big(limit)
+            if not message.get("more_body", False):
+                return bytes(body)
+
+    def _cors(self, request: Request) -> list[tuple[bytes, bytes]]:
+        origin = request.origin
+        if origin is None or not self._engine.allows_origin(request):
+            return []
+        headers = [
+            (b"access-control-allow-origin", origin.encode("latin-1")),
+            (b"access-control-allow-credentials", b"true"),
+            (b"vary", b"Origin"),
+        ]
+        if request.method == "OPTIONS":
+            headers.append((b"access-control-allow-methods", b"OPTIONS, GET, POST"))
+            asked = request.headers.get("access-control-request-headers", "")
+            if asked:
+                headers.append((b"access-control-allow-headers", asked.encode("latin-1")))
+        return headers
+
+
+def _too_big(limit: int) -> Refusal:
+    LIMIT_HITS.labels("message").inc()
+    return Refusal(3, f"At most {limit} bytes in one request", 413)
+
+
+def _read(scope: Scope) -> Request:
+    client: Any = scope.get("client")
+    return read_request(
+        scope["method"], scope["query_string"], scope["headers"], client[0] if client else "", scope["scheme"]
+    )
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _packets(
+    send: Send, client: Session | Request, packets: list[Packet], cors: list[tuple[bytes, bytes]]
+) -> None:
+    body, binary = encode_payload(packets, client.revision, base64_only=client.base64_only)
+    await _respond(send, 200, _BINARY if binary else _TEXT, body, cors)
+
+
+async def _respond(send: Send, status: int, content_type: bytes, body: bytes, cors: list[tuple[bytes, bytes]]) -> None:
+    headers = [
+        (b"content-type", content_type),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        *cors,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

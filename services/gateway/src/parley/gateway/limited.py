@@ -1,7 +1,0 @@
-"""The metric of everything that clients were refused because of a limit; see docs/operations.md for its labels."""
-
-from __future__ import annotations
-
-from prometheus_client import Counter
-
-LIMITED = Counter("parley_gateway_limited_total", "What clients were refused because of a limit", ["limit"])

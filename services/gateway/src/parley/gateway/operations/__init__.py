@@ -1,0 +1,1 @@
+"""What services and operators do with this gateway's connections."""

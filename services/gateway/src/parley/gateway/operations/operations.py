@@ -1,0 +1,205 @@
+"""What services do to this gateway's connections over NATS: emit, ask, fetch, join, leave, disconnect.
+
+Emits are heard by every gateway on one subject, also those to a single room. A room's own subject would spare the
+gateways without a member, but a connection that was put into a room a moment ago would miss what is published before
+the broker knows of the gateway's interest, and order between emits to one room and to several would rest on the broker
+keeping it across subjects. What is said all day in a room belongs on the room's subject, as events do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+
+from parley.common import subjects
+from parley.common.bus import Bus
+from parley.common.errors import Reject
+from parley.common.logs import get_logger
+from parley.common.tasks import Tasks
+from parley.common.wire.codec import Wire
+from parley.common.wire.connections import ConnectionInfo
+from parley.common.wire.operations import (
+    Disconnect,
+    Emit,
+    FetchConnections,
+    FetchedConnections,
+    JoinRooms,
+    LeaveRooms,
+    OperationReport,
+    Selection,
+    decode_operation,
+)
+from parley.common.wire.rooms import UnloggedEvent
+from parley.gateway.connections.connection import Connection
+from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.operations.client_acks import ClientAcks
+from parley.gateway.recovery.packet_history import PacketHistory, with_offset
+from parley.gateway.rooms.fanout import DELIVERIES, Fanout
+from parley.gateway.socketio.packets import event_packet
+from parley.gateway.socketio.server import SocketIoServer
+
+log = get_logger(__name__)
+
+SLICE = 256
+"""Connections operated on before the loop gets its turn."""
+MAX_AT_ONCE = 1024
+"""Operations, other than emits, that are under way; further ones are dropped, and time out where they were asked."""
+MAX_AD_HOC = 1000
+"""Rooms that one connection may be put into ad hoc."""
+MAX_PAGE_BYTES = 512 * 1024
+DISCONNECTED = "server disconnect"
+
+
+class Operations:
+    """Does what it hears on `sockets.<ns>` and `gw.<gateway>`."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        edge: SocketIoServer,
+        connections: ConnectionRegistry,
+        fanout: Fanout,
+        acks: ClientAcks,
+        offsets: Mapping[str, PacketHistory],
+    ) -> None:
+        self._bus = bus
+        self._edge = edge
+        self._connections = connections
+        self._fanout = fanout
+        self._acks = acks
+        self._offsets = offsets
+        self._tasks = Tasks()
+
+    def start(self) -> None:
+        """Begin to listen."""
+        # Heard where messages arrive: between an emit and an event that follows it there is no queue.
+        self._bus.listen(subjects.SOCKETS, self._hear)
+        self._bus.listen(subjects.gateway(self._bus.instance), self._hear)
+
+    async def close(self) -> None:
+        """Stop what still runs."""
+        await self._tasks.close()
+
+    def _hear(self, data: bytes) -> None:
+        operation = decode_operation(data)
+        if isinstance(operation, Emit):
+            self._emit(operation)
+        elif len(self._tasks) >= MAX_AT_ONCE:
+            log.error("too many operations at once", operation=type(operation).__name__)
+        else:
+            self._tasks.spawn(self._operate(operation), name="operation")
+
+    # -- which connections -----------------------------------------------------------------------------------------
+
+    def _select(self, selection: Selection) -> list[Connection]:
+        namespace = selection.namespace
+        if selection.sid:
+            itself = self._connections.get(selection.sid)
+            found = {itself} if itself is not None and itself.namespace == namespace else set[Connection]()
+        elif selection.rooms:
+            found = {connection for room in selection.rooms for connection in self._in_room(namespace, room)}
+        else:
+            found = {connection for connection in self._connections if connection.namespace == namespace}
+        for room in selection.except_rooms:
+            found.difference_update(self._in_room(namespace, room))
+        return [connection for connection in found if _is_open(connection)]
+
+    def _in_room(self, namespace: str, room: str) -> Collection[Connection]:
+        members = self._fanout.members(namespace, room)
+        itself = self._connections.get(room)
+        return [*members, itself] if itself is not None and itself.namespace == namespace else members
+
+    # -- emits -----------------------------------------------------------------------------------------------------
+
+    def _emit(self, emit: Emit) -> None:
+        receivers, args, ack_id = self._select(emit.selection), emit.args, None
+        if emit.inbox:
+            ack_id, receivers = self._acks.ask(receivers, emit.inbox, emit.timeout)
+        elif not emit.volatile:
+            args = self._remembered(emit)
+        if receivers:
+            packet = event_packet(emit.selection.namespace, emit.event, args, emit.attachments, ack_id)
+            self._edge.broadcast(receivers, packet, volatile=emit.volatile)
+            DELIVERIES.inc(len(receivers))
+
+    def _remembered(self, emit: Emit) -> bytes:
+        """The arguments, with their offset where lost connections may come back for what they missed."""
+        selection = emit.selection
+        if (offsets := self._offsets.get(selection.namespace)) is None:
+            return emit.args
+        missed = UnloggedEvent(emit.event, emit.args, emit.attachments)
+        offset = offsets.add(
+            selection.rooms or None, sid=selection.sid, except_rooms=selection.except_rooms, missed=missed
+        )
+        return with_offset(emit.args, offset)
+
+    # -- the rest --------------------------------------------------------------------------------------------------
+
+    async def _operate(self, operation: FetchConnections | JoinRooms | LeaveRooms | Disconnect) -> None:
+        connections = self._select(operation.selection)
+        if isinstance(operation, FetchConnections):
+            await self._tell(operation.inbox, connections)
+            return
+        async for connection in _in_slices(connections):
+            if not _is_open(connection):
+                continue
+            match operation:
+                case JoinRooms(rooms=rooms):
+                    self._join(connection, rooms)
+                case LeaveRooms(rooms=rooms):
+                    self._leave(connection, rooms)
+                case Disconnect(close=close):
+                    self._edge.disconnect_connection(connection, DISCONNECTED, close=close)
+        await self._answer(operation.inbox, OperationReport(self._bus.instance, len(connections)))
+
+    def _join(self, connection: Connection, rooms: Iterable[str]) -> None:
+        for room in rooms:
+            if room in connection.rooms or room == connection.sid:
+                continue
+            subjects.check_ad_hoc(connection.namespace, room)
+            if len(connection.joined_ad_hoc or ()) >= MAX_AD_HOC:
+                log.warning("in too many rooms", sid=connection.sid, room=room)
+                return
+            connection.enter_ad_hoc(room)
+            self._fanout.enter(connection, room)
+
+    def _leave(self, connection: Connection, rooms: Iterable[str]) -> None:
+        for room in rooms:
+            # Without its user's own room it would miss joins and leaves.
+            if room != subjects.user_room(connection.identity.user_id):
+                connection.forget_ad_hoc(room)
+                self._fanout.leave(connection, room)
+
+    async def _tell(self, inbox: str, connections: list[Connection]) -> None:
+        """Send a page at least, as many as are needed."""
+        page: list[ConnectionInfo] = []
+        size, found = 0, len(connections)
+        async for connection in _in_slices(connections):
+            info = connection.described(self._bus.instance, [connection.sid, *sorted(connection.rooms)])
+            weight = len(info.encode())
+            if page and size + weight > MAX_PAGE_BYTES:
+                await self._answer(inbox, FetchedConnections(self._bus.instance, found, page))
+                page, size, found = [], 0, 0
+            page.append(info)
+            size += weight
+        await self._answer(inbox, FetchedConnections(self._bus.instance, found, page))
+
+    async def _answer(self, inbox: str, answer: Wire) -> None:
+        if not inbox:
+            return
+        try:
+            await self._bus.publish(inbox, answer.encode())
+        except Reject as rejection:
+            log.warning("operation not answered", code=str(rejection.code))
+
+
+def _is_open(connection: Connection) -> bool:
+    return connection.opened and not connection.ended
+
+
+async def _in_slices(connections: Collection[Connection]) -> AsyncGenerator[Connection]:
+    """Give the loop its turn now and then; some may be gone when it is theirs."""
+    for number, connection in enumerate(connections, start=1):
+        yield connection
+        if number % SLICE == 0:
+            await asyncio.sleep(0)

@@ -1,0 +1,1 @@
+"""What the process needs beside its work: garbage collection in portions, the web page."""
