@@ -8,6 +8,7 @@ task per iterated message.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -56,6 +57,8 @@ class Bus:
     def __init__(self, client: ListeningClient, service: str, instance: str, timeout: float, tasks: Tasks) -> None:
         self.service = service
         self.instance = instance
+        self.run = secrets.token_hex(6)
+        """Tells this run of the process from earlier ones under the same name."""
         self._client = client
         self._timeout = timeout
         self._tasks = tasks
@@ -63,6 +66,11 @@ class Bus:
         self._on_reconnect: list[Callable[[], None]] = []
         self._asking = Asking(self.publish, subjects.inbox(), tasks)
         self._answering = Answering(self.publish, tasks)
+
+    @property
+    def address(self) -> str:
+        """The subject token of this very run, so that nothing meant for an earlier one arrives."""
+        return f"{self.instance}:{self.run}"
 
     @property
     def connected(self) -> bool:

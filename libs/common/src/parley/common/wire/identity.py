@@ -13,6 +13,8 @@ class Identity(Wire, frozen=True):
     roles: tuple[str, ...] = ()
     issued_at: float = 0.0
     """Unix seconds at which the token was issued; a later revocation refuses it."""
+    expires_at: float = 0.0
+    """Unix seconds at which the token ends; 0 for who has none (guests)."""
 
     @property
     def is_admin(self) -> bool:

@@ -165,7 +165,7 @@ class Admission:
                 # Nothing from before they came in, or came in again, was for them.
                 cursor = max(cursor or 0, membership.joined - 1)
             if cursor is not None and not 0 <= head - cursor <= MAX_BEHIND:
-                self._fanout.notify(connection, "reset", {"room": room, "sequence": head})
+                self._fanout.send_event(connection, "reset", {"room": room, "sequence": head})
                 cursor = None
             self._fanout.enter(connection, room, head=head, after=cursor)
         self._fanout.open(connection)
@@ -175,12 +175,12 @@ class Admission:
                 cursor = recovered.cursors.get(room)
                 self._fanout.enter(connection, room, head=cursor, after=cursor)
             for missed in recovered.missed:
-                self._fanout.resend(connection, missed)
+                self._fanout.send_unlogged(connection, missed)
         for room in connection.admitted.joins[:MAX_AD_HOC]:
             connection.enter_ad_hoc(room)
             self._fanout.enter(connection, room)
         for greeting in connection.admitted.greetings:
-            self._fanout.resend(connection, greeting)
+            self._fanout.send_unlogged(connection, greeting)
         connection.admitted = ConnectReply(notices=connection.admitted.notices)
         connection.cursors, connection.recovered = {}, None
 

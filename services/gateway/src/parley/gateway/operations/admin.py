@@ -60,7 +60,7 @@ class AdminOperations:
         if connection.opened:
             connection.departed = sorted(connection.rooms)
             self._fanout.leave_all(connection)
-            self._fanout.notify(connection, "kicked", {"code": code, "reason": reason})
+            self._fanout.send_event(connection, "kicked", {"code": code, "reason": reason})
             self._edge.disconnect_connection(connection, code)
         # One that is still being admitted reads `ended` after its last check and is refused.
 

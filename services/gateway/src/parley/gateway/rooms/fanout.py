@@ -201,12 +201,12 @@ class Fanout:
         else:
             self.enter(connection, move.room, head=move.sequence - 1, after=move.sequence - 1)
 
-    def notify(self, connection: Connection, event: str, data: dict[str, Any]) -> None:
+    def send_event(self, connection: Connection, event: str, data: dict[str, Any]) -> None:
         """Send one connection an event that is in no log."""
         args = b"[" + msgspec.json.encode(data) + b"]"
         self._outlet.send(connection, event_packet(connection.namespace, event, args))
 
-    def resend(self, connection: Connection, missed: UnloggedEvent) -> None:
+    def send_unlogged(self, connection: Connection, missed: UnloggedEvent) -> None:
         """Send a recovered connection an event that is in no log."""
         args, namespace = missed.args, connection.namespace
         if (offsets := self._offsets.get(namespace)) is not None:
