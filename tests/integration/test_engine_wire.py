@@ -164,7 +164,7 @@ async def test_only_a_trusted_proxy_says_whose_address_it_is():
     clients = [{"X-Forwarded-For": f"203.0.113.{number}"} for number in (1, 2)]
     for trusted, second in (("127.0.0.1", 101), ("192.0.2.1", 429)):
         async with (
-            edge_server(forwarded_allow_ips=trusted, gateway_max_per_address=1) as port,
+            edge_server(trusted=trusted, gateway_max_per_address=1) as port,
             Wire.open(port, SOCKET, clients[0]) as one,
             Wire.open(port, SOCKET, clients[1]) as two,
             Wire.open(port, SOCKET, clients[0]) as again,

@@ -29,6 +29,7 @@ from parley.cli.project import Processes, Project, wait_until_served
 from parley.cli.services import Surroundings, create_services
 from parley.cli.stop_signals import StopSignals
 from parley.common import logs
+from parley.common.http_server import http_options
 from parley.common.process import DrainingServer
 from parley.common.settings import ServiceSettings
 from parley.common.tasks import Tasks
@@ -188,14 +189,13 @@ async def _serve_http(
     def websocket(config: uvicorn.Config, server_state: ServerState, **_no_state: Any) -> WebSocket:
         return WebSocket(config, server_state, state)
 
-    options: dict[str, Any] = {**SERVER_OPTIONS, "ws": websocket}
+    options: dict[str, Any] = {**SERVER_OPTIONS, "ws": websocket, **http_options(_log_settings().trusted_proxies)}
     config = uvicorn.Config(
         front,
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
         timeout_graceful_shutdown=2,
         **options,
     )

@@ -27,7 +27,10 @@ class ServiceSettings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     trusted_proxies: str = Field(
-        default="127.0.0.1", description="addresses whose X-Forwarded-For is believed, separated by commas, or *"
+        default="127.0.0.1", description="addresses whose X-Forwarded-* is believed, separated by commas, or *"
+    )
+    http_keep_alive: int = Field(
+        default=75, ge=1, description="seconds that an idle HTTP connection is kept; longer than a load balancer's"
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"

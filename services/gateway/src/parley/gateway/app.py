@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from parley.common import bus
 from parley.common.health import health_router
 from parley.common.http import install_errors
+from parley.common.http_server import http_options
 from parley.gateway import namespaces
 from parley.gateway.engineio.polling import EnginePaths
 from parley.gateway.engineio.server import STATE_KEY
@@ -22,7 +23,7 @@ from parley.gateway.settings import Settings
 PATH = "/socket.io"
 """Where stock clients look for a Socket.IO server."""
 
-SERVER_OPTIONS: dict[str, Any] = {"ws": WebSocket, "backlog": 4096}
+SERVER_OPTIONS: dict[str, Any] = {"ws": WebSocket, "backlog": 4096, **http_options()}
 """How uvicorn must serve a gateway."""
 
 
