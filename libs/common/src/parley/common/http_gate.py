@@ -20,7 +20,7 @@ HTTP_LIMITED = Counter(
 
 SWEEP_SECONDS = 0.5
 """How exactly deadlines are kept: there is no timer per connection."""
-REQUESTS_PER_TURN = 16
+REQUESTS_PER_TURN = 8
 """Requests and upgrades that begin in a turn of the loop."""
 
 

@@ -10,6 +10,7 @@ a proxy says of its clients is taken in here, once, for requests and WebSockets 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -35,6 +36,8 @@ DISCARDED = 256 * 1024
 """Bytes read and thrown away of a connection that was refused, so that it can read why."""
 
 _MEANINGS = {408: Code.TIMEOUT, 413: Code.PAYLOAD_TOO_LARGE, 429: Code.RATE_LIMITED, 431: Code.PAYLOAD_TOO_LARGE}
+_errors = logging.getLogger("uvicorn.error.requests")
+_errors.setLevel(logging.ERROR)
 _gates: WeakKeyDictionary[Any, HttpGate] = WeakKeyDictionary()
 
 
@@ -64,6 +67,8 @@ class HttpProtocol(HttpToolsProtocol):
         gate = _gates.get(self.server_state)
         if gate is None:
             gate = _gates[self.server_state] = HttpGate(limits, self.loop)
+        # uvicorn writes a warning for each request that is none, which anybody may send without end.
+        self.logger = _errors
         self._gate = gate
         self._trusted = trusted
         self._peer = ""

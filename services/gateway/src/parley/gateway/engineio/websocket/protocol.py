@@ -90,7 +90,8 @@ class WebSocket(asyncio.Protocol):
         self._backlogged = False
         if self._reader is not None and self._reader.waiting:
             self._work_off(b"", FRAMES)
-        if not self._backlogged and self._session is not None and self._transport is not None:
+        # Also where the session ended with it: then to see the client close its side.
+        if not self._backlogged and self._transport is not None:
             self._transport.resume_reading()
 
     def _work_off(self, data: bytes, allowance: int) -> None:
