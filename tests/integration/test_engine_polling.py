@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 import socketio
@@ -157,9 +158,9 @@ async def test_a_long_farewell_comes_in_several_answers():
 
 
 async def test_a_python_client_that_polls_comes_back_to_forty_missed_events():
-    async with serving() as server:
+    async with serving() as server, aiohttp.ClientSession() as http:
         server.script.missed = 40
-        client, got = socketio.AsyncClient(reconnection=False), list[int]()
+        client, got = socketio.AsyncClient(reconnection=False, http_session=http), list[int]()
         client.on("missed", got.append)
         await client.connect(server.url, transports=["polling"])
         try:
@@ -168,6 +169,7 @@ async def test_a_python_client_that_polls_comes_back_to_forty_missed_events():
             assert client.connected
         finally:
             await client.disconnect()
+            await client.wait()
 
 
 async def test_an_event_with_many_attachments_is_spread_over_answers_in_its_order():

@@ -162,7 +162,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._in_head or not self._progress:
             self._head_size += len(data)
             if self._head_size > gate.limits.head_bytes:
-                self._refuse(431, "head_bytes", f"A request's head is at most {gate.limits.head_bytes} bytes.")
+                self._head_too_large()
             else:
                 gate.heads.start(self, gate.clock())
 
@@ -179,7 +179,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self._refused:
             return
         self._in_head, self._in_body, self._progress = False, True, True
-        self._head_size = self._body_size = self._body_left = 0
+        long, self._head_size = self._head_size > self._gate.limits.head_bytes - SLICE, 0
+        self._body_size = self._body_left = 0
         self._gate.heads.stop(self)
         if self._new:
             self._new = False
@@ -189,7 +190,9 @@ class HttpProtocol(HttpToolsProtocol):
         for name, value in self.headers:
             if name == b"content-length":
                 self._body_left = int(value)
-        if self._body_left > self._gate.limits.body_bytes:
+        if long and sum(len(name) + len(value) + 4 for name, value in self.headers) > self._gate.limits.head_bytes:
+            self._head_too_large()
+        elif self._body_left > self._gate.limits.body_bytes:
             self._too_large(own=False)
         else:
             super().on_headers_complete()
@@ -291,6 +294,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(408, "", "The body did not come in time.", own=True)
         else:
             transport.abort()
+
+    def _head_too_large(self) -> None:
+        self._refuse(431, "head_bytes", f"A request's head is at most {self._gate.limits.head_bytes} bytes.")
 
     def _too_large(self, *, own: bool) -> None:
         limit = self._gate.limits.body_bytes
