@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import msgspec
 
 from parley.common import subjects
-from parley.common.attachments import attach, detach
+from parley.common.binary import extract, insert
+from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
 from parley.common.wire.commands import RESERVED_EVENTS
@@ -19,7 +20,7 @@ from parley.common.wire.operations import Emit
 from parley.common.wire.rooms import UnloggedEvent
 from parley.framework.context import Context
 from parley.framework.emitter import Emitter
-from parley.framework.handling import Outcome
+from parley.framework.outcome import Outcome
 from parley.framework.router import LIFECYCLE, Router
 from parley.framework.session import Session
 from parley.testing.fake_gateway import GATEWAY, HANDLING
@@ -86,13 +87,13 @@ class FakeConnection(Mailbox):
         Raises `ConnectionError` when it is not connected.
         """
         outcome = await self._send(event, args)
-        return single(attach(b"[" + outcome.payload + b"]", outcome.attachments))
+        return single(insert(b"[" + outcome.payload + b"]", outcome.attachments))
 
     async def tell(self, event: str, *args: Any) -> None:
         """Emit an event without asking for an ack; a failure arrives as event `error`."""
         self._report(await self._send(event, args))
 
-    async def disconnect(self, reason: str = "client namespace disconnect") -> None:
+    async def disconnect(self, reason: str = DisconnectReason.CLIENT_LEFT) -> None:
         """Leave, and wait until the service is done with it."""
         self.end(reason)
         await self._home.settled()
@@ -100,7 +101,7 @@ class FakeConnection(Mailbox):
     async def _send(self, event: str, args: tuple[Any, ...]) -> Outcome:
         if not self.connected:
             raise ConnectionError(f"{self.identity.user_id} is not connected")
-        encoded, attachments = detach(args)
+        encoded, attachments = extract(args)
         if event in RESERVED_EVENTS or event in LIFECYCLE:
             return Outcome.refused(Reject(Code.UNKNOWN_EVENT, f"The name {event!r} is reserved."))
         if not self.in_flight:
@@ -127,7 +128,7 @@ class FakeConnection(Mailbox):
 
     def deliver(self, emit: Emit | UnloggedEvent) -> tuple[Any, ...] | None:
         """Take in an event and return what it is answered with, or None when it is not."""
-        self._take_in(emit.event, attach(emit.args, emit.attachments))
+        self._take_in(emit.event, insert(emit.args, emit.attachments))
         return self._answers.get(emit.event)
 
     def join(self, rooms: Iterable[str]) -> None:

@@ -14,15 +14,17 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from parley.common.disconnects import DisconnectReason
 from parley.common.identifiers import uuid7
 from parley.common.wire.connections import ConnectionClosed, Handshake
 from parley.common.wire.identity import Identity
 from parley.framework.connection_context import ConnectionContext
 from parley.framework.context import Context
 from parley.framework.emitter import Emitter
+from parley.framework.event_runner import EventRunner
 from parley.framework.gateway_responder import ADMIT_SECONDS
-from parley.framework.handling import Handling, Outcome
 from parley.framework.middleware import ConnectionOnion
+from parley.framework.outcome import Outcome
 from parley.framework.router import Router
 from parley.framework.service import Service
 from parley.framework.session import Session
@@ -47,7 +49,7 @@ class FakeNamespace:
         """What controllers find in `context.state`."""
         self.emitter = Emitter(FakeGateway(self), self.router.namespace)
         """Everybody in the namespace, as any process may reach them."""
-        self._handling = Handling(self.router)
+        self._runner = EventRunner(self.router)
         self._open: dict[FakeConnection, tuple[ConnectionOnion, asyncio.Task[None]] | None] = {}
         self._parting: dict[FakeConnection, asyncio.Task[None]] = {}
 
@@ -58,7 +60,7 @@ class FakeNamespace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for connection in self.connections:
-            connection.end("server shutting down")
+            connection.end(DisconnectReason.SHUTDOWN)
         await self.settled()
 
     @property
@@ -100,9 +102,9 @@ class FakeNamespace:
 
     async def handle(self, context: Context[Any]) -> Outcome:
         """Run the middleware and the controller of an event, for as long as they may."""
-        sweep = asyncio.create_task(self._handling.run_sweep())
+        sweep = asyncio.create_task(self._runner.run_sweep())
         try:
-            return await self._handling.handle(context)
+            return await self._runner.handle(context)
         finally:
             sweep.cancel()
 
@@ -116,7 +118,7 @@ class FakeNamespace:
     # -- coming and going ------------------------------------------------------------------------------------------
 
     async def _admit(self, connection: FakeConnection) -> None:
-        context = ConnectionContext(
+        context: ConnectionContext[Any] = ConnectionContext(
             self.emitter, connection.identity, connection.sid, GATEWAY, f"conn-{uuid7().hex}",
             connection.handshake.encode(), Session(),
         )  # fmt: skip

@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from parley.common.binary import Unsendable
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
 from parley.common.wire.connections import ConnectionClosed
@@ -29,7 +30,7 @@ Next = Callable[[], Awaitable[None]]
 """Runs what is further inside; may be called once."""
 PacketMiddleware = Callable[[Context[Any], Next], Awaitable[None]]
 """Around every event. It may look at the event, replace it, raise `Reject`, or answer it with `ack` or `result`."""
-ConnectionMiddleware = Callable[[ConnectionContext, Next], Awaitable[None]]
+ConnectionMiddleware = Callable[[ConnectionContext[Any], Next], Awaitable[None]]
 """Around a connection's life: before `call_next` it is being admitted, after it the connection is gone."""
 
 
@@ -64,7 +65,7 @@ def _around(
 class ConnectionOnion:
     """One connection on its way in through the middleware and, when it is gone, out again."""
 
-    def __init__(self, middleware: Sequence[ConnectionMiddleware], context: ConnectionContext, core: Core) -> None:
+    def __init__(self, middleware: Sequence[ConnectionMiddleware], context: ConnectionContext[Any], core: Core) -> None:
         self._context = context
         self._core = core
         self._admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -80,6 +81,9 @@ class ConnectionOnion:
             self._refuse(Reject(Code.FORBIDDEN, "This connection was not let in."))
         except Reject as rejection:
             self._refuse(rejection)
+        except Unsendable as error:
+            # Middleware emitted what the client had put into its handshake.
+            self._refuse(Reject(Code.INVALID_PAYLOAD, str(error)))
         except asyncio.CancelledError:
             self._refuse(Reject(Code.UNAVAILABLE))
             raise
@@ -109,7 +113,7 @@ class ConnectionOnion:
         if not self._gone.done():
             self._gone.set_result(closed)
 
-    async def _inside(self, context: ConnectionContext) -> None:
+    async def _inside(self, context: ConnectionContext[Any]) -> None:
         await self._core(context)
         context.open = True
         if not self._admitted.done():
@@ -125,5 +129,5 @@ class ConnectionOnion:
             log.info("refused after it was gone", sid=self._context.sid, code=str(rejection.code))
 
 
-Core = Callable[[ConnectionContext], Awaitable[None]]
+Core = Callable[[ConnectionContext[Any]], Awaitable[None]]
 """What is inside of all middleware: raises `Reject` when the connection is not to be let in."""

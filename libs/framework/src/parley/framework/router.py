@@ -9,12 +9,12 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from parley.common.attachments import attach
+from parley.common.binary import MAX_DEPTH, insert, too_deep
 from parley.common.errors import Code, Reject
 from parley.framework.context import Context, StateT
 from parley.framework.middleware import ConnectionMiddleware, PacketMiddleware, compose
 from parley.framework.rooms import RoomLog
-from parley.framework.signatures import Controller, Signature, marked_methods, read_signature
+from parley.framework.signatures import Controller, Signature, marked_methods, may_hold_binary, read_signature
 
 ControllerT = TypeVar("ControllerT", bound=Controller)
 
@@ -34,6 +34,8 @@ class Route:
     timeout: float | None
     """Seconds; None: the service's."""
     decoder: msgspec.json.Decoder[Any]
+    binary_result: bool
+    """Whether what the controller returns may hold binary data, as far as its annotation tells."""
 
     @property
     def place(self) -> str:
@@ -45,13 +47,15 @@ class Route:
         """The event's arguments, typed. Raises `Reject(invalid_payload)`."""
         if attachments and not self.binary:
             raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: takes no binary data")
+        if too_deep(args):
+            raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: nested deeper than {MAX_DEPTH} levels")
         try:
             if not self.binary:
                 decoded = self.decoder.decode(args)
                 if type(decoded) is tuple:
                     return decoded  # pyright: ignore[reportUnknownVariableType] - what the decoder is for
             else:
-                decoded = msgspec.convert(attach(args, attachments), self.decoder.type, builtin_types=(bytes,))
+                decoded = msgspec.convert(insert(args, attachments), self.decoder.type, builtin_types=(bytes,))
         except (msgspec.DecodeError, ValueError) as error:
             raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: {error}") from error
         except RecursionError as error:
@@ -121,7 +125,8 @@ class Router(Generic[StateT]):
             raise ValueError(f"{self.namespace} {event} is routed twice: {self.routes[event].place}")
         signature = read_signature(controller, payload)
         decoder = msgspec.json.Decoder[Any](signature.shape)
-        self.routes[event] = Route(event, controller, signature, pipelined, binary, timeout, decoder)
+        binary_result = may_hold_binary(signature.returns)
+        self.routes[event] = Route(event, controller, signature, pipelined, binary, timeout, decoder, binary_result)
 
     def controllers(self, kind: type[Any]) -> None:
         """Route the methods of a class that are marked with `on`. Each event gets an object of its own.
@@ -161,4 +166,7 @@ class Router(Generic[StateT]):
             if context.event in LIFECYCLE and not route.signature.variadic:
                 # A controller takes as many of these as it cares for.
                 context.args = context.args[: len(route.signature.types)]
-            context.result = await route.controller(context, *route.arguments(*context.encoded_args))
+            result = await route.controller(context, *route.arguments(*context.encoded_args))
+            context.result = result
+            if not route.binary_result:
+                context.plain_result = result

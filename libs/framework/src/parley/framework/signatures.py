@@ -5,15 +5,25 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 import msgspec
+from msgspec import inspect as inspection
 
 Controller = Callable[..., Awaitable[Any]]
 """Takes a `Context` and the event's arguments, typed. Returns the fields of the ack (a mapping, a struct or None)."""
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 _MARK = "_parley_event"
+_MAY_BE_BINARY = (
+    inspection.AnyType,
+    inspection.BytesType,
+    inspection.ByteArrayType,
+    inspection.MemoryViewType,
+    inspection.CustomType,
+)
+_INSIDE = ("types", "fields", "item_type", "item_types", "key_type", "value_type")
+"""Where msgspec's descriptions of types hold those that they are made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,34 @@ def read_signature(controller: Controller, payload: Any = None) -> Signature:
         return Signature(types, tuple[types] if types else tuple[()], required, returns)
     shape = msgspec.defstruct("Arguments", fields, array_like=True, forbid_unknown_fields=True)
     return Signature(types, shape, required, returns)
+
+
+def may_hold_binary(kind: Any) -> bool:
+    """Whether values of a type may hold `bytes`; also when it says too little, as `Any` and no annotation do."""
+    if kind is None:
+        return True
+    try:
+        ahead: list[Any] = [inspection.type_info(kind)]
+    except Exception:  # noqa: BLE001 - looking at a foreign annotation may raise whatever it likes
+        return True
+    seen: set[int] = set()
+    while ahead:
+        part = ahead.pop()
+        # A type that holds itself is one object.
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, _MAY_BE_BINARY):
+            return True
+        if isinstance(part, inspection.Metadata):
+            ahead.append(part.type)
+        for name in _INSIDE:
+            inside = getattr(part, name, None)
+            if isinstance(inside, tuple):
+                ahead.extend(getattr(each, "type", each) for each in cast("tuple[Any, ...]", inside))
+            elif isinstance(inside, inspection.Type):
+                ahead.append(inside)
+    return False
 
 
 def on(event: str, **options: Any) -> Callable[[FunctionT], FunctionT]:
