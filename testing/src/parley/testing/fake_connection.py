@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from parley.common import subjects
-from parley.common.binary import extract, insert
+from parley.common.binary import Unsendable, extract, insert
 from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
@@ -101,7 +101,11 @@ class FakeConnection(Mailbox):
     async def _send(self, event: str, args: tuple[Any, ...]) -> Outcome:
         if not self.connected:
             raise ConnectionError(f"{self.identity.user_id} is not connected")
-        encoded, attachments = extract(args)
+        try:
+            encoded, attachments = extract(args)
+        except Unsendable as error:
+            # What a real client nests too deeply is sent, and refused by the service.
+            return Outcome.refused(Reject(Code.INVALID_PAYLOAD, f"{event}: {error}"))
         if event in RESERVED_EVENTS or event in LIFECYCLE:
             return Outcome.refused(Reject(Code.UNKNOWN_EVENT, f"The name {event!r} is reserved."))
         if not self.in_flight:

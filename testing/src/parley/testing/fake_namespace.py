@@ -129,6 +129,7 @@ class FakeNamespace:
             if self.router.log is not None:
                 rooms = await self.router.log(self.state).memberships(connection.identity)
                 members.extend(membership.room for membership in rooms)
+            context.check_session()
             connection.kept = context.changed_session() or b""
 
         life: tuple[ConnectionOnion, asyncio.Task[None]] | None = None

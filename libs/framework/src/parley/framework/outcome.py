@@ -29,7 +29,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
         if not binary or result is None:
             return cls(ok_payload(result), True)
         args, attachments = extract((result,))
-        if args[1:2] != b"{":
+        if args[1:2] != b"{" or isinstance(result, bytes | bytearray | memoryview):
             return cls(ok_payload(result), True)  # which raises, in words for the log
         return cls(ok_payload(msgspec.Raw(args[1:-1])), True, attachments)
 
