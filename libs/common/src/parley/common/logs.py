@@ -18,6 +18,9 @@ from parley.common.settings import ServiceSettings
 CORRELATION: ContextVar[str] = ContextVar("correlation", default="")
 """The correlation id of what the running task handles; a field of every line that it logs."""
 
+CONTEXTS = "parley.service"
+"""The logger of `context.log` and `connection.log`: what adopters' middleware and controllers have to say."""
+
 
 def configure(settings: ServiceSettings, service: str) -> None:
     """Send structlog and the standard library's loggers to standard error in one format."""

@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 
 from parley.common.binary import extract, insert
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
+from parley.common.logs import CONTEXTS, get_logger
 from parley.common.wire.connections import Handshake
 from parley.common.wire.identity import Identity
 from parley.framework.emitter import Broadcast, Emitter, RemoteSocket
@@ -20,7 +20,7 @@ from parley.framework.session import Session
 StateT = TypeVar("StateT", default=Any)
 """What a service's lifespan made for its controllers."""
 
-_log = get_logger("parley.service")
+_log = get_logger(CONTEXTS)
 _handshakes = msgspec.msgpack.Decoder(Handshake)
 
 
