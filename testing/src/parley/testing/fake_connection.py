@@ -182,11 +182,6 @@ class FakeConnection(Mailbox):
             self._session, event=event, args=args, attachments=attachments, state=home.state,
         )  # fmt: skip
         outcome = await home.handle(context)
-        try:
-            changed = context.changed_session()
-        except (TypeError, ValueError, msgspec.MsgspecError):
-            context.log.exception("a session that cannot be kept")
-            return outcome
-        if changed is not None:
+        if (changed := context.changed_session()) is not None:
             self.kept = changed
         return outcome

@@ -133,6 +133,7 @@ class EventMiddleware:
         try:
             async with asyncio.timeout(SECONDS):
                 await self._handlers[connection.namespace](context)
+            context.check_session()
             outcome = self._outcome(context)
         except Reject as rejection:
             outcome = Outcome.refused(rejection)
@@ -152,6 +153,7 @@ class EventMiddleware:
     async def _forward(self, context: _Passing) -> None:
         """The innermost: send the event to the service, and bring back what it answers."""
         context.released = True
+        context.check_session()
         _keep(context)
         args, attachments = context.encoded_args
         waits: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
