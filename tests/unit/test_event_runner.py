@@ -303,16 +303,24 @@ async def test_what_is_no_object_is_internal(value: Any):
 
 
 async def test_an_ack_may_be_awaited_and_need_not_be():
+    ended: list[str] = []
+
     async def ignored(context: Context[None]) -> None:
         context.ack("ignored")
+        ended.append("ignored")
+
+    async def awaited(context: Context[None]) -> None:
+        await context.ack("awaited", 2)
+        ended.append("awaited")
 
     table: Router[None] = Router("/deep")
     table.route("ignored", ignored)
-    table.route("awaited", answer)
+    table.route("awaited", awaited)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert (await outcome_of(table, "ignored", b"[]")).payload == b'"ignored"'
-        assert (await outcome_of(table, "awaited", b'["awaited",2]')).payload == b'"awaited",2'
+        assert (await outcome_of(table, "awaited", b"[]")).payload == b'"awaited",2'
+    assert ended == ["ignored", "awaited"]
 
 
 # -- arguments and session ---------------------------------------------------------------------------------------------

@@ -25,14 +25,14 @@ def logged(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -
 
     def run(work: Callable[[], object]) -> str:
         root = logging.getLogger()
-        before, level = root.handlers[:], root.level
+        before, level, configured = root.handlers[:], root.level, structlog.get_config()
         logs.configure(ServiceSettings(log_format=form), "test")
         try:
             work()
         finally:
             root.handlers[:] = before
             root.setLevel(level)
-            structlog.reset_defaults()
+            structlog.configure(**configured)
         line = capsys.readouterr().err
         if form == "json":
             json.loads(line)

@@ -46,9 +46,9 @@ class FakeNamespace:
         """Raises `ValueError` when it is not clear which namespace is meant."""
         self.router = _router(service, namespace)
         self.state = state
-        """What controllers find in `context.state`."""
+        """The value of `context.state`."""
         self.emitter = Emitter(FakeGateway(self), self.router.namespace)
-        """Everybody in the namespace, as any process may reach them."""
+        """An emitter to the namespace, as any process may have one."""
         self._runner = EventRunner(self.router)
         self._open: dict[FakeConnection, tuple[ConnectionOnion, asyncio.Task[None]] | None] = {}
         self._parting: dict[FakeConnection, asyncio.Task[None]] = {}
@@ -70,7 +70,7 @@ class FakeNamespace:
 
     @property
     def connections(self) -> list[FakeConnection]:
-        """Those that are connected, in the order in which they came."""
+        """The connections that are connected, in the order in which they came."""
         return list(self._open)
 
     async def connect(
@@ -82,7 +82,7 @@ class FakeNamespace:
         auth: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> FakeConnection:
-        """Let a connection of this user in. Raises the `Reject` with which it is refused."""
+        """Connect as this user and return the connection. Raises the `Reject` with which it is refused."""
         handshake = Handshake(
             "127.0.0.1", dict(query or {}), dict(auth or {}), dict(headers or {}), False, time.time(), "websocket"
         )
@@ -94,14 +94,14 @@ class FakeNamespace:
         return connection
 
     async def settled(self) -> None:
-        """Wait until services are done with all connections that have ended, and have nothing in flight any more."""
+        """Wait until the service has handled the end of every connection that has ended."""
         while parting := [
             task for connection, task in self._parting.items() if not task.done() and not connection.in_flight
         ]:
             await asyncio.wait(parting)
 
     async def handle(self, context: Context[Any]) -> Outcome:
-        """Run the middleware and the controller of an event, for as long as they may."""
+        """Run the middleware and the controller of an event, for as long as they may take."""
         sweep = asyncio.create_task(self._runner.run_sweep())
         try:
             return await self._runner.handle(context)
@@ -109,7 +109,7 @@ class FakeNamespace:
             sweep.cancel()
 
     def parted(self, connection: FakeConnection, closed: ConnectionClosed, rooms: list[str]) -> None:
-        """A connection has ended: tell its middleware and its controllers."""
+        """Tell the middleware and the controllers that a connection has ended."""
         life = self._open.pop(connection)
         if life is not None:
             life[0].leave(closed)

@@ -159,7 +159,8 @@ class EventRunner:
 
 
 def _unsendable(context: Context[Any], error: Unsendable) -> Reject:
-    context.log.debug("arguments that cannot be sent", message=str(error))
+    level = WARNING if context.event in LIFECYCLE else DEBUG
+    context.log.log(level, "arguments that cannot be sent", message=str(error))
     return Reject(Code.INVALID_PAYLOAD, f"{context.event[:64]}: {error}")
 
 

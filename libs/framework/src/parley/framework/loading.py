@@ -1,4 +1,4 @@
-"""Finding a service by the name that a command line gives: `dice`, `dice.service` or `dice.service:service`."""
+"""Loads a service by the name that a command line gives: `dice`, `dice.service` or `dice.service:service`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ ATTRIBUTE = "service"
 
 
 class ServiceNotFound(ValueError):
-    """There is no such service; the text says what was looked for and where."""
+    """No service has this name. The text says what was looked for and where."""
 
 
 def load_service(target: str) -> Service[Any]:
-    """The service that `module:attribute` names; by default `service`, in the module or its submodule `service`.
+    """Return the service that `module:attribute` names; by default `service`, in the module or its submodule `service`.
 
     The working directory comes first of what is searched. Raises `ServiceNotFound`.
     """
@@ -53,7 +53,7 @@ def load_service(target: str) -> Service[Any]:
 
 
 def search_working_directory() -> str:
-    """Have Python look for modules in the working directory first, as it does for a script there. Returns it."""
+    """Make Python look for modules in the working directory first, as it does for scripts. Return the directory."""
     directory = str(Path.cwd())
     if sys.path[:1] != [directory]:
         sys.path.insert(0, directory)

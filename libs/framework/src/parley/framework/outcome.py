@@ -1,4 +1,4 @@
-"""What becomes of an event, pure."""
+"""The outcome of an event, as it travels back to the client: accepted with a result, or refused with a code. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parley.common.wire.commands import error_payload, ok_payload
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What becomes of an event: the JSON of its ack's arguments, and binary data. `ok` is whether it was accepted."""
+    """The ack of an event: the JSON of its arguments, their binary data, and whether the event was accepted."""
 
     payload: bytes
     ok: bool
@@ -20,7 +20,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def accepted(cls, result: Any, *, binary: bool) -> Outcome:
-        """The outcome of an event that was accepted: the ack is `{ok: true, ...result}`.
+        """Make the outcome of an event that was accepted: the ack is `{ok: true, ...result}`.
 
         With `binary`, the result is searched for binary data, which becomes attachments. Without it `bytes` would be
         base64 text, so it is for results whose type holds none. Raises `Unsendable`, `TypeError` for what is no object,
@@ -35,5 +35,5 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def refused(cls, rejection: Reject) -> Outcome:
-        """The outcome of an event that was refused."""
+        """Make the outcome of an event that was refused."""
         return cls(error_payload(rejection.as_dict()), False)

@@ -1,4 +1,7 @@
-"""The router: one table of which controller handles which event of a namespace, and what surrounds it all."""
+"""The router: the table that names the controller of each event of a namespace, and the middleware around them.
+
+A service fills it while its modules are imported. The `EventRunner` looks routes up in it; documents are made of it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from parley.framework.signatures import Controller, Signature, marked_methods, m
 ControllerT = TypeVar("ControllerT", bound=Controller)
 
 LIFECYCLE = frozenset({"connect", "disconnecting", "disconnect", "error"})
-"""Events that no client sends: a connection's life, and what failed. They pass no packet middleware."""
+"""The events of a connection's life, and `error`. No client can send them, and they pass no packet middleware."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +35,19 @@ class Route:
     pipelined: bool
     binary: bool
     timeout: float | None
-    """Seconds; None: the service's."""
+    """Seconds the controller may take; None stands for the service's default."""
     decoder: msgspec.json.Decoder[Any]
     binary_result: bool
     """Whether what the controller returns may hold binary data, as far as its annotation tells."""
 
     @property
     def place(self) -> str:
-        """Where the controller is defined, as `module:name`."""
+        """The place where the controller is defined, as `module:name`."""
         function: Any = inspect.unwrap(self.controller)
         return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__qualname__)}"
 
     def arguments(self, args: bytes, attachments: tuple[bytes, ...] = ()) -> Sequence[Any]:
-        """The event's arguments, typed. Raises `Reject(invalid_payload)`."""
+        """Decode the event's arguments into their types. Raises `Reject(invalid_payload)`."""
         if attachments and not self.binary:
             raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: takes no binary data")
         if too_deep(args):
@@ -75,10 +78,10 @@ class Router(Generic[StateT]):
     def __init__(self, namespace: str, *, log: Callable[[StateT], RoomLog] | None = None) -> None:
         self.namespace = namespace
         self.log = log
-        """Finds the log of the namespace's rooms, where they have one, in what the service's lifespan made."""
+        """A function that finds the log of the namespace's rooms in the service's state; None when they have no log."""
         self.routes: dict[str, Route] = {}
         self.sent: dict[str, Any] = {}
-        """Events that clients are sent, with the type of their argument: for documents alone."""
+        """The events that clients are sent, with the type of their argument. Only documents are made from it."""
         self.packet_middleware: list[PacketMiddleware] = []
         self.connection_middleware: list[ConnectionMiddleware] = []
 
@@ -116,7 +119,7 @@ class Router(Generic[StateT]):
         With `payload` it is one argument of that type, whatever the annotation. A connection's commands are handled
         one after the other; with `pipelined`, the next pipelined one starts before this one has ended: for controllers
         that take their place in a queue before they first wait. With `binary`, arguments may hold binary data, which
-        is `bytes`. After `timeout` seconds (the service's, without one) the controller is cancelled.
+        is `bytes`. After `timeout` seconds, by default the service's, the controller is cancelled.
         Raises `ValueError` when the event has a controller already, or an argument has no annotation.
         """
         if not event or not isinstance(event, str):  # pyright: ignore[reportUnnecessaryIsInstance] - from callers
@@ -137,7 +140,7 @@ class Router(Generic[StateT]):
             self.route(event, controller, **options)
 
     def sends(self, event: str, argument: Any = None) -> None:
-        """Say that clients are sent an event with an argument of this type, for the documents."""
+        """Declare, for the documents, that clients are sent an event with an argument of this type."""
         if event in self.sent:
             raise ValueError(f"{self.namespace} {event} is described twice")
         self.sent[event] = argument
@@ -155,16 +158,16 @@ class Router(Generic[StateT]):
     # -- dispatch --------------------------------------------------------------------------------------------------
 
     def composed(self) -> Callable[[Context[Any]], Awaitable[None]]:
-        """What handles an event: the middleware around its controller. Raises what they raise."""
+        """Return one function that runs the middleware around an event's controller. It raises what they raise."""
         return compose(self.packet_middleware, self.control)
 
     async def control(self, context: Context[Any]) -> None:
-        """Run an event's controller, if it has one, without the middleware."""
+        """Run an event's controller without the middleware, if there is one, and set the context's result."""
         context.released = True
         route = self.routes.get(context.event)
         if route is not None:
             if context.event in LIFECYCLE and not route.signature.variadic:
-                # A controller takes as many of these as it cares for.
+                # Controllers of lifecycle events may leave out arguments that they do not need.
                 context.args = context.args[: len(route.signature.types)]
             result = await route.controller(context, *route.arguments(*context.encoded_args))
             context.result = result

@@ -1,4 +1,4 @@
-"""What a controller's annotations say of an event: its arguments, as something that msgspec can decode."""
+"""Reads the annotations of controllers: the types of an event's arguments, for msgspec to decode, and of its ack."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from msgspec import inspect as inspection
 
 Controller = Callable[..., Awaitable[Any]]
-"""Takes a `Context` and the event's arguments, typed. Returns the fields of the ack (a mapping, a struct or None)."""
+"""An async function of a `Context` and the event's typed arguments. It returns the fields of the ack."""
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 _MARK = "_parley_event"
@@ -32,12 +32,13 @@ class Signature:
 
     types: tuple[Any, ...]
     shape: Any
-    """What the JSON array of the arguments is decoded as."""
+    """The type that the JSON array of the arguments is decoded into."""
     required: int
-    """Arguments that may not be left out."""
+    """How many arguments may not be left out."""
     returns: Any
+    """The annotation of the result; None when there is none."""
     variadic: bool = False
-    """Whether any number of arguments will do."""
+    """Whether the controller takes any number of arguments (`*args`)."""
 
 
 def read_signature(controller: Controller, payload: Any = None) -> Signature:
@@ -65,7 +66,7 @@ def read_signature(controller: Controller, payload: Any = None) -> Signature:
             raise ValueError(f"{name}: an event's arguments are positional, {parameter.name} is not")
         if parameter.name not in hints:
             raise ValueError(f"{name}: {parameter.name} has no annotation to decode it by")
-        # In a struct that is an array, names do not travel, so they may not matter.
+        # The struct is an array on the wire, so the names of its fields are free.
         field = (f"argument{number}", hints[parameter.name])
         fields.append(field if parameter.default is parameter.empty else (*field, parameter.default))
     types = tuple(field[1] for field in fields)
@@ -105,7 +106,7 @@ def may_hold_binary(kind: Any) -> bool:
 
 
 def on(event: str, **options: Any) -> Callable[[FunctionT], FunctionT]:
-    """Mark a method of a controller class; `Router.controllers` routes it. Options are those of `Router.route`."""
+    """Mark a method of a controller class for `Router.controllers`. The options are those of `Router.route`."""
 
     def mark(method: FunctionT) -> FunctionT:
         setattr(method, _MARK, (event, options))
@@ -115,7 +116,7 @@ def on(event: str, **options: Any) -> Callable[[FunctionT], FunctionT]:
 
 
 def marked_methods(kind: type[Any]) -> Iterator[tuple[Controller, str, dict[str, Any]]]:
-    """The controllers that a class holds, each with its event and options, in the order written."""
+    """Find the marked methods of a class, each with its event and options, in the order in which they are written."""
     for name in dict.fromkeys(name for holder in reversed(kind.__mro__) for name in vars(holder)):
         method = getattr(kind, name)
         if (mark := getattr(method, _MARK, None)) is not None:
