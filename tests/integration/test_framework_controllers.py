@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from parley.common import subjects
+from parley.common.binary import insert
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, Command, ConnectionCommands
 from parley.common.wire.connections import Handshake
@@ -394,9 +395,11 @@ async def test_a_session_that_is_emptied_travels_back_empty(router: Router[Lines
     assert counted.session == msgspec.msgpack.encode({"count": 1})
 
 
-@pytest.mark.parametrize("value", ["x" * 5000, object()], ids=["too large", "no message pack"])
-async def test_a_session_that_cannot_be_kept_is_logged_and_stays_as_it_was(
-    router: Router[Lines], caller: Caller, value: Any
+@pytest.mark.parametrize(
+    ("value", "code"), [("x" * 5000, "payload_too_large"), (object(), "internal")], ids=["too large", "no message pack"]
+)
+async def test_a_session_that_cannot_be_kept_refuses_its_event_and_stays_as_it_was(
+    router: Router[Lines], caller: Caller, value: Any, code: str
 ):
     async def hoard(context: Context[Lines], _text: str) -> None:
         context.session["hoard"] = value
@@ -405,10 +408,39 @@ async def test_a_session_that_cannot_be_kept_is_logged_and_stays_as_it_was(
     router.route("count", count)
     with capture_logs() as logged:
         await caller.send(caller.conversation(("count", ""), ("hoard", ""), ("count", "")))
-        assert [body.get("count") for body in await caller.acked(3)] == [1, None, 2]
+        bodies = await caller.acked(3)
+    assert codes(bodies) == ["ok", code, "ok"]
+    assert [body.get("count") for body in bodies] == [1, None, 2]
     counts = [ack.session and msgspec.msgpack.decode(ack.session) for ack in await acks(caller, 3)]
     assert counts == [{"count": 1}, None, {"count": 2}]
-    assert "a session that cannot be kept" in [line["event"] for line in logged]
+    assert {"rejected", "a session that cannot be kept"} & {line["event"] for line in logged}
+
+
+# -- what is nested, and binary data -----------------------------------------------------------------------------------
+
+
+async def test_nested_arguments_that_are_passed_on_are_invalid_and_leave_the_service_as_it_was(
+    router: Router[Lines], caller: Caller
+):
+    async def tell(context: Context[Lines], *args: Any) -> None:
+        await context.broadcast.emit("told", *args)
+
+    router.route("tell", tell)
+    deep = [Command(number, "tell", b"[" * 701 + b"]" * 701, "c") for number in range(10)]
+    with capture_logs() as logged:
+        await caller.send(ConnectionCommands("sid", ANN, [*deep, Command(10, "note", b'["after"]', "c")]))
+        assert codes(await caller.acked(11)) == ["invalid_payload"] * 10 + ["ok"]
+    assert len(str([line for line in logged if line["log_level"] != "debug"])) < 10_000
+
+
+async def test_bytes_that_a_controller_returns_travel_as_attachments(router: Router[Lines], caller: Caller):
+    async def picture(_context: Context[Lines]) -> dict[str, Any]:
+        return {"data": b"\x89PNG", "pages": [b"1"]}
+
+    router.route("picture", picture)
+    await caller.send(ConnectionCommands("sid", ANN, [Command(0, "picture", b"[]", "c")]))
+    (ack,) = await acks(caller, 1)
+    assert insert(b"[" + ack.payload + b"]", ack.attachments) == [{"ok": True, "data": b"\x89PNG", "pages": [b"1"]}]
 
 
 # -- the way to others -------------------------------------------------------------------------------------------------

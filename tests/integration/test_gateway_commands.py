@@ -20,7 +20,7 @@ from parley.common.bus import Bus
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ok_payload
 from parley.common.wire.identity import Identity
-from parley.framework.handling import Outcome
+from parley.framework.outcome import Outcome
 from parley.gateway.commands.forwarder import CommandForwarder
 from parley.gateway.connections.connection import Connection
 from parley.gateway.engineio.session import Session

@@ -104,16 +104,19 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _log_settings() -> ServiceSettings:
-    """Warnings at the terminal, or what `PARLEY_LOG_LEVEL` asks for."""
+def _log_settings() -> tuple[ServiceSettings, bool]:
+    """The settings to log by at the terminal, and whether `PARLEY_LOG_LEVEL` asks for a level."""
     settings = ServiceSettings(log_format="console")
-    return (
-        settings if "log_level" in settings.model_fields_set else settings.model_copy(update={"log_level": "warning"})
-    )
+    return settings, "log_level" in settings.model_fields_set
 
 
 def _configure_logs() -> None:
-    logs.configure(_log_settings(), "parley")
+    """Show Parley's own warnings and all that middleware and controllers log, or what `PARLEY_LOG_LEVEL` asks for."""
+    settings, asked = _log_settings()
+    logs.configure(settings, "parley")
+    if not asked:
+        logging.getLogger().setLevel(logging.WARNING)
+        logging.getLogger(logs.CONTEXTS).setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
 
 
@@ -160,8 +163,8 @@ async def _serve(
 
 
 def _environment(around: Surroundings) -> dict[str, str]:
-    """What the project's services are told: where everything is, and to log as the stack itself does."""
-    settings = _log_settings()
+    """What the project's services are told: where everything is, and to log at the terminal, `info` by default."""
+    settings, _ = _log_settings()
     return {
         "PARLEY_NATS_URL": around.nats_url,
         "PARLEY_DATABASE_URL": around.database_url,

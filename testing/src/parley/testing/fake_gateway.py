@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
-from parley.common.attachments import detach
+from parley.common.binary import extract
+from parley.common.disconnects import DisconnectReason
 from parley.common.wire.codec import Wire, decode
 from parley.common.wire.connections import ConnectionInfo
 from parley.common.wire.operations import (
@@ -28,8 +29,6 @@ from parley.framework.gateway_requests import GatewayReplies, GatewayReply, Gate
 
 GATEWAY = "fake"
 """The gateway that holds all fake connections."""
-DISCONNECTED = "server disconnect"
-"""Why a connection ends that a service disconnects."""
 HANDLING: ContextVar[bool] = ContextVar("HANDLING", default=False)
 """Whether it is a controller or middleware that does something, and not the test itself."""
 
@@ -139,7 +138,7 @@ class FakeGateway(GatewayRequests):
                     target.leave(rooms)
             case Disconnect():
                 for target in targets:
-                    target.end(DISCONNECTED)
+                    target.end(DisconnectReason.SERVER_DISCONNECT)
                 if not HANDLING.get():
                     await self._gathering.settled()
         return OperationReport(GATEWAY, len(targets))
@@ -159,4 +158,4 @@ def _deliver(emit: Emit, targets: list[Target]) -> Iterable[ClientAck]:
         if emit.volatile and target.congested:
             continue
         if (answer := target.deliver(emit)) is not None:
-            yield ClientAck(*detach(answer))
+            yield ClientAck(*extract(answer))

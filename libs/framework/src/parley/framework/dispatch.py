@@ -29,7 +29,7 @@ from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.framework.context import Context
 from parley.framework.emitter import Emitter
-from parley.framework.handling import Handling
+from parley.framework.event_runner import EventRunner
 from parley.framework.outcome import Outcome
 from parley.framework.router import Router
 from parley.framework.session import Session
@@ -50,7 +50,7 @@ class _Served:
     def __init__(self, router: Router[Any], emitter: Emitter) -> None:
         self.router = router
         self.emitter = emitter
-        self.handling = Handling(router)
+        self.handling = EventRunner(router)
         self.prompt = {event for event, route in router.routes.items() if not route.pipelined}
         """Events that have not been seen to wait."""
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 from parley.common import subjects
-from parley.common.attachments import attach, detach
+from parley.common.binary import extract, insert
 from parley.common.bus import Bus, connect
 from parley.common.errors import Code, Reject
 from parley.common.settings import ServiceSettings
@@ -145,7 +145,7 @@ class Broadcast:
     def _emit(self, event: str, args: tuple[Any, ...], inbox: str, timeout: float) -> Emit:
         if event in RESERVED_EVENTS:
             raise ValueError(f"Socket.IO keeps the name {event!r} for itself")
-        encoded, attachments = detach(args)
+        encoded, attachments = extract(args)
         return Emit(self._target.selection, inbox, event, encoded, attachments, self._target.volatile, timeout)
 
     # -- connections -----------------------------------------------------------------------------------------------
@@ -281,5 +281,5 @@ class RemoteSocket:
 
 
 def _value(acked: ClientAck) -> Any:
-    args = attach(acked.args, acked.attachments)
+    args = insert(acked.args, acked.attachments)
     return None if not args else args[0] if len(args) == 1 else tuple(args)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from parley.common import subjects
-from parley.common.attachments import detach
+from parley.common.binary import extract
 from parley.common.bus import Bus
 from parley.common.chunks import cut
 from parley.common.wire.identity import Identity
@@ -60,7 +60,7 @@ class RoomPublisher:
 
     async def emit(self, room: str, event: str, *args: Any, except_sid: str = "", volatile: bool = False) -> None:
         """Send an event that is in no log to a room's members."""
-        encoded, attachments = detach(args)
+        encoded, attachments = extract(args)
         await self.publish(room, [RoomEvent(event, encoded[1:-1], 0, except_sid, volatile, attachments)])
 
     async def publish(self, room: str, items: Sequence[RoomEvent], moves: Sequence[MembershipChange] = ()) -> None:

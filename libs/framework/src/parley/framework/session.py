@@ -1,6 +1,7 @@
-"""What services keep with a connection: a small map that lives in its gateway and travels with what it sends.
+"""The session: a small map that a service keeps with a connection.
 
-So any replica of the service finds it, and it ends with the connection.
+It lives in the connection's gateway and travels with what the client sends, so any replica of the service sees it. It
+ends with the connection.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
+from parley.common.errors import Code, Reject
 
 MAX_BYTES = 4096
 """A session is sent along with every batch of commands, so it holds what is asked for all the time, and no more."""
@@ -32,19 +35,29 @@ class Session:
             self._values = _decoder.decode(self._encoded) if self._encoded else {}
         return self._values
 
-    def changed(self) -> bytes | None:
-        """The encoded map if it is another than when this was last asked.
+    def check(self) -> None:
+        """Raise what `changed` would raise, and forget the change then."""
+        if self._values is not None:
+            self._encode()
 
-        Raises `ValueError` beyond `MAX_BYTES`, and what encoding raises; then the change is not kept.
+    def changed(self) -> bytes | None:
+        """Return the encoded map if it is another than at the last call.
+
+        Raises `Reject(payload_too_large)` beyond `MAX_BYTES`, and what encoding raises; then the change is not kept.
         """
         if self._values is None:
             return None
-        values, self._values = self._values, None
-        encoded = _encoder.encode(values) if values else b""
-        if len(encoded) > MAX_BYTES:
-            raise ValueError(f"a session is at most {MAX_BYTES} bytes, not {len(encoded)}; the change is not kept")
-        self._values = values
+        encoded = self._encode()
         if encoded == self._encoded:
             return None
         self._encoded = encoded
+        return encoded
+
+    def _encode(self) -> bytes:
+        values, self._values = self._values, None
+        encoded = _encoder.encode(values) if values else b""
+        if len(encoded) > MAX_BYTES:
+            message = f"A session is at most {MAX_BYTES} bytes, not {len(encoded)}; the change is not kept."
+            raise Reject(Code.PAYLOAD_TOO_LARGE, message)
+        self._values = values
         return encoded

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from parley.common.binary import Unsendable, insert
 from parley.common.errors import Code, Reject, known_code
 from parley.common.identifiers import uuid7
 from parley.common.tasks import Tasks
-from parley.common.wire.commands import ok_payload
 from parley.framework.context import Context
 from parley.framework.emitter import Emitter
 from parley.framework.middleware import compose
@@ -133,11 +133,14 @@ class EventMiddleware:
         try:
             async with asyncio.timeout(SECONDS):
                 await self._handlers[connection.namespace](context)
+            context.check_session()
             outcome = self._outcome(context)
         except Reject as rejection:
             outcome = Outcome.refused(rejection)
         except TimeoutError:
             outcome = Outcome.refused(Reject(Code.TIMEOUT))
+        except Unsendable as error:
+            outcome = Outcome.refused(Reject(Code.INVALID_PAYLOAD, f"{packet.event[:64]}: {error}"))
         except Exception:
             context.log.exception("packet middleware failed")
             outcome = Outcome.refused(Reject(Code.INTERNAL))
@@ -150,6 +153,7 @@ class EventMiddleware:
     async def _forward(self, context: _Passing) -> None:
         """The innermost: send the event to the service, and bring back what it answers."""
         context.released = True
+        context.check_session()
         _keep(context)
         args, attachments = context.encoded_args
         waits: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -176,17 +180,20 @@ class EventMiddleware:
         if context.outcome is not None and context.result is context.forwarded:
             return context.outcome
         if context.result is not None:
-            return Outcome(ok_payload(context.result), True)
+            return Outcome.accepted(context.result, binary=True)
         return Outcome.refused(context.stopped())
 
 
 def _result(outcome: Outcome) -> dict[str, Any] | None:
     """The fields of an ordinary ack; None for one that a controller made itself."""
     try:
-        ack = msgspec.json.decode(outcome.payload, type=dict[str, Any])
-    except msgspec.DecodeError:
+        (ack,) = insert(b"[" + outcome.payload + b"]", outcome.attachments)
+    except ValueError:
         return None
-    return {name: value for name, value in ack.items() if name != "ok"} if ack.get("ok") is True else None
+    if not isinstance(ack, dict):
+        return None
+    fields = cast("dict[str, Any]", ack)
+    return {name: value for name, value in fields.items() if name != "ok"} if fields.get("ok") is True else None
 
 
 def _keep(context: _Passing) -> None:
