@@ -192,7 +192,7 @@ async def _serve_http(
     def websocket(config: uvicorn.Config, server_state: ServerState, **_no_state: Any) -> WebSocket:
         return WebSocket(config, server_state, state)
 
-    options: dict[str, Any] = {**SERVER_OPTIONS, "ws": websocket, **http_options(_log_settings().trusted_proxies)}
+    options: dict[str, Any] = {**SERVER_OPTIONS, "ws": websocket, **http_options(_log_settings()[0].trusted_proxies)}
     config = uvicorn.Config(
         front,
         lifespan="off",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import uvicorn
@@ -20,6 +21,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from parley.common import logs
 from parley.common.http_server import http_options
+from parley.common.liveness import NameTaken
 from parley.common.settings import ServiceSettings, UnsafeSettings
 
 STOP_POLL = 0.1
@@ -85,10 +87,28 @@ def serve(
         **server_options,
     )
     server = DrainingServer(config, app.state)
+    _refuse_in_a_line(app)
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started and not server.should_exit:
         sys.exit(STARTUP_FAILURE)
+
+
+def _refuse_in_a_line(app: FastAPI) -> None:
+    """Have an app that does not start since its name is taken say so in a line, without uvicorn's traceback."""
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncGenerator[Any]:
+        try:
+            async with inner(app) as state:
+                yield state
+        except NameTaken as error:
+            logs.get_logger(__name__).critical("not started", error=str(error))
+            raise
+
+    app.router.lifespan_context = lifespan
+    logging.getLogger("uvicorn.error").addFilter(lambda record: NameTaken.__name__ not in record.getMessage())
 
 
 class DrainingServer(uvicorn.Server):

@@ -11,12 +11,15 @@ from typing import Any
 import msgspec
 
 from parley.common.errors import Code, Reject
+from parley.common.wire.codec import decode
+from parley.common.wire.commands import SessionChanges
 
 MAX_BYTES = 4096
 """A session is sent along with every batch of commands, so it holds what is asked for all the time, and no more."""
 
 _decoder = msgspec.msgpack.Decoder(dict[str, Any])
 _encoder = msgspec.msgpack.Encoder()
+_by_key = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 
 
 class Session:
@@ -34,6 +37,11 @@ class Session:
         if self._values is None:
             self._values = _decoder.decode(self._encoded) if self._encoded else {}
         return self._values
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nobody has looked at it, so that nothing can have changed."""
+        return self._values is None
 
     def check(self) -> None:
         """Raise what `changed` would raise, and forget the change then."""
@@ -61,3 +69,36 @@ class Session:
             raise Reject(Code.PAYLOAD_TOO_LARGE, message)
         self._values = values
         return encoded
+
+    def changes(self) -> bytes | None:
+        """Return the `SessionChanges` since the last call, encoded, if there are any. Raises as `changed` does."""
+        before = self._encoded
+        if (after := self.changed()) is None:
+            return None
+        old, new = _split(before), _split(after)
+        values = {key: bytes(value) for key, value in new.items() if old.get(key) != value}
+        return SessionChanges(values, [key for key in old if key not in new]).encode()
+
+    def renew(self, encoded: bytes) -> None:
+        """Look at another map from now on."""
+        self._encoded, self._values = encoded, None
+
+
+def merged(encoded: bytes, changes: bytes) -> bytes:
+    """An encoded map after some `SessionChanges`, which may have been made to an earlier one.
+
+    Raises `ValueError` beyond `MAX_BYTES`.
+    """
+    changed = decode(changes, SessionChanges)
+    kept = _split(encoded)
+    for key in changed.removed:
+        kept.pop(key, None)
+    kept |= {key: msgspec.Raw(value) for key, value in changed.values.items()}
+    whole = _encoder.encode(kept) if kept else b""
+    if len(whole) > MAX_BYTES:
+        raise ValueError(f"a session is at most {MAX_BYTES} bytes, not {len(whole)}; the change is not kept")
+    return whole
+
+
+def _split(encoded: bytes) -> dict[str, msgspec.Raw]:
+    return _by_key.decode(encoded) if encoded else {}
