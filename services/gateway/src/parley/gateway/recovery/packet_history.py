@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from parley.common.wire.rooms import UnloggedEvent
 
@@ -24,43 +24,47 @@ COMPACT = 64
 """Forgotten events at the front of a room's list before the list is copied, if they are half of it."""
 
 Key = str | None
-"""The room in whose list an event is; None for events to everybody."""
+"""The room, or the sid, to which an event went; None for events to everybody."""
+PacketT = TypeVar("PacketT")
 
 
-class SentPacket(NamedTuple):
-    """One event as a room's list has it: with a sequence, or with the event itself if it is in no log."""
+class Unlogged(NamedTuple):
+    """An event that is in no log, and who of a room's members did not get it."""
 
-    sequence: int
+    event: UnloggedEvent
     except_rooms: Collection[str]
-    missed: UnloggedEvent | None
-    room: str | None
 
 
-class _Sent:
-    """The events sent to one room, or to one connection, by number."""
+class _Sent(Generic[PacketT]):
+    """What was sent to one room or one connection, by number."""
 
-    __slots__ = ("forgotten", "numbers", "packets")
+    __slots__ = ("_forgotten", "_numbers", "_packets")
 
     def __init__(self) -> None:
-        self.numbers: list[int] = []
-        self.packets: list[SentPacket | int] = []
-        """An int is the sequence of an event that is in the room's log: nearly all are."""
-        self.forgotten = 0
+        self._numbers: list[int] = []
+        self._packets: list[PacketT | None] = []
+        self._forgotten = 0
+
+    def append(self, number: int, packet: PacketT) -> None:
+        self._numbers.append(number)
+        self._packets.append(packet)
 
     def forget_first(self) -> bool:
         """Forget the oldest event. Whether that was the last one left."""
-        self.packets[self.forgotten] = 0
-        self.forgotten += 1
-        if self.forgotten == len(self.numbers):
+        self._packets[self._forgotten] = None
+        self._forgotten += 1
+        if self._forgotten == len(self._numbers):
             return True
-        if self.forgotten >= COMPACT and 2 * self.forgotten >= len(self.numbers):
-            del self.numbers[: self.forgotten], self.packets[: self.forgotten]
-            self.forgotten = 0
+        if self._forgotten >= COMPACT and 2 * self._forgotten >= len(self._numbers):
+            del self._numbers[: self._forgotten], self._packets[: self._forgotten]
+            self._forgotten = 0
         return False
 
-    def index_after(self, number: int) -> int:
-        """Where the events begin that are later than a number."""
-        return bisect_right(self.numbers, number, self.forgotten)
+    def after(self, number: int) -> Iterator[tuple[int, PacketT]]:
+        """The events that are later than a number, with theirs."""
+        for index in range(bisect_right(self._numbers, number, self._forgotten), len(self._numbers)):
+            if (packet := self._packets[index]) is not None:
+                yield self._numbers[index], packet
 
 
 class PacketHistory:
@@ -71,10 +75,14 @@ class PacketHistory:
         self._run = run
         self._limit = LIMIT
         self._bytes = 0
-        self._order: deque[tuple[int, Collection[Key], str, int]] = deque()
-        """Of each event its number, the lists it is in, and its bytes."""
-        self._to_rooms: dict[Key, _Sent] = {}
-        self._to_sids: dict[str, _Sent] = {}
+        self._order: deque[tuple[int, list[tuple[dict[Any, _Sent[Any]], Key]]]] = deque()
+        """Of each event its bytes, and the lists it is in."""
+        self._logged: dict[str, _Sent[int]] = {}
+        """Per room the sequences of its events."""
+        self._unlogged: dict[Key, _Sent[Unlogged]] = {}
+        self._own_logged: dict[str, _Sent[tuple[str, int]]] = {}
+        """Per sid the events of rooms' logs that this connection alone was sent, because it had missed them."""
+        self._own_unlogged: dict[str, _Sent[Unlogged]] = {}
         self._forgotten = 0
         """The number of the last event that is not remembered any more."""
 
@@ -97,25 +105,43 @@ class PacketHistory:
         With a sequence it can be read from the log again; without one, `missed` holds it. Returns its offset.
         """
         self.number += 1
-        number, size = self.number, OVERHEAD
+        size = OVERHEAD
+        lists: list[tuple[dict[Any, _Sent[Any]], Key]] = []
         if missed is not None:
             size += len(missed.args) + sum(map(len, missed.attachments))
-        keys: Collection[Key] = (None,) if rooms is None else rooms if len(rooms) < 2 else tuple(dict.fromkeys(rooms))
-        if sid:
-            room = next(iter(rooms), None) if rooms else None
-            _append(self._to_sids, sid, number, SentPacket(sequence, (), missed, room))
-        else:
-            packet = sequence if missed is None and not except_rooms else None
-            for key in keys:
-                _append(
-                    self._to_rooms, key, number,
-                    SentPacket(sequence, except_rooms, missed, key) if packet is None else packet,
-                )  # fmt: skip
-        self._order.append((number, () if sid else keys, sid, size))
+            packet = Unlogged(missed, except_rooms)
+            if sid:
+                self._keep(lists, self._own_unlogged, sid, packet)
+            else:
+                for room in (None,) if rooms is None else set(rooms):
+                    self._keep(lists, self._unlogged, room, packet)
+        elif sequence:
+            for room in rooms or ():
+                if sid:
+                    self._keep(lists, self._own_logged, sid, (room, sequence))
+                else:
+                    self._keep(lists, self._logged, room, sequence)
+        self._order.append((size, lists))
         self._bytes += size
         while len(self._order) > self._limit or self._bytes > MAX_BYTES:
             self._forget_oldest()
-        return f"{self._run}-{number:x}"
+        return f"{self._run}-{self.number:x}"
+
+    def _keep(
+        self, lists: list[tuple[dict[Any, _Sent[Any]], Key]], kept: dict[Any, _Sent[Any]], key: Key, packet: Any
+    ) -> None:
+        if (sent := kept.get(key)) is None:
+            sent = kept[key] = _Sent()
+        sent.append(self.number, packet)
+        lists.append((kept, key))
+
+    def _forget_oldest(self) -> None:
+        size, lists = self._order.popleft()
+        self._bytes -= size
+        self._forgotten = self.number - len(self._order)
+        for kept, key in lists:
+            if kept[key].forget_first():
+                del kept[key]
 
     def parse(self, offset: str, otherwise: int) -> int:
         """The number of an offset, or another for one that is not from here."""
@@ -136,58 +162,20 @@ class PacketHistory:
         if number > self.number or number < self._forgotten:
             return None
         cursors = dict(heads)
+        for room in heads:
+            # Sequences rise with the numbers: the first event that it lacks of a room is the lowest.
+            if (logged := self._logged.get(room)) and (first := next(logged.after(number), None)):
+                cursors[room] = min(cursors[room], first[1] - 1)
+        if (own := self._own_logged.get(sid)) is not None:
+            for _, (room, sequence) in own.after(number):
+                if room in cursors:
+                    cursors[room] = min(cursors[room], sequence - 1)
         missed: dict[int, UnloggedEvent] = {}
-        for key in (None, *rooms):
-            if (sent := self._to_rooms.get(key)) is None:
-                continue
-            for index in range(sent.index_after(number), len(sent.numbers)):
-                packet = sent.packets[index]
-                if isinstance(packet, SentPacket):
-                    if any(room in rooms for room in packet.except_rooms):
-                        continue
-                    if packet.missed is not None:
-                        missed[sent.numbers[index]] = packet.missed
-                        continue
-                    packet = packet.sequence
-                if key in cursors and packet <= cursors[key]:
-                    cursors[key] = packet - 1
-                if key in heads and packet:
-                    # Sequences rise with the numbers: the first one that it lacks is the lowest.
-                    break
-        if (sent := self._to_sids.get(sid)) is not None:
-            self._add_own(sent, number, cursors, missed)
+        for sent in (self._own_unlogged.get(sid), *(self._unlogged.get(room) for room in (None, *rooms))):
+            for found, packet in sent.after(number) if sent is not None else ():
+                if not any(room in rooms for room in packet.except_rooms):
+                    missed[found] = packet.event
         return cursors, [missed[found] for found in sorted(missed)]
-
-    def _add_own(self, sent: _Sent, number: int, cursors: dict[str, int], missed: dict[int, UnloggedEvent]) -> None:
-        """What was sent to this connection alone: what it missed in its rooms once before, for instance."""
-        for index in range(sent.index_after(number), len(sent.numbers)):
-            packet = sent.packets[index]
-            if not isinstance(packet, SentPacket):
-                continue
-            if packet.missed is not None:
-                missed[sent.numbers[index]] = packet.missed
-            elif packet.room in cursors:
-                cursors[packet.room] = min(cursors[packet.room], packet.sequence - 1)
-
-    def _forget_oldest(self) -> None:
-        number, keys, sid, size = self._order.popleft()
-        self._forgotten = number
-        self._bytes -= size
-        if sid:
-            if self._to_sids[sid].forget_first():
-                del self._to_sids[sid]
-            return
-        for key in keys:
-            if self._to_rooms[key].forget_first():
-                del self._to_rooms[key]
-
-
-def _append(lists: dict[Key, _Sent] | dict[str, _Sent], key: Key, number: int, packet: SentPacket | int) -> None:
-    sent = lists.get(key)  # pyright: ignore[reportArgumentType] - a sid's list is looked up by a sid
-    if sent is None:
-        sent = lists[key] = _Sent()  # pyright: ignore[reportArgumentType]
-    sent.numbers.append(number)
-    sent.packets.append(packet)
 
 
 def with_offset(args: bytes, offset: str) -> bytes:
