@@ -105,7 +105,8 @@ class Fanout:
         if (here := local.cursor.head) == UNKNOWN:
             after = here
         elif after is None:
-            after = max(here, sent)
+            # This gateway may be behind: what it is still to deliver of before now is not for whom comes now.
+            after = max(here, head or 0, sent)
         self._join(local, connection, after, sent)
 
     def leave(self, connection: Connection, room: str, *, at: int = 0) -> None:
