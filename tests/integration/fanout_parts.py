@@ -52,6 +52,8 @@ class Log:
         self.gate = asyncio.Event()
         """Replays wait for it."""
         self.gate.set()
+        self.held = 0
+        """Replays that wait for it now."""
         self._rooms: defaultdict[str, list[RoomEvent]] = defaultdict(list)
 
     async def start(self) -> None:
@@ -96,7 +98,9 @@ class Log:
         self._refuse_while_away()
         events = self._rooms[request.room][request.after : request.after + request.limit]
         head = self.head(request.room)
+        self.held += 1
         await self.gate.wait()
+        self.held -= 1
         return Replayed(events, head)
 
     async def _heads(self, request: GetRoomHeads) -> RoomHeads:

@@ -303,7 +303,9 @@ async def with_ben(*, messages: int = 0) -> tuple[World, Connection]:
     world.fanout.enter(world.connect(BEN), ROOM, head=1)
     for _ in range(messages):
         world.broker.deliver(world.log.commit())
-    return world, world.connect(ANN)
+    ann = world.connect(ANN)
+    await world.settle()
+    return world, ann
 
 
 async def test_a_join_or_leave_that_no_hint_tells_of_follows_from_the_rooms_own_events():
