@@ -13,7 +13,8 @@ class RoomEvent(Wire, frozen=True):
 
     In these, placeholders stand for the attachments.
     `sequence` is 0 for what is not in the log (signals, direct notices). A volatile one is not worth keeping for a
-    client that reads too slowly.
+    client that reads too slowly. `joins` names the user who becomes a member with this event, which is the first they
+    receive; `leaves` the user who is none after it, and receives it as the last. Only logged events name them.
     """
 
     event: str
@@ -22,6 +23,8 @@ class RoomEvent(Wire, frozen=True):
     except_sid: str = ""
     volatile: bool = False
     attachments: tuple[bytes, ...] = ()
+    joins: str = ""
+    leaves: str = ""
 
 
 class RoomHead(Wire, frozen=True):
@@ -32,7 +35,10 @@ class RoomHead(Wire, frozen=True):
 
 
 class MembershipChange(Wire, frozen=True):
-    """A user came into a room or left it, with the event of this `sequence`: the first, or the last, they receive."""
+    """A user came into a room or left it, with the event of this `sequence`: the first, or the last, they receive.
+
+    It is a hint to look at the room from there. Where the room's own events say who joins and leaves, those decide.
+    """
 
     room: str
     joined: bool

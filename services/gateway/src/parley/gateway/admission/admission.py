@@ -209,6 +209,7 @@ class Admission:
         connections = [c for c in self._connections.of_user(user_id, namespace) if c.opened]
         if not connections:
             return
+        asked = self._fanout.mark()
         request = ConnectRequest(self._bus.address, connections[0].sid, connections[0].identity, refresh=True)
         deadline = time.monotonic() + PATIENCE
         try:
@@ -218,16 +219,7 @@ class Admission:
         except Reject as rejection:
             log.warning("memberships not refreshed", user=user_id, code=str(rejection.code))
             return
-        rooms = {membership.room for membership in opened.rooms}
-        for connection in connections:
-            for membership in opened.rooms:
-                if membership.room not in connection.rooms and not connection.ended:
-                    after = membership.joined - 1
-                    self._fanout.enter(connection, membership.room, head=membership.head, after=after)
-            for room in rooms:
-                connection.forget_ad_hoc(room)
-            for room in connection.rooms - rooms - {subjects.user_room(user_id)} - (connection.joined_ad_hoc or set()):
-                self._fanout.leave(connection, room)
+        self._fanout.apply_memberships(connections, opened.rooms, asked)
 
     async def _patiently(self, deadline: float, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try until the deadline while the answer is one that may change by itself."""

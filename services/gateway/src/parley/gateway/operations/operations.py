@@ -144,13 +144,23 @@ class Operations:
     def _remembered(self, emit: Emit) -> bytes:
         """The arguments, with their offset where lost connections may come back for what they missed."""
         selection = emit.selection
-        if (offsets := self._offsets.get(selection.namespace)) is None:
+        offsets = self._offsets.get(selection.namespace)
+        if offsets is None or not self._anybody_hears(selection):
             return emit.args
         missed = UnloggedEvent(emit.event, emit.args, emit.attachments)
         offset = offsets.add(
             selection.rooms or None, sid=selection.sid, except_rooms=selection.except_rooms, missed=missed
         )
         return with_offset(emit.args, offset)
+
+    def _anybody_hears(self, selection: Selection) -> bool:
+        """Whether anybody is selected here, or may come back for what they miss now."""
+        namespace, names = selection.namespace, selection.rooms
+        if selection.sid:
+            names = (selection.sid,)
+        elif not names:
+            return True
+        return any(self._fanout.is_parked(namespace, name) or self._in_room(namespace, name) for name in names)
 
     # -- operators -------------------------------------------------------------------------------------------------
 
