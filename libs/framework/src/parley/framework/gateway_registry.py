@@ -12,6 +12,8 @@ from parley.common.bus import Bus
 SERVICE = "gateway"
 GONE_AFTER = 3.0
 """Seconds without a sign of life after which a gateway is gone; it sends one each second."""
+FORGOTTEN_AFTER = 600.0
+"""Seconds for which a gateway is remembered that fell silent."""
 WARM_AFTER = 2.0
 """Seconds of listening after which every living gateway has been heard."""
 
@@ -45,9 +47,21 @@ class GatewayRegistry:
 
     def alive(self) -> dict[str, float]:
         """The living gateways, and how many seconds ago each was heard."""
+        return {gateway: age for gateway, age in self._ages() if age < GONE_AFTER}
+
+    def silent(self) -> dict[str, float]:
+        """The gateways that fell silent, and how many seconds ago each was heard."""
+        return {gateway: age for gateway, age in self._ages() if age >= GONE_AFTER}
+
+    @staticmethod
+    def name_of(gateway: str) -> str:
+        """The name of a gateway's process, the same in its next run."""
+        return gateway
+
+    def _ages(self) -> list[tuple[str, float]]:
         now = time.monotonic()
-        self._heard = {gateway: heard for gateway, heard in self._heard.items() if now - heard < GONE_AFTER}
-        return {gateway: now - heard for gateway, heard in sorted(self._heard.items())}
+        self._heard = {gateway: heard for gateway, heard in self._heard.items() if now - heard < FORGOTTEN_AFTER}
+        return [(gateway, now - heard) for gateway, heard in sorted(self._heard.items())]
 
     async def _hear(self, message: Msg) -> None:
         service, instance = subjects.parse_alive(message.subject)

@@ -43,25 +43,30 @@ class AdminOperations:
 
     async def _on_kick(self, message: Msg) -> None:
         kick = decode(message.data, Kick)
-        code = str(known_code(kick.code, Code.KICKED))
-        self._recovery.forget(kick.user_id)
-        connections = [c for c in self._connections.of_user(kick.user_id) if not c.ended]
-        for connection in connections:
-            self._end(connection, code, kick.reason)
-        if connections:
-            KICKED.labels(code).inc(len(connections))
-            log.info("kicked", user=kick.user_id, code=code, connections=len(connections))
+        ended = self.end_user(kick.user_id, known_code(kick.code, Code.KICKED), kick.reason)
         if message.reply:
-            await self._bus.publish(message.reply, Kicked(self._bus.instance, len(connections)).encode())
+            await self._bus.publish(message.reply, Kicked(self._bus.instance, ended).encode())
 
-    def _end(self, connection: Connection, code: str, reason: str) -> None:
-        connection.ended = code
+    def end_user(self, user_id: str, code: Code, reason: str) -> int:
+        """End every connection of a user, and return how many they were."""
+        self._recovery.forget(user_id)
+        connections = [c for c in self._connections.of_user(user_id) if not c.ended]
+        for connection in connections:
+            self.end(connection, code, reason)
+        if connections:
+            KICKED.labels(str(code)).inc(len(connections))
+            log.info("kicked", user=user_id, code=str(code), connections=len(connections))
+        return len(connections)
+
+    def end(self, connection: Connection, code: Code, reason: str) -> None:
+        """End one connection."""
+        connection.ended = str(code)
         connection.waiting.clear()
         if connection.opened:
             connection.departed = sorted(connection.rooms)
             self._fanout.leave_all(connection)
-            self._fanout.send_event(connection, "kicked", {"code": code, "reason": reason})
-            self._edge.disconnect_connection(connection, code)
+            self._fanout.send_event(connection, "kicked", {"code": str(code), "reason": reason})
+            self._edge.disconnect_connection(connection, str(code))
         # One that is still being admitted reads `ended` after its last check and is refused.
 
     async def _on_list(self, message: Msg) -> None:

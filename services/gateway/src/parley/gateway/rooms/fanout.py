@@ -24,6 +24,7 @@ from parley.common.wire.codec import decode
 from parley.common.wire.rooms import (
     Delivery,
     GetRoomHeads,
+    Membership,
     MembershipChange,
     Replay,
     Replayed,
@@ -78,12 +79,15 @@ class Fanout:
         """Per namespace, by room."""
         self._unverified: dict[str, set[LocalRoom]] = {}
         """Per namespace, rooms whose head is to be asked for."""
+        self._heard = 0
+        self._heard_at: dict[Connection, dict[str, int]] = {}
+        """When a move was heard of, by connection and room."""
         self._tasks = Tasks()
 
     async def start(self) -> None:
         """Listen to the beacon of heads, and check every room after a reconnect."""
         self._bus.listen(subjects.HEADS, lambda data: self._learn(decode(data, RoomHeads)))
-        self._bus.on_reconnect(self._verify_all)
+        self._bus.on_reconnect(self.verify_all)
 
     async def close(self) -> None:
         """Stop what still runs."""
@@ -127,8 +131,31 @@ class Fanout:
         if feed.leave(connection, at):
             self._gone(feed, connection)
 
+    def mark(self) -> int:
+        """The place of what is heard now, to be taken before a service is asked for memberships."""
+        return self._heard
+
+    def apply_memberships(
+        self, connections: Iterable[Connection], memberships: Collection[Membership], *, asked: int
+    ) -> None:
+        """A service says which rooms the user of these is in. What was heard after `asked` is newer, and stays."""
+        rooms = {membership.room for membership in memberships}
+        for connection in connections:
+            newer = {room for room, heard in self._heard_at.get(connection, {}).items() if heard > asked}
+            for membership in memberships:
+                room, joined = membership.room, membership.joined
+                connection.forget_ad_hoc(room)
+                if room in connection.rooms or room in newer or joined < connection.moved.get(room, 0):
+                    continue
+                connection.moved[room] = joined
+                self.enter(connection, room, head=membership.head, after=joined - 1)
+            own = {subjects.user_room(connection.identity.user_id), *(connection.joined_ad_hoc or ())}
+            for room in connection.rooms - rooms - newer - own:
+                self.leave(connection, room)
+
     def leave_all(self, connection: Connection) -> None:
         """Take a connection out of every room it is in."""
+        self._heard_at.pop(connection, None)
         for room in list(connection.rooms):
             self.leave(connection, room)
 
@@ -195,6 +222,8 @@ class Fanout:
         if connection.ended or move.sequence < connection.moved.get(move.room, 0):
             return
         connection.moved[move.room] = move.sequence
+        self._heard += 1
+        self._heard_at.setdefault(connection, {})[move.room] = self._heard
         connection.forget_ad_hoc(move.room)
         if not move.joined:
             self.leave(connection, move.room, at=move.sequence)
@@ -310,7 +339,8 @@ class Fanout:
             log.warning("cannot read the log, trying again", room=feed.room, after=after, code=str(rejection.code))
             return None
 
-    def _verify_all(self) -> None:
+    def verify_all(self) -> None:
+        """Ask for the heads of all rooms: events may have been missed."""
         for namespace, feeds in self._feeds.items():
             self._verify_later(namespace, feeds.values())
 
