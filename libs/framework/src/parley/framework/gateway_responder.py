@@ -24,7 +24,7 @@ from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import GetMemberships, GetRoomHeads, Membership, Memberships, Replay, Replayed, RoomHeads
 from parley.framework.connection_context import ConnectionContext
 from parley.framework.emitter import Emitter
-from parley.framework.held_connections import PATIENCE, HeldConnections, Patience
+from parley.framework.held_connections import PATIENCE, HeldConnections
 from parley.framework.middleware import ConnectionOnion
 from parley.framework.rooms import NoRoomLog, RoomLog
 from parley.framework.router import LIFECYCLE, Router
@@ -57,9 +57,7 @@ class _Held(NamedTuple):
 class GatewayResponder:
     """Answers what gateways ask about the connections and the rooms of one namespace."""
 
-    def __init__(
-        self, bus: Bus, router: Router[Any], emitter: Emitter, state: Any, patience: Patience = PATIENCE
-    ) -> None:
+    def __init__(self, bus: Bus, router: Router[Any], emitter: Emitter, state: Any) -> None:
         self._bus = bus
         self._router = router
         self._emitter = emitter
@@ -74,7 +72,7 @@ class GatewayResponder:
         self._tasks = Tasks()
         self._subscriptions: list[Subscription] = []
         self._held: dict[str, _Held] = {}
-        self._comparing = HeldConnections(bus, router.namespace, emitter.directory, self._see_off, patience)
+        self._comparing = HeldConnections(bus, router.namespace, emitter.directory, self._see_off, PATIENCE)
 
     async def start(self) -> None:
         """Begin to answer."""

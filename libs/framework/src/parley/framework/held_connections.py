@@ -66,7 +66,7 @@ class HeldConnections:
         namespace: str,
         registry: GatewayRegistry,
         see_off: Callable[[str, DisconnectReason], None],
-        patience: Patience = PATIENCE,
+        patience: Patience,
     ) -> None:
         """`see_off` is called for a connection that is gone; it is held no longer then."""
         self._bus = bus
