@@ -190,7 +190,8 @@ async def test_who_is_opened_meanwhile_is_asked_about_after_that(scene: Scene, m
     scene.answers.rooms.clear()
     check = scene.check()
     check.verify_all()
-    assert check.done
+    await until(lambda: check.done)
+    assert not scene.answers.asked
     ann.opened = True
     await until(lambda: not scene.rooms(ann))
     await check.close()

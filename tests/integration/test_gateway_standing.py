@@ -17,6 +17,7 @@ from parley.common.wire.identity import CheckWelcome, HeldUser, Identity, Unwelc
 from parley.gateway.admission import reconciliation, standing
 from parley.gateway.admission.standing import ASKING, StandingCheck
 from parley.gateway.connections.connection import Connection
+from parley.gateway.connections.registry import ConnectionRegistry
 from tests.integration.fanout_parts import another
 from tests.integration.test_bus import until
 
@@ -62,7 +63,8 @@ class Gateway:
     """Who is here, and who was ended."""
 
     def __init__(self) -> None:
-        self.here: list[Connection] = []
+        self.here = ConnectionRegistry()
+        self.parked: list[Connection] = []
         self.ended_users: list[tuple[str, Code, str]] = []
         self.ended: list[tuple[Connection, Code, str]] = []
 
@@ -70,7 +72,8 @@ class Gateway:
         connection = another("/n", Identity(user_id, user_id, (), issued_at))
         connection.connected_at = time.time() - 5
         connection.proved = proved
-        self.here.append(connection)
+        connection.opened = proved
+        self.here.add(connection)
         return connection
 
     def end_user(self, user_id: str, code: Code, message: str) -> int:
@@ -83,7 +86,8 @@ class Gateway:
 
 @asynccontextmanager
 async def checking(bus: Bus, gateway: Gateway, seconds: float = 3600) -> AsyncGenerator[StandingCheck]:
-    check = StandingCheck(bus, lambda: gateway.here, gateway.end_user, gateway.end, round_seconds=seconds)
+    ends = gateway.end_user, gateway.end
+    check = StandingCheck(bus, gateway.here, lambda: gateway.parked, *ends, round_seconds=seconds)
     yield check
     await check.close()
 
@@ -114,6 +118,18 @@ async def test_everybody_is_asked_about_and_who_is_not_welcome_is_ended(auth: Au
     assert {held.user_id for held in auth.asked} == {"ann", "ben", "cleo"}
     assert all(held.issued_at == 100.0 and 4 < held.age < 60 for held in auth.asked)
     assert (gateway.ended_users, gateway.ended) == ([("ben", Code.BANNED, "spam")], [])
+
+
+async def test_who_has_gone_and_may_come_back_is_asked_about_as_well(auth: Auth, bus: Bus):
+    gateway = Gateway()
+    connection = gateway.connect("ann")
+    gateway.here.remove(connection)
+    gateway.parked.append(connection)
+    auth.refuse("ann", Code.BANNED)
+    async with checking(bus, gateway) as check:
+        check.verify_all()
+        await until(lambda: check.check() is None)
+    assert gateway.ended_users == [("ann", Code.BANNED, "")]
 
 
 async def test_of_a_user_with_two_tokens_only_the_connection_with_the_revoked_one_is_ended(auth: Auth, bus: Bus):

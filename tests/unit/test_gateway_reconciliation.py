@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -49,6 +50,29 @@ async def test_everything_is_asked_about_once_in_batches(answers: Answers):
     await until(lambda: questions.done)
     assert [len(batch) for batch in answers.asked] == [10, 10, 5]
     assert sorted(key for batch in answers.asked for key in batch) == [*range(25)]
+    await questions.close()
+
+
+async def test_everything_at_once_is_taken_bit_by_bit_and_a_later_everything_replaces_an_earlier(answers: Answers):
+    taken: list[int] = []
+
+    def everything() -> Iterator[int]:
+        for key in range(25):
+            taken.append(key)
+            yield key
+
+    answers.gate.clear()
+    questions = asking(answers, batch=10)
+    questions.add_all(everything())
+    await until(lambda: answers.asked)
+    assert taken == [*range(10)]
+    questions.add_all(everything())
+    questions.add([100])
+    answers.gate.set()
+    await until(lambda: questions.done)
+    assert [len(batch) for batch in answers.asked] == [10, 10, 10, 6]
+    assert taken == [*range(10), *range(25)]
+    assert answers.asked[1][0] == 100
     await questions.close()
 
 

@@ -82,7 +82,7 @@ class Gateway:
         }
         self._tasks = Tasks()
         self._standing = StandingCheck(
-            bus, lambda: (*self.connections, *self._recovery.parked), self._control.end_user, self._control.end
+            bus, self.connections, lambda: self._recovery.parked, self._control.end_user, self._control.end
         )
         self._memberships = MembershipCheck(bus, self.connections, self._fanout)
         self._comparison = Comparison(

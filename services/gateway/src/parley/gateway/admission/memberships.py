@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -53,7 +53,7 @@ class MembershipCheck:
 
     def start(self) -> None:
         """Ask about everybody now and then, for ever."""
-        rounds = in_rounds(lambda: _members(self._connections), self._add, self._round_seconds)
+        rounds = in_rounds(self._sids, lambda sids: self._add(self._members(sids)), self._round_seconds)
         self._tasks.forever(rounds, name="memberships")
 
     async def close(self) -> None:
@@ -69,7 +69,9 @@ class MembershipCheck:
 
     def verify_all(self) -> None:
         """Moves may have been missed: ask about everybody."""
-        self._add(_members(self._connections))
+        sids = self._sids()
+        for namespace in {connection.namespace for connection in self._connections}:
+            self._questions_of(namespace).add_all(self._users(namespace, sids))
         # What those were told who are not open yet may be of before the moves that were missed.
         opening = [connection for connection in self._connections if not connection.opened]
         if opening:
@@ -80,11 +82,24 @@ class MembershipCheck:
         for namespace, user_id in members:
             users[namespace].append(user_id)
         for namespace, user_ids in users.items():
-            if (questions := self._questions.get(namespace)) is None:
-                questions = self._questions[namespace] = Reconciliation(
-                    f"memberships of {namespace}", partial(self._ask, namespace), batch=USERS, at_once=AT_ONCE
-                )
-            questions.add(user_ids)
+            self._questions_of(namespace).add(user_ids)
+
+    def _questions_of(self, namespace: str) -> Reconciliation[str]:
+        if (questions := self._questions.get(namespace)) is None:
+            ask = partial(self._ask, namespace)
+            questions = Reconciliation(f"memberships of {namespace}", ask, batch=USERS, at_once=AT_ONCE)
+            self._questions[namespace] = questions
+        return questions
+
+    def _sids(self) -> list[str]:
+        # Not the connections themselves, which would all be kept until it is their turn.
+        return [connection.sid for connection in self._connections]
+
+    def _users(self, namespace: str, sids: Iterable[str]) -> Iterator[str]:
+        return (member.user_id for member in self._members(sids) if member.namespace == namespace)
+
+    def _members(self, sids: Iterable[str]) -> Iterator[_Member]:
+        return _members(found for sid in sids if (found := self._connections.get(sid)) is not None)
 
     async def _ask(self, namespace: str, user_ids: list[str]) -> None:
         theirs = [self._open_connections(namespace, user_id) for user_id in user_ids]
@@ -111,10 +126,9 @@ class MembershipCheck:
         ]
 
 
-def _members(connections: Iterable[Connection]) -> list[_Member]:
-    found = dict.fromkeys(
+def _members(connections: Iterable[Connection]) -> Iterator[_Member]:
+    return (
         _Member(connection.namespace, connection.identity.user_id)
         for connection in connections
         if connection.opened and not connection.ended
     )
-    return list(found)

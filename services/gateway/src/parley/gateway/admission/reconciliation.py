@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -36,6 +36,7 @@ class Reconciliation(Generic[KeyT]):
         self._batch = batch
         self._at_once = at_once
         self._due: dict[KeyT, None] = {}
+        self._all: Iterator[KeyT] | None = None
         self._working = False
         self._added = asyncio.Event()
         self._tasks = Tasks()
@@ -48,9 +49,17 @@ class Reconciliation(Generic[KeyT]):
     def add(self, keys: Iterable[KeyT]) -> None:
         """Ask about these, soon; those whose answer is under way are asked about once more."""
         self._due.update(dict.fromkeys(keys))
+        self._begin()
+
+    def add_all(self, keys: Iterator[KeyT]) -> None:
+        """Ask about everything there is. It is iterated bit by bit; what is left of an earlier one is in this one."""
+        self._all = keys
+        self._begin()
+
+    def _begin(self) -> None:
         # Something has happened, so that trying again need not wait.
         self._added.set()
-        if self._due and not self._working:
+        if (self._due or self._all) and not self._working:
             self._working = True
             self._tasks.spawn(self._work(), name=self._name)
 
@@ -62,7 +71,7 @@ class Reconciliation(Generic[KeyT]):
         pauses = iter(())
         failing = False
         try:
-            while self._due:
+            while self._due or self._all:
                 self._added.clear()
                 batches = [batch for _ in range(self._at_once) if (batch := self._take())]
                 answered = await asyncio.gather(*(self._try(batch, quiet=failing) for batch in batches))
@@ -81,6 +90,11 @@ class Reconciliation(Generic[KeyT]):
         taken = list(itertools.islice(self._due, self._batch))
         for key in taken:
             del self._due[key]
+        if self._all is not None and (room := self._batch - len(taken)):
+            more = list(itertools.islice(self._all, room))
+            if len(more) < room:
+                self._all = None
+            taken = list(dict.fromkeys([*taken, *more]))
         return taken
 
     async def _try(self, batch: list[KeyT], *, quiet: bool) -> bool:

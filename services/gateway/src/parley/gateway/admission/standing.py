@@ -8,9 +8,10 @@ them every few minutes for ever. Until the questions of a reconnect or a stall a
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from prometheus_client import Counter
@@ -23,6 +24,7 @@ from parley.common.tasks import Tasks
 from parley.common.wire.identity import MAX_CHECKED, CheckWelcome, HeldUser, UnwelcomeUsers
 from parley.gateway.admission.reconciliation import Reconciliation, in_rounds
 from parley.gateway.connections.connection import Connection
+from parley.gateway.connections.registry import ConnectionRegistry
 
 log = get_logger(__name__)
 
@@ -35,7 +37,7 @@ AT_ONCE = 4
 TIMEOUT = 10.0
 """Seconds that auth has to answer one; it has a thousand users in it."""
 PROVED_AFTER = 2.0
-"""Seconds after which those are asked about who were in the middle of being authenticated."""
+"""Seconds after which those are asked about who were in the middle of being let in."""
 ASKING = "asking who is still welcome"
 
 
@@ -53,19 +55,21 @@ class StandingCheck:
     def __init__(
         self,
         bus: Bus,
-        held: Callable[[], Iterable[Connection]],
+        connections: ConnectionRegistry,
+        parked: Callable[[], Sequence[Connection]],
         end_user: Callable[[str, Code, str], int],
         end: Callable[[Connection, Code, str], object],
         *,
         round_seconds: float = ROUND,
     ) -> None:
-        """`held` are all connections here, parked ones included.
+        """`parked` are those who have gone and may come back.
 
-        `end_user` ends all of a user, and `end` one where others of its user may stay: with a newer token, or begun
-        after a kick.
+        `end_user` ends all connections of a user, and `end` one where others of its user may stay: with a newer token,
+        or begun after a kick.
         """
         self._bus = bus
-        self._held = held
+        self._connections = connections
+        self._parked = parked
         self._end_user = end_user
         self._end = end
         self._round_seconds = round_seconds
@@ -75,7 +79,8 @@ class StandingCheck:
 
     def start(self) -> None:
         """Ask about everybody now and then, for ever."""
-        self._tasks.forever(in_rounds(self._keys, self._questions.add, self._round_seconds), name="who is welcome")
+        rounds = in_rounds(self._sids, lambda sids: self._questions.add(self._keys(sids)), self._round_seconds)
+        self._tasks.forever(rounds, name="who is welcome")
 
     async def close(self) -> None:
         """Stop asking."""
@@ -85,12 +90,12 @@ class StandingCheck:
     def verify_all(self) -> None:
         """Something may have been missed: ask about everybody, and be not ready until it is known."""
         self._urgent = True
-        # Whoever is unproved now may have been answered for before what was missed.
-        unproved = [connection for connection in self._held() if not connection.proved]
-        self._questions.add(self._keys())
-        if unproved:
-            add = self._questions.add
-            asyncio.get_running_loop().call_later(PROVED_AFTER, lambda: add(_keys(unproved)))
+        self._questions.add_all(itertools.chain(self._keys(self._sids()), _keys(self._parked())))
+        # Whoever is being let in now may have been answered for before what was missed.
+        opening = [connection for connection in self._connections if not connection.opened]
+        if opening:
+            later = asyncio.get_running_loop().call_later
+            later(PROVED_AFTER, lambda: self._questions.add(_keys(opening)))
 
     def check(self) -> str | None:
         """What keeps the gateway from being ready, or None."""
@@ -98,8 +103,12 @@ class StandingCheck:
             self._urgent = False
         return ASKING if self._urgent else None
 
-    def _keys(self) -> list[_Held]:
-        return _keys(self._held())
+    def _sids(self) -> list[str]:
+        # Not the connections themselves, which would all be kept until it is their turn.
+        return [connection.sid for connection in self._connections]
+
+    def _keys(self, sids: Iterable[str]) -> Iterator[_Held]:
+        return _keys(found for sid in sids if (found := self._connections.get(sid)) is not None)
 
     async def _ask(self, batch: list[_Held]) -> None:
         now = time.time()
@@ -111,12 +120,13 @@ class StandingCheck:
         for unwelcome in answer.users:
             key = batch[unwelcome.position]
             refused[key.user_id][key] = known_code(unwelcome.code, Code.KICKED), unwelcome.message
-        theirs: defaultdict[str, list[Connection]] = defaultdict(list)
-        for connection in self._held():
-            if connection.identity.user_id in refused:
-                theirs[connection.identity.user_id].append(connection)
-        for user_id, connections in theirs.items():
-            self._end_refused(user_id, connections, refused[user_id])
+        parked = [connection for connection in self._parked() if connection.identity.user_id in refused]
+        for user_id, refusals in refused.items():
+            theirs = self._connections.of_user(user_id)
+            theirs += [connection for connection in parked if connection.identity.user_id == user_id]
+            self._end_refused(user_id, theirs, refusals)
+            # Many may have to go at once.
+            await asyncio.sleep(0)
 
     def _end_refused(self, user_id: str, connections: list[Connection], refused: dict[_Held, tuple[Code, str]]) -> None:
         going = [(connection, refused[key]) for connection in connections if (key := _key(connection)) in refused]
@@ -137,6 +147,6 @@ def _key(connection: Connection) -> _Held:
     return _Held(identity.user_id, identity.issued_at, connection.connected_at)
 
 
-def _keys(connections: Iterable[Connection]) -> list[_Held]:
+def _keys(connections: Iterable[Connection]) -> Iterator[_Held]:
     # An identity that nobody has checked yet says whose token it claims to be, and no more.
-    return [_key(connection) for connection in connections if connection.proved]
+    return (_key(connection) for connection in connections if connection.proved)
