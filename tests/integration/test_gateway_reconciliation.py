@@ -189,8 +189,8 @@ async def test_a_ban_while_its_gateway_is_cut_off_from_nats_ends_the_connection_
 async def test_a_gateway_that_stood_still_ends_who_was_banned_meanwhile_and_nobody_is_taken_for_gone(world: World):
     async with (
         gateway_process(world) as gateway,
+        connected(gateway.url, "ben") as ben,  # whom the slow round, which is no help here, comes to first
         connected(gateway.url, "ann") as ann,
-        connected(gateway.url, "ben") as ben,
     ):
         await until(lambda: len(world.place.events) == 2)
         gateway.signal(signal.SIGSTOP)

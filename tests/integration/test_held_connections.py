@@ -208,11 +208,10 @@ async def test_the_connections_of_an_earlier_run_are_gone_as_soon_as_a_later_one
         earlier.sids.add("cleo")
         held.table.add("cleo", "edge:1")
         await until(lambda: earlier.asked)
+        held.table._patience = PATIENCE._replace(silent_after=60)
         await earlier.vanish()
-        vanished = time.monotonic()
         async with living(other, namespace, "edge:2"):
             await until(lambda: held.seen_off)
-            assert time.monotonic() - vanished < PATIENCE.silent_after
     assert held.seen_off == [("cleo", DisconnectReason.GATEWAY_GONE)]
 
 
