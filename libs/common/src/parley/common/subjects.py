@@ -15,6 +15,9 @@ from parley.common.identifiers import uuid7
 AUTHENTICATE = "auth.authenticate"
 """Request, queue group `auth`: `Authenticate` → `Identity`, or a code."""
 
+WELCOME = "auth.welcome"
+"""Request, queue group `auth`: `CheckWelcome` → `UnwelcomeUsers`, or a code."""
+
 HEADS = "heads"
 """Publish: `RoomHeads`, the rooms whose head moved lately (anti-entropy)."""
 
@@ -81,6 +84,16 @@ def opening(namespace: str) -> str:
 def closed(namespace: str) -> str:
     """Publish, when a connection is gone whose service wants to hear of it: `ConnectionClosed`."""
     return f"conn.{encode(namespace)}.closed"
+
+
+def compare(gateway: str) -> str:
+    """Request to one gateway: `CompareConnections` → `ComparedConnections`."""
+    return f"gw.{encode(gateway)}.compare"
+
+
+def memberships(namespace: str) -> str:
+    """Request to the service behind a namespace: `GetMemberships` → `Memberships`."""
+    return f"members.{encode(namespace)}"
 
 
 def replay(namespace: str) -> str:

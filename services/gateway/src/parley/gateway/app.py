@@ -39,7 +39,10 @@ def create_app(settings: Settings) -> FastAPI:
             async def bus_ready() -> str | None:
                 return "stopping" if gateway.edge.eio.draining else connection.check()
 
-            app.include_router(health_router({"bus": bus_ready}))
+            async def standing_ready() -> str | None:
+                return gateway.check()
+
+            app.include_router(health_router({"bus": bus_ready, "standing": standing_ready}))
             if settings.web_dir is not None:
                 app.mount("/", Page(directory=settings.web_dir, html=True))
             await gateway.start()

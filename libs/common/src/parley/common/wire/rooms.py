@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parley.common.wire.codec import Wire
+from parley.common.wire.identity import Identity
 
 MAX_BEHIND = 10_000
 """A cursor further behind the head than this is answered with `reset`."""
@@ -58,6 +59,18 @@ class Membership(Wire, frozen=True):
     room: str
     head: int
     joined: int
+
+
+class GetMemberships(Wire, frozen=True):
+    """Ask the service behind a namespace which rooms these users are in now."""
+
+    users: list[Identity]
+
+
+class Memberships(Wire, frozen=True):
+    """The rooms of each user asked about, in that order; None for one who could not be looked up, to be asked again."""
+
+    rooms: list[list[Membership] | None]
 
 
 class UnloggedEvent(Wire, frozen=True):

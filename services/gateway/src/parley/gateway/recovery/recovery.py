@@ -90,6 +90,11 @@ class Recovery:
         """Whether anybody may still come back."""
         return bool(self._saved)
 
+    @property
+    def parked(self) -> list[Connection]:
+        """Those that have gone and may still come back."""
+        return [saved.connection for saved in self._saved.values()]
+
     def begin(self, connection: Connection, pid: str) -> None:
         """Give a connection its private id, the one it had if it was recovered."""
         if connection.namespace in self._seconds:
