@@ -32,8 +32,9 @@ from parley.gateway.connections.connection import Connection
 from parley.gateway.engineio.packets import Packet
 from parley.gateway.engineio.session import Session
 from parley.gateway.rooms.fanout import Fanout
-from parley.gateway.socketio import packets
+from parley.gateway.socketio.packets import EventPacket
 from tests.integration.test_bus import fresh, running_bus, until
+from tests.socketio_packets import parse
 
 ROOM = "general"
 
@@ -115,8 +116,8 @@ class Sockets:
     def send(self, connection: Connection, packet: Packet) -> None:
         """Note a packet, or several that were joined."""
         for part in packet.parts:
-            event = packets.parse(part.data[1:].decode())
-            assert isinstance(event, packets.EventPacket)
+            event = parse(part.data[1:].decode()).content
+            assert isinstance(event, EventPacket)
             (data,) = json.loads(event.args)
             self.written[connection].append((event.namespace, event.event, data))
 

@@ -1,25 +1,21 @@
-"""The Engine.IO server: it owns the sessions and their heartbeats, and calls the layer above.
-
-`socketio.AsyncServer` takes it in place of python-engineio's.
-"""
+"""The Engine.IO server: it owns the sessions and their heartbeats, and calls the layer above."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Protocol
 
 from prometheus_client import Counter, Gauge
 
 from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
-from parley.gateway.engineio.packets import Packet, Part
+from parley.gateway.engineio.packets import Packet
 from parley.gateway.engineio.request import Refusal, Request, forbidden, unknown_session, unsupported_revision
-from parley.gateway.engineio.session import NOTHING, TRANSPORT_ERROR, Limits, RequestInfo, Session
+from parley.gateway.engineio.session import NOTHING, Limits, RequestInfo, Session
 from parley.gateway.engineio.timer_wheel import TimerWheel
-from parley.gateway.engineio.websocket.frames import BINARY, GOING_AWAY
+from parley.gateway.engineio.websocket.frames import GOING_AWAY
 from parley.gateway.engineio.writes import SLICE, VOLATILE_DROPPED, WriteScheduler
 
 log = get_logger(__name__)
@@ -32,10 +28,44 @@ STATE_KEY = "engines"
 """Where the ASGI lifespan state holds the engines by their paths, without a slash at the end: `dict[bytes, Engine]`."""
 CLOSE_GRACE = 5.0
 """Seconds a closing client has to take what was sent before, and to close its side."""
-MAX_UNHEARD = 128
-"""Messages that may wait while an earlier one of the same session is being handled."""
+MAX_HELD = 256 * 1024 * 1024
+"""Bytes of what clients sent that may be held at a time, for all sessions together."""
 
-Handler = Callable[..., Awaitable[None] | None]
+
+class SessionEvents(Protocol):
+    """The layer above: what the engine tells it, synchronously and in order."""
+
+    def session_opened(self, session: Session) -> None:
+        """A session was greeted."""
+        ...
+
+    def message_received(self, session: Session, data: str | bytes) -> None:
+        """A client sent a message."""
+        ...
+
+    def session_ended(self, session: Session, reason: str) -> None:
+        """A session is over; called once."""
+        ...
+
+
+class InputBudget:
+    """The bytes held, for all sessions, of what clients sent and nobody has taken yet."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+
+    def take(self, session: Session, size: int) -> bool:
+        """Hold so many bytes more. False when there is no room, and the session is ended."""
+        if self._held + size > self._limit:
+            session.end("overloaded")
+            return False
+        self._held += size
+        return True
+
+    def give_back(self, session: Session, size: int) -> None:  # noqa: ARG002
+        """They are not held any more."""
+        self._held -= size
 
 
 class _Once:
@@ -52,13 +82,12 @@ class _Once:
 
 
 class Engine:
-    """Sessions by id, and the interface that `socketio.AsyncServer` expects."""
-
-    async_mode = "asgi"
+    """Sessions by id."""
 
     def __init__(
         self,
         limits: Limits,
+        events: SessionEvents,
         *,
         generate_id: Callable[[], str],
         revisions: Collection[int] = (4,),
@@ -67,6 +96,8 @@ class Engine:
         kept_headers: Collection[str] = (),
     ) -> None:
         self.limits = limits
+        self.budget = InputBudget(MAX_HELD)
+        self._events = events
         self.generate_id = generate_id
         self.revisions = frozenset(revisions)
         self.deflate = deflate
@@ -74,9 +105,7 @@ class Engine:
         self._kept_headers = kept_headers
         self.sessions: dict[str, Session] = {}
         self.draining = False
-        self._handlers: dict[str, Handler] = {}
         self._addresses: dict[str, int] = {}
-        self._unheard: dict[Session, deque[str | bytes]] = {}
         self._farewells: dict[str, Session] = {}
         self._tasks = Tasks()
         loop = asyncio.get_running_loop()
@@ -127,7 +156,7 @@ class Engine:
 
     def opened(self, session: Session) -> None:
         """The session was greeted."""
-        self._call("connect", session, session.sid, session)
+        self._events.session_opened(session)
 
     def find(self, request: Request) -> Session:
         """The session that a request continues. Raises `Refusal`."""
@@ -143,7 +172,7 @@ class Engine:
         session = self._farewells.pop(sid, None)
         return session.farewell() if session is not None else []
 
-    def expire(self, seconds: float, then: Callable[[], object]) -> None:
+    def call_later(self, seconds: float, then: Callable[[], object]) -> None:
         """Call back after so many seconds, rounded up to the wheel's tick."""
         self._wheel.add(_Once(then), self.clock() + seconds)
 
@@ -151,15 +180,15 @@ class Engine:
 
     def received(self, session: Session, data: str | bytes) -> None:
         """See `session.Owner`."""
-        if session in self._unheard:
-            self._wait(session, data)
-        else:
-            self._call("message", session, session.sid, data)
+        try:
+            self._events.message_received(session, data)
+        except Exception:
+            log.exception("message failed", sid=session.sid)
+            session.end("internal")
 
     def ended(self, session: Session, reason: str) -> None:
         """See `session.Owner`."""
         del self.sessions[session.sid]
-        self._unheard.pop(session, None)
         address = session.origin.address
         self._addresses[address] -= 1
         if not self._addresses[address]:
@@ -168,48 +197,12 @@ class Engine:
         SESSIONS_CLOSED.labels(reason).inc()
         if session.has_farewell:
             self._farewells[session.sid] = session
-            self.expire(CLOSE_GRACE, lambda: self._farewells.pop(session.sid, None))
-        self._call("disconnect", session, session.sid, reason)
+            self.call_later(CLOSE_GRACE, lambda: self._farewells.pop(session.sid, None))
+        self._events.session_ended(session, reason)
 
     def dropped(self) -> None:
         """See `session.Owner`."""
         VOLATILE_DROPPED.inc()
-
-    # -- handlers --------------------------------------------------------------------------------------------------
-
-    def _call(self, event: str, session: Session, *arguments: Any) -> None:
-        try:
-            result = self._handlers[event](*arguments)
-        except Exception:
-            log.exception("handler failed", handler=event)
-            session.end(TRANSPORT_ERROR)
-            return
-        if result is not None:
-            if not session.over:
-                self._unheard[session] = deque()
-            self._tasks.spawn(self._finish(session, result), name=event)
-
-    async def _finish(self, session: Session, result: Awaitable[None] | None) -> None:
-        """Await a handler; what the session sends meanwhile waits, so that its order is kept."""
-        try:
-            while True:
-                if result is not None:
-                    await result
-                waiting = self._unheard.get(session)
-                if not waiting:
-                    break
-                result = self._handlers["message"](session.sid, waiting.popleft())
-        except Exception:
-            log.exception("handler failed")
-            session.end(TRANSPORT_ERROR)
-        finally:
-            self._unheard.pop(session, None)
-
-    def _wait(self, session: Session, data: str | bytes) -> None:
-        waiting = self._unheard[session]
-        waiting.append(data)
-        if len(waiting) > MAX_UNHEARD or sum(map(len, waiting)) > self.limits.max_payload:
-            session.end("overloaded")
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -234,38 +227,6 @@ class Engine:
             if wait > 0 or number % SLICE == 0:
                 await asyncio.sleep(max(0.0, wait))
             session.close("shutdown", GOING_AWAY)
-
-    # -- what socketio.AsyncServer expects -------------------------------------------------------------------------
-
-    def on(self, event: str, handler: Handler) -> None:
-        """Set the handler of `connect`, `message` or `disconnect`; it may be a coroutine function."""
-        self._handlers[event] = handler
-
-    async def send(self, sid: str, data: str | bytes) -> None:
-        """Send a message."""
-        if (session := self.sessions.get(sid)) is not None:
-            session.send(Packet.of(b"4" + data.encode()) if isinstance(data, str) else Packet(Part(BINARY, data)))
-
-    async def disconnect(self, sid: str) -> None:
-        """Close a session."""
-        if (session := self.sessions.get(sid)) is not None:
-            session.close("forced close")
-
-    def transport(self, sid: str) -> str:
-        """`polling` or `websocket`."""
-        return "polling" if self.sessions[sid].socket is None else "websocket"
-
-    def start_background_task(self, target: Callable[..., Any], *arguments: Any, **options: Any) -> asyncio.Task[Any]:
-        """Run a coroutine function in the background."""
-        return asyncio.ensure_future(target(*arguments, **options))
-
-    async def sleep(self, seconds: float = 0) -> None:
-        """Sleep."""
-        await asyncio.sleep(seconds)
-
-    def create_event(self) -> asyncio.Event:
-        """A new event."""
-        return asyncio.Event()
 
     async def shutdown(self) -> None:
         """End what still runs."""

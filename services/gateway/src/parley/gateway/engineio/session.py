@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -136,7 +136,7 @@ class Session:
 
     __slots__ = (
         "_awaiting", "_due", "_owner", "_poll", "_probe", "_queue", "_queued", "_upgrading",
-        "base64_only", "joined", "origin", "over", "revision", "sid", "socket",
+        "base64_only", "client", "joined", "origin", "over", "revision", "sid", "socket",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, sid: str, revision: int, origin: RequestInfo, *, base64_only: bool) -> None:
@@ -145,6 +145,8 @@ class Session:
         self.origin = origin
         """The request that began it."""
         self.base64_only = base64_only
+        self.client: Any = None
+        """What the layer above hangs on it."""
         self.joined = False
         """Whether the layer above has let it in."""
         self.over = False

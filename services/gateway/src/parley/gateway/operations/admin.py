@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nats.aio.msg import Msg
-from prometheus_client import Counter
 
 from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.errors import Code, known_code
-from parley.common.logs import get_logger
 from parley.common.wire.codec import decode
 from parley.common.wire.operations import ConnectionList, Kick, Kicked, ListConnections
-from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.registry import ConnectionRegistry
-from parley.gateway.recovery.recovery import Recovery
-from parley.gateway.rooms.fanout import Fanout
-from parley.gateway.socketio.server import SocketIoServer
 
-log = get_logger(__name__)
-
-KICKED = Counter("parley_gateway_kicked_total", "Connections ended by an operator", ["code"])
 MAX_LISTED = 2000
 """Connections in one answer, which is one broker message."""
 
@@ -27,14 +20,10 @@ MAX_LISTED = 2000
 class AdminOperations:
     """Answers `ctl.kick` and `ctl.connections`."""
 
-    def __init__(
-        self, bus: Bus, edge: SocketIoServer, connections: ConnectionRegistry, fanout: Fanout, recovery: Recovery
-    ) -> None:
+    def __init__(self, bus: Bus, connections: ConnectionRegistry, end_user: Callable[[str, Code, str], int]) -> None:
         self._bus = bus
-        self._recovery = recovery
-        self._edge = edge
         self._connections = connections
-        self._fanout = fanout
+        self._end_user = end_user
 
     async def start(self) -> None:
         """Begin to answer."""
@@ -43,26 +32,9 @@ class AdminOperations:
 
     async def _on_kick(self, message: Msg) -> None:
         kick = decode(message.data, Kick)
-        code = str(known_code(kick.code, Code.KICKED))
-        self._recovery.forget(kick.user_id)
-        connections = [c for c in self._connections.of_user(kick.user_id) if not c.ended]
-        for connection in connections:
-            self._end(connection, code, kick.reason)
-        if connections:
-            KICKED.labels(code).inc(len(connections))
-            log.info("kicked", user=kick.user_id, code=code, connections=len(connections))
+        disconnected = self._end_user(kick.user_id, known_code(kick.code, Code.KICKED), kick.reason)
         if message.reply:
-            await self._bus.publish(message.reply, Kicked(self._bus.instance, len(connections)).encode())
-
-    def _end(self, connection: Connection, code: str, reason: str) -> None:
-        connection.ended = code
-        connection.waiting.clear()
-        if connection.opened:
-            connection.departed = sorted(connection.rooms)
-            self._fanout.leave_all(connection)
-            self._fanout.send_event(connection, "kicked", {"code": code, "reason": reason})
-            self._edge.disconnect_connection(connection, code)
-        # One that is still being admitted reads `ended` after its last check and is refused.
+            await self._bus.publish(message.reply, Kicked(self._bus.instance, disconnected).encode())
 
     async def _on_list(self, message: Msg) -> None:
         wanted = decode(message.data, ListConnections)

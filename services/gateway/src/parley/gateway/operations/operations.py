@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+from typing import Protocol
 
 from parley.common import subjects
 from parley.common.bus import Bus
+from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Reject
 from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
@@ -47,7 +49,14 @@ MAX_AT_ONCE = 1024
 MAX_AD_HOC = 1000
 """Rooms that one connection may be put into ad hoc."""
 MAX_PAGE_BYTES = 512 * 1024
-DISCONNECTED = "server disconnect"
+
+
+class EndConnection(Protocol):
+    """How a connection is ended; see `Lifecycle.end`."""
+
+    def __call__(self, connection: Connection, code: DisconnectReason, reason: str = "", *, close: bool = True) -> None:
+        """End one connection."""
+        ...
 
 
 class Operations:
@@ -61,6 +70,7 @@ class Operations:
         fanout: Fanout,
         acks: ClientAcks,
         offsets: Mapping[str, PacketHistory],
+        end: EndConnection,
     ) -> None:
         self._bus = bus
         self._edge = edge
@@ -68,6 +78,7 @@ class Operations:
         self._fanout = fanout
         self._acks = acks
         self._offsets = offsets
+        self._end = end
         self._tasks = Tasks()
 
     def start(self) -> None:
@@ -149,7 +160,7 @@ class Operations:
                 case LeaveRooms(rooms=rooms):
                     self._leave(connection, rooms)
                 case Disconnect(close=close):
-                    self._edge.disconnect_connection(connection, DISCONNECTED, close=close)
+                    self._end(connection, DisconnectReason.SERVER_DISCONNECT, close=close)
         await self._answer(operation.inbox, OperationReport(self._bus.instance, len(connections)))
 
     def _join(self, connection: Connection, rooms: Iterable[str]) -> None:

@@ -160,7 +160,7 @@ class WebSocket(asyncio.Protocol):
             else:
                 self._open(session)
         elif session.probe(self):
-            self._engine.expire(self._engine.limits.upgrade_timeout, lambda: self._give_up(session))
+            self._engine.call_later(self._engine.limits.upgrade_timeout, lambda: self._give_up(session))
         else:
             self.close(NORMAL)
 
@@ -263,7 +263,7 @@ class WebSocket(asyncio.Protocol):
             transport.write_eof()
         else:
             transport.close()
-        self._engine.expire(CLOSE_GRACE, transport.abort)
+        self._engine.call_later(CLOSE_GRACE, transport.abort)
 
     def abort(self) -> None:
         """See `session.Socket`."""
