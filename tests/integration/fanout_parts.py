@@ -28,7 +28,7 @@ from parley.common.wire.rooms import (
     RoomHead,
     RoomHeads,
 )
-from parley.gateway.connections.connection import Connection
+from parley.gateway.connections.connection import Connection, State
 from parley.gateway.engineio.packets import Packet
 from parley.gateway.engineio.session import Session
 from parley.gateway.rooms.fanout import Fanout
@@ -162,7 +162,7 @@ class Gateway:
 
     def open(self, connection: Connection) -> None:
         """CONNECT was sent."""
-        connection.opened = True
+        connection.state = State.OPEN
         self.fanout.open(connection)
 
     async def member(self, room: str = ROOM, *, head: int | None, after: int | None = None) -> Connection:

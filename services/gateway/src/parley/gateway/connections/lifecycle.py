@@ -150,8 +150,9 @@ class Lifecycle:
             sid, attempt.client.session, attempt.namespace, NOBODY, time.time()
         )
         recovered = await self._admission.admit(attempt, connection, patience)
-        # Nothing is waited for from here on, so that it cannot have been ended meanwhile.
-        self._open(attempt, connection, recovered)
+        # Whoever ended it has cancelled this task, and nothing is waited for from here to CONNECT.
+        if not attempt.over:
+            self._open(attempt, connection, recovered)
 
     def _open(self, attempt: Attempt, connection: Connection, recovered: Recovered | None) -> None:
         held = self._server.let_go(attempt)
