@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from parley.common.wire.identity import Authenticate, Identity
-from parley.common.wire.recovery import Recovered
+from parley.common.wire.recovery import Recover, Recovered
 from parley.framework import Router, Service
 from parley.gateway.admission.admission import Admission
 from parley.gateway.connections import lifecycle
@@ -377,29 +377,25 @@ async def test_a_kicked_guest_is_not_recovered(server: Server):
 
 
 @pytest.mark.parametrize("gateways", [1, 2])
-async def test_what_was_claimed_for_who_went_away_may_be_claimed_again(gateways: int, monkeypatch: pytest.MonkeyPatch):
+async def test_a_connection_is_not_spent_on_who_goes_away_while_being_let_in(
+    gateways: int, monkeypatch: pytest.MonkeyPatch
+):
     namespaces = NAMESPACES | {"/slow": {"recovery": 60}}
-    claims = asyncio.Event()
-    claimed, claim = asyncio.Event(), Recovery.claim
+    claimed = asyncio.Event()
 
-    async def slowly(self: Recovery, found: Any, user_id: str) -> Recovered:
-        claims.set()
-        try:
-            answer = await claim(self, found, user_id)
-            if gateways == 2 and not claimed.is_set():
-                claimed.set()
-                await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            self.give_back(found)
-            raise
+    async def slowly(self: Recovery, question: Recover) -> Recovered:
+        answer = self._on_recover(question)
+        if question.step == "claim" and not claimed.is_set():
+            claimed.set()
+            await asyncio.sleep(0.3)
         return answer
 
+    monkeypatch.setattr(Recovery, "_answer", slowly)
     async with testing_server.running(service, namespaces=namespaces, gateways=gateways) as server:
         async with hand(server) as socket:
             first = await socket.joined("/slow")
         user = socket.user
         await until(lambda: (user, "/slow", "transport close") in ended)
-        monkeypatch.setattr(Recovery, "claim", slowly)
         if gateways == 1:
             gate.clear()
         async with hand(server, user, gateways - 1) as socket:

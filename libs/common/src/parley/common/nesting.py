@@ -26,14 +26,19 @@ def too_deep(encoded: bytes) -> bool:
         return False
     steps = _steps(encoded)
     removed = 0
-    # Each pass takes the innermost level away; arrays of small things are done with after two.
-    while removed < 3:
-        if steps.count(_OPEN) + removed <= MAX_DEPTH:
-            return False
+    while steps.count(_OPEN) + removed > MAX_DEPTH:
+        size = len(steps)
+        # The innermost level is taken away, which is nearly everything in arrays of small things.
         steps = steps.replace(_OPEN + _CLOSE, b"")
         removed += 1
+        if len(steps) > size // 2:
+            return _rises_above(MAX_DEPTH - removed, steps)
+    return False
+
+
+def _rises_above(limit: int, steps: bytes) -> bool:
     steps = steps.replace(_OPEN * RUN, bytes([RUN])).replace(_CLOSE * RUN, bytes([256 - RUN]))
-    limit, depth = MAX_DEPTH - removed, 0
+    depth = 0
     for start in range(0, len(steps), SLICE):
         depths = list(accumulate(array("b", steps[start : start + SLICE]), initial=depth))
         if max(depths) > limit:
