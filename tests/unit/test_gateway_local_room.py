@@ -21,7 +21,7 @@ def connection(name: str = "ann") -> Connection:
     return Connection(f"sid-{name}", cast("Session", None), "/chat", Identity(f"u_{name}", name), 0.0)
 
 
-def event(sequence: int, **moves: str) -> RoomEvent:
+def event(sequence: int, **moves: Any) -> RoomEvent:
     return RoomEvent("message.sent", b"{}", sequence, **moves)
 
 
