@@ -62,10 +62,10 @@ class Log:
     def ann_is_in(self) -> bool:
         return bool(self.stays) and len(self.stays[-1]) == 1
 
-    def commit(self, kind: str = "message.sent", **moves: Any) -> int:
+    def commit(self, kind: str = "message.sent", *, joins: str = "", leaves: str = "") -> int:
         payload = json.dumps({"sequence": self.head + 1}).encode()
-        moves = moves if self.told else {}
-        self.events.append(RoomEvent(kind, payload, self.head + 1, **moves))
+        joins, leaves = (joins, leaves) if self.told else ("", "")
+        self.events.append(RoomEvent(kind, payload, self.head + 1, joins=joins, leaves=leaves))
         return self.head
 
     def move_ann(self) -> MembershipChange:
@@ -220,8 +220,8 @@ async def play(steps: list[tuple[str, int]], *, ben_is_here: bool, told: bool, l
     log, broker = world.log, world.broker
     await world.start()
     log.commit("room.created", joins=BEN.user_id)
-    if ben is not None:
-        ben = world.connect(BEN)
+    ben = world.connect(BEN)
+    if ben_is_here:
         world.fanout.enter(ben, ROOM, head=1)
     ann = world.connect(ANN) if not late else None
     pending: list[tuple[int, list[Membership]]] = []
@@ -265,7 +265,7 @@ async def play(steps: list[tuple[str, int]], *, ben_is_here: bool, told: bool, l
     broker.deliver(log.commit())
     await world.settle()
     check(world, ann)
-    if ben is not None:
+    if ben_is_here:
         assert world.received(ben) == [*range(2, log.head + 1)]
     await world.fanout.close()
     return world
