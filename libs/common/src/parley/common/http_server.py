@@ -22,6 +22,7 @@ import httptools
 import msgspec
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from parley.common.addresses import address_key
 from parley.common.errors import Code, Reject
@@ -86,6 +87,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._body_size = 0
         self._body_left = 0
         """How much of a body of known length is still to come."""
+        self._asks_for_websocket = False
         self._upgrading = False
         self._refused = False
         self._discarded = 0
@@ -93,10 +95,19 @@ class HttpProtocol(HttpToolsProtocol):
     # -- asyncio.Protocol ------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
-        """Count the connection."""
-        super().connection_made(transport)
+        """Take over the transport and count the connection.
+
+        What uvicorn does here, but without asking the kernel for this side's address, the same for all of them.
+        """
+        self.connections.add(cast("Any", self))
+        self.transport = transport
         self.flow = _Flow(transport)
-        self._peer = str(self.client[0]) if self.client else ""
+        self.client = get_remote_addr(transport)
+        if self._gate.server is None:
+            self._gate.server = get_local_addr(transport)
+        self.server = self._gate.server
+        self.scheme = "https" if is_ssl(transport) else "http"
+        self._peer = self.client[0] if self.client else ""
         self._key = address_key(self._peer)
         self._counted = True
         if not self._gate.connected(self, self._key, proxy=self._peer in self._trusted):
@@ -181,6 +192,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head, self._in_body, self._progress = False, True, True
         long, self._head_size = self._head_size > self._gate.limits.head_bytes - SLICE, 0
         self._body_size = self._body_left = 0
+        self._asks_for_websocket = False
         self._gate.heads.stop(self)
         if self._new:
             self._new = False
@@ -190,6 +202,9 @@ class HttpProtocol(HttpToolsProtocol):
         for name, value in self.headers:
             if name == b"content-length":
                 self._body_left = int(value)
+            elif name == b"upgrade":
+                # Asked once: uvicorn looks for it three times in each request that upgrades.
+                self._asks_for_websocket = self.ws_protocol_class is not None and self._get_upgrade() == b"websocket"
         if long and sum(len(name) + len(value) + 4 for name, value in self.headers) > self._gate.limits.head_bytes:
             self._head_too_large()
         elif self._body_left > self._gate.limits.body_bytes:
@@ -242,11 +257,14 @@ class HttpProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._gate.begin(self._turn_key, partial(super()._start_asgi_task, cycle, app))
 
+    def _should_upgrade(self) -> bool:
+        return self._asks_for_websocket
+
     def handle_websocket_upgrade(self) -> None:
         """Hand the transport and the request over to the WebSocket protocol, which is asked for by `upgrade`."""
         self._upgrading = True
-        self.flow.pause_reading()
-        self._gate.begin(self._turn_key, self._upgrade)
+        if not self._gate.begin(self._turn_key, self._upgrade):
+            self.flow.pause_reading()
 
     @property
     def _turn_key(self) -> str:
