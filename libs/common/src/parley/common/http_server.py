@@ -90,6 +90,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._asks_for_websocket = False
         self._upgrading = False
         self._refused = False
+        self._refusal: tuple[int, str, str] | None = None
+        """What is answered once the answers that are due have been given."""
         self._discarded = 0
 
     # -- asyncio.Protocol ------------------------------------------------------------------------------------------
@@ -236,7 +238,12 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             return
-        if self._in_body and self.cycle.response_complete:
+        if self._refusal is not None:
+            if not self.pipeline:
+                status, limit, message = self._refusal
+                self._refusal = None
+                self._refuse(status, limit, message)
+        elif self._in_body and self.cycle.response_complete:
             # The rest of the body is of use to nobody.
             self._linger()
         elif self._rest and not self.pipeline:
@@ -321,21 +328,27 @@ class HttpProtocol(HttpToolsProtocol):
         self._refuse(413, "body_bytes", f"A body is at most {limit} bytes.", own=own)
 
     def _refuse(self, status: int, limit: str, message: str, *, own: bool = False) -> None:
-        """Answer with a status and close; where another answer is due first, only close.
+        """Answer with a status, after the answers that are due, and close.
 
         `own` says that the app has begun with the request that is refused.
         """
-        if limit:
-            HTTP_LIMITED.labels(limit).inc()
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            if not own or cycle.response_started or self.pipeline:
+            if not own or self.pipeline:
+                # The answers that are due come first; nothing more is read meanwhile.
+                self._refused, self._rest = True, b""
+                self._refusal = status, limit, message
+                self._stop_deadlines()
+                return
+            if cycle.response_started:
                 self._refused = True
                 self.transport.abort()
                 return
             # The app must not answer any more, and reads that the client is gone.
             cycle.disconnected = True
             cycle.message_event.set()
+        if limit:
+            HTTP_LIMITED.labels(limit).inc()
         rejection = Reject(_MEANINGS[status], message)
         body = msgspec.json.encode({"ok": False, "error": rejection.as_dict()})
         head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
@@ -348,8 +361,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._refused = True
         self._rest = b""
         self._unset_keepalive_if_required()
-        for deadlines in (self._gate.heads, self._gate.bodies):
-            deadlines.stop(self)
+        self._stop_deadlines()
         if self.transport.can_write_eof():
             self._gate.lingering.start(self, self._gate.clock())
             self.transport.write_eof()
@@ -357,6 +369,10 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
         else:
             self.transport.close()
+
+    def _stop_deadlines(self) -> None:
+        self._gate.heads.stop(self)
+        self._gate.bodies.stop(self)
 
     def _uncount(self) -> None:
         if self._counted:
