@@ -71,7 +71,7 @@ class Transport:
 
 
 class Connection(HttpProtocol):
-    """Notes every request with the size of its body."""
+    """Notes every request that came whole, with the size of its body."""
 
     def __init__(self) -> None:
         async def app(_scope: Any, _receive: Any, _send: Any) -> None:
@@ -88,7 +88,6 @@ class Connection(HttpProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
-        self.requests.append((cycle.scope["method"], cycle.scope["path"], 0))
 
     def receive(self, data: bytes) -> None:
         """Bytes arrive, and everything that follows from them happens."""
@@ -99,8 +98,7 @@ class Connection(HttpProtocol):
         while True:
             running = self._running
             if running is not None and not running.more_body and not self.fake.closed:
-                method, path, _ = self.requests[-1]
-                self.requests[-1] = (method, path, len(running.body))
+                self.requests.append((running.scope["method"], running.scope["path"], len(running.body)))
                 self._running = None
                 running.response_complete = True
                 self.on_response_complete()

@@ -36,7 +36,13 @@ SLICE = 1024
 DISCARDED = 256 * 1024
 """Bytes read and thrown away of a connection that was refused, so that it can read why."""
 
-_MEANINGS = {408: Code.TIMEOUT, 413: Code.PAYLOAD_TOO_LARGE, 429: Code.RATE_LIMITED, 431: Code.PAYLOAD_TOO_LARGE}
+_MEANINGS = {
+    400: Code.INVALID_PAYLOAD,
+    408: Code.TIMEOUT,
+    413: Code.PAYLOAD_TOO_LARGE,
+    429: Code.RATE_LIMITED,
+    431: Code.PAYLOAD_TOO_LARGE,
+}
 _errors = logging.getLogger("uvicorn.error.requests")
 _errors.setLevel(logging.ERROR)
 _gates: WeakKeyDictionary[Any, HttpGate] = WeakKeyDictionary()
@@ -235,14 +241,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with what waits; end a connection whose request was answered before it was there."""
+        more = bool(self.pipeline)
         super().on_response_complete()
         if self.transport.is_closing():
             return
         if self._refusal is not None:
-            if not self.pipeline:
-                status, limit, message = self._refusal
-                self._refusal = None
-                self._refuse(status, limit, message)
+            if not more:
+                self._answer_refusal(*self._refusal)
         elif self._in_body and self.cycle.response_complete:
             # The rest of the body is of use to nobody.
             self._linger()
@@ -320,6 +325,11 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             transport.abort()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP request."""
+        if not self._refused:
+            self._refuse(400, "", msg, own=self._in_body)
+
     def _head_too_large(self) -> None:
         self._refuse(431, "head_bytes", f"A request's head is at most {self._gate.limits.head_bytes} bytes.")
 
@@ -330,12 +340,15 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, limit: str, message: str, *, own: bool = False) -> None:
         """Answer with a status, after the answers that are due, and close.
 
-        `own` says that the app has begun with the request that is refused.
+        `own` says that the request which is refused has been handed on already, its body incomplete.
         """
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            if not own or self.pipeline:
-                # The answers that are due come first; nothing more is read meanwhile.
+            if own and self.pipeline:
+                # The request has not begun, and others before it are due.
+                self.pipeline.popleft()
+                own = False
+            if not own:
                 self._refused, self._rest = True, b""
                 self._refusal = status, limit, message
                 self._stop_deadlines()
@@ -347,6 +360,9 @@ class HttpProtocol(HttpToolsProtocol):
             # The app must not answer any more, and reads that the client is gone.
             cycle.disconnected = True
             cycle.message_event.set()
+        self._answer_refusal(status, limit, message)
+
+    def _answer_refusal(self, status: int, limit: str, message: str) -> None:
         if limit:
             HTTP_LIMITED.labels(limit).inc()
         rejection = Reject(_MEANINGS[status], message)

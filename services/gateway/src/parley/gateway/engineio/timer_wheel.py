@@ -20,7 +20,7 @@ class TimerEntry(Protocol):
 class Timeout:
     """A callback on the wheel."""
 
-    __slots__ = ("_then", "slot")
+    __slots__ = ("__weakref__", "_then", "slot")
 
     def __init__(self, then: Callable[[], object]) -> None:
         self._then = then
