@@ -27,6 +27,7 @@ from parley.gateway.socketio.packets import (
     ack_packet,
     event_packet,
 )
+from tests.fuzz.http import LIMITS, Connection
 from tests.fuzz.mutation import client_frame, mutated, pieces
 from tests.fuzz.session_model import OPERATIONS, Model, run
 from tests.socketio_packets import parse
@@ -94,6 +95,15 @@ QUERIES = [
     b"a" * (MAX_QUERY + 1),
 ]
 KEYS = [b"dGhlIHNhbXBsZSBub25jZQ==", b"", b"AAAA", b" dGhlIHNhbXBsZSBub25jZQ== "]
+REQUESTS = [
+    b"GET /a?b=c HTTP/1.1\r\nHost: x\r\nCookie: " + b"y" * 2000 + b"\r\n\r\n",
+    b"POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 1500\r\n\r\n" + b"z" * 1500,
+    b"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n" + b"z" * 1000 + b"\r\n0\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n" * 100,
+    b"\r\n\r\nGET /d HTTP/1.1\r\nHost: x\r\n\r\nHEAD /e HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n",
+    b"POST /f HTTP/1.1\r\nHost: x\r\nContent-Length: 3001\r\n\r\n",
+    b"GET /g HTTP/1.1\r\nX: " + b"y" * 9000,
+]
 OFFERS = [
     b"permessage-deflate",
     b"permessage-deflate; client_max_window_bits",
@@ -115,6 +125,13 @@ def frames(random: Random) -> None:
         assert sum(map(len, cut._fragments or ())) <= LIMIT
     assert at_once == bit_by_bit
     assert _outcome(whole) == _outcome(cut)
+    in_turns, slow = list[Received](), FrameReader(LIMIT, deflate=True)
+    for piece in pieces(random, data):
+        in_turns += slow.feed(piece, random.randrange(4), random.choice([1, 100, 10_000]))
+    while slow.waiting:
+        in_turns += slow.feed(b"", 1, 1)
+    assert in_turns == at_once
+    assert (slow.error and slow.error.code, slow.held) == (whole.error and whole.error.code, whole.held)
     assert all(isinstance(data, str) == (opcode == TEXT) and len(data) <= LIMIT for opcode, data in at_once)
     if whole.error is not None:
         assert whole.feed(client_frame(TEXT, b"more")) == []
@@ -203,6 +220,20 @@ def requests(random: Random) -> None:
         return
 
 
+def http(random: Random) -> None:
+    """Any cutting of the bytes gives the same requests, and a head or a body beyond its limit is never served."""
+    data = mutated(random, REQUESTS) + random.choice([b"", mutated(random, REQUESTS)])
+    whole, cut = Connection(), Connection()
+    whole.receive(data)
+    for piece in pieces(random, data):
+        cut.receive(piece)
+    assert whole.requests == cut.requests
+    if b" 431 " not in whole.fake.written + cut.fake.written:
+        # An unfinished head is measured to a slice.
+        assert whole.fake.closed == cut.fake.closed
+    assert all(size <= LIMITS.body_bytes for _, _, size in whole.requests)
+
+
 def extensions(random: Random) -> None:
     """An offer is met or not; a message is inflated within its limit or refused."""
     answer = deflate.negotiate(mutated(random, OFFERS).decode("latin-1"))
@@ -220,5 +251,5 @@ def sessions(random: Random) -> None:
 
 
 TARGETS: dict[str, Callable[[Random], None]] = {
-    target.__name__: target for target in (frames, payloads, messages, socket_io, requests, extensions, sessions)
+    target.__name__: target for target in (frames, payloads, messages, socket_io, requests, http, extensions, sessions)
 }
