@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -121,7 +122,7 @@ async def test_the_attachments_of_a_refused_event_are_dropped(socket: Hand):
 
 
 async def test_who_sends_more_bytes_than_allowed_is_told_and_then_disconnected():
-    limits = {"gateway_bytes_per_second": 1, "gateway_bytes_burst": 4 * 1024 * 1024}
+    limits: dict[str, Any] = {"gateway_bytes_per_second": 1, "gateway_bytes_burst": 4 * 1024 * 1024}
     async with served(**limits) as server, hand(server) as socket, hand(server) as other:
         await socket.joined("/a")
         await other.joined("/a")
