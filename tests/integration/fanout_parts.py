@@ -124,7 +124,7 @@ class Sockets:
         for part in packet.parts:
             event = packets.parse(part.data[1:].decode())
             assert isinstance(event, packets.EventPacket)
-            (data,) = json.loads(event.args)
+            data, *_offset = json.loads(event.args)
             self.written[connection].append((event.namespace, event.event, data))
 
     def broadcast(self, connections: Collection[Connection], packet: Packet, *, volatile: bool = False) -> None:
