@@ -106,7 +106,7 @@ class Log:
     async def _heads(self, request: GetRoomHeads) -> RoomHeads:
         self.verified += 1
         self._refuse_while_away()
-        return RoomHeads(self.namespace, [RoomHead(room, self.head(room)) for room in request.rooms])
+        return RoomHeads(self.namespace, [RoomHead(room, head) for room in request.rooms if (head := self.head(room))])
 
     def _refuse_while_away(self) -> None:
         if self.away:
