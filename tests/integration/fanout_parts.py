@@ -107,7 +107,7 @@ class Log:
     async def _heads(self, request: GetRoomHeads) -> RoomHeads:
         self.verified += 1
         self._refuse_while_away()
-        return RoomHeads(self.namespace, [RoomHead(room, self.head(room)) for room in request.rooms])
+        return RoomHeads(self.namespace, [RoomHead(room, head) for room in request.rooms if (head := self.head(room))])
 
     def _refuse_while_away(self) -> None:
         if self.away:
@@ -125,7 +125,7 @@ class Sockets:
         for part in packet.parts:
             event = parse(part.data[1:].decode()).content
             assert isinstance(event, EventPacket)
-            (data,) = json.loads(event.args)
+            data, *_offset = json.loads(event.args)
             self.written[connection].append((event.namespace, event.event, data))
 
     def broadcast(self, connections: Collection[Connection], packet: Packet, *, volatile: bool = False) -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from parley.cli import embedded
 from parley.common import subjects
+from parley.common.wire.operations import Emit, Selection
 from parley.common.wire.rooms import MembershipChange, RoomEvent, RoomHead, RoomHeads
+from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.operations.client_acks import ClientAcks
+from parley.gateway.operations.operations import Operations
+from parley.gateway.recovery.packet_history import PacketHistory
 from parley.gateway.rooms import catch_up, heads, log_reader, repair
+from parley.gateway.socketio.server import SocketIoServer
 from tests.acceptance.stack import free_port
 from tests.integration.fanout_parts import (
     ROOM,
@@ -484,3 +490,33 @@ async def test_who_leaves_and_comes_back_while_being_caught_up_gets_nothing_twic
     await gateway.receives(here, [6, 7])
     assert gateway.sockets.sequences(ann)[-2:] == [6, 7]
     assert gateway.sockets.sequences(ann) == sorted(set(gateway.sockets.sequences(ann)))
+
+
+# -- what is remembered for those who may come back --------------------------------------------------------------------
+
+
+async def test_an_emit_is_remembered_only_if_somebody_here_hears_it_or_may_come_back(log: Log, gateway: Gateway):
+    namespace, history = log.namespace, PacketHistory("gateway1.run")
+    connections = ConnectionRegistry()
+    edge = cast("SocketIoServer", gateway.sockets)
+    operations = Operations(
+        gateway.bus, edge, connections, gateway.fanout, ClientAcks(gateway.bus), {namespace: history}
+    )
+    lost = await gateway.member("lobby", head=None)
+    connections.add(lost)
+
+    def remembered(*rooms: str, sid: str = "") -> bool:
+        before = history.number
+        operations._hear(Emit(Selection(namespace, rooms, sid=sid), "", "wave", b'[{"by":"ben"}]').encode())
+        return history.number > before
+
+    assert remembered("lobby")
+    assert not remembered("elsewhere")
+    connections.remove(lost)
+    gateway.fanout.park(lost)
+    assert remembered("lobby", "elsewhere")
+    assert remembered(sid=lost.sid)
+    assert remembered()
+    gateway.fanout.leave_all(lost)
+    assert not remembered("lobby")
+    assert not remembered(sid=lost.sid)

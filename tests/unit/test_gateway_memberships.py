@@ -390,6 +390,27 @@ async def test_what_tells_of_no_leave_makes_a_member_leave_at_the_head_at_the_la
     assert ROOM not in ann.rooms, "the hint by which it came in once is old"
 
 
+async def test_a_leave_that_was_only_supposed_is_forgotten_when_a_join_is_heard_of():
+    world = World(told=False)
+    await world.start()
+    ann = world.connect(ANN)
+    world.broker.hint(world.move())
+    await world.settle()
+    world.move()
+    mark, again = world.fanout.mark(), world.move()
+    world.log.commit()
+    room = world.fanout._rooms.get(NAMESPACE, ROOM)
+    assert room is not None
+    # The answer without the room is of before she joined again, and the head of after that.
+    world.fanout.head_known(room, world.log.head)
+    world.fanout.stay_disproved(room, ann, world.log.head, mark)
+    world.broker.hint(again)
+    await world.settle()
+    world.broker.deliver(world.log.commit())
+    assert world.received(ann)[-1] == world.log.head
+    assert ROOM in ann.rooms
+
+
 @pytest.mark.parametrize("ben_is_here", [True, False])
 async def test_a_late_hint_of_a_join_lets_nobody_hear_what_followed_the_leave(ben_is_here: bool):
     world = World()
@@ -469,6 +490,7 @@ async def test_where_too_much_was_heard_to_remember_an_older_answer_counts_for_n
     assert ROOM not in ann.moved
     world.fanout.apply_memberships([ann], stale, mark)
     await world.settle()
+    assert world.received(ann) == [2, 3]
     assert ROOM not in ann.rooms
 
 

@@ -8,7 +8,7 @@ little written that is not taken: the client is slow, maybe, but it arrives.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -55,28 +55,27 @@ class CatchUp:
         self._send = send
         self._gone = gone
         self._tasks = tasks
-        self._rooms: dict[Connection, deque[LocalRoom]] = {}
+        self._rooms: dict[Connection, OrderedDict[LocalRoom, None]] = {}
         """Per connection the rooms in which it is to be caught up, and nobody is doing that right now."""
 
     def start(self, connection: Connection, room: LocalRoom) -> None:
         """Catch a member up from where it is."""
         if (rooms := self._rooms.get(connection)) is None:
-            rooms = self._rooms[connection] = deque()
+            rooms = self._rooms[connection] = OrderedDict()
             self._tasks.spawn(self._work(connection, rooms), name="catch up")
-        if room not in rooms:
-            rooms.append(room)
+        rooms[room] = None
 
-    async def _work(self, connection: Connection, rooms: deque[LocalRoom]) -> None:
+    async def _work(self, connection: Connection, rooms: OrderedDict[LocalRoom, None]) -> None:
         try:
             while rooms and not connection.ended:
                 await asyncio.gather(*(self._take_turns(connection, rooms) for _ in range(min(AT_ONCE, len(rooms)))))
         finally:
             del self._rooms[connection]
 
-    async def _take_turns(self, connection: Connection, rooms: deque[LocalRoom]) -> None:
+    async def _take_turns(self, connection: Connection, rooms: OrderedDict[LocalRoom, None]) -> None:
         """One page of the room that waits longest, then of the next."""
         while rooms and not connection.ended:
-            room = rooms.popleft()
+            room, _ = rooms.popitem(last=False)
             await self._taken(connection)
             if (state := room.catching_up(connection)) is None:
                 continue
@@ -85,8 +84,8 @@ class CatchUp:
                 await asyncio.sleep(RETRY)
             elif not await self._send_page(connection, room, replayed.items):
                 await asyncio.sleep(GRACE)
-            if room.catching_up(connection) is not None and room not in rooms:
-                rooms.append(room)
+            if room.catching_up(connection) is not None:
+                rooms[room] = None
 
     async def _send_page(self, connection: Connection, room: LocalRoom, page: list[RoomEvent]) -> bool:
         """Send what follows in a page, and in what the room delivered lately. Whether that was anything.

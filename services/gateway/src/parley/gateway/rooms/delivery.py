@@ -64,9 +64,13 @@ class RoomDelivery:
             return
         if room.changes_nothing(items):
             # Everybody gets the same: one piece, however many they are.
-            room.keep_recent(items)
-            packets = [self._packet(room, item) for item in items]
-            self._outlet.broadcast(room.live, packets[0] if len(packets) == 1 else Packet.joined(packets))
+            if room.keeps_recent:
+                room.keep_recent(items)
+            if len(items) == 1:
+                packet = self._packet(room, items[0])
+            else:
+                packet = Packet.joined([self._packet(room, item) for item in items])
+            self._outlet.broadcast(room.live, packet)
             DELIVERIES.inc(len(room.live) * len(items))
             return
         for item in items:
@@ -92,7 +96,6 @@ class RoomDelivery:
         """The connections that are live from this event on, if they are not already."""
         joining: list[Connection] = []
         for connection in self._concerned(room, item, item.joins, joined=True):
-            connection.forget_ad_hoc(room.room)
             if connection in room or (sent := memory.enter(connection, room.room)) < item.sequence:
                 joining.append(connection)
             else:
@@ -109,6 +112,7 @@ class RoomDelivery:
                 connection.deferred.append(MembershipChange(room.room, joined, item.sequence))
             else:
                 concerned.append(connection)
+                connection.forget_ad_hoc(room.room)
                 memory.heed(connection, room.room, item.sequence, self._mark())
         return concerned
 

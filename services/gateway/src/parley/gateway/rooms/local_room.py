@@ -86,6 +86,11 @@ class LocalRoom:
         return self.room.startswith("user:")
 
     @property
+    def keeps_recent(self) -> bool:
+        """Whether anybody is catching up."""
+        return self._recent is not None
+
+    @property
     def recent(self) -> Sequence[RoomEvent]:
         """What was delivered lately, while anybody is catching up."""
         return self._recent or ()
@@ -131,8 +136,9 @@ class LocalRoom:
 
     def changes_nothing(self, items: Iterable[RoomEvent]) -> bool:
         """Whether everybody who is live gets all of these alike and stays live."""
+        next_change = self._next_change
         for item in items:
-            if item.joins or item.leaves or item.except_sid or item.volatile or item.sequence >= self._next_change:
+            if item.joins or item.leaves or item.except_sid or item.volatile or item.sequence >= next_change:
                 return False
         return True
 

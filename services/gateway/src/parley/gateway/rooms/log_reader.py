@@ -59,6 +59,7 @@ class LogReader:
         self._under_way: defaultdict[LocalRoom, dict[int, asyncio.Future[bool]]] = defaultdict(dict)
         self._kept: OrderedDict[LocalRoom, list[_Page]] = OrderedDict()
         self._kept_bytes = 0
+        self._expiring = False
 
     async def for_repair(self, room: LocalRoom, after: int) -> Replayed | None:
         """What follows an event in a room that lacks it."""
@@ -124,7 +125,8 @@ class LogReader:
             return
         loop = asyncio.get_running_loop()
         size = sum(len(item.payload) + sum(map(len, item.attachments)) + 200 for item in items)
-        if not self._kept:
+        if not self._expiring:
+            self._expiring = True
             loop.call_later(KEPT_SECONDS, self._expire)
         self._kept.setdefault(room, []).append(_Page(after, items, replayed.head, size, loop.time() + KEPT_SECONDS))
         self._kept.move_to_end(room)
@@ -140,5 +142,6 @@ class LogReader:
             if staying := [page for page in pages if page.expires > loop.time()]:
                 self._kept[room] = staying
                 self._kept_bytes += sum(page.size for page in staying)
-        if self._kept:
+        self._expiring = bool(self._kept)
+        if self._expiring:
             loop.call_later(KEPT_SECONDS, self._expire)
