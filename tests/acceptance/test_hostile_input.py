@@ -208,7 +208,7 @@ async def test_a_polling_body_over_the_limit_is_refused_whatever_it_says_of_its_
 
         for body in (chunks(), b"x" * 1_000_001):
             answer = await http.post(f"{url}&sid={sid}", content=body)
-            assert (answer.status_code, answer.json()["message"]) == (413, "At most 1000000 bytes in one request")
+            assert (answer.status_code, answer.json()["message"]) == (413, "At most 131072 bytes in one request")
 
 
 async def test_a_burst_of_many_packets_in_one_polling_request_is_not_lost(people: People, stack: Stack):

@@ -229,7 +229,7 @@ def http(random: Random) -> None:
         cut.receive(piece)
     assert whole.requests == cut.requests
     if b" 431 " not in whole.fake.written + cut.fake.written:
-        # An unfinished head is measured to a slice.
+        # A head without an end is given up between one slice beyond its limit and two.
         assert whole.fake.closed == cut.fake.closed
     assert all(size <= LIMITS.body_bytes for _, _, size in whole.requests)
 

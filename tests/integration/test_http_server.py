@@ -128,11 +128,16 @@ async def test_a_head_may_have_thirty_kilobytes_of_cookies_and_not_much_more():
         status, told = await wire.answer()
         assert (status, told["cookie"]) == (200, 30_002)
         before = limited("head_bytes")
-        wire.send(*GET, "Cookie: a=" + "x" * 33_000)
+        wire.send(*GET, "X: " + "x" * (32 * 1024 - 27 - len("X: \r\n")))
+        assert (await wire.answer())[0] == 200, "a head of 32 KiB to the byte"
+        wire.send(*GET, "X: " + "x" * (32 * 1024 - 26 - len("X: \r\n")))
         status, body = await wire.answer()
         assert (status, body["error"]["code"]) == (431, "payload_too_large")
         assert await wire.closed() == b""
         assert limited("head_bytes") == before + 1
+    async with serving() as (_, port), Wire.open(port) as wire:
+        wire.send("GET /" + "x" * 40_000 + " HTTP/1.1", "Host: x")
+        assert (await wire.answer())[0] == 431
 
 
 @pytest.mark.parametrize("endless", ["X: y\r\n", "x" * 1000, "\r\n"])

@@ -229,7 +229,7 @@ async def test_draining_takes_nobody_in_and_closes_everybody_bit_by_bit():
 async def test_sessions_that_are_over_are_not_kept_by_timeouts():
     async with running() as server:
         session = server.connect()
-        timeout = server.engine.call_later(45.0, session.send)
+        timeout = server.engine.call_later(45.0, session.write)
         reference = weakref.ref(timeout)
         session.end(DisconnectReason.TRANSPORT_CLOSE)
         server.engine.cancel(timeout)

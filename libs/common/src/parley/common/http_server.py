@@ -180,7 +180,8 @@ class HttpProtocol(HttpToolsProtocol):
             gate.bodies.start(self, gate.clock())
         elif self._in_head or not self._progress:
             self._head_size += len(data)
-            if self._head_size > gate.limits.head_bytes:
+            # Measured in slices, of which the first may belong to the request before: a whole head is measured exactly.
+            if self._head_size > gate.limits.head_bytes + SLICE:
                 self._head_too_large()
             else:
                 gate.heads.start(self, gate.clock())
@@ -213,7 +214,7 @@ class HttpProtocol(HttpToolsProtocol):
             elif name == b"upgrade":
                 # Asked once: uvicorn looks for it three times in each request that upgrades.
                 self._asks_for_websocket = self.ws_protocol_class is not None and self._get_upgrade() == b"websocket"
-        if long and sum(len(name) + len(value) + 4 for name, value in self.headers) > self._gate.limits.head_bytes:
+        if long and self._head_bytes() > self._gate.limits.head_bytes:
             self._head_too_large()
         elif self._body_left > self._gate.limits.body_bytes:
             self._too_large(own=False)
@@ -253,6 +254,10 @@ class HttpProtocol(HttpToolsProtocol):
             self._linger()
         elif self._rest and not self.pipeline:
             self.loop.call_soon(self._parse_on)
+
+    def _head_bytes(self) -> int:
+        request_line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n")
+        return request_line + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers)
 
     def _take_in_forwarded(self) -> None:
         client = self._trusted.client(self._peer, self.scheme or "http", self.headers)
