@@ -85,6 +85,11 @@ class ListeningClient(Client):
         if self.listeners.pop(sid, None) is not None:
             self._write(b"UNSUB %d\r\n" % sid)
 
+    def abandon(self) -> None:
+        """Let go of a connection that is being made."""
+        if self._transport is not None:
+            self._transport.close()
+
     async def settle(self, timeout: float) -> None:
         """Wait until the server has seen everything sent so far, subscriptions included."""
         if self._flush_queue is None or self.is_closed:

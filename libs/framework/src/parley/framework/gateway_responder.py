@@ -115,10 +115,10 @@ class GatewayResponder:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
-            directory = self._emitter.directory
-            if not directory.settled or not self._bus.connected:
+            registry = self._emitter.registry
+            if not registry.warmed_up or not self._bus.connected:
                 continue
-            alive = directory.alive()
+            alive = registry.alive()
             for sid in [sid for sid, (_, gateway) in self._onions.items() if gateway not in alive]:
                 self._leave(ConnectionClosed(sid, sid, GATEWAY_GONE))
 

@@ -9,11 +9,15 @@ from typing import Any
 
 import msgspec
 
+from parley.common.wire.codec import decode
+from parley.common.wire.commands import SessionChanges
+
 MAX_BYTES = 4096
 """A session is sent along with every batch of commands, so it holds what is asked for all the time, and no more."""
 
 _decoder = msgspec.msgpack.Decoder(dict[str, Any])
 _encoder = msgspec.msgpack.Encoder()
+_by_key = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 
 
 class Session:
@@ -48,3 +52,36 @@ class Session:
             return None
         self._encoded = encoded
         return encoded
+
+    def changes(self) -> bytes | None:
+        """The `SessionChanges` since this was last asked, encoded, if there are any. Raises as `changed` does."""
+        before = self._encoded
+        if (after := self.changed()) is None:
+            return None
+        old, new = _split(before), _split(after)
+        values = {key: value for key, value in new.items() if old.get(key) != value}
+        return SessionChanges(values, [key for key in old if key not in new]).encode()
+
+    def renew(self, encoded: bytes) -> None:
+        """Look at another map from now on."""
+        self._encoded, self._values = encoded, None
+
+
+def merged(encoded: bytes, changes: bytes) -> bytes:
+    """An encoded map after some `SessionChanges`, which may have been made to an earlier one.
+
+    Raises `ValueError` beyond `MAX_BYTES`.
+    """
+    changed = decode(changes, SessionChanges)
+    kept = _split(encoded)
+    for key in changed.removed:
+        kept.pop(key, None)
+    kept |= changed.values
+    whole = _encoder.encode(kept) if kept else b""
+    if len(whole) > MAX_BYTES:
+        raise ValueError(f"a session is at most {MAX_BYTES} bytes, not {len(whole)}; the change is not kept")
+    return whole
+
+
+def _split(encoded: bytes) -> dict[str, msgspec.Raw]:
+    return _by_key.decode(encoded) if encoded else {}

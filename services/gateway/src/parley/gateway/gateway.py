@@ -26,7 +26,6 @@ from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.engineio.session import Session
 from parley.gateway.metrics import LIMIT_HITS
 from parley.gateway.namespaces import Namespace
-from parley.gateway.operations.admin import AdminOperations
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
 from parley.gateway.process.gc_scheduling import run_collector
@@ -58,17 +57,16 @@ class Gateway:
         self._recovery = Recovery(bus, namespaces, offsets, self._fanout)
         self._commands = CommandForwarder(bus, namespaces, self, settings)
         emitter = Emitter(bus, "/")
-        self._around_packets = EventMiddleware(
-            bus.instance, emitter, namespaces, self._commands, self, settings.gateway_max_waiting
-        )
+        self._around_packets = EventMiddleware(bus, emitter, namespaces, self._commands, self, settings)
         self._around_connections = MiddlewareRunner(bus, emitter, namespaces)
         self._admission = Admission(
             bus, namespaces, self.connections, self._fanout, self._recovery, self._around_connections,
             settings.gateway_max_per_user,
         )  # fmt: skip
-        self._control = AdminOperations(bus, self.edge, self.connections, self._fanout, self._recovery)
         self._acks = ClientAcks(bus)
-        self._operations = Operations(bus, self.edge, self.connections, self._fanout, self._acks, offsets)
+        self._operations = Operations(
+            bus, self.edge, self.connections, self._fanout, self._acks, offsets, self.end_user
+        )
         self._rates = RateLimiter(settings.gateway_user_events_per_second, settings.gateway_user_events_burst)
         self._namespace_rates = {
             name: RateLimiter(rate, max(1, round(rate * BURST_SECONDS)))
@@ -81,7 +79,6 @@ class Gateway:
         """Subscribe to what a gateway listens to."""
         await self._commands.start()
         await self._fanout.start()
-        await self._control.start()
         self._operations.start()
         self._bus.on_reconnect(lambda: self._tasks.spawn(self._admission.refresh(), name="refresh memberships"))
         await self._recovery.start()
@@ -170,6 +167,21 @@ class Gateway:
                 self._commands.notify(connection, event, reason, rooms)
 
         self._around_packets.after(connection, notify)
+
+    def end_user(self, user_id: str, code: Code, reason: str) -> int:
+        """End every connection of a user, with what it is told; none that was lost comes back. Returns how many."""
+        self._recovery.forget(user_id)
+        connections = [connection for connection in self.connections.of_user(user_id) if not connection.ended]
+        for connection in connections:
+            connection.ended = str(code)
+            connection.waiting.clear()
+            # One that is still being admitted reads `ended` after its last check and is refused.
+            if connection.opened:
+                connection.departed = sorted(connection.rooms)
+                self._fanout.leave_all(connection)
+                self._fanout.send_event(connection, "kicked", {"code": str(code), "reason": reason})
+                self.edge.disconnect_connection(connection, str(code))
+        return len(connections)
 
     def reply(self, connection: Connection, ack_id: int | None, outcome: Outcome) -> None:
         """See `Replies`."""

@@ -65,7 +65,7 @@ class ConnectionClosed(Wire, frozen=True):
 
 
 class ConnectionInfo(Wire, frozen=True):
-    """One live connection as operators see it. `connected_at` is in Unix seconds."""
+    """One live connection as operators see it, `gateway` by its name. `connected_at` is in Unix seconds."""
 
     sid: str
     user_id: str

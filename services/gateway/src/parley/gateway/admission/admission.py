@@ -125,7 +125,7 @@ class Admission:
         """Ask the service to admit it, and for what it had before. Raises `Reject`."""
         identity, namespace = connection.identity, connection.namespace
         self._fanout.enter_user_room(connection)
-        request = ConnectRequest(self._bus.instance, connection.sid, identity, connection.handshake, connection.kept)
+        request = ConnectRequest(self._bus.address, connection.sid, identity, connection.handshake, connection.kept)
         # Whatever the service has begun for it must end if this fails.
         connection.admitted = ConnectReply(notices=("closed",))
         connection.admitted = opened = await self._patiently(
@@ -209,7 +209,7 @@ class Admission:
         connections = [c for c in self._connections.of_user(user_id, namespace) if c.opened]
         if not connections:
             return
-        request = ConnectRequest(self._bus.instance, connections[0].sid, connections[0].identity, refresh=True)
+        request = ConnectRequest(self._bus.address, connections[0].sid, connections[0].identity, refresh=True)
         deadline = time.monotonic() + PATIENCE
         try:
             opened = await self._patiently(
