@@ -16,15 +16,13 @@ from nats.aio.msg import Msg
 from structlog.testing import capture_logs
 
 from parley.cli import embedded
-from parley.common import bus as bus_module
-from parley.common import requests, subjects
+from parley.common import liveness, requests, subjects
 from parley.common.bus import Bus, connect
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
 from parley.common.settings import ServiceSettings
 from parley.common.wire.codec import decode
 from parley.common.wire.identity import Authenticate, Identity
-from parley.common.wire.operations import Kick, Kicked
 from parley.common.wire.requests import Answer, Answers, Rejection, Request, Requests
 from parley.common.wire.rooms import GetRoomHeads
 from tests.acceptance.stack import free_port
@@ -136,12 +134,12 @@ async def ask_raw(bus: Bus, subject: str, payload: bytes) -> Answer:
 async def test_a_malformed_request_is_an_invalid_payload_and_never_reaches_the_handler(
     bus: Bus, other: Bus, payload: bytes
 ):
-    handled: list[Kick] = []
+    handled: list[Authenticate] = []
 
-    async def kick(request: Kick) -> None:
+    async def authenticate(request: Authenticate) -> None:
         handled.append(request)
 
-    await other.respond(subject := fresh("s"), Kick, kick, queue="q")
+    await other.respond(subject := fresh("s"), Authenticate, authenticate, queue="q")
     await other.flush()
     whole = (await ask_raw(bus, subject, payload)).failure
     heard: list[bytes] = []
@@ -380,46 +378,6 @@ async def test_one_responder_of_a_queue_group_answers_each_request(bus: Bus, oth
     assert sorted(handled, key=int) == [str(n) for n in range(40)]
 
 
-# -- gathering ---------------------------------------------------------------------------------------------------------
-
-
-async def answering(bus: Bus, subject: str, gateway: str, disconnected: int) -> None:
-    """Answer every question on a subject."""
-
-    async def answer(message: Msg) -> None:
-        await bus.publish(message.reply, Kicked(gateway, disconnected).encode())
-
-    await bus.subscribe(subject, answer)
-    await bus.flush()
-
-
-KICK = Kick("u_ann", "kicked", "")
-
-
-async def test_gathering_ends_as_soon_as_the_answers_are_enough(bus: Bus, other: Bus):
-    subject = fresh("s")
-    await answering(bus, subject, "one", 1)
-    await answering(other, subject, "two", 2)
-    began = time.monotonic()
-    answers = await bus.gather(subject, KICK, Kicked, enough=lambda got: len(got) == 2, timeout=30)
-    assert sorted(answer.gateway for answer in answers) == ["one", "two"]
-    assert time.monotonic() - began < 5
-
-
-async def test_gathering_ends_at_the_timeout_with_what_there_is(bus: Bus, other: Bus):
-    await answering(other, subject := fresh("s"), "only", 1)
-    began = time.monotonic()
-    answers = await bus.gather(subject, KICK, Kicked, enough=lambda got: len(got) == 2, timeout=0.2)
-    assert [answer.gateway for answer in answers] == ["only"]
-    assert 0.2 <= time.monotonic() - began < 5
-
-
-async def test_gathering_where_nobody_listens_ends_at_once_with_nothing(bus: Bus):
-    began = time.monotonic()
-    assert await bus.gather(fresh("nobody"), KICK, Kicked, enough=lambda _got: False, timeout=30) == []
-    assert time.monotonic() - began < 5
-
-
 # -- publishing --------------------------------------------------------------------------------------------------------
 
 
@@ -522,8 +480,8 @@ async def test_it_waits_for_nats_that_is_not_there_yet(tmp_path: Path):
 async def test_a_connection_that_no_longer_hears_itself_is_deaf_until_it_does_again(
     own_nats: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bus_module, "ALIVE_INTERVAL", 0.2)
-    monkeypatch.setattr(bus_module, "DEAF_AFTER", 1.0)
+    monkeypatch.setattr(liveness, "ALIVE_INTERVAL", 0.2)
+    monkeypatch.setattr(liveness, "DEAF_AFTER", 1.0)
     servers = [
         p for p in psutil.process_iter(["name", "cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or ())
     ]
@@ -586,7 +544,7 @@ async def test_while_nats_is_away_it_is_not_ready_refuses_what_cannot_be_sent_an
 async def test_a_sign_of_life_due_while_closing_does_not_stop_the_process(
     nats_url: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bus_module, "ALIVE_INTERVAL", 0)
+    monkeypatch.setattr(liveness, "ALIVE_INTERVAL", 0)
     stopped: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
     try:

@@ -173,7 +173,7 @@ async def test_all_that_one_tick_brings_goes_in_one_message(gateway_bus: Bus, ba
             clients.emit(connection, "two")
         assert await clients.told(100) == ["ok"] * 100
     (batch,) = backend.batches
-    assert (batch.gateway, batch.namespace) == (gateway_bus.instance, namespace)
+    assert (batch.gateway, batch.namespace) == (gateway_bus.address, namespace)
     assert [(talk.sid, talk.identity) for talk in batch.conversations] == [(c.sid, c.identity) for c in connections]
     assert all([command.event for command in talk.commands] == ["one", "two"] for talk in batch.conversations)
     commands = commands_of(batch)
@@ -198,7 +198,7 @@ async def test_the_arguments_and_the_ack_pass_as_the_bytes_they_are(gateway_bus:
         (command,) = commands_of(await backend.batch(0))
         assert command.args == b'[{"n": 1.0, "e":"\\u00e9"}]'
         acks = AckBatch([Ack(command.tag, b'{"ok":false,"error":{"code":"their_own"}}', False)])
-        await backend.bus.publish(subjects.acks(gateway_bus.instance), acks.encode())
+        await backend.bus.publish(subjects.acks(gateway_bus.address), acks.encode())
         assert await clients.told(1) == ["their_own"]
         assert clients.replies[0][:2] == (connection, ack_id)
 
@@ -246,7 +246,7 @@ async def test_the_next_batch_waits_until_the_whole_batch_before_it_was_answered
         clients.emit(ann, "2")
         one, two = commands_of(await backend.batch(0))
         clients.emit(ann, "3")
-        acks = subjects.acks(gateway_bus.instance)
+        acks = subjects.acks(gateway_bus.address)
         await backend.bus.publish(acks, AckBatch([Ack(two.tag, ok_payload(None), True)]).encode())
         await clients.told(1)
         clients.emit(clients.connect(), "probe")
@@ -298,7 +298,7 @@ async def test_late_double_and_unknown_acks_are_ignored(gateway_bus: Bus, backen
         assert await clients.told(1) == ["timeout"]
         await backend.answer(late)
         unknown = AckBatch([Ack(999_999, ok_payload(None), True)])
-        await backend.bus.publish(subjects.acks(gateway_bus.instance), unknown.encode())
+        await backend.bus.publish(subjects.acks(gateway_bus.address), unknown.encode())
         clients.emit(connection, "double")
         double = await backend.batch(1)
         clients.emit(connection, "waiting")
