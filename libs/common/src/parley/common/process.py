@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import uvicorn
@@ -18,6 +19,7 @@ from starlette.datastructures import State
 from uvicorn.config import STARTUP_FAILURE
 
 from parley.common import logs
+from parley.common.liveness import NameTaken
 from parley.common.settings import ServiceSettings, UnsafeSettings
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
@@ -77,10 +79,32 @@ def serve(
         **options,
     )
     server = DrainingServer(config, app.state)
+    refused = _refusals_of(app)
     with suppress(KeyboardInterrupt):
         server.run()
+    if refused:
+        sys.exit(f"{service}: {refused[0]}")
     if not server.started:
         sys.exit(STARTUP_FAILURE)
+
+
+def _refusals_of(app: FastAPI) -> list[NameTaken]:
+    """Where it is noted why an app did not start that another process keeps from it: a line, and no traceback."""
+    refused: list[NameTaken] = []
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncGenerator[Any]:
+        try:
+            async with inner(app) as state:
+                yield state
+        except NameTaken as error:
+            refused.append(error)
+            raise
+
+    app.router.lifespan_context = lifespan
+    logging.getLogger("uvicorn.error").addFilter(lambda record: NameTaken.__name__ not in record.getMessage())
+    return refused
 
 
 class DrainingServer(uvicorn.Server):
