@@ -27,6 +27,8 @@ from parley.common.wire.operations import (
     OperationReport,
     decode_operation,
 )
+from parley.common.wire.processes import SignOfLife
+from parley.framework import gateway_registry
 from parley.framework.gateway_registry import GatewayRegistry
 
 from .test_auth_accounts import PASSWORD, Auth, code, running_auth
@@ -215,6 +217,26 @@ async def test_gateway_that_does_not_answer_is_named(auth: Auth, admin: str, nat
         deaf.silent = True
         response = await auth.post("/admin/users/guest:1/kick", {}, admin)
         assert response.json() == {"disconnected": 1, "unanswered": ["g2"]}
+
+
+async def test_a_kick_is_sent_and_names_a_gateway_that_fell_silent_though_none_lives(
+    auth: Auth, admin: str, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_registry, "SILENT_AFTER", 0.2)
+    async with connect(ServiceSettings(nats_url=nats_url, instance="observer"), "test") as bus:
+        heard: list[bytes] = []
+        bus.listen(subjects.GATEWAYS, heard.append)
+        await bus.flush()
+        await bus.publish(subjects.alive("gateway", "stalled:1a2b"), SignOfLife(1).encode())
+
+        async def silent() -> bool:
+            return registry_of(auth).warmed_up and "stalled:1a2b" in registry_of(auth).silent()
+
+        await until(silent)
+        response = await auth.post("/admin/users/guest:1/kick", {}, admin)
+        assert response.json() == {"disconnected": 0, "unanswered": ["stalled"]}
+        assert (await auth.get("/admin/users/guest:1/connections", admin)).json()["unanswered"] == ["stalled"]
+        assert [type(decode_operation(data)) for data in heard] == [Kick, ListConnections]
 
 
 async def test_gateway_that_ended_is_forgotten(auth: Auth, nats_url: str) -> None:

@@ -79,18 +79,15 @@ def serve(
         **options,
     )
     server = DrainingServer(config, app.state)
-    refused = _refusals_of(app)
+    _refuse_in_a_line(app)
     with suppress(KeyboardInterrupt):
         server.run()
-    if refused:
-        sys.exit(f"{service}: {refused[0]}")
     if not server.started:
         sys.exit(STARTUP_FAILURE)
 
 
-def _refusals_of(app: FastAPI) -> list[NameTaken]:
-    """Where it is noted why an app did not start that another process keeps from it: a line, and no traceback."""
-    refused: list[NameTaken] = []
+def _refuse_in_a_line(app: FastAPI) -> None:
+    """Have an app that does not start since its name is taken say so in a line, without uvicorn's traceback."""
     inner = app.router.lifespan_context
 
     @asynccontextmanager
@@ -99,12 +96,11 @@ def _refusals_of(app: FastAPI) -> list[NameTaken]:
             async with inner(app) as state:
                 yield state
         except NameTaken as error:
-            refused.append(error)
+            logs.get_logger(__name__).critical("not started", error=str(error))
             raise
 
     app.router.lifespan_context = lifespan
     logging.getLogger("uvicorn.error").addFilter(lambda record: NameTaken.__name__ not in record.getMessage())
-    return refused
 
 
 class DrainingServer(uvicorn.Server):
