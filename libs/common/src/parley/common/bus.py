@@ -123,7 +123,7 @@ class Bus:
             with suppress(NatsTimeoutError, ConnectionClosedError, ConnectionDrainingError):
                 await subscription.drain()
 
-    def listen(self, subject: str, callback: Callable[[bytes], None]) -> Listener:
+    def listen(self, subject: str, callback: Callable[[bytes], object]) -> Listener:
         """Call back with the payload of each message on a subject, in the order in which messages arrive on any.
 
         For subscriptions in great number, and where order across subjects matters: without a task or queue, so the

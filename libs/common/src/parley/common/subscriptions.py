@@ -20,7 +20,7 @@ from parley.common.logs import get_logger
 
 log = get_logger(__name__)
 
-Callback = Callable[[bytes], None]
+Callback = Callable[[bytes], object]
 
 RESUBSCRIBE_BATCH = 500
 """Subscriptions written at once after a reconnect."""

@@ -62,15 +62,16 @@ class Tasks:
         task = asyncio.get_running_loop().create_task(work, name=name)
         # The loop keeps only weak references to tasks.
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         return task
 
     def _must_not_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if self._closing or task.cancelled():
             return
         log.critical("background task ended, stopping", task=task.get_name(), exc_info=task.exception())
         stop_process()
 
     def _may_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.error("background task failed", task=task.get_name(), exc_info=error)

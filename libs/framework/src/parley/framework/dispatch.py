@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextvars import copy_context
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from nats.aio.msg import Msg
@@ -64,14 +64,8 @@ class _Served:
         return len(conversation.commands) == 1 and conversation.commands[0].event in self.prompt
 
 
-class _Turn(NamedTuple):
-    """What one connection sent, to be handled in order: through which gateway, and where the acks go."""
-
-    gateway: str
-    acks: str
-    served: _Served
-    conversation: ConnectionCommands
-    size: int
+_Turn = tuple[str, str, _Served, ConnectionCommands, int]
+"""What one connection sent, to be handled in order: through which gateway, where its acks go, and its bytes."""
 
 
 class Dispatcher:
@@ -127,7 +121,7 @@ class Dispatcher:
                 continue
             self._pending += len(conversation.commands)
             self._pending_bytes += size
-            turn = _Turn(batch.gateway, acks, served, conversation, size)
+            turn = (batch.gateway, acks, served, conversation, size)
             if not served.may_share(conversation):
                 self._tasks.spawn(self._converse(turn), name="conversation")
                 continue
@@ -147,11 +141,11 @@ class Dispatcher:
         while turns:
             turn = turns[0]
             try:
-                conversation = turn.conversation
+                conversation = turn[3]
                 await self._handle(turn, Session(conversation.session), conversation.commands[0], task)
             finally:
                 self._pending -= 1
-                self._pending_bytes -= turn.size
+                self._pending_bytes -= turn[4]
             CORRELATION.set("")
             if task.cancelling() or copy_context() != clean:
                 return
@@ -161,15 +155,16 @@ class Dispatcher:
     def _part(self, turns: deque[_Turn]) -> None:
         """Give tasks of their own to those who did not have their turn and, from now on, to whose turn did not end."""
         if turns:
-            turn = turns.popleft()
-            turn.served.prompt.discard(turn.conversation.commands[0].event)
+            _, _, served, conversation, _ = turns.popleft()
+            served.prompt.discard(conversation.commands[0].event)
         for turn in turns:
             self._tasks.spawn(self._converse(turn), name="conversation")
         turns.clear()
 
     async def _converse(self, turn: _Turn) -> None:
         started: list[asyncio.Task[None]] = []
-        served, commands, session = turn.served, turn.conversation.commands, Session(turn.conversation.session)
+        _, _, served, conversation, size = turn
+        commands, session = conversation.commands, Session(conversation.session)
         try:
             for command in commands:
                 route = served.router.routes.get(command.event)
@@ -185,7 +180,7 @@ class Dispatcher:
                 await asyncio.gather(*started)
         finally:
             self._pending -= len(commands)
-            self._pending_bytes -= turn.size
+            self._pending_bytes -= size
 
     async def _handle(
         self, turn: _Turn, session: Session, command: Command, task: asyncio.Task[Any] | None = None
@@ -198,7 +193,7 @@ class Dispatcher:
             state=self._state,
         )  # fmt: skip
         outcome = await served.handling.handle(context, task)
-        changes = _changes(context, session)
+        changes = None if session.untouched else _changes(context, session)
         self._acks.add(acks, Ack(command.tag, outcome.payload, outcome.ok, outcome.attachments, changes))
 
 

@@ -36,6 +36,11 @@ class Session:
             self._values = _decoder.decode(self._encoded) if self._encoded else {}
         return self._values
 
+    @property
+    def untouched(self) -> bool:
+        """Whether nobody has looked at it, so that nothing can have changed."""
+        return self._values is None
+
     def changed(self) -> bytes | None:
         """The encoded map if it is another than when this was last asked.
 
