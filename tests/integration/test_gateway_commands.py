@@ -386,7 +386,7 @@ async def test_what_a_controller_keeps_after_its_time_is_kept_all_the_same(
         (command,) = commands_of(await backend.batch(0))
         assert await clients.told(1) == ["timeout"]
         connection.kept = msgspec.msgpack.encode({"mine": 2, "old": 2})
-        changes = SessionChanges({"theirs": msgspec.Raw(msgspec.msgpack.encode(3))}, ["old"]).encode()
+        changes = SessionChanges({"theirs": msgspec.msgpack.encode(3)}, ["old"]).encode()
         late = AckBatch([Ack(command.tag, ok_payload(None), True, (), changes)])
         for _ in range(2):
             await backend.bus.publish(subjects.acks(gateway_bus.address), late.encode())

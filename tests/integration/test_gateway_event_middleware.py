@@ -79,7 +79,7 @@ async def around(bus: Bus, namespace: str, name: str, **options: Any) -> AsyncGe
 async def answer(backend: Backend, number: int, **values: Any) -> None:
     """Accept a batch, as controllers that set these keys of the session."""
     batch = await backend.batch(number)
-    changes = SessionChanges({key: msgspec.Raw(msgspec.msgpack.encode(value)) for key, value in values.items()})
+    changes = SessionChanges({key: msgspec.msgpack.encode(value) for key, value in values.items()})
     acks = [Ack(command.tag, ok_payload(None), True, (), changes.encode()) for command in commands_of(batch)]
     await backend.bus.publish(subjects.acks(batch.gateway), AckBatch(acks).encode())
 

@@ -64,7 +64,7 @@ class Session:
         if (after := self.changed()) is None:
             return None
         old, new = _split(before), _split(after)
-        values = {key: value for key, value in new.items() if old.get(key) != value}
+        values = {key: bytes(value) for key, value in new.items() if old.get(key) != value}
         return SessionChanges(values, [key for key in old if key not in new]).encode()
 
     def renew(self, encoded: bytes) -> None:
@@ -81,7 +81,7 @@ def merged(encoded: bytes, changes: bytes) -> bytes:
     kept = _split(encoded)
     for key in changed.removed:
         kept.pop(key, None)
-    kept |= changed.values
+    kept |= {key: msgspec.Raw(value) for key, value in changed.values.items()}
     whole = _encoder.encode(kept) if kept else b""
     if len(whole) > MAX_BYTES:
         raise ValueError(f"a session is at most {MAX_BYTES} bytes, not {len(whole)}; the change is not kept")

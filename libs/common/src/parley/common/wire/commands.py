@@ -64,9 +64,12 @@ class Ack(Wire, frozen=True):
 
 
 class SessionChanges(Wire, frozen=True):
-    """What a controller did to the map that is kept with a connection, by key: others may have changed other keys."""
+    """What a controller did to the map that is kept with a connection, by key: others may have changed other keys.
 
-    values: dict[str, msgspec.Raw]
+    Values are encoded.
+    """
+
+    values: dict[str, bytes]
     removed: list[str] = []
 
 
