@@ -7,6 +7,7 @@ never iterators: nats-py makes a task per iterated message.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
@@ -40,6 +41,7 @@ log = get_logger(__name__)
 
 RequestT = TypeVar("RequestT", bound=Wire)
 AnswerT = TypeVar("AnswerT", bound=Wire)
+_PASSWORD = re.compile(r"//[^@,/]*@")
 Handler = Callable[[Msg], Awaitable[None]]
 
 PENDING_MESSAGES = 65_536
@@ -252,7 +254,7 @@ async def connect(settings: ServiceSettings, service: str) -> AsyncGenerator[Bus
             log.warning("NATS", error=reason)
         elif time.monotonic() - logged >= WAITING_LOGGED:
             logged = time.monotonic()
-            log.warning("waiting for NATS", url=_without_password(settings.nats_url), error=reason)
+            log.warning("waiting for NATS", url=_PASSWORD.sub("//", settings.nats_url), error=reason)
 
     async def on_disconnect() -> None:
         if not leaving:
@@ -296,11 +298,3 @@ async def connect(settings: ServiceSettings, service: str) -> AsyncGenerator[Bus
                 await client.drain()
             else:
                 await client.close()
-
-
-def _without_password(urls: str) -> str:
-    """NATS's addresses as they may be logged."""
-    return ",".join(
-        f"{scheme}{slashes}{rest.rpartition('@')[2]}"
-        for scheme, slashes, rest in (url.rpartition("//") for url in urls.split(","))
-    )
