@@ -213,7 +213,10 @@ async def test_a_kick_in_the_very_last_moment_refuses(server: Server, monkeypatc
     async with hand(server, "eve") as socket:
         await socket.connect("/a")
         assert refusal(await socket.text(), "/a") == "kicked"
-        assert await server.emitter("/a").fetch_connections() == []
+        # There is no CONNECT after it, which would leave a socket that nothing reaches.
+        await socket.send("40/nowhere,")
+        assert (await socket.text()).startswith("44/nowhere,")
+        assert await server.emitter("/a").to_user("eve").fetch_connections() == []
 
 
 # -- its end -----------------------------------------------------------------------------------------------------------

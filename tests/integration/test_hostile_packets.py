@@ -190,10 +190,10 @@ def test_hostile_heads_and_payloads_cost_little_before_they_are_refused():
     for text in hostile:
         best = 1.0
         for _ in range(3):
-            began = time.perf_counter()
+            began = time.thread_time()
             with suppress(InvalidPayload, MalformedPacket):
                 parse(text)
-            best = min(best, time.perf_counter() - began)
+            best = min(best, time.thread_time() - began)
         slowest = max(slowest, best)
     # Decoding such a packet into Python objects took 100 to 500 ms; a busy machine is given a lot of room.
-    assert slowest < 0.06
+    assert slowest < 0.1
