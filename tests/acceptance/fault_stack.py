@@ -138,6 +138,14 @@ class FaultStack(Stack):
                 process.start()
             self.resume(process)
         await asyncio.gather(*(process.ready() for process in self.processes))
+        async with asyncio.timeout(READY_SECONDS):
+            while not await self._all_known():
+                await asyncio.sleep(0.05)
+
+    async def _all_known(self) -> bool:
+        """Whether auth has heard of every gateway."""
+        known = [gateway["id"] for gateway in (await self.admin("GET", "/gateways"))["gateways"]]
+        return all(any(name.startswith(gateway.name) for name in known) for gateway in self.gateways)
 
     async def rest(self, chat: Process, account: dict[str, Any], method: str, path: str, **body: Any) -> dict[str, Any]:
         """A request to one chat, as this user."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,19 +72,15 @@ class Ledger:
         assert dict(texts) == self.acked, "what was acked is not what is in the log"
         moves = {event["sequence"] for event in log if event["type"] in {"member.joined", "member.left"}}
         assert set(self.joined.values()) <= moves | {1}, "an acked move is not in the log"
-        faults: list[str] = []
-        for person in self.people:
-            due = _due(log, person.user)
-            assert (due[-1:] == [len(log)]) is person.member, "membership in the log"
-            try:
-                async with asyncio.timeout(timeout):
-                    while self.heard(person)[-1:] != due[-1:]:
-                        await asyncio.sleep(0.02)
-            except TimeoutError:
-                pass
-            if (heard := self.heard(person)) != due:
-                faults.append(f"{person.user}: {_difference(heard, due)}")
-        assert not faults, "\n".join(faults)
+        due = {person: _due(log, person.user) for person in self.people}
+        for person, sequences in due.items():
+            assert (sequences[-1:] == [len(log)]) is person.member, "membership in the log"
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while any(len(self.heard(person)) < len(due[person]) for person in self.people):
+                    await asyncio.sleep(0.02)
+        faults = {p.user: _difference(heard, due[p]) for p in self.people if (heard := self.heard(p)) != due[p]}
+        assert not faults, faults
 
     def heard(self, person: Person) -> list[int]:
         """The sequences that a client was sent, in order."""
