@@ -13,6 +13,7 @@ from typing import Annotated
 
 import machine
 import typer
+from attack_table import write_table
 from contestants import BENCH, BROADCASTERS, PEERS
 from floods import FLOODS
 from machine import CLIENT_CORES, on_cores
@@ -25,6 +26,7 @@ from parley.cli.stop_signals import StopSignals
 
 RESULTS = BENCH / "results"
 LATEST = RESULTS / "latest.json"
+PERFORMANCE = BENCH.parent / "docs" / "performance.md"
 IMAGES = BENCH.parent / "docs" / "img"
 FRAMEWORK, HOSTILE = "framework", "hostile"
 PARTS = (FRAMEWORK, HOSTILE)
@@ -104,6 +106,9 @@ def bench(
     path = RESULTS / "narrowed.json" if narrowed and not part else LATEST
     _write(path, rows, part)
     console.print(f"Wrote {path.relative_to(BENCH.parent)} after {time.monotonic() - started:.0f} s")
+    if part and chosen == [HOSTILE]:
+        write_table(rows, PERFORMANCE)
+        console.print(f"Wrote the table in {PERFORMANCE.relative_to(BENCH.parent)}")
     if not narrowed:
         for picture in draw(rows, IMAGES):
             console.print(f"Wrote {picture.relative_to(BENCH.parent)}")

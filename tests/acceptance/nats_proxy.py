@@ -135,6 +135,11 @@ class NatsProxy:
         """Whether this direction is kept back right now."""
         return not self._ways[direction].open.is_set()
 
+    async def passed(self, direction: Direction) -> None:
+        """Wait until all that was kept back or late is on its way."""
+        while any(link.waiting[direction].qsize() for link in self._links):
+            await asyncio.sleep(0.01)
+
     def forget(self) -> None:
         """What has been carried so far is of no interest any more."""
         for way in self._ways.values():

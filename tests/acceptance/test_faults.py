@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +76,7 @@ class Fault:
     acts_after: float
 
     @asynccontextmanager
-    async def of(self, stack: FaultStack, gateway: Process) -> AsyncIterator[None]:
+    async def of(self, stack: FaultStack, gateway: Process) -> AsyncGenerator[None]:
         """Make it, let the block happen, and heal when its time is over."""
         until = time.monotonic() + self.seconds
         if self.kind == "cut":
@@ -239,7 +239,7 @@ async def test_a_second_gateway_under_the_same_name_is_refused_and_the_first_goe
 
 
 @asynccontextmanager
-async def stale_answer(stack: FaultStack, users: list[Person]) -> AsyncIterator[None]:
+async def stale_answer(stack: FaultStack, users: list[Person]) -> AsyncGenerator[None]:
     """During the block the first gateway has asked for memberships anew, and the answer of before is on its way."""
     first, second = (stack.proxy(chat) for chat in stack.chats)
     second.cut()
@@ -255,6 +255,10 @@ async def stale_answer(stack: FaultStack, users: list[Person]) -> AsyncIterator[
     await stack.chats[1].ready()
     yield
     first.release("up")
+    await first.passed("up")
+    # Time for it to do its harm: some round trips through the gateway that it came to.
+    for someone in users * 5:
+        await someone.client.emit("rooms", {})
 
 
 async def moves_on_time(stack: FaultStack, ledger: Ledger, user: Person, how: str) -> None:
@@ -274,7 +278,6 @@ async def test_an_old_answer_does_not_undo_a_join(stack: FaultStack, crowd: Peop
     async with stale_answer(stack, users):
         for user in users:
             await moves_on_time(stack, ledger, user, "join")
-    await asyncio.sleep(0.3)  # for the old answer to do its harm
     await ledger.say(owner)
     await ledger.agrees()
 
@@ -288,7 +291,6 @@ async def test_an_old_answer_does_not_undo_a_leave(stack: FaultStack, crowd: Peo
     async with stale_answer(stack, users):
         for user in users:
             await moves_on_time(stack, ledger, user, "leave")
-    await asyncio.sleep(0.3)  # for the old answer to do its harm
     for _ in range(3):
         await ledger.say(owner)
     await ledger.agrees()
@@ -312,7 +314,8 @@ async def test_a_late_notice_of_a_join_does_not_let_in_who_has_left(stack: Fault
     again = await crowd.attempt({"token": gone.account["access_token"]}, gateway=stack.gateways[0])
     await again.connected()
     await link.deliver()
-    await asyncio.sleep(0.3)  # for the late notice to do its harm
+    for _ in range(20):  # Time for it to do its harm.
+        await again.emit("rooms", {})
     await ledger.say(owner)
     await owner.client.until(lambda: ledger.heard(owner)[-1:] == [max(ledger.acked.values())], "the message")
     await again.emit("history", {"room": ledger.room, "limit": 1})
