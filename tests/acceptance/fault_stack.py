@@ -1,4 +1,4 @@
-"""A stack with a proxy between NATS and each of its processes, and a service that notes who is connected."""
+"""A stack with a proxy between every two of its parts, and a service that notes who is connected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from parley.cli import embedded
-from tests.acceptance.nats_proxy import NatsProxy
+from tests.acceptance.nats_proxy import Proxy
 from tests.acceptance.presence_service import NAMESPACE
 from tests.acceptance.stack import READY_SECONDS, Process, Stack
 from tests.conftest import run_sql, with_database
@@ -79,18 +79,23 @@ class Presence(Process):
 
 
 class FaultStack(Stack):
-    """Two gateways, two chats, auth and presence, each with a link to NATS of its own."""
+    """Two gateways, two chats, auth and presence, each with a link of its own to NATS and to Postgres."""
 
     def __init__(
-        self, database_url: str, nats_url: str, directory: Path, proxies: dict[str, NatsProxy], **settings: str
-    ) -> None:
+        self, database_url: str, nats_url: str, directory: Path, proxies: dict[str, Proxy],
+        databases: dict[str, Proxy], **settings: str,
+    ) -> None:  # fmt: skip
         super().__init__(database_url, nats_url, directory, **settings)
         self.proxies = proxies
+        """To NATS, by the name of the process."""
+        self.databases = databases
         self.directory = directory
         self.presence = Presence(dict(self.auth._environment), directory)
         self.processes.append(self.presence)
         for process in self.processes:
             process._environment["PARLEY_NATS_URL"] = proxies[process.name].url
+            if process.name in databases:
+                process._environment["PARLEY_DATABASE_URL"] = databases[process.name].url
 
     @classmethod
     @asynccontextmanager
@@ -102,9 +107,11 @@ class FaultStack(Stack):
         async with AsyncExitStack() as stack:
             nats_url = stack.enter_context(embedded.nats(directory / "nats"))
             names = ("auth1", "chat1", "chat2", "gateway1", "gateway2", "presence1")
-            proxies = {name: await stack.enter_async_context(NatsProxy.running(nats_url)) for name in names}
+            proxies = {name: await stack.enter_async_context(Proxy.running(nats_url)) for name in names}
+            url = with_database(postgres_url, database)
+            databases = {name: await stack.enter_async_context(Proxy.running(url)) for name in names[:3]}
             running = cls(
-                with_database(postgres_url, database), nats_url, directory, proxies,
+                url, nats_url, directory, proxies, databases,
                 PARLEY_NAMESPACES_FILE=str(directory / "namespaces.toml"), PARLEY_GATEWAY_DRAIN_SECONDS="0.2",
             )  # fmt: skip
             await running.start()
@@ -115,7 +122,7 @@ class FaultStack(Stack):
                     process.kill()
                 await running.http.aclose()
 
-    def proxy(self, process: Process) -> NatsProxy:
+    def proxy(self, process: Process) -> Proxy:
         """The link of a process to NATS."""
         return self.proxies[process.name]
 
@@ -131,7 +138,7 @@ class FaultStack(Stack):
 
     async def healed(self) -> None:
         """End every fault, and wait until everybody is ready."""
-        for proxy in self.proxies.values():
+        for proxy in (*self.proxies.values(), *self.databases.values()):
             proxy.mend()
         for process in self.processes:
             if not process.running:

@@ -1,4 +1,4 @@
-"""A TCP proxy between one process and NATS: cut, refused, frozen, held back or late in either direction.
+"""A proxy between one process and NATS, or any other server: cut, refused, frozen, held back or late in a direction.
 
 It knows no subjects. Where a test must act at a certain moment, it can name bytes to wait for.
 """
@@ -6,17 +6,20 @@ It knows no subjects. Where a test must act at a certain moment, it can name byt
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 Direction = Literal["up", "down"]
-"""Up: from the process to NATS. Down: from NATS to the process."""
+"""Up: from the process to the server. Down: from the server to the process."""
 
 CHUNK = 65_536
 REMEMBERED = 1_000_000
+POSTGRES_SOCKET = ".s.PGSQL.5432"
 GREETED = b"PING\r\n"
 """What ends a client's first words, after which the server knows it."""
 
@@ -43,7 +46,7 @@ class _Way:
 
 
 class _Link:
-    """One connection of the process, and the one to NATS that belongs to it."""
+    """One connection of the process, and the one to the server that belongs to it."""
 
     def __init__(self, writer: asyncio.StreamWriter, up_writer: asyncio.StreamWriter) -> None:
         self.writer = writer
@@ -62,12 +65,12 @@ class _Link:
         self.up_writer.transport.abort()
 
 
-class NatsProxy:
-    """Carries what one process says to NATS and hears from it, until told otherwise."""
+class Proxy:
+    """Carries what one process says to a server and hears from it, until told otherwise."""
 
-    def __init__(self, nats_url: str) -> None:
-        parts = urlsplit(nats_url)
-        self._nats = (parts.hostname or "127.0.0.1", parts.port or 4222)
+    def __init__(self, url: str) -> None:
+        self._server = urlsplit(url)
+        self._socket = Path(parse_qs(self._server.query).get("host", [""])[0]) / POSTGRES_SOCKET
         self._ways: dict[Direction, _Way] = {"up": _Way(), "down": _Way()}
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -76,21 +79,27 @@ class NatsProxy:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, nats_url: str) -> AsyncGenerator[NatsProxy]:
-        """Carry until the block ends."""
-        proxy = cls(nats_url)
-        server = await asyncio.start_server(proxy._accept, "127.0.0.1", 0)
-        credentials = urlsplit(nats_url).netloc.rpartition("@")[0]
-        port = server.sockets[0].getsockname()[1]
-        proxy.url = f"nats://{credentials + '@' if credentials else ''}127.0.0.1:{port}"
-        try:
-            yield proxy
-        finally:
-            server.close()
-            proxy.cut()
-            for task in proxy._tasks:
-                task.cancel()
-            await asyncio.gather(*proxy._tasks, return_exceptions=True)
+    async def running(cls, url: str) -> AsyncGenerator[Proxy]:
+        """Carry until the block ends, for who uses `url` of the proxy instead; a Postgres is on a Unix socket."""
+        proxy = cls(url)
+        parts = proxy._server
+        with tempfile.TemporaryDirectory(prefix="parley-proxy-") as directory:
+            if parts.scheme == "postgresql":
+                server = await asyncio.start_unix_server(proxy._accept, Path(directory) / POSTGRES_SOCKET)
+                proxy.url = urlunsplit(parts._replace(query=f"host={directory}"))
+            else:
+                server = await asyncio.start_server(proxy._accept, "127.0.0.1", 0)
+                credentials = f"{parts.netloc.rpartition('@')[0]}@".removeprefix("@")
+                port = server.sockets[0].getsockname()[1]
+                proxy.url = urlunsplit(parts._replace(netloc=f"{credentials}127.0.0.1:{port}"))
+            try:
+                yield proxy
+            finally:
+                server.close()
+                proxy.cut()
+                for task in proxy._tasks:
+                    task.cancel()
+                await asyncio.gather(*proxy._tasks, return_exceptions=True)
 
     def cut(self) -> None:
         """End all connections, and refuse new ones until `mend`."""
@@ -165,12 +174,17 @@ class NatsProxy:
         for link in [link for link in self._links if link.detached]:
             while link.waiting["up"].qsize():
                 await asyncio.sleep(0.01)
-            reader, writer = await asyncio.open_connection(*self._nats)
+            reader, writer = await self._connect()
             writer.write(link.greeting + b"".join(link.kept) + GREETED)
             for _ in range(2):
                 await reader.readuntil(b"PONG\r\n")
             writer.close()
             link.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._server.scheme == "postgresql":
+            return await asyncio.open_unix_connection(self._socket)
+        return await asyncio.open_connection(self._server.hostname, self._server.port)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer))
@@ -182,7 +196,7 @@ class NatsProxy:
             writer.transport.abort()
             return
         try:
-            up_reader, up_writer = await asyncio.open_connection(*self._nats)
+            up_reader, up_writer = await self._connect()
         except OSError:
             writer.transport.abort()
             return

@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 
 from tests.acceptance.clients import HAS_JS_CLIENT
-from tests.acceptance.conftest import People
+from tests.acceptance.conftest import HasUrl, People
 from tests.acceptance.conversation import make_room
 from tests.acceptance.fault_stack import FaultStack, sleep_until
 from tests.acceptance.ledger import Ledger, Person
+from tests.acceptance.nats_proxy import Proxy
 from tests.acceptance.presence_service import NAMESPACE as PRESENCE
 from tests.acceptance.stack import Process
 
@@ -53,7 +54,7 @@ async def crowd(stack: FaultStack) -> AsyncIterator[People]:
     await everybody.stop()
 
 
-async def person(people: People, name: str, gateway: Process, kind: str = "python") -> Person:
+async def person(people: People, name: str, gateway: HasUrl, kind: str = "python") -> Person:
     """A user with a connected client."""
     client, account = await people.join(name, gateway=gateway, kind=kind)
     return Person(client, account)
@@ -339,6 +340,37 @@ async def test_a_client_that_only_polls_gets_what_it_missed(stack: FaultStack, c
     assert not back.disconnects
 
 
+async def test_links_to_clients_and_to_postgres_that_break_or_hang_lose_nothing(stack: FaultStack, crowd: People):
+    async with Proxy.running(stack.gateways[0].url) as broken, Proxy.running(stack.gateways[0].url) as hanging:
+        owner = await person(crowd, "owner", stack.gateways[1])
+        one = await person(crowd, "one", broken)
+        two = await person(crowd, "two", hanging, kind="js" if HAS_JS_CLIENT else "python")
+        ledger = await room_of(owner, one, two)
+        over = asyncio.Event()
+
+        async def talk(someone: Person) -> None:
+            while not over.is_set():
+                await ledger.say(someone)
+                await asyncio.sleep(0.02)
+
+        talking = [asyncio.create_task(talk(someone)) for someone in ledger.people]
+        for break_it in (broken.cut, hanging.freeze, *(link.cut for link in stack.databases.values())):
+            break_it()
+            await asyncio.sleep(0.3)
+            await stack.healed()
+            for link in (broken, hanging):
+                link.mend()
+        stack.databases["chat1"].freeze()
+        await asyncio.sleep(1)
+        await stack.healed()
+        over.set()
+        await asyncio.gather(*talking)
+        await ledger.agrees()
+        assert len(one.client.connects) == 2
+        assert len(owner.client.connects) == len(two.client.connects) == 1
+        await asyncio.gather(one.client.stop(), two.client.stop())
+
+
 async def test_joins_leaves_and_messages_through_many_cuts_are_each_seen_once_by_who_was_a_member(
     stack: FaultStack, crowd: People
 ):
@@ -348,7 +380,7 @@ async def test_joins_leaves_and_messages_through_many_cuts_are_each_seen_once_by
     movers = await asyncio.gather(*(person(crowd, f"mover{n}", stack.gateways[n % 2], kinds[n % 3]) for n in range(6)))
     ledger = await room_of(owner, *movers[:3])
     ledger.people += movers[3:]
-    over = time.monotonic() + 7
+    over = time.monotonic() + 6
 
     async def live(someone: Person) -> None:
         while time.monotonic() < over:
