@@ -321,7 +321,7 @@ async def test_a_late_notice_of_a_join_does_not_let_in_who_has_left(stack: Fault
     await owner.client.until(lambda: ledger.heard(owner)[-1:] == [max(ledger.acked.values())], "the message")
     await again.emit("rooms", {})
     # The join and the leave themselves were theirs to see; nothing after them is.
-    assert set(event["sequence"] for event in again.logged(ledger.room)) <= set(ledger.joined.values()), "not a member"
+    assert {event["sequence"] for event in again.logged(ledger.room)} <= set(ledger.joined.values()), "not a member"
 
 
 async def test_a_client_that_only_polls_gets_what_it_missed(stack: FaultStack, crowd: People):
