@@ -14,7 +14,7 @@ import msgspec
 import uvloop
 
 from parley.common import logs, subjects
-from parley.common.wire.identity import Authenticate
+from parley.common.wire.identity import Authenticate, CheckWelcome, UnwelcomeUsers
 from parley.framework import (
     Context,
     Identity,
@@ -50,6 +50,9 @@ class Echo:
         name = f"guest:{next(self._guests)}"
         return Identity(name, name)
 
+    async def check_welcome(self, _question: CheckWelcome) -> UnwelcomeUsers:
+        return UnwelcomeUsers()
+
     async def memberships(self, identity: Identity) -> list[Membership]:  # noqa: ARG002 - everybody's are the same
         return [Membership(ROOM, self._head, 0)]
 
@@ -76,6 +79,7 @@ async def message(context: Context[Echo], text: str) -> None:
 async def lifespan(runtime: Runtime) -> AsyncGenerator[Echo]:
     echo = Echo(runtime)
     await runtime.bus.respond(subjects.AUTHENTICATE, Authenticate, echo.authenticate, queue=runtime.bus.service)
+    await runtime.bus.respond(subjects.WELCOME, CheckWelcome, echo.check_welcome, queue=runtime.bus.service)
     yield echo
 
 

@@ -74,8 +74,13 @@ class Reader:
                 self.again = text
             case "background":
                 self._start(text.strip())
+            case "again":
+                self.stop()
+                self._start(text.strip())
             case "prints":
                 self._check(text)
+            case "logs":
+                self._await_logged(text)
             case "docker" | "":
                 # What installs from an index is left to the reader, what needs an engine to the next test.
                 assert re.search(r"install|docker", text), f"nobody follows this block:\n{text}"
@@ -115,7 +120,7 @@ class Reader:
 
     def _start(self, command: str) -> None:
         assert command == "parley up"
-        with (self.folder / "up.log").open("wb") as log:
+        with (self.folder / "up.log").open("ab") as log:
             self.background.append(
                 subprocess.Popen(
                     [*command.split(), "--port", str(self.port)],
@@ -136,6 +141,14 @@ class Reader:
         self.again = None
         # A broadcast and an ack overtake each other.
         assert sorted(printed.splitlines()) == sorted(wanted), self.log()
+
+    def _await_logged(self, expected: str) -> None:
+        """Wait until `parley up` has shown these lines, in which … stands for anything."""
+        patterns = [re.escape(line).replace("…", ".*") for line in expected.splitlines()]
+        deadline = time.monotonic() + SECONDS
+        while missing := [pattern for pattern in patterns if not re.search(pattern, self.log())]:
+            assert time.monotonic() < deadline, f"{missing} is not in\n{self.log()}"
+            time.sleep(0.1)
 
     async def up(self) -> None:
         """Wait until what was started in the background can serve."""
@@ -159,6 +172,7 @@ class Reader:
         for process in self.background:
             process.send_signal(signal.SIGINT)
         assert [process.wait(30) for process in self.background] == [0] * len(self.background), self.log()
+        self.background.clear()
 
 
 async def test_who_follows_the_tutorial_gets_there(tmp_path: Path):
@@ -169,7 +183,7 @@ async def test_who_follows_the_tutorial_gets_there(tmp_path: Path):
     try:
         for block in blocks():
             await asyncio.to_thread(reader.follow, block)
-            if block.mark == "background":
+            if block.mark in {"background", "again"}:
                 await reader.up()
     finally:
         await asyncio.to_thread(reader.stop)

@@ -20,13 +20,13 @@ import uvicorn
 from starlette.applications import Starlette
 
 from parley.common.wire.identity import Identity
+from parley.gateway.app import SERVER_OPTIONS
 from parley.gateway.connections.connection import Connection
 from parley.gateway.engineio.packets import Packet, Part
 from parley.gateway.engineio.polling import EnginePaths
 from parley.gateway.engineio.server import STATE_KEY, Engine
 from parley.gateway.engineio.session import Limits, Session
 from parley.gateway.engineio.websocket.frames import BINARY
-from parley.gateway.engineio.websocket.protocol import WebSocket
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import AckPacket, EventPacket, ack_packet, event_packet
@@ -77,16 +77,20 @@ def echo_engine(settings: Settings) -> Engine:
         ping_timeout=settings.gateway_ping_timeout,
         max_payload=settings.gateway_max_message,
     )
-    engine = Engine(limits, generate_id=lambda: f"echo.{next(numbers)}", revisions=(3, 4))
+    return Engine(limits, EngineEcho(), generate_id=lambda: f"echo.{next(numbers)}", revisions=(3, 4))
 
-    def echo(sid: str, data: str | bytes) -> None:
-        back = Packet.of(b"4" + data.encode()) if isinstance(data, str) else Packet(Part(BINARY, data))
-        engine.sessions[sid].send(back)
 
-    engine.on("connect", lambda _sid, _session: None)
-    engine.on("message", echo)
-    engine.on("disconnect", lambda _sid, _reason: None)
-    return engine
+class EngineEcho:
+    """`SessionEvents` as the Engine.IO suite wants them."""
+
+    def session_opened(self, session: Session) -> None:
+        session.joined = True
+
+    def message_received(self, session: Session, data: str | bytes) -> None:
+        session.send(Packet.of(b"4" + data.encode()) if isinstance(data, str) else Packet(Part(BINARY, data)))
+
+    def session_ended(self, session: Session, reason: str) -> None:
+        pass
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -121,8 +125,8 @@ def main() -> None:
     )
     app = create_app(settings)
     uvicorn.run(
-        app, host="127.0.0.1", port=options.port, ws=WebSocket, loop=options.loop,
-        access_log=False, log_level="warning", timeout_graceful_shutdown=1,
+        app, host="127.0.0.1", port=options.port, loop=options.loop,
+        access_log=False, log_level="warning", timeout_graceful_shutdown=1, **SERVER_OPTIONS,
     )  # fmt: skip
 
 

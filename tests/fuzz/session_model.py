@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from parley.common.disconnects import DisconnectReason
 from parley.gateway.engineio import packets
 from parley.gateway.engineio.packets import CLOSE_PACKET, MalformedPayload, Packet
-from parley.gateway.engineio.session import PING_TIMEOUT, SLOW, Limits, NotPolling, RequestInfo, Session
+from parley.gateway.engineio.session import Limits, NotPolling, RequestInfo, Session
 
 PROBE_ANSWER = "3probe"
 BODIES: list[tuple[str, list[str]]] = [
@@ -60,6 +61,9 @@ class RecordedSocket:
             assert self._model.session.socket is self, "the client had not moved here yet"
             self._model.took([packet])
 
+    def allow(self, size: int) -> None:
+        assert size == self._model.session.max_message
+
     def close(self, code: int) -> None:
         assert self.closed_with is None, "a socket was closed twice"
         self.gone, self.closed_with = True, code
@@ -79,6 +83,7 @@ class Model:
         self.expected_messages: list[str | bytes] = []
         self.reasons: list[str] = []
         self.dropped_packets = 0
+        self.limits_hit: list[str] = []
         self.sent: list[Packet] = []
         self.delivered: list[Packet] = []
         self.polls: list[RecordedPoll] = []
@@ -108,7 +113,7 @@ class Model:
     def ended(self, session: Session, reason: str) -> None:
         assert session.over
         self.reasons.append(reason)
-        if reason == PING_TIMEOUT:
+        if reason == DisconnectReason.PING_TIMEOUT:
             silence = self.limits.ping_timeout
             if session.revision == 4:
                 assert self._pinged_at is not None, "nothing was asked that could go unanswered"
@@ -123,6 +128,12 @@ class Model:
     def dropped(self) -> None:
         self.dropped_packets += 1
 
+    def limited(self, limit: str) -> None:
+        self.limits_hit.append(limit)
+
+    def joining(self, session: Session) -> None:
+        assert not session.over
+
     def took(self, taken: list[Packet]) -> None:
         """The client was given something."""
         self.delivered.extend(packet for packet in taken if id(packet) in self._known)
@@ -135,7 +146,8 @@ class Model:
         was_over, dropped = self.session.over, self.dropped_packets
         self.sent.append(packet)
         self.session.send(packet, volatile=n % 4 == 0)
-        if was_over or self.dropped_packets > dropped or (self.session.over and self.reasons == [SLOW]):
+        slow = self.session.over and self.reasons == [DisconnectReason.SLOW]
+        if was_over or self.dropped_packets > dropped or slow:
             self.sent.pop()
             self._known.discard(id(packet))
 

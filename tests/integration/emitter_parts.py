@@ -25,9 +25,10 @@ from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.wire.commands import Command
 from parley.common.wire.connections import ConnectionInfo, ConnectReply, ConnectRequest
-from parley.common.wire.identity import Authenticate, Identity
-from parley.common.wire.rooms import GetRoomHeads, Membership, Replay, Replayed, RoomHeads
+from parley.common.wire.identity import Authenticate, CheckWelcome, Identity
+from parley.common.wire.rooms import GetMemberships, GetRoomHeads, Membership, Memberships, Replay, Replayed, RoomHeads
 from parley.framework.emitter import Emitter
+from parley.testing.tokens import check_welcome
 from tests.acceptance.clients import Client
 from tests.acceptance.stack import Process, free_port
 from tests.integration.test_bus import running_bus
@@ -48,6 +49,8 @@ class Service:
         self.rooms: defaultdict[str, list[str]] = defaultdict(list)
         """The rooms of each user."""
         self.opened = 0
+        self.verified = 0
+        """Questions which rooms users are in who are here already."""
         self.commands: list[Command] = []
         self._backend = Backend(bus)
 
@@ -56,6 +59,7 @@ class Service:
         self._backend.answering = True
         await self._backend.serve(self.namespace)
         await self.bus.respond(subjects.opening(self.namespace), ConnectRequest, self._open, queue="service")
+        await self.bus.respond(subjects.memberships(self.namespace), GetMemberships, self._memberships, queue="service")
         await self.bus.respond(subjects.replay(self.namespace), Replay, self._replay, queue="service")
         await self.bus.respond(subjects.room_heads(self.namespace), GetRoomHeads, self._heads, queue="service")
         await self.bus.flush()
@@ -68,6 +72,10 @@ class Service:
     async def _open(self, request: ConnectRequest) -> ConnectReply:
         self.opened += 1
         return ConnectReply([Membership(room, 0, 0) for room in self.rooms[request.identity.user_id]])
+
+    async def _memberships(self, request: GetMemberships) -> Memberships:
+        self.verified += 1
+        return Memberships([[Membership(room, 0, 0) for room in self.rooms[user.user_id]] for user in request.users])
 
     async def _replay(self, _request: Replay) -> Replayed:
         return Replayed([], 0)
@@ -293,6 +301,7 @@ async def _play_auth(bus: Bus) -> None:
         return Identity(user, user.title())
 
     await bus.respond(subjects.AUTHENTICATE, Authenticate, authenticate, queue="auth")
+    await bus.respond(subjects.WELCOME, CheckWelcome, check_welcome, queue="auth")
     await bus.flush()
 
 

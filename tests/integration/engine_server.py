@@ -14,6 +14,8 @@ from typing import Any
 
 import uvicorn
 
+from parley.common.http_gate import HttpLimits
+from parley.common.http_server import http_options
 from parley.gateway.engineio.websocket.frames import BINARY, CLOSE, TEXT
 from parley.gateway.engineio.websocket.protocol import WebSocket
 from parley.gateway.settings import Settings
@@ -47,12 +49,13 @@ def conformance_server(*options: str) -> Generator[int]:
 
 
 @asynccontextmanager
-async def edge_server(*, forwarded_allow_ips: str = "127.0.0.1", **settings: Any) -> AsyncGenerator[int]:
+async def edge_server(
+    *, trusted: str = "127.0.0.1", limits: HttpLimits | None = None, **settings: Any
+) -> AsyncGenerator[int]:
     """The same server in this process, with settings of the gateway; they count on `/socket.io/`. Yields its port."""
     app = create_app(Settings(**settings))
-    config = uvicorn.Config(
-        app, ws=WebSocket, access_log=False, log_level="warning", forwarded_allow_ips=forwarded_allow_ips
-    )
+    options: dict[str, Any] = {"ws": WebSocket, **http_options(trusted, limits=limits)}
+    config = uvicorn.Config(app, access_log=False, log_level="warning", **options)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         serving = asyncio.ensure_future(server.serve(sockets=[listening]))

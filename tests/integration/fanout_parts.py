@@ -52,6 +52,8 @@ class Log:
         self.gate = asyncio.Event()
         """Replays wait for it."""
         self.gate.set()
+        self.held = 0
+        """Replays that wait for it now."""
         self._rooms: defaultdict[str, list[RoomEvent]] = defaultdict(list)
 
     async def start(self) -> None:
@@ -64,11 +66,14 @@ class Log:
         """The sequence of the room's last event."""
         return len(self._rooms[room])
 
-    def append(self, count: int = 1, room: str = ROOM) -> int:
-        """Log events that nobody is told of, and return the new head."""
+    def append(self, count: int = 1, room: str = ROOM, *, size: int = 0, joins: str = "", leaves: str = "") -> int:
+        """Log events that nobody is told of, and return the new head. They may be large, and name who moves."""
         for _ in range(count):
             sequence = self.head(room) + 1
-            self._rooms[room].append(RoomEvent("message.sent", json.dumps({"sequence": sequence}).encode(), sequence))
+            payload = json.dumps(
+                {"sequence": sequence, "text": "x" * size} if size else {"sequence": sequence}
+            ).encode()
+            self._rooms[room].append(RoomEvent("message.sent", payload, sequence, joins=joins, leaves=leaves))
         return self.head(room)
 
     async def publish(self, *sequences: int, room: str = ROOM) -> None:
@@ -93,7 +98,9 @@ class Log:
         self._refuse_while_away()
         events = self._rooms[request.room][request.after : request.after + request.limit]
         head = self.head(request.room)
+        self.held += 1
         await self.gate.wait()
+        self.held -= 1
         return Replayed(events, head)
 
     async def _heads(self, request: GetRoomHeads) -> RoomHeads:

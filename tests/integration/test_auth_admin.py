@@ -18,10 +18,18 @@ from parley.common.bus import Bus, connect
 from parley.common.errors import Code, Reject
 from parley.common.settings import ServiceSettings
 from parley.common.wire.admin import ArchiveRoomRequest, ListRooms, RoomInfo, RoomList
-from parley.common.wire.codec import decode
 from parley.common.wire.connections import ConnectionInfo
 from parley.common.wire.identity import Authenticate, Identity
-from parley.common.wire.operations import ConnectionList, Kick, Kicked, ListConnections
+from parley.common.wire.operations import (
+    FetchedConnections,
+    Kick,
+    ListConnections,
+    OperationReport,
+    decode_operation,
+)
+from parley.common.wire.processes import SignOfLife
+from parley.framework import gateway_registry
+from parley.framework.gateway_registry import GatewayRegistry
 
 from .test_auth_accounts import PASSWORD, Auth, code, running_auth
 
@@ -48,29 +56,35 @@ class PlayedGateway:
         self.on_kick: Callable[[], Any] = lambda: None
 
     async def start(self) -> None:
-        await self.bus.subscribe(subjects.KICK, self._kick)
-        await self.bus.subscribe(subjects.CONNECTIONS, self._list)
+        await self.bus.subscribe(subjects.GATEWAYS, self._hear)
         await self.bus.flush()
 
-    async def _kick(self, message: Msg) -> None:
-        kick = decode(message.data, Kick)
+    async def _hear(self, message: Msg) -> None:
+        operation = decode_operation(message.data)
+        if isinstance(operation, Kick):
+            await self._kick(operation)
+        elif isinstance(operation, ListConnections):
+            await self._list(operation)
+
+    async def _kick(self, kick: Kick) -> None:
         self.kicks.append(kick)
         if (waiting := self.on_kick()) is not None:
             await waiting
         if not self.silent:
-            ended = self.users.count(kick.user_id)
-            self.users = [user for user in self.users if user != kick.user_id]
-            await self.bus.publish(message.reply, Kicked(self.bus.instance, ended).encode())
+            kicked = kick.selection.user_id
+            ended = self.users.count(kicked)
+            self.users = [user for user in self.users if user != kicked]
+            await self.bus.publish(kick.inbox, OperationReport(self.bus.address, ended).encode())
 
-    async def _list(self, message: Msg) -> None:
-        wanted = decode(message.data, ListConnections)
+    async def _list(self, wanted: ListConnections) -> None:
         found = [
             ConnectionInfo(f"sid{number}", user, "Somebody", "/chat", self.bus.instance, "192.0.2.1", "websocket", 1e9)
             for number, user in enumerate(self.users)
-            if wanted.user_id in ("", user)
+            if wanted.selection.user_id in ("", user)
         ]
         if not self.silent:
-            await self.bus.publish(message.reply, ConnectionList(self.bus.instance, found[: wanted.limit]).encode())
+            listed = found[: wanted.limit]
+            await self.bus.publish(wanted.inbox, FetchedConnections(self.bus.address, len(listed), listed).encode())
 
 
 @asynccontextmanager
@@ -90,12 +104,17 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
+def registry_of(auth: Auth) -> GatewayRegistry:
+    """What auth knows of the gateways."""
+    return auth.services.gateways._requests.registry
+
+
 async def settled(auth: Auth, *names: str) -> None:
-    """Wait until the directory is warm and knows exactly these gateways."""
-    directory = auth.services.gateways
+    """Wait until the registry is warm and knows exactly these gateways."""
+    registry = registry_of(auth)
 
     async def knows_them() -> bool:
-        return directory.settled and set(directory.alive()) == set(names)
+        return registry.warmed_up and {registry.name_of(address) for address in registry.alive()} == set(names)
 
     await until(knows_them)
 
@@ -183,7 +202,9 @@ async def test_kick_reaches_every_gateway_and_counts(auth: Auth, admin: str, nat
         response = await auth.post(f"/admin/users/{guest}/kick", {"reason": "calm down"}, admin)
         assert time.monotonic() - started < gateways.ANSWER_TIMEOUT / 2
         assert response.json() == {"disconnected": 3, "unanswered": []}
-        assert one.kicks == two.kicks == [Kick(guest, "kicked", "calm down")]
+        (kick,) = one.kicks
+        assert two.kicks == [kick]
+        assert (kick.selection.user_id, kick.code, kick.reason) == (guest, "kicked", "calm down")
     assert await audited(auth, admin) == [("user.kick", guest)]
 
 
@@ -198,15 +219,35 @@ async def test_gateway_that_does_not_answer_is_named(auth: Auth, admin: str, nat
         assert response.json() == {"disconnected": 1, "unanswered": ["g2"]}
 
 
+async def test_a_kick_is_sent_and_names_a_gateway_that_fell_silent_though_none_lives(
+    auth: Auth, admin: str, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_registry, "SILENT_AFTER", 0.2)
+    async with connect(ServiceSettings(nats_url=nats_url, instance="observer"), "test") as bus:
+        heard: list[bytes] = []
+        bus.listen(subjects.GATEWAYS, heard.append)
+        await bus.flush()
+        await bus.publish(subjects.alive("gateway", "stalled:1a2b"), SignOfLife(1).encode())
+
+        async def silent() -> bool:
+            return registry_of(auth).warmed_up and "stalled:1a2b" in registry_of(auth).silent()
+
+        await until(silent)
+        response = await auth.post("/admin/users/guest:1/kick", {}, admin)
+        assert response.json() == {"disconnected": 0, "unanswered": ["stalled"]}
+        assert (await auth.get("/admin/users/guest:1/connections", admin)).json()["unanswered"] == ["stalled"]
+        assert [type(decode_operation(data)) for data in heard] == [Kick, ListConnections]
+
+
 async def test_gateway_that_ended_is_forgotten(auth: Auth, nats_url: str) -> None:
     async with played_gateway(nats_url, "g1", []):
         await settled(auth, "g1")
     await settled(auth)
 
 
-async def test_directory_just_started_waits_for_every_answer(auth: Auth, admin: str, nats_url: str) -> None:
+async def test_registry_just_started_waits_for_every_answer(auth: Auth, admin: str, nats_url: str) -> None:
     async with played_gateway(nats_url, "g1", ["guest:1"]) as gateway:
-        auth.services.gateways.start_over()
+        registry_of(auth).start_over()
         gateway.on_kick = lambda: asyncio.sleep(0.3)
         response = await auth.post("/admin/users/guest:1/kick", {}, admin)
         assert response.json()["disconnected"] == 1

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import psutil
 import pytest
@@ -16,15 +17,14 @@ from nats.aio.msg import Msg
 from structlog.testing import capture_logs
 
 from parley.cli import embedded
-from parley.common import bus as bus_module
-from parley.common import requests, subjects
+from parley.common import liveness, requests, subjects
 from parley.common.bus import Bus, connect
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
 from parley.common.settings import ServiceSettings
 from parley.common.wire.codec import decode
 from parley.common.wire.identity import Authenticate, Identity
-from parley.common.wire.operations import Kick, Kicked
+from parley.common.wire.processes import SignOfLife
 from parley.common.wire.requests import Answer, Answers, Rejection, Request, Requests
 from parley.common.wire.rooms import GetRoomHeads
 from tests.acceptance.stack import free_port
@@ -136,12 +136,12 @@ async def ask_raw(bus: Bus, subject: str, payload: bytes) -> Answer:
 async def test_a_malformed_request_is_an_invalid_payload_and_never_reaches_the_handler(
     bus: Bus, other: Bus, payload: bytes
 ):
-    handled: list[Kick] = []
+    handled: list[Authenticate] = []
 
-    async def kick(request: Kick) -> None:
+    async def authenticate(request: Authenticate) -> None:
         handled.append(request)
 
-    await other.respond(subject := fresh("s"), Kick, kick, queue="q")
+    await other.respond(subject := fresh("s"), Authenticate, authenticate, queue="q")
     await other.flush()
     whole = (await ask_raw(bus, subject, payload)).failure
     heard: list[bytes] = []
@@ -223,6 +223,70 @@ async def test_beyond_a_bound_of_requests_in_hand_the_sender_is_told_overloaded(
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert outcomes.count(None) == handling
     assert {o.code for o in outcomes if isinstance(o, Reject)} == {Code.OVERLOADED}
+
+
+async def test_what_is_in_hand_on_one_subject_keeps_nothing_from_another(
+    bus: Bus, other: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(requests, "MAX_REQUESTS", 5)
+
+    async def wait(_request: Authenticate) -> None:
+        await asyncio.Event().wait()
+
+    async def answer(_request: Authenticate) -> Identity:
+        return ANN
+
+    busy, quick = fresh("busy"), fresh("quick")
+    await other.respond(busy, Authenticate, wait, queue="q")
+    await other.respond(quick, Authenticate, answer, queue="q")
+    await other.flush()
+    calls = [asyncio.create_task(bus.call(busy, TOKEN, timeout=5)) for _ in range(6)]
+    await until(lambda: any(call.done() for call in calls))
+    assert await bus.request(quick, TOKEN, Identity) == ANN
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_beyond_a_bound_of_bytes_in_hand_the_sender_is_told_overloaded(
+    bus: Bus, other: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(requests, "MAX_REQUEST_BYTES", 1000)
+    release = asyncio.Event()
+
+    async def wait(_request: Authenticate) -> None:
+        await release.wait()
+
+    await other.respond(subject := fresh("s"), Authenticate, wait, queue="q")
+    await other.flush()
+    calls = [asyncio.create_task(bus.call(subject, Authenticate("x" * 400))) for _ in range(3)]
+    await until(lambda: any(call.done() for call in calls))
+    release.set()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [getattr(outcome, "code", outcome) for outcome in outcomes] == [None, None, Code.OVERLOADED]
+    await bus.call(subject, Authenticate("x" * 400))  # there is room again
+
+
+async def test_a_handler_that_hangs_is_given_up_on_and_its_place_is_free_whatever_it_makes_of_that(
+    bus: Bus, other: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(requests, "HANDLER_SECONDS", 0.1)
+    monkeypatch.setattr(requests, "MAX_REQUESTS", 1)
+    release = asyncio.Event()
+
+    async def handle(request: Authenticate) -> Identity:
+        while request.token == "hang" and not release.is_set():
+            with suppress(asyncio.CancelledError):
+                await release.wait()
+        return ANN
+
+    await other.respond(subject := fresh("s"), Authenticate, handle, queue="q")
+    await other.flush()
+    with capture_logs() as logged:
+        assert (await rejected(bus.request(subject, Authenticate("hang"), Identity, timeout=5))).code is Code.TIMEOUT
+    assert [line["event"] for line in logged] == ["requests took too long"]
+    assert await bus.request(subject, TOKEN, Identity) == ANN
+    release.set()
 
 
 async def test_a_request_that_wants_no_answer_gets_none_beyond_the_bound_either(
@@ -380,46 +444,6 @@ async def test_one_responder_of_a_queue_group_answers_each_request(bus: Bus, oth
     assert sorted(handled, key=int) == [str(n) for n in range(40)]
 
 
-# -- gathering ---------------------------------------------------------------------------------------------------------
-
-
-async def answering(bus: Bus, subject: str, gateway: str, disconnected: int) -> None:
-    """Answer every question on a subject."""
-
-    async def answer(message: Msg) -> None:
-        await bus.publish(message.reply, Kicked(gateway, disconnected).encode())
-
-    await bus.subscribe(subject, answer)
-    await bus.flush()
-
-
-KICK = Kick("u_ann", "kicked", "")
-
-
-async def test_gathering_ends_as_soon_as_the_answers_are_enough(bus: Bus, other: Bus):
-    subject = fresh("s")
-    await answering(bus, subject, "one", 1)
-    await answering(other, subject, "two", 2)
-    began = time.monotonic()
-    answers = await bus.gather(subject, KICK, Kicked, enough=lambda got: len(got) == 2, timeout=30)
-    assert sorted(answer.gateway for answer in answers) == ["one", "two"]
-    assert time.monotonic() - began < 5
-
-
-async def test_gathering_ends_at_the_timeout_with_what_there_is(bus: Bus, other: Bus):
-    await answering(other, subject := fresh("s"), "only", 1)
-    began = time.monotonic()
-    answers = await bus.gather(subject, KICK, Kicked, enough=lambda got: len(got) == 2, timeout=0.2)
-    assert [answer.gateway for answer in answers] == ["only"]
-    assert 0.2 <= time.monotonic() - began < 5
-
-
-async def test_gathering_where_nobody_listens_ends_at_once_with_nothing(bus: Bus):
-    began = time.monotonic()
-    assert await bus.gather(fresh("nobody"), KICK, Kicked, enough=lambda _got: False, timeout=30) == []
-    assert time.monotonic() - began < 5
-
-
 # -- publishing --------------------------------------------------------------------------------------------------------
 
 
@@ -468,10 +492,14 @@ async def test_a_handler_that_crashes_is_called_again_with_the_next_message(bus:
         handled.append(message.data)
         raise RuntimeError("crash")
 
-    await bus.subscribe(subject := fresh("s"), handle)
-    await bus.publish(subject, b"1")
-    await bus.publish(subject, b"2")
-    await until(lambda: handled == [b"1", b"2"])
+    with capture_logs() as logged:
+        await bus.subscribe(subject := fresh("s"), handle)
+        await bus.publish(subject, b"1")
+        await bus.publish(subject, b"2")
+        await until(lambda: handled == [b"1", b"2"])
+    assert [(line["event"], line["subject"], line["exc_info"]) for line in logged] == [
+        ("message not handled", subject, True)
+    ] * 2
 
 
 @pytest.mark.parametrize("room", ["a.b", "*", ">", "a b", "", "日本", "x" * 300, "\r\nPUB x 0\r\n", "\ud800"])
@@ -519,11 +547,119 @@ async def test_it_waits_for_nats_that_is_not_there_yet(tmp_path: Path):
         await server.stop()
 
 
+async def test_while_nats_is_not_there_a_line_now_and_then_says_where_it_is_looked_for_and_stopping_is_at_once():
+    url = f"nats://ann:secret@127.0.0.1:{free_port()}"
+
+    async def use() -> None:
+        async with running_bus(url):
+            raise AssertionError("there is no NATS")
+
+    with capture_logs() as logged:
+        using = asyncio.create_task(use())
+        done, _ = await asyncio.wait({using}, timeout=1.2)
+        assert not done
+        began = time.monotonic()
+        using.cancel()
+        await asyncio.wait({using})
+        assert time.monotonic() - began < 0.2
+    (line,) = logged
+    assert line["event"] == "waiting for NATS"
+    assert line["url"] == url.replace("ann:secret@", "")
+
+
+# -- its name ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_second_process_under_a_name_is_refused_and_one_of_another_service_is_not(nats_url: str):
+    name = fresh("name")
+    async with running_bus(nats_url, "gateway", name):
+        with pytest.raises(liveness.NameTaken, match=name):
+            async with running_bus(nats_url, "gateway", name):
+                pass
+        async with running_bus(nats_url, "chat", name) as chat:
+            assert chat.check() is None
+
+
+async def test_after_a_process_that_ended_its_name_is_free_at_once(nats_url: str):
+    name = fresh("name")
+    began = time.monotonic()
+    runs: set[str] = set()
+    for _ in range(3):
+        async with running_bus(nats_url, "gateway", name) as bus:
+            runs.add(bus.run)
+    assert time.monotonic() - began < liveness.NAME_TIMEOUT
+    assert len(runs) == 3
+
+
+@pytest.fixture
+def stopped() -> Iterator[list[int]]:
+    """The signals to stop that this process was sent."""
+    signals: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: signals.append(number))
+    yield signals
+    signal.signal(signal.SIGTERM, before)
+
+
+async def test_a_process_that_stood_still_stops_when_a_younger_one_has_taken_its_name(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch, stopped: list[int]
+):
+    monkeypatch.setattr(liveness, "NAME_TIMEOUT", 0.1)
+    monkeypatch.setattr(liveness, "ALIVE_INTERVAL", 0.05)
+    name = fresh("name")
+    async with running_bus(nats_url, "gateway", name) as old:
+        # As one that stands still, it does not answer.
+        monkeypatch.setattr(old, "publish", AsyncMock())
+        with capture_logs() as logged:
+            async with running_bus(nats_url, "gateway", name) as young:
+                assert old.run != young.run
+                await until(lambda: stopped)
+        assert [line["instance"] for line in logged if line["log_level"] == "critical"] == [name]
+
+
+async def test_a_process_hears_of_an_older_one_under_its_name_and_goes_on(
+    nats_url: str, other: Bus, monkeypatch: pytest.MonkeyPatch, stopped: list[int]
+):
+    name = fresh("name")
+    async with running_bus(nats_url, "gateway", name) as bus:
+        subject = subjects.alive("gateway", f"{name}:0123456789ab")
+        await other.publish(subject, SignOfLife(1).encode())
+        await other.publish(subject, SignOfLife(2**50, leaving=True).encode())
+        await other.flush()
+        await bus.flush()
+        assert bus.check() is None
+    assert not stopped
+
+
+async def test_a_deaf_process_connects_anew_and_in_the_end_stops(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch, stopped: list[int]
+):
+    monkeypatch.setattr(liveness, "ALIVE_INTERVAL", 0.05)
+    monkeypatch.setattr(liveness, "RECONNECT_AFTER", 0.2)
+    reconnects: list[int] = []
+    async with running_bus(nats_url) as bus:
+        bus.on_reconnect(lambda: reconnects.append(1))
+        heard = bus._liveness.on_namesake
+        monkeypatch.setattr(bus._liveness, "on_namesake", lambda _data, _run: None)
+        with capture_logs() as logged:
+            await until(lambda: reconnects)
+            monkeypatch.setattr(bus._liveness, "on_namesake", heard)
+            await until(lambda: not bus._liveness._reconnected)
+            assert not stopped
+            monkeypatch.setattr(liveness, "STOP_AFTER", 0.6)
+            monkeypatch.setattr(bus._liveness, "on_namesake", lambda _data, _run: None)
+            await until(lambda: stopped)
+        assert len(reconnects) == 2, "once each time"
+        assert "deaf for too long, stopping" in [line["event"] for line in logged]
+
+
+# -- being deaf --------------------------------------------------------------------------------------------------------
+
+
 async def test_a_connection_that_no_longer_hears_itself_is_deaf_until_it_does_again(
     own_nats: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bus_module, "ALIVE_INTERVAL", 0.2)
-    monkeypatch.setattr(bus_module, "DEAF_AFTER", 1.0)
+    monkeypatch.setattr(liveness, "ALIVE_INTERVAL", 0.2)
+    monkeypatch.setattr(liveness, "DEAF_AFTER", 1.0)
     servers = [
         p for p in psutil.process_iter(["name", "cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or ())
     ]
@@ -586,7 +722,7 @@ async def test_while_nats_is_away_it_is_not_ready_refuses_what_cannot_be_sent_an
 async def test_a_sign_of_life_due_while_closing_does_not_stop_the_process(
     nats_url: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bus_module, "ALIVE_INTERVAL", 0)
+    monkeypatch.setattr(liveness, "ALIVE_INTERVAL", 0)
     stopped: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
     try:

@@ -330,6 +330,23 @@ async def test_an_outcome_too_large_for_the_broker_is_a_failure_of_its_own_and_l
     assert failed["error"]["code"] == "internal"
 
 
+async def test_acks_that_carry_large_sessions_all_arrive_and_so_do_those_of_another_gateway(
+    router: Router[Book], caller: Caller, namespace: str
+):
+    async def login(context: Context[Book], _payload: Any) -> None:
+        context.session["profile"] = "x" * 4000
+
+    router.route("login", login, payload=dict)
+    other = Caller(caller.bus, namespace)
+    await other.start()
+    await caller.send(*(caller.conversation(("login", {})) for _ in range(300)))
+    await other.send(*(other.says("hi") for _ in range(5)))
+    await caller.acked(300)
+    await other.acked(5)
+    assert all(ack.session is not None for message in caller.messages for ack in message.acks)
+    assert max(caller.sizes) <= MAX_ACK_BYTES
+
+
 # -- load --------------------------------------------------------------------------------------------------------------
 
 
@@ -346,6 +363,21 @@ async def test_beyond_a_bound_of_commands_in_hand_the_sender_is_told_overloaded_
     await caller.acked(5)
     await caller.send(caller.says("room again"))
     assert (await caller.acked(6))[-1] == {"ok": True, "said": "room again"}
+
+
+async def test_beyond_a_bound_of_bytes_in_hand_the_sender_is_told_overloaded_until_there_is_room(
+    router: Router[Book], caller: Caller, book: Book, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dispatch, "MAX_PENDING_BYTES", 10_000)
+    gate = book.hold("x" * 6000)
+    await caller.send(caller.says("x" * 6000))
+    await caller.send(caller.says("y" * 6000), caller.says("small"))
+    await caller.acked(2)
+    assert [body["ok"] for body in await caller.acked(2)] == [False, True]
+    gate.set()
+    await caller.acked(3)
+    await caller.send(caller.says("z" * 9000))
+    assert (await caller.acked(4))[-1] == {"ok": True, "said": "z" * 9000}
 
 
 async def test_two_replicas_in_one_queue_group_share_the_batches(nats_url: str, caller: Caller, namespace: str):

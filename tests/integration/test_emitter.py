@@ -546,19 +546,19 @@ async def test_rooms_joined_from_outside_outlast_the_broker_and_lost_memberships
         socket = await scene.join(0, "ann")
         await scene.emitter.join("guest", "became member", "both")
         service.rooms["ann"] = ["kept", "became member"]
-        opened = service.opened
+        verified = service.verified
         await stack.nats.stop()
         await stack.nats.start()
-        await until(lambda: service.opened > opened, 20)
+        await until(lambda: service.verified > verified, 20)
         async with asyncio.timeout(10):
             while "left" in (rooms := await scene.rooms(socket)):
                 await asyncio.sleep(0.05)
         assert rooms == {"kept", "guest", "became member"}
         service.rooms["ann"] = ["kept"]
-        opened = service.opened
+        verified = service.verified
         await stack.nats.stop()
         await stack.nats.start()
-        await until(lambda: service.opened > opened, 20)
+        await until(lambda: service.verified > verified, 20)
         async with asyncio.timeout(10):
             while "became member" in (rooms := await scene.rooms(socket)):
                 await asyncio.sleep(0.05)

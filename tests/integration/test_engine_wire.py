@@ -13,7 +13,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.typing import Subprotocol
 
+from parley.gateway.engineio.server import SESSIONS
 from parley.gateway.engineio.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from tests.fuzz.mutation import client_frame
 from tests.integration.engine_server import TIMEOUT, HttpWire, Wire, conformance_server, edge_server
@@ -164,7 +166,7 @@ async def test_only_a_trusted_proxy_says_whose_address_it_is():
     clients = [{"X-Forwarded-For": f"203.0.113.{number}"} for number in (1, 2)]
     for trusted, second in (("127.0.0.1", 101), ("192.0.2.1", 429)):
         async with (
-            edge_server(forwarded_allow_ips=trusted, gateway_max_per_address=1) as port,
+            edge_server(trusted=trusted, gateway_max_per_address=1) as port,
             Wire.open(port, SOCKET, clients[0]) as one,
             Wire.open(port, SOCKET, clients[1]) as two,
             Wire.open(port, SOCKET, clients[0]) as again,
@@ -260,3 +262,92 @@ async def test_a_client_that_does_not_poll_is_forgotten_at_its_limit():
         answers = [(await http.post(address, content=message)).status_code for _ in range(6)]
         assert answers == [200, 200, 200, 200, 400, 400]
         assert (await http.get(address)).json()["code"] == 1
+
+
+# -- what proxies and clients make of requests -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", [SOCKET, f"http://localhost{SOCKET}", SOCKET.replace("/?", "?")])
+async def test_a_websocket_may_be_asked_for_in_every_form_of_a_target(port: int, target: str):
+    async with Wire.open(port, target) as wire:
+        assert wire.status == 101
+        await wire.opened()
+
+
+async def test_the_first_subprotocol_that_is_offered_is_taken(port: int):
+    for offered, taken in (("my-app", "my-app"), ("v2.bearer, other", "v2.bearer"), ("a b", None), ("", None)):
+        async with Wire.open(port, SOCKET, {"Sec-WebSocket-Protocol": offered}) as wire:
+            assert (wire.status, wire.headers.get("sec-websocket-protocol")) == (101, taken)
+    async with connect(f"ws://127.0.0.1:{port}{SOCKET}", subprotocols=[Subprotocol("my-app")]) as client:
+        assert client.subprotocol == "my-app"
+
+
+HOST = "chat.example.com"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"Host": HOST, "X-Forwarded-Proto": "https", "Origin": f"https://{HOST}"}, id="nginx"),
+        pytest.param({"Host": HOST, "X-Forwarded-Proto": "wss", "Origin": f"https://{HOST}"}, id="Traefik with TLS"),
+        pytest.param({"Host": HOST, "X-Forwarded-Proto": "ws", "Origin": f"http://{HOST}"}, id="Traefik without TLS"),
+        pytest.param({"Host": HOST, "X-Forwarded-Proto": "https", "Origin": f"wss://{HOST}"}, id="Swift"),
+        pytest.param(
+            {"Host": "inner", "X-Forwarded-Host": f"{HOST}, inner", "X-Forwarded-Proto": "https, http",
+             "Origin": f"https://{HOST}"}, id="two Apaches",
+        ),
+        pytest.param({"Host": f"{HOST}:443", "X-Forwarded-Proto": "https", "Origin": f"https://{HOST}"}, id="port"),
+        pytest.param({"Host": HOST.upper(), "Origin": f"http://{HOST}:80"}, id="case and port"),
+    ],
+)  # fmt: skip
+async def test_pages_of_the_own_origin_connect_behind_every_proxy_by_both_transports(headers: dict[str, str]):
+    async with edge_server(environment="production") as port, httpx.AsyncClient() as http:
+        async with Wire.open(port, SOCKET, headers) as wire:
+            assert wire.status == 101
+        answer = await http.get(f"http://127.0.0.1:{port}{POLLING}", headers=headers)
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == headers["Origin"], "in the browser's own words"
+    async with edge_server(environment="production", trusted="192.0.2.1") as port, httpx.AsyncClient() as http:
+        # From anybody else such headers are what a client says of itself.
+        believed = {"Host": headers["Host"], "Origin": headers["Origin"]}
+        statuses = set[int]()
+        for told in (headers, believed):
+            async with Wire.open(port, SOCKET, told) as wire:
+                statuses.add(wire.status)
+        assert len(statuses) == 1
+
+
+async def test_an_old_client_that_is_lost_before_it_was_greeted_leaves_nothing_behind():
+    async with edge_server(gateway_allow_eio3=True) as port:
+        before = SESSIONS._value.get()
+        async with Wire.open(port, SOCKET.replace("EIO=4", "EIO=3")) as wire:
+            assert wire.status == 101
+        async with asyncio.timeout(TIMEOUT):
+            while SESSIONS._value.get() > before:
+                await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        pytest.param(client_frame(PING, b""), id="pings"),
+        pytest.param(client_frame(TEXT, b"6"), id="NOOPs"),
+        pytest.param(
+            client_frame(TEXT, b"6", head=0)
+            + client_frame(CONTINUATION, b"", head=0) * 60
+            + client_frame(CONTINUATION, b""),
+            id="NOOPs in fragments",
+        ),
+    ],
+)
+async def test_a_flood_is_ended_while_others_are_served(port: int, flood: bytes):
+    async with Wire.open(port) as flooder, Wire.open(port) as other:
+        await flooder.opened()
+        await other.opened()
+        flooder.writer.write(flood * 3000)
+        for number in range(20):
+            other.send(f"4{number}")
+            assert await other.text() == f"4{number}"
+        async with asyncio.timeout(TIMEOUT):
+            while (await flooder.frame())[0] != CLOSE:
+                pass

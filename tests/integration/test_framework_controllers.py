@@ -14,8 +14,9 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from parley.common import subjects
+from parley.common.binary import insert
 from parley.common.wire.codec import decode
-from parley.common.wire.commands import Ack, Command, ConnectionCommands
+from parley.common.wire.commands import Ack, Command, ConnectionCommands, SessionChanges
 from parley.common.wire.connections import Handshake
 from parley.common.wire.operations import Emit
 from parley.framework import Code, Context, Next, Reject, Router, on
@@ -354,6 +355,13 @@ async def count(context: Context[Any], _text: str) -> dict[str, int]:
     return {"count": context.session["count"]}
 
 
+def changes_of(ack: Ack) -> dict[str, Any] | None:
+    """The keys that a controller set, and to what."""
+    if ack.session is None:
+        return None
+    return {key: msgspec.msgpack.decode(value) for key, value in decode(ack.session, SessionChanges).values.items()}
+
+
 async def test_a_session_comes_with_the_commands_and_goes_back_changed_with_the_acks(
     router: Router[Lines], caller: Caller
 ):
@@ -361,10 +369,7 @@ async def test_a_session_comes_with_the_commands_and_goes_back_changed_with_the_
     talk = caller.conversation(("note", "a"), ("count", ""), ("note", "b"), ("count", ""))
     await caller.send(msgspec.structs.replace(talk, session=msgspec.msgpack.encode({"count": 5, "kept": [1]})))
     assert [body.get("count") for body in await caller.acked(4)] == [None, 6, None, 7]
-    sessions = [ack.session for ack in await acks(caller, 4)]
-    assert [session and msgspec.msgpack.decode(session) for session in sessions] == [
-        None, {"count": 6, "kept": [1]}, None, {"count": 7, "kept": [1]},
-    ]  # fmt: skip
+    assert [changes_of(ack) for ack in await acks(caller, 4)] == [None, {"count": 6}, None, {"count": 7}]
 
 
 async def test_a_session_that_is_looked_at_or_set_to_what_it_was_does_not_travel_back(
@@ -381,7 +386,7 @@ async def test_a_session_that_is_looked_at_or_set_to_what_it_was_does_not_travel
     assert [ack.session for ack in await acks(caller, 1)] == [None]
 
 
-async def test_a_session_that_is_emptied_travels_back_empty(router: Router[Lines], caller: Caller):
+async def test_what_is_removed_from_a_session_travels_back_as_that(router: Router[Lines], caller: Caller):
     async def forget(context: Context[Lines], _text: str) -> None:
         context.session.clear()
 
@@ -390,13 +395,16 @@ async def test_a_session_that_is_emptied_travels_back_empty(router: Router[Lines
     talk = caller.conversation(("forget", ""), ("count", ""))
     await caller.send(msgspec.structs.replace(talk, session=msgspec.msgpack.encode({"count": 5})))
     forgotten, counted = await acks(caller, 2)
-    assert forgotten.session == b""
-    assert counted.session == msgspec.msgpack.encode({"count": 1})
+    assert forgotten.session is not None
+    assert decode(forgotten.session, SessionChanges) == SessionChanges({}, ["count"])
+    assert changes_of(counted) == {"count": 1}
 
 
-@pytest.mark.parametrize("value", ["x" * 5000, object()], ids=["too large", "no message pack"])
-async def test_a_session_that_cannot_be_kept_is_logged_and_stays_as_it_was(
-    router: Router[Lines], caller: Caller, value: Any
+@pytest.mark.parametrize(
+    ("value", "code"), [("x" * 5000, "payload_too_large"), (object(), "internal")], ids=["too large", "no message pack"]
+)
+async def test_a_session_that_cannot_be_kept_refuses_its_event_and_stays_as_it_was(
+    router: Router[Lines], caller: Caller, value: Any, code: str
 ):
     async def hoard(context: Context[Lines], _text: str) -> None:
         context.session["hoard"] = value
@@ -405,10 +413,38 @@ async def test_a_session_that_cannot_be_kept_is_logged_and_stays_as_it_was(
     router.route("count", count)
     with capture_logs() as logged:
         await caller.send(caller.conversation(("count", ""), ("hoard", ""), ("count", "")))
-        assert [body.get("count") for body in await caller.acked(3)] == [1, None, 2]
-    counts = [ack.session and msgspec.msgpack.decode(ack.session) for ack in await acks(caller, 3)]
-    assert counts == [{"count": 1}, None, {"count": 2}]
-    assert "a session that cannot be kept" in [line["event"] for line in logged]
+        bodies = await caller.acked(3)
+    assert codes(bodies) == ["ok", code, "ok"]
+    assert [body.get("count") for body in bodies] == [1, None, 2]
+    assert [changes_of(ack) for ack in await acks(caller, 3)] == [{"count": 1}, None, {"count": 2}]
+    assert {"rejected", "a session that cannot be kept"} & {line["event"] for line in logged}
+
+
+# -- what is nested, and binary data -----------------------------------------------------------------------------------
+
+
+async def test_nested_arguments_that_are_passed_on_are_invalid_and_leave_the_service_as_it_was(
+    router: Router[Lines], caller: Caller
+):
+    async def tell(context: Context[Lines], *args: Any) -> None:
+        await context.broadcast.emit("told", *args)
+
+    router.route("tell", tell)
+    deep = [Command(number, "tell", b"[" * 701 + b"]" * 701, "c") for number in range(10)]
+    with capture_logs() as logged:
+        await caller.send(ConnectionCommands("sid", ANN, [*deep, Command(10, "note", b'["after"]', "c")]))
+        assert codes(await caller.acked(11)) == ["invalid_payload"] * 10 + ["ok"]
+    assert len(str([line for line in logged if line["log_level"] != "debug"])) < 10_000
+
+
+async def test_bytes_that_a_controller_returns_travel_as_attachments(router: Router[Lines], caller: Caller):
+    async def picture(_context: Context[Lines]) -> dict[str, Any]:
+        return {"data": b"\x89PNG", "pages": [b"1"]}
+
+    router.route("picture", picture)
+    await caller.send(ConnectionCommands("sid", ANN, [Command(0, "picture", b"[]", "c")]))
+    (ack,) = await acks(caller, 1)
+    assert insert(b"[" + ack.payload + b"]", ack.attachments) == [{"ok": True, "data": b"\x89PNG", "pages": [b"1"]}]
 
 
 # -- the way to others -------------------------------------------------------------------------------------------------

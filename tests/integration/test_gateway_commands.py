@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import msgspec
 import pytest
 from nats.aio.msg import Msg
 
@@ -18,9 +19,9 @@ from parley.cli import embedded
 from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.wire.codec import decode
-from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ok_payload
+from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, SessionChanges, ok_payload
 from parley.common.wire.identity import Identity
-from parley.framework.handling import Outcome
+from parley.framework.outcome import Outcome
 from parley.gateway.commands.forwarder import CommandForwarder
 from parley.gateway.connections.connection import Connection
 from parley.gateway.engineio.session import Session
@@ -173,7 +174,7 @@ async def test_all_that_one_tick_brings_goes_in_one_message(gateway_bus: Bus, ba
             clients.emit(connection, "two")
         assert await clients.told(100) == ["ok"] * 100
     (batch,) = backend.batches
-    assert (batch.gateway, batch.namespace) == (gateway_bus.instance, namespace)
+    assert (batch.gateway, batch.namespace) == (gateway_bus.address, namespace)
     assert [(talk.sid, talk.identity) for talk in batch.conversations] == [(c.sid, c.identity) for c in connections]
     assert all([command.event for command in talk.commands] == ["one", "two"] for talk in batch.conversations)
     commands = commands_of(batch)
@@ -198,7 +199,7 @@ async def test_the_arguments_and_the_ack_pass_as_the_bytes_they_are(gateway_bus:
         (command,) = commands_of(await backend.batch(0))
         assert command.args == b'[{"n": 1.0, "e":"\\u00e9"}]'
         acks = AckBatch([Ack(command.tag, b'{"ok":false,"error":{"code":"their_own"}}', False)])
-        await backend.bus.publish(subjects.acks(gateway_bus.instance), acks.encode())
+        await backend.bus.publish(subjects.acks(gateway_bus.address), acks.encode())
         assert await clients.told(1) == ["their_own"]
         assert clients.replies[0][:2] == (connection, ack_id)
 
@@ -246,13 +247,54 @@ async def test_the_next_batch_waits_until_the_whole_batch_before_it_was_answered
         clients.emit(ann, "2")
         one, two = commands_of(await backend.batch(0))
         clients.emit(ann, "3")
-        acks = subjects.acks(gateway_bus.instance)
+        acks = subjects.acks(gateway_bus.address)
         await backend.bus.publish(acks, AckBatch([Ack(two.tag, ok_payload(None), True)]).encode())
         await clients.told(1)
         clients.emit(clients.connect(), "probe")
         assert events_of(await backend.batch(1)) == ["probe"]
         await backend.bus.publish(acks, AckBatch([Ack(one.tag, ok_payload(None), True)]).encode())
         assert events_of(await backend.batch(2)) == ["3"]
+
+
+async def test_what_comes_while_others_are_being_sent_waits_until_its_connection_was_answered(
+    gateway_bus: Bus, backend: Backend, namespace: str, monkeypatch: pytest.MonkeyPatch
+):
+    await backend.serve(namespace)
+    sent = 0
+    gate = asyncio.Event()
+    publish = gateway_bus.publish
+
+    async def publish_slowly(subject: str, payload: bytes, reply: str = "") -> None:
+        nonlocal sent
+        if subject == subjects.commands(namespace):
+            sent += 1
+            await gate.wait()
+        await publish(subject, payload, reply)
+
+    monkeypatch.setattr(gateway_bus, "publish", publish_slowly)
+    async with gateway(gateway_bus, namespace, max_payload=LARGEST_PAYLOAD) as clients:
+        big, small, kicked = (clients.connect() for _ in range(3))
+        # Two messages at least: the small one is not in the first.
+        clients.emit(big, args=b"[" + b"1" * (LARGEST_PAYLOAD - 2) + b"]")
+        clients.emit(small, "first")
+        clients.emit(kicked, "first")
+        await until(lambda: sent)
+        assert (small.in_flight, kicked.in_flight) == (1, 1), "taken, though not sent yet"
+        clients.emit(small, "second")
+        clients.emit(kicked, "never")
+        kicked.ended = "kicked"
+        kicked.waiting.clear()
+        gate.set()
+        first = [await backend.batch(0), await backend.batch(1)]
+        await gateway_bus.flush()
+        assert [[len(talk.commands) for talk in batch.conversations] for batch in first] == [[1], [1, 1]]
+        assert (len(backend.batches), small.in_flight) == (2, 1)
+        for batch in first:
+            await backend.answer(batch)
+        assert events_of(await backend.batch(2)) == ["second"]
+        await backend.answer(backend.batches[2])
+        await until(lambda: clients.commands.idle)
+        assert len(backend.batches) == 3
 
 
 # -- every command has exactly one outcome -----------------------------------------------------------------------------
@@ -298,7 +340,7 @@ async def test_late_double_and_unknown_acks_are_ignored(gateway_bus: Bus, backen
         assert await clients.told(1) == ["timeout"]
         await backend.answer(late)
         unknown = AckBatch([Ack(999_999, ok_payload(None), True)])
-        await backend.bus.publish(subjects.acks(gateway_bus.instance), unknown.encode())
+        await backend.bus.publish(subjects.acks(gateway_bus.address), unknown.encode())
         clients.emit(connection, "double")
         double = await backend.batch(1)
         clients.emit(connection, "waiting")
@@ -308,6 +350,68 @@ async def test_late_double_and_unknown_acks_are_ignored(gateway_bus: Bus, backen
         assert await clients.told(3) == ["timeout", "ok", "ok"]
         assert connection.in_flight == 0
         assert len(backend.batches) == 3
+
+
+async def test_an_ack_for_an_earlier_run_of_a_gateway_reaches_nobody_of_a_later_one(
+    nats_url: str, backend: Backend, namespace: str
+):
+    await backend.serve(namespace)
+    name = fresh("gateway")
+    tags: list[set[int]] = []
+    for _ in range(2):
+        async with running_bus(nats_url, "gateway", name) as bus, gateway(bus, namespace) as clients:
+            for _ in range(20):
+                clients.emit(clients.connect(), "secret")
+            batch = await backend.batch(len(tags))
+            tags.append({command.tag for command in commands_of(batch)})
+            if len(tags) == 1:
+                continue  # it ends with its commands in hand
+            await backend.answer(backend.batches[0])
+            await backend.bus.flush()
+            await bus.flush()
+            assert clients.replies == []
+            await backend.answer(batch)
+            assert await clients.told(20) == ["ok"] * 20
+    assert not tags[0] & tags[1]
+
+
+async def test_what_a_controller_keeps_after_its_time_is_kept_all_the_same(
+    gateway_bus: Bus, backend: Backend, namespace: str
+):
+    await backend.serve(namespace)
+    async with gateway(gateway_bus, namespace, gateway_command_timeout=0.05) as clients:
+        connection = clients.connect()
+        connection.kept = msgspec.msgpack.encode({"mine": 1, "old": 2})
+        clients.emit(connection)
+        (command,) = commands_of(await backend.batch(0))
+        assert await clients.told(1) == ["timeout"]
+        connection.kept = msgspec.msgpack.encode({"mine": 2, "old": 2})
+        changes = SessionChanges({"theirs": msgspec.msgpack.encode(3)}, ["old"]).encode()
+        late = AckBatch([Ack(command.tag, ok_payload(None), True, (), changes)])
+        for _ in range(2):
+            await backend.bus.publish(subjects.acks(gateway_bus.address), late.encode())
+        await until(lambda: msgspec.msgpack.decode(connection.kept) == {"mine": 2, "theirs": 3})
+        assert len(clients.replies) == 1
+
+
+async def test_a_message_that_cannot_be_sent_fails_alone(
+    gateway_bus: Bus, backend: Backend, namespace: str, monkeypatch: pytest.MonkeyPatch
+):
+    backend.answering = True
+    broken = fresh("/broken")
+    await backend.serve(namespace, broken)
+    publish = gateway_bus.publish
+
+    async def publish_but_one(subject: str, payload: bytes, reply: str = "") -> None:
+        if subject == subjects.commands(broken):
+            raise RuntimeError("no")
+        await publish(subject, payload, reply)
+
+    monkeypatch.setattr(gateway_bus, "publish", publish_but_one)
+    async with gateway(gateway_bus, namespace, broken) as clients:
+        for name in (broken, namespace):
+            clients.emit(clients.connect(name))
+        assert await clients.told(2) == ["internal", "ok"]
 
 
 async def test_a_connection_that_ended_is_told_nothing_and_others_are(

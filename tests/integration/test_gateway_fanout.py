@@ -12,7 +12,7 @@ import pytest
 from parley.cli import embedded
 from parley.common import subjects
 from parley.common.wire.rooms import MembershipChange, RoomEvent, RoomHead, RoomHeads
-from parley.gateway.rooms import fanout as fanout_module
+from parley.gateway.rooms import catch_up, heads, log_reader, repair
 from tests.acceptance.stack import free_port
 from tests.integration.fanout_parts import (
     ROOM,
@@ -101,7 +101,7 @@ async def test_doubles_are_dropped(log: Log, gateway: Gateway):
 async def test_replicas_that_overtake_each_other_are_put_in_order_without_asking_the_log(
     log: Log, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(fanout_module, "GRACE", 0.5)
+    monkeypatch.setattr(repair, "GRACE", 0.5)
     ann = await gateway.member(head=0)
     log.append(6)
     await log.publish(2)
@@ -163,7 +163,7 @@ async def test_an_event_committed_while_the_room_was_being_subscribed_to_is_not_
 
 
 async def test_a_long_gap_is_repaired_page_by_page(log: Log, gateway: Gateway, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fanout_module, "REPLAY_LIMIT", 50)
+    monkeypatch.setattr(log_reader, "REPLAY_LIMIT", 50)
     ann = await gateway.member(head=0)
     await log.publish(log.append(430))
     await gateway.receives(ann, [*range(1, 431)])
@@ -182,7 +182,8 @@ async def test_what_was_said_to_exist_and_is_not_in_the_log_is_not_waited_for(lo
 async def test_the_service_being_away_for_a_while_delays_a_repair_and_loses_nothing(
     nats_url: str, gateway: Gateway, namespace: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(fanout_module, "RETRY", 0.05)
+    for module in (repair, catch_up, heads):
+        monkeypatch.setattr(module, "RETRY", 0.05)
     asked = 0
     before = gateway.bus.request
 
@@ -214,7 +215,8 @@ async def test_the_service_being_away_for_a_while_delays_a_repair_and_loses_noth
 async def test_a_repair_is_tried_again_while_the_log_cannot_be_read(
     log: Log, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(fanout_module, "RETRY", 0.02)
+    for module in (repair, catch_up, heads):
+        monkeypatch.setattr(module, "RETRY", 0.02)
     ann = await gateway.member(head=0)
     log.away = True
     await log.publish(log.append(2))
@@ -227,7 +229,8 @@ async def test_a_repair_is_tried_again_while_the_log_cannot_be_read(
 async def test_a_rooms_head_is_asked_for_again_while_it_cannot_be_read(
     log: Log, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(fanout_module, "RETRY", 0.02)
+    for module in (repair, catch_up, heads):
+        monkeypatch.setattr(module, "RETRY", 0.02)
     log.append(4)
     log.away = True
     ann = await gateway.connect()
@@ -358,8 +361,9 @@ class Traffic:
 async def test_a_connection_with_a_cursor_gets_exactly_what_it_missed_and_then_live_events_while_the_room_is_busy(
     log: Log, gateway: Gateway, seed: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(fanout_module, "GRACE", 0.005)
-    monkeypatch.setattr(fanout_module, "REPLAY_LIMIT", 40)
+    monkeypatch.setattr(repair, "GRACE", 0.005)
+    monkeypatch.setattr(catch_up, "GRACE", 0.005)
+    monkeypatch.setattr(log_reader, "REPLAY_LIMIT", 40)
     log.append(100)
     started = {await gateway.member(head=100): 100}
     traffic = Traffic(log, seed)

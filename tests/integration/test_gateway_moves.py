@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parley.common import subjects
-from parley.common.wire.rooms import MembershipChange, RoomEvent
+from parley.common.wire.rooms import Membership, MembershipChange, RoomEvent
 from tests.integration.fanout_parts import ROOM, Gateway, Log, another
 from tests.integration.test_bus import until
 
@@ -162,3 +162,95 @@ async def test_moves_and_events_that_one_process_published_take_effect_in_that_o
     await gateway.receives(here, [*range(1, 151)])
     await gateway.receives(ann, [sequence for sequence in range(1, 151) if sequence % 3])
     assert log.replays == 0
+
+
+# -- the rooms' own events say who joins and leaves --------------------------------------------------------------------
+
+
+async def test_a_join_and_a_leave_that_were_lost_are_repaired_with_the_room(log: Log, gateway: Gateway):
+    ann, ben = await gateway.connect(), await gateway.member(head=0)
+    user_id = ann.identity.user_id
+    join = log.append(joins=user_id)
+    await log.beacon(ROOM)
+    await gateway.receives(ann, [join])
+    log.append()
+    leave = log.append(leaves=user_id)
+    log.append(2)
+    await log.beacon(ROOM)
+    await gateway.receives(ben, [*range(1, log.head() + 1)])
+    assert gateway.sockets.sequences(ann) == [*range(join, leave + 1)]
+    assert ROOM not in ann.rooms
+
+
+async def test_who_joins_while_an_older_answer_is_on_its_way_is_not_taken_out_by_it(log: Log, gateway: Gateway):
+    ann, ben = await gateway.connect(), await gateway.member(head=0)
+    asked = gateway.fanout.mark()
+    join = log.append(joins=ann.identity.user_id)
+    await log.move(ann, MembershipChange(ROOM, True, join))
+    await log.publish(join)
+    await gateway.receives(ann, [join])
+    gateway.fanout.apply_memberships([ann], [], asked)
+    await gateway.settled()
+    await log.publish(log.append())
+    for member in (ann, ben):
+        await gateway.receives(member, [1, 2])
+
+
+async def test_who_leaves_while_an_older_answer_is_on_its_way_is_not_put_in_again_by_it(log: Log, gateway: Gateway):
+    ann, ben = await gateway.connect(), await gateway.member(head=0)
+    user_id = ann.identity.user_id
+    await log.publish(log.append(joins=user_id), log.append())
+    await gateway.receives(ann, [1, 2])
+    asked = gateway.fanout.mark()
+    await log.publish(log.append(leaves=user_id))
+    await gateway.receives(ann, [1, 2, 3])
+    gateway.fanout.apply_memberships([ann], [Membership(ROOM, 2, 1)], asked)
+    await log.publish(log.append())
+    await gateway.receives(ben, [1, 2, 3, 4])
+    await gateway.settled()
+    assert gateway.sockets.sequences(ann) == [1, 2, 3]
+
+
+async def test_who_left_while_the_gateway_was_away_still_gets_what_came_before_and_the_leave(
+    log: Log, gateway: Gateway
+):
+    ann, ben = await gateway.connect(), await gateway.member(head=0)
+    user_id = ann.identity.user_id
+    await log.publish(log.append(joins=user_id))
+    await gateway.receives(ann, [1])
+    log.append(3)
+    leave = log.append(leaves=user_id)
+    log.append(2)
+    gateway.fanout.apply_memberships([ann], [], gateway.fanout.mark())
+    await gateway.receives(ann, [*range(1, leave + 1)])
+    await gateway.receives(ben, [*range(1, log.head() + 1)])
+    assert gateway.sockets.sequences(ann) == [*range(1, leave + 1)]
+    assert ROOM not in ann.rooms
+
+
+async def test_a_late_notice_of_a_join_ends_with_the_leave_that_followed_it(log: Log, gateway: Gateway):
+    ann, ben = await gateway.connect(), await gateway.member(head=0)
+    user_id = ann.identity.user_id
+    log.append()
+    join, leave = log.append(joins=user_id), log.append(leaves=user_id)
+    await log.publish(log.append())
+    await gateway.receives(ben, [1, 2, 3, 4])
+    tab = another(ann.namespace, ann.identity)
+    gateway.fanout.enter_user_room(tab)
+    gateway.open(tab)
+    await log.move(ann, MembershipChange(ROOM, True, join))
+    await gateway.receives(tab, [join, leave])
+    await log.publish(log.append())
+    await gateway.receives(ben, [1, 2, 3, 4, 5])
+    await until(lambda: ROOM not in tab.rooms)
+    assert gateway.sockets.sequences(tab) == [join, leave]
+
+
+async def test_a_connection_that_is_being_admitted_heeds_what_the_rooms_events_said_meanwhile(
+    log: Log, gateway: Gateway
+):
+    ann, ben = await gateway.connect(opened=False), await gateway.member(head=0)
+    await log.publish(log.append(joins=ann.identity.user_id), log.append())
+    await gateway.receives(ben, [1, 2])
+    gateway.open(ann)
+    await gateway.receives(ann, [1, 2])

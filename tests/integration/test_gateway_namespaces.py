@@ -41,6 +41,13 @@ async def reverse(context: Context, data: bytes) -> None:
     context.ack(data[::-1], {"again": data})
 
 
+@router.on("picture", binary=True)
+async def picture(context: Context, *args: Any) -> dict[str, Any]:
+    """Say binary data back in an ordinary ack, and to everybody."""
+    await context.everybody.emit("pictures", *args)
+    return {"pages": args, "data": b"\x89PNG"}
+
+
 @router.on("count")
 async def count(context: Context) -> dict[str, int]:
     """Count in the session."""
@@ -65,6 +72,19 @@ async def outer(context: Context, call_next: Next) -> None:
     passed.append(f"-{context.result}")
     if context.result == {"value": 3}:
         context.result = {"value": 33}
+
+
+async def framed(context: Context, call_next: Next) -> None:
+    """Add to the result what the service made of it."""
+    await call_next()
+    if isinstance(context.result, dict):
+        context.result = {**context.result, "frame": b"gold"}  # pyright: ignore[reportUnknownMemberType]
+
+
+async def echoing(context: Context, call_next: Next) -> None:
+    """Emit what came inside of something else."""
+    await context.emit("echo", {"args": context.args})
+    await call_next()
 
 
 async def inner(context: Context, call_next: Next) -> None:
@@ -146,6 +166,30 @@ async def test_controllers_answer_with_binary_data():
     async with running(service) as server:
         ann = await server.connect("/place", user="ann")
         assert await ann.emit("bytes", b"\x01\x02") == (b"\x02\x01", {"again": b"\x01\x02"})
+
+
+async def test_what_controllers_return_holds_binary_data_also_when_the_gateways_middleware_adds_to_it():
+    async with running(service, gateways=1) as server:
+        ann = await server.connect("/place", user="ann")
+        assert await ann.emit("picture", b"1", {"x": b"2"}) == {
+            "ok": True, "pages": [b"1", {"x": b"2"}], "data": b"\x89PNG",
+        }  # fmt: skip
+    options = {"/place": {"packet_middleware": [f"{__name__}:framed"]}}
+    async with running(service, namespaces=options) as server:
+        ann = await server.connect("/place", user="ann")
+        assert await ann.emit("picture", b"1") == {"ok": True, "pages": [b"1"], "data": b"\x89PNG", "frame": b"gold"}
+
+
+@pytest.mark.parametrize("middleware", [[], ["log"], [f"{__name__}:echoing"]], ids=["service", "log", "echoing"])
+async def test_what_clients_nest_too_deeply_is_an_invalid_payload(middleware: list[str]):
+    async with running(service, namespaces={"/place": {"packet_middleware": middleware}}) as server:
+        ann = await server.connect("/place", user="ann")
+        for depth in (99, 150, 250):
+            deep: Any = 1
+            for _ in range(depth):
+                deep = [deep]
+            assert (await ann.emit("picture", deep))["error"]["code"] == "invalid_payload"
+        assert (await ann.emit("picture", [[1]]))["ok"]
 
 
 async def test_the_session_is_kept_with_the_connection():

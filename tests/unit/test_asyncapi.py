@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from parley.chat.service import service as chat
 from parley.framework import Context, Router, Service, on
 from parley.framework.asyncapi import document, render_html, render_markdown
+from parley.framework.asyncapi.schemas import schemas_of
 from parley.framework.asyncapi_pages import asyncapi_router
 from parley.framework.router import LIFECYCLE
 
@@ -96,6 +97,10 @@ async def odd(_context: Context[None], _value: Undescribed) -> Undescribed: ...
 
 @router.on("upload", binary=True)
 async def upload(_context: Context[None], name: str, blob: Blob) -> None: ...
+
+
+@router.on("download")
+async def download(_context: Context[None], name: str) -> Blob: ...
 
 
 @router.on("disconnect")
@@ -178,7 +183,7 @@ def test_channels_are_namespaces_and_operations_events_without_those_of_a_connec
         for action in ("receive", "send")
     }
     assert events == {
-        "receive": ["move", "each", "draw", "draw/again ~1", "wait", "odd", "upload", "nothing"],
+        "receive": ["move", "each", "draw", "draw/again ~1", "wait", "odd", "upload", "download", "nothing"],
         "send": ["move", "blob", "bare", "either", "error", "kicked"],
     }
     assert not set(events["receive"]) & LIFECYCLE
@@ -233,6 +238,22 @@ def test_binary_data_is_told_of_where_it_travels_as_attachments(made: dict[str, 
     assert made["components"]["schemas"]["Blob"]["properties"]["data"]["contentEncoding"] == "base64"
 
 
+def test_bytes_that_a_controller_returns_are_binary_data_of_its_ack(made: dict[str, Any]) -> None:
+    acks = [message(made, f"{event}.ack").get("x-binary") for event in ("download", "upload", "move")]
+    assert acks == [True, None, None]
+    described = render_markdown(made).split("### `download`")[1].split("### ")[0]
+    assert "| `data` | `binary` |" in described
+    assert "Binary data travels as attachments" in described
+
+
+@pytest.mark.parametrize("indentation", ["", "    ", "\t"])
+def test_documents_are_the_same_whether_python_keeps_the_indentation_of_docstrings(indentation: str) -> None:
+    kind = msgspec.defstruct("Told", [("x", int)])
+    kind.__doc__ = f"The first line.\n\n{indentation}The second:\n{indentation}  - and more.\n{indentation}"
+    _, components = schemas_of([kind])
+    assert components["Told"]["description"] == "The first line.\n\nThe second:\n  - and more."
+
+
 def test_docstrings_are_summaries_and_descriptions(made: dict[str, Any]) -> None:
     said = made["operations"]["things.move"]
     assert (said["summary"], said["description"]) == ("Move it.", "As far as it goes.")
@@ -255,7 +276,7 @@ def test_examples_are_accepted_by_the_controllers_routes(service: Service[Any]) 
             args = payload[0] if shown.get("x-positional") else payload
             route.arguments(msgspec.json.encode(args))
             checked += 1
-    assert checked == {"things": 6, "chat": len(chat.routers["/chat"].routes)}[service.name]
+    assert checked == {"things": 7, "chat": len(chat.routers["/chat"].routes)}[service.name]
 
 
 ALLOWED_TAGS = {

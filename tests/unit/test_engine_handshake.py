@@ -75,23 +75,25 @@ def test_any_query_and_headers_are_read_or_refused(query: bytes, headers: list[t
     [
         ([(b"host", b"chat.example")], "http", "http://chat.example"),
         ([(b"host", b"chat.example:8443")], "https", "https://chat.example:8443"),
-        ([(b"host", b"10.0.0.1"), (b"x-forwarded-proto", b"https")], "http", "https://10.0.0.1"),
-        (
-            [(b"host", b"10.0.0.1"), (b"x-forwarded-proto", b"https, http"), (b"x-forwarded-host", b"chat.example")],
-            "http",
-            "https://chat.example",
-        ),
+        ([(b"host", b"Chat.Example:443")], "https", "https://chat.example"),
+        ([(b"host", b"chat.example:80")], "http", "http://chat.example"),
+        ([(b"host", b"chat.example:80")], "https", "https://chat.example:80"),
+        # What proxies say is taken in before; here it is what anybody may have sent.
+        ([(b"host", b"10.0.0.1"), (b"x-forwarded-proto", b"https")], "http", "http://10.0.0.1"),
+        ([(b"host", b"10.0.0.1"), (b"x-forwarded-host", b"chat.example")], "http", "http://10.0.0.1"),
         ([], "http", "http://"),
     ],
 )
-def test_a_page_of_this_server_is_known_behind_a_proxy_too(
-    headers: list[tuple[bytes, bytes]], scheme: str, expected: str
-):
+def test_a_page_of_this_server_has_its_scheme_and_host(headers: list[tuple[bytes, bytes]], scheme: str, expected: str):
     assert request(b"", headers, scheme).own_origin == expected
 
 
 def test_the_origin_is_what_the_browser_says():
-    assert request(b"", [(b"origin", b"https://chat.example")]).origin == "https://chat.example"
+    for told in (b"https://chat.example", b"wss://chat.example", b"HTTPS://Chat.example:443"):
+        assert request(b"", [(b"origin", told)]).origin == "https://chat.example"
+    for told in (b"http://chat.example", b"ws://chat.example:80"):
+        assert request(b"", [(b"origin", told)]).origin == "http://chat.example"
+    assert request(b"", [(b"origin", b"null")]).origin == "null"
     assert request().origin is None
 
 

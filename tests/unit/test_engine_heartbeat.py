@@ -13,6 +13,8 @@ from parley.gateway.engineio.timer_wheel import TimerEntry, TimerWheel
 class Beat:
     """Does nothing."""
 
+    slot = 0
+
     def beat(self, now: float) -> float | None:
         return None
 

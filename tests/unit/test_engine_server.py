@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from parley.common.disconnects import DisconnectReason
 from parley.gateway.engineio.packets import Packet
 from parley.gateway.engineio.request import Refusal, read_request
-from parley.gateway.engineio.server import Engine
-from parley.gateway.engineio.session import TRANSPORT_CLOSE, Limits, Session
+from parley.gateway.engineio.server import FAILURES_BURST, Engine
+from parley.gateway.engineio.session import Limits, Session
 from parley.gateway.engineio.websocket.frames import TEXT, frame
 from parley.gateway.engineio.writes import LOST_SLICE, SLICE
 
@@ -52,6 +53,9 @@ class RecordingSocket:
     def abort(self) -> None:
         self.aborted = True
 
+    def allow(self, size: int) -> None:
+        self.allowed = size
+
     def let_go(self, reason: str) -> None:
         self._engine.sessions[self.name].socket_lost(self, reason)
 
@@ -61,14 +65,25 @@ class Server:
 
     def __init__(self, **limits: Any) -> None:
         numbers = itertools.count()
-        self.engine = Engine(Limits(**limits), generate_id=lambda: f"sid{next(numbers)}")
+        self.engine = Engine(Limits(**limits), self, generate_id=lambda: f"sid{next(numbers)}")
         self.written: list[tuple[Any, bytes]] = []
         self.opened: list[str] = []
         self.messages: list[tuple[str, str | bytes]] = []
         self.closed: list[tuple[str, str]] = []
-        self.engine.on("connect", lambda sid, _session: self.opened.append(sid))
-        self.engine.on("message", lambda sid, data: self.messages.append((sid, data)))
-        self.engine.on("disconnect", lambda sid, reason: self.closed.append((sid, reason)))
+        self.fails = False
+        self.closed_at: list[float] = []
+
+    def session_opened(self, session: Session) -> None:
+        self.opened.append(session.sid)
+
+    def message_received(self, session: Session, data: str | bytes) -> None:
+        if self.fails:
+            raise RuntimeError("on purpose")
+        self.messages.append((session.sid, data))
+
+    def session_ended(self, session: Session, reason: str) -> None:
+        self.closed.append((session.sid, reason))
+        self.closed_at.append(self.engine.clock())
 
     def connect(self, address: str = "10.0.0.1") -> Session:
         query = b"EIO=4&transport=websocket"
@@ -143,7 +158,7 @@ async def test_thousands_of_lost_sockets_are_dealt_with_in_slices():
         await server.settle()
         for session in crowd:
             socket: Any = session.socket
-            server.engine.output.lost(socket, TRANSPORT_CLOSE)
+            server.engine.output.lost(socket, DisconnectReason.TRANSPORT_CLOSE)
         for number in (1, 2, 3):
             await asyncio.sleep(0)
             assert len(server.closed) == number * LOST_SLICE
@@ -173,58 +188,15 @@ async def test_a_socket_that_fails_to_write_stops_no_other():
         socket.write = lambda: None
 
 
-async def test_while_a_handler_waits_the_sessions_messages_wait_and_keep_their_order():
+async def test_a_failure_above_ends_its_session_and_no_other_and_is_logged_so_often(caplog: pytest.LogCaptureFixture):
     async with running() as server:
-        gate, handled = asyncio.Event(), list[str]()
-
-        def handle(_sid: str, data: str) -> Any:
-            if data != "slow":
-                handled.append(data)
-                return None
-
-            async def slowly() -> None:
-                await gate.wait()
-                handled.append(data)
-
-            return slowly()
-
-        server.engine.on("message", handle)
-        session, other = server.connect(), server.connect()
-        for data in ("first", "slow", "third", "slow", "fifth"):
-            server.engine.received(session, data)
-        server.engine.received(other, "elsewhere")
-        await asyncio.sleep(0)
-        assert handled == ["first", "elsewhere"]
-        gate.set()
-        for _ in range(10):
-            await asyncio.sleep(0)
-        assert handled == ["first", "elsewhere", "slow", "third", "slow", "fifth"]
-
-
-async def test_who_sends_without_end_while_a_handler_waits_is_disconnected():
-    async with running(max_payload=1000) as server:
-
-        async def never(_sid: str, _data: str) -> None:
-            await asyncio.Event().wait()
-
-        server.engine.on("message", never)
-        session = server.connect()
-        for _ in range(12):
-            server.engine.received(session, "x" * 100)
-        assert server.closed == [(session.sid, "overloaded")]
-
-
-async def test_a_handler_that_fails_ends_its_session_and_no_other():
-    async with running() as server:
-
-        def fail(_sid: str, _data: str) -> None:
-            raise RuntimeError("on purpose")
-
-        server.engine.on("message", fail)
-        session, other = server.connect(), server.connect()
-        server.engine.received(session, "boom")
-        assert [sid for sid, _ in server.closed] == [session.sid]
+        server.fails = True
+        other = server.connect()
+        for _ in range(3 * FAILURES_BURST):
+            server.engine.received(server.connect(), "boom")
+        assert {reason for _, reason in server.closed} == {"internal"}
         assert list(server.engine.sessions) == [other.sid]
+        assert server.engine._failures.take("", server.engine.clock()) is False, "what is logged is bounded"
 
 
 async def test_an_address_has_so_many_sessions_until_one_of_them_ends():
@@ -234,7 +206,7 @@ async def test_an_address_has_so_many_sessions_until_one_of_them_ends():
             server.connect("10.0.0.1")
         assert refused.value.status == 429
         server.connect("10.0.0.2")
-        first.end(TRANSPORT_CLOSE)
+        first.end(DisconnectReason.TRANSPORT_CLOSE)
         server.connect("10.0.0.1")
 
 
@@ -242,8 +214,7 @@ async def test_draining_takes_nobody_in_and_closes_everybody_bit_by_bit():
     async with running() as server:
         for _ in range(20):
             server.connect()
-        closed_at: list[float] = []
-        server.engine.on("disconnect", lambda _sid, _reason: closed_at.append(server.engine.clock()))
+        closed_at = server.closed_at
         draining = asyncio.create_task(server.engine.drain(0.4))
         await asyncio.sleep(0)
         with pytest.raises(Refusal) as refused:

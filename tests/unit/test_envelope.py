@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 from datetime import UTC, datetime
+from importlib import import_module
 from types import NoneType, UnionType
 from typing import Any, cast, get_args, get_origin
 
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parley.common import wire
 from parley.common.errors import Code, Reject
 from parley.common.wire.codec import Wire, decode
 from parley.common.wire.commands import error_payload, ok_payload
@@ -19,6 +22,8 @@ from parley.common.wire.identity import Identity
 from parley.common.wire.requests import Answer, Answers, Rejection
 from parley.common.wire.rooms import RoomEvent
 
+for _module in pkgutil.iter_modules(wire.__path__, f"{wire.__name__}."):
+    import_module(_module.name)
 WIRE_TYPES = sorted(
     (kind for kind in Wire.__subclasses__() if kind not in {Answer, Answers}), key=lambda kind: kind.__name__
 )

@@ -34,7 +34,7 @@ class Send(NamedTuple):
         return not rooms & set(self.excepted) and (self.rooms is None or bool(rooms & set(self.rooms)))
 
 
-anywhere = st.lists(st.sampled_from(UNLOGGED + SIDS), max_size=3).map(tuple)
+anywhere = st.lists(st.sampled_from(UNLOGGED + LOGGED + SIDS), max_size=3).map(tuple)
 logs, sids = st.sampled_from(LOGGED), st.sampled_from(SIDS)
 sends = st.one_of(
     logs.map(lambda room: Send((room,), logged=True)),

@@ -1,4 +1,4 @@
-"""Guarantee 4, its pure part: each event at most once, in order, without a gap, and late joiners spliced in exactly."""
+"""Guarantee 4, its pure part: each event at most once, in order, without a gap, and what late joiners lack."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parley.common.wire.rooms import RoomEvent
-from parley.gateway.rooms.cursor import MAX_EARLY, UNKNOWN, RoomCursor, splice
+from parley.gateway.rooms.cursor import MAX_EARLY, UNKNOWN, RoomCursor, following
 
 LOG_LENGTH = 30
 
@@ -143,23 +143,30 @@ def test_giving_up_never_makes_a_room_expect_more_than_it_heard_of():
     assert not cursor.behind
 
 
+def test_after_a_reset_a_room_begins_anew_and_nothing_that_was_ahead_is_kept():
+    cursor = RoomCursor(5)
+    cursor.accept([event(8)])
+    cursor.reset(2)
+    assert (cursor.head, cursor.behind) == (2, False)
+    assert cursor.accept([event(3)]) == [event(3)]
+    assert cursor.accept(LOG[3:7]) == LOG[3:7]
+
+
 @given(HEADS, HEADS, st.integers(0, LOG_LENGTH), HEADS, HEADS)
-def test_a_splice_is_exactly_what_was_missed_or_none_when_the_two_leave_a_gap(
+def test_what_follows_has_no_gap_and_ends_at_the_head_or_where_page_and_recent_events_end(
     after: int, head: int, replayed: int, first: int, last: int
 ):
     page, recent = LOG[after : after + replayed], LOG[first:last]
-    found = splice(after, page, recent, head)
     reached = after + len(page)
     if first <= reached:
         reached = max(reached, first + len(recent))
-    whole = reached >= head
-    assert found == (LOG[after:head] if whole else None)
+    assert following(after, page, recent, head) == LOG[after : min(head, reached)]
 
 
 @given(HEADS, HEADS, st.integers(0, LOG_LENGTH), st.lists(st.integers(0, LOG_LENGTH), max_size=8))
-def test_a_splice_ignores_doubles_and_signals(after: int, head: int, replayed: int, noise: list[int]):
+def test_doubles_and_signals_do_not_disturb_what_follows(after: int, head: int, replayed: int, noise: list[int]):
     page = LOG[after : after + replayed]
     recent = sorted((RoomEvent("e", b"", sequence) if not sequence else event(sequence) for sequence in noise),
                     key=lambda item: item.sequence)  # fmt: skip
-    found = splice(after, [*page, *page], recent, head)
-    assert found is None or found == LOG[after:head]
+    found = following(after, [*page, *page], recent, head)
+    assert found == LOG[after : after + len(found)]

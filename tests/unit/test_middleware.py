@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from parley.framework import Code, Context, Next, PacketMiddleware, Reject, Router
-from parley.framework.handling import Handling, Outcome
+from parley.framework.event_runner import EventRunner
+from parley.framework.outcome import Outcome
 from tests.unit.test_router import context_of
 
 Lines = list[str]
@@ -57,7 +58,7 @@ class Table(Router[None]):
 
     async def outcome(self, event: str, *args: Any) -> Outcome:
         """What becomes of an event."""
-        return await Handling(self).handle(context_of(event, json.dumps(args).encode()))
+        return await EventRunner(self).handle(context_of(event, json.dumps(args).encode()))
 
 
 async def refused(table: Table, event: str, *args: Any) -> str:

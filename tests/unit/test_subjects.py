@@ -67,22 +67,26 @@ def test_a_room_subject_is_parsed_back_into_what_it_was_built_from(namespace: st
     assert subjects.parse_room(subject) == (namespace, room)
 
 
-@given(ANY_TEXT, ANY_TEXT)
-def test_a_sign_of_life_is_parsed_back_and_matched_by_the_subscription_to_all(service: str, instance: str):
-    subject = subjects.alive(service, instance)
-    assert subjects.parse_alive(subject) == (service, instance)
-    wanted = subjects.ALIVE.split(".")
+@given(ANY_TEXT, ANY_TEXT, st.text("0123456789abcdef", min_size=12, max_size=12))
+def test_a_sign_of_life_is_parsed_back_and_matched_by_the_subscriptions_to_all_and_to_namesakes(
+    service: str, instance: str, run: str
+):
+    subject = subjects.alive(service, f"{instance}:{run}")
+    assert subjects.parse_alive(subject) == (service, f"{instance}:{run}")
+    assert subjects.split_address(f"{instance}:{run}") == (instance, run)
     tokens = subject.split(".")
-    assert len(tokens) == len(wanted)
-    assert all(pattern in {"*", token} for pattern, token in zip(wanted, tokens, strict=True))
+    for subscription in (subjects.ALIVE, subjects.namesakes(service, instance)):
+        wanted = subscription.split(".")
+        assert len(tokens) == len(wanted)
+        assert all(pattern in {"*", token} for pattern, token in zip(wanted, tokens, strict=True))
 
 
-@given(ANY_TEXT, st.integers(min_value=0))
-def test_a_batch_reply_names_its_batch_below_the_gateways_acks(gateway: str, batch: int):
-    subject = subjects.batch_reply(gateway, batch)
-    assert subjects.parse_batch_reply(subject) == batch
+@given(ANY_TEXT, st.integers(min_value=0), st.integers(min_value=1, max_value=1000))
+def test_a_reply_to_a_whole_message_names_its_tags_below_the_gateways_acks(gateway: str, first: int, count: int):
+    subject = subjects.with_range(subjects.acks(gateway), range(first, first + count))
+    assert subjects.parse_range(subject) == (first, first + count - 1)
     assert subject.startswith(f"{subjects.acks(gateway)}.")
-    assert subject.count(".") == 2
+    assert subject.count(".") == 3
 
 
 @given(ANY_TEXT, ANY_TEXT)
@@ -97,16 +101,20 @@ def test_the_subjects_of_a_namespace_never_meet_one_another(namespace: str):
     built = [
         subjects.commands(namespace),
         subjects.acks(namespace),
-        subjects.batch_reply(namespace, 1),
+        subjects.with_range(subjects.acks(namespace), range(1, 2)),
+        subjects.gateway(namespace),
+        subjects.name(namespace, namespace),
         subjects.opening(namespace),
         subjects.replay(namespace),
+        subjects.memberships(namespace),
+        subjects.compare(namespace),
         subjects.room_heads(namespace),
         subjects.room(namespace, namespace),
         subjects.alive(namespace, namespace),
         subjects.AUTHENTICATE,
+        subjects.WELCOME,
         subjects.HEADS,
-        subjects.KICK,
-        subjects.CONNECTIONS,
+        subjects.GATEWAYS,
         subjects.ARCHIVE_ROOM,
         subjects.LIST_ROOMS,
     ]

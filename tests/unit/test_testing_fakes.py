@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from parley.common.disconnects import DisconnectReason
 from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router, Runtime, Service, on
 from parley.testing import FakeConnection, FakeNamespace
 from tests.integration.test_bus import rejected, until
@@ -428,6 +429,38 @@ class TestFakeConnections(Conduct):
     @pytest.fixture
     def connect(self, fake: FakeNamespace) -> Connect:
         return fake.connect
+
+
+async def test_fake_connections_end_for_the_reasons_of_real_ones():
+    reasons: list[str] = []
+
+    async def gone(_context: Context[None], reason: str) -> None:
+        reasons.append(reason)
+
+    table: Router[None] = Router(NAMESPACE)
+    table.route("disconnect", gone)
+    async with FakeNamespace(table) as made:
+        for user in ("ann", "ben", "eve"):
+            await made.connect(user)
+        await made.connections[0].disconnect()
+        await made.emitter.to_user("ben").disconnect()
+    assert reasons == [DisconnectReason.CLIENT_LEFT, DisconnectReason.SERVER_DISCONNECT, DisconnectReason.SHUTDOWN]
+
+
+async def test_a_controller_that_fails_prints_a_short_traceback_without_local_variables(
+    capsys: pytest.CaptureFixture[str],
+):
+    async def fail(_context: Context[None], secret: str) -> None:
+        raise LookupError(len(secret))
+
+    table: Router[None] = Router(NAMESPACE)
+    table.route("fail", fail)
+    ann = await FakeNamespace(table).connect("ann")
+    assert (await ann.emit("fail", "mellon"))["error"]["code"] == "internal"
+    printed = capsys.readouterr().out
+    assert "LookupError: 6" in printed
+    assert "mellon" not in printed
+    assert len(printed.splitlines()) < 30
 
 
 # -- what only fakes have ----------------------------------------------------------------------------------------------

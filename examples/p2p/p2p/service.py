@@ -46,7 +46,7 @@ def _key(room: str) -> str:
 # -- coming and going --------------------------------------------------------------------------------------------------
 
 
-async def into_a_room(connection: ConnectionContext, call_next: Next) -> None:
+async def into_a_room(connection: ConnectionContext[Rooms], call_next: Next) -> None:
     """Let in who names an open room that is not full, and keep which it is."""
     room, user_id = (_said(connection, name) for name in ("room", "userId"))
     if connection.state.is_closed(room):
@@ -57,7 +57,7 @@ async def into_a_room(connection: ConnectionContext, call_next: Next) -> None:
     await call_next()
 
 
-def _said(connection: ConnectionContext, field: str) -> str:
+def _said(connection: ConnectionContext[Rooms], field: str) -> str:
     """What a client says in its query or, when namespaces share a transport, in the payload of CONNECT."""
     value = connection.handshake.auth.get(field, connection.handshake.query.get(field))
     if not isinstance(value, str) or not _NAMES[field].fullmatch(value):

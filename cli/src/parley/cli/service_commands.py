@@ -13,7 +13,7 @@ import typer
 from parley.cli import new_service, routes
 from parley.cli.failure import Failure, fail
 from parley.framework import Service, running
-from parley.framework.targets import TargetError, load
+from parley.framework.loading import ServiceNotFound, load_service
 
 TARGET = (
     "The service: MODULE or MODULE:ATTRIBUTE, by default its attribute `service`, in the module or in its submodule "
@@ -132,6 +132,6 @@ def service(
 
 def _load(name: str) -> Service[Any]:
     try:
-        return load(name)
-    except TargetError as error:
+        return load_service(name)
+    except ServiceNotFound as error:
         fail(error)

@@ -29,6 +29,7 @@ from parley.cli.project import Processes, Project, wait_until_served
 from parley.cli.services import Surroundings, create_services
 from parley.cli.stop_signals import StopSignals
 from parley.common import logs
+from parley.common.http_server import http_options
 from parley.common.process import DrainingServer
 from parley.common.settings import ServiceSettings
 from parley.common.tasks import Tasks
@@ -103,16 +104,19 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _log_settings() -> ServiceSettings:
-    """Warnings at the terminal, or what `PARLEY_LOG_LEVEL` asks for."""
+def _log_settings() -> tuple[ServiceSettings, bool]:
+    """The settings to log by at the terminal, and whether `PARLEY_LOG_LEVEL` asks for a level."""
     settings = ServiceSettings(log_format="console")
-    return (
-        settings if "log_level" in settings.model_fields_set else settings.model_copy(update={"log_level": "warning"})
-    )
+    return settings, "log_level" in settings.model_fields_set
 
 
 def _configure_logs() -> None:
-    logs.configure(_log_settings(), "parley")
+    """Show Parley's own warnings and all that middleware and controllers log, or what `PARLEY_LOG_LEVEL` asks for."""
+    settings, asked = _log_settings()
+    logs.configure(settings, "parley")
+    if not asked:
+        logging.getLogger().setLevel(logging.WARNING)
+        logging.getLogger(logs.CONTEXTS).setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
 
 
@@ -159,8 +163,8 @@ async def _serve(
 
 
 def _environment(around: Surroundings) -> dict[str, str]:
-    """What the project's services are told: where everything is, and to log as the stack itself does."""
-    settings = _log_settings()
+    """What the project's services are told: where everything is, and to log at the terminal, `info` by default."""
+    settings, _ = _log_settings()
     return {
         "PARLEY_NATS_URL": around.nats_url,
         "PARLEY_DATABASE_URL": around.database_url,
@@ -188,14 +192,13 @@ async def _serve_http(
     def websocket(config: uvicorn.Config, server_state: ServerState, **_no_state: Any) -> WebSocket:
         return WebSocket(config, server_state, state)
 
-    options: dict[str, Any] = {**SERVER_OPTIONS, "ws": websocket}
+    options: dict[str, Any] = {**SERVER_OPTIONS, "ws": websocket, **http_options(_log_settings()[0].trusted_proxies)}
     config = uvicorn.Config(
         front,
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
         timeout_graceful_shutdown=2,
         **options,
     )

@@ -4,6 +4,9 @@
 `running` runs whole services behind a real gateway on real NATS, for stock clients.
 """
 
+import structlog
+
+from parley.common.log_limits import limited
 from parley.testing.client import Client, Refused
 from parley.testing.fake_connection import FakeConnection
 from parley.testing.fake_namespace import FakeNamespace
@@ -11,3 +14,13 @@ from parley.testing.mailbox import Received
 from parley.testing.server import Server, running
 
 __all__ = ["Client", "FakeConnection", "FakeNamespace", "Received", "Refused", "Server", "running"]
+
+if not structlog.is_configured():
+    # structlog's own default prints the local variables of every frame, about a hundred lines for a failing controller.
+    structlog.configure(
+        processors=[
+            *structlog.get_config()["processors"][:-1],
+            limited,
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )

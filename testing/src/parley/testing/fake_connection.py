@@ -1,4 +1,4 @@
-"""A connection that exists in a test alone, and what a gateway would do for it."""
+"""A connection that exists only in a test. It does itself what a gateway would do for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import msgspec
 
 from parley.common import subjects
-from parley.common.attachments import attach, detach
+from parley.common.binary import Unsendable, extract, insert
+from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
 from parley.common.wire.commands import RESERVED_EVENTS
@@ -19,7 +20,7 @@ from parley.common.wire.operations import Emit
 from parley.common.wire.rooms import UnloggedEvent
 from parley.framework.context import Context
 from parley.framework.emitter import Emitter
-from parley.framework.handling import Outcome
+from parley.framework.outcome import Outcome
 from parley.framework.router import LIFECYCLE, Router
 from parley.framework.session import Session
 from parley.testing.fake_gateway import GATEWAY, HANDLING
@@ -27,7 +28,7 @@ from parley.testing.mailbox import Mailbox, single
 
 
 class Home(Protocol):
-    """The namespace that a connection is in."""
+    """The namespace that a fake connection is in."""
 
     router: Router[Any]
     emitter: Emitter
@@ -55,11 +56,11 @@ class FakeConnection(Mailbox):
         self.identity = identity
         self.connected = False
         self.congested = False
-        """Set it to have a connection that reads too slowly, so that nothing volatile reaches it."""
+        """Set this to play a client that reads too slowly, which misses volatile events."""
         self.in_flight = 0
-        """Events of it that are being handled."""
+        """How many of its events are being handled."""
         self.kept = b""
-        """Its encoded session."""
+        """The encoded session, as a gateway would keep it."""
         self.handshake = handshake
         self._home = home
         self._own_room = subjects.user_room(identity.user_id)
@@ -75,7 +76,7 @@ class FakeConnection(Mailbox):
 
     @property
     def session(self) -> dict[str, Any]:
-        """What the service keeps with it."""
+        """The session that the service keeps with the connection."""
         return Session(self.kept).values
 
     # -- what its client does --------------------------------------------------------------------------------------
@@ -86,21 +87,25 @@ class FakeConnection(Mailbox):
         Raises `ConnectionError` when it is not connected.
         """
         outcome = await self._send(event, args)
-        return single(attach(b"[" + outcome.payload + b"]", outcome.attachments))
+        return single(insert(b"[" + outcome.payload + b"]", outcome.attachments))
 
     async def tell(self, event: str, *args: Any) -> None:
         """Emit an event without asking for an ack; a failure arrives as event `error`."""
         self._report(await self._send(event, args))
 
-    async def disconnect(self, reason: str = "client namespace disconnect") -> None:
-        """Leave, and wait until the service is done with it."""
+    async def disconnect(self, reason: str = DisconnectReason.CLIENT_LEFT) -> None:
+        """Disconnect, and wait until the service has handled it."""
         self.end(reason)
         await self._home.settled()
 
     async def _send(self, event: str, args: tuple[Any, ...]) -> Outcome:
         if not self.connected:
             raise ConnectionError(f"{self.identity.user_id} is not connected")
-        encoded, attachments = detach(args)
+        try:
+            encoded, attachments = extract(args)
+        except Unsendable as error:
+            # What a real client nests too deeply is sent, and refused by the service.
+            return Outcome.refused(Reject(Code.INVALID_PAYLOAD, f"{event}: {error}"))
         if event in RESERVED_EVENTS or event in LIFECYCLE:
             return Outcome.refused(Reject(Code.UNKNOWN_EVENT, f"The name {event!r} is reserved."))
         if not self.in_flight:
@@ -116,37 +121,37 @@ class FakeConnection(Mailbox):
     # -- what its gateway does -------------------------------------------------------------------------------------
 
     async def notice(self, event: str, *args: Any) -> None:
-        """Tell the service of its life, when it wants to hear of that, in order with what the client sends."""
+        """Send the service a lifecycle event if it has a controller for it, in order with what the client sends."""
         if event in self._home.router.routes:
             self._session = Session(self.kept)
             self._report(await self._in_turn(event, lambda: self._handle(event, msgspec.json.encode(args), ())))
 
     def is_in(self, rooms: frozenset[str]) -> bool:
-        """Whether it is in any of these rooms; its sid is one, and `user:<id>`."""
+        """Return whether the connection is in any of these rooms. Its sid is a room, and `user:<id>`."""
         return self.sid in rooms or not rooms.isdisjoint(self._rooms)
 
     def deliver(self, emit: Emit | UnloggedEvent) -> tuple[Any, ...] | None:
-        """Take in an event and return what it is answered with, or None when it is not."""
-        self._take_in(emit.event, attach(emit.args, emit.attachments))
+        """Receive an event and return the answer that the test has set for it, or None."""
+        self._take_in(emit.event, insert(emit.args, emit.attachments))
         return self._answers.get(emit.event)
 
     def join(self, rooms: Iterable[str]) -> None:
-        """Be put into rooms."""
+        """Add the connection to rooms."""
         self._rooms |= set(rooms) - {self.sid}
 
     def leave(self, rooms: Iterable[str]) -> None:
-        """Be taken out of rooms; not out of its user's own."""
+        """Remove the connection from rooms, but never from its user's own."""
         self._rooms -= set(rooms) - {self._own_room}
 
     def end(self, reason: str) -> None:
-        """Be disconnected."""
+        """Disconnect the connection for this reason."""
         if self.connected:
             self.connected = False
             self._gone.set()
             self._home.parted(self, ConnectionClosed(self.sid, self.sid, reason, self.kept), sorted(self._rooms))
 
     def described(self) -> ConnectionInfo:
-        """Say who it is, and in which rooms."""
+        """Describe the connection as `fetch_connections` does."""
         identity, handshake = self.identity, self.handshake
         return ConnectionInfo(
             self.sid, identity.user_id, identity.name, self._home.router.namespace, GATEWAY, handshake.address,
@@ -177,11 +182,6 @@ class FakeConnection(Mailbox):
             self._session, event=event, args=args, attachments=attachments, state=home.state,
         )  # fmt: skip
         outcome = await home.handle(context)
-        try:
-            changed = context.changed_session()
-        except (TypeError, ValueError, msgspec.MsgspecError):
-            context.log.exception("a session that cannot be kept")
-            return outcome
-        if changed is not None:
+        if (changed := context.changed_session()) is not None:
             self.kept = changed
         return outcome

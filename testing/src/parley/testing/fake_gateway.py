@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
-from parley.common.attachments import detach
+from parley.common.binary import extract
+from parley.common.disconnects import DisconnectReason
 from parley.common.wire.codec import Wire, decode
 from parley.common.wire.connections import ConnectionInfo
 from parley.common.wire.operations import (
@@ -18,7 +19,9 @@ from parley.common.wire.operations import (
     FetchConnections,
     FetchedConnections,
     JoinRooms,
+    Kick,
     LeaveRooms,
+    ListConnections,
     Operation,
     OperationReport,
     Selection,
@@ -28,8 +31,6 @@ from parley.framework.gateway_requests import GatewayReplies, GatewayReply, Gate
 
 GATEWAY = "fake"
 """The gateway that holds all fake connections."""
-DISCONNECTED = "server disconnect"
-"""Why a connection ends that a service disconnects."""
 HANDLING: ContextVar[bool] = ContextVar("HANDLING", default=False)
 """Whether it is a controller or middleware that does something, and not the test itself."""
 
@@ -102,12 +103,12 @@ class FakeGateway(GatewayRequests):
     async def start(self) -> None:
         """There is nothing to learn."""
 
-    async def tell(self, operation: Operation, gateway: str) -> None:
+    async def send(self, operation: Operation, gateway: str) -> None:
         """Do something with the connections."""
         if gateway in {"", GATEWAY}:
             await self._do(decode_operation(operation.encode()))
 
-    async def ask(
+    async def request(
         self,
         operation: Callable[[str], Operation],
         gateway: str,
@@ -121,7 +122,7 @@ class FakeGateway(GatewayRequests):
         if not replies.nobody:
             report = await self._do(decode_operation(operation("inbox").encode()))
             replies.add(decode(report.encode(), kind))
-        replies.complete = replies.due <= 0
+        replies.complete = replies.outstanding <= 0
         return replies
 
     async def _do(self, operation: AnyOperation) -> Wire:
@@ -137,18 +138,25 @@ class FakeGateway(GatewayRequests):
             case LeaveRooms(rooms=rooms):
                 for target in targets:
                     target.leave(rooms)
-            case Disconnect():
+            case ListConnections(limit=limit):
+                return FetchedConnections(
+                    GATEWAY, len(targets[:limit]), [target.described() for target in targets[:limit]]
+                )
+            case Disconnect() | Kick():
+                reason = operation.code if isinstance(operation, Kick) else DisconnectReason.SERVER_DISCONNECT
                 for target in targets:
-                    target.end(DISCONNECTED)
+                    target.end(reason)
                 if not HANDLING.get():
                     await self._gathering.settled()
         return OperationReport(GATEWAY, len(targets))
 
     def _select(self, selection: Selection) -> list[Target]:
-        if selection.namespace != self._gathering.namespace:
+        if selection.namespace not in {"", self._gathering.namespace}:
             return []
         rooms, excepted = frozenset(selection.rooms), frozenset(selection.except_rooms)
         targets = self._gathering.connections
+        if selection.user_id:
+            targets = [target for target in targets if target.described().user_id == selection.user_id]
         if selection.sid:
             targets = [target for target in targets if target.sid == selection.sid]
         return [target for target in targets if (not rooms or target.is_in(rooms)) and not target.is_in(excepted)]
@@ -159,4 +167,4 @@ def _deliver(emit: Emit, targets: list[Target]) -> Iterable[ClientAck]:
         if emit.volatile and target.congested:
             continue
         if (answer := target.deliver(emit)) is not None:
-            yield ClientAck(*detach(answer))
+            yield ClientAck(*extract(answer))

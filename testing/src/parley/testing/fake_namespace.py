@@ -14,15 +14,17 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from parley.common.disconnects import DisconnectReason
 from parley.common.identifiers import uuid7
 from parley.common.wire.connections import ConnectionClosed, Handshake
 from parley.common.wire.identity import Identity
 from parley.framework.connection_context import ConnectionContext
 from parley.framework.context import Context
 from parley.framework.emitter import Emitter
+from parley.framework.event_runner import EventRunner
 from parley.framework.gateway_responder import ADMIT_SECONDS
-from parley.framework.handling import Handling, Outcome
 from parley.framework.middleware import ConnectionOnion
+from parley.framework.outcome import Outcome
 from parley.framework.router import Router
 from parley.framework.service import Service
 from parley.framework.session import Session
@@ -44,10 +46,10 @@ class FakeNamespace:
         """Raises `ValueError` when it is not clear which namespace is meant."""
         self.router = _router(service, namespace)
         self.state = state
-        """What controllers find in `context.state`."""
+        """The value of `context.state`."""
         self.emitter = Emitter(FakeGateway(self), self.router.namespace)
-        """Everybody in the namespace, as any process may reach them."""
-        self._handling = Handling(self.router)
+        """An emitter to the namespace, as any process may have one."""
+        self._runner = EventRunner(self.router)
         self._open: dict[FakeConnection, tuple[ConnectionOnion, asyncio.Task[None]] | None] = {}
         self._parting: dict[FakeConnection, asyncio.Task[None]] = {}
 
@@ -58,7 +60,7 @@ class FakeNamespace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for connection in self.connections:
-            connection.end("server shutting down")
+            connection.end(DisconnectReason.SHUTDOWN)
         await self.settled()
 
     @property
@@ -68,7 +70,7 @@ class FakeNamespace:
 
     @property
     def connections(self) -> list[FakeConnection]:
-        """Those that are connected, in the order in which they came."""
+        """The connections that are connected, in the order in which they came."""
         return list(self._open)
 
     async def connect(
@@ -80,7 +82,7 @@ class FakeNamespace:
         auth: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> FakeConnection:
-        """Let a connection of this user in. Raises the `Reject` with which it is refused."""
+        """Connect as this user and return the connection. Raises the `Reject` with which it is refused."""
         handshake = Handshake(
             "127.0.0.1", dict(query or {}), dict(auth or {}), dict(headers or {}), False, time.time(), "websocket"
         )
@@ -92,22 +94,22 @@ class FakeNamespace:
         return connection
 
     async def settled(self) -> None:
-        """Wait until services are done with all connections that have ended, and have nothing in flight any more."""
+        """Wait until the service has handled the end of every connection that has ended."""
         while parting := [
             task for connection, task in self._parting.items() if not task.done() and not connection.in_flight
         ]:
             await asyncio.wait(parting)
 
     async def handle(self, context: Context[Any]) -> Outcome:
-        """Run the middleware and the controller of an event, for as long as they may."""
-        sweep = asyncio.create_task(self._handling.run_sweep())
+        """Run the middleware and the controller of an event, for as long as they may take."""
+        sweep = asyncio.create_task(self._runner.run_sweep())
         try:
-            return await self._handling.handle(context)
+            return await self._runner.handle(context)
         finally:
             sweep.cancel()
 
     def parted(self, connection: FakeConnection, closed: ConnectionClosed, rooms: list[str]) -> None:
-        """A connection has ended: tell its middleware and its controllers."""
+        """Tell the middleware and the controllers that a connection has ended."""
         life = self._open.pop(connection)
         if life is not None:
             life[0].leave(closed)
@@ -116,7 +118,7 @@ class FakeNamespace:
     # -- coming and going ------------------------------------------------------------------------------------------
 
     async def _admit(self, connection: FakeConnection) -> None:
-        context = ConnectionContext(
+        context: ConnectionContext[Any] = ConnectionContext(
             self.emitter, connection.identity, connection.sid, GATEWAY, f"conn-{uuid7().hex}",
             connection.handshake.encode(), Session(),
         )  # fmt: skip
@@ -127,6 +129,7 @@ class FakeNamespace:
             if self.router.log is not None:
                 rooms = await self.router.log(self.state).memberships(connection.identity)
                 members.extend(membership.room for membership in rooms)
+            context.check_session()
             connection.kept = context.changed_session() or b""
 
         life: tuple[ConnectionOnion, asyncio.Task[None]] | None = None

@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 
+from parley.common.http_server import http_options
 from parley.common.process import DrainingServer
 from parley.framework.service import Service
 from parley.gateway.app import SERVER_OPTIONS, create_app
@@ -61,7 +62,7 @@ def _server(settings: Settings) -> _Server:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=2,
-        **SERVER_OPTIONS,
+        **{**SERVER_OPTIONS, **http_options(settings.trusted_proxies)},
     )
     return _Server(config, app.state)
 

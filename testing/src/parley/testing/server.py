@@ -20,12 +20,12 @@ from parley.common import subjects
 from parley.common.bus import Bus, connect
 from parley.common.identifiers import uuid7
 from parley.common.settings import ServiceSettings
-from parley.common.wire.identity import Authenticate
+from parley.common.wire.identity import Authenticate, CheckWelcome
 from parley.framework.emitter import Emitter
 from parley.framework.service import Service
 from parley.testing.client import Client
 from parley.testing.gateways import declare, serving
-from parley.testing.tokens import authenticate, token_for
+from parley.testing.tokens import authenticate, check_welcome, token_for
 
 
 class Server:
@@ -96,6 +96,7 @@ async def running(
         given["nats_url"] = url = given.get("nats_url") or await stack.enter_async_context(_nats())
         bus = await stack.enter_async_context(connect(ServiceSettings(nats_url=url, instance=_fresh("test")), "test"))
         await bus.respond(subjects.AUTHENTICATE, Authenticate, authenticate, queue="auth")
+        await bus.respond(subjects.WELCOME, CheckWelcome, check_welcome, queue="auth")
         await bus.flush()
         for service in services:
             own: dict[str, Any] = {"instance": _fresh(service.name)}

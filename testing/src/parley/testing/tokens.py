@@ -9,7 +9,7 @@ import msgspec
 
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
-from parley.common.wire.identity import Authenticate, Identity
+from parley.common.wire.identity import Authenticate, CheckWelcome, Identity, UnwelcomeUsers
 
 
 class _Claims(msgspec.Struct):
@@ -33,3 +33,8 @@ async def authenticate(claim: Authenticate) -> Identity:
     except (IndexError, ValueError, msgspec.DecodeError) as error:
         raise Reject(Code.INVALID_TOKEN) from error
     return Identity(claims.sub, claims.name, claims.roles, time.time())
+
+
+async def check_welcome(_question: CheckWelcome) -> UnwelcomeUsers:
+    """Everybody is welcome for good."""
+    return UnwelcomeUsers()

@@ -1,8 +1,7 @@
 """The NATS connection of one process.
 
-It reconnects for ever, refuses at once what cannot be sent, and knows when it is deaf: a process that no longer hears
-its own sign of life is not ready, however healthy its socket looks. Callbacks only, never iterators: nats-py makes a
-task per iterated message.
+It reconnects for ever, refuses at once what cannot be sent, and knows when it is deaf, see `liveness`. Callbacks only,
+never iterators: nats-py makes a task per iterated message.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -29,12 +28,13 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from parley.common import subjects
 from parley.common.errors import Code, Reject, known_code
 from parley.common.identifiers import instance_id
+from parley.common.liveness import NAME_TIMEOUT, Liveness, NameTaken
 from parley.common.logs import get_logger
-from parley.common.requests import Answering, Asking
+from parley.common.requests import RequestClient, RequestServer
 from parley.common.settings import ServiceSettings
 from parley.common.subscriptions import Listener, ListeningClient
 from parley.common.tasks import Tasks
-from parley.common.wire.codec import Wire, decode
+from parley.common.wire.codec import Wire
 
 log = get_logger(__name__)
 
@@ -42,13 +42,11 @@ RequestT = TypeVar("RequestT", bound=Wire)
 AnswerT = TypeVar("AnswerT", bound=Wire)
 Handler = Callable[[Msg], Awaitable[None]]
 
-ALIVE_INTERVAL = 1.0
-"""Seconds between two signs of life."""
-DEAF_AFTER = 5.0
-"""Seconds without one's own sign of life after which a process is deaf."""
 PENDING_MESSAGES = 65_536
 """Bound of the queue nats-py keeps per subscription; beyond it messages are dropped and reported."""
 PENDING_BYTES = 64 * 1024 * 1024
+WAITING_LOGGED = 5.0
+"""Seconds between two log lines while NATS is not there."""
 
 
 class Bus:
@@ -62,10 +60,12 @@ class Bus:
         self._client = client
         self._timeout = timeout
         self._tasks = tasks
-        self._heard = time.monotonic()
-        self._on_reconnect: list[Callable[[], None]] = []
-        self._asking = Asking(self.publish, subjects.inbox(), tasks)
-        self._answering = Answering(self.publish, tasks)
+        self._on_reconnect: list[Callable[[], object]] = []
+        self._client_side = RequestClient(self.publish, subjects.inbox(), tasks)
+        self._server_side = RequestServer(self.publish, tasks)
+        self._liveness = Liveness(
+            service, self.address, self.publish, lambda: client.is_connected, client.force_reconnect
+        )
 
     @property
     def address(self) -> str:
@@ -80,14 +80,14 @@ class Bus:
     @property
     def hearing(self) -> bool:
         """Whether this process lately received what it published itself."""
-        return self.connected and time.monotonic() - self._heard < DEAF_AFTER
+        return self._liveness.hearing
 
     @property
     def max_payload(self) -> int:
         """Bytes the NATS server accepts in one message."""
         return self._client.max_payload
 
-    def on_reconnect(self, callback: Callable[[], None]) -> None:
+    def on_reconnect(self, callback: Callable[[], object]) -> None:
         """Call back after every reconnect: what was published meanwhile was missed."""
         self._on_reconnect.append(callback)
 
@@ -105,9 +105,16 @@ class Bus:
             raise Reject(Code.UNAVAILABLE) from error
 
     async def subscribe(self, subject: str, handler: Handler, queue: str = "") -> Subscription:
-        """Call `handler` with each message, one at a time, in order."""
+        """Call `handler` with each message, one at a time, in order. One that fails is logged and stops nothing."""
+
+        async def handle(message: Msg) -> None:
+            try:
+                await handler(message)
+            except Exception:
+                log.exception("message not handled", subject=subject)
+
         return await self._client.subscribe(
-            subject, queue, cb=handler, pending_msgs_limit=PENDING_MESSAGES, pending_bytes_limit=PENDING_BYTES
+            subject, queue, cb=handle, pending_msgs_limit=PENDING_MESSAGES, pending_bytes_limit=PENDING_BYTES
         )
 
     async def unsubscribe(self, subscription: Subscription) -> None:
@@ -116,7 +123,7 @@ class Bus:
             with suppress(NatsTimeoutError, ConnectionClosedError, ConnectionDrainingError):
                 await subscription.drain()
 
-    def listen(self, subject: str, callback: Callable[[bytes], None]) -> Listener:
+    def listen(self, subject: str, callback: Callable[[bytes], object]) -> Listener:
         """Call back with the payload of each message on a subject, in the order in which messages arrive on any.
 
         For subscriptions in great number, and where order across subjects matters: without a task or queue, so the
@@ -139,49 +146,26 @@ class Bus:
     async def _ask(self, subject: str, payload: Wire, timeout: float | None) -> msgspec.Raw:
         if not self.connected:
             raise Reject(Code.UNAVAILABLE)
-        answer = await self._asking.ask(subject, payload.encode(), timeout or self._timeout)
+        answer = await self._client_side.ask(subject, payload.encode(), timeout or self._timeout)
         if answer.failure is not None:
             code = known_code(answer.failure.code, Code.INTERNAL)
             data = msgspec.json.decode(answer.failure.data) if answer.failure.data else None
             raise Reject(code, answer.failure.message, retryable=answer.failure.retryable, data=data)
         return answer.value
 
-    async def gather(
+    async def respond(
         self,
         subject: str,
-        payload: Wire,
-        kind: type[AnswerT],
-        *,
-        enough: Callable[[list[AnswerT]], bool],
-        timeout: float,
-    ) -> list[AnswerT]:
-        """Ask every subscriber and collect answers until `enough` says so or `timeout` seconds have passed."""
-        answers: list[AnswerT] = []
-        done = asyncio.Event()
-
-        async def collect(message: Msg) -> None:
-            if message.data:
-                answers.append(decode(message.data, kind))
-            if not message.data or enough(answers):
-                done.set()
-
-        inbox = self._client.new_inbox()
-        subscription = await self.subscribe(inbox, collect)
-        try:
-            await self.publish(subject, payload.encode(), inbox)
-            async with asyncio.timeout(timeout):
-                await done.wait()
-        except TimeoutError:
-            pass
-        finally:
-            await subscription.unsubscribe()
-        return answers
-
-    async def respond(
-        self, subject: str, kind: type[RequestT], handler: Callable[[RequestT], Awaitable[Wire | None]], queue: str
+        kind: type[RequestT],
+        handler: Callable[[RequestT], Awaitable[Wire | None]],
+        queue: str,
     ) -> Subscription:
         """Answer requests on a subject, concurrently. A `Reject` raised by the handler becomes a failure."""
-        return await self.subscribe(subject, self._answering.responder(subject, kind, handler), queue)
+        return await self.subscribe(subject, self._server_side.responder(subject, kind, handler), queue)
+
+    def run_forever(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run a loop that lives as long as the connection does."""
+        self._tasks.forever(work, name)
 
     def check(self) -> str | None:
         """What keeps this connection from being ready, or None."""
@@ -191,33 +175,55 @@ class Bus:
 
     def reconnected(self) -> None:
         """Tell those who asked that the connection is back."""
-        self._heard = time.monotonic()
+        self._liveness.restart()
         for callback in self._on_reconnect:
             callback()
 
     async def start(self) -> None:
-        """Subscribe to answers and to the own sign of life, and start sending it."""
-        self.listen(self._asking.inbox, self._asking.hear)
-        await self.subscribe(subjects.batches(self._asking.inbox), self._asking.hear_of_batch)
+        """Take the name, subscribe to answers and to signs of life, and start sending them. Raises `NameTaken`."""
+        await self._ask_for_name()
+        self.listen(subjects.name(self.service, self.instance), self._answer_for_name)
+        self.listen(self._client_side.inbox, self._client_side.on_answers)
+        await self.subscribe(subjects.ranges(self._client_side.inbox), self._client_side.on_batch_reply)
+        await self.subscribe(subjects.namesakes(self.service, self.instance), self._on_namesake)
+        self._tasks.forever(self._liveness.beat(), name="signs of life")
+        self._tasks.forever(self._liveness.watch(), name="own signs of life")
 
-        async def heard(_message: Msg) -> None:
-            self._heard = time.monotonic()
+    async def stop(self) -> None:
+        """Tell those who wait for an answer that there will be none, and everybody that this process stops."""
+        self._client_side.close()
+        await self._liveness.say_goodbye()
 
-        subject = subjects.alive(self.service, self.instance)
-        await self.subscribe(subject, heard)
-        self._tasks.forever(self._beat(subject), name="sign of life")
+    async def _ask_for_name(self) -> None:
+        """Find out whether another process does its work under this name; one that stands still does not."""
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-    def stop_asking(self) -> None:
-        """Tell those who wait for an answer that there will be none."""
-        self._asking.close()
+        def hear(data: bytes) -> None:
+            # An empty message is the broker's: nobody has the name.
+            if not answer.done():
+                answer.set_result(data)
 
-    async def _beat(self, subject: str) -> None:
-        while True:
-            if self.connected:
-                # While closing, a sign of life that comes too late is nobody's loss.
-                with suppress(Reject):
-                    await self.publish(subject, b"")
-            await asyncio.sleep(ALIVE_INTERVAL)
+        listener = self.listen(inbox := subjects.inbox(), hear)
+        try:
+            await self.publish(subjects.name(self.service, self.instance), inbox.encode(), inbox)
+            async with asyncio.timeout(NAME_TIMEOUT):
+                run = (await answer).decode()
+        except TimeoutError:
+            return
+        finally:
+            listener.close()
+        if run not in {"", self.run}:
+            raise NameTaken(
+                f"another {self.service} answers under the name {self.instance!r} (run {run}); "
+                "give each process a PARLEY_INSTANCE of its own"
+            )
+
+    def _answer_for_name(self, data: bytes) -> None:
+        self._tasks.spawn(self.publish(data.decode(), self.run.encode()), name="answer for the name")
+
+    async def _on_namesake(self, message: Msg) -> None:
+        _, address = subjects.parse_alive(message.subject)
+        self._liveness.on_namesake(message.data, subjects.split_address(address)[1])
 
 
 def _understood(answer: msgspec.Raw, kind: type[AnswerT], subject: str) -> AnswerT:
@@ -230,13 +236,23 @@ def _understood(answer: msgspec.Raw, kind: type[AnswerT], subject: str) -> Answe
 
 @asynccontextmanager
 async def connect(settings: ServiceSettings, service: str) -> AsyncGenerator[Bus]:
-    """Connect to NATS, waiting for it as long as it takes, and drain on the way out."""
+    """Connect to NATS, waiting for it as long as it takes, and drain on the way out.
+
+    Raises `NameTaken` when another process of the service answers under this one's name.
+    """
     client = ListeningClient()
     bus: Bus | None = None
     leaving = False
+    logged = float("-inf")
 
     async def on_error(error: Exception) -> None:
-        log.warning("NATS", error=str(error) or type(error).__name__)
+        nonlocal logged
+        reason = str(error) or type(error).__name__
+        if client.is_connected:
+            log.warning("NATS", error=reason)
+        elif time.monotonic() - logged >= WAITING_LOGGED:
+            logged = time.monotonic()
+            log.warning("waiting for NATS", url=_without_password(settings.nats_url), error=reason)
 
     async def on_disconnect() -> None:
         if not leaving:
@@ -263,8 +279,11 @@ async def connect(settings: ServiceSettings, service: str) -> AsyncGenerator[Bus
             )
             break
         except (OSError, NoServersError, NatsTimeoutError) as error:
-            log.warning("waiting for NATS", url=settings.nats_url, error=str(error))
+            await on_error(error)
             await asyncio.sleep(0.5)
+        except asyncio.CancelledError:
+            client.abandon()
+            raise
     async with Tasks() as tasks:
         bus = Bus(client, service, instance_id(settings.instance), settings.request_timeout, tasks)
         try:
@@ -272,8 +291,16 @@ async def connect(settings: ServiceSettings, service: str) -> AsyncGenerator[Bus
             yield bus
         finally:
             leaving = True
-            bus.stop_asking()
+            await bus.stop()
             if client.is_connected:
                 await client.drain()
             else:
                 await client.close()
+
+
+def _without_password(urls: str) -> str:
+    """NATS's addresses as they may be logged."""
+    return ",".join(
+        f"{scheme}{slashes}{rest.rpartition('@')[2]}"
+        for scheme, slashes, rest in (url.rpartition("//") for url in urls.split(","))
+    )

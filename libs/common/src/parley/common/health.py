@@ -33,5 +33,7 @@ def health_router(checks: Mapping[str, Check]) -> APIRouter:
     async def metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-    _ = (healthz, readyz, metrics)
+    # Monitors ask with HEAD as well; the body stays away by itself.
+    for path, answer in (("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics)):
+        router.head(path, include_in_schema=False)(answer)
     return router

@@ -1,4 +1,4 @@
-"""What every service's HTTP side shares: coded errors, bearer tokens, a correlation id."""
+"""The part that all services' HTTP APIs share: coded errors, bearer tokens, a correlation id for each request."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ log = get_logger(__name__)
 
 _HTTP_CODES = {401: Code.MISSING_TOKEN, 403: Code.FORBIDDEN, 404: Code.NOT_FOUND, 413: Code.PAYLOAD_TOO_LARGE}
 MAX_BODY = 256 * 1024
-"""Bytes of a request body; beyond it the request is refused before it is read further."""
+"""Bytes of a request body. A longer one is refused before it is read."""
+LENGTH_REQUIRED = 411
+"""HTTP status of a body without a Content-Length (RFC 9110, 15.5.12)."""
 
 
 def bearer_token(request: Request) -> str:
-    """The token of an `Authorization: Bearer` header. Raises `Reject(missing_token)`."""
+    """Return the token of an `Authorization: Bearer` header. Raises `Reject(missing_token)`."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Reject(Code.MISSING_TOKEN)
@@ -30,12 +32,12 @@ def bearer_token(request: Request) -> str:
 
 
 def correlation_id(request: Request) -> str:
-    """The id that follows this request into logs and log rows: the caller's `X-Request-ID`, or a new one."""
+    """Return the id that marks this request in logs and in the event log: the caller's `X-Request-ID`, or a new one."""
     return request.state.correlation
 
 
 def install_errors(app: FastAPI, max_body: int = MAX_BODY) -> None:
-    """Answer every error as `{"ok": false, "error": {code, message, retryable}}` and tag each request with an id."""
+    """Make an app answer every error as `{"ok": false, "error": {code, message, retryable}}`, and tag each request."""
 
     @app.middleware("http")
     async def correlate(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -45,11 +47,12 @@ def install_errors(app: FastAPI, max_body: int = MAX_BODY) -> None:
         )
         with bound_contextvars(correlation=request.state.correlation):
             length = request.headers.get("content-length", "0")
-            if not length.isdecimal() or int(length) > max_body or "transfer-encoding" in request.headers:
-                # Chunked bodies have no announced length; nobody needs them for bodies this small.
-                response: Response = _error(
-                    Reject(Code.PAYLOAD_TOO_LARGE, f"A body is at most {max_body} bytes, with a Content-Length.")
-                )
+            if "transfer-encoding" in request.headers:
+                # A chunked body does not say how long it is, so it would have to be read to be refused.
+                told = "A body needs a Content-Length here; chunked bodies are not taken."
+                response: Response = _error(Reject(Code.INVALID_PAYLOAD, told), LENGTH_REQUIRED)
+            elif not length.isdecimal() or int(length) > max_body:
+                response = _error(Reject(Code.PAYLOAD_TOO_LARGE, f"A body is at most {max_body} bytes."))
             else:
                 response = await call_next(request)
         response.headers["x-request-id"] = request.state.correlation
@@ -79,6 +82,7 @@ def install_errors(app: FastAPI, max_body: int = MAX_BODY) -> None:
     _ = (correlate, rejected, invalid, http_error, failed)
 
 
-def _error(rejection: Reject) -> JSONResponse:
-    headers = {"www-authenticate": "Bearer"} if rejection.status == 401 else None
-    return JSONResponse({"ok": False, "error": rejection.as_dict()}, status_code=rejection.status, headers=headers)
+def _error(rejection: Reject, status: int | None = None) -> JSONResponse:
+    status = status or rejection.status
+    headers = {"www-authenticate": "Bearer"} if status == 401 else None
+    return JSONResponse({"ok": False, "error": rejection.as_dict()}, status_code=status, headers=headers)

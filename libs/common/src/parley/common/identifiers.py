@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import socket
 from uuid import UUID
 
 import uuid_utils.compat
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9]+")
+_CONTAINER_ID = re.compile(r"[0-9a-f]{12}")
 
 
 def uuid7() -> UUID:
@@ -18,8 +19,15 @@ def uuid7() -> UUID:
 
 
 def instance_id(configured: str = "") -> str:
-    """This process's name among its replicas: as configured, else the host's name and the process id."""
+    """This process's name among its replicas: as configured, else a random one.
+
+    In a container whose host name is its short id, it is that and the process id: nginx finds a gateway by it. Anywhere
+    else a host's name is nobody's business, and clients see this name in their sids.
+    """
     if configured:
         return configured
-    host = _UNSAFE.sub("", socket.gethostname())[:32] or "host"
-    return f"{host}{os.getpid()}"
+    host = socket.gethostname()
+    if _CONTAINER_ID.fullmatch(host):
+        return f"{host}{os.getpid()}"
+    # No container's short id begins so, whatever follows.
+    return f"p{secrets.token_hex(4)}"

@@ -1,4 +1,7 @@
-"""Structured logs: one JSON object a line (or coloured text at a terminal), each with service and correlation id."""
+"""Structured logs: one JSON object a line (or coloured text at a terminal), each with service and correlation id.
+
+Every line has a bounded size, whatever a client sent: see `parley.common.log_limits`.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,14 @@ from typing import Any
 
 import structlog
 
+from parley.common.log_limits import limited
 from parley.common.settings import ServiceSettings
 
 CORRELATION: ContextVar[str] = ContextVar("correlation", default="")
-"""The correlation id of what the running task does; a field of every line that it logs."""
+"""The correlation id of what the running task handles; a field of every line that it logs."""
+
+CONTEXTS = "parley.service"
+"""The logger of `context.log` and `connection.log`: what adopters' middleware and controllers have to say."""
 
 
 def configure(settings: ServiceSettings, service: str) -> None:
@@ -26,11 +33,11 @@ def configure(settings: ServiceSettings, service: str) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     if settings.log_format == "json":
-        final: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        final: list[Any] = [limited, structlog.processors.JSONRenderer()]
     else:
         # The default formatter prints local variables, secrets among them, and takes tens of milliseconds.
         plain = structlog.dev.plain_traceback
-        final = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+        final = [limited, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
@@ -65,5 +72,5 @@ def _named(service: str) -> Any:
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger whose keyword arguments become fields."""
+    """Return a logger whose keyword arguments become fields of the line."""
     return structlog.stdlib.get_logger(name)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import logging
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import uvicorn
@@ -18,7 +20,12 @@ from starlette.datastructures import State
 from uvicorn.config import STARTUP_FAILURE
 
 from parley.common import logs
+from parley.common.http_server import http_options
+from parley.common.liveness import NameTaken
 from parley.common.settings import ServiceSettings, UnsafeSettings
+
+STOP_POLL = 0.1
+"""Seconds between looks at whether a signal came while the app starts."""
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
@@ -64,6 +71,11 @@ def serve(
     # uvicorn raises the signal again once it has shut down in order; ending on SIGTERM is success.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     logs.get_logger(__name__).info("starting", host=settings.host, port=settings.port)
+    server_options: dict[str, Any] = {
+        "ws": "none",
+        **options,
+        **http_options(settings.trusted_proxies, keep_alive=settings.http_keep_alive),
+    }
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -71,16 +83,32 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=True,
-        forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=5,
-        **options,
+        **server_options,
     )
     server = DrainingServer(config, app.state)
+    _refuse_in_a_line(app)
     with suppress(KeyboardInterrupt):
         server.run()
-    if not server.started:
+    if not server.started and not server.should_exit:
         sys.exit(STARTUP_FAILURE)
+
+
+def _refuse_in_a_line(app: FastAPI) -> None:
+    """Have an app that does not start since its name is taken say so in a line, without uvicorn's traceback."""
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncGenerator[Any]:
+        try:
+            async with inner(app) as state:
+                yield state
+        except NameTaken as error:
+            logs.get_logger(__name__).critical("not started", error=str(error))
+            raise
+
+    app.router.lifespan_context = lifespan
+    logging.getLogger("uvicorn.error").addFilter(lambda record: NameTaken.__name__ not in record.getMessage())
 
 
 class DrainingServer(uvicorn.Server):
@@ -92,6 +120,18 @@ class DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, state: State) -> None:
         super().__init__(config)
         self._state = state
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, but give up when a signal asks for it while the app still waits for NATS or Postgres.
+
+        Leaving the loop cancels what the app is doing then.
+        """
+        starting = asyncio.ensure_future(super().startup(sockets))
+        while not (await asyncio.wait({starting}, timeout=STOP_POLL))[0]:
+            if self.should_exit:
+                starting.cancel()
+                return
+        await starting
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, drain, then shut down as uvicorn does."""

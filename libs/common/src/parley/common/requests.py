@@ -7,10 +7,8 @@ one subject there is therefore a pause, the longer the more requests went with t
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Awaitable, Callable
-from itertools import count
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
 
 import msgspec
 from nats.aio.client import NO_RESPONDERS_STATUS
@@ -20,6 +18,8 @@ from parley.common import subjects
 from parley.common.chunks import cut
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
+from parley.common.outbox import Outbox, Publish
+from parley.common.tags import TagTable
 from parley.common.tasks import Tasks
 from parley.common.wire.codec import Wire, decode
 from parley.common.wire.requests import Answer, Answers, Rejection, Request, Requests
@@ -27,20 +27,30 @@ from parley.common.wire.requests import Answer, Answers, Rejection, Request, Req
 log = get_logger(__name__)
 
 RequestT = TypeVar("RequestT", bound=Wire)
-Publish = Callable[[str, bytes, str], Awaitable[None]]
 
 MAX_REQUESTS = 1_024
-"""Requests one process handles at a time; beyond it the sender is told `overloaded`."""
+"""Requests of one subject that one process handles at a time; beyond it the sender is told `overloaded`."""
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+"""And their bytes."""
+HANDLER_SECONDS = 30.0
+"""Seconds that a handler may take; after that it is cancelled and the sender, if it still waits, is told `timeout`."""
 PAUSE_EACH = 0.004
 """Seconds to pause on a subject after each request sent: a lone one goes at once, and those of a storm together."""
 MAX_PAUSE = 0.02
 MAX_BYTES = 384 * 1024
 """Messages are cut here, to stay below the broker's limit."""
+OVERHEAD = 32
+"""Bytes counted for a request or an answer besides what is in it."""
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError)
 
 
-class _Question:
-    """A request that waits: to be sent while `tag` is 0, then to be answered."""
+def is_no_responders(message: Msg) -> bool:
+    """Whether the broker says, in place of an answer, that nobody listens on a subject."""
+    return message.headers is not None and message.headers.get("Status") == NO_RESPONDERS_STATUS
+
+
+class _Waiting:
+    """A request whose answer is awaited. Its tag is None until it is sent."""
 
     __slots__ = ("answer", "payload", "subject", "tag")
 
@@ -48,7 +58,7 @@ class _Question:
         self.subject = subject
         self.payload = payload
         self.answer = answer
-        self.tag = 0
+        self.tag: int | None = None
 
     def expire(self) -> None:
         self.settle(Reject(Code.TIMEOUT))
@@ -62,156 +72,212 @@ class _Question:
             self.answer.set_result(outcome)
 
 
-class Asking:
-    """The side that asks. `hear` takes what arrives on `inbox`, and `hear_of_batch` what arrives below it."""
+class RequestClient:
+    """The side that asks. `on_answers` takes what arrives on `inbox`, `on_batch_reply` what arrives below it."""
 
     def __init__(self, publish: Publish, inbox: str, tasks: Tasks) -> None:
         self.inbox = inbox
         self._publish = publish
         self._tasks = tasks
-        self._tags = count(1)
-        self._gathered: dict[str, list[_Question]] = {}
-        self._waiting: dict[int, _Question] = {}
+        self._gathered: dict[str, list[_Waiting]] = {}
+        self._sent = TagTable[_Waiting]()
 
     async def ask(self, subject: str, payload: bytes, timeout: float) -> Answer:
         """The outcome of one request. Raises `Reject` when there is none."""
         loop = asyncio.get_running_loop()
-        question = _Question(subject, payload, loop.create_future())
+        request = _Waiting(subject, payload, loop.create_future())
         if (gathered := self._gathered.get(subject)) is None:
             gathered = self._gathered[subject] = []
             # A task runs on the next tick, when every request of this one has been gathered.
             self._tasks.spawn(self._send(subject), name="requests")
-        gathered.append(question)
-        late = loop.call_later(timeout, question.expire)
+        gathered.append(request)
+        # Its time runs from now on, not from when the broker takes it.
+        late = loop.call_later(timeout, request.expire)
         try:
-            return await question.answer
+            return await request.answer
         finally:
             late.cancel()
-            self._waiting.pop(question.tag, None)
+            if request.tag is not None:
+                self._sent.settle(request.tag)
 
-    def hear(self, data: bytes) -> None:
+    def on_answers(self, data: bytes) -> None:
         """Take some answers."""
         for tag, answer in decode(data, Answers).answers:
-            if (question := self._waiting.get(tag)) is not None:
-                question.settle(answer)
+            if (request := self._sent.settle(tag)) is not None:
+                request.settle(answer)
 
-    async def hear_of_batch(self, message: Msg) -> None:
+    async def on_batch_reply(self, message: Msg) -> None:
         """Take one answer to all requests of a message, which may be the broker's that nobody is there to answer."""
-        first, last = subjects.parse_requests_reply(message.subject)
-        questions = [question for tag in range(first, last + 1) if (question := self._waiting.get(tag))]
+        requests = self._sent.settle_range(*subjects.parse_range(message.subject))
         try:
-            nobody = message.headers is not None and message.headers.get("Status") == NO_RESPONDERS_STATUS
-            outcome = Reject(Code.UNAVAILABLE) if nobody else decode(message.data, Answer)
+            outcome = Reject(Code.UNAVAILABLE) if is_no_responders(message) else decode(message.data, Answer)
         except _MALFORMED as error:
             outcome = Reject(Code.INTERNAL)
-            for subject in {question.subject for question in questions}:
+            for subject in {request.subject for request in requests}:
                 log.error("malformed answer", subject=subject, error=str(error))
-        for question in questions:
-            question.settle(outcome)
+        for request in requests:
+            request.settle(outcome)
 
     def close(self) -> None:
         """Tell those who still wait that there will be no answer."""
-        for question in (*self._waiting.values(), *(q for gathered in self._gathered.values() for q in gathered)):
-            question.settle(Reject(Code.UNAVAILABLE))
+        for request in (*self._sent, *(request for gathered in self._gathered.values() for request in gathered)):
+            request.settle(Reject(Code.UNAVAILABLE))
 
     async def _send(self, subject: str) -> None:
         try:
-            while questions := self._gathered[subject]:
+            while requests := self._gathered[subject]:
                 self._gathered[subject] = []
-                await self._send_all(subject, questions)
-                await asyncio.sleep(min(MAX_PAUSE, len(questions) * PAUSE_EACH))
+                # Lazily: while one batch is sent, somebody may stop waiting for what would be in the next.
+                awaited = (request for request in requests if not request.answer.done())
+                for batch in cut(awaited, MAX_BYTES, lambda request: len(request.payload) + OVERHEAD):
+                    await self._send_batch(subject, batch)
+                await asyncio.sleep(min(MAX_PAUSE, len(requests) * PAUSE_EACH))
         finally:
             del self._gathered[subject]
 
-    async def _send_all(self, subject: str, questions: list[_Question]) -> None:
-        # Lazily: while one batch is sent, somebody may stop waiting for what would be in the next.
-        awaited = (question for question in questions if not question.answer.done())
-        for batch in cut(awaited, MAX_BYTES, lambda question: len(question.payload)):
-            await self._send_batch(subject, batch)
-
-    async def _send_batch(self, subject: str, batch: list[_Question]) -> None:
-        for question in batch:
-            question.tag = next(self._tags)
-            self._waiting[question.tag] = question
-        requests = Requests(self.inbox, [Request(question.tag, question.payload) for question in batch])
-        reply = subjects.requests_reply(self.inbox, batch[0].tag, batch[-1].tag)
+    async def _send_batch(self, subject: str, batch: list[_Waiting]) -> None:
+        tags = self._sent.issue(batch)
+        for tag, request in zip(tags, batch, strict=True):
+            request.tag = tag
+        message = Requests(self.inbox, [Request(tag, sent.payload) for tag, sent in zip(tags, batch, strict=True)])
         try:
-            await self._publish(subject, requests.encode(), reply)
+            await self._publish(subject, message.encode(), subjects.with_range(self.inbox, tags))
         except Reject as rejection:
-            for question in batch:
-                question.settle(rejection)
+            for request in self._sent.settle_range(tags.start, tags.stop - 1):
+                request.settle(rejection)
 
 
-class Answering:
+class RequestServer:
     """The side that answers."""
 
     def __init__(self, publish: Publish, tasks: Tasks) -> None:
         self._publish = publish
         self._tasks = tasks
-        self._in_hand = 0
-        self._answers: defaultdict[str, list[tuple[int, Answer]]] = defaultdict(list)
+        self._answers = Outbox[tuple[int, Answer]](
+            publish,
+            tasks,
+            "answers",
+            encode=_encode_answers,
+            weigh=_weigh_answer,
+            max_bytes=MAX_BYTES,
+            replace=lambda tagged: (tagged[0], failed(Reject(Code.INTERNAL))),
+        )
 
     def responder(
-        self, subject: str, kind: type[RequestT], handler: Callable[[RequestT], Awaitable[Wire | None]]
+        self,
+        subject: str,
+        kind: type[RequestT],
+        handler: Callable[[RequestT], Awaitable[Wire | None]],
+        seconds: float | None = None,
     ) -> Callable[[Msg], Awaitable[None]]:
-        """What takes the messages of a subject and has each request handled, concurrently."""
+        """What takes the messages of a subject and has each request handled, concurrently, within its own bounds."""
+        responder = _Responder(subject, kind, handler, seconds or HANDLER_SECONDS, self._answers, self._tasks)
 
         async def receive(message: Msg) -> None:
             try:
                 batch = decode(message.data, Requests)
             except _MALFORMED as error:
                 if message.reply:
-                    await self._publish(message.reply, _failed(Reject(Code.INVALID_PAYLOAD, str(error))).encode(), "")
+                    await self._publish(message.reply, failed(Reject(Code.INVALID_PAYLOAD, str(error))).encode(), "")
                 return
-            taken = batch.requests[: max(0, MAX_REQUESTS - self._in_hand)]
-            for request in batch.requests[len(taken) :]:
-                self._answer(batch.inbox, request.tag, _failed(Reject(Code.OVERLOADED)))
-            if taken:
-                self._in_hand += len(taken)
-                self._tasks.spawn(handle_all(batch.inbox, taken), name=f"respond {subject}")
-
-        async def handle_all(inbox: str, taken: list[Request]) -> None:
-            await asyncio.gather(*(handle(inbox, request) for request in taken))
-
-        async def handle(inbox: str, request: Request) -> None:
-            try:
-                value = await handler(decode(request.payload, kind))
-                answer = Answer(None, msgspec.Raw(value.encode())) if value is not None else Answer(None)
-            except Reject as rejection:
-                answer = _failed(rejection)
-            except _MALFORMED as error:
-                answer = _failed(Reject(Code.INVALID_PAYLOAD, str(error)))
-            except Exception:
-                log.exception("request failed", subject=subject)
-                answer = _failed(Reject(Code.INTERNAL))
-            finally:
-                self._in_hand -= 1
-            self._answer(inbox, request.tag, answer)
+            responder.take(batch)
 
         return receive
 
-    def _answer(self, inbox: str, tag: int, answer: Answer) -> None:
-        if not self._answers:
-            self._tasks.spawn(self._send(), name="answers")
-        self._answers[inbox].append((tag, answer))
 
-    async def _send(self) -> None:
-        gathered, self._answers = self._answers, defaultdict(list)
-        for inbox, answers in gathered.items():
-            for chunk in cut(answers, MAX_BYTES, lambda tagged: len(tagged[1].value)):
-                await self._send_chunk(inbox, chunk)
+class _Responder(Generic[RequestT]):
+    """The requests of one subject. What is in hand here keeps nothing from the other subjects."""
 
-    async def _send_chunk(self, inbox: str, chunk: list[tuple[int, Answer]]) -> None:
+    def __init__(
+        self,
+        subject: str,
+        kind: type[RequestT],
+        handler: Callable[[RequestT], Awaitable[Wire | None]],
+        seconds: float,
+        answers: Outbox[tuple[int, Answer]],
+        tasks: Tasks,
+    ) -> None:
+        self._subject = subject
+        self._kind = kind
+        self._handler = handler
+        self._seconds = seconds
+        self._answers = answers
+        self._tasks = tasks
+        self._in_hand = 0
+        self._bytes = 0
+
+    def take(self, batch: Requests) -> None:
+        """Handle each request, or refuse those for which there is no room."""
+        in_hand = _InHand(batch.inbox)
+        for request in batch.requests:
+            size = len(request.payload)
+            if self._in_hand >= MAX_REQUESTS or self._bytes + size > MAX_REQUEST_BYTES:
+                self._answers.add(batch.inbox, (request.tag, failed(Reject(Code.OVERLOADED))))
+                continue
+            self._in_hand += 1
+            self._bytes += size
+            task = self._tasks.spawn(self._handle(request, in_hand), name=f"respond {self._subject}")
+            in_hand.requests[request.tag] = (size, task)
+        if in_hand.requests:
+            in_hand.timer = asyncio.get_running_loop().call_later(self._seconds, self._expire, in_hand)
+
+    async def _handle(self, request: Request, in_hand: _InHand) -> None:
+        answer = await self._answer(request)
+        self._settle(in_hand, request.tag, answer)
+        if not in_hand.requests and in_hand.timer is not None:
+            in_hand.timer.cancel()
+
+    async def _answer(self, request: Request) -> Answer:
         try:
-            await self._publish(inbox, Answers(chunk).encode(), "")
+            value = await self._handler(decode(request.payload, self._kind))
+            return Answer(None, msgspec.Raw(value.encode())) if value is not None else Answer(None)
         except Reject as rejection:
-            if rejection.code is not Code.PAYLOAD_TOO_LARGE:
-                return  # the connection is gone, and with it who asked
-            log.error("answer too large", inbox=inbox, bytes=sum(len(answer.value) for _, answer in chunk))
-            failed = _failed(Reject(Code.INTERNAL))
-            await self._publish(inbox, Answers([(tag, failed) for tag, _ in chunk]).encode(), "")
+            return failed(rejection)
+        except _MALFORMED as error:
+            return failed(Reject(Code.INVALID_PAYLOAD, str(error)))
+        except Exception:
+            log.exception("request failed", subject=self._subject)
+            return failed(Reject(Code.INTERNAL))
+
+    def _settle(self, in_hand: _InHand, tag: int, answer: Answer) -> None:
+        """Answer a request and give its place to another; not twice."""
+        if (found := in_hand.requests.pop(tag, None)) is not None:
+            self._in_hand -= 1
+            self._bytes -= found[0]
+            self._answers.add(in_hand.inbox, (tag, answer))
+
+    def _expire(self, in_hand: _InHand) -> None:
+        # Whatever a handler makes of its cancellation: its place is free.
+        late = list(in_hand.requests.items())
+        if late:
+            log.error("requests took too long", subject=self._subject, seconds=self._seconds, requests=len(late))
+        for tag, (_, task) in late:
+            self._settle(in_hand, tag, failed(Reject(Code.TIMEOUT)))
+            task.cancel()
 
 
-def _failed(rejection: Reject) -> Answer:
+class _InHand:
+    """The requests of one message that are being handled: the bytes of each, and its task."""
+
+    __slots__ = ("inbox", "requests", "timer")
+
+    def __init__(self, inbox: str) -> None:
+        self.inbox = inbox
+        self.requests: dict[int, tuple[int, asyncio.Task[None]]] = {}
+        self.timer: asyncio.TimerHandle | None = None
+
+
+def failed(rejection: Reject) -> Answer:
+    """The answer that a rejection becomes."""
     data = b"" if rejection.data is None else msgspec.json.encode(rejection.data)
     return Answer(Rejection(str(rejection.code), rejection.message, rejection.retryable, data))
+
+
+def _encode_answers(answers: Sequence[tuple[int, Answer]]) -> bytes:
+    return Answers(list(answers)).encode()
+
+
+def _weigh_answer(tagged: tuple[int, Answer]) -> int:
+    answer = tagged[1]
+    size = len(answer.value) + OVERHEAD
+    return size if answer.failure is None else size + len(answer.failure.message) * 4 + len(answer.failure.data)

@@ -23,11 +23,16 @@ class ServiceSettings(BaseSettings):
         default="development", description="`production` refuses to start with a development secret"
     )
     nats_url: str = Field(default="nats://127.0.0.1:4222", description="NATS servers, separated by commas")
-    instance: str = Field(default="", description="this process's name among its replicas; host and pid by default")
+    instance: str = Field(
+        default="", description="this process's name among its replicas; a random one by default, in a container its id"
+    )
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     trusted_proxies: str = Field(
-        default="127.0.0.1", description="addresses whose X-Forwarded-For is believed, separated by commas, or *"
+        default="127.0.0.1", description="addresses whose X-Forwarded-* is believed, separated by commas, or *"
+    )
+    http_keep_alive: int = Field(
+        default=75, ge=1, description="seconds that an idle HTTP connection is kept; longer than a load balancer's"
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"

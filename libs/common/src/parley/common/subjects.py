@@ -15,14 +15,11 @@ from parley.common.identifiers import uuid7
 AUTHENTICATE = "auth.authenticate"
 """Request, queue group `auth`: `Authenticate` → `Identity`, or a code."""
 
+WELCOME = "auth.welcome"
+"""Request, queue group `auth`: `CheckWelcome` → `UnwelcomeUsers`, or a code."""
+
 HEADS = "heads"
 """Publish: `RoomHeads`, the rooms whose head moved lately (anti-entropy)."""
-
-KICK = "ctl.kick"
-"""Publish with reply, every gateway answers: `Kick` → `Kicked`."""
-
-CONNECTIONS = "ctl.connections"
-"""Publish with reply, every gateway answers: `ListConnections` → `ConnectionList`."""
 
 ARCHIVE_ROOM = "ctl.room.archive"
 """Request, queue group `chat`: `ArchiveRoomRequest` → nothing, or a code."""
@@ -33,7 +30,10 @@ LIST_ROOMS = "ctl.room.list"
 SOCKETS = "sockets.*"
 """Subscription to the operations on every namespace's connections, see `sockets`."""
 
-ALIVE = "ctl.alive.*.*"
+GATEWAYS = "gateways"
+"""Publish: an `Operation` on connections of any namespace, heard by every gateway."""
+
+ALIVE = "ctl.alive.*.*.*"
 """Subscription to every process's sign of life, see `alive`."""
 
 MAX_LENGTH = 1024
@@ -68,18 +68,11 @@ def commands(namespace: str) -> str:
 
 
 def acks(gateway: str) -> str:
-    """Where services publish `AckBatch` for one gateway."""
+    """Where services publish `AckBatch` for one gateway, which is named by its address.
+
+    On the subjects below it, see `with_range`, only the broker's no-responders status arrives.
+    """
     return f"ack.{encode(gateway)}"
-
-
-def batch_reply(gateway: str, batch: int) -> str:
-    """The reply subject of one command batch; only the broker's no-responders status arrives here."""
-    return f"ack.{encode(gateway)}.{batch}"
-
-
-def parse_batch_reply(subject: str) -> int:
-    """The batch number of a `batch_reply` subject."""
-    return int(subject.rsplit(".", 1)[1])
 
 
 @cache  # namespaces are few
@@ -91,6 +84,16 @@ def opening(namespace: str) -> str:
 def closed(namespace: str) -> str:
     """Publish, when a connection is gone whose service wants to hear of it: `ConnectionClosed`."""
     return f"conn.{encode(namespace)}.closed"
+
+
+def compare(gateway: str) -> str:
+    """Request to one gateway: `CompareConnections` → `ComparedConnections`."""
+    return f"gw.{encode(gateway)}.compare"
+
+
+def memberships(namespace: str) -> str:
+    """Request to the service behind a namespace: `GetMemberships` → `Memberships`."""
+    return f"members.{encode(namespace)}"
 
 
 def replay(namespace: str) -> str:
@@ -115,7 +118,7 @@ def parse_room(subject: str) -> tuple[str, str]:
 
 
 def recover(gateway: str) -> str:
-    """Request to the gateway that lost a connection: `Recover` → `Recovered`."""
+    """Request to the gateway, named by its address, that lost a connection: `Recover` → `Recovered`."""
     return f"recover.{encode(gateway)}"
 
 
@@ -124,15 +127,35 @@ def user_room(user_id: str) -> str:
     return f"user:{user_id}"
 
 
-def alive(service: str, instance: str) -> str:
-    """Where one process publishes its sign of life, and listens for its own echo to know that it is not deaf."""
-    return f"ctl.alive.{encode(service)}.{encode(instance)}"
+def alive(service: str, address: str) -> str:
+    """Where one run of a process publishes its sign of life, and listens for its own echo to know it is not deaf.
+
+    A `SignOfLife`, each second and, as its last, when it stops in order.
+    """
+    instance, run = split_address(address)
+    return f"ctl.alive.{encode(service)}.{encode(instance)}.{encode(run)}"
+
+
+def namesakes(service: str, instance: str) -> str:
+    """Subscription to the signs of life of every process that has this name."""
+    return f"ctl.alive.{encode(service)}.{encode(instance)}.*"
 
 
 def parse_alive(subject: str) -> tuple[str, str]:
-    """The `(service, instance)` of an `alive` subject."""
-    _, _, service, instance = subject.split(".")
-    return decode(service), decode(instance)
+    """The service and the address in an `alive` subject."""
+    _, _, service, instance, run = subject.split(".")
+    return decode(service), f"{decode(instance)}:{decode(run)}"
+
+
+def name(service: str, instance: str) -> str:
+    """Publish with reply, the process of this name answers with its run: whoever starts asks whether there is one."""
+    return f"ctl.name.{encode(service)}.{encode(instance)}"
+
+
+def split_address(address: str) -> tuple[str, str]:
+    """The name and the run that make up a process's address; the run is empty in a name by itself."""
+    instance, colon, run = address.rpartition(":")
+    return (instance, run) if colon else (run, "")
 
 
 def sockets(namespace: str) -> str:
@@ -143,9 +166,12 @@ def sockets(namespace: str) -> str:
     return f"sockets.{encode(namespace)}"
 
 
-def gateway(instance: str) -> str:
-    """Where one gateway hears what is to be done with connections of its own: any `Operation`."""
-    return f"gw.{encode(instance)}"
+def gateway(address: str) -> str:
+    """Where one gateway hears what is to be done with connections of its own: any `Operation`.
+
+    By its address it is that very run, by its name whichever run has the name now.
+    """
+    return f"gw.{encode(address)}"
 
 
 def check_ad_hoc(namespace: str, room_id: str) -> None:
@@ -165,17 +191,17 @@ def inbox() -> str:
     return f"_INBOX.{uuid7().hex}"
 
 
-def batches(inbox: str) -> str:
-    """Subscription to the replies to whole messages of requests, see `requests_reply`."""
-    return f"{inbox}.*.*"
+def ranges(base: str) -> str:
+    """Subscription to the replies to whole messages, see `with_range`."""
+    return f"{base}.*.*"
 
 
-def requests_reply(inbox: str, first: int, last: int) -> str:
-    """The reply subject of requests with these tags: `Answer` to all, or the broker's no-responders status."""
-    return f"{inbox}.{first}.{last}"
+def with_range(base: str, tags: range) -> str:
+    """The reply subject of a message whose parts have these tags: what arrives there is meant for all of them."""
+    return f"{base}.{tags.start}.{tags.stop - 1}"
 
 
-def parse_requests_reply(subject: str) -> tuple[int, int]:
-    """The first and the last tag of a `requests_reply` subject."""
+def parse_range(subject: str) -> tuple[int, int]:
+    """The first and the last tag of a `with_range` subject."""
     _, first, last = subject.rsplit(".", 2)
     return int(first), int(last)

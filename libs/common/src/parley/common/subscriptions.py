@@ -20,7 +20,7 @@ from parley.common.logs import get_logger
 
 log = get_logger(__name__)
 
-Callback = Callable[[bytes], None]
+Callback = Callable[[bytes], object]
 
 RESUBSCRIBE_BATCH = 500
 """Subscriptions written at once after a reconnect."""
@@ -84,6 +84,11 @@ class ListeningClient(Client):
         """Close the listener with this subscription id, if there still is one."""
         if self.listeners.pop(sid, None) is not None:
             self._write(b"UNSUB %d\r\n" % sid)
+
+    def abandon(self) -> None:
+        """Let go of a connection that is being made."""
+        if self._transport is not None:
+            self._transport.close()
 
     async def settle(self, timeout: float) -> None:
         """Wait until the server has seen everything sent so far, subscriptions included."""

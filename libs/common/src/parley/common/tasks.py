@@ -14,6 +14,11 @@ from parley.common.logs import get_logger
 log = get_logger(__name__)
 
 
+def stop_process() -> None:
+    """Ask this process to stop in order: it cannot do its work, and who runs it starts another."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 class Tasks:
     """The background tasks of one component, cancelled and awaited when the component closes.
 
@@ -40,9 +45,11 @@ class Tasks:
         """Start a loop that lives as long as the component."""
         self._start(work, name).add_done_callback(self._must_not_end)
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Start a piece of work that ends by itself."""
-        self._start(work, name).add_done_callback(self._may_end)
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start a piece of work that ends by itself. Who wants it to end sooner cancels what this returns."""
+        task = self._start(work, name)
+        task.add_done_callback(self._may_end)
+        return task
 
     async def close(self) -> None:
         """Cancel what still runs and wait until it has ended."""
@@ -55,15 +62,16 @@ class Tasks:
         task = asyncio.get_running_loop().create_task(work, name=name)
         # The loop keeps only weak references to tasks.
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         return task
 
     def _must_not_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if self._closing or task.cancelled():
             return
         log.critical("background task ended, stopping", task=task.get_name(), exc_info=task.exception())
-        os.kill(os.getpid(), signal.SIGTERM)
+        stop_process()
 
     def _may_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.error("background task failed", task=task.get_name(), exc_info=error)

@@ -1,21 +1,21 @@
-"""What connection middleware is given: a connection that asks to be let in and, after `call_next`, has gone."""
+"""The context of connection middleware: a connection that asks to be let in and, after `call_next`, has gone."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic
 
 from parley.common import subjects
-from parley.common.attachments import detach
+from parley.common.binary import extract
 from parley.common.wire.connections import ConnectionClosed
 from parley.common.wire.rooms import UnloggedEvent
-from parley.framework.context import Peer
+from parley.framework.context import PeerContext, StateT
 
 
-class ConnectionContext(Peer):
-    """One connection's life in a namespace, from before it is admitted until after it is gone.
+class ConnectionContext(PeerContext, Generic[StateT]):
+    """One connection's life in a namespace, from before it is admitted until after it has gone.
 
-    Until it is admitted, `join` and `emit` take effect right after CONNECT; after it is gone they do nothing. What is
-    emitted to others is sent at once.
+    Until the connection is admitted, `join` and `emit` are kept and take effect right after CONNECT; after it has gone
+    they do nothing. What middleware emits to others is sent at once.
     """
 
     __slots__ = ("gone", "greetings", "joins", "open", "reason", "state")
@@ -23,16 +23,16 @@ class ConnectionContext(Peer):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.open = False
-        """Whether it has been admitted."""
+        """Whether the connection has been admitted."""
         self.gone = False
-        """Whether it has gone since."""
+        """Whether the connection has gone since."""
         self.reason = ""
-        """Why it has gone, as in `transport close`, `client namespace disconnect` or `kicked`."""
+        """Why the connection has gone: one of `parley.common.disconnects.DisconnectReason`."""
         self.joins: list[str] = []
-        """Rooms to put it into when it is admitted."""
+        """Rooms to put the connection into when it is admitted."""
         self.greetings: list[UnloggedEvent] = []
-        """Events to send it when it is admitted."""
-        self.state: Any = None
+        """Events to send the connection when it is admitted."""
+        self.state: StateT = None  # pyright: ignore[reportAttributeAccessIssue] - set right after, where there is one
         """What the service's lifespan made; None in a gateway."""
 
     async def emit(self, event: str, *args: Any) -> None:
@@ -42,7 +42,7 @@ class ConnectionContext(Peer):
         if self.open:
             await super().emit(event, *args)
             return
-        encoded, attachments = detach(args)
+        encoded, attachments = extract(args)
         self.greetings.append(UnloggedEvent(event, encoded, attachments))
 
     async def join(self, *rooms: str) -> None:
@@ -57,6 +57,6 @@ class ConnectionContext(Peer):
             self.joins.append(room)
 
     def part(self, closed: ConnectionClosed) -> None:
-        """It has gone, with what was kept with it at last."""
+        """Mark the connection as gone and load its last session."""
         self.sid, self.reason, self.gone = closed.sid, closed.reason, True
         self.renew_session(closed.session)

@@ -11,33 +11,38 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from contextvars import copy_context
 from typing import Any
 
+import msgspec
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.chunks import cut
 from parley.common.errors import Code, Reject
 from parley.common.logs import CORRELATION
+from parley.common.outbox import Outbox
 from parley.common.tasks import Tasks
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.framework.context import Context
 from parley.framework.emitter import Emitter
-from parley.framework.handling import Handling
+from parley.framework.event_runner import EventRunner
 from parley.framework.outcome import Outcome
 from parley.framework.router import Router
 from parley.framework.session import Session
 
 MAX_PENDING = 20_000
 """Commands one process has in hand; beyond it the sender is told `overloaded`."""
+MAX_PENDING_BYTES = 64 * 1024 * 1024
+"""And their bytes, with what travels along with them."""
 MAX_ACK_BYTES = 512 * 1024
 """An ack batch is cut here, to stay below the broker's message limit."""
+ACK_OVERHEAD = 32
+"""Bytes counted for an ack, or an attachment of it, besides what is in it."""
 FINISH_SECONDS = 5.0
 """Seconds that commands in hand may take when the service stops."""
 
@@ -50,7 +55,7 @@ class _Served:
     def __init__(self, router: Router[Any], emitter: Emitter) -> None:
         self.router = router
         self.emitter = emitter
-        self.handling = Handling(router)
+        self.handling = EventRunner(router)
         self.prompt = {event for event, route in router.routes.items() if not route.pipelined}
         """Events that have not been seen to wait."""
 
@@ -59,8 +64,8 @@ class _Served:
         return len(conversation.commands) == 1 and conversation.commands[0].event in self.prompt
 
 
-_Turn = tuple[str, _Served, ConnectionCommands]
-"""What one connection sent, to be handled in order, and through which gateway."""
+_Turn = tuple[str, str, _Served, ConnectionCommands, int]
+"""What one connection sent, to be handled in order: through which gateway, where its acks go, and its bytes."""
 
 
 class Dispatcher:
@@ -75,10 +80,18 @@ class Dispatcher:
         self._tasks = Tasks()
         self._subscriptions: list[Subscription] = []
         self._pending = 0
+        self._pending_bytes = 0
         self._sharing: deque[_Turn] = deque()
         """For the next task that connections share."""
-        self._acks: defaultdict[str, list[Ack]] = defaultdict(list)
-        self._flushing = False
+        self._acks = Outbox[Ack](
+            bus.publish,
+            self._tasks,
+            "acks",
+            encode=_encode,
+            weigh=_weight,
+            max_bytes=MAX_ACK_BYTES,
+            replace=lambda ack: Ack(ack.tag, _TOO_LARGE.payload, _TOO_LARGE.ok),
+        )
 
     async def start(self) -> None:
         """Begin to take commands."""
@@ -92,22 +105,23 @@ class Dispatcher:
         for subscription in self._subscriptions:
             await self._bus.unsubscribe(subscription)
         deadline = time.monotonic() + FINISH_SECONDS
-        while (self._pending or self._acks) and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
+        while (self._pending or not self._acks.empty) and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.01)
         self._sharing.clear()
         await self._tasks.close()
 
     async def _receive(self, message: Msg) -> None:
         batch = decode(message.data, CommandBatch)
-        served = self._served[batch.namespace]
+        served, acks = self._served[batch.namespace], subjects.acks(batch.gateway)
         for conversation in batch.conversations:
-            if self._pending >= MAX_PENDING:
-                refused = Outcome.refused(Reject(Code.OVERLOADED))
+            size = _size(conversation)
+            if self._pending >= MAX_PENDING or self._pending_bytes + size > MAX_PENDING_BYTES:
                 for command in conversation.commands:
-                    self._ack(batch.gateway, Ack(command.tag, refused.payload, refused.ok))
+                    self._acks.add(acks, Ack(command.tag, _OVERLOADED.payload, _OVERLOADED.ok))
                 continue
             self._pending += len(conversation.commands)
-            turn = (batch.gateway, served, conversation)
+            self._pending_bytes += size
+            turn = (batch.gateway, acks, served, conversation, size)
             if not served.may_share(conversation):
                 self._tasks.spawn(self._converse(turn), name="conversation")
                 continue
@@ -127,9 +141,11 @@ class Dispatcher:
         while turns:
             turn = turns[0]
             try:
-                await self._handle(turn, Session(turn[2].session), turn[2].commands[0], task)
+                conversation = turn[3]
+                await self._handle(turn, Session(conversation.session), conversation.commands[0], task)
             finally:
                 self._pending -= 1
+                self._pending_bytes -= turn[4]
             CORRELATION.set("")
             if task.cancelling() or copy_context() != clean:
                 return
@@ -139,7 +155,7 @@ class Dispatcher:
     def _part(self, turns: deque[_Turn]) -> None:
         """Give tasks of their own to those who did not have their turn and, from now on, to whose turn did not end."""
         if turns:
-            _, served, conversation = turns.popleft()
+            _, _, served, conversation, _ = turns.popleft()
             served.prompt.discard(conversation.commands[0].event)
         for turn in turns:
             self._tasks.spawn(self._converse(turn), name="conversation")
@@ -147,7 +163,7 @@ class Dispatcher:
 
     async def _converse(self, turn: _Turn) -> None:
         started: list[asyncio.Task[None]] = []
-        _, served, conversation = turn
+        _, _, served, conversation, size = turn
         commands, session = conversation.commands, Session(conversation.session)
         try:
             for command in commands:
@@ -164,11 +180,12 @@ class Dispatcher:
                 await asyncio.gather(*started)
         finally:
             self._pending -= len(commands)
+            self._pending_bytes -= size
 
     async def _handle(
         self, turn: _Turn, session: Session, command: Command, task: asyncio.Task[Any] | None = None
     ) -> None:
-        gateway, served, conversation = turn
+        gateway, acks, served, conversation, _ = turn
         CORRELATION.set(command.correlation)
         context: Context[Any] = Context(
             served.emitter, conversation.identity, conversation.sid, gateway, command.correlation,
@@ -176,24 +193,39 @@ class Dispatcher:
             state=self._state,
         )  # fmt: skip
         outcome = await served.handling.handle(context, task)
-        changed = context.changed_session()
-        self._ack(gateway, Ack(command.tag, outcome.payload, outcome.ok, outcome.attachments, changed))
+        changes = None if session.untouched else _changes(context, session)
+        self._acks.add(acks, Ack(command.tag, outcome.payload, outcome.ok, outcome.attachments, changes))
 
-    def _ack(self, gateway: str, ack: Ack) -> None:
-        self._acks[gateway].append(ack)
-        if not self._flushing:
-            self._flushing = True
-            # A task runs on the next tick, when every ack of this one has been gathered.
-            self._tasks.spawn(self._flush(), name="acks")
 
-    async def _flush(self) -> None:
-        self._flushing = False
-        gathered, self._acks = self._acks, defaultdict(list)
-        for gateway, acks in gathered.items():
-            subject = subjects.acks(gateway)
-            for chunk in cut(acks, MAX_ACK_BYTES, _weight):
-                await self._bus.publish(subject, AckBatch(chunk).encode())
+_OVERLOADED = Outcome.refused(Reject(Code.OVERLOADED))
+_TOO_LARGE = Outcome.refused(Reject(Code.INTERNAL))
+
+
+def _changes(context: Context[Any], session: Session) -> bytes | None:
+    """What a controller did to its connection's session. What cannot be kept is logged."""
+    try:
+        return session.changes()
+    except (TypeError, ValueError, msgspec.MsgspecError):
+        context.log.exception("a session that cannot be kept")
+        return None
+
+
+def _size(conversation: ConnectionCommands) -> int:
+    """The bytes of what a connection sent, with what travels along."""
+    size = len(conversation.handshake) + len(conversation.session)
+    for command in conversation.commands:
+        size += len(command.args)
+        if command.attachments:
+            size += sum(map(len, command.attachments))
+    return size
+
+
+def _encode(acks: Sequence[Ack]) -> bytes:
+    return AckBatch(list(acks)).encode()
 
 
 def _weight(ack: Ack) -> int:
-    return len(ack.payload) + (sum(map(len, ack.attachments)) if ack.attachments else 0)
+    size = len(ack.payload) + ACK_OVERHEAD
+    if ack.attachments:
+        size += sum(len(attachment) + ACK_OVERHEAD for attachment in ack.attachments)
+    return size if ack.session is None else size + len(ack.session)

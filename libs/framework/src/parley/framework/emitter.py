@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 from parley.common import subjects
-from parley.common.attachments import attach, detach
+from parley.common.binary import extract, insert
 from parley.common.bus import Bus, connect
 from parley.common.errors import Code, Reject
 from parley.common.settings import ServiceSettings
@@ -57,7 +57,7 @@ class AcksResult:
     answers: list[Any]
     missing: int
     unanswered: tuple[str, ...] = ()
-    """Living gateways that did not even say how many they asked."""
+    """The names of gateways that did not even say how many they asked: living ones, and some that fell silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,10 @@ class _Target:
 class Broadcast:
     """Some connections of a namespace, and what to do with them. Immutable: each step makes another."""
 
-    __slots__ = ("_questions", "_target")
+    __slots__ = ("_requests", "_target")
 
-    def __init__(self, questions: GatewayRequests, target: _Target) -> None:
-        self._questions = questions
+    def __init__(self, requests: GatewayRequests, target: _Target) -> None:
+        self._requests = requests
         self._target = target
 
     # -- to whom, and how ------------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ class Broadcast:
         return self._with(selection=Selection(selection.namespace, selection.rooms, excepted))
 
     def local(self, gateway: str) -> Broadcast:
-        """Only those on this gateway."""
+        """Only those on this gateway, which is named by its address, or by its name whatever run has it now."""
         return self._with(gateway=gateway)
 
     @property
@@ -110,7 +110,7 @@ class Broadcast:
         return self._with(volatile=True)
 
     def _with(self, **changes: Any) -> Broadcast:
-        return Broadcast(self._questions, replace(self._target, **changes))
+        return Broadcast(self._requests, replace(self._target, **changes))
 
     # -- events ----------------------------------------------------------------------------------------------------
 
@@ -119,11 +119,11 @@ class Broadcast:
 
         What is emitted to a room, one after the other, arrives in that order. Raises `Reject` when it cannot be sent.
         """
-        await self._questions.tell(self._emit(event, args, "", 0), self._target.gateway)
+        await self._requests.send(self._emit(event, args, "", 0), self._target.gateway)
 
     async def flush(self) -> None:
         """Wait until the broker has what was emitted."""
-        await self._questions.bus.flush()
+        await self._requests.bus.flush()
 
     async def emit_with_acks(self, event: str, *args: Any, timeout: float) -> AcksResult:
         """Send an event and wait until all have answered, at most `timeout` seconds."""
@@ -134,7 +134,8 @@ class Broadcast:
                 # What one client sends must not spoil the others' answers.
                 with suppress(ValueError):
                     answers.append(_value(acked))
-        return AcksResult(answers, replies.found - len(answers), replies.unanswered)
+        unanswered = map(GatewayRegistry.name_of, (*replies.unanswered, *replies.silent))
+        return AcksResult(answers, replies.matched - len(answers), tuple(sorted(unanswered)))
 
     async def collect_acks(self, event: str, args: tuple[Any, ...], timeout: float) -> GatewayReplies[ClientAckReport]:
         """Send an event and collect what the gateways report of its acks."""
@@ -145,7 +146,7 @@ class Broadcast:
     def _emit(self, event: str, args: tuple[Any, ...], inbox: str, timeout: float) -> Emit:
         if event in RESERVED_EVENTS:
             raise ValueError(f"Socket.IO keeps the name {event!r} for itself")
-        encoded, attachments = detach(args)
+        encoded, attachments = extract(args)
         return Emit(self._target.selection, inbox, event, encoded, attachments, self._target.volatile, timeout)
 
     # -- connections -----------------------------------------------------------------------------------------------
@@ -173,7 +174,7 @@ class Broadcast:
         return await self._count(lambda inbox: Disconnect(self._target.selection, inbox, close))
 
     async def _count(self, operation: Callable[[str], Operation]) -> int:
-        return (await self._operate(operation, OperationReport)).found
+        return (await self._operate(operation, OperationReport)).matched
 
     async def _operate(self, operation: Callable[[str], Operation], kind: type[ReplyT]) -> GatewayReplies[ReplyT]:
         replies = await self._ask(operation, kind, ANSWER_TIMEOUT)
@@ -184,7 +185,7 @@ class Broadcast:
     async def _ask(
         self, operation: Callable[[str], Operation], kind: type[ReplyT], timeout: float
     ) -> GatewayReplies[ReplyT]:
-        return await self._questions.ask(operation, self._target.gateway, kind, timeout, self._target.enough)
+        return await self._requests.request(operation, self._target.gateway, kind, timeout, self._target.enough)
 
 
 class Emitter(Broadcast):
@@ -193,14 +194,15 @@ class Emitter(Broadcast):
     __slots__ = ()
 
     def __init__(self, bus: Bus | GatewayRequests, namespace: str) -> None:
-        questions = bus if isinstance(bus, GatewayRequests) else GatewayRequests(bus)
-        super().__init__(questions, _Target(Selection(namespace)))
+        requests = bus if isinstance(bus, GatewayRequests) else GatewayRequests(bus)
+        super().__init__(requests, _Target(Selection(namespace)))
 
     @classmethod
     @asynccontextmanager
     async def connected(cls, nats_url: str, namespace: str, *, name: str = "emitter") -> AsyncGenerator[Self]:
         """An emitter of a process that is no service, on a connection of its own. Waits for NATS to be there."""
-        async with connect(ServiceSettings(nats_url=nats_url), name) as bus:
+        # A name of its own each time: `PARLEY_INSTANCE` is meant for a service, and forked processes share it.
+        async with connect(ServiceSettings(nats_url=nats_url, instance=""), name) as bus:
             emitter = cls(bus, namespace)
             await emitter.start()
             yield emitter
@@ -211,13 +213,18 @@ class Emitter(Broadcast):
         return self._target.selection.namespace
 
     @property
-    def directory(self) -> GatewayRegistry:
+    def requests(self) -> GatewayRequests:
+        """What asks gateways: operations on the connections of all namespaces go through it as well."""
+        return self._requests
+
+    @property
+    def registry(self) -> GatewayRegistry:
         """Which gateways live."""
-        return self._questions.directory
+        return self._requests.registry
 
     async def start(self) -> None:
-        """Begin to learn which gateways live. The first question does it otherwise, and waits two seconds longer."""
-        await self._questions.start()
+        """Begin to learn which gateways live. The first request does it otherwise, and waits two seconds longer."""
+        await self._requests.start()
 
     def of(self, namespace: str) -> Emitter:
         """Everybody in another namespace."""
@@ -228,11 +235,11 @@ class Emitter(Broadcast):
     def socket(self, sid: str, gateway: str = "") -> RemoteSocket:
         """One connection. Unless its gateway is named, all hear of it: one that recovered may be on any."""
         target = replace(self._target, selection=Selection(self.namespace, (sid,), (), sid), gateway=gateway, enough=1)
-        return RemoteSocket(Broadcast(self._questions, target), sid)
+        return RemoteSocket(Broadcast(self._requests, target), sid)
 
 
 class RemoteSocket:
-    """One connection. Without it, questions raise `Reject(not_found)` and the rest does nothing."""
+    """One connection. Without it, requests raise `Reject(not_found)` and the rest does nothing."""
 
     __slots__ = ("_only", "sid")
 
@@ -281,5 +288,5 @@ class RemoteSocket:
 
 
 def _value(acked: ClientAck) -> Any:
-    args = attach(acked.args, acked.attachments)
+    args = insert(acked.args, acked.attachments)
     return None if not args else args[0] if len(args) == 1 else tuple(args)

@@ -1,29 +1,59 @@
-"""The directory of living gateways, from their signs of life."""
+"""Which gateways live, from their signs of life.
+
+    | state  | from                                   | to                                                            |
+    |--------|----------------------------------------|---------------------------------------------------------------|
+    | alive  | a sign of life                         | silent: none for `SILENT_AFTER`; gone: goodbye, a younger run |
+    | silent | alive                                  | alive: a sign of life; gone: goodbye, a younger run, `FORGET` |
+
+Each run of a gateway is an entry of its own, by its address. Silence counts only where this process itself ran on time
+and heard the broker: who stood still has missed signs of life, or has them still to read.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from typing import NamedTuple
 
 from nats.aio.msg import Msg
 
 from parley.common import subjects
 from parley.common.bus import Bus
+from parley.common.wire.codec import decode
+from parley.common.wire.processes import SignOfLife
 
 SERVICE = "gateway"
-GONE_AFTER = 3.0
-"""Seconds without a sign of life after which a gateway is gone; it sends one each second."""
+SILENT_AFTER = 3.0
+"""Seconds without a sign of life after which a gateway is silent; it sends one each second."""
+FORGET_AFTER = 600.0
+"""Seconds for which a silent gateway is remembered: it may stand still and hold connections all the same."""
 WARM_AFTER = 2.0
 """Seconds of listening after which every living gateway has been heard."""
+CHECK_INTERVAL = 0.5
+STALL = 1.0
+"""Seconds by which a check may be late before it is no judgement on others."""
+
+
+class _Run(NamedTuple):
+    """One run of a gateway: when it was heard last, and when it says that it was started."""
+
+    last_seen: float
+    started: int
 
 
 class GatewayRegistry:
-    """Which gateways live. One that has not listened long enough is not to be trusted."""
+    """The gateways that live, and those that fell silent. One that has not listened long enough is not to be trusted.
+
+    Every answer names gateways by their addresses; `name_of` is for people.
+    """
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._heard: dict[str, float] = {}
+        self._alive: dict[str, _Run] = {}
+        self._silent: dict[str, _Run] = {}
         self._started = False
         self._listening_since = float("inf")
+        self._checked = time.monotonic()
 
     async def start(self) -> None:
         """Begin to listen; doing it twice is harmless."""
@@ -32,24 +62,61 @@ class GatewayRegistry:
         self._started = True
         await self._bus.subscribe(subjects.ALIVE, self._hear)
         self._bus.on_reconnect(self.start_over)
+        self._bus.run_forever(self._check_for_ever(), name="living gateways")
         self.start_over()
 
     def start_over(self) -> None:
         """Be trusted only after listening anew: signs of life were missed."""
-        self._listening_since = time.monotonic()
+        self._listening_since = now = time.monotonic()
+        self._spare(now)
 
     @property
-    def settled(self) -> bool:
+    def warmed_up(self) -> bool:
         """Whether it has listened long enough to know every living gateway."""
         return time.monotonic() - self._listening_since >= WARM_AFTER
 
     def alive(self) -> dict[str, float]:
         """The living gateways, and how many seconds ago each was heard."""
-        now = time.monotonic()
-        self._heard = {gateway: heard for gateway, heard in self._heard.items() if now - heard < GONE_AFTER}
-        return {gateway: now - heard for gateway, heard in sorted(self._heard.items())}
+        self._check(now := time.monotonic())
+        return {address: now - run.last_seen for address, run in sorted(self._alive.items())}
+
+    def silent(self) -> dict[str, float]:
+        """Those that fell silent without a goodbye, and how many seconds ago each was heard."""
+        self._check(now := time.monotonic())
+        return {address: now - run.last_seen for address, run in sorted(self._silent.items())}
+
+    @staticmethod
+    def name_of(address: str) -> str:
+        """The name of a gateway, as configured for people to read."""
+        return subjects.split_address(address)[0]
+
+    async def _check_for_ever(self) -> None:
+        while True:
+            self._check(time.monotonic())
+            await asyncio.sleep(CHECK_INTERVAL)
+
+    def _check(self, now: float) -> None:
+        late, self._checked = now - self._checked > CHECK_INTERVAL + STALL, now
+        if late or not self._bus.connected:
+            self._spare(now)
+        for address in [address for address, run in self._alive.items() if now - run.last_seen >= SILENT_AFTER]:
+            self._silent[address] = self._alive.pop(address)
+        for address in [address for address, run in self._silent.items() if now - run.last_seen >= FORGET_AFTER]:
+            del self._silent[address]
+
+    def _spare(self, now: float) -> None:
+        """Give everybody who lives as long as if they had been heard now."""
+        self._alive = {address: run._replace(last_seen=now) for address, run in self._alive.items()}
 
     async def _hear(self, message: Msg) -> None:
-        service, instance = subjects.parse_alive(message.subject)
-        if service == SERVICE:
-            self._heard[instance] = time.monotonic()
+        service, address = subjects.parse_alive(message.subject)
+        if service != SERVICE:
+            return
+        sign = decode(message.data, SignOfLife)
+        for runs in (self._alive, self._silent):
+            for other in [other for other in runs if self.name_of(other) == self.name_of(address)]:
+                if other != address and runs[other].started > sign.started:
+                    return  # a younger run has its name; it wakes up once more before it stops
+                del runs[other]
+        if not sign.leaving:
+            self._alive[address] = _Run(time.monotonic(), sign.started)

@@ -1,4 +1,8 @@
-"""Questions that every gateway answers, or one of them, each with an inbox of its own."""
+"""Operations on connections, sent to every gateway or to one, and what they answer on an inbox of the request's own.
+
+One machine for emits with acks, fetching, joining, leaving, disconnecting, kicking and listing. Every request is sent,
+whoever is thought to be alive; the registry says for whose answers it is waited, and who owes one.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +29,16 @@ class GatewayReply(Protocol):
 
     @property
     def gateway(self) -> str:
-        """Who says it."""
+        """The address of who says it."""
         ...
 
     @property
-    def found(self) -> int:
+    def matched(self) -> int:
         """How many connections were found, in addition to what was said before."""
         ...
 
     @property
-    def due(self) -> int:
+    def outstanding(self) -> int:
         """By how much the number of things to come changes."""
         ...
 
@@ -44,43 +48,45 @@ ReplyT = TypeVar("ReplyT", bound=GatewayReply)
 
 @dataclass(slots=True)
 class GatewayReplies(Generic[ReplyT]):
-    """What was answered, and by whom it was not."""
+    """What was answered, and by whom it was not. Gateways are named by their addresses."""
 
     received: list[ReplyT] = field(default_factory=list[ReplyT])
-    found: int = 0
-    due: int = 0
-    heard: set[str] = field(default_factory=set[str])
+    matched: int = 0
+    outstanding: int = 0
+    answered: set[str] = field(default_factory=set[str])
     nobody: bool = False
     """Whether there is no such gateway, or none at all."""
     complete: bool = False
-    """Whether everything has come, from everybody."""
+    """Whether everything has come, from every living gateway."""
     unanswered: tuple[str, ...] = ()
     """The living gateways that said nothing."""
+    silent: tuple[str, ...] = ()
+    """Those that fell silent some time ago and said nothing: they may stand still, and hold connections."""
 
     def add(self, reply: ReplyT) -> None:
         """Take in one message."""
         self.received.append(reply)
-        self.found += reply.found
-        self.due += reply.due
-        self.heard.add(reply.gateway)
+        self.matched += reply.matched
+        self.outstanding += reply.outstanding
+        self.answered.add(reply.gateway)
 
 
 class GatewayRequests:
-    """Asks, and knows from the directory who has to answer."""
+    """Sends operations to gateways, and knows from the registry who has to answer."""
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
-        self.directory = GatewayRegistry(bus)
+        self.registry = GatewayRegistry(bus)
 
     async def start(self) -> None:
         """Begin to learn which gateways live."""
-        await self.directory.start()
+        await self.registry.start()
 
-    async def tell(self, operation: Operation, gateway: str) -> None:
-        """Have one gateway do something, or with an empty name all, without an answer. Raises `Reject`."""
+    async def send(self, operation: Operation, gateway: str) -> None:
+        """Have one gateway do something, or with an empty address all, without an answer. Raises `Reject`."""
         await self.bus.publish(_subject(operation, gateway), operation.encode())
 
-    async def ask(
+    async def request(
         self,
         operation: Callable[[str], Operation],
         gateway: str,
@@ -88,15 +94,15 @@ class GatewayRequests:
         timeout: float,
         enough: int | None = None,
     ) -> GatewayReplies[ReplyT]:
-        """Ask one gateway, or with an empty name all, until everything has come or `timeout` seconds have passed.
+        """Ask one gateway, or with an empty address all, until everything has come or `timeout` seconds have passed.
 
-        `operation` makes the question for an inbox. Once `enough` connections are found, no other gateway is waited
+        `operation` makes what is asked for an inbox. Once `enough` connections are found, no other gateway is waited
         for. Raises `Reject` when it cannot be sent.
         """
         if not self.bus.connected:
             raise Reject(Code.UNAVAILABLE)
         if not gateway:
-            await self.directory.start()
+            await self.registry.start()
         replies, changed = GatewayReplies[ReplyT](), asyncio.Event()
 
         def hear(data: bytes) -> None:
@@ -107,10 +113,10 @@ class GatewayRequests:
             changed.set()
 
         deadline = time.monotonic() + timeout
-        question = operation(subjects.inbox())
-        listener = self.bus.listen(question.inbox, hear)
+        asked = operation(subjects.inbox())
+        listener = self.bus.listen(asked.inbox, hear)
         try:
-            await self.bus.publish(_subject(question, gateway), question.encode(), question.inbox)
+            await self.bus.publish(_subject(asked, gateway), asked.encode(), asked.inbox)
             while self._waits(replies, gateway, enough) and (left := deadline - time.monotonic()) > 0:
                 changed.clear()
                 with suppress(TimeoutError):
@@ -119,22 +125,31 @@ class GatewayRequests:
         finally:
             listener.close()
         replies.complete = not self._waits(replies, gateway, enough)
-        replies.unanswered = () if replies.complete else tuple(sorted(self._silent(replies, gateway)))
+        replies.unanswered = () if replies.complete else tuple(sorted(self._missing(replies, gateway)))
+        if not gateway:
+            replies.silent = tuple(sorted(self.registry.silent().keys() - replies.answered))
         return replies
 
     def _waits(self, replies: GatewayReplies[ReplyT], gateway: str, enough: int | None) -> bool:
         if replies.nobody:
             return False
-        if replies.due > 0:
+        if replies.outstanding > 0:
             return True
-        if enough is not None and replies.found >= enough:
+        if enough is not None and replies.matched >= enough:
             return False
-        settled = bool(gateway) or self.directory.settled
-        return not settled or bool(self._silent(replies, gateway))
+        warmed_up = bool(gateway) or self.registry.warmed_up
+        return not warmed_up or bool(self._missing(replies, gateway))
 
-    def _silent(self, replies: GatewayReplies[ReplyT], gateway: str) -> set[str]:
-        return ({gateway} if gateway else set(self.directory.alive())) - replies.heard
+    def _missing(self, replies: GatewayReplies[ReplyT], gateway: str) -> set[str]:
+        """Who of those that are waited for has said nothing."""
+        if not gateway:
+            return self.registry.alive().keys() - replies.answered
+        # Whoever is asked by its name answers by its address.
+        return set() if replies.answered else {gateway}
 
 
-def _subject(question: Operation, gateway: str) -> str:
-    return subjects.gateway(gateway) if gateway else subjects.sockets(question.selection.namespace)
+def _subject(operation: Operation, gateway: str) -> str:
+    if gateway:
+        return subjects.gateway(gateway)
+    namespace = operation.selection.namespace
+    return subjects.sockets(namespace) if namespace else subjects.GATEWAYS

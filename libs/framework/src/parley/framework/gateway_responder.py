@@ -3,34 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from parley.common import subjects
 from parley.common.bus import Bus
+from parley.common.chunks import cut
+from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
-from parley.common.logs import CORRELATION
+from parley.common.logs import CORRELATION, get_logger
 from parley.common.tasks import Tasks
 from parley.common.wire.codec import decode
+from parley.common.wire.commands import Command, CommandBatch, ConnectionCommands
 from parley.common.wire.connections import ConnectionClosed, ConnectReply, ConnectRequest
-from parley.common.wire.rooms import GetRoomHeads, Replay, Replayed, RoomHeads
+from parley.common.wire.identity import Identity
+from parley.common.wire.rooms import GetMemberships, GetRoomHeads, Membership, Memberships, Replay, Replayed, RoomHeads
 from parley.framework.connection_context import ConnectionContext
 from parley.framework.emitter import Emitter
+from parley.framework.held_connections import PATIENCE, HeldConnections
 from parley.framework.middleware import ConnectionOnion
 from parley.framework.rooms import NoRoomLog, RoomLog
 from parley.framework.router import LIFECYCLE, Router
 from parley.framework.session import Session
 
+log = get_logger(__name__)
+
 MAX_CONTEXTS = 100_000
-"""Connections whose middleware one process keeps waiting for their end; beyond it new ones are told `overloaded`."""
+"""Connections whose end one process waits for; beyond it new ones are told `overloaded`."""
 ADMIT_SECONDS = 4.0
 """Seconds that middleware may take to admit a connection; the gateway waits a little longer, and asks again."""
-SWEEP_INTERVAL = 1.0
-GATEWAY_GONE = "gateway gone"
-"""Why a connection ended whose gateway shows no sign of life."""
+FAREWELLS = ("disconnecting", "disconnect")
+"""Controllers that run when a connection has gone, in this order."""
+AT_ONCE = 100
+"""Users whose rooms the log is asked for together."""
+MAX_BYTES = 384 * 1024
+"""A message is cut here, to stay below the broker's limit."""
+MEMBERSHIP_BYTES = 24
+"""About what a membership takes besides the room's name."""
+
+
+class _Held(NamedTuple):
+    """A connection whose end is waited for: to run what stands after it, and the controllers of its end."""
+
+    request: ConnectRequest
+    session: bytes
+    onion: ConnectionOnion | None
 
 
 class GatewayResponder:
@@ -43,21 +64,26 @@ class GatewayResponder:
         self._state = state
         self._log: RoomLog = router.log(state) if router.log is not None else NoRoomLog()
         self._notices = tuple(sorted(LIFECYCLE - {"error"} & router.routes.keys()))
-        if router.connection_middleware:
+        self._farewells = [event for event in FAREWELLS if event in router.routes]
+        self._holds = bool(router.connection_middleware or self._farewells)
+        """Whether anything is to be done here when a connection has gone."""
+        if self._holds:
             self._notices = (*self._notices, "closed")
         self._tasks = Tasks()
         self._subscriptions: list[Subscription] = []
-        self._onions: dict[str, tuple[ConnectionOnion, str]] = {}
+        self._held: dict[str, _Held] = {}
+        self._comparing = HeldConnections(bus, router.namespace, emitter.directory, self._see_off, PATIENCE)
 
     async def start(self) -> None:
         """Begin to answer."""
         namespace, queue = self._router.namespace, self._bus.service
-        if self._router.connection_middleware:
+        if self._holds:
             self._subscriptions.append(await self._bus.subscribe(subjects.closed(namespace), self._on_closed))
-            self._tasks.forever(self._sweep(), name="connections of dead gateways")
+            self._comparing.start()
         self._subscriptions += [
             await self._bus.respond(subjects.replay(namespace), Replay, self._replay, queue),
             await self._bus.respond(subjects.room_heads(namespace), GetRoomHeads, self._heads, queue),
+            await self._bus.respond(subjects.memberships(namespace), GetMemberships, self._memberships, queue),
             # Last: who is admitted may ask for the rest at once.
             await self._bus.respond(subjects.opening(namespace), ConnectRequest, self._open, queue),
         ]
@@ -66,16 +92,23 @@ class GatewayResponder:
         """Leave what comes to other replicas, and give up on what still runs."""
         for subscription in self._subscriptions:
             await self._bus.unsubscribe(subscription)
+        await self._comparing.close()
         await self._tasks.close()
 
+    # -- connections that come and go ------------------------------------------------------------------------------
+
     async def _open(self, request: ConnectRequest) -> ConnectReply:
-        if request.refresh or not self._router.connection_middleware:
-            return ConnectReply(await self._log.memberships(request.identity), notices=self._notices)
-        return await self._pass(request)
+        full = len(self._held) >= MAX_CONTEXTS
+        if self._router.connection_middleware:
+            if full:
+                raise Reject(Code.OVERLOADED)
+            return await self._pass(request)
+        reply = ConnectReply(await self._log.memberships(request.identity), notices=self._notices)
+        if self._holds and not full:
+            self._hold(_Held(request, request.session, None))
+        return reply
 
     async def _pass(self, request: ConnectRequest) -> ConnectReply:
-        if len(self._onions) >= MAX_CONTEXTS:
-            raise Reject(Code.OVERLOADED)
         session, correlation = Session(request.session), f"conn-{uuid7().hex}"
         CORRELATION.set(correlation)
         context = ConnectionContext(
@@ -89,41 +122,88 @@ class GatewayResponder:
             rooms = await self._log.memberships(request.identity)
             opened = ConnectReply(rooms, context.joins, context.greetings, session.changed(), self._notices)
 
-        if (earlier := self._onions.get(request.sid)) is not None:
-            earlier[0].cancel()  # the gateway has not heard its answer
+        if (earlier := self._held.get(request.sid)) is not None and earlier.onion is not None:
+            earlier.onion.cancel()  # the gateway has not heard its answer
         onion = ConnectionOnion(self._router.connection_middleware, context, core)
-        self._onions[request.sid] = (onion, request.gateway)
+        self._hold(_Held(request, request.session, onion))
         self._tasks.spawn(self._live(request.sid, onion), name="connection middleware")
         await onion.admitted(ADMIT_SECONDS)
+        if opened.session is not None and request.sid in self._held:
+            self._held[request.sid] = _Held(request, opened.session, onion)
         return opened
 
     async def _live(self, sid: str, onion: ConnectionOnion) -> None:
         try:
             await onion.run()
         finally:
-            if self._onions.get(sid, (None,))[0] is onion:
-                del self._onions[sid]
+            if (held := self._held.get(sid)) is not None and held.onion is onion:
+                del self._held[sid]
+                self._comparing.discard(sid)
+
+    def _hold(self, held: _Held) -> None:
+        self._held[held.request.sid] = held
+        self._comparing.add(held.request.sid, held.request.gateway)
 
     async def _on_closed(self, message: Msg) -> None:
-        notice = decode(message.data, ConnectionClosed)
-        self._leave(notice)
+        self._leave(decode(message.data, ConnectionClosed))
 
-    def _leave(self, closed: ConnectionClosed) -> None:
-        if (found := self._onions.pop(closed.opening, None)) is not None:
-            found[0].leave(closed)
+    def _leave(self, closed: ConnectionClosed) -> _Held | None:
+        self._comparing.discard(closed.opening)
+        held = self._held.pop(closed.opening, None)
+        if held is not None and held.onion is not None:
+            held.onion.leave(closed)
+        return held
 
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_INTERVAL)
-            directory = self._emitter.directory
-            if not directory.settled or not self._bus.connected:
-                continue
-            alive = directory.alive()
-            for sid in [sid for sid, (_, gateway) in self._onions.items() if gateway not in alive]:
-                self._leave(ConnectionClosed(sid, sid, GATEWAY_GONE))
+    def _see_off(self, sid: str, reason: DisconnectReason) -> None:
+        """A connection is gone though nobody has said so."""
+        held = self._leave(ConnectionClosed(sid, sid, reason))
+        if held is not None and reason is DisconnectReason.GATEWAY_GONE and self._farewells:
+            self._tasks.spawn(self._bid_farewell(held, reason), name="farewell")
+
+    async def _bid_farewell(self, held: _Held, reason: DisconnectReason) -> None:
+        """Have the controllers of a connection's end run, which its gateway would have done."""
+        request, args = held.request, msgspec.json.encode((reason, []))
+        # Nobody waits for these acks.
+        commands = [Command(0, event, args, f"gone-{request.sid}") for event in self._farewells]
+        conversation = ConnectionCommands(request.sid, request.identity, commands, request.handshake, held.session)
+        batch = CommandBatch(request.gateway, self._router.namespace, [conversation])
+        try:
+            await self._bus.publish(subjects.commands(self._router.namespace), batch.encode())
+        except Reject as rejection:
+            log.warning("no farewell", sid=request.sid, code=str(rejection.code))
+
+    # -- rooms -----------------------------------------------------------------------------------------------------
 
     async def _replay(self, request: Replay) -> Replayed:
         return await self._log.replay(request.room, request.after, request.limit)
 
     async def _heads(self, request: GetRoomHeads) -> RoomHeads:
         return RoomHeads(self._router.namespace, await self._log.heads(request.rooms))
+
+    async def _memberships(self, request: GetMemberships) -> Memberships:
+        """As many users' rooms as fit a message and can be had; the gateway asks again for the rest."""
+        answered: list[list[Membership] | None] = []
+        size = 0
+        for users in cut(request.users, AT_ONCE, lambda _user: 1):
+            found = await asyncio.gather(*(self._log.memberships(user) for user in users), return_exceptions=True)
+            for user, rooms in zip(users, found, strict=True):
+                if isinstance(rooms, Reject) and rooms.retryable:
+                    if not answered:
+                        raise rooms
+                    return Memberships(answered)
+                if isinstance(rooms, BaseException):
+                    _report(user, rooms)
+                    answered.append(None)
+                    continue
+                size += sum(len(membership.room) + MEMBERSHIP_BYTES for membership in rooms)
+                if answered and size > MAX_BYTES:
+                    return Memberships(answered)
+                answered.append(rooms)
+        return Memberships(answered)
+
+
+def _report(user: Identity, error: BaseException) -> None:
+    if isinstance(error, Reject):
+        log.info("memberships refused", user=user.user_id, code=str(error.code))
+    else:
+        log.error("memberships failed", user=user.user_id, exc_info=error)

@@ -1,12 +1,12 @@
-"""Onions: middleware around every event, and around a connection's whole life.
+"""Middleware around every event, and around a connection's whole life.
 
     async def only_members(context: Context, call_next: Next) -> None:
         if "member" not in context.identity.roles:
             raise Reject(Code.FORBIDDEN)
         await call_next()
 
-What comes before `call_next` runs inward in the order configured, what comes after it outward in reverse. Who does not
-call it lets nothing through. Gateways and services run the same functions.
+The code before `call_next` runs on the way in, in the order configured, and the code after it on the way out, in
+reverse. Middleware that does not call it lets nothing through. Gateways and services run the same functions.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from parley.common.binary import Unsendable
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
 from parley.common.wire.connections import ConnectionClosed
@@ -26,17 +27,17 @@ log = get_logger(__name__)
 SubjectT = TypeVar("SubjectT")
 
 Next = Callable[[], Awaitable[None]]
-"""Runs what is further inside; may be called once."""
+"""Runs the middleware further inside and the controller. It may be called once."""
 PacketMiddleware = Callable[[Context[Any], Next], Awaitable[None]]
 """Around every event. It may look at the event, replace it, raise `Reject`, or answer it with `ack` or `result`."""
-ConnectionMiddleware = Callable[[ConnectionContext, Next], Awaitable[None]]
+ConnectionMiddleware = Callable[[ConnectionContext[Any], Next], Awaitable[None]]
 """Around a connection's life: before `call_next` it is being admitted, after it the connection is gone."""
 
 
 def compose(
     middleware: Sequence[Callable[[SubjectT, Next], Awaitable[None]]], core: Callable[[SubjectT], Awaitable[None]]
 ) -> Callable[[SubjectT], Awaitable[None]]:
-    """One function that runs all of them around the core."""
+    """Return one function that runs all the middleware around the core."""
     composed = core
     for outer in reversed(middleware):
         composed = _around(outer, composed)
@@ -62,9 +63,9 @@ def _around(
 
 
 class ConnectionOnion:
-    """One connection on its way in through the middleware and, when it is gone, out again."""
+    """One connection in the middleware: it is admitted at the innermost point and passes out when it has gone."""
 
-    def __init__(self, middleware: Sequence[ConnectionMiddleware], context: ConnectionContext, core: Core) -> None:
+    def __init__(self, middleware: Sequence[ConnectionMiddleware], context: ConnectionContext[Any], core: Core) -> None:
         self._context = context
         self._core = core
         self._admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -73,23 +74,26 @@ class ConnectionOnion:
         self._task: asyncio.Task[Any] | None = None
 
     async def run(self) -> None:
-        """Run the middleware to its end; `admitted` tells how far it is."""
+        """Run the middleware to its end, which is after the connection has gone. `admitted` waits for the way in."""
         self._task = asyncio.current_task()
         try:
             await self._run(self._context)
             self._refuse(Reject(Code.FORBIDDEN, "This connection was not let in."))
         except Reject as rejection:
             self._refuse(rejection)
+        except Unsendable as error:
+            # Middleware emitted what the client had put into its handshake.
+            self._refuse(Reject(Code.INVALID_PAYLOAD, str(error)))
         except asyncio.CancelledError:
             self._refuse(Reject(Code.UNAVAILABLE))
             raise
         except Exception:
             log.exception("connection middleware failed", namespace=self._context.namespace, sid=self._context.sid)
-            # Trying again would fail again.
+            # A client that tried again would fail again.
             self._refuse(Reject(Code.INTERNAL, retryable=False))
 
     async def admitted(self, timeout: float) -> None:
-        """Wait until the connection is let in. Raises `Reject` when it is not, or not within so many seconds."""
+        """Wait until the middleware admits the connection. Raises `Reject` when it refuses, or takes too long."""
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(self._admitted)
@@ -100,16 +104,16 @@ class ConnectionOnion:
             raise
 
     def cancel(self) -> None:
-        """Nobody waits for it any more."""
+        """Stop the middleware: nobody waits for the connection any more."""
         if self._task is not None:
             self._task.cancel()
 
     def leave(self, closed: ConnectionClosed) -> None:
-        """The connection is gone: run what is left."""
+        """Run the rest of the middleware, because the connection has gone."""
         if not self._gone.done():
             self._gone.set_result(closed)
 
-    async def _inside(self, context: ConnectionContext) -> None:
+    async def _inside(self, context: ConnectionContext[Any]) -> None:
         await self._core(context)
         context.open = True
         if not self._admitted.done():
@@ -125,5 +129,5 @@ class ConnectionOnion:
             log.info("refused after it was gone", sid=self._context.sid, code=str(rejection.code))
 
 
-Core = Callable[[ConnectionContext], Awaitable[None]]
-"""What is inside of all middleware: raises `Reject` when the connection is not to be let in."""
+Core = Callable[[ConnectionContext[Any]], Awaitable[None]]
+"""The innermost function, inside of all middleware. It raises `Reject` when the connection must not be admitted."""

@@ -1,21 +1,39 @@
-"""What becomes of an event, pure."""
+"""The outcome of an event, as it travels back to the client: accepted with a result, or refused with a code. Pure."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+from parley.common.binary import extract
 from parley.common.errors import Reject
-from parley.common.wire.commands import error_payload
+from parley.common.wire.commands import error_payload, ok_payload
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What becomes of an event: the JSON of its ack's arguments, and binary data. `ok` is whether it was accepted."""
+    """The ack of an event: the JSON of its arguments, their binary data, and whether the event was accepted."""
 
     payload: bytes
     ok: bool
     attachments: tuple[bytes, ...] = ()
 
     @classmethod
+    def accepted(cls, result: Any, *, binary: bool) -> Outcome:
+        """Make the outcome of an event that was accepted: the ack is `{ok: true, ...result}`.
+
+        With `binary`, the result is searched for binary data, which becomes attachments. Without it `bytes` would be
+        base64 text, so it is for results whose type holds none. Raises `Unsendable`, `TypeError` for what is no object,
+        and what msgspec raises for what it cannot encode.
+        """
+        if not binary or result is None:
+            return cls(ok_payload(result), True)
+        args, attachments = extract((result,))
+        if args[1:2] != b"{" or isinstance(result, bytes | bytearray | memoryview):
+            return cls(ok_payload(result), True)  # which raises, in words for the log
+        return cls(ok_payload(msgspec.Raw(args[1:-1])), True, attachments)
+
+    @classmethod
     def refused(cls, rejection: Reject) -> Outcome:
-        """The outcome of an event that was refused."""
+        """Make the outcome of an event that was refused."""
         return cls(error_payload(rejection.as_dict()), False)

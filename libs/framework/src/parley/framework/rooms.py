@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from parley.common import subjects
-from parley.common.attachments import detach
+from parley.common.binary import extract
 from parley.common.bus import Bus
 from parley.common.chunks import cut
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Delivery, Membership, MembershipChange, Replayed, RoomEvent, RoomHead, RoomHeads
 
+MAX_HEADS = 5_000
+"""Heads in one message."""
 MAX_DELIVERY_BYTES = 512 * 1024
 """A delivery is cut here, to stay below the broker's message limit."""
 
@@ -60,7 +62,7 @@ class RoomPublisher:
 
     async def emit(self, room: str, event: str, *args: Any, except_sid: str = "", volatile: bool = False) -> None:
         """Send an event that is in no log to a room's members."""
-        encoded, attachments = detach(args)
+        encoded, attachments = extract(args)
         await self.publish(room, [RoomEvent(event, encoded[1:-1], 0, except_sid, volatile, attachments)])
 
     async def publish(self, room: str, items: Sequence[RoomEvent], moves: Sequence[MembershipChange] = ()) -> None:
@@ -70,10 +72,17 @@ class RoomPublisher:
             delivery = Delivery(chunk, list(moves) if chunk is chunks[-1] else [])
             await self._bus.publish(subjects.room(self._namespace, room), delivery.encode())
 
-    async def announce_heads(self, heads: list[RoomHead]) -> None:
-        """Tell gateways the heads of rooms that moved lately, so that a lost last event is noticed."""
-        if heads and self._bus.connected:
-            await self._bus.publish(subjects.HEADS, RoomHeads(self._namespace, heads).encode())
+    async def announce_heads(self, heads: list[RoomHead]) -> bool:
+        """Tell gateways the heads of rooms that moved lately, so that a lost last event is noticed.
+
+        False while there is no connection to the broker: who keeps count of what was told has to tell it again.
+        """
+        for start in range(0, len(heads), MAX_HEADS):
+            if not self._bus.connected:
+                return False
+            chunk = heads[start : start + MAX_HEADS]
+            await self._bus.publish(subjects.HEADS, RoomHeads(self._namespace, chunk).encode())
+        return self._bus.connected
 
 
 def cut_items(items: Sequence[RoomEvent], max_bytes: int) -> Iterator[list[RoomEvent]]:

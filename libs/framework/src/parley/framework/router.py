@@ -1,4 +1,7 @@
-"""The router: one table of which controller handles which event of a namespace, and what surrounds it all."""
+"""The router: the table that names the controller of each event of a namespace, and the middleware around them.
+
+A service fills it while its modules are imported. The `EventRunner` looks routes up in it; documents are made of it.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,17 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from parley.common.attachments import attach
+from parley.common.binary import MAX_DEPTH, insert, too_deep
 from parley.common.errors import Code, Reject
 from parley.framework.context import Context, StateT
 from parley.framework.middleware import ConnectionMiddleware, PacketMiddleware, compose
 from parley.framework.rooms import RoomLog
-from parley.framework.signatures import Controller, Signature, marked_methods, read_signature
+from parley.framework.signatures import Controller, Signature, marked_methods, may_hold_binary, read_signature
 
 ControllerT = TypeVar("ControllerT", bound=Controller)
 
 LIFECYCLE = frozenset({"connect", "disconnecting", "disconnect", "error"})
-"""Events that no client sends: a connection's life, and what failed. They pass no packet middleware."""
+"""The events of a connection's life, and `error`. No client can send them, and they pass no packet middleware."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +35,30 @@ class Route:
     pipelined: bool
     binary: bool
     timeout: float | None
-    """Seconds; None: the service's."""
+    """Seconds the controller may take; None stands for the service's default."""
     decoder: msgspec.json.Decoder[Any]
+    binary_result: bool
+    """Whether what the controller returns may hold binary data, as far as its annotation tells."""
 
     @property
     def place(self) -> str:
-        """Where the controller is defined, as `module:name`."""
+        """The place where the controller is defined, as `module:name`."""
         function: Any = inspect.unwrap(self.controller)
         return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__qualname__)}"
 
     def arguments(self, args: bytes, attachments: tuple[bytes, ...] = ()) -> Sequence[Any]:
-        """The event's arguments, typed. Raises `Reject(invalid_payload)`."""
+        """Decode the event's arguments into their types. Raises `Reject(invalid_payload)`."""
         if attachments and not self.binary:
             raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: takes no binary data")
+        if too_deep(args):
+            raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: nested deeper than {MAX_DEPTH} levels")
         try:
             if not self.binary:
                 decoded = self.decoder.decode(args)
                 if type(decoded) is tuple:
                     return decoded  # pyright: ignore[reportUnknownVariableType] - what the decoder is for
             else:
-                decoded = msgspec.convert(attach(args, attachments), self.decoder.type, builtin_types=(bytes,))
+                decoded = msgspec.convert(insert(args, attachments), self.decoder.type, builtin_types=(bytes,))
         except (msgspec.DecodeError, ValueError) as error:
             raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: {error}") from error
         except RecursionError as error:
@@ -71,10 +78,10 @@ class Router(Generic[StateT]):
     def __init__(self, namespace: str, *, log: Callable[[StateT], RoomLog] | None = None) -> None:
         self.namespace = namespace
         self.log = log
-        """Finds the log of the namespace's rooms, where they have one, in what the service's lifespan made."""
+        """A function that finds the log of the namespace's rooms in the service's state; None when they have no log."""
         self.routes: dict[str, Route] = {}
         self.sent: dict[str, Any] = {}
-        """Events that clients are sent, with the type of their argument: for documents alone."""
+        """The events that clients are sent, with the type of their argument. Only documents are made from it."""
         self.packet_middleware: list[PacketMiddleware] = []
         self.connection_middleware: list[ConnectionMiddleware] = []
 
@@ -112,7 +119,7 @@ class Router(Generic[StateT]):
         With `payload` it is one argument of that type, whatever the annotation. A connection's commands are handled
         one after the other; with `pipelined`, the next pipelined one starts before this one has ended: for controllers
         that take their place in a queue before they first wait. With `binary`, arguments may hold binary data, which
-        is `bytes`. After `timeout` seconds (the service's, without one) the controller is cancelled.
+        is `bytes`. After `timeout` seconds, by default the service's, the controller is cancelled.
         Raises `ValueError` when the event has a controller already, or an argument has no annotation.
         """
         if not event or not isinstance(event, str):  # pyright: ignore[reportUnnecessaryIsInstance] - from callers
@@ -121,7 +128,8 @@ class Router(Generic[StateT]):
             raise ValueError(f"{self.namespace} {event} is routed twice: {self.routes[event].place}")
         signature = read_signature(controller, payload)
         decoder = msgspec.json.Decoder[Any](signature.shape)
-        self.routes[event] = Route(event, controller, signature, pipelined, binary, timeout, decoder)
+        binary_result = may_hold_binary(signature.returns)
+        self.routes[event] = Route(event, controller, signature, pipelined, binary, timeout, decoder, binary_result)
 
     def controllers(self, kind: type[Any]) -> None:
         """Route the methods of a class that are marked with `on`. Each event gets an object of its own.
@@ -132,7 +140,7 @@ class Router(Generic[StateT]):
             self.route(event, controller, **options)
 
     def sends(self, event: str, argument: Any = None) -> None:
-        """Say that clients are sent an event with an argument of this type, for the documents."""
+        """Declare, for the documents, that clients are sent an event with an argument of this type."""
         if event in self.sent:
             raise ValueError(f"{self.namespace} {event} is described twice")
         self.sent[event] = argument
@@ -150,15 +158,18 @@ class Router(Generic[StateT]):
     # -- dispatch --------------------------------------------------------------------------------------------------
 
     def composed(self) -> Callable[[Context[Any]], Awaitable[None]]:
-        """What handles an event: the middleware around its controller. Raises what they raise."""
+        """Return one function that runs the middleware around an event's controller. It raises what they raise."""
         return compose(self.packet_middleware, self.control)
 
     async def control(self, context: Context[Any]) -> None:
-        """Run an event's controller, if it has one, without the middleware."""
+        """Run an event's controller without the middleware, if there is one, and set the context's result."""
         context.released = True
         route = self.routes.get(context.event)
         if route is not None:
             if context.event in LIFECYCLE and not route.signature.variadic:
-                # A controller takes as many of these as it cares for.
+                # Controllers of lifecycle events may leave out arguments that they do not need.
                 context.args = context.args[: len(route.signature.types)]
-            context.result = await route.controller(context, *route.arguments(*context.encoded_args))
+            result = await route.controller(context, *route.arguments(*context.encoded_args))
+            context.result = result
+            if not route.binary_result:
+                context.plain_result = result

@@ -1,4 +1,4 @@
-"""Running a service as a process, on its own or watched by one that restarts it when its code changes."""
+"""Runs a service as a process, alone or under a second process that restarts it when its code changes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from parley.framework.service import Service
 
 RELOAD_OPTION = "--reload"
 STOP_SECONDS = 10
-"""Seconds that a service has to end before it is killed for its successor."""
+"""Seconds that a service may take to end before it is killed and the changed one is started."""
 
 
 def create_app(service: Service[Any], settings: ServiceSettings) -> FastAPI:
-    """The HTTP side of a service that has none of its own: `/healthz`, `/readyz` and `/metrics`."""
+    """Make the HTTP app of a service that has none of its own: `/healthz`, `/readyz` and `/metrics`."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -54,9 +54,9 @@ def run(service: Service[Any], *, reload: bool = False) -> None:
 
 
 def watch(name: str) -> None:
-    """Run this very command without `--reload`, again after each change, until a stop signal.
+    """Run the current command without `--reload` in a child process, and again after each change, until a stop signal.
 
-    A change is one of a Python file below the working directory, except in tests and in the other services' packages.
+    It watches the Python files below the working directory, except in tests and in the other services' packages.
     """
     here = Path.cwd()
     others = [found.parent for found in here.glob("*/service.py") if found.parent.name != name.partition(".")[0]]

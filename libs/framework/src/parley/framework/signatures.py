@@ -1,19 +1,29 @@
-"""What a controller's annotations say of an event: its arguments, as something that msgspec can decode."""
+"""Reads the annotations of controllers: the types of an event's arguments, for msgspec to decode, and of its ack."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 import msgspec
+from msgspec import inspect as inspection
 
 Controller = Callable[..., Awaitable[Any]]
-"""Takes a `Context` and the event's arguments, typed. Returns the fields of the ack (a mapping, a struct or None)."""
+"""An async function of a `Context` and the event's typed arguments. It returns the fields of the ack."""
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 _MARK = "_parley_event"
+_MAY_BE_BINARY = (
+    inspection.AnyType,
+    inspection.BytesType,
+    inspection.ByteArrayType,
+    inspection.MemoryViewType,
+    inspection.CustomType,
+)
+_INSIDE = ("types", "fields", "item_type", "item_types", "key_type", "value_type")
+"""Where msgspec's descriptions of types hold those that they are made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +32,13 @@ class Signature:
 
     types: tuple[Any, ...]
     shape: Any
-    """What the JSON array of the arguments is decoded as."""
+    """The type that the JSON array of the arguments is decoded into."""
     required: int
-    """Arguments that may not be left out."""
+    """How many arguments may not be left out."""
     returns: Any
+    """The annotation of the result; None when there is none."""
     variadic: bool = False
-    """Whether any number of arguments will do."""
+    """Whether the controller takes any number of arguments (`*args`)."""
 
 
 def read_signature(controller: Controller, payload: Any = None) -> Signature:
@@ -55,7 +66,7 @@ def read_signature(controller: Controller, payload: Any = None) -> Signature:
             raise ValueError(f"{name}: an event's arguments are positional, {parameter.name} is not")
         if parameter.name not in hints:
             raise ValueError(f"{name}: {parameter.name} has no annotation to decode it by")
-        # In a struct that is an array, names do not travel, so they may not matter.
+        # The struct is an array on the wire, so the names of its fields are free.
         field = (f"argument{number}", hints[parameter.name])
         fields.append(field if parameter.default is parameter.empty else (*field, parameter.default))
     types = tuple(field[1] for field in fields)
@@ -66,8 +77,36 @@ def read_signature(controller: Controller, payload: Any = None) -> Signature:
     return Signature(types, shape, required, returns)
 
 
+def may_hold_binary(kind: Any) -> bool:
+    """Whether values of a type may hold `bytes`; also when it says too little, as `Any` and no annotation do."""
+    if kind is None:
+        return True
+    try:
+        ahead: list[Any] = [inspection.type_info(kind)]
+    except Exception:  # noqa: BLE001 - looking at a foreign annotation may raise whatever it likes
+        return True
+    seen: set[int] = set()
+    while ahead:
+        part = ahead.pop()
+        # A type that holds itself is one object.
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, _MAY_BE_BINARY):
+            return True
+        if isinstance(part, inspection.Metadata):
+            ahead.append(part.type)
+        for name in _INSIDE:
+            inside = getattr(part, name, None)
+            if isinstance(inside, tuple):
+                ahead.extend(getattr(each, "type", each) for each in cast("tuple[Any, ...]", inside))
+            elif isinstance(inside, inspection.Type):
+                ahead.append(inside)
+    return False
+
+
 def on(event: str, **options: Any) -> Callable[[FunctionT], FunctionT]:
-    """Mark a method of a controller class; `Router.controllers` routes it. Options are those of `Router.route`."""
+    """Mark a method of a controller class for `Router.controllers`. The options are those of `Router.route`."""
 
     def mark(method: FunctionT) -> FunctionT:
         setattr(method, _MARK, (event, options))
@@ -77,7 +116,7 @@ def on(event: str, **options: Any) -> Callable[[FunctionT], FunctionT]:
 
 
 def marked_methods(kind: type[Any]) -> Iterator[tuple[Controller, str, dict[str, Any]]]:
-    """The controllers that a class holds, each with its event and options, in the order written."""
+    """Find the marked methods of a class, each with its event and options, in the order in which they are written."""
     for name in dict.fromkeys(name for holder in reversed(kind.__mro__) for name in vars(holder)):
         method = getattr(kind, name)
         if (mark := getattr(method, _MARK, None)) is not None:

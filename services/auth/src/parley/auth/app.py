@@ -97,8 +97,7 @@ async def open_services(settings: Settings, stack: AsyncExitStack) -> Services:
     stack.push_async_callback(identities.close)
     refresh_tokens = RefreshTokens(database, signer, settings)
     accounts = Accounts(database, passwords, refresh_tokens, settings)
-    bus = (await stack.enter_async_context(service.running(settings))).runtime.bus
-    gateways = Gateways(bus)
-    await gateways.start()
+    runtime = (await stack.enter_async_context(service.running(settings))).runtime
+    bus, gateways = runtime.bus, Gateways(runtime.emitter("/").requests)
     await responders.start(bus, identities)
     return Services(settings, bus, database, signer, accounts, refresh_tokens, identities, gateways)

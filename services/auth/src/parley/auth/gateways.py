@@ -1,66 +1,71 @@
-"""The gateways: which are alive, and asking all of them at once."""
+"""What administrators have gateways do: kick a user, list who is connected."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from parley.auth.metrics import KICKED_CONNECTIONS, KICKS
-from parley.common import subjects
-from parley.common.wire.operations import ConnectionList, Kick, Kicked, ListConnections
+from parley.common.wire.operations import FetchedConnections, Kick, ListConnections, OperationReport, Selection
 from parley.framework import Code, ConnectionInfo
-from parley.framework.gateway_registry import GatewayRegistry
+from parley.framework.gateway_requests import GatewayReplies, GatewayRequests, ReplyT
 
 ANSWER_TIMEOUT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class KickResult:
-    """How many connections were ended, and the living gateways that did not answer in time."""
+    """How many connections were ended, and the names of the gateways that may hold more.
+
+    These are the living ones that did not answer in time, and those that fell silent: one that stands still ends the
+    connections when it goes on.
+    """
 
     disconnected: int
     unanswered: list[str]
 
 
-class Gateways(GatewayRegistry):
-    """The directory of living gateways, and requests to all of them.
+class Gateways:
+    """Kicks and lists on all gateways."""
 
-    An answer is complete when every gateway in the directory has given one. A directory that has not listened long
-    enough is not trusted: then everything that arrives within the timeout counts.
-    """
+    def __init__(self, requests: GatewayRequests) -> None:
+        self._requests = requests
 
     async def kick(self, user_id: str, code: Code, reason: str) -> KickResult:
-        """End every connection of a user; `code` and `reason` are what the client is told."""
+        """End every connection of a user; `code` and `reason` are what the client is told.
+
+        It is sent whoever seems to be alive; without a connection, as soon as there is one. Raises `Reject` when it
+        cannot even wait for that.
+        """
         KICKS.labels(str(code)).inc()
-        expected, settled = set(self.alive()), self.settled
-        answers: list[Kicked] = []
-        if expected or not settled:
-            answers = await self._bus.gather(
-                subjects.KICK,
-                Kick(user_id, str(code), reason),
-                Kicked,
-                enough=lambda so_far: settled and expected <= {answer.gateway for answer in so_far},
-                timeout=ANSWER_TIMEOUT,
-            )
-        disconnected = sum(answer.disconnected for answer in answers)
-        KICKED_CONNECTIONS.inc(disconnected)
-        return KickResult(disconnected, self._missing(expected, [answer.gateway for answer in answers]))
+        selection = Selection("", user_id=user_id)
+        if not self._requests.bus.connected:
+            await self._requests.send(Kick(selection, "", str(code), reason), "")
+            known = {*self._requests.registry.alive(), *self._requests.registry.silent()}
+            return KickResult(0, self._names(known))
+        replies = await self._requests.request(
+            lambda inbox: Kick(selection, inbox, str(code), reason), "", OperationReport, ANSWER_TIMEOUT
+        )
+        KICKED_CONNECTIONS.inc(replies.matched)
+        return KickResult(replies.matched, self._unanswered(replies))
 
     async def connections(self, user_id: str, limit: int) -> tuple[list[ConnectionInfo], list[str]]:
-        """Live connections, of one user or of all (""), oldest first, and the gateways that did not answer."""
-        expected, settled = set(self.alive()), self.settled
-        answers: list[ConnectionList] = []
-        if expected or not settled:
-            answers = await self._bus.gather(
-                subjects.CONNECTIONS,
-                ListConnections(user_id, limit),
-                ConnectionList,
-                enough=lambda so_far: settled and expected <= {answer.gateway for answer in so_far},
-                timeout=ANSWER_TIMEOUT,
-            )
-        found = [connection for answer in answers for connection in answer.connections]
+        """Live connections, of one user or of all (""), oldest first, and the gateways that may hold more."""
+        selection = Selection("", user_id=user_id)
+        replies = await self._requests.request(
+            lambda inbox: ListConnections(selection, inbox, limit), "", FetchedConnections, ANSWER_TIMEOUT
+        )
+        found = [connection for page in replies.received for connection in page.connections]
         found.sort(key=lambda connection: connection.connected_at)
-        return found[:limit], self._missing(expected, [answer.gateway for answer in answers])
+        return found[:limit], self._unanswered(replies)
 
-    def _missing(self, expected: set[str], answered: Sequence[str]) -> list[str]:
-        return sorted(expected - set(answered))
+    def alive(self) -> dict[str, float]:
+        """The names of the living gateways, and how many seconds ago each was heard."""
+        registry = self._requests.registry
+        return {registry.name_of(address): ago for address, ago in registry.alive().items()}
+
+    def _unanswered(self, replies: GatewayReplies[ReplyT]) -> list[str]:
+        return self._names((*replies.unanswered, *replies.silent))
+
+    def _names(self, addresses: Iterable[str]) -> list[str]:
+        return sorted({self._requests.registry.name_of(address) for address in addresses})

@@ -10,11 +10,18 @@ from sqlalchemy import text
 
 from parley.auth.database import Database
 from parley.auth.metrics import AUTHENTICATIONS, outcome
-from parley.auth.standing import Standing, standings
+from parley.auth.standing import UNKNOWN, Standing, check, gone, standings
 from parley.auth.verification import GUEST_PREFIX, LOCAL_PREFIX, Verifier
 from parley.common.errors import Code, Reject
 from parley.common.gathering import Gathering
-from parley.common.wire.identity import Authenticate, Identity
+from parley.common.wire.identity import (
+    MAX_CHECKED,
+    Authenticate,
+    CheckWelcome,
+    Identity,
+    Unwelcome,
+    UnwelcomeUsers,
+)
 
 GUEST_ROLE = "guest"
 MAX_AT_ONCE = 1_000
@@ -52,12 +59,33 @@ class Identities:
         with outcome(AUTHENTICATIONS):
             if request.token:
                 claims = await self._verifier.verify(request.token)
-                proved = Identity(claims.user_id, claims.name, claims.roles, claims.issued_at)
+                proved = Identity(claims.user_id, claims.name, claims.roles, claims.issued_at, float(claims.expires_at))
                 return await self._welcome(proved)
             if not request.guest:
                 raise Reject(Code.MISSING_TOKEN)
             number = secrets.token_hex(10)
             return Identity(f"{GUEST_PREFIX}{number}", f"Guest-{number[:4]}", (GUEST_ROLE,), time.time())
+
+    async def check_welcome(self, request: CheckWelcome) -> UnwelcomeUsers:
+        """Who of those whom a gateway holds must go: banned, revoked, deleted, or kicked since they were let in.
+
+        An adopter's user of whom nothing is known is welcome, and so is a guest. Raises `Reject`.
+        """
+        if len(request.held) > MAX_CHECKED:
+            raise Reject(Code.PAYLOAD_TOO_LARGE, f"At most {MAX_CHECKED} users are checked at a time.")
+        async with self._database.autocommit() as connection:
+            known = await check(connection, {held.user_id for held in request.held})
+        refusals = (
+            known.get(held.user_id, UNKNOWN).refusal(held, must_exist=held.user_id.startswith(LOCAL_PREFIX))
+            for held in request.held
+        )
+        return UnwelcomeUsers(
+            [
+                Unwelcome(position, str(refusal.code), refusal.message)
+                for position, refusal in enumerate(refusals)
+                if refusal is not None
+            ]
+        )
 
     async def _welcome(self, proved: Identity) -> Identity:
         standing = await self._standings.of(proved)
@@ -66,9 +94,9 @@ class Identities:
         if not proved.user_id.startswith(LOCAL_PREFIX):
             return proved
         if standing is None:
-            raise Reject(Code.INVALID_TOKEN, "The user of this token does not exist any more.")
+            raise gone()
         # The name and roles of now, not those of the token: a demoted administrator is none at once.
-        return Identity(proved.user_id, standing.name, standing.roles, proved.issued_at)
+        return msgspec.structs.replace(proved, name=standing.name, roles=standing.roles)
 
     async def _look_up(self, proved: list[Identity]) -> dict[Identity, Standing]:
         async with self._database.autocommit() as connection:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from parley.auth.identities import Identities
 from parley.common import subjects
-from parley.common.wire.identity import Authenticate
+from parley.common.wire.identity import Authenticate, CheckWelcome
 from parley.framework import Bus
 
 
 async def start(bus: Bus, identities: Identities) -> None:
     """Answer gateways, sharing the work with this service's other replicas (queue group `auth`)."""
     await bus.respond(subjects.AUTHENTICATE, Authenticate, identities.authenticate, bus.service)
+    await bus.respond(subjects.WELCOME, CheckWelcome, identities.check_welcome, bus.service)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, bindparam, func, or_, select
+from sqlalchemy import and_, bindparam, func, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
 from parley.auth.tables import bans, users
 from parley.common.errors import Code, Reject
+from parley.common.wire.identity import HeldUser
 
 BAN_STANDS = and_(
     bans.c.lifted_at.is_(None), or_(bans.c.expires_at.is_(None), bans.c.expires_at > func.clock_timestamp())
@@ -31,6 +34,24 @@ _QUERY = (
     .where(users.c.id == func.any(bindparam("ids", type_=ARRAY(Text))))
 )
 
+# Who was kicked is in the audit trail alone: guests and users whom auth has never seen can be kicked as well.
+_CHECK = text(
+    """
+    SELECT asked.id, known.name, known.roles, known.revoked_before, ban.reason, ban.expires_at,
+           kick.ago AS kicked_ago, kick.reason AS kick_reason
+    FROM unnest(CAST(:ids AS text[])) AS asked (id)
+    LEFT JOIN auth.users AS known ON known.id = asked.id
+    LEFT JOIN auth.bans AS ban ON ban.user_id = asked.id AND ban.lifted_at IS NULL
+        AND (ban.expires_at IS NULL OR ban.expires_at > clock_timestamp())
+    LEFT JOIN LATERAL (
+        SELECT extract(epoch FROM clock_timestamp() - entry.at)::float8 AS ago, entry.detail->>'reason' AS reason
+        FROM auth.audit AS entry WHERE entry.action = 'user.kick' AND entry.target = asked.id
+        ORDER BY entry.at DESC LIMIT 1
+    ) AS kick ON true
+    WHERE known.id IS NOT NULL OR kick.ago IS NOT NULL
+    """
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -47,8 +68,49 @@ class Standing:
         if self.ban_reason is not None:
             return Reject(Code.BANNED, ban_message(self.ban_reason, self.banned_until))
         if self.revoked_before is not None and issued_at <= self.revoked_before.timestamp():
-            return Reject(Code.REVOKED_TOKEN)
+            return _revoked(issued_at, self.revoked_before.timestamp())
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the database says about somebody who has been let in. `standing` is None for who is not in it."""
+
+    standing: Standing | None
+    kicked_ago: float
+    """Seconds since the last kick; infinite when there was none."""
+    kick_reason: str
+
+    def refusal(self, held: HeldUser, *, must_exist: bool) -> Reject | None:
+        """Why this user may not stay, or None."""
+        if self.standing is None and must_exist:
+            return gone()
+        if self.standing is not None and (refusal := self.standing.refusal(held.issued_at)) is not None:
+            return refusal
+        return Reject(Code.KICKED, self.kick_reason or None) if held.age > self.kicked_ago else None
+
+
+UNKNOWN = Checked(None, math.inf, "")
+"""Somebody of whom the database knows nothing: a guest, or an adopter's user without a name."""
+
+
+def gone() -> Reject:
+    """The refusal of a token whose user was deleted."""
+    return Reject(Code.INVALID_TOKEN, "The user of this token does not exist any more.")
+
+
+def _revoked(issued_at: float, revoked_at: float) -> Reject:
+    """The refusal of a token issued before a revocation, or in the same second as far as anybody can tell.
+
+    Most issuers give `iat` in whole seconds. One of the second of the revocation may be older than it, so it is
+    refused, and so is what its issuer makes until that second is over: `retry_after` says when to ask for another.
+    """
+    second = math.floor(revoked_at)
+    wait = second + 1 - time.time()
+    if issued_at != second or wait <= 0:
+        return Reject(Code.REVOKED_TOKEN)
+    message = "The access token was issued in the second of a revocation; get a new one when that is over."
+    return Reject(Code.REVOKED_TOKEN, message, data={"retry_after": math.ceil(wait * 1000) / 1000})
 
 
 def ban_message(reason: str, until: datetime | None) -> str:
@@ -62,4 +124,19 @@ async def standings(connection: AsyncConnection, user_ids: set[str]) -> dict[str
     rows = await connection.execute(_QUERY, {"ids": list(user_ids)})
     return {
         row.id: Standing(row.name, tuple(row.roles), row.revoked_before, row.reason, row.expires_at) for row in rows
+    }
+
+
+async def check(connection: AsyncConnection, user_ids: set[str]) -> dict[str, Checked]:
+    """What is known now of some users who have been let in; those of whom there is nothing to say are left out."""
+    rows = await connection.execute(_CHECK, {"ids": list(user_ids)})
+    return {
+        row.id: Checked(
+            None
+            if row.name is None
+            else Standing(row.name, tuple(row.roles), row.revoked_before, row.reason, row.expires_at),
+            math.inf if row.kicked_ago is None else row.kicked_ago,
+            row.kick_reason or "",
+        )
+        for row in rows
     }

@@ -87,4 +87,6 @@ audit = Table(
     Column("target", Text, nullable=False),
     Column("detail", JSONB, nullable=False),
     Column("correlation", Text, nullable=False),
+    # Who was kicked, and when: what a gateway missed of it is found here.
+    Index("audit_kicks_idx", "target", "at", postgresql_where=text("action = 'user.kick'")),
 )

@@ -80,6 +80,13 @@ class Plan:
     """The `(room, user)` places that changed; the room's state says to what."""
     confirmed: list[tuple[str, MembershipChange]] = field(default_factory=list[tuple[str, MembershipChange]])
     """Users' moves that were committed earlier; said again, because the first saying may have been lost."""
+    repeated: dict[tuple[str, int], Recorded] = field(default_factory=dict[tuple[str, int], Recorded])
+    """Events that resent commands led to earlier; published again, for the same reason."""
+
+    @property
+    def announces(self) -> bool:
+        """Whether there is anything to tell the gateways."""
+        return bool(self.appended or self.confirmed or self.repeated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +137,7 @@ def _decide_one(submission: Submission, loaded: Loaded, result: Plan, around: Su
     if (first := loaded.first.get(submission.key)) is not None and room is not None:
         if first.fingerprint != mark:
             raise Reject(Code.ID_CONFLICT)
+        result.repeated[room_id, first.sequence] = first
         return Accepted(room, first, first.sequence)
 
     event = decide(command, room, identity)

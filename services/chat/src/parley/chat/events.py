@@ -79,6 +79,9 @@ EVENT_TYPES: dict[str, type[Event]] = {
     kind.TYPE: kind for kind in (RoomCreated, MemberInvited, MemberJoined, MemberLeft, MessageSent, RoomArchived)
 }
 
+_MOVING = frozenset((RoomCreated.TYPE, MemberJoined.TYPE, MemberLeft.TYPE))
+"""Types of events that change who is a member; of the others, the data need not be decoded to tell."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -104,8 +107,24 @@ class Recorded:
         )
 
     def item(self) -> RoomEvent:
-        """The event as it travels to gateways."""
-        return RoomEvent(self.type, msgspec.json.encode(self.client_event()), self.sequence)
+        """The event as it travels to gateways, with the user whom it makes a member or ends as one."""
+        joins, leaves = self.moves()
+        payload = msgspec.json.encode(self.client_event())
+        return RoomEvent(self.type, payload, self.sequence, joins=joins, leaves=leaves)
+
+    def moves(self) -> tuple[str, str]:
+        """The user who becomes a member with this event, and the one who is none after it; or nobody."""
+        if self.type not in _MOVING:
+            return "", ""
+        match self.event():
+            case RoomCreated():
+                return self.actor_id, ""
+            case MemberJoined(user=user):
+                return user.id, ""
+            case MemberLeft(user=user):
+                return "", user.id
+            case _:
+                return "", ""
 
     def event(self) -> Event:
         """The typed event, for rebuilding state."""

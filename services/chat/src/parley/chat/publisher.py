@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from parley.chat.batch import Plan
-from parley.chat.events import MemberInvited, MemberJoined, MemberLeft, MessageSent, Recorded, RoomCreated
+from parley.chat.events import MemberInvited, Recorded
 from parley.common import subjects
 from parley.framework import MembershipChange, RoomEvent, RoomPublisher
 
@@ -31,7 +31,9 @@ class Publisher:
         notices: defaultdict[str, _Notice] = defaultdict(_Notice)
         for user_id, move in plan.confirmed:
             notices[user_id].moves.append(move)
-        for recorded in plan.appended:
+        # What a resent command led to the first time may not have been published then; who has it drops it.
+        told = plan.repeated | {(recorded.room_id, recorded.sequence): recorded for recorded in plan.appended}
+        for recorded in told.values():
             item = recorded.item()
             rooms[recorded.room_id].append(item)
             _notify(notices, recorded, item)
@@ -42,17 +44,10 @@ class Publisher:
 
 
 def _notify(notices: defaultdict[str, _Notice], recorded: Recorded, item: RoomEvent) -> None:
-    if recorded.type == MessageSent.TYPE:
-        return
-    match recorded.event():
-        case RoomCreated():
-            notices[recorded.actor_id].moves.append(MembershipChange(recorded.room_id, True, recorded.sequence))
-        case MemberJoined(user=user):
-            notices[user.id].moves.append(MembershipChange(recorded.room_id, True, recorded.sequence))
-        case MemberLeft(user=user):
-            notices[user.id].moves.append(MembershipChange(recorded.room_id, False, recorded.sequence))
-        case MemberInvited(user=user):
-            # The invited user is not in the room yet, and so hears of it in their own.
-            notices[user.id].items.append(RoomEvent(item.event, item.payload))
-        case _:
-            pass
+    if item.joins:
+        notices[item.joins].moves.append(MembershipChange(recorded.room_id, True, recorded.sequence))
+    elif item.leaves:
+        notices[item.leaves].moves.append(MembershipChange(recorded.room_id, False, recorded.sequence))
+    elif recorded.type == MemberInvited.TYPE and isinstance(invited := recorded.event(), MemberInvited):
+        # The invited user is not in the room yet, and so hears of it in their own.
+        notices[invited.user.id].items.append(RoomEvent(item.event, item.payload))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from parley.chat import commands
 from parley.chat.database import UNAVAILABLE, reachable
@@ -10,15 +11,18 @@ from parley.chat.queries import Queries
 from parley.chat.state import State
 from parley.common import subjects
 from parley.common.wire.admin import ArchiveRoomRequest, ListRooms, RoomList
-from parley.framework import RoomPublisher, get_logger
+from parley.framework import Reject, RoomPublisher, get_logger
 
 log = get_logger(__name__)
 
 BEACON_INTERVAL = 1.0
 """Seconds between two beacons; a lost last event is repaired after at most two of them."""
 BEACON_WINDOW = 10.0
-"""A beacon names the rooms that changed in so many seconds; longer deafness is repaired on reconnect."""
-BEACON_ROOMS = 5_000
+"""Each beacon names the rooms that changed since the last one and in so many seconds before it."""
+FIRST_WINDOW = 600.0
+"""At the start of the process: what was committed and not published while no beacon ran is named."""
+BEACON_ROOMS = 50_000
+"""Rooms that one beacon names, the latest first."""
 
 
 async def start(state: State) -> None:
@@ -38,9 +42,13 @@ async def start(state: State) -> None:
 
 async def run_beacon(rooms: RoomPublisher, queries: Queries) -> None:
     """Publish the heads that moved lately, for ever: gateways that are behind notice and repair."""
+    told: float | None = None
     while True:
+        now = time.monotonic()
+        window = FIRST_WINDOW if told is None else now - told + BEACON_WINDOW
         try:
-            await rooms.announce_heads(await queries.heads_moved_since(BEACON_WINDOW, BEACON_ROOMS))
-        except UNAVAILABLE as error:
+            if await rooms.announce_heads(await queries.heads_moved_since(window, BEACON_ROOMS)):
+                told = now
+        except (*UNAVAILABLE, Reject) as error:
             log.warning("no beacon of heads", error=str(error) or type(error).__name__)
         await asyncio.sleep(BEACON_INTERVAL)

@@ -87,7 +87,7 @@ class Writer:
             half = len(submissions) // 2
             return [*await self._commit(submissions[:half]), *await self._commit(submissions[half:])]
         BATCH_SIZE.observe(len(submissions))
-        if decided.appended or decided.confirmed:
+        if decided.announces:
             await self._announce(decided)
         return decided.outcomes
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from parley.common import bus
 from parley.common.health import health_router
 from parley.common.http import install_errors
+from parley.common.http_server import http_options
 from parley.gateway import namespaces
 from parley.gateway.engineio.polling import EnginePaths
 from parley.gateway.engineio.server import STATE_KEY
@@ -22,7 +23,7 @@ from parley.gateway.settings import Settings
 PATH = "/socket.io"
 """Where stock clients look for a Socket.IO server."""
 
-SERVER_OPTIONS: dict[str, Any] = {"ws": WebSocket, "backlog": 4096}
+SERVER_OPTIONS: dict[str, Any] = {"ws": WebSocket, "backlog": 4096, **http_options()}
 """How uvicorn must serve a gateway."""
 
 
@@ -38,7 +39,10 @@ def create_app(settings: Settings) -> FastAPI:
             async def bus_ready() -> str | None:
                 return "stopping" if gateway.edge.eio.draining else connection.check()
 
-            app.include_router(health_router({"bus": bus_ready}))
+            async def standing_ready() -> str | None:
+                return gateway.check()
+
+            app.include_router(health_router({"bus": bus_ready, "standing": standing_ready}))
             if settings.web_dir is not None:
                 app.mount("/", Page(directory=settings.web_dir, html=True))
             await gateway.start()

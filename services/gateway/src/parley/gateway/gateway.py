@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from parley.common.bus import Bus
+from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
 from parley.common.tasks import Tasks
 from parley.common.wire.commands import RESERVED_EVENTS
@@ -17,7 +18,10 @@ from parley.framework.emitter import Emitter
 from parley.framework.outcome import Outcome
 from parley.framework.router import LIFECYCLE
 from parley.gateway.admission.admission import Admission
+from parley.gateway.admission.comparison import Comparison
+from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.admission.middleware import MiddlewareRunner
+from parley.gateway.admission.standing import StandingCheck
 from parley.gateway.commands.forwarder import CommandForwarder
 from parley.gateway.commands.middleware import EventMiddleware
 from parley.gateway.connections.connection import Connection
@@ -26,10 +30,10 @@ from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.engineio.session import Session
 from parley.gateway.metrics import LIMIT_HITS
 from parley.gateway.namespaces import Namespace
-from parley.gateway.operations.admin import AdminOperations
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
 from parley.gateway.process.gc_scheduling import run_collector
+from parley.gateway.process.loop_monitor import LoopMonitor
 from parley.gateway.recovery.recovery import Recovery, make_offsets
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.settings import Settings
@@ -58,17 +62,16 @@ class Gateway:
         self._recovery = Recovery(bus, namespaces, offsets, self._fanout)
         self._commands = CommandForwarder(bus, namespaces, self, settings)
         emitter = Emitter(bus, "/")
-        self._around_packets = EventMiddleware(
-            bus.instance, emitter, namespaces, self._commands, self, settings.gateway_max_waiting
-        )
+        self._around_packets = EventMiddleware(bus, emitter, namespaces, self._commands, self, settings)
         self._around_connections = MiddlewareRunner(bus, emitter, namespaces)
         self._admission = Admission(
             bus, namespaces, self.connections, self._fanout, self._recovery, self._around_connections,
             settings.gateway_max_per_user,
         )  # fmt: skip
-        self._control = AdminOperations(bus, self.edge, self.connections, self._fanout, self._recovery)
         self._acks = ClientAcks(bus)
-        self._operations = Operations(bus, self.edge, self.connections, self._fanout, self._acks, offsets)
+        self._operations = Operations(
+            bus, self.edge, self.connections, self._fanout, self._acks, offsets, self.end_user
+        )
         self._rates = RateLimiter(settings.gateway_user_events_per_second, settings.gateway_user_events_burst)
         self._namespace_rates = {
             name: RateLimiter(rate, max(1, round(rate * BURST_SECONDS)))
@@ -76,19 +79,41 @@ class Gateway:
             if (rate := namespace.events_per_second) is not None
         }
         self._tasks = Tasks()
+        self._standing = StandingCheck(
+            bus, self.connections, lambda: self._recovery.parked, self._control.end_user, self._control.end
+        )
+        self._memberships = MembershipCheck(bus, self.connections, self._fanout)
+        self._comparison = Comparison(
+            bus, bus.instance, self.connections, lambda gone: gone.session.close(DisconnectReason.GATEWAY_GONE)
+        )
+        self._loop_monitor = LoopMonitor()
 
     async def start(self) -> None:
         """Subscribe to what a gateway listens to."""
         await self._commands.start()
         await self._fanout.start()
-        await self._control.start()
         self._operations.start()
-        self._bus.on_reconnect(lambda: self._tasks.spawn(self._admission.refresh(), name="refresh memberships"))
         await self._recovery.start()
+        await self._comparison.start()
+        self._standing.start()
+        self._memberships.start()
+        self._bus.on_reconnect(self._reconcile)
+        self._loop_monitor.on_stall(self._reconcile)
+        self._tasks.forever(self._loop_monitor.run(), name="loop monitor")
         self._tasks.forever(self._recovery.run_sweep(), name="lost connections")
         self._tasks.forever(run_collector(), name="garbage")
         self._tasks.forever(self.edge.run_sweep(), name="rates of connections")
         self._tasks.forever(self._sweep(), name="rates of users")
+
+    def _reconcile(self) -> None:
+        """What is said once may have been missed: compare, what matters most first."""
+        self._standing.verify_all()
+        self._memberships.verify_all()
+        self._fanout.verify_all()
+
+    def check(self) -> str | None:
+        """What keeps the gateway from being ready, or None."""
+        return self._standing.check()
 
     async def drain(self) -> None:
         """Take no new connections and end the present ones over the configured time.
@@ -104,6 +129,8 @@ class Gateway:
         """End all connections and stop."""
         await self.edge.shutdown()
         await self._tasks.close()
+        await self._standing.close()
+        await self._memberships.close()
         await self._around_packets.close()
         await self._around_connections.close()
         await self._commands.close()
@@ -170,6 +197,21 @@ class Gateway:
                 self._commands.notify(connection, event, reason, rooms)
 
         self._around_packets.after(connection, notify)
+
+    def end_user(self, user_id: str, code: Code, reason: str) -> int:
+        """End every connection of a user, with what it is told; none that was lost comes back. Returns how many."""
+        self._recovery.forget(user_id)
+        connections = [connection for connection in self.connections.of_user(user_id) if not connection.ended]
+        for connection in connections:
+            connection.ended = str(code)
+            connection.waiting.clear()
+            # One that is still being admitted reads `ended` after its last check and is refused.
+            if connection.opened:
+                connection.departed = sorted(connection.rooms)
+                self._fanout.leave_all(connection)
+                self._fanout.send_event(connection, "kicked", {"code": str(code), "reason": reason})
+                self.edge.disconnect_connection(connection, str(code))
+        return len(connections)
 
     def reply(self, connection: Connection, ack_id: int | None, outcome: Outcome) -> None:
         """See `Replies`."""

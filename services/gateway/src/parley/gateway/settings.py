@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from parley.common.addresses import normal_origin
 from parley.common.settings import ServiceSettings
+from parley.gateway.engineio.transports import Limits
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """The largest message or polling request that may be configured."""
@@ -28,6 +30,15 @@ class Settings(ServiceSettings):
     )
     gateway_max_message: int = Field(
         default=1_000_000, ge=1024, le=MAX_MESSAGE, description="bytes of one frame or polling request"
+    )
+    gateway_max_unjoined_message: int = Field(
+        default=128 * 1024, ge=1024, description="the same before a namespace is joined"
+    )
+    gateway_max_input_memory: int = Field(
+        default=256 * 1024 * 1024, ge=MAX_MESSAGE, description="bytes that all clients sent and nobody has taken yet"
+    )
+    gateway_max_unjoined_memory: int = Field(
+        default=32 * 1024 * 1024, ge=128 * 1024, description="the same of those that have joined no namespace"
     )
     gateway_command_timeout: float = Field(default=5, gt=0, description="seconds to wait for a command's outcome")
     gateway_max_waiting: int = Field(default=1000, ge=1, description="commands of one connection that may wait")
@@ -55,3 +66,24 @@ class Settings(ServiceSettings):
     gateway_drain_seconds: float = Field(
         default=5, ge=0, description="seconds over which connections are closed when the gateway stops"
     )
+
+    @field_validator("gateway_cors_origins")
+    @classmethod
+    def _as_compared(cls, origins: list[str]) -> list[str]:
+        return [normal_origin(origin) for origin in origins]
+
+    def engine_limits(self) -> Limits:
+        """What Engine.IO is to keep to."""
+        return Limits(
+            ping_interval=self.gateway_ping_interval,
+            ping_timeout=self.gateway_ping_timeout,
+            upgrade_timeout=self.gateway_upgrade_timeout,
+            max_payload=self.gateway_max_message,
+            max_unjoined=self.gateway_max_unjoined_message,
+            # One message of the largest size must not make anybody a slow client.
+            max_buffer=max(self.gateway_max_buffer, self.gateway_max_message),
+            max_packets=self.gateway_max_packets,
+            max_per_address=self.gateway_max_per_address,
+            max_input_memory=self.gateway_max_input_memory,
+            max_unjoined_memory=self.gateway_max_unjoined_memory,
+        )

@@ -52,8 +52,8 @@ class CommandBatch(Wire, frozen=True):
 class Ack(Wire, frozen=True):
     """The outcome of the command with this tag: the JSON that becomes the arguments of the client's ack.
 
-    It is one object, or what a controller answered itself, with placeholders for the attachments. With `session`, what
-    is kept with the connection has changed.
+    It is one object, or what a controller answered itself, with placeholders for the attachments. `session` are
+    `SessionChanges`, encoded, where what is kept with the connection has changed.
     """
 
     tag: int
@@ -61,6 +61,16 @@ class Ack(Wire, frozen=True):
     ok: bool
     attachments: tuple[bytes, ...] = ()
     session: bytes | None = None
+
+
+class SessionChanges(Wire, frozen=True):
+    """What a controller did to the map that is kept with a connection, by key: others may have changed other keys.
+
+    Values are encoded.
+    """
+
+    values: dict[str, bytes]
+    removed: list[str] = []
 
 
 class AckBatch(Wire, frozen=True):

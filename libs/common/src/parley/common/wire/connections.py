@@ -27,17 +27,13 @@ class Handshake(Wire, frozen=True):
 
 
 class ConnectRequest(Wire, frozen=True):
-    """A connection asks to be admitted to a namespace. A recovered one goes on under the sid it had, not this one.
-
-    With `refresh` it is admitted already, and the gateway asks once more which rooms its user is in.
-    """
+    """A connection asks to be admitted to a namespace. A recovered one goes on under the sid it had, not this one."""
 
     gateway: str
     sid: str
     identity: Identity
     handshake: bytes = b""
     session: bytes = b""
-    refresh: bool = False
 
 
 class ConnectReply(Wire, frozen=True):
@@ -65,7 +61,7 @@ class ConnectionClosed(Wire, frozen=True):
 
 
 class ConnectionInfo(Wire, frozen=True):
-    """One live connection as operators see it. `connected_at` is in Unix seconds."""
+    """One live connection as operators see it, `gateway` by its name. `connected_at` is in Unix seconds."""
 
     sid: str
     user_id: str
@@ -77,3 +73,21 @@ class ConnectionInfo(Wire, frozen=True):
     connected_at: float
     rooms: list[str] = []
     """In a `FetchedConnections` only; its sid is one."""
+
+
+class CompareConnections(Wire, frozen=True):
+    """What a service believes of one gateway's connections in its namespace, by the sids with which they were admitted.
+
+    `held` are those that it takes to be connected. `ended` are those that it has seen off because their gateway seemed
+    to be gone: the gateway ends them if it still has them, so that their clients come back and are admitted anew.
+    """
+
+    namespace: str
+    held: list[str]
+    ended: list[str] = []
+
+
+class ComparedConnections(Wire, frozen=True):
+    """Those of `held` that the gateway does not have."""
+
+    gone: list[str] = []

@@ -30,3 +30,38 @@ class Authenticate(Wire, frozen=True):
 
     token: str
     guest: bool = False
+
+
+class HeldUser(Wire, frozen=True):
+    """A user whom a gateway has let in: with a token issued at `issued_at`, and registered `age` seconds ago.
+
+    It is an age because the clocks of two machines differ, and what counts is whether it is older than a kick.
+    """
+
+    user_id: str
+    issued_at: float
+    age: float
+
+
+class CheckWelcome(Wire, frozen=True):
+    """Ask auth who of these is not welcome any more. At most `MAX_CHECKED` of them."""
+
+    held: list[HeldUser]
+
+
+class Unwelcome(Wire, frozen=True):
+    """One who is to be ended: its place in the question, and the code and the words that its client is told."""
+
+    position: int
+    code: str
+    message: str
+
+
+class UnwelcomeUsers(Wire, frozen=True):
+    """Those who are not welcome any more; everybody else is."""
+
+    users: list[Unwelcome] = []
+
+
+MAX_CHECKED = 1_000
+"""Users of one `CheckWelcome`, which is one statement of the database."""

@@ -8,45 +8,19 @@ from parley.common.wire.codec import Wire
 from parley.common.wire.connections import ConnectionInfo
 
 
-class Kick(Wire, frozen=True):
-    """End every connection of a user, on every gateway; `code` is what the client is told."""
-
-    user_id: str
-    code: str
-    reason: str
-
-
-class Kicked(Wire, frozen=True):
-    """How many connections of the user one gateway ended."""
-
-    gateway: str
-    disconnected: int
-
-
-class ListConnections(Wire, frozen=True):
-    """Ask every gateway for its connections, of one user or of all."""
-
-    user_id: str = ""
-    limit: int = 1000
-
-
-class ConnectionList(Wire, frozen=True):
-    """One gateway's answer to `ListConnections`."""
-
-    gateway: str
-    connections: list[ConnectionInfo]
-
-
 class Selection(Wire, frozen=True):
     """Connections of a namespace: those in any of `rooms`, or all where none is named, and in none of `except_rooms`.
 
     A sid is a room as well. With `sid` it is that connection alone, and nobody who has entered a room of that name.
+    Without a namespace it is the connections of a user in all of them, or everybody's: for `Kick` and
+    `ListConnections`.
     """
 
     namespace: str
     rooms: tuple[str, ...] = ()
     except_rooms: tuple[str, ...] = ()
     sid: str = ""
+    user_id: str = ""
 
 
 class Operation(Wire, frozen=True):
@@ -91,7 +65,23 @@ class Disconnect(Operation, frozen=True, tag="disconnect"):
     close: bool
 
 
-AnyOperation = Emit | FetchConnections | JoinRooms | LeaveRooms | Disconnect
+class Kick(Operation, frozen=True, tag="kick"):
+    """End every connection of the selected user, also one that is being made or may come back: `OperationReport`.
+
+    `code` and `reason` are what the client is told.
+    """
+
+    code: str
+    reason: str
+
+
+class ListConnections(Operation, frozen=True, tag="list"):
+    """Tell who they are, without their rooms, and `limit` of them at most: `FetchedConnections`, in pages."""
+
+    limit: int
+
+
+AnyOperation = Emit | FetchConnections | JoinRooms | LeaveRooms | Disconnect | Kick | ListConnections
 
 
 class ClientAck(Wire, frozen=True):
@@ -104,41 +94,41 @@ class ClientAck(Wire, frozen=True):
 class ClientAckReport(Wire, frozen=True):
     """News of one gateway: how many clients it asked, what some have answered, and how many cannot any more.
 
-    A gateway's first report says how many it asked, even when that is none.
+    A gateway's first report says how many it asked, even when that is none. Gateways are named by their addresses.
     """
 
     gateway: str
-    found: int = 0
+    matched: int = 0
     answers: list[ClientAck] = []
     lost: int = 0
 
     @property
-    def due(self) -> int:
+    def outstanding(self) -> int:
         """By how much the number of answers to come changes."""
-        return self.found - len(self.answers) - self.lost
+        return self.matched - len(self.answers) - self.lost
 
 
 class FetchedConnections(Wire, frozen=True):
-    """A page of one gateway's connections; the first says how many it found altogether."""
+    """A page of one gateway's connections; the first says how many come altogether."""
 
     gateway: str
-    found: int
+    matched: int
     connections: list[ConnectionInfo]
 
     @property
-    def due(self) -> int:
+    def outstanding(self) -> int:
         """By how much the number of connections to come changes."""
-        return self.found - len(self.connections)
+        return self.matched - len(self.connections)
 
 
 class OperationReport(Wire, frozen=True):
     """One gateway has done it with so many connections."""
 
     gateway: str
-    found: int
+    matched: int
 
     @property
-    def due(self) -> int:
+    def outstanding(self) -> int:
         """Nothing further comes."""
         return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parley.common.wire.codec import Wire
+from parley.common.wire.identity import Identity
 
 MAX_BEHIND = 10_000
 """A cursor further behind the head than this is answered with `reset`."""
@@ -13,7 +14,8 @@ class RoomEvent(Wire, frozen=True):
 
     In these, placeholders stand for the attachments.
     `sequence` is 0 for what is not in the log (signals, direct notices). A volatile one is not worth keeping for a
-    client that reads too slowly.
+    client that reads too slowly. `joins` names the user who becomes a member with this event, which is the first they
+    receive; `leaves` the user who is none after it, and receives it as the last. Only logged events name them.
     """
 
     event: str
@@ -22,6 +24,8 @@ class RoomEvent(Wire, frozen=True):
     except_sid: str = ""
     volatile: bool = False
     attachments: tuple[bytes, ...] = ()
+    joins: str = ""
+    leaves: str = ""
 
 
 class RoomHead(Wire, frozen=True):
@@ -32,7 +36,10 @@ class RoomHead(Wire, frozen=True):
 
 
 class MembershipChange(Wire, frozen=True):
-    """A user came into a room or left it, with the event of this `sequence`: the first, or the last, they receive."""
+    """A user came into a room or left it, with the event of this `sequence`: the first, or the last, they receive.
+
+    It is a hint to look at the room from there. Where the room's own events say who joins and leaves, those decide.
+    """
 
     room: str
     joined: bool
@@ -52,6 +59,18 @@ class Membership(Wire, frozen=True):
     room: str
     head: int
     joined: int
+
+
+class GetMemberships(Wire, frozen=True):
+    """Ask the service behind a namespace which rooms these users are in now."""
+
+    users: list[Identity]
+
+
+class Memberships(Wire, frozen=True):
+    """The rooms of each user asked about, in that order; None for one who could not be looked up, to be asked again."""
+
+    rooms: list[list[Membership] | None]
 
 
 class UnloggedEvent(Wire, frozen=True):

@@ -115,6 +115,8 @@ class _Writer:
             "payload": accepted,
             "examples": [{"payload": self._example(accepted, lean=False)}],
         }
+        if holds_bytes(accepted, self._components):
+            messages[ack]["x-binary"] = True
         operation = self._operation(channel, name, "receive", messages[name])
         operation["reply"] = {
             "channel": operation["channel"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Union, cast, get_args, get_origin
@@ -114,6 +115,9 @@ def _portable(schema: Any) -> Any:
             continue
         if key in _NAMED:
             portable[key] = {name: _portable(part) for name, part in cast("Schema", value).items()}
+        elif key == "description" and isinstance(value, str):
+            # Python 3.13 takes the indentation out of docstrings, the versions before leave it in.
+            portable[key] = inspect.cleandoc(value)
         else:
             portable[key] = value if key in _VALUES else _portable(value)
     return portable

@@ -106,6 +106,7 @@ def _events(document: dict[str, Any], channel: str) -> Iterator[Event]:
         ack = _followed(document, replies[0]) if replies else {}
         positional = message.get("x-positional", False)
         reader = Reader(document["components"]["schemas"], binary=message.get("x-binary", False))
+        of_ack = Reader(document["components"]["schemas"], binary=ack.get("x-binary", False))
         emitted = operation["action"] == "receive"
         yield Event(
             message["name"],
@@ -115,11 +116,11 @@ def _events(document: dict[str, Any], channel: str) -> Iterator[Event]:
             operation.get("description", ""),
             list(reader.arguments(message["payload"])) if "payload" in message else [],
             positional,
-            message.get("x-binary", False),
+            message.get("x-binary", False) or ack.get("x-binary", False),
             _emit(message) if emitted else _listen(message),
             "" if emitted else _example(message),
             "\n\n".join(ack[key] for key in ("summary", "description") if key in ack),
-            list(Reader(document["components"]["schemas"]).arguments(ack["payload"])) if ack else [],
+            list(of_ack.arguments(ack["payload"])) if ack else [],
             _example(ack),
         )
 

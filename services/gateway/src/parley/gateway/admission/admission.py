@@ -47,11 +47,10 @@ PATIENCE = 10.0
 PAUSES = (0.1, 0.25, 0.5, 1.0)
 MAX_TOKEN = 8192
 MAX_CURSORS = 1000
-REFRESH_AT_ONCE = 16
 
 
 class Admission:
-    """Admits connections and keeps their memberships right after the broker was away."""
+    """Admits connections."""
 
     def __init__(
         self,
@@ -125,7 +124,7 @@ class Admission:
         """Ask the service to admit it, and for what it had before. Raises `Reject`."""
         identity, namespace = connection.identity, connection.namespace
         self._fanout.enter_user_room(connection)
-        request = ConnectRequest(self._bus.instance, connection.sid, identity, connection.handshake, connection.kept)
+        request = ConnectRequest(self._bus.address, connection.sid, identity, connection.handshake, connection.kept)
         # Whatever the service has begun for it must end if this fails.
         connection.admitted = ConnectReply(notices=("closed",))
         connection.admitted = opened = await self._patiently(
@@ -193,41 +192,6 @@ class Admission:
         self._connections.remove(connection)
         if connection.opened:
             CONNECTED.dec()
-
-    async def refresh(self) -> None:
-        """Ask again which rooms everybody is in: joins and leaves may have been missed."""
-        at_once = asyncio.Semaphore(REFRESH_AT_ONCE)
-        users = {(connection.namespace, connection.identity.user_id) for connection in self._connections}
-
-        async def refresh_user(namespace: str, user_id: str) -> None:
-            async with at_once:
-                await self._refresh_user(namespace, user_id)
-
-        await asyncio.gather(*(refresh_user(namespace, user_id) for namespace, user_id in users))
-
-    async def _refresh_user(self, namespace: str, user_id: str) -> None:
-        connections = [c for c in self._connections.of_user(user_id, namespace) if c.opened]
-        if not connections:
-            return
-        request = ConnectRequest(self._bus.instance, connections[0].sid, connections[0].identity, refresh=True)
-        deadline = time.monotonic() + PATIENCE
-        try:
-            opened = await self._patiently(
-                deadline, lambda: self._bus.request(subjects.opening(namespace), request, ConnectReply)
-            )
-        except Reject as rejection:
-            log.warning("memberships not refreshed", user=user_id, code=str(rejection.code))
-            return
-        rooms = {membership.room for membership in opened.rooms}
-        for connection in connections:
-            for membership in opened.rooms:
-                if membership.room not in connection.rooms and not connection.ended:
-                    after = membership.joined - 1
-                    self._fanout.enter(connection, membership.room, head=membership.head, after=after)
-            for room in rooms:
-                connection.forget_ad_hoc(room)
-            for room in connection.rooms - rooms - {subjects.user_room(user_id)} - (connection.joined_ad_hoc or set()):
-                self._fanout.leave(connection, room)
 
     async def _patiently(self, deadline: float, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try until the deadline while the answer is one that may change by itself."""

@@ -52,7 +52,7 @@ class MiddlewareRunner:
             return
         session = Session()
         context = ConnectionContext(
-            self._emitter.of(connection.namespace), connection.identity, connection.sid, self._bus.instance,
+            self._emitter.of(connection.namespace), connection.identity, connection.sid, self._bus.address,
             f"conn-{uuid7().hex}", handshake, session,
         )  # fmt: skip
 

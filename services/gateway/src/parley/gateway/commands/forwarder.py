@@ -6,11 +6,8 @@ any number of service replicas.
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import time
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -20,23 +17,29 @@ from prometheus_client import Counter
 from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
+from parley.common.logs import get_logger
+from parley.common.tags import TagTable
 from parley.common.tasks import Tasks
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.framework.outcome import Outcome
+from parley.framework.session import merged
 from parley.gateway.connections.connection import Connection, QueuedCommand
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import EventPacket
 
+log = get_logger(__name__)
+
 COMMANDS = Counter("parley_gateway_commands_total", "Commands by outcome", ["namespace", "outcome"])
 
-SWEEP_INTERVAL = 0.25
 MAX_BATCH_BYTES = 384 * 1024
 """A batch is cut here; with the largest single command on top it still fits a broker message."""
 COMMAND_OVERHEAD = 512
 """Bytes counted for a command's tag, name and correlation."""
 MAX_EVENT_NAME = 256
+MAX_LATE = 100_000
+"""Commands that timed out whose connections are remembered: what a controller keeps in its session still counts."""
 
 
 class Replies(Protocol):
@@ -51,12 +54,13 @@ class _Pending(NamedTuple):
     connection: Connection
     ack_id: int | None
     outcome: Callable[[Outcome], None] | None
-    deadline: float
 
 
-class _Batch(NamedTuple):
-    service: str
-    tags: list[int]
+class _Message(NamedTuple):
+    """Commands as they travel. The range of their tags is in the reply subject as well."""
+
+    batch: CommandBatch
+    tags: range
 
 
 class CommandForwarder:
@@ -68,32 +72,30 @@ class CommandForwarder:
         self._replies = replies
         self._settings = settings
         self._tasks = Tasks()
+        self._acks = subjects.acks(bus.address)
         self._ready: dict[Connection, None] = {}
-        self._pending: OrderedDict[int, _Pending] = OrderedDict()
-        self._due: defaultdict[str, deque[int]] = defaultdict(deque[int])
-        """Tags by namespace, in the order in which they time out."""
-        self._batches: OrderedDict[int, _Batch] = OrderedDict()
-        self._tags = itertools.count(1)
-        self._batch_numbers = itertools.count(1)
+        self._sent = TagTable[_Pending](self._on_timeout)
+        self._late: OrderedDict[int, Connection] = OrderedDict()
         self._flush_scheduled = False
-        # Tells this run's correlation ids from those of an earlier one under the same name.
-        self._run = f"{time.time_ns() // 1_000_000:x}"
 
     async def start(self) -> None:
         """Begin to receive acks."""
-        gateway = self._bus.instance
-        await self._bus.subscribe(subjects.acks(gateway), self._on_acks)
-        await self._bus.subscribe(f"{subjects.acks(gateway)}.*", self._on_no_responders)
-        self._tasks.forever(self._sweep(), name="command timeouts")
+        await self._bus.subscribe(self._acks, self._on_acks)
+        await self._bus.subscribe(subjects.ranges(self._acks), self._on_no_responders)
 
     async def close(self) -> None:
-        """Stop the timeouts."""
+        """Stop the timeouts, and what is being sent."""
+        self._sent.close()
         await self._tasks.close()
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits, neither to be sent nor for its outcome."""
-        return not self._ready and not self._pending
+        return not self._ready and not len(self._sent)
+
+    def timeout_of(self, namespace: str) -> float:
+        """Seconds that a command of a namespace waits for its outcome."""
+        return self._namespaces[namespace].timeout or self._settings.gateway_command_timeout
 
     def submit(self, connection: Connection, packet: EventPacket) -> None:
         """Take an emitted event; its outcome follows, whatever happens."""
@@ -118,13 +120,19 @@ class CommandForwarder:
         if not connection.in_flight:
             self._make_ready(connection)
 
-    def refusal(self, connection: Connection, command: QueuedCommand) -> Reject | None:
-        """Why an event cannot be taken, or None."""
-        size = command.size
+    def misfit(self, namespace: str, command: QueuedCommand) -> Reject | None:
+        """Why an event can never be taken, or None. Looks at its name and size alone."""
         if len(command.event) > MAX_EVENT_NAME:
             return Reject(Code.UNKNOWN_EVENT, f"An event's name is at most {MAX_EVENT_NAME} characters.")
-        if size > (limit := self._namespaces[connection.namespace].max_payload):
+        if command.size > (limit := self._namespaces[namespace].max_payload):
             return Reject(Code.PAYLOAD_TOO_LARGE, f"An event's payload is at most {limit} bytes.")
+        return None
+
+    def refusal(self, connection: Connection, command: QueuedCommand) -> Reject | None:
+        """Why an event cannot be taken now, or None."""
+        size = command.size
+        if (misfit := self.misfit(connection.namespace, command)) is not None:
+            return misfit
         if (
             len(connection.waiting) >= self._settings.gateway_max_waiting
             or connection.waiting_bytes + size > self._settings.gateway_max_waiting_bytes
@@ -141,96 +149,94 @@ class CommandForwarder:
 
     async def _flush(self) -> None:
         self._flush_scheduled = False
+        # All at once, before anything is awaited: what comes meanwhile finds its connection in flight.
+        for message in list(self._take_ready()):
+            subject = subjects.commands(message.batch.namespace)
+            try:
+                await self._bus.publish(subject, message.batch.encode(), subjects.with_range(self._acks, message.tags))
+            except Reject as rejection:
+                self._fail(message.tags, rejection)
+            except Exception:
+                log.exception("commands not sent", subject=subject, commands=len(message.tags))
+                self._fail(message.tags, Reject(Code.INTERNAL))
+
+    def _take_ready(self) -> Iterator[_Message]:
         ready, self._ready = self._ready, {}
         by_namespace: defaultdict[str, list[Connection]] = defaultdict(list)
         for connection in ready:
-            if not connection.waiting:
-                continue  # kicked meanwhile
-            by_namespace[connection.namespace].append(connection)
+            # One that was kicked meanwhile has nothing waiting.
+            if connection.waiting and not connection.in_flight:
+                by_namespace[connection.namespace].append(connection)
         for namespace, connections in by_namespace.items():
-            conversations: list[ConnectionCommands] = []
+            taken: list[tuple[Connection, list[QueuedCommand]]] = []
             size = 0
             for connection in connections:
-                commands, taken = self._take(connection, MAX_BATCH_BYTES - size)
-                conversations.append(
-                    ConnectionCommands(
-                        connection.sid, connection.identity, commands, connection.handshake, connection.kept
-                    )
-                )
-                size += taken + _weight(connection)
+                commands, weight = _take(connection, MAX_BATCH_BYTES - size)
+                taken.append((connection, commands))
+                size += weight
                 if size >= MAX_BATCH_BYTES:
-                    await self._send(namespace, conversations)
-                    conversations, size = [], 0
-            if conversations:
-                await self._send(namespace, conversations)
+                    yield self._message(namespace, taken)
+                    taken, size = [], 0
+            if taken:
+                yield self._message(namespace, taken)
 
-    def _take(self, connection: Connection, room: int) -> tuple[list[Command], int]:
-        namespace = connection.namespace
-        timeout = self._namespaces[namespace].timeout or self._settings.gateway_command_timeout
-        deadline = time.monotonic() + timeout
-        commands: list[Command] = []
-        size = 0
-        while connection.waiting and (not commands or size < room):
-            waiting = connection.waiting.popleft()
-            tag = next(self._tags)
-            self._pending[tag] = _Pending(connection, waiting.ack_id, waiting.outcome, deadline)
-            self._due[namespace].append(tag)
-            correlation = f"{self._bus.instance}-{self._run}-{tag:x}"
-            commands.append(Command(tag, waiting.event, waiting.args, correlation, waiting.attachments))
-            size += waiting.size + COMMAND_OVERHEAD
-            connection.waiting_bytes -= waiting.size
-        connection.in_flight += len(commands)
-        return commands, size
-
-    async def _send(self, namespace: str, conversations: list[ConnectionCommands]) -> None:
-        batch = next(self._batch_numbers)
-        tags = [command.tag for talk in conversations for command in talk.commands]
-        self._batches[batch] = _Batch(self._namespaces[namespace].service, tags)
-        message = CommandBatch(self._bus.instance, namespace, conversations)
-        reply = subjects.batch_reply(self._bus.instance, batch)
-        try:
-            await self._bus.publish(subjects.commands(namespace), message.encode(), reply)
-        except Reject as rejection:
-            self._fail_batch(batch, rejection)
+    def _message(self, namespace: str, taken: list[tuple[Connection, list[QueuedCommand]]]) -> _Message:
+        pending = [
+            _Pending(connection, command.ack_id, command.outcome) for connection, queued in taken for command in queued
+        ]
+        tags = self._sent.issue(pending, self.timeout_of(namespace))
+        tag, prefix = iter(tags), f"{self._bus.instance}-{self._bus.run}-"
+        conversations: list[ConnectionCommands] = []
+        for connection, queued in taken:
+            commands = [
+                Command(number := next(tag), command.event, command.args, f"{prefix}{number:x}", command.attachments)
+                for command in queued
+            ]
+            conversations.append(
+                ConnectionCommands(connection.sid, connection.identity, commands, connection.handshake, connection.kept)
+            )
+        return _Message(CommandBatch(self._bus.address, namespace, conversations), tags)
 
     async def _on_acks(self, message: Msg) -> None:
         for ack in decode(message.data, AckBatch).acks:
-            self._finish(ack.tag, Outcome(ack.payload, ack.ok, ack.attachments), ack.session)
+            if (pending := self._sent.settle(ack.tag)) is not None:
+                self.keep(pending.connection, ack.session)
+                self._finish(pending, Outcome(ack.payload, ack.ok, ack.attachments))
+            elif (connection := self._late.pop(ack.tag, None)) is not None:
+                self.keep(connection, ack.session)
 
     async def _on_no_responders(self, message: Msg) -> None:
         # The broker answers at once, with an empty message, when nobody serves the namespace.
-        batch = subjects.parse_batch_reply(message.subject)
-        service = self._batches[batch].service if batch in self._batches else ""
-        self._fail_batch(batch, Reject(Code.UNAVAILABLE, f"The service {service} does not answer now; try again."))
+        for pending in self._sent.settle_range(*subjects.parse_range(message.subject)):
+            service = self._namespaces[pending.connection.namespace].service
+            unavailable = Reject(Code.UNAVAILABLE, f"The service {service} does not answer now; try again.")
+            self._finish(pending, Outcome.refused(unavailable))
 
-    async def _sweep(self) -> None:
-        timeout = Outcome.refused(Reject(Code.TIMEOUT))
-        while True:
-            await asyncio.sleep(SWEEP_INTERVAL)
-            now = time.monotonic()
-            for due in self._due.values():
-                while due and ((pending := self._pending.get(due[0])) is None or pending.deadline <= now):
-                    self._finish(due.popleft(), timeout)
-            oldest = next(iter(self._pending), None)
-            while self._batches:
-                number, batch = next(iter(self._batches.items()))
-                if oldest is not None and batch.tags[-1] >= oldest:
-                    break
-                del self._batches[number]
+    def _on_timeout(self, tag: int, pending: _Pending) -> None:
+        if not pending.connection.ended:
+            self._late[tag] = pending.connection
+            if len(self._late) > MAX_LATE:
+                self._late.popitem(last=False)
+        self._finish(pending, _TIMED_OUT)
 
-    def _fail_batch(self, batch: int, rejection: Reject) -> None:
+    def _fail(self, tags: range, rejection: Reject) -> None:
         refused = Outcome.refused(rejection)
-        for tag in self._batches.pop(batch, _Batch("", [])).tags:
-            self._finish(tag, refused)
+        for pending in self._sent.settle_range(tags.start, tags.stop - 1):
+            self._finish(pending, refused)
 
-    def _finish(self, tag: int, outcome: Outcome, kept: bytes | None = None) -> None:
-        pending = self._pending.pop(tag, None)
-        if pending is None:
-            return  # answered twice, or after its timeout
+    @staticmethod
+    def keep(connection: Connection, changes: bytes | None) -> None:
+        """Change what is kept with a connection, key by key: others may have changed other keys meanwhile."""
+        if changes is None:
+            return
+        try:
+            connection.kept = merged(connection.kept, changes)
+        except (ValueError, msgspec.MsgspecError):
+            log.exception("a session that cannot be kept", sid=connection.sid, namespace=connection.namespace)
+
+    def _finish(self, pending: _Pending, outcome: Outcome) -> None:
         connection = pending.connection
         connection.in_flight -= 1
-        if kept is not None:
-            connection.kept = kept
         self._settle(connection, pending.ack_id, pending.outcome, outcome)
         if not connection.in_flight and connection.waiting:
             self._make_ready(connection)
@@ -243,6 +249,22 @@ class CommandForwarder:
             tell(outcome)
         elif not connection.ended:
             self._replies.reply(connection, ack_id, outcome)
+
+
+_TIMED_OUT = Outcome.refused(Reject(Code.TIMEOUT))
+
+
+def _take(connection: Connection, room: int) -> tuple[list[QueuedCommand], int]:
+    """Take what waits on a connection while there is room, one at least, and say what it weighs with its connection."""
+    commands: list[QueuedCommand] = []
+    size = 0
+    while connection.waiting and (not commands or size < room):
+        command = connection.waiting.popleft()
+        connection.waiting_bytes -= command.size
+        commands.append(command)
+        size += command.size + COMMAND_OVERHEAD
+    connection.in_flight += len(commands)
+    return commands, size + _weight(connection)
 
 
 def _weight(connection: Connection) -> int:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from parley.common.binary import Unsendable, insert
+from parley.common.bus import Bus
 from parley.common.errors import Code, Reject, known_code
 from parley.common.identifiers import uuid7
 from parley.common.tasks import Tasks
-from parley.common.wire.commands import ok_payload
 from parley.framework.context import Context
 from parley.framework.emitter import Emitter
 from parley.framework.middleware import compose
@@ -25,10 +26,11 @@ from parley.gateway import middleware
 from parley.gateway.commands.forwarder import CommandForwarder, Replies
 from parley.gateway.connections.connection import Connection, QueuedCommand
 from parley.gateway.namespaces import Namespace
+from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import EventPacket
 
 SECONDS = 30.0
-"""How long an event may take in the middleware, its command's time included."""
+"""How long an event may take in the middleware besides the time that its command may take."""
 
 
 class _Error(msgspec.Struct):
@@ -42,12 +44,14 @@ class _Refused(msgspec.Struct):
     error: _Error
 
 
-class _Passing(Context[None]):
+class _MiddlewareContext(Context[None]):
     """An event in the middleware."""
 
-    __slots__ = ("connection", "forwarded", "free", "outcome")
+    __slots__ = ("connection", "forwarded", "free", "kept", "outcome")
 
     connection: Connection
+    kept: Session
+    """What is kept with the connection, as this event sees it."""
     free: asyncio.Event
     """Set when the next event of the connection may enter."""
     outcome: Outcome | None
@@ -56,24 +60,35 @@ class _Passing(Context[None]):
     """The result in it, which goes to the client as it came unless middleware sets another."""
 
 
+class _Queue:
+    """What one connection has emitted and is not through yet, and calls that wait for it."""
+
+    __slots__ = ("bytes", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[EventPacket | Callable[[], None]] = deque()
+        self.bytes = 0
+
+
 class EventMiddleware:
-    """The onion of each namespace that has one, around its events."""
+    """The middleware of each namespace that has some, around its events."""
 
     def __init__(
         self,
-        instance: str,
+        bus: Bus,
         emitter: Emitter,
         namespaces: Mapping[str, Namespace],
         commands: CommandForwarder,
         replies: Replies,
-        max_waiting: int,
+        settings: Settings,
     ) -> None:
-        self._instance = instance
+        self._bus = bus
         self._commands = commands
         self._replies = replies
-        self._max_waiting = max_waiting
+        self._max_waiting = settings.gateway_max_waiting
+        self._max_bytes = settings.gateway_max_waiting_bytes
         self._tasks = Tasks()
-        self._queues: dict[Connection, deque[EventPacket | Callable[[], None]]] = {}
+        self._queues: dict[Connection, _Queue] = {}
         self._emitters = {name: emitter.of(name) for name in namespaces}
         self._handlers: dict[str, Callable[[Any], Awaitable[None]]] = {
             name: compose([middleware.packet(wanted) for wanted in namespace.packet_middleware], self._forward)
@@ -90,67 +105,85 @@ class EventMiddleware:
         if connection.namespace not in self._handlers:
             self._commands.submit(connection, packet)
             return
-        queue = self._queues.get(connection)
-        if queue is not None and len(queue) >= self._max_waiting:
-            refused = Outcome.refused(Reject(Code.OVERLOADED, "Too many events wait on this connection; send slower."))
-            self._replies.reply(connection, packet.ack_id, refused)
-        elif queue is not None:
-            queue.append(packet)
-        else:
-            self._queues[connection] = deque([packet])
-            self._tasks.spawn(self._pump(connection), name="packet middleware")
+        if (rejection := self._refusal(connection, packet)) is not None:
+            self._replies.reply(connection, packet.ack_id, Outcome.refused(rejection))
+            return
+        if (queue := self._queues.get(connection)) is None:
+            queue = self._queues[connection] = _Queue()
+            self._tasks.spawn(self._pump(connection, queue), name="packet middleware")
+        queue.waiting.append(packet)
+        queue.bytes += _size(packet)
 
     def after(self, connection: Connection, then: Callable[[], None]) -> None:
         """Call when everything that the connection has emitted is through."""
         if (queue := self._queues.get(connection)) is not None:
-            queue.append(then)
+            queue.waiting.append(then)
         else:
             then()
 
-    async def _pump(self, connection: Connection) -> None:
-        queue = self._queues[connection]
+    def _refusal(self, connection: Connection, packet: EventPacket) -> Reject | None:
+        """Why an event is not let into the middleware, which would decode it: cheapest checks first."""
+        command = QueuedCommand(packet.event, packet.args, packet.ack_id, packet.attachments)
+        if (misfit := self._commands.misfit(connection.namespace, command)) is not None:
+            return misfit
+        queue = self._queues.get(connection)
+        if queue is not None and (
+            len(queue.waiting) >= self._max_waiting or queue.bytes + command.size > self._max_bytes
+        ):
+            return Reject(Code.OVERLOADED, "Too many events wait on this connection; send slower.")
+        return None
+
+    async def _pump(self, connection: Connection, queue: _Queue) -> None:
         try:
-            while queue:
-                packet = queue[0]
+            while queue.waiting:
+                packet = queue.waiting[0]
                 if not isinstance(packet, EventPacket):
                     packet()
                 elif not connection.kicked:
                     free = asyncio.Event()
                     self._tasks.spawn(self._pass(connection, packet, free), name="packet")
                     await free.wait()
-                queue.popleft()
+                queue.waiting.popleft()
+                queue.bytes -= _size(packet)
         finally:
             del self._queues[connection]
 
     async def _pass(self, connection: Connection, packet: EventPacket, free: asyncio.Event) -> None:
         session = Session(connection.kept)
-        context = _Passing(
-            self._emitters[connection.namespace], connection.identity, connection.sid, self._instance,
-            f"{self._instance}-{uuid7().hex}", connection.handshake, session,
+        context = _MiddlewareContext(
+            self._emitters[connection.namespace], connection.identity, connection.sid, self._bus.address,
+            f"{self._bus.instance}-{uuid7().hex}", connection.handshake, session,
             event=packet.event, args=packet.args, attachments=packet.attachments, state=None,
         )  # fmt: skip
-        context.connection, context.free, context.outcome, context.forwarded = connection, free, None, None
+        context.connection, context.kept, context.free = connection, session, free
+        context.outcome = context.forwarded = None
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(self._commands.timeout_of(connection.namespace) + SECONDS):
                 await self._handlers[connection.namespace](context)
+            context.check_session()
             outcome = self._outcome(context)
         except Reject as rejection:
             outcome = Outcome.refused(rejection)
+        except RecursionError:
+            outcome = Outcome.refused(Reject(Code.INVALID_PAYLOAD, f"{packet.event[:64]}: nested too deeply"))
         except TimeoutError:
             outcome = Outcome.refused(Reject(Code.TIMEOUT))
+        except Unsendable as error:
+            outcome = Outcome.refused(Reject(Code.INVALID_PAYLOAD, f"{packet.event[:64]}: {error}"))
         except Exception:
             context.log.exception("packet middleware failed")
             outcome = Outcome.refused(Reject(Code.INTERNAL))
         finally:
             free.set()
-        _keep(context)
+        self._keep(context)
         if not connection.ended:
             self._replies.reply(connection, packet.ack_id, outcome)
 
-    async def _forward(self, context: _Passing) -> None:
+    async def _forward(self, context: _MiddlewareContext) -> None:
         """The innermost: send the event to the service, and bring back what it answers."""
         context.released = True
-        _keep(context)
+        context.check_session()
+        self._keep(context)
         args, attachments = context.encoded_args
         waits: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
@@ -161,7 +194,8 @@ class EventMiddleware:
         self._commands.submit_waiting(context.connection, QueuedCommand(context.event, args, None, attachments, tell))
         context.free.set()
         outcome = await waits
-        context.renew_session(context.connection.kept)
+        # Also what other events and their controllers have changed meanwhile.
+        context.kept.renew(context.connection.kept)
         if not outcome.ok:
             error = msgspec.json.decode(outcome.payload, type=_Refused).error
             code = known_code(error.code, Code.INTERNAL)
@@ -169,26 +203,37 @@ class EventMiddleware:
         context.outcome = outcome
         context.result = context.forwarded = _result(outcome)
 
-    def _outcome(self, context: _Passing) -> Outcome:
+    def _keep(self, context: _MiddlewareContext) -> None:
+        """Keep what this event's middleware changed, and nothing that it only looked at."""
+        try:
+            changes = context.kept.changes()
+        except (TypeError, ValueError, msgspec.MsgspecError):
+            context.log.exception("a session that cannot be kept")
+            return
+        self._commands.keep(context.connection, changes)
+
+    def _outcome(self, context: _MiddlewareContext) -> Outcome:
         if context.answer is not None:
             payload, attachments = context.answer
             return Outcome(payload, True, attachments)
         if context.outcome is not None and context.result is context.forwarded:
             return context.outcome
         if context.result is not None:
-            return Outcome(ok_payload(context.result), True)
+            return Outcome.accepted(context.result, binary=True)
         return Outcome.refused(context.stopped())
 
 
 def _result(outcome: Outcome) -> dict[str, Any] | None:
     """The fields of an ordinary ack; None for one that a controller made itself."""
     try:
-        ack = msgspec.json.decode(outcome.payload, type=dict[str, Any])
-    except msgspec.DecodeError:
+        (ack,) = insert(b"[" + outcome.payload + b"]", outcome.attachments)
+    except ValueError:
         return None
-    return {name: value for name, value in ack.items() if name != "ok"} if ack.get("ok") is True else None
+    if not isinstance(ack, dict):
+        return None
+    fields = cast("dict[str, Any]", ack)
+    return {name: value for name, value in fields.items() if name != "ok"} if fields.get("ok") is True else None
 
 
-def _keep(context: _Passing) -> None:
-    if (changed := context.changed_session()) is not None:
-        context.connection.kept = changed
+def _size(waiting: EventPacket | Callable[[], None]) -> int:
+    return len(waiting.args) + sum(map(len, waiting.attachments)) if isinstance(waiting, EventPacket) else 0

@@ -56,6 +56,12 @@ class Connection:
     rooms: set[str] = field(default_factory=set[str])
     moved: dict[str, int] = field(default_factory=dict[str, int])
     """Per room the sequence of the last join or leave that was heeded: replicas' notices may overtake each other."""
+    left: dict[str, int] | None = None
+    """The last event it was sent in rooms that it is not in any more, or was only told of; see `rooms.memory`."""
+    heard: dict[str, int] | None = None
+    """Per room the fanout's mark when a join or leave was last heard of."""
+    forgotten: int = -1
+    """The latest mark of what is remembered no more."""
     proved: bool = False
     """Whether the identity is more than what the client says of itself."""
     opened: bool = False

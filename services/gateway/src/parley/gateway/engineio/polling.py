@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from parley.common.disconnects import DisconnectReason
 from parley.gateway.engineio.packets import MalformedPayload, Packet, encode_payload
+from parley.gateway.engineio.reading import UNCOUNTED
 from parley.gateway.engineio.request import (
     Refusal,
     Request,
     bad_method,
     bad_request,
+    overloaded,
     read_request,
     unknown_session,
     unknown_transport,
 )
 from parley.gateway.engineio.server import STATE_KEY, Engine
-from parley.gateway.engineio.session import NotPolling, Session
+from parley.gateway.engineio.session import Session
+from parley.gateway.engineio.transports import NotPolling
 from parley.gateway.metrics import LIMIT_HITS
 
 _TEXT = b"text/plain; charset=UTF-8"
@@ -38,6 +43,20 @@ class _Poll:
         """Complete the request."""
         if not self.packets.done():
             self.packets.set_result(packets)
+
+
+class _Post:
+    """A POST whose body is being read; see `session.Post`."""
+
+    __slots__ = ("_reading",)
+
+    def __init__(self, reading: asyncio.Timeout) -> None:
+        self._reading = reading
+
+    def abandon(self) -> None:
+        """Read no further; nothing where reading was cancelled already."""
+        with suppress(RuntimeError):
+            self._reading.reschedule(asyncio.get_running_loop().time())
 
 
 class EnginePaths:
@@ -71,6 +90,9 @@ class Polling:
                 await _respond(send, 204, _TEXT, b"", cors)
                 return
             self._engine.check(request)
+            if request.transport == "websocket":
+                # A proxy on the way has dropped the Upgrade header.
+                raise bad_request()
             if request.transport != "polling":
                 raise unknown_transport()
             await self._serve(request, receive, send, cors)
@@ -93,8 +115,8 @@ class Polling:
                 await self._answer(self._engine.find(request), receive, send, cors)
         elif request.method == "POST":
             session = self._engine.find(request)
-            body = await self._body(request, receive)
             try:
+                body = await self._body(session, request, receive)
                 session.post(body, binary=request.headers.get("content-type", "") == _BINARY.decode())
             except (NotPolling, MalformedPayload) as error:
                 raise bad_request() from error
@@ -121,25 +143,45 @@ class Polling:
                 raise unknown_session()
             await _packets(send, session, answer, cors)
 
-    async def _body(self, request: Request, receive: Receive) -> bytes:
-        """The body, read no further than it may be long, whatever the client said of its length."""
-        limit = self._engine.limits.max_payload
+    async def _body(self, session: Session, request: Request, receive: Receive) -> bytes:
+        """The body, read no further than it may be long, whatever the client said of its length.
+
+        What has come counts against the budget while the rest is still on its way. Reading ends with the session, when
+        another POST comes for instance; the deadline is the HTTP server's. Raises `NotPolling` and `Refusal`.
+        """
+        limit, budget = session.max_message, self._engine.budget
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
             raise _too_big(limit)
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise bad_request()
-            body += message.get("body", b"")
-            if len(body) > limit:
-                raise _too_big(limit)
-            if not message.get("more_body", False):
-                return bytes(body)
+        body, held = bytearray(), 0
+        try:
+            async with asyncio.timeout(None) as reading:
+                post = _Post(reading)
+                session.begin_post(post)
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        session.post_cancelled(post)
+                        raise NotPolling
+                    body += message.get("body", b"")
+                    if len(body) > limit:
+                        session.post_refused(post)
+                        raise _too_big(limit)
+                    if not message.get("more_body", False):
+                        return bytes(body)
+                    if len(body) > UNCOUNTED:
+                        if not budget.take(session, len(body) - held):
+                            self._engine.limited("input_memory")
+                            session.end(DisconnectReason.OVERLOADED)
+                            raise overloaded()
+                        held = len(body)
+        except TimeoutError as error:
+            raise NotPolling from error
+        finally:
+            budget.give_back(session, held)
 
     def _cors(self, request: Request) -> list[tuple[bytes, bytes]]:
-        origin = request.origin
+        origin = request.headers.get("origin")
         if origin is None or not self._engine.allows_origin(request):
             return []
         headers = [

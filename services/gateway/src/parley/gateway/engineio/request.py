@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 import msgspec
+
+from parley.common.addresses import normal_origin
 
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_QUERY = 8192
@@ -36,6 +39,11 @@ def unknown_session() -> Refusal:
     return Refusal(1, "Session ID unknown")
 
 
+def jsonp_not_served() -> Refusal:
+    """`j` asks for an answer inside a script, as very old browsers needed it."""
+    return Refusal(0, "JSONP is not served")
+
+
 def bad_method() -> Refusal:
     """A session begins with a GET."""
     return Refusal(2, "Bad handshake method")
@@ -49,6 +57,11 @@ def bad_request() -> Refusal:
 def forbidden(message: str = "Forbidden", status: int = 403) -> Refusal:
     """The origin or the address may not connect."""
     return Refusal(4, message, status)
+
+
+def overloaded() -> Refusal:
+    """There is no memory for what the client sends."""
+    return Refusal(3, "The server has more work than it can take", 503)
 
 
 def unsupported_revision() -> Refusal:
@@ -66,27 +79,32 @@ class Request:
     headers: dict[str, str]
     address: str
     scheme: str
+    """`http` or `https`, as the client used it."""
     revision: int
     transport: str
     sid: str
     base64_only: bool
+    jsonp: bool
 
     @property
     def origin(self) -> str | None:
-        """The page that a browser says it serves."""
-        return self.headers.get("origin")
+        """The page that a browser says it serves, as origins are compared; the header has it in the browser's words."""
+        told = self.headers.get("origin")
+        return None if told is None else normal_origin(told)
 
     @property
     def own_origin(self) -> str:
         """What `origin` is for a page of this server."""
-        scheme = self.headers.get("x-forwarded-proto", self.scheme).split(",")[0].strip()
-        return f"{scheme}://{self.headers.get('x-forwarded-host', self.headers.get('host', ''))}"
+        return normal_origin(f"{self.scheme}://{self.headers.get('host', '')}")
 
 
 def read_request(
     method: str, query: bytes, headers: Iterable[tuple[bytes, bytes]], address: str, scheme: str
 ) -> Request:
-    """Read a request. Raises `Refusal` for a query that no client of ours makes."""
+    """Read a request whose address, scheme and Host header are the client's (see `parley.common.forwarded`).
+
+    Raises `Refusal` for a query that no client of ours makes.
+    """
     if len(query) > MAX_QUERY:
         raise bad_request()
     try:
@@ -103,7 +121,17 @@ def read_request(
         transport=fields.get("transport", ""),
         sid=fields.get("sid", ""),
         base64_only=fields.get("b64", "") not in {"", "0", "false"},
+        jsonp="j" in fields,
     )
+
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def subprotocol(offered: str) -> str | None:
+    """The first subprotocol that a client offers (RFC 6455, section 4.2.2): Engine.IO has none, so any will do."""
+    first = offered.split(",", 1)[0].strip()
+    return first if _TOKEN.fullmatch(first) else None
 
 
 def accept_key(headers: dict[str, str]) -> str:

@@ -1,26 +1,35 @@
-"""The Engine.IO server: it owns the sessions and their heartbeats, and calls the layer above.
-
-`socketio.AsyncServer` takes it in place of python-engineio's.
-"""
+"""The Engine.IO server: it owns the sessions and their heartbeats, and tells the layer above what happens to them."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Protocol
 
 from prometheus_client import Counter, Gauge
 
+from parley.common.addresses import address_key
+from parley.common.disconnects import DisconnectReason
 from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
-from parley.gateway.engineio.packets import Packet, Part
-from parley.gateway.engineio.request import Refusal, Request, forbidden, unknown_session, unsupported_revision
-from parley.gateway.engineio.session import NOTHING, TRANSPORT_ERROR, Limits, RequestInfo, Session
-from parley.gateway.engineio.timer_wheel import TimerWheel
-from parley.gateway.engineio.websocket.frames import BINARY, GOING_AWAY
+from parley.gateway.connections.rate_limiter import RateLimiter
+from parley.gateway.engineio.packets import Packet
+from parley.gateway.engineio.reading import InputBudget, ReadScheduler
+from parley.gateway.engineio.request import (
+    Refusal,
+    Request,
+    forbidden,
+    jsonp_not_served,
+    unknown_session,
+    unsupported_revision,
+)
+from parley.gateway.engineio.session import NOTHING, RequestInfo, Session
+from parley.gateway.engineio.timer_wheel import Timeout, TimerEntry, TimerWheel
+from parley.gateway.engineio.transports import Limits
+from parley.gateway.engineio.websocket.frames import GOING_AWAY
 from parley.gateway.engineio.writes import SLICE, VOLATILE_DROPPED, WriteScheduler
+from parley.gateway.metrics import LIMIT_HITS
 
 log = get_logger(__name__)
 
@@ -32,33 +41,34 @@ STATE_KEY = "engines"
 """Where the ASGI lifespan state holds the engines by their paths, without a slash at the end: `dict[bytes, Engine]`."""
 CLOSE_GRACE = 5.0
 """Seconds a closing client has to take what was sent before, and to close its side."""
-MAX_UNHEARD = 128
-"""Messages that may wait while an earlier one of the same session is being handled."""
+FAILURES_PER_SECOND = 1.0
+FAILURES_BURST = 10
+"""How often failures of the layer above are logged with their tracebacks: clients may be able to provoke them."""
 
-Handler = Callable[..., Awaitable[None] | None]
 
+class SessionEvents(Protocol):
+    """The layer above, which is told what happens to sessions. None of it may wait."""
 
-class _Once:
-    """A callback on the wheel."""
+    def session_opened(self, session: Session) -> None:
+        """The client was greeted; it may be sent to."""
+        ...
 
-    __slots__ = ("_then",)
+    def message_received(self, session: Session, data: str | bytes) -> None:
+        """The client sent a message. An exception is logged and ends the session."""
+        ...
 
-    def __init__(self, then: Callable[[], object]) -> None:
-        self._then = then
-
-    def beat(self, now: float) -> float | None:  # noqa: ARG002 - see `Beating`
-        self._then()
-        return None
+    def session_ended(self, session: Session, reason: str) -> None:
+        """An opened session is over; called once, whatever ended it."""
+        ...
 
 
 class Engine:
-    """Sessions by id, and the interface that `socketio.AsyncServer` expects."""
-
-    async_mode = "asgi"
+    """Sessions by id, and what they share: limits, budget, timers and writes."""
 
     def __init__(
         self,
         limits: Limits,
+        events: SessionEvents,
         *,
         generate_id: Callable[[], str],
         revisions: Collection[int] = (4,),
@@ -71,17 +81,19 @@ class Engine:
         self.revisions = frozenset(revisions)
         self.deflate = deflate
         self.allows_origin = allows_origin
+        self._events = events
         self._kept_headers = kept_headers
         self.sessions: dict[str, Session] = {}
         self.draining = False
-        self._handlers: dict[str, Handler] = {}
+        self.budget = InputBudget(limits.max_input_memory, limits.max_unjoined_memory)
         self._addresses: dict[str, int] = {}
-        self._unheard: dict[Session, deque[str | bytes]] = {}
         self._farewells: dict[str, Session] = {}
+        self._failures = RateLimiter(FAILURES_PER_SECOND, FAILURES_BURST)
         self._tasks = Tasks()
         loop = asyncio.get_running_loop()
         self.clock = loop.time
         self.output = WriteScheduler(loop)
+        self.input = ReadScheduler(loop)
         self.write_soon = self.output.write_soon
         self.broadcast = self.output.broadcast
         tick = min(0.25, limits.ping_interval / 25, limits.ping_timeout / 20)
@@ -91,15 +103,17 @@ class Engine:
     # -- sessions --------------------------------------------------------------------------------------------------
 
     def check(self, request: Request) -> None:
-        """Raises `Refusal` for a request that may neither begin nor continue a session."""
+        """Raise `Refusal` for a request that may neither begin nor continue a session."""
         if request.revision not in self.revisions:
             raise unsupported_revision()
+        if request.jsonp:
+            raise jsonp_not_served()
         if request.origin is not None and not self.allows_origin(request):
             raise forbidden()
 
     def begin(self, request: Request) -> Session:
-        """A new session, not greeted yet. Raises `Refusal`."""
-        address = request.address
+        """Make a new session, not greeted yet. Raises `Refusal`."""
+        address = address_key(request.address)
         if self.draining:
             raise self._refused("draining", forbidden("This server is going away; connect again", 503))
         if self._addresses.get(address, 0) >= self.limits.max_per_address:
@@ -116,9 +130,7 @@ class Engine:
     def _origin(self, request: Request) -> RequestInfo:
         headers = {name: request.headers[name] for name in self._kept_headers if name in request.headers}
         # The empty ones are shared: most connections have nothing to remember.
-        return RequestInfo(
-            request.address, request.query or NOTHING, headers or NOTHING, request.scheme in {"https", "wss"}
-        )
+        return RequestInfo(request.address, request.query or NOTHING, headers or NOTHING, request.scheme == "https")
 
     @staticmethod
     def _refused(reason: str, refusal: Refusal) -> Refusal:
@@ -126,11 +138,14 @@ class Engine:
         return refusal
 
     def opened(self, session: Session) -> None:
-        """The session was greeted."""
-        self._call("connect", session, session.sid, session)
+        """Tell the layer above that the session was greeted."""
+        try:
+            self._events.session_opened(session)
+        except Exception as error:  # noqa: BLE001 - as in `received`
+            self._failed(session, error)
 
     def find(self, request: Request) -> Session:
-        """The session that a request continues. Raises `Refusal`."""
+        """Return the session that a request continues. Raises `Refusal`."""
         session = self.sessions.get(request.sid)
         if session is None or session.revision != request.revision:
             raise unknown_session()
@@ -139,28 +154,40 @@ class Engine:
         return session
 
     def farewell(self, sid: str) -> list[Packet]:
-        """What a polling client was to be told when its session was closed; once."""
-        session = self._farewells.pop(sid, None)
-        return session.farewell() if session is not None else []
+        """Return what the next poll of a closed client is answered with; empty when it has been told everything."""
+        session = self._farewells.get(sid)
+        if session is None:
+            return []
+        answer = session.farewell()
+        if not session.has_farewell:
+            del self._farewells[sid]
+        return answer
 
-    def expire(self, seconds: float, then: Callable[[], object]) -> None:
-        """Call back after so many seconds, rounded up to the wheel's tick."""
-        self._wheel.add(_Once(then), self.clock() + seconds)
+    def call_later(self, seconds: float, then: Callable[[], object]) -> TimerEntry:
+        """Call back after so many seconds, rounded up to the wheel's tick; `cancel` takes what is returned."""
+        entry = Timeout(then)
+        self._wheel.add(entry, self.clock() + seconds)
+        return entry
+
+    def cancel(self, entry: TimerEntry) -> None:
+        """Do not call back, and forget what would have been called; late or twice is harmless."""
+        self._wheel.remove(entry)
 
     # -- what sessions and sockets report --------------------------------------------------------------------------
 
     def received(self, session: Session, data: str | bytes) -> None:
         """See `session.Owner`."""
-        if session in self._unheard:
-            self._wait(session, data)
-        else:
-            self._call("message", session, session.sid, data)
+        try:
+            self._events.message_received(session, data)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this session alone
+            self._failed(session, error)
 
     def ended(self, session: Session, reason: str) -> None:
         """See `session.Owner`."""
         del self.sessions[session.sid]
-        self._unheard.pop(session, None)
-        address = session.origin.address
+        self._wheel.remove(session)
+        self.budget.give_back(session, session.held)
+        address = address_key(session.origin.address)
         self._addresses[address] -= 1
         if not self._addresses[address]:
             del self._addresses[address]
@@ -168,48 +195,29 @@ class Engine:
         SESSIONS_CLOSED.labels(reason).inc()
         if session.has_farewell:
             self._farewells[session.sid] = session
-            self.expire(CLOSE_GRACE, lambda: self._farewells.pop(session.sid, None))
-        self._call("disconnect", session, session.sid, reason)
+            self.call_later(CLOSE_GRACE, lambda: self._farewells.pop(session.sid, None))
+        if session.opened:
+            try:
+                self._events.session_ended(session, reason)
+            except Exception as error:  # noqa: BLE001 - as in `received`
+                self._failed(session, error)
 
     def dropped(self) -> None:
         """See `session.Owner`."""
         VOLATILE_DROPPED.inc()
 
-    # -- handlers --------------------------------------------------------------------------------------------------
+    def limited(self, limit: str) -> None:
+        """See `session.Owner`."""
+        LIMIT_HITS.labels(limit).inc()
 
-    def _call(self, event: str, session: Session, *arguments: Any) -> None:
-        try:
-            result = self._handlers[event](*arguments)
-        except Exception:
-            log.exception("handler failed", handler=event)
-            session.end(TRANSPORT_ERROR)
-            return
-        if result is not None:
-            if not session.over:
-                self._unheard[session] = deque()
-            self._tasks.spawn(self._finish(session, result), name=event)
+    def joining(self, session: Session) -> None:
+        """See `session.Owner`."""
+        self.budget.joining(session)
 
-    async def _finish(self, session: Session, result: Awaitable[None] | None) -> None:
-        """Await a handler; what the session sends meanwhile waits, so that its order is kept."""
-        try:
-            while True:
-                if result is not None:
-                    await result
-                waiting = self._unheard.get(session)
-                if not waiting:
-                    break
-                result = self._handlers["message"](session.sid, waiting.popleft())
-        except Exception:
-            log.exception("handler failed")
-            session.end(TRANSPORT_ERROR)
-        finally:
-            self._unheard.pop(session, None)
-
-    def _wait(self, session: Session, data: str | bytes) -> None:
-        waiting = self._unheard[session]
-        waiting.append(data)
-        if len(waiting) > MAX_UNHEARD or sum(map(len, waiting)) > self.limits.max_payload:
-            session.end("overloaded")
+    def _failed(self, session: Session, error: Exception) -> None:
+        if self._failures.take("", self.clock()):
+            log.error("the layer above failed", sid=session.sid, exc_info=error)
+        session.end(DisconnectReason.INTERNAL)
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -233,43 +241,11 @@ class Engine:
             wait = began + seconds * number / len(sessions) - self.clock()
             if wait > 0 or number % SLICE == 0:
                 await asyncio.sleep(max(0.0, wait))
-            session.close("shutdown", GOING_AWAY)
-
-    # -- what socketio.AsyncServer expects -------------------------------------------------------------------------
-
-    def on(self, event: str, handler: Handler) -> None:
-        """Set the handler of `connect`, `message` or `disconnect`; it may be a coroutine function."""
-        self._handlers[event] = handler
-
-    async def send(self, sid: str, data: str | bytes) -> None:
-        """Send a message."""
-        if (session := self.sessions.get(sid)) is not None:
-            session.send(Packet.of(b"4" + data.encode()) if isinstance(data, str) else Packet(Part(BINARY, data)))
-
-    async def disconnect(self, sid: str) -> None:
-        """Close a session."""
-        if (session := self.sessions.get(sid)) is not None:
-            session.close("forced close")
-
-    def transport(self, sid: str) -> str:
-        """`polling` or `websocket`."""
-        return "polling" if self.sessions[sid].socket is None else "websocket"
-
-    def start_background_task(self, target: Callable[..., Any], *arguments: Any, **options: Any) -> asyncio.Task[Any]:
-        """Run a coroutine function in the background."""
-        return asyncio.ensure_future(target(*arguments, **options))
-
-    async def sleep(self, seconds: float = 0) -> None:
-        """Sleep."""
-        await asyncio.sleep(seconds)
-
-    def create_event(self) -> asyncio.Event:
-        """A new event."""
-        return asyncio.Event()
+            session.close(DisconnectReason.SHUTDOWN, GOING_AWAY)
 
     async def shutdown(self) -> None:
         """End what still runs."""
         for session in list(self.sessions.values()):
-            session.close("shutdown", GOING_AWAY)
+            session.close(DisconnectReason.SHUTDOWN, GOING_AWAY)
         await self.output.drained()
         await self._tasks.close()

@@ -1,18 +1,40 @@
 """One Engine.IO client, pure: a state machine between its transports and the layer above.
 
 It is handed packets, polls and the time, and writes to the `Socket` or `Poll` it was given. A client begins on polling
-or on a WebSocket; one that polls may probe a WebSocket and move onto it, and what was queued moves along.
+or on a WebSocket; one that polls may probe a WebSocket and move onto it, and what was queued moves along (Engine.IO
+protocol, "Upgrade"). The states, and what leads from one to the next:
+
+| input | unopened | polling | probing | upgrading | WebSocket | over |
+|---|---|---|---|---|---|---|
+| `open` | polling, WebSocket | | | | | |
+| a poll (GET) | | waits, or takes the queue | the same | answered at once, if need be with NOOP | refused | farewell |
+| a second poll at once | | over, `transport error` | the same | cannot be | refused | refused |
+| the body of a POST | | packets, below | packets | packets | refused | refused |
+| a second POST at once | | over, `transport error` | the same | the same | refused | refused |
+| a WebSocket comes | | probing | refused | refused | refused | refused |
+| `2probe` on it | | | upgrading; the waiting poll gets NOOP | the same again | over, `parse error` | |
+| `5` on it | | | polling; the WebSocket is closed | WebSocket; the queue is sent | nothing | |
+| anything else on it | nothing | | polling; the WebSocket is closed | the same | packets, below | |
+| it is lost, or late | over | | polling | polling | over, `transport close` | |
+| the poll is hung up | | over, `transport close` | the same | the same | | |
+| `close` | over | over; queue and CLOSE are the farewell | the same | the same | over, once all is written | |
+| `end`, no heartbeat | over | over; a waiting poll gets CLOSE | the same | the same | over | |
+
+Packets (Engine.IO protocol, "Packet types"): MESSAGE goes to the layer above; CLOSE ends the session; PONG (revision 4)
+and PING (revision 3) keep it alive; NOOP and UPGRADE are nothing; all others are a `parse error`. Packets that are no
+messages, and messages without content, may come at `control_per_second` in the long run, else it ends `rate_limited`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from parley.common.disconnects import DisconnectReason
 from parley.gateway.engineio import packets
 from parley.gateway.engineio.packets import (
     CLOSE_PACKET,
@@ -24,61 +46,13 @@ from parley.gateway.engineio.packets import (
     Packet,
     TooManyPackets,
 )
-from parley.gateway.engineio.websocket.frames import NORMAL
-
-TRANSPORT_CLOSE = "transport close"
-TRANSPORT_ERROR = "transport error"
-PING_TIMEOUT = "ping timeout"
-PARSE_ERROR = "parse error"
-SLOW = "slow"
-TOO_BIG = "message too big"
-TOO_MANY_PACKETS = "too many packets"
-"""Why sessions end, besides the reasons that the layer above gives."""
+from parley.gateway.engineio.transports import Limits, NotPolling, Poll, Post, Socket
+from parley.gateway.engineio.websocket.frames import NORMAL, POLICY
 
 CHOKED_BYTES = 16 * 1024
 """Bytes waiting for a polling client from which on volatile packets are dropped."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Times in seconds, sizes in bytes."""
-
-    ping_interval: float = 25.0
-    ping_timeout: float = 20.0
-    upgrade_timeout: float = 10.0
-    max_payload: int = 1_000_000
-    max_buffer: int = 1024 * 1024
-    max_packets: int = 1000
-    max_per_address: int = 10_000
-
-
-class Socket(Protocol):
-    """A WebSocket, as a session uses it."""
-
-    @property
-    def choked(self) -> bool:
-        """Whether the client reads slower than it is sent to."""
-        ...
-
-    def push(self, packet: Packet) -> None:
-        """Write soon, in order."""
-        ...
-
-    def close(self, code: int) -> None:
-        """Write what is left, then close."""
-        ...
-
-    def abort(self) -> None:
-        """Close at once; the client does not read anyway."""
-        ...
-
-
-class Poll(Protocol):
-    """A polling request that waits for its answer."""
-
-    def answer(self, packets: list[Packet]) -> None:
-        """Complete the request; without a packet the session is gone."""
-        ...
+MAX_ANSWER = 16
+"""Packets in the answer to one poll: python-engineio's clients take no more of one payload."""
 
 
 class Owner(Protocol):
@@ -106,9 +80,13 @@ class Owner(Protocol):
         """A volatile packet was not sent."""
         ...
 
+    def limited(self, limit: str) -> None:
+        """The session is ended because of a limit of this name."""
+        ...
 
-class NotPolling(Exception):
-    """A polling request for a session that is on a WebSocket, over, or polled twice at once."""
+    def joining(self, session: Session) -> None:
+        """The layer above is about to let the session in."""
+        ...
 
 
 class _Open(msgspec.Struct, rename="camel"):
@@ -135,8 +113,8 @@ class Session:
     """See the module. `socket` is None while the client polls."""
 
     __slots__ = (
-        "_awaiting", "_due", "_owner", "_poll", "_probe", "_queue", "_queued", "_upgrading",
-        "base64_only", "joined", "origin", "over", "revision", "sid", "socket",
+        "_awaiting", "_controls", "_due", "_joined", "_owner", "_poll", "_post", "_probe", "_queue", "_queued",
+        "_upgrading", "base64_only", "client", "held", "opened", "origin", "over", "revision", "sid", "slot", "socket",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, sid: str, revision: int, origin: RequestInfo, *, base64_only: bool) -> None:
@@ -145,24 +123,54 @@ class Session:
         self.origin = origin
         """The request that began it."""
         self.base64_only = base64_only
-        self.joined = False
-        """Whether the layer above has let it in."""
+        self.client: Any = None
+        """For the layer above: what it knows of this client."""
+        self.opened = False
+        """Whether the client was greeted."""
         self.over = False
+        self.held = 0
+        """Bytes of it that count against the budget; see `reading.InputBudget`."""
+        self.slot = 0
         self.socket: Socket | None = None
         self._owner = owner
-        self._queue: list[Packet] | None = None
+        self._joined = False
+        self._queue: deque[Packet] | None = None
         self._queued = 0
         self._poll: Poll | None = None
+        self._post: Post | None = None
         self._probe: Socket | None = None
         self._upgrading = False
         self._awaiting = False
+        self._controls = 0.0
+        """When its allowance of control packets is whole again, which says how many it may send now."""
         limits = owner.limits
         first = limits.ping_interval if revision == 4 else limits.ping_interval + limits.ping_timeout
         self._due = owner.clock() + first
 
+    @property
+    def joined(self) -> bool:
+        """Whether the layer above has let it in; setting it raises the session's limits."""
+        return self._joined
+
+    @joined.setter
+    def joined(self, joined: bool) -> None:
+        if joined and not self._joined:
+            if not self.over:
+                self._owner.joining(self)
+            self._joined = True
+            if self.socket is not None:
+                self.socket.allow(self.max_message)
+
+    @property
+    def max_message(self) -> int:
+        """Bytes that one message or one polling request may have."""
+        limits = self._owner.limits
+        return limits.max_payload if self._joined else min(limits.max_unjoined, limits.max_payload)
+
     def open(self, socket: Socket | None) -> None:
         """Greet the client, on a WebSocket or in the answer to its first poll."""
         self.socket = socket
+        self.opened = True
         limits = self._owner.limits
         opening = _Open(
             self.sid,
@@ -185,7 +193,7 @@ class Session:
         elif socket is not None:
             socket.push(packet)
         elif self._queued and self._queued + packet.size > self._owner.limits.max_buffer:
-            self.end(SLOW)
+            self.end(DisconnectReason.SLOW)
         else:
             self._enqueue(packet)
             self._owner.write_soon(self)
@@ -197,18 +205,41 @@ class Session:
 
     def _enqueue(self, packet: Packet) -> None:
         if self._queue is None:
-            self._queue = []
+            self._queue = deque()
         self._queue.append(packet)
         self._queued += packet.size
 
     def write(self) -> None:
         """Answer a waiting poll with what is queued."""
         if self._poll is not None and self._queue:
-            self._answer(self._taken())
+            self._answer(self._next_answer())
 
-    def _taken(self) -> list[Packet]:
-        taken, self._queue, self._queued = self._queue or [], None, 0
-        return taken
+    def _next_answer(self) -> list[Packet]:
+        """Take what the next answer to a poll holds: so many packets, and CLOSE by itself.
+
+        JavaScript clients act on a CLOSE at once and on the packets before it in the same payload a tick later, which
+        is too late.
+        """
+        answer: list[Packet] = []
+        queue, room = self._queue, MAX_ANSWER
+        while queue and room:
+            packet = queue.popleft()
+            if packet is CLOSE_PACKET and answer:
+                queue.appendleft(packet)
+                break
+            if len(packet.parts) > room:
+                queue.appendleft(Packet(*packet.parts[room:]))
+                packet = Packet(*packet.parts[:room])
+            answer.append(packet)
+            room -= len(packet.parts)
+            self._queued -= packet.size
+        if not queue:
+            self._queue = None
+        return answer
+
+    def _clear(self) -> Sequence[Packet]:
+        cleared, self._queue, self._queued = self._queue or (), None, 0
+        return cleared
 
     def _answer(self, answer: list[Packet]) -> None:
         if (poll := self._poll) is not None:
@@ -229,13 +260,13 @@ class Session:
             if code == NORMAL:
                 self._enqueue(CLOSE_PACKET)
             if self._poll is not None:
-                self._answer(self._taken())
+                self._answer(self._next_answer())
         self._end(reason, code)
 
     def end(self, reason: str, code: int = NORMAL) -> None:
-        """It is over for the client's fault, or gone already: nothing more is said than a WebSocket's close code."""
+        """Fail it: drop what is queued, and close the transport with `code`."""
         if not self.over:
-            self._taken()
+            self._clear()
             self._end(reason, code)
 
     def _end(self, reason: str, code: int) -> None:
@@ -243,13 +274,16 @@ class Session:
         socket, self.socket = self.socket, None
         probe, self._probe = self._probe, None
         if socket is not None:
-            if reason == SLOW:
+            if reason == DisconnectReason.SLOW:
                 socket.abort()
             else:
                 socket.close(code)
         if probe is not None:
             probe.close(NORMAL)
         self._answer([CLOSE_PACKET])
+        post, self._post = self._post, None
+        if post is not None:
+            post.abandon()
         self._owner.ended(self, reason)
 
     @property
@@ -258,17 +292,17 @@ class Session:
         return self.over and bool(self._queue)
 
     def farewell(self) -> list[Packet]:
-        """Take what a closed polling client has not been told yet."""
-        return self._taken()
+        """Take what the next poll of a closed client is answered with."""
+        return self._next_answer()
 
     # -- polling ---------------------------------------------------------------------------------------------------
 
     def poll(self, poll: Poll) -> None:
-        """A GET came. Raises `NotPolling`."""
+        """Begin a long poll. Raises `NotPolling` if the session is over, on a WebSocket, or polled already."""
         if self.over or self.socket is not None:
             raise NotPolling
         if self._poll is not None:
-            self.end(TRANSPORT_ERROR)
+            self.end(DisconnectReason.TRANSPORT_ERROR)
             raise NotPolling
         self._poll = poll
         if self._queue:
@@ -277,13 +311,34 @@ class Session:
             self._answer([NOOP_PACKET])
 
     def poll_cancelled(self, poll: Poll) -> None:
-        """The client hung up on a GET."""
+        """The client hung up on a poll."""
         if self._poll is poll:
             self._poll = None
-            self.end(TRANSPORT_CLOSE)
+            self.end(DisconnectReason.TRANSPORT_CLOSE)
+
+    def begin_post(self, post: Post) -> None:
+        """The head of a POST came. Raises `NotPolling`, also when another one's body is still coming."""
+        if self.over or self.socket is not None:
+            raise NotPolling
+        if self._post is not None:
+            self.end(DisconnectReason.TRANSPORT_ERROR)
+            raise NotPolling
+        self._post = post
+
+    def post_refused(self, post: Post) -> None:
+        """The body of a POST is not taken, and the client is told so."""
+        if self._post is post:
+            self._post = None
+
+    def post_cancelled(self, post: Post) -> None:
+        """The body of a POST will not come, so that messages of the client are lost."""
+        if self._post is post:
+            self._post = None
+            self.end(DisconnectReason.TRANSPORT_ERROR)
 
     def post(self, body: bytes, *, binary: bool) -> None:
-        """A POST came. Raises `NotPolling`, or `MalformedPayload` when that ended the session."""
+        """The body of a POST is there. Raises `NotPolling`, or `MalformedPayload` when that ended the session."""
+        self._post = None
         if self.over or self.socket is not None:
             raise NotPolling
         try:
@@ -291,7 +346,8 @@ class Session:
             for packet in incoming:
                 self._receive(packet)
         except MalformedPayload as error:
-            self.end(TOO_MANY_PACKETS if isinstance(error, TooManyPackets) else PARSE_ERROR)
+            many = isinstance(error, TooManyPackets)
+            self.end(DisconnectReason.TOO_MANY_PACKETS if many else DisconnectReason.PARSE_ERROR)
             raise
 
     # -- WebSocket -------------------------------------------------------------------------------------------------
@@ -313,13 +369,13 @@ class Session:
                 self._probed(socket, packet)
         except MalformedPayload:
             if socket is self.socket:
-                self.end(PARSE_ERROR)
+                self.end(DisconnectReason.PARSE_ERROR)
             else:
                 self.probe_failed(socket)
 
     def socket_lost(self, socket: Socket, reason: str) -> None:
         """A WebSocket of this session is gone."""
-        if socket is self.socket:
+        if socket is self.socket or not self.opened:
             self.end(reason)
         elif socket is self._probe:
             self._probe, self._upgrading = None, False
@@ -341,7 +397,8 @@ class Session:
         elif packet.kind == packets.UPGRADE and self._upgrading:
             # No poll waits any more: since the probe, each was answered as it came.
             self._probe, self._upgrading, self.socket = None, False, socket
-            for waiting in self._taken():
+            socket.allow(self.max_message)
+            for waiting in self._clear():
                 socket.push(waiting)
         else:
             raise MalformedPayload("not a probe")
@@ -353,10 +410,13 @@ class Session:
             return
         kind = packet.kind
         if kind == packets.MESSAGE:
-            self._owner.received(self, packet.data)
+            if packet.data or self.count_control():
+                self._owner.received(self, packet.data)
+        elif not self.count_control():
+            return
         elif kind == packets.CLOSE:
             self._answer([NOOP_PACKET])
-            self.end(TRANSPORT_CLOSE)
+            self.end(DisconnectReason.TRANSPORT_CLOSE)
         elif kind == packets.PONG and self.revision == 4:
             if self._awaiting:
                 self._awaiting = False
@@ -368,6 +428,20 @@ class Session:
         elif kind not in {packets.NOOP, packets.UPGRADE}:
             raise MalformedPayload("a packet that only servers send")
 
+    def count_control(self) -> bool:
+        """Count a packet or frame that carries no message. False when that was one too many, which ends the session.
+
+        A token bucket of which only the time is kept when it will be full again.
+        """
+        limits, now = self._owner.limits, self._owner.clock()
+        full_at = max(self._controls, now) + 1 / limits.control_per_second
+        if full_at - now > limits.control_burst / limits.control_per_second:
+            self._owner.limited("control_packets")
+            self.end(DisconnectReason.RATE_LIMITED, POLICY)
+            return False
+        self._controls = full_at
+        return True
+
     def beat(self, now: float) -> float | None:
         """Ping the client or end the session if it is time. Returns when to look again, or None once it is over."""
         if self.over:
@@ -375,7 +449,7 @@ class Session:
         if now < self._due:
             return min(self._due, now + self._owner.limits.ping_interval)
         if self._awaiting or self.revision == 3:
-            self.end(PING_TIMEOUT)
+            self.end(DisconnectReason.PING_TIMEOUT)
             return None
         self._awaiting = True
         timeout = self._owner.limits.ping_timeout

@@ -1,29 +1,54 @@
-"""One wheel for the heartbeats of all sessions, instead of a timer for each."""
+"""One wheel for the heartbeats of all sessions and the timeouts of the engine, instead of a timer for each."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
 class TimerEntry(Protocol):
-    """Something that wants to be looked at now and then."""
+    """An entry of the timer wheel."""
+
+    slot: int
+    """Where the wheel keeps it; the wheel's own."""
 
     def beat(self, now: float) -> float | None:
         """Do what is due. Returns when to look again, or None for never."""
         ...
 
 
+class Timeout:
+    """A callback on the wheel."""
+
+    __slots__ = ("_then", "slot")
+
+    def __init__(self, then: Callable[[], object]) -> None:
+        self._then = then
+        self.slot = 0
+
+    def beat(self, now: float) -> float | None:  # noqa: ARG002 - see `TimerEntry`
+        """Call back, once."""
+        self._then()
+        return None
+
+
 class TimerWheel:
-    """Times are rounded up to whole ticks; what ended meanwhile is dropped when its turn comes."""
+    """Times are rounded up to whole ticks. An entry that is removed is not referred to any more."""
 
     def __init__(self, tick: float, now: float) -> None:
         self.tick = tick
-        self._slots: dict[int, list[TimerEntry]] = {}
+        self._slots: dict[int, dict[TimerEntry, None]] = {}
         self._next = self._slot(now)
 
-    def add(self, beating: TimerEntry, at: float) -> None:
-        """Look at it at this time."""
-        self._slots.setdefault(max(self._slot(at), self._next), []).append(beating)
+    def add(self, entry: TimerEntry, at: float) -> None:
+        """Look at it at this time. An entry is on the wheel at most once."""
+        entry.slot = slot = max(self._slot(at), self._next)
+        self._slots.setdefault(slot, {})[entry] = None
+
+    def remove(self, entry: TimerEntry) -> None:
+        """Forget an entry; one that is not on the wheel is none of its business."""
+        if (entries := self._slots.get(entry.slot)) is not None:
+            entries.pop(entry, None)
 
     def due(self, now: float) -> list[TimerEntry]:
         """Take out everything whose time has come."""

@@ -7,98 +7,95 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from parley.common.bus import Bus
-from parley.common.errors import Reject
-from parley.common.logs import get_logger
+from parley.common.outbox import Outbox
 from parley.common.tasks import Tasks
 from parley.common.wire.operations import ClientAck, ClientAckReport
 from parley.gateway.connections.connection import Connection
 from parley.gateway.socketio.packets import AckPacket
 
-log = get_logger(__name__)
-
 MAX_OWED = 256
 """Acks that one connection may owe; beyond it it is not asked."""
 MAX_REPORT_BYTES = 512 * 1024
 """A report is cut here, to stay below the broker's message limit."""
+OVERHEAD = 16
+"""Bytes counted for an ack besides its arguments, and for each of its attachments."""
 
 
 @dataclass(slots=True)
-class _Question:
+class _PendingAck:
     inbox: str
     owing: set[Connection]
     timer: asyncio.TimerHandle
 
 
-@dataclass(slots=True)
-class _News:
-    """What one inbox is to be told at the end of this tick."""
-
-    asked: int = 0
-    answers: list[ClientAck] = field(default_factory=list[ClientAck])
-    lost: int = 0
-
-
 class ClientAcks:
-    """The questions that clients have not answered yet."""
+    """The acks that clients have not given yet."""
 
     def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+        self._gateway = bus.address
         self._ids = itertools.count(1)
-        self._questions: dict[int, _Question] = {}
+        self._pending: dict[int, _PendingAck] = {}
         self._owed: dict[Connection, set[int]] = {}
-        self._news: dict[str, _News] = {}
-        self._reporting = False
         self._tasks = Tasks()
+        self._reports = Outbox[ClientAckReport](
+            bus.publish,
+            self._tasks,
+            "ack reports",
+            encode=self._encode,
+            weigh=_weight,
+            max_bytes=MAX_REPORT_BYTES,
+            # Who asked is told how many it asked all the same, and that this one does not answer.
+            replace=lambda report: ClientAckReport(report.gateway, report.matched, [], report.lost + 1),
+        )
 
     async def close(self) -> None:
         """Stop what still runs."""
-        for question in self._questions.values():
-            question.timer.cancel()
+        for pending in self._pending.values():
+            pending.timer.cancel()
         await self._tasks.close()
 
     def ask(self, connections: Collection[Connection], inbox: str, timeout: float) -> tuple[int, list[Connection]]:
         """Expect acks from connections: under this id, and from these of them."""
         ack_id = next(self._ids)
         asked = [connection for connection in connections if len(self._owed.get(connection, ())) < MAX_OWED]
-        news = self._news_for(inbox)
-        news.asked += len(connections)
-        news.lost += len(connections) - len(asked)
+        # The first thing that this inbox is told, even when it is that nobody was asked.
+        self._report(inbox, matched=len(connections), lost=len(connections) - len(asked))
         if asked:
             timer = asyncio.get_running_loop().call_later(timeout, self._give_up, ack_id)
-            self._questions[ack_id] = _Question(inbox, set(asked), timer)
+            self._pending[ack_id] = _PendingAck(inbox, set(asked), timer)
             for connection in asked:
                 self._owed.setdefault(connection, set()).add(ack_id)
         return ack_id, asked
 
     def answered(self, connection: Connection, packet: AckPacket) -> None:
         """A client answered; too late, twice, or what it was never asked, that is nothing."""
-        question = self._questions.get(packet.ack_id)
-        if question is None or connection not in question.owing:
+        pending = self._pending.get(packet.ack_id)
+        if pending is None or connection not in pending.owing:
             return
         self._forget(connection, packet.ack_id)
-        self._settle(connection, packet.ack_id, question)
-        self._news_for(question.inbox).answers.append(ClientAck(packet.args, packet.attachments))
+        self._settle(connection, packet.ack_id, pending)
+        self._report(pending.inbox, answers=[ClientAck(packet.args, packet.attachments)])
 
     def lost(self, connection: Connection) -> None:
         """A connection is gone, and answers nothing any more."""
         for ack_id in self._owed.pop(connection, ()):
-            question = self._questions[ack_id]
-            self._settle(connection, ack_id, question)
-            self._news_for(question.inbox).lost += 1
+            pending = self._pending[ack_id]
+            self._settle(connection, ack_id, pending)
+            self._report(pending.inbox, lost=1)
 
-    def _settle(self, connection: Connection, ack_id: int, question: _Question) -> None:
-        question.owing.discard(connection)
-        if not question.owing:
-            question.timer.cancel()
-            del self._questions[ack_id]
+    def _settle(self, connection: Connection, ack_id: int, pending: _PendingAck) -> None:
+        pending.owing.discard(connection)
+        if not pending.owing:
+            pending.timer.cancel()
+            del self._pending[ack_id]
 
     def _give_up(self, ack_id: int) -> None:
         # Who asked has the same timeout, so nobody is told.
-        for connection in self._questions.pop(ack_id).owing:
+        for connection in self._pending.pop(ack_id).owing:
             self._forget(connection, ack_id)
 
     def _forget(self, connection: Connection, ack_id: int) -> None:
@@ -109,39 +106,21 @@ class ClientAcks:
 
     # -- reports ---------------------------------------------------------------------------------------------------
 
-    def _news_for(self, inbox: str) -> _News:
-        if not self._reporting:
-            self._reporting = True
-            # A task runs on the next tick, when all news of this one have been gathered.
-            self._tasks.spawn(self._report(), name="ack reports")
-        return self._news.setdefault(inbox, _News())
+    def _report(self, inbox: str, matched: int = 0, answers: Sequence[ClientAck] = (), lost: int = 0) -> None:
+        self._reports.add(inbox, ClientAckReport(self._gateway, matched, list(answers), lost))
 
-    async def _report(self) -> None:
-        try:
-            while self._news:
-                gathered, self._news = self._news, {}
-                for inbox, news in gathered.items():
-                    for report in _cut(self._bus.instance, news):
-                        await self._send(inbox, report)
-        finally:
-            self._reporting = False
-
-    async def _send(self, inbox: str, report: ClientAckReport) -> None:
-        try:
-            await self._bus.publish(inbox, report.encode())
-        except Reject as rejection:
-            log.warning("acks not reported", code=str(rejection.code), answers=len(report.answers))
+    def _encode(self, reports: Sequence[ClientAckReport]) -> bytes:
+        """One report that says what some say together."""
+        return ClientAckReport(
+            self._gateway,
+            sum(report.matched for report in reports),
+            [answer for report in reports for answer in report.answers],
+            sum(report.lost for report in reports),
+        ).encode()
 
 
-def _cut(gateway: str, news: _News) -> Iterator[ClientAckReport]:
-    asked, lost = news.asked, news.lost
-    chunk: list[ClientAck] = []
-    size = 0
-    for acked in news.answers:
-        weight = len(acked.args) + sum(map(len, acked.attachments))
-        if chunk and size + weight > MAX_REPORT_BYTES:
-            yield ClientAckReport(gateway, asked, chunk, lost)
-            asked, lost, chunk, size = 0, 0, [], 0
-        chunk.append(acked)
-        size += weight
-    yield ClientAckReport(gateway, asked, chunk, lost)
+def _weight(report: ClientAckReport) -> int:
+    return 1 + sum(
+        OVERHEAD + len(answer.args) + sum(OVERHEAD + len(attachment) for attachment in answer.attachments)
+        for answer in report.answers
+    )

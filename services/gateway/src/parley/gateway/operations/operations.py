@@ -1,4 +1,4 @@
-"""What services do to this gateway's connections over NATS: emit, ask, fetch, join, leave, disconnect.
+"""What others do to this gateway's connections over NATS: emit, ask, fetch, join, leave, disconnect, kick, list.
 
 Emits are heard by every gateway on one subject, also those to a single room. A room's own subject would spare the
 gateways without a member, but a connection that was put into a room a moment ago would miss what is published before
@@ -9,11 +9,15 @@ keeping it across subjects. What is said all day in a room belongs on the room's
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from itertools import islice
+
+from prometheus_client import Counter
 
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.errors import Reject
+from parley.common.disconnects import DisconnectReason
+from parley.common.errors import Code, Reject, known_code
 from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
 from parley.common.wire.codec import Wire
@@ -24,7 +28,9 @@ from parley.common.wire.operations import (
     FetchConnections,
     FetchedConnections,
     JoinRooms,
+    Kick,
     LeaveRooms,
+    ListConnections,
     OperationReport,
     Selection,
     decode_operation,
@@ -40,18 +46,22 @@ from parley.gateway.socketio.server import SocketIoServer
 
 log = get_logger(__name__)
 
+KICKED = Counter("parley_gateway_kicked_total", "Connections ended by an operator", ["code"])
+
 SLICE = 256
 """Connections operated on before the loop gets its turn."""
 MAX_AT_ONCE = 1024
-"""Operations, other than emits, that are under way; further ones are dropped, and time out where they were asked."""
+"""Operations, other than emits and kicks, under way; further ones are dropped, and time out where they were asked."""
 MAX_AD_HOC = 1000
 """Rooms that one connection may be put into ad hoc."""
 MAX_PAGE_BYTES = 512 * 1024
-DISCONNECTED = "server disconnect"
+
+EndUser = Callable[[str, Code, str], int]
+"""Ends every connection of a user, with a code and a reason that it is told; returns how many they were."""
 
 
 class Operations:
-    """Does what it hears on `sockets.<ns>` and `gw.<gateway>`."""
+    """Does what it hears on `sockets.<ns>`, on `gateways` and under its own address and name."""
 
     def __init__(
         self,
@@ -61,6 +71,7 @@ class Operations:
         fanout: Fanout,
         acks: ClientAcks,
         offsets: Mapping[str, PacketHistory],
+        end_user: EndUser,
     ) -> None:
         self._bus = bus
         self._edge = edge
@@ -68,13 +79,19 @@ class Operations:
         self._fanout = fanout
         self._acks = acks
         self._offsets = offsets
+        self._end_user = end_user
         self._tasks = Tasks()
 
     def start(self) -> None:
         """Begin to listen."""
         # Heard where messages arrive: between an emit and an event that follows it there is no queue.
-        self._bus.listen(subjects.SOCKETS, self._hear)
-        self._bus.listen(subjects.gateway(self._bus.instance), self._hear)
+        for subject in (
+            subjects.SOCKETS,
+            subjects.GATEWAYS,
+            subjects.gateway(self._bus.address),
+            subjects.gateway(self._bus.instance),
+        ):
+            self._bus.listen(subject, self._hear)
 
     async def close(self) -> None:
         """Stop what still runs."""
@@ -84,6 +101,8 @@ class Operations:
         operation = decode_operation(data)
         if isinstance(operation, Emit):
             self._emit(operation)
+        elif isinstance(operation, Kick):
+            self._kick(operation)
         elif len(self._tasks) >= MAX_AT_ONCE:
             log.error("too many operations at once", operation=type(operation).__name__)
         else:
@@ -99,7 +118,7 @@ class Operations:
         elif selection.rooms:
             found = {connection for room in selection.rooms for connection in self._in_room(namespace, room)}
         else:
-            found = {connection for connection in self._connections if connection.namespace == namespace}
+            found = set(self._connections.in_namespace(namespace))
         for room in selection.except_rooms:
             found.difference_update(self._in_room(namespace, room))
         return [connection for connection in found if _is_open(connection)]
@@ -125,7 +144,8 @@ class Operations:
     def _remembered(self, emit: Emit) -> bytes:
         """The arguments, with their offset where lost connections may come back for what they missed."""
         selection = emit.selection
-        if (offsets := self._offsets.get(selection.namespace)) is None:
+        offsets = self._offsets.get(selection.namespace)
+        if offsets is None or not self._anybody_hears(selection):
             return emit.args
         missed = UnloggedEvent(emit.event, emit.args, emit.attachments)
         offset = offsets.add(
@@ -133,12 +153,42 @@ class Operations:
         )
         return with_offset(emit.args, offset)
 
+    def _anybody_hears(self, selection: Selection) -> bool:
+        """Whether anybody is selected here, or may come back for what they miss now."""
+        namespace, names = selection.namespace, selection.rooms
+        if selection.sid:
+            names = (selection.sid,)
+        elif not names:
+            return True
+        return any(self._fanout.is_parked(namespace, name) or self._in_room(namespace, name) for name in names)
+
+    # -- operators -------------------------------------------------------------------------------------------------
+
+    def _kick(self, kick: Kick) -> None:
+        """End a user's connections where the message arrives: no kick waits, or is dropped because there are many."""
+        user_id, code = kick.selection.user_id, known_code(kick.code, Code.KICKED)
+        ended = self._end_user(user_id, code, kick.reason)
+        if ended:
+            KICKED.labels(str(code)).inc(ended)
+            log.info("kicked", user=user_id, code=str(code), connections=ended)
+        self._tasks.spawn(self._answer(kick.inbox, OperationReport(self._bus.address, ended)), name="operation")
+
+    async def _list(self, wanted: ListConnections) -> None:
+        user_id = wanted.selection.user_id
+        found = self._connections.of_user(user_id) if user_id else self._connections
+        await self._tell(wanted.inbox, list(islice(filter(_is_open, found), wanted.limit)), with_rooms=False)
+
     # -- the rest --------------------------------------------------------------------------------------------------
 
-    async def _operate(self, operation: FetchConnections | JoinRooms | LeaveRooms | Disconnect) -> None:
+    async def _operate(
+        self, operation: FetchConnections | JoinRooms | LeaveRooms | Disconnect | ListConnections
+    ) -> None:
+        if isinstance(operation, ListConnections):
+            await self._list(operation)
+            return
         connections = self._select(operation.selection)
         if isinstance(operation, FetchConnections):
-            await self._tell(operation.inbox, connections)
+            await self._tell(operation.inbox, connections, with_rooms=True)
             return
         async for connection in _in_slices(connections):
             if not _is_open(connection):
@@ -149,8 +199,8 @@ class Operations:
                 case LeaveRooms(rooms=rooms):
                     self._leave(connection, rooms)
                 case Disconnect(close=close):
-                    self._edge.disconnect_connection(connection, DISCONNECTED, close=close)
-        await self._answer(operation.inbox, OperationReport(self._bus.instance, len(connections)))
+                    self._edge.disconnect_connection(connection, DisconnectReason.SERVER_DISCONNECT, close=close)
+        await self._answer(operation.inbox, OperationReport(self._bus.address, len(connections)))
 
     def _join(self, connection: Connection, rooms: Iterable[str]) -> None:
         for room in rooms:
@@ -170,19 +220,20 @@ class Operations:
                 connection.forget_ad_hoc(room)
                 self._fanout.leave(connection, room)
 
-    async def _tell(self, inbox: str, connections: list[Connection]) -> None:
+    async def _tell(self, inbox: str, connections: list[Connection], *, with_rooms: bool) -> None:
         """Send a page at least, as many as are needed."""
         page: list[ConnectionInfo] = []
-        size, found = 0, len(connections)
+        size, matched = 0, len(connections)
         async for connection in _in_slices(connections):
-            info = connection.described(self._bus.instance, [connection.sid, *sorted(connection.rooms)])
+            rooms = [connection.sid, *sorted(connection.rooms)] if with_rooms else ()
+            info = connection.described(self._bus.instance, rooms)
             weight = len(info.encode())
             if page and size + weight > MAX_PAGE_BYTES:
-                await self._answer(inbox, FetchedConnections(self._bus.instance, found, page))
-                page, size, found = [], 0, 0
+                await self._answer(inbox, FetchedConnections(self._bus.address, matched, page))
+                page, size, matched = [], 0, 0
             page.append(info)
             size += weight
-        await self._answer(inbox, FetchedConnections(self._bus.instance, found, page))
+        await self._answer(inbox, FetchedConnections(self._bus.address, matched, page))
 
     async def _answer(self, inbox: str, answer: Wire) -> None:
         if not inbox:

@@ -1,41 +1,70 @@
 """What a gateway sent lately, pure: an offset per event, and from one, where each of a connection's rooms was then.
 
 Socket.IO clients that may recover remember the offset of the last event they received. Offsets are this gateway's own
-count, so one of them marks a point in everything that it sent, whatever the room.
+count, so one of them marks a point in everything that it sent, whatever the room. Events are kept per room in the order
+of their numbers: what somebody lacks is found by bisecting their own rooms, however much was sent elsewhere.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from parley.common.wire.rooms import UnloggedEvent
 
 LIMIT = 50_000
 """Events remembered; who was away for longer than that many is not recovered."""
+MAX_BYTES = 64 * 1024 * 1024
+"""The same in bytes of a namespace's events that are in no log; those of a log can be read again, and are not kept."""
+OVERHEAD = 256
+"""About what an event takes besides its own bytes."""
+COMPACT = 64
+"""Forgotten events at the front of a room's list before the list is copied, if they are half of it."""
+
+Key = str | None
+"""The room, or the sid, to which an event went; None for events to everybody."""
+PacketT = TypeVar("PacketT")
 
 
-class SentPacket(NamedTuple):
-    """One event: to all members of rooms, or with a sid to that connection alone.
+class Unlogged(NamedTuple):
+    """An event that is in no log, and who of a room's members did not get it."""
 
-    With a sequence it can be read from the log again; without one, `missed` holds it.
-    """
+    event: UnloggedEvent
+    except_rooms: Collection[str]
 
-    number: int
-    rooms: Collection[str] | None
-    sequence: int = 0
-    sid: str = ""
-    except_rooms: Collection[str] = ()
-    missed: UnloggedEvent | None = None
 
-    def reached(self, sid: str, rooms: Collection[str]) -> bool:
-        """Whether a connection with this sid and these rooms was sent it."""
-        if self.sid:
-            return self.sid == sid
-        if any(room in rooms for room in self.except_rooms):
-            return False
-        return self.rooms is None or any(room in rooms for room in self.rooms)
+class _Sent(Generic[PacketT]):
+    """What was sent to one room or one connection, by number."""
+
+    __slots__ = ("_forgotten", "_numbers", "_packets")
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+        self._packets: list[PacketT | None] = []
+        self._forgotten = 0
+
+    def append(self, number: int, packet: PacketT) -> None:
+        self._numbers.append(number)
+        self._packets.append(packet)
+
+    def forget_first(self) -> bool:
+        """Forget the oldest event. Whether that was the last one left."""
+        self._packets[self._forgotten] = None
+        self._forgotten += 1
+        if self._forgotten == len(self._numbers):
+            return True
+        if self._forgotten >= COMPACT and 2 * self._forgotten >= len(self._numbers):
+            del self._numbers[: self._forgotten], self._packets[: self._forgotten]
+            self._forgotten = 0
+        return False
+
+    def after(self, number: int) -> Iterator[tuple[int, PacketT]]:
+        """The events that are later than a number, with theirs."""
+        for index in range(bisect_right(self._numbers, number, self._forgotten), len(self._numbers)):
+            if (packet := self._packets[index]) is not None:
+                yield self._numbers[index], packet
 
 
 class PacketHistory:
@@ -44,7 +73,23 @@ class PacketHistory:
     def __init__(self, run: str) -> None:
         self.number = 0
         self._run = run
-        self._sent: deque[SentPacket] = deque(maxlen=LIMIT)
+        self._limit = LIMIT
+        self._bytes = 0
+        self._order: deque[tuple[int, list[tuple[dict[Any, _Sent[Any]], Key]]]] = deque()
+        """Of each event its bytes, and the lists it is in."""
+        self._logged: dict[str, _Sent[int]] = {}
+        """Per room the sequences of its events."""
+        self._unlogged: dict[Key, _Sent[Unlogged]] = {}
+        self._own_logged: dict[str, _Sent[tuple[str, int]]] = {}
+        """Per sid the events of rooms' logs that this connection alone was sent, because it had missed them."""
+        self._own_unlogged: dict[str, _Sent[Unlogged]] = {}
+        self._forgotten = 0
+        """The number of the last event that is not remembered any more."""
+
+    @property
+    def bytes(self) -> int:
+        """About how much memory the remembered events take."""
+        return self._bytes
 
     def add(
         self,
@@ -55,10 +100,48 @@ class PacketHistory:
         except_rooms: Collection[str] = (),
         missed: UnloggedEvent | None = None,
     ) -> str:
-        """Remember an event that is about to be sent. Returns its offset."""
+        """Remember an event that is about to be sent: to all members of rooms, or with a sid to that connection alone.
+
+        With a sequence it can be read from the log again; without one, `missed` holds it. Returns its offset.
+        """
         self.number += 1
-        self._sent.append(SentPacket(self.number, rooms, sequence, sid, except_rooms, missed))
+        size = OVERHEAD
+        lists: list[tuple[dict[Any, _Sent[Any]], Key]] = []
+        if missed is not None:
+            size += len(missed.args) + sum(map(len, missed.attachments))
+            packet = Unlogged(missed, except_rooms)
+            if sid:
+                self._keep(lists, self._own_unlogged, sid, packet)
+            else:
+                for room in (None,) if rooms is None else set(rooms):
+                    self._keep(lists, self._unlogged, room, packet)
+        elif sequence:
+            for room in rooms or ():
+                if sid:
+                    self._keep(lists, self._own_logged, sid, (room, sequence))
+                else:
+                    self._keep(lists, self._logged, room, sequence)
+        self._order.append((size, lists))
+        self._bytes += size
+        while len(self._order) > self._limit or self._bytes > MAX_BYTES:
+            self._forget_oldest()
         return f"{self._run}-{self.number:x}"
+
+    def _keep(
+        self, lists: list[tuple[dict[Any, _Sent[Any]], Key]], kept: dict[Any, _Sent[Any]], key: Key, packet: Any
+    ) -> None:
+        if (sent := kept.get(key)) is None:
+            sent = kept[key] = _Sent()
+        sent.append(self.number, packet)
+        lists.append((kept, key))
+
+    def _forget_oldest(self) -> None:
+        size, lists = self._order.popleft()
+        self._bytes -= size
+        self._forgotten = self.number - len(self._order)
+        for kept, key in lists:
+            if kept[key].forget_first():
+                del kept[key]
 
     def parse(self, offset: str, otherwise: int) -> int:
         """The number of an offset, or another for one that is not from here."""
@@ -76,22 +159,23 @@ class PacketHistory:
         `heads` are the sequences up to which it was sent its rooms. Returns per room the sequence up to which it
         received them, and the events that are in no log; None when that is too long ago to know.
         """
-        if number > self.number or (self._sent and self._sent[0].number > number + 1):
+        if number > self.number or number < self._forgotten:
             return None
         cursors = dict(heads)
-        missed: list[UnloggedEvent] = []
-        for sent in reversed(self._sent):
-            if sent.number <= number:
-                break
-            if not sent.reached(sid, rooms):
-                continue
-            if sent.missed is not None:
-                missed.append(sent.missed)
-                continue
-            for room in sent.rooms or ():
+        for room in heads:
+            # Sequences rise with the numbers: the first event that it lacks of a room is the lowest.
+            if (logged := self._logged.get(room)) and (first := next(logged.after(number), None)):
+                cursors[room] = min(cursors[room], first[1] - 1)
+        if (own := self._own_logged.get(sid)) is not None:
+            for _, (room, sequence) in own.after(number):
                 if room in cursors:
-                    cursors[room] = min(cursors[room], sent.sequence - 1)
-        return cursors, missed[::-1]
+                    cursors[room] = min(cursors[room], sequence - 1)
+        missed: dict[int, UnloggedEvent] = {}
+        for sent in (self._own_unlogged.get(sid), *(self._unlogged.get(room) for room in (None, *rooms))):
+            for found, packet in sent.after(number) if sent is not None else ():
+                if not any(room in rooms for room in packet.except_rooms):
+                    missed[found] = packet.event
+        return cursors, [missed[found] for found in sorted(missed)]
 
 
 def with_offset(args: bytes, offset: str) -> bytes:

@@ -18,17 +18,15 @@ from prometheus_client import Counter
 
 from parley.common import subjects
 from parley.common.bus import Bus
+from parley.common.disconnects import RECOVERABLE, DisconnectReason
 from parley.common.errors import Reject
 from parley.common.wire.recovery import Recover, Recovered
 from parley.gateway.connections.connection import Connection
-from parley.gateway.engineio.session import PING_TIMEOUT, SLOW, TRANSPORT_CLOSE, TRANSPORT_ERROR
 from parley.gateway.namespaces import Namespace
 from parley.gateway.recovery.packet_history import PacketHistory
 
 RECOVERIES = Counter("parley_gateway_recoveries_total", "Returning clients by outcome", ["outcome"])
 
-RECOVERABLE = {TRANSPORT_CLOSE, TRANSPORT_ERROR, PING_TIMEOUT, SLOW, "shutdown"}
-"""Reasons to leave after which a client may come back."""
 MAX_SAVED = 20_000
 TIMEOUT = 1.0
 """Seconds to wait for another gateway; a client that is not recovered loses nothing but time."""
@@ -92,6 +90,11 @@ class Recovery:
         """Whether anybody may still come back."""
         return bool(self._saved)
 
+    @property
+    def parked(self) -> list[Connection]:
+        """Those that have gone and may still come back."""
+        return [saved.connection for saved in self._saved.values()]
+
     def begin(self, connection: Connection, pid: str) -> None:
         """Give a connection its private id, the one it had if it was recovered."""
         if connection.namespace in self._seconds:
@@ -145,7 +148,7 @@ class Recovery:
         live = self._live.get(pid)
         if live is not None and live.identity.user_id == question.user_id:
             # Its old transport is dead; only this end has not noticed yet.
-            live.session.end(TRANSPORT_CLOSE)
+            live.session.end(DisconnectReason.TRANSPORT_CLOSE)
         saved = self._saved.get(pid)
         if saved is None:
             return Recovered(moved_to=self._moved.get(pid, ""))

@@ -1,4 +1,4 @@
-"""Keeping one room's events in order, pure: what may be delivered, what is missing, how to splice a late joiner in."""
+"""Keeping one room's events in order, pure: what may be delivered, what is missing, what a late joiner lacks."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ class RoomCursor:
         """Hear of the room's head from somewhere else than its events."""
         self.start(head)
         self.known = max(self.known, head)
+
+    def reset(self, head: int) -> None:
+        """Begin anew after `head`: the log was restored, and what was delivered beyond it never happened."""
+        self.head = self.known = head
+        self._early = None
 
     def accept(self, items: Iterable[RoomEvent]) -> list[RoomEvent]:
         """Take events as they arrive and return those that may be delivered now, in order.
@@ -79,13 +84,13 @@ class RoomCursor:
         self.known = max(self.head, min(self.known, head))
 
 
-def splice(after: int, replayed: Sequence[RoomEvent], recent: Sequence[RoomEvent], head: int) -> list[RoomEvent] | None:
-    """The events from `after` up to exactly `head`, from the log's answer and what was delivered live meanwhile.
+def following(after: int, replayed: Sequence[RoomEvent], recent: Sequence[RoomEvent], head: int) -> list[RoomEvent]:
+    """The events that follow `after` without a gap, from the log's answer and what was delivered live meanwhile.
 
-    None when the two leave a gap: the log has to be asked again, from further on.
+    At most those up to `head`: what the room has not delivered yet comes to everybody at once.
     """
     found: list[RoomEvent] = []
     for item in (*replayed, *recent):
-        if after < item.sequence <= head and item.sequence == after + len(found) + 1:
+        if item.sequence == after + len(found) + 1 and item.sequence <= head:
             found.append(item)
-    return found if after + len(found) >= head else None
+    return found

@@ -1,46 +1,43 @@
-"""One room on this gateway: its cursor, who belongs to it, and who receives its events already."""
+"""One room on this gateway, pure: its cursor, and its members in the states of `member_state`.
+
+| input                            | what happens to a member                                                      |
+|----------------------------------|-------------------------------------------------------------------------------|
+| `register`, `let_in`             | registered; live                                                              |
+| `join(after)`                    | live, catching up or waiting, as the room's head is at, after or before it    |
+| `leave(at)`                      | gone now, or after that event                                                 |
+| `before_event` and `after_event` | waiting ones go live before their first event, leaving ones go after the last |
+| `sent`                           | who is catching up gets on, and goes live at the room's head                  |
+| `reset`                          | live from the head of a log that was restored                                 |
+
+`live` is kept as a set of its own, since it is what a broadcast goes to. Only members of whom there is more to say
+have a state in the dict: a room with one live member takes about 0.8 KB with its subscription, and a gateway has many.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
 
 from parley.common.subscriptions import Listener
 from parley.common.wire.rooms import RoomEvent
 from parley.gateway.connections.connection import Connection
+from parley.gateway.rooms import member_state
 from parley.gateway.rooms.cursor import UNKNOWN, RoomCursor
+from parley.gateway.rooms.member_state import LIVE, REGISTERED, CatchingUp, Live, MemberState
 
 RECENT = 256
 """Delivered events kept while a connection is being caught up, so that it can be spliced into a fast room."""
-
-
-class Turn(NamedTuple):
-    """A join or leave that waits for the room to get to an event: the first, or the last, that is received."""
-
-    sequence: int
-    joined: bool
-
-
-class Progress:
-    """How far a member has been caught up."""
-
-    __slots__ = ("sequence",)
-
-    def __init__(self, sequence: int) -> None:
-        self.sequence = sequence
+RECENT_BYTES = 1024 * 1024
+"""The same in bytes of payload."""
+NEVER = sys.maxsize
 
 
 class LocalRoom:
-    """A room's state: its members, of which `live` ones receive what is delivered now.
-
-    The others are being caught up, or wait for a `Turn` that the room has not come to yet. A gateway has many feeds and
-    most are quiet, so that what only a busy one needs is made when it does.
-    """
+    """A room's state. What only a busy room needs is made when it is."""
 
     __slots__ = (
-        "_aside", "_catching_up", "_hear", "_recent", "_turns",
+        "_catching_up", "_hear", "_members", "_next_change", "_recent", "_recent_bytes",
         "closed", "cursor", "listener", "live", "namespace", "repairing", "room",
     )  # fmt: skip
 
@@ -53,33 +50,30 @@ class LocalRoom:
         self.repairing = False
         self.closed = False
         self._hear = hear
-        self._aside: set[Connection] | None = None
-        """Members that are not live."""
+        self._members: dict[Connection, MemberState] | None = None
+        """Members that are not live, or know of changes to come."""
+        self._catching_up = 0
+        self._next_change = NEVER
+        """Before this event no change is due of those who hear what the room delivers."""
         self._recent: deque[RoomEvent] | None = None
-        self._turns: dict[Connection, deque[Turn]] | None = None
-        self._catching_up: dict[Connection, Progress] | None = None
+        self._recent_bytes = 0
 
     def __call__(self, data: bytes) -> None:
         """Hear a message of the room's subject."""
         self._hear(self, data)
 
     def __contains__(self, connection: Connection) -> bool:
-        return connection in self.live or (self._aside is not None and connection in self._aside)
+        return connection in self.live or (self._members is not None and connection in self._members)
 
     @property
     def members(self) -> list[Connection]:
         """Everyone who belongs to the room, live or not."""
-        return [*self.live, *(self._aside or ())]
+        return [*self.live, *(member for member in self._members or () if member not in self.live)]
 
     @property
     def empty(self) -> bool:
         """Whether nobody belongs to the room."""
-        return not self.live and not self._aside
-
-    @property
-    def settled(self) -> bool:
-        """Whether nobody is being caught up or waits for a turn."""
-        return self._turns is None and self._catching_up is None
+        return not self.live and not self._members
 
     @property
     def has_log(self) -> bool:
@@ -87,161 +81,150 @@ class LocalRoom:
         return not self.is_user_room and self.cursor.head != UNKNOWN
 
     @property
-    def recent(self) -> Sequence[RoomEvent]:
-        """What was delivered lately, while anybody is being caught up."""
-        return self._recent or ()
-
-    @property
     def is_user_room(self) -> bool:
-        """Whether this is a user's own room: unsequenced, and with moves."""
+        """Whether this is a user's own room: unsequenced, and with hints of joins and leaves."""
         return self.room.startswith("user:")
 
+    @property
+    def recent(self) -> Sequence[RoomEvent]:
+        """What was delivered lately, while anybody is catching up."""
+        return self._recent or ()
+
+    def state(self, connection: Connection) -> MemberState | None:
+        """Where a member is; None for one that is none."""
+        found = None if self._members is None else self._members.get(connection)
+        return LIVE if found is None and connection in self.live else found
+
+    def delivered_up_to(self, connection: Connection) -> int:
+        """The last event that a member was sent, or that was not for it."""
+        return member_state.delivered_up_to(self.state(connection) or REGISTERED, self.cursor.head)
+
+    # -- joining and leaving ---------------------------------------------------------------------------------------
+
     def register(self, connection: Connection) -> None:
-        """Take in a connection that is not live yet."""
-        if connection not in self.live:
-            self._aside = self._aside or set()
-            self._aside.add(connection)
+        """Take in a connection that is not let in yet, or keep one that is to hear nothing more."""
+        self._put(connection, REGISTERED)
 
     def let_in(self, connection: Connection) -> None:
         """Make a member live."""
-        self._drop_aside(connection)
-        self.live.add(connection)
+        self._put(connection, LIVE)
 
-    def join(self, connection: Connection, after: int) -> bool:
-        """Take in a connection that has everything up to `after`. True when it has to be caught up first."""
-        if connection in self:
-            turns = self._turns_of(connection)
-            # One that is here already, and not about to leave, has nothing to wait for.
-            if turns and not turns[-1].joined:
-                turns.append(Turn(after + 1, joined=True))
-            return False
-        if after == self.cursor.head:
-            self.let_in(connection)
-        else:
-            self.register(connection)
-        if after > self.cursor.head:
-            self._add_turn(connection, Turn(after + 1, joined=True))
-        return after < self.cursor.head
+    def join(self, connection: Connection, after: int, sent: int = 0) -> bool:
+        """Take in a connection from `after` on; it has what is not after `sent`. True when it has to be caught up."""
+        state = member_state.join(self.state(connection), after, self.cursor.head, sent)
+        self._put(connection, state)
+        return isinstance(state, CatchingUp)
 
-    def leave(self, connection: Connection, at: int) -> bool:
-        """Let a member go after the event `at`. True when it is gone now; else it goes when it has received that."""
-        busy = self._is_busy(connection) or self._turns_of(connection) is not None
-        if at > 0 and (busy or at > self.cursor.head):
-            if connection in self:
-                self._add_turn(connection, Turn(at, joined=False))
-            return False
-        self.remove(connection)
-        return True
+    def leave(self, connection: Connection, at: int, *, supposed: bool = False) -> bool:
+        """Let a member go after the event `at`, or at once with 0. True when it is gone now."""
+        if not at:
+            return self._put(connection, None)
+        return self._put(
+            connection, member_state.leave(self.state(connection), at, self.cursor.head, supposed=supposed)
+        )
 
     def remove(self, connection: Connection) -> None:
-        """Forget a member."""
-        self.live.discard(connection)
-        self._drop_aside(connection)
-        if self._turns is not None and self._turns.pop(connection, None) is not None and not self._turns:
-            self._turns = None
-        if self._catching_up is not None:
-            self._catching_up.pop(connection, None)
+        """Forget a member at once."""
+        self._put(connection, None)
 
-    def begin(self, item: RoomEvent) -> None:
-        """Before an event is delivered: let in whom it is the first for."""
-        if not item.sequence:
-            return
-        if self._recent is not None:
-            self._recent.append(item)
-        for connection, turns in list(self._turns.items()) if self._turns else ():
-            if turns[0].joined and turns[0].sequence <= item.sequence and not self._is_busy(connection):
-                self._pop(connection)
-                self.let_in(connection)
+    # -- what the room delivers to those who are live --------------------------------------------------------------
 
-    def finish(self, item: RoomEvent) -> list[Connection]:
-        """After an event was delivered: the members that are gone now, because it was the last for them."""
-        gone: list[Connection] = []
-        if not item.sequence or not self._turns:
-            return gone
-        for connection, turns in list(self._turns.items()):
-            leaves = not turns[0].joined and turns[0].sequence <= item.sequence
-            if leaves and not self._is_busy(connection) and self._step_out(connection):
-                gone.append(connection)
-        return gone
-
-    def sent_to(self, connection: Connection) -> int | None:
-        """The sequence up to which a member was sent the room's events; None when that is not a matter of course."""
-        if connection in self.live:
-            return self.cursor.head
-        turns = self._turns_of(connection)
-        if turns is None:
-            progress = (self._catching_up or {}).get(connection)
-            return None if progress is None else progress.sequence
-        return turns[0].sequence - 1 if len(turns) == 1 and not self._is_busy(connection) else None
-
-    @contextmanager
-    def catching_up(self, connection: Connection, after: int) -> Generator[Progress]:
-        """Keep delivered events in `recent` meanwhile. The mark stays the connection's unless it is removed."""
-        if self._catching_up is None:
-            self._catching_up, self._recent = {}, deque(maxlen=RECENT)
-        mark = self._catching_up[connection] = Progress(after)
-        try:
-            yield mark
-        finally:
-            if self.is_catching_up(connection, mark):
-                self._catching_up.pop(connection)
-            if not self._catching_up:
-                self._catching_up = self._recent = None
-
-    def is_catching_up(self, connection: Connection, mark: Progress) -> bool:
-        """Whether the catching up with this mark is still wanted."""
-        return self._catching_up is not None and self._catching_up.get(connection) is mark
-
-    def due(self, connection: Connection) -> int:
-        """The sequence up to which a connection is to be caught up: the room's head, or an earlier leave."""
-        turns = self._turns_of(connection)
-        head = self.cursor.head
-        return head if turns is None or turns[0].joined else min(head, turns[0].sequence)
-
-    def caught_up(self, connection: Connection, after: int) -> int | None:
-        """A connection has everything up to `after`, which was due. Returns from where to go on, or None when done."""
-        turns = self._turns_of(connection)
-        if turns is None or turns[0].joined or turns[0].sequence > after:
-            self.let_in(connection)
-            return None
-        if self._step_out(connection) or (turns := self._turns_of(connection)) is None:
-            return None
-        after = turns[0].sequence - 1
-        if after >= self.cursor.head:
-            return None  # waits for its turn
-        self._pop(connection)
-        return after
-
-    def _step_out(self, connection: Connection) -> bool:
-        """Take a leave's turn. True when no join follows, and the connection is a member no more."""
-        self.live.discard(connection)
-        self._pop(connection)
-        if self._turns_of(connection) is not None:
-            self.register(connection)
-            return False
-        self.remove(connection)
+    def changes_nothing(self, items: Iterable[RoomEvent]) -> bool:
+        """Whether everybody who is live gets all of these alike and stays live."""
+        for item in items:
+            if item.joins or item.leaves or item.except_sid or item.volatile or item.sequence >= self._next_change:
+                return False
         return True
 
-    def _is_busy(self, connection: Connection) -> bool:
-        return self._catching_up is not None and connection in self._catching_up
-
-    def _drop_aside(self, connection: Connection) -> None:
-        if self._aside is not None:
-            self._aside.discard(connection)
-            self._aside = self._aside or None
-
-    def _turns_of(self, connection: Connection) -> deque[Turn] | None:
-        return None if self._turns is None else self._turns.get(connection)
-
-    def _add_turn(self, connection: Connection, turn: Turn) -> None:
-        self._turns = self._turns or {}
-        self._turns.setdefault(connection, deque()).append(turn)
-
-    def _pop(self, connection: Connection) -> None:
-        if self._turns is None:
+    def keep_recent(self, items: Iterable[RoomEvent]) -> None:
+        """Keep events that are being delivered, while anybody is catching up."""
+        recent = self._recent
+        if recent is None:
             return
-        turns = self._turns[connection]
-        turns.popleft()
-        if not turns:
-            del self._turns[connection]
-            self._turns = self._turns or None
+        for item in items:
+            if item.sequence:
+                recent.append(item)
+                self._recent_bytes += len(item.payload)
+        while len(recent) > RECENT or (recent and self._recent_bytes > RECENT_BYTES):
+            self._recent_bytes -= len(recent.popleft().payload)
+
+    def before_event(self, item: RoomEvent, joining: Iterable[Connection] = ()) -> None:
+        """Let in those for whom this is the first event; `joining` are its user's connections, if it is a join."""
+        for connection in joining:
+            self._put(connection, member_state.before_event(self.state(connection), item.sequence, joins=True))
+        if item.sequence >= self._next_change:
+            for connection, state in list((self._members or {}).items()):
+                self._put(connection, member_state.before_event(state, item.sequence, joins=False))
+
+    def after_event(self, item: RoomEvent, leaving: Iterable[Connection] = ()) -> list[Connection]:
+        """Let go those for whom this was the last event; `leaving` are its user's connections, if it is a leave.
+
+        Returns who is gone.
+        """
+        gone: list[Connection] = []
+        for connection in leaving:
+            state = self.state(connection)
+            if state is not None and self._put(connection, member_state.after_event(state, item.sequence, leaves=True)):
+                gone.append(connection)
+        if item.sequence >= self._next_change:
+            for connection, state in list((self._members or {}).items()):
+                if self._put(connection, member_state.after_event(state, item.sequence, leaves=False)):
+                    gone.append(connection)
+            changes = map(member_state.due, (self._members or {}).values())
+            self._next_change = min((change for change in changes if change is not None), default=NEVER)
+        return gone
+
+    def reset(self, head: int) -> list[Connection]:
+        """The log was restored and ends at `head`: everybody is live from there on. Returns them."""
+        self.cursor.reset(head)
+        members = self.members
+        for connection in members:
+            self.let_in(connection)
+        return members
+
+    # -- what a member is sent by itself ---------------------------------------------------------------------------
+
+    def catching_up(self, connection: Connection) -> CatchingUp | None:
+        """How far a member has been caught up; None for one that is not catching up."""
+        state = self.state(connection)
+        return state if isinstance(state, CatchingUp) else None
+
+    def sent(self, connection: Connection, item: RoomEvent) -> bool:
+        """A member that is catching up was sent an event. True when it is gone, because that was its last."""
+        state, user_id = self.catching_up(connection), connection.identity.user_id
+        if state is None:
+            return False
+        joins, leaves = item.joins == user_id != "", item.leaves == user_id != ""
+        reached = member_state.sent(state, item.sequence, self.cursor.head, joins=joins, leaves=leaves)
+        return self._put(connection, reached)
+
+    # -- where the states are kept ---------------------------------------------------------------------------------
+
+    def _put(self, connection: Connection, state: MemberState | None) -> bool:
+        """Keep a member's new state. True when it is gone."""
+        members = self._members
+        before = None if members is None else members.get(connection)
+        if isinstance(state, Live):
+            self.live.add(connection)
+        elif before is None or isinstance(before, Live):
+            self.live.discard(connection)
+        if state is None or state == LIVE:
+            if members is not None and before is not None:
+                del members[connection]
+                self._members = members or None
+        elif state is not before:
+            if members is None:
+                members = self._members = {}
+            members[connection] = state
+            if (due := member_state.due(state)) is not None:
+                self._next_change = min(self._next_change, due)
+        self._count(before, state)
+        return state is None
+
+    def _count(self, before: MemberState | None, state: MemberState | None) -> None:
+        """Keep recent events for as long as anybody is catching up."""
+        self._catching_up += isinstance(state, CatchingUp) - isinstance(before, CatchingUp)
+        if not self._catching_up:
+            self._recent = None
+        elif self._recent is None:
+            self._recent, self._recent_bytes = deque(), 0

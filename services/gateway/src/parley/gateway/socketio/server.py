@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
@@ -20,14 +21,17 @@ from urllib.parse import parse_qsl
 import msgspec
 import socketio
 
+from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
+from parley.common.logs import get_logger
+from parley.common.tasks import Tasks
 from parley.common.wire.commands import error_payload
 from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.rate_limiter import RateLimiter
 from parley.gateway.engineio.packets import Packet
 from parley.gateway.engineio.request import Request
 from parley.gateway.engineio.server import Engine
-from parley.gateway.engineio.session import PARSE_ERROR, Limits, Session
+from parley.gateway.engineio.session import Session
 from parley.gateway.engineio.websocket.frames import GOING_AWAY, NORMAL
 from parley.gateway.metrics import LIMIT_HITS
 from parley.gateway.namespaces import Namespace
@@ -43,7 +47,10 @@ from parley.gateway.socketio.packets import (
 )
 from parley.gateway.socketio.rooms import Rooms
 
+log = get_logger(__name__)
+
 SWEEP_INTERVAL = 10.0
+MAX_UNHEARD = 128
 ATTACHMENTS = "attachments"
 """Why a session ended that sent too many, or too much in them."""
 INVALID_NAMESPACE = {"message": "Invalid namespace"}
@@ -86,6 +93,15 @@ class _Partial:
         self.held = len(unfinished.packet.args)
 
 
+class _Engine(Engine):
+    """What the library's constructor expects of an engine."""
+
+    async_mode = "asgi"
+
+    def on(self, event: str, handler: Any) -> None:
+        """Nothing: the server is told by `SessionEvents`."""
+
+
 class SocketIoServer(socketio.AsyncServer):
     """A Socket.IO server whose namespaces are all handled by one `ServerEvents`."""
 
@@ -104,6 +120,8 @@ class SocketIoServer(socketio.AsyncServer):
         self._events = events
         self._partial: dict[str, _Partial] = {}
         self._rates = RateLimiter(settings.gateway_events_per_second, settings.gateway_events_burst)
+        self._unheard: dict[Session, deque[str | bytes]] = {}
+        self._tasks = Tasks()
         self._excess: dict[str, int] = {}
         """How much a session sent beyond its rate since it last kept to it."""
         # The token travels in the payload, so other origins gain nothing by themselves.
@@ -114,17 +132,9 @@ class SocketIoServer(socketio.AsyncServer):
     def _engineio_server_class(self) -> Callable[..., Engine]:
         def engine(**_options_of_the_library: Any) -> Engine:
             settings = self._settings
-            return Engine(
-                Limits(
-                    ping_interval=settings.gateway_ping_interval,
-                    ping_timeout=settings.gateway_ping_timeout,
-                    upgrade_timeout=settings.gateway_upgrade_timeout,
-                    max_payload=settings.gateway_max_message,
-                    # One message of the largest size must not make anybody a slow client.
-                    max_buffer=max(settings.gateway_max_buffer, settings.gateway_max_message),
-                    max_packets=settings.gateway_max_packets,
-                    max_per_address=settings.gateway_max_per_address,
-                ),
+            return _Engine(
+                settings.engine_limits(),
+                self,
                 generate_id=self._generate_id,
                 revisions=(4, 3) if settings.gateway_allow_eio3 else (4,),
                 deflate=settings.gateway_deflate,
@@ -172,18 +182,52 @@ class SocketIoServer(socketio.AsyncServer):
 
     # -- python-socketio's hooks -----------------------------------------------------------------------------------
 
-    def _handle_eio_connect(self, _eio_sid: str, session: Session) -> Awaitable[None] | None:
-        self.eio.expire(self._settings.gateway_connect_timeout, lambda: self._must_have_joined(session))
+    def session_opened(self, session: Session) -> None:
+        """See `SessionEvents`."""
+        sid = session.sid
+        self.eio.call_later(self._settings.gateway_connect_timeout, lambda: self._must_have_joined(sid))
         if session.revision == 3 and "/" in self._configured:
             # Older clients are in the main namespace from the start, and say who they are in the query.
-            return self._connect(session, "/", dict(session.origin.query))
-        return None
+            self._start(session, self._connect(session, "/", dict(session.origin.query)))
 
-    def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
+    def message_received(self, session: Session, data: str | bytes) -> None:
+        """See `SessionEvents`."""
+        waiting = self._unheard.get(session)
+        if waiting is None:
+            self._start(session, self._handle_eio_message(session.sid, data))
+        else:
+            waiting.append(data)
+            if len(waiting) > MAX_UNHEARD or sum(map(len, waiting)) > self.eio.limits.max_payload:
+                session.end(DisconnectReason.OVERLOADED)
+
+    def session_ended(self, session: Session, reason: str) -> None:
+        """See `SessionEvents`."""
+        eio_sid = session.sid
+        self._unheard.pop(session, None)
         self._partial.pop(eio_sid, None)
         self._excess.pop(eio_sid, None)
         for namespace in self._configured:
             self._leave(eio_sid, namespace, reason)
+
+    def _start(self, session: Session, work: Awaitable[None] | None) -> None:
+        if work is not None:
+            self._unheard[session] = deque()
+            self._tasks.spawn(self._finish(session, work), name="admission")
+
+    async def _finish(self, session: Session, work: Awaitable[None] | None) -> None:
+        try:
+            while True:
+                if work is not None:
+                    await work
+                waiting = self._unheard.get(session)
+                if not waiting or session.over:
+                    break
+                work = self._handle_eio_message(session.sid, waiting.popleft())
+        except Exception:
+            log.exception("handler failed")
+            session.end(DisconnectReason.INTERNAL)
+        finally:
+            self._unheard.pop(session, None)
 
     def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> Awaitable[None] | None:
         session = self.eio.sessions[eio_sid]
@@ -198,7 +242,7 @@ class SocketIoServer(socketio.AsyncServer):
             self._limit(session, packet)
         except MalformedPacket as error:
             if error.ack_id is None:
-                session.close(PARSE_ERROR)
+                session.close(DisconnectReason.PARSE_ERROR)
             else:
                 self._reject(session, error.namespace, error.ack_id, Reject(Code.INVALID_PAYLOAD, str(error)))
         return None
@@ -307,8 +351,9 @@ class SocketIoServer(socketio.AsyncServer):
             self.manager.basic_disconnect(sid, namespace)
             self._events.closed(sid, reason)
 
-    def _must_have_joined(self, session: Session) -> None:
-        if not session.over and not session.joined:
+    def _must_have_joined(self, eio_sid: str) -> None:
+        session = self.eio.sessions.get(eio_sid)
+        if session is not None and not session.joined:
             session.close(str(Code.CONNECT_TIMEOUT), NORMAL)
 
     def _allows_origin(self, request: Request) -> bool:

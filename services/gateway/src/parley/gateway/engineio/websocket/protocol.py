@@ -1,53 +1,70 @@
-"""The WebSocket shell: an `asyncio.Protocol` that uvicorn makes when a request asks for an upgrade.
+"""The WebSocket shell: an `asyncio.Protocol` that takes over when a request asks for an upgrade.
 
-uvicorn has parsed the request and hands it on as it would stand on the wire; from then on the transport is ours.
+`parley.common.http_server` has parsed the request and hands it over with the transport (RFC 6455, section 4.2).
 """
 
 from __future__ import annotations
 
 import asyncio
-from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn import Config
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.utils import get_remote_addr, is_ssl
 
+from parley.common.disconnects import DisconnectReason
 from parley.gateway.engineio.packets import Packet
-from parley.gateway.engineio.request import Refusal, Request, accept_key, bad_request, read_request, unknown_transport
+from parley.gateway.engineio.reading import FRAMES, SIZE, SMALL, UNCOUNTED
+from parley.gateway.engineio.request import (
+    Refusal,
+    Request,
+    accept_key,
+    bad_request,
+    read_request,
+    subprotocol,
+    unknown_transport,
+)
 from parley.gateway.engineio.server import CLOSE_GRACE, STATE_KEY, Engine
-from parley.gateway.engineio.session import PARSE_ERROR, SLOW, TOO_BIG, TRANSPORT_CLOSE, TRANSPORT_ERROR, Session
+from parley.gateway.engineio.session import Session
+from parley.gateway.engineio.timer_wheel import TimerEntry
 from parley.gateway.engineio.websocket import deflate, frames
-from parley.gateway.engineio.websocket.frames import CLOSE, NORMAL, PING, PONG, FrameReader, close_frame, frame
+from parley.gateway.engineio.websocket.frames import (
+    CLOSE,
+    GOING_AWAY,
+    NORMAL,
+    PING,
+    PONG,
+    TRY_LATER,
+    FrameReader,
+    close_frame,
+    frame,
+)
 from parley.gateway.metrics import LIMIT_HITS
 
 OPEN_DELAY = 0.005
 """Seconds between the upgrade and the greeting of an older client."""
-
-_REASONS = {
-    400: "Bad Request",
-    403: "Forbidden",
-    404: "Not Found",
-    429: "Too Many Requests",
-    503: "Service Unavailable",
-}
+DISCARDED = 64 * 1024
+"""Bytes read and thrown away of a client that was closed, in the hope of seeing it close its side."""
 
 
 class WebSocket(asyncio.Protocol):
     """One client's WebSocket: `pending` frames are written together at the end of a tick."""
 
     __slots__ = (
-        "_connections", "_engine", "_engines", "_reader", "_session", "_transport", "_trusted",
-        "bulk", "choked", "compress", "pending", "plain", "revision",
+        "_backlogged", "_connections", "_discarded", "_engine", "_engines", "_held", "_reader", "_session", "_timeout",
+        "_transport", "bulk", "choked", "compress", "pending", "plain", "revision",
     )  # fmt: skip
 
-    def __init__(self, config: Config, server_state: Any, app_state: dict[str, Any]) -> None:
-        self._trusted: Any = _trusted(str(config.forwarded_allow_ips)) if config.proxy_headers else ()
+    def __init__(self, config: Config, server_state: Any, app_state: dict[str, Any]) -> None:  # noqa: ARG002 - uvicorn's signature
         self._connections: set[Any] = server_state.connections
         self._engines: dict[bytes, Engine] = app_state[STATE_KEY]
         self._transport: Any = None
         self._session: Session | None = None
         self._reader: FrameReader | None = None
+        self._timeout: TimerEntry | None = None
+        self._backlogged = False
+        self._held = 0
+        """What the budget was told of the bytes in the reader."""
+        self._discarded = 0
         self.revision = 4
         self.compress = False
         self.plain = True
@@ -57,58 +74,95 @@ class WebSocket(asyncio.Protocol):
 
     # -- asyncio.Protocol ------------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: Any) -> None:
-        """Take the transport over."""
-        self._transport = transport
-        self._connections.add(self)
-        # uvicorn's protocol and its parser refer to each other, and here nobody else parts them.
-        asyncio.get_running_loop().call_soon(setattr, transport.get_protocol(), "parser", None)
-
     def data_received(self, data: bytes) -> None:
-        """The request first, then frames."""
-        reader = self._reader
-        if reader is None:
-            self._begin(data)
+        """Frames; see `reading` for how many of them at once."""
+        if self._session is None:
+            self._discarded += len(data)
+            if self._discarded > DISCARDED and self._transport is not None:
+                self._transport.pause_reading()
+        elif self._backlogged or (len(data) > SMALL and self._engine.input.exhausted):
+            self._work_off(data, 0)
+        else:
+            self._work_off(data, FRAMES)
+
+    def read_on(self) -> None:
+        """See `reading.Backlogged`."""
+        self._backlogged = False
+        if self._reader is not None and self._reader.waiting:
+            self._work_off(b"", FRAMES)
+        # Also where the session ended with it: then to see the client close its side.
+        if not self._backlogged and self._transport is not None:
+            self._transport.resume_reading()
+
+    def _work_off(self, data: bytes, allowance: int) -> None:
+        session, reader = self._session, self._reader
+        if session is None or reader is None:
             return
-        session = self._session
-        if session is None:
-            return
-        for opcode, message in reader.feed(data):
+        for opcode, message in reader.feed(data, allowance, SIZE):
             if opcode < CLOSE:
                 session.socket_received(self, message)
-            elif opcode == PING:
-                self._push(frame(PONG, message))  # pyright: ignore[reportArgumentType] - control frames are bytes
-            elif opcode == CLOSE:
-                session.socket_lost(self, TRANSPORT_CLOSE)
+            elif opcode == CLOSE:  # RFC 6455, section 5.5.1
+                session.socket_lost(self, DisconnectReason.TRANSPORT_CLOSE)
                 self.close(NORMAL)
+            elif session.count_control() and opcode == PING:  # section 5.5.2
+                self._push(frame(PONG, message))  # pyright: ignore[reportArgumentType] - control frames are bytes
             if self._session is None:
                 return
         if reader.error is not None:
             self.close(reader.error.code)
-            session.socket_lost(self, TOO_BIG if reader.error.code == frames.TOO_BIG else PARSE_ERROR)
+            too_big = reader.error.code == frames.TOO_BIG
+            session.socket_lost(self, DisconnectReason.MESSAGE_TOO_BIG if too_big else DisconnectReason.PARSE_ERROR)
+            return
+        if reader.held != self._held and not self._hold(session, reader.held):
+            return
+        if len(data) > SMALL or reader.waiting or not data:
+            self._engine.input.spent(reader.frames, reader.worked)
+            if (reader.waiting or len(data) >= SIZE) and not self._backlogged:
+                self._backlogged = True
+                self._transport.pause_reading()
+                self._engine.input.wait(self)
+
+    def _hold(self, session: Session, held: int) -> bool:
+        """Tell the budget what waits in the reader. False when that was too much, which ends the session."""
+        budget = self._engine.budget
+        held = held if held > UNCOUNTED else 0
+        more, self._held = held - self._held, held
+        if more < 0:
+            budget.give_back(session, -more)
+        elif not budget.take(session, more):
+            self._held = 0
+            self._engine.limited("input_memory")
+            self.close(TRY_LATER)
+            session.socket_lost(self, DisconnectReason.OVERLOADED)
+            return False
+        return True
 
     def eof_received(self) -> bool:
         """The client is gone. Thousands may go at once, so closing the transport waits for its turn, where it can."""
         if self._session is None or not self._transport.can_write_eof():
             return False
-        self._engine.output.lost(self, TRANSPORT_CLOSE)
+        self._engine.output.lost(self, DisconnectReason.TRANSPORT_CLOSE)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone. The loop calls this for all that went at once, so everything else waits."""
         self._transport = None
         if self._session is not None:
-            self._engine.output.lost(self, TRANSPORT_CLOSE if exc is None else TRANSPORT_ERROR)
+            lost = DisconnectReason.TRANSPORT_CLOSE if exc is None else DisconnectReason.TRANSPORT_ERROR
+            self._engine.output.lost(self, lost)
         else:
             self._connections.discard(self)
+            self._cancel_timeout()
 
     def let_go(self, reason: str) -> None:
-        """See `output.LostSocket`."""
+        """See `writes.LostSocket`."""
         self._connections.discard(self)
         session, self._session = self._session, None
         transport, self._transport = self._transport, None
         self.pending = None
+        self._cancel_timeout()
         if session is not None:
+            self._release(session)
             session.socket_lost(self, reason)
         if transport is not None:
             transport.abort()
@@ -126,29 +180,34 @@ class WebSocket(asyncio.Protocol):
 
     # -- the request -----------------------------------------------------------------------------------------------
 
-    def _begin(self, head: bytes) -> None:
+    def upgrade(self, transport: Any, scope: dict[str, Any]) -> None:
+        """Take the transport over, and answer the request."""
+        self._transport = transport
+        self._connections.add(self)
         try:
-            request = self._read(head)
+            request = self._read(scope)
             accept = accept_key(request.headers)
             self._engine.check(request)
             session = self._engine.find(request) if request.sid else self._engine.begin(request)
         except Refusal as refusal:
             self._refuse(refusal)
             return
-        extensions = None
+        answer = (
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+            f"sec-websocket-accept: {accept}\r\n"
+        )
+        if (offered := request.headers.get("sec-websocket-protocol")) and (chosen := subprotocol(offered)):
+            answer += f"sec-websocket-protocol: {chosen}\r\n"
         if self._engine.deflate:
             extensions = deflate.negotiate(request.headers.get("sec-websocket-extensions", ""))
+            if extensions is not None:
+                self.compress = True
+                answer += f"sec-websocket-extensions: {extensions}\r\n"
         self.revision = request.revision
-        self.compress = extensions is not None
         self.plain = self.revision == 4 and not self.compress
-        self._reader = FrameReader(self._engine.limits.max_payload, deflate=self.compress)
+        self._reader = FrameReader(session.max_message, deflate=self.compress)
         # Leaves together with the greeting.
-        self._push(
-            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: "
-            + accept.encode()
-            + (b"\r\nsec-websocket-extensions: " + extensions.encode() if extensions else b"")
-            + b"\r\n\r\n"
-        )
+        self._push(f"{answer}\r\n".encode("latin-1"))
         self._join(session, new=not request.sid)
 
     def _join(self, session: Session, *, new: bool) -> None:
@@ -160,59 +219,52 @@ class WebSocket(asyncio.Protocol):
             else:
                 self._open(session)
         elif session.probe(self):
-            self._engine.expire(self._engine.limits.upgrade_timeout, lambda: self._give_up(session))
+            self._timeout = self._engine.call_later(self._engine.limits.upgrade_timeout, self._give_up)
         else:
             self.close(NORMAL)
 
-    def _give_up(self, session: Session) -> None:
-        if session.probe_failed(self):
+    def _give_up(self) -> None:
+        if self._session is not None and self._session.probe_failed(self):
             LIMIT_HITS.labels("upgrade_timeout").inc()
 
     def _open(self, session: Session) -> None:
-        if not session.over and self._transport is not None:
+        if self._session is None:
+            return
+        if session.over:
+            self.close(GOING_AWAY)
+        else:
             session.open(self)
             self._engine.opened(session)
 
-    def _read(self, head: bytes) -> Request:
-        lines = head.split(b"\r\n")
-        method, target, _ = lines[0].split(b" ", 2)
-        headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines[1:] if line)]
-        path, _, query = target.partition(b"?")
-        engine = self._engines.get(path.rstrip(b"/"))
+    def _read(self, scope: dict[str, Any]) -> Request:
+        engine = self._engines.get(scope["path"].rstrip("/").encode())
         if engine is None:
             raise Refusal(3, "Not found", 404)
         self._engine = engine
-        address, scheme = self._client(headers)
-        request = read_request(method.decode("latin-1"), query, headers, address, scheme)
+        client = scope["client"]
+        request = read_request(
+            scope["method"], scope["query_string"], scope["headers"], client[0] if client else "", scope["scheme"]
+        )
         if request.method != "GET":
             raise bad_request()
         if request.transport != "websocket":
             raise unknown_transport()
         return request
 
-    def _client(self, headers: list[tuple[bytes, bytes]]) -> tuple[str, str]:
-        """The client's address and scheme, as a trusted proxy tells them, by uvicorn's own rules."""
-        address = str((get_remote_addr(self._transport) or ("", 0))[0])
-        scheme = "https" if is_ssl(self._transport) else "http"
-        trusted = self._trusted
-        if address in trusted:
-            forwarded = b", ".join(value for name, value in headers if name == b"x-forwarded-for").decode("latin-1")
-            if forwarded:
-                address = str(trusted.get_trusted_client_address(forwarded)[0]) or address
-            told = next((value for name, value in headers if name == b"x-forwarded-proto"), b"").strip()
-            scheme = {b"https": "https", b"wss": "https", b"http": "http", b"ws": "http"}.get(told, scheme)
-        return address, scheme
-
     def _refuse(self, refusal: Refusal) -> None:
-        reason = _REASONS[refusal.status]
         head = (
-            f"HTTP/1.1 {refusal.status} {reason}\r\ncontent-type: application/json\r\n"
+            f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(refusal.body)}\r\nconnection: close\r\n\r\n"
         )
         self._transport.write(head.encode() + refusal.body)
         self._transport.close()
 
     # -- session.Socket --------------------------------------------------------------------------------------------
+
+    def allow(self, size: int) -> None:
+        """See `session.Socket`."""
+        if self._reader is not None:
+            self._reader.limit = size
 
     def push(self, packet: Packet) -> None:
         """See `session.Socket`."""
@@ -246,14 +298,16 @@ class WebSocket(asyncio.Protocol):
             and self._session is not None
             and transport.get_write_buffer_size() > self._engine.limits.max_buffer
         ):
-            self._session.end(SLOW)
+            self._session.end(DisconnectReason.SLOW)
 
     def close(self, code: int) -> None:
         """See `session.Socket`: nothing is taken from the client any more, but it may read what was sent before."""
-        if self._session is None or self._reader is None:
+        session, transport = self._session, self._transport
+        if session is None or self._reader is None:
             return
         self._session = None
-        transport = self._transport
+        self._cancel_timeout()
+        self._release(session)
         if transport is None:
             return
         self.write()
@@ -261,19 +315,29 @@ class WebSocket(asyncio.Protocol):
         if transport.can_write_eof():
             # Closing with unread input would reset the connection and could destroy what is still on its way out.
             transport.write_eof()
+            if self._backlogged:
+                transport.resume_reading()
         else:
             transport.close()
-        self._engine.expire(CLOSE_GRACE, transport.abort)
+        self._timeout = self._engine.call_later(CLOSE_GRACE, transport.abort)
 
     def abort(self) -> None:
         """See `session.Socket`."""
+        if self._session is not None:
+            self._release(self._session)
         self._session, self.pending = None, None
+        self._cancel_timeout()
         if self._transport is not None:
             self._transport.abort()
 
+    def _release(self, session: Session) -> None:
+        """Drop what was not worked off."""
+        self._reader = None
+        held, self._held = self._held, 0
+        if held:
+            self._engine.budget.give_back(session, held)
 
-@cache
-def _trusted(hosts: str) -> Any:
-    """The proxies whose word is taken, by uvicorn's own rules."""
-    unused: Any = None
-    return ProxyHeadersMiddleware(unused, trusted_hosts=hosts).trusted_hosts
+    def _cancel_timeout(self) -> None:
+        if self._timeout is not None:
+            self._engine.cancel(self._timeout)
+            self._timeout = None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parley.framework.targets import TargetError, load
+from parley.framework.loading import ServiceNotFound, load_service
 
 SERVICE = 'from parley.framework import Router, Service\nservice = Service("{0}", Router("/{0}"))\n'
 
@@ -30,8 +30,8 @@ def write(path: str, text: str = "") -> None:
 
 
 def refusal(target: str) -> str:
-    with pytest.raises(TargetError) as raised:
-        load(target)
+    with pytest.raises(ServiceNotFound) as raised:
+        load_service(target)
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -41,18 +41,18 @@ def test_a_name_alone_is_a_module_or_the_service_in_a_package() -> None:
     write("dice/__init__.py")
     write("dice/service.py", SERVICE.format("dice"))
     write("cards/__init__.py", SERVICE.format("cards"))
-    assert [load(name).name for name in ("coins", "dice", "cards", "dice.service")] == [
+    assert [load_service(name).name for name in ("coins", "dice", "cards", "dice.service")] == [
         "coins",
         "dice",
         "cards",
         "dice",
     ]
-    assert load("dice") is load("dice"), "the submodule that is an attribute by now is no service"
+    assert load_service("dice") is load_service("dice"), "the submodule that is an attribute by now is no service"
 
 
 def test_an_attribute_may_be_named() -> None:
     write("pair.py", SERVICE.format("one") + SERVICE.format("two").replace("service =", "other ="))
-    assert (load("pair:other").name, load("pair:service").name) == ("two", "one")
+    assert (load_service("pair:other").name, load_service("pair:service").name) == ("two", "one")
 
 
 def test_the_working_directory_comes_first(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_the_working_directory_comes_first(tmp_path: Path) -> None:
     write("elsewhere/coins.py", SERVICE.format("hidden"))
     sys.path.insert(0, str(tmp_path / "elsewhere"))
     write("coins.py", SERVICE.format("shown"))
-    assert load("coins").name == "shown"
+    assert load_service("coins").name == "shown"
 
 
 def test_a_module_that_is_not_there(folder: Path) -> None:

@@ -1,0 +1,195 @@
+"""What HTTP connections may cost before anybody has looked at a request: how many, how long, how many at once.
+
+One `HttpGate` belongs to one server. It counts connections by address, ends those that take too long over a head, a
+body or an answer, and lets so many requests begin in a turn of the loop, one address after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from prometheus_client import Counter
+
+HTTP_LIMITED = Counter(
+    "parley_http_limited_total", "HTTP requests and connections refused or ended because of a limit", ["limit"]
+)
+
+SWEEP_SECONDS = 0.5
+"""How exactly deadlines are kept: there is no timer per connection."""
+REQUESTS_PER_TURN = 8
+"""Requests and upgrades that begin in a turn of the loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """Times in seconds, sizes in bytes."""
+
+    head_bytes: int = 32 * 1024
+    head_seconds: float = 10.0
+    body_bytes: int = 4 * 1024 * 1024
+    """Of any body. What a route takes is its own affair; this is where reading ends."""
+    body_seconds: float = 30.0
+    answer_seconds: float = 60.0
+    """How long a client may not read an answer."""
+    linger_seconds: float = 2.0
+    """How long a connection that was refused stays, so that the answer arrives."""
+    new_per_address: int = 1024
+    """Connections of one address, a proxy's too, that have not completed their first head."""
+    new_in_all: int = 8192
+    per_address: int = 10_000
+    """Connections of one address that is no trusted proxy's; WebSockets are not among them."""
+
+
+class Expiring(Protocol):
+    """A connection, as deadlines see it."""
+
+    def expired(self, limit: str) -> None:
+        """It took too long over this."""
+        ...
+
+
+class Deadlines:
+    """Who must have done something in so many seconds, in the order in which the time is up."""
+
+    def __init__(self, limit: str, seconds: float) -> None:
+        self.limit = limit
+        self._seconds = seconds
+        self._due: dict[Expiring, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def start(self, connection: Expiring, now: float) -> None:
+        """Begin its time, if that does not run already."""
+        if connection not in self._due:
+            self._due[connection] = now + self._seconds
+
+    def stop(self, connection: Expiring) -> None:
+        """It has done it, or is gone."""
+        self._due.pop(connection, None)
+
+    def overdue(self, now: float) -> Iterator[Expiring]:
+        """Take out those whose time is up."""
+        # All have the same time, so they are in order.
+        while self._due:
+            connection = next(iter(self._due))
+            if self._due[connection] > now:
+                break
+            del self._due[connection]
+            yield connection
+
+    def oldest(self) -> Expiring:
+        """Take out the one whose time is up first."""
+        connection = next(iter(self._due))
+        del self._due[connection]
+        return connection
+
+
+class HttpGate:
+    """See the module."""
+
+    def __init__(self, limits: HttpLimits, loop: asyncio.AbstractEventLoop) -> None:
+        self.limits = limits
+        self.clock = loop.time
+        self.heads = Deadlines("head_seconds", limits.head_seconds)
+        self.bodies = Deadlines("body_seconds", limits.body_seconds)
+        self.answers = Deadlines("answer_seconds", limits.answer_seconds)
+        self.lingering = Deadlines("", limits.linger_seconds)
+        self._new: dict[str, int] = {}
+        self._new_connections = Deadlines("new_in_all", 0.0)
+        self._connections: dict[str, int] = {}
+        self._loop = loop
+        self._sweeping = False
+        self._left = REQUESTS_PER_TURN
+        self._turning = False
+        self._waiting: dict[str, deque[Callable[[], object]]] = {}
+
+    # -- connections -----------------------------------------------------------------------------------------------
+
+    def connected(self, connection: Expiring, address: str, *, proxy: bool) -> bool:
+        """Count a connection. False when its address has too many, which `disconnected` must be told as well."""
+        connections = self._connections[address] = self._connections.get(address, 0) + 1
+        new = self._new[address] = self._new.get(address, 0) + 1
+        self._new_connections.start(connection, 0.0)
+        self.heads.start(connection, self.clock())
+        if not self._sweeping:
+            self._sweeping = True
+            self._loop.call_later(SWEEP_SECONDS, self._sweep)
+        if new > self.limits.new_per_address or (connections > self.limits.per_address and not proxy):
+            return False
+        if len(self._new_connections) > self.limits.new_in_all:
+            # Who means to ask something does so at once, so the oldest has the least to lose.
+            self._expire(self._new_connections, self._new_connections.oldest())
+        return True
+
+    def first_head(self, connection: Expiring, address: str) -> None:
+        """The connection has completed its first head, or is gone without."""
+        self._new_connections.stop(connection)
+        _subtract(self._new, address)
+
+    def disconnected(self, connection: Expiring, address: str) -> None:
+        """The connection is gone, or no HTTP connection any more."""
+        _subtract(self._connections, address)
+        for deadlines in (self.heads, self.bodies, self.answers, self.lingering):
+            deadlines.stop(connection)
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        now = self.clock()
+        for deadlines in (self.heads, self.bodies, self.answers, self.lingering):
+            for connection in deadlines.overdue(now):
+                self._expire(deadlines, connection)
+        self._sweeping = bool(self._connections)
+        if self._sweeping:
+            self._loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def _expire(self, deadlines: Deadlines, connection: Expiring) -> None:
+        if deadlines.limit:
+            HTTP_LIMITED.labels(deadlines.limit).inc()
+        connection.expired(deadlines.limit)
+
+    # -- turns -----------------------------------------------------------------------------------------------------
+
+    def begin(self, address: str, request: Callable[[], object]) -> None:
+        """Let a request begin, in this turn of the loop or a later one."""
+        if self._left and not self._waiting:
+            self._left -= 1
+            self._schedule()
+            request()
+        else:
+            self._waiting.setdefault(address, deque()).append(request)
+            self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._turning:
+            self._turning = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turning = False
+        self._left = REQUESTS_PER_TURN
+        waiting = self._waiting
+        try:
+            while waiting and self._left:
+                self._left -= 1
+                address = next(iter(waiting))
+                requests = waiting.pop(address)
+                request = requests.popleft()
+                if requests:
+                    # Behind the others: addresses take turns, however many requests one of them has.
+                    waiting[address] = requests
+                request()
+        finally:
+            if waiting or self._left < REQUESTS_PER_TURN:
+                self._schedule()
+
+
+def _subtract(counts: dict[str, int], key: str) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]

@@ -1,0 +1,349 @@
+"""How every service reads HTTP: uvicorn's protocol, within limits of size, time and number.
+
+A request's head has a size and a deadline, its body too, and what is beyond them is answered with a coded status and
+closed (RFC 7231, section 6.5; RFC 6585, section 5). Requests of one connection are parsed a few at a time, and begin
+when it is the turn of their address, so that neither a long pipeline nor many connections own a turn of the loop. What
+a proxy says of its clients is taken in here, once, for requests and WebSockets alike.
+"""
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportIncompatibleMethodOverride=false
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false, reportUnnecessaryComparison=false
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import unquote
+from weakref import WeakKeyDictionary
+
+import httptools
+import msgspec
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from parley.common.addresses import address_key
+from parley.common.errors import Code, Reject
+from parley.common.forwarded import TrustedProxies
+from parley.common.http_gate import HTTP_LIMITED, HttpGate, HttpLimits
+
+KEEP_ALIVE = 75
+"""Seconds that an idle connection is kept: longer than the 60 s of common load balancers, which must close first."""
+SLICE = 1024
+"""Bytes outside of bodies that are parsed before it is looked whether a request came out."""
+DISCARDED = 256 * 1024
+"""Bytes read and thrown away of a connection that was refused, so that it can read why."""
+
+_MEANINGS = {408: Code.TIMEOUT, 413: Code.PAYLOAD_TOO_LARGE, 429: Code.RATE_LIMITED, 431: Code.PAYLOAD_TOO_LARGE}
+_errors = logging.getLogger("uvicorn.error.requests")
+_errors.setLevel(logging.ERROR)
+_gates: WeakKeyDictionary[Any, HttpGate] = WeakKeyDictionary()
+
+
+def http_options(
+    trusted_proxies: str = "127.0.0.1", *, limits: HttpLimits | None = None, keep_alive: int = KEEP_ALIVE
+) -> dict[str, Any]:
+    """Return uvicorn's options for a server with these limits."""
+    protocol = partial(HttpProtocol, limits=limits or HttpLimits(), trusted=TrustedProxies(trusted_proxies))
+    return {"http": protocol, "timeout_keep_alive": keep_alive, "proxy_headers": False}
+
+
+class _Flow(FlowControl):
+    """Reading goes on only when nothing waits to be parsed either."""
+
+    held = False
+
+    def resume_reading(self) -> None:
+        if not self.held:
+            super().resume_reading()
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One HTTP connection. See the module."""
+
+    def __init__(self, *arguments: Any, limits: HttpLimits, trusted: TrustedProxies, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        gate = _gates.get(self.server_state)
+        if gate is None:
+            gate = _gates[self.server_state] = HttpGate(limits, self.loop)
+        # uvicorn writes a warning for each request that is none, which anybody may send without end.
+        self.logger = _errors
+        self._gate = gate
+        self._trusted = trusted
+        self._peer = ""
+        self._key = ""
+        self._counted = False
+        self._new = True
+        """Whether no head was completed yet."""
+        self._rest = b""
+        """What was read and is not parsed yet."""
+        self._in_head = False
+        self._in_body = False
+        self._progress = False
+        """Whether the parser came to the end of a head or of a request with these bytes."""
+        self._head_size = 0
+        self._body_size = 0
+        self._body_left = 0
+        """How much of a body of known length is still to come."""
+        self._upgrading = False
+        self._refused = False
+        self._discarded = 0
+
+    # -- asyncio.Protocol ------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        """Count the connection."""
+        super().connection_made(transport)
+        self.flow = _Flow(transport)
+        self._peer = str(self.client[0]) if self.client else ""
+        self._key = address_key(self._peer)
+        self._counted = True
+        if not self._gate.connected(self, self._key, proxy=self._peer in self._trusted):
+            self._refuse(429, "connections", "Too many connections from this address.")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._uncount()
+        self._rest = b""
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read its answer."""
+        super().pause_writing()
+        self._gate.answers.start(self, self._gate.clock())
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        self._gate.answers.stop(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, a few requests at a time."""
+        if self._refused:
+            self._discarded += len(data)
+            if self._discarded > DISCARDED:
+                self.transport.pause_reading()
+        elif self._rest:
+            self._rest += data
+        elif len(data) <= SLICE:
+            self._parse(data)
+        else:
+            self._rest = data
+            self._parse_on()
+
+    def _parse_on(self) -> None:
+        """Parse what waits, until requests wait as well."""
+        rest, position = self._rest, 0
+        while position < len(rest) and not (self.pipeline or self._refused or self.transport.is_closing()):
+            end = position + max(SLICE, self._body_left)
+            self._parse(rest[position:end])
+            if self._upgrading:
+                # Nothing may follow before the answer (RFC 6455, section 4.1).
+                self._rest = b""
+                return
+            position = end
+        self._rest = rest[position:] if not self.transport.is_closing() else b""
+        flow = cast("_Flow", self.flow)
+        flow.held = bool(self._rest)
+        if flow.held:
+            flow.pause_reading()
+        elif not self.pipeline and self.cycle is not None and self.cycle.response_complete:
+            flow.resume_reading()
+
+    def _parse(self, data: bytes) -> None:
+        self._progress = False
+        super().data_received(data)
+        if self._refused or self.transport.is_closing():
+            return
+        gate = self._gate
+        if self._in_body:
+            gate.bodies.start(self, gate.clock())
+        elif self._in_head or not self._progress:
+            self._head_size += len(data)
+            if self._head_size > gate.limits.head_bytes:
+                self._head_too_large()
+            else:
+                gate.heads.start(self, gate.clock())
+
+    # -- the parser's callbacks ------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A request's first bytes came."""
+        self._in_head = True
+        self._head_size = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Take in what a proxy says, and refuse a body that is too long before it comes."""
+        if self._refused:
+            return
+        self._in_head, self._in_body, self._progress = False, True, True
+        long, self._head_size = self._head_size > self._gate.limits.head_bytes - SLICE, 0
+        self._body_size = self._body_left = 0
+        self._gate.heads.stop(self)
+        if self._new:
+            self._new = False
+            self._gate.first_head(self, self._key)
+        if self._peer in self._trusted:
+            self._take_in_forwarded()
+        for name, value in self.headers:
+            if name == b"content-length":
+                self._body_left = int(value)
+        if long and sum(len(name) + len(value) + 4 for name, value in self.headers) > self._gate.limits.head_bytes:
+            self._head_too_large()
+        elif self._body_left > self._gate.limits.body_bytes:
+            self._too_large(own=False)
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        if self._refused:
+            return
+        self._body_size += len(body)
+        self._body_left = max(0, self._body_left - len(body))
+        if self._body_size > self._gate.limits.body_bytes:
+            self._too_large(own=True)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is there."""
+        self._in_body, self._progress = False, True
+        self._body_left = 0
+        self._gate.bodies.stop(self)
+        if not self._refused:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with what waits; end a connection whose request was answered before it was there."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if self._in_body and self.cycle.response_complete:
+            # The rest of the body is of use to nobody.
+            self._linger()
+        elif self._rest and not self.pipeline:
+            self.loop.call_soon(self._parse_on)
+
+    def _take_in_forwarded(self) -> None:
+        client = self._trusted.client(self._peer, self.scheme or "http", self.headers)
+        scope = cast("dict[str, Any]", self.scope)
+        scope["client"] = (client.address, 0)
+        scope["scheme"] = client.scheme
+        if client.host is not None:
+            # In place: the scope has the same list.
+            self.headers[:] = [header for header in self.headers if header[0] != b"host"]
+            self.headers.append((b"host", client.host.encode("latin-1")))
+
+    # -- requests begin when it is their turn ----------------------------------------------------------------------
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._gate.begin(self._turn_key, partial(super()._start_asgi_task, cycle, app))
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the transport and the request over to the WebSocket protocol, which is asked for by `upgrade`."""
+        self._upgrading = True
+        self.flow.pause_reading()
+        self._gate.begin(self._turn_key, self._upgrade)
+
+    @property
+    def _turn_key(self) -> str:
+        client = self.scope["client"]
+        return address_key(str(client[0])) if client else ""
+
+    def _upgrade(self) -> None:
+        transport, scope = self.transport, cast("dict[str, Any]", self.scope)
+        if transport.is_closing():
+            return
+        try:
+            target = httptools.parse_url(self.url)
+        except httptools.HttpParserInvalidURLError:
+            target = None
+        if target is None or (self.cycle is not None and not self.cycle.response_complete):
+            # An upgrade behind a request that is not answered yet could only garble the answers.
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        scope["path"] = unquote(target.path.decode("latin-1"))
+        scope["query_string"] = target.query or b""
+        self.connections.discard(cast("Any", self))
+        self._uncount()
+        self._unset_keepalive_if_required()
+        make: Callable[..., Any] = cast("Any", self.ws_protocol_class)
+        protocol = make(config=self.config, server_state=self.server_state, app_state=self.app_state)
+        transport.set_protocol(protocol)
+        # The parser refers to this protocol, and nobody else parts them.
+        self.parser = cast("Any", None)
+        protocol.upgrade(transport, scope)
+        self.flow.resume_reading()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """A service without WebSockets answers such a request like any other."""
+
+    # -- refusing --------------------------------------------------------------------------------------------------
+
+    def expired(self, limit: str) -> None:
+        """See `http_gate.Expiring`."""
+        transport = self.transport
+        if transport.is_closing():
+            return
+        if limit == "head_seconds" and (self._in_head or self._head_size):
+            self._refuse(408, "", "The request did not come in time.")
+        elif limit == "body_seconds":
+            self._refuse(408, "", "The body did not come in time.", own=True)
+        else:
+            transport.abort()
+
+    def _head_too_large(self) -> None:
+        self._refuse(431, "head_bytes", f"A request's head is at most {self._gate.limits.head_bytes} bytes.")
+
+    def _too_large(self, *, own: bool) -> None:
+        limit = self._gate.limits.body_bytes
+        self._refuse(413, "body_bytes", f"A body is at most {limit} bytes.", own=own)
+
+    def _refuse(self, status: int, limit: str, message: str, *, own: bool = False) -> None:
+        """Answer with a status and close; where another answer is due first, only close.
+
+        `own` says that the app has begun with the request that is refused.
+        """
+        if limit:
+            HTTP_LIMITED.labels(limit).inc()
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if not own or cycle.response_started or self.pipeline:
+                self._refused = True
+                self.transport.abort()
+                return
+            # The app must not answer any more, and reads that the client is gone.
+            cycle.disconnected = True
+            cycle.message_event.set()
+        rejection = Reject(_MEANINGS[status], message)
+        body = msgspec.json.encode({"ok": False, "error": rejection.as_dict()})
+        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
+        head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(head.encode() + body)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close, but read on for a moment: closing with unread input could destroy what is on its way out."""
+        self._refused = True
+        self._rest = b""
+        self._unset_keepalive_if_required()
+        for deadlines in (self._gate.heads, self._gate.bodies):
+            deadlines.stop(self)
+        if self.transport.can_write_eof():
+            self._gate.lingering.start(self, self._gate.clock())
+            self.transport.write_eof()
+            cast("_Flow", self.flow).held = False
+            self.flow.resume_reading()
+        else:
+            self.transport.close()
+
+    def _uncount(self) -> None:
+        if self._counted:
+            self._counted = False
+            self._gate.disconnected(self, self._key)
+            if self._new:
+                self._new = False
+                self._gate.first_head(self, self._key)

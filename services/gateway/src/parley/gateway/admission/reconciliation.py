@@ -1,0 +1,124 @@
+"""Comparing what this gateway believes with those who know: at once after a silence, and slowly for ever.
+
+A `Reconciliation` works off what is to be asked about; `in_rounds` hands out everything there is, evenly spread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+from parley.common.errors import Reject
+from parley.common.logs import get_logger
+from parley.common.tasks import Tasks
+
+log = get_logger(__name__)
+
+KeyT = TypeVar("KeyT", bound=Hashable)
+
+PAUSES = (0.1, 0.25, 0.5, 1.0)
+"""Seconds to wait between attempts while there is no answer; the last again and again, for ever."""
+TICK = 1.0
+"""Seconds between two portions of a round, at least."""
+
+
+class Reconciliation(Generic[KeyT]):
+    """Keys that are to be asked about: each once, however often it is added meanwhile, and until there is an answer."""
+
+    def __init__(self, name: str, ask: Callable[[list[KeyT]], Awaitable[None]], *, batch: int, at_once: int) -> None:
+        """`ask` deals with a batch of keys and raises `Reject` when it has no answer."""
+        self._name = name
+        self._ask = ask
+        self._batch = batch
+        self._at_once = at_once
+        self._due: dict[KeyT, None] = {}
+        self._all: Iterator[KeyT] | None = None
+        self._working = False
+        self._added = asyncio.Event()
+        self._tasks = Tasks()
+
+    @property
+    def done(self) -> bool:
+        """Whether everything that was added has been dealt with."""
+        return not self._working
+
+    def add(self, keys: Iterable[KeyT]) -> None:
+        """Ask about these, soon; those whose answer is under way are asked about once more."""
+        self._due.update(dict.fromkeys(keys))
+        self._begin()
+
+    def add_all(self, keys: Iterator[KeyT]) -> None:
+        """Ask about everything there is. It is iterated bit by bit; what is left of an earlier one is in this one."""
+        self._all = keys
+        self._begin()
+
+    def _begin(self) -> None:
+        # Something has happened, so that trying again need not wait.
+        self._added.set()
+        if (self._due or self._all) and not self._working:
+            self._working = True
+            self._tasks.spawn(self._work(), name=self._name)
+
+    async def close(self) -> None:
+        """Stop asking."""
+        await self._tasks.close()
+
+    async def _work(self) -> None:
+        pauses = iter(())
+        failing = False
+        try:
+            while self._due or self._all:
+                self._added.clear()
+                batches = [batch for _ in range(self._at_once) if (batch := self._take())]
+                answered = await asyncio.gather(*(self._try(batch, quiet=failing) for batch in batches))
+                if all(answered):
+                    failing = False
+                    continue
+                if not failing:
+                    failing, pauses = True, itertools.chain(PAUSES, itertools.repeat(PAUSES[-1]))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(next(pauses)):
+                        await self._added.wait()
+        finally:
+            self._working = False
+
+    def _take(self) -> list[KeyT]:
+        taken = list(itertools.islice(self._due, self._batch))
+        for key in taken:
+            del self._due[key]
+        if self._all is not None and (room := self._batch - len(taken)):
+            more = list(itertools.islice(self._all, room))
+            if len(more) < room:
+                self._all = None
+            taken = list(dict.fromkeys([*taken, *more]))
+        return taken
+
+    async def _try(self, batch: list[KeyT], *, quiet: bool) -> bool:
+        try:
+            await self._ask(batch)
+        except Reject as rejection:
+            if not quiet:
+                log.warning("no answer, trying again", what=self._name, code=str(rejection.code))
+        except Exception:
+            log.exception("cannot ask, trying again", what=self._name)
+        else:
+            return True
+        self._due.update(dict.fromkeys(batch))
+        return False
+
+
+async def in_rounds(
+    everything: Callable[[], Collection[KeyT]], take: Callable[[list[KeyT]], None], seconds: float
+) -> None:
+    """Hand out everything there is, again and again for ever, a portion at a time, so that a round takes `seconds`."""
+    while True:
+        keys = list(everything())
+        portions = max(1, min(len(keys), int(seconds / TICK)))
+        size = math.ceil(len(keys) / portions)
+        for start in range(0, max(1, len(keys)), max(1, size)):
+            take(keys[start : start + size])
+            await asyncio.sleep(seconds / portions if keys else TICK)

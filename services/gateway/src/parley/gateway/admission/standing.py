@@ -1,0 +1,152 @@
+"""Whether those who are here are still welcome: a ban, a revocation or a kick may have been missed.
+
+They are said once. So after every reconnect to NATS and after every stall of the own loop auth is asked about everybody
+whom this gateway holds, whether let in, about to be let in, or gone and allowed to come back; and besides about each of
+them every few minutes for ever. Until the questions of a reconnect or a stall are answered the gateway is not ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from prometheus_client import Counter
+
+from parley.common import subjects
+from parley.common.bus import Bus
+from parley.common.errors import Code, known_code
+from parley.common.logs import get_logger
+from parley.common.tasks import Tasks
+from parley.common.wire.identity import MAX_CHECKED, CheckWelcome, HeldUser, UnwelcomeUsers
+from parley.gateway.admission.reconciliation import Reconciliation, in_rounds
+from parley.gateway.connections.connection import Connection
+from parley.gateway.connections.registry import ConnectionRegistry
+
+log = get_logger(__name__)
+
+FOUND_UNWELCOME = Counter("parley_gateway_found_unwelcome_total", "Connections ended by a check of who is welcome")
+
+ROUND = 150.0
+"""Seconds in which everybody is asked about; who came just after a round began is asked about within two of them."""
+AT_ONCE = 4
+"""Questions under way."""
+TIMEOUT = 10.0
+"""Seconds that auth has to answer one; it has a thousand users in it."""
+PROVED_AFTER = 2.0
+"""Seconds after which those are asked about who were in the middle of being let in."""
+ASKING = "asking who is still welcome"
+
+
+class _Held(NamedTuple):
+    """What there is to ask about a connection; those of one user may differ in it."""
+
+    user_id: str
+    issued_at: float
+    since: float
+
+
+class StandingCheck:
+    """Ends those who are not welcome any more."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        connections: ConnectionRegistry,
+        parked: Callable[[], Sequence[Connection]],
+        end_user: Callable[[str, Code, str], int],
+        end: Callable[[Connection, Code, str], object],
+        *,
+        round_seconds: float = ROUND,
+    ) -> None:
+        """`parked` are those who have gone and may come back.
+
+        `end_user` ends all connections of a user, and `end` one where others of its user may stay: with a newer token,
+        or begun after a kick.
+        """
+        self._bus = bus
+        self._connections = connections
+        self._parked = parked
+        self._end_user = end_user
+        self._end = end
+        self._round_seconds = round_seconds
+        self._questions = Reconciliation("who is still welcome", self._ask, batch=MAX_CHECKED, at_once=AT_ONCE)
+        self._urgent = False
+        self._tasks = Tasks()
+
+    def start(self) -> None:
+        """Ask about everybody now and then, for ever."""
+        rounds = in_rounds(self._sids, lambda sids: self._questions.add(self._keys(sids)), self._round_seconds)
+        self._tasks.forever(rounds, name="who is welcome")
+
+    async def close(self) -> None:
+        """Stop asking."""
+        await self._tasks.close()
+        await self._questions.close()
+
+    def verify_all(self) -> None:
+        """Something may have been missed: ask about everybody, and be not ready until it is known."""
+        self._urgent = True
+        self._questions.add_all(itertools.chain(self._keys(self._sids()), _keys(self._parked())))
+        # Whoever is being let in now may have been answered for before what was missed.
+        opening = [connection for connection in self._connections if not connection.opened]
+        if opening:
+            later = asyncio.get_running_loop().call_later
+            later(PROVED_AFTER, lambda: self._questions.add(_keys(opening)))
+
+    def check(self) -> str | None:
+        """What keeps the gateway from being ready, or None."""
+        if self._urgent and self._questions.done:
+            self._urgent = False
+        return ASKING if self._urgent else None
+
+    def _sids(self) -> list[str]:
+        # Not the connections themselves, which would all be kept until it is their turn.
+        return [connection.sid for connection in self._connections]
+
+    def _keys(self, sids: Iterable[str]) -> Iterator[_Held]:
+        return _keys(found for sid in sids if (found := self._connections.get(sid)) is not None)
+
+    async def _ask(self, batch: list[_Held]) -> None:
+        now = time.time()
+        question = CheckWelcome([HeldUser(held.user_id, held.issued_at, now - held.since) for held in batch])
+        answer = await self._bus.request(subjects.WELCOME, question, UnwelcomeUsers, timeout=TIMEOUT)
+        if not answer.users:
+            return
+        refused: defaultdict[str, dict[_Held, tuple[Code, str]]] = defaultdict(dict)
+        for unwelcome in answer.users:
+            key = batch[unwelcome.position]
+            refused[key.user_id][key] = known_code(unwelcome.code, Code.KICKED), unwelcome.message
+        parked = [connection for connection in self._parked() if connection.identity.user_id in refused]
+        for user_id, refusals in refused.items():
+            theirs = self._connections.of_user(user_id)
+            theirs += [connection for connection in parked if connection.identity.user_id == user_id]
+            self._end_refused(user_id, theirs, refusals)
+            # Many may have to go at once.
+            await asyncio.sleep(0)
+
+    def _end_refused(self, user_id: str, connections: list[Connection], refused: dict[_Held, tuple[Code, str]]) -> None:
+        going = [(connection, refused[key]) for connection in connections if (key := _key(connection)) in refused]
+        if not going:
+            return
+        code, message = going[0][1]
+        log.info("not welcome any more", user=user_id, code=str(code), connections=len(going))
+        FOUND_UNWELCOME.inc(len(going))
+        if len(going) == len(connections):
+            self._end_user(user_id, code, message)
+            return
+        for connection, (its_code, its_message) in going:
+            self._end(connection, its_code, its_message)
+
+
+def _key(connection: Connection) -> _Held:
+    identity = connection.identity
+    return _Held(identity.user_id, identity.issued_at, connection.connected_at)
+
+
+def _keys(connections: Iterable[Connection]) -> Iterator[_Held]:
+    # An identity that nobody has checked yet says whose token it claims to be, and no more.
+    return (_key(connection) for connection in connections if connection.proved)

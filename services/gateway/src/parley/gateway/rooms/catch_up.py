@@ -1,0 +1,121 @@
+"""Catching up: sending one connection what it missed in its rooms, as fast as it reads, until it can be live in them.
+
+A client that was away for a while lacks something in very many rooms. One worker per connection deals with them, a few
+at a time, page by page. It asks for a page only while the client takes what it is sent, and never has more than a
+little written that is not taken: the client is slow, maybe, but it arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from parley.common.tasks import Tasks
+from parley.common.wire.rooms import RoomEvent
+from parley.gateway.connections.connection import Connection
+from parley.gateway.rooms.cursor import following
+from parley.gateway.rooms.local_room import LocalRoom
+from parley.gateway.rooms.log_reader import LogReader
+
+GRACE = 0.05
+"""Seconds until the log is asked again for what it did not have yet, though the room has delivered it."""
+RETRY = 0.5
+AT_ONCE = 2
+"""Rooms in which one connection is caught up at a time: while one page is on its way, another is being sent."""
+UNTAKEN_BYTES = 64 * 1024
+"""Bytes sent before the client is looked at again."""
+LOOK_AGAIN = 0.005
+MAX_LOOK_AGAIN = 0.1
+"""Seconds between two looks at a client that does not take what it was sent."""
+
+
+class Receiver(Protocol):
+    """Where members are sent what they missed."""
+
+    def congested(self, connection: Connection) -> bool:
+        """Whether the client reads slower than it is sent to."""
+        ...
+
+
+class CatchUp:
+    """Catches connections up. `send` gives one connection one event of a room; `gone` hears who left meanwhile."""
+
+    def __init__(
+        self,
+        log: LogReader,
+        receiver: Receiver,
+        send: Callable[[LocalRoom, Connection, RoomEvent], None],
+        gone: Callable[[LocalRoom, Connection, int], None],
+        tasks: Tasks,
+    ) -> None:
+        self._log = log
+        self._receiver = receiver
+        self._send = send
+        self._gone = gone
+        self._tasks = tasks
+        self._rooms: dict[Connection, deque[LocalRoom]] = {}
+        """Per connection the rooms in which it is to be caught up, and nobody is doing that right now."""
+
+    def start(self, connection: Connection, room: LocalRoom) -> None:
+        """Catch a member up from where it is."""
+        if (rooms := self._rooms.get(connection)) is None:
+            rooms = self._rooms[connection] = deque()
+            self._tasks.spawn(self._work(connection, rooms), name="catch up")
+        if room not in rooms:
+            rooms.append(room)
+
+    async def _work(self, connection: Connection, rooms: deque[LocalRoom]) -> None:
+        try:
+            while rooms and not connection.ended:
+                await asyncio.gather(*(self._take_turns(connection, rooms) for _ in range(min(AT_ONCE, len(rooms)))))
+        finally:
+            del self._rooms[connection]
+
+    async def _take_turns(self, connection: Connection, rooms: deque[LocalRoom]) -> None:
+        """One page of the room that waits longest, then of the next."""
+        while rooms and not connection.ended:
+            room = rooms.popleft()
+            await self._taken(connection)
+            if (state := room.catching_up(connection)) is None:
+                continue
+            replayed = await self._log.for_member(room, state.after)
+            if replayed is None:
+                await asyncio.sleep(RETRY)
+            elif not await self._send_page(connection, room, replayed.items):
+                await asyncio.sleep(GRACE)
+            if room.catching_up(connection) is not None and room not in rooms:
+                rooms.append(room)
+
+    async def _send_page(self, connection: Connection, room: LocalRoom, page: list[RoomEvent]) -> bool:
+        """Send what follows in a page, and in what the room delivered lately. Whether that was anything.
+
+        In the tick in which the last event is sent that the room has delivered, the member is live: no gap, no double.
+        """
+        moved = False
+        while (state := room.catching_up(connection)) is not None:
+            items = following(state.after, page, room.recent, room.cursor.head)
+            if not items:
+                break
+            moved, size = True, 0
+            for item in items:
+                if item.sequence > state.sent:
+                    self._send(room, connection, item)
+                    size += len(item.payload) + sum(map(len, item.attachments))
+                if room.sent(connection, item):
+                    self._gone(room, connection, max(item.sequence, state.sent))
+                reached = room.catching_up(connection)
+                if size >= UNTAKEN_BYTES or reached is None or reached.after != item.sequence:
+                    break
+            if size >= UNTAKEN_BYTES:
+                await self._taken(connection)
+        return moved
+
+    async def _taken(self, connection: Connection) -> None:
+        """Wait until the client has taken nearly all that it was sent."""
+        await asyncio.sleep(0)  # what was sent is written at the end of this tick
+        pause = LOOK_AGAIN
+        while self._receiver.congested(connection) and not connection.ended:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, MAX_LOOK_AGAIN)

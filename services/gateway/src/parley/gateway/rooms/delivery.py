@@ -1,0 +1,129 @@
+"""Delivering a room's events: in order, to its live members, and the joins and leaves that the events carry.
+
+An event may name a user who joins with it, or leaves after it. Reading the room in order thereby moves that user's
+connections at exactly the right place, whether the event came live or was repaired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
+
+from prometheus_client import Counter
+
+from parley.common.wire.rooms import MembershipChange, RoomEvent, UnloggedEvent
+from parley.gateway.connections.connection import Connection
+from parley.gateway.engineio.packets import Packet
+from parley.gateway.recovery.packet_history import PacketHistory, with_offset
+from parley.gateway.rooms import memory
+from parley.gateway.rooms.local_room import LocalRoom
+from parley.gateway.rooms.registry import RoomRegistry
+from parley.gateway.socketio.packets import event_packet
+
+DELIVERIES = Counter("parley_gateway_deliveries_total", "Events written to connections")
+
+
+class Outlet(Protocol):
+    """Where deliveries go."""
+
+    def send(self, connection: Connection, packet: Packet) -> None:
+        """Send one connection a packet."""
+        ...
+
+    def broadcast(self, connections: Collection[Connection], packet: Packet, *, volatile: bool = False) -> None:
+        """Send many connections the same packet."""
+        ...
+
+    def congested(self, connection: Connection) -> bool:
+        """Whether the client reads slower than it is sent to."""
+        ...
+
+
+class RoomDelivery:
+    """Writes events to members. `joined` hears of those who lack what came before, `gone` of those who have left."""
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        offsets: Mapping[str, PacketHistory],
+        rooms: RoomRegistry,
+        joined: Callable[[LocalRoom, Connection], None],
+        gone: Callable[[LocalRoom, Connection, int], None],
+        mark: Callable[[], int],
+    ) -> None:
+        self._outlet = outlet
+        self._offsets = offsets
+        self._rooms = rooms
+        self._joined = joined
+        self._gone = gone
+        self._mark = mark
+
+    def deliver(self, room: LocalRoom, items: list[RoomEvent]) -> None:
+        """Send live members the events that are next, each once."""
+        if not items:
+            return
+        if room.changes_nothing(items):
+            # Everybody gets the same: one piece, however many they are.
+            room.keep_recent(items)
+            packets = [self._packet(room, item) for item in items]
+            self._outlet.broadcast(room.live, packets[0] if len(packets) == 1 else Packet.joined(packets))
+            DELIVERIES.inc(len(room.live) * len(items))
+            return
+        for item in items:
+            if room.closed:
+                return  # the last member left
+            self._deliver_one(room, item)
+
+    def _deliver_one(self, room: LocalRoom, item: RoomEvent) -> None:
+        if item.sequence:
+            room.keep_recent((item,))
+            room.before_event(item, self._joining(room, item) if item.joins else ())
+        receivers: Collection[Connection] = room.live
+        if item.except_sid:
+            receivers = [connection for connection in room.live if connection.sid != item.except_sid]
+        self._outlet.broadcast(receivers, self._packet(room, item), volatile=item.volatile)
+        DELIVERIES.inc(len(receivers))
+        if item.sequence:
+            leaving = self._concerned(room, item, item.leaves, joined=False) if item.leaves else ()
+            for connection in room.after_event(item, leaving):
+                self._gone(room, connection, item.sequence)
+
+    def _joining(self, room: LocalRoom, item: RoomEvent) -> list[Connection]:
+        """The connections that are live from this event on, if they are not already."""
+        joining: list[Connection] = []
+        for connection in self._concerned(room, item, item.joins, joined=True):
+            connection.forget_ad_hoc(room.room)
+            if connection in room or (sent := memory.enter(connection, room.room)) < item.sequence:
+                joining.append(connection)
+            else:
+                # It was sent this in an earlier stay, and is not to get it again.
+                room.join(connection, item.sequence - 1, sent)
+                self._joined(room, connection)
+        return joining
+
+    def _concerned(self, room: LocalRoom, item: RoomEvent, user_id: str, *, joined: bool) -> list[Connection]:
+        """The connections of the user whom an event moves. Those still being admitted hear of it when they are in."""
+        concerned: list[Connection] = []
+        for connection in self._rooms.of_user(room.namespace, user_id):
+            if not connection.opened:
+                connection.deferred.append(MembershipChange(room.room, joined, item.sequence))
+            else:
+                concerned.append(connection)
+                memory.heed(connection, room.room, item.sequence, self._mark())
+        return concerned
+
+    def send_one(self, room: LocalRoom, connection: Connection, item: RoomEvent) -> None:
+        """Send one member an event that it missed."""
+        self._outlet.send(connection, self._packet(room, item, connection.sid))
+        DELIVERIES.inc()
+
+    def _packet(self, room: LocalRoom, item: RoomEvent, sid: str = "") -> Packet:
+        """An event for a room's members, or for one of them; with its offset where connections are recovered."""
+        args = b"[" + item.payload + b"]"
+        offsets = self._offsets.get(room.namespace)
+        if offsets is not None and not item.volatile:
+            missed = None if item.sequence else UnloggedEvent(item.event, args, item.attachments)
+            excepted = (item.except_sid,) if item.except_sid else ()
+            offset = offsets.add((room.room,), sequence=item.sequence, sid=sid, except_rooms=excepted, missed=missed)
+            args = with_offset(args, offset)
+        return event_packet(room.namespace, item.event, args, item.attachments)

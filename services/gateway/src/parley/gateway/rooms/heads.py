@@ -1,0 +1,152 @@
+"""Asking services for the heads of rooms: how a gateway learns what it missed without any event telling it.
+
+Rooms are asked for when they are new here, after the broker was away, and when a service no longer names them among a
+user's. An answer to a question is worth more than a beacon, which may be late: a head below what had been delivered
+when the question was asked means that the log was restored to an earlier state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable
+from typing import Protocol
+
+from parley.common import subjects
+from parley.common.bus import Bus
+from parley.common.errors import Reject
+from parley.common.logs import get_logger
+from parley.common.tasks import Tasks
+from parley.common.wire.rooms import GetRoomHeads, RoomHeads
+from parley.gateway.connections.connection import Connection
+from parley.gateway.rooms.local_room import LocalRoom
+from parley.gateway.rooms.registry import RoomRegistry
+
+log = get_logger(__name__)
+
+HEADS_PER_REQUEST = 500
+RETRY = 0.5
+LATE_SECONDS = 3.0
+"""A beacon that names an earlier head than was delivered so long ago is not just late."""
+
+
+class HeadListener(Protocol):
+    """Who acts on what is heard of heads."""
+
+    def head_known(self, room: LocalRoom, head: int) -> None:
+        """The room has events up to this one."""
+        ...
+
+    def log_restored(self, room: LocalRoom, head: int) -> None:
+        """The room's log ends here, before what was delivered already."""
+        ...
+
+    def stay_disproved(self, room: LocalRoom, connection: Connection, head: int | None, asked: int) -> None:
+        """The service did not name the room among the user's at the mark `asked`; its head was this afterwards.
+
+        None for a room that has no head.
+        """
+        ...
+
+
+class RoomHeadReader:
+    """Asks for heads until they are known, and compares beacons with what was delivered."""
+
+    def __init__(self, bus: Bus, rooms: RoomRegistry, listener: HeadListener, tasks: Tasks) -> None:
+        self._bus = bus
+        self._rooms = rooms
+        self._listener = listener
+        self._tasks = tasks
+        self._unverified: dict[str, set[LocalRoom]] = {}
+        """Per namespace, rooms whose head is to be asked for."""
+        self._doubts: dict[LocalRoom, dict[Connection, int]] = {}
+        """Members that are not, says the service; with the mark at which it was asked."""
+        self._suspects: dict[LocalRoom, tuple[int, float]] = {}
+        """Rooms of which a beacon named an earlier head than was delivered; how far that was, and when."""
+
+    def verify(self, namespace: str, rooms: Iterable[LocalRoom]) -> None:
+        """Ask for the heads of rooms soon, many in one request."""
+        wanted = [room for room in rooms if not room.is_user_room]
+        if not wanted:
+            return
+        if namespace not in self._unverified:
+            self._unverified[namespace] = set()
+            self._tasks.spawn(self._verify(namespace), name="verify heads")
+        self._unverified[namespace].update(wanted)
+
+    def verify_all(self) -> None:
+        """Ask for the heads of all rooms."""
+        for namespace, rooms in self._rooms:
+            self.verify(namespace, rooms.values())
+
+    def doubt(self, room: LocalRoom, connection: Connection, asked: int) -> None:
+        """Ask for the head of a room of which a connection is no member any more, as far as its service knew."""
+        self._doubts.setdefault(room, {})[connection] = asked
+        self.verify(room.namespace, (room,))
+
+    def forget(self, room: LocalRoom) -> None:
+        """A room has no member here any more."""
+        self._unverified.get(room.namespace, set[LocalRoom]()).discard(room)
+        self._doubts.pop(room, None)
+        self._suspects.pop(room, None)
+
+    def beacon_heard(self, heads: RoomHeads) -> None:
+        """A service tells the heads of rooms that moved lately."""
+        for head in heads.heads:
+            if (room := self._rooms.get(heads.namespace, head.room)) is None:
+                continue
+            if head.head < room.cursor.head:
+                self._suspect(room, head.head)
+            else:
+                self._suspects.pop(room, None)
+            self._listener.head_known(room, head.head)
+
+    def _suspect(self, room: LocalRoom, head: int) -> None:
+        """A beacon names an earlier head than was delivered. Most are just late; one that stays so is looked into."""
+        now = asyncio.get_running_loop().time()
+        delivered, since = self._suspects.setdefault(room, (room.cursor.head, now))
+        if head >= delivered:
+            del self._suspects[room]
+        elif now - since >= LATE_SECONDS:
+            del self._suspects[room]
+            self.verify(room.namespace, (room,))
+
+    async def _verify(self, namespace: str) -> None:
+        waiting, failing = self._unverified[namespace], False
+        try:
+            while waiting:
+                taken = {waiting.pop() for _ in range(min(len(waiting), HEADS_PER_REQUEST))}
+                if await self._ask(namespace, taken, failing=failing):
+                    failing = False
+                else:
+                    failing = True
+                    waiting.update(room for room in taken if not room.closed)
+                    await asyncio.sleep(RETRY)
+        finally:
+            del self._unverified[namespace]
+
+    async def _ask(self, namespace: str, rooms: Collection[LocalRoom], *, failing: bool) -> bool:
+        delivered = {room.room: room.cursor.head for room in rooms}
+        # Those that are doubted from here on are asked for anew: this answer may be older than that doubt.
+        doubts = {room: self._doubts.pop(room) for room in rooms if room in self._doubts}
+        try:
+            request = GetRoomHeads([room.room for room in rooms])
+            answer = await self._bus.request(subjects.room_heads(namespace), request, RoomHeads)
+        except Reject as rejection:
+            if not failing:
+                log.warning("cannot verify rooms, trying again", namespace=namespace, code=str(rejection.code))
+            for room, doubted in doubts.items():
+                if not room.closed:
+                    self._doubts[room] = doubted | self._doubts.get(room, {})
+            return False
+        heads = {head.room: head.head for head in answer.heads}
+        for room in rooms:
+            head = heads.get(room.room)
+            if head is not None and not room.closed:
+                if head < delivered[room.room]:
+                    self._listener.log_restored(room, head)
+                else:
+                    self._listener.head_known(room, head)
+            for connection, asked in doubts.get(room, {}).items():
+                if not room.closed:
+                    self._listener.stay_disproved(room, connection, head, asked)
+        return True

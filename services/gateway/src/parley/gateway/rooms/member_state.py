@@ -1,0 +1,206 @@
+"""Where one member of a room is, pure: what it has been sent, and which changes to come are known.
+
+A member is *live* (it is sent what the room delivers), *catching up* (it is sent by itself what it missed) or *waiting*
+for the event with which it joins. It may know of joins and leaves to come, in the order of their sequences. A leave may
+be only supposed: the service does not name the room any more, and nobody heard why. *Registered* is a connection in its
+user's own room that is not let in yet, or not any more. `head` is the last event that the room has delivered.
+
+| state          | join with n         | leave after n     | the room delivers n        | it is sent n itself        |
+|----------------|---------------------|-------------------|----------------------------|----------------------------|
+| no member      | n = head + 1: live  | no member         | n joins it: live, before n |                            |
+|                | n <= head: catching |                   |                            |                            |
+|                | n > head + 1: waits |                   |                            |                            |
+| live           | n > head: noted     | n <= head: out    | n leaves it, or a noted    |                            |
+|                |                     | n > head: noted   | leave is due: out, after n |                            |
+| catching up,   | n > a: noted        | n <= a: out       | n joins or leaves it:      | it has n; a leave: out;    |
+| has all to a   |                     | n > a: noted      | noted                      | n = head: live             |
+| waiting for j  | noted               | n <= head: out    | n >= j or n joins it:      |                            |
+|                |                     | n > j: noted      | live, before n             |                            |
+| registered     | as no member        | no member         |                            |                            |
+
+Who is *out* is no member any more, unless a later join is known: then it catches up from there, or waits for it. A join
+with n makes everybody forget a leave that was only supposed, at n or later.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MAX_CHANGES = 32
+"""Changes to come that are kept of one member. Only hints that run far ahead of the room's events get there."""
+
+
+class Change(NamedTuple):
+    """A join that takes effect before an event, or a leave that takes effect after it."""
+
+    sequence: int
+    joined: bool
+    supposed: bool = False
+
+
+Changes = tuple[Change, ...]
+
+
+class Live(NamedTuple):
+    """It is sent what the room delivers."""
+
+    changes: Changes = ()
+
+
+class CatchingUp(NamedTuple):
+    """It has everything up to `after`, and is sent what follows from the log.
+
+    What is not after `sent` it was sent in an earlier stay: the changes in that apply, and nothing is sent twice.
+    """
+
+    after: int
+    changes: Changes = ()
+    sent: int = 0
+
+
+class WaitingToJoin(NamedTuple):
+    """It hears nothing before the first of its changes, which is a join."""
+
+    changes: Changes
+
+
+class Registered(NamedTuple):
+    """It hears nothing until it is let in."""
+
+
+MemberState = Live | CatchingUp | WaitingToJoin | Registered
+LIVE, REGISTERED = Live(), Registered()
+
+
+def delivered_up_to(state: MemberState, head: int) -> int:
+    """The last event that a member was sent, or that was not for it."""
+    match state:
+        case CatchingUp(after=after, sent=sent):
+            return max(after, sent)
+        case WaitingToJoin(changes=changes):
+            return changes[0].sequence - 1
+        case Live() | Registered():
+            return head
+
+
+def join(state: MemberState | None, after: int, head: int, sent: int = 0) -> MemberState:
+    """Somebody is a member from `after` on. What is not after `sent` they have already."""
+    match state:
+        case None | Registered():
+            return _entered(after, (), head, sent)
+        case Live(changes=changes):
+            return Live(_noted(changes, Change(after + 1, joined=True), head))
+        case CatchingUp(after=place, changes=changes):
+            return state._replace(changes=_noted(changes, Change(after + 1, joined=True), place))
+        case WaitingToJoin(changes=changes):
+            return WaitingToJoin(_noted(changes, Change(after + 1, joined=True), head))
+
+
+def leave(state: MemberState | None, at: int, head: int, *, supposed: bool = False) -> MemberState | None:
+    """A member leaves after the event `at`."""
+    change = Change(at, joined=False, supposed=supposed)
+    match state:
+        case None | Registered():
+            return None
+        case Live(changes=changes):
+            return _out(changes, at, head) if at <= head else Live(_noted(changes, change, head))
+        case CatchingUp(after=after, changes=changes):
+            if at <= after:
+                return _out(changes, at, head, state.sent)
+            return state._replace(changes=_noted(changes, change, after))
+        case WaitingToJoin(changes=changes):
+            # Who waits is out already until the first join.
+            return state if at <= changes[0].sequence else WaitingToJoin(_noted(changes, change, head))
+
+
+def before_event(state: MemberState | None, sequence: int, *, joins: bool) -> MemberState | None:
+    """The room is about to deliver an event, with which the member may join."""
+    match state:
+        case None if joins:
+            return LIVE
+        case WaitingToJoin(changes=changes) if joins or changes[0].sequence <= sequence:
+            return Live(_after_join(changes, sequence) if joins else _beyond(changes, sequence))
+        case Live(changes=changes) if joins:
+            return Live(_after_join(changes, sequence))
+        case CatchingUp(after=after, changes=changes) if joins:
+            return state._replace(changes=_noted(changes, Change(sequence, joined=True), after))
+        case _:
+            return state
+
+
+def after_event(state: MemberState | None, sequence: int, *, leaves: bool) -> MemberState | None:
+    """The room has delivered an event, with which the member may leave."""
+    match state:
+        case Live(changes=changes):
+            return _passed(state, changes, sequence, sequence, leaves=leaves)
+        case CatchingUp(after=after, changes=changes) if leaves:
+            return state._replace(changes=_noted(changes, Change(sequence, joined=False), after))
+        case _:
+            return state
+
+
+def sent(state: CatchingUp, sequence: int, head: int, *, joins: bool, leaves: bool) -> MemberState | None:
+    """A member that is catching up was sent an event, with which it may join or leave."""
+    changes = _after_join(state.changes, sequence) if joins else state.changes
+    reached = _passed(state._replace(after=sequence), changes, sequence, head, leaves=leaves)
+    return Live(reached.changes) if isinstance(reached, CatchingUp) and reached.after >= head else reached
+
+
+def due(state: MemberState) -> int | None:
+    """The event before or after which something changes for a member that hears what the room delivers."""
+    match state:
+        case Live(changes=(change, *_)) | WaitingToJoin(changes=(change, *_)):
+            return change.sequence
+        case _:
+            return None
+
+
+def _entered(after: int, changes: Changes, head: int, sent: int = 0) -> MemberState:
+    if after == head:
+        return Live(changes)
+    if after < head:
+        return CatchingUp(after, changes, sent if sent > after else 0)
+    return WaitingToJoin((Change(after + 1, joined=True), *changes))
+
+
+def _out(changes: Changes, sequence: int, head: int, sent: int = 0) -> MemberState | None:
+    """It leaves after an event, unless it is known to join later."""
+    changes = _beyond(changes, sequence)
+    if changes and changes[0].joined:
+        return _entered(changes[0].sequence - 1, changes[1:], head, sent)
+    return None
+
+
+def _passed(
+    state: Live | CatchingUp, changes: Changes, sequence: int, head: int, *, leaves: bool
+) -> MemberState | None:
+    """A member has been sent an event: apply the changes that are due with it. The log's own word is the last."""
+    passed = [change for change in changes if change.sequence <= sequence]
+    rest = changes[len(passed) :]
+    match state:
+        case _ if leaves or (passed and not passed[-1].joined):
+            return _out(rest, sequence, head, state.sent if isinstance(state, CatchingUp) else 0)
+        case Live():
+            return Live(rest)
+        case CatchingUp():
+            return state._replace(changes=rest)
+
+
+def _noted(changes: Changes, change: Change, place: int) -> Changes:
+    """The changes with another one, unless the member is past it."""
+    if change.joined:
+        changes = tuple(known for known in changes if not (known.supposed and known.sequence >= change.sequence))
+    if change.sequence <= place or change in changes:
+        return changes
+    changes = tuple(sorted((*changes, change)))
+    return (*changes[: MAX_CHANGES - 1], *changes[-1:]) if len(changes) > MAX_CHANGES else changes
+
+
+def _beyond(changes: Changes, sequence: int) -> Changes:
+    """The changes that are still to come after an event."""
+    return tuple(change for change in changes if change.sequence > sequence)
+
+
+def _after_join(changes: Changes, sequence: int) -> Changes:
+    """What is still to come for a member of whom the log says that it joins with an event."""
+    return tuple(change for change in changes if change.sequence > sequence and not change.supposed)

@@ -1,0 +1,80 @@
+"""What a connection remembers of rooms, pure: which changes of its membership were heard of, and when.
+
+Joins and leaves are heard of from three sides that overtake each other: the rooms' own events, hints in the user's
+room, and the service's answers about memberships. Sequences put them in order. Where an answer names no sequence, for a
+room that is not in it, the fanout's *mark* does: a counter that moves when somebody asks, so that "heard of since then"
+can be told. Rooms that a connection has left are remembered too, the last thousand of them.
+"""
+
+from __future__ import annotations
+
+from parley.common.wire.rooms import Membership, MembershipChange
+from parley.gateway.connections.connection import Connection
+
+MAX_LEFT = 1000
+"""Rooms remembered of one connection that it is not in."""
+
+
+def is_old(connection: Connection, change: MembershipChange) -> bool:
+    """Whether a later change in that room was heeded already."""
+    return change.sequence < connection.moved.get(change.room, 0)
+
+
+def heed(connection: Connection, room: str, sequence: int, mark: int) -> None:
+    """A join or leave with this event was heard of."""
+    connection.moved[room] = max(sequence, connection.moved.get(room, 0))
+    if connection.heard is None:
+        connection.heard = {}
+    connection.heard[room] = mark
+    if room not in connection.rooms:
+        _keep(connection, room, (connection.left or {}).get(room, 0))
+
+
+def leave(connection: Connection, room: str, delivered: int) -> None:
+    """The connection is not in a room any more, in which it was sent everything up to an event."""
+    connection.rooms.discard(room)
+    _keep(connection, room, max(delivered, 0))
+
+
+def enter(connection: Connection, room: str) -> int:
+    """The connection is in a room from now on. Returns the last event that it was sent there before, or 0."""
+    connection.rooms.add(room)
+    return connection.left.pop(room, 0) if connection.left else 0
+
+
+def was_sent(connection: Connection, room: str) -> int:
+    """The last event that the connection was sent in a room that it is not in, or 0."""
+    return connection.left.get(room, 0) if connection.left else 0
+
+
+def heard_since(connection: Connection, room: str, mark: int) -> bool:
+    """Whether a join or leave in a room was heard of after a mark, as far as is remembered."""
+    if connection.heard and room in connection.heard:
+        return connection.heard[room] >= mark
+    return room not in connection.moved and connection.forgotten >= mark
+
+
+def is_news(connection: Connection, membership: Membership, asked: int) -> bool:
+    """Whether a membership in an answer to a question asked at a mark tells more than was heard of that room."""
+    last = connection.moved.get(membership.room)
+    return (last is not None and membership.joined > last) or not heard_since(connection, membership.room, asked)
+
+
+def start_over(connection: Connection, room: str, head: int) -> None:
+    """The room's log was restored and ends at `head`: what was heard of beyond it never happened."""
+    if room in connection.moved:
+        connection.moved[room] = min(connection.moved[room], head)
+
+
+def _keep(connection: Connection, room: str, delivered: int) -> None:
+    if connection.left is None:
+        connection.left = {}
+    left = connection.left
+    left.pop(room, None)  # so that it comes last
+    left[room] = delivered
+    if len(left) > MAX_LEFT:
+        oldest = next(iter(left))
+        del left[oldest]
+        connection.moved.pop(oldest, None)
+        if connection.heard is not None:
+            connection.forgotten = max(connection.forgotten, connection.heard.pop(oldest, -1))

@@ -1,0 +1,72 @@
+"""The rooms that have a member on this gateway, and their subscriptions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import Gauge
+
+from parley.common import subjects
+from parley.common.bus import Bus
+from parley.gateway.connections.connection import Connection
+from parley.gateway.rooms.local_room import LocalRoom
+
+SUBSCRIPTIONS = Gauge("parley_gateway_room_subscriptions", "Rooms with a local member")
+
+
+class RoomRegistry:
+    """Rooms by namespace and name. `receive` hears what is published in one; `closed` hears who has no member left."""
+
+    def __init__(
+        self, bus: Bus, receive: Callable[[LocalRoom, bytes], None], closed: Callable[[LocalRoom], None]
+    ) -> None:
+        self._bus = bus
+        self._receive = receive
+        self._closed = closed
+        self._rooms: defaultdict[str, dict[str, LocalRoom]] = defaultdict(dict)
+
+    def __iter__(self) -> Iterator[tuple[str, Mapping[str, LocalRoom]]]:
+        return iter(self._rooms.items())
+
+    def get(self, namespace: str, room: str) -> LocalRoom | None:
+        """A room that has a member here."""
+        rooms = self._rooms.get(namespace)
+        return None if rooms is None else rooms.get(room)
+
+    def users_room(self, connection: Connection) -> LocalRoom:
+        """The own room of a connection's user, in which every connection is."""
+        return self._rooms[connection.namespace][subjects.user_room(connection.identity.user_id)]
+
+    def of_user(self, namespace: str, user_id: str) -> list[Connection]:
+        """A user's connections here that are to hear of the user's joins and leaves."""
+        room = self.get(namespace, subjects.user_room(user_id))
+        return [] if room is None else listeners(room)
+
+    def open(self, namespace: str, name: str, head: int) -> LocalRoom:
+        """Subscribe to a room that has no member here yet, whose events after `head` are to be delivered."""
+        room = self._rooms[namespace][name] = LocalRoom(namespace, name, head, self._receive)
+        room.listener = self._bus.listen(subjects.room(namespace, name), room)
+        SUBSCRIPTIONS.inc()
+        return room
+
+    def close_if_empty(self, room: LocalRoom) -> None:
+        """Let go of a room when its last member has left."""
+        if room.closed or not room.empty:
+            return
+        room.closed = True
+        del self._rooms[room.namespace][room.room]
+        SUBSCRIPTIONS.dec()
+        if room.listener is not None:
+            room.listener.close()
+            room.listener = None
+        self._closed(room)
+
+
+def listeners(users_room: LocalRoom) -> list[Connection]:
+    """The connections in a user's own room, without those that are lost and may come back.
+
+    Those that are still being admitted hear of changes when they are in.
+    """
+    live = users_room.live
+    return [member for member in users_room.members if (member in live or not member.opened) and not member.ended]

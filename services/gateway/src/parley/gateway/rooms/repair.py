@@ -1,0 +1,77 @@
+"""Repairing rooms: what was lost on the way to this gateway is read from the log and delivered before anything later.
+
+A few workers per namespace take the rooms that are behind one after the other. After an outage that is thousands of
+rooms, which are repaired at a steady pace instead of all at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Callable
+
+from prometheus_client import Counter
+
+from parley.common.tasks import Tasks
+from parley.common.wire.rooms import RoomEvent
+from parley.gateway.rooms.local_room import LocalRoom
+from parley.gateway.rooms.log_reader import LogReader
+
+REPAIRED = Counter("parley_gateway_repairs_total", "Times a room was repaired from the log")
+
+GRACE = 0.05
+"""Seconds a missing event may take before the log is asked: replicas overtake each other all the time."""
+RETRY = 0.5
+WORKERS = 32
+"""Rooms of one namespace that are repaired at a time."""
+
+
+class Repair:
+    """Repairs the rooms that are behind. `deliver` takes a room's events that are due, in order."""
+
+    def __init__(self, log: LogReader, deliver: Callable[[LocalRoom, list[RoomEvent]], None], tasks: Tasks) -> None:
+        self._log = log
+        self._deliver = deliver
+        self._tasks = tasks
+        self._waiting: defaultdict[str, deque[tuple[float, LocalRoom]]] = defaultdict(deque)
+        """Per namespace the rooms to be repaired, and from when on."""
+        self._workers: defaultdict[str, int] = defaultdict(int)
+
+    def soon(self, room: LocalRoom) -> None:
+        """Repair a room in a moment, unless what it lacks has arrived by then."""
+        if room.repairing or not room.cursor.behind:
+            return
+        room.repairing = True
+        namespace = room.namespace
+        self._waiting[namespace].append((asyncio.get_running_loop().time() + GRACE, room))
+        if self._workers[namespace] < WORKERS:
+            self._workers[namespace] += 1
+            self._tasks.spawn(self._work(namespace), name="repair")
+
+    async def _work(self, namespace: str) -> None:
+        waiting, loop = self._waiting[namespace], asyncio.get_running_loop()
+        try:
+            while waiting:
+                begins, room = waiting.popleft()
+                if (pause := begins - loop.time()) > 0:
+                    await asyncio.sleep(pause)
+                if await self._repair(room):
+                    room.repairing = False
+                else:
+                    waiting.append((loop.time() + RETRY, room))
+        finally:
+            self._workers[namespace] -= 1
+
+    async def _repair(self, room: LocalRoom) -> bool:
+        """Bring a room up to what is known of it. False when the log cannot be read at the moment."""
+        cursor = room.cursor
+        if cursor.behind and not room.closed:
+            REPAIRED.inc()
+        while cursor.behind and not room.closed:
+            replayed = await self._log.for_repair(room, cursor.head)
+            if replayed is None:
+                return False
+            if not replayed.items:
+                cursor.give_up_on(replayed.head)
+            self._deliver(room, cursor.accept(replayed.items))
+        return True

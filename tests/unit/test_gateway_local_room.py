@@ -1,0 +1,284 @@
+"""One room on a gateway: who is let in with which event, who leaves after which, and what is kept meanwhile."""
+
+from __future__ import annotations
+
+import itertools
+from typing import cast
+
+import pytest
+
+from parley.common.wire.identity import Identity
+from parley.common.wire.rooms import RoomEvent
+from parley.gateway.connections.connection import Connection
+from parley.gateway.engineio.session import Session
+from parley.gateway.rooms import member_state
+from parley.gateway.rooms.cursor import UNKNOWN
+from parley.gateway.rooms.local_room import RECENT, RECENT_BYTES, LocalRoom
+from parley.gateway.rooms.member_state import MAX_CHANGES, CatchingUp, Change, Live, MemberState, WaitingToJoin
+
+
+def connection(name: str = "ann") -> Connection:
+    return Connection(f"sid-{name}", cast("Session", None), "/chat", Identity(f"u_{name}", name), 0.0)
+
+
+def event(sequence: int, **moves: str) -> RoomEvent:
+    return RoomEvent("message.sent", b"{}", sequence, **moves)
+
+
+def room(name: str, head: int) -> LocalRoom:
+    return LocalRoom("/chat", name, head, lambda _feed, _data: None)
+
+
+@pytest.fixture
+def feed() -> LocalRoom:
+    """A room at sequence 10."""
+    return room("r1", 10)
+
+
+def delivered(feed: LocalRoom, sequence: int, joining: list[Connection] | None = None) -> list[Connection]:
+    """Deliver an event; returns who is gone after it."""
+    feed.cursor.accept([event(sequence)])
+    feed.before_event(event(sequence), joining or ())
+    return feed.after_event(event(sequence))
+
+
+# -- the table of states, against a model ------------------------------------------------------------------------------
+
+HEAD, LAST = 2, 6
+"""The room is at 2 when the history begins, and delivers everything up to 6."""
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["the log says who moves", "only hints do"])
+@pytest.mark.parametrize(
+    "moves", [stays for size in range(1, 5) for stays in itertools.combinations(range(1, LAST + 1), size)], ids=str
+)
+def test_in_every_history_a_member_gets_exactly_its_stays(moves: tuple[int, ...], told: bool):
+    """`moves` are the events with which it joins, leaves, joins... All are heard of before the room gets there."""
+    pairs = [*itertools.zip_longest(moves[::2], moves[1::2], fillvalue=LAST)]
+    stays = [number for number in range(1, LAST + 1) if any(first <= number <= last for first, last in pairs)]
+    for history in itertools.product(("deliver", "send", "hear"), repeat=6):
+        got = play(moves, history, told=told)
+        if got is not None:
+            assert got == stays, history
+
+
+def play(moves: tuple[int, ...], history: tuple[str, ...], *, told: bool) -> list[int] | None:
+    """What a member is sent. None for a history in which the room is ahead of what was heard, and no log tells."""
+    state: MemberState | None = None
+    head, heard, got = HEAD, 0, list[int]()
+
+    def joins(sequence: int) -> bool:
+        return told and sequence in moves[::2]
+
+    def leaves(sequence: int) -> bool:
+        return told and sequence in moves[1::2]
+
+    def hear() -> None:
+        nonlocal state, heard
+        if heard < len(moves):
+            at, joined = moves[heard], heard % 2 == 0
+            state = member_state.join(state, at - 1, head) if joined else member_state.leave(state, at, head)
+            heard += 1
+
+    def send() -> None:
+        nonlocal state
+        if isinstance(state, CatchingUp):
+            sequence = state.after + 1
+            got.append(sequence)
+            state = member_state.sent(state, sequence, head, joins=joins(sequence), leaves=leaves(sequence))
+
+    def deliver() -> None:
+        nonlocal state, head
+        head += 1
+        state = member_state.before_event(state, head, joins=joins(head))
+        if isinstance(state, Live):
+            got.append(head)
+        state = member_state.after_event(state, head, leaves=leaves(head))
+
+    hear()
+    for step in history:
+        if step == "hear":
+            hear()
+        elif step == "send":
+            send()
+        elif head < LAST:
+            if heard < len(moves) and moves[heard] <= head + 1:
+                return None  # a hint that is later than its event is the fanout's concern
+            deliver()
+    while heard < len(moves):
+        hear()
+    for _ in range(2 * LAST):
+        send()
+        if head < LAST:
+            deliver()
+    assert (state is None) == (len(moves) % 2 == 0)
+    return got
+
+
+def test_a_leave_that_is_only_supposed_is_forgotten_with_any_join_that_is_not_before_it():
+    state = member_state.leave(Live(), 14, 10, supposed=True)
+    assert state == Live((Change(14, joined=False, supposed=True),))
+    assert member_state.join(state, 11, 10) == Live((Change(12, joined=True),))
+    assert member_state.before_event(state, 11, joins=True) == Live()
+    assert member_state.after_event(state, 14, leaves=False) is None
+    certain = member_state.leave(Live(), 14, 10)
+    assert member_state.join(certain, 11, 10) == Live((Change(12, joined=True), Change(14, joined=False)))
+
+
+def test_of_very_many_changes_to_come_the_first_ones_and_the_last_are_kept():
+    state: MemberState | None = Live()
+    for sequence in range(20, 20 + 2 * MAX_CHANGES):
+        state = member_state.join(state, sequence, 10)
+    assert isinstance(state, Live)
+    assert len(state.changes) == MAX_CHANGES
+    assert state.changes[-1].sequence == 20 + 2 * MAX_CHANGES
+
+
+# -- a room ------------------------------------------------------------------------------------------------------------
+
+
+def test_who_has_everything_goes_live_at_once_and_who_lacks_something_is_caught_up(feed: LocalRoom):
+    ann, ben, cleo = connection("ann"), connection("ben"), connection("cleo")
+    assert [feed.join(ann, 10), feed.join(ben, 9), feed.join(cleo, 11)] == [False, True, False]
+    assert feed.live == {ann}
+    assert set(feed.members) == {ann, ben, cleo}
+    assert [feed.delivered_up_to(member) for member in (ann, ben, cleo)] == [10, 9, 11]
+
+
+def test_a_member_ahead_of_the_gateway_goes_live_with_the_first_event_it_lacks(feed: LocalRoom):
+    ann = connection()
+    feed.join(ann, 12)
+    for sequence, live in [(11, False), (12, False), (13, True)]:
+        delivered(feed, sequence)
+        assert (ann in feed.live) == live
+
+
+def test_a_departing_member_is_gone_after_its_last_event(feed: LocalRoom):
+    ann, ben = connection("ann"), connection("ben")
+    for member, last in ((ann, 11), (ben, 12)):
+        feed.join(member, 10)
+        assert not feed.leave(member, last)
+    assert delivered(feed, 11) == [ann]
+    assert feed.live == set(feed.members) == {ben}
+    assert delivered(feed, 12) == [ben]
+
+
+def test_a_leave_that_has_been_delivered_takes_effect_at_once(feed: LocalRoom):
+    ann = connection()
+    feed.join(ann, 10)
+    assert feed.leave(ann, 10)
+    assert feed.empty
+
+
+def test_who_is_caught_up_is_live_with_the_rooms_last_event_and_leaves_where_the_log_says(feed: LocalRoom):
+    ann, ben = connection("ann"), connection("ben")
+    feed.join(ann, 8)
+    feed.join(ben, 8)
+    assert not feed.sent(ann, event(9))
+    assert feed.live == set()
+    assert not feed.sent(ann, event(10))
+    assert feed.live == {ann}
+    assert feed.sent(ben, event(9, leaves=ben.identity.user_id)), "gone"
+    assert feed.members == [ann]
+    assert not feed.sent(ben, event(10)), "it is not a member any more"
+
+
+def test_a_join_that_is_heard_of_while_a_member_is_caught_up_to_its_leave_brings_it_back(feed: LocalRoom):
+    ann = connection()
+    feed.join(ann, 8)
+    delivered(feed, 11, [ann])
+    assert not feed.sent(ann, event(9, leaves=ann.identity.user_id))
+    assert feed.catching_up(ann) == CatchingUp(10)
+
+
+def test_a_removed_member_is_forgotten_wherever_it_was(feed: LocalRoom):
+    ann, ben = connection("ann"), connection("ben")
+    feed.join(ann, 10)
+    feed.leave(ann, 12)
+    feed.join(ben, 11)
+    feed.remove(ann)
+    assert feed.leave(ben, 0)
+    assert feed.empty
+    assert delivered(feed, 11) == delivered(feed, 12) == []
+    assert not feed.live
+
+
+def test_everybody_gets_the_same_unless_somebody_moves_or_is_left_out(feed: LocalRoom):
+    ann, ben = connection("ann"), connection("ben")
+    feed.join(ann, 10)
+    plain = [event(11), event(12)]
+    assert feed.changes_nothing(plain)
+    assert not feed.changes_nothing([event(11), event(12, joins="u")])
+    assert not feed.changes_nothing([RoomEvent("typing", b"{}", except_sid="x")])
+    feed.join(ben, 3)
+    assert feed.changes_nothing(plain), "who is caught up does not disturb"
+    feed.leave(ann, 12)
+    assert not feed.changes_nothing(plain)
+    delivered(feed, 11)
+    delivered(feed, 12)
+    assert feed.changes_nothing([event(13)])
+
+
+def test_recent_events_are_kept_only_while_somebody_is_caught_up_and_only_so_many(feed: LocalRoom):
+    ann, ben = connection("ann"), connection("ben")
+    delivered(feed, 11)
+    feed.keep_recent([event(11)])
+    assert not feed.recent
+    feed.join(ann, 3)
+    feed.join(ben, 3)
+    feed.keep_recent([RoomEvent("typing", b"{}"), event(12)])
+    feed.remove(ann)
+    assert [item.sequence for item in feed.recent] == [12], "the other still needs it"
+    feed.keep_recent([event(sequence) for sequence in range(13, 13 + RECENT)])
+    assert len(feed.recent) == RECENT
+    assert feed.recent[-1].sequence == 12 + RECENT
+    feed.keep_recent([RoomEvent("message.sent", bytes(RECENT_BYTES // 2), 13 + RECENT + n) for n in range(3)])
+    assert len(feed.recent) == 2
+    feed.remove(ben)
+    assert not feed.recent
+
+
+def test_who_waits_to_be_let_in_is_a_member_and_hears_nothing(feed: LocalRoom):
+    ann = connection()
+    feed.register(ann)
+    assert ann in feed
+    assert not feed.empty
+    assert not feed.live
+    feed.let_in(ann)
+    assert feed.live == set(feed.members) == {ann}
+
+
+def test_after_a_restore_of_the_log_everybody_is_live_from_its_end_on(feed: LocalRoom):
+    ann, ben, cleo = connection("ann"), connection("ben"), connection("cleo")
+    feed.join(ann, 10)
+    feed.join(ben, 3)
+    feed.join(cleo, 12)
+    assert set(feed.reset(7)) == {ann, ben, cleo}
+    assert feed.live == {ann, ben, cleo}
+    assert feed.cursor.head == 7
+
+
+def test_a_message_is_handed_on_with_the_room_it_is_for():
+    heard: list[tuple[LocalRoom, bytes]] = []
+    feed = LocalRoom("/chat", "r1", 0, lambda feed, data: heard.append((feed, data)))
+    feed(b"news")
+    assert heard == [(feed, b"news")]
+
+
+def test_in_a_room_without_a_known_head_everybody_is_live_and_a_plain_leave_takes_effect_at_once():
+    feed, ann = room("r1", UNKNOWN), connection()
+    assert not feed.join(ann, feed.cursor.head)
+    assert feed.live == {ann}
+    assert feed.leave(ann, 0)
+    assert feed.empty
+
+
+def test_a_users_own_room_is_told_by_its_name():
+    assert room("user:u_ann", 0).is_user_room
+    assert not room("r1", 0).is_user_room
+
+
+def test_who_waits_to_join_stays_out_when_an_earlier_leave_is_heard_of():
+    waiting = member_state.join(None, 14, 10)
+    assert waiting == WaitingToJoin((Change(15, joined=True),))
+    assert member_state.leave(waiting, 12, 10) == waiting

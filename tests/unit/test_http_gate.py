@@ -1,0 +1,207 @@
+"""What HTTP connections may cost: counted by address, ended when they are late, begun in turns."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from parley.common.addresses import address_key, normal_origin
+from parley.common.forwarded import Client, TrustedProxies
+from parley.common.http_gate import REQUESTS_PER_TURN, HttpGate, HttpLimits
+
+
+class Connection:
+    """A connection that notes what it took too long over."""
+
+    def __init__(self) -> None:
+        self.late: list[str] = []
+
+    def expired(self, limit: str) -> None:
+        self.late.append(limit)
+
+
+class Clock:
+    """A loop whose time is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.later: list[Any] = []
+        self.soon: list[Any] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, _seconds: float, call: Any) -> None:
+        self.later.append(call)
+
+    def call_soon(self, call: Any) -> None:
+        self.soon.append(call)
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        calls, self.later = self.later, []
+        for call in calls:
+            call()
+
+    def turn(self) -> None:
+        calls, self.soon = self.soon, []
+        for call in calls:
+            call()
+
+
+def gate(**limits: Any) -> tuple[HttpGate, Clock]:
+    clock = Clock()
+    loop: Any = clock
+    return HttpGate(HttpLimits(**limits), loop), clock
+
+
+def test_a_connection_without_a_head_is_late_and_one_with_a_head_is_not():
+    http, clock = gate(head_seconds=10)
+    slow, quick = Connection(), Connection()
+    for connection in (slow, quick):
+        assert http.connected(connection, "a", proxy=False)
+    http.heads.stop(quick)
+    http.first_head(quick, "a")
+    clock.pass_time(9.9)
+    assert slow.late == []
+    clock.pass_time(0.1)
+    assert (slow.late, quick.late) == (["head_seconds"], [])
+    clock.pass_time(100)
+    assert slow.late == ["head_seconds"], "it is told once"
+
+
+def test_nothing_is_swept_where_nobody_is_connected():
+    http, clock = gate()
+    connection = Connection()
+    http.connected(connection, "a", proxy=False)
+    http.first_head(connection, "a")
+    http.disconnected(connection, "a")
+    clock.pass_time(1)
+    assert clock.later == []
+    assert (http._connections, http._new, len(http.heads)) == ({}, {}, 0)
+
+
+def test_an_address_has_so_many_connections_and_a_proxy_as_many_as_it_likes():
+    http, _ = gate(per_address=2, new_per_address=10)
+    assert [http.connected(Connection(), "a", proxy=False) for _ in range(3)] == [True, True, False]
+    assert http.connected(Connection(), "b", proxy=False)
+    http, _ = gate(per_address=2, new_per_address=10)
+    assert [http.connected(Connection(), "a", proxy=True) for _ in range(5)] == [True] * 5
+
+
+def test_even_a_proxy_has_so_many_connections_that_have_asked_nothing_yet():
+    http, _ = gate(new_per_address=2)
+    first = Connection()
+    assert http.connected(first, "a", proxy=True)
+    assert [http.connected(Connection(), "a", proxy=True) for _ in range(2)] == [True, False]
+    http.first_head(first, "a")
+    http.first_head(first, "a")
+    assert http.connected(Connection(), "a", proxy=True)
+
+
+def test_when_too_many_have_asked_nothing_the_one_that_waited_longest_goes():
+    http, _ = gate(new_in_all=2)
+    connections = [Connection() for _ in range(4)]
+    for number, connection in enumerate(connections):
+        assert http.connected(connection, str(number), proxy=False)
+    assert [connection.late for connection in connections] == [["new_in_all"], ["new_in_all"], [], []]
+
+
+def test_so_many_requests_begin_in_a_turn_and_addresses_take_turns():
+    http, clock = gate()
+    began: list[str] = []
+    for number in range(3 * REQUESTS_PER_TURN):
+        http.begin("flooder", lambda number=number: began.append(f"flooder {number}"))
+    http.begin("other", lambda: began.append("other"))
+    assert len(began) == REQUESTS_PER_TURN
+    clock.turn()
+    assert len(began) == 2 * REQUESTS_PER_TURN
+    assert "other" in began[REQUESTS_PER_TURN : REQUESTS_PER_TURN + 2]
+    for _ in range(3):
+        clock.turn()
+    assert [name for name in began if name != "other"] == [f"flooder {n}" for n in range(3 * REQUESTS_PER_TURN)]
+    assert clock.soon == [], "nothing is scheduled where nothing waits"
+
+
+async def test_a_request_that_fails_to_begin_stops_no_other():
+    failures: list[Any] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: failures.append(context))
+    try:
+        http, began = HttpGate(HttpLimits(), loop), list[int]()
+        for number in range(2 * REQUESTS_PER_TURN):
+            http.begin("a", lambda number=number: began.append(1 // (number - REQUESTS_PER_TURN)))
+        for _ in range(4):
+            await asyncio.sleep(0)
+    finally:
+        loop.set_exception_handler(None)
+    assert (len(began), len(failures)) == (2 * REQUESTS_PER_TURN - 1, 1)
+
+
+# -- addresses and origins ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::ffff", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("::1", "::/64"),
+        ("", ""),
+        ("not:an:address", "not:an:address"),
+    ],
+)
+def test_an_ipv6_network_of_one_host_is_one_address(address: str, key: str):
+    assert address_key(address) == key
+
+
+@pytest.mark.parametrize(
+    ("origin", "normal"),
+    [
+        ("https://chat.example.com", "https://chat.example.com"),
+        ("wss://chat.example.com", "https://chat.example.com"),
+        ("ws://Chat.Example.com:80", "http://chat.example.com"),
+        ("HTTPS://chat.example.com:443", "https://chat.example.com"),
+        ("https://chat.example.com:80", "https://chat.example.com:80"),
+        ("http://[2001:db8::1]:80", "http://[2001:db8::1]"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("null", "null"),
+        ("*", "*"),
+    ],
+)
+def test_origins_are_compared_in_one_form(origin: str, normal: str):
+    assert normal_origin(origin) == normal
+
+
+FORWARDED = [
+    (b"host", b"inner"),
+    (b"x-forwarded-for", b"198.51.100.7, 203.0.113.5"),
+    (b"x-forwarded-proto", b"https, http"),
+    (b"x-forwarded-host", b"chat.example.com, inner"),
+]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "headers", "client"),
+    [
+        ("10.0.0.1", FORWARDED, Client("203.0.113.5", "https", "chat.example.com")),
+        ("10.0.0.0/8, 203.0.113.0/24", FORWARDED, Client("198.51.100.7", "https", "chat.example.com")),
+        ("*", FORWARDED, Client("198.51.100.7", "https", "chat.example.com")),
+        ("192.0.2.1", FORWARDED, Client("10.0.0.1", "http", None)),
+        ("10.0.0.1", [(b"x-forwarded-proto", b"wss")], Client("10.0.0.1", "https", None)),
+        ("10.0.0.1", [(b"x-forwarded-proto", b"WS")], Client("10.0.0.1", "http", None)),
+        ("10.0.0.1", [(b"x-forwarded-proto", b"gopher")], Client("10.0.0.1", "http", None)),
+        ("10.0.0.1", [(b"x-forwarded-host", b"")], Client("10.0.0.1", "http", None)),
+        ("10.0.0.1", [], Client("10.0.0.1", "http", None)),
+    ],
+)
+def test_what_a_trusted_proxy_says_counts_and_what_others_say_does_not(
+    trusted: str, headers: list[tuple[bytes, bytes]], client: Client
+):
+    assert TrustedProxies(trusted).client("10.0.0.1", "http", headers) == client
