@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,15 +18,16 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from parley.common.disconnects import DisconnectReason
 from parley.common.wire.identity import Identity
 from parley.gateway.app import PATH, SERVER_OPTIONS
-from parley.gateway.connections.connection import Connection
+from parley.gateway.connections.connection import Connection, State
 from parley.gateway.engineio.polling import Polling
-from parley.gateway.engineio.session import Session
 from parley.gateway.engineio.websocket.protocol import STATE_KEY
 from parley.gateway.namespaces import Namespace
 from parley.gateway.process.gc_scheduling import run_collector
 from parley.gateway.settings import Settings
+from parley.gateway.socketio.client import Client
 from parley.gateway.socketio.packets import AckPacket, EventPacket, event_packet
 from parley.gateway.socketio.server import SocketIoServer
 
@@ -35,39 +36,45 @@ _arguments = msgspec.json.Decoder(tuple[str, msgspec.Raw])
 
 
 class Room:
-    """What the edge reports, turned around on the spot."""
+    """What the server reports, turned around on the spot."""
 
     def __init__(self) -> None:
         self._members: dict[str, Connection] = {}
-        self.edge = SocketIoServer(Settings(), "engine", {NAMESPACE: Namespace(service="engine")}, self)
+        self.server = SocketIoServer(Settings(), "engine", {NAMESPACE: Namespace(service="engine")}, self)
 
-    async def admit(self, sid: str, session: Session, namespace: str, auth: dict[str, Any]) -> Connection:  # noqa: ARG002 - see `EdgeEvents`
-        return Connection(sid, session, namespace, Identity(sid, sid), time.time())
+    def connect(self, client: Client, namespace: str, auth: Mapping[str, Any]) -> None:  # noqa: ARG002 - see `ServerEvents`
+        sid = self.server.sid_for(client, namespace)
+        connection = Connection(sid, client.session, namespace, Identity(sid, sid), time.time(), state=State.OPEN)
+        self._members[sid] = connection
+        self.server.admit(connection)
 
-    def opened(self, connection: Connection) -> None:
-        self._members[connection.sid] = connection
-
-    def received(self, sid: str, packet: EventPacket) -> None:  # noqa: ARG002
+    def event_received(self, connection: Connection, packet: EventPacket) -> None:  # noqa: ARG002
         _room, text = _arguments.decode(packet.args)
         answer = event_packet(packet.namespace, packet.event, b"[" + text + b"]")
-        self.edge.broadcast(self._members.values(), answer)
+        self.server.broadcast(self._members.values(), answer)
 
-    def acked(self, sid: str, packet: AckPacket) -> None:
+    def ack_received(self, connection: Connection, packet: AckPacket) -> None:
         """Nothing here asks clients for acks."""
 
-    def closed(self, sid: str, reason: str) -> None:  # noqa: ARG002
-        self._members.pop(sid, None)
+    def left(self, client: Client, namespace: str, reason: DisconnectReason) -> None:  # noqa: ARG002
+        found = client.namespaces.pop(namespace)
+        if isinstance(found, Connection):
+            del self._members[found.sid]
+
+    def lost(self, client: Client, reason: DisconnectReason) -> None:
+        for namespace in list(client.namespaces):
+            self.left(client, namespace, reason)
 
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncGenerator[dict[str, Any]]:
     room = Room()
-    app.router.routes.append(Mount(PATH, Polling(room.edge.eio)))
+    app.router.routes.append(Mount(PATH, Polling(room.server.engine)))
     lag.watch()
     collector = asyncio.create_task(run_collector())
-    yield {STATE_KEY: {PATH.encode(): room.edge.eio}}
+    yield {STATE_KEY: {PATH.encode(): room.server.engine}}
     collector.cancel()
-    await room.edge.shutdown()
+    await room.server.engine.shutdown()
 
 
 if __name__ == "__main__":

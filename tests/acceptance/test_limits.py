@@ -187,7 +187,6 @@ async def test_all_connections_of_a_user_share_a_rate_and_stay(narrow: Stack, me
         pytest.param("attachments", ['453-/chat,["x"]', b"", b"", b""], id="too many"),
         pytest.param("attachments", ['452-/chat,["x"]', b"x" * 12_000, b"x" * 12_000], id="too large"),
         pytest.param("parse error", ['451-/chat,["x"]', "42"], id="text where one is due"),
-        pytest.param("parse error", ['451-/chat,["x",{"_placeholder":true,"num":1}]'], id="one that is not there"),
     ],
 )
 async def test_attachments_beyond_the_limit_end_the_connection(

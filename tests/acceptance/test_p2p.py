@@ -266,7 +266,7 @@ async def test_a_room_that_is_closed_turns_everybody_out_and_stays_shut_until_it
     for peer in peers:
         assert (await peer.heard_of("message"))["data"] == {"action": "deny", "payload": DENIED}
         assert await peer.heard_of("disconnect") == "io server disconnect"
-        assert await peer.heard_of("beside", 2) == "transport close"
+        assert await peer.heard_of("beside", 2) == "io server disconnect"
         heard = [event for event, _ in peer.heard]
         assert heard.index("message") < heard.index("disconnect")
         assert len(peer.of("message")) == 1

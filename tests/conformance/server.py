@@ -11,17 +11,18 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
 
+from parley.common.disconnects import DisconnectReason
 from parley.common.wire.identity import Identity
 from parley.gateway.app import SERVER_OPTIONS
-from parley.gateway.connections.connection import Connection
+from parley.gateway.connections.connection import Connection, State
 from parley.gateway.engineio.packets import Packet, Part
 from parley.gateway.engineio.polling import EnginePaths
 from parley.gateway.engineio.server import STATE_KEY, Engine
@@ -29,44 +30,56 @@ from parley.gateway.engineio.session import Limits, Session
 from parley.gateway.engineio.websocket.frames import BINARY
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
+from parley.gateway.socketio.client import Client
 from parley.gateway.socketio.packets import AckPacket, EventPacket, ack_packet, event_packet
 from parley.gateway.socketio.server import SocketIoServer
 
 
 class Echo:
-    """`EdgeEvents` as the Socket.IO suite wants them."""
+    """`ServerEvents` as the Socket.IO suite wants them."""
 
     def __init__(self, settings: Settings) -> None:
-        self.edge = SocketIoServer(
+        self.server = SocketIoServer(
             settings, "conformance", {name: Namespace(service="echo") for name in ("/", "/custom")}, self
         )
-        self._connections: dict[str, Connection] = {}
-        self._auth: dict[str, dict[str, Any]] = {}
+        self.connections: set[Connection] = set()
 
-    async def admit(self, sid: str, session: Session, namespace: str, auth: dict[str, Any]) -> Connection:
-        connection = Connection(sid, session, namespace, Identity(sid, sid), time.time())
-        self._connections[sid] = connection
-        self._auth[sid] = auth
-        return connection
+    def connect(self, client: Client, namespace: str, auth: Mapping[str, Any]) -> None:
+        sid = self.server.sid_for(client, namespace)
+        connection = Connection(sid, client.session, namespace, Identity(sid, sid), time.time(), state=State.OPEN)
+        self.connections.add(connection)
+        self.server.admit(connection)
+        self.server.send(connection, event_packet(namespace, "auth", msgspec.json.encode([auth])))
 
-    def opened(self, connection: Connection) -> None:
-        auth = msgspec.json.encode([self._auth.pop(connection.sid)])
-        self.edge.send(connection, event_packet(connection.namespace, "auth", auth))
-
-    def received(self, sid: str, packet: EventPacket) -> None:
-        connection = self._connections[sid]
+    def event_received(self, connection: Connection, packet: EventPacket) -> None:
         if packet.event == "message":
             back = event_packet(packet.namespace, "message-back", packet.args, packet.attachments)
-            self.edge.send(connection, back)
+            self.server.send(connection, back)
         elif packet.event == "message-with-ack" and packet.ack_id is not None:
-            self.edge.send(connection, ack_packet(packet.namespace, packet.ack_id, packet.args, packet.attachments))
+            self.server.send(connection, ack_packet(packet.namespace, packet.ack_id, packet.args, packet.attachments))
 
-    def acked(self, sid: str, packet: AckPacket) -> None:
+    def ack_received(self, connection: Connection, packet: AckPacket) -> None:
         pass
 
-    def closed(self, sid: str, reason: str) -> None:
-        self._connections.pop(sid, None)
-        self._auth.pop(sid, None)
+    def left(self, client: Client, namespace: str, reason: DisconnectReason) -> None:
+        self.connections.discard(cast("Connection", client.namespaces.pop(namespace)))
+
+    def lost(self, client: Client, reason: DisconnectReason) -> None:
+        for namespace in list(client.namespaces):
+            self.left(client, namespace, reason)
+
+
+class EngineEcho:
+    """`SessionEvents` as the Engine.IO suite wants them: what a client sends comes back."""
+
+    def session_opened(self, session: Session) -> None:
+        pass
+
+    def message_received(self, session: Session, data: str | bytes) -> None:
+        session.send(Packet.of(b"4" + data.encode()) if isinstance(data, str) else Packet(Part(BINARY, data)))
+
+    def session_ended(self, session: Session, reason: str) -> None:
+        pass
 
 
 def echo_engine(settings: Settings) -> Engine:
@@ -80,27 +93,14 @@ def echo_engine(settings: Settings) -> Engine:
     return Engine(limits, EngineEcho(), generate_id=lambda: f"echo.{next(numbers)}", revisions=(3, 4))
 
 
-class EngineEcho:
-    """`SessionEvents` as the Engine.IO suite wants them."""
-
-    def session_opened(self, session: Session) -> None:
-        session.joined = True
-
-    def message_received(self, session: Session, data: str | bytes) -> None:
-        session.send(Packet.of(b"4" + data.encode()) if isinstance(data, str) else Packet(Part(BINARY, data)))
-
-    def session_ended(self, session: Session, reason: str) -> None:
-        pass
-
-
 def create_app(settings: Settings) -> Starlette:
     """Both servers behind one port."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[dict[str, Any]]:
-        edge, engine = Echo(settings).edge, echo_engine(settings)
-        yield {STATE_KEY: {b"/socket.io": edge.eio, b"/engine.io": engine}}
-        await edge.shutdown()
+        socketio, engine = Echo(settings).server.engine, echo_engine(settings)
+        yield {STATE_KEY: {b"/socket.io": socketio, b"/engine.io": engine}}
+        await socketio.shutdown()
         await engine.shutdown()
 
     app = Starlette(lifespan=lifespan)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from random import Random
@@ -23,14 +22,15 @@ from parley.gateway.engineio.websocket.frames import BINARY, CLOSE, CONTINUATION
 from parley.gateway.socketio.packets import (
     AckPacket,
     EventPacket,
+    InvalidPayload,
     MalformedPacket,
-    Unfinished,
     ack_packet,
     event_packet,
-    parse,
 )
+from tests.fuzz.http import LIMITS, Connection
 from tests.fuzz.mutation import client_frame, mutated, pieces
 from tests.fuzz.session_model import OPERATIONS, Model, run
+from tests.socketio_packets import parse
 
 LIMIT = 1000
 PACKETS = 8
@@ -95,6 +95,15 @@ QUERIES = [
     b"a" * (MAX_QUERY + 1),
 ]
 KEYS = [b"dGhlIHNhbXBsZSBub25jZQ==", b"", b"AAAA", b" dGhlIHNhbXBsZSBub25jZQ== "]
+REQUESTS = [
+    b"GET /a?b=c HTTP/1.1\r\nHost: x\r\nCookie: " + b"y" * 2000 + b"\r\n\r\n",
+    b"POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 1500\r\n\r\n" + b"z" * 1500,
+    b"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n" + b"z" * 1000 + b"\r\n0\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n" * 100,
+    b"\r\n\r\nGET /d HTTP/1.1\r\nHost: x\r\n\r\nHEAD /e HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n",
+    b"POST /f HTTP/1.1\r\nHost: x\r\nContent-Length: 3001\r\n\r\n",
+    b"GET /g HTTP/1.1\r\nX: " + b"y" * 9000,
+]
 OFFERS = [
     b"permessage-deflate",
     b"permessage-deflate; client_max_window_bits",
@@ -116,6 +125,13 @@ def frames(random: Random) -> None:
         assert sum(map(len, cut._fragments or ())) <= LIMIT
     assert at_once == bit_by_bit
     assert _outcome(whole) == _outcome(cut)
+    in_turns, slow = list[Received](), FrameReader(LIMIT, deflate=True)
+    for piece in pieces(random, data):
+        in_turns += slow.feed(piece, random.randrange(4), random.choice([1, 100, 10_000]))
+    while slow.waiting:
+        in_turns += slow.feed(b"", 1, 1)
+    assert in_turns == at_once
+    assert (slow.error and slow.error.code, slow.held) == (whole.error and whole.error.code, whole.held)
     assert all(isinstance(data, str) == (opcode == TEXT) and len(data) <= LIMIT for opcode, data in at_once)
     if whole.error is not None:
         assert whole.feed(client_frame(TEXT, b"more")) == []
@@ -171,16 +187,13 @@ def messages(random: Random) -> None:
 
 
 def socket_io(random: Random) -> None:
-    """Only `MalformedPacket` is raised; events and acks are valid JSON and read the same when sent on."""
+    """Only the two errors are raised; what is read is read the same when it is sent on."""
     text = mutated(random, SOCKET_IO).decode("utf-8", random.choice(["replace", "ignore"]))
     try:
-        packet = parse(text)
-    except MalformedPacket:
+        head, packet = parse(text)
+    except (MalformedPacket, InvalidPayload):
         return
-    attachments = ()
-    if isinstance(packet, Unfinished):
-        assert packet.attachments > 0
-        attachments, packet = (b"",) * packet.attachments, packet.packet
+    attachments = (b"",) * head.attachments
     if isinstance(packet, EventPacket):
         sent = event_packet(packet.namespace, packet.event, packet.args, attachments, packet.ack_id)
     elif isinstance(packet, AckPacket):
@@ -188,9 +201,8 @@ def socket_io(random: Random) -> None:
     else:
         return
     assert packet.args.startswith(b"[")
-    json.loads(packet.args)
     again = parse(sent.parts[0].data[1:].decode())
-    assert again == (Unfinished(packet, len(attachments)) if attachments else packet)
+    assert (again.head.attachments, again.content) == (head.attachments, packet)
 
 
 def requests(random: Random) -> None:
@@ -206,6 +218,20 @@ def requests(random: Random) -> None:
         assert len(base64.b64decode(accept_key(request.headers))) == 20
     except Refusal:
         return
+
+
+def http(random: Random) -> None:
+    """Any cutting of the bytes gives the same requests, and a head or a body beyond its limit is never served."""
+    data = mutated(random, REQUESTS) + random.choice([b"", mutated(random, REQUESTS)])
+    whole, cut = Connection(), Connection()
+    whole.receive(data)
+    for piece in pieces(random, data):
+        cut.receive(piece)
+    assert whole.requests == cut.requests
+    if b" 431 " not in whole.fake.written + cut.fake.written:
+        # An unfinished head is measured to a slice.
+        assert whole.fake.closed == cut.fake.closed
+    assert all(size <= LIMITS.body_bytes for _, _, size in whole.requests)
 
 
 def extensions(random: Random) -> None:
@@ -225,5 +251,5 @@ def sessions(random: Random) -> None:
 
 
 TARGETS: dict[str, Callable[[Random], None]] = {
-    target.__name__: target for target in (frames, payloads, messages, socket_io, requests, extensions, sessions)
+    target.__name__: target for target in (frames, payloads, messages, socket_io, requests, http, extensions, sessions)
 }

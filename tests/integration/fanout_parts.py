@@ -28,12 +28,13 @@ from parley.common.wire.rooms import (
     RoomHead,
     RoomHeads,
 )
-from parley.gateway.connections.connection import Connection
+from parley.gateway.connections.connection import Connection, State
 from parley.gateway.engineio.packets import Packet
 from parley.gateway.engineio.session import Session
 from parley.gateway.rooms.fanout import Fanout
-from parley.gateway.socketio import packets
+from parley.gateway.socketio.packets import EventPacket
 from tests.integration.test_bus import fresh, running_bus, until
+from tests.socketio_packets import parse
 
 ROOM = "general"
 
@@ -122,8 +123,8 @@ class Sockets:
     def send(self, connection: Connection, packet: Packet) -> None:
         """Note a packet, or several that were joined."""
         for part in packet.parts:
-            event = packets.parse(part.data[1:].decode())
-            assert isinstance(event, packets.EventPacket)
+            event = parse(part.data[1:].decode()).content
+            assert isinstance(event, EventPacket)
             (data,) = json.loads(event.args)
             self.written[connection].append((event.namespace, event.event, data))
 
@@ -168,7 +169,7 @@ class Gateway:
 
     def open(self, connection: Connection) -> None:
         """CONNECT was sent."""
-        connection.opened = True
+        connection.state = State.OPEN
         self.fanout.open(connection)
 
     async def member(self, room: str = ROOM, *, head: int | None, after: int | None = None) -> Connection:

@@ -222,6 +222,16 @@ async def test_a_resent_join_or_leave_tells_the_gateways_again(database_url: str
     ]
 
 
+async def test_a_resent_command_has_its_event_published_again(database_url: str):
+    async with running_writer(database_url) as (writer, publisher):
+        room = await create(writer)
+        sequence = await send(writer, room, 1)
+        (sent,) = publisher.plans[-1].appended
+        assert await send(writer, room, 1) == sequence
+    assert [repeated.event_id for repeated in publisher.plans[-1].repeated.values()] == [sent.event_id]
+    assert not publisher.plans[-1].appended
+
+
 async def test_a_name_longer_than_chat_would_take_from_a_client_harms_nothing(database_url: str, pool: Pool):
     stranger = Identity("u_long", "N" * 300)
     async with running_writer(database_url) as (writer, publisher):

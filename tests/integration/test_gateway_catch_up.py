@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection
 import pytest
 from structlog.testing import capture_logs
 
+from parley.common.disconnects import DisconnectReason
 from parley.gateway.connections.connection import Connection
 from parley.gateway.engineio.packets import Packet
 from parley.gateway.rooms import catch_up, heads, log_reader, repair
@@ -34,7 +35,7 @@ class NarrowSockets(Sockets):
         self.waiting[connection] += packet.size
         self.most = max(self.most, self.waiting[connection])
         if self.waiting[connection] > MAX_BUFFER:
-            connection.ended = "slow"
+            connection.ended = DisconnectReason.SLOW
 
     def broadcast(self, connections: Collection[Connection], packet: Packet, *, volatile: bool = False) -> None:
         for connection in connections:

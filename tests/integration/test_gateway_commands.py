@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from parley.cli import embedded
 from parley.common import subjects
 from parley.common.bus import Bus
+from parley.common.disconnects import DisconnectReason
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, SessionChanges, ok_payload
 from parley.common.wire.identity import Identity
@@ -282,7 +283,7 @@ async def test_what_comes_while_others_are_being_sent_waits_until_its_connection
         assert (small.in_flight, kicked.in_flight) == (1, 1), "taken, though not sent yet"
         clients.emit(small, "second")
         clients.emit(kicked, "never")
-        kicked.ended = "kicked"
+        kicked.ended = DisconnectReason.KICKED
         kicked.waiting.clear()
         gate.set()
         first = [await backend.batch(0), await backend.batch(1)]
@@ -423,7 +424,7 @@ async def test_a_connection_that_ended_is_told_nothing_and_others_are(
         clients.emit(gone)
         ack_id = clients.emit(here)
         batch = await backend.batch(0)
-        gone.ended = "closed"
+        gone.ended = DisconnectReason.TRANSPORT_CLOSE
         await backend.answer(batch)
         await clients.told(1)
         clients.emit(gone, args=b"[" + b"1" * MAX_PAYLOAD + b"]")
@@ -436,7 +437,7 @@ async def test_what_a_kicked_connection_had_waiting_is_not_sent(gateway_bus: Bus
         kicked, here = clients.connect(), clients.connect()
         clients.emit(kicked, "never")
         # A kick that arrives in the same tick.
-        kicked.ended = "kicked"
+        kicked.ended = DisconnectReason.KICKED
         kicked.waiting.clear()
         clients.emit(here, "say")
         batch = await backend.batch(0)

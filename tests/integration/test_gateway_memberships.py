@@ -18,7 +18,7 @@ from parley.common.wire.rooms import Delivery, GetMemberships, Membership, Membe
 from parley.framework import Replayed, RoomHead, Router, Service
 from parley.gateway.admission import memberships, reconciliation
 from parley.gateway.admission.memberships import MembershipCheck
-from parley.gateway.connections.connection import Connection
+from parley.gateway.connections.connection import Connection, State
 from parley.gateway.connections.registry import ConnectionRegistry
 from tests.integration.fanout_parts import Gateway, running_gateway
 from tests.integration.test_bus import fresh, running_bus, until
@@ -186,13 +186,13 @@ async def test_an_answer_that_has_not_room_for_all_is_followed_by_another_questi
 async def test_who_is_opened_meanwhile_is_asked_about_after_that(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(memberships, "OPENED_AFTER", 0.1)
     ann = await scene.member("left")
-    ann.opened = False
+    ann.state = State.ATTEMPTING
     scene.answers.rooms.clear()
     check = scene.check()
     check.verify_all()
     await until(lambda: check.done)
     assert not scene.answers.asked
-    ann.opened = True
+    ann.state = State.OPEN
     await until(lambda: not scene.rooms(ann))
     await check.close()
 

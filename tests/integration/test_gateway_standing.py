@@ -16,7 +16,7 @@ from parley.common.errors import Code, Reject
 from parley.common.wire.identity import CheckWelcome, HeldUser, Identity, Unwelcome, UnwelcomeUsers
 from parley.gateway.admission import reconciliation, standing
 from parley.gateway.admission.standing import ASKING, StandingCheck
-from parley.gateway.connections.connection import Connection
+from parley.gateway.connections.connection import Connection, State
 from parley.gateway.connections.registry import ConnectionRegistry
 from tests.integration.fanout_parts import another
 from tests.integration.test_bus import until
@@ -72,7 +72,7 @@ class Gateway:
         connection = another("/n", Identity(user_id, user_id, (), issued_at))
         connection.connected_at = time.time() - 5
         connection.proved = proved
-        connection.opened = proved
+        connection.state = State.OPEN if proved else State.ATTEMPTING
         self.here.add(connection)
         return connection
 

@@ -281,6 +281,19 @@ async def test_a_pipeline_is_answered_in_order_and_no_more_of_it_is_parsed_than_
         assert SLICE < len(requests) > REQUESTS_PER_TURN
 
 
+async def test_what_was_asked_before_a_request_that_is_refused_is_answered_first():
+    async with serving() as (app, port), Wire.open(port) as wire:
+        wire.send("GET /hold HTTP/1.1", "Host: x")
+        wire.send("POST / HTTP/1.1", "Host: x", f"Content-Length: {10**9}")
+        async with asyncio.timeout(TIMEOUT):
+            while not app.began:
+                await asyncio.sleep(0.005)
+        app.release.set()
+        assert (await wire.answer())[1]["path"] == "/hold"
+        assert (await wire.answer())[0] == 413
+        assert await wire.closed() == b""
+
+
 async def test_bodies_and_heads_may_be_cut_anywhere():
     async with serving() as (_, port), Wire.open(port) as wire:
         one = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,3 +65,16 @@ def test_nothing_is_early_late_lost_or_doubled(tick: float, start: float, steps:
         overdue = [beat for beat, at in wanted.items() if at + 2 * tick < now and beat not in seen]
         assert not overdue, (previous, now)
     assert len(seen) == len(wanted)
+
+
+def test_what_is_removed_never_comes_and_is_not_kept():
+    wheel, dead, alive = TimerWheel(1.0, 100.0), Beat(), Beat()
+    wheel.add(dead, 145.0)
+    wheel.add(alive, 145.0)
+    reference = weakref.ref(dead)
+    wheel.remove(dead)
+    wheel.remove(dead)
+    del dead
+    assert reference() is None
+    assert wheel.due(200.0) == [alive]
+    wheel.remove(alive)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import weakref
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -223,3 +224,25 @@ async def test_draining_takes_nobody_in_and_closes_everybody_bit_by_bit():
         await draining
         assert len(closed_at) == 20
         assert closed_at[-1] - closed_at[0] > 0.2
+
+
+async def test_sessions_that_are_over_are_not_kept_by_timeouts():
+    async with running() as server:
+        session = server.connect()
+        timeout = server.engine.call_later(45.0, session.send)
+        reference = weakref.ref(timeout)
+        session.end(DisconnectReason.TRANSPORT_CLOSE)
+        server.engine.cancel(timeout)
+        assert not any(server.engine._wheel._slots.values()), "a flood of connects would pile them up"
+        del timeout
+        assert reference() is None
+
+
+async def test_one_ipv6_network_is_one_address():
+    async with running(max_per_address=2) as server:
+        first, _ = server.connect("2001:db8:1:2::1"), server.connect("2001:db8:1:2:ffff::1")
+        with pytest.raises(Refusal):
+            server.connect("2001:db8:1:2::3")
+        server.connect("2001:db8:1:3::1")
+        first.end(DisconnectReason.TRANSPORT_CLOSE)
+        server.connect("2001:db8:1:2::3")

@@ -16,7 +16,7 @@ from parley.gateway.engineio.packets import (
     MalformedPayload,
     Packet,
 )
-from parley.gateway.engineio.session import CHOKED_BYTES, NotPolling
+from parley.gateway.engineio.session import CHOKED_BYTES, MAX_ANSWER, NotPolling, RequestInfo, Session
 from parley.gateway.engineio.websocket.frames import NORMAL
 from tests.fuzz.session_model import OPERATIONS, Model, Operation, RecordedPoll, RecordedSocket, run
 
@@ -323,3 +323,64 @@ def test_old_clients_ping_themselves():
     model.now += 0.1
     assert model.session.beat(model.now) is None
     assert model.reasons == ["ping timeout"]
+
+
+# -- answers to polls --------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_holds_sixteen_packets_and_the_rest_waits_for_the_next_poll():
+    model = polling()
+    for _ in range(MAX_ANSWER + 3):
+        model.send(3)
+    model.poll(1)
+    assert model.polls[-1].answered == model.sent[:MAX_ANSWER]
+    model.poll(1)
+    assert model.polls[-1].answered == model.sent[MAX_ANSWER:]
+    model.check()
+
+
+def test_a_waiting_poll_gets_the_packets_before_a_close_and_the_next_one_the_close():
+    model = polling()
+    model.poll(1)
+    model.send(1)
+    model.close(0)
+    assert model.polls[-1].answered == model.sent
+    assert model.session.farewell() == [CLOSE_PACKET]
+
+
+class RecordedPost:
+    """A POST whose body is coming."""
+
+    abandoned = False
+
+    def abandon(self) -> None:
+        self.abandoned = True
+
+
+def test_a_second_post_at_once_ends_the_session_and_abandons_the_first():
+    model, first = polling(), RecordedPost()
+    model.session.begin_post(first)
+    with pytest.raises(NotPolling):
+        model.session.begin_post(RecordedPost())
+    assert (first.abandoned, model.reasons) == (True, ["transport error"])
+
+
+def test_a_post_that_is_over_is_not_abandoned_with_the_session():
+    model, refused, done = polling(), RecordedPost(), RecordedPost()
+    model.session.begin_post(refused)
+    model.session.post_refused(refused)
+    model.session.begin_post(done)
+    model.expected_messages = ["a"]
+    model.session.post(b"4a", binary=False)
+    model.session.end("forgotten")
+    assert (refused.abandoned, done.abandoned) == (False, False)
+
+
+def test_a_session_is_greeted_before_anything_is_taken_from_it_and_ends_with_its_only_socket():
+    model = Model(3)
+    session = Session(model, "t", 3, RequestInfo("address"), base64_only=False)
+    socket = RecordedSocket(model)
+    session.socket_received(socket, "4early")
+    assert model.received_messages == []
+    session.socket_lost(socket, "transport close")
+    assert (session.over, model.reasons) == (True, ["transport close"])

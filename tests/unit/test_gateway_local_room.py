@@ -21,8 +21,8 @@ def connection(name: str = "ann") -> Connection:
     return Connection(f"sid-{name}", cast("Session", None), "/chat", Identity(f"u_{name}", name), 0.0)
 
 
-def event(sequence: int, **moves: str) -> RoomEvent:
-    return RoomEvent("message.sent", b"{}", sequence, **moves)
+def event(sequence: int, *, joins: str = "", leaves: str = "") -> RoomEvent:
+    return RoomEvent("message.sent", b"{}", sequence, joins=joins, leaves=leaves)
 
 
 def room(name: str, head: int) -> LocalRoom:

@@ -32,7 +32,7 @@ from parley.common.wire.rooms import (
     RoomHead,
     RoomHeads,
 )
-from parley.gateway.connections.connection import Connection
+from parley.gateway.connections.connection import Connection, State
 from parley.gateway.engineio.packets import Packet
 from parley.gateway.engineio.session import Session
 from parley.gateway.rooms import catch_up, heads, log_reader, memory, repair
@@ -62,10 +62,10 @@ class Log:
     def ann_is_in(self) -> bool:
         return bool(self.stays) and len(self.stays[-1]) == 1
 
-    def commit(self, kind: str = "message.sent", **moves: str) -> int:
+    def commit(self, kind: str = "message.sent", *, joins: str = "", leaves: str = "") -> int:
         payload = json.dumps({"sequence": self.head + 1}).encode()
-        moves = moves if self.told else {}
-        self.events.append(RoomEvent(kind, payload, self.head + 1, **moves))
+        joins, leaves = (joins, leaves) if self.told else ("", "")
+        self.events.append(RoomEvent(kind, payload, self.head + 1, joins=joins, leaves=leaves))
         return self.head
 
     def move_ann(self) -> MembershipChange:
@@ -141,10 +141,10 @@ class Sockets:
 
     def send(self, connection: Connection, packet: Packet) -> None:
         for part in packet.parts:
-            event = packets.parse(part.data[1:].decode())
-            assert isinstance(event, packets.EventPacket)
-            sequence = json.loads(event.args)[0]["sequence"]
-            self.written[connection].append(sequence if event.event != "reset" else f"reset {sequence}")
+            text = part.data[1:].decode()
+            event, args = packets.read_event(text, packets.read_head(text).start)
+            sequence = json.loads(args)[0]["sequence"]
+            self.written[connection].append(sequence if event != "reset" else f"reset {sequence}")
 
     def broadcast(self, connections: Collection[Connection], packet: Packet, *, volatile: bool = False) -> None:
         for connection in connections:
@@ -176,7 +176,7 @@ class World:
 
     def open(self, connection: Connection) -> None:
         """CONNECT was sent, with the rooms of the moment."""
-        connection.opened = True
+        connection.state = State.OPEN
         if connection.identity == ANN:
             for membership in self.log.memberships():
                 connection.moved[membership.room] = membership.joined
@@ -220,8 +220,8 @@ async def play(steps: list[tuple[str, int]], *, ben_is_here: bool, told: bool, l
     log, broker = world.log, world.broker
     await world.start()
     log.commit("room.created", joins=BEN.user_id)
+    ben = world.connect(BEN)
     if ben_is_here:
-        ben = world.connect(BEN)
         world.fanout.enter(ben, ROOM, head=1)
     ann = world.connect(ANN) if not late else None
     pending: list[tuple[int, list[Membership]]] = []
@@ -398,7 +398,7 @@ async def test_a_late_hint_of_a_join_lets_nobody_hear_what_followed_the_leave(be
     join = world.move()
     world.move()
     world.log.commit()
-    if ben_is_here:
+    if ben is not None:
         world.fanout.enter(world.connect(BEN), ROOM, head=world.log.head)
     ann = world.connect(ANN)
     world.broker.hint(join)

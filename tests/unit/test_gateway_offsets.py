@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -62,7 +62,7 @@ class Ledger:
         (room,) = send.rooms
         if not send.sid:
             self.heads[room] += 1
-        sequence = max(self.heads[room] - send.back, 0)
+        sequence = max(self.heads[room] - send.back, 1)
         self.sent.append((send, sequence, None))
         return self.offsets.add(send.rooms, sequence=sequence, sid=send.sid)
 
@@ -108,6 +108,43 @@ def test_who_was_away_for_longer_than_is_remembered_cannot_be_told(received: int
     else:
         assert lacks is not None
         assert len(lacks[1]) == sent - received
+
+
+def test_what_is_remembered_is_bounded_in_bytes_and_given_back(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(offsets_module, "MAX_BYTES", 100_000)
+    history = PacketHistory("gateway1.run")
+    for _ in range(50):
+        history.add(("lobby", "me"), missed=UnloggedEvent("e", bytes(5_000), (bytes(5_000),)))
+    assert 80_000 < history.bytes <= 100_000
+    lacks = history.since(45, "me", {}, {"lobby", "me"})
+    assert lacks is not None
+    assert len(lacks[1]) == 5, "each once, though it went to two rooms"
+    assert history.since(10, "me", {}, {"lobby"}) is None
+    for number in range(1000):
+        history.add((f"room {number}",), sequence=1)
+    assert history.bytes <= 100_000
+    assert "lobby" not in history._unlogged, "nothing is left of a room whose events are forgotten"
+    assert len(history._logged) < 500
+
+
+def test_what_is_lacked_is_found_without_looking_at_what_others_were_sent():
+    history = PacketHistory("gateway1.run")
+    for number in range(50_000):
+        history.add((f"room {number % 2000}",), sequence=number // 2000 + 1)
+    mine = {f"room {number}" for number in range(20)}
+
+    class Counting(list[int]):
+        looked_at = 0
+
+        def __getitem__(self, index: Any) -> Any:
+            Counting.looked_at += 1
+            return super().__getitem__(index)
+
+    for sent in history._logged.values():
+        sent._numbers = Counting(sent._numbers)
+    lacks = history.since(40_000, "me", dict.fromkeys(mine, 25), mine)
+    assert lacks == (dict.fromkeys(mine, 20), [])
+    assert Counting.looked_at <= 20 * 8
 
 
 @pytest.mark.parametrize("offset", ["", "x", "gateway1.run", "gateway1.run-", "gateway1.run-xyz", "gateway2.run-1"])

@@ -26,6 +26,7 @@ def _network(address: str) -> str:
     return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
 
 
+@lru_cache(maxsize=4096)
 def normal_origin(origin: str) -> str:
     """Write an origin (RFC 6454) as it is compared: `https` for `wss`, in lower case, without the default port."""
     scheme, separator, host = origin.strip().lower().partition("://")

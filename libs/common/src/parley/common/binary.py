@@ -2,32 +2,23 @@
 
 Clients decide how deeply their arguments are nested, so nothing here recurses over them: Python's stack would end in a
 `RecursionError` after about a thousand levels, and its traceback would be longer than what the client had sent.
-`too_deep` looks at the JSON before it is decoded; `extract` counts levels while it looks for binary data. Both refuse
-what is nested deeper than `MAX_DEPTH`.
+`nesting.too_deep` looks at the JSON before it is decoded; `extract` counts levels while it looks for binary data. Both
+refuse what is nested deeper than `MAX_DEPTH`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any, cast
 
 import msgspec
 
-PLACEHOLDER = "_placeholder"
-MAX_DEPTH = 100
-"""How many arrays and objects may stand inside each other in the arguments of an event or an ack.
+from parley.common.nesting import MAX_DEPTH, too_deep
 
-The array of the arguments is the first of them.
-"""
+PLACEHOLDER = "_placeholder"
 
 _BINARY = (bytes, bytearray, memoryview)
 _CONTAINERS = (dict, list, tuple)
-# A text that does not end is one up to the end: so every quote begins a match, and the search is linear in any input.
-_TEXTS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
-_ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
-_OPENING = ord("[")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class Unsendable(ValueError):
@@ -35,23 +26,6 @@ class Unsendable(ValueError):
 
     A service meets this when it passes on what a client sent, so it is the client that is told: `invalid_payload`.
     """
-
-
-def too_deep(encoded: bytes) -> bool:
-    """Whether some JSON is nested deeper than `MAX_DEPTH`. JSON that is malformed may be either."""
-    # Nearly everything is too short, or has too few brackets, to be looked at closely.
-    if len(encoded) <= 2 * MAX_DEPTH or encoded.count(b"[") + encoded.count(b"{") <= MAX_DEPTH:
-        return False
-    brackets = _TEXTS.sub(b"", encoded).translate(_ONE_BRACKET, _NO_BRACKETS)
-    # Long arrays of shallow values are usual: their innermost levels are taken away in C.
-    for _ in range(3):
-        brackets = brackets.replace(b"[]", b"")
-    depth = 3
-    for bracket in brackets:
-        depth += 1 if bracket == _OPENING else -1
-        if depth > MAX_DEPTH:
-            return True
-    return False
 
 
 def extract(args: Iterable[Any]) -> tuple[bytes, tuple[bytes, ...]]:

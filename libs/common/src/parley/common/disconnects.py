@@ -78,3 +78,21 @@ DISCONNECTS: dict[DisconnectReason, Disconnect] = {
 
 RECOVERABLE = frozenset(reason for reason, disconnect in DISCONNECTS.items() if disconnect.recoverable)
 """Reasons after which Socket.IO's connection state recovery applies."""
+
+KICKS = frozenset(
+    {
+        DisconnectReason.KICKED,
+        DisconnectReason.BANNED,
+        DisconnectReason.REVOKED_TOKEN,
+        DisconnectReason.INVALID_TOKEN,
+    }
+)
+"""Reasons for which an administrator ends all of a user's connections."""
+
+
+def reason_of(code: str, otherwise: DisconnectReason) -> DisconnectReason:
+    """The reason of this text, or another where it is none."""
+    try:
+        return DisconnectReason(code)
+    except ValueError:
+        return otherwise

@@ -95,6 +95,8 @@ class HttpGate:
     def __init__(self, limits: HttpLimits, loop: asyncio.AbstractEventLoop) -> None:
         self.limits = limits
         self.clock = loop.time
+        self.server: tuple[str, int | None] | None = None
+        """The address that the server listens on."""
         self.heads = Deadlines("head_seconds", limits.head_seconds)
         self.bodies = Deadlines("body_seconds", limits.body_seconds)
         self.answers = Deadlines("answer_seconds", limits.answer_seconds)
@@ -155,15 +157,15 @@ class HttpGate:
 
     # -- turns -----------------------------------------------------------------------------------------------------
 
-    def begin(self, address: str, request: Callable[[], object]) -> None:
-        """Let a request begin, in this turn of the loop or a later one."""
+    def begin(self, address: str, request: Callable[[], object]) -> bool:
+        """Let a request begin, in this turn of the loop or in a later one; says whether it has begun."""
+        self._schedule()
         if self._left and not self._waiting:
             self._left -= 1
-            self._schedule()
             request()
-        else:
-            self._waiting.setdefault(address, deque()).append(request)
-            self._schedule()
+            return True
+        self._waiting.setdefault(address, deque()).append(request)
+        return False
 
     def _schedule(self) -> None:
         if not self._turning:

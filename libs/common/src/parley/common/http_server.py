@@ -22,6 +22,7 @@ import httptools
 import msgspec
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from parley.common.addresses import address_key
 from parley.common.errors import Code, Reject
@@ -35,7 +36,13 @@ SLICE = 1024
 DISCARDED = 256 * 1024
 """Bytes read and thrown away of a connection that was refused, so that it can read why."""
 
-_MEANINGS = {408: Code.TIMEOUT, 413: Code.PAYLOAD_TOO_LARGE, 429: Code.RATE_LIMITED, 431: Code.PAYLOAD_TOO_LARGE}
+_MEANINGS = {
+    400: Code.INVALID_PAYLOAD,
+    408: Code.TIMEOUT,
+    413: Code.PAYLOAD_TOO_LARGE,
+    429: Code.RATE_LIMITED,
+    431: Code.PAYLOAD_TOO_LARGE,
+}
 _errors = logging.getLogger("uvicorn.error.requests")
 _errors.setLevel(logging.ERROR)
 _gates: WeakKeyDictionary[Any, HttpGate] = WeakKeyDictionary()
@@ -86,17 +93,29 @@ class HttpProtocol(HttpToolsProtocol):
         self._body_size = 0
         self._body_left = 0
         """How much of a body of known length is still to come."""
+        self._asks_for_websocket = False
         self._upgrading = False
         self._refused = False
+        self._refusal: tuple[int, str, str] | None = None
+        """What is answered once the answers that are due have been given."""
         self._discarded = 0
 
     # -- asyncio.Protocol ------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
-        """Count the connection."""
-        super().connection_made(transport)
+        """Take over the transport and count the connection.
+
+        What uvicorn does here, but without asking the kernel for this side's address, the same for all of them.
+        """
+        self.connections.add(cast("Any", self))
+        self.transport = transport
         self.flow = _Flow(transport)
-        self._peer = str(self.client[0]) if self.client else ""
+        self.client = get_remote_addr(transport)
+        if self._gate.server is None:
+            self._gate.server = get_local_addr(transport)
+        self.server = self._gate.server
+        self.scheme = "https" if is_ssl(transport) else "http"
+        self._peer = self.client[0] if self.client else ""
         self._key = address_key(self._peer)
         self._counted = True
         if not self._gate.connected(self, self._key, proxy=self._peer in self._trusted):
@@ -181,6 +200,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head, self._in_body, self._progress = False, True, True
         long, self._head_size = self._head_size > self._gate.limits.head_bytes - SLICE, 0
         self._body_size = self._body_left = 0
+        self._asks_for_websocket = False
         self._gate.heads.stop(self)
         if self._new:
             self._new = False
@@ -190,6 +210,9 @@ class HttpProtocol(HttpToolsProtocol):
         for name, value in self.headers:
             if name == b"content-length":
                 self._body_left = int(value)
+            elif name == b"upgrade":
+                # Asked once: uvicorn looks for it three times in each request that upgrades.
+                self._asks_for_websocket = self.ws_protocol_class is not None and self._get_upgrade() == b"websocket"
         if long and sum(len(name) + len(value) + 4 for name, value in self.headers) > self._gate.limits.head_bytes:
             self._head_too_large()
         elif self._body_left > self._gate.limits.body_bytes:
@@ -218,10 +241,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with what waits; end a connection whose request was answered before it was there."""
+        more = bool(self.pipeline)
         super().on_response_complete()
         if self.transport.is_closing():
             return
-        if self._in_body and self.cycle.response_complete:
+        if self._refusal is not None:
+            if not more:
+                self._answer_refusal(*self._refusal)
+        elif self._in_body and self.cycle.response_complete:
             # The rest of the body is of use to nobody.
             self._linger()
         elif self._rest and not self.pipeline:
@@ -242,11 +269,14 @@ class HttpProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._gate.begin(self._turn_key, partial(super()._start_asgi_task, cycle, app))
 
+    def _should_upgrade(self) -> bool:
+        return self._asks_for_websocket
+
     def handle_websocket_upgrade(self) -> None:
         """Hand the transport and the request over to the WebSocket protocol, which is asked for by `upgrade`."""
         self._upgrading = True
-        self.flow.pause_reading()
-        self._gate.begin(self._turn_key, self._upgrade)
+        if not self._gate.begin(self._turn_key, self._upgrade):
+            self.flow.pause_reading()
 
     @property
     def _turn_key(self) -> str:
@@ -295,6 +325,11 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             transport.abort()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP request."""
+        if not self._refused:
+            self._refuse(400, "", msg, own=self._in_body)
+
     def _head_too_large(self) -> None:
         self._refuse(431, "head_bytes", f"A request's head is at most {self._gate.limits.head_bytes} bytes.")
 
@@ -303,21 +338,33 @@ class HttpProtocol(HttpToolsProtocol):
         self._refuse(413, "body_bytes", f"A body is at most {limit} bytes.", own=own)
 
     def _refuse(self, status: int, limit: str, message: str, *, own: bool = False) -> None:
-        """Answer with a status and close; where another answer is due first, only close.
+        """Answer with a status, after the answers that are due, and close.
 
-        `own` says that the app has begun with the request that is refused.
+        `own` says that the request which is refused has been handed on already, its body incomplete.
         """
-        if limit:
-            HTTP_LIMITED.labels(limit).inc()
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            if not own or cycle.response_started or self.pipeline:
+            if own and self.pipeline:
+                # The request has not begun, and others before it are due.
+                self.pipeline.popleft()
+                own = False
+            if not own:
+                self._refused, self._rest = True, b""
+                self._refusal = status, limit, message
+                self._stop_deadlines()
+                return
+            if cycle.response_started:
                 self._refused = True
                 self.transport.abort()
                 return
             # The app must not answer any more, and reads that the client is gone.
             cycle.disconnected = True
             cycle.message_event.set()
+        self._answer_refusal(status, limit, message)
+
+    def _answer_refusal(self, status: int, limit: str, message: str) -> None:
+        if limit:
+            HTTP_LIMITED.labels(limit).inc()
         rejection = Reject(_MEANINGS[status], message)
         body = msgspec.json.encode({"ok": False, "error": rejection.as_dict()})
         head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
@@ -330,8 +377,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._refused = True
         self._rest = b""
         self._unset_keepalive_if_required()
-        for deadlines in (self._gate.heads, self._gate.bodies):
-            deadlines.stop(self)
+        self._stop_deadlines()
         if self.transport.can_write_eof():
             self._gate.lingering.start(self, self._gate.clock())
             self.transport.write_eof()
@@ -339,6 +385,10 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
         else:
             self.transport.close()
+
+    def _stop_deadlines(self) -> None:
+        self._gate.heads.stop(self)
+        self._gate.bodies.stop(self)
 
     def _uncount(self) -> None:
         if self._counted:

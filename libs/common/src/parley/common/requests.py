@@ -168,10 +168,9 @@ class RequestServer:
         subject: str,
         kind: type[RequestT],
         handler: Callable[[RequestT], Awaitable[Wire | None]],
-        seconds: float | None = None,
     ) -> Callable[[Msg], Awaitable[None]]:
         """What takes the messages of a subject and has each request handled, concurrently, within its own bounds."""
-        responder = _Responder(subject, kind, handler, seconds or HANDLER_SECONDS, self._answers, self._tasks)
+        responder = _Responder(subject, kind, handler, self._answers, self._tasks)
 
         async def receive(message: Msg) -> None:
             try:
@@ -193,14 +192,12 @@ class _Responder(Generic[RequestT]):
         subject: str,
         kind: type[RequestT],
         handler: Callable[[RequestT], Awaitable[Wire | None]],
-        seconds: float,
         answers: Outbox[tuple[int, Answer]],
         tasks: Tasks,
     ) -> None:
         self._subject = subject
         self._kind = kind
         self._handler = handler
-        self._seconds = seconds
         self._answers = answers
         self._tasks = tasks
         self._in_hand = 0
@@ -219,7 +216,7 @@ class _Responder(Generic[RequestT]):
             task = self._tasks.spawn(self._handle(request, in_hand), name=f"respond {self._subject}")
             in_hand.requests[request.tag] = (size, task)
         if in_hand.requests:
-            in_hand.timer = asyncio.get_running_loop().call_later(self._seconds, self._expire, in_hand)
+            in_hand.timer = asyncio.get_running_loop().call_later(HANDLER_SECONDS, self._expire, in_hand)
 
     async def _handle(self, request: Request, in_hand: _InHand) -> None:
         answer = await self._answer(request)
@@ -250,7 +247,7 @@ class _Responder(Generic[RequestT]):
         # Whatever a handler makes of its cancellation: its place is free.
         late = list(in_hand.requests.items())
         if late:
-            log.error("requests took too long", subject=self._subject, seconds=self._seconds, requests=len(late))
+            log.error("requests took too long", subject=self._subject, seconds=HANDLER_SECONDS, requests=len(late))
         for tag, (_, task) in late:
             self._settle(in_hand, tag, failed(Reject(Code.TIMEOUT)))
             task.cancel()

@@ -72,7 +72,7 @@ class GatewayResponder:
         self._tasks = Tasks()
         self._subscriptions: list[Subscription] = []
         self._held: dict[str, _Held] = {}
-        self._comparing = HeldConnections(bus, router.namespace, emitter.directory, self._see_off, PATIENCE)
+        self._comparing = HeldConnections(bus, router.namespace, emitter.registry, self._see_off, PATIENCE)
 
     async def start(self) -> None:
         """Begin to answer."""

@@ -126,7 +126,7 @@ class HeldConnections:
             # What was said while this process stood still is not read yet.
             if now - swept > SWEEP_INTERVAL + LATE:
                 self._was_away()
-            elif self._bus.connected and self._registry.settled:
+            elif self._bus.connected and self._registry.warmed_up:
                 self._sweep(now)
             swept = now
 

@@ -31,23 +31,30 @@ class Publisher:
         notices: defaultdict[str, _Notice] = defaultdict(_Notice)
         for user_id, move in plan.confirmed:
             notices[user_id].moves.append(move)
-        # What a resent command led to the first time may not have been published then; who has it drops it.
-        told = plan.repeated | {(recorded.room_id, recorded.sequence): recorded for recorded in plan.appended}
-        for recorded in told.values():
+        appended = {(recorded.room_id, recorded.sequence): recorded for recorded in plan.appended}
+        # What a resent command led to the first time may not have been published then; who has it drops it. Where its
+        # sender is by now, `confirmed` says.
+        for key, recorded in (plan.repeated | appended).items():
             item = recorded.item()
             rooms[recorded.room_id].append(item)
-            _notify(notices, recorded, item)
+            if key in appended:
+                _hint(notices, recorded, item)
+            _invite(notices, recorded, item)
         for user_id, notice in notices.items():
             await self._rooms.publish(subjects.user_room(user_id), notice.items, notice.moves)
         for room_id, items in rooms.items():
             await self._rooms.publish(room_id, items)
 
 
-def _notify(notices: defaultdict[str, _Notice], recorded: Recorded, item: RoomEvent) -> None:
-    if item.joins:
-        notices[item.joins].moves.append(MembershipChange(recorded.room_id, True, recorded.sequence))
-    elif item.leaves:
-        notices[item.leaves].moves.append(MembershipChange(recorded.room_id, False, recorded.sequence))
-    elif recorded.type == MemberInvited.TYPE and isinstance(invited := recorded.event(), MemberInvited):
-        # The invited user is not in the room yet, and so hears of it in their own.
+def _hint(notices: defaultdict[str, _Notice], recorded: Recorded, item: RoomEvent) -> None:
+    """Tell the user who moves where to look."""
+    for user_id in (item.joins, item.leaves):
+        if user_id:
+            change = MembershipChange(recorded.room_id, user_id == item.joins, recorded.sequence)
+            notices[user_id].moves.append(change)
+
+
+def _invite(notices: defaultdict[str, _Notice], recorded: Recorded, item: RoomEvent) -> None:
+    """The invited user is not in the room yet, and so hears of it in their own."""
+    if recorded.type == MemberInvited.TYPE and isinstance(invited := recorded.event(), MemberInvited):
         notices[invited.user.id].items.append(RoomEvent(item.event, item.payload))

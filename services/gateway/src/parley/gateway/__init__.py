@@ -1,9 +1,9 @@
 """The gateway: holds Socket.IO connections and nothing else. No database, no chat rules.
 
-`admission` lets a connection in, `commands` sends what it emits to the service behind its namespace and returns the
-acks, `fanout` delivers what arrives on the subjects of the rooms its connections are in, `control` lets operators list
-and end connections. `edge` is the only module that knows python-socketio.
+`engineio` and `socketio` speak to clients; `connections` has the life of a connection, which begins in `admission`.
+`commands` sends what it emits to the service behind its namespace and returns the acks, `rooms` delivers what arrives
+on the subjects of the rooms its connections are in, `operations` does what services and operators want of them.
 
-Invariants: `connections`, `namespaces`, `packets` and `resume` do no I/O. A room's events reach every local member in
+Invariants: what decides does no I/O. A room's events reach every local member in
 the order of their sequence, without a gap and without a double. Every queue has a bound.
 """

@@ -37,7 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
             gateway = Gateway(connection, configured, settings)
 
             async def bus_ready() -> str | None:
-                return "stopping" if gateway.edge.eio.draining else connection.check()
+                return "stopping" if gateway.server.engine.draining else connection.check()
 
             async def standing_ready() -> str | None:
                 return gateway.check()
@@ -48,7 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
             await gateway.start()
             app.state.drain = gateway.drain
             try:
-                yield {STATE_KEY: {PATH.encode(): gateway.edge.eio}}
+                yield {STATE_KEY: {PATH.encode(): gateway.server.engine}}
             finally:
                 await gateway.close()
 

@@ -5,6 +5,7 @@ service = "chat"         # the service behind it: its queue group
 auth = "required"        # "required": a valid token; "guest": without a token a guest identity
 max_payload = 262144     # bytes of one event's arguments as JSON, and its attachments
 recovery = 0             # seconds in which a client that lost its transport is recovered; 0: never
+expires = false          # whether a connection ends when its token does; stock clients come back with a new one
 timeout = 5              # seconds to wait for an event's outcome; without it, the gateway's setting
 events_per_second = 50   # that a connection may emit here for long, ten times as many at once; without it, no own limit
 headers = ["user-agent"] # of the request that began a connection, for middleware and services to see
@@ -40,6 +41,7 @@ class Namespace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     auth: Literal["required", "guest"] = "required"
     max_payload: Annotated[int, msgspec.Meta(ge=1024, le=MAX_PAYLOAD)] = 256 * 1024
     recovery: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 0
+    expires: bool = False
     timeout: Annotated[float, msgspec.Meta(gt=0, le=3600)] | None = None
     events_per_second: Annotated[float, msgspec.Meta(gt=0)] | None = None
     headers: tuple[Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")], ...] = ()

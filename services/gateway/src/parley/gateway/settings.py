@@ -57,6 +57,12 @@ class Settings(ServiceSettings):
         default=200, gt=0, description="events per second that one connection may emit for long"
     )
     gateway_events_burst: int = Field(default=2000, ge=1, description="events that it may emit at once")
+    gateway_bytes_per_second: float = Field(
+        default=4 * 1024 * 1024, gt=0, description="bytes per second that one connection may send for long"
+    )
+    gateway_bytes_burst: int = Field(
+        default=16 * 1024 * 1024, ge=MAX_MESSAGE, description="bytes that it may send at once"
+    )
     gateway_user_events_per_second: float = Field(
         default=500, gt=0, description="events per second that all connections of one user may emit for long"
     )

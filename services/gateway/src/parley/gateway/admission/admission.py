@@ -1,4 +1,4 @@
-"""Letting connections in: register, authenticate, and find the rooms.
+"""Letting connections in: register, authenticate, ask the service, and find the rooms.
 
 Registering comes first on purpose, under the user that the token names. A ban is committed first and published then;
 either this connection is registered when the kick arrives, or the ban is committed when auth reads it. There is no
@@ -12,10 +12,9 @@ import itertools
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
-from prometheus_client import Counter, Gauge
 
 from parley.common import subjects
 from parley.common.bus import Bus
@@ -23,34 +22,33 @@ from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
 from parley.common.wire.connections import ConnectReply, ConnectRequest
 from parley.common.wire.identity import Authenticate, Identity
+from parley.common.wire.recovery import Recovered
 from parley.common.wire.rooms import MAX_BEHIND
 from parley.gateway.admission.handshake import encoded, handshake_of
 from parley.gateway.admission.middleware import MiddlewareRunner
+from parley.gateway.connections.attempt import Attempt
 from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.registry import ConnectionRegistry
-from parley.gateway.engineio.session import Session
 from parley.gateway.metrics import LIMIT_HITS
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.operations import MAX_AD_HOC
-from parley.gateway.recovery.recovery import Recovery
+from parley.gateway.recovery.recovery import Recovery, Resumption, TakenElsewhere
 from parley.gateway.rooms.fanout import Fanout
 
 log = get_logger(__name__)
 
-CONNECTED = Gauge("parley_gateway_connections", "Open connections")
-ADMISSIONS = Counter("parley_gateway_admissions_total", "Connection attempts by outcome", ["outcome"])
-
 T = TypeVar("T")
 
 PATIENCE = 10.0
-"""Seconds to keep trying while another service is away, before the client is sent to try again."""
+"""Seconds to keep trying while another service is away, before a client is sent to try again."""
 PAUSES = (0.1, 0.25, 0.5, 1.0)
 MAX_TOKEN = 8192
 MAX_CURSORS = 1000
+MAX_CURSOR = 2**53
 
 
 class Admission:
-    """Admits connections."""
+    """Finds out whether a connection may be let in."""
 
     def __init__(
         self,
@@ -70,35 +68,44 @@ class Admission:
         self._middleware = middleware
         self._max_per_user = max_per_user
 
-    async def admit(self, sid: str, session: Session, namespace: str, auth: dict[str, Any]) -> Connection:
-        """A registered connection whose user may be here. Raises `Reject`."""
-        try:
-            connection = await self._admit(sid, session, namespace, auth)
-        except Reject as rejection:
-            ADMISSIONS.labels(str(rejection.code)).inc()
-            log.info(
-                "connection refused", namespace=namespace, code=str(rejection.code), address=session.origin.address
-            )
-            raise
-        ADMISSIONS.labels("admitted").inc()
-        return connection
+    async def admit(self, attempt: Attempt, connection: Connection, patience: float) -> Recovered | None:
+        """Register the connection of an attempt and find out everything that letting it in takes. Raises `Reject`.
 
-    async def _admit(self, sid: str, session: Session, namespace: str, auth: dict[str, Any]) -> Connection:
-        claim = self._claim(namespace, auth)
-        deadline = time.monotonic() + PATIENCE
-        connection = Connection(sid, session, namespace, Identity(claimed_user(claim.token), ""), time.time())
-        connection.cursors = _cursors(auth)
-        connection.opening = sid
-        handshake = handshake_of(connection, auth, self._namespaces[namespace].headers)
+        Returns what it had before, if it is recovered. Whoever registered it takes it out again when this fails.
+        """
+        deadline = time.monotonic() + patience
+        namespace, claim = connection.namespace, self._claim(connection.namespace, attempt.auth)
+        connection.identity = Identity(claimed_user(claim.token), "")
+        handshake = handshake_of(connection, attempt.auth, self._namespaces[namespace].headers)
+        connection.handshake = encoded(handshake)
         self._connections.add(connection)
-        try:
-            connection.handshake = encoded(handshake)
+        resumption = Resumption.of(attempt.auth)
+        connection.guest = claim.guest
+        # The pid is a guest's only secret: whoever brings it is that guest.
+        found = await self._recovery.find(namespace, "", resumption) if claim.guest else None
+        if found is not None and found.answer.identity is not None:
+            self._connections.identify(connection, found.answer.identity)
+        else:
             await self._authenticate(connection, claim, deadline)
-            await self._middleware.enter(connection, handshake, lambda: self._open(connection, deadline, auth))
-        except BaseException:
-            self.forget(connection, "refused")
+        connection.proved = True
+        user_id = connection.identity.user_id
+        self._check_number(user_id)
+        if not claim.guest:
+            found = await self._recovery.find(namespace, user_id, resumption)
+        if found is not None:
+            if self._connections.get(found.answer.sid) is not None:
+                raise TakenElsewhere
+            self._connections.rename(connection, found.answer.sid)
+        await self._middleware.enter(attempt, connection, handshake, lambda: self._ask(attempt, connection, deadline))
+        if found is None:
+            return None
+        try:
+            # Last of all: what is sent between this and CONNECT, and is in no log, is lost to it.
+            return await self._recovery.claim(found, user_id)
+        except TakenElsewhere:
+            # The service knows it by the sid under which somebody else goes on.
+            connection.notices = ()
             raise
-        return connection
 
     async def _authenticate(self, connection: Connection, claim: Authenticate, deadline: float) -> None:
         """Find out who it is and whether they may be here, while it is registered as theirs. Raises `Reject`."""
@@ -111,38 +118,31 @@ class Admission:
             # A guest is somebody new, whom nobody can have banned yet; for anybody else the answer must be one to a
             # question that was asked after registering.
             if registered or claim.guest:
-                break
-        else:
-            raise Reject(Code.INVALID_TOKEN)
-        connection.proved = True
-        theirs = self._connections.of_user(identity.user_id)
-        if sum(other.proved for other in theirs) > self._max_per_user:
+                return
+        raise Reject(Code.INVALID_TOKEN)
+
+    def _check_number(self, user_id: str) -> None:
+        theirs = self._connections.of_user(user_id)
+        if len(theirs) > self._max_per_user and sum(other.proved for other in theirs) > self._max_per_user:
             LIMIT_HITS.labels("connections_per_user").inc()
             raise Reject(Code.LIMIT_EXCEEDED, f"A user has at most {self._max_per_user} connections here.")
 
-    async def _open(self, connection: Connection, deadline: float, auth: dict[str, Any]) -> None:
-        """Ask the service to admit it, and for what it had before. Raises `Reject`."""
-        identity, namespace = connection.identity, connection.namespace
+    async def _ask(self, attempt: Attempt, connection: Connection, deadline: float) -> None:
+        """Ask the service to admit it, under the sid that it will have. Raises `Reject`."""
         self._fanout.enter_user_room(connection)
-        request = ConnectRequest(self._bus.address, connection.sid, identity, connection.handshake, connection.kept)
-        # Whatever the service has begun for it must end if this fails.
-        connection.admitted = ConnectReply(notices=("closed",))
-        connection.admitted = opened = await self._patiently(
-            deadline, lambda: self._bus.request(subjects.opening(namespace), request, ConnectReply)
+        request = ConnectRequest(
+            self._bus.address, connection.sid, connection.identity, connection.handshake, connection.kept
         )
-        if opened.session is not None:
-            connection.kept = opened.session
-        # Last of all: what is sent between this and CONNECT, and is in no log, is lost to it.
-        recovered = await self._recovery.claim(namespace, identity.user_id, auth)
-        if connection.ended:
-            raise Reject(Code(connection.ended))
-        if recovered is not None:
-            self._connections.rename(connection, recovered.sid)
-            connection.recovered, connection.cursors = recovered, recovered.cursors
-            connection.kept = recovered.session or connection.kept
-        self._recovery.begin(connection, auth["pid"] if recovered else "")
+        # Whatever the service has begun for it must end if this fails.
+        connection.notices = ("closed",)
+        attempt.reply = reply = await self._patiently(
+            deadline, lambda: self._bus.request(subjects.opening(connection.namespace), request, ConnectReply)
+        )
+        connection.notices = reply.notices
+        if reply.session is not None:
+            connection.kept = reply.session
 
-    def _claim(self, namespace: str, auth: dict[str, Any]) -> Authenticate:
+    def _claim(self, namespace: str, auth: Mapping[str, Any]) -> Authenticate:
         token = auth.get("token", "")
         if not isinstance(token, str) or len(token) > MAX_TOKEN:
             raise Reject(Code.INVALID_TOKEN)
@@ -151,19 +151,17 @@ class Admission:
             raise Reject(Code.MISSING_TOKEN)
         return Authenticate(token, guest=guest and not token)
 
-    def opened(self, connection: Connection) -> None:
+    def enter_rooms(self, attempt: Attempt, connection: Connection, recovered: Recovered | None) -> None:
         """CONNECT was sent: put the connection into its rooms, from its cursors where it named them."""
-        CONNECTED.inc()
-        connection.opened = True
-        recovered = connection.recovered
-        for membership in connection.admitted.rooms:
+        cursors: Mapping[str, int | None] = read_cursors(attempt.auth) if recovered is None else recovered.cursors
+        for membership in attempt.reply.rooms:
             room, head = membership.room, membership.head
             connection.moved[room] = membership.joined
-            cursor = connection.cursors.get(room)
+            cursor = cursors.get(room)
             if recovered is not None:
                 # Nothing from before they came in, or came in again, was for them.
                 cursor = max(cursor or 0, membership.joined - 1)
-            if cursor is not None and not 0 <= head - cursor <= MAX_BEHIND:
+            if not 0 <= head - cursor <= MAX_BEHIND if cursor is not None else room in cursors:
                 self._fanout.send_event(connection, "reset", {"room": room, "sequence": head})
                 cursor = None
             self._fanout.enter(connection, room, head=head, after=cursor)
@@ -171,27 +169,15 @@ class Admission:
         if recovered is not None:
             for room in recovered.rooms:
                 connection.enter_ad_hoc(room)
-                cursor = recovered.cursors.get(room)
-                self._fanout.enter(connection, room, head=cursor, after=cursor)
+                after = recovered.cursors.get(room)
+                self._fanout.enter(connection, room, head=after, after=after)
             for missed in recovered.missed:
                 self._fanout.send_unlogged(connection, missed)
-        for room in connection.admitted.joins[:MAX_AD_HOC]:
+        for room in attempt.reply.joins[:MAX_AD_HOC]:
             connection.enter_ad_hoc(room)
             self._fanout.enter(connection, room)
-        for greeting in connection.admitted.greetings:
+        for greeting in attempt.reply.greetings:
             self._fanout.send_unlogged(connection, greeting)
-        connection.admitted = ConnectReply(notices=connection.admitted.notices)
-        connection.cursors, connection.recovered = {}, None
-
-    def forget(self, connection: Connection, reason: str, *, parked: bool = False) -> None:
-        """A connection is gone, or was not admitted; a parked one may be claimed and keeps its rooms until then."""
-        connection.ended = connection.ended or "closed"
-        self._middleware.leave(connection, reason)
-        if not parked:
-            self._fanout.leave_all(connection)
-        self._connections.remove(connection)
-        if connection.opened:
-            CONNECTED.dec()
 
     async def _patiently(self, deadline: float, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try until the deadline while the answer is one that may change by itself."""
@@ -208,8 +194,8 @@ class Admission:
 def claimed_user(token: str) -> str:
     """Whose token it says it is; nobody has checked that. Empty for what is no JSON Web Token."""
     try:
-        payload = token.split(".")[1]
-        return msgspec.json.decode(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=_Claims).sub
+        payload = token.split(".", 2)[1]
+        return _claims.decode(urlsafe_b64decode(payload + "=" * (-len(payload) % 4))).sub
     except (IndexError, ValueError, msgspec.DecodeError, RecursionError):
         return ""
 
@@ -218,13 +204,22 @@ class _Claims(msgspec.Struct):
     sub: str
 
 
-def _cursors(auth: Any) -> dict[str, int]:
-    """The well-formed cursors of a CONNECT payload; a malformed one is as good as none."""
-    try:
-        return msgspec.convert(auth, _Cursors).cursors
-    except msgspec.ValidationError:
+_claims = msgspec.json.Decoder(_Claims)
+
+
+def read_cursors(auth: Mapping[str, Any]) -> dict[str, int | None]:
+    """The cursors of a CONNECT payload. None stands for one that is malformed, or one too many: that room is reset."""
+    said = auth.get("cursors")
+    if not isinstance(said, dict):
         return {}
+    return {
+        room: _cursor(value) if number < MAX_CURSORS else None
+        for number, (room, value) in enumerate(cast("dict[str, Any]", said).items())
+    }
 
 
-class _Cursors(msgspec.Struct):
-    cursors: Annotated[dict[str, int], msgspec.Meta(max_length=MAX_CURSORS)] = {}
+def _cursor(value: Any) -> int | None:
+    # To JSON 1.0 is the integer 1 (RFC 8259, section 6), and many languages write it so.
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 <= value < MAX_CURSOR else None

@@ -18,6 +18,7 @@ from parley.framework.emitter import Emitter
 from parley.framework.middleware import ConnectionMiddleware, ConnectionOnion
 from parley.framework.session import Session
 from parley.gateway import middleware
+from parley.gateway.connections.attempt import Attempt
 from parley.gateway.connections.connection import Connection
 from parley.gateway.namespaces import Namespace
 
@@ -44,7 +45,9 @@ class MiddlewareRunner:
         """Give up on what still runs."""
         await self._tasks.close()
 
-    async def enter(self, connection: Connection, handshake: Handshake, admit: Callable[[], Awaitable[None]]) -> None:
+    async def enter(
+        self, attempt: Attempt, connection: Connection, handshake: Handshake, admit: Callable[[], Awaitable[None]]
+    ) -> None:
         """Run what stands before `admit`, which is innermost. Raises `Reject` when the connection is not let in."""
         around = self._middleware.get(connection.namespace)
         if around is None:
@@ -59,9 +62,9 @@ class MiddlewareRunner:
         async def core(_context: ConnectionContext) -> None:
             connection.kept = session.changed() or b""
             await admit()
-            admitted = connection.admitted
-            connection.admitted = msgspec.structs.replace(
-                admitted, joins=[*context.joins, *admitted.joins], greetings=[*context.greetings, *admitted.greetings]
+            reply = attempt.reply
+            attempt.reply = msgspec.structs.replace(
+                reply, joins=[*context.joins, *reply.joins], greetings=[*context.greetings, *reply.greetings]
             )
 
         connection.onion = ConnectionOnion(around, context, core)
@@ -70,11 +73,11 @@ class MiddlewareRunner:
 
     def leave(self, connection: Connection, reason: str) -> None:
         """A connection is gone: run what stands after it, here and in its service."""
-        closed = ConnectionClosed(connection.opening, connection.sid, reason, connection.kept)
+        closed = ConnectionClosed(connection.sid, connection.sid, reason, connection.kept)
         if connection.onion is not None:
             connection.onion.leave(closed)
             connection.onion = None
-        if "closed" in connection.admitted.notices:
+        if "closed" in connection.notices:
             self._tasks.spawn(self._tell(connection.namespace, closed), name="closed")
 
     async def _tell(self, namespace: str, closed: ConnectionClosed) -> None:

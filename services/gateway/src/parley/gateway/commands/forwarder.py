@@ -111,7 +111,7 @@ class CommandForwarder:
 
     def notify(self, connection: Connection, event: str, *args: Any) -> None:
         """Tell the service of a connection's life, in order with what the client sends, if it wants to hear of it."""
-        if event in connection.admitted.notices:
+        if event in connection.notices:
             self._queue(connection, QueuedCommand(event, msgspec.json.encode(args), None, ()))
 
     def _queue(self, connection: Connection, waiting: QueuedCommand) -> None:

@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import NamedTuple, Protocol
 
-from parley.common.wire.connections import ConnectionClosed, ConnectionInfo, ConnectReply
+from parley.common.disconnects import KICKS, DisconnectReason
+from parley.common.wire.connections import ConnectionClosed, ConnectionInfo
 from parley.common.wire.identity import Identity
-from parley.common.wire.recovery import Recovered
 from parley.common.wire.rooms import MembershipChange
 from parley.framework.outcome import Outcome
 from parley.gateway.engineio.session import Session
 
-NOT_ADMITTED = ConnectReply()
+
+class State(Enum):
+    """Where a connection is in its life; see `lifecycle`."""
+
+    ATTEMPTING = "attempting"
+    OPEN = "open"
+    PARKED = "parked"
+    ENDED = "ended"
 
 
 class Onion(Protocol):
@@ -64,39 +72,37 @@ class Connection:
     """The latest mark of what is remembered no more."""
     proved: bool = False
     """Whether the identity is more than what the client says of itself."""
-    opened: bool = False
-    """Whether CONNECT was sent: before it, nothing may be delivered."""
-    ended: str = ""
-    """The code that ended it, once it has ended."""
+    guest: bool = False
+    """Whether it came without a token: then whoever knows its pid is that guest."""
+    state: State = State.ATTEMPTING
+    ended: DisconnectReason | None = None
+    """Why it ended, once it has ended."""
     deferred: list[MembershipChange] = field(default_factory=list[MembershipChange])
     """Moves heard of while it was being opened."""
-    opening: str = ""
-    """The sid under which it asked to be admitted; a recovered one has another."""
-    admitted: ConnectReply = NOT_ADMITTED
-    """What to do when it is opened, and what the service wants to hear of it after that."""
+    notices: tuple[str, ...] = ()
+    """What its service wants to hear of its life."""
     handshake: bytes = b""
     """How it came about, for services; encoded."""
     kept: bytes = b""
     """What services keep with it, encoded."""
     onion: Onion | None = None
     """The gateway's own middleware around its life."""
-    cursors: dict[str, int] = field(default_factory=dict[str, int])
-    """The last sequence it has of each room, by its own word."""
-    departed: list[str] | None = None
-    """The rooms it was in when it was ended, where it has left them already."""
     joined_ad_hoc: set[str] | None = None
     """Rooms that it was put into from outside and that the service behind the namespace knows nothing of."""
     pid: str = ""
     """By this private id the client may recover what it had, where the namespace allows that."""
     began: int = 0
     """The gateway's offset when it was opened."""
-    recovered: Recovered | None = None
-    """What it had before, until it is opened."""
+
+    @property
+    def opened(self) -> bool:
+        """Whether CONNECT was sent: before it, nothing may be delivered."""
+        return self.state is not State.ATTEMPTING
 
     @property
     def kicked(self) -> bool:
-        """Whether it was ended from here, so that nothing more of it counts."""
-        return self.departed is not None
+        """Whether an administrator ended it, so that nothing more of it counts."""
+        return self.ended in KICKS
 
     def enter_ad_hoc(self, room: str) -> None:
         """Remember that a room was entered from outside."""

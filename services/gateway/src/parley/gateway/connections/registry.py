@@ -38,14 +38,15 @@ class ConnectionRegistry:
             self.add(connection)
 
     def rename(self, connection: Connection, sid: str) -> None:
-        """Give a registered connection another sid."""
+        """Give a registered connection another sid, which nobody has."""
         del self._by_sid[connection.sid]
         connection.sid = sid
         self._by_sid[sid] = connection
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection; doing it twice is harmless."""
-        self._by_sid.pop(connection.sid, None)
+        if self._by_sid.get(connection.sid) is connection:
+            del self._by_sid[connection.sid]
         self._by_namespace.get(connection.namespace, set()).discard(connection)
         user_id = connection.identity.user_id
         if mine := self._by_user.get(user_id):

@@ -20,7 +20,7 @@ class TimerEntry(Protocol):
 class Timeout:
     """A callback on the wheel."""
 
-    __slots__ = ("_then", "slot")
+    __slots__ = ("__weakref__", "_then", "slot")
 
     def __init__(self, then: Callable[[], object]) -> None:
         self._then = then
@@ -43,7 +43,9 @@ class TimerWheel:
     def add(self, entry: TimerEntry, at: float) -> None:
         """Look at it at this time. An entry is on the wheel at most once."""
         entry.slot = slot = max(self._slot(at), self._next)
-        self._slots.setdefault(slot, {})[entry] = None
+        if (entries := self._slots.get(slot)) is None:
+            entries = self._slots[slot] = {}
+        entries[entry] = None
 
     def remove(self, entry: TimerEntry) -> None:
         """Forget an entry; one that is not on the wheel is none of its business."""

@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from itertools import islice
-
-from prometheus_client import Counter
+from typing import Protocol
 
 from parley.common import subjects
 from parley.common.bus import Bus
@@ -46,8 +45,6 @@ from parley.gateway.socketio.server import SocketIoServer
 
 log = get_logger(__name__)
 
-KICKED = Counter("parley_gateway_kicked_total", "Connections ended by an operator", ["code"])
-
 SLICE = 256
 """Connections operated on before the loop gets its turn."""
 MAX_AT_ONCE = 1024
@@ -58,6 +55,14 @@ MAX_PAGE_BYTES = 512 * 1024
 
 EndUser = Callable[[str, Code, str], int]
 """Ends every connection of a user, with a code and a reason that it is told; returns how many they were."""
+
+
+class EndConnection(Protocol):
+    """How a connection is ended; see `Lifecycle.end`."""
+
+    def __call__(self, connection: Connection, code: DisconnectReason, reason: str = "", *, close: bool = True) -> None:
+        """End one connection."""
+        ...
 
 
 class Operations:
@@ -71,6 +76,7 @@ class Operations:
         fanout: Fanout,
         acks: ClientAcks,
         offsets: Mapping[str, PacketHistory],
+        end: EndConnection,
         end_user: EndUser,
     ) -> None:
         self._bus = bus
@@ -79,6 +85,7 @@ class Operations:
         self._fanout = fanout
         self._acks = acks
         self._offsets = offsets
+        self._end = end
         self._end_user = end_user
         self._tasks = Tasks()
 
@@ -168,9 +175,6 @@ class Operations:
         """End a user's connections where the message arrives: no kick waits, or is dropped because there are many."""
         user_id, code = kick.selection.user_id, known_code(kick.code, Code.KICKED)
         ended = self._end_user(user_id, code, kick.reason)
-        if ended:
-            KICKED.labels(str(code)).inc(ended)
-            log.info("kicked", user=user_id, code=str(code), connections=ended)
         self._tasks.spawn(self._answer(kick.inbox, OperationReport(self._bus.address, ended)), name="operation")
 
     async def _list(self, wanted: ListConnections) -> None:
@@ -199,7 +203,7 @@ class Operations:
                 case LeaveRooms(rooms=rooms):
                     self._leave(connection, rooms)
                 case Disconnect(close=close):
-                    self._edge.disconnect_connection(connection, DisconnectReason.SERVER_DISCONNECT, close=close)
+                    self._end(connection, DisconnectReason.SERVER_DISCONNECT, close=close)
         await self._answer(operation.inbox, OperationReport(self._bus.address, len(connections)))
 
     def _join(self, connection: Connection, rooms: Iterable[str]) -> None:

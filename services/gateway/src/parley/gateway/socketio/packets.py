@@ -1,49 +1,58 @@
-"""Socket.IO v5 packets, pure: routed by their first bytes, while the payload stays the JSON that came.
+"""Socket.IO v5 packets, pure: only their head is read, and the payload stays the bytes that came.
 
-Binary data travels beside the JSON, in which placeholders stand for it, and stays there on its way to a service and
-back. What clients would choke on (a placeholder without its attachment) is refused here.
+The head (type, number of attachments, namespace, ack id) says who is meant and who is to be answered; whatever is wrong
+with the payload behind it is its sender's error and no reason to end a transport. Of a payload, the gateway reads the
+event's name, and how deeply it is nested; the service behind the namespace decodes it. Binary data travels beside the
+JSON, in which placeholders stand for it.
+
+See the Socket.IO protocol, revision 5, "Packet encoding".
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import msgspec
 
+from parley.common.nesting import MAX_DEPTH, too_deep
 from parley.gateway.engineio.packets import Packet
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = "0123456"
+EVENTS, _ACKS = (EVENT, BINARY_EVENT), (ACK, BINARY_ACK)
+_WITH_ARGUMENTS = (*EVENTS, *_ACKS)
 
-# type, for binary types the number of attachments, optional namespace (a query string after it is allowed), optional
-# ack id, then the payload
-_PACKET = re.compile(r"(?:[0-4]|[56](\d{1,4})-)(?:(/[^,?]*)(?:\?([^,]*))?(?:,|$))?(\d{0,15})(?=[\[{\"]|$)", re.ASCII)
-_arguments = msgspec.json.Decoder(list[msgspec.Raw])
-_name = msgspec.json.Decoder(str)
+# type, for binary types the number of attachments, optional namespace (a query string after it is allowed), ack id
+_HEAD = re.compile(
+    r"(?:[0-4]|[56](\d{1,4})-)(?:(/[^,?]{0,511})(?:\?([^,]*))?(?:,|$))?(\d{1,15})?(?!\d)", re.ASCII | re.DOTALL
+)
+# "[", the name, and what follows it up to the first argument or to the end
+_NAME = re.compile(
+    r'\[[ \t\n\r]*+"([^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+)"[ \t\n\r]*+'
+    r"(?:,[ \t\n\r]*+(?!\])|\][ \t\n\r]*+\Z)",
+    re.DOTALL,
+)
+_text = msgspec.json.Decoder(str)
+_object = msgspec.json.Decoder(dict[str, Any])
 
 
 class MalformedPacket(ValueError):
-    """Not a packet the protocol knows. `ack_id` is set when at least its sender's ack could be read."""
-
-    def __init__(self, reason: str, namespace: str = "/", ack_id: int | None = None) -> None:
-        super().__init__(reason)
-        self.namespace = namespace
-        self.ack_id = ack_id
+    """Not a packet that a client of the protocol sends, by its head."""
 
 
-class ConnectPacket(NamedTuple):
-    """A client asks to join a namespace; `query` is what older clients put after its name."""
+class InvalidPayload(ValueError):
+    """The payload of a packet whose head could be read is not what it should be; the text says why."""
 
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """What stands before a packet's payload, which begins at `start`."""
+
+    kind: str
     namespace: str
-    auth: dict[str, Any]
-    query: str
-
-
-class DisconnectPacket(NamedTuple):
-    """A client leaves a namespace."""
-
-    namespace: str
+    ack_id: int | None
+    start: int
+    attachments: int = 0
+    query: str = ""
 
 
 class EventPacket(NamedTuple):
@@ -55,6 +64,11 @@ class EventPacket(NamedTuple):
     args: bytes
     attachments: tuple[bytes, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self.args) + sum(map(len, self.attachments))
+
 
 class AckPacket(NamedTuple):
     """A client's answer to an event that asked for one; `args` is a JSON array."""
@@ -65,94 +79,72 @@ class AckPacket(NamedTuple):
     attachments: tuple[bytes, ...] = ()
 
 
-class Unfinished(NamedTuple):
-    """A binary packet that waits for so many attachments."""
-
-    packet: EventPacket | AckPacket
-    attachments: int
+# -- what a client sends -----------------------------------------------------------------------------------------------
 
 
-AnyPacket = ConnectPacket | DisconnectPacket | EventPacket | AckPacket | Unfinished
-
-
-def parse(text: str) -> AnyPacket:
-    """Parse a text packet; of events and acks, the payload is not decoded. Raises `MalformedPacket`."""
-    match = _PACKET.match(text)
+def read_head(text: str) -> Head:
+    """The head of a text packet. Raises `MalformedPacket`."""
+    match = _HEAD.match(text)
     if match is None:
         raise MalformedPacket("not a Socket.IO packet")
-    kind = text[0]
-    namespace = match[2] or "/"
-    ack_id = int(match[4]) if match[4] else None
-    payload = text[match.end() :]
-    if kind in {EVENT, BINARY_EVENT}:
-        event = _event(namespace, ack_id, payload)
-        return _unfinished(event, match[1]) if kind == BINARY_EVENT else event
-    if kind in {ACK, BINARY_ACK}:
-        ack = _ack(namespace, ack_id, payload)
-        return _unfinished(ack, match[1]) if kind == BINARY_ACK else ack
-    if ack_id is not None:
-        raise MalformedPacket("an ack id where none belongs", namespace)
-    if kind == CONNECT:
-        return ConnectPacket(namespace, _object(payload), match[3] or "")
-    if kind == DISCONNECT and not payload:
-        return DisconnectPacket(namespace)
-    raise MalformedPacket("a packet that only servers send", namespace)
+    attachments, namespace, query, ack_id = match.groups()
+    kind, start = text[0], match.end()
+    if kind in _WITH_ARGUMENTS:
+        if not text.startswith("[", start):
+            raise MalformedPacket("an event or an ack without arguments")
+        if ack_id is None and kind in _ACKS:
+            raise MalformedPacket("an ack without an id")
+    elif ack_id is not None or kind == CONNECT_ERROR:
+        raise MalformedPacket("an ack id where none belongs, or a packet that only servers send")
+    return Head(
+        kind,
+        namespace or "/",
+        None if ack_id is None else int(ack_id),
+        start,
+        int(attachments) if attachments else 0,
+        query or "",
+    )
 
 
-def _event(namespace: str, ack_id: int | None, payload: str) -> EventPacket:
+def read_event(text: str, start: int) -> tuple[str, bytes]:
+    """The name of an event and its arguments, a JSON array that nobody has checked. Raises `InvalidPayload`."""
+    match = _NAME.match(text, start)
+    if match is None:
+        raise InvalidPayload("An event begins with its name, which is a string.")
+    event = match[1]
+    if "\\" in event:
+        try:
+            event = _text.decode(f'"{event}"')
+        except (msgspec.DecodeError, UnicodeError) as error:
+            raise InvalidPayload(f"The event's name is malformed: {error}") from error
+    arguments = text[match.end() :]
+    return event, _checked("[" + arguments) if arguments else b"[]"
+
+
+def read_ack(text: str, start: int) -> bytes:
+    """The arguments of an ack, a JSON array that nobody has checked. Raises `InvalidPayload`."""
+    return _checked(text[start:])
+
+
+def _checked(payload: str) -> bytes:
     try:
-        raw = _arguments.decode(payload.encode())
-        event = _name.decode(raw[0])
-    except (msgspec.DecodeError, IndexError, RecursionError, UnicodeError) as error:
-        raise MalformedPacket(f"invalid payload: {error}", namespace, ack_id) from error
-    return EventPacket(namespace, ack_id, event, b"[" + b",".join(bytes(part) for part in raw[1:]) + b"]")
+        encoded = payload.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidPayload("Text may not hold half of a surrogate pair.") from error
+    if too_deep(encoded):
+        raise InvalidPayload(f"A payload may be nested {MAX_DEPTH} levels deep.")
+    return encoded
 
 
-def _ack(namespace: str, ack_id: int | None, payload: str) -> AckPacket:
-    if ack_id is None:
-        raise MalformedPacket("an ack without an id", namespace)
-    try:
-        raw = _arguments.decode(payload.encode())
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise MalformedPacket(f"invalid payload: {error}", namespace) from error
-    return AckPacket(namespace, ack_id, b"[" + b",".join(bytes(part) for part in raw) + b"]")
-
-
-def _object(payload: str) -> dict[str, Any]:
+def read_connect(text: str, start: int) -> dict[str, Any]:
+    """What a client says of itself at CONNECT; nothing is an empty object. Raises `InvalidPayload`."""
+    payload = _checked(text[start:])
     if not payload:
         return {}
     try:
-        return msgspec.json.decode(payload, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise MalformedPacket("a connect payload that is no object") from error
-
-
-def _unfinished(packet: EventPacket | AckPacket, attachments: str) -> Unfinished | EventPacket | AckPacket:
-    count = int(attachments)
-    ack_id = packet.ack_id if isinstance(packet, EventPacket) else None
-    try:
-        numbers = set(_placeholders(msgspec.json.decode(packet.args)))
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise MalformedPacket("invalid payload", packet.namespace, ack_id) from error
-    if not all(isinstance(number, int) and 0 <= number < count for number in numbers):
-        raise MalformedPacket("a placeholder without its attachment", packet.namespace, ack_id)
-    return Unfinished(packet, count) if count else packet
-
-
-def _placeholders(value: Any) -> Iterator[Any]:
-    """The numbers of all placeholders in a decoded payload; anything unhashable counts as None."""
-    stack = [value]
-    while stack:
-        current = stack.pop()
-        if isinstance(current, dict):
-            fields = cast("dict[str, Any]", current)
-            if fields.get("_placeholder") is True:
-                number = fields.get("num")
-                yield number if type(number) is int else None
-            else:
-                stack.extend(fields.values())
-        elif isinstance(current, list):
-            stack.extend(cast("list[Any]", current))
+        return _object.decode(payload)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidPayload(f"The payload of CONNECT is no object: {error}") from error
 
 
 # -- what a server sends -----------------------------------------------------------------------------------------------

@@ -1,154 +1,116 @@
-"""The Socket.IO edge: `socketio.AsyncServer` on our own Engine.IO, with its gaps closed.
+"""The Socket.IO server: takes what clients send on Engine.IO sessions, cheapest check first, and answers them.
 
-What differs from the library: plain events keep their payload undecoded, binary ones their attachments; a malformed
-packet is answered or ends its connection; a refused CONNECT carries a code, but one that may succeed later ends the
-transport instead, because stock clients reconnect after a lost transport and give up after a refusal; a client that
-joins no namespace is disconnected; closing really closes the transport.
+Of each packet the head says whose it is; before anything of its payload is read it must be for a namespace that the
+client is in or joining, not too large, and within the client's rates of events and of bytes. What is wrong with a
+payload is told to its sender, in the ack or as event `error`, and ends nothing; a head that is no packet's ends the
+transport. See the Socket.IO protocol, revision 5, for the packets and their order.
 """
-# pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
-# pyright: reportMissingParameterType=false, reportUntypedBaseClass=false, reportIncompatibleMethodOverride=false
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import secrets
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping
+import os
+from base64 import urlsafe_b64encode
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
-import socketio
 
-from parley.common.disconnects import DisconnectReason
+from parley.common.disconnects import DisconnectReason, reason_of
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
-from parley.common.tasks import Tasks
 from parley.common.wire.commands import error_payload
+from parley.gateway.connections.attempt import Attempt
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.rate_limiter import RateLimiter
+from parley.gateway.connections.rate_limiter import Rate
 from parley.gateway.engineio.packets import Packet
 from parley.gateway.engineio.request import Request
 from parley.gateway.engineio.server import Engine
-from parley.gateway.engineio.session import Session
-from parley.gateway.engineio.websocket.frames import GOING_AWAY, NORMAL
+from parley.gateway.engineio.session import Limits, Session
+from parley.gateway.engineio.websocket.frames import NORMAL
 from parley.gateway.metrics import LIMIT_HITS
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio import packets
-from parley.gateway.socketio.packets import (
-    AckPacket,
-    ConnectPacket,
-    DisconnectPacket,
-    EventPacket,
-    MalformedPacket,
-    Unfinished,
-)
-from parley.gateway.socketio.rooms import Rooms
+from parley.gateway.socketio.client import Client, UnfinishedPacket
+from parley.gateway.socketio.packets import AckPacket, EventPacket, Head, InvalidPayload, MalformedPacket
 
-log = get_logger(__name__)
-
-SWEEP_INTERVAL = 10.0
-MAX_UNHEARD = 128
-ATTACHMENTS = "attachments"
-"""Why a session ended that sent too many, or too much in them."""
 INVALID_NAMESPACE = {"message": "Invalid namespace"}
 """As Socket.IO's own server says it."""
-DUPLICATE = {"message": "This transport is connected to the namespace already."}
+MAX_CONNECT = 128 * 1024
+"""Characters of a CONNECT payload: a token, a thousand cursors, and what middleware may want to know."""
+CONNECTS_PER_SECOND, CONNECTS_BURST = 10.0, 100
+"""CONNECTs of one transport; who sends more is disconnected."""
+NAME_ROOM = 2048
+"""Characters that an event's name may add to its arguments."""
+EXCESS_SECONDS = 10.0
+"""Seconds after which it is forgotten that a client sent more than its rates allow."""
+CLOSED_AT_ONCE = 256
+"""Transports closed in one loop turn because they have joined nothing."""
 
 
 class ServerEvents(Protocol):
-    """What the edge tells the gateway."""
+    """What the server tells of its clients, synchronously and in order."""
 
-    async def admit(self, sid: str, session: Session, namespace: str, auth: dict[str, Any]) -> Connection:
-        """Let a connection in. Raises `Reject`; a retryable one ends the transport instead of refusing."""
+    def connect(self, client: Client, namespace: str, auth: Mapping[str, Any]) -> None:
+        """A client asks to join a namespace that exists and that it is not in; it waits for CONNECT."""
         ...
 
-    def opened(self, connection: Connection) -> None:
-        """CONNECT was sent; deliveries may begin."""
+    def left(self, client: Client, namespace: str, reason: DisconnectReason) -> None:
+        """A client leaves a namespace that it is in or joining, and stays on its transport."""
         ...
 
-    def received(self, sid: str, packet: EventPacket) -> None:
+    def lost(self, client: Client, reason: DisconnectReason) -> None:
+        """A client's transport is gone, and it with it."""
+        ...
+
+    def event_received(self, connection: Connection, packet: EventPacket) -> None:
         """A client emitted an event."""
         ...
 
-    def acked(self, sid: str, packet: AckPacket) -> None:
+    def ack_received(self, connection: Connection, packet: AckPacket) -> None:
         """A client answered an event that asked for it."""
         ...
 
-    def closed(self, sid: str, reason: str) -> None:
-        """A connection is gone."""
-        ...
 
-
-class _Partial:
-    """A binary packet of which some attachments are still to come."""
-
-    __slots__ = ("attachments", "held", "unfinished")
-
-    def __init__(self, unfinished: Unfinished) -> None:
-        self.unfinished = unfinished
-        self.attachments: list[bytes] = []
-        self.held = len(unfinished.packet.args)
-
-
-class _Engine(Engine):
-    """What the library's constructor expects of an engine."""
-
-    async_mode = "asgi"
-
-    def on(self, event: str, handler: Any) -> None:
-        """Nothing: the server is told by `SessionEvents`."""
-
-
-class SocketIoServer(socketio.AsyncServer):
-    """A Socket.IO server whose namespaces are all handled by one `ServerEvents`."""
-
-    # The library's own attributes, whose types it does not declare.
-    eio: Engine
-    manager: Rooms
-    environ: dict[str, Any]
+class SocketIoServer:
+    """See the module."""
 
     def __init__(
         self, settings: Settings, instance: str, namespaces: Mapping[str, Namespace], events: ServerEvents
     ) -> None:
         self._settings = settings
         self._instance = instance
-        self._configured = frozenset(namespaces)
-        self._kept_headers = sorted({header for namespace in namespaces.values() for header in namespace.headers})
+        self._namespaces = namespaces
         self._events = events
-        self._partial: dict[str, _Partial] = {}
-        self._rates = RateLimiter(settings.gateway_events_per_second, settings.gateway_events_burst)
-        self._unheard: dict[Session, deque[str | bytes]] = {}
-        self._tasks = Tasks()
-        self._excess: dict[str, int] = {}
-        """How much a session sent beyond its rate since it last kept to it."""
+        self._event_rate = Rate(settings.gateway_events_per_second, settings.gateway_events_burst)
+        self._byte_rate = Rate(settings.gateway_bytes_per_second, settings.gateway_bytes_burst)
+        self._connect_rate = Rate(CONNECTS_PER_SECOND, CONNECTS_BURST)
+        self._random = _random_texts()
+        self._unjoined: dict[Session, float] = {}
+        """Until when they must have joined a namespace, in that order."""
+        self._watching = False
         # The token travels in the payload, so other origins gain nothing by themselves.
         self._origins = settings.gateway_cors_origins or (["*"] if settings.environment == "development" else [])
-        logger: Any = _logger()
-        super().__init__(client_manager=Rooms(), namespaces=[], async_handlers=False, logger=logger)
+        self.engine = Engine(
+            Limits(
+                ping_interval=settings.gateway_ping_interval,
+                ping_timeout=settings.gateway_ping_timeout,
+                upgrade_timeout=settings.gateway_upgrade_timeout,
+                max_payload=settings.gateway_max_message,
+                # One message of the largest size must not make anybody a slow client.
+                max_buffer=max(settings.gateway_max_buffer, settings.gateway_max_message),
+                max_packets=settings.gateway_max_packets,
+                max_per_address=settings.gateway_max_per_address,
+            ),
+            self,
+            generate_id=self._generate_id,
+            revisions=(4, 3) if settings.gateway_allow_eio3 else (4,),
+            deflate=settings.gateway_deflate,
+            allows_origin=self._allows_origin,
+            kept_headers=sorted({header for namespace in namespaces.values() for header in namespace.headers}),
+        )
 
-    def _engineio_server_class(self) -> Callable[..., Engine]:
-        def engine(**_options_of_the_library: Any) -> Engine:
-            settings = self._settings
-            return _Engine(
-                settings.engine_limits(),
-                self,
-                generate_id=self._generate_id,
-                revisions=(4, 3) if settings.gateway_allow_eio3 else (4,),
-                deflate=settings.gateway_deflate,
-                allows_origin=self._allows_origin,
-                kept_headers=self._kept_headers,
-            )
-
-        return engine
-
-    def _generate_id(self) -> str:
-        # Proxies route by the first part of the sid, so that every request of a session reaches its gateway.
-        return f"{self._instance}.{secrets.token_urlsafe(15)}"
-
-    # -- what the gateway asks for ---------------------------------------------------------------------------------
+    # -- sending ---------------------------------------------------------------------------------------------------
 
     def send(self, connection: Connection, packet: Packet, *, volatile: bool = False) -> None:
         """Send one connection a packet."""
@@ -156,7 +118,7 @@ class SocketIoServer(socketio.AsyncServer):
 
     def broadcast(self, connections: Collection[Connection], packet: Packet, *, volatile: bool = False) -> None:
         """Send many connections the same packet."""
-        self.eio.broadcast([connection.session for connection in connections], packet, volatile=volatile)
+        self.engine.broadcast([connection.session for connection in connections], packet, volatile=volatile)
 
     def congested(self, connection: Connection) -> bool:
         """See `fanout.Outlet`."""
@@ -167,211 +129,281 @@ class SocketIoServer(socketio.AsyncServer):
         packet = packets.ack_packet(connection.namespace, ack_id, b"[" + payload + b"]", attachments)
         connection.session.send(packet)
 
-    def disconnect_connection(self, connection: Connection, reason: str, *, close: bool = True) -> None:
-        """Tell the client that its namespace is closed and, unless told otherwise, end the transport under it."""
-        session = connection.session
-        session.send(packets.disconnect_packet(connection.namespace))
-        if close:
-            session.close(reason)
-        else:
-            self._leave(session.sid, connection.namespace, reason)
+    # -- letting in, sending away ----------------------------------------------------------------------------------
+
+    def sid_for(self, client: Client, namespace: str) -> str:
+        """A sid for a connection: a new one, or for older clients the one that they work out for themselves."""
+        session = client.session
+        if session.revision == 4:
+            return self._generate_id()
+        return session.sid if namespace == "/" else f"{namespace}#{session.sid}"
+
+    def admit(self, connection: Connection) -> None:
+        """Let a client in: it is in the namespace from now on, and is sent CONNECT."""
+        session, namespace = connection.session, connection.namespace
+        session.client.namespaces[namespace] = connection
+        session.joined = True
+        self._unjoined.pop(session, None)
+        body = {"sid": connection.sid} | ({"pid": connection.pid} if connection.pid else {})
+        session.send(packets.connect_packet(namespace, body if session.revision == 4 else None))
+
+    def refuse(self, client: Client, namespace: str, rejection: Reject) -> None:
+        """Tell a client that it may not join a namespace (CONNECT_ERROR); stock clients then stay away from it."""
+        body = rejection.as_dict()
+        refusal = {"message": rejection.message, "data": body} if client.session.revision == 4 else body
+        client.session.send(packets.connect_error_packet(namespace, refusal))
+
+    def say_disconnect(self, connection: Connection) -> None:
+        """Tell a client that its stay in the namespace is over (DISCONNECT)."""
+        connection.session.send(packets.disconnect_packet(connection.namespace))
+
+    def let_go(self, attempt: Attempt) -> list[EventPacket]:
+        """An attempt is over: its namespace waits for it no more. What the client has emitted into it meanwhile."""
+        namespaces = attempt.client.namespaces
+        if namespaces.get(attempt.namespace) is attempt:
+            del namespaces[attempt.namespace]
+        held, attempt.held = attempt.held or [], None
+        self.engine.budget.give_back(attempt.client.session, attempt.held_bytes)
+        attempt.held_bytes = 0
+        return held
+
+    def deliver(self, connection: Connection, packet: EventPacket) -> None:
+        """Take an event that was held until its sender was let in."""
+        self._events.event_received(connection, packet)
 
     async def drain(self) -> None:
         """Take no new clients and end every transport, bit by bit, so that clients do not reconnect all at once."""
-        await self.eio.drain(self._settings.gateway_drain_seconds)
+        await self.engine.drain(self._settings.gateway_drain_seconds)
 
-    # -- python-socketio's hooks -----------------------------------------------------------------------------------
+    # -- what the engine reports: `SessionEvents` ------------------------------------------------------------------
 
     def session_opened(self, session: Session) -> None:
-        """See `SessionEvents`."""
-        sid = session.sid
-        self.eio.call_later(self._settings.gateway_connect_timeout, lambda: self._must_have_joined(sid))
-        if session.revision == 3 and "/" in self._configured:
+        """A transport was opened; it must join a namespace before long."""
+        client = session.client = Client(session)
+        self._unjoined[session] = self.engine.clock() + self._settings.gateway_connect_timeout
+        self._watch()
+        if session.revision == 3 and "/" in self._namespaces:
             # Older clients are in the main namespace from the start, and say who they are in the query.
-            self._start(session, self._connect(session, "/", dict(session.origin.query)))
-
-    def message_received(self, session: Session, data: str | bytes) -> None:
-        """See `SessionEvents`."""
-        waiting = self._unheard.get(session)
-        if waiting is None:
-            self._start(session, self._handle_eio_message(session.sid, data))
-        else:
-            waiting.append(data)
-            if len(waiting) > MAX_UNHEARD or sum(map(len, waiting)) > self.eio.limits.max_payload:
-                session.end(DisconnectReason.OVERLOADED)
+            self._events.connect(client, "/", dict(session.origin.query))
 
     def session_ended(self, session: Session, reason: str) -> None:
-        """See `SessionEvents`."""
-        eio_sid = session.sid
-        self._unheard.pop(session, None)
-        self._partial.pop(eio_sid, None)
-        self._excess.pop(eio_sid, None)
-        for namespace in self._configured:
-            self._leave(eio_sid, namespace, reason)
+        """A transport is gone."""
+        self._unjoined.pop(session, None)
+        client: Client | None = session.client
+        if client is None:
+            return
+        if client.unfinished is not None:
+            self._finish(client)
+        self._events.lost(client, reason_of(reason, DisconnectReason.INTERNAL))
 
-    def _start(self, session: Session, work: Awaitable[None] | None) -> None:
-        if work is not None:
-            self._unheard[session] = deque()
-            self._tasks.spawn(self._finish(session, work), name="admission")
-
-    async def _finish(self, session: Session, work: Awaitable[None] | None) -> None:
+    def message_received(self, session: Session, data: str | bytes) -> None:
+        """A client sent a packet, or an attachment of one."""
+        client: Client = session.client
+        if client.unfinished is not None:
+            self._attach(client, client.unfinished, data)
+            return
         try:
-            while True:
-                if work is not None:
-                    await work
-                waiting = self._unheard.get(session)
-                if not waiting or session.over:
-                    break
-                work = self._handle_eio_message(session.sid, waiting.popleft())
-        except Exception:
-            log.exception("handler failed")
-            session.end(DisconnectReason.INTERNAL)
-        finally:
-            self._unheard.pop(session, None)
-
-    def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> Awaitable[None] | None:
-        session = self.eio.sessions[eio_sid]
-        try:
-            if eio_sid in self._partial:
-                return self._attach(session, data)
             if not isinstance(data, str):
                 raise MalformedPacket("binary data that belongs to no packet")  # noqa: TRY301 - one way out
-            packet = packets.parse(data)
-            if self._rates.take(eio_sid, self.eio.clock()):
-                return self._dispatch(session, packet)
-            self._limit(session, packet)
-        except MalformedPacket as error:
-            if error.ack_id is None:
-                session.close(DisconnectReason.PARSE_ERROR)
+            head = packets.read_head(data)
+        except MalformedPacket:
+            session.close(DisconnectReason.PARSE_ERROR)
+            return
+        if head.kind == packets.CONNECT:
+            self._connect(client, head, data)
+        elif head.kind != packets.DISCONNECT:
+            self._receive(client, head, data)
+        elif not self._spend(client, len(data)):
+            session.close(DisconnectReason.RATE_LIMITED)
+        elif head.namespace in client.namespaces:
+            self._events.left(client, head.namespace, DisconnectReason.CLIENT_LEFT)
+
+    def _watch(self) -> None:
+        if self._unjoined and not self._watching:
+            self._watching = True
+            first = next(iter(self._unjoined.values()))
+            self.engine.call_later(max(0.0, first - self.engine.clock()), self._end_unjoined)
+
+    def _end_unjoined(self) -> None:
+        now = self.engine.clock()
+        for _ in range(CLOSED_AT_ONCE):
+            session, until = next(iter(self._unjoined.items()), (None, 0.0))
+            if session is None or until > now:
+                break
+            del self._unjoined[session]
+            session.close(DisconnectReason.CONNECT_TIMEOUT, NORMAL)
+        self._watching = False
+        self._watch()
+
+    # -- events and acks -------------------------------------------------------------------------------------------
+
+    def _receive(self, client: Client, head: Head, text: str) -> None:
+        session, size = client.session, len(text) - head.start
+        if head.attachments > self._settings.gateway_max_attachments:
+            session.close(DisconnectReason.ATTACHMENTS)
+            return
+        within_rates = self._spend(client, size)
+        if head.namespace not in client.namespaces:
+            # Sent before it was in, or after it was not any more.
+            if within_rates or self._excess(client, size):
+                self._drop_attachments(client, head.attachments)
+            return
+        limit = self._namespaces[head.namespace].max_payload
+        if not within_rates:
+            if self._excess(client, size):
+                self._refuse(client, head, Reject(Code.RATE_LIMITED))
+            return
+        if size > limit + NAME_ROOM:
+            refusal = Reject(Code.PAYLOAD_TOO_LARGE, f"An event's payload is at most {limit} bytes.")
+            self._refuse(client, head, refusal)
+            return
+        try:
+            if head.kind in packets.EVENTS:
+                event, args = packets.read_event(text, head.start)
+                packet = EventPacket(head.namespace, head.ack_id, event, args)
             else:
-                self._reject(session, error.namespace, error.ack_id, Reject(Code.INVALID_PAYLOAD, str(error)))
-        return None
+                packet = AckPacket(head.namespace, head.ack_id or 0, packets.read_ack(text, head.start))
+        except InvalidPayload as error:
+            self._refuse(client, head, Reject(Code.INVALID_PAYLOAD, str(error)))
+            return
+        if not head.attachments:
+            self._received(client, packet)
+        elif self.engine.budget.take(session, size):
+            client.unfinished = UnfinishedPacket(packet, head.attachments, size)
 
-    def _limit(self, session: Session, packet: packets.AnyPacket) -> None:
-        """Refuse what comes too fast; who goes on regardless is disconnected."""
-        LIMIT_HITS.labels("events_per_second").inc()
-        excess = self._excess[session.sid] = self._excess.get(session.sid, 0) + 1
-        if excess > self._settings.gateway_events_burst or not isinstance(packet, EventPacket | AckPacket):
-            session.close(str(Code.RATE_LIMITED))
-        elif isinstance(packet, EventPacket):
-            self._reject(session, packet.namespace, packet.ack_id, Reject(Code.RATE_LIMITED))
+    def _received(self, client: Client, packet: EventPacket | AckPacket) -> None:
+        found = client.namespaces.get(packet.namespace)
+        if isinstance(found, Connection):
+            if isinstance(packet, EventPacket):
+                self._events.event_received(found, packet)
+            else:
+                self._events.ack_received(found, packet)
+        elif found is not None and isinstance(packet, EventPacket):
+            self._hold(found, packet)
 
-    def _reject(self, session: Session, namespace: str, ack_id: int | None, rejection: Reject) -> None:
+    def _hold(self, attempt: Attempt, packet: EventPacket) -> None:
+        size, session = packet.size, attempt.client.session
+        if not attempt.may_hold(size):
+            refusal = Reject(Code.OVERLOADED, "Too many events wait for the namespace to be joined.")
+            self._tell(session, packet.namespace, packet.ack_id, refusal)
+        elif self.engine.budget.take(session, size):
+            attempt.hold(packet, size)
+
+    def _refuse(self, client: Client, head: Head, rejection: Reject) -> None:
+        self._tell(client.session, head.namespace, head.ack_id if head.kind in packets.EVENTS else None, rejection)
+        self._drop_attachments(client, head.attachments)
+
+    def _tell(self, session: Session, namespace: str, ack_id: int | None, rejection: Reject) -> None:
         body = rejection.as_dict()
         if ack_id is None:
             session.send(packets.event_packet(namespace, "error", msgspec.json.encode([body])))
         else:
             session.send(packets.ack_packet(namespace, ack_id, b"[" + error_payload(body) + b"]"))
 
-    async def run_sweep(self) -> None:
-        """Forget, for ever, rates that have recovered."""
-        while True:
-            await asyncio.sleep(SWEEP_INTERVAL)
-            self._rates.sweep(self.eio.clock())
-            self._excess.clear()
+    # -- attachments -----------------------------------------------------------------------------------------------
 
-    # -- packets ---------------------------------------------------------------------------------------------------
+    def _drop_attachments(self, client: Client, count: int) -> None:
+        """Those of a packet that was refused are on their way already."""
+        if count:
+            client.unfinished = UnfinishedPacket(None, count, 0)
 
-    def _dispatch(self, session: Session, packet: packets.AnyPacket) -> Awaitable[None] | None:
-        match packet:
-            case EventPacket() | AckPacket():
-                self._received(session, packet)
-            case Unfinished():
-                if packet.attachments > self._settings.gateway_max_attachments:
-                    session.close(ATTACHMENTS)
-                    return None
-                self._partial[session.sid] = _Partial(packet)
-            case ConnectPacket(namespace=namespace, auth=auth, query=query):
-                if session.revision == 3:
-                    auth = {**session.origin.query, **dict(parse_qsl(query))}
-                return self._connect(session, namespace, auth)
-            case DisconnectPacket(namespace=namespace):
-                self._leave(session.sid, namespace, "client namespace disconnect")
-        return None
-
-    def _received(self, session: Session, packet: EventPacket | AckPacket) -> None:
-        sid = self.manager.sid_from_eio_sid(session.sid, packet.namespace)
-        if sid is None or not self.manager.is_connected(sid, packet.namespace):
-            return
-        if isinstance(packet, EventPacket):
-            self._events.received(sid, packet)
-        else:
-            self._events.acked(sid, packet)
-
-    def _attach(self, session: Session, data: str | bytes) -> None:
-        partial = self._partial[session.sid]
+    def _attach(self, client: Client, unfinished: UnfinishedPacket, data: str | bytes) -> None:
+        session = client.session
         if isinstance(data, str):
-            raise MalformedPacket("text where an attachment was due")
-        partial.attachments.append(data)
-        partial.held += len(data)
-        if partial.held > self._settings.gateway_max_message:
-            session.close(ATTACHMENTS)
-        elif len(partial.attachments) == partial.unfinished.attachments:
-            del self._partial[session.sid]
-            self._received(session, partial.unfinished.packet._replace(attachments=tuple(partial.attachments)))
+            session.close(DisconnectReason.PARSE_ERROR)
+            return
+        packet, size = unfinished.packet, len(data)
+        if not self._spend(client, size, events=0):
+            if not self._excess(client, size):
+                return
+            if packet is not None:
+                ack_id = packet.ack_id if isinstance(packet, EventPacket) else None
+                self._tell(session, packet.namespace, ack_id, Reject(Code.RATE_LIMITED))
+                unfinished.packet = packet = None
+        unfinished.missing -= 1
+        if packet is not None:
+            if not self.engine.budget.take(session, size):
+                return
+            unfinished.attachments.append(data)
+            unfinished.held += size
+            if unfinished.held > self._settings.gateway_max_message:
+                session.close(DisconnectReason.ATTACHMENTS)
+                return
+        if not unfinished.missing:
+            attachments = tuple(unfinished.attachments)
+            self._finish(client)
+            if packet is not None:
+                self._received(client, packet._replace(attachments=attachments))
 
-    # -- joining and leaving namespaces ----------------------------------------------------------------------------
+    def _finish(self, client: Client) -> None:
+        unfinished, client.unfinished = client.unfinished, None
+        if unfinished is not None:
+            self.engine.budget.give_back(client.session, unfinished.held)
 
-    async def _connect(self, session: Session, namespace: str, auth: dict[str, Any]) -> None:
-        if namespace not in self._configured:
+    # -- rates -----------------------------------------------------------------------------------------------------
+
+    def _spend(self, client: Client, size: int, events: int = 1) -> bool:
+        """Whether a client may send this now; what may not costs nothing."""
+        now = self.engine.clock()
+        full_at = self._event_rate.spend(client.full_at, now, events)
+        bytes_full_at = self._byte_rate.spend(client.bytes_full_at, now, size)
+        if not full_at or not bytes_full_at:
+            return False
+        client.full_at, client.bytes_full_at = full_at, bytes_full_at
+        return True
+
+    def _excess(self, client: Client, size: int) -> bool:
+        """Count what was sent too fast. False when that was as much as a burst, and the client is disconnected."""
+        LIMIT_HITS.labels("events_per_second").inc()
+        now, burst = self.engine.clock(), self._settings.gateway_events_burst
+        if now - client.excess_since > EXCESS_SECONDS:
+            client.excess, client.excess_since = 0.0, now
+        client.excess += max(1.0, size * burst / self._settings.gateway_bytes_burst)
+        if client.excess <= burst:
+            return True
+        client.session.close(DisconnectReason.RATE_LIMITED)
+        return False
+
+    # -- joining ---------------------------------------------------------------------------------------------------
+
+    def _connect(self, client: Client, head: Head, text: str) -> None:
+        session, namespace = client.session, head.namespace
+        full_at = self._connect_rate.spend(client.connects_full_at, self.engine.clock())
+        if not full_at or not self._spend(client, len(text), events=0):
+            LIMIT_HITS.labels("connects_per_second").inc()
+            session.close(DisconnectReason.RATE_LIMITED)
+            return
+        client.connects_full_at = full_at
+        if namespace not in self._namespaces:
             session.send(packets.connect_error_packet(namespace, INVALID_NAMESPACE))
             return
-        sid = self._generate_id() if session.revision == 4 else _sid_v3(namespace, session.sid)
-        if self.manager.reserve(session.sid, namespace, sid) is None:
-            session.send(packets.connect_error_packet(namespace, DUPLICATE))
-            return
+        if namespace in client.namespaces:
+            # The client knows of one connection, the one it asks for now; the library never refuses who is in.
+            self._events.left(client, namespace, DisconnectReason.REPLACED)
         try:
-            connection = await self._events.admit(sid, session, namespace, auth)
+            if len(text) - head.start > MAX_CONNECT:
+                raise Reject(Code.PAYLOAD_TOO_LARGE, f"What is said at CONNECT is at most {MAX_CONNECT} characters.")  # noqa: TRY301
+            auth = packets.read_connect(text, head.start)
+        except InvalidPayload as error:
+            self.refuse(client, namespace, Reject(Code.INVALID_PAYLOAD, str(error)))
+            return
         except Reject as rejection:
-            self.manager.basic_disconnect(sid, namespace)
-            if rejection.retryable:
-                session.close(str(rejection.code), GOING_AWAY)
-            else:
-                session.send(packets.connect_error_packet(namespace, _refusal(rejection, session.revision)))
+            self.refuse(client, namespace, rejection)
             return
-        if session.over:
-            self.manager.basic_disconnect(sid, namespace)
-            self._events.closed(connection.sid, "transport close")
-            return
-        if connection.sid != sid:
-            # A recovered one goes by its old sid.
-            self.manager.basic_disconnect(sid, namespace)
-            sid = connection.sid
-            self.manager.reserve(session.sid, namespace, sid)
-        session.joined = True
-        body = {"sid": sid} | ({"pid": connection.pid} if connection.pid else {})
-        session.send(packets.connect_packet(namespace, body if session.revision == 4 else None))
-        await self.manager.connect(sid, namespace)
-        self._events.opened(connection)
+        if session.revision == 3:
+            auth = {**session.origin.query, **dict(parse_qsl(head.query))}
+        self._events.connect(client, namespace, auth)
 
-    def _leave(self, eio_sid: str, namespace: str, reason: str) -> None:
-        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
-        # One that is still being admitted is let go of when that has ended.
-        if sid is not None and self.manager.is_connected(sid, namespace):
-            self.manager.basic_disconnect(sid, namespace)
-            self._events.closed(sid, reason)
-
-    def _must_have_joined(self, eio_sid: str) -> None:
-        session = self.eio.sessions.get(eio_sid)
-        if session is not None and not session.joined:
-            session.close(str(Code.CONNECT_TIMEOUT), NORMAL)
+    def _generate_id(self) -> str:
+        # Proxies route by the first part of the sid, so that every request of a session reaches its gateway.
+        return f"{self._instance}.{next(self._random)}"
 
     def _allows_origin(self, request: Request) -> bool:
         return "*" in self._origins or request.origin == request.own_origin or request.origin in self._origins
 
 
-def _logger() -> logging.Logger:
-    """A logger of ours for the library, whose own writes a second copy to standard error."""
-    logger = logging.getLogger(f"{__name__}.socketio")
-    logger.setLevel(logging.ERROR)
-    return logger
-
-
-def _sid_v3(namespace: str, eio_sid: str) -> str:
-    """The sid that older clients work out for themselves."""
-    return eio_sid if namespace == "/" else f"{namespace}#{eio_sid}"
-
-
-def _refusal(rejection: Reject, revision: int) -> Any:
-    body = rejection.as_dict()
-    return {"message": rejection.message, "data": body} if revision == 4 else body
+def _random_texts() -> Iterator[str]:
+    """Twenty characters at a time that nobody can guess; asking the system for each would cost more than the rest."""
+    while True:
+        pool = urlsafe_b64encode(os.urandom(15 * 256)).decode()
+        yield from (pool[start : start + 20] for start in range(0, len(pool), 20))

@@ -44,6 +44,8 @@ OPEN_DELAY = 0.005
 """Seconds between the upgrade and the greeting of an older client."""
 DISCARDED = 64 * 1024
 """Bytes read and thrown away of a client that was closed, in the hope of seeing it close its side."""
+# Looked up once: thousands of clients may be lost in one turn of the loop.
+_CLOSED, _FAILED = DisconnectReason.TRANSPORT_CLOSE, DisconnectReason.TRANSPORT_ERROR
 
 
 class WebSocket(asyncio.Protocol):
@@ -141,15 +143,14 @@ class WebSocket(asyncio.Protocol):
         """The client is gone. Thousands may go at once, so closing the transport waits for its turn, where it can."""
         if self._session is None or not self._transport.can_write_eof():
             return False
-        self._engine.output.lost(self, DisconnectReason.TRANSPORT_CLOSE)
+        self._engine.output.lost(self, _CLOSED)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone. The loop calls this for all that went at once, so everything else waits."""
         self._transport = None
         if self._session is not None:
-            lost = DisconnectReason.TRANSPORT_CLOSE if exc is None else DisconnectReason.TRANSPORT_ERROR
-            self._engine.output.lost(self, lost)
+            self._engine.output.lost(self, _CLOSED if exc is None else _FAILED)
         else:
             self._connections.discard(self)
             self._cancel_timeout()

@@ -1,0 +1,341 @@
+"""One life of a connection, from a client's CONNECT to its end, whoever ends it.
+
+| state | what happens | state after | what the client is told |
+|---|---|---|---|
+| - | CONNECT | attempting | nothing yet |
+| attempting | everything is settled | open | CONNECT |
+| attempting | refused for good, kick | ended | CONNECT_ERROR with the code |
+| attempting | refused for now, nothing else joined | ended | the transport is closed; stock clients come back |
+| attempting | refused for now, something else joined | attempting, after a pause | nothing |
+| attempting | DISCONNECT, CONNECT again, the transport is lost | ended | nothing |
+| open | DISCONNECT by the client | ended: `client namespace disconnect` | nothing |
+| open | CONNECT again | ended: `replaced`; another is attempting | what becomes of the other |
+| open | the transport is lost, a limit, drain | parked or ended, by the reason | nothing |
+| open | the token expires, with `expires = true` | parked or ended: `expired_token` | the transport is closed |
+| open | a service disconnects it | ended: `server disconnect` | DISCONNECT |
+| open | the same with `close` | the same, in every namespace | DISCONNECT in each; the transport is closed |
+| open | kick of its user | ended: the code | `kicked`, DISCONNECT in every namespace; the transport is closed |
+| parked | claimed | ended; it goes on as another, under the same sid | CONNECT with that sid |
+| parked | too late, kick of its user | ended | nothing |
+
+Attempting is a task for each client and namespace, and only what is sent into that namespace waits for it. Opening is
+one step without a pause, so that nothing can end a connection half-way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import random
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from prometheus_client import Counter, Gauge
+
+from parley.common.disconnects import KICKS, RECOVERABLE, DisconnectReason, reason_of
+from parley.common.errors import Code, Reject
+from parley.common.logs import get_logger
+from parley.common.tasks import Tasks
+from parley.common.wire.identity import Identity
+from parley.common.wire.recovery import Recovered
+from parley.gateway.admission.admission import PATIENCE, Admission
+from parley.gateway.admission.middleware import MiddlewareRunner
+from parley.gateway.commands.forwarder import CommandForwarder
+from parley.gateway.commands.middleware import EventMiddleware
+from parley.gateway.connections.attempt import Attempt
+from parley.gateway.connections.connection import Connection, State
+from parley.gateway.connections.rate_limiter import RateLimiter
+from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.engineio.websocket.frames import GOING_AWAY, NORMAL
+from parley.gateway.namespaces import Namespace
+from parley.gateway.operations.client_acks import ClientAcks
+from parley.gateway.recovery.recovery import Recovery
+from parley.gateway.rooms.fanout import Fanout
+from parley.gateway.socketio.client import Client
+from parley.gateway.socketio.server import SocketIoServer
+
+log = get_logger(__name__)
+
+CONNECTED = Gauge("parley_gateway_connections", "Open connections")
+ADMISSIONS = Counter("parley_gateway_admissions_total", "Connection attempts by outcome", ["outcome"])
+KICKED = Counter("parley_gateway_kicked_total", "Connections ended by an operator", ["code"])
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds until a refusal that may go away by itself is tried again."""
+REFUSALS_PER_SECOND, REFUSALS_BURST = 5.0, 100
+"""Refusals of one address, after which each ends its transport, and is not logged any more."""
+SWEEP_INTERVAL = 10.0
+SOON = 1.0
+"""Seconds that a connection lives at least, where clocks do not agree whether its token has expired."""
+
+
+class Lifecycle:
+    """Begins, opens and ends the connections of one gateway; see the module."""
+
+    def __init__(
+        self,
+        server: SocketIoServer,
+        namespaces: Mapping[str, Namespace],
+        connections: ConnectionRegistry,
+        admission: Admission,
+        fanout: Fanout,
+        recovery: Recovery,
+        middleware: MiddlewareRunner,
+        events: EventMiddleware,
+        forwarder: CommandForwarder,
+        acks: ClientAcks,
+    ) -> None:
+        self._server = server
+        self._namespaces = namespaces
+        self._connections = connections
+        self._admission = admission
+        self._fanout = fanout
+        self._recovery = recovery
+        self._middleware = middleware
+        self._events = events
+        self._forwarder = forwarder
+        self._acks = acks
+        self._refusals = RateLimiter(REFUSALS_PER_SECOND, REFUSALS_BURST)
+        self._tasks = Tasks()
+
+    async def close(self) -> None:
+        """Give up on attempts that are still under way."""
+        await self._tasks.close()
+
+    async def run_sweep(self) -> None:
+        """Forget, for ever, addresses that have not been refused lately."""
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL)
+            self._refusals.sweep(time.monotonic())
+
+    # -- attempting ------------------------------------------------------------------------------------------------
+
+    def connect(self, client: Client, namespace: str, auth: Mapping[str, Any]) -> None:
+        """See `ServerEvents`."""
+        attempt = client.namespaces[namespace] = Attempt(client, namespace, auth)
+        self._tasks.spawn(self._attempt(attempt), name="attempt")
+
+    async def _attempt(self, attempt: Attempt) -> None:
+        attempt.task = asyncio.current_task()
+        patience, pause = PATIENCE, FIRST_PAUSE
+        while not attempt.over:
+            try:
+                await self._try(attempt, patience)
+                return
+            except Reject as failure:
+                rejection = failure
+            except Exception:
+                log.exception("attempt failed", namespace=attempt.namespace)
+                # Trying again would fail again.
+                rejection = Reject(Code.INTERNAL, retryable=False)
+            self._withdraw(attempt, DisconnectReason.REFUSED)
+            if not rejection.retryable:
+                self._refuse(attempt, rejection)
+            elif not attempt.client.joined:
+                ADMISSIONS.labels(str(rejection.code)).inc()
+                attempt.client.session.close(reason_of(rejection.code, DisconnectReason.UNAVAILABLE), GOING_AWAY)
+            else:
+                # Stock clients wait for the answer to CONNECT as long as it takes.
+                if patience:
+                    log.warning("admission waits", namespace=attempt.namespace, code=str(rejection.code))
+                patience = 0.0
+                await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - so that not all come at once
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _try(self, attempt: Attempt, patience: float) -> None:
+        sid = self._server.sid_for(attempt.client, attempt.namespace)
+        connection = attempt.connection = Connection(
+            sid, attempt.client.session, attempt.namespace, NOBODY, time.time()
+        )
+        recovered = await self._admission.admit(attempt, connection, patience)
+        # Whoever ended it has cancelled this task, and nothing is waited for from here to CONNECT.
+        if not attempt.over:
+            self._open(attempt, connection, recovered)
+
+    def _open(self, attempt: Attempt, connection: Connection, recovered: Recovered | None) -> None:
+        held = self._server.let_go(attempt)
+        attempt.over = True
+        connection.state = State.OPEN
+        CONNECTED.inc()
+        ADMISSIONS.labels("admitted").inc()
+        if recovered is not None:
+            connection.kept = recovered.session or connection.kept
+        self._recovery.begin(connection, attempt.auth["pid"] if recovered is not None else "")
+        self._server.admit(connection)
+        self._admission.enter_rooms(attempt, connection, recovered)
+        if connection.ended is not None:
+            self._forget_rooms(connection)
+            return
+        self._forwarder.notify(connection, "connect", recovered is not None)
+        expires_at = connection.identity.expires_at
+        if expires_at and self._namespaces[connection.namespace].expires:
+            seconds = max(SOON, expires_at - time.time())
+            # By its sid: what waits on the engine's wheel must not keep a connection that has gone.
+            self._server.engine.call_later(seconds, partial(self._expire, connection.sid, expires_at))
+        for packet in held:
+            self._server.deliver(connection, packet)
+
+    def _forget_rooms(self, connection: Connection) -> None:
+        """It could not take what it was sent while it was opened."""
+        if connection.state is not State.PARKED:
+            self._fanout.leave_all(connection)
+
+    def _expire(self, sid: str, expires_at: float) -> None:
+        connection = self._connections.get(sid)
+        if connection is not None and connection.identity.expires_at == expires_at:
+            self.end(connection, DisconnectReason.EXPIRED_TOKEN)
+
+    def _refuse(self, attempt: Attempt, rejection: Reject) -> None:
+        client, address = attempt.client, _block(attempt.client.session.origin.address)
+        self._abandon(attempt, DisconnectReason.REFUSED)
+        ADMISSIONS.labels(str(rejection.code)).inc()
+        self._server.refuse(client, attempt.namespace, rejection)
+        if self._refusals.take(address, time.monotonic()):
+            log.info("connection refused", namespace=attempt.namespace, code=str(rejection.code), address=address)
+        elif not client.joined:
+            client.session.close(DisconnectReason.RATE_LIMITED)
+
+    def _abandon(self, attempt: Attempt, reason: DisconnectReason) -> None:
+        """Nobody waits for it any more."""
+        attempt.over = True
+        self._server.let_go(attempt)
+        if attempt.task is not None and attempt.task is not asyncio.current_task():
+            attempt.task.cancel()
+        self._withdraw(attempt, reason)
+
+    def _withdraw(self, attempt: Attempt, reason: DisconnectReason) -> None:
+        """Undo what trying to let it in has done so far."""
+        connection = attempt.connection
+        if connection is None or connection.state is not State.ATTEMPTING:
+            return
+        connection.state, connection.ended = State.ENDED, reason
+        self._connections.remove(connection)
+        self._middleware.leave(connection, reason)
+        self._fanout.leave_all(connection)
+
+    # -- ending ----------------------------------------------------------------------------------------------------
+
+    def end(self, connection: Connection, code: DisconnectReason, reason: str = "", *, close: bool = True) -> None:
+        """End one connection from this side: with its transport, or only its stay in the namespace.
+
+        `reason` is for people, and goes with a kick.
+        """
+        client: Client = connection.session.client
+        if connection.state is State.ATTEMPTING:
+            attempt = client.namespaces.get(connection.namespace)
+            if isinstance(attempt, Attempt) and attempt.connection is connection:
+                self._refuse(attempt, Reject(_code_of(code), reason or None, retryable=False))
+        elif connection.state is State.OPEN:
+            if close:
+                self._close(client, code, reason)
+            else:
+                self._say(connection, code, reason)
+                self._finish(connection, code)
+
+    def end_user(self, user_id: str, code: Code, reason: str) -> int:
+        """End every connection of a user, in whatever state. Returns how many there were, without lost ones.
+
+        A transport is told of it in every namespace, and closed, once.
+        """
+        why = reason_of(code, DisconnectReason.KICKED)
+        self._recovery.forget(user_id)
+        connections = self._connections.of_user(user_id)
+        # Who only says that they are this user is refused, too: auth may have been asked before the ban.
+        ended = sum(connection.proved for connection in connections)
+        for connection in connections:
+            try:
+                self.end(connection, why, reason)
+            except Exception:
+                log.exception("kick failed", sid=connection.sid)
+                connection.session.end(why)
+        if ended:
+            KICKED.labels(str(why)).inc(ended)
+            log.info("kicked", user=user_id, code=str(why), connections=ended)
+        return ended
+
+    def seen_off(self, connection: Connection) -> None:
+        """Its service took it for gone and has run what follows; its client, who knows nothing of that, comes back."""
+        connection.notices = ()
+        connection.session.close(DisconnectReason.GATEWAY_GONE, GOING_AWAY)
+
+    def left(self, client: Client, namespace: str, reason: DisconnectReason) -> None:
+        """See `ServerEvents`."""
+        found = client.namespaces.get(namespace)
+        if isinstance(found, Attempt):
+            self._abandon(found, reason)
+        elif found is not None:
+            self._finish(found, reason)
+
+    def lost(self, client: Client, reason: DisconnectReason) -> None:
+        """See `ServerEvents`."""
+        for namespace in list(client.namespaces):
+            try:
+                self.left(client, namespace, reason)
+            except Exception:
+                log.exception("end of a connection failed", namespace=namespace)
+
+    def _close(self, client: Client, code: DisconnectReason, reason: str) -> None:
+        """Tell every namespace of a transport, then close it; that ends each of them."""
+        for found in list(client.namespaces.values()):
+            try:
+                if isinstance(found, Connection):
+                    self._say(found, code, reason)
+                elif code in KICKS:
+                    self._refuse(found, Reject(_code_of(code), reason or None, retryable=False))
+            except Exception:
+                log.exception("a namespace was not told of its end", namespace=found.namespace)
+        client.session.close(code, GOING_AWAY if code in RECOVERABLE else NORMAL)
+
+    def _say(self, connection: Connection, code: DisconnectReason, reason: str) -> None:
+        if code in KICKS:
+            self._fanout.send_event(connection, "kicked", {"code": str(code), "reason": reason})
+        # Stock clients stay away after DISCONNECT, and come back by themselves without it.
+        if code not in RECOVERABLE:
+            self._server.say_disconnect(connection)
+
+    def _finish(self, connection: Connection, reason: DisconnectReason) -> None:
+        """What its end takes on this side."""
+        namespaces = connection.session.client.namespaces
+        if namespaces.get(connection.namespace) is connection:
+            del namespaces[connection.namespace]
+        if connection.state is not State.OPEN:
+            return
+        rooms = sorted(connection.rooms)
+        connection.state, connection.ended = State.ENDED, reason
+        CONNECTED.dec()
+        self._connections.remove(connection)
+        if connection.kicked:
+            # Nothing counts any more of what has not been sent on yet.
+            connection.waiting.clear()
+            connection.waiting_bytes = 0
+        if self._recovery.lose(connection, recoverable=reason in RECOVERABLE):
+            connection.state = State.PARKED
+        else:
+            self._fanout.leave_all(connection)
+        self._acks.lost(connection)
+        self._middleware.leave(connection, reason)
+
+        def notify() -> None:
+            for event in ("disconnecting", "disconnect"):
+                self._forwarder.notify(connection, event, str(reason), rooms)
+
+        self._events.after(connection, notify)
+
+
+NOBODY = Identity("", "")
+
+
+def _code_of(reason: DisconnectReason) -> Code:
+    return Code(reason) if reason in KICKS else Code.FORBIDDEN
+
+
+def _block(address: str) -> str:
+    """Who has an IPv6 address has a /64 of them."""
+    if ":" not in address:
+        return address
+    try:
+        return str(ipaddress.IPv6Network((address, 64), strict=False))
+    except ValueError:
+        return address

@@ -1,0 +1,49 @@
+"""One Engine.IO session as Socket.IO sees it: its namespaces, its unfinished binary packet, and how fast it sends."""
+
+from __future__ import annotations
+
+from parley.gateway.connections.attempt import Attempt
+from parley.gateway.connections.connection import Connection, State
+from parley.gateway.engineio.session import Session
+from parley.gateway.socketio.packets import AckPacket, EventPacket
+
+
+class UnfinishedPacket:
+    """A binary packet of which some attachments are still to come. Without `packet` it was refused: they are dropped.
+
+    See the Socket.IO protocol, "Packet encoding": the attachments follow as binary messages of their own.
+    """
+
+    __slots__ = ("attachments", "held", "missing", "packet")
+
+    def __init__(self, packet: EventPacket | AckPacket | None, missing: int, held: int) -> None:
+        self.packet = packet
+        self.missing = missing
+        self.attachments: list[bytes] = []
+        self.held = held
+        """The bytes that it takes in the engine's budget."""
+
+
+class Client:
+    """What hangs on `session.client`."""
+
+    __slots__ = (
+        "bytes_full_at", "connects_full_at", "excess", "excess_since", "full_at", "namespaces", "session", "unfinished",
+    )  # fmt: skip
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.namespaces: dict[str, Attempt | Connection] = {}
+        self.unfinished: UnfinishedPacket | None = None
+        self.full_at = 0.0
+        """When its bucket of events is full again; the same for bytes and for CONNECTs."""
+        self.bytes_full_at = 0.0
+        self.connects_full_at = 0.0
+        self.excess = 0.0
+        """How much of a burst it sent beyond its rates, since `excess_since`."""
+        self.excess_since = 0.0
+
+    @property
+    def joined(self) -> bool:
+        """Whether it is in any namespace."""
+        return any(found.state is State.OPEN for found in self.namespaces.values() if isinstance(found, Connection))

@@ -1,0 +1,127 @@
+"""What chat tells gateways of what was committed: who moves with an event, hints to users, and the beacon of heads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import cast
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from parley.chat import responders
+from parley.chat.batch import Plan
+from parley.chat.events import (
+    Event,
+    MemberInvited,
+    MemberJoined,
+    MemberLeft,
+    MessageSent,
+    Recorded,
+    RoomArchived,
+    RoomCreated,
+    User,
+)
+from parley.chat.publisher import Publisher
+from parley.chat.queries import Queries
+from parley.common.errors import Code
+from parley.framework import MembershipChange, Reject, RoomEvent, RoomHead, RoomPublisher
+
+BEN = User("u_ben", "ben")
+
+
+def recorded(event: Event, sequence: int = 1) -> Recorded:
+    """An event of the room r1, by Ann."""
+    return Recorded(
+        "r1", sequence, UUID(int=sequence), event.TYPE, "u_ann", "ann", "c", "", "", msgspec.json.encode(event),
+        datetime.now(UTC),
+    )  # fmt: skip
+
+
+class RecordingRooms:
+    """Keeps what is published, and what heads are announced."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, list[RoomEvent], list[MembershipChange]]] = []
+        self.connected = True
+
+    async def publish(self, room: str, items: Sequence[RoomEvent], moves: Sequence[MembershipChange] = ()) -> None:
+        self.published.append((room, list(items), list(moves)))
+
+    async def announce_heads(self, heads: list[RoomHead]) -> bool:
+        return self.connected
+
+
+@pytest.mark.parametrize(
+    ("event", "moves"),
+    [
+        (RoomCreated("general", "public"), ("u_ann", "")),
+        (MemberJoined(BEN), ("u_ben", "")),
+        (MemberLeft(BEN), ("", "u_ben")),
+        (MemberInvited(BEN), ("", "")),
+        (MessageSent("hello"), ("", "")),
+        (RoomArchived(), ("", "")),
+    ],
+    ids=lambda value: "" if isinstance(value, tuple) else value.TYPE,
+)
+def test_an_event_names_the_user_who_joins_or_leaves_with_it(event: Event, moves: tuple[str, str]):
+    item = recorded(event).item()
+    assert (item.joins, item.leaves) == moves
+
+
+async def test_users_are_told_where_to_look_before_the_rooms_events_are_published():
+    rooms = RecordingRooms()
+    plan = Plan(appended=[recorded(MemberJoined(BEN), 4), recorded(MemberLeft(BEN), 5)])
+    await Publisher(cast("RoomPublisher", rooms)).publish(plan)
+    assert [(room, [item.sequence for item in items], moves) for room, items, moves in rooms.published] == [
+        ("user:u_ben", [], [MembershipChange("r1", True, 4), MembershipChange("r1", False, 5)]),
+        ("r1", [4, 5], []),
+    ]
+
+
+async def test_what_a_resent_command_led_to_is_published_again_once():
+    rooms, sent = RecordingRooms(), recorded(MemberJoined(BEN), 7)
+    plan = Plan(repeated={("r1", 7): sent}, appended=[recorded(MessageSent("new"), 9)])
+    await Publisher(cast("RoomPublisher", rooms)).publish(plan)
+    assert [[item.sequence for item in items] for _, items, _ in rooms.published] == [[7, 9]], "no hint at an old join"
+
+
+class Windows:
+    """Stands for the database: keeps for how far back it was asked."""
+
+    def __init__(self, rooms: RecordingRooms) -> None:
+        self.asked: list[float] = []
+        self.outcomes: list[Exception | None] = []
+        self._rooms = rooms
+
+    async def heads_moved_since(self, seconds: float, limit: int) -> list[RoomHead]:
+        self.asked.append(seconds)
+        if self.outcomes and (outcome := self.outcomes.pop(0)) is not None:
+            raise outcome
+        return [RoomHead("r1", 1)]
+
+
+async def test_a_beacon_covers_ten_minutes_at_the_start_and_then_the_time_since_the_last_one(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    now = 1000.0
+    pause = asyncio.sleep
+
+    async def pass_time(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        rooms.connected = len(windows.asked) != 4  # while the fifth is due, NATS is away
+        await pause(0)
+
+    monkeypatch.setattr(responders.asyncio, "sleep", pass_time)
+    monkeypatch.setattr(responders.time, "monotonic", lambda: now)
+    rooms = RecordingRooms()
+    windows = Windows(rooms)
+    windows.outcomes = [OSError("away"), None, Reject(Code.UNAVAILABLE)]
+    beacon = asyncio.create_task(responders.run_beacon(cast("RoomPublisher", rooms), cast("Queries", windows)))
+    while len(windows.asked) < 7:
+        await pause(0)
+    beacon.cancel()
+    assert windows.asked == [600, 600, 11, 12, 11, 12, 11]

@@ -1,0 +1,34 @@
+"""The protocol document has the table of disconnect reasons as the code has it, and the code uses no other reason."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from parley.common.disconnects import DISCONNECTS, KICKS, RECOVERABLE, DisconnectReason, reason_of
+from parley.common.errors import Code
+from parley.gateway.engineio import session
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
+ROW = re.compile(r"^\| `([a-z_ ]+)` \| (yes|no) \| (.+?) \|$", re.MULTILINE)
+
+
+def test_the_table_of_reasons_is_that_of_the_code() -> None:
+    expected = [
+        (str(reason), "yes" if disconnect.recoverable else "no", disconnect.meaning)
+        for reason, disconnect in DISCONNECTS.items()
+    ]
+    assert ROW.findall(DOCUMENT.read_text("utf-8")) == expected
+    assert set(DISCONNECTS) == set(DisconnectReason)
+
+
+def test_what_ends_a_session_is_in_the_table() -> None:
+    names = ("TRANSPORT_CLOSE", "TRANSPORT_ERROR", "PING_TIMEOUT", "PARSE_ERROR", "SLOW", "TOO_BIG", "TOO_MANY_PACKETS")
+    for name in names:
+        DisconnectReason(getattr(session, name))
+
+
+def test_a_kick_is_final_and_has_a_code() -> None:
+    assert not KICKS & RECOVERABLE
+    assert all(Code(reason) for reason in KICKS)
+    assert reason_of("no such reason", DisconnectReason.KICKED) is DisconnectReason.KICKED
