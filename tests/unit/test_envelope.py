@@ -7,7 +7,7 @@ import pkgutil
 from datetime import UTC, datetime
 from importlib import import_module
 from types import NoneType, UnionType
-from typing import Any, cast, get_args, get_origin
+from typing import Any, Literal, cast, get_args, get_origin
 
 import msgspec
 import pytest
@@ -51,6 +51,8 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
         return st.dictionaries(values_of(keys), values_of(values), max_size=3)
     if get_origin(kind) is UnionType:
         return st.one_of(*map(values_of, get_args(kind)))
+    if get_origin(kind) is Literal:
+        return st.sampled_from(get_args(kind))
     if kind is Any:
         return st.one_of(st.none(), st.booleans(), st.text(max_size=5), st.lists(st.integers(0, 9), max_size=2))
     return messages(kind)

@@ -398,7 +398,7 @@ async def test_a_late_hint_of_a_join_lets_nobody_hear_what_followed_the_leave(be
     join = world.move()
     world.move()
     world.log.commit()
-    if ben is not None:
+    if ben_is_here:
         world.fanout.enter(world.connect(BEN), ROOM, head=world.log.head)
     ann = world.connect(ANN)
     world.broker.hint(join)
