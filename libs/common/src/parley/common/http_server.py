@@ -379,6 +379,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._rest = b""
         # A head of many small headers is several times its size.
         self.headers, self.scope = [], cast("Any", {})
+        if self.cycle is not None:
+            self.cycle.body = b""
         self._unset_keepalive_if_required()
         self._stop_deadlines()
         if self.transport.can_write_eof():
