@@ -380,7 +380,7 @@ class HttpProtocol(HttpToolsProtocol):
         # A head of many small headers is several times its size.
         self.headers, self.scope = [], cast("Any", {})
         if self.cycle is not None:
-            self.cycle.body = b""
+            self.cycle.body = bytearray()
         self._unset_keepalive_if_required()
         self._stop_deadlines()
         if self.transport.can_write_eof():
