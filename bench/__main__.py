@@ -13,7 +13,9 @@ from typing import Annotated
 
 import machine
 import typer
+from attack_table import write_table
 from contestants import BENCH, BROADCASTERS, PEERS
+from floods import FLOODS
 from machine import CLIENT_CORES, on_cores
 from measurements import MEASUREMENTS, Plan, Row
 from plots import draw
@@ -24,11 +26,16 @@ from parley.cli.stop_signals import StopSignals
 
 RESULTS = BENCH / "results"
 LATEST = RESULTS / "latest.json"
+PERFORMANCE = BENCH.parent / "docs" / "performance.md"
 IMAGES = BENCH.parent / "docs" / "img"
-FRAMEWORK = "framework"
-"""The measurement without peers: its results have a part of their own, which it alone may renew."""
+FRAMEWORK, HOSTILE = "framework", "hostile"
+PARTS = (FRAMEWORK, HOSTILE)
+"""Measurements that may be made by themselves: their results have a part of their own, which they alone renew."""
 RESERVED_FILES = 200
 """What a server has open besides its connections."""
+
+# Fewer floods, or shorter ones, are no renewal.
+_WHOLE_HOSTILE = (["--only", HOSTILE], [f"--only={HOSTILE}"])
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -53,7 +60,8 @@ def _numbers(given: str, option: str) -> tuple[int, ...]:
 @app.command()
 def bench(
     only: Annotated[
-        str, typer.Option(help=f"Measurements, by commas: {', '.join(MEASUREMENTS)}. All without it.")
+        str,
+        typer.Option(help=f"Measurements, by commas: {', '.join(MEASUREMENTS)}. Without it all but {HOSTILE}."),
     ] = "",
     servers: Annotated[str, typer.Option(help=f"Servers: {', '.join(BROADCASTERS)}. All without it.")] = "",
     seconds: Annotated[float, typer.Option(min=0.5, help="How long each rate is measured.")] = 4.0,
@@ -62,14 +70,18 @@ def bench(
     chat_in_flight: Annotated[str, typer.Option(help="Messages in flight in persisted.")] = "64,256",
     rate: Annotated[int, typer.Option(min=1, help="Messages per second of the open loop in persisted.")] = 1000,
     connections: Annotated[str, typer.Option(help="Idle connections.")] = "10000,20000",
+    floods: Annotated[str, typer.Option(help="Kinds of flood in hostile, by commas. All without it.")] = "",
+    flood_seconds: Annotated[float, typer.Option(min=0.5, help="How long each flood lasts.")] = 10.0,
 ) -> None:
     """Measure Parley beside its peers.
 
     A whole run writes bench/results/latest.json and docs/img/bench-*.svg; a narrowed one bench/results/narrowed.json.
-    With `--only framework`, that part of latest.json is renewed, and the rest stays.
+    With `--only framework` or `--only hostile`, that part of latest.json is renewed, and the rest stays.
     """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     chosen = _choose(only, list(MEASUREMENTS), "--only")
+    if not only:
+        chosen = [name for name in chosen if name != HOSTILE]
     most = machine.allow_many_sockets() - RESERVED_FILES
     plan = Plan(
         servers=frozenset(_choose(servers, list(BROADCASTERS), "--servers")),
@@ -79,6 +91,8 @@ def bench(
         chat_in_flight=_numbers(chat_in_flight, "--chat-in-flight"),
         rate=rate,
         connections=tuple(sorted({min(number, most) for number in _numbers(connections, "--connections")})),
+        floods=tuple(_choose(floods, list(FLOODS), "--floods")),
+        flood_seconds=flood_seconds,
     )
     narrowed = len(sys.argv) > 1
     started = time.monotonic()
@@ -88,9 +102,13 @@ def bench(
             console.print(f"[bold]{TITLES[measurement]}[/]")
             rows += _measure(console, measurement, plan)
     show(console, rows)
-    path = RESULTS / "narrowed.json" if narrowed and chosen != [FRAMEWORK] else LATEST
-    _write(path, rows, path == LATEST and narrowed)
+    part = chosen == [FRAMEWORK] or sys.argv[1:] in _WHOLE_HOSTILE
+    path = RESULTS / "narrowed.json" if narrowed and not part else LATEST
+    _write(path, rows, part)
     console.print(f"Wrote {path.relative_to(BENCH.parent)} after {time.monotonic() - started:.0f} s")
+    if part and chosen == [HOSTILE]:
+        write_table(rows, PERFORMANCE)
+        console.print(f"Wrote the table in {PERFORMANCE.relative_to(BENCH.parent)}")
     if not narrowed:
         for picture in draw(rows, IMAGES):
             console.print(f"Wrote {picture.relative_to(BENCH.parent)}")
@@ -108,20 +126,21 @@ def _measure(console: Console, measurement: str, plan: Plan) -> list[Row]:
 
 
 def _write(path: Path, rows: list[Row], part: bool) -> None:
-    """Write all results, or with `part` those of the framework alone beside what is there."""
+    """Write all results, or with `part` those of one measurement alone beside what is there."""
     about = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "revision": _output("git", "-C", str(BENCH), "describe", "--always", "--dirty"),
         "machine": machine.description(),
     }
-    contents: dict[str, object] = {}
-    if part:
-        contents = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    else:
-        others = [row for row in rows if row["measurement"] != FRAMEWORK]
+    before: dict[str, object] = json.loads(path.read_text("utf-8")) if path == LATEST and path.exists() else {}
+    contents = before
+    if not part:
+        others = [row for row in rows if row["measurement"] not in PARTS]
         contents = {**about, "versions": _versions(), "rows": others}
-    if found := [row for row in rows if row["measurement"] == FRAMEWORK]:
-        contents[FRAMEWORK] = {**about, "rows": found}
+        contents |= {name: before[name] for name in PARTS if name in before}
+    for name in PARTS:
+        if found := [row for row in rows if row["measurement"] == name]:
+            contents[name] = {**about, "rows": found}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(contents, indent=1, ensure_ascii=False) + "\n", "utf-8")
 

@@ -93,10 +93,10 @@ def parley_chat(around: Surroundings, base: Database, rooms: int = 0) -> Generat
             own = {**environment, "PARLEY_PORT": str(port), "PARLEY_INSTANCE": f"{name}-bench"}
             process = stack.enter_context(running(command, log, base.cores, own))
             wait_for_port(process, port, log)
-            wait_until(lambda at=port: _ready(at), f"{name} to be ready")
+            wait_until(lambda at=port: ready(at), f"{name} to be ready")
             parts[name] = process.pid
         tokens, names = around.directory / "tokens", around.directory / "rooms"
-        tokens.write_text("".join(f"{_token(f'user{n}')}\n" for n in range(around.clients)))
+        tokens.write_text("".join(f"{token(f'user{n}')}\n" for n in range(around.clients)))
         names.write_text("".join(f"{room}\n" for room in _create_rooms(ports["chat"], rooms)))
         yield Contestant(
             "parley", ports["gateway"], parts, "gateway",
@@ -107,19 +107,21 @@ def parley_chat(around: Surroundings, base: Database, rooms: int = 0) -> Generat
         )  # fmt: skip
 
 
-def _ready(port: int) -> bool:
+def ready(port: int) -> bool:
+    """Whether the service on this port says that it can serve."""
     try:
         return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
     except httpx.TransportError:
         return False
 
 
-def _token(user: str) -> str:
+def token(user: str) -> str:
+    """What this user connects to Parley with."""
     return jwt.encode({"sub": user, "name": user, "exp": time.time() + TOKEN_SECONDS}, SECRET, "HS256")
 
 
 def _create_rooms(chat_port: int, count: int) -> list[str]:
-    headers = {"Authorization": f"Bearer {_token('owner')}"}
+    headers = {"Authorization": f"Bearer {token('owner')}"}
     rooms: list[str] = []
     with httpx.Client(base_url=f"http://127.0.0.1:{chat_port}", headers=headers) as http:
         for number in range(count):

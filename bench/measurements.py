@@ -14,6 +14,7 @@ from typing import Any
 from chats import Database, database, node_chat, parley_chat
 from clients import clients, connect, phase, usage_fields
 from contestants import BROADCASTERS, Contestant, Start, Surroundings
+from hostile import hostile
 from machine import (
     ALL_CORES,
     CLIENT_CORES,
@@ -50,6 +51,8 @@ class Plan:
     chat_in_flight: tuple[int, ...]
     rate: int
     connections: tuple[int, ...]
+    floods: tuple[str, ...]
+    flood_seconds: float
 
 
 def fanout(plan: Plan) -> Iterator[Row]:
@@ -168,12 +171,18 @@ def framework(plan: Plan) -> Iterator[Row]:
     yield from _rows("framework", "all", partial(overhead, plan.seconds))
 
 
+def hostility(plan: Plan) -> Iterator[Row]:
+    """One attacker, and what others notice."""
+    yield from hostile(plan.servers, list(plan.floods), plan.flood_seconds)
+
+
 MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "fanout": fanout,
     "persisted": persisted,
     "connect": connecting,
     "idle": idle,
     "framework": framework,
+    "hostile": hostility,
 }
 
 

@@ -50,6 +50,15 @@ COLUMNS = {
         "over_bare_us": "over bare µs",
         "commands_per_s": "commands/s",
     },
+    "hostile": {
+        "flood": "flood",
+        "echo_p50_ms echo_p99_ms echo_max_ms": "echo p50/p99/max ms",
+        "healthz_p50_ms healthz_p99_ms healthz_max_ms": "healthz p50/p99/max ms",
+        "over_idle_ms": "p99 over idle",
+        "memory_mb": "+MB",
+        "disconnected unanswered": "others cut off/unanswered",
+        "attacker": "attacker",
+    },
 }
 TITLES = {
     "fanout": "One room, nothing kept",
@@ -57,6 +66,7 @@ TITLES = {
     "connect": "A connect (Parley's with a token, the peers' without)",
     "idle": "Idle connections, and all of them lost at once",
     "framework": "A command in a service, and in a bare NATS callback",
+    "hostile": "Others' round trips while one attacker floods",
 }
 
 
@@ -72,7 +82,7 @@ def show(console: Console, rows: Sequence[Row]) -> None:
             table.add_column(heading, justify="right")
         table.add_column("")
         for row in found:
-            table.add_row(row["server"], *(number(row.get(field)) for field in columns), marks(row))
+            table.add_row(row["server"], *(_cell(row, fields) for fields in columns), marks(row))
         console.print(table)
     if any(row.get("disturbed") for row in rows):
         console.print("[dim]≈ other processes of the machine were busy; measure again on a quiet one[/]")
@@ -109,7 +119,7 @@ def _show_budgets(console: Console, rows: Sequence[Row]) -> None:
 def line(row: Row) -> str:
     """A row in a line, for progress."""
     columns = COLUMNS[row["measurement"]]
-    figures = ", ".join(f"{heading} {number(row[field])}" for field, heading in columns.items() if field in row)
+    figures = ", ".join(f"{heading} {cell}" for fields, heading in columns.items() if (cell := _cell(row, fields)))
     return f"[bold]{row['server']}[/] {figures} {remarks(row)}"
 
 
@@ -133,10 +143,17 @@ def _limited_by_client(row: Row) -> bool:
     return row.get("limited_by") == "client" and "offered_per_s" not in row
 
 
+def _cell(row: Row, fields: str) -> str:
+    """One field, or several that stand together."""
+    return " / ".join(number(row[field]) for field in fields.split() if field in row)
+
+
 def number(value: Any) -> str:
-    """A figure with as many digits as it deserves."""
+    """A figure with as many digits as it deserves; what is none, as it is."""
     if value is None:
         return ""
+    if isinstance(value, str):
+        return value
     if isinstance(value, int) or value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

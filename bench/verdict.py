@@ -45,6 +45,19 @@ class Budget:
         return next(found, None)
 
 
+class WorstBudget(Budget):
+    """The worst figure of all rows, which must all keep the bound."""
+
+    def rows(self, rows: Sequence[Row]) -> list[Row]:
+        """Every row that was measured."""
+        wanted = {**self.where, "server": self.server}
+        return [row for row in rows if all(row.get(name) == value for name, value in wanted.items())]
+
+    def figure(self, rows: Sequence[Row]) -> float:
+        """The greatest of all; not a number when one of them failed."""
+        return float("nan") if any(row["problems"] for row in rows) else max(row[self.field] for row in rows)
+
+
 def _broadcast(server: str, what: str) -> Iterator[Budget]:
     one = {"measurement": "fanout", "recipients": 1000, "in_flight": 1}
     many = {**one, "in_flight": 64}
@@ -68,6 +81,7 @@ def _framework(commands: int) -> Budget:
 _CHAT = {"measurement": "persisted", "in_flight": 256}
 _OPEN_LOOP = {"measurement": "persisted", "offered_per_s": 1000}
 _IDLE = {"measurement": "idle"}
+_HOSTILE = {"measurement": "hostile"}
 
 BUDGETS = (
     *_broadcast("engine", "edge alone, 1,000 recipients"),
@@ -91,4 +105,8 @@ BUDGETS = (
     Budget("loop blocked by lost clients, edge alone", "stall_ms", _IDLE, "engine", "", 50, None, "ms"),
     Budget("loop blocked by lost clients, gateway", "stall_ms", _IDLE, "parley", "", 50, None, "ms"),
     *map(_framework, (1, 8, 64)),
+    WorstBudget("any flood: p99 of others over idle", "over_idle_ms", _HOSTILE, "parley", "", 50, None, "ms"),
+    WorstBudget("any flood: memory of the gateway", "memory_mb", _HOSTILE, "parley", "", 64, None, "MB more"),
+    WorstBudget("any flood: others cut off", "disconnected", _HOSTILE, "parley", "", 0, None, "connections"),
+    WorstBudget("any flood: others without an answer", "unanswered", _HOSTILE, "parley", "", 0, None, "requests"),
 )

@@ -162,7 +162,8 @@ class HttpProtocol(HttpToolsProtocol):
                 self._rest = b""
                 return
             position = end
-        self._rest = rest[position:] if not self.transport.is_closing() else b""
+        # Nothing is kept for who was refused, in however many lingering connections.
+        self._rest = b"" if self._refused or self.transport.is_closing() else rest[position:]
         flow = cast("_Flow", self.flow)
         flow.held = bool(self._rest)
         if flow.held:
@@ -381,6 +382,10 @@ class HttpProtocol(HttpToolsProtocol):
         """Close, but read on for a moment: closing with unread input could destroy what is on its way out."""
         self._refused = True
         self._rest = b""
+        # A head of many small headers is several times its size.
+        self.headers, self.scope = [], cast("Any", {})
+        if self.cycle is not None:
+            self.cycle.body = bytearray()
         self._unset_keepalive_if_required()
         self._stop_deadlines()
         if self.transport.can_write_eof():

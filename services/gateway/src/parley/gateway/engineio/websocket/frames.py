@@ -133,6 +133,8 @@ class FrameReader:
             else:
                 self.waiting = position < len(data)
         except FrameError as error:
+            # Without the frames it passed: they hold this reader and what it was fed, a cycle that is found late.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
             self.error = error
             self._fragments, self._content, self.held = None, 0, 0
             return received
