@@ -500,7 +500,14 @@ async def test_an_emit_is_remembered_only_if_somebody_here_hears_it_or_may_come_
     connections = ConnectionRegistry()
     edge = cast("SocketIoServer", gateway.sockets)
     operations = Operations(
-        gateway.bus, edge, connections, gateway.fanout, ClientAcks(gateway.bus), {namespace: history}
+        gateway.bus,
+        edge,
+        connections,
+        gateway.fanout,
+        ClientAcks(gateway.bus),
+        {namespace: history},
+        cast("Any", None),
+        cast("Any", None),
     )
     lost = await gateway.member("lobby", head=None)
     connections.add(lost)

@@ -75,11 +75,6 @@ class GatewayRegistry:
         """Whether it has listened long enough to know every living gateway."""
         return time.monotonic() - self._listening_since >= WARM_AFTER
 
-    @property
-    def warmed_up(self) -> bool:
-        """Whether it has listened long enough to know every living gateway."""
-        return self.settled
-
     def alive(self) -> dict[str, float]:
         """The living gateways, and how many seconds ago each was heard."""
         self._check(now := time.monotonic())

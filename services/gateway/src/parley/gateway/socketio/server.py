@@ -25,7 +25,7 @@ from parley.gateway.connections.rate_limiter import Rate
 from parley.gateway.engineio.packets import Packet
 from parley.gateway.engineio.request import Request
 from parley.gateway.engineio.server import Engine
-from parley.gateway.engineio.session import Limits, Session
+from parley.gateway.engineio.session import Session
 from parley.gateway.engineio.websocket.frames import NORMAL
 from parley.gateway.metrics import LIMIT_HITS
 from parley.gateway.namespaces import Namespace
@@ -92,16 +92,7 @@ class SocketIoServer:
         # The token travels in the payload, so other origins gain nothing by themselves.
         self._origins = settings.gateway_cors_origins or (["*"] if settings.environment == "development" else [])
         self.engine = Engine(
-            Limits(
-                ping_interval=settings.gateway_ping_interval,
-                ping_timeout=settings.gateway_ping_timeout,
-                upgrade_timeout=settings.gateway_upgrade_timeout,
-                max_payload=settings.gateway_max_message,
-                # One message of the largest size must not make anybody a slow client.
-                max_buffer=max(settings.gateway_max_buffer, settings.gateway_max_message),
-                max_packets=settings.gateway_max_packets,
-                max_per_address=settings.gateway_max_per_address,
-            ),
+            settings.engine_limits(),
             self,
             generate_id=self._generate_id,
             revisions=(4, 3) if settings.gateway_allow_eio3 else (4,),
@@ -268,7 +259,7 @@ class SocketIoServer:
             return
         if not head.attachments:
             self._received(client, packet)
-        elif self.engine.budget.take(session, size):
+        elif self._hold_bytes(session, size):
             client.unfinished = UnfinishedPacket(packet, head.attachments, size)
 
     def _received(self, client: Client, packet: EventPacket | AckPacket) -> None:
@@ -286,7 +277,7 @@ class SocketIoServer:
         if not attempt.may_hold(size):
             refusal = Reject(Code.OVERLOADED, "Too many events wait for the namespace to be joined.")
             self._tell(session, packet.namespace, packet.ack_id, refusal)
-        elif self.engine.budget.take(session, size):
+        elif self._hold_bytes(session, size):
             attempt.hold(packet, size)
 
     def _refuse(self, client: Client, head: Head, rejection: Reject) -> None:
@@ -322,7 +313,7 @@ class SocketIoServer:
                 unfinished.packet = packet = None
         unfinished.missing -= 1
         if packet is not None:
-            if not self.engine.budget.take(session, size):
+            if not self._hold_bytes(session, size):
                 return
             unfinished.attachments.append(data)
             unfinished.held += size
@@ -334,6 +325,14 @@ class SocketIoServer:
             self._finish(client)
             if packet is not None:
                 self._received(client, packet._replace(attachments=attachments))
+
+    def _hold_bytes(self, session: Session, size: int) -> bool:
+        """Count what a client makes the gateway keep. False, and the session is ended, when that is too much."""
+        if self.engine.budget.take(session, size):
+            return True
+        LIMIT_HITS.labels("input_memory").inc()
+        session.end(DisconnectReason.OVERLOADED)
+        return False
 
     def _finish(self, client: Client) -> None:
         unfinished, client.unfinished = client.unfinished, None
