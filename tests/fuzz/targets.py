@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from random import Random
@@ -201,6 +202,10 @@ def socket_io(random: Random) -> None:
     else:
         return
     assert packet.args.startswith(b"[")
+    try:
+        json.loads(packet.args)
+    except ValueError:
+        return  # the service refuses it
     again = parse(sent.parts[0].data[1:].decode())
     assert (again.head.attachments, again.content) == (head.attachments, packet)
 
