@@ -18,6 +18,7 @@ from parley.common.bus import Bus
 from parley.common.disconnects import DisconnectReason
 from parley.common.tasks import Tasks
 from parley.common.wire.connections import CompareConnections, ComparedConnections
+from parley.common.wire.processes import SignOfLife
 from parley.framework import gateway_registry, held_connections
 from parley.framework.gateway_registry import GatewayRegistry
 from parley.framework.held_connections import HeldConnections, Patience
@@ -31,6 +32,8 @@ class Gateway:
 
     def __init__(self, bus: Bus, name: str, namespace: str) -> None:
         self.name = name
+        """Its address."""
+        self.started = int(name.rpartition(":")[2])
         self.sids: set[str] = set()
         self.ended: list[str] = []
         """Whom it was told to end."""
@@ -60,7 +63,7 @@ class Gateway:
         """Show signs of life, for ever."""
         while True:
             if self.living:
-                await self._bus.publish(subjects.alive("gateway", self.name), b"")
+                await self._bus.publish(subjects.alive("gateway", self.name), SignOfLife(self.started).encode())
             await asyncio.sleep(0.05)
 
     async def _compare(self, question: CompareConnections) -> ComparedConnections:
@@ -84,7 +87,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_connections, "SWEEP_INTERVAL", 0.05)
     monkeypatch.setattr(held_connections, "LATE", 0.3)
     monkeypatch.setattr(held_connections, "ANSWER_TIMEOUT", 0.2)
-    monkeypatch.setattr(gateway_registry, "GONE_AFTER", 0.3)
+    monkeypatch.setattr(gateway_registry, "SILENT_AFTER", 0.3)
     monkeypatch.setattr(gateway_registry, "WARM_AFTER", 0.2)
 
 
@@ -100,7 +103,7 @@ async def held(bus: Bus, namespace: str) -> AsyncIterator[Held]:
 
 @asynccontextmanager
 async def living(bus: Bus, namespace: str, name: str = "") -> AsyncGenerator[Gateway]:
-    gateway = Gateway(bus, name or fresh("gateway"), namespace)
+    gateway = Gateway(bus, name or f"{fresh('gateway')}:1", namespace)
     await gateway.listen()
     async with Tasks() as tasks:
         tasks.forever(gateway.live(), name="signs of life")
@@ -201,16 +204,16 @@ async def test_a_gateway_that_was_taken_for_gone_is_told_whom_to_end_when_it_is_
 
 
 async def test_the_connections_of_an_earlier_run_are_gone_as_soon_as_a_later_one_is_heard(
-    held: Held, gateway: Gateway, other: Bus, namespace: str, monkeypatch: pytest.MonkeyPatch
+    held: Held, gateway: Gateway, other: Bus, namespace: str
 ):
-    monkeypatch.setattr(GatewayRegistry, "name_of", lambda _registry, address: address.partition(":")[0])
-    async with living(other, namespace, "edge:1") as earlier:
+    name = fresh("edge")
+    async with living(other, namespace, f"{name}:1") as earlier:
         earlier.sids.add("cleo")
-        held.table.add("cleo", "edge:1")
+        held.table.add("cleo", earlier.name)
         await until(lambda: earlier.asked)
         held.table._patience = PATIENCE._replace(silent_after=60)
         await earlier.vanish()
-        async with living(other, namespace, "edge:2"):
+        async with living(other, namespace, f"{name}:2"):
             await until(lambda: held.seen_off)
     assert held.seen_off == [("cleo", DisconnectReason.GATEWAY_GONE)]
 
