@@ -73,7 +73,7 @@ class EngineEcho:
     """`SessionEvents` as the Engine.IO suite wants them: what a client sends comes back."""
 
     def session_opened(self, session: Session) -> None:
-        pass
+        session.joined = True
 
     def message_received(self, session: Session, data: str | bytes) -> None:
         session.send(Packet.of(b"4" + data.encode()) if isinstance(data, str) else Packet(Part(BINARY, data)))

@@ -14,12 +14,22 @@ from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
-from parley.common.wire.rooms import Delivery, GetMemberships, Membership, MembershipChange, Memberships, RoomEvent
+from parley.common.wire.rooms import (
+    Delivery,
+    GetMemberships,
+    GetRoomHeads,
+    Membership,
+    MembershipChange,
+    Memberships,
+    RoomEvent,
+    RoomHeads,
+)
 from parley.framework import Replayed, RoomHead, Router, Service
 from parley.gateway.admission import memberships, reconciliation
 from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.connections.connection import Connection, State
 from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.rooms import heads
 from tests.integration.fanout_parts import Gateway, running_gateway
 from tests.integration.test_bus import fresh, running_bus, until
 from tests.support.nats_proxy import NatsProxy, nats_proxy
@@ -33,6 +43,7 @@ class Answers:
         self.joined = 1
         self.asked: list[list[str]] = []
         self.away = False
+        self.no_heads = False
         self.most = 1000
         """Users in one answer."""
         self.gate = asyncio.Event()
@@ -44,7 +55,13 @@ class Answers:
     async def start(self) -> None:
         """Begin to answer."""
         await self._bus.respond(subjects.memberships(self._namespace), GetMemberships, self._answer, queue="service")
+        await self._bus.respond(subjects.room_heads(self._namespace), GetRoomHeads, self._heads, queue="service")
         await self._bus.flush()
+
+    async def _heads(self, question: GetRoomHeads) -> RoomHeads:
+        if self.no_heads:
+            raise Reject(Code.UNAVAILABLE)
+        return RoomHeads(self._namespace, [RoomHead(room, 0) for room in question.rooms])
 
     async def _answer(self, question: GetMemberships) -> Memberships:
         users = [identity.user_id for identity in question.users][: self.most]
@@ -115,6 +132,20 @@ async def test_a_service_that_is_back_long_after_nats_is_asked_then(scene: Scene
     scene.answers.away = False
     await until(lambda: not scene.rooms(ann))
     await until(lambda: check.done)
+    await check.close()
+
+
+async def test_who_is_no_member_leaves_soon_though_nobody_says_where_the_log_ends(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(heads, "DOUBT_SECONDS", 0.2)
+    monkeypatch.setattr(heads, "RETRY", 0.05)
+    ann = await scene.member("left")
+    scene.answers.no_heads = True
+    scene.answers.rooms.clear()
+    check = scene.check()
+    check.verify_all()
+    await until(lambda: not scene.rooms(ann))
     await check.close()
 
 

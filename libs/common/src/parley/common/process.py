@@ -126,12 +126,21 @@ class DrainingServer(uvicorn.Server):
 
         Leaving the loop cancels what the app is doing then.
         """
-        starting = asyncio.ensure_future(super().startup(sockets))
+        starting = asyncio.ensure_future(self._start(sockets))
         while not (await asyncio.wait({starting}, timeout=STOP_POLL))[0]:
             if self.should_exit:
                 starting.cancel()
                 return
-        await starting
+        if (code := await starting) is not None:
+            sys.exit(code)
+
+    async def _start(self, sockets: list[socket.socket] | None) -> Any:
+        """Start; return the exit code if uvicorn gives up. An exit that leaves a task would print a traceback."""
+        try:
+            await super().startup(sockets)
+        except SystemExit as failed:
+            return failed.code
+        return None
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, drain, then shut down as uvicorn does."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from parley.common import subjects
 from parley.common.bus import Bus
@@ -25,6 +25,8 @@ log = get_logger(__name__)
 
 HEADS_PER_REQUEST = 500
 RETRY = 0.5
+DOUBT_SECONDS = 3.0
+"""A member that is none, says the service, leaves after so long without an answer to where the room's log ends."""
 LATE_SECONDS = 3.0
 """A beacon that names an earlier head than was delivered so long ago is not just late."""
 
@@ -48,6 +50,13 @@ class HeadListener(Protocol):
         ...
 
 
+class _Doubt(NamedTuple):
+    """The mark at which a service was asked that did not name the room, and when it answered."""
+
+    asked: int
+    since: float
+
+
 class RoomHeadReader:
     """Asks for heads until they are known, and compares beacons with what was delivered."""
 
@@ -58,8 +67,8 @@ class RoomHeadReader:
         self._tasks = tasks
         self._unverified: dict[str, set[LocalRoom]] = {}
         """Per namespace, rooms whose head is to be asked for."""
-        self._doubts: dict[LocalRoom, dict[Connection, int]] = {}
-        """Members that are not, says the service; with the mark at which it was asked."""
+        self._doubts: dict[LocalRoom, dict[Connection, _Doubt]] = {}
+        """Members that are not, says the service."""
         self._suspects: dict[LocalRoom, tuple[int, float]] = {}
         """Rooms of which a beacon named an earlier head than was delivered; how far that was, and when."""
 
@@ -80,7 +89,7 @@ class RoomHeadReader:
 
     def doubt(self, room: LocalRoom, connection: Connection, asked: int) -> None:
         """Ask for the head of a room of which a connection is no member any more, as far as its service knew."""
-        self._doubts.setdefault(room, {})[connection] = asked
+        self._doubts.setdefault(room, {})[connection] = _Doubt(asked, asyncio.get_running_loop().time())
         self.verify(room.namespace, (room,))
 
     def forget(self, room: LocalRoom) -> None:
@@ -134,9 +143,7 @@ class RoomHeadReader:
         except Reject as rejection:
             if not failing:
                 log.warning("cannot verify rooms, trying again", namespace=namespace, code=str(rejection.code))
-            for room, doubted in doubts.items():
-                if not room.closed:
-                    self._doubts[room] = doubted | self._doubts.get(room, {})
+            self._keep_doubts(doubts)
             return False
         heads = {head.room: head.head for head in answer.heads}
         for room in rooms:
@@ -146,7 +153,19 @@ class RoomHeadReader:
                     self._listener.log_restored(room, head)
                 else:
                     self._listener.head_known(room, head)
-            for connection, asked in doubts.get(room, {}).items():
+            for connection, doubt in doubts.get(room, {}).items():
                 if not room.closed:
-                    self._listener.stay_disproved(room, connection, head, asked)
+                    self._listener.stay_disproved(room, connection, head, doubt.asked)
         return True
+
+    def _keep_doubts(self, doubts: dict[LocalRoom, dict[Connection, _Doubt]]) -> None:
+        """Ask again, but not for long: meanwhile somebody hears what may be none of their business."""
+        now = asyncio.get_running_loop().time()
+        for room, doubted in doubts.items():
+            for connection, doubt in doubted.items():
+                if room.closed:
+                    break
+                if now - doubt.since < DOUBT_SECONDS:
+                    self._doubts.setdefault(room, {}).setdefault(connection, doubt)
+                else:
+                    self._listener.stay_disproved(room, connection, None, doubt.asked)
