@@ -430,6 +430,16 @@ async def test_a_malformed_answer_is_internal_and_logged(bus: Bus, other: Bus, a
     assert [(entry["event"], entry["subject"]) for entry in logged] == [("malformed answer", subject)]
 
 
+async def test_a_rejection_whose_data_is_no_json_keeps_its_code(bus: Bus, other: Bus):
+    async def reply(message: Msg) -> None:
+        await other.publish(message.reply, Answer(Rejection("unavailable", "busy", True, b"{no json")).encode())
+
+    await other.subscribe(subject := fresh("s"), reply)
+    await other.flush()
+    rejection = await rejected(bus.request(subject, TOKEN, Identity))
+    assert (rejection.code, rejection.retryable, rejection.data) == (Code.UNAVAILABLE, True, None)
+
+
 async def test_one_responder_of_a_queue_group_answers_each_request(bus: Bus, other: Bus):
     handled: list[str] = []
 

@@ -347,6 +347,24 @@ async def test_acks_that_carry_large_sessions_all_arrive_and_so_do_those_of_anot
     assert max(caller.sizes) <= MAX_ACK_BYTES
 
 
+@pytest.mark.parametrize("kept", ["x" * 5000, 2**70], ids=["too large", "no MessagePack"])
+async def test_who_refuses_and_left_in_the_session_what_cannot_be_kept_is_acked_and_so_is_what_follows(
+    router: Router[Book], caller: Caller, kept: Any
+):
+    async def greedy(context: Context[Book], _payload: Any) -> None:
+        context.session["kept"] = kept
+        raise Reject(Code.FORBIDDEN)
+
+    router.route("greedy", greedy, payload=dict)
+    await caller.send(
+        caller.conversation(("greedy", {}), ("say", {"text": "after"})), caller.conversation(("greedy", {}))
+    )
+    refused, followed, alone = await caller.acked(3)
+    assert refused["error"]["code"] == alone["error"]["code"] == "forbidden"
+    assert followed["said"] == "after"
+    assert all(ack.session is None for message in caller.messages for ack in message.acks)
+
+
 # -- load --------------------------------------------------------------------------------------------------------------
 
 

@@ -415,6 +415,24 @@ async def test_a_message_that_cannot_be_sent_fails_alone(
         assert await clients.told(2) == ["internal", "ok"]
 
 
+async def test_an_ack_that_cannot_be_passed_on_costs_no_other_and_its_connection_goes_on(
+    gateway_bus: Bus, backend: Backend, namespace: str
+):
+    await backend.serve(namespace)
+    async with gateway(gateway_bus, namespace) as clients:
+        one, another = clients.connect(), clients.connect()
+        clients.emit(one, "1")
+        clients.emit(another, "2")
+        batch = await backend.batch(0)
+        clients.emit(one, "3")
+        first, second = commands_of(batch)
+        acks = [Ack(first.tag, b"no JSON", False), Ack(second.tag, ok_payload(None), True)]
+        await backend.bus.publish(subjects.acks(gateway_bus.address), AckBatch(acks).encode())
+        await backend.answer(await backend.batch(1))
+        await until(lambda: len(clients.replies) == 2)
+        assert {reply.ack_id for reply in clients.replies} == {2, 3}
+
+
 async def test_a_connection_that_ended_is_told_nothing_and_others_are(
     gateway_bus: Bus, backend: Backend, namespace: str
 ):

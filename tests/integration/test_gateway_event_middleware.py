@@ -13,7 +13,7 @@ import pytest
 from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.wire.commands import Ack, AckBatch, SessionChanges, ok_payload
-from parley.framework import Context, Next
+from parley.framework import Code, Context, Next, Reject
 from parley.framework.emitter import Emitter
 from parley.gateway.commands import middleware
 from parley.gateway.commands.forwarder import CommandForwarder
@@ -162,3 +162,19 @@ async def test_there_is_room_again_for_what_is_through(gateway_bus: Bus, backend
                 clients.commands.submit(connection, EventPacket(namespace, None, "say", b"[" + b"1" * 998 + b"]"))
             await until(lambda turn=turn: len(clients.replies) == 4 * turn)
     assert all(reply.ok for reply in clients.replies)
+
+
+async def greedy(context: Context, _call_next: Next) -> None:
+    """Leave in the session what cannot be kept, and refuse."""
+    context.session["kept"] = "x" * 5000 if SEEN else 2**70
+    SEEN.append("refused")
+    raise Reject(Code.FORBIDDEN)
+
+
+async def test_what_cannot_be_kept_in_the_session_costs_nobody_an_outcome(gateway_bus: Bus, namespace: str):
+    async with around(gateway_bus, namespace, "greedy") as clients:
+        connection = clients.connect()
+        clients.emit(connection)
+        clients.emit(connection)
+        assert await clients.told(2) == ["forbidden"] * 2
+        assert not connection.kept

@@ -150,3 +150,20 @@ async def test_a_request_to_all_says_who_lives_and_said_nothing_and_who_fell_sil
     assert silent in replies.silent
     assert answers not in (*replies.unanswered, *replies.silent)
     await until(lambda: heard)
+
+
+async def test_a_gateway_that_was_alive_a_moment_ago_is_named_though_nobody_hears_a_kick(own_nats: Server):
+    """It has lost NATS, and its connections live on."""
+    async with running_bus(own_nats.url) as bus:
+        requests = GatewayRequests(bus)
+        await requests.start()
+        cut_off = f"{fresh('gateway')}:1"
+        await until(lambda: requests.registry.warmed_up)
+        await sign(bus, cut_off)
+        await until(lambda: cut_off in requests.registry.alive())
+        began = time.monotonic()
+        replies = await requests.request(
+            lambda inbox: Kick(Selection("", user_id="ann"), inbox, "banned", "spam"), "", OperationReport, 5
+        )
+        assert cut_off in (*replies.unanswered, *replies.silent)
+        assert time.monotonic() - began < 2

@@ -71,3 +71,20 @@ async def test_one_that_hangs_keeps_no_memory_of_messages_that_are_settled():
     assert len(table) == 1
     assert sum(isinstance(thing, tags._Message) for thing in gc.get_objects()) == 1
     table.close()
+
+
+async def test_one_that_cannot_be_told_that_it_is_late_keeps_no_other_from_being_told():
+    told: list[str] = []
+
+    def tell(_tag: int, entry: str) -> None:
+        if entry == "broken":
+            raise RuntimeError("no")
+        told.append(entry)
+
+    table = TagTable[str](tell)
+    table.issue(["broken", "neighbour"], 0.01)
+    table.issue(["later"], 0.03)
+    async with asyncio.timeout(5):
+        while len(told) < 2:
+            await asyncio.sleep(0.005)
+    assert told == ["neighbour", "later"]

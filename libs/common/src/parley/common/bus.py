@@ -36,6 +36,7 @@ from parley.common.settings import ServiceSettings
 from parley.common.subscriptions import Listener, ListeningClient
 from parley.common.tasks import Tasks
 from parley.common.wire.codec import Wire
+from parley.common.wire.requests import Rejection
 
 log = get_logger(__name__)
 
@@ -151,7 +152,7 @@ class Bus:
         answer = await self._client_side.ask(subject, payload.encode(), timeout or self._timeout)
         if answer.failure is not None:
             code = known_code(answer.failure.code, Code.INTERNAL)
-            data = msgspec.json.decode(answer.failure.data) if answer.failure.data else None
+            data = _data(answer.failure, subject)
             raise Reject(code, answer.failure.message, retryable=answer.failure.retryable, data=data)
         return answer.value
 
@@ -234,6 +235,14 @@ def _understood(answer: msgspec.Raw, kind: type[AnswerT], subject: str) -> Answe
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         log.error("malformed answer", subject=subject, error=str(error))
         raise Reject(Code.INTERNAL) from error
+
+
+def _data(failure: Rejection, subject: str) -> Any:
+    try:
+        return msgspec.json.decode(failure.data) if failure.data else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        log.error("malformed answer", subject=subject, error=str(error))
+        return None
 
 
 @asynccontextmanager

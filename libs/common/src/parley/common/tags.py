@@ -12,6 +12,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
+from parley.common.logs import get_logger
+
+log = get_logger(__name__)
+
 EntryT = TypeVar("EntryT")
 
 MAX_LATE_AT_ONCE = 256
@@ -104,9 +108,17 @@ class TagTable(Generic[EntryT]):
             if not message.tags:
                 self._late.popleft()
             for tag in tags:
-                if (entry := self.settle(tag)) is not None and self._on_late is not None:
-                    self._on_late(tag, entry)
+                if (entry := self.settle(tag)) is not None:
+                    self._tell(tag, entry)
         if self._late:
             asyncio.get_running_loop().call_soon(self._tell_late)
         else:
             self._settling = False
+
+    def _tell(self, tag: int, entry: EntryT) -> None:
+        if self._on_late is None:
+            return
+        try:
+            self._on_late(tag, entry)
+        except Exception:
+            log.exception("not told that it is late", tag=tag)

@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from contextvars import copy_context
 from typing import Any
 
-import msgspec
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
@@ -205,7 +204,8 @@ def _changes(context: Context[Any], session: Session) -> bytes | None:
     """What a controller did to its connection's session. What cannot be kept is logged."""
     try:
         return session.changes()
-    except (TypeError, ValueError, msgspec.MsgspecError):
+    except Exception:
+        # Whatever it is, too large as well: the ack goes, and so does what follows.
         context.log.exception("a session that cannot be kept")
         return None
 

@@ -55,7 +55,7 @@ class GatewayReplies(Generic[ReplyT]):
     outstanding: int = 0
     answered: set[str] = field(default_factory=set[str])
     nobody: bool = False
-    """Whether there is no such gateway, or none at all."""
+    """Whether nobody listened: there is no such gateway, or none at all, or it has lost the broker."""
     complete: bool = False
     """Whether everything has come, from every living gateway."""
     unanswered: tuple[str, ...] = ()
@@ -124,8 +124,16 @@ class GatewayRequests:
                         await changed.wait()
         finally:
             listener.close()
-        replies.complete = not self._waits(replies, gateway, enough)
-        replies.unanswered = () if replies.complete else tuple(sorted(self._missing(replies, gateway)))
+        missing = self._missing(replies, gateway)
+        if replies.nobody:
+            # Those that were heard a moment ago are cut off from the broker, or dead; their connections may live on.
+            missing = {
+                address
+                for address in self.registry.alive()
+                if not gateway or gateway in (address, self.registry.name_of(address))
+            }
+        replies.complete = not self._waits(replies, gateway, enough) and not (replies.nobody and missing)
+        replies.unanswered = () if replies.complete else tuple(sorted(missing))
         if not gateway:
             replies.silent = tuple(sorted(self.registry.silent().keys() - replies.answered))
         return replies

@@ -237,9 +237,13 @@ class CommandForwarder:
     def _finish(self, pending: _Pending, outcome: Outcome) -> None:
         connection = pending.connection
         connection.in_flight -= 1
-        self._settle(connection, pending.ack_id, pending.outcome, outcome)
         if not connection.in_flight and connection.waiting:
             self._make_ready(connection)
+        try:
+            self._settle(connection, pending.ack_id, pending.outcome, outcome)
+        except Exception:
+            # A service may ack with anything; those of others that came along are told theirs.
+            log.exception("an outcome that cannot be passed on", sid=connection.sid, namespace=connection.namespace)
 
     def _settle(
         self, connection: Connection, ack_id: int | None, tell: Callable[[Outcome], None] | None, outcome: Outcome

@@ -207,7 +207,8 @@ class EventMiddleware:
         """Keep what this event's middleware changed, and nothing that it only looked at."""
         try:
             changes = context.kept.changes()
-        except (TypeError, ValueError, msgspec.MsgspecError):
+        except Exception:
+            # Whatever it is, too large as well: its outcome goes to the client.
             context.log.exception("a session that cannot be kept")
             return
         self._commands.keep(context.connection, changes)
