@@ -50,6 +50,8 @@ class Log:
         """Questions for heads."""
         self.away = False
         """Whether its database is: every question is refused, to be asked again."""
+        self.broken = ""
+        """A room over which its heads fail, whatever else is asked for."""
         self.gate = asyncio.Event()
         """Replays wait for it."""
         self.gate.set()
@@ -107,6 +109,8 @@ class Log:
     async def _heads(self, request: GetRoomHeads) -> RoomHeads:
         self.verified += 1
         self._refuse_while_away()
+        if self.broken in request.rooms:
+            raise Reject(Code.INTERNAL)
         return RoomHeads(self.namespace, [RoomHead(room, head) for room in request.rooms if (head := self.head(room))])
 
     def _refuse_while_away(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -114,3 +115,22 @@ async def test_a_token_of_the_second_of_a_revocation_is_refused_and_told_when_an
     await asyncio.sleep(refused.data["retry_after"])
     assert (await identify(bus, external())).user_id == BOB
     assert (await refusal(bus, external(iat=int(time.time()) - 10))).data is None
+
+
+async def test_who_was_here_before_a_kick_must_go_however_long_the_database_is_waited_for(
+    auth: Auth, bus: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    began, admin = time.monotonic(), await auth.admin_token()
+    await auth.post(f"/admin/users/{BOB}/kick", {"reason": "too loud"}, admin)
+    database = auth.services.database
+    autocommit = database.autocommit
+
+    @asynccontextmanager
+    async def slowly() -> AsyncGenerator[Any]:
+        await asyncio.sleep(1)
+        async with autocommit() as connection:
+            yield connection
+
+    monkeypatch.setattr(database, "autocommit", slowly)
+    here_before = time.monotonic() - began
+    assert await check(bus, HeldUser(BOB, time.time(), here_before), HeldUser(BOB, time.time(), 0.0)) == [(0, "kicked")]

@@ -29,6 +29,7 @@ from parley.common.wire.requests import Answer, Answers, Rejection, Request, Req
 from parley.common.wire.rooms import GetRoomHeads
 from tests.acceptance.stack import free_port
 from tests.own_server import Server
+from tests.support.nats_proxy import nats_proxy
 
 ANN = Identity("u_ann", "Ann", ("admin",), 12.5)
 TOKEN = Authenticate("token")
@@ -608,6 +609,18 @@ def stopped() -> Iterator[list[int]]:
     before = signal.signal(signal.SIGTERM, lambda number, _frame: signals.append(number))
     yield signals
     signal.signal(signal.SIGTERM, before)
+
+
+async def test_whatever_error_the_broker_names_it_is_connected_to_again(nats_url: str, stopped: list[int]):
+    reconnects: list[int] = []
+    async with nats_proxy(nats_url) as proxy, running_bus(proxy.url) as bus:
+        bus.on_reconnect(lambda: reconnects.append(1))
+        for half in list(proxy.halves):
+            if half.accepted:
+                half.write(b"-ERR 'Maximum Control Line Exceeded'\r\n")
+        await until(lambda: reconnects)
+        await until(lambda: bus.check() is None)
+    assert not stopped
 
 
 async def test_a_process_that_stood_still_stops_when_a_younger_one_has_taken_its_name(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -232,6 +233,18 @@ async def test_a_repair_is_tried_again_while_the_log_cannot_be_read(
     await gateway.receives(ann, [1, 2])
 
 
+async def test_a_log_that_does_not_have_what_it_should_is_asked_at_a_pace(log: Log, gateway: Gateway):
+    ann = await gateway.member(head=0)
+    log.append(2)
+    log._rooms[ROOM][0] = log._rooms[ROOM][1]  # the first is missing for good
+    await log.publish(2)
+    await until(lambda: log.replays)
+    began = time.monotonic()
+    await until(lambda: time.monotonic() - began > 0.3)
+    assert log.replays <= 2
+    assert gateway.sockets.sequences(ann) == []
+
+
 async def test_a_rooms_head_is_asked_for_again_while_it_cannot_be_read(
     log: Log, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ):
@@ -244,6 +257,18 @@ async def test_a_rooms_head_is_asked_for_again_while_it_cannot_be_read(
     await until(lambda: log.verified >= 3)
     log.away = False
     await gateway.receives(ann, [2, 3, 4])
+
+
+async def test_a_room_over_which_the_service_fails_holds_up_no_other(
+    log: Log, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(heads, "RETRY", 0.01)
+    log.broken = "broken"
+    ann = await gateway.connect()
+    for name in ("broken", *(f"r{number}" for number in range(20))):
+        gateway.fanout.enter(ann, name, head=0)
+        log.append(room=name)
+    await gateway.receives(ann, [1] * 20)
 
 
 async def test_after_a_reconnect_what_was_missed_is_repaired_without_a_beacon(tmp_path: Path, namespace: str):
@@ -527,3 +552,33 @@ async def test_an_emit_is_remembered_only_if_somebody_here_hears_it_or_may_come_
     gateway.fanout.leave_all(lost)
     assert not remembered("lobby")
     assert not remembered(sid=lost.sid)
+
+
+async def test_an_emit_to_a_room_with_a_log_is_remembered_for_its_only_member_who_may_come_back(
+    log: Log, gateway: Gateway
+):
+    namespace, history = log.namespace, PacketHistory("gateway1.run")
+    operations = Operations(
+        gateway.bus,
+        cast("SocketIoServer", gateway.sockets),
+        ConnectionRegistry(),
+        gateway.fanout,
+        ClientAcks(gateway.bus),
+        {namespace: history},
+        cast("Any", None),
+        cast("Any", None),
+    )
+    lost, other = await gateway.member(head=0), await gateway.member(head=0)
+
+    def remembered() -> bool:
+        before = history.number
+        operations._hear(Emit(Selection(namespace, (ROOM,)), "", "wave", b"[]").encode())
+        return history.number > before
+
+    for connection in (lost, other):
+        assert gateway.fanout.park(connection) == {ROOM: 0}
+    assert remembered()
+    gateway.fanout.leave_all(other)
+    assert remembered()
+    gateway.fanout.leave_all(lost)
+    assert not remembered()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
 import pytest
 
 from parley.common import subjects
@@ -211,6 +213,34 @@ async def test_an_answer_that_has_not_room_for_all_is_followed_by_another_questi
     check.verify_all()
     await until(lambda: not any(scene.rooms(member) for member in members))
     assert [len(users) for users in scene.answers.asked] == [2, 2, 1]
+    await check.close()
+
+
+async def test_users_with_long_names_and_many_roles_are_asked_about_in_more_than_one_message(scene: Scene):
+    roles = tuple(f"{number:064}" for number in range(32))
+    members = [await scene.member("left") for _ in range(500)]
+    for member in members:
+        member.identity = msgspec.structs.replace(member.identity, name="n" * 128, roles=roles)
+    scene.answers.rooms.clear()
+    check = scene.check()
+    check.verify_all()
+    await until(lambda: not any(scene.rooms(member) for member in members))
+    assert sum(map(len, scene.answers.asked)) == 500
+    await check.close()
+
+
+async def test_a_service_that_answers_for_nobody_is_asked_again_at_a_pace(scene: Scene):
+    ann = await scene.member("left")
+    scene.answers.rooms.clear()
+    scene.answers.most = 0
+    check = scene.check()
+    check.verify_all()
+    await until(lambda: scene.answers.asked)
+    began = time.monotonic()
+    await until(lambda: time.monotonic() - began > 0.2)
+    assert len(scene.answers.asked) <= 4
+    scene.answers.most = 1
+    await until(lambda: not scene.rooms(ann))
     await check.close()
 
 

@@ -61,7 +61,7 @@ class _Half(asyncio.Protocol):
 
     def __init__(self, proxy: NatsProxy, *, accepted: bool = False) -> None:
         self._proxy = proxy
-        self._accepted = accepted
+        self.accepted = accepted
         self._other: _Half | None = None
         self._early: list[bytes] = []
         self._transport: asyncio.Transport | None = None
@@ -72,7 +72,7 @@ class _Half(asyncio.Protocol):
         self._proxy.halves.add(self)
         if self._proxy.is_cut:
             transport.abort()
-        elif self._accepted:
+        elif self.accepted:
             self._proxy.connect(self)
 
     def data_received(self, data: bytes) -> None:

@@ -148,3 +148,33 @@ async def test_a_round_hands_out_everything_once_and_spreads_it(count: int, monk
     assert bool(seen) == bool(count)
     if count == 0:
         assert len(portions) > 1  # somebody may come
+
+
+async def test_everything_has_been_dealt_with_though_more_is_added_all_the_time(answers: Answers):
+    questions = asking(answers, batch=10, at_once=2)
+    answers.gate.clear()
+    answers.away = 1
+    questions.add_all(iter(range(15)))
+    questions.add(range(100, 103))
+    assert not questions.all_done
+    await until(lambda: answers.asked)
+    answers.gate.set()
+    await until(lambda: not answers.away)
+    assert not questions.all_done, "some have no answer"
+
+    def add() -> None:
+        questions.add([len(answers.asked) + 1000])
+
+    async def keep_adding() -> None:
+        while True:
+            add()
+            await asyncio.sleep(0)
+
+    adding = asyncio.create_task(keep_adding())
+    await until(lambda: questions.all_done)
+    assert not questions.done
+    assert {key for batch in answers.asked for key in batch} >= {*range(15)}
+    adding.cancel()
+    with suppress(asyncio.CancelledError):
+        await adding
+    await questions.close()

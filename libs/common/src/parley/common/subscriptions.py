@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 
 from nats.aio.client import Client
-from nats.errors import ConnectionClosedError
-from nats.protocol.parser import AWAITING_MSG_PAYLOAD, Parser
+from nats.errors import ConnectionClosedError, Error
+from nats.protocol.parser import AWAITING_MSG_PAYLOAD, PERMISSIONS_ERR, STALE_CONNECTION, Parser
 
 from parley.common.logs import get_logger
 
@@ -119,6 +119,15 @@ class ListeningClient(Client):
         # The flusher runs once for all that is written until then.
         if self._flush_queue.empty():
             self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    async def _process_err(self, err_msg: str) -> None:
+        if PERMISSIONS_ERR in err_msg or STALE_CONNECTION in err_msg:
+            await super()._process_err(err_msg)
+            return
+        # nats-py would close for ever, and nobody would notice but those who look at readiness.
+        error = Error(f"nats: {err_msg}")
+        await self._error_cb(error)
+        await self._process_op_err(error)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         await self.dispatch(sid, subject, reply, data, headers)

@@ -73,10 +73,13 @@ class Identities:
         """
         if len(request.held) > MAX_CHECKED:
             raise Reject(Code.PAYLOAD_TOO_LARGE, f"At most {MAX_CHECKED} users are checked at a time.")
+        asked = time.monotonic()
         async with self._database.autocommit() as connection:
+            # They were as old as they say when the question came, and grow older while the database is waited for.
+            waited = time.monotonic() - asked
             known = await check(connection, {held.user_id for held in request.held})
         refusals = (
-            known.get(held.user_id, UNKNOWN).refusal(held, must_exist=held.user_id.startswith(LOCAL_PREFIX))
+            known.get(held.user_id, UNKNOWN).refusal(held, waited, must_exist=held.user_id.startswith(LOCAL_PREFIX))
             for held in request.held
         )
         return UnwelcomeUsers(

@@ -81,13 +81,13 @@ class Checked:
     """Seconds since the last kick; infinite when there was none."""
     kick_reason: str
 
-    def refusal(self, held: HeldUser, *, must_exist: bool) -> Reject | None:
-        """Why this user may not stay, or None."""
+    def refusal(self, held: HeldUser, waited: float, *, must_exist: bool) -> Reject | None:
+        """Why this user may not stay, or None. The question was asked `waited` seconds before this was looked up."""
         if self.standing is None and must_exist:
             return gone()
         if self.standing is not None and (refusal := self.standing.refusal(held.issued_at)) is not None:
             return refusal
-        return Reject(Code.KICKED, self.kick_reason or None) if held.age > self.kicked_ago else None
+        return Reject(Code.KICKED, self.kick_reason or None) if held.age + waited > self.kicked_ago else None
 
 
 UNKNOWN = Checked(None, math.inf, "")

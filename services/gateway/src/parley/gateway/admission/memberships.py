@@ -14,8 +14,11 @@ from typing import NamedTuple
 
 from parley.common import subjects
 from parley.common.bus import Bus
+from parley.common.chunks import cut
+from parley.common.errors import Code, Reject
 from parley.common.tasks import Tasks
 from parley.common.wire import rooms as wire
+from parley.common.wire.identity import Identity
 from parley.gateway.admission.reconciliation import Reconciliation, in_rounds
 from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.registry import ConnectionRegistry
@@ -28,6 +31,8 @@ USERS = 500
 AT_ONCE = 2
 """Questions of one namespace under way, so that there is room for those of connections that are being admitted."""
 TIMEOUT = 10.0
+MAX_BYTES = 384 * 1024
+"""Bytes of one question, to stay below the broker's limit."""
 OPENED_AFTER = 2.0
 """Seconds after which those are asked about who were in the middle of being admitted."""
 
@@ -108,14 +113,18 @@ class MembershipCheck:
             return
         # Before the question: what is heard after this is newer than the answer.
         mark = self._fanout.mark()
-        question = wire.GetMemberships([connections[0].identity for connections in theirs])
+        # As many as fit in a message: with many roles, that is not all.
+        asked = next(cut((connections[0].identity for connections in theirs), MAX_BYTES, _weight))
+        question = wire.GetMemberships(asked)
         subject = subjects.memberships(namespace)
         answer = await self._bus.request(subject, question, wire.Memberships, timeout=TIMEOUT)
+        if not answer.rooms:
+            raise Reject(Code.INTERNAL, "An answer about memberships is about nobody.")
         for connections, memberships in zip(theirs, answer.rooms, strict=False):
             present = [connection for connection in connections if not connection.ended]
             if memberships is not None and present:
                 self._fanout.apply_memberships(present, memberships, asked=mark)
-        # An answer has as many as fit in a message.
+        # An answer has as many as fit in a message, too.
         self._add(_members(connection for (connection, *_) in theirs[len(answer.rooms) :]))
 
     def _open_connections(self, namespace: str, user_id: str) -> list[Connection]:
@@ -124,6 +133,10 @@ class MembershipCheck:
             for connection in self._connections.of_user(user_id, namespace)
             if connection.opened and not connection.ended
         ]
+
+
+def _weight(identity: Identity) -> int:
+    return len(identity.encode())
 
 
 def _members(connections: Iterable[Connection]) -> Iterator[_Member]:

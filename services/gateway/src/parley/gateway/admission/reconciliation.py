@@ -37,6 +37,12 @@ class Reconciliation(Generic[KeyT]):
         self._at_once = at_once
         self._due: dict[KeyT, None] = {}
         self._all: Iterator[KeyT] | None = None
+        self._again: dict[KeyT, None] = {}
+        """What was taken of everything and has no answer."""
+        self._everything = 0
+        """Which everything is asked about: a later one replaces it."""
+        self._asking_all = False
+        """Whether a question about some of everything is under way."""
         self._working = False
         self._added = asyncio.Event()
         self._tasks = Tasks()
@@ -46,6 +52,11 @@ class Reconciliation(Generic[KeyT]):
         """Whether everything that was added has been dealt with."""
         return not self._working
 
+    @property
+    def all_done(self) -> bool:
+        """Whether everything there was has been dealt with, whatever has been added since."""
+        return self._all is None and not self._again and not self._asking_all
+
     def add(self, keys: Iterable[KeyT]) -> None:
         """Ask about these, soon; those whose answer is under way are asked about once more."""
         self._due.update(dict.fromkeys(keys))
@@ -54,12 +65,14 @@ class Reconciliation(Generic[KeyT]):
     def add_all(self, keys: Iterator[KeyT]) -> None:
         """Ask about everything there is. It is iterated bit by bit; what is left of an earlier one is in this one."""
         self._all = keys
+        self._again.clear()
+        self._everything += 1
         self._begin()
 
     def _begin(self) -> None:
         # Something has happened, so that trying again need not wait.
         self._added.set()
-        if (self._due or self._all) and not self._working:
+        if self._left and not self._working:
             self._working = True
             self._tasks.spawn(self._work(), name=self._name)
 
@@ -67,14 +80,20 @@ class Reconciliation(Generic[KeyT]):
         """Stop asking."""
         await self._tasks.close()
 
+    @property
+    def _left(self) -> bool:
+        return bool(self._due or self._again or self._all is not None)
+
     async def _work(self) -> None:
         pauses = iter(())
         failing = False
         try:
-            while self._due or self._all:
+            while self._left:
                 self._added.clear()
-                batches = [batch for _ in range(self._at_once) if (batch := self._take())]
-                answered = await asyncio.gather(*(self._try(batch, quiet=failing) for batch in batches))
+                batches = [taken for _ in range(self._at_once) if any(taken := self._take())]
+                self._asking_all = any(of_all for _, of_all in batches)
+                answered = await asyncio.gather(*(self._try(*taken, quiet=failing) for taken in batches))
+                self._asking_all = False
                 if all(answered):
                     failing = False
                     continue
@@ -84,22 +103,23 @@ class Reconciliation(Generic[KeyT]):
                     async with asyncio.timeout(next(pauses)):
                         await self._added.wait()
         finally:
-            self._working = False
+            self._working = self._asking_all = False
 
-    def _take(self) -> list[KeyT]:
-        taken = list(itertools.islice(self._due, self._batch))
-        for key in taken:
-            del self._due[key]
-        if self._all is not None and (room := self._batch - len(taken)):
+    def _take(self) -> tuple[list[KeyT], list[KeyT]]:
+        """What is to be asked about next: of what was added, and of everything there was."""
+        added = _first(self._due, self._batch)
+        of_all = _first(self._again, self._batch - len(added))
+        if self._all is not None and (room := self._batch - len(added) - len(of_all)):
             more = list(itertools.islice(self._all, room))
             if len(more) < room:
                 self._all = None
-            taken = list(dict.fromkeys([*taken, *more]))
-        return taken
+            of_all += more
+        return added, of_all
 
-    async def _try(self, batch: list[KeyT], *, quiet: bool) -> bool:
+    async def _try(self, added: list[KeyT], of_all: list[KeyT], *, quiet: bool) -> bool:
+        everything = self._everything
         try:
-            await self._ask(batch)
+            await self._ask(list(dict.fromkeys([*added, *of_all])))
         except Reject as rejection:
             if not quiet:
                 log.warning("no answer, trying again", what=self._name, code=str(rejection.code))
@@ -107,8 +127,18 @@ class Reconciliation(Generic[KeyT]):
             log.exception("cannot ask, trying again", what=self._name)
         else:
             return True
-        self._due.update(dict.fromkeys(batch))
+        self._due.update(dict.fromkeys(added))
+        if everything == self._everything:  # else they are in the later one
+            self._again.update(dict.fromkeys(of_all))
         return False
+
+
+def _first(keys: dict[KeyT, None], count: int) -> list[KeyT]:
+    """Take so many keys, or all."""
+    taken = list(itertools.islice(keys, count))
+    for key in taken:
+        del keys[key]
+    return taken
 
 
 async def in_rounds(

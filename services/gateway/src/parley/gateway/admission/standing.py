@@ -99,7 +99,7 @@ class StandingCheck:
 
     def check(self) -> str | None:
         """What keeps the gateway from being ready, or None."""
-        if self._urgent and self._questions.done:
+        if self._urgent and self._questions.all_done:
             self._urgent = False
         return ASKING if self._urgent else None
 

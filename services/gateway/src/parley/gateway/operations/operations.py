@@ -167,7 +167,7 @@ class Operations:
             names = (selection.sid,)
         elif not names:
             return True
-        return any(self._fanout.is_parked(namespace, name) or self._in_room(namespace, name) for name in names)
+        return any(self._fanout.is_awaited(namespace, name) or self._in_room(namespace, name) for name in names)
 
     # -- operators -------------------------------------------------------------------------------------------------
 

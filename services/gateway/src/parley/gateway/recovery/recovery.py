@@ -162,6 +162,8 @@ class Recovery:
         if connection.namespace in self._seconds:
             connection.pid = pid or f"{self._bus.address}.{secrets.token_urlsafe(15)}"
             connection.began = self._offsets[connection.namespace].number
+            if connection.pid in self._parked:
+                self._drop(connection.pid)  # it had gone elsewhere, and is back before that was forgotten here
             self._moved.pop(connection.pid, None)
             self._live[connection.pid] = connection
 

@@ -11,11 +11,12 @@ witness; neither undoes what was heard of later.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
-from prometheus_client import Counter
+import prometheus_client
 
 from parley.common import subjects
 from parley.common.bus import Bus
@@ -45,7 +46,9 @@ from parley.gateway.socketio.packets import event_packet
 
 __all__ = ["DELIVERIES", "Fanout", "Outlet"]
 
-RESETS = Counter("parley_gateway_room_resets_total", "Rooms whose log was found restored to an earlier state")
+RESETS = prometheus_client.Counter(
+    "parley_gateway_room_resets_total", "Rooms whose log was found restored to an earlier state"
+)
 
 
 class Fanout:
@@ -57,7 +60,10 @@ class Fanout:
         self._offsets = offsets
         self._tasks = Tasks()
         self._mark = 0
-        self._parked: set[tuple[str, str]] = set()
+        self._parked: dict[Connection, list[str]] = {}
+        """Lost connections that may come back, with their sid and the rooms that they do not hear meanwhile."""
+        self._awaited: Counter[tuple[str, str]] = Counter()
+        """Those names by namespace: how many are parked under each."""
         self._rooms = RoomRegistry(bus, self._receive, self._closed)
         self._log = LogReader(bus)
         self._delivery = RoomDelivery(
@@ -124,7 +130,10 @@ class Fanout:
 
     def leave_all(self, connection: Connection) -> None:
         """Take a connection out of every room it is in, for ever."""
-        self._parked.discard((connection.namespace, connection.sid))
+        for name in self._parked.pop(connection, ()):
+            self._awaited[connection.namespace, name] -= 1
+            if not self._awaited[connection.namespace, name]:
+                del self._awaited[connection.namespace, name]
         for name in connection.rooms:
             if (room := self._rooms.get(connection.namespace, name)) is not None:
                 room.remove(connection)
@@ -133,7 +142,6 @@ class Fanout:
 
     def park(self, connection: Connection) -> dict[str, int]:
         """See `recovery.Parking`."""
-        self._parked.add((connection.namespace, connection.sid))
         heads: dict[str, int] = {}
         for name in list(connection.rooms):
             if (room := self._rooms.get(connection.namespace, name)) is None:
@@ -145,11 +153,13 @@ class Fanout:
                 self._rooms.close_if_empty(room)
             else:
                 room.register(connection)
+        self._parked[connection] = [connection.sid, *heads]
+        self._awaited.update((connection.namespace, name) for name in self._parked[connection])
         return heads
 
-    def is_parked(self, namespace: str, sid: str) -> bool:
-        """Whether a connection is lost and may come back."""
-        return (namespace, sid) in self._parked
+    def is_awaited(self, namespace: str, name: str) -> bool:
+        """Whether the connection with this sid, or one that does not hear this room meanwhile, may come back."""
+        return (namespace, name) in self._awaited
 
     def members(self, namespace: str, room: str) -> Collection[Connection]:
         """Everybody here who is in a room, whether they receive its events yet or not."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from parley.common import subjects
@@ -65,7 +66,7 @@ class RoomHeadReader:
         self._rooms = rooms
         self._listener = listener
         self._tasks = tasks
-        self._unverified: dict[str, set[LocalRoom]] = {}
+        self._unverified: dict[str, dict[LocalRoom, None]] = {}
         """Per namespace, rooms whose head is to be asked for."""
         self._doubts: dict[LocalRoom, dict[Connection, _Doubt]] = {}
         """Members that are not, says the service."""
@@ -78,9 +79,9 @@ class RoomHeadReader:
         if not wanted:
             return
         if namespace not in self._unverified:
-            self._unverified[namespace] = set()
+            self._unverified[namespace] = {}
             self._tasks.spawn(self._verify(namespace), name="verify heads")
-        self._unverified[namespace].update(wanted)
+        self._unverified[namespace].update(dict.fromkeys(wanted))
 
     def verify_all(self) -> None:
         """Ask for the heads of all rooms."""
@@ -94,7 +95,7 @@ class RoomHeadReader:
 
     def forget(self, room: LocalRoom) -> None:
         """A room has no member here any more."""
-        self._unverified.get(room.namespace, set[LocalRoom]()).discard(room)
+        self._unverified.get(room.namespace, {}).pop(room, None)
         self._doubts.pop(room, None)
         self._suspects.pop(room, None)
 
@@ -120,15 +121,18 @@ class RoomHeadReader:
             self.verify(room.namespace, (room,))
 
     async def _verify(self, namespace: str) -> None:
-        waiting, failing = self._unverified[namespace], False
+        waiting, failing, most = self._unverified[namespace], False, HEADS_PER_REQUEST
         try:
             while waiting:
-                taken = {waiting.pop() for _ in range(min(len(waiting), HEADS_PER_REQUEST))}
+                taken = list(islice(waiting, most))
+                for room in taken:
+                    del waiting[room]
                 if await self._ask(namespace, taken, failing=failing):
-                    failing = False
+                    failing, most = False, min(2 * most, HEADS_PER_REQUEST)
                 else:
-                    failing = True
-                    waiting.update(room for room in taken if not room.closed)
+                    # Fewer next time, and these last: one room that the service fails over holds up no other for ever.
+                    failing, most = True, max(1, most // 2)
+                    waiting.update(dict.fromkeys(room for room in taken if not room.closed))
                     await asyncio.sleep(RETRY)
         finally:
             del self._unverified[namespace]

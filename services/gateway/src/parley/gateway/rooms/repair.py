@@ -63,7 +63,7 @@ class Repair:
             self._workers[namespace] -= 1
 
     async def _repair(self, room: LocalRoom) -> bool:
-        """Bring a room up to what is known of it. False when the log cannot be read at the moment."""
+        """Bring a room up to what is known of it. False when the log has nothing that helps at the moment."""
         cursor = room.cursor
         if cursor.behind and not room.closed:
             REPAIRED.inc()
@@ -73,5 +73,8 @@ class Repair:
                 return False
             if not replayed.items:
                 cursor.give_up_on(replayed.head)
+            before = cursor.head
             self._deliver(room, cursor.accept(replayed.items))
+            if cursor.behind and cursor.head == before:
+                return False  # it does not have what follows, or not yet: asking at once would never end
         return True

@@ -1,0 +1,61 @@
+"""Lost connections that wander between gateways: each gateway lets go of what it does not have any more."""
+
+from __future__ import annotations
+
+from parley.common.bus import Bus
+from parley.gateway.connections.connection import Connection
+from parley.gateway.namespaces import Namespace
+from parley.gateway.recovery.packet_history import PacketHistory
+from parley.gateway.recovery.recovery import Recovery, Resumption
+from tests.integration.fanout_parts import another
+from tests.integration.test_bus import fresh, until
+
+
+class Rooms:
+    """What the fanout does for lost connections, and which it has let go of."""
+
+    def __init__(self) -> None:
+        self.left: list[Connection] = []
+
+    def park(self, connection: Connection) -> dict[str, int]:
+        """Everybody may come back."""
+        return {}
+
+    def leave_all(self, connection: Connection) -> None:
+        """Take note."""
+        self.left.append(connection)
+
+
+async def holder(bus: Bus, namespace: str) -> tuple[Recovery, Rooms]:
+    """The part of a gateway that holds lost connections."""
+    rooms = Rooms()
+    table = {namespace: Namespace("service", recovery=60)}
+    recovery = Recovery(bus, table, {namespace: PacketHistory(bus.address)}, rooms)
+    await recovery.start()
+    await bus.flush()
+    return recovery, rooms
+
+
+async def test_who_came_back_by_way_of_another_gateway_and_is_lost_again_leaves_nothing_behind(bus: Bus, other: Bus):
+    namespace = fresh("/n")
+    (here, rooms), (elsewhere, _) = await holder(bus, namespace), await holder(other, namespace)
+    first = another(namespace)
+
+    async def comes_back(to: Recovery) -> Connection:
+        found = await to.find(namespace, first.identity.user_id, Resumption(first.pid, ""))
+        assert found is not None
+        await to.claim(found, first.identity.user_id)
+        connection = another(namespace, first.identity)
+        to.begin(connection, first.pid)
+        return connection
+
+    here.begin(first, "")
+    assert here.lose(first, recoverable=True)
+    second = await comes_back(elsewhere)
+    assert elsewhere.lose(second, recoverable=True)
+    third = await comes_back(here)
+    assert here.lose(third, recoverable=True)
+    await until(lambda: rooms.left == [first])
+    assert here.parked == [third]
+    for recovery in (here, elsewhere):
+        await recovery.close()
