@@ -8,7 +8,7 @@ import pytest
 
 from parley.common import liveness, subjects
 from parley.common.bus import Bus
-from parley.common.wire.operations import Kick, OperationReport, Selection
+from parley.common.wire.operations import Kick, OperationReport, Selection, decode_operation
 from parley.common.wire.processes import SignOfLife
 from parley.framework import gateway_registry
 from parley.framework.gateway_registry import GatewayRegistry
@@ -128,13 +128,17 @@ async def test_a_request_to_all_says_who_lives_and_said_nothing_and_who_fell_sil
     await requests.start()
     answers, mute, silent = (f"{fresh(name)}:1" for name in ("answers", "mute", "silent"))
     heard: list[bytes] = []
-    other.listen(subjects.GATEWAYS, heard.append)
+
+    def hear(data: bytes) -> None:
+        heard.append(data)
+        other._tasks.spawn(answer(decode_operation(data).inbox), name="answer")
+
+    other.listen(subjects.GATEWAYS, hear)
     await other.flush()
     await sign(other, silent)
     await until(lambda: silent in requests.registry.silent() and requests.registry.warmed_up)
 
     def kick(inbox: str) -> Kick:
-        other._tasks.spawn(answer(inbox), name="answer")
         return Kick(Selection("", user_id="ann"), inbox, "banned", "spam")
 
     async def answer(inbox: str) -> None:
@@ -167,3 +171,19 @@ async def test_a_gateway_that_was_alive_a_moment_ago_is_named_though_nobody_hear
         )
         assert cut_off in (*replies.unanswered, *replies.silent)
         assert time.monotonic() - began < 2
+
+
+async def test_one_that_was_refused_a_name_takes_nothing_from_the_one_that_has_it(
+    registry: GatewayRegistry, nats_url: str, other: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(gateway_registry, "SILENT_AFTER", 30)
+    name = fresh("gateway")
+    async with running_bus(nats_url, "gateway", name) as gateway:
+        await until(lambda: gateway.address in registry.alive())
+        monkeypatch.setattr(liveness, "ALIVE_INTERVAL", 30)  # its next sign of life is a while away
+        with pytest.raises(liveness.NameTaken):
+            async with running_bus(nats_url, "gateway", name):
+                pass
+        await sign(other, probe := f"{fresh('probe')}:1")
+        await until(lambda: probe in registry.alive())
+        assert gateway.address in registry.alive()

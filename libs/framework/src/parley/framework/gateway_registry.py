@@ -97,7 +97,9 @@ class GatewayRegistry:
 
     def _check(self, now: float) -> None:
         late, self._checked = now - self._checked > CHECK_INTERVAL + STALL, now
-        if late or not self._bus.connected:
+        if self._started and not self._bus.connected:
+            self.start_over()  # the connection is back a moment before it says so
+        elif late:
             self._spare(now)
         for address in [address for address, run in self._alive.items() if now - run.last_seen >= SILENT_AFTER]:
             self._silent[address] = self._alive.pop(address)
@@ -113,10 +115,14 @@ class GatewayRegistry:
         if service != SERVICE:
             return
         sign = decode(message.data, SignOfLife)
+        if sign.leaving:
+            # It alone is gone: one that was refused the name says goodbye as well.
+            for runs in (self._alive, self._silent):
+                runs.pop(address, None)
+            return
         for runs in (self._alive, self._silent):
             for other in [other for other in runs if self.name_of(other) == self.name_of(address)]:
                 if other != address and runs[other].started > sign.started:
                     return  # a younger run has its name; it wakes up once more before it stops
                 del runs[other]
-        if not sign.leaving:
-            self._alive[address] = _Run(time.monotonic(), sign.started)
+        self._alive[address] = _Run(time.monotonic(), sign.started)
