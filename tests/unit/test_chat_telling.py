@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from typing import cast
 from uuid import UUID
 
+import asyncpg
 import msgspec
 import pytest
 
 from parley.chat import responders
 from parley.chat.batch import Plan
+from parley.chat.database import reachable
 from parley.chat.events import (
     Event,
     MemberInvited,
@@ -28,6 +30,7 @@ from parley.chat.publisher import Publisher
 from parley.chat.queries import Queries
 from parley.common.errors import Code
 from parley.framework import MembershipChange, Reject, RoomEvent, RoomHead, RoomPublisher
+from tests.integration.test_bus import until
 
 BEN = User("u_ben", "ben")
 
@@ -125,3 +128,27 @@ async def test_a_beacon_covers_ten_minutes_at_the_start_and_then_the_time_since_
         await pause(0)
     beacon.cancel()
     assert windows.asked == [600, 600, 11, 12, 11, 12, 11]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [asyncpg.InternalClientError("cannot switch to state 15"), asyncpg.QueryCanceledError(), KeyError()],
+    ids=repr,
+)
+async def test_a_beacon_that_cannot_be_told_now_is_told_later_whatever_the_cause(
+    monkeypatch: pytest.MonkeyPatch, failure: Exception
+):
+    monkeypatch.setattr(responders, "BEACON_INTERVAL", 0)
+    rooms = RecordingRooms()
+    windows = Windows(rooms)
+    windows.outcomes = [failure]
+    beacon = asyncio.create_task(responders.run_beacon(cast("RoomPublisher", rooms), cast("Queries", windows)))
+    await until(lambda: len(windows.asked) > 2 or beacon.done())
+    assert not beacon.done()
+    beacon.cancel()
+
+
+def test_a_connection_that_breaks_in_the_middle_of_an_answer_is_to_be_tried_again():
+    with pytest.raises(Reject) as caught, reachable():
+        raise asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
+    assert (caught.value.code, caught.value.retryable) == (Code.UNAVAILABLE, True)

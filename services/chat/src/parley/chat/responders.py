@@ -51,4 +51,7 @@ async def run_beacon(rooms: RoomPublisher, queries: Queries) -> None:
                 told = now
         except (*UNAVAILABLE, Reject) as error:
             log.warning("no beacon of heads", error=str(error) or type(error).__name__)
+        except Exception:
+            # A query that is cancelled, a disk that is full, a restore: commands are served all the same.
+            log.exception("no beacon of heads")
         await asyncio.sleep(BEACON_INTERVAL)
