@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from parley.cli import embedded
+from tests.acceptance.conversation import AnyClient
 from tests.acceptance.nats_proxy import Proxy
 from tests.acceptance.presence_service import NAMESPACE
 from tests.acceptance.stack import READY_SECONDS, Process, Stack
@@ -64,17 +65,22 @@ class Presence(Process):
         """The reasons for which a sid was said to have gone: one, or none."""
         return [reason for gone, _, reason in self.notes("offline") if gone == sid]
 
-    async def shows(self, sids: set[str], *, of: set[str], timeout: float) -> None:
-        """Wait until of these connections exactly those are online, and nobody came or went twice."""
-        try:
-            async with asyncio.timeout(timeout):
-                while self.online() & of != sids:
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            missing, ghosts = sids - self.online(), (self.online() & of) - sids
-            raise AssertionError(f"said to be gone: {missing}, said to be there: {ghosts}") from None
+    async def shows(
+        self, present: Collection[AnyClient], *, absent: Collection[AnyClient] = (), timeout: float
+    ) -> None:
+        """Wait until of these clients' connections exactly those that last are online, and none came or went twice."""
+        deadline = time.monotonic() + timeout
+        while True:
+            sids = {client.connects[-1] for client in present}
+            known = {sid for client in (*present, *absent) for sid in client.connects}
+            online = self.online() & known
+            if online == sids:
+                break
+            gone = {sid: self.gone(sid) for sid in sids - online}
+            assert time.monotonic() < deadline, f"said to be gone: {gone}, said to be there: {online - sids}"
+            await asyncio.sleep(0.05)
         for kind in ("online", "offline"):
-            noted = [sid for sid, *_ in self.notes(kind) if sid in of]
+            noted = [sid for sid, *_ in self.notes(kind) if sid in known]
             assert len(noted) == len(set(noted)), f"{kind} twice"
 
 

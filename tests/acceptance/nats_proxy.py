@@ -203,14 +203,17 @@ class Proxy:
         link = _Link(writer, up_writer)
         self._links.add(link)
         reading = asyncio.create_task(self._read("up", reader, link))
+        writing = asyncio.create_task(self._write("up", link))
         jobs = [
             reading,
+            writing,
             asyncio.create_task(self._read("down", up_reader, link)),
-            asyncio.create_task(self._write("up", link)),
             asyncio.create_task(self._write("down", link)),
         ]
         try:
             await asyncio.wait([reading])
+            if not self.held("up"):
+                await asyncio.wait([writing], timeout=1)
         finally:
             for job in jobs:
                 job.cancel()
@@ -224,11 +227,19 @@ class Proxy:
             while data := await reader.read(CHUNK):
                 way.note(data)
                 link.waiting[direction].put_nowait((time.monotonic() + way.delay, data))
-        # An end is passed on at once, whatever is held back: a connection that is gone is gone.
+        if way.open.is_set() and not way.delay:
+            # What was said before the end comes before it.
+            link.waiting[direction].put_nowait((0.0, b""))
+        else:
+            # Whatever is held back: a connection that is gone is gone.
+            self._end(direction, link)
+
+    @staticmethod
+    def _end(direction: Direction, link: _Link) -> None:
         if direction == "up":
-            link.up_writer.transport.abort()
+            link.up_writer.close()
         elif not link.detached:
-            link.writer.transport.abort()
+            link.writer.close()
 
     async def _write(self, direction: Direction, link: _Link) -> None:
         way = self._ways[direction]
@@ -237,6 +248,9 @@ class Proxy:
                 due, data = await link.waiting[direction].get()
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 await way.open.wait()
+                if not data:
+                    self._end(direction, link)
+                    return
                 if direction == "down":
                     link.writer.write(data)
                     await link.writer.drain()

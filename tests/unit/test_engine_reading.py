@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.gateway.engineio.reading import FRAMES, SIZE, SMALL, TURN_FRAMES, UNCOUNTED, InputBudget
+from parley.gateway.engineio.reading import FRAMES, MODEST, SIZE, SMALL, TURN_FRAMES, UNCOUNTED, InputBudget
 from parley.gateway.engineio.server import STATE_KEY, Engine
 from parley.gateway.engineio.session import Session
 from parley.gateway.engineio.transports import Limits
@@ -20,6 +20,7 @@ from parley.gateway.engineio.websocket.frames import BINARY, CONTINUATION, PING,
 from parley.gateway.engineio.websocket.protocol import DISCARDED, WebSocket
 from tests.fuzz.mutation import client_frame
 
+MIB = 1024 * 1024
 MASK = b"\x8f\x00\x37\xaa"
 
 
@@ -57,14 +58,14 @@ class Transport:
 class Client:
     """A WebSocket between a transport and the engine, handed bytes as a loop would hand them over."""
 
-    def __init__(self, server: Server, query: str = "EIO=4&transport=websocket") -> None:
+    def __init__(self, server: Server, query: str = "EIO=4&transport=websocket", address: str = "10.0.0.1") -> None:
         state = type("ServerState", (), {"connections": set[Any]()})()
         self.transport = Transport()
         self.socket = WebSocket(None, state, {STATE_KEY: {b"/e": server.engine}})  # pyright: ignore[reportArgumentType]
         headers = [(b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="), (b"sec-websocket-version", b"13")]
         scope = {
             "path": "/e", "method": "GET", "query_string": query.encode(), "headers": headers,
-            "client": ("10.0.0.1", 1), "scheme": "http",
+            "client": (address, 1), "scheme": "http",
         }  # fmt: skip
         self.socket.upgrade(self.transport, scope)
         self.session = server.opened[-1]
@@ -322,17 +323,18 @@ async def test_a_backlog_counts_as_well_and_is_given_back_as_it_is_worked_off():
 class Held:
     """A session, as the budget sees it."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 0) -> None:
         self.held = 0
         self.joined = False
+        self.address = f"192.0.2.{number}"
 
 
-STEPS = st.tuples(st.integers(0, 2), st.sampled_from(["take", "give back", "join", "end"]), st.integers(0, 60))
+STEPS = st.tuples(st.integers(0, 3), st.sampled_from(["take", "give back", "join", "end"]), st.integers(0, 60))
 
 
 @given(st.lists(STEPS))
 def test_the_budget_is_the_sum_of_what_sessions_hold_and_is_never_exceeded(steps: list[tuple[int, str, int]]):
-    budget, sessions = InputBudget(100, 50), [Held(), Held(), Held()]
+    budget, sessions = InputBudget(100, 50, largest=15, largest_unjoined=10), [Held(n // 2) for n in range(4)]
     for number, step, size in steps:
         session = sessions[number]
         if step == "take":
@@ -346,8 +348,45 @@ def test_the_budget_is_the_sum_of_what_sessions_hold_and_is_never_exceeded(steps
         elif not session.joined:
             budget.joining(session)
             session.joined = True
+        strangers = [each for each in sessions if not each.joined]
         assert budget.held == sum(each.held for each in sessions) <= 100
-        assert budget.held_unjoined == sum(each.held for each in sessions if not each.joined) <= 50
+        assert budget.held_unjoined == sum(each.held for each in strangers) <= 50
+        for address in ("192.0.2.0", "192.0.2.1"):
+            assert sum(each.held for each in sessions if each.address == address) <= 60
+            assert sum(each.held for each in strangers if each.address == address) <= 40
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_who_fills_the_share_of_an_address_leaves_room_for_its_modest_sessions_and_for_others(joined: bool):
+    budget = InputBudget(256 * MIB, 256 * MIB, largest=MIB, largest_unjoined=MIB)
+    flooders = [Held(1) for _ in range(100)]
+    neighbours, stranger = [Held(1) for _ in range(1000)], Held(2)
+    for session in (*flooders, *neighbours, stranger):
+        session.joined = joined
+    assert sum(budget.take(flooder, MIB) for flooder in flooders) == 16
+    assert not budget.take(neighbours[0], MODEST + 1)
+    assert sum(budget.take(neighbour, MODEST) for neighbour in neighbours) == 256
+    assert budget.held == 32 * MIB
+    assert budget.take(stranger, MIB)
+    budget.give_back(flooders[0], MIB)
+    assert budget.take(neighbours[-1], MODEST)
+
+
+def test_a_share_has_room_for_a_large_message_with_attachments_however_small_the_budget_is():
+    budget, session = InputBudget(4 * MIB, MIB, largest=MIB), Held()
+    session.joined = True
+    assert budget.take(session, MIB)
+    assert budget.take(session, MIB)
+
+
+async def test_a_network_of_one_ipv6_host_has_one_share():
+    async with running(max_input_memory=4_000_000, max_payload=100_000) as server:
+        clients = [Client(server, address=address) for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")]
+        late = Client(server, address="2001:db8::a:3")
+        for client in (*clients, late):
+            client.session.joined = True
+            client.sends(client_frame(BINARY, b"x" * 99_000)[:95_000])
+        assert server.ended == [(late.session, "overloaded")]
 
 
 # -- any cutting -------------------------------------------------------------------------------------------------------

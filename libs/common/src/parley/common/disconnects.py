@@ -58,7 +58,7 @@ DISCONNECTS: dict[DisconnectReason, Disconnect] = {
     DisconnectReason.ATTACHMENTS: Disconnect("The client sent too many attachments, or too much in them."),
     DisconnectReason.SLOW: Disconnect("The client read slower than it was sent to.", True),
     DisconnectReason.RATE_LIMITED: Disconnect("The client went on sending faster than allowed."),
-    DisconnectReason.OVERLOADED: Disconnect("The gateway had no memory left for what the client sent."),
+    DisconnectReason.OVERLOADED: Disconnect("The gateway had no memory left for what the client or its address sent."),
     DisconnectReason.CONNECT_TIMEOUT: Disconnect("The client joined no namespace in time."),
     DisconnectReason.UNAVAILABLE: Disconnect("The service or auth could not be reached while it was let in."),
     DisconnectReason.TIMEOUT: Disconnect("The service or auth did not answer in time while it was let in."),

@@ -35,7 +35,9 @@ class Settings(ServiceSettings):
         default=128 * 1024, ge=1024, description="the same before a namespace is joined"
     )
     gateway_max_input_memory: int = Field(
-        default=256 * 1024 * 1024, ge=MAX_MESSAGE, description="bytes that all clients sent and nobody has taken yet"
+        default=256 * 1024 * 1024,
+        ge=MAX_MESSAGE,
+        description="bytes that all clients sent and nobody has taken yet, an eighth of it by one address",
     )
     gateway_max_unjoined_memory: int = Field(
         default=32 * 1024 * 1024, ge=128 * 1024, description="the same of those that have joined no namespace"

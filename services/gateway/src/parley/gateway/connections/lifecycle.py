@@ -25,7 +25,6 @@ one step without a pause, so that nothing can end a connection half-way.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import random
 import time
 from collections.abc import Mapping
@@ -188,7 +187,7 @@ class Lifecycle:
             self.end(connection, DisconnectReason.EXPIRED_TOKEN)
 
     def _refuse(self, attempt: Attempt, rejection: Reject) -> None:
-        client, address = attempt.client, _block(attempt.client.session.origin.address)
+        client, address = attempt.client, attempt.client.session.address
         self._abandon(attempt, DisconnectReason.REFUSED)
         ADMISSIONS.labels(str(rejection.code)).inc()
         self._server.refuse(client, attempt.namespace, rejection)
@@ -329,13 +328,3 @@ NOBODY = Identity("", "")
 
 def _code_of(reason: DisconnectReason) -> Code:
     return Code(reason) if reason in KICKS else Code.FORBIDDEN
-
-
-def _block(address: str) -> str:
-    """Who has an IPv6 address has a /64 of them."""
-    if ":" not in address:
-        return address
-    try:
-        return str(ipaddress.IPv6Network((address, 64), strict=False))
-    except ValueError:
-        return address

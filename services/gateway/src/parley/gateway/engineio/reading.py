@@ -5,7 +5,7 @@ off in a turn of the loop, and `TURN_FRAMES` frames and `TURN_SIZE` bytes of all
 socket reads nothing more (`pause_reading`), others have their turn, and the next turn goes on with the backlogs in the
 order in which they arose. `writes` does the same for output.
 
-What clients sent and nobody has taken yet is bounded in sum as well, by `InputBudget`.
+What clients sent and nobody has taken yet is bounded as well, in sum and for each address, by `InputBudget`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ TURN_SIZE = 512 * 1024
 SMALL = 1024
 UNCOUNTED = 1024
 """Bytes that a session may hold without their being counted: a message whose end is still on its way."""
+SHARES = 8
+"""An address may make the gateway hold this part of what all may."""
+MODEST = 64 * 1024
+"""Bytes that a session may hold while others of its address hold half of the address's share."""
 
 
 class Backlogged(Protocol):
@@ -37,6 +41,7 @@ class Holder(Protocol):
     """A session, as the budget sees it."""
 
     held: int
+    address: str
 
     @property
     def joined(self) -> bool:
@@ -44,27 +49,66 @@ class Holder(Protocol):
         ...
 
 
+class _Pool:
+    """What a kind of sessions holds, in sum and by address."""
+
+    __slots__ = ("_by_address", "held", "limit", "share")
+
+    def __init__(self, limit: int, largest: int) -> None:
+        self.limit = limit
+        self.share = max(limit // SHARES, 4 * largest)
+        self.held = 0
+        self._by_address: dict[str, int] = {}
+
+    def has_room(self, session: Holder, size: int) -> bool:
+        """Whether a session may hold so much more."""
+        if self.held + size > self.limit:
+            return False
+        share = self.share if session.held + size <= MODEST else self.share // 2
+        return self._by_address.get(session.address, 0) + size <= share
+
+    def count(self, address: str, size: int) -> None:
+        """So much more is held, or less."""
+        if size:
+            self.held += size
+            if more := self._by_address.get(address, 0) + size:
+                self._by_address[address] = more
+            else:
+                del self._by_address[address]
+
+
 class InputBudget:
     """Bytes that clients sent and the gateway has not passed on: unfinished messages, backlogs, attachments, queues.
 
-    Sessions that have joined no namespace have a smaller sum of their own, since nobody knows who they are.
+    Sessions that have joined no namespace have a smaller sum of their own, since nobody knows who they are. Of either
+    sum one address has a share: half of it for anybody, the rest for those sessions that hold little, so that somebody
+    who fills it does not silence all others of an office.
     """
 
-    def __init__(self, total: int, unjoined: int) -> None:
-        self._total = total
-        self._unjoined = unjoined
-        self.held = 0
-        self.held_unjoined = 0
+    def __init__(self, total: int, unjoined: int, *, largest: int = 0, largest_unjoined: int = 0) -> None:
+        """`largest` are the sizes of one message: a share has room for it, however small the sum is."""
+        self._all = _Pool(total, largest)
+        self._strangers = _Pool(unjoined, largest_unjoined)
+
+    @property
+    def held(self) -> int:
+        """Bytes held of everybody."""
+        return self._all.held
+
+    @property
+    def held_unjoined(self) -> int:
+        """Bytes held of those that have joined no namespace."""
+        return self._strangers.held
 
     def take(self, session: Holder, size: int) -> bool:
         """Count bytes that a session makes the gateway hold. False, and nothing is counted, when that is too much."""
-        if self.held + size > self._total:
+        if not self._all.has_room(session, size):
             return False
         if not session.joined:
-            if self.held_unjoined + size > self._unjoined:
+            if not self._strangers.has_room(session, size):
                 return False
-            self.held_unjoined += size
-        self.held += size
+            self._strangers.count(session.address, size)
+        self._all.count(session.address, size)
         session.held += size
         return True
 
@@ -72,13 +116,13 @@ class InputBudget:
         """The bytes were passed on or dropped. Nothing after the session's end, when all was given back."""
         size = min(size, session.held)
         session.held -= size
-        self.held -= size
+        self._all.count(session.address, -size)
         if not session.joined:
-            self.held_unjoined -= size
+            self._strangers.count(session.address, -size)
 
     def joining(self, session: Holder) -> None:
         """The session is about to have joined a namespace: what it holds is not held by a stranger any more."""
-        self.held_unjoined -= session.held
+        self._strangers.count(session.address, -session.held)
 
 
 class ReadScheduler:

@@ -85,7 +85,10 @@ class Engine:
         self._kept_headers = kept_headers
         self.sessions: dict[str, Session] = {}
         self.draining = False
-        self.budget = InputBudget(limits.max_input_memory, limits.max_unjoined_memory)
+        self.budget = InputBudget(
+            limits.max_input_memory, limits.max_unjoined_memory,
+            largest=limits.max_payload, largest_unjoined=limits.max_unjoined,
+        )  # fmt: skip
         self._addresses: dict[str, int] = {}
         self._farewells: dict[str, Session] = {}
         self._failures = RateLimiter(FAILURES_PER_SECOND, FAILURES_BURST)
@@ -187,7 +190,7 @@ class Engine:
         del self.sessions[session.sid]
         self._wheel.remove(session)
         self.budget.give_back(session, session.held)
-        address = address_key(session.origin.address)
+        address = session.address
         self._addresses[address] -= 1
         if not self._addresses[address]:
             del self._addresses[address]

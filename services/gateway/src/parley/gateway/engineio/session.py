@@ -34,6 +34,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from parley.common.addresses import address_key
 from parley.common.disconnects import DisconnectReason
 from parley.gateway.engineio import packets
 from parley.gateway.engineio.packets import (
@@ -114,7 +115,8 @@ class Session:
 
     __slots__ = (
         "_awaiting", "_controls", "_due", "_joined", "_owner", "_poll", "_post", "_probe", "_queue", "_queued",
-        "_upgrading", "base64_only", "client", "held", "opened", "origin", "over", "revision", "sid", "slot", "socket",
+        "_upgrading", "address", "base64_only", "client", "held", "opened", "origin", "over", "revision", "sid", "slot",
+        "socket",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, sid: str, revision: int, origin: RequestInfo, *, base64_only: bool) -> None:
@@ -122,6 +124,8 @@ class Session:
         self.revision = revision
         self.origin = origin
         """The request that began it."""
+        self.address = address_key(origin.address)
+        """Who counts as one address, for limits and shares."""
         self.base64_only = base64_only
         self.client: Any = None
         """For the layer above: what it knows of this client."""
