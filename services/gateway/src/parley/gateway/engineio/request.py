@@ -6,7 +6,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -68,8 +68,7 @@ def unsupported_revision() -> Refusal:
     return Refusal(5, "Unsupported protocol version")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What matters of a request; header names are lower case."""
 
     method: str
