@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import socket
+import struct
 from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
@@ -17,6 +20,7 @@ from websockets.typing import Subprotocol
 
 from parley.gateway.engineio.server import SESSIONS
 from parley.gateway.engineio.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from parley.gateway.engineio.writes import LOST_SLICE
 from tests.fuzz.mutation import client_frame
 from tests.integration.engine_server import TIMEOUT, HttpWire, Wire, conformance_server, edge_server
 
@@ -351,3 +355,20 @@ async def test_a_flood_is_ended_while_others_are_served(port: int, flood: bytes)
         async with asyncio.timeout(TIMEOUT):
             while (await flooder.frame())[0] != CLOSE:
                 pass
+
+
+async def test_of_clients_that_are_reset_all_at_once_nothing_stays_open():
+    def open_files() -> set[str]:
+        return set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are all
+
+    async with edge_server() as port, AsyncExitStack() as stack:
+        before, sessions = open_files(), SESSIONS._value.get()  # pyright: ignore[reportPrivateUsage]
+        for _ in range(2 * LOST_SLICE + 10):
+            client = socket.socket()
+            client.setblocking(False)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            await (await stack.enter_async_context(Wire.open(port, SOCKET, sock=client))).opened()
+        await stack.aclose()
+        async with asyncio.timeout(TIMEOUT):
+            while open_files() - before or SESSIONS._value.get() != sessions:  # pyright: ignore[reportPrivateUsage]
+                await asyncio.sleep(0.01)

@@ -4,6 +4,8 @@ A request's head has a size and a deadline, its body too, and what is beyond the
 closed (RFC 7231, section 6.5; RFC 6585, section 5). Requests of one connection are parsed a few at a time, and begin
 when it is the turn of their address, so that neither a long pipeline nor many connections own a turn of the loop. What
 a proxy says of its clients is taken in here, once, for requests and WebSockets alike.
+
+A connection is given its parser, and what else answers take, with the first request that is more than an upgrade.
 """
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportIncompatibleMethodOverride=false
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false, reportUnnecessaryComparison=false
@@ -11,6 +13,7 @@ a proxy says of its clients is taken in here, once, for requests and WebSockets 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -28,6 +31,7 @@ from parley.common.addresses import address_key
 from parley.common.errors import Code, Reject
 from parley.common.forwarded import TrustedProxies
 from parley.common.http_gate import HTTP_LIMITED, HttpGate, HttpLimits
+from parley.common.upgrade_request import UpgradeRequest, read_upgrade
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept: longer than the 60 s of common load balancers, which must close first."""
@@ -52,8 +56,26 @@ def http_options(
     trusted_proxies: str = "127.0.0.1", *, limits: HttpLimits | None = None, keep_alive: int = KEEP_ALIVE
 ) -> dict[str, Any]:
     """Return uvicorn's options for a server with these limits."""
-    protocol = partial(HttpProtocol, limits=limits or HttpLimits(), trusted=TrustedProxies(trusted_proxies))
-    return {"http": protocol, "timeout_keep_alive": keep_alive, "proxy_headers": False}
+    make = _ConnectionMaker(limits or HttpLimits(), TrustedProxies(trusted_proxies))
+    return {"http": make, "timeout_keep_alive": keep_alive, "proxy_headers": False}
+
+
+class _ConnectionMaker:
+    """Makes the connections of a server. What uvicorn sets up for the first is the same for all, and copied."""
+
+    def __init__(self, limits: HttpLimits, trusted: TrustedProxies) -> None:
+        self._limits = limits
+        self._trusted = trusted
+        self._attributes: dict[str, Any] = {}
+
+    def __call__(self, *, server_state: Any, **options: Any) -> HttpProtocol:
+        """Make a connection; `HttpProtocol.__init__` is for the first one of a server."""
+        if self._attributes.get("server_state") is not server_state:
+            first = HttpProtocol(server_state=server_state, limits=self._limits, trusted=self._trusted, **options)
+            self._attributes = dict(first.__dict__)
+        made = HttpProtocol.__new__(HttpProtocol)
+        made.__dict__.update(self._attributes)
+        return made
 
 
 class _Flow(FlowControl):
@@ -76,8 +98,10 @@ class HttpProtocol(HttpToolsProtocol):
             gate = _gates[self.server_state] = HttpGate(limits, self.loop)
         # uvicorn writes a warning for each request that is none, which anybody may send without end.
         self.logger = _errors
+        self.parser = cast("Any", None)
         self._gate = gate
         self._trusted = trusted
+        self._from_proxy = False
         self._peer = ""
         self._key = ""
         self._counted = False
@@ -100,6 +124,15 @@ class HttpProtocol(HttpToolsProtocol):
         """What is answered once the answers that are due have been given."""
         self._discarded = 0
 
+    def _begin_to_parse(self) -> None:
+        """Make what requests take that are not read at once; the first time only."""
+        if self.parser is None:
+            self.parser = httptools.HttpRequestParser(self)
+            # As uvicorn does, to answer the first of several requests in one read.
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self.pipeline = deque()
+            self.flow = _Flow(self.transport)
+
     # -- asyncio.Protocol ------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
@@ -109,7 +142,6 @@ class HttpProtocol(HttpToolsProtocol):
         """
         self.connections.add(cast("Any", self))
         self.transport = transport
-        self.flow = _Flow(transport)
         self.client = get_remote_addr(transport)
         if self._gate.server is None:
             self._gate.server = get_local_addr(transport)
@@ -118,7 +150,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._peer = self.client[0] if self.client else ""
         self._key = address_key(self._peer)
         self._counted = True
-        if not self._gate.connected(self, self._key, proxy=self._peer in self._trusted):
+        self._from_proxy = self._peer in self._trusted
+        if not self._gate.connected(self, self._key, proxy=self._from_proxy):
             self._refuse(429, "connections", "Too many connections from this address.")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -143,6 +176,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._discarded += len(data)
             if self._discarded > DISCARDED:
                 self.transport.pause_reading()
+        elif self.parser is None and len(data) <= self._gate.limits.head_bytes and (found := self._at_once(data)):
+            self._begin_upgrade(found)
         elif self._rest:
             self._rest += data
         elif len(data) <= SLICE:
@@ -171,7 +206,25 @@ class HttpProtocol(HttpToolsProtocol):
         elif not self.pipeline and self.cycle is not None and self.cycle.response_complete:
             flow.resume_reading()
 
+    def _at_once(self, data: bytes) -> UpgradeRequest | None:
+        return None if self.ws_protocol_class is None else read_upgrade(data)
+
+    def _begin_upgrade(self, request: UpgradeRequest) -> None:
+        """Take in what the parser would have found."""
+        self._new = False
+        self._gate.heads.stop(self)
+        self._gate.first_head(self, self._key)
+        self.headers = request.headers
+        scope = {"method": "GET", "client": self.client, "scheme": self.scheme, "headers": self.headers}
+        self.scope = cast("Any", {**scope, "path": request.path, "query_string": request.query})
+        if self._from_proxy:
+            self._take_in_forwarded()
+        if not self._gate.begin(self._turn_key, self._hand_over):
+            self.flow = _Flow(self.transport)
+            self.flow.pause_reading()
+
     def _parse(self, data: bytes) -> None:
+        self._begin_to_parse()
         self._progress = False
         super().data_received(data)
         if self._refused or self.transport.is_closing():
@@ -207,7 +260,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._new:
             self._new = False
             self._gate.first_head(self, self._key)
-        if self._peer in self._trusted:
+        if self._from_proxy:
             self._take_in_forwarded()
         for name, value in self.headers:
             if name == b"content-length":
@@ -303,6 +356,12 @@ class HttpProtocol(HttpToolsProtocol):
             return
         scope["path"] = unquote(target.path.decode("latin-1"))
         scope["query_string"] = target.query or b""
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        transport = self.transport
+        if transport.is_closing():
+            return
         self.connections.discard(cast("Any", self))
         self._uncount()
         self._unset_keepalive_if_required()
@@ -311,8 +370,9 @@ class HttpProtocol(HttpToolsProtocol):
         transport.set_protocol(protocol)
         # The parser refers to this protocol, and nobody else parts them.
         self.parser = cast("Any", None)
-        protocol.upgrade(transport, scope)
-        self.flow.resume_reading()
+        protocol.upgrade(transport, self.scope)
+        if self.flow is not None:  # none where nothing was parsed
+            self.flow.resume_reading()
 
     def _unsupported_upgrade_warning(self) -> None:
         """A service without WebSockets answers such a request like any other."""
@@ -380,6 +440,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _linger(self) -> None:
         """Close, but read on for a moment: closing with unread input could destroy what is on its way out."""
+        self._begin_to_parse()
         self._refused = True
         self._rest = b""
         # A head of many small headers is several times its size.

@@ -8,7 +8,7 @@ and no name can therefore reach another's subject or a wildcard.
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 
 from parley.common.identifiers import uuid7
 
@@ -47,8 +47,11 @@ def encode(name: str) -> str:
     """One subject token for any name."""
     if _PLAIN.fullmatch(name):
         return name
-    if not name:
-        return "="
+    return _escaped(name) if name else "="
+
+
+@lru_cache(maxsize=1024)  # namespaces are few, and most of their names are not plain
+def _escaped(name: str) -> str:
     return "".join(
         chr(byte) if _PLAIN.fullmatch(chr(byte)) else f"={byte:02X}" for byte in name.encode("utf-8", "surrogatepass")
     )

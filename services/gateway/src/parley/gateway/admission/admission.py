@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from base64 import urlsafe_b64decode
+from binascii import a2b_base64
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -195,7 +195,7 @@ def claimed_user(token: str) -> str:
     """Whose token it says it is; nobody has checked that. Empty for what is no JSON Web Token."""
     try:
         payload = token.split(".", 2)[1]
-        return _claims.decode(urlsafe_b64decode(payload + "=" * (-len(payload) % 4))).sub
+        return _claims.decode(a2b_base64(payload.replace("-", "+").replace("_", "/") + "===")).sub
     except (IndexError, ValueError, msgspec.DecodeError, RecursionError):
         return ""
 

@@ -59,6 +59,7 @@ log = get_logger(__name__)
 
 CONNECTED = Gauge("parley_gateway_connections", "Open connections")
 ADMISSIONS = Counter("parley_gateway_admissions_total", "Connection attempts by outcome", ["outcome"])
+_ADMITTED = ADMISSIONS.labels("admitted")
 KICKED = Counter("parley_gateway_kicked_total", "Connections ended by an operator", ["code"])
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
@@ -158,7 +159,7 @@ class Lifecycle:
         attempt.over = True
         connection.state = State.OPEN
         CONNECTED.inc()
-        ADMISSIONS.labels("admitted").inc()
+        _ADMITTED.inc()
         if recovered is not None:
             connection.kept = recovered.session or connection.kept
         self._recovery.begin(connection, attempt.auth["pid"] if recovered is not None else "")

@@ -55,13 +55,18 @@ class Packet:
 
     def __init__(self, *parts: Part) -> None:
         self.parts = parts
-        self.size = sum(len(part.data) + OVERHEAD for part in parts)
+        # Nearly all have one part, and are made by the ten thousand.
+        self.size = (
+            len(parts[0].data) + OVERHEAD if len(parts) == 1 else sum(len(part.data) + OVERHEAD for part in parts)
+        )
         self._plain = b""
         self._encodings: dict[tuple[int, bool], bytes] | None = None
 
     @classmethod
     def of(cls, text: bytes, attachments: tuple[bytes, ...] = ()) -> Packet:
         """A text packet, kind included, and its attachments."""
+        if not attachments:
+            return cls(Part(TEXT, text))
         return cls(Part(TEXT, text), *(Part(BINARY, data) for data in attachments))
 
     @classmethod
@@ -83,6 +88,8 @@ class Packet:
         return found
 
     def _framed(self, revision: int, *, compress: bool) -> bytes:
+        if len(self.parts) == 1 and self.parts[0].opcode == TEXT:
+            return _frame(TEXT, self.parts[0].data, compress=compress)
         # Revision 3 keeps the packet's kind in front of binary data as well.
         mark = b"\x04" if revision == 3 else b""
         return b"".join(

@@ -7,6 +7,7 @@ slices, between which everything else gets its turn, and so are sockets dealt wi
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Collection
 from typing import Any, Protocol
@@ -55,7 +56,7 @@ class WriteScheduler:
         self._loop = loop
         self._dirty: deque[Writer] = deque()
         self._bulk: deque[Writer] = deque()
-        self._lost: deque[tuple[LostSocket, str]] = deque()
+        self._lost: deque[tuple[LostSocket, str, int | None]] = deque()
         self._writing = False
 
     def write_soon(self, session: Writer) -> None:
@@ -85,10 +86,17 @@ class WriteScheduler:
                 socket.pending = [pending, frames]
         self._schedule()
 
-    def lost(self, socket: LostSocket, reason: str) -> None:
-        """A WebSocket is gone. Thousands may go at once."""
-        self._lost.append((socket, reason))
-        self._schedule()
+    def lost(self, socket: LostSocket, reason: str, closing: asyncio.Transport | None = None) -> None:
+        """A WebSocket is gone. Thousands may go at once.
+
+        `closing` is what the loop closes as soon as this returns. Half of what that costs is the kernel's part, which
+        comes with the last descriptor of a socket: where many go at once, a second one puts it off until it is the
+        socket's turn.
+        """
+        many = len(self._lost) >= LOST_SLICE
+        self._lost.append((socket, reason, _second_descriptor(closing) if closing is not None and many else None))
+        if not many:
+            self._schedule()
 
     async def drained(self) -> None:
         """Wait until nothing is pending."""
@@ -115,5 +123,14 @@ class WriteScheduler:
         for _ in range(min(len(bulk), SLICE)):
             bulk.popleft().write()
         for _ in range(min(len(lost), LOST_SLICE)):
-            socket, reason = lost.popleft()
+            socket, reason, descriptor = lost.popleft()
+            if descriptor is not None:
+                os.close(descriptor)
             socket.let_go(reason)
+
+
+def _second_descriptor(transport: asyncio.Transport) -> int | None:
+    try:
+        return os.dup(transport.get_extra_info("socket").fileno())
+    except OSError:  # there are no more of them
+        return None

@@ -148,9 +148,9 @@ class WebSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone. The loop calls this for all that went at once, so everything else waits."""
-        self._transport = None
+        transport, self._transport = self._transport, None
         if self._session is not None:
-            self._engine.output.lost(self, _CLOSED if exc is None else _FAILED)
+            self._engine.output.lost(self, _CLOSED if exc is None else _FAILED, transport)
         else:
             self._connections.discard(self)
             self._cancel_timeout()
