@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from parley.common.wire.identity import Authenticate, Identity
-from parley.gateway.connections import lifecycle
+from parley.gateway import lifecycle
 from parley.testing import Server
 from parley.testing import server as testing_server
 from parley.testing.tokens import authenticate, token_for

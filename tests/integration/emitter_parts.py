@@ -58,7 +58,7 @@ class Service:
         """Begin to answer."""
         self._backend.answering = True
         await self._backend.serve(self.namespace)
-        await self.bus.respond(subjects.opening(self.namespace), ConnectRequest, self._open, queue="service")
+        await self.bus.respond(subjects.connect(self.namespace), ConnectRequest, self._open, queue="service")
         await self.bus.respond(subjects.memberships(self.namespace), GetMemberships, self._memberships, queue="service")
         await self.bus.respond(subjects.replay(self.namespace), Replay, self._replay, queue="service")
         await self.bus.respond(subjects.room_heads(self.namespace), GetRoomHeads, self._heads, queue="service")

@@ -85,7 +85,7 @@ async def answer(backend: Backend, number: int, **values: Any) -> None:
 
 
 def kept(connection: Connection) -> dict[str, Any]:
-    return msgspec.msgpack.decode(connection.kept)
+    return msgspec.msgpack.decode(connection.data)
 
 
 async def test_middleware_and_controllers_change_one_session_and_lose_nothing_of_each_other(

@@ -98,7 +98,7 @@ async def test_who_somebody_is_the_test_says(server: Server):
     assert server.url == server.urls[0] != server.urls[1]
 
 
-async def overloaded(_passage: ConnectionContext, _call_next: Next) -> None:
+async def overloaded(_connection: ConnectionContext, _call_next: Next) -> None:
     raise Reject(Code.OVERLOADED)
 
 

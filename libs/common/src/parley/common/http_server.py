@@ -67,7 +67,7 @@ class _Flow(FlowControl):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One HTTP connection. See the module."""
+    """One HTTP connection, on uvicorn's protocol: what is not about limits is left to that."""
 
     def __init__(self, *arguments: Any, limits: HttpLimits, trusted: TrustedProxies, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -320,7 +320,7 @@ class HttpProtocol(HttpToolsProtocol):
     # -- refusing --------------------------------------------------------------------------------------------------
 
     def expired(self, limit: str) -> None:
-        """See `http_gate.Expiring`."""
+        """Refuse a head or a body that did not come in time; end a connection that does not read, or asks nothing."""
         transport = self.transport
         if transport.is_closing():
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from parley.common.chunks import cut
+from parley.common.chunks import split_by_size
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
@@ -71,7 +71,7 @@ class Outbox(Generic[ItemT]):
             while self._gathered:
                 gathered, self._gathered = self._gathered, {}
                 for subject, items in gathered.items():
-                    for chunk in cut(items, self._max_bytes, self._weigh):
+                    for chunk in split_by_size(items, self._max_bytes, self._weigh):
                         await self._send_chunk(subject, chunk)
         finally:
             self._sending = False

@@ -55,7 +55,7 @@ MAX_ANSWER = 16
 """Packets in the answer to one poll: python-engineio's clients take no more of one payload."""
 
 
-class Owner(Protocol):
+class SessionServer(Protocol):
     """What a session tells its server."""
 
     limits: Limits
@@ -110,14 +110,16 @@ class RequestInfo(NamedTuple):
 
 
 class Session:
-    """See the module. `socket` is None while the client polls."""
+    """One client's session; the module has its states. `socket` is None while the client polls."""
 
     __slots__ = (
         "_awaiting", "_controls", "_due", "_joined", "_owner", "_poll", "_post", "_probe", "_queue", "_queued",
         "_upgrading", "base64_only", "client", "held", "opened", "origin", "over", "revision", "sid", "slot", "socket",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner, sid: str, revision: int, origin: RequestInfo, *, base64_only: bool) -> None:
+    def __init__(
+        self, owner: SessionServer, sid: str, revision: int, origin: RequestInfo, *, base64_only: bool
+    ) -> None:
         self.sid = sid
         self.revision = revision
         self.origin = origin

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 from prometheus_client import Counter
+from typing_extensions import override
 
 from parley.common import subjects
 from parley.common.bus import Bus
@@ -32,11 +33,12 @@ from parley.common.wire.rooms import (
 )
 from parley.gateway.connections.connection import Connection
 from parley.gateway.recovery.packet_history import PacketHistory, with_offset
+from parley.gateway.recovery.recovery import Parking
 from parley.gateway.rooms import memory
 from parley.gateway.rooms.catch_up import CatchUp
 from parley.gateway.rooms.cursor import UNKNOWN
 from parley.gateway.rooms.delivery import DELIVERIES, Outlet, RoomDelivery
-from parley.gateway.rooms.heads import RoomHeadReader
+from parley.gateway.rooms.heads import HeadListener, RoomHeadReader
 from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.rooms.log_reader import LogReader
 from parley.gateway.rooms.registry import RoomRegistry, listeners
@@ -48,7 +50,7 @@ __all__ = ["DELIVERIES", "Fanout", "Outlet"]
 RESETS = Counter("parley_gateway_room_resets_total", "Rooms whose log was found restored to an earlier state")
 
 
-class Fanout:
+class Fanout(HeadListener, Parking):
     """All rooms that have a local member, and the parts that deal with them."""
 
     def __init__(self, bus: Bus, outlet: Outlet, offsets: Mapping[str, PacketHistory]) -> None:
@@ -88,9 +90,9 @@ class Fanout:
     def open(self, connection: Connection) -> None:
         """Begin to deliver what is addressed to the user, and heed what was heard of while it was being admitted."""
         self._rooms.users_room(connection).let_in(connection)
-        for change in connection.deferred:
+        for change in connection.pending_changes:
             self._heed(connection, change)
-        connection.deferred.clear()
+        connection.pending_changes.clear()
 
     def enter(self, connection: Connection, room: str, *, head: int | None = None, after: int | None = None) -> None:
         """Put a connection into a room: from now on, or with `after`, from the event that follows it.
@@ -131,8 +133,8 @@ class Fanout:
                 self._rooms.close_if_empty(room)
         connection.rooms.clear()
 
+    @override
     def park(self, connection: Connection) -> dict[str, int]:
-        """See `recovery.Parking`."""
         self._parked.add((connection.namespace, connection.sid))
         heads: dict[str, int] = {}
         for name in list(connection.rooms):
@@ -199,7 +201,7 @@ class Fanout:
 
     def _apply(self, connection: Connection, membership: Membership) -> None:
         name, head, joined = membership.room, membership.head, membership.joined
-        connection.moved[name] = joined
+        connection.last_change[name] = joined
         room = self._rooms.get(connection.namespace, name)
         if room is not None and connection in room:
             room.join(connection, joined - 1)
@@ -255,12 +257,12 @@ class Fanout:
     def _receive(self, room: LocalRoom, data: bytes) -> None:
         delivery = decode(data, Delivery)
         self._delivery.deliver(room, room.cursor.accept(delivery.items))
-        for change in delivery.moves:
+        for change in delivery.membership_changes:
             for connection in listeners(room):
                 if connection.opened:
                     self._heed(connection, change)
                 else:
-                    connection.deferred.append(change)
+                    connection.pending_changes.append(change)
         self._repair.soon(room)
 
     def _send_missed(self, room: LocalRoom, connection: Connection, item: RoomEvent) -> None:
@@ -274,25 +276,25 @@ class Fanout:
         """Ask for the heads of all rooms: events may have been missed."""
         self._heads.verify_all()
 
+    @override
     def head_known(self, room: LocalRoom, head: int) -> None:
-        """See `heads.HeadListener`."""
-        room.cursor.learn(head)
+        room.cursor.raise_known(head)
         self._repair.soon(room)
 
+    @override
     def log_restored(self, room: LocalRoom, head: int) -> None:
-        """See `heads.HeadListener`."""
         RESETS.inc()
         self._log.forget(room)
         for connection in room.reset(head):
             memory.start_over(connection, room.room, head)
             self.send_event(connection, "reset", {"room": room.room, "sequence": head})
 
+    @override
     def stay_disproved(self, room: LocalRoom, connection: Connection, head: int | None, asked: int) -> None:
-        """See `heads.HeadListener`."""
         if connection not in room or memory.heard_since(connection, room.room, asked):
             return
         # The join that brought it here is old from now on; only a later one counts.
-        connection.moved[room.room] = connection.moved.get(room.room, 0) + 1
+        connection.last_change[room.room] = connection.last_change.get(room.room, 0) + 1
         place = room.delivered_up_to(connection)
         if room.leave(connection, head or 0, supposed=True):
             self._gone(room, connection, place)

@@ -72,6 +72,6 @@ class Repair:
             if replayed is None:
                 return False
             if not replayed.items:
-                cursor.give_up_on(replayed.head)
+                cursor.lower_known(replayed.head)
             self._deliver(room, cursor.accept(replayed.items))
         return True

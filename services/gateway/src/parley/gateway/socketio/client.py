@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from parley.gateway.connections.attempt import Attempt
 from parley.gateway.connections.connection import Connection, State
 from parley.gateway.engineio.session import Session
+from parley.gateway.socketio.attempt import Attempt
 from parley.gateway.socketio.packets import AckPacket, EventPacket
 
 

@@ -19,7 +19,7 @@ MAX_WAITING = 50_000
 """Questions in hand; beyond it the caller is told `overloaded`."""
 
 
-class Gathering(Generic[KeyT, ValueT]):
+class BatchLoader(Generic[KeyT, ValueT]):
     """Asks `find` for the answers to at most `at_once` different questions at a time."""
 
     def __init__(self, find: Callable[[list[KeyT]], Awaitable[Mapping[KeyT, ValueT]]], at_once: int) -> None:
@@ -30,7 +30,7 @@ class Gathering(Generic[KeyT, ValueT]):
         self._finding = False
         self._tasks = Tasks()
 
-    async def of(self, key: KeyT) -> ValueT | None:
+    async def load(self, key: KeyT) -> ValueT | None:
         """The answer to a question, or None if there is none.
 
         Raises `Reject` with `overloaded`, with `unavailable` when this closes, and what `find` raises.
