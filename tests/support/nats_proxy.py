@@ -1,118 +1,272 @@
-"""A TCP proxy to NATS that a test may cut, so that one process loses its connection and the others do not."""
+"""A proxy between one process and NATS, or any other server: cut, refused, frozen, held back or late in a direction.
+
+It knows no subjects. Where a test must act at a certain moment, it can name bytes to wait for.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+Direction = Literal["up", "down"]
+"""Up: from the process to the server. Down: from the server to the process."""
+
+CHUNK = 65_536
+REMEMBERED = 1_000_000
+POSTGRES_SOCKET = ".s.PGSQL.5432"
+GREETED = b"PING\r\n"
+"""What ends a client's first words, after which the server knows it."""
 
 
-class NatsProxy:
-    """Passes on what it is sent, until it is cut and after it is mended."""
+class _Way:
+    """One direction of everything that the proxy carries."""
 
-    def __init__(self, nats_url: str) -> None:
-        self.target = urlsplit(nats_url)
-        self.halves: set[_Half] = set()
-        self.is_cut = False
-        self.url = ""
-        self._server: asyncio.Server | None = None
-        self._connecting: set[asyncio.Task[None]] = set()
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+        self.delay = 0.0
+        self.seen = b""
+        self.hold_from: bytes | None = None
+        self.changed = asyncio.Event()
 
-    def connect(self, near: _Half) -> None:
-        """A client is here: connect it with NATS."""
-        task = asyncio.create_task(self._connect(near), name="proxy")
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
-
-    async def _connect(self, near: _Half) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            _, far = await loop.create_connection(
-                lambda: _Half(self), self.target.hostname or "", self.target.port or 0
-            )
-        except OSError:
-            near.abort()
-            return
-        near.join(far)
-
-    async def listen(self, port: int = 0) -> int:
-        """Take connections, and return on which port."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Half(self, accepted=True), "127.0.0.1", port)
-        return self._server.sockets[0].getsockname()[1]
-
-    def cut(self) -> None:
-        """Lose all connections, and refuse new ones."""
-        self.is_cut = True
-        if self._server is not None:
-            self._server.close()
-        for half in list(self.halves):
-            half.abort()
-
-    async def mend(self) -> None:
-        """Take connections again."""
-        self.is_cut = False
-        await self.listen(urlsplit(self.url).port or 0)
+    def note(self, data: bytes) -> None:
+        """Look at what is about to be carried."""
+        self.seen = (self.seen + data)[-REMEMBERED:]
+        if self.hold_from is not None and self.hold_from in data:
+            self.hold_from = None
+            self.open.clear()
+        self.changed.set()
+        self.changed = asyncio.Event()
 
 
-class _Half(asyncio.Protocol):
-    """One end of a connection through the proxy."""
+class _Link:
+    """One connection of the process, and the one to the server that belongs to it."""
 
-    def __init__(self, proxy: NatsProxy, *, accepted: bool = False) -> None:
-        self._proxy = proxy
-        self._accepted = accepted
-        self._other: _Half | None = None
-        self._early: list[bytes] = []
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._proxy.halves.add(self)
-        if self._proxy.is_cut:
-            transport.abort()
-        elif self._accepted:
-            self._proxy.connect(self)
-
-    def data_received(self, data: bytes) -> None:
-        if self._other is None:
-            self._early.append(data)
-        else:
-            self._other.write(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._proxy.halves.discard(self)
-        if self._other is not None:
-            self._other.abort()
-
-    def join(self, other: _Half) -> None:
-        self._other, other._other = other, self
-        for half, beyond in ((self, other), (other, self)):
-            for data in half._early:
-                beyond.write(data)
-            half._early.clear()
-            if self._proxy.is_cut or half not in self._proxy.halves:
-                half.abort()
-                beyond.abort()
-
-    def write(self, data: bytes) -> None:
-        assert self._transport is not None
-        self._transport.write(data)
+    def __init__(self, writer: asyncio.StreamWriter, up_writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self.up_writer = up_writer
+        self.greeting = b""
+        self.detached = False
+        self.kept: list[bytes] = []
+        self.waiting: dict[Direction, asyncio.Queue[tuple[float, bytes]]] = {
+            "up": asyncio.Queue(),
+            "down": asyncio.Queue(),
+        }
 
     def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        """Let both sides see that it is gone."""
+        self.writer.transport.abort()
+        self.up_writer.transport.abort()
 
 
-@asynccontextmanager
-async def nats_proxy(nats_url: str) -> AsyncGenerator[NatsProxy]:
-    """A proxy to this NATS until the block ends."""
-    proxy = NatsProxy(nats_url)
-    address = urlsplit(nats_url)
-    login = f"{address.netloc.rpartition('@')[0]}@" if "@" in address.netloc else ""
-    proxy.url = f"nats://{login}127.0.0.1:{await proxy.listen()}"
-    try:
-        yield proxy
-    finally:
-        proxy.cut()
+class Proxy:
+    """Carries what one process says to a server and hears from it, until told otherwise."""
+
+    def __init__(self, url: str) -> None:
+        self._server = urlsplit(url)
+        self._socket = Path(parse_qs(self._server.query).get("host", [""])[0]) / POSTGRES_SOCKET
+        self._ways: dict[Direction, _Way] = {"up": _Way(), "down": _Way()}
+        self._links: set[_Link] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._refusing = False
+        self._path: Path | None = None
+        self._port = 0
+        self._listener: asyncio.Server | None = None
+        self.url = ""
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, url: str) -> AsyncGenerator[Proxy]:
+        """Carry until the block ends, for who uses `url` of the proxy instead; a Postgres is on a Unix socket."""
+        proxy = cls(url)
+        parts = proxy._server
+        with tempfile.TemporaryDirectory(prefix="parley-proxy-") as directory:
+            if parts.scheme == "postgresql":
+                proxy._path = Path(directory) / POSTGRES_SOCKET
+                await proxy._listen()
+                proxy.url = urlunsplit(parts._replace(query=f"host={directory}"))
+            else:
+                await proxy._listen()
+                credentials = f"{parts.netloc.rpartition('@')[0]}@".removeprefix("@")
+                proxy.url = urlunsplit(parts._replace(netloc=f"{credentials}127.0.0.1:{proxy._port}"))
+            try:
+                yield proxy
+            finally:
+                proxy.cut()
+                for task in proxy._tasks:
+                    task.cancel()
+                await asyncio.gather(*proxy._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        """End all connections, and refuse new ones until `mend`: nobody listens, as where a server is gone."""
+        self._refusing = True
+        if self._listener is not None:
+            self._listener.close()
+        for link in list(self._links):
+            link.abort()
+
+    def flap(self) -> None:
+        """End all connections; new ones are taken at once."""
+        for link in list(self._links):
+            link.abort()
+
+    def mend(self) -> None:
+        """Carry everything again, at once, and first what was held back."""
+        if self._refusing:
+            self._refusing = False
+            self._spawn(self._listen())
+        for way in self._ways.values():
+            way.delay, way.hold_from = 0.0, None
+            way.open.set()
+
+    def freeze(self) -> None:
+        """Carry nothing in either direction; nobody is told."""
+        self.hold("up")
+        self.hold("down")
+
+    def hold(self, direction: Direction) -> None:
+        """Keep back what comes from now on in this direction, until `release` or `mend`."""
+        self._ways[direction].open.clear()
+
+    def hold_from(self, direction: Direction, marker: bytes) -> None:
+        """Hold this direction as soon as these bytes are to be carried, and with them."""
+        self._ways[direction].hold_from = marker
+
+    def release(self, direction: Direction) -> None:
+        """Carry what was kept back, and what follows."""
+        self._ways[direction].open.set()
+
+    def delay(self, direction: Direction, seconds: float) -> None:
+        """Carry everything so much later, in order."""
+        self._ways[direction].delay = seconds
+
+    def held(self, direction: Direction) -> bool:
+        """Whether this direction is kept back right now."""
+        return not self._ways[direction].open.is_set()
+
+    async def passed(self, direction: Direction) -> None:
+        """Wait until all that was kept back or late is on its way."""
+        while any(link.waiting[direction].qsize() for link in self._links):
+            await asyncio.sleep(0.01)
+
+    def forget(self) -> None:
+        """What has been carried so far is of no interest any more."""
+        for way in self._ways.values():
+            way.seen = b""
+
+    async def carries(self, direction: Direction, marker: bytes, timeout: float = 10.0) -> None:
+        """Wait until these bytes came by since `forget`, be they held back or not."""
+        way = self._ways[direction]
+        async with asyncio.timeout(timeout):
+            while marker not in way.seen:
+                await way.changed.wait()
+
+    def detach(self) -> None:
+        """Let NATS see the connections end, the process not: what it says from now on is kept for `deliver`."""
+        for link in self._links:
+            link.detached = True
+            link.up_writer.transport.abort()
+
+    async def deliver(self) -> None:
+        """Send what was kept, as if it had been late, and then let the process see that the connection is gone."""
+        for way in self._ways.values():
+            way.open.set()
+        for link in [link for link in self._links if link.detached]:
+            while link.waiting["up"].qsize():
+                await asyncio.sleep(0.01)
+            reader, writer = await self._connect()
+            writer.write(link.greeting + b"".join(link.kept) + GREETED)
+            for _ in range(2):
+                await reader.readuntil(b"PONG\r\n")
+            writer.close()
+            link.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._server.scheme == "postgresql":
+            return await asyncio.open_unix_connection(self._socket)
+        return await asyncio.open_connection(self._server.hostname, self._server.port)
+
+    async def _listen(self) -> None:
+        if self._path is not None:
+            listener = await asyncio.start_unix_server(self._accept, self._path)
+        else:
+            listener = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+            self._port = listener.sockets[0].getsockname()[1]
+        if self._refusing:
+            listener.close()  # cut again meanwhile
+        else:
+            self._listener = listener
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._spawn(self._serve(reader, writer))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refusing:
+            writer.transport.abort()
+            return
+        try:
+            up_reader, up_writer = await self._connect()
+        except OSError:
+            writer.transport.abort()
+            return
+        link = _Link(writer, up_writer)
+        self._links.add(link)
+        reading = asyncio.create_task(self._read("up", reader, link))
+        jobs = [
+            reading,
+            asyncio.create_task(self._read("down", up_reader, link)),
+            asyncio.create_task(self._write("up", link)),
+            asyncio.create_task(self._write("down", link)),
+        ]
+        try:
+            await asyncio.wait([reading])
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+            link.abort()
+            self._links.discard(link)
+
+    async def _read(self, direction: Direction, reader: asyncio.StreamReader, link: _Link) -> None:
+        way = self._ways[direction]
+        with suppress(OSError):
+            while data := await reader.read(CHUNK):
+                way.note(data)
+                link.waiting[direction].put_nowait((time.monotonic() + way.delay, data))
+        # An end is passed on at once, whatever is held back: a connection that is gone is gone.
+        if direction == "up":
+            link.up_writer.transport.abort()
+        elif not link.detached:
+            link.writer.transport.abort()
+
+    async def _write(self, direction: Direction, link: _Link) -> None:
+        way = self._ways[direction]
+        with suppress(OSError):
+            while True:
+                due, data = await link.waiting[direction].get()
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                await way.open.wait()
+                if direction == "down":
+                    link.writer.write(data)
+                    await link.writer.drain()
+                    continue
+                if link.detached:
+                    link.kept.append(data)
+                    continue
+                if GREETED not in link.greeting:
+                    whole = link.greeting + data
+                    end = whole.find(GREETED)
+                    link.greeting = whole if end < 0 else whole[: end + len(GREETED)]
+                link.up_writer.write(data)
+                await link.up_writer.drain()
