@@ -348,6 +348,7 @@ class HttpProtocol(HttpToolsProtocol):
 
         `own` says that the request which is refused has been handed on already, its body incomplete.
         """
+        # HTTP/1.1 answers in the order of the requests (RFC 7230, section 6.3.2), so a refusal waits for what is due.
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             if own and self.pipeline:
@@ -360,6 +361,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self._stop_deadlines()
                 return
             if cycle.response_started:
+                # Half an answer is out; a status in its middle would be taken for its body.
                 self._refused = True
                 self.transport.abort()
                 return

@@ -68,6 +68,7 @@ class Outbox(Generic[ItemT]):
 
     async def _send(self) -> None:
         try:
+            # What is added while a message is on its way to the broker goes with the next round, not with a new task.
             while self._gathered:
                 gathered, self._gathered = self._gathered, {}
                 for subject, items in gathered.items():
@@ -86,6 +87,7 @@ class Outbox(Generic[ItemT]):
             for smaller in self._smaller(subject, chunk):
                 await self._send_chunk(subject, smaller)
         except Exception:
+            # One item that cannot be encoded must not take along what others are waiting for.
             log.exception("not sent", what=self._name, items=len(chunk))
 
     def _smaller(self, subject: str, chunk: list[ItemT]) -> Iterator[list[ItemT]]:
@@ -97,5 +99,6 @@ class Outbox(Generic[ItemT]):
             return
         log.error("too large to be sent", what=self._name, subject=subject, bytes=self._weigh(chunk[0]))
         instead = self._replace(chunk[0])
+        # A replacement that is no smaller would come here again, for ever.
         if instead is not None and self._weigh(instead) < self._weigh(chunk[0]):
             yield [instead]

@@ -130,6 +130,7 @@ class Lifecycle:
                 log.exception("attempt failed", namespace=attempt.namespace)
                 # Trying again would fail again.
                 rejection = Reject(Code.INTERNAL, retryable=False)
+            # Whatever comes next, this try is undone: its middleware and its service must not wait for its end.
             self._withdraw(attempt, DisconnectReason.REFUSED)
             if not rejection.retryable:
                 self._refuse(attempt, rejection)
@@ -155,6 +156,8 @@ class Lifecycle:
             self._open(attempt, connection, recovered)
 
     def _open(self, attempt: Attempt, connection: Connection, recovered: Recovered | None) -> None:
+        # From here to the end nothing is awaited. The order matters: what a client is sent by entering its rooms comes
+        # after CONNECT, and what it emitted too early comes to its service after `connect`.
         held = self._server.release(attempt)
         attempt.over = True
         connection.state = State.OPEN
@@ -166,6 +169,7 @@ class Lifecycle:
         self._server.admit(connection)
         self._admission.enter_rooms(attempt, connection, recovered)
         if connection.ended is not None:
+            # What it missed was more than its buffer takes, and that ended its session under our hands.
             self._forget_rooms(connection)
             return
         self._forwarder.send_lifecycle(connection, "connect", recovered is not None)
@@ -310,6 +314,7 @@ class Lifecycle:
             # Nothing counts any more of what has not been sent on yet.
             connection.waiting.clear()
             connection.waiting_bytes = 0
+        # Parking looks at its rooms, so it comes before they are left.
         if self._recovery.lose(connection, recoverable=reason in RECOVERABLE):
             connection.state = State.PARKED
         else:
@@ -321,6 +326,7 @@ class Lifecycle:
             for event in ("disconnecting", "disconnect"):
                 self._forwarder.send_lifecycle(connection, event, str(reason), rooms)
 
+        # Services hear of the end behind everything that the client had emitted, also what middleware still holds.
         self._events.after(connection, notify)
 
 

@@ -157,6 +157,7 @@ class Session:
     @joined.setter
     def joined(self, joined: bool) -> None:
         if joined and not self._joined:
+            # Before `_joined` changes, by which the budget tells the two sums apart.
             if not self.over:
                 self._owner.joining(self)
             self._joined = True
@@ -194,6 +195,7 @@ class Session:
             self._owner.dropped()
         elif socket is not None:
             socket.push(packet)
+        # One packet is taken whatever its size when nothing else waits: else it could never be sent.
         elif self._queued and self._queued + packet.size > self._owner.limits.max_buffer:
             self.end(DisconnectReason.SLOW)
         else:
@@ -272,6 +274,7 @@ class Session:
             self._end(reason, code)
 
     def _end(self, reason: str, code: int) -> None:
+        # First of all: what the layer above sends while it hears of the end must find nothing to be written to.
         self.over = True
         socket, self.socket = self.socket, None
         probe, self._probe = self._probe, None
@@ -304,6 +307,7 @@ class Session:
         if self.over or self.socket is not None:
             raise NotPolling
         if self._poll is not None:
+            # Engine.IO protocol, "HTTP long-polling": a second GET at once closes the session.
             self.end(DisconnectReason.TRANSPORT_ERROR)
             raise NotPolling
         self._poll = poll
@@ -391,6 +395,7 @@ class Session:
         return True
 
     def _probed(self, socket: Socket, packet: Incoming) -> None:
+        # Engine.IO protocol, "Upgrade": `2probe`, `3probe`, then `5`; until that the client may go back to polling.
         if packet.kind == packets.PING and packet.data == "probe":
             self._upgrading = True
             socket.push(Packet.of(b"3probe"))
@@ -422,6 +427,7 @@ class Session:
         elif kind == packets.PONG and self.revision == 4:
             if self._awaiting:
                 self._awaiting = False
+                # One interval after the last ping was due, however long the answer took.
                 self._due += self._owner.limits.ping_interval - self._owner.limits.ping_timeout
         elif kind == packets.PING and self.revision == 3:
             limits = self._owner.limits

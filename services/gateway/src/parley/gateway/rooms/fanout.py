@@ -117,7 +117,9 @@ class Fanout(HeadListener, Parking):
         if local is None or connection not in local:
             return
         if at:
+            # A hint of a leave may be the first that is heard of the room's sequence here.
             local.cursor.start(at - 1)
+        # Before the state changes: who is out has no place any more, and may come back.
         place = local.delivered_up_to(connection)
         if local.leave(connection, at):
             self._gone(local, connection, place)
@@ -140,6 +142,8 @@ class Fanout(HeadListener, Parking):
         for name in list(connection.rooms):
             if (room := self._rooms.get(connection.namespace, name)) is None:
                 continue
+            # What has a log is read again when the client is back. What has none is remembered by the packet history as
+            # long as somebody here hears it, so the connection stays registered for it.
             if room.has_log:
                 heads[name] = room.delivered_up_to(connection)
                 room.remove(connection)
@@ -204,6 +208,7 @@ class Fanout(HeadListener, Parking):
         connection.last_change[name] = joined
         room = self._rooms.get(connection.namespace, name)
         if room is not None and connection in room:
+            # It is in already. The join that the service names may be a later one than the one that brought it here.
             room.join(connection, joined - 1)
             self.head_known(room, head)
             return
@@ -293,7 +298,7 @@ class Fanout(HeadListener, Parking):
     def stay_disproved(self, room: LocalRoom, connection: Connection, head: int | None, asked: int) -> None:
         if connection not in room or memory.heard_since(connection, room.room, asked):
             return
-        # The join that brought it here is old from now on; only a later one counts.
+        # The join that brought it here is old from now on, so that no late hint of it brings it back; a later one does.
         connection.last_change[room.room] = connection.last_change.get(room.room, 0) + 1
         place = room.delivered_up_to(connection)
         if room.leave(connection, head or 0, supposed=True):
