@@ -1,4 +1,4 @@
-"""Cutting what was gathered into messages that the broker takes, pure."""
+"""Splitting what was gathered into messages that the broker takes, pure. Whatever is sent in batches is cut here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The composition root of the gateway."""
+"""The composition root of the gateway: an ASGI app whose lifespan connects to NATS and runs one `Gateway`.
+
+It is the only place where parts of the process are put together with the web server. Requests below `/socket.io` never
+reach the app itself: `EnginePaths` takes them, and WebSockets are a protocol of their own (`SERVER_OPTIONS`).
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
 """Commands on their way: gathered per loop tick into one NATS message per namespace, and their acks on the way back.
 
-A connection has at most one batch in flight. What it emits meanwhile waits and goes together, so its order holds on
-any number of service replicas.
+A connection has at most one batch in flight. What it emits meanwhile waits and goes together, so its order holds on any
+number of service replicas. `Gateway` submits events, through `middleware` where the namespace has some; `Lifecycle`
+sends what services want to hear of a connection's life, in order with them. Each command is settled exactly once: by
+its ack, by the broker that knows of nobody to take it, by a failure to send, or by its timeout.
 """
 
 from __future__ import annotations
@@ -270,7 +272,7 @@ def _take(connection: Connection, room: int) -> tuple[list[QueuedCommand], int]:
 
 
 def _weight(connection: Connection) -> int:
-    """At most the bytes that a connection adds to a batch besides its commands."""
+    """Upper bound, in bytes, of a connection's own fields in a batch."""
     identity = connection.identity
     characters = len(identity.user_id) + len(identity.name) + sum(len(role) + 2 for role in identity.roles)
     return 128 + 4 * characters + len(connection.handshake) + len(connection.data)

@@ -1,4 +1,8 @@
-"""One connection, pure: who it is, what it waits for, and which rooms it is in."""
+"""One connection, pure: who it is, what it waits for, and which rooms it is in.
+
+`Lifecycle` makes it, opens it and ends it; one that is parked is ended by `Recovery`. `commands` keeps here what waits
+to be sent, `rooms` which rooms it is in and what it heard of them, `recovery` its private id.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +47,7 @@ class QueuedCommand(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One socket in one namespace; `session` is the Engine.IO session it rides on."""
+    """One socket in one namespace; `session` is the Engine.IO session under it."""
 
     sid: str
     session: Session

@@ -1,4 +1,9 @@
-"""The Engine.IO server: it owns the sessions and their heartbeats, and tells the layer above what happens to them."""
+"""The Engine.IO server: it owns the sessions and their heartbeats, and tells the layer above what happens to them.
+
+The two shells (`polling`, `websocket.protocol`) find it in the ASGI lifespan state and begin or find sessions in it;
+`SocketIoServer` makes it and is told, synchronously, what comes of them. What fails in the layer above ends the session
+it was about and no other.
+"""
 
 from __future__ import annotations
 

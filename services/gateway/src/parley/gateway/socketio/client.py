@@ -1,4 +1,7 @@
-"""One Engine.IO session as Socket.IO sees it: its namespaces, its unfinished binary packet, and how fast it sends."""
+"""One Engine.IO session as Socket.IO sees it: its namespaces, its unfinished binary packet, and how fast it sends.
+
+`server` makes it when a transport opens; it is the only map from a transport to what it has in each namespace.
+"""
 
 from __future__ import annotations
 
