@@ -31,9 +31,9 @@ from parley.framework.emitter import Emitter
 from parley.testing.tokens import check_welcome
 from tests.acceptance.clients import Client
 from tests.acceptance.stack import Process, free_port
-from tests.integration.test_bus import running_bus
 from tests.integration.test_gateway_commands import Backend
 from tests.own_server import Server
+from tests.support.bus import running_bus
 
 NAMESPACES = 60
 RECOVERING = "/recovering"

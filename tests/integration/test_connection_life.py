@@ -37,7 +37,7 @@ from tests.integration.life_parts import (
     served,
     service,
 )
-from tests.integration.test_bus import until
+from tests.support.bus import until
 
 
 @pytest.fixture(scope="module")

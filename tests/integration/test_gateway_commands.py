@@ -31,8 +31,8 @@ from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import EventPacket
 from tests.acceptance.stack import free_port
-from tests.integration.test_bus import fresh, running_bus, until
 from tests.own_server import Server
+from tests.support.bus import fresh, running_bus, until
 
 MAX_PAYLOAD = 4096
 

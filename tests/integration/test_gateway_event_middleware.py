@@ -22,7 +22,6 @@ from parley.gateway.connections.connection import Connection
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import EventPacket
-from tests.integration.test_bus import until
 from tests.integration.test_gateway_commands import (
     Backend,
     Clients,
@@ -32,6 +31,7 @@ from tests.integration.test_gateway_commands import (
     gateway_bus,
     namespace,
 )
+from tests.support.bus import until
 
 __all__ = ["backend", "gateway_bus", "namespace"]
 

@@ -29,8 +29,8 @@ from tests.integration.fanout_parts import (
     running_gateway,
     subscribed,
 )
-from tests.integration.test_bus import fresh, running_bus, until
 from tests.own_server import Server
+from tests.support.bus import fresh, running_bus, until
 
 # -- subscriptions -----------------------------------------------------------------------------------------------------
 

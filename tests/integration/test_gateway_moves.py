@@ -7,7 +7,7 @@ import pytest
 from parley.common import subjects
 from parley.common.wire.rooms import Membership, MembershipChange, RoomEvent
 from tests.integration.fanout_parts import ROOM, Gateway, Log, another
-from tests.integration.test_bus import until
+from tests.support.bus import until
 
 
 @pytest.mark.parametrize("somebody_is_there", [True, False])

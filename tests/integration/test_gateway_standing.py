@@ -19,7 +19,7 @@ from parley.gateway.admission.standing import ASKING, StandingCheck
 from parley.gateway.connections.connection import Connection, State
 from parley.gateway.connections.registry import ConnectionRegistry
 from tests.integration.fanout_parts import another
-from tests.integration.test_bus import until
+from tests.support.bus import until
 
 
 class Auth:

@@ -22,7 +22,7 @@ from parley.common.wire.processes import SignOfLife
 from parley.framework import gateway_registry, held_connections
 from parley.framework.gateway_registry import GatewayRegistry
 from parley.framework.held_connections import HeldConnections, Patience
-from tests.integration.test_bus import fresh, until
+from tests.support.bus import fresh, until
 
 PATIENCE = Patience(silent_after=0.6, given_up_after=1.2, compare_every=0.3, remember=10)
 
