@@ -18,7 +18,7 @@ from parley.cli import embedded
 from tests.acceptance.presence_service import NAMESPACE
 from tests.acceptance.stack import READY_SECONDS, Process, Stack
 from tests.conftest import run_sql, with_database
-from tests.support.nats_proxy import Proxy
+from tests.support.proxy import Proxy
 
 ROOT = Path(__file__).parents[2]
 NAMESPACES = f"""

@@ -24,7 +24,7 @@ from tests.acceptance.fault_stack import FaultStack, sleep_until
 from tests.acceptance.ledger import Ledger, Person
 from tests.acceptance.presence_service import NAMESPACE as PRESENCE
 from tests.acceptance.stack import Process
-from tests.support.nats_proxy import Proxy
+from tests.support.proxy import Proxy
 
 HEALING = 5.0
 """Seconds after a fault in which all must be right again."""

@@ -32,7 +32,7 @@ from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.rooms import heads
 from tests.integration.fanout_parts import Gateway, running_gateway
 from tests.support.bus import fresh, running_bus, until
-from tests.support.nats_proxy import Proxy
+from tests.support.proxy import Proxy
 
 
 class Answers:

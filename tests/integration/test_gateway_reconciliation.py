@@ -27,7 +27,7 @@ from parley.testing.gateways import declare, serving
 from parley.testing.tokens import authenticate, token_for
 from tests.acceptance.stack import free_port
 from tests.support.bus import fresh, running_bus, until
-from tests.support.nats_proxy import Proxy
+from tests.support.proxy import Proxy
 
 NAMESPACE = "/place"
 
