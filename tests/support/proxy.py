@@ -146,6 +146,11 @@ class Proxy:
         """Carry everything so much later, in order."""
         self._ways[direction].delay = seconds
 
+    def inject(self, direction: Direction, data: bytes) -> None:
+        """Carry these bytes on every connection as well, as if the other side had said them."""
+        for link in self._links:
+            link.waiting[direction].put_nowait((time.monotonic(), data))
+
     def held(self, direction: Direction) -> bool:
         """Whether this direction is kept back right now."""
         return not self._ways[direction].open.is_set()
