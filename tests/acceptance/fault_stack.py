@@ -16,10 +16,10 @@ from typing import Any
 
 from parley.cli import embedded
 from tests.acceptance.conversation import AnyClient
-from tests.acceptance.nats_proxy import Proxy
 from tests.acceptance.presence_service import NAMESPACE
 from tests.acceptance.stack import READY_SECONDS, Process, Stack
 from tests.conftest import run_sql, with_database
+from tests.support.proxy import Proxy
 
 ROOT = Path(__file__).parents[2]
 NAMESPACES = f"""

@@ -23,9 +23,9 @@ from tests.acceptance.conftest import HasUrl, People
 from tests.acceptance.conversation import make_room
 from tests.acceptance.fault_stack import FaultStack, sleep_until
 from tests.acceptance.ledger import Ledger, Person
-from tests.acceptance.nats_proxy import Proxy
 from tests.acceptance.presence_service import NAMESPACE as PRESENCE
 from tests.acceptance.stack import Process
+from tests.support.proxy import Proxy
 
 SILENT_AFTER = PATIENCE.silent_after
 HEALING = 5.0

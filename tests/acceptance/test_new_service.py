@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 from parley.cli.embedded import is_alive
 from parley.testing import Client
 from tests.acceptance.one_command import PARLEY, OneCommand, wait_until
+from tests.support.bus import until
 
 CHANGE_SECONDS = 30.0
 """What a change may take to show on a busy machine."""
@@ -61,13 +61,6 @@ def watcher(stack: OneCommand) -> psutil.Process:
     return next(process for process in stack.family() if "--reload" in process.cmdline())
 
 
-async def until(attempt: Callable[[], Awaitable[bool]], what: str) -> None:
-    deadline = time.monotonic() + CHANGE_SECONDS
-    while not await attempt():
-        assert time.monotonic() < deadline, f"no {what} within {CHANGE_SECONDS} s"
-        await asyncio.sleep(0.05)
-
-
 def test_its_own_test_passes(project: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'nested'}"]
     result = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
@@ -96,7 +89,7 @@ async def test_a_changed_controller_answers_on_the_same_connection(
     async def shouts() -> bool:
         return (await ann.emit("say", "lobby", "hello")).get("text") == "HELLO"
 
-    await until(shouts, "new answer")
+    await until(shouts, CHANGE_SECONDS)
     assert (ann.connected, ann.sid) == (True, sid)
     assert len(family - set(stack.family())) == 1, "only the service was started again"
     code.write_text(written)
@@ -111,13 +104,13 @@ async def test_code_that_cannot_be_loaded_is_told_and_waited_for(project: Path, 
     async def is_away() -> bool:
         return (await ann.emit("say", "lobby", "hello")).get("error", {}).get("code") == "unavailable"
 
-    await until(is_away, "service that is away")
+    await until(is_away, CHANGE_SECONDS)
     code.write_text(written)
 
     async def answers() -> bool:
         return (await ann.emit("say", "lobby", "hello"))["ok"]
 
-    await until(answers, "answer")
+    await until(answers, CHANGE_SECONDS)
     assert is_alive(watching)
     assert "dice | parley: dice.service cannot be imported, SyntaxError: '(' was never closed (" in stack.printed
 
@@ -132,5 +125,5 @@ async def test_a_service_whose_process_was_killed_is_started_again(stack: OneCom
     async def answers() -> bool:
         return (await ann.emit("say", "lobby", "hello"))["ok"]
 
-    await until(answers, "answer")
+    await until(answers, CHANGE_SECONDS)
     assert watcher(stack) != watching

@@ -23,7 +23,7 @@ from parley.gateway.namespaces import load
 from parley.testing import Server, running
 from parley.testing.tokens import token_for
 from tests.acceptance.clients import HAS_OLDER_CLIENT, Client
-from tests.integration.test_bus import until
+from tests.support.bus import until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "p2p"
 DENIED = {"type": "deleted", "message": "deleted, room has been deleted."}

@@ -13,13 +13,13 @@ import msgspec
 import pytest
 
 from parley.common.wire.identity import Authenticate, Identity
-from parley.gateway.connections import lifecycle
+from parley.gateway import lifecycle
 from parley.testing import Server
 from parley.testing import server as testing_server
 from parley.testing.tokens import authenticate, token_for
 from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.integration.life_parts import NAMESPACES, gate, kick, served
-from tests.integration.test_bus import fresh
+from tests.support.bus import fresh
 
 pytestmark = pytest.mark.skipif(not HAS_JS_CLIENT, reason="needs Node and npm ci in web/: the stock JS client")
 

@@ -97,7 +97,7 @@ class Model:
         self._look_at: float | None = self.now + self.limits.ping_interval
         self.session.open(self._new_socket() if websocket else None)
 
-    # -- session.Owner ---------------------------------------------------------------------------------------------
+    # -- session.SessionServer -------------------------------------------------------------------------------------
 
     def clock(self) -> float:
         return self.now

@@ -15,7 +15,7 @@ from parley.chat.writer import Writer
 from parley.common.bus import Bus
 from parley.common.tasks import Tasks
 from tests.integration.fanout_parts import Gateway, Log, running_gateway, running_log
-from tests.integration.test_bus import fresh, running_bus
+from tests.support.bus import fresh, running_bus
 
 
 class RecordingPublisher:

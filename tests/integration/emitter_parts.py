@@ -31,9 +31,9 @@ from parley.framework.emitter import Emitter
 from parley.testing.tokens import check_welcome
 from tests.acceptance.clients import Client
 from tests.acceptance.stack import Process, free_port
-from tests.integration.test_bus import running_bus
 from tests.integration.test_gateway_commands import Backend
 from tests.own_server import Server
+from tests.support.bus import running_bus
 
 NAMESPACES = 60
 RECOVERING = "/recovering"
@@ -58,7 +58,7 @@ class Service:
         """Begin to answer."""
         self._backend.answering = True
         await self._backend.serve(self.namespace)
-        await self.bus.respond(subjects.opening(self.namespace), ConnectRequest, self._open, queue="service")
+        await self.bus.respond(subjects.connect(self.namespace), ConnectRequest, self._open, queue="service")
         await self.bus.respond(subjects.memberships(self.namespace), GetMemberships, self._memberships, queue="service")
         await self.bus.respond(subjects.replay(self.namespace), Replay, self._replay, queue="service")
         await self.bus.respond(subjects.room_heads(self.namespace), GetRoomHeads, self._heads, queue="service")

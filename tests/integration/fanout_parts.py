@@ -33,8 +33,8 @@ from parley.gateway.engineio.packets import Packet
 from parley.gateway.engineio.session import Session
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.packets import EventPacket
-from tests.integration.test_bus import fresh, running_bus, until
 from tests.socketio_packets import parse
+from tests.support.bus import fresh, running_bus, until
 
 ROOM = "general"
 

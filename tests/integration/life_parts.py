@@ -15,7 +15,7 @@ from parley.framework import ConnectionContext, Context, Next, Router, Service
 from parley.testing import Server, running
 from parley.testing.tokens import token_for
 from tests.acceptance.raw_socket import RawSocket
-from tests.integration.test_bus import fresh
+from tests.support.bus import fresh
 
 handled: list[tuple[str, Any]] = []
 """What the service was sent."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,6 +30,7 @@ from parley.common.wire.operations import (
 from parley.common.wire.processes import SignOfLife
 from parley.framework import gateway_registry
 from parley.framework.gateway_registry import GatewayRegistry
+from tests.support.bus import until
 
 from .test_auth_accounts import PASSWORD, Auth, code, running_auth
 
@@ -93,15 +94,6 @@ async def played_gateway(nats_url: str, name: str, users: list[str]) -> AsyncGen
         gateway = PlayedGateway(bus, users)
         await gateway.start()
         yield gateway
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for something that happens in its own time."""
-    async with asyncio.timeout(10):
-        while True:
-            if await condition():
-                return
-            await asyncio.sleep(0.02)
 
 
 def registry_of(auth: Auth) -> GatewayRegistry:

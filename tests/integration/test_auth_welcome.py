@@ -18,7 +18,7 @@ from parley.common.errors import Code, Reject
 from parley.common.wire.identity import MAX_CHECKED, CheckWelcome, HeldUser, Unwelcome, UnwelcomeUsers
 from tests.integration.test_auth_accounts import Auth, running_auth
 from tests.integration.test_auth_identities import SECRET, external, identify, refusal
-from tests.integration.test_bus import rejected
+from tests.support.bus import rejected
 
 BOB = "bob@example.com"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from unittest.mock import AsyncMock
 
 import psutil
@@ -18,10 +17,8 @@ from structlog.testing import capture_logs
 
 from parley.cli import embedded
 from parley.common import liveness, requests, subjects
-from parley.common.bus import Bus, connect
+from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
-from parley.common.identifiers import uuid7
-from parley.common.settings import ServiceSettings
 from parley.common.wire.codec import decode
 from parley.common.wire.identity import Authenticate, Identity
 from parley.common.wire.processes import SignOfLife
@@ -29,36 +26,11 @@ from parley.common.wire.requests import Answer, Answers, Rejection, Request, Req
 from parley.common.wire.rooms import GetRoomHeads
 from tests.acceptance.stack import free_port
 from tests.own_server import Server
-from tests.support.nats_proxy import nats_proxy
+from tests.support.bus import fresh, rejected, running_bus, until
+from tests.support.proxy import Proxy
 
 ANN = Identity("u_ann", "Ann", ("admin",), 12.5)
 TOKEN = Authenticate("token")
-
-
-def fresh(prefix: str) -> str:
-    """A name nobody else uses on the shared server."""
-    return f"{prefix}-{uuid7().hex}"
-
-
-async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    """Wait until a condition holds."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-@asynccontextmanager
-async def running_bus(url: str, service: str = "test", instance: str = "", **settings: Any) -> AsyncGenerator[Bus]:
-    """A connection under a name of its own."""
-    async with connect(ServiceSettings(nats_url=url, instance=instance or fresh("i"), **settings), service) as bus:
-        yield bus
-
-
-async def rejected(attempt: Any) -> Reject:
-    """The rejection an awaitable ends with."""
-    with pytest.raises(Reject) as caught:
-        await attempt
-    return caught.value
 
 
 # -- requests ----------------------------------------------------------------------------------------------------------
@@ -613,11 +585,9 @@ def stopped() -> Iterator[list[int]]:
 
 async def test_whatever_error_the_broker_names_it_is_connected_to_again(nats_url: str, stopped: list[int]):
     reconnects: list[int] = []
-    async with nats_proxy(nats_url) as proxy, running_bus(proxy.url) as bus:
+    async with Proxy.running(nats_url) as proxy, running_bus(proxy.url) as bus:
         bus.on_reconnect(lambda: reconnects.append(1))
-        for half in list(proxy.halves):
-            if half.accepted:
-                half.write(b"-ERR 'Maximum Control Line Exceeded'\r\n")
+        proxy.inject("down", b"-ERR 'Maximum Control Line Exceeded'\r\n")
         await until(lambda: reconnects)
         await until(lambda: bus.check() is None)
     assert not stopped

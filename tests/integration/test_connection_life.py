@@ -13,12 +13,12 @@ import pytest
 from parley.common.wire.identity import Authenticate, Identity
 from parley.common.wire.recovery import Recover, Recovered
 from parley.framework import Router, Service
+from parley.gateway import lifecycle
 from parley.gateway.admission.admission import Admission
-from parley.gateway.connections import lifecycle
-from parley.gateway.connections.attempt import MAX_HELD, Attempt
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.lifecycle import Lifecycle
+from parley.gateway.lifecycle import Lifecycle
 from parley.gateway.recovery.recovery import Recovery
+from parley.gateway.socketio.attempt import MAX_HELD, Attempt
 from parley.gateway.socketio.server import SocketIoServer
 from parley.testing import Server
 from parley.testing import server as testing_server
@@ -37,7 +37,7 @@ from tests.integration.life_parts import (
     served,
     service,
 )
-from tests.integration.test_bus import until
+from tests.support.bus import until
 
 
 @pytest.fixture(scope="module")

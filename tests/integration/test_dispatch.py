@@ -21,7 +21,7 @@ from parley.common.wire.commands import AckBatch, Command, CommandBatch, Connect
 from parley.common.wire.identity import Identity
 from parley.framework import Code, Context, Reject, Router, Running, Runtime, Service, dispatch
 from parley.framework.dispatch import MAX_ACK_BYTES
-from tests.integration.test_bus import fresh, running_bus, until
+from tests.support.bus import fresh, running_bus, until
 
 ANN = Identity("u_ann", "Ann", ("admin",), 12.5)
 

@@ -16,7 +16,7 @@ from parley.framework.emitter import Emitter
 from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.acceptance.raw_socket import RawSocket
 from tests.integration.emitter_parts import RECOVERING, Crowd, Scene, Service, Stack, running_stack
-from tests.integration.test_bus import rejected, running_bus, until
+from tests.support.bus import rejected, running_bus, until
 
 pytestmark = pytest.mark.skipif(not HAS_JS_CLIENT, reason="needs Node and npm ci in web/: the stock JS client")
 

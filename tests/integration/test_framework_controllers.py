@@ -20,8 +20,8 @@ from parley.common.wire.commands import Ack, Command, ConnectionCommands, Sessio
 from parley.common.wire.connections import Handshake
 from parley.common.wire.operations import Emit
 from parley.framework import Code, Context, Next, Reject, Router, on
-from tests.integration.test_bus import fresh, until
 from tests.integration.test_dispatch import ANN, Caller, caller, running_service
+from tests.support.bus import fresh, until
 
 __all__ = ["caller"]
 

@@ -15,7 +15,7 @@ from parley.gateway.engineio.packets import Packet
 from parley.gateway.rooms import catch_up, heads, log_reader, repair
 from parley.gateway.rooms.fanout import Fanout
 from tests.integration.fanout_parts import ROOM, Gateway, Log, Sockets, background
-from tests.integration.test_bus import running_bus, until
+from tests.support.bus import running_bus, until
 
 CHOKED = 64 * 1024
 MAX_BUFFER = 1024 * 1024

@@ -31,8 +31,8 @@ from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import EventPacket
 from tests.acceptance.stack import free_port
-from tests.integration.test_bus import fresh, running_bus, until
 from tests.own_server import Server
+from tests.support.bus import fresh, running_bus, until
 
 MAX_PAYLOAD = 4096
 
@@ -382,16 +382,16 @@ async def test_what_a_controller_keeps_after_its_time_is_kept_all_the_same(
     await backend.serve(namespace)
     async with gateway(gateway_bus, namespace, gateway_command_timeout=0.05) as clients:
         connection = clients.connect()
-        connection.kept = msgspec.msgpack.encode({"mine": 1, "old": 2})
+        connection.data = msgspec.msgpack.encode({"mine": 1, "old": 2})
         clients.emit(connection)
         (command,) = commands_of(await backend.batch(0))
         assert await clients.told(1) == ["timeout"]
-        connection.kept = msgspec.msgpack.encode({"mine": 2, "old": 2})
+        connection.data = msgspec.msgpack.encode({"mine": 2, "old": 2})
         changes = SessionChanges({"theirs": msgspec.msgpack.encode(3)}, ["old"]).encode()
         late = AckBatch([Ack(command.tag, ok_payload(None), True, (), changes)])
         for _ in range(2):
             await backend.bus.publish(subjects.acks(gateway_bus.address), late.encode())
-        await until(lambda: msgspec.msgpack.decode(connection.kept) == {"mine": 2, "theirs": 3})
+        await until(lambda: msgspec.msgpack.decode(connection.data) == {"mine": 2, "theirs": 3})
         assert len(clients.replies) == 1
 
 

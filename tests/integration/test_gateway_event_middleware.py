@@ -22,7 +22,6 @@ from parley.gateway.connections.connection import Connection
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import EventPacket
-from tests.integration.test_bus import until
 from tests.integration.test_gateway_commands import (
     Backend,
     Clients,
@@ -32,6 +31,7 @@ from tests.integration.test_gateway_commands import (
     gateway_bus,
     namespace,
 )
+from tests.support.bus import until
 
 __all__ = ["backend", "gateway_bus", "namespace"]
 
@@ -85,7 +85,7 @@ async def answer(backend: Backend, number: int, **values: Any) -> None:
 
 
 def kept(connection: Connection) -> dict[str, Any]:
-    return msgspec.msgpack.decode(connection.kept)
+    return msgspec.msgpack.decode(connection.data)
 
 
 async def test_middleware_and_controllers_change_one_session_and_lose_nothing_of_each_other(
@@ -177,4 +177,4 @@ async def test_what_cannot_be_kept_in_the_session_costs_nobody_an_outcome(gatewa
         clients.emit(connection)
         clients.emit(connection)
         assert await clients.told(2) == ["forbidden"] * 2
-        assert not connection.kept
+        assert not connection.data

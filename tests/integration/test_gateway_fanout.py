@@ -30,8 +30,8 @@ from tests.integration.fanout_parts import (
     running_gateway,
     subscribed,
 )
-from tests.integration.test_bus import fresh, running_bus, until
 from tests.own_server import Server
+from tests.support.bus import fresh, running_bus, until
 
 # -- subscriptions -----------------------------------------------------------------------------------------------------
 
@@ -523,10 +523,10 @@ async def test_who_leaves_and_comes_back_while_being_caught_up_gets_nothing_twic
 async def test_an_emit_is_remembered_only_if_somebody_here_hears_it_or_may_come_back(log: Log, gateway: Gateway):
     namespace, history = log.namespace, PacketHistory("gateway1.run")
     connections = ConnectionRegistry()
-    edge = cast("SocketIoServer", gateway.sockets)
+    server = cast("SocketIoServer", gateway.sockets)
     operations = Operations(
         gateway.bus,
-        edge,
+        server,
         connections,
         gateway.fanout,
         ClientAcks(gateway.bus),

@@ -33,8 +33,8 @@ from parley.gateway.connections.connection import Connection, State
 from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.rooms import heads
 from tests.integration.fanout_parts import Gateway, running_gateway
-from tests.integration.test_bus import fresh, running_bus, until
-from tests.support.nats_proxy import NatsProxy, nats_proxy
+from tests.support.bus import fresh, running_bus, until
+from tests.support.proxy import Proxy
 
 
 class Answers:
@@ -78,7 +78,7 @@ class Answers:
 class Scene:
     """A gateway behind a proxy to NATS, with a registry of its connections."""
 
-    def __init__(self, answers: Answers, proxy: NatsProxy, gateway: Gateway) -> None:
+    def __init__(self, answers: Answers, proxy: Proxy, gateway: Gateway) -> None:
         self.answers = answers
         self.proxy = proxy
         self.gateway = gateway
@@ -104,7 +104,7 @@ async def scene(nats_url: str, namespace: str, other: Bus) -> AsyncIterator[Scen
     async with AsyncExitStack() as stack:
         answers = Answers(other, namespace)
         await answers.start()
-        proxy = await stack.enter_async_context(nats_proxy(nats_url))
+        proxy = await stack.enter_async_context(Proxy.running(nats_url))
         bus = await stack.enter_async_context(running_bus(proxy.url, "gateway"))
         yield Scene(answers, proxy, await stack.enter_async_context(running_gateway(bus, namespace)))
 
@@ -116,7 +116,7 @@ async def test_what_changed_while_nats_was_away_takes_effect_after_it(scene: Sce
     scene.proxy.cut()
     await until(lambda: not scene.gateway.bus.connected)
     scene.answers.rooms[ann.identity.user_id] = {"kept", "joined"}
-    await scene.proxy.mend()
+    scene.proxy.mend()
     await until(lambda: scene.rooms(ann) == {"kept", "joined"})
     assert scene.rooms(ben) == {"kept"}
     await check.close()

@@ -7,7 +7,7 @@ import pytest
 from parley.common import subjects
 from parley.common.wire.rooms import Membership, MembershipChange, RoomEvent
 from tests.integration.fanout_parts import ROOM, Gateway, Log, another
-from tests.integration.test_bus import until
+from tests.support.bus import until
 
 
 @pytest.mark.parametrize("somebody_is_there", [True, False])
@@ -128,7 +128,7 @@ async def test_before_connect_was_sent_nothing_is_delivered_and_moves_take_effec
     join = log.append()
     await log.deliver(user_room, RoomEvent("invited", b"{}"), moves=[MembershipChange(ROOM, True, join)])
     await log.publish(join)
-    await until(lambda: ann.deferred)
+    await until(lambda: ann.pending_changes)
     await log.publish(log.append())
     assert not gateway.sockets.written[ann]
     gateway.open(ann)
@@ -142,7 +142,7 @@ async def test_a_move_places_a_room_whose_head_was_unknown(log: Log, gateway: Ga
     log.away = True
     ann, ben = [await gateway.member_unsettled(head=None) for _ in range(2)]
     await log.move(ann, MembershipChange(ROOM, False, 5))
-    await until(lambda: ROOM in ann.moved)
+    await until(lambda: ROOM in ann.last_change)
     log.away = False
     await gateway.receives(ben, [5, 6])
     await log.publish(log.append())

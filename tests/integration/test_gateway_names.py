@@ -16,7 +16,7 @@ from parley.common.bus import Bus
 from parley.common.errors import Code
 from parley.framework.gateway_requests import GatewayRequests
 from tests.acceptance.stack import Process
-from tests.integration.test_bus import fresh, until
+from tests.support.bus import fresh, until
 
 
 @pytest.fixture

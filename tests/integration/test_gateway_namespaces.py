@@ -9,7 +9,7 @@ import pytest
 
 from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router, Service
 from parley.testing import Refused, running
-from tests.integration.test_bus import until
+from tests.support.bus import until
 
 router = Router("/place")
 gate = asyncio.Event()

@@ -15,7 +15,7 @@ from parley.gateway.engineio.session import Session
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
 from parley.gateway.socketio.packets import AckPacket
-from tests.integration.test_bus import fresh, until
+from tests.support.bus import fresh, until
 
 
 def connection(sid: str, namespace: str = "/chat") -> Connection:

@@ -26,8 +26,8 @@ from parley.testing.client import Client
 from parley.testing.gateways import declare, serving
 from parley.testing.tokens import authenticate, token_for
 from tests.acceptance.stack import free_port
-from tests.integration.test_bus import fresh, running_bus, until
-from tests.support.nats_proxy import NatsProxy, nats_proxy
+from tests.support.bus import fresh, running_bus, until
+from tests.support.proxy import Proxy
 
 NAMESPACE = "/place"
 
@@ -62,7 +62,7 @@ class Place:
 class World:
     """NATS, auth as the test plays it, and a place."""
 
-    def __init__(self, nats_url: str, proxy: NatsProxy, bus: Bus, place: Place, declared: Path) -> None:
+    def __init__(self, nats_url: str, proxy: Proxy, bus: Bus, place: Place, declared: Path) -> None:
         self.nats_url = nats_url
         self.proxy = proxy
         self.bus = bus
@@ -88,7 +88,7 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         url = stack.enter_context(embedded.nats(tmp_path / "nats"))
-        proxy = await stack.enter_async_context(nats_proxy(url))
+        proxy = await stack.enter_async_context(Proxy.running(url))
         bus = await stack.enter_async_context(running_bus(url, "auth"))
         place = Place()
         declared = declare(tmp_path / "namespaces.toml", [place.service], {})
@@ -170,7 +170,7 @@ async def test_a_ban_while_its_gateway_is_cut_off_from_nats_ends_the_connection_
         world.unwelcome["ann"] = Code.BANNED  # and its kick reaches nobody
         await asyncio.sleep(0.3)
         world.silent = True
-        await world.proxy.mend()
+        world.proxy.mend()
         async with asyncio.timeout(5):
             while await status(url) != 503:
                 await asyncio.sleep(0.02)
@@ -227,7 +227,7 @@ async def test_who_was_taken_for_gone_with_a_gateway_that_was_cut_off_comes_back
         world.proxy.cut()
         await until(lambda: world.place.gone, 6)
         assert world.place.gone == [("offline", "ann", "gateway gone")]
-        await world.proxy.mend()
+        world.proxy.mend()
         await until(lambda: world.place.events.count(("online", "ann")) == 2, 8)
         assert world.place.events.count(("disconnect", "ann", "gateway gone")) == 1
         await until(lambda: NAMESPACE in ann.namespaces)

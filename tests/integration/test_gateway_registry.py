@@ -13,8 +13,8 @@ from parley.common.wire.processes import SignOfLife
 from parley.framework import gateway_registry
 from parley.framework.gateway_registry import GatewayRegistry
 from parley.framework.gateway_requests import GatewayRequests
-from tests.integration.test_bus import fresh, running_bus, until
 from tests.own_server import Server
+from tests.support.bus import fresh, running_bus, until
 
 
 @pytest.fixture(autouse=True)

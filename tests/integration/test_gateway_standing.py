@@ -19,7 +19,7 @@ from parley.gateway.admission.standing import ASKING, StandingCheck
 from parley.gateway.connections.connection import Connection, State
 from parley.gateway.connections.registry import ConnectionRegistry
 from tests.integration.fanout_parts import another
-from tests.integration.test_bus import until
+from tests.support.bus import until
 
 
 class Auth:
@@ -68,11 +68,11 @@ class Gateway:
         self.ended_users: list[tuple[str, Code, str]] = []
         self.ended: list[tuple[Connection, Code, str]] = []
 
-    def connect(self, user_id: str, *, issued_at: float = 100.0, proved: bool = True) -> Connection:
+    def connect(self, user_id: str, *, issued_at: float = 100.0, authenticated: bool = True) -> Connection:
         connection = another("/n", Identity(user_id, user_id, (), issued_at))
         connection.connected_at = time.time() - 5
-        connection.proved = proved
-        connection.state = State.OPEN if proved else State.ATTEMPTING
+        connection.authenticated = authenticated
+        connection.state = State.OPEN if authenticated else State.ATTEMPTING
         self.here.add(connection)
         return connection
 
@@ -147,15 +147,15 @@ async def test_of_a_user_with_two_tokens_only_the_connection_with_the_revoked_on
 async def test_who_has_not_been_identified_yet_is_not_taken_at_their_word_and_asked_about_afterwards(
     auth: Auth, bus: Bus, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(standing, "PROVED_AFTER", 0.1)
+    monkeypatch.setattr(standing, "AUTHENTICATED_AFTER", 0.1)
     gateway = Gateway()
-    connection = gateway.connect("ann", issued_at=0.0, proved=False)
+    connection = gateway.connect("ann", issued_at=0.0, authenticated=False)
     auth.refuse("ann", Code.BANNED)
     async with checking(bus, gateway) as check:
         check.verify_all()
         await until(lambda: check.check() is None)
         assert not auth.asked
-        connection.proved = True
+        connection.authenticated = True
         await until(lambda: gateway.ended_users)
 
 

@@ -22,7 +22,7 @@ from parley.common.wire.processes import SignOfLife
 from parley.framework import gateway_registry, held_connections
 from parley.framework.gateway_registry import GatewayRegistry
 from parley.framework.held_connections import HeldConnections, Patience
-from tests.integration.test_bus import fresh, until
+from tests.support.bus import fresh, until
 
 PATIENCE = Patience(silent_after=0.6, given_up_after=1.2, compare_every=0.3, remember=10)
 
@@ -206,7 +206,7 @@ async def test_a_gateway_that_was_taken_for_gone_is_told_whom_to_end_when_it_is_
 async def test_the_connections_of_an_earlier_run_are_gone_as_soon_as_a_later_one_is_heard(
     held: Held, gateway: Gateway, other: Bus, namespace: str
 ):
-    name = fresh("edge")
+    name = fresh("gateway")
     async with living(other, namespace, f"{name}:1") as earlier:
         earlier.sids.add("cleo")
         held.table.add("cleo", earlier.name)

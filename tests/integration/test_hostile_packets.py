@@ -15,8 +15,8 @@ from parley.gateway.engineio.session import Session
 from parley.gateway.socketio.packets import InvalidPayload, MalformedPacket
 from parley.testing import Server
 from tests.integration.life_parts import Hand, error_code, hand, handled, refusal, served
-from tests.integration.test_bus import until
 from tests.socketio_packets import parse
+from tests.support.bus import until
 
 DEEP = "[" * 700 + "]" * 700
 PAYLOADS = {

@@ -57,8 +57,8 @@ from parley.framework import (
     on,
 )
 from parley.testing import Client, Refused, Server, running
-from tests.integration.test_bus import fresh, until
 from tests.own_server import Server as Nats
+from tests.support.bus import fresh, until
 
 lines: list[Any] = []
 """What middleware and controllers wrote down, in order."""

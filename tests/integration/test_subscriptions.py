@@ -17,8 +17,8 @@ from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
 from parley.common.subscriptions import ListeningClient, ListeningParser
 from parley.common.wire.identity import Authenticate
-from tests.integration.test_bus import fresh, running_bus, until
 from tests.own_server import Server
+from tests.support.bus import fresh, running_bus, until
 
 MANY = 5_000
 

@@ -15,7 +15,7 @@ from parley.common.settings import ServiceSettings
 from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router, Runtime, Service
 from parley.gateway.namespaces import ConfigurationError
 from parley.testing import Client, Refused, Server, running
-from tests.integration.test_bus import until
+from tests.support.bus import until
 from tests.unit.test_testing_fakes import NAMESPACE, Conduct, Connect, notes, service
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -98,7 +98,7 @@ async def test_who_somebody_is_the_test_says(server: Server):
     assert server.url == server.urls[0] != server.urls[1]
 
 
-async def overloaded(_passage: ConnectionContext, _call_next: Next) -> None:
+async def overloaded(_connection: ConnectionContext, _call_next: Next) -> None:
     raise Reject(Code.OVERLOADED)
 
 

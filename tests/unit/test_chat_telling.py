@@ -50,8 +50,10 @@ class RecordingRooms:
         self.published: list[tuple[str, list[RoomEvent], list[MembershipChange]]] = []
         self.connected = True
 
-    async def publish(self, room: str, items: Sequence[RoomEvent], moves: Sequence[MembershipChange] = ()) -> None:
-        self.published.append((room, list(items), list(moves)))
+    async def publish(
+        self, room: str, items: Sequence[RoomEvent], membership_changes: Sequence[MembershipChange] = ()
+    ) -> None:
+        self.published.append((room, list(items), list(membership_changes)))
 
     async def announce_heads(self, heads: list[RoomHead]) -> bool:
         return self.connected

@@ -57,7 +57,7 @@ class RecordingSocket:
     def allow(self, size: int) -> None:
         self.allowed = size
 
-    def let_go(self, reason: str) -> None:
+    def close_lost(self, reason: str) -> None:
         self._engine.sessions[self.name].socket_lost(self, reason)
 
 

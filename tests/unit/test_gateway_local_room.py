@@ -30,16 +30,16 @@ def room(name: str, head: int) -> LocalRoom:
 
 
 @pytest.fixture
-def feed() -> LocalRoom:
+def local() -> LocalRoom:
     """A room at sequence 10."""
     return room("r1", 10)
 
 
-def delivered(feed: LocalRoom, sequence: int, joining: list[Connection] | None = None) -> list[Connection]:
+def delivered(local: LocalRoom, sequence: int, joining: list[Connection] | None = None) -> list[Connection]:
     """Deliver an event; returns who is gone after it."""
-    feed.cursor.accept([event(sequence)])
-    feed.before_event(event(sequence), joining or ())
-    return feed.after_event(event(sequence))
+    local.cursor.accept([event(sequence)])
+    local.before_event(event(sequence), joining or ())
+    return local.after_event(event(sequence))
 
 
 # -- the table of states, against a model ------------------------------------------------------------------------------
@@ -137,140 +137,140 @@ def test_of_very_many_changes_to_come_the_first_ones_and_the_last_are_kept():
 # -- a room ------------------------------------------------------------------------------------------------------------
 
 
-def test_who_has_everything_goes_live_at_once_and_who_lacks_something_is_caught_up(feed: LocalRoom):
+def test_who_has_everything_goes_live_at_once_and_who_lacks_something_is_caught_up(local: LocalRoom):
     ann, ben, cleo = connection("ann"), connection("ben"), connection("cleo")
-    assert [feed.join(ann, 10), feed.join(ben, 9), feed.join(cleo, 11)] == [False, True, False]
-    assert feed.live == {ann}
-    assert set(feed.members) == {ann, ben, cleo}
-    assert [feed.delivered_up_to(member) for member in (ann, ben, cleo)] == [10, 9, 11]
+    assert [local.join(ann, 10), local.join(ben, 9), local.join(cleo, 11)] == [False, True, False]
+    assert local.live == {ann}
+    assert set(local.members) == {ann, ben, cleo}
+    assert [local.delivered_up_to(member) for member in (ann, ben, cleo)] == [10, 9, 11]
 
 
-def test_a_member_ahead_of_the_gateway_goes_live_with_the_first_event_it_lacks(feed: LocalRoom):
+def test_a_member_ahead_of_the_gateway_goes_live_with_the_first_event_it_lacks(local: LocalRoom):
     ann = connection()
-    feed.join(ann, 12)
+    local.join(ann, 12)
     for sequence, live in [(11, False), (12, False), (13, True)]:
-        delivered(feed, sequence)
-        assert (ann in feed.live) == live
+        delivered(local, sequence)
+        assert (ann in local.live) == live
 
 
-def test_a_departing_member_is_gone_after_its_last_event(feed: LocalRoom):
+def test_a_departing_member_is_gone_after_its_last_event(local: LocalRoom):
     ann, ben = connection("ann"), connection("ben")
     for member, last in ((ann, 11), (ben, 12)):
-        feed.join(member, 10)
-        assert not feed.leave(member, last)
-    assert delivered(feed, 11) == [ann]
-    assert feed.live == set(feed.members) == {ben}
-    assert delivered(feed, 12) == [ben]
+        local.join(member, 10)
+        assert not local.leave(member, last)
+    assert delivered(local, 11) == [ann]
+    assert local.live == set(local.members) == {ben}
+    assert delivered(local, 12) == [ben]
 
 
-def test_a_leave_that_has_been_delivered_takes_effect_at_once(feed: LocalRoom):
+def test_a_leave_that_has_been_delivered_takes_effect_at_once(local: LocalRoom):
     ann = connection()
-    feed.join(ann, 10)
-    assert feed.leave(ann, 10)
-    assert feed.empty
+    local.join(ann, 10)
+    assert local.leave(ann, 10)
+    assert local.empty
 
 
-def test_who_is_caught_up_is_live_with_the_rooms_last_event_and_leaves_where_the_log_says(feed: LocalRoom):
+def test_who_is_caught_up_is_live_with_the_rooms_last_event_and_leaves_where_the_log_says(local: LocalRoom):
     ann, ben = connection("ann"), connection("ben")
-    feed.join(ann, 8)
-    feed.join(ben, 8)
-    assert not feed.sent(ann, event(9))
-    assert feed.live == set()
-    assert not feed.sent(ann, event(10))
-    assert feed.live == {ann}
-    assert feed.sent(ben, event(9, leaves=ben.identity.user_id)), "gone"
-    assert feed.members == [ann]
-    assert not feed.sent(ben, event(10)), "it is not a member any more"
+    local.join(ann, 8)
+    local.join(ben, 8)
+    assert not local.sent(ann, event(9))
+    assert local.live == set()
+    assert not local.sent(ann, event(10))
+    assert local.live == {ann}
+    assert local.sent(ben, event(9, leaves=ben.identity.user_id)), "gone"
+    assert local.members == [ann]
+    assert not local.sent(ben, event(10)), "it is not a member any more"
 
 
-def test_a_join_that_is_heard_of_while_a_member_is_caught_up_to_its_leave_brings_it_back(feed: LocalRoom):
+def test_a_join_that_is_heard_of_while_a_member_is_caught_up_to_its_leave_brings_it_back(local: LocalRoom):
     ann = connection()
-    feed.join(ann, 8)
-    delivered(feed, 11, [ann])
-    assert not feed.sent(ann, event(9, leaves=ann.identity.user_id))
-    assert feed.catching_up(ann) == CatchingUp(10)
+    local.join(ann, 8)
+    delivered(local, 11, [ann])
+    assert not local.sent(ann, event(9, leaves=ann.identity.user_id))
+    assert local.catching_up(ann) == CatchingUp(10)
 
 
-def test_a_removed_member_is_forgotten_wherever_it_was(feed: LocalRoom):
+def test_a_removed_member_is_forgotten_wherever_it_was(local: LocalRoom):
     ann, ben = connection("ann"), connection("ben")
-    feed.join(ann, 10)
-    feed.leave(ann, 12)
-    feed.join(ben, 11)
-    feed.remove(ann)
-    assert feed.leave(ben, 0)
-    assert feed.empty
-    assert delivered(feed, 11) == delivered(feed, 12) == []
-    assert not feed.live
+    local.join(ann, 10)
+    local.leave(ann, 12)
+    local.join(ben, 11)
+    local.remove(ann)
+    assert local.leave(ben, 0)
+    assert local.empty
+    assert delivered(local, 11) == delivered(local, 12) == []
+    assert not local.live
 
 
-def test_everybody_gets_the_same_unless_somebody_moves_or_is_left_out(feed: LocalRoom):
+def test_everybody_gets_the_same_unless_somebody_moves_or_is_left_out(local: LocalRoom):
     ann, ben = connection("ann"), connection("ben")
-    feed.join(ann, 10)
+    local.join(ann, 10)
     plain = [event(11), event(12)]
-    assert feed.changes_nothing(plain)
-    assert not feed.changes_nothing([event(11), event(12, joins="u")])
-    assert not feed.changes_nothing([RoomEvent("typing", b"{}", except_sid="x")])
-    feed.join(ben, 3)
-    assert feed.changes_nothing(plain), "who is caught up does not disturb"
-    feed.leave(ann, 12)
-    assert not feed.changes_nothing(plain)
-    delivered(feed, 11)
-    delivered(feed, 12)
-    assert feed.changes_nothing([event(13)])
+    assert local.changes_nothing(plain)
+    assert not local.changes_nothing([event(11), event(12, joins="u")])
+    assert not local.changes_nothing([RoomEvent("typing", b"{}", except_sid="x")])
+    local.join(ben, 3)
+    assert local.changes_nothing(plain), "who is caught up does not disturb"
+    local.leave(ann, 12)
+    assert not local.changes_nothing(plain)
+    delivered(local, 11)
+    delivered(local, 12)
+    assert local.changes_nothing([event(13)])
 
 
-def test_recent_events_are_kept_only_while_somebody_is_caught_up_and_only_so_many(feed: LocalRoom):
+def test_recent_events_are_kept_only_while_somebody_is_caught_up_and_only_so_many(local: LocalRoom):
     ann, ben = connection("ann"), connection("ben")
-    delivered(feed, 11)
-    feed.keep_recent([event(11)])
-    assert not feed.recent
-    feed.join(ann, 3)
-    feed.join(ben, 3)
-    feed.keep_recent([RoomEvent("typing", b"{}"), event(12)])
-    feed.remove(ann)
-    assert [item.sequence for item in feed.recent] == [12], "the other still needs it"
-    feed.keep_recent([event(sequence) for sequence in range(13, 13 + RECENT)])
-    assert len(feed.recent) == RECENT
-    assert feed.recent[-1].sequence == 12 + RECENT
-    feed.keep_recent([RoomEvent("message.sent", bytes(RECENT_BYTES // 2), 13 + RECENT + n) for n in range(3)])
-    assert len(feed.recent) == 2
-    feed.remove(ben)
-    assert not feed.recent
+    delivered(local, 11)
+    local.keep_recent([event(11)])
+    assert not local.recent
+    local.join(ann, 3)
+    local.join(ben, 3)
+    local.keep_recent([RoomEvent("typing", b"{}"), event(12)])
+    local.remove(ann)
+    assert [item.sequence for item in local.recent] == [12], "the other still needs it"
+    local.keep_recent([event(sequence) for sequence in range(13, 13 + RECENT)])
+    assert len(local.recent) == RECENT
+    assert local.recent[-1].sequence == 12 + RECENT
+    local.keep_recent([RoomEvent("message.sent", bytes(RECENT_BYTES // 2), 13 + RECENT + n) for n in range(3)])
+    assert len(local.recent) == 2
+    local.remove(ben)
+    assert not local.recent
 
 
-def test_who_waits_to_be_let_in_is_a_member_and_hears_nothing(feed: LocalRoom):
+def test_who_waits_to_be_let_in_is_a_member_and_hears_nothing(local: LocalRoom):
     ann = connection()
-    feed.register(ann)
-    assert ann in feed
-    assert not feed.empty
-    assert not feed.live
-    feed.let_in(ann)
-    assert feed.live == set(feed.members) == {ann}
+    local.register(ann)
+    assert ann in local
+    assert not local.empty
+    assert not local.live
+    local.let_in(ann)
+    assert local.live == set(local.members) == {ann}
 
 
-def test_after_a_restore_of_the_log_everybody_is_live_from_its_end_on(feed: LocalRoom):
+def test_after_a_restore_of_the_log_everybody_is_live_from_its_end_on(local: LocalRoom):
     ann, ben, cleo = connection("ann"), connection("ben"), connection("cleo")
-    feed.join(ann, 10)
-    feed.join(ben, 3)
-    feed.join(cleo, 12)
-    assert set(feed.reset(7)) == {ann, ben, cleo}
-    assert feed.live == {ann, ben, cleo}
-    assert feed.cursor.head == 7
+    local.join(ann, 10)
+    local.join(ben, 3)
+    local.join(cleo, 12)
+    assert set(local.reset(7)) == {ann, ben, cleo}
+    assert local.live == {ann, ben, cleo}
+    assert local.cursor.head == 7
 
 
 def test_a_message_is_handed_on_with_the_room_it_is_for():
     heard: list[tuple[LocalRoom, bytes]] = []
-    feed = LocalRoom("/chat", "r1", 0, lambda feed, data: heard.append((feed, data)))
-    feed(b"news")
-    assert heard == [(feed, b"news")]
+    local = LocalRoom("/chat", "r1", 0, lambda local, data: heard.append((local, data)))
+    local(b"news")
+    assert heard == [(local, b"news")]
 
 
 def test_in_a_room_without_a_known_head_everybody_is_live_and_a_plain_leave_takes_effect_at_once():
-    feed, ann = room("r1", UNKNOWN), connection()
-    assert not feed.join(ann, feed.cursor.head)
-    assert feed.live == {ann}
-    assert feed.leave(ann, 0)
-    assert feed.empty
+    local, ann = room("r1", UNKNOWN), connection()
+    assert not local.join(ann, local.cursor.head)
+    assert local.live == {ann}
+    assert local.leave(ann, 0)
+    assert local.empty
 
 
 def test_a_users_own_room_is_told_by_its_name():

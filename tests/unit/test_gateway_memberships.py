@@ -179,7 +179,7 @@ class World:
         connection.state = State.OPEN
         if connection.identity == ANN:
             for membership in self.log.memberships():
-                connection.moved[membership.room] = membership.joined
+                connection.last_change[membership.room] = membership.joined
                 self.fanout.enter(connection, membership.room, head=membership.head)
         self.fanout.open(connection)
 
@@ -433,7 +433,7 @@ async def test_an_old_hint_of_a_join_sends_nothing_twice_and_the_log_decides():
     world, ann = await with_ben()
     world.broker.deliver(world.move().sequence)
     world.broker.deliver(world.move().sequence)
-    ann.moved.clear()  # as if it had been too long ago to be remembered
+    ann.last_change.clear()  # as if it had been too long ago to be remembered
     world.broker.hint(world.changes[0])
     await world.settle()
     world.broker.deliver(world.log.commit())
@@ -475,7 +475,7 @@ async def test_what_is_remembered_of_rooms_that_were_left_is_bounded():
             items = [RoomEvent("message.sent", b'{"sequence":0}', sequence)]
             world.broker.publish(subjects.room(NAMESPACE, f"r{number}"), Delivery(items).encode())
     assert ann.rooms == {subjects.user_room(ANN.user_id)}
-    for kept in (ann.moved, ann.left or {}, ann.heard or {}):
+    for kept in (ann.last_change, ann.left or {}, ann.heard or {}):
         assert len(kept) <= memory.MAX_LEFT
     await world.fanout.close()
 
@@ -487,7 +487,7 @@ async def test_where_too_much_was_heard_to_remember_an_older_answer_counts_for_n
     world.broker.deliver(world.move().sequence)
     for number in range(memory.MAX_LEFT + 1):
         memory.heed(ann, f"another {number}", 1, mark)
-    assert ROOM not in ann.moved
+    assert ROOM not in ann.last_change
     world.fanout.apply_memberships([ann], stale, mark)
     await world.settle()
     assert world.received(ann) == [2, 3]

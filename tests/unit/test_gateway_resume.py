@@ -65,11 +65,11 @@ def test_a_complete_room_is_delivered_whole_from_any_order(shuffled: list[RoomEv
 
 def test_a_head_heard_of_elsewhere_makes_a_room_behind_and_an_older_one_does_not():
     cursor = RoomCursor(5)
-    cursor.learn(4)
+    cursor.raise_known(4)
     assert not cursor.behind
-    cursor.learn(6)
+    cursor.raise_known(6)
     assert cursor.behind
-    cursor.learn(2)
+    cursor.raise_known(2)
     assert cursor.behind
     assert cursor.accept([event(6)]) == [event(6)]
     assert not cursor.behind
@@ -100,10 +100,10 @@ def test_a_learned_head_places_a_room_whose_head_was_unknown_and_nothing_is_miss
     signal = RoomEvent("typing", b"{}")
     assert cursor.accept([signal]) == [signal]
     assert cursor.head == UNKNOWN, "a signal tells nothing"
-    cursor.learn(7)
+    cursor.raise_known(7)
     assert (cursor.head, cursor.behind) == (7, False)
     assert cursor.accept([event(7), event(8)]) == [event(8)]
-    cursor.learn(10)
+    cursor.raise_known(10)
     assert cursor.behind
 
 
@@ -128,10 +128,10 @@ def test_events_that_are_ahead_are_kept_up_to_a_bound_and_the_others_come_from_t
 
 def test_what_the_log_does_not_have_is_given_up_on():
     cursor = RoomCursor(5)
-    cursor.learn(9)
-    cursor.give_up_on(7)
+    cursor.raise_known(9)
+    cursor.lower_known(7)
     assert cursor.known == 7
-    cursor.give_up_on(3)
+    cursor.lower_known(3)
     assert not cursor.behind
     assert (cursor.head, cursor.known) == (5, 5)
     assert cursor.accept([event(6)]) == [event(6)], "later events go on as ever"
@@ -139,7 +139,7 @@ def test_what_the_log_does_not_have_is_given_up_on():
 
 def test_giving_up_never_makes_a_room_expect_more_than_it_heard_of():
     cursor = RoomCursor(5)
-    cursor.give_up_on(100)
+    cursor.lower_known(100)
     assert not cursor.behind
 
 

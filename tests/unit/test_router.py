@@ -271,7 +271,7 @@ class Overriding(Counting):
 async def control(router: Router[None], event: str, args: bytes) -> Any:
     """The result of an event's controller."""
     context = context_of(event, args)
-    await router.control(context)
+    await router.call_controller(context)
     return context.result
 
 

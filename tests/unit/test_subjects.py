@@ -104,7 +104,7 @@ def test_the_subjects_of_a_namespace_never_meet_one_another(namespace: str):
         subjects.with_range(subjects.acks(namespace), range(1, 2)),
         subjects.gateway(namespace),
         subjects.name(namespace, namespace),
-        subjects.opening(namespace),
+        subjects.connect(namespace),
         subjects.replay(namespace),
         subjects.memberships(namespace),
         subjects.compare(namespace),

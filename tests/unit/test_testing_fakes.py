@@ -16,7 +16,7 @@ import pytest
 from parley.common.disconnects import DisconnectReason
 from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router, Runtime, Service, on
 from parley.testing import FakeConnection, FakeNamespace
-from tests.integration.test_bus import rejected, until
+from tests.support.bus import rejected, until
 
 NAMESPACE = "/lab"
 Connect = Callable[..., Awaitable[Any]]

@@ -59,7 +59,7 @@ class FakeConnection(Mailbox):
         """Set this to play a client that reads too slowly, which misses volatile events."""
         self.in_flight = 0
         """How many of its events are being handled."""
-        self.kept = b""
+        self.data = b""
         """The encoded session, as a gateway would keep it."""
         self.handshake = handshake
         self._home = home
@@ -77,7 +77,7 @@ class FakeConnection(Mailbox):
     @property
     def session(self) -> dict[str, Any]:
         """The session that the service keeps with the connection."""
-        return Session(self.kept).values
+        return Session(self.data).values
 
     # -- what its client does --------------------------------------------------------------------------------------
 
@@ -109,7 +109,7 @@ class FakeConnection(Mailbox):
         if event in RESERVED_EVENTS or event in LIFECYCLE:
             return Outcome.refused(Reject(Code.UNKNOWN_EVENT, f"The name {event!r} is reserved."))
         if not self.in_flight:
-            self._session = Session(self.kept)
+            self._session = Session(self.data)
         self.in_flight += 1
         try:
             outcome = await self._in_turn(event, lambda: self._handle(event, encoded, attachments))
@@ -123,7 +123,7 @@ class FakeConnection(Mailbox):
     async def notice(self, event: str, *args: Any) -> None:
         """Send the service a lifecycle event if it has a controller for it, in order with what the client sends."""
         if event in self._home.router.routes:
-            self._session = Session(self.kept)
+            self._session = Session(self.data)
             self._report(await self._in_turn(event, lambda: self._handle(event, msgspec.json.encode(args), ())))
 
     def is_in(self, rooms: frozenset[str]) -> bool:
@@ -148,7 +148,7 @@ class FakeConnection(Mailbox):
         if self.connected:
             self.connected = False
             self._gone.set()
-            self._home.parted(self, ConnectionClosed(self.sid, self.sid, reason, self.kept), sorted(self._rooms))
+            self._home.parted(self, ConnectionClosed(self.sid, self.sid, reason, self.data), sorted(self._rooms))
 
     def described(self) -> ConnectionInfo:
         """Describe the connection as `fetch_connections` does."""
@@ -183,5 +183,5 @@ class FakeConnection(Mailbox):
         )  # fmt: skip
         outcome = await home.handle(context)
         if (changed := context.changed_session()) is not None:
-            self.kept = changed
+            self.data = changed
         return outcome

@@ -23,7 +23,7 @@ from parley.framework.context import Context
 from parley.framework.emitter import Emitter
 from parley.framework.event_runner import EventRunner
 from parley.framework.gateway_responder import ADMIT_SECONDS
-from parley.framework.middleware import ConnectionOnion
+from parley.framework.middleware import ConnectionLifetime
 from parley.framework.outcome import Outcome
 from parley.framework.router import Router
 from parley.framework.service import Service
@@ -50,7 +50,7 @@ class FakeNamespace:
         self.emitter = Emitter(FakeGateway(self), self.router.namespace)
         """An emitter to the namespace, as any process may have one."""
         self._runner = EventRunner(self.router)
-        self._open: dict[FakeConnection, tuple[ConnectionOnion, asyncio.Task[None]] | None] = {}
+        self._open: dict[FakeConnection, tuple[ConnectionLifetime, asyncio.Task[None]] | None] = {}
         self._parting: dict[FakeConnection, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
@@ -130,19 +130,19 @@ class FakeNamespace:
                 rooms = await self.router.log(self.state).memberships(connection.identity)
                 members.extend(membership.room for membership in rooms)
             context.check_session()
-            connection.kept = context.changed_session() or b""
+            connection.data = context.changed_session() or b""
 
-        life: tuple[ConnectionOnion, asyncio.Task[None]] | None = None
+        life: tuple[ConnectionLifetime, asyncio.Task[None]] | None = None
         if self.router.connection_middleware:
-            onion = ConnectionOnion(self.router.connection_middleware, context, core)
-            life = onion, _live(onion)
-            await onion.admitted(ADMIT_SECONDS)
+            lifetime = ConnectionLifetime(self.router.connection_middleware, context, core)
+            life = lifetime, _live(lifetime)
+            await lifetime.admitted(ADMIT_SECONDS)
         else:
             await core(context)
         self._open[connection] = life
         connection.connected = True
-        connection.join([*members, *context.joins])
-        for greeting in context.greetings:
+        connection.join([*members, *context.initial_rooms])
+        for greeting in context.initial_events:
             connection.deliver(greeting)
 
     async def _part(
@@ -150,7 +150,7 @@ class FakeNamespace:
         connection: FakeConnection,
         reason: str,
         rooms: list[str],
-        life: tuple[ConnectionOnion, asyncio.Task[None]] | None,
+        life: tuple[ConnectionLifetime, asyncio.Task[None]] | None,
     ) -> None:
         try:
             for event in ("disconnecting", "disconnect"):
@@ -161,10 +161,10 @@ class FakeNamespace:
             del self._parting[connection]
 
 
-def _live(onion: ConnectionOnion) -> asyncio.Task[None]:
+def _live(lifetime: ConnectionLifetime) -> asyncio.Task[None]:
     async def run() -> None:
         HANDLING.set(True)
-        await onion.run()
+        await lifetime.run()
 
     task = asyncio.create_task(run(), name="connection middleware")
     _LIVES.add(task)

@@ -1,4 +1,4 @@
-"""Cutting what was gathered into messages that the broker takes, pure."""
+"""Splitting what was gathered into messages that the broker takes, pure. Whatever is sent in batches is cut here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def cut(items: Iterable[T], max_bytes: int, weigh: Callable[[T], int]) -> Iterator[list[T]]:
+def split_by_size(items: Iterable[T], max_bytes: int, weigh: Callable[[T], int]) -> Iterator[list[T]]:
     """Split items into runs of at most `max_bytes` altogether, in order; one that is heavier is a run by itself."""
     chunk: list[T] = []
     size = 0

@@ -40,39 +40,41 @@ class DisconnectReason(StrEnum):
     GATEWAY_GONE = "gateway gone"
 
 
-class Disconnect(NamedTuple):
+class DisconnectMeaning(NamedTuple):
     """What a reason means: in words, and whether the client may come back to what it had (state recovery)."""
 
     meaning: str
     recoverable: bool = False
 
 
-DISCONNECTS: dict[DisconnectReason, Disconnect] = {
-    DisconnectReason.CLIENT_LEFT: Disconnect("The client left the namespace."),
-    DisconnectReason.TRANSPORT_CLOSE: Disconnect("The client closed the transport, or its network did.", True),
-    DisconnectReason.TRANSPORT_ERROR: Disconnect("The transport failed.", True),
-    DisconnectReason.PING_TIMEOUT: Disconnect("The client did not answer a heartbeat in time.", True),
-    DisconnectReason.PARSE_ERROR: Disconnect("The client sent what is no packet."),
-    DisconnectReason.MESSAGE_TOO_BIG: Disconnect("The client sent a message above the size limit."),
-    DisconnectReason.TOO_MANY_PACKETS: Disconnect("The client sent too many packets in one polling request."),
-    DisconnectReason.ATTACHMENTS: Disconnect("The client sent too many attachments, or too much in them."),
-    DisconnectReason.SLOW: Disconnect("The client read slower than it was sent to.", True),
-    DisconnectReason.RATE_LIMITED: Disconnect("The client went on sending faster than allowed."),
-    DisconnectReason.OVERLOADED: Disconnect("The gateway had no memory left for what the client or its address sent."),
-    DisconnectReason.CONNECT_TIMEOUT: Disconnect("The client joined no namespace in time."),
-    DisconnectReason.UNAVAILABLE: Disconnect("The service or auth could not be reached while it was let in."),
-    DisconnectReason.TIMEOUT: Disconnect("The service or auth did not answer in time while it was let in."),
-    DisconnectReason.INTERNAL: Disconnect("Something failed on the server."),
-    DisconnectReason.REFUSED: Disconnect("It was not let in."),
-    DisconnectReason.SERVER_DISCONNECT: Disconnect("A service disconnected it."),
-    DisconnectReason.KICKED: Disconnect("An administrator ended it."),
-    DisconnectReason.BANNED: Disconnect("Its user was banned."),
-    DisconnectReason.REVOKED_TOKEN: Disconnect("Its token was revoked."),
-    DisconnectReason.INVALID_TOKEN: Disconnect("Its user does not exist any more."),
-    DisconnectReason.EXPIRED_TOKEN: Disconnect("Its token expired, in a namespace with `expires = true`.", True),
-    DisconnectReason.REPLACED: Disconnect("The client sent CONNECT again on the same transport."),
-    DisconnectReason.SHUTDOWN: Disconnect("The gateway is stopping.", True),
-    DisconnectReason.GATEWAY_GONE: Disconnect("The gateway that held it is gone."),
+DISCONNECTS: dict[DisconnectReason, DisconnectMeaning] = {
+    DisconnectReason.CLIENT_LEFT: DisconnectMeaning("The client left the namespace."),
+    DisconnectReason.TRANSPORT_CLOSE: DisconnectMeaning("The client closed the transport, or its network did.", True),
+    DisconnectReason.TRANSPORT_ERROR: DisconnectMeaning("The transport failed.", True),
+    DisconnectReason.PING_TIMEOUT: DisconnectMeaning("The client did not answer a heartbeat in time.", True),
+    DisconnectReason.PARSE_ERROR: DisconnectMeaning("The client sent what is no packet."),
+    DisconnectReason.MESSAGE_TOO_BIG: DisconnectMeaning("The client sent a message above the size limit."),
+    DisconnectReason.TOO_MANY_PACKETS: DisconnectMeaning("The client sent too many packets in one polling request."),
+    DisconnectReason.ATTACHMENTS: DisconnectMeaning("The client sent too many attachments, or too much in them."),
+    DisconnectReason.SLOW: DisconnectMeaning("The client read slower than it was sent to.", True),
+    DisconnectReason.RATE_LIMITED: DisconnectMeaning("The client went on sending faster than allowed."),
+    DisconnectReason.OVERLOADED: DisconnectMeaning(
+        "The gateway had no memory left for what the client or its address sent."
+    ),
+    DisconnectReason.CONNECT_TIMEOUT: DisconnectMeaning("The client joined no namespace in time."),
+    DisconnectReason.UNAVAILABLE: DisconnectMeaning("The service or auth could not be reached while it was let in."),
+    DisconnectReason.TIMEOUT: DisconnectMeaning("The service or auth did not answer in time while it was let in."),
+    DisconnectReason.INTERNAL: DisconnectMeaning("Something failed on the server."),
+    DisconnectReason.REFUSED: DisconnectMeaning("It was not let in."),
+    DisconnectReason.SERVER_DISCONNECT: DisconnectMeaning("A service disconnected it."),
+    DisconnectReason.KICKED: DisconnectMeaning("An administrator ended it."),
+    DisconnectReason.BANNED: DisconnectMeaning("Its user was banned."),
+    DisconnectReason.REVOKED_TOKEN: DisconnectMeaning("Its token was revoked."),
+    DisconnectReason.INVALID_TOKEN: DisconnectMeaning("Its user does not exist any more."),
+    DisconnectReason.EXPIRED_TOKEN: DisconnectMeaning("Its token expired, in a namespace with `expires = true`.", True),
+    DisconnectReason.REPLACED: DisconnectMeaning("The client sent CONNECT again on the same transport."),
+    DisconnectReason.SHUTDOWN: DisconnectMeaning("The gateway is stopping.", True),
+    DisconnectReason.GATEWAY_GONE: DisconnectMeaning("The gateway that held it is gone."),
 }
 """What each reason means."""
 

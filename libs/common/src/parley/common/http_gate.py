@@ -90,7 +90,7 @@ class Deadlines:
 
 
 class HttpGate:
-    """See the module."""
+    """Counts, deadlines and turns of one server's HTTP connections, which report to it."""
 
     def __init__(self, limits: HttpLimits, loop: asyncio.AbstractEventLoop) -> None:
         self.limits = limits

@@ -89,7 +89,7 @@ class _Flow(FlowControl):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One HTTP connection. See the module."""
+    """One HTTP connection, on uvicorn's protocol: what is not about limits is left to that."""
 
     def __init__(self, *arguments: Any, limits: HttpLimits, trusted: TrustedProxies, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -380,7 +380,7 @@ class HttpProtocol(HttpToolsProtocol):
     # -- refusing --------------------------------------------------------------------------------------------------
 
     def expired(self, limit: str) -> None:
-        """See `http_gate.Expiring`."""
+        """Refuse a head or a body that did not come in time; end a connection that does not read, or asks nothing."""
         transport = self.transport
         if transport.is_closing():
             return
@@ -408,6 +408,7 @@ class HttpProtocol(HttpToolsProtocol):
 
         `own` says that the request which is refused has been handed on already, its body incomplete.
         """
+        # HTTP/1.1 answers in the order of the requests (RFC 7230, section 6.3.2), so a refusal waits for what is due.
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             if own and self.pipeline:
@@ -420,6 +421,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self._stop_deadlines()
                 return
             if cycle.response_started:
+                # Half an answer is out; a status in its middle would be taken for its body.
                 self._refused = True
                 self.transport.abort()
                 return

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from parley.common.chunks import cut
+from parley.common.chunks import split_by_size
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
@@ -68,10 +68,11 @@ class Outbox(Generic[ItemT]):
 
     async def _send(self) -> None:
         try:
+            # What is added while a message is on its way to the broker goes with the next round, not with a new task.
             while self._gathered:
                 gathered, self._gathered = self._gathered, {}
                 for subject, items in gathered.items():
-                    for chunk in cut(items, self._max_bytes, self._weigh):
+                    for chunk in split_by_size(items, self._max_bytes, self._weigh):
                         await self._send_chunk(subject, chunk)
         finally:
             self._sending = False
@@ -86,6 +87,7 @@ class Outbox(Generic[ItemT]):
             for smaller in self._smaller(subject, chunk):
                 await self._send_chunk(subject, smaller)
         except Exception:
+            # One item that cannot be encoded must not take along what others are waiting for.
             log.exception("not sent", what=self._name, items=len(chunk))
 
     def _smaller(self, subject: str, chunk: list[ItemT]) -> Iterator[list[ItemT]]:
@@ -97,5 +99,6 @@ class Outbox(Generic[ItemT]):
             return
         log.error("too large to be sent", what=self._name, subject=subject, bytes=self._weigh(chunk[0]))
         instead = self._replace(chunk[0])
+        # A replacement that is no smaller would come here again, for ever.
         if instead is not None and self._weigh(instead) < self._weigh(chunk[0]):
             yield [instead]

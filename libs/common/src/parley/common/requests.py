@@ -15,7 +15,7 @@ from nats.aio.client import NO_RESPONDERS_STATUS
 from nats.aio.msg import Msg
 
 from parley.common import subjects
-from parley.common.chunks import cut
+from parley.common.chunks import split_by_size
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
 from parley.common.outbox import Outbox, Publish
@@ -129,7 +129,7 @@ class RequestClient:
                 self._gathered[subject] = []
                 # Lazily: while one batch is sent, somebody may stop waiting for what would be in the next.
                 awaited = (request for request in requests if not request.answer.done())
-                for batch in cut(awaited, MAX_BYTES, lambda request: len(request.payload) + OVERHEAD):
+                for batch in split_by_size(awaited, MAX_BYTES, lambda request: len(request.payload) + OVERHEAD):
                     await self._send_batch(subject, batch)
                 await asyncio.sleep(min(MAX_PAUSE, len(requests) * PAUSE_EACH))
         finally:

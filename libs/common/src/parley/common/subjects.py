@@ -79,7 +79,7 @@ def acks(gateway: str) -> str:
 
 
 @cache  # namespaces are few
-def opening(namespace: str) -> str:
+def connect(namespace: str) -> str:
     """Request to the service behind a namespace when a connection opens: `ConnectRequest` → `ConnectReply`."""
     return f"conn.{encode(namespace)}.open"
 

@@ -1,4 +1,4 @@
-"""Subscriptions by the ten thousand on one NATS connection.
+"""Subscriptions by the ten thousand on one NATS connection; `Bus.listen` makes them.
 
 nats-py makes a queue and a task per subscription, and replays all of them in one go after a reconnect. A `Listener` is
 an entry in a dict: its callback is called where the message is parsed, so that messages of one publisher are handled in
@@ -105,7 +105,7 @@ class ListeningClient(Client):
             await asyncio.shield(pong)
 
     async def dispatch(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        """Hand a message to whose it is."""
+        """Route a message to its listener, or to nats-py's own subscriptions."""
         if (listener := self.listeners.get(sid)) is not None:
             listener.hear(data)
         else:

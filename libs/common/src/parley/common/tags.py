@@ -39,6 +39,7 @@ class TagTable(Generic[EntryT]):
     def __init__(self, on_late: Callable[[int, EntryT], None] | None = None) -> None:
         self._on_late = on_late
         self._entries: dict[int, tuple[EntryT, _Message]] = {}
+        # 48 bits leave room to count on for ages below the 64 that msgpack's integers have.
         self._next = secrets.randbits(48)
         self._late: deque[_Message] = deque()
         self._settling = False
@@ -58,6 +59,7 @@ class TagTable(Generic[EntryT]):
         """Give the entries of one message their tags, which follow each other."""
         tags = range(self._next, self._next + len(entries))
         self._next = tags.stop
+        # One timer for a message and not one for each entry: a storm has thousands of entries in a few messages.
         message = _Message(tags)
         self._entries.update(zip(tags, ((entry, message) for entry in entries), strict=True))
         if timeout is not None and entries:

@@ -1,6 +1,10 @@
 """The framework for services behind Parley's gateway: everything that a service is written with.
 
 A service is a `Service` of `Router`s; a router's controllers take a `Context`. `parley run` runs it, on NATS alone.
+
+To be read in this order: `router`, `context` and `middleware` are what services are written with; `emitter` and `rooms`
+speak to connections anywhere, through `gateway_requests`; `dispatch`, `event_runner` and `gateway_responder` serve what
+gateways send; `service` puts them together and `running` makes a process of it.
 """
 
 from parley.common.bus import Bus

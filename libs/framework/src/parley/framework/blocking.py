@@ -28,26 +28,26 @@ class BlockingBroadcast:
     # -- to whom, and how ------------------------------------------------------------------------------------------
 
     def to(self, *rooms: str) -> BlockingBroadcast:
-        """See `Broadcast.to`."""
+        """Also those in any of these rooms."""
         return BlockingBroadcast(self._portal, self._broadcast.to(*rooms))
 
     def to_user(self, *user_ids: str) -> BlockingBroadcast:
-        """See `Broadcast.to_user`."""
+        """Also every connection of these users."""
         return BlockingBroadcast(self._portal, self._broadcast.to_user(*user_ids))
 
     def except_(self, *rooms: str) -> BlockingBroadcast:
-        """See `Broadcast.except_`."""
+        """Without those in any of these rooms."""
         return BlockingBroadcast(self._portal, self._broadcast.except_(*rooms))
 
     @property
     def volatile(self) -> BlockingBroadcast:
-        """See `Broadcast.volatile`."""
+        """Skip clients whose write buffer is full (Socket.IO's `volatile`)."""
         return BlockingBroadcast(self._portal, self._broadcast.volatile)
 
     # -- what to do ------------------------------------------------------------------------------------------------
 
     def emit(self, event: str, *args: Any) -> None:
-        """See `Broadcast.emit`. When it returns, the broker has it."""
+        """Send an event. When it returns, the broker has it."""
 
         async def emit() -> None:
             await self._broadcast.emit(event, *args)
@@ -56,23 +56,23 @@ class BlockingBroadcast:
         self._run(emit)
 
     def emit_with_acks(self, event: str, *args: Any, timeout: float) -> AcksResult:
-        """See `Broadcast.emit_with_acks`."""
+        """Send an event and wait until all have answered, at most `timeout` seconds."""
         return self._run(lambda: self._broadcast.emit_with_acks(event, *args, timeout=timeout))
 
     def fetch_connections(self) -> list[ConnectionInfo]:
-        """See `Broadcast.fetch_connections`."""
+        """Ask who they are, and in which rooms."""
         return self._run(self._broadcast.fetch_connections)
 
     def join(self, *rooms: str) -> int:
-        """See `Broadcast.join`."""
+        """Put them into rooms for as long as they last, and return how many they are."""
         return self._run(lambda: self._broadcast.join(*rooms))
 
     def leave(self, *rooms: str) -> int:
-        """See `Broadcast.leave`."""
+        """Take them out of rooms, and return how many they are."""
         return self._run(lambda: self._broadcast.leave(*rooms))
 
     def disconnect(self, *, close: bool = False) -> int:
-        """See `Broadcast.disconnect`."""
+        """End their stay in the namespace and, with `close`, their transports. Returns how many they were."""
         return self._run(lambda: self._broadcast.disconnect(close=close))
 
     def _run(self, call: Callable[[], Awaitable[ResultT]]) -> ResultT:
@@ -85,7 +85,7 @@ class BlockingEmitter(BlockingBroadcast):
     @classmethod
     @contextmanager
     def connected(cls, nats_url: str, namespace: str, *, name: str = "emitter") -> Generator[BlockingEmitter]:
-        """See `Emitter.connected`; the connection lives in a thread of its own."""
+        """Connect to NATS until the block ends; the connection lives in a thread of its own."""
         with (
             start_blocking_portal() as portal,
             portal.wrap_async_context_manager(Emitter.connected(nats_url, namespace, name=name)) as emitter,

@@ -18,7 +18,7 @@ class ConnectionContext(PeerContext, Generic[StateT]):
     they do nothing. What middleware emits to others is sent at once.
     """
 
-    __slots__ = ("gone", "greetings", "joins", "open", "reason", "state")
+    __slots__ = ("gone", "initial_events", "initial_rooms", "open", "reason", "state")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -28,9 +28,9 @@ class ConnectionContext(PeerContext, Generic[StateT]):
         """Whether the connection has gone since."""
         self.reason = ""
         """Why the connection has gone: one of `parley.common.disconnects.DisconnectReason`."""
-        self.joins: list[str] = []
+        self.initial_rooms: list[str] = []
         """Rooms to put the connection into when it is admitted."""
-        self.greetings: list[UnloggedEvent] = []
+        self.initial_events: list[UnloggedEvent] = []
         """Events to send the connection when it is admitted."""
         self.state: StateT = None  # pyright: ignore[reportAttributeAccessIssue] - set right after, where there is one
         """What the service's lifespan made; None in a gateway."""
@@ -43,7 +43,7 @@ class ConnectionContext(PeerContext, Generic[StateT]):
             await super().emit(event, *args)
             return
         encoded, attachments = extract(args)
-        self.greetings.append(UnloggedEvent(event, encoded, attachments))
+        self.initial_events.append(UnloggedEvent(event, encoded, attachments))
 
     async def join(self, *rooms: str) -> None:
         """Put this connection into rooms. Raises `ValueError` for one that connections may not be put into."""
@@ -54,7 +54,7 @@ class ConnectionContext(PeerContext, Generic[StateT]):
             return
         for room in rooms:
             subjects.check_ad_hoc(self.namespace, room)
-            self.joins.append(room)
+            self.initial_rooms.append(room)
 
     def part(self, closed: ConnectionClosed) -> None:
         """Mark the connection as gone and load its last session."""

@@ -5,6 +5,8 @@ all before it have ended, and those after it wait for it. Different connections 
 
 A task costs more than most controllers. So connections share one for as long as their controllers do not wait; an event
 whose controller has waited once has tasks of its own from then on.
+
+`Service` starts and closes the `Dispatcher`. The commands it has in hand are bounded in number and in bytes.
 """
 
 from __future__ import annotations
@@ -46,24 +48,24 @@ FINISH_SECONDS = 5.0
 """Seconds that commands in hand may take when the service stops."""
 
 
-class _Served:
+class _Namespace:
     """A namespace, and what its commands need."""
 
-    __slots__ = ("emitter", "handling", "prompt", "router")
+    __slots__ = ("emitter", "never_waited", "router", "runner")
 
     def __init__(self, router: Router[Any], emitter: Emitter) -> None:
         self.router = router
         self.emitter = emitter
-        self.handling = EventRunner(router)
-        self.prompt = {event for event, route in router.routes.items() if not route.pipelined}
+        self.runner = EventRunner(router)
+        self.never_waited = {event for event, route in router.routes.items() if not route.pipelined}
         """Events that have not been seen to wait."""
 
     def may_share(self, conversation: ConnectionCommands) -> bool:
         """Whether a task may go on to another connection after this one."""
-        return len(conversation.commands) == 1 and conversation.commands[0].event in self.prompt
+        return len(conversation.commands) == 1 and conversation.commands[0].event in self.never_waited
 
 
-_Turn = tuple[str, str, _Served, ConnectionCommands, int]
+_QueuedConversation = tuple[str, str, _Namespace, ConnectionCommands, int]
 """What one connection sent, to be handled in order: through which gateway, where its acks go, and its bytes."""
 
 
@@ -74,13 +76,13 @@ class Dispatcher:
         self, bus: Bus, routers: Mapping[str, Router[Any]], emitters: Mapping[str, Emitter], state: Any
     ) -> None:
         self._bus = bus
-        self._served = {namespace: _Served(router, emitters[namespace]) for namespace, router in routers.items()}
+        self._served = {namespace: _Namespace(router, emitters[namespace]) for namespace, router in routers.items()}
         self._state = state
         self._tasks = Tasks()
         self._subscriptions: list[Subscription] = []
         self._pending = 0
         self._pending_bytes = 0
-        self._sharing: deque[_Turn] = deque()
+        self._sharing: deque[_QueuedConversation] = deque()
         """For the next task that connections share."""
         self._acks = Outbox[Ack](
             bus.publish,
@@ -95,7 +97,7 @@ class Dispatcher:
     async def start(self) -> None:
         """Begin to take commands."""
         for namespace, served in self._served.items():
-            self._tasks.forever(served.handling.run_sweep(), name="controller timeouts")
+            self._tasks.forever(served.runner.run_sweep(), name="controller timeouts")
             subject = subjects.commands(namespace)
             self._subscriptions.append(await self._bus.subscribe(subject, self._receive, queue=self._bus.service))
 
@@ -120,61 +122,69 @@ class Dispatcher:
                 continue
             self._pending += len(conversation.commands)
             self._pending_bytes += size
-            turn = (batch.gateway, acks, served, conversation, size)
+            item = (batch.gateway, acks, served, conversation, size)
             if not served.may_share(conversation):
-                self._tasks.spawn(self._converse(turn), name="conversation")
+                self._tasks.spawn(self._run_alone(item), name="conversation")
                 continue
             if not self._sharing:
-                self._tasks.spawn(self._share(), name="conversations")
-            self._sharing.append(turn)
+                self._tasks.spawn(self._run_shared(), name="conversations")
+            self._sharing.append(item)
 
-    async def _share(self) -> None:
+    async def _run_shared(self) -> None:
         """Give one connection after the other its turn, until one waits or changes what the next would see."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker
-        turns, self._sharing = self._sharing, deque()
+        queued, self._sharing = self._sharing, deque()
         CORRELATION.set("")
         clean = copy_context()
-        # It runs when this task has ended or waits for the first time.
-        asyncio.get_running_loop().call_soon(self._part, turns, context=clean)
-        while turns:
-            turn = turns[0]
+        # The loop runs this callback after the present step of this task, which is when all have had their turn or when
+        # a controller waits for the first time. In the first case `queued` is empty and nothing is left to do. In the
+        # second its first entry is the one that waits: it keeps this task, and the callback starts a task for each of
+        # the others, so that nobody waits for a stranger's database.
+        asyncio.get_running_loop().call_soon(self._detach_waiting, queued, context=clean)
+        while queued:
+            item = queued[0]
             try:
-                conversation = turn[3]
-                await self._handle(turn, Session(conversation.session), conversation.commands[0], task)
+                conversation = item[3]
+                await self._handle(item, Session(conversation.session), conversation.commands[0], task)
             finally:
                 self._pending -= 1
-                self._pending_bytes -= turn[4]
+                self._pending_bytes -= item[4]
             CORRELATION.set("")
+            # A controller that set a context variable would hand it on to the next connection, and one that cancelled
+            # its task would cancel the next one's controller. The callback gives the others tasks of their own.
             if task.cancelling() or copy_context() != clean:
                 return
-            if turns:
-                turns.popleft()
+            if queued:
+                queued.popleft()
 
-    def _part(self, turns: deque[_Turn]) -> None:
-        """Give tasks of their own to those who did not have their turn and, from now on, to whose turn did not end."""
-        if turns:
-            _, _, served, conversation, _ = turns.popleft()
-            served.prompt.discard(conversation.commands[0].event)
-        for turn in turns:
-            self._tasks.spawn(self._converse(turn), name="conversation")
-        turns.clear()
+    def _detach_waiting(self, queued: deque[_QueuedConversation]) -> None:
+        """Leave the task to the first, whose controller waits; start a task for each of the others.
 
-    async def _converse(self, turn: _Turn) -> None:
+        An event that has waited never shares a task again.
+        """
+        if queued:
+            _, _, served, conversation, _ = queued.popleft()
+            served.never_waited.discard(conversation.commands[0].event)
+        for item in queued:
+            self._tasks.spawn(self._run_alone(item), name="conversation")
+        queued.clear()
+
+    async def _run_alone(self, item: _QueuedConversation) -> None:
         started: list[asyncio.Task[None]] = []
-        _, _, served, conversation, size = turn
+        _, _, served, conversation, size = item
         commands, session = conversation.commands, Session(conversation.session)
         try:
             for command in commands:
                 route = served.router.routes.get(command.event)
-                handling = self._handle(turn, session, command)
+                handled = self._handle(item, session, command)
                 if route is not None and route.pipelined and len(commands) > 1:
-                    started.append(asyncio.create_task(handling))
+                    started.append(asyncio.create_task(handled))
                     continue
                 if started:
                     await asyncio.gather(*started)
                     started.clear()
-                await handling
+                await handled
             if started:
                 await asyncio.gather(*started)
         finally:
@@ -182,16 +192,16 @@ class Dispatcher:
             self._pending_bytes -= size
 
     async def _handle(
-        self, turn: _Turn, session: Session, command: Command, task: asyncio.Task[Any] | None = None
+        self, item: _QueuedConversation, session: Session, command: Command, task: asyncio.Task[Any] | None = None
     ) -> None:
-        gateway, acks, served, conversation, _ = turn
+        gateway, acks, served, conversation, _ = item
         CORRELATION.set(command.correlation)
         context: Context[Any] = Context(
             served.emitter, conversation.identity, conversation.sid, gateway, command.correlation,
             conversation.handshake, session, event=command.event, args=command.args, attachments=command.attachments,
             state=self._state,
         )  # fmt: skip
-        outcome = await served.handling.handle(context, task)
+        outcome = await served.runner.handle(context, task)
         changes = None if session.untouched else _changes(context, session)
         self._acks.add(acks, Ack(command.tag, outcome.payload, outcome.ok, outcome.attachments, changes))
 

@@ -66,7 +66,7 @@ class _Target:
     gateway: str = ""
     volatile: bool = False
     enough: int | None = None
-    """How many connections it is at most, where that is known."""
+    """Stop waiting once so many connections were found: 1 for a sid."""
 
 
 class Broadcast:
@@ -106,7 +106,7 @@ class Broadcast:
 
     @property
     def volatile(self) -> Broadcast:
-        """Not to those who read too slowly at the moment."""
+        """Skip clients whose write buffer is full (Socket.IO's `volatile`)."""
         return self._with(volatile=True)
 
     def _with(self, **changes: Any) -> Broadcast:
@@ -249,7 +249,7 @@ class RemoteSocket:
 
     @property
     def volatile(self) -> RemoteSocket:
-        """Not when it reads too slowly at the moment."""
+        """Skip it while its write buffer is full (Socket.IO's `volatile`)."""
         return RemoteSocket(self._only.volatile, self.sid)
 
     async def emit(self, event: str, *args: Any) -> None:

@@ -45,7 +45,7 @@ class EventRunner:
 
     def __init__(self, router: Router[Any]) -> None:
         self._router = router
-        self._handle = router.composed()
+        self._handle = router.with_middleware()
         self._counts: defaultdict[tuple[str, str], int] = defaultdict(int)
         """Events by outcome since the last sweep: updating a metric costs more than most events do."""
         self._deadlines: dict[asyncio.Task[Any], float] = {}
@@ -108,7 +108,7 @@ class EventRunner:
         self._deadlines[task] = time.monotonic() + seconds
         try:
             if context.event in LIFECYCLE:
-                await self._router.control(context)
+                await self._router.call_controller(context)
             else:
                 await self._handle(context)
         except Reject as rejection:

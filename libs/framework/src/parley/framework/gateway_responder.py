@@ -1,4 +1,8 @@
-"""Connections as a service sees them come and go: which rooms they are in, and middleware around their lives."""
+"""Answers the gateways' requests about one namespace: connect, memberships, heads, replay; runs connection middleware.
+
+`Service` makes one for each of its routers. It remembers the connections that it admitted only where something is to be
+done when they have gone; `held_connections` compares those with what their gateways have.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from nats.aio.subscription import Subscription
 
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.chunks import cut
+from parley.common.chunks import split_by_size
 from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
@@ -25,7 +29,7 @@ from parley.common.wire.rooms import GetMemberships, GetRoomHeads, Membership, M
 from parley.framework.connection_context import ConnectionContext
 from parley.framework.emitter import Emitter
 from parley.framework.held_connections import PATIENCE, HeldConnections
-from parley.framework.middleware import ConnectionOnion
+from parley.framework.middleware import ConnectionLifetime
 from parley.framework.rooms import NoRoomLog, RoomLog
 from parley.framework.router import LIFECYCLE, Router
 from parley.framework.session import Session
@@ -51,7 +55,7 @@ class _Held(NamedTuple):
 
     request: ConnectRequest
     session: bytes
-    onion: ConnectionOnion | None
+    lifetime: ConnectionLifetime | None
 
 
 class GatewayResponder:
@@ -63,12 +67,12 @@ class GatewayResponder:
         self._emitter = emitter
         self._state = state
         self._log: RoomLog = router.log(state) if router.log is not None else NoRoomLog()
-        self._notices = tuple(sorted(LIFECYCLE - {"error"} & router.routes.keys()))
+        self._lifecycle_events = tuple(sorted(LIFECYCLE - {"error"} & router.routes.keys()))
         self._farewells = [event for event in FAREWELLS if event in router.routes]
         self._holds = bool(router.connection_middleware or self._farewells)
         """Whether anything is to be done here when a connection has gone."""
         if self._holds:
-            self._notices = (*self._notices, "closed")
+            self._lifecycle_events = (*self._lifecycle_events, "closed")
         self._tasks = Tasks()
         self._subscriptions: list[Subscription] = []
         self._held: dict[str, _Held] = {}
@@ -85,7 +89,7 @@ class GatewayResponder:
             await self._bus.respond(subjects.room_heads(namespace), GetRoomHeads, self._heads, queue),
             await self._bus.respond(subjects.memberships(namespace), GetMemberships, self._memberships, queue),
             # Last: who is admitted may ask for the rest at once.
-            await self._bus.respond(subjects.opening(namespace), ConnectRequest, self._open, queue),
+            await self._bus.respond(subjects.connect(namespace), ConnectRequest, self._open, queue),
         ]
 
     async def close(self) -> None:
@@ -103,7 +107,7 @@ class GatewayResponder:
             if full:
                 raise Reject(Code.OVERLOADED)
             return await self._pass(request)
-        reply = ConnectReply(await self._log.memberships(request.identity), notices=self._notices)
+        reply = ConnectReply(await self._log.memberships(request.identity), lifecycle_events=self._lifecycle_events)
         if self._holds and not full:
             self._hold(_Held(request, request.session, None))
         return reply
@@ -120,23 +124,25 @@ class GatewayResponder:
         async def core(_context: ConnectionContext) -> None:
             nonlocal opened
             rooms = await self._log.memberships(request.identity)
-            opened = ConnectReply(rooms, context.joins, context.greetings, session.changed(), self._notices)
+            opened = ConnectReply(
+                rooms, context.initial_rooms, context.initial_events, session.changed(), self._lifecycle_events
+            )
 
-        if (earlier := self._held.get(request.sid)) is not None and earlier.onion is not None:
-            earlier.onion.cancel()  # the gateway has not heard its answer
-        onion = ConnectionOnion(self._router.connection_middleware, context, core)
-        self._hold(_Held(request, request.session, onion))
-        self._tasks.spawn(self._live(request.sid, onion), name="connection middleware")
-        await onion.admitted(ADMIT_SECONDS)
+        if (earlier := self._held.get(request.sid)) is not None and earlier.lifetime is not None:
+            earlier.lifetime.cancel()  # the gateway has not heard its answer
+        lifetime = ConnectionLifetime(self._router.connection_middleware, context, core)
+        self._hold(_Held(request, request.session, lifetime))
+        self._tasks.spawn(self._live(request.sid, lifetime), name="connection middleware")
+        await lifetime.admitted(ADMIT_SECONDS)
         if opened.session is not None and request.sid in self._held:
-            self._held[request.sid] = _Held(request, opened.session, onion)
+            self._held[request.sid] = _Held(request, opened.session, lifetime)
         return opened
 
-    async def _live(self, sid: str, onion: ConnectionOnion) -> None:
+    async def _live(self, sid: str, lifetime: ConnectionLifetime) -> None:
         try:
-            await onion.run()
+            await lifetime.run()
         finally:
-            if (held := self._held.get(sid)) is not None and held.onion is onion:
+            if (held := self._held.get(sid)) is not None and held.lifetime is lifetime:
                 del self._held[sid]
                 self._comparing.discard(sid)
 
@@ -148,10 +154,10 @@ class GatewayResponder:
         self._leave(decode(message.data, ConnectionClosed))
 
     def _leave(self, closed: ConnectionClosed) -> _Held | None:
-        self._comparing.discard(closed.opening)
-        held = self._held.pop(closed.opening, None)
-        if held is not None and held.onion is not None:
-            held.onion.leave(closed)
+        self._comparing.discard(closed.connect_sid)
+        held = self._held.pop(closed.connect_sid, None)
+        if held is not None and held.lifetime is not None:
+            held.lifetime.leave(closed)
         return held
 
     def _see_off(self, sid: str, reason: DisconnectReason) -> None:
@@ -184,7 +190,7 @@ class GatewayResponder:
         """As many users' rooms as fit a message and can be had; the gateway asks again for the rest."""
         answered: list[list[Membership] | None] = []
         size = 0
-        for users in cut(request.users, AT_ONCE, lambda _user: 1):
+        for users in split_by_size(request.users, AT_ONCE, lambda _user: 1):
             found = await asyncio.gather(*(self._log.memberships(user) for user in users), return_exceptions=True)
             for user, rooms in zip(users, found, strict=True):
                 if isinstance(rooms, Reject) and rooms.retryable:

@@ -150,12 +150,14 @@ class HeldConnections:
 
     def _silence(self, gateway: str) -> float:
         """Seconds for which this process has listened and has not heard a gateway."""
+        # Never longer than this process has listened itself: who was away has heard nobody.
         listening = time.monotonic() - self._listening_since
         age = self._registry.alive().get(gateway, self._registry.silent().get(gateway))
         return listening if age is None else min(age, listening)
 
     def _may_be_gone(self, gateway: str) -> bool:
         name, name_of = self._registry.name_of(gateway), self._registry.name_of
+        # Another run under its name: the earlier one has ended, or stops as soon as it hears of the other.
         if any(other != gateway and name_of(other) == name for other in self._registry.alive()):
             return True
         return self._silence(gateway) >= self._patience.silent_after
@@ -165,6 +167,8 @@ class HeldConnections:
             await self._ask(gateway)
         except Reject as rejection:
             silence = self._silence(gateway)
+            # `unavailable` is the broker's word that nobody listens at this address. A timeout alone proves nothing: a
+            # process that stands still does not answer either.
             nobody = rejection.code is Code.UNAVAILABLE and self._bus.connected and self._may_be_gone(gateway)
             if nobody or (rejection.code is Code.TIMEOUT and silence >= self._patience.given_up_after):
                 self._gone(gateway)

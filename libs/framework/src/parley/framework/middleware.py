@@ -62,7 +62,7 @@ def _around(
     return run
 
 
-class ConnectionOnion:
+class ConnectionLifetime:
     """One connection in the middleware: it is admitted at the innermost point and passes out when it has gone."""
 
     def __init__(self, middleware: Sequence[ConnectionMiddleware], context: ConnectionContext[Any], core: Core) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from parley.common import subjects
 from parley.common.binary import extract
 from parley.common.bus import Bus
-from parley.common.chunks import cut
+from parley.common.chunks import split_by_size
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Delivery, Membership, MembershipChange, Replayed, RoomEvent, RoomHead, RoomHeads
 
@@ -65,11 +65,13 @@ class RoomPublisher:
         encoded, attachments = extract(args)
         await self.publish(room, [RoomEvent(event, encoded[1:-1], 0, except_sid, volatile, attachments)])
 
-    async def publish(self, room: str, items: Sequence[RoomEvent], moves: Sequence[MembershipChange] = ()) -> None:
-        """Send events in order: logged ones with their sequences. `moves` are for a user's own room."""
-        chunks = list(cut_items(items, MAX_DELIVERY_BYTES)) or [[]]
+    async def publish(
+        self, room: str, items: Sequence[RoomEvent], membership_changes: Sequence[MembershipChange] = ()
+    ) -> None:
+        """Send events in order: logged ones with their sequences. `membership_changes` are for a user's own room."""
+        chunks = list(split_events(items, MAX_DELIVERY_BYTES)) or [[]]
         for chunk in chunks:
-            delivery = Delivery(chunk, list(moves) if chunk is chunks[-1] else [])
+            delivery = Delivery(chunk, list(membership_changes) if chunk is chunks[-1] else [])
             await self._bus.publish(subjects.room(self._namespace, room), delivery.encode())
 
     async def announce_heads(self, heads: list[RoomHead]) -> bool:
@@ -85,6 +87,6 @@ class RoomPublisher:
         return self._bus.connected
 
 
-def cut_items(items: Sequence[RoomEvent], max_bytes: int) -> Iterator[list[RoomEvent]]:
+def split_events(items: Sequence[RoomEvent], max_bytes: int) -> Iterator[list[RoomEvent]]:
     """Split items into runs of at most `max_bytes` of payload, at least one item each."""
-    return cut(items, max_bytes, lambda item: len(item.payload) + sum(map(len, item.attachments)))
+    return split_by_size(items, max_bytes, lambda item: len(item.payload) + sum(map(len, item.attachments)))

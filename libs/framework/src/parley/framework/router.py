@@ -157,11 +157,11 @@ class Router(Generic[StateT]):
 
     # -- dispatch --------------------------------------------------------------------------------------------------
 
-    def composed(self) -> Callable[[Context[Any]], Awaitable[None]]:
+    def with_middleware(self) -> Callable[[Context[Any]], Awaitable[None]]:
         """Return one function that runs the middleware around an event's controller. It raises what they raise."""
-        return compose(self.packet_middleware, self.control)
+        return compose(self.packet_middleware, self.call_controller)
 
-    async def control(self, context: Context[Any]) -> None:
+    async def call_controller(self, context: Context[Any]) -> None:
         """Run an event's controller without the middleware, if there is one, and set the context's result."""
         context.released = True
         route = self.routes.get(context.event)

@@ -88,9 +88,9 @@ class Service(Generic[StateT]):
             stack.push_async_callback(dispatcher.close)
             await dispatcher.start()
             for namespace, router in self.routers.items():
-                openings = GatewayResponder(bus, router, emitters[namespace], state)
-                stack.push_async_callback(openings.close)
-                await openings.start()
+                responder = GatewayResponder(bus, router, emitters[namespace], state)
+                stack.push_async_callback(responder.close)
+                await responder.start()
             await bus.flush()
             yield Running(runtime, state)
 

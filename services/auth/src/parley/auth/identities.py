@@ -12,8 +12,8 @@ from parley.auth.database import Database
 from parley.auth.metrics import AUTHENTICATIONS, outcome
 from parley.auth.standing import UNKNOWN, Standing, check, gone, standings
 from parley.auth.verification import GUEST_PREFIX, LOCAL_PREFIX, Verifier
+from parley.common.batch_loader import BatchLoader
 from parley.common.errors import Code, Reject
-from parley.common.gathering import Gathering
 from parley.common.wire.identity import (
     MAX_CHECKED,
     Authenticate,
@@ -44,7 +44,7 @@ class Identities:
     def __init__(self, database: Database, verifier: Verifier) -> None:
         self._database = database
         self._verifier = verifier
-        self._standings = Gathering(self._look_up, MAX_AT_ONCE)
+        self._standings = BatchLoader(self._look_up, MAX_AT_ONCE)
 
     async def close(self) -> None:
         """Stop asking the database; who still waits for it is told `unavailable`."""
@@ -91,7 +91,7 @@ class Identities:
         )
 
     async def _welcome(self, proved: Identity) -> Identity:
-        standing = await self._standings.of(proved)
+        standing = await self._standings.load(proved)
         if standing is not None and (refusal := standing.refusal(proved.issued_at)) is not None:
             raise refusal
         if not proved.user_id.startswith(LOCAL_PREFIX):

@@ -14,9 +14,9 @@ NAMESPACE = "/chat"
 
 
 @dataclass(slots=True)
-class _Notice:
+class _Hint:
     items: list[RoomEvent] = field(default_factory=list[RoomEvent])
-    moves: list[MembershipChange] = field(default_factory=list[MembershipChange])
+    membership_changes: list[MembershipChange] = field(default_factory=list[MembershipChange])
 
 
 class Publisher:
@@ -28,9 +28,9 @@ class Publisher:
     async def publish(self, plan: Plan) -> None:
         """Tell users first, so that a gateway knows of a join before the room's events arrive."""
         rooms: defaultdict[str, list[RoomEvent]] = defaultdict(list)
-        notices: defaultdict[str, _Notice] = defaultdict(_Notice)
+        hints: defaultdict[str, _Hint] = defaultdict(_Hint)
         for user_id, move in plan.confirmed:
-            notices[user_id].moves.append(move)
+            hints[user_id].membership_changes.append(move)
         appended = {(recorded.room_id, recorded.sequence): recorded for recorded in plan.appended}
         # What a resent command led to the first time may not have been published then; who has it drops it. Where its
         # sender is by now, `confirmed` says.
@@ -38,23 +38,23 @@ class Publisher:
             item = recorded.item()
             rooms[recorded.room_id].append(item)
             if key in appended:
-                _hint(notices, recorded, item)
-            _invite(notices, recorded, item)
-        for user_id, notice in notices.items():
-            await self._rooms.publish(subjects.user_room(user_id), notice.items, notice.moves)
+                _hint(hints, recorded, item)
+            _invite(hints, recorded, item)
+        for user_id, hint in hints.items():
+            await self._rooms.publish(subjects.user_room(user_id), hint.items, hint.membership_changes)
         for room_id, items in rooms.items():
             await self._rooms.publish(room_id, items)
 
 
-def _hint(notices: defaultdict[str, _Notice], recorded: Recorded, item: RoomEvent) -> None:
+def _hint(hints: defaultdict[str, _Hint], recorded: Recorded, item: RoomEvent) -> None:
     """Tell the user who moves where to look."""
     for user_id in (item.joins, item.leaves):
         if user_id:
             change = MembershipChange(recorded.room_id, user_id == item.joins, recorded.sequence)
-            notices[user_id].moves.append(change)
+            hints[user_id].membership_changes.append(change)
 
 
-def _invite(notices: defaultdict[str, _Notice], recorded: Recorded, item: RoomEvent) -> None:
+def _invite(hints: defaultdict[str, _Hint], recorded: Recorded, item: RoomEvent) -> None:
     """The invited user is not in the room yet, and so hears of it in their own."""
     if recorded.type == MemberInvited.TYPE and isinstance(invited := recorded.event(), MemberInvited):
-        notices[invited.user.id].items.append(RoomEvent(item.event, item.payload))
+        hints[invited.user.id].items.append(RoomEvent(item.event, item.payload))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from parley.chat.database import reachable
 from parley.chat.queries import MAX_PAGE_BYTES, Queries
-from parley.common.gathering import Gathering
+from parley.common.batch_loader import BatchLoader
 from parley.framework import Identity, Membership, Replayed, RoomHead
-from parley.framework.rooms import cut_items
+from parley.framework.rooms import split_events
 
 MAX_REPLAY = 500
 MAX_USERS = 200
@@ -18,7 +18,7 @@ class ChatLog:
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
-        self._rooms = Gathering(queries.rooms_of, MAX_USERS)
+        self._rooms = BatchLoader(queries.rooms_of, MAX_USERS)
 
     async def close(self) -> None:
         """Stop asking the database; who still waits for it is told `unavailable`."""
@@ -27,7 +27,7 @@ class ChatLog:
     async def memberships(self, identity: Identity) -> list[Membership]:
         """The rooms a user is in."""
         with reachable():
-            return await self._rooms.of(identity.user_id) or []
+            return await self._rooms.load(identity.user_id) or []
 
     async def replay(self, room: str, after: int, limit: int) -> Replayed:
         """A room's events after a sequence, as many as fit one message; and its head."""
@@ -38,7 +38,7 @@ class ChatLog:
             if after >= head:
                 return Replayed([], head)
             events = await self._queries.read(room, after, min(limit, MAX_REPLAY))
-        items = next(cut_items([event.item() for event in events], MAX_PAGE_BYTES)) if events else []
+        items = next(split_events([event.item() for event in events], MAX_PAGE_BYTES)) if events else []
         return Replayed(items, max(head, events[-1].sequence if events else 0))
 
     async def heads(self, rooms: list[str]) -> list[RoomHead]:

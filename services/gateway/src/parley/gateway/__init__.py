@@ -1,9 +1,17 @@
 """The gateway: holds Socket.IO connections and nothing else. No database, no chat rules.
 
-`engineio` and `socketio` speak to clients; `connections` has the life of a connection, which begins in `admission`.
-`commands` sends what it emits to the service behind its namespace and returns the acks, `rooms` delivers what arrives
-on the subjects of the rooms its connections are in, `operations` does what services and operators want of them.
+The packages stand on each other in this order, and import only what is further up in it (a contract in pyproject.toml):
 
-Invariants: what decides does no I/O. A room's events reach every local member in
-the order of their sequence, without a gap and without a double. Every queue has a bound.
+1. `engineio`: transports and sessions, on the HTTP server of `parley.common`. `namespaces`, `settings`, `rate_limiter`,
+   `metrics` and `process` are the ground beside it.
+2. `connections`: one socket in one namespace, and the registry of all.
+3. `socketio`: packets, clients and what they may send; `recovery`: lost connections and what was sent lately.
+4. `commands`: what clients emit, to the service behind the namespace; `rooms`: what services publish, to clients.
+5. `operations`: what services and operators have done with connections.
+6. `admission`: who is let in, and whether they are still welcome.
+7. `lifecycle`: the one life of a connection, from CONNECT to its end. `gateway` puts all together, `app` serves it.
+
+Invariants: what decides does no I/O. A room's events reach every local member in the order of their sequence, without a
+gap and without a double. Every queue has a bound, and what is beyond it a name. Everything runs on one event loop, and
+what one turn of it does for one client is limited.
 """

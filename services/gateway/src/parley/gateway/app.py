@@ -1,4 +1,8 @@
-"""The composition root of the gateway."""
+"""The composition root of the gateway: an ASGI app whose lifespan connects to NATS and runs one `Gateway`.
+
+It is the only place where parts of the process are put together with the web server. Requests below `/socket.io` never
+reach the app itself: `EnginePaths` takes them, and WebSockets are a protocol of their own (`SERVER_OPTIONS`).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from parley.gateway.engineio.polling import EnginePaths
 from parley.gateway.engineio.server import STATE_KEY
 from parley.gateway.engineio.websocket.protocol import WebSocket
 from parley.gateway.gateway import Gateway
-from parley.gateway.process.web_page import Page
+from parley.gateway.process.web_page import WebPage
 from parley.gateway.settings import Settings
 
 PATH = "/socket.io"
@@ -44,7 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
 
             app.include_router(health_router({"bus": bus_ready, "standing": standing_ready}))
             if settings.web_dir is not None:
-                app.mount("/", Page(directory=settings.web_dir, html=True))
+                app.mount("/", WebPage(directory=settings.web_dir, html=True))
             await gateway.start()
             app.state.drain = gateway.drain
             try:

@@ -1,4 +1,9 @@
-"""The gateway's parts, put together on one bus."""
+"""The gateway's parts, put together on one bus.
+
+`app` makes one `Gateway` for a process, starts it, and closes it in the end. `socketio.server` reports to it what
+clients do; it passes that on to `lifecycle`, to the commands' middleware and to `operations`. Everything runs on one
+event loop, so that none of the parts needs a lock.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from typing_extensions import override
 
 from parley.common.bus import Bus
 from parley.common.disconnects import DisconnectReason, reason_of
@@ -22,24 +28,24 @@ from parley.gateway.admission.comparison import Comparison
 from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.admission.middleware import MiddlewareRunner
 from parley.gateway.admission.standing import StandingCheck
-from parley.gateway.commands.forwarder import CommandForwarder
+from parley.gateway.commands.forwarder import CommandForwarder, Replies
 from parley.gateway.commands.middleware import EventMiddleware
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.lifecycle import SWEEP_INTERVAL, Lifecycle
-from parley.gateway.connections.rate_limiter import RateLimiter
 from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.lifecycle import SWEEP_INTERVAL, Lifecycle
 from parley.gateway.metrics import LIMIT_HITS
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
 from parley.gateway.process.gc_scheduling import run_collector
 from parley.gateway.process.loop_monitor import LoopMonitor
+from parley.gateway.rate_limiter import RateLimiter
 from parley.gateway.recovery.recovery import Recovery, make_offsets
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.client import Client
 from parley.gateway.socketio.packets import AckPacket, EventPacket, event_packet
-from parley.gateway.socketio.server import SocketIoServer
+from parley.gateway.socketio.server import ServerEvents, SocketIoServer
 
 BURST_SECONDS = 10
 """How many seconds' worth of a namespace's own rate may come at once."""
@@ -51,7 +57,7 @@ class _Failure(msgspec.Struct):
     error: msgspec.Raw
 
 
-class Gateway:
+class Gateway(ServerEvents, Replies):
     """Takes what the server reports and hands it to the part that deals with it."""
 
     def __init__(self, bus: Bus, namespaces: Mapping[str, Namespace], settings: Settings) -> None:
@@ -145,20 +151,20 @@ class Gateway:
         await self._recovery.close()
         await self._fanout.close()
 
+    @override
     def connect(self, client: Client, namespace: str, auth: Mapping[str, Any]) -> None:
-        """See `ServerEvents`."""
         self.lifecycle.connect(client, namespace, auth)
 
+    @override
     def left(self, client: Client, namespace: str, reason: DisconnectReason) -> None:
-        """See `ServerEvents`."""
         self.lifecycle.left(client, namespace, reason)
 
+    @override
     def lost(self, client: Client, reason: DisconnectReason) -> None:
-        """See `ServerEvents`."""
         self.lifecycle.lost(client, reason)
 
+    @override
     def event_received(self, connection: Connection, packet: EventPacket) -> None:
-        """See `ServerEvents`."""
         now, rates = time.monotonic(), self._namespace_rates.get(connection.namespace)
         if packet.event in RESERVED_EVENTS or packet.event in LIFECYCLE:
             self._refuse(connection, packet, Reject(Code.UNKNOWN_EVENT, f"The name {packet.event!r} is reserved."))
@@ -180,12 +186,12 @@ class Gateway:
             for rates in (self._rates, *self._namespace_rates.values()):
                 rates.sweep(time.monotonic())
 
+    @override
     def ack_received(self, connection: Connection, packet: AckPacket) -> None:
-        """See `ServerEvents`."""
         self._acks.answered(connection, packet)
 
+    @override
     def reply(self, connection: Connection, ack_id: int | None, outcome: Outcome) -> None:
-        """See `Replies`."""
         if ack_id is not None:
             self.server.ack(connection, ack_id, outcome.payload, outcome.attachments)
         elif not outcome.ok:

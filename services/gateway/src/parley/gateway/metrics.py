@@ -1,4 +1,7 @@
-"""The metric of everything that clients were refused because of a limit; see docs/operations.md for its labels."""
+"""The metric of everything that clients were refused because of a limit; see docs/operations.md for its labels.
+
+Every other metric stands where it is counted; a test compares all of them with that document.
+"""
 
 from __future__ import annotations
 

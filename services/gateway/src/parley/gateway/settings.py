@@ -1,4 +1,4 @@
-"""Settings of the gateway."""
+"""Settings of the gateway, read from the environment when the process starts; nothing changes them after that."""
 
 from __future__ import annotations
 

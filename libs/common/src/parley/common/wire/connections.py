@@ -39,22 +39,22 @@ class ConnectRequest(Wire, frozen=True):
 class ConnectReply(Wire, frozen=True):
     """A connection is admitted.
 
-    `rooms` are those its user is a member of, `joins` those that this connection alone is put into. `greetings` follow
-    CONNECT. `notices` are the events of the connection's life that the service wants to hear of: `connect`,
-    `disconnecting` and `disconnect` as commands, `closed` as a `ConnectionClosed`.
+    `rooms` are those its user is a member of, `initial_rooms` those that this connection alone is put into.
+    `initial_events` follow CONNECT. `lifecycle_events` are the events of the connection's life that the service asks to
+    hear of: `connect`, `disconnecting` and `disconnect` as commands, `closed` as a `ConnectionClosed`.
     """
 
     rooms: list[Membership] = []
-    joins: list[str] = []
-    greetings: list[UnloggedEvent] = []
+    initial_rooms: list[str] = []
+    initial_events: list[UnloggedEvent] = []
     session: bytes | None = None
-    notices: tuple[str, ...] = ()
+    lifecycle_events: tuple[str, ...] = ()
 
 
 class ConnectionClosed(Wire, frozen=True):
-    """A connection is gone, or was not let in after all. `opening` is the sid under which it asked to be admitted."""
+    """A connection is gone, or was not let in after all. `connect_sid` is the sid under which it asked for it."""
 
-    opening: str
+    connect_sid: str
     sid: str
     reason: str
     session: bytes = b""

@@ -50,7 +50,7 @@ class Delivery(Wire, frozen=True):
     """What a service publishes on a room subject: events in order, and on a user's own room also their moves."""
 
     items: list[RoomEvent]
-    moves: list[MembershipChange] = []
+    membership_changes: list[MembershipChange] = []
 
 
 class Membership(Wire, frozen=True):

@@ -26,7 +26,6 @@ from parley.common.wire.recovery import Recovered
 from parley.common.wire.rooms import MAX_BEHIND
 from parley.gateway.admission.handshake import encoded, handshake_of
 from parley.gateway.admission.middleware import MiddlewareRunner
-from parley.gateway.connections.attempt import Attempt
 from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.metrics import LIMIT_HITS
@@ -34,6 +33,7 @@ from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.operations import MAX_AD_HOC
 from parley.gateway.recovery.recovery import Recovery, Resumption, TakenElsewhere
 from parley.gateway.rooms.fanout import Fanout
+from parley.gateway.socketio.attempt import Attempt
 
 log = get_logger(__name__)
 
@@ -87,7 +87,7 @@ class Admission:
             self._connections.identify(connection, found.answer.identity)
         else:
             await self._authenticate(connection, claim, deadline)
-        connection.proved = True
+        connection.authenticated = True
         user_id = connection.identity.user_id
         self._check_number(user_id)
         if not claim.guest:
@@ -104,7 +104,7 @@ class Admission:
             return await self._recovery.claim(found, user_id)
         except TakenElsewhere:
             # The service knows it by the sid under which somebody else goes on.
-            connection.notices = ()
+            connection.lifecycle_events = ()
             raise
 
     async def _authenticate(self, connection: Connection, claim: Authenticate, deadline: float) -> None:
@@ -123,7 +123,7 @@ class Admission:
 
     def _check_number(self, user_id: str) -> None:
         theirs = self._connections.of_user(user_id)
-        if len(theirs) > self._max_per_user and sum(other.proved for other in theirs) > self._max_per_user:
+        if len(theirs) > self._max_per_user and sum(other.authenticated for other in theirs) > self._max_per_user:
             LIMIT_HITS.labels("connections_per_user").inc()
             raise Reject(Code.LIMIT_EXCEEDED, f"A user has at most {self._max_per_user} connections here.")
 
@@ -131,16 +131,16 @@ class Admission:
         """Ask the service to admit it, under the sid that it will have. Raises `Reject`."""
         self._fanout.enter_user_room(connection)
         request = ConnectRequest(
-            self._bus.address, connection.sid, connection.identity, connection.handshake, connection.kept
+            self._bus.address, connection.sid, connection.identity, connection.handshake, connection.data
         )
         # Whatever the service has begun for it must end if this fails.
-        connection.notices = ("closed",)
+        connection.lifecycle_events = ("closed",)
         attempt.reply = reply = await self._patiently(
-            deadline, lambda: self._bus.request(subjects.opening(connection.namespace), request, ConnectReply)
+            deadline, lambda: self._bus.request(subjects.connect(connection.namespace), request, ConnectReply)
         )
-        connection.notices = reply.notices
+        connection.lifecycle_events = reply.lifecycle_events
         if reply.session is not None:
-            connection.kept = reply.session
+            connection.data = reply.session
 
     def _claim(self, namespace: str, auth: Mapping[str, Any]) -> Authenticate:
         token = auth.get("token", "")
@@ -156,7 +156,7 @@ class Admission:
         cursors: Mapping[str, int | None] = read_cursors(attempt.auth) if recovered is None else recovered.cursors
         for membership in attempt.reply.rooms:
             room, head = membership.room, membership.head
-            connection.moved[room] = membership.joined
+            connection.last_change[room] = membership.joined
             cursor = cursors.get(room)
             if recovered is not None:
                 # Nothing from before they came in, or came in again, was for them.
@@ -173,10 +173,10 @@ class Admission:
                 self._fanout.enter(connection, room, head=after, after=after)
             for missed in recovered.missed:
                 self._fanout.send_unlogged(connection, missed)
-        for room in attempt.reply.joins[:MAX_AD_HOC]:
+        for room in attempt.reply.initial_rooms[:MAX_AD_HOC]:
             connection.enter_ad_hoc(room)
             self._fanout.enter(connection, room)
-        for greeting in attempt.reply.greetings:
+        for greeting in attempt.reply.initial_events:
             self._fanout.send_unlogged(connection, greeting)
 
     async def _patiently(self, deadline: float, attempt: Callable[[], Awaitable[T]]) -> T:

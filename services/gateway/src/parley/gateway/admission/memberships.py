@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.chunks import cut
+from parley.common.chunks import split_by_size
 from parley.common.errors import Code, Reject
 from parley.common.tasks import Tasks
 from parley.common.wire import rooms as wire
@@ -114,7 +114,7 @@ class MembershipCheck:
         # Before the question: what is heard after this is newer than the answer.
         mark = self._fanout.mark()
         # As many as fit in a message: with many roles, that is not all.
-        asked = next(cut((connections[0].identity for connections in theirs), MAX_BYTES, _weight))
+        asked = next(split_by_size((connections[0].identity for connections in theirs), MAX_BYTES, _weight))
         question = wire.GetMemberships(asked)
         subject = subjects.memberships(namespace)
         answer = await self._bus.request(subject, question, wire.Memberships, timeout=TIMEOUT)

@@ -1,4 +1,9 @@
-"""Connection middleware that the gateway runs, and telling services that a connection is gone."""
+"""Connection middleware that the gateway runs, and telling services that a connection is gone.
+
+`Admission` calls `MiddlewareRunner.enter` with the request to the service as the innermost function; `Lifecycle` calls
+`leave` once for every connection that was entered, whatever ended it. In between, the middleware of a connection is a
+suspended task.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +20,12 @@ from parley.common.tasks import Tasks
 from parley.common.wire.connections import ConnectionClosed, Handshake
 from parley.framework.connection_context import ConnectionContext
 from parley.framework.emitter import Emitter
-from parley.framework.middleware import ConnectionMiddleware, ConnectionOnion
+from parley.framework.middleware import ConnectionLifetime, ConnectionMiddleware
 from parley.framework.session import Session
 from parley.gateway import middleware
-from parley.gateway.connections.attempt import Attempt
 from parley.gateway.connections.connection import Connection
 from parley.gateway.namespaces import Namespace
+from parley.gateway.socketio.attempt import Attempt
 
 log = get_logger(__name__)
 
@@ -29,7 +34,7 @@ ENTER_SECONDS = 20.0
 
 
 class MiddlewareRunner:
-    """The onion of each namespace, around the lives of its connections."""
+    """Runs each namespace's connection middleware around the lives of its connections."""
 
     def __init__(self, bus: Bus, emitter: Emitter, namespaces: Mapping[str, Namespace]) -> None:
         self._bus = bus
@@ -49,8 +54,8 @@ class MiddlewareRunner:
         self, attempt: Attempt, connection: Connection, handshake: Handshake, admit: Callable[[], Awaitable[None]]
     ) -> None:
         """Run what stands before `admit`, which is innermost. Raises `Reject` when the connection is not let in."""
-        around = self._middleware.get(connection.namespace)
-        if around is None:
+        middlewares = self._middleware.get(connection.namespace)
+        if middlewares is None:
             await admit()
             return
         session = Session()
@@ -60,24 +65,27 @@ class MiddlewareRunner:
         )  # fmt: skip
 
         async def core(_context: ConnectionContext) -> None:
-            connection.kept = session.changed() or b""
+            connection.data = session.changed() or b""
             await admit()
             reply = attempt.reply
             attempt.reply = msgspec.structs.replace(
-                reply, joins=[*context.joins, *reply.joins], greetings=[*context.greetings, *reply.greetings]
+                reply,
+                initial_rooms=[*context.initial_rooms, *reply.initial_rooms],
+                initial_events=[*context.initial_events, *reply.initial_events],
             )
 
-        connection.onion = ConnectionOnion(around, context, core)
-        self._tasks.spawn(connection.onion.run(), name="connection middleware")
-        await connection.onion.admitted(ENTER_SECONDS)
+        lifetime = ConnectionLifetime(middlewares, context, core)
+        connection.on_closed = lifetime.leave
+        self._tasks.spawn(lifetime.run(), name="connection middleware")
+        await lifetime.admitted(ENTER_SECONDS)
 
     def leave(self, connection: Connection, reason: str) -> None:
         """A connection is gone: run what stands after it, here and in its service."""
-        closed = ConnectionClosed(connection.sid, connection.sid, reason, connection.kept)
-        if connection.onion is not None:
-            connection.onion.leave(closed)
-            connection.onion = None
-        if "closed" in connection.notices:
+        closed = ConnectionClosed(connection.sid, connection.sid, reason, connection.data)
+        if connection.on_closed is not None:
+            connection.on_closed(closed)
+            connection.on_closed = None
+        if "closed" in connection.lifecycle_events:
             self._tasks.spawn(self._tell(connection.namespace, closed), name="closed")
 
     async def _tell(self, namespace: str, closed: ConnectionClosed) -> None:

@@ -36,7 +36,7 @@ AT_ONCE = 4
 """Questions under way."""
 TIMEOUT = 10.0
 """Seconds that auth has to answer one; it has a thousand users in it."""
-PROVED_AFTER = 2.0
+AUTHENTICATED_AFTER = 2.0
 """Seconds after which those are asked about who were in the middle of being let in."""
 ASKING = "asking who is still welcome"
 
@@ -95,7 +95,7 @@ class StandingCheck:
         opening = [connection for connection in self._connections if not connection.opened]
         if opening:
             later = asyncio.get_running_loop().call_later
-            later(PROVED_AFTER, lambda: self._questions.add(_keys(opening)))
+            later(AUTHENTICATED_AFTER, lambda: self._questions.add(_keys(opening)))
 
     def check(self) -> str | None:
         """What keeps the gateway from being ready, or None."""
@@ -149,4 +149,4 @@ def _key(connection: Connection) -> _Held:
 
 def _keys(connections: Iterable[Connection]) -> Iterator[_Held]:
     # An identity that nobody has checked yet says whose token it claims to be, and no more.
-    return (_key(connection) for connection in connections if connection.proved)
+    return (_key(connection) for connection in connections if connection.authenticated)

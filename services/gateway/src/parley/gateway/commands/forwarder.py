@@ -1,7 +1,9 @@
 """Commands on their way: gathered per loop tick into one NATS message per namespace, and their acks on the way back.
 
-A connection has at most one batch in flight. What it emits meanwhile waits and goes together, so its order holds on
-any number of service replicas.
+A connection has at most one batch in flight. What it emits meanwhile waits and goes together, so its order holds on any
+number of service replicas. `Gateway` submits events, through `middleware` where the namespace has some; `Lifecycle`
+sends what services want to hear of a connection's life, in order with them. Each command is settled exactly once: by
+its ack, by the broker that knows of nobody to take it, by a failure to send, or by its timeout.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class Replies(Protocol):
 class _Pending(NamedTuple):
     connection: Connection
     ack_id: int | None
-    outcome: Callable[[Outcome], None] | None
+    on_result: Callable[[Outcome], None] | None
 
 
 class _Message(NamedTuple):
@@ -105,13 +107,13 @@ class CommandForwarder:
         """Take an event whose outcome somebody may wait for."""
         rejection = self.refusal(connection, waiting)
         if rejection is not None:
-            self._settle(connection, waiting.ack_id, waiting.outcome, Outcome.refused(rejection))
+            self._settle(connection, waiting.ack_id, waiting.on_result, Outcome.refused(rejection))
             return
         self._queue(connection, waiting)
 
-    def notify(self, connection: Connection, event: str, *args: Any) -> None:
+    def send_lifecycle(self, connection: Connection, event: str, *args: Any) -> None:
         """Tell the service of a connection's life, in order with what the client sends, if it wants to hear of it."""
-        if event in connection.notices:
+        if event in connection.lifecycle_events:
             self._queue(connection, QueuedCommand(event, msgspec.json.encode(args), None, ()))
 
     def _queue(self, connection: Connection, waiting: QueuedCommand) -> None:
@@ -182,7 +184,9 @@ class CommandForwarder:
 
     def _message(self, namespace: str, taken: list[tuple[Connection, list[QueuedCommand]]]) -> _Message:
         pending = [
-            _Pending(connection, command.ack_id, command.outcome) for connection, queued in taken for command in queued
+            _Pending(connection, command.ack_id, command.on_result)
+            for connection, queued in taken
+            for command in queued
         ]
         tags = self._sent.issue(pending, self.timeout_of(namespace))
         tag, prefix = iter(tags), f"{self._bus.instance}-{self._bus.run}-"
@@ -193,7 +197,7 @@ class CommandForwarder:
                 for command in queued
             ]
             conversations.append(
-                ConnectionCommands(connection.sid, connection.identity, commands, connection.handshake, connection.kept)
+                ConnectionCommands(connection.sid, connection.identity, commands, connection.handshake, connection.data)
             )
         return _Message(CommandBatch(self._bus.address, namespace, conversations), tags)
 
@@ -230,7 +234,7 @@ class CommandForwarder:
         if changes is None:
             return
         try:
-            connection.kept = merged(connection.kept, changes)
+            connection.data = merged(connection.data, changes)
         except (ValueError, msgspec.MsgspecError):
             log.exception("a session that cannot be kept", sid=connection.sid, namespace=connection.namespace)
 
@@ -240,7 +244,7 @@ class CommandForwarder:
         if not connection.in_flight and connection.waiting:
             self._make_ready(connection)
         try:
-            self._settle(connection, pending.ack_id, pending.outcome, outcome)
+            self._settle(connection, pending.ack_id, pending.on_result, outcome)
         except Exception:
             # A service may ack with anything; those of others that came along are told theirs.
             log.exception("an outcome that cannot be passed on", sid=connection.sid, namespace=connection.namespace)
@@ -272,7 +276,7 @@ def _take(connection: Connection, room: int) -> tuple[list[QueuedCommand], int]:
 
 
 def _weight(connection: Connection) -> int:
-    """At most the bytes that a connection adds to a batch besides its commands."""
+    """Upper bound, in bytes, of a connection's own fields in a batch."""
     identity = connection.identity
     characters = len(identity.user_id) + len(identity.name) + sum(len(role) + 2 for role in identity.roles)
-    return 128 + 4 * characters + len(connection.handshake) + len(connection.kept)
+    return 128 + 4 * characters + len(connection.handshake) + len(connection.data)

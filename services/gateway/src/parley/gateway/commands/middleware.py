@@ -47,10 +47,10 @@ class _Refused(msgspec.Struct):
 class _MiddlewareContext(Context[None]):
     """An event in the middleware."""
 
-    __slots__ = ("connection", "forwarded", "free", "kept", "outcome")
+    __slots__ = ("connection", "data", "forwarded", "free", "outcome")
 
     connection: Connection
-    kept: Session
+    data: Session
     """What is kept with the connection, as this event sees it."""
     free: asyncio.Event
     """Set when the next event of the connection may enter."""
@@ -149,13 +149,13 @@ class EventMiddleware:
             del self._queues[connection]
 
     async def _pass(self, connection: Connection, packet: EventPacket, free: asyncio.Event) -> None:
-        session = Session(connection.kept)
+        session = Session(connection.data)
         context = _MiddlewareContext(
             self._emitters[connection.namespace], connection.identity, connection.sid, self._bus.address,
             f"{self._bus.instance}-{uuid7().hex}", connection.handshake, session,
             event=packet.event, args=packet.args, attachments=packet.attachments, state=None,
         )  # fmt: skip
-        context.connection, context.kept, context.free = connection, session, free
+        context.connection, context.data, context.free = connection, session, free
         context.outcome = context.forwarded = None
         try:
             async with asyncio.timeout(self._commands.timeout_of(connection.namespace) + SECONDS):
@@ -195,7 +195,7 @@ class EventMiddleware:
         context.free.set()
         outcome = await waits
         # Also what other events and their controllers have changed meanwhile.
-        context.kept.renew(context.connection.kept)
+        context.data.renew(context.connection.data)
         if not outcome.ok:
             error = msgspec.json.decode(outcome.payload, type=_Refused).error
             code = known_code(error.code, Code.INTERNAL)
@@ -206,7 +206,7 @@ class EventMiddleware:
     def _keep(self, context: _MiddlewareContext) -> None:
         """Keep what this event's middleware changed, and nothing that it only looked at."""
         try:
-            changes = context.kept.changes()
+            changes = context.data.changes()
         except Exception:
             # Whatever it is, too large as well: its outcome goes to the client.
             context.log.exception("a session that cannot be kept")

@@ -1,1 +1,4 @@
-"""Who is here: `connection`, the `registry` of all of them, and `rate_limiter`."""
+"""Who is here: `connection` is one socket in one namespace, and `registry` finds them by sid, user and namespace.
+
+Both are pure. What moves a connection from state to state is `parley.gateway.lifecycle`.
+"""

@@ -1,4 +1,8 @@
-"""One connection, pure: who it is, what it waits for, and which rooms it is in."""
+"""One connection, pure: who it is, what it waits for, and which rooms it is in.
+
+`Lifecycle` makes it, opens it and ends it; one that is parked is ended by `Recovery`. `commands` keeps here what waits
+to be sent, `rooms` which rooms it is in and what it heard of them, `recovery` its private id.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from parley.common.disconnects import KICKS, DisconnectReason
 from parley.common.wire.connections import ConnectionClosed, ConnectionInfo
@@ -25,14 +29,6 @@ class State(Enum):
     ENDED = "ended"
 
 
-class Onion(Protocol):
-    """Middleware around a connection's life."""
-
-    def leave(self, closed: ConnectionClosed) -> None:
-        """Run what stands after it."""
-        ...
-
-
 class QueuedCommand(NamedTuple):
     """A command that waits for its turn."""
 
@@ -40,8 +36,8 @@ class QueuedCommand(NamedTuple):
     args: bytes
     ack_id: int | None
     attachments: tuple[bytes, ...]
-    outcome: Callable[[Outcome], None] | None = None
-    """Who waits for what becomes of it, where that is not the client itself."""
+    on_result: Callable[[Outcome], None] | None = None
+    """Called with the result instead of acking the client; middleware uses it."""
 
     @property
     def size(self) -> int:
@@ -51,7 +47,7 @@ class QueuedCommand(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One socket in one namespace; `session` is the Engine.IO session it rides on."""
+    """One socket in one namespace; `session` is the Engine.IO session under it."""
 
     sid: str
     session: Session
@@ -62,37 +58,37 @@ class Connection:
     waiting_bytes: int = 0
     in_flight: int = 0
     rooms: set[str] = field(default_factory=set[str])
-    moved: dict[str, int] = field(default_factory=dict[str, int])
-    """Per room the sequence of the last join or leave that was heeded: replicas' notices may overtake each other."""
+    last_change: dict[str, int] = field(default_factory=dict[str, int])
+    """Per room the sequence of the last join or leave that was heeded: hints of replicas overtake each other."""
     left: dict[str, int] | None = None
     """The last event it was sent in rooms that it is not in any more, or was only told of; see `rooms.memory`."""
     heard: dict[str, int] | None = None
     """Per room the fanout's mark when a join or leave was last heard of."""
     forgotten: int = -1
     """The latest mark of what is remembered no more."""
-    proved: bool = False
-    """Whether the identity is more than what the client says of itself."""
+    authenticated: bool = False
+    """Whether auth has said who it is; until then the identity is what the token claims."""
     guest: bool = False
     """Whether it came without a token: then whoever knows its pid is that guest."""
     state: State = State.ATTEMPTING
     ended: DisconnectReason | None = None
     """Why it ended, once it has ended."""
-    deferred: list[MembershipChange] = field(default_factory=list[MembershipChange])
-    """Moves heard of while it was being opened."""
-    notices: tuple[str, ...] = ()
-    """What its service wants to hear of its life."""
+    pending_changes: list[MembershipChange] = field(default_factory=list[MembershipChange])
+    """Joins and leaves that were heard of before CONNECT; they apply right after it."""
+    lifecycle_events: tuple[str, ...] = ()
+    """The events of its life that its service asked for; see `ConnectReply`."""
     handshake: bytes = b""
     """How it came about, for services; encoded."""
-    kept: bytes = b""
-    """What services keep with it, encoded."""
-    onion: Onion | None = None
-    """The gateway's own middleware around its life."""
+    data: bytes = b""
+    """What services keep with it (Socket.IO's `socket.data`), encoded."""
+    on_closed: Callable[[ConnectionClosed], None] | None = None
+    """Runs the gateway's own middleware that stands after its life, where the namespace has some."""
     joined_ad_hoc: set[str] | None = None
-    """Rooms that it was put into from outside and that the service behind the namespace knows nothing of."""
+    """Ad hoc rooms: joined through an operation, unknown to the service's log."""
     pid: str = ""
     """By this private id the client may recover what it had, where the namespace allows that."""
-    began: int = 0
-    """The gateway's offset when it was opened."""
+    first_offset: int = 0
+    """The number of the last packet of its namespace before CONNECT; see `packet_history`."""
 
     @property
     def opened(self) -> bool:

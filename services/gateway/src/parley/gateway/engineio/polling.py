@@ -1,4 +1,9 @@
-"""The polling shell: an ASGI app on the same sessions."""
+"""The polling shell: an ASGI app on the same sessions (Engine.IO protocol, "HTTP long-polling").
+
+`app` puts `EnginePaths` in front of everything else, so that a poll passes no other middleware. A GET waits in a future
+that the session completes; a POST is read within the session's limits, one at a time, and its bytes count against the
+input budget while they come. How long a request may take is the HTTP server's affair.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +37,7 @@ _BINARY = b"application/octet-stream"
 
 
 class _Poll:
-    """A GET that waits; see `session.Poll`."""
+    """A GET that waits for packets (a `transports.Poll`)."""
 
     __slots__ = ("packets",)
 
@@ -46,7 +51,7 @@ class _Poll:
 
 
 class _Post:
-    """A POST whose body is being read; see `session.Post`."""
+    """A POST whose body is being read (a `transports.Post`)."""
 
     __slots__ = ("_reading",)
 

@@ -161,10 +161,12 @@ class ReadScheduler:
         self._frames, self._size = TURN_FRAMES, TURN_SIZE
         waiting = self._waiting
         try:
+            # Only those that wait by now: who still has a backlog after its part queues up behind the others.
             for _ in range(len(waiting)):
                 if self.exhausted:
                     break
                 waiting.popleft().read_on()
         finally:
+            # Also when one of them failed: the others must be read on.
             if waiting:
                 self._schedule()

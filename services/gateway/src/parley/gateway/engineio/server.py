@@ -1,4 +1,9 @@
-"""The Engine.IO server: it owns the sessions and their heartbeats, and tells the layer above what happens to them."""
+"""The Engine.IO server: it owns the sessions and their heartbeats, and tells the layer above what happens to them.
+
+The two shells (`polling`, `websocket.protocol`) find it in the ASGI lifespan state and begin or find sessions in it;
+`SocketIoServer` makes it and is told, synchronously, what comes of them. What fails in the layer above ends the session
+it was about and no other.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,6 @@ from parley.common.addresses import address_key
 from parley.common.disconnects import DisconnectReason
 from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
-from parley.gateway.connections.rate_limiter import RateLimiter
 from parley.gateway.engineio.packets import Packet
 from parley.gateway.engineio.reading import InputBudget, ReadScheduler
 from parley.gateway.engineio.request import (
@@ -30,6 +34,7 @@ from parley.gateway.engineio.transports import Limits
 from parley.gateway.engineio.websocket.frames import GOING_AWAY
 from parley.gateway.engineio.writes import SLICE, VOLATILE_DROPPED, WriteScheduler
 from parley.gateway.metrics import LIMIT_HITS
+from parley.gateway.rate_limiter import RateLimiter
 
 log = get_logger(__name__)
 
@@ -74,7 +79,7 @@ class Engine:
         revisions: Collection[int] = (4,),
         deflate: bool = False,
         allows_origin: Callable[[Request], bool] = lambda _request: True,
-        kept_headers: Collection[str] = (),
+        exposed_headers: Collection[str] = (),
     ) -> None:
         self.limits = limits
         self.generate_id = generate_id
@@ -82,7 +87,7 @@ class Engine:
         self.deflate = deflate
         self.allows_origin = allows_origin
         self._events = events
-        self._kept_headers = kept_headers
+        self._exposed_headers = exposed_headers
         self.sessions: dict[str, Session] = {}
         self.draining = False
         self.budget = InputBudget(
@@ -131,7 +136,7 @@ class Engine:
         return session
 
     def _origin(self, request: Request) -> RequestInfo:
-        headers = {name: request.headers[name] for name in self._kept_headers if name in request.headers}
+        headers = {name: request.headers[name] for name in self._exposed_headers if name in request.headers}
         # The empty ones are shared: most connections have nothing to remember.
         return RequestInfo(request.address, request.query or NOTHING, headers or NOTHING, request.scheme == "https")
 
@@ -179,14 +184,14 @@ class Engine:
     # -- what sessions and sockets report --------------------------------------------------------------------------
 
     def received(self, session: Session, data: str | bytes) -> None:
-        """See `session.Owner`."""
+        """Hand a message to the layer above."""
         try:
             self._events.message_received(session, data)
         except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this session alone
             self._failed(session, error)
 
     def ended(self, session: Session, reason: str) -> None:
-        """See `session.Owner`."""
+        """Forget a session that is over, and tell the layer above."""
         del self.sessions[session.sid]
         self._wheel.remove(session)
         self.budget.give_back(session, session.held)
@@ -206,15 +211,15 @@ class Engine:
                 self._failed(session, error)
 
     def dropped(self) -> None:
-        """See `session.Owner`."""
+        """Count a volatile packet that was not sent."""
         VOLATILE_DROPPED.inc()
 
     def limited(self, limit: str) -> None:
-        """See `session.Owner`."""
+        """Count a session or request that is refused or ended because of a limit."""
         LIMIT_HITS.labels(limit).inc()
 
     def joining(self, session: Session) -> None:
-        """See `session.Owner`."""
+        """Count what a session holds with those who have joined from now on."""
         self.budget.joining(session)
 
     def _failed(self, session: Session, error: Exception) -> None:

@@ -56,7 +56,7 @@ MAX_ANSWER = 16
 """Packets in the answer to one poll: python-engineio's clients take no more of one payload."""
 
 
-class Owner(Protocol):
+class SessionServer(Protocol):
     """What a session tells its server."""
 
     limits: Limits
@@ -111,7 +111,7 @@ class RequestInfo(NamedTuple):
 
 
 class Session:
-    """See the module. `socket` is None while the client polls."""
+    """One client's session; the module has its states. `socket` is None while the client polls."""
 
     __slots__ = (
         "_awaiting", "_controls", "_due", "_joined", "_owner", "_poll", "_post", "_probe", "_queue", "_queued",
@@ -119,7 +119,9 @@ class Session:
         "socket",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner, sid: str, revision: int, origin: RequestInfo, *, base64_only: bool) -> None:
+    def __init__(
+        self, owner: SessionServer, sid: str, revision: int, origin: RequestInfo, *, base64_only: bool
+    ) -> None:
         self.sid = sid
         self.revision = revision
         self.origin = origin
@@ -159,6 +161,7 @@ class Session:
     @joined.setter
     def joined(self, joined: bool) -> None:
         if joined and not self._joined:
+            # Before `_joined` changes, by which the budget tells the two sums apart.
             if not self.over:
                 self._owner.joining(self)
             self._joined = True
@@ -196,6 +199,7 @@ class Session:
             self._owner.dropped()
         elif socket is not None:
             socket.push(packet)
+        # One packet is taken whatever its size when nothing else waits: else it could never be sent.
         elif self._queued and self._queued + packet.size > self._owner.limits.max_buffer:
             self.end(DisconnectReason.SLOW)
         else:
@@ -274,6 +278,7 @@ class Session:
             self._end(reason, code)
 
     def _end(self, reason: str, code: int) -> None:
+        # First of all: what the layer above sends while it hears of the end must find nothing to be written to.
         self.over = True
         socket, self.socket = self.socket, None
         probe, self._probe = self._probe, None
@@ -306,6 +311,7 @@ class Session:
         if self.over or self.socket is not None:
             raise NotPolling
         if self._poll is not None:
+            # Engine.IO protocol, "HTTP long-polling": a second GET at once closes the session.
             self.end(DisconnectReason.TRANSPORT_ERROR)
             raise NotPolling
         self._poll = poll
@@ -393,6 +399,7 @@ class Session:
         return True
 
     def _probed(self, socket: Socket, packet: Incoming) -> None:
+        # Engine.IO protocol, "Upgrade": `2probe`, `3probe`, then `5`; until that the client may go back to polling.
         if packet.kind == packets.PING and packet.data == "probe":
             self._upgrading = True
             socket.push(Packet.of(b"3probe"))
@@ -424,6 +431,7 @@ class Session:
         elif kind == packets.PONG and self.revision == 4:
             if self._awaiting:
                 self._awaiting = False
+                # One interval after the last ping was due, however long the answer took.
                 self._due += self._owner.limits.ping_interval - self._owner.limits.ping_timeout
         elif kind == packets.PING and self.revision == 3:
             limits = self._owner.limits

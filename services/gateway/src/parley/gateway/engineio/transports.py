@@ -1,4 +1,8 @@
-"""What a session keeps to, and what it needs of the transports it is on, pure."""
+"""What a session keeps to, and what it needs of the transports it is on, pure.
+
+The protocols keep `session` free of I/O: in the server they are a WebSocket and two kinds of HTTP requests, in the
+tests and in the fuzzer's model something that records.
+"""
 
 from __future__ import annotations
 

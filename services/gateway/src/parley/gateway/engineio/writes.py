@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from prometheus_client import Counter
 
 from parley.gateway.engineio.packets import Packet
-from parley.gateway.engineio.session import Session, Socket
+from parley.gateway.engineio.session import Session
 
 VOLATILE_DROPPED = Counter("parley_gateway_volatile_dropped_total", "Volatile packets not sent to slow clients")
 
@@ -36,17 +36,9 @@ class Writer(Protocol):
 class LostSocket(Protocol):
     """A WebSocket whose client is gone."""
 
-    def let_go(self, reason: str) -> None:
+    def close_lost(self, reason: str) -> None:
         """End its session, and the transport if that is still there."""
         ...
-
-
-class WebSocketWriter(Writer, Socket, Protocol):
-    """A WebSocket, as broadcasts see it."""
-
-    plain: bool
-    pending: bytes | list[bytes] | None
-    bulk: bool
 
 
 class WriteScheduler:
@@ -126,7 +118,7 @@ class WriteScheduler:
             socket, reason, descriptor = lost.popleft()
             if descriptor is not None:
                 os.close(descriptor)
-            socket.let_go(reason)
+            socket.close_lost(reason)
 
 
 def _second_descriptor(transport: asyncio.Transport) -> int | None:

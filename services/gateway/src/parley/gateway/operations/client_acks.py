@@ -72,7 +72,7 @@ class ClientAcks:
         return ack_id, asked
 
     def answered(self, connection: Connection, packet: AckPacket) -> None:
-        """A client answered; too late, twice, or what it was never asked, that is nothing."""
+        """Record a client's ack. Late, repeated and unsolicited acks are ignored."""
         pending = self._pending.get(packet.ack_id)
         if pending is None or connection not in pending.owing:
             return

@@ -71,7 +71,7 @@ class Operations:
     def __init__(
         self,
         bus: Bus,
-        edge: SocketIoServer,
+        server: SocketIoServer,
         connections: ConnectionRegistry,
         fanout: Fanout,
         acks: ClientAcks,
@@ -80,7 +80,7 @@ class Operations:
         end_user: EndUser,
     ) -> None:
         self._bus = bus
-        self._edge = edge
+        self._server = server
         self._connections = connections
         self._fanout = fanout
         self._acks = acks
@@ -145,7 +145,7 @@ class Operations:
             args = self._remembered(emit)
         if receivers:
             packet = event_packet(emit.selection.namespace, emit.event, args, emit.attachments, ack_id)
-            self._edge.broadcast(receivers, packet, volatile=emit.volatile)
+            self._server.broadcast(receivers, packet, volatile=emit.volatile)
             DELIVERIES.inc(len(receivers))
 
     def _remembered(self, emit: Emit) -> bytes:

@@ -16,7 +16,7 @@ HEADERS = {
 }
 
 
-class Page(StaticFiles):
+class WebPage(StaticFiles):
     """Files of a directory; `/` is its index.html."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:

@@ -1,1 +1,4 @@
-"""Connection state recovery: `packet_history` is pure, `recovery` parks lost connections and restores them."""
+"""Connection state recovery: `packet_history`, pure, knows what was sent lately; `recovery` parks lost connections.
+
+`recovery` also asks other gateways for theirs, and answers them.
+"""

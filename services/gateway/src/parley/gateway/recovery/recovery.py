@@ -82,17 +82,14 @@ class FoundConnection(NamedTuple):
 
 
 class Parking(Protocol):
-    """What the fanout does for a lost connection."""
+    """What the fanout does for a lost connection. Rooms stand above recovery, whose packet history they write."""
 
-    def park(self, connection: Connection) -> dict[str, int] | None:
-        """Keep hearing its rooms that have no log, and leave the others. Returns the heads of those, by room.
-
-        None when it cannot be told how far it has got in one of them; then it has left all.
-        """
+    def park(self, connection: Connection) -> dict[str, int]:
+        """Keep hearing its rooms that have no log, and leave the others. Returns the heads of those, by room."""
         ...
 
     def leave_all(self, connection: Connection) -> None:
-        """Leave what is left."""
+        """Take a connection out of every room it is in, for ever."""
         ...
 
 
@@ -161,7 +158,7 @@ class Recovery:
         """Give a connection its private id, the one it had if it was recovered."""
         if connection.namespace in self._seconds:
             connection.pid = pid or f"{self._bus.address}.{secrets.token_urlsafe(15)}"
-            connection.began = self._offsets[connection.namespace].number
+            connection.first_offset = self._offsets[connection.namespace].number
             if connection.pid in self._parked:
                 self._drop(connection.pid)  # it had gone elsewhere, and is back before that was forgotten here
             self._moved.pop(connection.pid, None)
@@ -173,8 +170,6 @@ class Recovery:
             return False
         rooms = {*connection.rooms, connection.sid}
         heads = self._parking.park(connection)
-        if heads is None:
-            return False
         expires = time.monotonic() + self._seconds[connection.namespace]
         self._parked[connection.pid] = ParkedConnection(connection, heads, rooms, expires)
         return True
@@ -278,7 +273,7 @@ class Recovery:
         pid, connection = question.pid, parked.connection
         offsets = self._offsets[connection.namespace]
         # What it lacked when it began was sent anew after that.
-        number = max(offsets.parse(question.offset, connection.began), connection.began)
+        number = max(offsets.parse(question.offset, connection.first_offset), connection.first_offset)
         lacks = offsets.since(number, connection.sid, parked.heads, parked.rooms)
         if lacks is None or parked.expires < time.monotonic():
             self._drop(pid)
@@ -295,7 +290,7 @@ class Recovery:
                 self._moved.popitem(last=False)
         cursors, missed = lacks
         return Recovered(
-            connection.sid, "", cursors, list(connection.joined_ad_hoc or ()), missed, connection.kept,
+            connection.sid, "", cursors, list(connection.joined_ad_hoc or ()), missed, connection.data,
             connection.identity,
         )  # fmt: skip
 

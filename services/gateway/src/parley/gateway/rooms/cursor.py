@@ -34,7 +34,7 @@ class RoomCursor:
         if self.head == UNKNOWN:
             self.head = self.known = head
 
-    def learn(self, head: int) -> None:
+    def raise_known(self, head: int) -> None:
         """Hear of the room's head from somewhere else than its events."""
         self.start(head)
         self.known = max(self.known, head)
@@ -79,7 +79,7 @@ class RoomCursor:
         if not self._early:
             self._early = None
 
-    def give_up_on(self, head: int) -> None:
+    def lower_known(self, head: int) -> None:
         """The log itself ends at `head`: nothing later exists, whatever was said."""
         self.known = max(self.head, min(self.known, head))
 

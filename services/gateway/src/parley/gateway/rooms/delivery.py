@@ -109,7 +109,7 @@ class RoomDelivery:
         concerned: list[Connection] = []
         for connection in self._rooms.of_user(room.namespace, user_id):
             if not connection.opened:
-                connection.deferred.append(MembershipChange(room.room, joined, item.sequence))
+                connection.pending_changes.append(MembershipChange(room.room, joined, item.sequence))
             else:
                 concerned.append(connection)
                 connection.forget_ad_hoc(room.room)

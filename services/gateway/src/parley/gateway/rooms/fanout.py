@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 import prometheus_client
+from typing_extensions import override
 
 from parley.common import subjects
 from parley.common.bus import Bus
@@ -33,11 +34,12 @@ from parley.common.wire.rooms import (
 )
 from parley.gateway.connections.connection import Connection
 from parley.gateway.recovery.packet_history import PacketHistory, with_offset
+from parley.gateway.recovery.recovery import Parking
 from parley.gateway.rooms import memory
 from parley.gateway.rooms.catch_up import CatchUp
 from parley.gateway.rooms.cursor import UNKNOWN
 from parley.gateway.rooms.delivery import DELIVERIES, Outlet, RoomDelivery
-from parley.gateway.rooms.heads import RoomHeadReader
+from parley.gateway.rooms.heads import HeadListener, RoomHeadReader
 from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.rooms.log_reader import LogReader
 from parley.gateway.rooms.registry import RoomRegistry, listeners
@@ -51,7 +53,7 @@ RESETS = prometheus_client.Counter(
 )
 
 
-class Fanout:
+class Fanout(HeadListener, Parking):
     """All rooms that have a local member, and the parts that deal with them."""
 
     def __init__(self, bus: Bus, outlet: Outlet, offsets: Mapping[str, PacketHistory]) -> None:
@@ -94,9 +96,9 @@ class Fanout:
     def open(self, connection: Connection) -> None:
         """Begin to deliver what is addressed to the user, and heed what was heard of while it was being admitted."""
         self._rooms.users_room(connection).let_in(connection)
-        for change in connection.deferred:
+        for change in connection.pending_changes:
             self._heed(connection, change)
-        connection.deferred.clear()
+        connection.pending_changes.clear()
 
     def enter(self, connection: Connection, room: str, *, head: int | None = None, after: int | None = None) -> None:
         """Put a connection into a room: from now on, or with `after`, from the event that follows it.
@@ -121,7 +123,9 @@ class Fanout:
         if local is None or connection not in local:
             return
         if at:
+            # A hint of a leave may be the first that is heard of the room's sequence here.
             local.cursor.start(at - 1)
+        # Before the state changes: who is out has no place any more, and may come back.
         place = local.delivered_up_to(connection)
         if local.leave(connection, at):
             self._gone(local, connection, place)
@@ -140,12 +144,14 @@ class Fanout:
                 self._rooms.close_if_empty(room)
         connection.rooms.clear()
 
+    @override
     def park(self, connection: Connection) -> dict[str, int]:
-        """See `recovery.Parking`."""
         heads: dict[str, int] = {}
         for name in list(connection.rooms):
             if (room := self._rooms.get(connection.namespace, name)) is None:
                 continue
+            # What has a log is read again when the client is back. What has none is remembered by the packet history as
+            # long as somebody here hears it, so the connection stays registered for it.
             if room.has_log:
                 heads[name] = room.delivered_up_to(connection)
                 room.remove(connection)
@@ -209,9 +215,10 @@ class Fanout:
 
     def _apply(self, connection: Connection, membership: Membership) -> None:
         name, head, joined = membership.room, membership.head, membership.joined
-        connection.moved[name] = joined
+        connection.last_change[name] = joined
         room = self._rooms.get(connection.namespace, name)
         if room is not None and connection in room:
+            # It is in already. The join that the service names may be a later one than the one that brought it here.
             room.join(connection, joined - 1)
             self.head_known(room, head)
             return
@@ -265,12 +272,12 @@ class Fanout:
     def _receive(self, room: LocalRoom, data: bytes) -> None:
         delivery = decode(data, Delivery)
         self._delivery.deliver(room, room.cursor.accept(delivery.items))
-        for change in delivery.moves:
+        for change in delivery.membership_changes:
             for connection in listeners(room):
                 if connection.opened:
                     self._heed(connection, change)
                 else:
-                    connection.deferred.append(change)
+                    connection.pending_changes.append(change)
         self._repair.soon(room)
 
     def _send_missed(self, room: LocalRoom, connection: Connection, item: RoomEvent) -> None:
@@ -284,25 +291,25 @@ class Fanout:
         """Ask for the heads of all rooms: events may have been missed."""
         self._heads.verify_all()
 
+    @override
     def head_known(self, room: LocalRoom, head: int) -> None:
-        """See `heads.HeadListener`."""
-        room.cursor.learn(head)
+        room.cursor.raise_known(head)
         self._repair.soon(room)
 
+    @override
     def log_restored(self, room: LocalRoom, head: int) -> None:
-        """See `heads.HeadListener`."""
         RESETS.inc()
         self._log.forget(room)
         for connection in room.reset(head):
             memory.start_over(connection, room.room, head)
             self.send_event(connection, "reset", {"room": room.room, "sequence": head})
 
+    @override
     def stay_disproved(self, room: LocalRoom, connection: Connection, head: int | None, asked: int) -> None:
-        """See `heads.HeadListener`."""
         if connection not in room or memory.heard_since(connection, room.room, asked):
             return
-        # The join that brought it here is old from now on; only a later one counts.
-        connection.moved[room.room] = connection.moved.get(room.room, 0) + 1
+        # The join that brought it here is old from now on, so that no late hint of it brings it back; a later one does.
+        connection.last_change[room.room] = connection.last_change.get(room.room, 0) + 1
         place = room.delivered_up_to(connection)
         if room.leave(connection, head or 0, supposed=True):
             self._gone(room, connection, place)

@@ -158,6 +158,7 @@ class LocalRoom:
         """Let in those for whom this is the first event; `joining` are its user's connections, if it is a join."""
         for connection in joining:
             self._put(connection, member_state.before_event(self.state(connection), item.sequence, joins=True))
+        # Nearly always nobody waits for this event, and the members are not looked through.
         if item.sequence >= self._next_change:
             for connection, state in list((self._members or {}).items()):
                 self._put(connection, member_state.before_event(state, item.sequence, joins=False))
@@ -176,6 +177,7 @@ class LocalRoom:
             for connection, state in list((self._members or {}).items()):
                 if self._put(connection, member_state.after_event(state, item.sequence, leaves=False)):
                     gone.append(connection)
+            # `_put` only lowers it, so what has been passed is left behind here.
             changes = map(member_state.due, (self._members or {}).values())
             self._next_change = min((change for change in changes if change is not None), default=NEVER)
         return gone
@@ -200,6 +202,7 @@ class LocalRoom:
         state, user_id = self.catching_up(connection), connection.identity.user_id
         if state is None:
             return False
+        # Events that move nobody name the empty user, which must not match one.
         joins, leaves = item.joins == user_id != "", item.leaves == user_id != ""
         reached = member_state.sent(state, item.sequence, self.cursor.head, joins=joins, leaves=leaves)
         return self._put(connection, reached)
@@ -210,10 +213,12 @@ class LocalRoom:
         """Keep a member's new state. True when it is gone."""
         members = self._members
         before = None if members is None else members.get(connection)
+        # `live` first: it holds those with a state in the dict as well, and is what broadcasts go to.
         if isinstance(state, Live):
             self.live.add(connection)
         elif before is None or isinstance(before, Live):
             self.live.discard(connection)
+        # A live member of whom there is nothing more to say has no entry: that is nearly everybody.
         if state is None or state == LIVE:
             if members is not None and before is not None:
                 del members[connection]

@@ -89,6 +89,7 @@ def join(state: MemberState | None, after: int, head: int, sent: int = 0) -> Mem
         case None | Registered():
             return _entered(after, (), head, sent)
         case Live(changes=changes):
+            # It has everything up to the head, so a join before that is no news; a later one may follow a noted leave.
             return Live(_noted(changes, Change(after + 1, joined=True), head))
         case CatchingUp(after=place, changes=changes):
             return state._replace(changes=_noted(changes, Change(after + 1, joined=True), place))
@@ -119,10 +120,12 @@ def before_event(state: MemberState | None, sequence: int, *, joins: bool) -> Me
         case None if joins:
             return LIVE
         case WaitingToJoin(changes=changes) if joins or changes[0].sequence <= sequence:
+            # The log's own word beats what hints said of this event and of those before it.
             return Live(_after_join(changes, sequence) if joins else _beyond(changes, sequence))
         case Live(changes=changes) if joins:
             return Live(_after_join(changes, sequence))
         case CatchingUp(after=after, changes=changes) if joins:
+            # The room is ahead of it: it will meet this event in the log, and must still know that it is a join.
             return state._replace(changes=_noted(changes, Change(sequence, joined=True), after))
         case _:
             return state
@@ -142,6 +145,7 @@ def after_event(state: MemberState | None, sequence: int, *, leaves: bool) -> Me
 def sent(state: CatchingUp, sequence: int, head: int, *, joins: bool, leaves: bool) -> MemberState | None:
     """A member that is catching up was sent an event, with which it may join or leave."""
     changes = _after_join(state.changes, sequence) if joins else state.changes
+    # A leave that is due takes it out before "at the head" could make it live.
     reached = _passed(state._replace(after=sequence), changes, sequence, head, leaves=leaves)
     return Live(reached.changes) if isinstance(reached, CatchingUp) and reached.after >= head else reached
 
@@ -159,6 +163,7 @@ def _entered(after: int, changes: Changes, head: int, sent: int = 0) -> MemberSt
     if after == head:
         return Live(changes)
     if after < head:
+        # `sent` beyond `after`: it was here before, and the log is read again only for the changes in between.
         return CatchingUp(after, changes, sent if sent > after else 0)
     return WaitingToJoin((Change(after + 1, joined=True), *changes))
 
@@ -193,6 +198,7 @@ def _noted(changes: Changes, change: Change, place: int) -> Changes:
     if change.sequence <= place or change in changes:
         return changes
     changes = tuple(sorted((*changes, change)))
+    # The last one says whether it is a member in the end, so it is kept whatever is dropped.
     return (*changes[: MAX_CHANGES - 1], *changes[-1:]) if len(changes) > MAX_CHANGES else changes
 
 

@@ -17,12 +17,12 @@ MAX_LEFT = 1000
 
 def is_old(connection: Connection, change: MembershipChange) -> bool:
     """Whether a later change in that room was heeded already."""
-    return change.sequence < connection.moved.get(change.room, 0)
+    return change.sequence < connection.last_change.get(change.room, 0)
 
 
 def heed(connection: Connection, room: str, sequence: int, mark: int) -> None:
     """A join or leave with this event was heard of."""
-    connection.moved[room] = max(sequence, connection.moved.get(room, 0))
+    connection.last_change[room] = max(sequence, connection.last_change.get(room, 0))
     if connection.heard is None:
         connection.heard = {}
     connection.heard[room] = mark
@@ -51,19 +51,19 @@ def heard_since(connection: Connection, room: str, mark: int) -> bool:
     """Whether a join or leave in a room was heard of after a mark, as far as is remembered."""
     if connection.heard and room in connection.heard:
         return connection.heard[room] >= mark
-    return room not in connection.moved and connection.forgotten >= mark
+    return room not in connection.last_change and connection.forgotten >= mark
 
 
 def is_news(connection: Connection, membership: Membership, asked: int) -> bool:
     """Whether a membership in an answer to a question asked at a mark tells more than was heard of that room."""
-    last = connection.moved.get(membership.room)
+    last = connection.last_change.get(membership.room)
     return (last is not None and membership.joined > last) or not heard_since(connection, membership.room, asked)
 
 
 def start_over(connection: Connection, room: str, head: int) -> None:
     """The room's log was restored and ends at `head`: what was heard of beyond it never happened."""
-    if room in connection.moved:
-        connection.moved[room] = min(connection.moved[room], head)
+    if room in connection.last_change:
+        connection.last_change[room] = min(connection.last_change[room], head)
 
 
 def _keep(connection: Connection, room: str, delivered: int) -> None:
@@ -75,6 +75,6 @@ def _keep(connection: Connection, room: str, delivered: int) -> None:
     if len(left) > MAX_LEFT:
         oldest = next(iter(left))
         del left[oldest]
-        connection.moved.pop(oldest, None)
+        connection.last_change.pop(oldest, None)
         if connection.heard is not None:
             connection.forgotten = max(connection.forgotten, connection.heard.pop(oldest, -1))

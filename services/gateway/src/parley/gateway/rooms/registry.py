@@ -1,4 +1,8 @@
-"""The rooms that have a member on this gateway, and their subscriptions."""
+"""The rooms that have a member on this gateway, and their subscriptions.
+
+A room is subscribed to when its first member enters and closed when its last one has left; `Fanout` and its parts find
+rooms here, by namespace and name.
+"""
 
 from __future__ import annotations
 

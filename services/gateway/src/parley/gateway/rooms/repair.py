@@ -72,7 +72,7 @@ class Repair:
             if replayed is None:
                 return False
             if not replayed.items:
-                cursor.give_up_on(replayed.head)
+                cursor.lower_known(replayed.head)
             before = cursor.head
             self._deliver(room, cursor.accept(replayed.items))
             if cursor.behind and cursor.head == before:

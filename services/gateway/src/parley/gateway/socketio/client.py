@@ -1,10 +1,13 @@
-"""One Engine.IO session as Socket.IO sees it: its namespaces, its unfinished binary packet, and how fast it sends."""
+"""One Engine.IO session as Socket.IO sees it: its namespaces, its unfinished binary packet, and how fast it sends.
+
+`server` makes it when a transport opens; it is the only map from a transport to what it has in each namespace.
+"""
 
 from __future__ import annotations
 
-from parley.gateway.connections.attempt import Attempt
 from parley.gateway.connections.connection import Connection, State
 from parley.gateway.engineio.session import Session
+from parley.gateway.socketio.attempt import Attempt
 from parley.gateway.socketio.packets import AckPacket, EventPacket
 
 

@@ -19,9 +19,7 @@ import msgspec
 from parley.common.disconnects import DisconnectReason, reason_of
 from parley.common.errors import Code, Reject
 from parley.common.wire.commands import error_payload
-from parley.gateway.connections.attempt import Attempt
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.rate_limiter import Rate
 from parley.gateway.engineio.packets import Packet
 from parley.gateway.engineio.request import Request
 from parley.gateway.engineio.server import Engine
@@ -29,8 +27,10 @@ from parley.gateway.engineio.session import Session
 from parley.gateway.engineio.websocket.frames import NORMAL
 from parley.gateway.metrics import LIMIT_HITS
 from parley.gateway.namespaces import Namespace
+from parley.gateway.rate_limiter import Rate
 from parley.gateway.settings import Settings
 from parley.gateway.socketio import packets
+from parley.gateway.socketio.attempt import Attempt
 from parley.gateway.socketio.client import Client, UnfinishedPacket
 from parley.gateway.socketio.packets import AckPacket, EventPacket, Head, InvalidPayload, MalformedPacket
 
@@ -73,7 +73,7 @@ class ServerEvents(Protocol):
 
 
 class SocketIoServer:
-    """See the module."""
+    """The clients of one gateway, on one `Engine`: `events` is told what they do, and packets leave through it."""
 
     def __init__(
         self, settings: Settings, instance: str, namespaces: Mapping[str, Namespace], events: ServerEvents
@@ -98,7 +98,7 @@ class SocketIoServer:
             revisions=(4, 3) if settings.gateway_allow_eio3 else (4,),
             deflate=settings.gateway_deflate,
             allows_origin=self._allows_origin,
-            kept_headers=sorted({header for namespace in namespaces.values() for header in namespace.headers}),
+            exposed_headers=sorted({header for namespace in namespaces.values() for header in namespace.headers}),
         )
 
     # -- sending ---------------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ class SocketIoServer:
         self.engine.broadcast([connection.session for connection in connections], packet, volatile=volatile)
 
     def congested(self, connection: Connection) -> bool:
-        """See `fanout.Outlet`."""
+        """Whether the client reads slower than it is sent to."""
         return connection.session.congested
 
     def ack(self, connection: Connection, ack_id: int, payload: bytes, attachments: tuple[bytes, ...] = ()) -> None:
@@ -148,7 +148,7 @@ class SocketIoServer:
         """Tell a client that its stay in the namespace is over (DISCONNECT)."""
         connection.session.send(packets.disconnect_packet(connection.namespace))
 
-    def let_go(self, attempt: Attempt) -> list[EventPacket]:
+    def release(self, attempt: Attempt) -> list[EventPacket]:
         """An attempt is over: its namespace waits for it no more. What the client has emitted into it meanwhile."""
         namespaces = attempt.client.namespaces
         if namespaces.get(attempt.namespace) is attempt:

@@ -88,7 +88,7 @@ class WebSocket(asyncio.Protocol):
             self._work_off(data, FRAMES)
 
     def read_on(self) -> None:
-        """See `reading.Backlogged`."""
+        """Work off a part of the backlog, and read on once nothing is left of it."""
         self._backlogged = False
         if self._reader is not None and self._reader.waiting:
             self._work_off(b"", FRAMES)
@@ -155,8 +155,8 @@ class WebSocket(asyncio.Protocol):
             self._connections.discard(self)
             self._cancel_timeout()
 
-    def let_go(self, reason: str) -> None:
-        """See `writes.LostSocket`."""
+    def close_lost(self, reason: str) -> None:
+        """End the session, and the transport if it is still there. Called a slice at a time when thousands are lost."""
         self._connections.discard(self)
         session, self._session = self._session, None
         transport, self._transport = self._transport, None
@@ -260,15 +260,15 @@ class WebSocket(asyncio.Protocol):
         self._transport.write(head.encode() + refusal.body)
         self._transport.close()
 
-    # -- session.Socket --------------------------------------------------------------------------------------------
+    # -- transports.Socket -----------------------------------------------------------------------------------------
 
     def allow(self, size: int) -> None:
-        """See `session.Socket`."""
+        """Take messages of this size from now on."""
         if self._reader is not None:
             self._reader.limit = size
 
     def push(self, packet: Packet) -> None:
-        """See `session.Socket`."""
+        """Write a packet at the end of this tick, in order."""
         self._push(packet.frames(self.revision, compress=self.compress))
 
     def _push(self, frames: bytes) -> None:
@@ -302,7 +302,7 @@ class WebSocket(asyncio.Protocol):
             self._session.end(DisconnectReason.SLOW)
 
     def close(self, code: int) -> None:
-        """See `session.Socket`: nothing is taken from the client any more, but it may read what was sent before."""
+        """Take nothing from the client any more, but let it read what was sent before (RFC 6455, section 7.1.1)."""
         session, transport = self._session, self._transport
         if session is None or self._reader is None:
             return
@@ -323,7 +323,7 @@ class WebSocket(asyncio.Protocol):
         self._timeout = self._engine.call_later(CLOSE_GRACE, transport.abort)
 
     def abort(self) -> None:
-        """See `session.Socket`."""
+        """Close at once, without a CLOSE frame: the client does not read anyway."""
         if self._session is not None:
             self._release(self._session)
         self._session, self.pending = None, None

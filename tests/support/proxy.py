@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 Direction = Literal["up", "down"]
@@ -75,6 +75,9 @@ class Proxy:
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusing = False
+        self._path: Path | None = None
+        self._port = 0
+        self._listener: asyncio.Server | None = None
         self.url = ""
 
     @classmethod
@@ -85,25 +88,26 @@ class Proxy:
         parts = proxy._server
         with tempfile.TemporaryDirectory(prefix="parley-proxy-") as directory:
             if parts.scheme == "postgresql":
-                server = await asyncio.start_unix_server(proxy._accept, Path(directory) / POSTGRES_SOCKET)
+                proxy._path = Path(directory) / POSTGRES_SOCKET
+                await proxy._listen()
                 proxy.url = urlunsplit(parts._replace(query=f"host={directory}"))
             else:
-                server = await asyncio.start_server(proxy._accept, "127.0.0.1", 0)
+                await proxy._listen()
                 credentials = f"{parts.netloc.rpartition('@')[0]}@".removeprefix("@")
-                port = server.sockets[0].getsockname()[1]
-                proxy.url = urlunsplit(parts._replace(netloc=f"{credentials}127.0.0.1:{port}"))
+                proxy.url = urlunsplit(parts._replace(netloc=f"{credentials}127.0.0.1:{proxy._port}"))
             try:
                 yield proxy
             finally:
-                server.close()
                 proxy.cut()
                 for task in proxy._tasks:
                     task.cancel()
                 await asyncio.gather(*proxy._tasks, return_exceptions=True)
 
     def cut(self) -> None:
-        """End all connections, and refuse new ones until `mend`."""
+        """End all connections, and refuse new ones until `mend`: nobody listens, as where a server is gone."""
         self._refusing = True
+        if self._listener is not None:
+            self._listener.close()
         for link in list(self._links):
             link.abort()
 
@@ -114,7 +118,9 @@ class Proxy:
 
     def mend(self) -> None:
         """Carry everything again, at once, and first what was held back."""
-        self._refusing = False
+        if self._refusing:
+            self._refusing = False
+            self._spawn(self._listen())
         for way in self._ways.values():
             way.delay, way.hold_from = 0.0, None
             way.open.set()
@@ -139,6 +145,11 @@ class Proxy:
     def delay(self, direction: Direction, seconds: float) -> None:
         """Carry everything so much later, in order."""
         self._ways[direction].delay = seconds
+
+    def inject(self, direction: Direction, data: bytes) -> None:
+        """Carry these bytes on every connection as well, as if the other side had said them."""
+        for link in self._links:
+            link.waiting[direction].put_nowait((time.monotonic(), data))
 
     def held(self, direction: Direction) -> bool:
         """Whether this direction is kept back right now."""
@@ -186,8 +197,22 @@ class Proxy:
             return await asyncio.open_unix_connection(self._socket)
         return await asyncio.open_connection(self._server.hostname, self._server.port)
 
+    async def _listen(self) -> None:
+        if self._path is not None:
+            listener = await asyncio.start_unix_server(self._accept, self._path)
+        else:
+            listener = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+            self._port = listener.sockets[0].getsockname()[1]
+        if self._refusing:
+            listener.close()  # cut again meanwhile
+        else:
+            self._listener = listener
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
+        self._spawn(self._serve(reader, writer))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -1,6 +1,7 @@
-"""Questions answered together: those that come while some are being answered are the next to be answered at once.
+"""Batches lookups (a DataLoader): keys that are asked for while a query runs are looked up together by the next one.
 
-A storm of connections so costs few queries, and each answer is of a moment after its question was asked.
+Auth looks up users this way, and chat who is in which rooms. A storm of connections so costs few queries, and each
+answer is of a moment after its key was asked for, as admission needs it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ KeyT = TypeVar("KeyT", bound=Hashable)
 ValueT = TypeVar("ValueT")
 
 MAX_WAITING = 50_000
-"""Questions in hand; beyond it the caller is told `overloaded`."""
+"""Lookups in hand; beyond it the caller is told `overloaded`."""
 
 
-class Gathering(Generic[KeyT, ValueT]):
-    """Asks `find` for the answers to at most `at_once` different questions at a time."""
+class BatchLoader(Generic[KeyT, ValueT]):
+    """Has `find` look up at most `at_once` different keys at a time."""
 
     def __init__(self, find: Callable[[list[KeyT]], Awaitable[Mapping[KeyT, ValueT]]], at_once: int) -> None:
         self._find = find
@@ -30,8 +31,8 @@ class Gathering(Generic[KeyT, ValueT]):
         self._finding = False
         self._tasks = Tasks()
 
-    async def of(self, key: KeyT) -> ValueT | None:
-        """The answer to a question, or None if there is none.
+    async def load(self, key: KeyT) -> ValueT | None:
+        """The value of a key, or None if there is none.
 
         Raises `Reject` with `overloaded`, with `unavailable` when this closes, and what `find` raises.
         """
@@ -41,8 +42,8 @@ class Gathering(Generic[KeyT, ValueT]):
         self._waiting.setdefault(key, []).append(answer)
         if not self._finding:
             self._finding = True
-            # A task runs on the next tick, when every question of this one has been gathered.
-            self._tasks.spawn(self._answer(), name="gathering")
+            # A task runs on the next tick, when every key of this one has been gathered.
+            self._tasks.spawn(self._answer(), name="batch loader")
         self._in_hand += 1
         try:
             return await answer
@@ -50,7 +51,7 @@ class Gathering(Generic[KeyT, ValueT]):
             self._in_hand -= 1
 
     async def close(self) -> None:
-        """Stop finding; who still waits is told `unavailable`."""
+        """Stop looking up; who still waits is told `unavailable`."""
         await self._tasks.close()
         for answers in self._waiting.values():
             _fail(answers, Reject(Code.UNAVAILABLE))

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from parley.common import gathering
+from parley.common import batch_loader
+from parley.common.batch_loader import BatchLoader
 from parley.common.errors import Code, Reject
-from parley.common.gathering import Gathering
 
 
 class Source:
@@ -36,11 +36,11 @@ class Source:
 async def test_questions_that_come_while_others_are_answered_are_answered_together_with_what_is_true_then() -> None:
     source = Source()
     source.held = {"a": 1, "b": 2}
-    answers: Gathering[str, int] = Gathering(source.find, 10)
-    first = [asyncio.create_task(answers.of(key)) for key in ("a", "b", "a", "unknown")]
+    answers: BatchLoader[str, int] = BatchLoader(source.find, 10)
+    first = [asyncio.create_task(answers.load(key)) for key in ("a", "b", "a", "unknown")]
     await source.asked_times(1)
     source.held["a"] = 7
-    later = [asyncio.create_task(answers.of(key)) for key in ("a", "b")]
+    later = [asyncio.create_task(answers.load(key)) for key in ("a", "b")]
     await asyncio.sleep(0)
     source.let.set()
     assert await asyncio.gather(*first) == [1, 2, 1, None]
@@ -52,33 +52,33 @@ async def test_no_more_are_asked_at_once_than_allowed_and_a_failure_is_of_those_
     source = Source()
     source.held = dict.fromkeys("abcd", 1)
     source.let.set()
-    answers: Gathering[str, int] = Gathering(source.find, 2)
-    outcomes = await asyncio.gather(*(answers.of(key) for key in ("a", "bad", "c", "d")), return_exceptions=True)
+    answers: BatchLoader[str, int] = BatchLoader(source.find, 2)
+    outcomes = await asyncio.gather(*(answers.load(key) for key in ("a", "bad", "c", "d")), return_exceptions=True)
     assert source.asked == [["a", "bad"], ["c", "d"]]
     assert [isinstance(outcome, Reject) for outcome in outcomes] == [True, True, False, False]
-    assert await answers.of("a") == 1
+    assert await answers.load("a") == 1
 
 
 async def test_beyond_a_bound_it_is_overloaded_until_answers_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "MAX_WAITING", 2)
+    monkeypatch.setattr(batch_loader, "MAX_WAITING", 2)
     source = Source()
-    answers: Gathering[str, int] = Gathering(source.find, 10)
-    waiting = [asyncio.create_task(answers.of("a")) for _ in range(2)]
+    answers: BatchLoader[str, int] = BatchLoader(source.find, 10)
+    waiting = [asyncio.create_task(answers.load("a")) for _ in range(2)]
     await source.asked_times(1)
     with pytest.raises(Reject) as overloaded:
-        await answers.of("b")
+        await answers.load("b")
     assert overloaded.value.code is Code.OVERLOADED
     source.let.set()
     await asyncio.gather(*waiting)
-    assert await answers.of("b") is None
+    assert await answers.load("b") is None
 
 
 async def test_who_waits_when_it_closes_is_told_unavailable() -> None:
     source = Source()
-    answers: Gathering[str, int] = Gathering(source.find, 10)
-    asked = asyncio.create_task(answers.of("a"))
+    answers: BatchLoader[str, int] = BatchLoader(source.find, 10)
+    asked = asyncio.create_task(answers.load("a"))
     await source.asked_times(1)
-    waiting = asyncio.create_task(answers.of("b"))
+    waiting = asyncio.create_task(answers.load("b"))
     await asyncio.sleep(0)
     await answers.close()
     for task in (asked, waiting):

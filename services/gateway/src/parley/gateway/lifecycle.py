@@ -43,15 +43,15 @@ from parley.gateway.admission.admission import PATIENCE, Admission
 from parley.gateway.admission.middleware import MiddlewareRunner
 from parley.gateway.commands.forwarder import CommandForwarder
 from parley.gateway.commands.middleware import EventMiddleware
-from parley.gateway.connections.attempt import Attempt
 from parley.gateway.connections.connection import Connection, State
-from parley.gateway.connections.rate_limiter import RateLimiter
 from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.engineio.websocket.frames import GOING_AWAY, NORMAL
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.client_acks import ClientAcks
+from parley.gateway.rate_limiter import RateLimiter
 from parley.gateway.recovery.recovery import Recovery
 from parley.gateway.rooms.fanout import Fanout
+from parley.gateway.socketio.attempt import Attempt
 from parley.gateway.socketio.client import Client
 from parley.gateway.socketio.server import SocketIoServer
 
@@ -113,7 +113,7 @@ class Lifecycle:
     # -- attempting ------------------------------------------------------------------------------------------------
 
     def connect(self, client: Client, namespace: str, auth: Mapping[str, Any]) -> None:
-        """See `ServerEvents`."""
+        """Begin the attempt of a client to join a namespace; a task of its own carries it on until it is answered."""
         attempt = client.namespaces[namespace] = Attempt(client, namespace, auth)
         self._tasks.spawn(self._attempt(attempt), name="attempt")
 
@@ -130,6 +130,7 @@ class Lifecycle:
                 log.exception("attempt failed", namespace=attempt.namespace)
                 # Trying again would fail again.
                 rejection = Reject(Code.INTERNAL, retryable=False)
+            # Whatever comes next, this try is undone: its middleware and its service must not wait for its end.
             self._withdraw(attempt, DisconnectReason.REFUSED)
             if not rejection.retryable:
                 self._refuse(attempt, rejection)
@@ -155,20 +156,23 @@ class Lifecycle:
             self._open(attempt, connection, recovered)
 
     def _open(self, attempt: Attempt, connection: Connection, recovered: Recovered | None) -> None:
-        held = self._server.let_go(attempt)
+        # From here to the end nothing is awaited. The order matters: what a client is sent by entering its rooms comes
+        # after CONNECT, and what it emitted too early comes to its service after `connect`.
+        held = self._server.release(attempt)
         attempt.over = True
         connection.state = State.OPEN
         CONNECTED.inc()
         _ADMITTED.inc()
         if recovered is not None:
-            connection.kept = recovered.session or connection.kept
+            connection.data = recovered.session or connection.data
         self._recovery.begin(connection, attempt.auth["pid"] if recovered is not None else "")
         self._server.admit(connection)
         self._admission.enter_rooms(attempt, connection, recovered)
         if connection.ended is not None:
+            # What it missed was more than its buffer takes, and that ended its session under our hands.
             self._forget_rooms(connection)
             return
-        self._forwarder.notify(connection, "connect", recovered is not None)
+        self._forwarder.send_lifecycle(connection, "connect", recovered is not None)
         expires_at = connection.identity.expires_at
         if expires_at and self._namespaces[connection.namespace].expires:
             seconds = max(SOON, expires_at - time.time())
@@ -200,7 +204,7 @@ class Lifecycle:
     def _abandon(self, attempt: Attempt, reason: DisconnectReason) -> None:
         """Nobody waits for it any more."""
         attempt.over = True
-        self._server.let_go(attempt)
+        self._server.release(attempt)
         if attempt.task is not None and attempt.task is not asyncio.current_task():
             attempt.task.cancel()
         self._withdraw(attempt, reason)
@@ -243,7 +247,7 @@ class Lifecycle:
         self._recovery.forget(user_id)
         connections = self._connections.of_user(user_id)
         # Who only says that they are this user is refused, too: auth may have been asked before the ban.
-        ended = sum(connection.proved for connection in connections)
+        ended = sum(connection.authenticated for connection in connections)
         for connection in connections:
             try:
                 self.end(connection, why, reason)
@@ -257,11 +261,11 @@ class Lifecycle:
 
     def seen_off(self, connection: Connection) -> None:
         """Its service took it for gone and has run what follows; its client, who knows nothing of that, comes back."""
-        connection.notices = ()
+        connection.lifecycle_events = ()
         connection.session.close(DisconnectReason.GATEWAY_GONE, GOING_AWAY)
 
     def left(self, client: Client, namespace: str, reason: DisconnectReason) -> None:
-        """See `ServerEvents`."""
+        """End what a client has in one namespace, connection or attempt; its transport stays."""
         found = client.namespaces.get(namespace)
         if isinstance(found, Attempt):
             self._abandon(found, reason)
@@ -269,7 +273,7 @@ class Lifecycle:
             self._finish(found, reason)
 
     def lost(self, client: Client, reason: DisconnectReason) -> None:
-        """See `ServerEvents`."""
+        """End what a client has in every namespace: its transport is gone."""
         for namespace in list(client.namespaces):
             try:
                 self.left(client, namespace, reason)
@@ -310,6 +314,7 @@ class Lifecycle:
             # Nothing counts any more of what has not been sent on yet.
             connection.waiting.clear()
             connection.waiting_bytes = 0
+        # Parking looks at its rooms, so it comes before they are left.
         if self._recovery.lose(connection, recoverable=reason in RECOVERABLE):
             connection.state = State.PARKED
         else:
@@ -319,8 +324,9 @@ class Lifecycle:
 
         def notify() -> None:
             for event in ("disconnecting", "disconnect"):
-                self._forwarder.notify(connection, event, str(reason), rooms)
+                self._forwarder.send_lifecycle(connection, event, str(reason), rooms)
 
+        # Services hear of the end behind everything that the client had emitted, also what middleware still holds.
         self._events.after(connection, notify)
 
 

@@ -1,0 +1,47 @@
+"""What tests on a real NATS need all the time: a connection, names of their own, waiting, and refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from parley.common.bus import Bus, connect
+from parley.common.errors import Reject
+from parley.common.identifiers import uuid7
+from parley.common.settings import ServiceSettings
+
+
+def fresh(prefix: str) -> str:
+    """A name nobody else uses on the shared server."""
+    return f"{prefix}-{uuid7().hex}"
+
+
+async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    """Wait until a condition holds, which may have to be awaited itself."""
+    async with asyncio.timeout(seconds):
+        while True:
+            holds = condition()
+            if inspect.isawaitable(holds):
+                holds = await holds
+            if holds:
+                return
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def running_bus(url: str, service: str = "test", instance: str = "", **settings: Any) -> AsyncGenerator[Bus]:
+    """A connection under a name of its own."""
+    async with connect(ServiceSettings(nats_url=url, instance=instance or fresh("i"), **settings), service) as bus:
+        yield bus
+
+
+async def rejected(attempt: Any) -> Reject:
+    """The rejection an awaitable ends with."""
+    with pytest.raises(Reject) as caught:
+        await attempt
+    return caught.value
