@@ -432,3 +432,11 @@ async def test_a_request_hears_that_its_client_is_gone_though_others_wait_behind
             while not app.gone:
                 await asyncio.sleep(0.005)
         assert len(app.began) == 1, "nobody waits for the others"
+
+
+async def test_what_is_wrong_behind_an_answered_request_is_not_answered_again():
+    async with serving() as (_, port), Wire.open(port) as wire:
+        wire.send("POST /early HTTP/1.1", "Host: x", "Transfer-Encoding: chunked")
+        assert (await wire.answer())[0] == 200
+        wire.writer.write(b"0\r\n" + b"a:\r\n" * 200)
+        assert await wire.closed() == b""

@@ -242,7 +242,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if len(self.headers) >= self._gate.limits.headers:
             limit = self._gate.limits.headers
-            self._refuse(431, "headers", f"A request has at most {limit} headers.")
+            # Those behind a chunked body count as well.
+            self._refuse(431, "headers", f"A request has at most {limit} headers.", own=self._in_body)
         else:
             super().on_header(name, value)
 
@@ -424,6 +425,10 @@ class HttpProtocol(HttpToolsProtocol):
             # The app must not answer any more, and reads that the client is gone.
             cycle.disconnected = True
             cycle.message_event.set()
+        elif own:
+            # It has its answer, and what is wrong came behind that.
+            self._linger()
+            return
         self._answer_refusal(status, limit, message)
 
     def _answer_refusal(self, status: int, limit: str, message: str) -> None:

@@ -14,6 +14,7 @@ from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
 from parley.framework.outcome import Outcome
 from parley.gateway.engineio.session import Session
+from parley.gateway.engineio.timer_wheel import TimerEntry
 
 
 class State(Enum):
@@ -91,6 +92,8 @@ class Connection:
     """Rooms that it was put into from outside and that the service behind the namespace knows nothing of."""
     pid: str = ""
     """By this private id the client may recover what it had, where the namespace allows that."""
+    expiry: TimerEntry | None = None
+    """What ends it when its token expires, where the namespace asks for that."""
     began: int = 0
     """The gateway's offset when it was opened."""
 

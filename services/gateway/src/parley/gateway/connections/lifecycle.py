@@ -25,7 +25,6 @@ one step without a pause, so that nothing can end a connection half-way.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import random
 import time
 from collections.abc import Mapping
@@ -34,6 +33,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge
 
+from parley.common.addresses import address_key
 from parley.common.disconnects import KICKS, RECOVERABLE, DisconnectReason, reason_of
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
@@ -173,7 +173,8 @@ class Lifecycle:
         if expires_at and self._namespaces[connection.namespace].expires:
             seconds = max(SOON, expires_at - time.time())
             # By its sid: what waits on the engine's wheel must not keep a connection that has gone.
-            self._server.engine.call_later(seconds, partial(self._expire, connection.sid, expires_at))
+            then = partial(self._expire, connection.sid, expires_at)
+            connection.expiry = self._server.engine.call_later(seconds, then)
         for packet in held:
             self._server.deliver(connection, packet)
 
@@ -188,7 +189,7 @@ class Lifecycle:
             self.end(connection, DisconnectReason.EXPIRED_TOKEN)
 
     def _refuse(self, attempt: Attempt, rejection: Reject) -> None:
-        client, address = attempt.client, _block(attempt.client.session.origin.address)
+        client, address = attempt.client, address_key(attempt.client.session.origin.address)
         self._abandon(attempt, DisconnectReason.REFUSED)
         ADMISSIONS.labels(str(rejection.code)).inc()
         self._server.refuse(client, attempt.namespace, rejection)
@@ -303,6 +304,10 @@ class Lifecycle:
         if connection.state is not State.OPEN:
             return
         rooms = sorted(connection.rooms)
+        if connection.expiry is not None:
+            # A client may come and go all day with a token that is good for years.
+            self._server.engine.cancel(connection.expiry)
+            connection.expiry = None
         connection.state, connection.ended = State.ENDED, reason
         CONNECTED.dec()
         self._connections.remove(connection)
@@ -329,13 +334,3 @@ NOBODY = Identity("", "")
 
 def _code_of(reason: DisconnectReason) -> Code:
     return Code(reason) if reason in KICKS else Code.FORBIDDEN
-
-
-def _block(address: str) -> str:
-    """Who has an IPv6 address has a /64 of them."""
-    if ":" not in address:
-        return address
-    try:
-        return str(ipaddress.IPv6Network((address, 64), strict=False))
-    except ValueError:
-        return address
