@@ -187,11 +187,15 @@ class Model:
 
     def post_bytes(self, body: bytes, *, binary: bool = False) -> None:
         try:
-            self.session.post(body, binary=binary)
+            self.take_body(body, binary=binary)
         except MalformedPayload:
             assert self.session.over, "a malformed payload ends the session"
         except NotPolling:
             pass
+
+    def take_body(self, body: bytes, *, binary: bool = False) -> None:
+        """The body of a POST is there, and is worked off at once."""
+        self.session.take(self.session.decode_post(body, binary=binary))
 
     def probe(self, _n: int) -> None:
         socket = self._new_socket()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
+import aiohttp
 import msgspec
 import pytest
 
@@ -25,6 +27,7 @@ from parley.testing import server as testing_server
 from parley.testing.tokens import authenticate
 from tests.integration.life_parts import (
     NAMESPACES,
+    Hand,
     ack,
     at_the_door,
     ended,
@@ -54,6 +57,20 @@ def _blank() -> Iterator[None]:
     gate.set()
     yield
     gate.set()
+
+
+@pytest.fixture
+def asked_servers(monkeypatch: pytest.MonkeyPatch) -> list[SocketIoServer]:
+    """The Socket.IO server that was last asked for a namespace."""
+    servers: list[SocketIoServer] = []
+    connect = SocketIoServer._connect
+
+    def recorded(self: SocketIoServer, *arguments: Any) -> None:
+        servers[:] = [self]
+        connect(self, *arguments)
+
+    monkeypatch.setattr(SocketIoServer, "_connect", recorded)
+    return servers
 
 
 @pytest.fixture
@@ -296,6 +313,37 @@ async def test_a_connection_ends_with_its_token_where_the_namespace_says_so(monk
             assert (await again.joined("/b", pid=joined["pid"], offset=""))["sid"] == joined["sid"]
 
 
+async def test_nothing_waits_for_the_token_of_who_has_left(
+    monkeypatch: pytest.MonkeyPatch, asked_servers: list[SocketIoServer]
+):
+    async def for_years(claim: Authenticate) -> Identity:
+        return msgspec.structs.replace(await authenticate(claim), expires_at=time.time() + 10**9)
+
+    monkeypatch.setattr(testing_server, "authenticate", for_years)
+    async with served(namespaces=NAMESPACES | {"/b": {"expires": True}}) as server, hand(server) as ann:
+        await ann.joined("/b")
+        wheel = asked_servers[0].engine._wheel
+        before = sum(map(len, wheel._slots.values()))
+        for _ in range(5):
+            await ann.send("41/b,")
+            await ann.joined("/b")
+        assert sum(map(len, wheel._slots.values())) <= before
+
+
+async def test_ipv4_clients_of_a_server_that_listens_on_ipv6_are_not_one_address(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lifecycle, "REFUSALS_BURST", 1)
+    monkeypatch.setattr(lifecycle, "REFUSALS_PER_SECOND", 0.001)
+    async with served() as server, aiohttp.ClientSession() as http:
+        for number in range(1, 4):
+            url, told = f"{server.url}/socket.io/?EIO=4&transport=websocket", f"::ffff:192.0.2.{number}"
+            async with http.ws_connect(url, headers={"X-Forwarded-For": told}) as raw:
+                socket = Hand(raw)
+                await socket.handshake()
+                await socket.connect("/a", token="nonsense")
+                assert refusal(await socket.text(), "/a") == "invalid_token"
+                await socket.joined("/a")
+
+
 async def test_addresses_that_are_refused_again_and_again_lose_their_transports(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(lifecycle, "REFUSALS_BURST", 3)
     monkeypatch.setattr(lifecycle, "REFUSALS_PER_SECOND", 0.001)
@@ -409,3 +457,60 @@ async def test_a_connection_is_not_spent_on_who_goes_away_while_being_let_in(
             again = await socket.joined("/slow", pid=first["pid"])
             assert again["sid"] == first["sid"]
             assert (await socket.acked("/slow", 1))["sid"] == first["sid"]
+
+
+async def test_what_is_said_at_connect_counts_until_the_answer_and_its_cursors_stay_as_they_came(
+    monkeypatch: pytest.MonkeyPatch, asked_servers: list[SocketIoServer]
+):
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(claim: Authenticate) -> Identity:
+        asked.set()
+        await answer.wait()
+        return await authenticate(claim)
+
+    monkeypatch.setattr(testing_server, "authenticate", slow)
+    many = {f"room{number}": number for number in range(3000)}
+    async with (
+        served(gateway_max_unjoined_memory=128 * 1024) as server,
+        hands(server, 3) as (ann, ben, bob),
+        AsyncExitStack() as stack,
+    ):
+        stack.callback(answer.set)
+        await ann.connect("/a", cursors=many)
+        await asked.wait()
+        engine = asked_servers[0].engine
+        size = len(str(many)) - 2 * len(many)
+        assert engine.budget.held_unjoined >= size
+        attempts = [found for session in engine.sessions.values() for found in session.client.namespaces.values()]
+        assert [type(attempt.auth["cursors"]) for attempt in attempts] == [msgspec.Raw]
+        await ben.connect("/a", cursors=many)
+        await until(lambda: engine.budget.held_unjoined >= 2 * size)
+        await bob.connect("/a", cursors=many)
+        assert await bob.close_code()
+        answer.set()
+        for socket in (ann, ben):
+            socket.admitted(await socket.text(), "/a")
+        assert (engine.budget.held, engine.budget.held_unjoined) == (0, 0)
+
+
+async def test_middleware_that_is_through_when_nobody_waits_any_more_asks_no_service(
+    monkeypatch: pytest.MonkeyPatch, asked_servers: list[SocketIoServer]
+):
+    left: list[Connection] = []
+    ask = Admission._ask
+
+    async def too_late(self: Admission, attempt: Attempt, connection: Connection, deadline: float) -> None:
+        # As when DISCONNECT arrives in the loop turn in which the middleware calls on.
+        asked_servers[0].message_received(connection.session, "1/a,")
+        left.append(connection)
+        await ask(self, attempt, connection, deadline)
+
+    monkeypatch.setattr(Admission, "_ask", too_late)
+    async with served(namespaces=NAMESPACES | {"/a": {"connection_middleware": ["log"]}}) as own, hand(own) as ann:
+        await ann.connect("/a")
+        await until(lambda: left)
+        monkeypatch.setattr(Admission, "_ask", ask)
+        await ann.joined("/b")
+    assert not left[0].rooms
+    assert not left[0].lifecycle_events

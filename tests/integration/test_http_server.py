@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import struct
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 import uvicorn
 
-from parley.common.http_gate import HTTP_LIMITED, REQUESTS_PER_TURN, HttpLimits
-from parley.common.http_server import SLICE, http_options
+from parley.common.http_gate import HTTP_LIMITED, PARSED_PER_TURN, REQUESTS_PER_TURN, HttpGate, HttpLimits
+from parley.common.http_server import REQUEST_COST, SLICE, http_options
 
 TIMEOUT = 10.0
 QUICK = HttpLimits(head_seconds=0.2, body_seconds=0.2, linger_seconds=0.2)
@@ -33,6 +34,14 @@ class App:
         self.began.append(time.perf_counter())
         if scope["path"] == "/hold":
             await self.release.wait()
+        if scope["path"] == "/stream":
+            await self.release.wait()
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": b"x" * 1000, "more_body": True})
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self.gone += 1
+            return
         size, more = 0, scope["path"] not in {"/early", "/hold"}
         while more:
             message = await receive()
@@ -114,6 +123,13 @@ class Wire:
 
 def limited(limit: str) -> float:
     return HTTP_LIMITED.labels(limit)._value.get()
+
+
+async def began(app: App, count: int) -> None:
+    """Wait until the app has so many requests."""
+    async with asyncio.timeout(TIMEOUT):
+        while len(app.began) < count:
+            await asyncio.sleep(0.005)
 
 
 GET = ("GET / HTTP/1.1", "Host: x")
@@ -342,3 +358,85 @@ async def test_only_a_trusted_proxy_says_who_asked_and_for_what():
         wire.send("GET / HTTP/1.1", "Host: inner", *headers)
         told = (await wire.answer())[1]
         assert (told["client"], told["scheme"], told["host"]) == ("127.0.0.1", "http", "inner")
+
+
+async def test_a_request_has_so_many_headers():
+    async with serving() as (_, port), Wire.open(port) as wire:
+        wire.send(*GET, *(f"x{number}: y" for number in range(127)))
+        assert (await wire.answer())[0] == 200
+        before = limited("headers")
+        wire.send(*GET, *("a:" for _ in range(7_000)))
+        status, body = await wire.answer()
+        assert (status, body["error"]["code"]) == (431, "payload_too_large")
+        assert await wire.closed() == b""
+        assert limited("headers") == before + 1
+
+
+async def test_heads_that_come_all_at_once_are_parsed_over_several_turns(monkeypatch: pytest.MonkeyPatch):
+    turns, parsed, turn = [0], HttpGate.parsed, HttpGate._turn
+
+    def count(gate: HttpGate, size: int) -> None:
+        turns[-1] += size
+        parsed(gate, size)
+
+    def begin(gate: HttpGate) -> None:
+        turns.append(0)
+        turn(gate)
+
+    monkeypatch.setattr(HttpGate, "parsed", count)
+    monkeypatch.setattr(HttpGate, "_turn", begin)
+    async with serving() as (_, port), AsyncExitStack() as stack:
+        wires = [await stack.enter_async_context(Wire.open(port)) for _ in range(20)]
+        for wire in wires:
+            wire.send(*GET, "X: " + "x" * 30_000)
+        for wire in wires:
+            assert (await wire.answer())[0] == 200
+    assert sum(turns) >= 20 * 30_000
+    assert max(turns) <= PARSED_PER_TURN + SLICE + REQUEST_COST
+
+
+async def test_what_incomplete_requests_hold_is_bounded_in_sum():
+    async with serving(HttpLimits(held_bytes=80_000)) as (_, port), AsyncExitStack() as stack:
+        wires = [await stack.enter_async_context(Wire.open(port)) for _ in range(4)]
+        for wire in wires:
+            wire.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 25_000)
+        async with asyncio.timeout(TIMEOUT):
+            assert await next(asyncio.as_completed([wire.closed() for wire in wires])) == b""
+
+
+async def test_what_waits_behind_an_answer_is_bounded_in_sum():
+    async with (
+        serving(HttpLimits(held_bytes=100_000)) as (app, port),
+        Wire.open(port) as wire,
+        Wire.open(port) as other,
+    ):
+        wire.send("GET /hold HTTP/1.1", "Host: x")
+        await began(app, 1)
+        for _ in range(8):
+            wire.send(*GET, "X: " + "x" * 25_000)
+        assert await wire.closed() == b""
+        other.send(*GET)
+        assert (await other.answer())[0] == 200
+
+
+async def test_a_request_hears_that_its_client_is_gone_though_others_wait_behind_it():
+    async with serving() as (app, port):
+        async with Wire.open(port) as wire:
+            wire.send("GET /stream HTTP/1.1", "Host: x")
+            wire.send(*GET)
+            await began(app, 1)
+            reset = struct.pack("ii", 1, 0)
+            wire.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        app.release.set()
+        async with asyncio.timeout(TIMEOUT):
+            while not app.gone:
+                await asyncio.sleep(0.005)
+        assert len(app.began) == 1, "nobody waits for the others"
+
+
+async def test_what_is_wrong_behind_an_answered_request_is_not_answered_again():
+    async with serving() as (_, port), Wire.open(port) as wire:
+        wire.send("POST /early HTTP/1.1", "Host: x", "Transfer-Encoding: chunked")
+        assert (await wire.answer())[0] == 200
+        wire.writer.write(b"0\r\n" + b"a:\r\n" * 200)
+        assert await wire.closed() == b""

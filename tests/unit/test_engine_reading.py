@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.gateway.engineio.reading import FRAMES, MODEST, SIZE, SMALL, TURN_FRAMES, UNCOUNTED, InputBudget
+from parley.gateway.engineio.polling import PostBeingRead
+from parley.gateway.engineio.reading import FEW, FRAMES, MODEST, SIZE, SMALL, TURN_FRAMES, UNCOUNTED, InputBudget
+from parley.gateway.engineio.request import read_request
 from parley.gateway.engineio.server import STATE_KEY, Engine
 from parley.gateway.engineio.session import Session
 from parley.gateway.engineio.transports import Limits
@@ -440,3 +442,38 @@ def test_large_fragmented_messages_pass_and_piles_of_small_fragments_do_not():
     assert reader.feed(pile) == []
     assert reader.error is not None
     assert UNCOUNTED >= SMALL
+
+
+async def test_small_reads_of_many_clients_share_a_turn_but_for_a_few_frames_of_each():
+    async with running() as server:
+        clients = [Client(server) for _ in range(20)]
+        piece = texts(FRAMES)
+        assert len(piece) <= SMALL
+        for client in clients:
+            client.sends(piece)
+        assert len(server.take()) <= TURN_FRAMES + FRAMES + FEW * len(clients)
+        for _ in clients:
+            await turn()
+            assert len(server.take()) <= TURN_FRAMES + FRAMES
+
+
+async def test_polling_requests_that_are_whole_at_once_share_a_turn_as_well():
+    async with running() as server:
+        request = read_request("GET", b"EIO=4&transport=polling", [], "10.0.0.1", "http")
+        sessions = [server.engine.begin(request) for _ in range(10)]
+        body = "\x1e".join(f"4{number}" for number in range(1000)).encode()
+        posts = [PostBeingRead(session, server.engine.input, asyncio.timeout(None)) for session in sessions]
+        for post in posts:
+            post.work_off(body)
+        assert len(server.take()) <= TURN_FRAMES + FRAMES
+        seen: list[tuple[Session, str | bytes]] = []
+        while not all(post.done.done() for post in posts):
+            await turn()
+            assert len(server.messages) <= TURN_FRAMES + FRAMES
+            assert sum(post.begun and not post.done.done() for post in posts) <= TURN_FRAMES // FRAMES + 1, (
+                "one after the other"
+            )
+            seen += server.messages
+            server.messages.clear()
+        of_last = [data for session, data in seen if session is sessions[-1]]
+        assert of_last == [str(number) for number in range(1000)]

@@ -123,10 +123,10 @@ def test_a_poll_that_is_hung_up_ends_the_session_and_an_answered_one_does_not():
 def test_a_client_that_closes_gets_its_poll_back():
     model = polling()
     model.poll(1)
-    model.session.post(b"1", binary=False)
+    model.take_body(b"1")
     assert (model.polls[0].answered, model.reasons) == ([NOOP_PACKET], ["transport close"])
     with pytest.raises(NotPolling):
-        model.session.post(b"4late", binary=False)
+        model.take_body(b"4late")
 
 
 @pytest.mark.parametrize("body", [b"", b"abc", b"4ok\x1e0", b"2"])
@@ -134,7 +134,7 @@ def test_a_malformed_post_ends_the_session(body: bytes):
     model = polling()
     model.expected_messages = ["ok"] if b"ok" in body else []
     with pytest.raises(MalformedPayload):
-        model.session.post(body, binary=False)
+        model.take_body(body)
     model.check()
     assert model.reasons == ["parse error"]
 
@@ -142,7 +142,7 @@ def test_a_malformed_post_ends_the_session(body: bytes):
 @pytest.mark.parametrize("body", [b"4a\x1e1\x1e4b", b"4a\x1e4leave\x1e4b"])
 def test_nothing_is_taken_from_a_client_after_its_end(body: bytes):
     model = polling()
-    model.session.post(body, binary=False)
+    model.take_body(body)
     assert model.session.over
     assert "b" not in model.received_messages
 
@@ -179,7 +179,7 @@ def test_a_probe_is_answered_and_lets_the_poll_go():
     with pytest.raises(NotPolling):
         model.session.poll(RecordedPoll(model))
     with pytest.raises(NotPolling):
-        model.session.post(b"4late", binary=False)
+        model.take_body(b"4late")
 
 
 @pytest.mark.parametrize("text", ["5", "4early", "2", "2prob", "1", "abc", ""])
@@ -237,7 +237,7 @@ def test_what_waits_for_a_polling_client_is_bounded():
     assert 0 < waiting <= model.limits.max_buffer
     tiny = polling(3)
     for _ in range(100):
-        tiny.session.post(b"1:2" * 8, binary=False) if not tiny.session.over else None
+        tiny.take_body(b"1:2" * 8) if not tiny.session.over else None
     assert tiny.reasons == ["slow"], "many small packets are bounded as well"
 
 
@@ -274,7 +274,7 @@ def test_a_client_that_answers_is_pinged_again_and_one_that_does_not_is_ended():
         model.poll(1)
         assert model.polls[-1].answered == [PING_PACKET]
         model.now += 19.9
-        model.session.post(b"3", binary=False)
+        model.take_body(b"3")
     model.now = start + 100.0
     assert model.session.beat(model.now) == model.now + 20
     assert model.session.beat(model.now + 19.9) == model.now + 20
@@ -295,7 +295,7 @@ def test_a_ping_that_is_a_little_late_does_not_put_off_the_end():
 def test_answers_that_nobody_asked_for_win_no_time():
     model = polling()
     for _ in range(5):
-        model.session.post(b"3", binary=False)
+        model.take_body(b"3")
     assert model.session.beat(model.now + 24.9) == model.now + 25
     model.session.beat(model.now + 25)
     assert model.session._awaiting
@@ -306,7 +306,7 @@ def test_after_a_stall_a_client_still_has_its_time_to_answer():
     model.now += 300
     assert model.session.beat(model.now) == model.now + 10
     model.now += 9
-    model.session.post(b"3", binary=False)
+    model.take_body(b"3")
     assert model.session.beat(model.now) == model.now + 6
     assert not model.session.over
 
@@ -314,7 +314,7 @@ def test_after_a_stall_a_client_still_has_its_time_to_answer():
 def test_old_clients_ping_themselves():
     model = polling(3)
     model.now += 44
-    model.session.post(b"1:2", binary=False)
+    model.take_body(b"1:2")
     model._heard_at = model.now
     model.poll(1)
     assert model.polls[0].answered == [PONG_PACKET]
@@ -368,10 +368,11 @@ def test_a_second_post_at_once_ends_the_session_and_abandons_the_first():
 def test_a_post_that_is_over_is_not_abandoned_with_the_session():
     model, refused, done = polling(), RecordedPost(), RecordedPost()
     model.session.begin_post(refused)
-    model.session.post_refused(refused)
+    model.session.post_over(refused)
     model.session.begin_post(done)
     model.expected_messages = ["a"]
-    model.session.post(b"4a", binary=False)
+    model.take_body(b"4a")
+    model.session.post_over(done)
     model.session.end("forgotten")
     assert (refused.abandoned, done.abandoned) == (False, False)
 

@@ -9,7 +9,7 @@ import pytest
 
 from parley.common.addresses import address_key, normal_origin
 from parley.common.forwarded import Client, TrustedProxies
-from parley.common.http_gate import REQUESTS_PER_TURN, HttpGate, HttpLimits
+from parley.common.http_gate import PARSED_PER_TURN, REQUESTS_PER_TURN, HttpGate, HttpLimits
 
 
 class Connection:
@@ -205,3 +205,46 @@ def test_what_a_trusted_proxy_says_counts_and_what_others_say_does_not(
     trusted: str, headers: list[tuple[bytes, bytes]], client: Client
 ):
     assert TrustedProxies(trusted).client("10.0.0.1", "http", headers) == client
+
+
+class Parser(Connection):
+    """A connection that has something to be parsed for ever."""
+
+    def __init__(self, gate: HttpGate) -> None:
+        super().__init__()
+        self.gate = gate
+        self.turns = 0
+
+    def parse_on(self) -> None:
+        self.turns += 1
+        self.gate.parsed(PARSED_PER_TURN // 4)
+        self.gate.parse_later(self)
+
+
+def test_so_much_is_parsed_in_a_turn_one_connection_after_the_other():
+    clock = Clock()
+    gate = HttpGate(HttpLimits(), clock)  # pyright: ignore[reportArgumentType]
+    parsers = [Parser(gate) for _ in range(8)]
+    for parser in parsers:
+        gate.parse_later(parser)
+    clock.turn()
+    assert [parser.turns for parser in parsers] == [1] * 4 + [0] * 4
+    assert gate.exhausted
+    clock.turn()
+    assert [parser.turns for parser in parsers] == [1] * 8
+
+
+def test_too_much_held_in_sum_ends_who_has_held_longest():
+    clock = Clock()
+    gate = HttpGate(HttpLimits(held_bytes=10_000), clock)  # pyright: ignore[reportArgumentType]
+    first, second, third = connections = [Connection() for _ in range(3)]
+    for connection in connections:
+        gate.holds(connection, 3_000)
+    gate.holds(second, 0)
+    gate.holds(second, 2_000)
+    assert not any(connection.late for connection in connections)
+    gate.holds(third, 6_000)
+    assert [connection.late for connection in connections] == [["held_bytes"], [], []]
+    gate.holds(third, 0)
+    gate.holds(first, 8_000)
+    assert [len(connection.late) for connection in connections] == [1, 0, 0]

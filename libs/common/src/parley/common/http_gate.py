@@ -1,7 +1,8 @@
 """What HTTP connections may cost before anybody has looked at a request: how many, how long, how many at once.
 
 One `HttpGate` belongs to one server. It counts connections by address, ends those that take too long over a head, a
-body or an answer, and lets so many requests begin in a turn of the loop, one address after the other.
+body or an answer, and lets so many bytes of heads be parsed and so many requests begin in a turn of the loop, requests
+one address after the other. What connections have sent and nobody has begun with is bounded in sum.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ SWEEP_SECONDS = 0.5
 """How exactly deadlines are kept: there is no timer per connection."""
 REQUESTS_PER_TURN = 8
 """Requests and upgrades that begin in a turn of the loop."""
+PARSED_PER_TURN = 16 * 1024
+"""Bytes outside of bodies that are parsed in a turn of the loop, of all connections together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,10 @@ class HttpLimits:
     """Times in seconds, sizes in bytes."""
 
     head_bytes: int = 32 * 1024
+    headers: int = 128
+    """Headers of a request: many small ones cost twenty times their bytes."""
+    held_bytes: int = 32 * 1024 * 1024
+    """Of heads that are incomplete and of requests that wait behind others, on all connections together."""
     head_seconds: float = 10.0
     body_bytes: int = 4 * 1024 * 1024
     """Of any body. What a route takes is its own affair; this is where reading ends."""
@@ -49,6 +56,14 @@ class Expiring(Protocol):
 
     def expired(self, limit: str) -> None:
         """It took too long over this."""
+        ...
+
+
+class Waiting(Protocol):
+    """A connection that has something to be parsed."""
+
+    def parse_on(self) -> None:
+        """Parse it."""
         ...
 
 
@@ -107,8 +122,12 @@ class HttpGate:
         self._loop = loop
         self._sweeping = False
         self._left = REQUESTS_PER_TURN
+        self._unparsed = PARSED_PER_TURN
         self._turning = False
         self._waiting: dict[str, deque[Callable[[], object]]] = {}
+        self._parsers: deque[Waiting] = deque()
+        self._held: dict[Expiring, int] = {}
+        self._held_bytes = 0
 
     # -- connections -----------------------------------------------------------------------------------------------
 
@@ -138,6 +157,20 @@ class HttpGate:
         _subtract(self._connections, address)
         for deadlines in (self.heads, self.bodies, self.answers, self.lingering):
             deadlines.stop(connection)
+        self.holds(connection, 0)
+
+    def holds(self, connection: Expiring, size: int) -> None:
+        """Note what a connection makes the server hold. Too much in sum ends those who have held longest."""
+        self._held_bytes += size - self._held.get(connection, 0)
+        if size:
+            self._held[connection] = size
+        else:
+            self._held.pop(connection, None)
+        while self._held_bytes > self.limits.held_bytes:
+            oldest = next(iter(self._held))
+            self._held_bytes -= self._held.pop(oldest)
+            HTTP_LIMITED.labels("held_bytes").inc()
+            oldest.expired("held_bytes")
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -167,6 +200,21 @@ class HttpGate:
         self._waiting.setdefault(address, deque()).append(request)
         return False
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether so much was parsed in this turn that what else came waits."""
+        return self._unparsed <= 0
+
+    def parsed(self, size: int) -> None:
+        """So many bytes outside of bodies were parsed."""
+        self._unparsed -= size
+        self._schedule()
+
+    def parse_later(self, connection: Waiting) -> None:
+        """Have a connection parse on when others have had their turn."""
+        self._parsers.append(connection)
+        self._schedule()
+
     def _schedule(self) -> None:
         if not self._turning:
             self._turning = True
@@ -174,9 +222,13 @@ class HttpGate:
 
     def _turn(self) -> None:
         self._turning = False
-        self._left = REQUESTS_PER_TURN
-        waiting = self._waiting
+        self._left, self._unparsed = REQUESTS_PER_TURN, PARSED_PER_TURN
+        waiting, parsers = self._waiting, self._parsers
         try:
+            for _ in range(len(parsers)):
+                if self.exhausted:
+                    break
+                parsers.popleft().parse_on()
             while waiting and self._left:
                 self._left -= 1
                 address = next(iter(waiting))
@@ -187,7 +239,7 @@ class HttpGate:
                     waiting[address] = requests
                 request()
         finally:
-            if waiting or self._left < REQUESTS_PER_TURN:
+            if waiting or parsers or self._left < REQUESTS_PER_TURN or self._unparsed < PARSED_PER_TURN:
                 self._schedule()
 
 

@@ -37,6 +37,12 @@ KEEP_ALIVE = 75
 """Seconds that an idle connection is kept: longer than the 60 s of common load balancers, which must close first."""
 SLICE = 1024
 """Bytes outside of bodies that are parsed before it is looked whether a request came out."""
+STEP = 64
+"""The same where several requests come at once: each that waits behind another costs twenty times its bytes."""
+SLICES = 4
+"""Such slices of one connection that are parsed before others have their turn."""
+REQUEST_COST = 512
+"""Bytes that a request counts for besides its own, however few those are."""
 DISCARDED = 256 * 1024
 """Bytes read and thrown away of a connection that was refused, so that it can read why."""
 
@@ -78,6 +84,12 @@ class _ConnectionMaker:
         return made
 
 
+def _pipelined(data: bytes, position: int) -> bool:
+    """Whether the next slice seems to hold the ends of several heads."""
+    end = position + SLICE
+    return data.count(b"\n\r\n", position, end) + data.count(b"\n\n", position, end) > 1
+
+
 class _Flow(FlowControl):
     """Reading goes on only when nothing waits to be parsed either."""
 
@@ -105,6 +117,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._peer = ""
         self._key = ""
         self._counted = False
+        self._running: Any = None
+        """The request that is being answered; uvicorn's `cycle` is the one that came last."""
         self._new = True
         """Whether no head was completed yet."""
         self._rest = b""
@@ -123,6 +137,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._refusal: tuple[int, str, str] | None = None
         """What is answered once the answers that are due have been given."""
         self._discarded = 0
+        self._queued = False
+        """Whether it waits for its turn to parse on."""
+        self._held = 0
+        """What the gate was told of the bytes that wait here."""
 
     def _begin_to_parse(self) -> None:
         """Make what requests take that are not read at once; the first time only."""
@@ -158,6 +176,10 @@ class HttpProtocol(HttpToolsProtocol):
         """The connection is gone."""
         self._uncount()
         self._rest = b""
+        self.pipeline.clear()
+        if (running := self._running) is not None and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -176,21 +198,28 @@ class HttpProtocol(HttpToolsProtocol):
             self._discarded += len(data)
             if self._discarded > DISCARDED:
                 self.transport.pause_reading()
-        elif self.parser is None and len(data) <= self._gate.limits.head_bytes and (found := self._at_once(data)):
+        elif self.parser is None and not self._rest and (found := self._at_once(data)):
             self._begin_upgrade(found)
         elif self._rest:
             self._rest += data
-        elif len(data) <= SLICE:
+            self._hold()
+        elif len(data) <= SLICE and not self._gate.exhausted and not _pipelined(data, 0):
             self._parse(data)
         else:
             self._rest = data
-            self._parse_on()
+            self.parse_on()
 
-    def _parse_on(self) -> None:
-        """Parse what waits, until requests wait as well."""
-        rest, position = self._rest, 0
+    def parse_on(self) -> None:
+        """Parse what waits, until requests wait as well or others have their turn."""
+        self._queued = False
+        gate, rest, position, left = self._gate, self._rest, 0, SLICES
         while position < len(rest) and not (self.pipeline or self._refused or self.transport.is_closing()):
-            end = position + max(SLICE, self._body_left)
+            if not self._body_left and (gate.exhausted or not left):
+                self._queued = True
+                gate.parse_later(self)
+                break
+            left -= 1
+            end = position + max(STEP if _pipelined(rest, position) else SLICE, self._body_left)
             self._parse(rest[position:end])
             if self._upgrading:
                 # Nothing may follow before the answer (RFC 6455, section 4.1).
@@ -201,13 +230,18 @@ class HttpProtocol(HttpToolsProtocol):
         self._rest = b"" if self._refused or self.transport.is_closing() else rest[position:]
         flow = cast("_Flow", self.flow)
         flow.held = bool(self._rest)
+        self._hold()
         if flow.held:
             flow.pause_reading()
         elif not self.pipeline and self.cycle is not None and self.cycle.response_complete:
             flow.resume_reading()
 
     def _at_once(self, data: bytes) -> UpgradeRequest | None:
-        return None if self.ws_protocol_class is None else read_upgrade(data)
+        gate = self._gate
+        if self.ws_protocol_class is None or len(data) > gate.limits.head_bytes or gate.exhausted:
+            return None
+        gate.parsed(min(len(data), SLICE))
+        return read_upgrade(data)
 
     def _begin_upgrade(self, request: UpgradeRequest) -> None:
         """Take in what the parser would have found."""
@@ -223,13 +257,22 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow = _Flow(self.transport)
             self.flow.pause_reading()
 
+    def _hold(self) -> None:
+        """Tell the gate what waits here, if that is more than nearly everybody's whole request."""
+        held = len(self._rest) + (self._head_size if self._in_head else 0)
+        held = held if held > SLICE else 0
+        if held != self._held and self._counted:
+            self._held = held
+            self._gate.holds(self, held)
+
     def _parse(self, data: bytes) -> None:
         self._begin_to_parse()
         self._progress = False
+        gate = self._gate
+        gate.parsed(min(len(data), SLICE))
         super().data_received(data)
         if self._refused or self.transport.is_closing():
             return
-        gate = self._gate
         if self._in_body:
             gate.bodies.start(self, gate.clock())
         elif self._in_head or not self._progress:
@@ -239,6 +282,8 @@ class HttpProtocol(HttpToolsProtocol):
                 self._head_too_large()
             else:
                 gate.heads.start(self, gate.clock())
+        if not self._rest:
+            self._hold()
 
     # -- the parser's callbacks ------------------------------------------------------------------------------------
 
@@ -247,6 +292,17 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_size = 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; see `HttpLimits.headers`."""
+        if self._refused:
+            return
+        if len(self.headers) >= self._gate.limits.headers:
+            limit = self._gate.limits.headers
+            # Those behind a chunked body count as well.
+            self._refuse(431, "headers", f"A request has at most {limit} headers.", own=self._in_body)
+        else:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Take in what a proxy says, and refuse a body that is too long before it comes."""
@@ -257,6 +313,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._body_size = self._body_left = 0
         self._asks_for_websocket = False
         self._gate.heads.stop(self)
+        self._gate.parsed(REQUEST_COST)
         if self._new:
             self._new = False
             self._gate.first_head(self, self._key)
@@ -306,8 +363,9 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._in_body and self.cycle.response_complete:
             # The rest of the body is of use to nobody.
             self._linger()
-        elif self._rest and not self.pipeline:
-            self.loop.call_soon(self._parse_on)
+        elif self._rest and not self.pipeline and not self._queued:
+            self._queued = True
+            self._gate.parse_later(self)
 
     def _head_bytes(self) -> int:
         request_line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n")
@@ -326,7 +384,12 @@ class HttpProtocol(HttpToolsProtocol):
     # -- requests begin when it is their turn ----------------------------------------------------------------------
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._gate.begin(self._turn_key, partial(super()._start_asgi_task, cycle, app))
+        self._running = cycle
+        self._gate.begin(self._turn_key, partial(self._start, cycle, app))
+
+    def _start(self, cycle: Any, app: Any) -> None:
+        if not self.transport.is_closing():
+            super()._start_asgi_task(cycle, app)
 
     def _should_upgrade(self) -> bool:
         return self._asks_for_websocket
@@ -428,6 +491,10 @@ class HttpProtocol(HttpToolsProtocol):
             # The app must not answer any more, and reads that the client is gone.
             cycle.disconnected = True
             cycle.message_event.set()
+        elif own:
+            # It has its answer, and what is wrong came behind that.
+            self._linger()
+            return
         self._answer_refusal(status, limit, message)
 
     def _answer_refusal(self, status: int, limit: str, message: str) -> None:

@@ -177,7 +177,8 @@ class Lifecycle:
         if expires_at and self._namespaces[connection.namespace].expires:
             seconds = max(SOON, expires_at - time.time())
             # By its sid: what waits on the engine's wheel must not keep a connection that has gone.
-            self._server.engine.call_later(seconds, partial(self._expire, connection.sid, expires_at))
+            then = partial(self._expire, connection.sid, expires_at)
+            connection.expiry = self._server.engine.call_later(seconds, then)
         for packet in held:
             self._server.deliver(connection, packet)
 
@@ -307,6 +308,10 @@ class Lifecycle:
         if connection.state is not State.OPEN:
             return
         rooms = sorted(connection.rooms)
+        if connection.expiry is not None:
+            # A client may come and go all day with a token that is good for years.
+            self._server.engine.cancel(connection.expiry)
+            connection.expiry = None
         connection.state, connection.ended = State.ENDED, reason
         CONNECTED.dec()
         self._connections.remove(connection)

@@ -129,6 +129,9 @@ class Admission:
 
     async def _ask(self, attempt: Attempt, connection: Connection, deadline: float) -> None:
         """Ask the service to admit it, under the sid that it will have. Raises `Reject`."""
+        if connection.ended is not None:
+            # Middleware runs in a task of its own, which hears a little later that nobody waits for it any more.
+            raise Reject(Code.UNAVAILABLE)
         self._fanout.enter_user_room(connection)
         request = ConnectRequest(
             self._bus.address, connection.sid, connection.identity, connection.handshake, connection.data
@@ -210,6 +213,8 @@ _claims = msgspec.json.Decoder(_Claims)
 def read_cursors(auth: Mapping[str, Any]) -> dict[str, int | None]:
     """The cursors of a CONNECT payload. None stands for one that is malformed, or one too many: that room is reset."""
     said = auth.get("cursors")
+    if isinstance(said, msgspec.Raw):
+        said = msgspec.json.decode(said)
     if not isinstance(said, dict):
         return {}
     return {

@@ -18,6 +18,7 @@ from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
 from parley.framework.outcome import Outcome
 from parley.gateway.engineio.session import Session
+from parley.gateway.engineio.timer_wheel import TimerEntry
 
 
 class State(Enum):
@@ -89,6 +90,8 @@ class Connection:
     """By this private id the client may recover what it had, where the namespace allows that."""
     first_offset: int = 0
     """The number of the last packet of its namespace before CONNECT; see `packet_history`."""
+    expiry: TimerEntry | None = None
+    """What ends it when its token expires, where the namespace asks for that."""
 
     @property
     def opened(self) -> bool:

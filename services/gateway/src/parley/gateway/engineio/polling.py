@@ -8,14 +8,15 @@ input budget while they come. How long a request may take is the HTTP server's a
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parley.common.disconnects import DisconnectReason
-from parley.gateway.engineio.packets import MalformedPayload, Packet, encode_payload
-from parley.gateway.engineio.reading import UNCOUNTED
+from parley.gateway.engineio.packets import Incoming, MalformedPayload, Packet, encode_payload
+from parley.gateway.engineio.reading import FEW, FRAMES, SMALL, UNCOUNTED, ReadScheduler
 from parley.gateway.engineio.request import (
     Refusal,
     Request,
@@ -50,18 +51,69 @@ class _Poll:
             self.packets.set_result(packets)
 
 
-class _Post:
-    """A POST whose body is being read (a `transports.Post`)."""
+class PostBeingRead:
+    """A POST whose body is being read, then worked off a part in each turn of the loop (a `transports.Post`)."""
 
-    __slots__ = ("_reading",)
+    __slots__ = ("_body", "_incoming", "_input", "_position", "_read", "_reading", "_session", "binary", "done")
 
-    def __init__(self, reading: asyncio.Timeout) -> None:
+    def __init__(self, session: Session, scheduler: ReadScheduler, reading: asyncio.Timeout) -> None:
+        self._session = session
+        self._input = scheduler
         self._reading = reading
+        self._read = False
+        self._body = b""
+        self._incoming: Sequence[Incoming] | None = None
+        self._position = 0
+        self.binary = False
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def begun(self) -> bool:
+        """Whether its packets have been told apart, which take more memory than its body."""
+        return self._incoming is not None
 
     def abandon(self) -> None:
-        """Read no further; nothing where reading was cancelled already."""
+        """Read no further; nothing where all was read, or reading was cancelled already."""
+        if self._read:
+            return
         with suppress(RuntimeError):
             self._reading.reschedule(asyncio.get_running_loop().time())
+
+    def work_off(self, body: bytes) -> None:
+        """Its body is there. Completes `done`, or has that raise `NotPolling` or `MalformedPayload`."""
+        self._read, self._body = True, body
+        if not self._input.exhausted:
+            self._work_off(FRAMES)
+        elif len(body) <= SMALL:
+            # Another client's next event, as a rule: that need not wait.
+            self._work_off(FEW)
+        else:
+            self._input.wait(self)
+
+    def read_on(self) -> None:
+        """See `reading.Backlogged`."""
+        self._work_off(FRAMES)
+
+    def _work_off(self, allowance: int) -> None:
+        if self.done.done():
+            return
+        session, size = self._session, len(self._body)
+        try:
+            if self._incoming is None:
+                self._incoming, self._body = session.decode_post(self._body, binary=self.binary), b""
+            part = self._incoming[self._position : self._position + allowance]
+            session.take(part)
+        except (NotPolling, MalformedPayload) as error:
+            self.done.set_exception(error)
+            return
+        self._position += len(part)
+        if len(part) > FEW or size > SMALL:
+            self._input.spent(len(part), size)
+        if self._position < len(self._incoming) and not session.over:
+            self._input.go_on(self)
+        else:
+            session.post_over(self)
+            self.done.set_result(None)
 
 
 class EnginePaths:
@@ -121,8 +173,7 @@ class Polling:
         elif request.method == "POST":
             session = self._engine.find(request)
             try:
-                body = await self._body(session, request, receive)
-                session.post(body, binary=request.headers.get("content-type", "") == _BINARY.decode())
+                await self._post(session, request, receive)
             except (NotPolling, MalformedPayload) as error:
                 raise bad_request() from error
             await _respond(send, 200, b"text/html", b"ok", cors)
@@ -148,20 +199,21 @@ class Polling:
                 raise unknown_session()
             await _packets(send, session, answer, cors)
 
-    async def _body(self, session: Session, request: Request, receive: Receive) -> bytes:
-        """The body, read no further than it may be long, whatever the client said of its length.
+    async def _post(self, session: Session, request: Request, receive: Receive) -> None:
+        """Read the body, no further than it may be long, whatever the client said of its length, and work it off.
 
-        What has come counts against the budget while the rest is still on its way. Reading ends with the session, when
-        another POST comes for instance; the deadline is the HTTP server's. Raises `NotPolling` and `Refusal`.
+        What has come counts against the budget until then. Reading ends with the session, when another POST comes for
+        instance; the deadline is the HTTP server's. Raises `NotPolling`, `MalformedPayload` and `Refusal`.
         """
-        limit, budget = session.max_message, self._engine.budget
+        limit = session.max_message
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
             raise _too_big(limit)
         body, held = bytearray(), 0
         try:
             async with asyncio.timeout(None) as reading:
-                post = _Post(reading)
+                post = PostBeingRead(session, self._engine.input, reading)
+                post.binary = request.headers.get("content-type", "") == _BINARY.decode()
                 session.begin_post(post)
                 while True:
                     message = await receive()
@@ -170,20 +222,29 @@ class Polling:
                         raise NotPolling
                     body += message.get("body", b"")
                     if len(body) > limit:
-                        session.post_refused(post)
+                        session.post_over(post)
                         raise _too_big(limit)
                     if not message.get("more_body", False):
-                        return bytes(body)
-                    if len(body) > UNCOUNTED:
-                        if not budget.take(session, len(body) - held):
-                            self._engine.limited("input_memory")
-                            session.end(DisconnectReason.OVERLOADED)
-                            raise overloaded()
-                        held = len(body)
+                        break
+                    held = self._hold(session, len(body), held)
+            post.work_off(bytes(body))
+            if not post.done.done():
+                held = self._hold(session, len(body), held)
+            await post.done
         except TimeoutError as error:
             raise NotPolling from error
         finally:
-            budget.give_back(session, held)
+            self._engine.budget.give_back(session, held)
+
+    def _hold(self, session: Session, size: int, held: int) -> int:
+        """Count a body of so many bytes, of which some are counted already. Returns how many are then."""
+        if size <= UNCOUNTED:
+            return held
+        if not self._engine.budget.take(session, size - held):
+            self._engine.limited("input_memory")
+            session.end(DisconnectReason.OVERLOADED)
+            raise overloaded()
+        return size
 
     def _cors(self, request: Request) -> list[tuple[bytes, bytes]]:
         origin = request.headers.get("origin")

@@ -1,9 +1,10 @@
 """What is read, and when: between the sockets and the parser, so that no client owns a turn of the loop.
 
-A small read is parsed at once. Of everything else, at most `FRAMES` frames and `SIZE` bytes of one WebSocket are worked
-off in a turn of the loop, and `TURN_FRAMES` frames and `TURN_SIZE` bytes of all of them. What remains is a backlog: the
-socket reads nothing more (`pause_reading`), others have their turn, and the next turn goes on with the backlogs in the
-order in which they arose. `writes` does the same for output.
+Of a small read, a few frames are worked off at once. Of everything else, at most `FRAMES` frames and `SIZE` bytes of
+one WebSocket are worked off in a turn of the loop, and `TURN_FRAMES` frames and `TURN_SIZE` bytes of all of them. What
+remains is a backlog: the socket reads nothing more (`pause_reading`), others have their turn, and the next turn goes on
+with the backlogs in the order in which they arose. The packets of polling requests are worked off the same way, one
+request after the other. `writes` does it for output.
 
 What clients sent and nobody has taken yet is bounded as well, in sum and for each address, by `InputBudget`.
 """
@@ -19,8 +20,9 @@ SIZE = 64 * 1024
 """Frames and bytes of one WebSocket that are worked off in a turn of the loop."""
 TURN_FRAMES = 256
 TURN_SIZE = 512 * 1024
-"""The same for all WebSockets together; reads of at most `SMALL` bytes are not counted."""
+"""The same for all WebSockets together. What is `SMALL`, and no more than a `FEW` frames, is not counted."""
 SMALL = 1024
+FEW = 4
 UNCOUNTED = 1024
 """Bytes that a session may hold without their being counted: a message whose end is still on its way."""
 SHARES = 8
@@ -30,7 +32,7 @@ MODEST = 64 * 1024
 
 
 class Backlogged(Protocol):
-    """A WebSocket that has more to work off."""
+    """A WebSocket, or a polling request, that has more to work off."""
 
     def read_on(self) -> None:
         """Work off a part of the backlog; if some is left, wait again."""
@@ -146,9 +148,14 @@ class ReadScheduler:
         self._size -= size
         self._schedule()
 
-    def wait(self, socket: Backlogged) -> None:
-        """Go on with this WebSocket's backlog on a later turn."""
-        self._waiting.append(socket)
+    def wait(self, backlogged: Backlogged) -> None:
+        """Go on with this backlog on a later turn."""
+        self._waiting.append(backlogged)
+        self._schedule()
+
+    def go_on(self, backlogged: Backlogged) -> None:
+        """Go on with this backlog before others: what it has begun with takes more memory than what it was sent."""
+        self._waiting.appendleft(backlogged)
         self._schedule()
 
     def _schedule(self) -> None:

@@ -28,7 +28,7 @@ messages, and messages without content, may come at `control_per_second` in the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -335,8 +335,8 @@ class Session:
             raise NotPolling
         self._post = post
 
-    def post_refused(self, post: Post) -> None:
-        """The body of a POST is not taken, and the client is told so."""
+    def post_over(self, post: Post) -> None:
+        """All of a POST was taken, or it is refused and the client is told so: the next may come."""
         if self._post is post:
             self._post = None
 
@@ -346,18 +346,24 @@ class Session:
             self._post = None
             self.end(DisconnectReason.TRANSPORT_ERROR)
 
-    def post(self, body: bytes, *, binary: bool) -> None:
+    def decode_post(self, body: bytes, *, binary: bool) -> Sequence[Incoming]:
         """The body of a POST is there. Raises `NotPolling`, or `MalformedPayload` when that ended the session."""
-        self._post = None
         if self.over or self.socket is not None:
             raise NotPolling
         try:
-            incoming = packets.decode_payload(body, self.revision, binary=binary, limit=self._owner.limits.max_packets)
-            for packet in incoming:
-                self._receive(packet)
+            return packets.decode_payload(body, self.revision, binary=binary, limit=self._owner.limits.max_packets)
         except MalformedPayload as error:
             many = isinstance(error, TooManyPackets)
             self.end(DisconnectReason.TOO_MANY_PACKETS if many else DisconnectReason.PARSE_ERROR)
+            raise
+
+    def take(self, incoming: Iterable[Incoming]) -> None:
+        """Packets of a POST. Raises `MalformedPayload` when one ended the session."""
+        try:
+            for packet in incoming:
+                self._receive(packet)
+        except MalformedPayload:
+            self.end(DisconnectReason.PARSE_ERROR)
             raise
 
     # -- WebSocket -------------------------------------------------------------------------------------------------

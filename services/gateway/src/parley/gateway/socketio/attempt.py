@@ -25,12 +25,16 @@ class Attempt:
     each time.
     """
 
-    __slots__ = ("auth", "client", "connection", "held", "held_bytes", "namespace", "over", "reply", "task")
+    __slots__ = (
+        "auth", "auth_bytes", "client", "connection", "held", "held_bytes", "namespace", "over", "reply", "task",
+    )  # fmt: skip
 
     def __init__(self, client: Client, namespace: str, auth: Mapping[str, Any]) -> None:
         self.client = client
         self.namespace = namespace
         self.auth = auth
+        self.auth_bytes = 0
+        """What that takes in the engine's budget."""
         self.connection: Connection | None = None
         self.reply = ConnectReply()
         """What the service answered, and gateway middleware added to it."""

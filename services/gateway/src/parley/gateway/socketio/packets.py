@@ -34,6 +34,10 @@ _NAME = re.compile(
 )
 _text = msgspec.json.Decoder(str)
 _object = msgspec.json.Decoder(dict[str, Any])
+_as_it_came = msgspec.json.Decoder(dict[str, msgspec.Raw])
+CURSORS = "cursors"
+"""The field of CONNECT that may be long: it is kept as it came until it is needed."""
+_TEXTS = ("token", "pid", "offset")
 
 
 class MalformedPacket(ValueError):
@@ -137,12 +141,20 @@ def _checked(payload: str) -> bytes:
 
 
 def read_connect(text: str, start: int) -> dict[str, Any]:
-    """What a client says of itself at CONNECT; nothing is an empty object. Raises `InvalidPayload`."""
+    """What a client says of itself at CONNECT; nothing is an empty object. Raises `InvalidPayload`.
+
+    Cursors are checked to be JSON, and stay `msgspec.Raw`: as Python's objects they might take twenty times as much.
+    """
     payload = _checked(text[start:])
     if not payload:
         return {}
     try:
-        return _object.decode(payload)
+        auth = _object.decode(payload)
+        if CURSORS in auth:
+            auth[CURSORS] = msgspec.Raw(bytes(_as_it_came.decode(payload)[CURSORS]))
+        # Nobody counts what these hold, so it must not be kept where it is no text.
+        auth |= {name: None for name in _TEXTS if name in auth and not isinstance(auth[name], str)}
+        return auth
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidPayload(f"The payload of CONNECT is no object: {error}") from error
 

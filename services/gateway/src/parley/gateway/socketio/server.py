@@ -21,6 +21,7 @@ from parley.common.errors import Code, Reject
 from parley.common.wire.commands import error_payload
 from parley.gateway.connections.connection import Connection
 from parley.gateway.engineio.packets import Packet
+from parley.gateway.engineio.reading import UNCOUNTED
 from parley.gateway.engineio.request import Request
 from parley.gateway.engineio.server import Engine
 from parley.gateway.engineio.session import Session
@@ -154,8 +155,8 @@ class SocketIoServer:
         if namespaces.get(attempt.namespace) is attempt:
             del namespaces[attempt.namespace]
         held, attempt.held = attempt.held or [], None
-        self.engine.budget.give_back(attempt.client.session, attempt.held_bytes)
-        attempt.held_bytes = 0
+        self.engine.budget.give_back(attempt.client.session, attempt.held_bytes + attempt.auth_bytes)
+        attempt.held_bytes = attempt.auth_bytes = 0
         return held
 
     def deliver(self, connection: Connection, packet: EventPacket) -> None:
@@ -392,6 +393,10 @@ class SocketIoServer:
         if session.revision == 3:
             auth = {**session.origin.query, **dict(parse_qsl(head.query))}
         self._events.connect(client, namespace, auth)
+        attempt = client.namespaces.get(namespace)
+        # What it said is kept until it is let in, however long auth and the service take.
+        if isinstance(attempt, Attempt) and len(text) > UNCOUNTED and self._hold_bytes(session, len(text)):
+            attempt.auth_bytes = len(text)
 
     def _generate_id(self) -> str:
         # Proxies route by the first part of the sid, so that every request of a session reaches its gateway.

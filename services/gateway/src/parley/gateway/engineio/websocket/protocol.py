@@ -13,7 +13,7 @@ from uvicorn import Config
 
 from parley.common.disconnects import DisconnectReason
 from parley.gateway.engineio.packets import Packet
-from parley.gateway.engineio.reading import FRAMES, SIZE, SMALL, UNCOUNTED
+from parley.gateway.engineio.reading import FEW, FRAMES, SIZE, SMALL, UNCOUNTED
 from parley.gateway.engineio.request import (
     Refusal,
     Request,
@@ -82,8 +82,11 @@ class WebSocket(asyncio.Protocol):
             self._discarded += len(data)
             if self._discarded > DISCARDED and self._transport is not None:
                 self._transport.pause_reading()
-        elif self._backlogged or (len(data) > SMALL and self._engine.input.exhausted):
+        elif self._backlogged:
             self._work_off(data, 0)
+        elif self._engine.input.exhausted:
+            # A small read is another client's next event, as a rule: that need not wait.
+            self._work_off(data, 0 if len(data) > SMALL else FEW)
         else:
             self._work_off(data, FRAMES)
 
@@ -117,7 +120,7 @@ class WebSocket(asyncio.Protocol):
             return
         if reader.held != self._held and not self._hold(session, reader.held):
             return
-        if len(data) > SMALL or reader.waiting or not data:
+        if len(data) > SMALL or reader.waiting or not data or reader.frames > FEW or reader.worked > SMALL:
             self._engine.input.spent(reader.frames, reader.worked)
             if (reader.waiting or len(data) >= SIZE) and not self._backlogged:
                 self._backlogged = True
