@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from parley.auth import issuer_keys, jws, verification
+from parley.auth import issuer_keys, verification
 from parley.auth.issuer_keys import IssuerKeys
 from parley.auth.signing import Signer, SigningKey
 from parley.auth.verification import Verifier
@@ -110,13 +110,13 @@ async def test_a_token_that_was_valid_before_is_refused_once_it_has_expired(
 
 async def test_a_token_that_comes_again_costs_no_second_verification(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[str] = []
-    read = jws.read
+    decode = jwt.decode
 
-    def count(token: str) -> jws.Jws:
+    def count(token: str, *arguments: Any, **options: Any) -> Any:
         decoded.append(token)
-        return read(token)
+        return decode(token, *arguments, **options)
 
-    monkeypatch.setattr(jws, "read", count)
+    monkeypatch.setattr(jwt, "decode", count)
     monkeypatch.setattr(verification, "MAX_VERIFIED", 3)
     checked = verifier(Issuer().published())
     tokens = [own(), *(hs256(sub=f"user-{number}") for number in range(4))]
@@ -253,35 +253,6 @@ async def test_malformed_claims_are_refused(wrong: dict[str, Any]) -> None:
 )
 async def test_what_is_no_token_is_refused(token: str) -> None:
     assert await code_of(verifier(Issuer().published()), token) == Code.INVALID_TOKEN
-
-
-@pytest.mark.parametrize("header", [{"crit": []}, {"crit": ["b64"], "b64": False}, {"b64": False}, {"crit": ["exp"]}])
-async def test_token_with_extensions_is_refused(header: dict[str, Any]) -> None:
-    token = jwt.api_jws.encode(json.dumps(claims()).encode(), SECRET, "HS256")
-    payload = token.split(".")[1]
-    signed = forged({"alg": "HS256", **header}, {}).split(".", maxsplit=1)[0] + "." + payload
-    signature = base64.urlsafe_b64encode(hmac.digest(SECRET.encode(), signed.encode(), "sha256")).rstrip(b"=").decode()
-    assert await code_of(verifier(), f"{signed}.{signature}") == Code.INVALID_TOKEN
-
-
-async def test_token_is_accepted_in_one_spelling_only() -> None:
-    header, payload, signature = hs256().split(".")
-    # 32 bytes are 43 characters, of which the last has two bits without a meaning.
-    last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    alike = last[last.index(signature[-1]) ^ 1]
-    standard = f"{header}.{payload}.{signature}".replace("-", "+").replace("_", "/")
-    wrong = [
-        f"{header}.{payload}.{signature[:-1]}{alike}",
-        f"{header}.{payload}.{signature}==",
-        f"{header}.{payload}.{signature} ",
-        f"{header}.{payload}.\n{signature}",
-        f"{header}.{payload}.{signature}.",
-        f"{header}.{payload}",
-        *([standard] if standard != f"{header}.{payload}.{signature}" else []),
-    ]
-    for token in wrong:
-        assert await code_of(verifier(), token) == Code.INVALID_TOKEN
-    assert await verifier().verify(f"{header}.{payload}.{signature}="), "some issuers pad it"
 
 
 async def test_deeply_nested_token_is_refused() -> None:
