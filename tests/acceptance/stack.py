@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 ADMIN_PASSWORD = "correct horse battery"
 SECRET = "a secret that the adopter's own server signs with"
 
