@@ -180,7 +180,11 @@ class Bus:
         """Tell those who asked that the connection is back."""
         self._liveness.restart()
         for callback in self._on_reconnect:
-            callback()
+            try:
+                callback()
+            except Exception:
+                # The others compare what must not stay missed, bans among it.
+                log.exception("failed after a reconnect")
 
     async def start(self) -> None:
         """Take the name, subscribe to answers and to signs of life, and start sending them. Raises `NameTaken`."""
