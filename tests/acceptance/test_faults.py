@@ -175,6 +175,17 @@ async def test_what_happened_to_the_users_of_a_gateway_that_was_away_is_true_wit
     assert len(fay.connects) == (2 if fault.seen_off else 1)
 
 
+async def test_a_ban_that_no_gateway_hears_names_them_all_and_takes_effect_afterwards(stack: FaultStack, crowd: People):
+    ann = await person(crowd, "ann", stack.gateways[0])
+    for gateway in stack.gateways:
+        stack.proxy(gateway).cut()
+    answer = await stack.admin("POST", f"/users/{ann.user}/ban", reason="spam")
+    for gateway in stack.gateways:
+        stack.proxy(gateway).mend()
+    assert (answer["disconnected"], len(answer["unanswered"])) == (0, 2)
+    await ended(ann, "banned", time.monotonic())
+
+
 async def test_services_that_stand_still_lose_nothing_and_declare_nobody_gone(stack: FaultStack, crowd: People):
     one = await person(crowd, "one", stack.gateways[0])
     two = await person(crowd, "two", stack.gateways[1], kind="js" if HAS_JS_CLIENT else "python")

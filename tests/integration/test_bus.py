@@ -645,6 +645,20 @@ async def test_a_deaf_process_connects_anew_and_in_the_end_stops(
         assert "deaf for too long, stopping" in [line["event"] for line in logged]
 
 
+async def test_whoever_fails_after_a_reconnect_keeps_no_other_from_hearing_of_it(bus: Bus):
+    heard: list[str] = []
+
+    def fail() -> None:
+        raise RuntimeError("no")
+
+    bus.on_reconnect(fail)
+    bus.on_reconnect(lambda: heard.append("other"))
+    with capture_logs() as logged:
+        bus.reconnected()
+    assert heard == ["other"]
+    assert [entry["event"] for entry in logged] == ["failed after a reconnect"]
+
+
 # -- being deaf --------------------------------------------------------------------------------------------------------
 
 

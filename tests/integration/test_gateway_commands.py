@@ -433,6 +433,22 @@ async def test_an_ack_that_cannot_be_passed_on_costs_no_other_and_its_connection
         assert {reply.ack_id for reply in clients.replies} == {2, 3}
 
 
+async def test_a_session_that_cannot_be_read_costs_neither_its_ack_nor_others(
+    gateway_bus: Bus, backend: Backend, namespace: str
+):
+    await backend.serve(namespace)
+    nested = b"\x93\x80\x90" + b"\x91" * 100_000 + b"\xc0"
+    async with gateway(gateway_bus, namespace) as clients:
+        connection = clients.connect()
+        for session in ("strange", "none"):
+            clients.emit(connection, session)
+        first, second = commands_of(await backend.batch(0))
+        acks = [Ack(first.tag, ok_payload(None), True, (), nested), Ack(second.tag, ok_payload(None), True)]
+        await backend.bus.publish(subjects.acks(gateway_bus.address), AckBatch(acks).encode())
+        assert await clients.told(2) == ["ok", "ok"]
+        assert not connection.data
+
+
 async def test_a_connection_that_ended_is_told_nothing_and_others_are(
     gateway_bus: Bus, backend: Backend, namespace: str
 ):

@@ -27,16 +27,15 @@ from nats.errors import (
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from parley.common import subjects
-from parley.common.errors import Code, Reject, known_code
+from parley.common.errors import Code, Reject
 from parley.common.identifiers import instance_id
 from parley.common.liveness import NAME_TIMEOUT, Liveness, NameTaken
 from parley.common.logs import get_logger
-from parley.common.requests import RequestClient, RequestServer
+from parley.common.requests import RequestClient, RequestServer, rejected
 from parley.common.settings import ServiceSettings
 from parley.common.subscriptions import Listener, ListeningClient
 from parley.common.tasks import Tasks
 from parley.common.wire.codec import Wire
-from parley.common.wire.requests import Rejection
 
 log = get_logger(__name__)
 
@@ -151,9 +150,7 @@ class Bus:
             raise Reject(Code.UNAVAILABLE)
         answer = await self._client_side.ask(subject, payload.encode(), timeout or self._timeout)
         if answer.failure is not None:
-            code = known_code(answer.failure.code, Code.INTERNAL)
-            data = _data(answer.failure, subject)
-            raise Reject(code, answer.failure.message, retryable=answer.failure.retryable, data=data)
+            raise rejected(answer.failure)
         return answer.value
 
     async def respond(
@@ -180,7 +177,11 @@ class Bus:
         """Tell those who asked that the connection is back."""
         self._liveness.restart()
         for callback in self._on_reconnect:
-            callback()
+            try:
+                callback()
+            except Exception:
+                # The others compare what must not stay missed, bans among it.
+                log.exception("failed after a reconnect")
 
     async def start(self) -> None:
         """Take the name, subscribe to answers and to signs of life, and start sending them. Raises `NameTaken`."""
@@ -235,14 +236,6 @@ def _understood(answer: msgspec.Raw, kind: type[AnswerT], subject: str) -> Answe
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         log.error("malformed answer", subject=subject, error=str(error))
         raise Reject(Code.INTERNAL) from error
-
-
-def _data(failure: Rejection, subject: str) -> Any:
-    try:
-        return msgspec.json.decode(failure.data) if failure.data else None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        log.error("malformed answer", subject=subject, error=str(error))
-        return None
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 
 from parley.common import subjects
 from parley.common.chunks import split_by_size
-from parley.common.errors import Code, Reject
+from parley.common.errors import Code, Reject, known_code
 from parley.common.logs import get_logger
 from parley.common.outbox import Outbox, Publish
 from parley.common.tags import TagTable
@@ -268,6 +268,17 @@ def failed(rejection: Reject) -> Answer:
     """The answer that a rejection becomes."""
     data = b"" if rejection.data is None else msgspec.json.encode(rejection.data)
     return Answer(Rejection(str(rejection.code), rejection.message, rejection.retryable, data))
+
+
+def rejected(failure: Rejection) -> Reject:
+    """The rejection that an answer tells of. Data that is no JSON is left out."""
+    data = None
+    if failure.data:
+        try:
+            data = msgspec.json.decode(failure.data)
+        except (*_MALFORMED, RecursionError) as error:
+            log.error("malformed data of a rejection", code=failure.code, error=str(error))
+    return Reject(known_code(failure.code, Code.INTERNAL), failure.message, retryable=failure.retryable, data=data)
 
 
 def _encode_answers(answers: Sequence[tuple[int, Answer]]) -> bytes:

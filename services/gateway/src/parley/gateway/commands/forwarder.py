@@ -235,7 +235,7 @@ class CommandForwarder:
             return
         try:
             connection.data = merged(connection.data, changes)
-        except (ValueError, msgspec.MsgspecError):
+        except Exception:
             log.exception("a session that cannot be kept", sid=connection.sid, namespace=connection.namespace)
 
     def _finish(self, pending: _Pending, outcome: Outcome) -> None:

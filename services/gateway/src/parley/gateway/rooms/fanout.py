@@ -11,12 +11,11 @@ witness; neither undoes what was heard of later.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
-import prometheus_client
+from prometheus_client import Counter
 from typing_extensions import override
 
 from parley.common import subjects
@@ -42,15 +41,13 @@ from parley.gateway.rooms.delivery import DELIVERIES, Outlet, RoomDelivery
 from parley.gateway.rooms.heads import HeadListener, RoomHeadReader
 from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.rooms.log_reader import LogReader
-from parley.gateway.rooms.registry import RoomRegistry, listeners
+from parley.gateway.rooms.registry import Awaited, RoomRegistry, listeners
 from parley.gateway.rooms.repair import Repair
 from parley.gateway.socketio.packets import event_packet
 
 __all__ = ["DELIVERIES", "Fanout", "Outlet"]
 
-RESETS = prometheus_client.Counter(
-    "parley_gateway_room_resets_total", "Rooms whose log was found restored to an earlier state"
-)
+RESETS = Counter("parley_gateway_room_resets_total", "Rooms whose log was found restored to an earlier state")
 
 
 class Fanout(HeadListener, Parking):
@@ -62,10 +59,7 @@ class Fanout(HeadListener, Parking):
         self._offsets = offsets
         self._tasks = Tasks()
         self._mark = 0
-        self._parked: dict[Connection, list[str]] = {}
-        """Lost connections that may come back, with their sid and the rooms that they do not hear meanwhile."""
-        self._awaited: Counter[tuple[str, str]] = Counter()
-        """Those names by namespace: how many are parked under each."""
+        self._awaited = Awaited()
         self._rooms = RoomRegistry(bus, self._receive, self._closed)
         self._log = LogReader(bus)
         self._delivery = RoomDelivery(
@@ -134,10 +128,7 @@ class Fanout(HeadListener, Parking):
 
     def leave_all(self, connection: Connection) -> None:
         """Take a connection out of every room it is in, for ever."""
-        for name in self._parked.pop(connection, ()):
-            self._awaited[connection.namespace, name] -= 1
-            if not self._awaited[connection.namespace, name]:
-                del self._awaited[connection.namespace, name]
+        self._awaited.discard(connection)
         for name in connection.rooms:
             if (room := self._rooms.get(connection.namespace, name)) is not None:
                 room.remove(connection)
@@ -159,8 +150,7 @@ class Fanout(HeadListener, Parking):
                 self._rooms.close_if_empty(room)
             else:
                 room.register(connection)
-        self._parked[connection] = [connection.sid, *heads]
-        self._awaited.update((connection.namespace, name) for name in self._parked[connection])
+        self._awaited.add(connection, heads)
         return heads
 
     def is_awaited(self, namespace: str, name: str) -> bool:

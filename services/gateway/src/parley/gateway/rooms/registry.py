@@ -6,8 +6,8 @@ rooms here, by namespace and name.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import Gauge
 
@@ -65,6 +65,30 @@ class RoomRegistry:
             room.listener.close()
             room.listener = None
         self._closed(room)
+
+
+class Awaited:
+    """Lost connections that may come back: each under its sid and the rooms that it does not hear meanwhile."""
+
+    def __init__(self) -> None:
+        self._names: dict[Connection, list[tuple[str, str]]] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
+        """How many there are under each name of a namespace."""
+
+    def __contains__(self, name: tuple[str, str]) -> bool:
+        return name in self._counts
+
+    def add(self, connection: Connection, rooms: Iterable[str]) -> None:
+        """A connection is lost."""
+        names = self._names[connection] = [(connection.namespace, name) for name in (connection.sid, *rooms)]
+        self._counts.update(names)
+
+    def discard(self, connection: Connection) -> None:
+        """A connection does not come back, or has come back; doing it twice is harmless."""
+        for name in self._names.pop(connection, ()):
+            self._counts[name] -= 1
+            if not self._counts[name]:
+                del self._counts[name]
 
 
 def listeners(users_room: LocalRoom) -> list[Connection]:
