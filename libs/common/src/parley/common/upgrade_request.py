@@ -42,7 +42,7 @@ def read_upgrade(data: bytes) -> UpgradeRequest | None:
         elif name in _BODY:
             return None
     # A list, of which browsers send `Upgrade` alone, or after `keep-alive`.
-    if asked != b"websocket" or b"upgrade" not in connection.replace(b" ", b"").split(b","):
+    if asked != b"websocket" or b"upgrade" not in map(bytes.strip, connection.split(b",")):
         return None
     path, _, query = target.partition(b"?")
     return None if b"%" in path else UpgradeRequest(path.decode("ascii"), query, headers)
