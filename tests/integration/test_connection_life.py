@@ -331,10 +331,10 @@ async def test_nothing_waits_for_the_token_of_who_has_left(
 
 
 async def test_ipv4_clients_of_a_server_that_listens_on_ipv6_are_not_one_address(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lifecycle, "REFUSALS_BURST", 1)
+    monkeypatch.setattr(lifecycle, "REFUSALS_BURST", 2)
     monkeypatch.setattr(lifecycle, "REFUSALS_PER_SECOND", 0.001)
     async with served() as server, aiohttp.ClientSession() as http:
-        for number in range(1, 4):
+        for number in range(1, 5):
             url, told = f"{server.url}/socket.io/?EIO=4&transport=websocket", f"::ffff:192.0.2.{number}"
             async with http.ws_connect(url, headers={"X-Forwarded-For": told}) as raw:
                 socket = Hand(raw)

@@ -13,11 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parley.gateway.engineio.polling import PostBeingRead
-from parley.gateway.engineio.reading import FEW, FRAMES, MODEST, SIZE, SMALL, TURN_FRAMES, UNCOUNTED, InputBudget
+from parley.gateway.engineio.reading import (
+    FEW,
+    FRAMES,
+    MODEST,
+    SIZE,
+    SMALL,
+    TURN_FRAMES,
+    TURN_SIZE,
+    UNCOUNTED,
+    InputBudget,
+)
 from parley.gateway.engineio.request import read_request
 from parley.gateway.engineio.server import STATE_KEY, Engine
 from parley.gateway.engineio.session import Session
 from parley.gateway.engineio.transports import Limits
+from parley.gateway.engineio.websocket.deflate import deflate
 from parley.gateway.engineio.websocket.frames import BINARY, CONTINUATION, PING, TEXT, FrameReader, Received
 from parley.gateway.engineio.websocket.protocol import DISCARDED, WebSocket
 from tests.fuzz.mutation import client_frame
@@ -60,11 +71,18 @@ class Transport:
 class Client:
     """A WebSocket between a transport and the engine, handed bytes as a loop would hand them over."""
 
-    def __init__(self, server: Server, query: str = "EIO=4&transport=websocket", address: str = "10.0.0.1") -> None:
+    def __init__(
+        self,
+        server: Server,
+        query: str = "EIO=4&transport=websocket",
+        address: str = "10.0.0.1",
+        extensions: bytes = b"",
+    ) -> None:
         state = type("ServerState", (), {"connections": set[Any]()})()
         self.transport = Transport()
         self.socket = WebSocket(None, state, {STATE_KEY: {b"/e": server.engine}})  # pyright: ignore[reportArgumentType]
         headers = [(b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="), (b"sec-websocket-version", b"13")]
+        headers.append((b"sec-websocket-extensions", extensions))
         scope = {
             "path": "/e", "method": "GET", "query_string": query.encode(), "headers": headers,
             "client": (address, 1), "scheme": "http",
@@ -455,6 +473,20 @@ async def test_small_reads_of_many_clients_share_a_turn_but_for_a_few_frames_of_
         for _ in clients:
             await turn()
             assert len(server.take()) <= TURN_FRAMES + FRAMES
+
+
+async def test_small_reads_that_are_inflated_wait_in_a_turn_that_is_used_up():
+    async with running(max_unjoined=TURN_SIZE) as server:
+        server.engine.deflate = True
+        clients = [Client(server, extensions=b"permessage-deflate") for _ in range(20)]
+        bomb = client_frame(TEXT, deflate(b"4" + b"a" * (TURN_SIZE // 2)), head=0xC0)
+        assert len(bomb) <= SMALL
+        for client in clients:
+            client.sends(bomb)
+        assert len(server.take()) == 2
+        for _ in clients:
+            await turn()
+            assert len(server.take()) <= 2
 
 
 async def test_polling_requests_that_are_whole_at_once_share_a_turn_as_well():

@@ -21,11 +21,13 @@ from parley.gateway.socketio.packets import (
     Head,
     InvalidPayload,
     MalformedPacket,
+    TooMuchSaid,
     ack_packet,
     connect_error_packet,
     connect_packet,
     disconnect_packet,
     event_packet,
+    read_connect,
     read_head,
 )
 from tests.socketio_packets import parse
@@ -274,3 +276,14 @@ def test_python_socketio_reads_our_answers_to_connect(namespace: str, body: dict
 def test_python_socketio_reads_our_disconnects(namespace: str):
     packet = decoded(disconnect_packet(namespace))
     assert (packet.packet_type, packet.namespace or "/", packet.data) == (DISCONNECT, namespace, None)
+
+
+def test_what_is_said_at_connect_is_not_looked_at_when_it_is_too_long():
+    read_connect(json.dumps({"token": "x" * 50_000, "cursors": {"a" * 50_000: 1}, "a": "b" * 20_000}), 0)
+    with pytest.raises(TooMuchSaid):
+        read_connect(json.dumps({"a": [{}] * 10_000}), 0)
+
+
+@pytest.mark.parametrize("name", ["token", "pid", "offset"])
+def test_what_should_be_text_is_not_kept_when_it_is_something_else(name: str):
+    assert read_connect(json.dumps({name: [[], []], "a": 1}), 0) == {name: None, "a": 1}

@@ -38,6 +38,8 @@ _as_it_came = msgspec.json.Decoder(dict[str, msgspec.Raw])
 CURSORS = "cursors"
 """The field of CONNECT that may be long: it is kept as it came until it is needed."""
 _TEXTS = ("token", "pid", "offset")
+MAX_SAID = 24 * 1024
+"""Bytes of the other fields: more than a handshake may have (`admission.handshake`), however it is written."""
 
 
 class MalformedPacket(ValueError):
@@ -46,6 +48,10 @@ class MalformedPacket(ValueError):
 
 class InvalidPayload(ValueError):
     """The payload of a packet whose head could be read is not what it should be; the text says why."""
+
+
+class TooMuchSaid(InvalidPayload):
+    """What a client says of itself at CONNECT is too long to be looked at."""
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
@@ -149,9 +155,13 @@ def read_connect(text: str, start: int) -> dict[str, Any]:
     if not payload:
         return {}
     try:
+        fields = _as_it_came.decode(payload)
+        said = sum(len(memoryview(raw)) for name, raw in fields.items() if name not in _TEXTS and name != CURSORS)
+        if said + len(fields) > MAX_SAID:
+            raise TooMuchSaid("Query, auth and headers are too long together.")
         auth = _object.decode(payload)
         if CURSORS in auth:
-            auth[CURSORS] = msgspec.Raw(bytes(_as_it_came.decode(payload)[CURSORS]))
+            auth[CURSORS] = msgspec.Raw(bytes(fields[CURSORS]))
         # Nobody counts what these hold, so it must not be kept where it is no text.
         auth |= {name: None for name in _TEXTS if name in auth and not isinstance(auth[name], str)}
         return auth

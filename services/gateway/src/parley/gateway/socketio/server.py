@@ -385,7 +385,8 @@ class SocketIoServer:
                 raise Reject(Code.PAYLOAD_TOO_LARGE, f"What is said at CONNECT is at most {MAX_CONNECT} characters.")  # noqa: TRY301
             auth = packets.read_connect(text, head.start)
         except InvalidPayload as error:
-            self.refuse(client, namespace, Reject(Code.INVALID_PAYLOAD, str(error)))
+            code = Code.PAYLOAD_TOO_LARGE if isinstance(error, packets.TooMuchSaid) else Code.INVALID_PAYLOAD
+            self.refuse(client, namespace, Reject(code, str(error)))
             return
         except Reject as rejection:
             self.refuse(client, namespace, rejection)

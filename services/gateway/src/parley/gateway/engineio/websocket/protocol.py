@@ -85,8 +85,9 @@ class WebSocket(asyncio.Protocol):
         elif self._backlogged:
             self._work_off(data, 0)
         elif self._engine.input.exhausted:
-            # A small read is another client's next event, as a rule: that need not wait.
-            self._work_off(data, 0 if len(data) > SMALL else FEW)
+            # A small read is another client's next event, as a rule: that need not wait. How much it is once it is
+            # inflated, nobody knows.
+            self._work_off(data, 0 if len(data) > SMALL or self.compress else FEW)
         else:
             self._work_off(data, FRAMES)
 
