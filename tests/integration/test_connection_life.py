@@ -422,7 +422,8 @@ async def test_a_kicked_guest_is_not_recovered(server: Server):
         (info,) = await server.emitter("/guests").fetch_connections()
     await until(lambda: (info.user_id, "/guests", "transport close") in ended)
     await kick(server, info.user_id)
-    await server.emitter("/guests").fetch_connections()  # the gateway has heard the kick before this
+    # Who answers this has heard of the kick.
+    await server.emitter("/guests").fetch_connections()
     async with hand(server) as socket:
         joined = socket.admitted(await socket.join("/guests", {"pid": first["pid"]}), "/guests")
         assert joined["sid"] != first["sid"]
