@@ -13,7 +13,7 @@ from typing import NamedTuple
 # In origin form (RFC 7230, section 5.3.1), and header fields without what some parsers take for something else: folded
 # lines, spaces before the colon, characters beyond ASCII.
 _HEAD = re.compile(rb"GET (/(?!/)[!$-;=?-Z_a-z~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\r\n")
-_BODY = frozenset({b"content-length", b"transfer-encoding", b"expect", b"trailer", b"te"})  # codespell:ignore
+_BODY = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 
 
 class UpgradeRequest(NamedTuple):
