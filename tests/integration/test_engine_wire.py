@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.typing import Subprotocol
 
+from parley.common import http_gate
 from parley.gateway.engineio.server import SESSIONS
 from parley.gateway.engineio.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from parley.gateway.engineio.writes import LOST_SLICE
@@ -372,3 +373,30 @@ async def test_of_clients_that_are_reset_all_at_once_nothing_stays_open():
         async with asyncio.timeout(TIMEOUT):
             while open_files() - before or SESSIONS._value.get() != sessions:  # pyright: ignore[reportPrivateUsage]
                 await asyncio.sleep(0.01)
+
+
+# -- requests for a WebSocket that are read at once --------------------------------------------------------------------
+
+UPGRADE = (
+    f"GET {SOCKET} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+async def test_those_that_find_the_turn_used_up_have_the_next(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(http_gate, "PARSED_PER_TURN", 1)
+    async with edge_server() as port, AsyncExitStack() as stack:
+        wires = [await stack.enter_async_context(HttpWire.open(port)) for _ in range(20)]
+        for number, wire in enumerate(wires):
+            wire.writer.write((UPGRADE if number % 2 else f"GET {POLLING} HTTP/1.1\r\nHost: x\r\n").encode() + b"\r\n")
+        for number, wire in enumerate(wires):
+            async with asyncio.timeout(TIMEOUT):
+                assert (await wire.reader.readline()).split()[1] == (b"101" if number % 2 else b"200")
+
+
+async def test_one_of_very_many_headers_is_refused_like_any_request():
+    many = "".join(f"x{number}: y\r\n" for number in range(200))
+    async with edge_server() as port, HttpWire.open(port) as wire:
+        wire.writer.write(f"{UPGRADE}{many}\r\n".encode())
+        async with asyncio.timeout(TIMEOUT):
+            assert (await wire.reader.readline()).split()[1] == b"431"

@@ -35,6 +35,8 @@ from parley.common.upgrade_request import UpgradeRequest, read_upgrade
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept: longer than the 60 s of common load balancers, which must close first."""
+AT_ONCE = 4096
+"""Bytes of a request for a WebSocket up to which it is read at once: nearly all of them."""
 SLICE = 1024
 """Bytes outside of bodies that are parsed before it is looked whether a request came out."""
 STEP = 64
@@ -211,6 +213,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def parse_on(self) -> None:
         """Parse what waits, until requests wait as well or others have their turn."""
+        self._begin_to_parse()
         self._queued = False
         gate, rest, position, left = self._gate, self._rest, 0, SLICES
         while position < len(rest) and not (self.pipeline or self._refused or self.transport.is_closing()):
@@ -238,10 +241,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _at_once(self, data: bytes) -> UpgradeRequest | None:
         gate = self._gate
-        if self.ws_protocol_class is None or len(data) > gate.limits.head_bytes or gate.exhausted:
+        # Longer ones, and those of many headers, take long enough that others must have their turn in between.
+        if self.ws_protocol_class is None or gate.exhausted or len(data) > AT_ONCE:
+            return None
+        found = read_upgrade(data)
+        if found is None or len(found.headers) > gate.limits.headers:
             return None
         gate.parsed(min(len(data), SLICE))
-        return read_upgrade(data)
+        return found
 
     def _begin_upgrade(self, request: UpgradeRequest) -> None:
         """Take in what the parser would have found."""
