@@ -392,6 +392,10 @@ async def test_those_that_find_the_turn_used_up_have_the_next(monkeypatch: pytes
         for number, wire in enumerate(wires):
             async with asyncio.timeout(TIMEOUT):
                 assert (await wire.reader.readline()).split()[1] == (b"101" if number % 2 else b"200")
+        for wire in wires[1::2]:
+            wire.writer.write(client_frame(PING, b"read on"))
+            async with asyncio.timeout(TIMEOUT):
+                assert (await wire.reader.readuntil(b"\x8a\x07read on")).startswith(b"upgrade")
 
 
 async def test_one_of_very_many_headers_is_refused_like_any_request():

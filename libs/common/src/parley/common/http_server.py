@@ -442,6 +442,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.parser = cast("Any", None)
         protocol.upgrade(transport, self.scope)
         if self.flow is not None:  # none where nothing was parsed
+            # Also where its request had waited for a turn: nothing of it waits any more.
+            cast("_Flow", self.flow).held = False
             self.flow.resume_reading()
 
     def _unsupported_upgrade_warning(self) -> None:
