@@ -228,7 +228,11 @@ async def test_a_kick_is_sent_and_names_a_gateway_that_fell_silent_though_none_l
         response = await auth.post("/admin/users/guest:1/kick", {}, admin)
         assert response.json() == {"disconnected": 0, "unanswered": ["stalled"]}
         assert (await auth.get("/admin/users/guest:1/connections", admin)).json()["unanswered"] == ["stalled"]
-        assert [type(decode_operation(data)) for data in heard] == [Kick, ListConnections]
+
+        async def both() -> bool:
+            return [type(decode_operation(data)) for data in heard] == [Kick, ListConnections]
+
+        await until(both)
 
 
 async def test_gateway_that_ended_is_forgotten(auth: Auth, nats_url: str) -> None:
