@@ -107,6 +107,8 @@ class Gateway(ServerEvents, Replies):
         self._memberships.start()
         self._bus.on_reconnect(self._reconcile)
         self._loop_monitor.on_stall(self._reconcile)
+        # After a reconnect the fanout does it of itself.
+        self._loop_monitor.on_stall(self._fanout.verify_all)
         self._tasks.forever(self._loop_monitor.run(), name="loop monitor")
         self._tasks.forever(self._recovery.run_sweep(), name="lost connections")
         self._tasks.forever(run_collector(), name="garbage")
@@ -117,7 +119,6 @@ class Gateway(ServerEvents, Replies):
         """What is said once may have been missed: compare, what matters most first."""
         self._standing.verify_all()
         self._memberships.verify_all()
-        self._fanout.verify_all()
 
     def _end_unwelcome(self, connection: Connection, code: Code, message: str) -> None:
         self.lifecycle.end(connection, reason_of(code, DisconnectReason.KICKED), message)

@@ -112,7 +112,7 @@ class EventMiddleware:
             queue = self._queues[connection] = _Queue()
             self._tasks.spawn(self._pump(connection, queue), name="packet middleware")
         queue.waiting.append(packet)
-        queue.bytes += _size(packet)
+        queue.bytes += packet.size
 
     def after(self, connection: Connection, then: Callable[[], None]) -> None:
         """Call when everything that the connection has emitted is through."""
@@ -144,7 +144,7 @@ class EventMiddleware:
                     self._tasks.spawn(self._pass(connection, packet, free), name="packet")
                     await free.wait()
                 queue.waiting.popleft()
-                queue.bytes -= _size(packet)
+                queue.bytes -= packet.size if isinstance(packet, EventPacket) else 0
         finally:
             del self._queues[connection]
 
@@ -234,7 +234,3 @@ def _result(outcome: Outcome) -> dict[str, Any] | None:
         return None
     fields = cast("dict[str, Any]", ack)
     return {name: value for name, value in fields.items() if name != "ok"} if fields.get("ok") is True else None
-
-
-def _size(waiting: EventPacket | Callable[[], None]) -> int:
-    return len(waiting.args) + sum(map(len, waiting.attachments)) if isinstance(waiting, EventPacket) else 0
