@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from parley.auth import tables as auth_tables
 from parley.auth.database import create_engine
-from parley.chat import tables as chat_tables
+from parley.chat.log import tables as chat_tables
 
 SCHEMAS = {"auth", "chat"}
 LOCK = 0x7061726C6579

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from parley.chat import database
-from parley.chat.batch import Plan
+from parley.chat.domain.batch import Plan
+from parley.chat.log import database
+from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings
-from parley.chat.writer import Writer
 from parley.common.bus import Bus
 from parley.common.tasks import Tasks
 from tests.integration.fanout_parts import Gateway, Log, running_gateway, running_log

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from parley.chat import database, projections
-from parley.chat.commands import (
+from parley.chat.domain.commands import (
     ArchiveRoom,
     CreateRoom,
     InviteUser,
@@ -19,8 +18,10 @@ from parley.chat.commands import (
     SendMessage,
     UserRef,
 )
-from parley.chat.database import Pool
-from parley.chat.writer import Writer
+from parley.chat.log import database
+from parley.chat.log.database import Pool
+from parley.chat.log.writer import Writer
+from parley.chat.projections import rebuild as projections
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from parley.chat.commands import (
+from parley.chat.domain.commands import (
     ArchiveRoom,
     CreateRoom,
     InviteUser,
@@ -17,7 +17,7 @@ from parley.chat.commands import (
     UserRef,
     validate,
 )
-from parley.chat.events import (
+from parley.chat.domain.events import (
     Event,
     MemberInvited,
     MemberJoined,
@@ -27,7 +27,7 @@ from parley.chat.events import (
     RoomCreated,
     User,
 )
-from parley.chat.room import Room, decide, evolve, room_id_of
+from parley.chat.domain.room import Room, decide, evolve, room_id_of
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 

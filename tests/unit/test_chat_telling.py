@@ -12,10 +12,10 @@ import asyncpg
 import msgspec
 import pytest
 
-from parley.chat import responders
-from parley.chat.batch import Plan
-from parley.chat.database import reachable
-from parley.chat.events import (
+from parley.chat.delivery import beacon
+from parley.chat.delivery.publisher import Publisher
+from parley.chat.domain.batch import Plan
+from parley.chat.domain.events import (
     Event,
     MemberInvited,
     MemberJoined,
@@ -26,8 +26,8 @@ from parley.chat.events import (
     RoomCreated,
     User,
 )
-from parley.chat.publisher import Publisher
-from parley.chat.queries import Queries
+from parley.chat.log.database import reachable
+from parley.chat.queries.queries import Queries
 from parley.common.errors import Code
 from parley.framework import MembershipChange, Reject, RoomEvent, RoomHead, RoomPublisher
 from tests.integration.test_bus import until
@@ -120,15 +120,15 @@ async def test_a_beacon_covers_ten_minutes_at_the_start_and_then_the_time_since_
         rooms.connected = len(windows.asked) != 4  # while the fifth is due, NATS is away
         await pause(0)
 
-    monkeypatch.setattr(responders.asyncio, "sleep", pass_time)
-    monkeypatch.setattr(responders.time, "monotonic", lambda: now)
+    monkeypatch.setattr(beacon.asyncio, "sleep", pass_time)
+    monkeypatch.setattr(beacon.time, "monotonic", lambda: now)
     rooms = RecordingRooms()
     windows = Windows(rooms)
     windows.outcomes = [OSError("away"), None, Reject(Code.UNAVAILABLE)]
-    beacon = asyncio.create_task(responders.run_beacon(cast("RoomPublisher", rooms), cast("Queries", windows)))
+    running = asyncio.create_task(beacon.run_beacon(cast("RoomPublisher", rooms), cast("Queries", windows)))
     while len(windows.asked) < 7:
         await pause(0)
-    beacon.cancel()
+    running.cancel()
     assert windows.asked == [600, 600, 11, 12, 11, 12, 11]
 
 
@@ -140,14 +140,14 @@ async def test_a_beacon_covers_ten_minutes_at_the_start_and_then_the_time_since_
 async def test_a_beacon_that_cannot_be_told_now_is_told_later_whatever_the_cause(
     monkeypatch: pytest.MonkeyPatch, failure: Exception
 ):
-    monkeypatch.setattr(responders, "BEACON_INTERVAL", 0)
+    monkeypatch.setattr(beacon, "BEACON_INTERVAL", 0)
     rooms = RecordingRooms()
     windows = Windows(rooms)
     windows.outcomes = [failure]
-    beacon = asyncio.create_task(responders.run_beacon(cast("RoomPublisher", rooms), cast("Queries", windows)))
-    await until(lambda: len(windows.asked) > 2 or beacon.done())
-    assert not beacon.done()
-    beacon.cancel()
+    running = asyncio.create_task(beacon.run_beacon(cast("RoomPublisher", rooms), cast("Queries", windows)))
+    await until(lambda: len(windows.asked) > 2 or running.done())
+    assert not running.done()
+    running.cancel()
 
 
 def test_a_connection_that_breaks_in_the_middle_of_an_answer_is_to_be_tried_again():

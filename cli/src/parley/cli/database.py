@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import asyncpg
 
-from parley.chat.projections import rebuild
+from parley.chat.projections.rebuild import rebuild
 from parley.cli.failure import Failure
 
 _STARTING = (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError, TimeoutError)

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from parley.chat import database, rest
+from parley.chat.api import rest
+from parley.chat.log import database
 from parley.chat.service import service
 from parley.chat.settings import Settings
 from parley.common.health import health_router

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from parley.chat import database, responders
-from parley.chat.controllers import router
-from parley.chat.publisher import NAMESPACE, Publisher
-from parley.chat.queries import Queries
-from parley.chat.room_log import ChatLog
+from parley.chat.api import admin
+from parley.chat.api.socket import router
+from parley.chat.delivery.beacon import run_beacon
+from parley.chat.delivery.publisher import NAMESPACE, Publisher
+from parley.chat.delivery.room_events import ChatLog
+from parley.chat.log import database
+from parley.chat.log.writer import Writer
+from parley.chat.queries.queries import Queries
 from parley.chat.settings import Settings
 from parley.chat.state import State
-from parley.chat.writer import Writer
 from parley.framework import Runtime, Service
 
 
@@ -26,8 +28,8 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[State]:
         writer = Writer(pool, Publisher(rooms).publish, settings)
         state = State(runtime.bus, pool, writer, queries, ChatLog(queries))
         runtime.tasks.forever(writer.run(), name="writer")
-        runtime.tasks.forever(responders.run_beacon(rooms, queries), name="beacon of heads")
-        await responders.start(state)
+        runtime.tasks.forever(run_beacon(rooms, queries), name="beacon of heads")
+        await admin.start(state)
         try:
             yield state
         finally:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parley.chat.database import Pool
-from parley.chat.queries import Queries
-from parley.chat.room_log import ChatLog
-from parley.chat.writer import Writer
+from parley.chat.delivery.room_events import ChatLog
+from parley.chat.log.database import Pool
+from parley.chat.log.writer import Writer
+from parley.chat.queries.queries import Queries
 from parley.framework import Bus
 
 

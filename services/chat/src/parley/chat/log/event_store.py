@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from parley.chat.batch import Loaded, Plan, Submission
-from parley.chat.commands import InviteUser
-from parley.chat.events import Recorded
-from parley.chat.room import Member, Room
+from parley.chat.domain.batch import Loaded, Plan, Submission
+from parley.chat.domain.commands import InviteUser
+from parley.chat.domain.events import Recorded
+from parley.chat.domain.room import Member, Room
 
 # Rooms are locked in the order of their ids, by every writer, so that two batches cannot wait for each other.
 _LOCK_ROOMS = """

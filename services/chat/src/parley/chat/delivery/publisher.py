@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from parley.chat.batch import Plan
-from parley.chat.events import MemberInvited, Recorded
+from parley.chat.domain.batch import Plan
+from parley.chat.domain.events import MemberInvited, Recorded
 from parley.common import subjects
 from parley.framework import MembershipChange, RoomEvent, RoomPublisher
 

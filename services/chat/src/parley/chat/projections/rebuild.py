@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from parley.chat.event_store import recorded_row
-from parley.chat.events import User
-from parley.chat.room import Room, evolve
+from parley.chat.domain.events import User
+from parley.chat.domain.room import Room, evolve
+from parley.chat.log.event_store import recorded_row
 
 _LOG = """
 SELECT room_id, sequence, event_id, type, actor_id, command_id, data::text, metadata::text, recorded_at

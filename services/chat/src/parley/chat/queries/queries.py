@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from parley.chat.commands import Kind, RoomId
-from parley.chat.database import Pool
-from parley.chat.event_store import recorded_row
-from parley.chat.events import ClientEvent, Instant, Recorded
-from parley.chat.room import Member, Room
+from parley.chat.domain.commands import Kind, RoomId
+from parley.chat.domain.events import ClientEvent, Instant, Recorded
+from parley.chat.domain.room import Member, Room
+from parley.chat.log.database import Pool
+from parley.chat.log.event_store import recorded_row
 from parley.common.errors import Code, Reject
 from parley.common.wire.admin import ListRooms, RoomInfo, RoomList
 from parley.common.wire.identity import Identity

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from parley.chat.database import reachable
-from parley.chat.queries import MAX_PAGE_BYTES, Queries
+from parley.chat.log.database import reachable
+from parley.chat.queries.queries import MAX_PAGE_BYTES, Queries
 from parley.common.batch_loader import BatchLoader
 from parley.framework import Identity, Membership, Replayed, RoomHead
 from parley.framework.rooms import split_events

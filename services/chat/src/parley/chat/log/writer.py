@@ -14,10 +14,10 @@ from typing import Any
 
 from prometheus_client import Counter, Histogram
 
-from parley.chat import event_store
-from parley.chat.batch import Accepted, Outcome, Plan, Submission, Surroundings, plan
-from parley.chat.commands import RoomCommand, validate
-from parley.chat.database import CONFLICTS, UNAVAILABLE, Pool, unavailable
+from parley.chat.domain.batch import Accepted, Outcome, Plan, Submission, Surroundings, plan
+from parley.chat.domain.commands import RoomCommand, validate
+from parley.chat.log import event_store
+from parley.chat.log.database import CONFLICTS, UNAVAILABLE, Pool, unavailable
 from parley.chat.settings import Settings
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7

@@ -8,10 +8,10 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from parley.chat import commands
-from parley.chat.controllers import ack
-from parley.chat.database import reachable
-from parley.chat.queries import MAX_PAGE, History, Sync
+from parley.chat.api.socket import ack
+from parley.chat.domain import commands
+from parley.chat.log.database import reachable
+from parley.chat.queries.queries import MAX_PAGE, History, Sync
 from parley.chat.state import State
 from parley.common import subjects
 from parley.common.http import bearer_token, correlation_id

@@ -13,9 +13,9 @@ from uuid import UUID
 
 import msgspec
 
-from parley.chat.commands import CreateRoom, InviteUser, JoinRoom, LeaveRoom, RoomCommand
-from parley.chat.events import MemberInvited, MemberJoined, MemberLeft, Recorded, RoomCreated, User
-from parley.chat.room import Room, decide, evolve, room_id_of
+from parley.chat.domain.commands import CreateRoom, InviteUser, JoinRoom, LeaveRoom, RoomCommand
+from parley.chat.domain.events import MemberInvited, MemberJoined, MemberLeft, Recorded, RoomCreated, User
+from parley.chat.domain.room import Room, decide, evolve, room_id_of
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange

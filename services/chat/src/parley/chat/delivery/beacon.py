@@ -1,16 +1,12 @@
-"""What chat answers to the admin API over NATS, and the beacon of room heads."""
+"""The beacon of room heads: gateways that are behind notice by it, and repair."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 
-from parley.chat import commands
-from parley.chat.database import UNAVAILABLE, reachable
-from parley.chat.queries import Queries
-from parley.chat.state import State
-from parley.common import subjects
-from parley.common.wire.admin import ArchiveRoomRequest, ListRooms, RoomList
+from parley.chat.log.database import UNAVAILABLE
+from parley.chat.queries.queries import Queries
 from parley.framework import Reject, RoomPublisher, get_logger
 
 log = get_logger(__name__)
@@ -23,21 +19,6 @@ FIRST_WINDOW = 600.0
 """At the start of the process: what was committed and not published while no beacon ran is named."""
 BEACON_ROOMS = 50_000
 """Rooms that one beacon names, the latest first."""
-
-
-async def start(state: State) -> None:
-    """Begin to answer."""
-
-    async def archive(request: ArchiveRoomRequest) -> None:
-        command = commands.ArchiveRoom(request.id, request.room, request.reason[:500])
-        await state.writer.submit(command, request.admin, correlation=request.id)
-
-    async def list_rooms(request: ListRooms) -> RoomList:
-        with reachable():
-            return await state.queries.all_rooms(request)
-
-    await state.bus.respond(subjects.ARCHIVE_ROOM, ArchiveRoomRequest, archive, queue=state.bus.service)
-    await state.bus.respond(subjects.LIST_ROOMS, ListRooms, list_rooms, queue=state.bus.service)
 
 
 async def run_beacon(rooms: RoomPublisher, queries: Queries) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import assert_never
 
-from parley.chat.commands import (
+from parley.chat.domain.commands import (
     ArchiveRoom,
     CreateRoom,
     InviteUser,
@@ -18,7 +18,7 @@ from parley.chat.commands import (
     RoomCommand,
     SendMessage,
 )
-from parley.chat.events import (
+from parley.chat.domain.events import (
     Event,
     MemberInvited,
     MemberJoined,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from parley.chat.commands import Kind
+from parley.chat.domain.commands import Kind
 from parley.common.wire.rooms import RoomEvent
 
 DataT = TypeVar("DataT")

@@ -6,10 +6,18 @@ from uuid import UUID
 
 import msgspec
 
-from parley.chat.batch import Accepted
-from parley.chat.commands import ArchiveRoom, CreateRoom, InviteUser, JoinRoom, LeaveRoom, RoomCommand, SendMessage
-from parley.chat.database import COMMAND_SECONDS, reachable
-from parley.chat.events import (
+from parley.chat.delivery.publisher import NAMESPACE
+from parley.chat.domain.batch import Accepted
+from parley.chat.domain.commands import (
+    ArchiveRoom,
+    CreateRoom,
+    InviteUser,
+    JoinRoom,
+    LeaveRoom,
+    RoomCommand,
+    SendMessage,
+)
+from parley.chat.domain.events import (
     ClientEvent,
     Instant,
     MemberInvited,
@@ -19,8 +27,8 @@ from parley.chat.events import (
     RoomArchived,
     RoomCreated,
 )
-from parley.chat.publisher import NAMESPACE
-from parley.chat.queries import History, Page, RoomSync, RoomView, Sync, room_view
+from parley.chat.log.database import COMMAND_SECONDS, reachable
+from parley.chat.queries.queries import History, Page, RoomSync, RoomView, Sync, room_view
 from parley.chat.state import State
 from parley.framework import Context, Identity, RoomLog, Router
 

@@ -1,0 +1,1 @@
+"""What chat answers: to clients over the socket, to servers over HTTP, to the admin API over NATS."""

@@ -1,0 +1,24 @@
+"""What chat answers to the admin API over NATS."""
+
+from __future__ import annotations
+
+from parley.chat.domain import commands
+from parley.chat.log.database import reachable
+from parley.chat.state import State
+from parley.common import subjects
+from parley.common.wire.admin import ArchiveRoomRequest, ListRooms, RoomList
+
+
+async def start(state: State) -> None:
+    """Begin to answer."""
+
+    async def archive(request: ArchiveRoomRequest) -> None:
+        command = commands.ArchiveRoom(request.id, request.room, request.reason[:500])
+        await state.writer.submit(command, request.admin, correlation=request.id)
+
+    async def list_rooms(request: ListRooms) -> RoomList:
+        with reachable():
+            return await state.queries.all_rooms(request)
+
+    await state.bus.respond(subjects.ARCHIVE_ROOM, ArchiveRoomRequest, archive, queue=state.bus.service)
+    await state.bus.respond(subjects.LIST_ROOMS, ListRooms, list_rooms, queue=state.bus.service)

@@ -1,0 +1,1 @@
+"""How events leave for gateways: published after their commit, or read again by those who missed them."""
