@@ -50,7 +50,9 @@ async def client(writer: Writer, who: Identity, rooms: list[str], seed: int, unt
     pick = random.Random(f"{seed} {who.user_id}")
     number = 0
     while time.monotonic() < until:
-        together = [command(rooms[(number + n) // 8 % ROOMS], number + n, seed, pick) for n in range(pick.randrange(1, 4))]
+        together = [
+            command(rooms[(number + n) // 8 % ROOMS], number + n, seed, pick) for n in range(pick.randrange(1, 4))
+        ]
         number += len(together)
         results = await asyncio.gather(*(writer.submit(one, who, "") for one in together), return_exceptions=True)
         for one, result in zip(together, results, strict=True):
