@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -12,10 +14,12 @@ from parley.chat.domain.identifiers import room_key
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.rooms import ArchiveRoom
+from parley.chat.log import connection
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import COMMANDS_BY_WAY, Writer
 from parley.common.errors import Code, Reject
 from tests.integration.test_bus import until
+from tests.support.proxy import Proxy
 
 from .conftest import running_writer
 from .test_chat_writer import ANN, BEN, create, send
@@ -203,23 +207,21 @@ async def test_the_order_of_an_actor_is_kept_where_some_of_their_commands_go_the
 async def test_a_connection_that_broke_is_replaced_and_what_was_known_is_forgotten(database_url: str, pool: Pool):
     async with running_writer(database_url) as (writer, _):
         room = await create(writer)
-        await send(writer, room, 1)
+        await writer.submit(JoinRoom("j", room), BEN, "")
+        await send(writer, room, 1, BEN)
         await pool.fetch("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ~ 'writer'")
-        # As after a restore: the log ends earlier than this process remembers.
-        await pool.fetch("DELETE FROM chat.events WHERE sequence = 2")
-        await pool.fetch("UPDATE chat.rooms SET head = 1, messages = 0")
-        outcomes = [await _outcome(writer, room, n) for n in (2, 3)]
-    assert outcomes[-1] in {2, 3}
-    assert await pool.fetchval("SELECT array_agg(sequence ORDER BY sequence) FROM chat.events") == list(
-        range(1, outcomes[-1] + 1)
-    )
+        # As after a restore: another history, in which somebody else's join has the same sequence.
+        await pool.fetch("DELETE FROM chat.members WHERE user_id = 'u_ben'")
+        answers = [await refusal(writer, room, number) for number in (2, 3)]
+        assert await send(writer, room, 4) == 4
+    assert set(answers) <= {Code.UNAVAILABLE, Code.NOT_A_MEMBER}
+    assert answers[-1] is Code.NOT_A_MEMBER
 
 
-async def _outcome(writer: Writer, room: str, number: int) -> Any:
-    try:
-        return await send(writer, room, number)
-    except Reject as rejection:
-        return rejection.code
+async def refusal(writer: Writer, room: str, number: int) -> Code:
+    with pytest.raises(Reject) as caught:
+        await send(writer, room, number, BEN)
+    return caught.value.code
 
 
 async def test_one_locked_room_stops_nobody_else_and_keeps_its_order(database_url: str, pool: Pool):
@@ -275,13 +277,52 @@ async def test_a_service_that_stops_commits_and_announces_the_batch_in_hand(data
         writer.submit(SendMessage("late", room, "x"), ANN, "")
 
 
+async def test_a_connection_that_is_dead_costs_one_batch_and_is_replaced(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.5)
+    async with Proxy.running(database_url) as proxy, running_writer(proxy.url) as (writer, _):
+        room = await create(writer)
+        proxy.freeze()
+        sent = asyncio.gather(*(send(writer, room, n) for n in range(20)), return_exceptions=True)
+        async with asyncio.timeout(5):
+            outcomes = await sent
+        assert {outcome.code for outcome in outcomes if isinstance(outcome, Reject)} == {Code.UNAVAILABLE}
+        proxy.mend()
+        async with asyncio.timeout(5):
+            assert await send(writer, room, 0) == 2
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+def test_the_kernel_is_asked_to_notice_a_dead_peer(family: socket.AddressFamily):
+    with socket.socket(family) as sock:
+        transport = SimpleNamespace(get_extra_info=lambda name: {"socket": sock}[name])
+        connection.notice_dead_peer(SimpleNamespace(_transport=transport))
+        if family is socket.AF_INET:
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+
+
+async def test_a_service_that_waits_for_postgres_is_not_ready(
+    database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("parley.chat.log.writer.STUCK_SECONDS", 0.05)
+    async with running_writer(database_url) as (writer, _), pool.acquire() as frozen:
+        room = await create(writer)
+        assert writer.check() is None
+        async with frozen.transaction():
+            await frozen.fetch("SELECT FROM chat.rooms FOR NO KEY UPDATE")
+            sent = asyncio.ensure_future(send(writer, room, 1))
+            await until(lambda: writer.check() is not None)
+        await sent
+        assert writer.check() is None
+
+
 async def test_the_isolation_of_the_database_is_not_relied_upon(database_url: str, pool: Pool):
     name = await pool.fetchval("SELECT current_database()")
     await pool.fetch(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
     await pool.fetch(f"ALTER DATABASE {name} SET synchronous_commit = off")
     async with running_writer(database_url) as (writer, _):
-        connection, _ = await writer._connection.get()
-        assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
-        assert await connection.fetchval("SHOW synchronous_commit") == "on"
-        async with connection.transaction(isolation="read_committed"):
-            assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
+        session, _ = await writer._connection.get()
+        assert await session.fetchval("SHOW transaction_isolation") == "read committed"
+        assert await session.fetchval("SHOW synchronous_commit") == "on"

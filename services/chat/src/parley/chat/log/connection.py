@@ -10,7 +10,9 @@ from typing import Any, cast
 import asyncpg
 
 CONNECT_SECONDS = 5
-STATEMENT_SECONDS = 10.0
+STATEMENT_SECONDS = 5.0
+ANSWER_SECONDS = 6.0
+"""Later than Postgres' own limit, which answers: only a connection that is dead gets there."""
 LOCK_SECONDS = 0.3
 """How long a statement waits for a room that another process has locked; commits take a few milliseconds."""
 
@@ -24,7 +26,7 @@ SETTINGS = {
     "statement_timeout": f"{STATEMENT_SECONDS * 1000:.0f}",
     # A process that stands still within a transaction loses it, and with it the rooms it has locked.
     "idle_in_transaction_session_timeout": f"{STATEMENT_SECONDS * 1000:.0f}",
-    # The same for a process that is cut off: Postgres notices within 11 s.
+    # So does one that is cut off: Postgres notices within 11 s.
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
@@ -70,9 +72,8 @@ class WriterConnection:
         self.abandon()
         # Dialling is bounded as a whole: Postgres may take a connection and say nothing.
         async with asyncio.timeout(CONNECT_SECONDS):
-            # The limit of a statement is later than Postgres' own: only a dead connection gets there.
             connection: Any = await cast("Any", asyncpg).connect(
-                self._url, command_timeout=STATEMENT_SECONDS + 2, server_settings=SETTINGS
+                self._url, command_timeout=ANSWER_SECONDS, server_settings=SETTINGS
             )
         notice_dead_peer(connection)
         self._connection = connection

@@ -51,9 +51,9 @@ ASIDE_INTERVAL = 0.02
 """Seconds between two looks whether such a room is free."""
 WARY_SECONDS = 5.0
 """After a lock was waited for in vain, no lock is waited for: who held one room may hold many."""
-STUCK_SECONDS = 5.0
+STUCK_SECONDS = 3.0
 """A batch that takes longer makes the service unready."""
-STOP_SECONDS = 12.0
+STOP_SECONDS = 8.0
 """A service that stops waits for the batch in hand; Postgres has answered within this, or never will."""
 
 Publish = Callable[[Plan], Awaitable[None]]
