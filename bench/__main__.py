@@ -41,7 +41,7 @@ RESERVED_FILES = 200
 _BY_NAME = (HOSTILE, SCALE)
 # Fewer floods or events, or shorter ones, are no renewal.
 _WHOLE = [arguments for name in _BY_NAME for arguments in (["--only", name], [f"--only={name}"])]
-_SERVERS = list(dict.fromkeys([*BROADCASTERS, *KEEPERS]))
+_SERVERS = list(dict.fromkeys([*BROADCASTERS, *KEEPERS, *OPTIONAL]))
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -72,7 +72,7 @@ def bench(
         ),
     ] = "",
     servers: Annotated[
-        str, typer.Option(help=f"Servers: {', '.join(_SERVERS)}. All without it but {', '.join(OPTIONAL)}.")
+        str, typer.Option(help=f"Servers: {', '.join(_SERVERS)}. Without it all but {', '.join(OPTIONAL)}.")
     ] = "",
     seconds: Annotated[float, typer.Option(min=0.5, help="How long each rate is measured.")] = 4.0,
     recipients: Annotated[str, typer.Option(help="Sizes of the room in fanout.")] = "100,1000,5000",

@@ -16,6 +16,7 @@ from typing import Any
 from chats import Database, copied, database, node_chat, node_gathered_chat, parley_chat
 from clients import clients, connect, phase
 from contestants import Contestant, Surroundings
+from durable_peers import jetstream
 from growth import grow
 from machine import ALL_CORES
 from plan import PATIENCE, Plan
@@ -36,8 +37,8 @@ FROM generate_series(1, {events}) n
 """
 
 KEEPERS: dict[str, Start] = {"node": node_chat, "node-gathered": node_gathered_chat, "parley": parley_chat}
-OPTIONAL: dict[str, Start] = {}
-"""Servers that are measured only when they are named, since they must be installed first."""
+OPTIONAL: dict[str, Start] = {"jetstream": jetstream}
+"""Servers that are measured only when they are named, and on a fresh database alone."""
 
 
 def persisted(plan: Plan) -> Iterator[Row]:
@@ -46,6 +47,8 @@ def persisted(plan: Plan) -> Iterator[Row]:
     if not chosen:
         return
     for kind in plan.databases:
+        if kind == "grown":
+            chosen = {name: start for name, start in chosen.items() if name in KEEPERS}
         for size in plan.rooms:
             with _prepared(kind, size) as (template, rooms):
                 yield from _interleaved(plan, chosen, template, rooms, {"room": size, "database": kind})
