@@ -16,6 +16,7 @@ import machine
 import typer
 from attack_table import write_table
 from contestants import BENCH, BROADCASTERS, PEERS
+from durable_peers import missing
 from floods import FLOODS
 from machine import CLIENT_CORES, on_cores
 from measurements import MEASUREMENTS, Row
@@ -93,12 +94,16 @@ def bench(
     With `--only framework`, `hostile` or `scale`, that part of latest.json is renewed, and the rest stays.
     """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
+    named = _choose(servers, _SERVERS, "--servers")
+    for name in named if servers else ():
+        if reason := missing(name):
+            raise typer.BadParameter(f"{name}: {reason}", param_hint="--servers")
     chosen = _choose(only, list(MEASUREMENTS), "--only")
     if not only:
         chosen = [name for name in chosen if name not in _BY_NAME]
     most = machine.allow_many_sockets() - RESERVED_FILES
     plan = Plan(
-        servers=frozenset(_choose(servers, _SERVERS, "--servers")) - (frozenset() if servers else OPTIONAL.keys()),
+        servers=frozenset(named) - (frozenset() if servers else OPTIONAL.keys()),
         seconds=seconds,
         recipients=_numbers(recipients, "--recipients"),
         in_flight=_numbers(in_flight, "--in-flight"),

@@ -33,6 +33,24 @@ class Database:
     url: str
     cores: set[int]
 
+    async def _script(self, statements: str) -> None:
+        connection = cast("Any", await asyncpg.connect(self.url))
+        try:
+            await connection.execute(statements)
+        finally:
+            await connection.close()
+
+    def script(self, statements: str) -> None:
+        """Execute any number of statements."""
+        asyncio.run(self._script(statements))
+
+    def answers(self) -> bool:
+        """Whether it takes queries yet."""
+        try:
+            return self.value("SELECT true")
+        except (OSError, asyncpg.CannotConnectNowError):
+            return False
+
     async def _value(self, query: str) -> Any:
         connection = cast("Any", await asyncpg.connect(self.url))
         try:

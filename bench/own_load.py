@@ -67,6 +67,10 @@ class Load:
         """The room of a client."""
         return client // self.room_size
 
+    def sender_of(self, number: int) -> int:
+        """Who sent a message: everybody does, in turn."""
+        return number % self.clients
+
     def on_ack(self, number: int) -> None:
         """A message was acked."""
         self.acked += 1

@@ -16,7 +16,7 @@ from typing import Any
 from chats import Database, copied, database, node_chat, node_gathered_chat, parley_chat
 from clients import clients, connect, phase
 from contestants import Contestant, Surroundings
-from durable_peers import jetstream
+from durable_peers import ejabberd, jetstream
 from growth import grow
 from machine import ALL_CORES
 from plan import PATIENCE, Plan
@@ -37,7 +37,7 @@ FROM generate_series(1, {events}) n
 """
 
 KEEPERS: dict[str, Start] = {"node": node_chat, "node-gathered": node_gathered_chat, "parley": parley_chat}
-OPTIONAL: dict[str, Start] = {"jetstream": jetstream}
+OPTIONAL: dict[str, Start] = {"jetstream": jetstream, "ejabberd": ejabberd}
 """Servers that are measured only when they are named, and on a fresh database alone."""
 
 
