@@ -23,7 +23,8 @@ _DIFFERENT: dict[str, str | None] = {
     "number": "number + $1",
     "recorded_at": "recorded_at + $1 * interval '1 second'",
     "event_id": "gen_random_uuid()",
-    "command_id": "gen_random_uuid()::text",
+    # An id that is a UUID, as the log packs it.
+    "command_id": r"'\x01'::bytea || uuid_send(gen_random_uuid())",
     "transaction_id": None,
 }
 _MOVED = ("head", "messages")

@@ -13,7 +13,9 @@ from typing import Any
 from uuid import uuid4
 
 from parley.chat.api.socket import ack
-from parley.chat.domain.commands import CreateRoom, RoomCommand, SendMessage
+from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.rooms import CreateRoom
 from parley.chat.queries.queries import History, Sync
 from parley.chat.service import service
 from parley.chat.settings import Settings
@@ -50,7 +52,7 @@ class Chat:
 
     async def _submit(self, user: str, command: RoomCommand) -> Any:
         identity = Identity(user, user)
-        return ack(command, await self._state.writer.submit(command, identity, "bench"), identity)
+        return ack(await self._state.writer.submit(command, identity, "bench"), identity)
 
 
 @asynccontextmanager
