@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import machine
 import typer
@@ -21,6 +21,7 @@ from floods import FLOODS
 from machine import CLIENT_CORES, on_cores
 from measurements import MEASUREMENTS, Row
 from persisted import DATABASES, KEEPERS, OPTIONAL
+from persisted_table import write_tables
 from plan import Plan
 from plots import draw
 from report import TITLES, line, show
@@ -32,16 +33,21 @@ RESULTS = BENCH / "results"
 LATEST = RESULTS / "latest.json"
 PERFORMANCE = BENCH.parent / "docs" / "performance.md"
 IMAGES = BENCH.parent / "docs" / "img"
-FRAMEWORK, HOSTILE, SCALE = "framework", "hostile", "scale"
-PARTS = (FRAMEWORK, HOSTILE, SCALE)
+PERSISTED, FRAMEWORK, HOSTILE, SCALE = "persisted", "framework", "hostile", "scale"
+PARTS = (PERSISTED, FRAMEWORK, HOSTILE, SCALE)
 """Measurements that may be made by themselves: their results have a part of their own, which they alone renew."""
 RESERVED_FILES = 200
 """What a server has open besides its connections."""
 
 # Both take long, and are measured only when they are named.
 _BY_NAME = (HOSTILE, SCALE)
-# Fewer floods or events, or shorter ones, are no renewal.
-_WHOLE = [arguments for name in _BY_NAME for arguments in (["--only", name], [f"--only={name}"])]
+# What may be chosen without less being measured, where there is a part of its own: shorter floods are no renewal.
+_RENEWING = {
+    PERSISTED: {"--only", "--seconds", "--rounds"},
+    FRAMEWORK: {"--only", "--seconds"},
+    HOSTILE: {"--only"},
+    SCALE: {"--only"},
+}
 _SERVERS = list(dict.fromkeys([*BROADCASTERS, *KEEPERS, *OPTIONAL]))
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -91,7 +97,7 @@ def bench(
     """Measure Parley beside its peers.
 
     A whole run writes bench/results/latest.json and docs/img/bench-*.svg; a narrowed one bench/results/narrowed.json.
-    With `--only framework`, `hostile` or `scale`, that part of latest.json is renewed, and the rest stays.
+    With `--only` persisted, framework, hostile or scale, that part of latest.json is renewed, and the rest stays.
     """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
     named = _choose(servers, _SERVERS, "--servers")
@@ -125,14 +131,18 @@ def bench(
             console.print(f"[bold]{TITLES[measurement]}[/]")
             rows += _measure(console, measurement, plan)
     show(console, rows)
-    part = chosen == [FRAMEWORK] or sys.argv[1:] in _WHOLE
+    given = {argument.split("=")[0] for argument in sys.argv[1:] if argument.startswith("--")}
+    part = len(chosen) == 1 and given <= _RENEWING.get(chosen[0], set())
     path = RESULTS / "narrowed.json" if narrowed and not part else LATEST
     _write(path, rows, part)
     console.print(f"Wrote {path.relative_to(BENCH.parent)} after {time.monotonic() - started:.0f} s")
     if part and chosen == [HOSTILE]:
         write_table(rows, PERFORMANCE)
         console.print(f"Wrote the table in {PERFORMANCE.relative_to(BENCH.parent)}")
-    if not narrowed:
+    if found := [row for row in rows if row["measurement"] == PERSISTED and (part or not narrowed)]:
+        write_tables(found, PERFORMANCE)
+        console.print(f"Wrote the tables of {PERSISTED} in {PERFORMANCE.relative_to(BENCH.parent)}")
+    if not narrowed or (part and chosen == [PERSISTED]):
         for picture in draw(rows, IMAGES):
             console.print(f"Wrote {picture.relative_to(BENCH.parent)}")
     if any(row["problems"] for row in rows):
@@ -155,8 +165,8 @@ def _write(path: Path, rows: list[Row], part: bool) -> None:
         "revision": _output("git", "-C", str(BENCH), "describe", "--always", "--dirty"),
         "machine": machine.description(),
     }
-    before: dict[str, object] = json.loads(path.read_text("utf-8")) if path == LATEST and path.exists() else {}
-    contents = before
+    before: dict[str, Any] = json.loads(path.read_text("utf-8")) if path == LATEST and path.exists() else {}
+    contents = {**before, "rows": [row for row in before.get("rows", []) if row["measurement"] not in PARTS]}
     if not part:
         others = [row for row in rows if row["measurement"] not in PARTS]
         contents = {**about, "versions": _versions(), "rows": others}
