@@ -54,6 +54,10 @@ def persisted(plan: Plan) -> Iterator[Row]:
                 yield from _interleaved(plan, chosen, template, rooms, {"room": size, "database": kind})
 
 
+def _rooms(size: int) -> int:
+    return -(-CLIENTS // size)
+
+
 @contextmanager
 def _prepared(kind: str, size: int) -> Generator[tuple[Path, list[str]]]:
     """A stopped database of one kind, and the rooms in it that clients will join; none where they are made later."""
@@ -61,9 +65,9 @@ def _prepared(kind: str, size: int) -> Generator[tuple[Path, list[str]]]:
         template, rooms = Path(directory) / "postgres", []
         with database(template, ALL_CORES) as base:
             if kind == "grown":
-                rooms = grow(base, GROWN_EVENTS, GROWN_ROOMS)[: CLIENTS // size]
+                rooms = grow(base, GROWN_EVENTS, GROWN_ROOMS)[: _rooms(size)]
                 with node_chat(Surroundings(Path(directory), Path(directory) / "lag", 0), base, ()):
-                    base.value(_GROW_PEERS.format(events=GROWN_EVENTS, rooms=CLIENTS // size))
+                    base.value(_GROW_PEERS.format(events=GROWN_EVENTS, rooms=_rooms(size)))
                 base.value("ANALYZE peer_messages")
         yield template, rooms
 
@@ -96,7 +100,7 @@ def _run(plan: Plan, start: Start, template: Path, rooms: list[str], size: int, 
     with tempfile.TemporaryDirectory() as directory:
         around = Surroundings(Path(directory), Path(directory) / "lag", CLIENTS)
         with copied(template, around.directory / "postgres", ALL_CORES) as base:
-            names = rooms or [""] * (CLIENTS // size)
+            names = rooms or [""] * _rooms(size)
             with start(around, base, names) as server:
                 phases = [
                     f"{load['in_flight']}" if "in_flight" in load else f"r{load['offered_per_s']}" for load in loads
