@@ -62,7 +62,7 @@ def bytes_per_event(base: Database) -> float:
 
 
 async def _grow(url: str, events: int, rooms: int) -> list[str]:
-    async with chat(url) as running:
+    async with chat(url, {owner_of(number) for number in range(rooms)}) as running:
         made: list[str] = []
         for first in range(0, rooms, AT_ONCE):
             numbers = range(first, min(first + AT_ONCE, rooms))

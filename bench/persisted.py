@@ -135,6 +135,8 @@ def _median(rows: tuple[Row, ...]) -> Row:
 
 def _middle(values: list[Any]) -> Any:
     first = values[0]
+    if all(value == first for value in values):
+        return first
     if isinstance(first, dict):
         return {name: _middle([value[name] for value in values]) for name in first}
     if isinstance(first, bool):

@@ -63,6 +63,11 @@ class _Log:
         self._events = events
         self._random = random.Random(size)
 
+    @property
+    def owners(self) -> set[str]:
+        """All who made a room."""
+        return {owner_of(number) for number in range(len(self._rooms))}
+
     async def history(self, chat: Chat) -> None:
         """A page somewhere in a room."""
         number = self._random.randrange(len(self._rooms))
@@ -92,7 +97,7 @@ OPERATIONS: dict[str, Callable[[_Log, Chat], Awaitable[None]]] = {
 async def _measure(logs: list[_Log]) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     async with AsyncExitStack() as stack:
-        chats = [await stack.enter_async_context(chat(log.base.url)) for log in logs]
+        chats = [await stack.enter_async_context(chat(log.base.url, log.owners)) for log in logs]
         for name, operation in OPERATIONS.items():
             rounds: list[list[list[float]]] = []
             # The first round fills caches and is not counted.
