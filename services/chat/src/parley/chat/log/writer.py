@@ -81,6 +81,8 @@ class Writer:
         self._known = KnownRooms()
         self._secret = LogSecret(b"")
         self._waiting: deque[_Waiting] = deque()
+        # By user, how many of those wait.
+        self._waiting_of: dict[str, int] = {}
         self._aside: list[_Waiting] = []
         self._aside_rooms: set[int] = set()
         self._aside_at = 0.0
@@ -109,7 +111,11 @@ class Writer:
             raise unavailable()
         if len(self._waiting) + len(self._aside) >= self._settings.chat_max_waiting:
             raise Reject(Code.OVERLOADED)
+        of_user = self._waiting_of.get(identity.user_id, 0)
+        if of_user >= self._settings.chat_max_waiting_per_user:
+            raise Reject(Code.OVERLOADED)
         submission = Submission(command, identity, correlation, self._secret)
+        self._waiting_of[identity.user_id] = of_user + 1
         decided: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(submission, decided))
         self._wake.set()
@@ -163,6 +169,11 @@ class Writer:
         batch: list[_Waiting] = []
         while self._waiting and len(batch) < self._settings.chat_batch:
             waiting = self._waiting.popleft()
+            user_id = waiting.submission.identity.user_id
+            if self._waiting_of[user_id] == 1:
+                del self._waiting_of[user_id]
+            else:
+                self._waiting_of[user_id] -= 1
             if waiting.submission.room_id in self._aside_rooms:
                 self._put_aside(waiting)
             else:
