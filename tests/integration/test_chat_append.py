@@ -187,6 +187,17 @@ async def test_two_replicas_with_the_same_resends_in_another_order_agree(databas
         assert [tuple(row) for row in found] == [(n + 1, n) for n in range(51)]
 
 
+async def test_two_replicas_make_the_same_rooms_in_another_order_without_a_deadlock(database_url: str, pool: Pool):
+    names = [f"c{n}" for n in range(40)]
+    async with running_writer(database_url) as (one, _), running_writer(database_url) as (two, _):
+        made = await asyncio.gather(
+            *(create(one, command_id=name) for name in names), *(create(two, command_id=name) for name in names[::-1])
+        )
+    assert made[:40] == made[40:][::-1]
+    assert await pool.fetchval("SELECT count(*) FROM chat.events") == 40
+    assert await pool.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
+
+
 async def test_the_order_of_an_actor_is_kept_where_some_of_their_commands_go_the_long_way(database_url: str):
     async with running_writer(database_url) as (writer, _):
         room, other = await create(writer), await create(writer, command_id="c2")

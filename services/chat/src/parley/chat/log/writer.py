@@ -20,7 +20,7 @@ from typing import Any
 import asyncpg
 from prometheus_client import Counter, Histogram
 
-from parley.chat.domain.batch import Accepted, Loaded, Outcome, Plan, Submission, plan
+from parley.chat.domain.batch import Accepted, Loaded, Plan, Submission, plan
 from parley.chat.domain.draft import Drafts, candidates, draft, settle
 from parley.chat.domain.identifiers import LogSecret
 from parley.chat.domain.room import RoomCommand
@@ -132,7 +132,7 @@ class Writer:
             await asyncio.wait({work}, timeout=STOP_SECONDS)
             work.cancel()
             for waiting in (*self._aside, *self._waiting):
-                _settle(waiting, unavailable())
+                _refuse(waiting, unavailable())
             await self._connection.close()
 
     async def _commit_batches(self) -> None:
@@ -148,7 +148,7 @@ class Writer:
                     # Of our own making. Whether the commit happened is unknown; the same ids, sent again, find out.
                     log.exception("batch failed", commands=len(batch))
                     for waiting in batch:
-                        _settle(waiting, Reject(Code.INTERNAL))
+                        _refuse(waiting, Reject(Code.INTERNAL))
                 self._began = None
             if self._aside and time.monotonic() >= self._aside_at:
                 await self._write_aside()
@@ -195,7 +195,7 @@ class Writer:
         now = time.monotonic()
         for waiting in self._aside:
             if waiting.until <= now:
-                _settle(waiting, unavailable())
+                _refuse(waiting, unavailable())
         self._aside = [waiting for waiting in self._aside if waiting.until > now]
         self._aside_rooms = {waiting.submission.room_id for waiting in self._aside}
         self._aside_at = time.monotonic() + ASIDE_INTERVAL
@@ -274,7 +274,7 @@ class Writer:
                 self._give_up(batch, error)
             elif len(batch) == 1:
                 log.warning("command failed", correlation=batch[0].submission.correlation, exc_info=error)
-                _settle(batch[0], Reject(Code.INTERNAL))
+                _refuse(batch[0], Reject(Code.INTERNAL))
             else:
                 # One of them cannot be stored: halve until it fails alone, so that its neighbours do not.
                 half = len(batch) // 2
@@ -338,7 +338,7 @@ class Writer:
         log.warning("event log unavailable", error=str(error) or type(error).__name__, commands=len(batch))
         self._connection.abandon()
         for waiting in batch:
-            _settle(waiting, unavailable())
+            _refuse(waiting, unavailable())
 
     async def _finish(self, batch: list[_Waiting], decided: Plan) -> None:
         """Announce what was committed, and answer."""
@@ -350,16 +350,17 @@ class Writer:
             except Exception as error:
                 # Committed is committed, whatever goes wrong now: gateways find what they missed through the beacon.
                 log.warning("committed but not published", events=len(decided.appended), exc_info=error)
+        accepted = 0
         for waiting, outcome in zip(batch, decided.outcomes, strict=True):
-            _settle(waiting, outcome)
+            if isinstance(outcome, Reject):
+                _refuse(waiting, outcome)
+            elif not waiting.decided.done():
+                accepted += 1
+                waiting.decided.set_result(outcome)
+        COMMANDS.labels("accepted").inc(accepted)
 
 
-def _settle(waiting: _Waiting, outcome: Outcome) -> None:
-    if waiting.decided.done():
-        return
-    if isinstance(outcome, Reject):
-        COMMANDS.labels(str(outcome.code)).inc()
-        waiting.decided.set_exception(outcome)
-    else:
-        COMMANDS.labels("accepted").inc()
-        waiting.decided.set_result(outcome)
+def _refuse(waiting: _Waiting, rejection: Reject) -> None:
+    if not waiting.decided.done():
+        COMMANDS.labels(str(rejection.code)).inc()
+        waiting.decided.set_exception(rejection)
