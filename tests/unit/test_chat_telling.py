@@ -29,7 +29,7 @@ from parley.chat.domain.events import (
 from parley.chat.log.database import reachable
 from parley.chat.queries.queries import Queries
 from parley.common.errors import Code
-from parley.framework import MembershipChange, Reject, RoomEvent, RoomHead, RoomPublisher
+from parley.framework import Delivery, MembershipChange, Reject, RoomEvent, RoomHead, RoomPublisher
 from tests.integration.test_bus import until
 
 BEN = User("u_ben", "ben")
@@ -50,10 +50,8 @@ class RecordingRooms:
         self.published: list[tuple[str, list[RoomEvent], list[MembershipChange]]] = []
         self.connected = True
 
-    async def publish(
-        self, room: str, items: Sequence[RoomEvent], membership_changes: Sequence[MembershipChange] = ()
-    ) -> None:
-        self.published.append((room, list(items), list(membership_changes)))
+    async def publish_all(self, deliveries: Sequence[tuple[str, Delivery]]) -> None:
+        self.published += [(room, delivery.items, delivery.membership_changes) for room, delivery in deliveries]
 
     async def announce_heads(self, heads: list[RoomHead]) -> bool:
         return self.connected

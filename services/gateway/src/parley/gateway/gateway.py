@@ -65,7 +65,7 @@ class Gateway(ServerEvents, Replies):
         self.server = server = SocketIoServer(settings, bus.instance, namespaces, self)
         self._bus = bus
         offsets = make_offsets(bus.address, namespaces)
-        self._fanout = fanout = Fanout(bus, server, offsets)
+        self._fanout = fanout = Fanout(bus, server, offsets, namespaces)
         self._recovery = recovery = Recovery(bus, namespaces, offsets, fanout)
         self._commands = CommandForwarder(bus, namespaces, self, settings)
         emitter = Emitter(bus, "/")

@@ -90,7 +90,7 @@ router = APIRouter(prefix="/api", tags=["chat"])
 
 async def _run(request: Request, chat: State, identity: Identity, command: commands.RoomCommand) -> Response:
     accepted = await chat.writer.submit(command, identity, correlation_id(request))
-    return _json(ack(command, accepted, identity))
+    return _json(ack(command, identity, accepted))
 
 
 @router.post("/rooms")

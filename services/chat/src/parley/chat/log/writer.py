@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from prometheus_client import Counter, Histogram
 
@@ -34,6 +34,9 @@ ATTEMPTS = 5
 """Times a batch is tried again after it met another one."""
 
 Publish = Callable[[Plan], Awaitable[None]]
+AnswerT = TypeVar("AnswerT")
+Answer = Callable[[Accepted], AnswerT]
+"""Makes of an accepted command what its sender is told."""
 
 
 class Writer:
@@ -43,21 +46,33 @@ class Writer:
         self._pool = pool
         self._publish = publish
         self._settings = settings
-        self._waiting: deque[tuple[Submission, asyncio.Future[Accepted]]] = deque()
+        self._waiting: deque[tuple[Submission, asyncio.Future[Any], Answer[Any]]] = deque()
         self._wake = asyncio.Event()
 
-    async def submit(self, command: RoomCommand, identity: Identity, correlation: str) -> Accepted:
-        """Have a command decided and its event committed. Raises `Reject`.
+    @overload
+    def submit(self, command: RoomCommand, identity: Identity, correlation: str) -> asyncio.Future[Accepted]: ...
+    @overload
+    def submit(
+        self, command: RoomCommand, identity: Identity, correlation: str, answer: Answer[AnswerT]
+    ) -> asyncio.Future[AnswerT]: ...
+    def submit(
+        self,
+        command: RoomCommand,
+        identity: Identity,
+        correlation: str,
+        answer: Answer[Any] = lambda accepted: accepted,
+    ) -> asyncio.Future[Any]:
+        """Have a command decided and its event committed. The future has the answer made of that, or raises `Reject`.
 
-        Takes its place in the order before it first waits.
+        Takes its place in the order at once. Raises `Reject` for what is not even taken.
         """
         validate(command, self._settings.chat_max_body)
         if len(self._waiting) >= self._settings.chat_max_waiting:
             raise Reject(Code.OVERLOADED)
-        decided: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        self._waiting.append((Submission(command, identity, correlation), decided))
+        decided: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((Submission(command, identity, correlation), decided, answer))
         self._wake.set()
-        return await decided
+        return decided
 
     async def run(self) -> None:
         """Commit batch after batch, for ever."""
@@ -67,9 +82,9 @@ class Writer:
             while self._waiting:
                 size = min(len(self._waiting), self._settings.chat_batch)
                 batch = [self._waiting.popleft() for _ in range(size)]
-                outcomes = await self._commit([submission for submission, _ in batch])
-                for (_, decided), outcome in zip(batch, outcomes, strict=True):
-                    _settle(decided, outcome)
+                outcomes = await self._commit([submission for submission, _, _ in batch])
+                for (_, decided, answer), outcome in zip(batch, outcomes, strict=True):
+                    _settle(decided, answer, outcome)
 
     async def _commit(self, submissions: list[Submission]) -> list[Outcome]:
         try:
@@ -119,11 +134,11 @@ class Writer:
             log.warning("committed but not published", events=len(decided.appended), exc_info=error)
 
 
-def _settle(decided: asyncio.Future[Accepted], outcome: Outcome) -> None:
+def _settle(decided: asyncio.Future[Any], answer: Answer[Any], outcome: Outcome) -> None:
     COMMANDS.labels("accepted" if isinstance(outcome, Accepted) else str(outcome.code)).inc()
     if decided.done():
         return
     if isinstance(outcome, Reject):
         decided.set_exception(outcome)
     else:
-        decided.set_result(outcome)
+        decided.set_result(answer(outcome))

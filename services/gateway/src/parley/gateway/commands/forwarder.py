@@ -1,4 +1,4 @@
-"""Commands on their way: gathered per loop tick into one NATS message per namespace, and their acks on the way back.
+"""Commands on their way: what is gathered until the next write is one NATS message per namespace; and their acks back.
 
 A connection has at most one batch in flight. What it emits meanwhile waits and goes together, so its order holds on any
 number of service replicas. `Gateway` submits events, through `middleware` where the namespace has some; `Lifecycle`
@@ -82,7 +82,7 @@ class CommandForwarder:
 
     async def start(self) -> None:
         """Begin to receive acks."""
-        await self._bus.subscribe(self._acks, self._on_acks)
+        self._bus.listen(self._acks, self._on_acks)
         await self._bus.subscribe(subjects.ranges(self._acks), self._on_no_responders)
 
     async def close(self) -> None:
@@ -146,16 +146,24 @@ class CommandForwarder:
         self._ready[connection] = None
         if not self._flush_scheduled:
             self._flush_scheduled = True
-            # A task starts on the next tick, when all that this one brings has been gathered.
-            self._tasks.spawn(self._flush(), name="commands")
+            self._bus.before_write(self._flush)
 
-    async def _flush(self) -> None:
+    def _flush(self) -> None:
+        if self._bus.congested:
+            self._tasks.spawn(self._flush_later(), name="commands")
+        else:
+            self._send_ready()
+
+    async def _flush_later(self) -> None:
+        await self._bus.relief()
+        self._send_ready()
+
+    def _send_ready(self) -> None:
         self._flush_scheduled = False
-        # All at once, before anything is awaited: what comes meanwhile finds its connection in flight.
-        for message in list(self._take_ready()):
+        for message in self._take_ready():
             subject = subjects.commands(message.batch.namespace)
             try:
-                await self._bus.publish(subject, message.batch.encode(), subjects.with_range(self._acks, message.tags))
+                self._bus.send(subject, message.batch.encode(), subjects.with_range(self._acks, message.tags))
             except Reject as rejection:
                 self._fail(message.tags, rejection)
             except Exception:
@@ -201,8 +209,8 @@ class CommandForwarder:
             )
         return _Message(CommandBatch(self._bus.address, namespace, conversations), tags)
 
-    async def _on_acks(self, message: Msg) -> None:
-        for ack in decode(message.data, AckBatch).acks:
+    def _on_acks(self, data: bytes) -> None:
+        for ack in decode(data, AckBatch).acks:
             if (pending := self._sent.settle(ack.tag)) is not None:
                 self.keep(pending.connection, ack.session)
                 self._finish(pending, Outcome(ack.payload, ack.ok, ack.attachments))
