@@ -195,4 +195,4 @@ def as_future(result: Any) -> asyncio.Future[Any] | None:
 
 async def _awaited(result: Awaitable[Any]) -> Any:
     resolved = await result
-    return await resolved if isinstance(resolved, asyncio.Future) else resolved
+    return await cast("asyncio.Future[Any]", resolved) if isinstance(resolved, asyncio.Future) else resolved
