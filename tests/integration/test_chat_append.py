@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from parley.chat.domain.batch import Accepted
 from parley.chat.domain.identifiers import room_key
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
 from parley.chat.domain.messages import SendMessage
@@ -196,6 +197,20 @@ async def test_two_replicas_make_the_same_rooms_in_another_order_without_a_deadl
     assert made[:40] == made[40:][::-1]
     assert await pool.fetchval("SELECT count(*) FROM chat.events") == 40
     assert await pool.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
+
+
+async def test_an_answer_that_cannot_be_made_harms_no_neighbour(database_url: str):
+    def unmade(_accepted: Accepted) -> int:
+        raise RuntimeError
+
+    async with running_writer(database_url) as (writer, _):
+        room = await create(writer)
+        first, second = await asyncio.gather(
+            writer.submit(SendMessage("m1", room, "x"), ANN, "", unmade), send(writer, room, 2), return_exceptions=True
+        )
+        assert isinstance(first, Reject)
+        assert (first.code, second) == (Code.INTERNAL, 3)
+        assert (await writer.submit(SendMessage("m1", room, "x"), ANN, "")).sequence == 2
 
 
 async def test_the_order_of_an_actor_is_kept_where_some_of_their_commands_go_the_long_way(database_url: str):

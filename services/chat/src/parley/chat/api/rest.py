@@ -93,7 +93,7 @@ router = APIRouter(prefix="/api", tags=["chat"])
 
 async def _run(request: Request, chat: State, identity: Identity, command: RoomCommand) -> Response:
     accepted = await chat.writer.submit(command, identity, correlation_id(request))
-    return _json(ack(accepted, identity))
+    return _json(ack(identity, accepted))
 
 
 @router.post("/rooms")

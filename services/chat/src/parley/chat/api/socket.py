@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -57,10 +59,10 @@ def room_log(state: State) -> RoomLog:
 router: Router[State] = Router(NAMESPACE, log=room_log)
 
 
-async def command(context: Context[State], payload: RoomCommand) -> CommandAck:
+def command(context: Context[State], payload: RoomCommand) -> asyncio.Future[CommandAck]:
     """Decide, commit, and answer with what became of it."""
-    accepted = await context.state.writer.submit(payload, context.identity, context.correlation)
-    return ack(accepted, context.identity)
+    identity = context.identity
+    return context.state.writer.submit(payload, identity, context.correlation, partial(ack, identity))
 
 
 router.route("room.create", command, payload=CreateRoom, pipelined=True, timeout=TIMEOUT)
@@ -94,7 +96,7 @@ router.sends(MessageSent.TYPE, ClientEvent[MessageSent])
 router.sends(RoomArchived.TYPE, ClientEvent[RoomArchived])
 
 
-def ack(accepted: Accepted, identity: Identity) -> CommandAck:
+def ack(identity: Identity, accepted: Accepted) -> CommandAck:
     """The result of an accepted command."""
     recorded = accepted.recorded
     return CommandAck(

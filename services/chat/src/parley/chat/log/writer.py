@@ -15,7 +15,7 @@ import random
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import asyncpg
 from prometheus_client import Counter, Histogram
@@ -57,16 +57,20 @@ STOP_SECONDS = 8.0
 """A service that stops waits for the batch in hand; Postgres has answered within this, or never will."""
 
 Publish = Callable[[Plan], Awaitable[None]]
+AnswerT = TypeVar("AnswerT")
+Answer = Callable[[Accepted], AnswerT]
+"""Makes of an accepted command what its sender is told."""
 
 
 class _Waiting:
-    """A submission and who waits for its outcome; `until` bounds how long it waits aside."""
+    """A submission and who waits for the answer to it; `until` bounds how long it waits aside."""
 
-    __slots__ = ("decided", "submission", "until")
+    __slots__ = ("answer", "decided", "submission", "until")
 
-    def __init__(self, submission: Submission, decided: asyncio.Future[Accepted]) -> None:
+    def __init__(self, submission: Submission, decided: asyncio.Future[Any], answer: Answer[Any]) -> None:
         self.submission = submission
         self.decided = decided
+        self.answer = answer
         self.until = 0.0
 
 
@@ -100,11 +104,23 @@ class Writer:
         waited = 0.0 if self._began is None else time.monotonic() - self._began
         return f"Postgres: a batch has waited for {waited:.0f} s" if waited > STUCK_SECONDS else None
 
-    def submit(self, command: RoomCommand, identity: Identity, correlation: str) -> asyncio.Future[Accepted]:
+    @overload
+    def submit(self, command: RoomCommand, identity: Identity, correlation: str) -> asyncio.Future[Accepted]: ...
+    @overload
+    def submit(
+        self, command: RoomCommand, identity: Identity, correlation: str, answer: Answer[AnswerT]
+    ) -> asyncio.Future[AnswerT]: ...
+    def submit(
+        self,
+        command: RoomCommand,
+        identity: Identity,
+        correlation: str,
+        answer: Answer[Any] = lambda accepted: accepted,
+    ) -> asyncio.Future[Any]:
         """Have a command decided and its events committed; it has its place in the order when this returns.
 
-        The future ends after the commit, with a `Reject` for a command that is refused. Raises `Reject` for one that
-        can be refused at once.
+        The future ends after the commit, with the answer made of what became of the command, or with a `Reject` for
+        one that is refused. Raises `Reject` for one that can be refused at once.
         """
         command.validate(self._settings.chat_max_body)
         if self._stopping:
@@ -116,8 +132,8 @@ class Writer:
             raise Reject(Code.OVERLOADED)
         submission = Submission(command, identity, correlation, self._secret)
         self._waiting_of[identity.user_id] = of_user + 1
-        decided: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(submission, decided))
+        decided: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(submission, decided, answer))
         self._wake.set()
         return decided
 
@@ -356,8 +372,17 @@ class Writer:
                 _refuse(waiting, outcome)
             elif not waiting.decided.done():
                 accepted += 1
-                waiting.decided.set_result(outcome)
+                _answer(waiting, outcome)
         COMMANDS.labels("accepted").inc(accepted)
+
+
+def _answer(waiting: _Waiting, accepted: Accepted) -> None:
+    try:
+        waiting.decided.set_result(waiting.answer(accepted))
+    except Exception:
+        # Of our own making, and of this command alone: it is committed, and its sender may ask again.
+        log.exception("no answer to a command", correlation=waiting.submission.correlation)
+        waiting.decided.set_exception(Reject(Code.INTERNAL))
 
 
 def _refuse(waiting: _Waiting, rejection: Reject) -> None:
