@@ -49,14 +49,27 @@ def test_rebuild_makes_the_projections_anew_and_says_how_many_rooms(postgres_url
     execute(
         url,
         """INSERT INTO chat.events
-           (room_id, sequence, event_id, type, actor_id, command_id, data, metadata, recorded_at)
-           VALUES ('r1', 1, gen_random_uuid(), 'room.created', 'u1', 'c1', '{"name": "Room", "kind": "public"}',
-                   '{"actor_name": "Ann", "correlation": "", "fingerprint": ""}', now())""",
+           (room_id, sequence, number, event_id, type, version, actor_id, actor_name, command_id, fingerprint, data,
+            recorded_at)
+           VALUES (1, 1, 0, gen_random_uuid(), 1, 1, 'u1', 'Ann', 'c1', 0, '{"name": "Room", "kind": "public"}',
+                   now())""",
     )
     code, output = run("rebuild", "--database-url", url)
     assert (code, output.splitlines()[-1]) == (0, "Rebuilt 1 rooms.")
-    execute(url, "UPDATE chat.rooms SET head = head + 1 WHERE id = 'r1' AND head = 1 AND member_count = 1")
+    execute(url, "UPDATE chat.rooms SET head = head + 1 WHERE room_id = 1 AND head = 1 AND member_count = 1")
     execute(postgres_url, "DROP DATABASE to_rebuild")
+
+
+def test_restored_gives_the_log_another_incarnation(postgres_url: str) -> None:
+    execute(postgres_url, "CREATE DATABASE to_restore")
+    url = postgres_url.replace("/postgres?", "/to_restore?")
+    assert run("restored", "--database-url", url)[0] == 1
+    run("migrate", "--database-url", url)
+    outputs = {run("restored", "--database-url", url) for _ in range(2)}
+    assert {code for code, _ in outputs} == {0}
+    assert len(outputs) == 2
+    assert all(output.startswith("The log is ") for _, output in outputs)
+    execute(postgres_url, "DROP DATABASE to_restore")
 
 
 def test_migrate_says_in_one_line_that_no_database_answers(tmp_path: Path) -> None:

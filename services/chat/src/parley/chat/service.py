@@ -25,7 +25,8 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[State]:
     rooms = runtime.rooms(NAMESPACE)
     async with database.connect(settings.database_url, settings.chat_pool_size) as pool:
         queries = Queries(pool)
-        writer = Writer(pool, Publisher(rooms).publish, settings)
+        writer = Writer(Publisher(rooms).publish, settings)
+        await writer.connect()
         state = State(runtime.bus, pool, writer, queries, ChatLog(queries))
         runtime.tasks.forever(writer.run(), name="writer")
         runtime.tasks.forever(run_beacon(rooms, queries), name="beacon of heads")

