@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 
-from parley.chat.log.database import UNAVAILABLE
+from parley.chat.log.database import DATABASE_ERRORS
 from parley.chat.queries.queries import Queries
+from parley.common.outage_log import OutageLog
 from parley.framework import Reject, RoomPublisher, get_logger
 
 log = get_logger(__name__)
+outages = OutageLog(log, "no beacon of heads")
 
 BEACON_INTERVAL = 1.0
 """Seconds between two beacons; a lost last event is repaired after at most two of them."""
@@ -30,9 +32,9 @@ async def run_beacon(rooms: RoomPublisher, queries: Queries) -> None:
         try:
             if await rooms.announce_heads(await queries.heads_moved_since(window, BEACON_ROOMS)):
                 told = now
-        except (*UNAVAILABLE, Reject) as error:
-            log.warning("no beacon of heads", error=str(error) or type(error).__name__)
+        except (*DATABASE_ERRORS, Reject) as error:
+            outages.note(error)
         except Exception:
-            # A query that is cancelled, a disk that is full, a restore: commands are served all the same.
+            # Whatever it is: commands are served all the same.
             log.exception("no beacon of heads")
         await asyncio.sleep(BEACON_INTERVAL)

@@ -20,6 +20,10 @@ class ChatLog:
         self._queries = queries
         self._rooms = BatchLoader(queries.rooms_of, MAX_USERS)
 
+    def waits(self) -> float:
+        """Seconds for which the oldest question for a user's rooms has been waiting for the database."""
+        return self._rooms.age()
+
     async def close(self) -> None:
         """Stop asking the database; who still waits for it is told `unavailable`."""
         await self._rooms.close()

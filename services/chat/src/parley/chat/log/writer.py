@@ -17,11 +17,12 @@ from prometheus_client import Counter, Histogram
 from parley.chat.domain.batch import Accepted, Outcome, Plan, Submission, Surroundings, plan
 from parley.chat.domain.commands import RoomCommand, validate
 from parley.chat.log import event_store
-from parley.chat.log.database import CONFLICTS, UNAVAILABLE, Pool, unavailable
+from parley.chat.log.database import DATABASE_ERRORS, Pool, fault_of, note_outage, unavailable
 from parley.chat.settings import Settings
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
 from parley.common.logs import get_logger
+from parley.common.sqlstate import Fault
 from parley.common.wire.identity import Identity
 
 log = get_logger(__name__)
@@ -75,11 +76,13 @@ class Writer:
         try:
             with COMMIT_SECONDS.time():
                 decided = await self._transact(submissions)
-        except UNAVAILABLE as error:
-            # Whether the commit happened is unknown; the same id, sent again, finds out.
-            log.warning("event log unavailable", error=str(error) or type(error).__name__, commands=len(submissions))
-            return [unavailable() for _ in submissions]
-        except Exception:
+        except Exception as error:
+            if isinstance(error, Reject):
+                return [error for _ in submissions]
+            if isinstance(error, DATABASE_ERRORS) and fault_of(error) is not Fault.STATEMENT:
+                # Whether the commit happened is unknown; the same id, sent again, finds out.
+                note_outage(error, commands=len(submissions))
+                return [unavailable() for _ in submissions]
             if len(submissions) == 1:
                 log.exception("command failed", correlation=submissions[0].correlation)
                 return [Reject(Code.INTERNAL)]
@@ -97,8 +100,8 @@ class Writer:
             try:
                 async with self._pool.acquire() as connection:
                     return await self._try(connection, submissions)
-            except CONFLICTS:
-                if attempt == ATTEMPTS:
+            except DATABASE_ERRORS as error:
+                if attempt == ATTEMPTS or fault_of(error) is not Fault.CONFLICT:
                     raise
                 attempt += 1
 
