@@ -7,6 +7,7 @@ from parley.chat.log.database import reachable
 from parley.chat.state import State
 from parley.common import subjects
 from parley.common.wire.admin import ArchiveRoomRequest, ListRooms, RoomList
+from parley.framework import Code, Reject
 
 
 async def start(state: State) -> None:
@@ -14,7 +15,12 @@ async def start(state: State) -> None:
 
     async def archive(request: ArchiveRoomRequest) -> None:
         command = commands.ArchiveRoom(request.id, request.room, request.reason[:500])
-        await state.writer.submit(command, request.admin, correlation=request.id)
+        try:
+            await state.writer.submit(command, request.admin, correlation=request.id)
+        except Reject as rejection:
+            # It is as the administrator wants it, who perhaps asks again because no answer came.
+            if rejection.code is not Code.ROOM_ARCHIVED:
+                raise
 
     async def list_rooms(request: ListRooms) -> RoomList:
         with reachable():
