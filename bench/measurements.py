@@ -87,7 +87,7 @@ def _persisted(plan: Plan, name: str, base: Database) -> Iterator[Row]:
     rooms = CHATTERS // ROOM
     with _surroundings(CHATTERS) as around:
         start = node_chat(around, base) if name == "node" else parley_chat(around, base, rooms)
-        table = ("peer_messages", "true") if name == "node" else ("chat.events", "type = 'message.sent'")
+        table = ("peer_messages", "true") if name == "node" else ("chat.events", "type = 5")
         with start as server:
             loads = [(("-w", str(in_flight)), {"in_flight": in_flight}) for in_flight in plan.chat_in_flight]
             loads.append((("-r", str(plan.rate)), {"offered_per_s": plan.rate}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import UserDefinedType
 
 revision = "0002"
 down_revision = "0001"
@@ -12,68 +13,128 @@ branch_labels = None
 depends_on = None
 
 
+class Xid8(UserDefinedType[int]):
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "XID8"
+
+
 def upgrade() -> None:
     op.execute("CREATE SCHEMA chat")
     op.create_table(
-        "events",
-        sa.Column("position", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column("room_id", sa.Text(), nullable=False),
-        sa.Column("sequence", sa.BigInteger(), nullable=False),
-        sa.Column("event_id", sa.UUID(), nullable=False),
-        sa.Column("type", sa.Text(), nullable=False),
-        sa.Column("schema_version", sa.SmallInteger(), server_default="1", nullable=False),
-        sa.Column("actor_id", sa.Text(), nullable=False),
-        sa.Column("command_id", sa.Text(), nullable=False),
-        sa.Column("data", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("metadata", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("room_id", "sequence", name="events_pkey"),
-        sa.UniqueConstraint("room_id", "actor_id", "command_id", name="events_command_key"),
+        "log",
+        sa.Column("only", sa.Boolean(), server_default="true", nullable=False),
+        sa.Column("incarnation", sa.UUID(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.Column("room_secret", sa.LargeBinary(), nullable=False),
+        sa.CheckConstraint('"only"', name="log_one_row"),
+        sa.PrimaryKeyConstraint("only"),
         schema="chat",
     )
-    op.create_index("events_position_idx", "events", ["position"], unique=True, schema="chat")
+    # Two UUIDs hold 244 random bits from Postgres' own source of keys.
+    op.execute(
+        """INSERT INTO chat.log (room_secret)
+           VALUES (decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex'))"""
+    )
+    op.create_table(
+        "events",
+        sa.Column("room_id", sa.BigInteger(), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("transaction_id", Xid8(), server_default=sa.text("pg_current_xact_id()"), nullable=False),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("event_id", sa.UUID(), nullable=False),
+        sa.Column("fingerprint", sa.Integer(), nullable=False),
+        sa.Column("type", sa.SmallInteger(), nullable=False),
+        sa.Column("version", sa.SmallInteger(), nullable=False),
+        sa.Column("actor_id", sa.LargeBinary(), nullable=False),
+        sa.Column("command_id", sa.LargeBinary(), nullable=False),
+        sa.Column("actor_name", sa.Text(), nullable=False),
+        sa.Column("data", postgresql.JSON(astext_type=sa.Text()), nullable=False),
+        sa.PrimaryKeyConstraint("room_id", "sequence", name="events_pkey"),
+        sa.UniqueConstraint("room_id", "event_id", name="events_event_id_key"),
+        schema="chat",
+    )
+    op.create_index(
+        "events_tail_idx",
+        "events",
+        [sa.text("((transaction_id::text)::bigint)"), "recorded_at"],
+        schema="chat",
+        postgresql_using="brin",
+        postgresql_with={"autosummarize": "on"},
+    )
     op.create_table(
         "rooms",
-        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("room_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("head", sa.BigInteger(), nullable=False),
+        sa.Column("messages", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("changed", sa.BigInteger(), nullable=False),
+        sa.Column("first_sequence", sa.BigInteger(), server_default="1", nullable=False),
+        sa.Column("member_count", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("archived", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("archived", sa.Boolean(), server_default="false", nullable=False),
-        sa.Column("head", sa.BigInteger(), nullable=False),
-        sa.Column("member_count", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("created_by", sa.Text(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column(
-            "updated_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-        ),
-        sa.PrimaryKeyConstraint("id"),
+        sa.PrimaryKeyConstraint("room_id"),
         schema="chat",
+        postgresql_with={"fillfactor": 50},
     )
     op.create_index(
         "rooms_public_idx",
         "rooms",
-        ["created_at", "id"],
-        unique=False,
+        ["created_at", "room_id"],
         schema="chat",
         postgresql_where=sa.text("kind = 'public'"),
     )
-    op.create_index("rooms_updated_at_idx", "rooms", ["updated_at"], unique=False, schema="chat")
     op.create_table(
         "members",
-        sa.Column("room_id", sa.Text(), nullable=False),
+        sa.Column("room_id", sa.BigInteger(), nullable=False),
         sa.Column("user_id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["room_id"], ["chat.rooms.id"], ondelete="CASCADE"),
+        sa.Column("invited_by", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("room_id", "user_id", name="members_pkey"),
         schema="chat",
     )
-    op.create_index("members_user_id_idx", "members", ["user_id"], unique=False, schema="chat")
+    op.create_index(
+        "members_user_id_idx",
+        "members",
+        ["user_id", "room_id"],
+        schema="chat",
+        postgresql_include=["state", "sequence"],
+    )
+    op.create_index(
+        "members_eldest_idx",
+        "members",
+        ["room_id", "sequence"],
+        schema="chat",
+        postgresql_where=sa.text("state = 'joined'"),
+    )
+    op.create_index(
+        "members_invited_idx",
+        "members",
+        ["room_id", "invited_by"],
+        schema="chat",
+        postgresql_where=sa.text("state = 'invited'"),
+    )
+    op.create_table(
+        "commands",
+        sa.Column("room_id", sa.BigInteger(), nullable=False),
+        sa.Column("command_key", sa.UUID(), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column("fingerprint", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("room_id", "command_key", name="commands_pkey"),
+        schema="chat",
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("commands", schema="chat")
     op.drop_table("members", schema="chat")
     op.drop_table("rooms", schema="chat")
     op.drop_table("events", schema="chat")
+    op.drop_table("log", schema="chat")
     op.execute("DROP SCHEMA chat")

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from parley.chat.domain.messages import MessageSent
 from tests.acceptance.conftest import KINDS, AnyStack, People
 from tests.acceptance.conversation import code, command, make_room, ok
 from tests.acceptance.stack import RemoteStack
@@ -19,7 +20,7 @@ from tests.acceptance.stack import RemoteStack
 async def test_a_stock_client_connects_and_talks_on_every_transport(people: People, kind: str, transports: list[str]):
     client, account = await people.join(kind=kind, transports=transports)
     room = await make_room(client)
-    sent = await ok(client, "message.send", room=room, body="héllo 👋")
+    sent = await ok(client, "message.send", room=room, body="héllo 👋", id="mine")
     await client.until(lambda: client.bodies(room) == ["héllo 👋"], "its own message")
     event = client.logged(room)[-1]
     assert event == {
@@ -30,6 +31,8 @@ async def test_a_stock_client_connects_and_talks_on_every_transport(people: Peop
         "at": sent["at"],
         "actor": {"id": account["user_id"], "name": account["username"]},
         "data": {"body": "héllo 👋"},
+        "id": "mine",
+        "number": sent["number"],
     }
 
 
@@ -224,5 +227,5 @@ async def test_an_acked_message_is_in_the_log_with_the_id_that_followed_it(
     row = await connection.fetchrow("SELECT * FROM chat.events WHERE event_id = $1", uuid.UUID(acked["event_id"]))
     await connection.close()
     assert row is not None
-    assert (row["sequence"], row["type"]) == (acked["sequence"], "message.sent")
-    assert '"correlation": "gateway1-' in row["metadata"]
+    stored = (row["sequence"], row["number"], row["type"], row["data"])
+    assert stored == (acked["sequence"], acked["number"], MessageSent.NUMBER, '{"body":"on the record"}')

@@ -8,16 +8,11 @@ from typing import Any
 
 import pytest
 
-from parley.chat.domain.commands import (
-    ArchiveRoom,
-    CreateRoom,
-    InviteUser,
-    JoinRoom,
-    LeaveRoom,
-    RoomCommand,
-    SendMessage,
-    UserRef,
-)
+from parley.chat.domain.identifiers import room_key
+from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
+from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
 from parley.chat.log import database
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import Writer
@@ -34,6 +29,7 @@ ANN, BEN = Identity("u_ann", "Ann"), Identity("u_ben", "Ben")
 async def create(writer: Writer, identity: Identity = ANN, command_id: str = "create", **fields: Any) -> str:
     """Make a room and return its id."""
     accepted = await writer.submit(CreateRoom(command_id, "General", **fields), identity, "test")
+    assert accepted.room is not None
     return accepted.room.id
 
 
@@ -143,10 +139,12 @@ async def test_replicas_share_a_room_without_gaps_or_deadlocks(database_url: str
     for room in rooms:
         sequences = [
             row["sequence"]
-            for row in await pool.fetch("SELECT sequence FROM chat.events WHERE room_id = $1 ORDER BY sequence", room)
+            for row in await pool.fetch(
+                "SELECT sequence FROM chat.events WHERE room_id = $1 ORDER BY sequence", room_key(room)
+            )
         ]
         assert sequences == list(range(1, len(sequences) + 1))
-        assert await pool.fetchval("SELECT head FROM chat.rooms WHERE id = $1", room) == len(sequences)
+        assert await pool.fetchval("SELECT head FROM chat.rooms WHERE room_id = $1", room_key(room)) == len(sequences)
 
 
 async def test_the_limit_of_rooms_per_user_holds_within_one_batch_too(database_url: str):
@@ -176,8 +174,8 @@ async def test_projections_rebuilt_from_the_log_come_out_identical(database_url:
         rooms = [
             await create(writer, pick.choice(users), f"c{n}", kind=pick.choice(["public", "private"])) for n in range(6)
         ]
-        waiting = await writer.submit(CreateRoom("last", "L"), users[0], "")
-        await writer.submit(InviteUser("invite", waiting.room.id, UserRef("u_away")), users[0], "")
+        waiting = await create(writer, users[0], "last")
+        await writer.submit(InviteUser("invite", waiting, UserRef("u_away")), users[0], "")
         for number in range(300):
             room, actor, other = pick.choice(rooms), pick.choice(users), pick.choice(users)
             choices: list[RoomCommand] = [
@@ -200,9 +198,7 @@ async def test_projections_rebuilt_from_the_log_come_out_identical(database_url:
 
 
 async def _projections(pool: Pool) -> tuple[list[Any], list[Any]]:
-    rooms = await pool.fetch(
-        "SELECT id, name, kind, archived, head, member_count, created_by, created_at FROM chat.rooms ORDER BY id"
-    )
+    rooms = await pool.fetch("SELECT * FROM chat.rooms ORDER BY room_id")
     return rooms, await pool.fetch("SELECT * FROM chat.members ORDER BY room_id, user_id")
 
 

@@ -4,42 +4,41 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
-from parley.chat.domain.commands import (
-    ArchiveRoom,
-    CreateRoom,
+from parley.chat.domain.events import User
+from parley.chat.domain.fields import check_name
+from parley.chat.domain.identifiers import LogSecret, event_id, public_room_id, room_key
+from parley.chat.domain.membership import (
     InviteUser,
     JoinRoom,
     LeaveRoom,
-    RoomCommand,
-    SendMessage,
-    UserRef,
-    validate,
-)
-from parley.chat.domain.events import (
-    Event,
+    MemberChanged,
     MemberInvited,
     MemberJoined,
     MemberLeft,
-    MessageSent,
-    RoomArchived,
-    RoomCreated,
-    User,
+    UserRef,
 )
-from parley.chat.domain.room import Room, decide, evolve, room_id_of
+from parley.chat.domain.messages import MessageSent, SendMessage
+from parley.chat.domain.room import Event, RoomCommand, decide, evolve, room_of
+from parley.chat.domain.rooms import ArchiveRoom, CloseRoom, CreateRoom, RoomArchived, RoomCreated
+from parley.chat.domain.state import DecisionContext, Limits, Room
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 
-ANN, BEN, ADMIN = Identity("u_ann", "Ann"), Identity("u_ben", "Ben"), Identity("u_root", "Root", ("admin",))
+ANN, BEN, CAT = Identity("u_ann", "Ann"), Identity("u_ben", "Ben"), Identity("u_cat", "Cat")
+ADMIN = Identity("u_root", "Root", ("admin",))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SECRET = LogSecret(b"x" * 32)
+ROOM = public_room_id(1)
 
 
 def given(*events: tuple[Event, Identity]) -> Room | None:
     """The room these events, by these actors, lead to."""
     room: Room | None = None
     for sequence, (event, actor) in enumerate(events, start=1):
-        room = evolve(room, event, "r1", sequence, User(actor.user_id, actor.name), NOW)
+        room = evolve(room, event, 1, sequence, User(actor.user_id, actor.name), NOW)
     return room
 
 
@@ -56,8 +55,13 @@ def joined(who: Identity) -> tuple[Event, Identity]:
 def rejected(command: RoomCommand, room: Room | None, identity: Identity) -> Code:
     """The code a command is rejected with."""
     with pytest.raises(Reject) as caught:
-        decide(command, room, identity)
+        decide(command, room, DecisionContext(identity))
     return caught.value.code
+
+
+def decided(command: RoomCommand, room: Room | None, identity: Identity) -> list[Event]:
+    """The events a command leads to."""
+    return decide(command, room, DecisionContext(identity))
 
 
 def test_creating_a_room_makes_its_maker_owner_and_member():
@@ -66,28 +70,69 @@ def test_creating_a_room_makes_its_maker_owner_and_member():
     assert (room.members["u_ann"].role, room.members["u_ann"].joined, room.member_count) == ("owner", True, 1)
 
 
-def test_a_rooms_id_follows_from_its_maker_and_the_commands_id():
+def test_a_rooms_id_follows_from_its_maker_and_the_commands_id_and_the_logs_secret():
     command = CreateRoom("c1", "General")
-    assert room_id_of(command, "u_ann") == room_id_of(CreateRoom("c1", "Other"), "u_ann")
-    assert (
-        len({room_id_of(command, "u_ann"), room_id_of(command, "u_ben"), room_id_of(CreateRoom("c2", "G"), "u_ann")})
-        == 3
-    )
+    made = room_of(command, "u_ann", SECRET)
+    assert made == room_of(CreateRoom("c1", "Other"), "u_ann", SECRET)
+    others = {
+        room_of(command, "u_ben", SECRET),
+        room_of(CreateRoom("c2", "G"), "u_ann", SECRET),
+        room_of(command, "u_ann", LogSecret(b"y" * 32)),
+    }
+    assert len({made, *others}) == 4
+
+
+@pytest.mark.parametrize("room_id", [0, 1, -1, 2**63 - 1, -(2**63), 1234567890123456789])
+def test_a_rooms_key_and_its_public_id_follow_from_each_other(room_id: int):
+    public = public_room_id(room_id)
+    assert (public[0], len(public), public == public.lower()) == ("r", 14, True)
+    assert room_key(public) == room_id
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "r", "nowhere", "raaaaaaaaaaaab", "RAAAAAAAAAAAAA", "raaaaaaaaaaaaaa", "raaaaaa=aaaaaa", "r" + "é" * 13],
+)
+def test_another_spelling_is_no_rooms_id(text: str):
+    assert room_key(text) is None
+    with pytest.raises(Reject) as caught:
+        room_of(JoinRoom("c", text), "u_ann", SECRET)
+    assert caught.value.code is Code.NOT_FOUND
+
+
+def test_an_events_id_follows_from_its_command_and_is_a_uuid():
+    first = event_id(1, "u_ann", "c1")
+    others = {event_id(1, "u_ann", "c1", 1), event_id(2, "u_ann", "c1"), event_id(1, "u_ben", "c1")}
+    assert first == event_id(1, "u_ann", "c1")
+    assert first.version == 8
+    assert len({first, event_id(1, "u_ann", "c2"), *others}) == 5
+
+
+def test_a_field_that_a_later_version_adds_changes_no_fingerprint():
+    class SendMessageLater(SendMessage, frozen=True):
+        thread: int | None = None
+
+    sent = SendMessage("c", ROOM, "hello")
+    assert SECRET.fingerprint(SendMessageLater("c", ROOM, "hello")) == SECRET.fingerprint(sent)
+    assert SECRET.fingerprint(SendMessageLater("c", ROOM, "hello", thread=1)) != SECRET.fingerprint(sent)
+    assert SECRET.fingerprint(SendMessage("c", ROOM, "hello!")) != SECRET.fingerprint(sent)
+    assert SECRET.fingerprint(LeaveRoom("c", ROOM)) != SECRET.fingerprint(JoinRoom("c", ROOM))
+    assert LogSecret(b"y" * 32).fingerprint(sent) != SECRET.fingerprint(sent)
 
 
 def test_a_public_room_is_joined_by_anyone_and_joining_twice_changes_nothing():
-    assert decide(JoinRoom("c", "r1"), given(created()), BEN) == MemberJoined(User("u_ben", "Ben"))
-    assert decide(JoinRoom("c", "r1"), given(created(), joined(BEN)), BEN) is None
+    assert decided(JoinRoom("c", ROOM), given(created()), BEN) == [MemberJoined(User("u_ben", "Ben"))]
+    assert decided(JoinRoom("c", ROOM), given(created(), joined(BEN)), BEN) == []
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        JoinRoom("c", "r1"),
-        LeaveRoom("c", "r1"),
-        SendMessage("c", "r1", "hello"),
-        InviteUser("c", "r1", UserRef("u_ben")),
-        ArchiveRoom("c", "r1"),
+        JoinRoom("c", ROOM),
+        LeaveRoom("c", ROOM),
+        SendMessage("c", ROOM, "hello"),
+        InviteUser("c", ROOM, UserRef("u_ben")),
+        ArchiveRoom("c", ROOM),
     ],
 )
 def test_a_private_room_does_not_exist_for_others(command: RoomCommand):
@@ -97,25 +142,25 @@ def test_a_private_room_does_not_exist_for_others(command: RoomCommand):
 
 def test_an_invited_user_may_join_a_private_room_but_not_write_before():
     room = given(created("private"), (MemberInvited(User("u_ben")), ANN))
-    assert rejected(SendMessage("c", "r1", "hi"), room, BEN) is Code.NOT_A_MEMBER
-    assert decide(JoinRoom("c", "r1"), room, BEN) == MemberJoined(User("u_ben", "Ben"))
+    assert rejected(SendMessage("c", ROOM, "hi"), room, BEN) is Code.NOT_A_MEMBER
+    assert decided(JoinRoom("c", ROOM), room, BEN) == [MemberJoined(User("u_ben", "Ben"))]
 
 
 def test_only_members_write_to_a_public_room():
-    assert rejected(SendMessage("c", "r1", "hi"), given(created()), BEN) is Code.NOT_A_MEMBER
-    assert decide(SendMessage("c", "r1", "hi"), given(created()), ANN) == MessageSent("hi")
+    assert rejected(SendMessage("c", ROOM, "hi"), given(created()), BEN) is Code.NOT_A_MEMBER
+    assert decided(SendMessage("c", ROOM, "hi"), given(created()), ANN) == [MessageSent("hi")]
 
 
 def test_a_reply_names_an_event_that_exists():
-    assert decide(SendMessage("c", "r1", "hi", 1), given(created()), ANN) == MessageSent("hi", 1)
-    assert rejected(SendMessage("c", "r1", "hi", 2), given(created()), ANN) is Code.INVALID_PAYLOAD
+    assert decided(SendMessage("c", ROOM, "hi", 1), given(created()), ANN) == [MessageSent("hi", 1)]
+    assert rejected(SendMessage("c", ROOM, "hi", 2), given(created()), ANN) is Code.INVALID_PAYLOAD
 
 
 def test_leaving_ends_membership_and_the_count_follows():
     room = given(created(), joined(BEN), (MemberLeft(User("u_ben", "Ben")), BEN))
     assert room is not None
     assert ("u_ben" in room.members, room.member_count) == (False, 1)
-    assert rejected(LeaveRoom("c", "r1"), room, BEN) is Code.NOT_A_MEMBER
+    assert rejected(LeaveRoom("c", ROOM), room, BEN) is Code.NOT_A_MEMBER
 
 
 def test_declining_an_invitation_does_not_lower_the_member_count():
@@ -124,23 +169,99 @@ def test_declining_an_invitation_does_not_lower_the_member_count():
     assert room.member_count == 1
 
 
-def test_only_owner_or_administrator_archives_and_an_archived_room_refuses_changes():
+def test_only_the_owner_archives_and_an_archived_room_refuses_changes():
     room = given(created("private"), (MemberInvited(User("u_ben")), ANN), joined(BEN))
-    assert rejected(ArchiveRoom("c", "r1"), room, BEN) is Code.FORBIDDEN
-    assert decide(ArchiveRoom("c", "r1", "spam"), room, ADMIN) == RoomArchived("spam")
+    assert rejected(ArchiveRoom("c", ROOM), room, BEN) is Code.FORBIDDEN
+    assert decided(ArchiveRoom("c", ROOM, "spam"), room, ANN) == [RoomArchived("spam")]
+    assert rejected(ArchiveRoom("c", ROOM), room, ADMIN) is Code.NOT_FOUND
     closed = given(created(), (RoomArchived(), ANN))
-    assert rejected(SendMessage("c", "r1", "hi"), closed, ANN) is Code.ROOM_ARCHIVED
+    assert rejected(SendMessage("c", ROOM, "hi"), closed, ANN) is Code.ROOM_ARCHIVED
+
+
+def test_an_administrator_closes_any_room_once_and_nobody_else_does():
+    room = given(created("private"))
+    assert decided(CloseRoom("c", ROOM, "spam"), room, ADMIN) == [RoomArchived("spam")]
+    assert decided(CloseRoom("c", ROOM), given(created(), (RoomArchived(), ANN)), ADMIN) == []
+    assert rejected(CloseRoom("c", ROOM), room, ANN) is Code.FORBIDDEN
+    assert rejected(CloseRoom("c", ROOM), None, ADMIN) is Code.NOT_FOUND
+
+
+def test_an_archived_room_is_left_and_its_invitations_declined():
+    invited = (MemberInvited(User("u_cat")), ANN)
+    closed = given(created("private"), (MemberInvited(User("u_ben")), ANN), joined(BEN), invited, (RoomArchived(), ANN))
+    assert decided(LeaveRoom("c", ROOM), closed, BEN) == [MemberLeft(User("u_ben", "Ben"))]
+    assert decided(LeaveRoom("c", ROOM), closed, CAT) == [MemberLeft(User("u_cat", "Cat"))]
+    assert rejected(JoinRoom("c", ROOM), closed, CAT) is Code.ROOM_ARCHIVED
+
+
+def test_a_room_goes_from_an_owner_who_leaves_to_who_is_there_the_longest():
+    room = given(created(), joined(BEN), joined(CAT))
+    left, changed = decided(LeaveRoom("c", ROOM), room, ANN)
+    assert (left, changed) == (MemberLeft(User("u_ann", "Ann")), MemberChanged(User("u_ben", "Ben"), "owner"))
+    room = given(created(), joined(BEN), joined(CAT), (left, ANN), (changed, ANN))
+    assert room is not None
+    assert (room.members["u_ben"].role, room.members["u_ben"].sequence) == ("owner", 2), "since the join, not since now"
+    assert decided(ArchiveRoom("c", ROOM), room, BEN) == [RoomArchived()]
+    assert decided(JoinRoom("c", ROOM), room, ANN) == [MemberJoined(User("u_ann", "Ann"))]
+    assert decided(LeaveRoom("c", ROOM), room, CAT) == [MemberLeft(User("u_cat", "Cat"))]
+
+
+def test_an_owner_who_comes_back_to_the_empty_room_owns_it_again():
+    empty = given(created(), (MemberLeft(User("u_ann", "Ann")), ANN))
+    (back,) = decided(JoinRoom("c", ROOM), empty, ANN)
+    assert back == MemberJoined(User("u_ann", "Ann"), "owner")
+    room = given(created(), (MemberLeft(User("u_ann", "Ann")), ANN), (back, ANN))
+    assert decided(ArchiveRoom("c", ROOM), room, ANN) == [RoomArchived()]
+
+
+def test_the_next_owner_is_nobody_who_was_only_invited():
+    room = given(created("private"), (MemberInvited(User("u_ben")), ANN))
+    assert decided(LeaveRoom("c", ROOM), room, ANN) == [MemberLeft(User("u_ann", "Ann"))]
+
+
+def test_invitations_that_wait_are_bounded_per_room_and_inviter():
+    context = DecisionContext(ANN, Limits(invitations=2), invitations=2)
+    with pytest.raises(Reject) as caught:
+        decide(InviteUser("c", ROOM, UserRef("u_ben")), given(created()), context)
+    assert caught.value.code is Code.LIMIT_EXCEEDED
+    invited = given(created(), (MemberInvited(User("u_ben")), ANN))
+    assert decide(InviteUser("c", ROOM, UserRef("u_ben")), invited, context) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [" ", "\u200b", "x\u200b", "\u202egnp.exe", "a\nb", "a\x00", "\u3164", "\u2800\u00a0", "\u200d", "\ufeffAdmin",
+     "\u2066x", "a\u2028b", "half \ud83d", "\x7f", "\u0301"],
+)  # fmt: skip
+def test_a_name_that_reads_as_another_or_as_none_is_refused(name: str):
+    with pytest.raises(Reject) as caught:
+        CreateRoom("c", name).validate(1000)
+    assert caught.value.code is Code.INVALID_PAYLOAD
+    with pytest.raises(Reject):
+        InviteUser("c", ROOM, UserRef("u", name)).validate(1000)
+
+
+@pytest.mark.parametrize("name", ["Général", "👩‍👩‍👧 family", "می‌خواهم", "会議", "e\u0301te", "-"])
+def test_names_of_all_languages_are_accepted(name: str):
+    check_name(name)
+
+
+@pytest.mark.parametrize("id_", ["abc\n", "a b", "", "x" * 65, "é"])
+def test_a_commands_id_is_printable_ascii_to_its_end(id_: str):
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"id": id_, "room": ROOM}, JoinRoom)
+    assert msgspec.convert({"id": "abc", "room": ROOM}, JoinRoom).id == "abc"
 
 
 @pytest.mark.parametrize("body", ["nul \x00 inside", "half \ud83d of a pair"])
 def test_text_that_the_log_cannot_store_is_refused(body: str):
     with pytest.raises(Reject) as caught:
-        validate(SendMessage("c", "r1", body), 1000)
+        SendMessage("c", ROOM, body).validate(1000)
     assert caught.value.code is Code.INVALID_PAYLOAD
 
 
 def test_the_limit_of_a_message_counts_bytes_not_characters():
-    validate(SendMessage("c", "r1", "a" * 100), 100)
+    SendMessage("c", ROOM, "a" * 100).validate(100)
     with pytest.raises(Reject) as caught:
-        validate(SendMessage("c", "r1", "ü" * 51), 100)
+        SendMessage("c", ROOM, "ü" * 51).validate(100)
     assert caught.value.code is Code.PAYLOAD_TOO_LARGE

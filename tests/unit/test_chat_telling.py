@@ -15,17 +15,13 @@ import pytest
 from parley.chat.delivery import beacon
 from parley.chat.delivery.publisher import Publisher
 from parley.chat.domain.batch import Plan
-from parley.chat.domain.events import (
-    Event,
-    MemberInvited,
-    MemberJoined,
-    MemberLeft,
-    MessageSent,
-    Recorded,
-    RoomArchived,
-    RoomCreated,
-    User,
-)
+from parley.chat.domain.events import User
+from parley.chat.domain.identifiers import public_room_id
+from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
+from parley.chat.domain.messages import MessageSent
+from parley.chat.domain.recorded import Recorded
+from parley.chat.domain.room import Event
+from parley.chat.domain.rooms import RoomArchived, RoomCreated
 from parley.chat.log.database import reachable
 from parley.chat.queries.queries import Queries
 from parley.common.errors import Code
@@ -33,12 +29,13 @@ from parley.framework import MembershipChange, Reject, RoomEvent, RoomHead, Room
 from tests.integration.test_bus import until
 
 BEN = User("u_ben", "ben")
+ROOM = public_room_id(1)
 
 
 def recorded(event: Event, sequence: int = 1) -> Recorded:
-    """An event of the room r1, by Ann."""
+    """An event of the room, by Ann."""
     return Recorded(
-        "r1", sequence, UUID(int=sequence), event.TYPE, "u_ann", "ann", "c", "", "", msgspec.json.encode(event),
+        1, sequence, 0, UUID(int=sequence), event.TYPE, "u_ann", "ann", "c", 0, msgspec.json.encode(event),
         datetime.now(UTC),
     )  # fmt: skip
 
@@ -66,6 +63,7 @@ class RecordingRooms:
         (MemberJoined(BEN), ("u_ben", "")),
         (MemberLeft(BEN), ("", "u_ben")),
         (MemberInvited(BEN), ("", "")),
+        (MemberChanged(BEN, "owner"), ("", "")),
         (MessageSent("hello"), ("", "")),
         (RoomArchived(), ("", "")),
     ],
@@ -81,14 +79,14 @@ async def test_users_are_told_where_to_look_before_the_rooms_events_are_publishe
     plan = Plan(appended=[recorded(MemberJoined(BEN), 4), recorded(MemberLeft(BEN), 5)])
     await Publisher(cast("RoomPublisher", rooms)).publish(plan)
     assert [(room, [item.sequence for item in items], moves) for room, items, moves in rooms.published] == [
-        ("user:u_ben", [], [MembershipChange("r1", True, 4), MembershipChange("r1", False, 5)]),
-        ("r1", [4, 5], []),
+        ("user:u_ben", [], [MembershipChange(ROOM, True, 4), MembershipChange(ROOM, False, 5)]),
+        (ROOM, [4, 5], []),
     ]
 
 
 async def test_what_a_resent_command_led_to_is_published_again_once():
     rooms, sent = RecordingRooms(), recorded(MemberJoined(BEN), 7)
-    plan = Plan(repeated={("r1", 7): sent}, appended=[recorded(MessageSent("new"), 9)])
+    plan = Plan(repeated={(1, 7): sent}, appended=[recorded(MessageSent("new"), 9)])
     await Publisher(cast("RoomPublisher", rooms)).publish(plan)
     assert [[item.sequence for item in items] for _, items, _ in rooms.published] == [[7, 9]], "no hint at an old join"
 

@@ -49,13 +49,14 @@ def test_rebuild_makes_the_projections_anew_and_says_how_many_rooms(postgres_url
     execute(
         url,
         """INSERT INTO chat.events
-           (room_id, sequence, event_id, type, actor_id, command_id, data, metadata, recorded_at)
-           VALUES ('r1', 1, gen_random_uuid(), 'room.created', 'u1', 'c1', '{"name": "Room", "kind": "public"}',
-                   '{"actor_name": "Ann", "correlation": "", "fingerprint": ""}', now())""",
+           (room_id, sequence, number, event_id, type, version, actor_id, actor_name, command_id, fingerprint, data,
+            recorded_at)
+           VALUES (1, 1, 0, gen_random_uuid(), 1, 1, 'u1', 'Ann', 'c1', 0, '{"name": "Room", "kind": "public"}',
+                   now())""",
     )
     code, output = run("rebuild", "--database-url", url)
     assert (code, output.splitlines()[-1]) == (0, "Rebuilt 1 rooms.")
-    execute(url, "UPDATE chat.rooms SET head = head + 1 WHERE id = 'r1' AND head = 1 AND member_count = 1")
+    execute(url, "UPDATE chat.rooms SET head = head + 1 WHERE room_id = 1 AND head = 1 AND member_count = 1")
     execute(postgres_url, "DROP DATABASE to_rebuild")
 
 

@@ -16,7 +16,10 @@ class Settings(ServiceSettings):
     )
     chat_pool_size: int = Field(default=8, ge=2, description="connections to Postgres, one of them for writing")
     chat_max_body: int = Field(default=64 * 1024, ge=1, le=128 * 1024, description="bytes of a message's text in UTF-8")
-    chat_max_rooms: int = Field(default=1000, ge=1, description="rooms a user may be in")
+    chat_max_rooms: int = Field(default=1000, ge=1, description="rooms a user may be in; archived ones do not count")
+    chat_max_invitations: int = Field(
+        default=100, ge=1, description="invitations of one user into one room that may wait for an answer"
+    )
     chat_batch: int = Field(default=500, ge=1, le=5000, description="commands in one transaction at most")
     chat_max_waiting: int = Field(default=10_000, ge=1, description="commands that may wait for the next transaction")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parley.chat.domain import commands
+from parley.chat.domain.rooms import CloseRoom
 from parley.chat.log.database import reachable
 from parley.chat.state import State
 from parley.common import subjects
@@ -14,13 +14,8 @@ async def start(state: State) -> None:
     """Begin to answer."""
 
     async def archive(request: ArchiveRoomRequest) -> None:
-        command = commands.ArchiveRoom(request.id, request.room, request.reason[:500])
-        try:
-            await state.writer.submit(command, request.admin, correlation=request.id)
-        except Reject as rejection:
-            # It is as the administrator wants it, who perhaps asks again because no answer came.
-            if rejection.code is not Code.ROOM_ARCHIVED:
-                raise
+        command = CloseRoom(request.id, request.room, request.reason[:500])
+        await state.writer.submit(command, request.admin, correlation=request.id)
 
     async def list_rooms(request: ListRooms) -> RoomList:
         with reachable():

@@ -9,7 +9,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from parley.chat.api.socket import ack
-from parley.chat.domain import commands
+from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
+from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
 from parley.chat.log.database import reachable
 from parley.chat.queries.queries import MAX_PAGE, History, Sync
 from parley.chat.state import State
@@ -88,15 +91,15 @@ Caller = Annotated[Identity, Depends(_identified)]
 router = APIRouter(prefix="/api", tags=["chat"])
 
 
-async def _run(request: Request, chat: State, identity: Identity, command: commands.RoomCommand) -> Response:
+async def _run(request: Request, chat: State, identity: Identity, command: RoomCommand) -> Response:
     accepted = await chat.writer.submit(command, identity, correlation_id(request))
-    return _json(ack(command, accepted, identity))
+    return _json(ack(accepted, identity))
 
 
 @router.post("/rooms")
 async def create_room(body: CreateRoomBody, request: Request, chat: Chat, identity: Caller) -> Response:
     """Create a room."""
-    return await _run(request, chat, identity, commands.CreateRoom(_id(body.id), body.name, body.kind))
+    return await _run(request, chat, identity, CreateRoom(_id(body.id), body.name, body.kind))
 
 
 @router.get("/rooms")
@@ -137,7 +140,7 @@ async def join_room(
     room: str, request: Request, chat: Chat, identity: Caller, body: CommandBody | None = None
 ) -> Response:
     """Join a room."""
-    return await _run(request, chat, identity, commands.JoinRoom(_id(body and body.id), _text(room)))
+    return await _run(request, chat, identity, JoinRoom(_id(body and body.id), _text(room)))
 
 
 @router.post("/rooms/{room}/leave")
@@ -145,14 +148,14 @@ async def leave_room(
     room: str, request: Request, chat: Chat, identity: Caller, body: CommandBody | None = None
 ) -> Response:
     """Leave a room, or decline an invitation."""
-    return await _run(request, chat, identity, commands.LeaveRoom(_id(body and body.id), _text(room)))
+    return await _run(request, chat, identity, LeaveRoom(_id(body and body.id), _text(room)))
 
 
 @router.post("/rooms/{room}/invite")
 async def invite_user(room: str, body: InviteBody, request: Request, chat: Chat, identity: Caller) -> Response:
     """Let a user see and join a room."""
-    user = commands.UserRef(body.user.id, body.user.name)
-    return await _run(request, chat, identity, commands.InviteUser(_id(body.id), _text(room), user))
+    user = UserRef(body.user.id, body.user.name)
+    return await _run(request, chat, identity, InviteUser(_id(body.id), _text(room), user))
 
 
 @router.post("/rooms/{room}/archive")
@@ -161,13 +164,13 @@ async def archive_room(
 ) -> Response:
     """Close a room; its owner may."""
     body = body or ArchiveBody()
-    return await _run(request, chat, identity, commands.ArchiveRoom(_id(body.id), _text(room), body.reason))
+    return await _run(request, chat, identity, ArchiveRoom(_id(body.id), _text(room), body.reason))
 
 
 @router.post("/rooms/{room}/messages")
 async def send_message(room: str, body: MessageBody, request: Request, chat: Chat, identity: Caller) -> Response:
     """Send a message."""
-    command = commands.SendMessage(_id(body.id), _text(room), body.body, body.reply_to)
+    command = SendMessage(_id(body.id), _text(room), body.body, body.reply_to)
     return await _run(request, chat, identity, command)
 
 

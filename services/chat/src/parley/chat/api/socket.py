@@ -8,25 +8,19 @@ import msgspec
 
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.domain.batch import Accepted
-from parley.chat.domain.commands import (
-    ArchiveRoom,
-    CreateRoom,
+from parley.chat.domain.events import ClientEvent, Instant
+from parley.chat.domain.membership import (
     InviteUser,
     JoinRoom,
     LeaveRoom,
-    RoomCommand,
-    SendMessage,
-)
-from parley.chat.domain.events import (
-    ClientEvent,
-    Instant,
+    MemberChanged,
     MemberInvited,
     MemberJoined,
     MemberLeft,
-    MessageSent,
-    RoomArchived,
-    RoomCreated,
 )
+from parley.chat.domain.messages import MessageSent, SendMessage
+from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, RoomArchived, RoomCreated
 from parley.chat.log.database import COMMAND_SECONDS, reachable
 from parley.chat.queries.queries import History, Page, RoomSync, RoomView, Sync, room_view
 from parley.chat.state import State
@@ -45,6 +39,7 @@ class CommandAck(msgspec.Struct, frozen=True, omit_defaults=True):
     sequence: int
     event_id: UUID | None = None
     at: Instant | None = None
+    number: int | None = None
     room: RoomView | None = None
 
 
@@ -65,7 +60,7 @@ router: Router[State] = Router(NAMESPACE, log=room_log)
 async def command(context: Context[State], payload: RoomCommand) -> CommandAck:
     """Decide, commit, and answer with what became of it."""
     accepted = await context.state.writer.submit(payload, context.identity, context.correlation)
-    return ack(payload, accepted, context.identity)
+    return ack(accepted, context.identity)
 
 
 router.route("room.create", command, payload=CreateRoom, pipelined=True, timeout=TIMEOUT)
@@ -94,16 +89,18 @@ router.sends(RoomCreated.TYPE, ClientEvent[RoomCreated])
 router.sends(MemberInvited.TYPE, ClientEvent[MemberInvited])
 router.sends(MemberJoined.TYPE, ClientEvent[MemberJoined])
 router.sends(MemberLeft.TYPE, ClientEvent[MemberLeft])
+router.sends(MemberChanged.TYPE, ClientEvent[MemberChanged])
 router.sends(MessageSent.TYPE, ClientEvent[MessageSent])
 router.sends(RoomArchived.TYPE, ClientEvent[RoomArchived])
 
 
-def ack(command: RoomCommand, accepted: Accepted, identity: Identity) -> CommandAck:
+def ack(accepted: Accepted, identity: Identity) -> CommandAck:
     """The result of an accepted command."""
     recorded = accepted.recorded
     return CommandAck(
         accepted.sequence,
         recorded.event_id if recorded is not None else None,
         recorded.recorded_at if recorded is not None else None,
-        room_view(accepted.room, identity.user_id) if isinstance(command, CreateRoom | JoinRoom) else None,
+        recorded.number if recorded is not None and recorded.type == MessageSent.TYPE else None,
+        room_view(accepted.room, identity.user_id) if accepted.room is not None else None,
     )

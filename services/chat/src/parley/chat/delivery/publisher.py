@@ -6,7 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from parley.chat.domain.batch import Plan
-from parley.chat.domain.events import MemberInvited, Recorded
+from parley.chat.domain.membership import MemberInvited
+from parley.chat.domain.recorded import Recorded
 from parley.common import subjects
 from parley.framework import MembershipChange, RoomEvent, RoomPublisher
 
@@ -36,7 +37,7 @@ class Publisher:
         # sender is by now, `confirmed` says.
         for key, recorded in (plan.repeated | appended).items():
             item = recorded.item()
-            rooms[recorded.room_id].append(item)
+            rooms[recorded.room].append(item)
             if key in appended:
                 _hint(hints, recorded, item)
             _invite(hints, recorded, item)
@@ -50,7 +51,7 @@ def _hint(hints: defaultdict[str, _Hint], recorded: Recorded, item: RoomEvent) -
     """Tell the user who moves where to look."""
     for user_id in (item.joins, item.leaves):
         if user_id:
-            change = MembershipChange(recorded.room_id, user_id == item.joins, recorded.sequence)
+            change = MembershipChange(recorded.room, user_id == item.joins, recorded.sequence)
             hints[user_id].membership_changes.append(change)
 
 

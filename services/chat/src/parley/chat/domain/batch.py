@@ -5,51 +5,53 @@ What an earlier command of the batch changed, a later one sees. A rejected comma
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-import msgspec
-
-from parley.chat.domain.commands import CreateRoom, InviteUser, JoinRoom, LeaveRoom, RoomCommand
-from parley.chat.domain.events import MemberInvited, MemberJoined, MemberLeft, Recorded, RoomCreated, User
-from parley.chat.domain.room import Room, decide, evolve, room_id_of
+from parley.chat.domain.codec import CODEC
+from parley.chat.domain.events import User
+from parley.chat.domain.identifiers import LogSecret, event_id
+from parley.chat.domain.membership import JoinRoom, LeaveRoom
+from parley.chat.domain.recorded import Recorded
+from parley.chat.domain.room import Event, RoomCommand, decide, evolve, moved_user, needs, room_of, since
+from parley.chat.domain.rooms import CreateRoom, RoomArchived, RoomCreated
+from parley.chat.domain.state import DecisionContext, Limits, Needs, Room
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
 
 
-@dataclass(frozen=True, slots=True)
 class Submission:
-    """One command that waits for its decision."""
+    """One command that waits for its decision, with what follows from it.
 
-    command: RoomCommand
-    identity: Identity
-    correlation: str
+    `correlation` follows the command through the logs of all services. `room_id` is the room it is about, `key`
+    recognises it when it is sent again, `fingerprint` tells it from another one under the same id, and `needs` says
+    what its decision reads.
+    """
 
-    @property
-    def room_id(self) -> str:
-        """The room it is about."""
-        return room_id_of(self.command, self.identity.user_id)
+    __slots__ = ("command", "correlation", "fingerprint", "identity", "key", "needs", "room_id")
 
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What recognises a resend: room, actor and command id."""
-        return self.room_id, self.identity.user_id, self.command.id
-
-    @property
-    def joins(self) -> bool:
-        """Whether it may add a room to those its sender is in."""
-        return isinstance(self.command, CreateRoom | JoinRoom)
+    def __init__(self, command: RoomCommand, identity: Identity, correlation: str, secret: LogSecret) -> None:
+        """Raises `Reject` for a room that cannot be."""
+        self.command = command
+        self.identity = identity
+        self.correlation = correlation
+        self.room_id: int = room_of(command, identity.user_id, secret)
+        self.key: UUID = event_id(self.room_id, identity.user_id, command.id)
+        self.fingerprint: int = secret.fingerprint(command)
+        self.needs: Needs = needs(command)
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A command's result: the event it led to, now or the first time; None when nothing had to change."""
+    """A command's result, now or the first time it was sent: its first event, None when nothing had to change.
 
-    room: Room
+    `room` is the room right after the command, or as it is now for a resend; None where the ack shows none, and for who
+    may not see it any more.
+    """
+
+    room: Room | None
     recorded: Recorded | None
     sequence: int
 
@@ -57,15 +59,26 @@ class Accepted:
 Outcome = Accepted | Reject
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An accepted command that appended nothing; at `sequence` things already were as it wanted them."""
+
+    fingerprint: int
+    sequence: int
+
+
 @dataclass(slots=True)
 class Loaded:
     """The state a batch decides against, read under the locks of its rooms."""
 
-    rooms: dict[str, Room]
-    first: dict[tuple[str, str, str], Recorded]
-    """Events that earlier sends of these commands led to."""
-    joined: dict[str, int]
-    """How many rooms the senders of joining commands are in."""
+    now: datetime
+    rooms: dict[int, Room] = field(default_factory=dict[int, Room])
+    earlier: dict[UUID, Recorded | Remembered] = field(default_factory=dict[UUID, "Recorded | Remembered"])
+    """By key, what earlier sends of these commands led to."""
+    joined: dict[str, int] = field(default_factory=dict[str, int])
+    """How many rooms the senders are in, of those commands that need it."""
+    invitations: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
+    """How many invitations wait, by room and inviter, of those commands that need it."""
 
 
 @dataclass(slots=True)
@@ -74,13 +87,15 @@ class Plan:
 
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
     appended: list[Recorded] = field(default_factory=list[Recorded])
-    created: dict[str, Room] = field(default_factory=dict[str, Room])
-    changed: dict[str, Room] = field(default_factory=dict[str, Room])
-    members: dict[tuple[str, str], None] = field(default_factory=dict[tuple[str, str], None])
+    created: dict[int, Room] = field(default_factory=dict[int, Room])
+    changed: dict[int, Room] = field(default_factory=dict[int, Room])
+    members: dict[tuple[int, str], None] = field(default_factory=dict[tuple[int, str], None])
     """The `(room, user)` places that changed; the room's state says to what."""
+    remembered: dict[UUID, tuple[int, Remembered]] = field(default_factory=dict[UUID, tuple[int, Remembered]])
+    """Accepted commands that appended nothing, by key, each with its room."""
     confirmed: list[tuple[str, MembershipChange]] = field(default_factory=list[tuple[str, MembershipChange]])
     """Users' moves that were committed earlier; said again, because the first saying may have been lost."""
-    repeated: dict[tuple[str, int], Recorded] = field(default_factory=dict[tuple[str, int], Recorded])
+    repeated: dict[tuple[int, int], Recorded] = field(default_factory=dict[tuple[int, int], Recorded])
     """Events that resent commands led to earlier; published again, for the same reason."""
 
     @property
@@ -88,82 +103,119 @@ class Plan:
         """Whether there is anything to tell the gateways."""
         return bool(self.appended or self.confirmed or self.repeated)
 
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a decision takes from outside: the time, fresh event ids, and the limit of rooms per user."""
-
-    now: datetime
-    new_id: Callable[[], UUID]
-    max_rooms: int
+    @property
+    def stores(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(self.appended or self.remembered)
 
 
-def plan(submissions: list[Submission], loaded: Loaded, around: Surroundings) -> Plan:
+def plan(submissions: list[Submission], loaded: Loaded, limits: Limits) -> Plan:
     """Decide every submission in order. Never raises for one of them: its outcome is a `Reject`."""
     result = Plan()
     for submission in submissions:
         try:
-            outcome: Outcome = _decide_one(submission, loaded, result, around)
-            _confirm(submission, outcome, result)
+            outcome: Outcome = _decide_one(submission, loaded, limits, result)
         except Reject as rejection:
             outcome = rejection
         result.outcomes.append(outcome)
     return result
 
 
-def _confirm(submission: Submission, accepted: Accepted, result: Plan) -> None:
-    """A resent join or leave tells the gateways again: its sender may resend because the first telling was lost."""
-    if result.appended and accepted.recorded is result.appended[-1]:
-        return
-    user_id = submission.identity.user_id
-    member = accepted.room.members.get(user_id)
-    if submission.joins and member and member.joined:
-        result.confirmed.append((user_id, MembershipChange(accepted.room.id, True, member.sequence)))
-    elif isinstance(submission.command, LeaveRoom) and member is None:
-        result.confirmed.append((user_id, MembershipChange(accepted.room.id, False, accepted.sequence)))
-
-
-def fingerprint(command: RoomCommand) -> str:
-    """Sixteen bytes in hex that tell a resent command from another one under the same id."""
-    body = type(command).__name__.encode() + msgspec.json.encode(command)
-    return hashlib.blake2b(body, digest_size=16).hexdigest()
-
-
-def _decide_one(submission: Submission, loaded: Loaded, result: Plan, around: Surroundings) -> Accepted:
-    command, identity = submission.command, submission.identity
-    room_id, user_id = submission.room_id, identity.user_id
+def _decide_one(submission: Submission, loaded: Loaded, limits: Limits, result: Plan) -> Accepted:
+    command, identity, room_id = submission.command, submission.identity, submission.room_id
     room = loaded.rooms.get(room_id)
-    mark = fingerprint(command)
-    if (first := loaded.first.get(submission.key)) is not None and room is not None:
-        if first.fingerprint != mark:
-            raise Reject(Code.ID_CONFLICT)
-        result.repeated[room_id, first.sequence] = first
-        return Accepted(room, first, first.sequence)
+    if room is not None and (earlier := loaded.earlier.get(submission.key)) is not None:
+        return _again(submission, room, earlier, result)
+    context = DecisionContext(
+        identity,
+        limits,
+        loaded.joined.get(identity.user_id, 0),
+        loaded.invitations.get((room_id, identity.user_id), 0),
+    )
+    events = decide(command, room, context)
+    if events:
+        recorded = [_append(submission, index, event, loaded, result) for index, event in enumerate(events)]
+        loaded.earlier[submission.key] = first = recorded[0]
+        return Accepted(_shown(submission, loaded.rooms[room_id]), first, first.sequence)
+    assert room is not None  # noqa: S101 - without a room, decide either makes one or refuses
+    remembered = Remembered(submission.fingerprint, since(command, room, identity.user_id))
+    loaded.earlier[submission.key] = remembered
+    result.remembered[submission.key] = room_id, remembered
+    _confirm(submission, room, remembered.sequence, result)
+    return Accepted(_shown(submission, room), None, remembered.sequence)
 
-    event = decide(command, room, identity)
-    if event is None:
-        assert room is not None  # noqa: S101 - decide refuses every command but room.create without a room
-        subject = command.user.id if isinstance(command, InviteUser) else user_id
-        return Accepted(room, None, room.members[subject].sequence)
-    if submission.joins:
-        if loaded.joined.get(user_id, 0) >= around.max_rooms:
-            raise Reject(Code.LIMIT_EXCEEDED, f"You may be in at most {around.max_rooms} rooms.")
-        loaded.joined[user_id] = loaded.joined.get(user_id, 0) + 1
 
-    sequence = room.head + 1 if room else 1
+def _again(submission: Submission, room: Room, earlier: Recorded | Remembered, result: Plan) -> Accepted:
+    """The first result of a command that is sent again."""
+    if earlier.fingerprint != submission.fingerprint:
+        raise Reject(Code.ID_CONFLICT)
+    recorded = earlier if isinstance(earlier, Recorded) else None
+    if recorded is not None:
+        result.repeated[room.room_id, recorded.sequence] = recorded
+    _confirm(submission, room, earlier.sequence, result)
+    return Accepted(_shown(submission, room), recorded, earlier.sequence)
+
+
+def _shown(submission: Submission, room: Room) -> Room | None:
+    """The room for the command's ack. Who has left a private one since the first send sees nothing of it."""
+    user_id = submission.identity.user_id
+    return room.as_seen_by(user_id) if submission.command.SHOWS_ROOM and room.visible_to(user_id) else None
+
+
+def _confirm(submission: Submission, room: Room, sequence: int, result: Plan) -> None:
+    """A resent join or leave tells the gateways again: its sender may resend because the first telling was lost."""
+    user_id = submission.identity.user_id
+    member = room.members.get(user_id)
+    if isinstance(submission.command, CreateRoom | JoinRoom) and member and member.joined:
+        result.confirmed.append((user_id, MembershipChange(room.id, True, member.sequence)))
+    elif isinstance(submission.command, LeaveRoom) and member is None:
+        result.confirmed.append((user_id, MembershipChange(room.id, False, sequence)))
+
+
+def _append(submission: Submission, index: int, event: Event, loaded: Loaded, result: Plan) -> Recorded:
+    command, identity, room_id = submission.command, submission.identity, submission.room_id
+    before = loaded.rooms.get(room_id)
+    sequence, messages = (before.head + 1, before.messages) if before else (1, 0)
+    key = event_id(room_id, identity.user_id, command.id, index) if index else submission.key
     recorded = Recorded(
-        room_id, sequence, around.new_id(), event.TYPE, user_id, identity.name, command.id, mark,
-        submission.correlation, msgspec.json.encode(event), around.now,
+        room_id, sequence, messages + event.IS_MESSAGE, key, event.TYPE, identity.user_id, identity.name, command.id,
+        submission.fingerprint, CODEC.encode(event).data, loaded.now,
     )  # fmt: skip
-    room = evolve(room, event, room_id, sequence, User(user_id, identity.name), around.now)
+    user_id = moved_user(event, identity.user_id)
+    _uncount(loaded, before, user_id, archived=isinstance(event, RoomArchived))
+    room = evolve(before, event, room_id, sequence, User(identity.user_id, identity.name), loaded.now)
+    _count(loaded, room, user_id)
     loaded.rooms[room_id] = room
-    loaded.first[submission.key] = recorded
     result.appended.append(recorded)
     if isinstance(event, RoomCreated):
         result.created[room_id] = room
-        result.members[room_id, user_id] = None
     elif room_id not in result.created:
         result.changed[room_id] = room
-    if isinstance(event, MemberInvited | MemberJoined | MemberLeft):
-        result.members[room_id, event.user.id] = None
-    return Accepted(room, recorded, sequence)
+    if user_id is not None:
+        result.members[room_id, user_id] = None
+    return recorded
+
+
+def _uncount(loaded: Loaded, room: Room | None, user_id: str | None, *, archived: bool) -> None:
+    """Take the place that an event changes out of what was counted; with a room that is archived, all places in it."""
+    if room is None:
+        return
+    for moved in room.members if archived else (user_id,):
+        member = room.members.get(moved or "")
+        if member is None:
+            continue
+        if member.joined and not room.archived and member.user_id in loaded.joined:
+            loaded.joined[member.user_id] -= 1
+        if member.invited_by is not None and (room.room_id, member.invited_by) in loaded.invitations:
+            loaded.invitations[room.room_id, member.invited_by] -= not archived
+
+
+def _count(loaded: Loaded, room: Room, user_id: str | None) -> None:
+    """Put the place that an event made into what is counted."""
+    member = room.members.get(user_id or "")
+    if member is None:
+        return
+    if member.joined and not room.archived and member.user_id in loaded.joined:
+        loaded.joined[member.user_id] += 1
+    if member.invited_by is not None and (room.room_id, member.invited_by) in loaded.invitations:
+        loaded.invitations[room.room_id, member.invited_by] += 1

@@ -1,170 +1,210 @@
 """The log and its projections in one transaction: load under the rooms' locks, append, project.
 
-Statements are set-based (`unnest`), so a batch of one and a batch of hundreds make the same few round trips.
+Statements are set-based (`unnest`), so a batch of one and a batch of hundreds make the same few round trips. Each row
+is looked up by key in a subquery of its own (`LATERAL`) that the planner cannot turn into a join of whole tables,
+whatever it believes of their sizes.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import msgspec
+from parley.chat.domain.batch import Loaded, Plan, Remembered, Submission
+from parley.chat.domain.codec import CODEC, StoredEvent
+from parley.chat.domain.compact import pack, unpack
+from parley.chat.domain.recorded import Recorded
+from parley.chat.domain.state import Member, Room
 
-from parley.chat.domain.batch import Loaded, Plan, Submission
-from parley.chat.domain.commands import InviteUser
-from parley.chat.domain.events import Recorded
-from parley.chat.domain.room import Member, Room
+EVENT_COLUMNS = """e.room_id, e.sequence, e.number, e.event_id, e.type, e.version, e.actor_id, e.actor_name,
+e.command_id, e.fingerprint, e.data::text, e.recorded_at"""
+"""What `recorded_row` reads, of an `e` that is `chat.events`."""
 
-# Rooms are locked in the order of their ids, by every writer, so that two batches cannot wait for each other.
-_LOCK_ROOMS = """
-SELECT id, name, kind, archived, head, member_count, created_by, created_at
-FROM chat.rooms WHERE id = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE
+_ROOM = "room_id, name, kind, created_by, created_at, archived, head, messages, changed, member_count"
+_MEMBER = "user_id, name, state, role, sequence, invited_by"
+
+# The ids come sorted, by every writer, so that two batches cannot wait for each other.
+_LOCK_ROOMS = f"""
+SELECT r.* FROM unnest($1::bigint[]) AS q(room_id) CROSS JOIN LATERAL (
+  SELECT {_ROOM} FROM chat.rooms WHERE room_id = q.room_id FOR NO KEY UPDATE
+) r
 """
 
-# A statement of its own, after the locks: only then does its snapshot hold everything earlier owners committed.
-_LOAD = """
-SELECT q.ordinal, m.name AS member_name, m.state, m.role, m.sequence AS member_sequence,
-       t.name AS other_name, t.state AS other_state, t.role AS other_role, t.sequence AS other_sequence,
-       e.sequence, e.event_id, e.type, e.data::text, e.metadata::text, e.recorded_at
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
-     AS q(room_id, user_id, command_id, other_id, ordinal)
-LEFT JOIN chat.members m ON m.room_id = q.room_id AND m.user_id = q.user_id
-LEFT JOIN chat.members t ON t.room_id = q.room_id AND t.user_id = q.other_id
-LEFT JOIN chat.events e ON e.room_id = q.room_id AND e.actor_id = q.user_id AND e.command_id = q.command_id
+# Statements of their own, after the locks: only then do their snapshots hold everything earlier owners committed.
+_LOAD_EARLIER = f"""
+SELECT q.ordinal, clock_timestamp() AS now, {EVENT_COLUMNS}, c.sequence AS unchanged, c.fingerprint AS unchanged_by
+FROM unnest($1::bigint[], $2::uuid[]) WITH ORDINALITY AS q(room_id, key, ordinal)
+LEFT JOIN LATERAL (
+  SELECT * FROM chat.events WHERE room_id = q.room_id AND event_id = q.key LIMIT 1
+) e ON true
+LEFT JOIN LATERAL (
+  SELECT sequence, fingerprint FROM chat.commands WHERE room_id = q.room_id AND command_key = q.key LIMIT 1
+) c ON true
+"""
+
+_LOAD_MEMBERS = f"""
+SELECT q.room_id, m.* FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
+  SELECT {_MEMBER} FROM chat.members WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
+) m
+"""
+
+_LOAD_ELDEST = f"""
+SELECT q.room_id, m.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, most) CROSS JOIN LATERAL (
+  SELECT {_MEMBER} FROM chat.members WHERE room_id = q.room_id AND state = 'joined' ORDER BY sequence LIMIT q.most
+) m
 """
 
 _COUNT_ROOMS = """
-SELECT user_id, count(*) AS joined FROM chat.members
-WHERE user_id = ANY($1::text[]) AND state = 'joined' GROUP BY user_id
+SELECT q.user_id, c.joined FROM unnest($1::text[]) AS q(user_id) CROSS JOIN LATERAL (
+  SELECT count(*) AS joined FROM chat.members m CROSS JOIN LATERAL (
+    SELECT archived FROM chat.rooms WHERE room_id = m.room_id LIMIT 1
+  ) r WHERE m.user_id = q.user_id AND m.state = 'joined' AND NOT r.archived
+) c
 """
 
+_COUNT_INVITATIONS = """
+SELECT q.room_id, q.user_id, c.waiting FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
+  SELECT count(*) AS waiting FROM chat.members m
+  WHERE m.room_id = q.room_id AND m.invited_by = q.user_id AND m.state = 'invited'
+) c
+"""
+
+# A sorted array and `width_bucket` find a room's values without a join.
 _APPEND = """
 WITH appended AS (
-  INSERT INTO chat.events (room_id, sequence, event_id, type, actor_id, command_id, data, metadata, recorded_at)
-  SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[],
-                       $7::jsonb[], $8::jsonb[], $9::timestamptz[])
+  INSERT INTO chat.events (room_id, sequence, number, event_id, type, version, actor_id, actor_name, command_id,
+                           fingerprint, data, recorded_at)
+  SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::uuid[], $5::smallint[], $6::smallint[],
+                       $7::bytea[], $8::text[], $9::bytea[], $10::int[], $11::json[], $12::timestamptz[])
 )
-UPDATE chat.rooms r
-SET head = u.head, archived = u.archived, member_count = u.member_count, updated_at = clock_timestamp()
-FROM unnest($10::text[], $11::bigint[], $12::boolean[], $13::bigint[]) AS u(id, head, archived, member_count)
-WHERE r.id = u.id
+UPDATE chat.rooms
+SET head = ($14::bigint[])[width_bucket(room_id, $13)], messages = ($15::bigint[])[width_bucket(room_id, $13)],
+    changed = ($16::bigint[])[width_bucket(room_id, $13)], archived = ($17::boolean[])[width_bucket(room_id, $13)],
+    member_count = ($18::bigint[])[width_bucket(room_id, $13)]
+WHERE room_id = ANY($13::bigint[])
 """
 
-_CREATE_ROOMS = """
-INSERT INTO chat.rooms (id, name, kind, archived, head, member_count, created_by, created_at)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[], $5::bigint[], $6::bigint[], $7::text[],
-                     $8::timestamptz[])
+_CREATE_ROOMS = f"""
+INSERT INTO chat.rooms ({_ROOM})
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::boolean[], $7::bigint[],
+                     $8::bigint[], $9::bigint[], $10::bigint[])
 """
 
-_PUT_MEMBERS = """
-INSERT INTO chat.members (room_id, user_id, name, state, role, sequence)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
+_PUT_MEMBERS = f"""
+INSERT INTO chat.members (room_id, {_MEMBER})
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])
 ON CONFLICT (room_id, user_id) DO UPDATE
-SET name = excluded.name, state = excluded.state, role = excluded.role, sequence = excluded.sequence
+SET name = excluded.name, state = excluded.state, role = excluded.role, sequence = excluded.sequence,
+    invited_by = excluded.invited_by
 """
 
+# By their places in the table, which nobody but the owner of the room's lock can have changed.
 _REMOVE_MEMBERS = """
-DELETE FROM chat.members m USING unnest($1::text[], $2::text[]) AS q(room_id, user_id)
-WHERE m.room_id = q.room_id AND m.user_id = q.user_id
+DELETE FROM chat.members WHERE ctid = ANY(ARRAY(
+  SELECT m.place FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
+    SELECT ctid AS place FROM chat.members WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
+  ) m
+))
+"""
+
+_REMEMBER = """
+INSERT INTO chat.commands (room_id, command_key, fingerprint, sequence)
+SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::int[], $4::bigint[]) ON CONFLICT DO NOTHING
 """
 
 
 async def load(connection: Any, submissions: list[Submission]) -> Loaded:
     """Lock the rooms these commands are about and read what deciding them needs."""
     ids = sorted({submission.room_id for submission in submissions})
-    rooms = {row["id"]: _room(row) for row in await connection.fetch(_LOCK_ROOMS, ids)}
-    others = [s.command.user.id if isinstance(s.command, InviteUser) else "" for s in submissions]
+    rooms = {row["room_id"]: _room(row) for row in await connection.fetch(_LOCK_ROOMS, ids)}
     keys = [submission.key for submission in submissions]
-    columns = [list(column) for column in zip(*keys, strict=True)]
-    loaded = Loaded(rooms, {}, {})
-    for row in await connection.fetch(_LOAD, *columns, others):
-        index: int = row["ordinal"] - 1
-        room_id, user_id, command_id = keys[index]
-        if (room := rooms.get(room_id)) is None:
-            continue
-        if row["state"]:
-            room.members[user_id] = Member(
-                user_id, row["member_name"], row["state"], row["role"], row["member_sequence"]
-            )
-        if row["other_state"]:
-            other = others[index]
-            room.members[other] = Member(
-                other, row["other_name"], row["other_state"], row["other_role"], row["other_sequence"]
-            )
-        if row["sequence"]:
-            loaded.first[keys[index]] = recorded_row(row, room_id, user_id, command_id)
-    if joining := sorted({s.identity.user_id for s in submissions if s.joins}):
-        loaded.joined.update({row["user_id"]: row["joined"] for row in await connection.fetch(_COUNT_ROOMS, joining)})
+    rows = await connection.fetch(_LOAD_EARLIER, [submission.room_id for submission in submissions], keys)
+    loaded = Loaded(rows[0]["now"], rooms)
+    for row in rows:
+        ordinal: int = row["ordinal"]
+        key = keys[ordinal - 1]
+        if row["sequence"] is not None:
+            loaded.earlier[key] = recorded_row(row)
+        elif row["unchanged"] is not None:
+            loaded.earlier[key] = Remembered(row["unchanged_by"], row["unchanged"])
+    await _load_members(connection, submissions, rooms)
+    if users := sorted({one.identity.user_id for one in submissions if one.needs.rooms}):
+        loaded.joined.update({row["user_id"]: row["joined"] for row in await connection.fetch(_COUNT_ROOMS, users)})
+    if inviting := sorted({(one.room_id, one.identity.user_id) for one in submissions if one.needs.invitations}):
+        counts = await connection.fetch(_COUNT_INVITATIONS, *_columns(inviting))
+        loaded.invitations.update({(row["room_id"], row["user_id"]): row["waiting"] for row in counts})
     return loaded
 
 
-async def save(connection: Any, plan: Plan, rooms: dict[str, Room]) -> None:
-    """Append the planned events and bring the projections up to them."""
-    if created := list(plan.created.values()):
-        await connection.execute(
-            _CREATE_ROOMS,
-            *_columns([(r.id, r.name, r.kind, r.archived, r.head, r.member_count, r.created_by, r.created_at)
-                       for r in created]),
-        )  # fmt: skip
-    changed = [(r.id, r.head, r.archived, r.member_count) for r in plan.changed.values()]
-    await connection.execute(
-        _APPEND, *_columns([_event_row(event) for event in plan.appended]), *(_columns(changed) or ([], [], [], []))
-    )
+async def _load_members(connection: Any, submissions: list[Submission], rooms: dict[int, Room]) -> None:
+    places = {(one.room_id, one.identity.user_id) for one in submissions}
+    places.update((one.room_id, one.needs.member) for one in submissions if one.needs.member is not None)
+    rows = await connection.fetch(_LOAD_MEMBERS, *_columns(sorted(places)))
+    leaving: dict[int, int] = {}
+    for one in submissions:
+        if one.needs.eldest:
+            # One more than may leave in this batch: whoever of them is the owner, somebody is left to take over.
+            leaving[one.room_id] = leaving.get(one.room_id, 1) + 1
+    if leaving:
+        rows += await connection.fetch(_LOAD_ELDEST, list(leaving), list(leaving.values()))
+    for room_id, *member in rows:
+        if (room := rooms.get(room_id)) is not None:
+            room.members[member[0]] = Member(*member)
+
+
+async def save(connection: Any, plan: Plan, rooms: dict[int, Room]) -> None:
+    """Append the planned events, bring the projections up to them, and remember what appended nothing."""
+    if created := sorted(plan.created.values(), key=lambda room: room.room_id):
+        await connection.execute(_CREATE_ROOMS, *_columns([_room_row(room) for room in created]))
+    if plan.appended:
+        changed = sorted(
+            (r.room_id, r.head, r.messages, r.changed, r.archived, r.member_count) for r in plan.changed.values()
+        )
+        events = [event_row(event) for event in plan.appended]
+        await connection.execute(_APPEND, *_columns(events), *(_columns(changed) or [[]] * 6))
     present: list[tuple[Any, ...]] = []
     gone: list[tuple[Any, ...]] = []
     for room_id, user_id in plan.members:
-        if member := rooms[room_id].members.get(user_id):
-            present.append((room_id, user_id, member.name, member.state, member.role, member.sequence))
+        if m := rooms[room_id].members.get(user_id):
+            present.append((room_id, user_id, m.name, m.state, m.role, m.sequence, m.invited_by))
         else:
             gone.append((room_id, user_id))
     if present:
         await connection.execute(_PUT_MEMBERS, *_columns(present))
     if gone:
         await connection.execute(_REMOVE_MEMBERS, *_columns(gone))
+    if remembered := plan.remembered.items():
+        rows = [(room_id, key, one.fingerprint, one.sequence) for key, (room_id, one) in remembered]
+        await connection.execute(_REMEMBER, *_columns(rows))
 
 
-def recorded_row(row: Any, room_id: str, actor_id: str, command_id: str) -> Recorded:
-    """The log row as the domain knows it; `metadata` and `data` are selected as text."""
-    metadata = msgspec.json.decode(row["metadata"], type=dict[str, str])
+def recorded_row(row: Any) -> Recorded:
+    """The row of `EVENT_COLUMNS` as the domain knows it, its data of today's version."""
+    name, data = CODEC.upcast(StoredEvent(row["type"], row["version"], row["data"].encode()))
     return Recorded(
-        room_id,
-        row["sequence"],
-        row["event_id"],
-        row["type"],
-        actor_id,
-        metadata["actor_name"],
-        command_id,
-        metadata["fingerprint"],
-        metadata["correlation"],
-        row["data"].encode(),
-        row["recorded_at"],
-    )
-
-
-def _room(row: Any) -> Room:
-    return Room(
-        row["id"], row["name"], row["kind"], row["created_by"], row["created_at"], row["archived"], row["head"],
-        row["member_count"],
+        row["room_id"], row["sequence"], row["number"], row["event_id"], name, unpack(row["actor_id"]),
+        row["actor_name"], unpack(row["command_id"]), row["fingerprint"], data, row["recorded_at"],
     )  # fmt: skip
 
 
-def _event_row(event: Recorded) -> tuple[Any, ...]:
-    metadata = {
-        "actor_name": event.actor_name,
-        "correlation": event.correlation,
-        "fingerprint": event.fingerprint,
-    }
+def event_row(event: Recorded) -> tuple[Any, ...]:
+    """What `chat.events` holds of an event, in the order of the statement that appends."""
+    number, version = CODEC.stored_as(event.type)
     return (
-        event.room_id,
-        event.sequence,
-        event.event_id,
-        event.type,
-        event.actor_id,
-        event.command_id,
-        event.data.decode(),
-        msgspec.json.encode(metadata).decode(),
-        event.recorded_at,
-    )
+        event.room_id, event.sequence, event.number, event.event_id, number, version, pack(event.actor_id),
+        event.actor_name, pack(event.command_id), event.fingerprint, event.data.decode(), event.recorded_at,
+    )  # fmt: skip
 
 
-def _columns(rows: list[tuple[Any, ...]]) -> list[list[Any]]:
+def _room(row: Any) -> Room:
+    return Room(*row.values())
+
+
+def _room_row(room: Room) -> tuple[Any, ...]:
+    return (
+        room.room_id, room.name, room.kind, room.created_by, room.created_at, room.archived, room.head, room.messages,
+        room.changed, room.member_count,
+    )  # fmt: skip
+
+
+def _columns(rows: list[Any]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]

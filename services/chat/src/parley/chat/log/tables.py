@@ -1,6 +1,7 @@
 """The tables of schema `chat`. Alembic owns the schema (`migrations/`); these describe it and name its columns.
 
-`events` is the log and the only truth; `rooms` and `members` are projections of it and can be rebuilt.
+`events` is the log and the only truth; `rooms` and `members` are projections of it and can be rebuilt. All but `log`
+are keyed by room first, and none refers to another: they can be partitioned, or spread over servers, by room alone.
 """
 
 from __future__ import annotations
@@ -8,71 +9,128 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
-    ForeignKey,
-    Identity,
     Index,
+    Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     SmallInteger,
     Table,
     Text,
     UniqueConstraint,
-    func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql import JSON, UUID
+from sqlalchemy.types import UserDefinedType
 
 metadata = MetaData(schema="chat")
 
+
+class Xid8(UserDefinedType[int]):
+    """The 64-bit number of a transaction, which SQLAlchemy has no type for."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Its name in Postgres."""
+        return "XID8"
+
+
+log = Table(
+    "log",
+    metadata,
+    Column("only", Boolean, primary_key=True, server_default="true"),
+    # Another one after a backup was restored: what clients remember of the log before may then be of another history.
+    Column("incarnation", UUID(as_uuid=True), nullable=False, server_default=text("gen_random_uuid()")),
+    # Keys the ids of new rooms and the fingerprints of commands.
+    Column("room_secret", LargeBinary, nullable=False),
+    CheckConstraint('"only"', name="log_one_row"),
+)
+
+# Columns are in the order of their alignment: no byte of a row is padding.
 events = Table(
     "events",
     metadata,
-    # The global order, for tailing readers; it never leaves chat.
-    Column("position", BigInteger, Identity(always=True), nullable=False),
-    Column("room_id", Text, nullable=False),
+    Column("room_id", BigInteger, nullable=False),
     Column("sequence", BigInteger, nullable=False),
-    Column("event_id", UUID(as_uuid=True), nullable=False),
-    Column("type", Text, nullable=False),
-    Column("schema_version", SmallInteger, nullable=False, server_default="1"),
-    Column("actor_id", Text, nullable=False),
-    Column("command_id", Text, nullable=False),
-    Column("data", JSONB, nullable=False),
-    # actor_name, correlation (follows the command from the socket), fingerprint (tells a resend from an id reused)
-    Column("metadata", JSONB, nullable=False),
+    # Messages of the room up to and including this event.
+    Column("number", BigInteger, nullable=False),
+    # For readers that follow the log in the order of commits: what is below the oldest running transaction is complete.
+    Column("transaction_id", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
     Column("recorded_at", DateTime(timezone=True), nullable=False),
+    # Follows from the command; that of a command's first event recognises a resend for ever.
+    Column("event_id", UUID(as_uuid=True), nullable=False),
+    # Tells a resend from an id used again.
+    Column("fingerprint", Integer, nullable=False),
+    Column("type", SmallInteger, nullable=False),
+    Column("version", SmallInteger, nullable=False),
+    # These two as `domain/compact.py` packs them.
+    Column("actor_id", LargeBinary, nullable=False),
+    Column("command_id", LargeBinary, nullable=False),
+    Column("actor_name", Text, nullable=False),
+    Column("data", JSON, nullable=False),
     PrimaryKeyConstraint("room_id", "sequence", name="events_pkey"),
-    UniqueConstraint("room_id", "actor_id", "command_id", name="events_command_key"),
-    Index("events_position_idx", "position", unique=True),
+    UniqueConstraint("room_id", "event_id", name="events_event_id_key"),
+    # Both grow with the table, so a summary of its blocks finds its tail. No summary can be made of an xid8.
+    Index(
+        "events_tail_idx",
+        text("((transaction_id::text)::bigint)"),
+        "recorded_at",
+        postgresql_using="brin",
+        postgresql_with={"autosummarize": "on"},
+    ),
 )
 
 rooms = Table(
     "rooms",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("room_id", BigInteger, autoincrement=False, primary_key=True),
+    Column("head", BigInteger, nullable=False),
+    # Messages ever sent: the number of the last.
+    Column("messages", BigInteger, nullable=False, server_default="0"),
+    # Sequence of the last event that changes what decisions read: while it stands, what writers know of the room is
+    # right.
+    Column("changed", BigInteger, nullable=False),
+    # Sequence of the oldest event that is kept.
+    Column("first_sequence", BigInteger, nullable=False, server_default="1"),
+    Column("member_count", BigInteger, nullable=False, server_default="0"),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("archived", Boolean, nullable=False, server_default="false"),
     Column("name", Text, nullable=False),
     Column("kind", Text, nullable=False),
-    Column("archived", Boolean, nullable=False, server_default="false"),
-    Column("head", BigInteger, nullable=False),
-    Column("member_count", BigInteger, nullable=False, server_default="0"),
     Column("created_by", Text, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-    # The beacon of room heads asks for what moved in the last seconds.
-    Index("rooms_updated_at_idx", "updated_at"),
-    Index("rooms_public_idx", "created_at", "id", postgresql_where=text("kind = 'public'")),
+    # Of nothing that a message changes: the new version of a row then stays on its page, and no index is written.
+    Index("rooms_public_idx", "created_at", "room_id", postgresql_where=text("kind = 'public'")),
+    postgresql_with={"fillfactor": 50},
 )
 
 members = Table(
     "members",
     metadata,
-    Column("room_id", Text, ForeignKey("chat.rooms.id", ondelete="CASCADE"), nullable=False),
+    Column("room_id", BigInteger, nullable=False),
     Column("user_id", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("state", Text, nullable=False),  # invited | joined
     Column("role", Text, nullable=False),  # owner | member
     Column("sequence", BigInteger, nullable=False),  # of the event that led to this state
+    Column("invited_by", Text),  # whose invitation waits for an answer
     PrimaryKeyConstraint("room_id", "user_id", name="members_pkey"),
-    Index("members_user_id_idx", "user_id"),
+    Index("members_user_id_idx", "user_id", "room_id", postgresql_include=["state", "sequence"]),
+    # Who has been there the longest takes over from an owner who leaves.
+    Index("members_eldest_idx", "room_id", "sequence", postgresql_where=text("state = 'joined'")),
+    Index("members_invited_idx", "room_id", "invited_by", postgresql_where=text("state = 'invited'")),
+)
+
+# Accepted commands that appended nothing; those that did are found by their first event.
+commands = Table(
+    "commands",
+    metadata,
+    Column("room_id", BigInteger, nullable=False),
+    Column("command_key", UUID(as_uuid=True), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("fingerprint", Integer, nullable=False),
+    PrimaryKeyConstraint("room_id", "command_key", name="commands_pkey"),
 )

@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import Counter, Histogram
 
-from parley.chat.domain.batch import Accepted, Outcome, Plan, Submission, Surroundings, plan
-from parley.chat.domain.commands import RoomCommand, validate
+from parley.chat.domain.batch import Accepted, Outcome, Plan, Submission, plan
+from parley.chat.domain.identifiers import LogSecret
+from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.state import Limits
 from parley.chat.log import event_store
-from parley.chat.log.database import DATABASE_ERRORS, Pool, fault_of, note_outage, unavailable
+from parley.chat.log.database import DATABASE_ERRORS, Pool, fault_of, note_outage, reachable, unavailable
 from parley.chat.settings import Settings
 from parley.common.errors import Code, Reject
-from parley.common.identifiers import uuid7
 from parley.common.logs import get_logger
 from parley.common.sqlstate import Fault
 from parley.common.wire.identity import Identity
@@ -46,17 +46,22 @@ class Writer:
         self._settings = settings
         self._waiting: deque[tuple[Submission, asyncio.Future[Accepted]]] = deque()
         self._wake = asyncio.Event()
+        self._limits = Limits(settings.chat_max_rooms, settings.chat_max_invitations)
+        self._secret: LogSecret | None = None
 
     async def submit(self, command: RoomCommand, identity: Identity, correlation: str) -> Accepted:
         """Have a command decided and its event committed. Raises `Reject`.
 
         Takes its place in the order before it first waits.
         """
-        validate(command, self._settings.chat_max_body)
+        command.validate(self._settings.chat_max_body)
         if len(self._waiting) >= self._settings.chat_max_waiting:
             raise Reject(Code.OVERLOADED)
+        if self._secret is None:
+            with reachable():
+                self._secret = LogSecret(await self._pool.fetchval("SELECT room_secret FROM chat.log"))
         decided: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        self._waiting.append((Submission(command, identity, correlation), decided))
+        self._waiting.append((Submission(command, identity, correlation, self._secret), decided))
         self._wake.set()
         return await decided
 
@@ -108,9 +113,8 @@ class Writer:
     async def _try(self, connection: Any, submissions: list[Submission]) -> Plan:
         async with connection.transaction():
             loaded = await event_store.load(connection, submissions)
-            around = Surroundings(datetime.now(UTC), uuid7, self._settings.chat_max_rooms)
-            decided = plan(submissions, loaded, around)
-            if decided.appended:
+            decided = plan(submissions, loaded, self._limits)
+            if decided.stores:
                 await event_store.save(connection, decided, loaded.rooms)
         return decided
 

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import msgspec
 
-from parley.chat.domain.commands import Kind, RoomId
-from parley.chat.domain.events import ClientEvent, Instant, Recorded
-from parley.chat.domain.room import Member, Room
+from parley.chat.domain.events import ClientEvent, Instant
+from parley.chat.domain.fields import Kind, RoomId
+from parley.chat.domain.identifiers import public_room_id, room_key
+from parley.chat.domain.recorded import Recorded
+from parley.chat.domain.state import Member, Room
 from parley.chat.log.database import Pool
-from parley.chat.log.event_store import recorded_row
+from parley.chat.log.event_store import EVENT_COLUMNS, recorded_row
 from parley.common.errors import Code, Reject
 from parley.common.wire.admin import ListRooms, RoomInfo, RoomList
 from parley.common.wire.identity import Identity
@@ -22,9 +24,6 @@ MAX_SYNC_ROOMS = 1000
 MAX_SYNC_EVENTS = 1000
 MAX_PAGE_BYTES = 384 * 1024
 """Pages end early here, to fit one message of the broker whatever the texts' sizes."""
-
-_EVENT_COLUMNS = """e.room_id, e.sequence, e.event_id, e.type, e.actor_id, e.command_id, e.data::text,
-e.metadata::text, e.recorded_at"""
 
 
 class History(msgspec.Struct, frozen=True):
@@ -95,8 +94,8 @@ class Queries:
         """A visible room. Raises `Reject(not_found)` for one that is not there or not to be seen."""
         row = await self._pool.fetchrow(
             """SELECT r.*, m.state FROM chat.rooms r
-               LEFT JOIN chat.members m ON m.room_id = r.id AND m.user_id = $2 WHERE r.id = $1""",
-            room_id, identity.user_id,
+               LEFT JOIN chat.members m ON m.room_id = r.room_id AND m.user_id = $2 WHERE r.room_id = $1""",
+            room_key(room_id), identity.user_id,
         )  # fmt: skip
         if row is None or (row["kind"] == "private" and row["state"] is None):
             raise Reject(Code.NOT_FOUND, "There is no such room.")
@@ -106,12 +105,13 @@ class Queries:
         """Rooms the user may see, newest first, after the room with id `before`; and whether there are more."""
         rows = await self._pool.fetch(
             """SELECT r.*, m.state FROM chat.rooms r
-               LEFT JOIN chat.members m ON m.room_id = r.id AND m.user_id = $1
+               LEFT JOIN chat.members m ON m.room_id = r.room_id AND m.user_id = $1
                WHERE (r.kind = 'public' OR m.user_id IS NOT NULL)
                  AND ($2 = '' OR strpos(lower(r.name), lower($2)) > 0)
-                 AND ($3 = '' OR (r.created_at, r.id) < (SELECT created_at, id FROM chat.rooms WHERE id = $3))
-               ORDER BY r.created_at DESC, r.id DESC LIMIT $4""",
-            identity.user_id, search, before, limit + 1,
+                 AND ($3 OR (r.created_at, r.room_id)
+                            < (SELECT created_at, room_id FROM chat.rooms WHERE room_id = $4))
+               ORDER BY r.created_at DESC, r.room_id DESC LIMIT $5""",
+            identity.user_id, search, not before, room_key(before), limit + 1,
         )  # fmt: skip
         return [_view(row) for row in rows[:limit]], len(rows) > limit
 
@@ -119,13 +119,14 @@ class Queries:
         """Every room, for administrators, newest first."""
         limit = max(1, min(request.limit, 500))
         rows = await self._pool.fetch(
-            """SELECT id, name, kind, archived, head, member_count, created_by, created_at FROM chat.rooms
-               WHERE ($1 = '' OR id = $1 OR strpos(lower(name), lower($1)) > 0)
-                 AND ($2 = '' OR (created_at, id) < (SELECT created_at, id FROM chat.rooms WHERE id = $2))
-               ORDER BY created_at DESC, id DESC LIMIT $3""",
-            request.search, request.before, limit + 1,
+            """SELECT room_id, name, kind, archived, head, member_count, created_by, created_at FROM chat.rooms
+               WHERE ($1 = '' OR room_id = $2 OR strpos(lower(name), lower($1)) > 0)
+                 AND ($3 OR (created_at, room_id) < (SELECT created_at, room_id FROM chat.rooms WHERE room_id = $4))
+               ORDER BY created_at DESC, room_id DESC LIMIT $5""",
+            request.search, room_key(request.search), not request.before, room_key(request.before), limit + 1,
         )  # fmt: skip
-        return RoomList([RoomInfo(*row.values()) for row in rows[:limit]], len(rows) > limit)
+        found = [RoomInfo(public_room_id(room_id), *rest) for room_id, *rest in rows[:limit]]
+        return RoomList(found, len(rows) > limit)
 
     async def members(self, room_id: str, identity: Identity, after: str, limit: int) -> tuple[list[Member], bool]:
         """Members of a visible room by user id, after `after`; and whether there are more."""
@@ -133,7 +134,7 @@ class Queries:
         rows = await self._pool.fetch(
             """SELECT user_id, name, state, role, sequence FROM chat.members
                WHERE room_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3""",
-            room_id, after, limit + 1,
+            room_key(room_id), after, limit + 1,
         )  # fmt: skip
         return [Member(**row) for row in rows[:limit]], len(rows) > limit
 
@@ -147,22 +148,22 @@ class Queries:
             events = _fit(found[: query.limit])
         else:
             rows = await self._pool.fetch(
-                f"""SELECT {_EVENT_COLUMNS} FROM chat.events e
+                f"""SELECT {EVENT_COLUMNS} FROM chat.events e
                     WHERE e.room_id = $1 AND e.sequence < $2 ORDER BY e.sequence DESC LIMIT $3""",
-                query.room, query.before or 2**63 - 1, query.limit + 1,
+                room_key(query.room), query.before or 2**63 - 1, query.limit + 1,
             )  # fmt: skip
-            found = [_recorded(row) for row in rows]
+            found = [recorded_row(row) for row in rows]
             events = _fit(found[: query.limit])[::-1]
         return Page([event.client_event() for event in events], len(found) > len(events))
 
     async def read(self, room_id: str, after: int, limit: int) -> list[Recorded]:
         """A room's events after a sequence, oldest first, whoever asks."""
         rows = await self._pool.fetch(
-            f"""SELECT {_EVENT_COLUMNS} FROM chat.events e
+            f"""SELECT {EVENT_COLUMNS} FROM chat.events e
                 WHERE e.room_id = $1 AND e.sequence > $2 ORDER BY e.sequence LIMIT $3""",
-            room_id, after, limit,
+            room_key(room_id), after, limit,
         )  # fmt: skip
-        return [_recorded(row) for row in rows]
+        return [recorded_row(row) for row in rows]
 
     async def sync(self, query: Sync, identity: Identity) -> dict[str, RoomSync]:
         """Per room exactly what its cursor missed, or a reset, or not_found. `more` asks to sync again from there."""
@@ -187,42 +188,41 @@ class Queries:
 
     async def _visible_heads(self, rooms: list[str], identity: Identity) -> dict[str, int]:
         rows = await self._pool.fetch(
-            """SELECT r.id, r.head FROM chat.rooms r
-               LEFT JOIN chat.members m ON m.room_id = r.id AND m.user_id = $2
-               WHERE r.id = ANY($1::text[]) AND (r.kind = 'public' OR m.user_id IS NOT NULL)""",
-            rooms, identity.user_id,
+            """SELECT r.room_id, r.head FROM chat.rooms r
+               LEFT JOIN chat.members m ON m.room_id = r.room_id AND m.user_id = $2
+               WHERE r.room_id = ANY($1::bigint[]) AND (r.kind = 'public' OR m.user_id IS NOT NULL)""",
+            [room_key(room) for room in rooms], identity.user_id,
         )  # fmt: skip
-        return {row["id"]: row["head"] for row in rows}
+        return {public_room_id(row["room_id"]): row["head"] for row in rows}
 
     async def rooms_of(self, user_ids: list[str]) -> dict[str, list[Membership]]:
         """The rooms of which these users are members, by user; without those who are in none."""
         rows = await self._pool.fetch(
-            """SELECT m.user_id, r.id, r.head, m.sequence FROM chat.members m JOIN chat.rooms r ON r.id = m.room_id
+            """SELECT m.user_id, m.room_id, r.head, m.sequence FROM chat.members m JOIN chat.rooms r USING (room_id)
                WHERE m.user_id = ANY($1::text[]) AND m.state = 'joined'""",
             user_ids,
         )  # fmt: skip
         found: defaultdict[str, list[Membership]] = defaultdict(list)
         for user_id, room, head, joined in rows:
-            found[user_id].append(Membership(room, head, joined))
+            found[user_id].append(Membership(public_room_id(room), head, joined))
         return found
 
     async def heads(self, rooms: list[str]) -> list[RoomHead]:
         """The heads of these rooms."""
-        rows = await self._pool.fetch("SELECT id, head FROM chat.rooms WHERE id = ANY($1::text[])", rooms)
-        return [RoomHead(row["id"], row["head"]) for row in rows]
+        rows = await self._pool.fetch(
+            "SELECT room_id, head FROM chat.rooms WHERE room_id = ANY($1::bigint[])", [room_key(room) for room in rooms]
+        )
+        return [RoomHead(public_room_id(row["room_id"]), row["head"]) for row in rows]
 
     async def heads_moved_since(self, seconds: float, limit: int) -> list[RoomHead]:
         """The heads of the rooms that changed in the last seconds, latest first."""
         rows = await self._pool.fetch(
-            """SELECT id, head FROM chat.rooms WHERE updated_at > clock_timestamp() - make_interval(secs => $1)
-               ORDER BY updated_at DESC LIMIT $2""",
+            """SELECT room_id, max(sequence) AS head FROM chat.events
+               WHERE recorded_at > statement_timestamp() - make_interval(secs => $1)
+               GROUP BY room_id ORDER BY max(recorded_at) DESC LIMIT $2""",
             seconds, limit,
         )  # fmt: skip
-        return [RoomHead(row["id"], row["head"]) for row in rows]
-
-
-def _recorded(row: Any) -> Recorded:
-    return recorded_row(row, row["room_id"], row["actor_id"], row["command_id"])
+        return [RoomHead(public_room_id(row["room_id"]), row["head"]) for row in rows]
 
 
 def _fit(events: list[Recorded], max_bytes: int = MAX_PAGE_BYTES) -> list[Recorded]:
@@ -236,6 +236,6 @@ def _fit(events: list[Recorded], max_bytes: int = MAX_PAGE_BYTES) -> list[Record
 
 def _view(row: Any) -> RoomView:
     return RoomView(
-        row["id"], row["name"], row["kind"], row["archived"], row["head"], row["member_count"], row["created_by"],
-        row["created_at"], row["state"] == "joined", row["state"] == "invited",
+        public_room_id(row["room_id"]), row["name"], row["kind"], row["archived"], row["head"], row["member_count"],
+        row["created_by"], row["created_at"], row["state"] == "joined", row["state"] == "invited",
     )  # fmt: skip

@@ -1,0 +1,75 @@
+"""How events are stored, pure: each type has a number and a version, and data of older versions are brought up to date.
+
+Everything that reads the log reads through here, so nobody sees data of another version than today's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple, get_args
+
+import msgspec
+
+from parley.chat.domain.events import EventData
+from parley.chat.domain.room import Event
+
+_json = msgspec.json.Encoder()
+
+
+class StoredEvent(NamedTuple):
+    """An event as it is in the log: the number of its type, the version of its data, and these as JSON."""
+
+    number: int
+    version: int
+    data: bytes
+
+
+class UnknownEvent(ValueError):
+    """The log holds what this version of the code does not know: a newer one wrote it."""
+
+
+class Codec:
+    """Encodes events of some types to the log, and reads what any earlier version wrote."""
+
+    def __init__(self, types: Iterable[type[EventData]]) -> None:
+        """Raises `ValueError` when two types have one number or one name."""
+        known = list(types)
+        self._by_number = {kind.NUMBER: kind for kind in known}
+        self._by_type = {kind.TYPE: kind for kind in known}
+        if not len(self._by_number) == len(self._by_type) == len(known):
+            raise ValueError("two types of events have one number or one name")
+
+    def encode(self, event: EventData) -> StoredEvent:
+        """What is stored of an event, in today's version."""
+        return StoredEvent(event.NUMBER, 1 + len(event.UPCASTERS), _json.encode(event))
+
+    def stored_as(self, name: str) -> tuple[int, int]:
+        """The number of a type and today's version of its data."""
+        kind = self._by_type[name]
+        return kind.NUMBER, 1 + len(kind.UPCASTERS)
+
+    def upcast(self, stored: StoredEvent) -> tuple[str, bytes]:
+        """The name of a stored event's type, and its data as today's version has them. Raises `UnknownEvent`."""
+        kind = self._by_number.get(stored.number)
+        if kind is None or stored.version > 1 + len(kind.UPCASTERS):
+            raise UnknownEvent(f"event of type {stored.number}, version {stored.version}")
+        older = kind.UPCASTERS[stored.version - 1 :]
+        if not older:
+            return kind.TYPE, stored.data
+        data: dict[str, Any] = msgspec.json.decode(stored.data)
+        for upcaster in older:
+            data = upcaster(data)
+        # Through the type, so that what was stored has the shape of what is stored today.
+        return kind.TYPE, _json.encode(msgspec.convert(data, kind))
+
+    def decode(self, stored: StoredEvent) -> EventData:
+        """A stored event. Raises `UnknownEvent`."""
+        name, data = self.upcast(stored)
+        return self.read(name, data)
+
+    def read(self, name: str, data: bytes) -> EventData:
+        """The event of a type, from data of today's version."""
+        return msgspec.json.decode(data, type=self._by_type[name])
+
+
+CODEC = Codec(get_args(Event))

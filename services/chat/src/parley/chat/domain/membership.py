@@ -1,0 +1,161 @@
+"""Who is in a room: joining, leaving, inviting, and who owns it.
+
+A room in which somebody is has an owner: at first its maker, after them who has been there the longest. Whoever comes
+into a room in which nobody is any more owns it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import msgspec
+
+from parley.chat.domain.events import EventData, User
+from parley.chat.domain.fields import Command, Name, RoomId, UserId, check_name, checked_text
+from parley.chat.domain.state import (
+    DecisionContext,
+    Member,
+    Room,
+    require_member,
+    require_open,
+    require_room_left,
+    require_visible,
+)
+from parley.common.errors import Code, Reject
+
+Role = Literal["owner", "member"]
+
+
+class UserRef(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A user named in a command."""
+
+    id: UserId
+    name: Name | None = None
+
+
+class JoinRoom(Command, frozen=True):
+    """`room.join`: a public room, or a private one one was invited to."""
+
+    NAME: ClassVar[str] = "room.join"
+    SHOWS_ROOM: ClassVar[bool] = True
+
+    room: RoomId
+
+
+class LeaveRoom(Command, frozen=True):
+    """`room.leave`: also declines an invitation, and works in archived rooms."""
+
+    NAME: ClassVar[str] = "room.leave"
+
+    room: RoomId
+
+
+class InviteUser(Command, frozen=True):
+    """`room.invite`: lets a user see and join a room."""
+
+    NAME: ClassVar[str] = "room.invite"
+
+    room: RoomId
+    user: UserRef
+
+    def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
+        """Check the user's id and name. Raises `Reject`."""
+        checked_text(self.user.id)
+        if self.user.name is not None:
+            check_name(self.user.name)
+
+
+class MemberInvited(EventData, frozen=True):
+    """A user may see and join the room."""
+
+    TYPE: ClassVar[str] = "member.invited"
+    NUMBER: ClassVar[int] = 2
+
+    user: User
+
+
+class MemberJoined(EventData, frozen=True):
+    """A user is a member from here on; the first in an empty room is its owner."""
+
+    TYPE: ClassVar[str] = "member.joined"
+    NUMBER: ClassVar[int] = 3
+
+    user: User
+    role: Role = "member"
+
+
+class MemberLeft(EventData, frozen=True):
+    """A user is no member any more, or declines to become one."""
+
+    TYPE: ClassVar[str] = "member.left"
+    NUMBER: ClassVar[int] = 4
+
+    user: User
+
+
+class MemberChanged(EventData, frozen=True):
+    """A member has another role from here on."""
+
+    TYPE: ClassVar[str] = "member.changed"
+    NUMBER: ClassVar[int] = 7
+
+    user: User
+    role: Role
+
+
+def decide_join(_command: JoinRoom, room: Room | None, context: DecisionContext) -> list[MemberJoined]:
+    """One more member, if the room and the user have place for each other. Raises `Reject`."""
+    identity = context.identity
+    room = require_open(room, identity.user_id)
+    if room.is_in(identity.user_id):
+        return []
+    require_room_left(context)
+    return [MemberJoined(User(identity.user_id, identity.name), "member" if room.member_count else "owner")]
+
+
+def decide_leave(_command: LeaveRoom, room: Room | None, context: DecisionContext) -> list[MemberLeft | MemberChanged]:
+    """One member less; from an owner, the room goes to who has been there the longest. Raises `Reject`."""
+    identity = context.identity
+    room = require_visible(room, identity.user_id)
+    member = room.members.get(identity.user_id)
+    if member is None:
+        raise Reject(Code.NOT_A_MEMBER)
+    events: list[MemberLeft | MemberChanged] = [MemberLeft(User(identity.user_id, identity.name))]
+    others = [other for other in room.members.values() if other.joined and other is not member]
+    if member.role == "owner" and others:
+        heir = min(others, key=lambda other: other.sequence)
+        events.append(MemberChanged(User(heir.user_id, heir.name), "owner"))
+    return events
+
+
+def decide_invite(command: InviteUser, room: Room | None, context: DecisionContext) -> list[MemberInvited]:
+    """A member's invitation of somebody who has none, within the limit of what may wait. Raises `Reject`."""
+    room = require_open(room, context.identity.user_id)
+    require_member(room, context.identity.user_id)
+    if command.user.id in room.members:
+        return []
+    if context.invitations >= context.limits.invitations:
+        most = context.limits.invitations
+        raise Reject(Code.LIMIT_EXCEEDED, f"At most {most} of your invitations into a room may wait for an answer.")
+    return [MemberInvited(User(command.user.id, command.user.name))]
+
+
+def evolve_member(
+    room: Room, event: MemberInvited | MemberJoined | MemberLeft | MemberChanged, sequence: int, actor_id: str
+) -> None:
+    """Change a user's place in the room."""
+    user = event.user
+    name = user.name or user.id
+    match event:
+        case MemberInvited():
+            room.members[user.id] = Member(user.id, name, "invited", "member", sequence, actor_id)
+        case MemberJoined(role=role):
+            room.members[user.id] = Member(user.id, name, "joined", role, sequence)
+            room.member_count += 1
+        case MemberLeft():
+            left = room.members.pop(user.id, None)
+            room.member_count -= 1 if left and left.joined else 0
+        case MemberChanged(role=role):
+            # The sequence stays that of the join: it says how long somebody is there, and where their events begin.
+            room.members[user.id] = replace(room.members[user.id], role=role)

@@ -1,0 +1,48 @@
+"""Messages: sending them."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from parley.chat.domain.events import EventData
+from parley.chat.domain.fields import Command, RoomId, checked_text
+from parley.chat.domain.state import DecisionContext, Room, require_member, require_open
+from parley.common.errors import Code, Reject
+
+
+class SendMessage(Command, frozen=True):
+    """`message.send`: `body` is text; `reply_to` the sequence of the message it answers."""
+
+    NAME: ClassVar[str] = "message.send"
+
+    room: RoomId
+    body: Annotated[str, msgspec.Meta(min_length=1)]
+    reply_to: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+    def validate(self, max_body: int) -> None:
+        """Check the size of the text in bytes, and that it can be stored. Raises `Reject`."""
+        if len(self.body) > max_body or len(checked_text(self.body)) > max_body:
+            raise Reject(Code.PAYLOAD_TOO_LARGE, f"A message is at most {max_body} bytes of text.")
+
+
+class MessageSent(EventData, frozen=True):
+    """A member said something."""
+
+    TYPE: ClassVar[str] = "message.sent"
+    NUMBER: ClassVar[int] = 5
+    IS_MESSAGE: ClassVar[bool] = True
+    CHANGES_DECISIONS: ClassVar[bool] = False
+
+    body: str
+    reply_to: int | None = None
+
+
+def decide_send(command: SendMessage, room: Room | None, context: DecisionContext) -> list[MessageSent]:
+    """A member's message. Raises `Reject`."""
+    room = require_open(room, context.identity.user_id)
+    require_member(room, context.identity.user_id)
+    if (command.reply_to or 0) > room.head:
+        raise Reject(Code.INVALID_PAYLOAD, "reply_to names an event the room does not have.")
+    return [MessageSent(command.body, command.reply_to)]

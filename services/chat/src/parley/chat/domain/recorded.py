@@ -1,0 +1,79 @@
+"""An event in its place in the log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+from uuid import UUID
+
+import msgspec
+
+from parley.chat.domain.codec import CODEC
+from parley.chat.domain.events import ClientEvent, User
+from parley.chat.domain.identifiers import public_room_id
+from parley.chat.domain.membership import MemberJoined, MemberLeft
+from parley.chat.domain.messages import MessageSent
+from parley.chat.domain.room import Event
+from parley.chat.domain.rooms import RoomCreated
+from parley.common.wire.rooms import RoomEvent
+
+_MOVING = frozenset((RoomCreated.TYPE, MemberJoined.TYPE, MemberLeft.TYPE))
+"""Types of events that change who is a member; of the others, the data need not be decoded to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One row of the log. `data` is the event's JSON, of today's version.
+
+    `number` is that of the message, of other events that of the message before. `command_id` and `fingerprint`
+    recognise a resent command.
+    """
+
+    room_id: int
+    sequence: int
+    number: int
+    event_id: UUID
+    type: str
+    actor_id: str
+    actor_name: str
+    command_id: str
+    fingerprint: int
+    data: bytes
+    recorded_at: datetime
+
+    @property
+    def room(self) -> str:
+        """The id by which clients know the room."""
+        return public_room_id(self.room_id)
+
+    def client_event(self) -> ClientEvent[msgspec.Raw]:
+        """The event as members receive it."""
+        return ClientEvent(
+            self.type, self.room, self.sequence, self.event_id, self.recorded_at, User(self.actor_id, self.actor_name),
+            msgspec.Raw(self.data), self.command_id, self.number if self.type == MessageSent.TYPE else None,
+        )  # fmt: skip
+
+    def item(self) -> RoomEvent:
+        """The event as it travels to gateways, with the user whom it makes a member or ends as one."""
+        joins, leaves = self.moves()
+        payload = msgspec.json.encode(self.client_event())
+        return RoomEvent(self.type, payload, self.sequence, joins=joins, leaves=leaves)
+
+    def moves(self) -> tuple[str, str]:
+        """The user who becomes a member with this event, and the one who is none after it; or nobody."""
+        if self.type not in _MOVING:
+            return "", ""
+        match self.event():
+            case RoomCreated():
+                return self.actor_id, ""
+            case MemberJoined(user=user):
+                return user.id, ""
+            case MemberLeft(user=user):
+                return "", user.id
+            case _:
+                return "", ""
+
+    def event(self) -> Event:
+        """The typed event, for rebuilding state."""
+        return cast("Event", CODEC.read(self.type, self.data))

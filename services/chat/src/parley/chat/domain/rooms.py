@@ -1,0 +1,96 @@
+"""Rooms themselves: making them, and closing them for good."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from parley.chat.domain.events import EventData, User
+from parley.chat.domain.fields import Command, Kind, Name, RoomId, check_name, checked_text
+from parley.chat.domain.state import DecisionContext, Member, Room, require_member, require_open, require_room_left
+from parley.common.errors import Code, Reject
+
+
+class CreateRoom(Command, frozen=True):
+    """Make a room. Its id is derived from its maker and the command's id, so that making it twice makes one."""
+
+    NAME: ClassVar[str] = "room.create"
+    SHOWS_ROOM: ClassVar[bool] = True
+
+    name: Name
+    kind: Kind = "public"
+
+    def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
+        """Check the name. Raises `Reject`."""
+        check_name(self.name)
+
+
+class ArchiveRoom(Command, frozen=True):
+    """`room.archive`: by its owner; the room stays readable and takes no more changes."""
+
+    NAME: ClassVar[str] = "room.archive"
+
+    room: RoomId
+    reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
+
+    def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
+        """Check that the reason can be stored. Raises `Reject`."""
+        checked_text(self.reason)
+
+
+class CloseRoom(ArchiveRoom, frozen=True):
+    """An administrator archives a room, theirs or not. It comes by the admin API alone, which keeps an audit log."""
+
+    NAME: ClassVar[str] = "room.close"
+
+
+class RoomCreated(EventData, frozen=True):
+    """A room exists, and its maker is its owner and first member."""
+
+    TYPE: ClassVar[str] = "room.created"
+    NUMBER: ClassVar[int] = 1
+
+    name: str
+    kind: Kind
+
+
+class RoomArchived(EventData, frozen=True):
+    """The room takes no more changes."""
+
+    TYPE: ClassVar[str] = "room.archived"
+    NUMBER: ClassVar[int] = 6
+
+    reason: str = ""
+
+
+def decide_create(command: CreateRoom, room: Room | None, context: DecisionContext) -> list[RoomCreated]:
+    """A new room, for who may have one more. Raises `Reject`."""
+    if room is not None:
+        raise Reject(Code.ALREADY_EXISTS)
+    require_room_left(context)
+    return [RoomCreated(command.name, command.kind)]
+
+
+def decide_archive(command: ArchiveRoom, room: Room | None, context: DecisionContext) -> list[RoomArchived]:
+    """The end of a room, by its owner. Raises `Reject`."""
+    room = require_open(room, context.identity.user_id)
+    if require_member(room, context.identity.user_id).role != "owner":
+        raise Reject(Code.FORBIDDEN, "Only the room's owner may archive it.")
+    return [RoomArchived(command.reason)]
+
+
+def decide_close(command: CloseRoom, room: Room | None, context: DecisionContext) -> list[RoomArchived]:
+    """The end of any room, by an administrator; of one that has ended, nothing. Raises `Reject`."""
+    if not context.identity.is_admin:
+        raise Reject(Code.FORBIDDEN)
+    if room is None:
+        raise Reject(Code.NOT_FOUND, "There is no such room.")
+    return [] if room.archived else [RoomArchived(command.reason)]
+
+
+def evolve_created(event: RoomCreated, room_id: int, sequence: int, actor: User, at: datetime) -> Room:
+    """The room at its beginning."""
+    owner = Member(actor.id, actor.name or actor.id, "joined", "owner", sequence)
+    return Room(room_id, event.name, event.kind, actor.id, at, member_count=1, members={actor.id: owner})
