@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from parley.auth import database as auth_database
-from parley.chat.domain.commands import CreateRoom, SendMessage
+from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.rooms import CreateRoom
 from parley.chat.log import database
 from parley.cli import embedded
 from parley.cli.migrations import upgrade
@@ -31,6 +32,7 @@ from tests.support.proxy import Proxy
 
 from .conftest import running_writer
 from .test_auth_accounts import Auth, running_auth
+from .test_chat_writer import create
 
 ANN = Identity("u_ann", "Ann")
 
@@ -204,7 +206,7 @@ async def test_while_postgres_recovers_from_a_crash_everybody_is_told_unavailabl
     codes: set[str] = set()
     async with running_auth(postgres.url, nats_url) as auth, running_writer(postgres.url) as (writer, _):
         await auth.register("crash")
-        room = (await writer.submit(CreateRoom("crash", "room"), ANN, "")).room.id
+        room = await create(writer)
 
         async def ask() -> bool:
             login = await auth.login("crash")

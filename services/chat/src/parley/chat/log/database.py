@@ -130,8 +130,8 @@ class _Connection(asyncpg.Connection):
 
 
 @asynccontextmanager
-async def connect(url: str, size: int) -> AsyncGenerator[Pool]:
-    """Connect to Postgres. What acks and decisions depend on is set rather than hoped for."""
+async def connect(url: str, size: int, **settings: str) -> AsyncGenerator[Pool]:
+    """Connect to Postgres. What acks and decisions depend on is set rather than hoped for, and `settings` besides."""
     async with asyncpg.create_pool(
         url,
         # No floor: asyncpg would try to restore it for as long as Postgres is away, with a traceback each time.
@@ -150,6 +150,7 @@ async def connect(url: str, size: int) -> AsyncGenerator[Pool]:
             "lock_timeout": _milliseconds(LOCK_SECONDS),
             "idle_in_transaction_session_timeout": _milliseconds(IDLE_SECONDS),
             "jit": "off",
+            **settings,
         },
     ) as pool:
         opened = Pool(pool, size)
