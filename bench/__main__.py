@@ -6,18 +6,23 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import machine
 import typer
 from attack_table import write_table
 from contestants import BENCH, BROADCASTERS, PEERS
+from durable_peers import missing
 from floods import FLOODS
 from machine import CLIENT_CORES, on_cores
-from measurements import MEASUREMENTS, Plan, Row
+from measurements import MEASUREMENTS, Row
+from persisted import DATABASES, KEEPERS, OPTIONAL
+from persisted_table import write_tables
+from plan import Plan
 from plots import draw
 from report import TITLES, line, show
 from rich.console import Console
@@ -28,23 +33,31 @@ RESULTS = BENCH / "results"
 LATEST = RESULTS / "latest.json"
 PERFORMANCE = BENCH.parent / "docs" / "performance.md"
 IMAGES = BENCH.parent / "docs" / "img"
-FRAMEWORK, HOSTILE = "framework", "hostile"
-PARTS = (FRAMEWORK, HOSTILE)
+PERSISTED, FRAMEWORK, HOSTILE, SCALE = "persisted", "framework", "hostile", "scale"
+PARTS = (PERSISTED, FRAMEWORK, HOSTILE, SCALE)
 """Measurements that may be made by themselves: their results have a part of their own, which they alone renew."""
 RESERVED_FILES = 200
 """What a server has open besides its connections."""
 
-# Fewer floods, or shorter ones, are no renewal.
-_WHOLE_HOSTILE = (["--only", HOSTILE], [f"--only={HOSTILE}"])
+# Both take long, and are measured only when they are named.
+_BY_NAME = (HOSTILE, SCALE)
+# What may be chosen without less being measured, where there is a part of its own: shorter floods are no renewal.
+_RENEWING = {
+    PERSISTED: {"--only", "--seconds", "--rounds"},
+    FRAMEWORK: {"--only", "--seconds"},
+    HOSTILE: {"--only"},
+    SCALE: {"--only"},
+}
+_SERVERS = list(dict.fromkeys([*BROADCASTERS, *KEEPERS, *OPTIONAL]))
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def _choose(given: str, known: list[str], option: str) -> list[str]:
+def _choose(given: str, known: Sequence[str], option: str) -> list[str]:
     chosen = [name.strip() for name in given.split(",") if name.strip()]
     if unknown := sorted(set(chosen) - set(known)):
         raise typer.BadParameter(f"{', '.join(unknown)}: choose from {', '.join(known)}", param_hint=option)
-    return chosen or known
+    return chosen or list(known)
 
 
 def _numbers(given: str, option: str) -> tuple[int, ...]:
@@ -61,38 +74,54 @@ def _numbers(given: str, option: str) -> tuple[int, ...]:
 def bench(
     only: Annotated[
         str,
-        typer.Option(help=f"Measurements, by commas: {', '.join(MEASUREMENTS)}. Without it all but {HOSTILE}."),
+        typer.Option(
+            help=f"Measurements, by commas: {', '.join(MEASUREMENTS)}. Without it all but {' and '.join(_BY_NAME)}."
+        ),
     ] = "",
-    servers: Annotated[str, typer.Option(help=f"Servers: {', '.join(BROADCASTERS)}. All without it.")] = "",
+    servers: Annotated[
+        str, typer.Option(help=f"Servers: {', '.join(_SERVERS)}. Without it all but {', '.join(OPTIONAL)}.")
+    ] = "",
     seconds: Annotated[float, typer.Option(min=0.5, help="How long each rate is measured.")] = 4.0,
     recipients: Annotated[str, typer.Option(help="Sizes of the room in fanout.")] = "100,1000,5000",
     in_flight: Annotated[str, typer.Option(help="Messages in flight in fanout.")] = "1,4,64",
-    chat_in_flight: Annotated[str, typer.Option(help="Messages in flight in persisted.")] = "64,256",
-    rate: Annotated[int, typer.Option(min=1, help="Messages per second of the open loop in persisted.")] = 1000,
+    chat_in_flight: Annotated[str, typer.Option(help="Messages in flight in persisted.")] = "64,256,1000",
+    rates: Annotated[str, typer.Option(help="Messages per second of the open loops in persisted.")] = "1000,3000",
+    rooms: Annotated[str, typer.Option(help="Members of a room in persisted.")] = "2,10,100",
+    databases: Annotated[str, typer.Option(help=f"Databases in persisted: {', '.join(DATABASES)}.")] = "",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of persisted; each figure is their median.")] = 5,
     connections: Annotated[str, typer.Option(help="Idle connections.")] = "10000,20000",
     floods: Annotated[str, typer.Option(help="Kinds of flood in hostile, by commas. All without it.")] = "",
     flood_seconds: Annotated[float, typer.Option(min=0.5, help="How long each flood lasts.")] = 10.0,
+    events: Annotated[int, typer.Option(min=100_000, help="Events of the large log in scale.")] = 10_000_000,
 ) -> None:
     """Measure Parley beside its peers.
 
     A whole run writes bench/results/latest.json and docs/img/bench-*.svg; a narrowed one bench/results/narrowed.json.
-    With `--only framework` or `--only hostile`, that part of latest.json is renewed, and the rest stays.
+    With `--only` persisted, framework, hostile or scale, that part of latest.json is renewed, and the rest stays.
     """
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
+    named = _choose(servers, _SERVERS, "--servers")
+    for name in named if servers else ():
+        if reason := missing(name):
+            raise typer.BadParameter(f"{name}: {reason}", param_hint="--servers")
     chosen = _choose(only, list(MEASUREMENTS), "--only")
     if not only:
-        chosen = [name for name in chosen if name != HOSTILE]
+        chosen = [name for name in chosen if name not in _BY_NAME]
     most = machine.allow_many_sockets() - RESERVED_FILES
     plan = Plan(
-        servers=frozenset(_choose(servers, list(BROADCASTERS), "--servers")),
+        servers=frozenset(named) - (frozenset() if servers else OPTIONAL.keys()),
         seconds=seconds,
         recipients=_numbers(recipients, "--recipients"),
         in_flight=_numbers(in_flight, "--in-flight"),
         chat_in_flight=_numbers(chat_in_flight, "--chat-in-flight"),
-        rate=rate,
+        rates=_numbers(rates, "--rates"),
+        rooms=_numbers(rooms, "--rooms"),
+        databases=tuple(_choose(databases, DATABASES, "--databases")),
+        rounds=rounds,
         connections=tuple(sorted({min(number, most) for number in _numbers(connections, "--connections")})),
         floods=tuple(_choose(floods, list(FLOODS), "--floods")),
         flood_seconds=flood_seconds,
+        events=events,
     )
     narrowed = len(sys.argv) > 1
     started = time.monotonic()
@@ -102,14 +131,18 @@ def bench(
             console.print(f"[bold]{TITLES[measurement]}[/]")
             rows += _measure(console, measurement, plan)
     show(console, rows)
-    part = chosen == [FRAMEWORK] or sys.argv[1:] in _WHOLE_HOSTILE
+    given = {argument.split("=")[0] for argument in sys.argv[1:] if argument.startswith("--")}
+    part = len(chosen) == 1 and given <= _RENEWING.get(chosen[0], set())
     path = RESULTS / "narrowed.json" if narrowed and not part else LATEST
     _write(path, rows, part)
     console.print(f"Wrote {path.relative_to(BENCH.parent)} after {time.monotonic() - started:.0f} s")
     if part and chosen == [HOSTILE]:
         write_table(rows, PERFORMANCE)
         console.print(f"Wrote the table in {PERFORMANCE.relative_to(BENCH.parent)}")
-    if not narrowed:
+    if found := [row for row in rows if row["measurement"] == PERSISTED and (part or not narrowed)]:
+        write_tables(found, PERFORMANCE)
+        console.print(f"Wrote the tables of {PERSISTED} in {PERFORMANCE.relative_to(BENCH.parent)}")
+    if not narrowed or (part and chosen == [PERSISTED]):
         for picture in draw(rows, IMAGES):
             console.print(f"Wrote {picture.relative_to(BENCH.parent)}")
     if any(row["problems"] for row in rows):
@@ -132,8 +165,8 @@ def _write(path: Path, rows: list[Row], part: bool) -> None:
         "revision": _output("git", "-C", str(BENCH), "describe", "--always", "--dirty"),
         "machine": machine.description(),
     }
-    before: dict[str, object] = json.loads(path.read_text("utf-8")) if path == LATEST and path.exists() else {}
-    contents = before
+    before: dict[str, Any] = json.loads(path.read_text("utf-8")) if path == LATEST and path.exists() else {}
+    contents = {**before, "rows": [row for row in before.get("rows", []) if row["measurement"] not in PARTS]}
     if not part:
         others = [row for row in rows if row["measurement"] not in PARTS]
         contents = {**about, "versions": _versions(), "rows": others}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import marked
 from report import number
 from verdict import Row
 
-BEGIN, END = "<!-- what others notice: written by make bench -->", "<!-- end -->"
+BEGIN = "<!-- what others notice: written by make bench -->"
 HEAD = """\
 | flood | echo | /healthz | +MB | cut off | the attacker | Node: echo | /healthz | +MB | cut off |
 |---|---|---|---|---|---|---|---|---|---|"""
@@ -19,9 +19,7 @@ def write_table(rows: Sequence[Row], page: Path) -> None:
     """Put the table in the place of the one that stands between the marks."""
     floods = dict.fromkeys(row["flood"] for row in rows)
     lines = [_line(flood, {row["server"]: row for row in rows if row["flood"] == flood}) for flood in floods]
-    table = "\n".join([BEGIN, HEAD, *lines, END])
-    text = page.read_text("utf-8")
-    page.write_text(re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: table, text, flags=re.DOTALL), "utf-8")
+    marked.put(page, BEGIN, [HEAD, *lines])
 
 
 def _line(flood: str, servers: dict[str, Row]) -> str:

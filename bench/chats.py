@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import time
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -32,43 +33,97 @@ class Database:
     url: str
     cores: set[int]
 
-    async def _count(self, query: str) -> int:
+    async def _script(self, statements: str) -> None:
         connection = cast("Any", await asyncpg.connect(self.url))
         try:
-            return int(await connection.fetchval(query))
+            await connection.execute(statements)
         finally:
             await connection.close()
 
-    def count(self, table: str, where: str = "true") -> int:
+    def script(self, statements: str) -> None:
+        """Execute any number of statements."""
+        asyncio.run(self._script(statements))
+
+    def answers(self) -> bool:
+        """Whether it takes queries yet."""
+        try:
+            return self.value("SELECT true")
+        except (OSError, asyncpg.CannotConnectNowError):
+            return False
+
+    async def _value(self, query: str) -> Any:
+        connection = cast("Any", await asyncpg.connect(self.url))
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
+    def value(self, query: str) -> Any:
+        """What a query of one value says."""
+        return asyncio.run(self._value(query))
+
+    def count(self, table: str) -> int:
         """Rows of a table."""
-        return asyncio.run(self._count(f"SELECT count(*) FROM {table} WHERE {where}"))
+        return self.value(f"SELECT count(*) FROM {table}")
 
 
 @contextmanager
 def database(directory: Path, cores: set[int]) -> Generator[Database]:
-    """Postgres with Parley's schema."""
+    """A new Postgres in this directory, with Parley's schema."""
+    with _postgres(directory, cores) as base:
+        upgrade(base.url)
+        yield base
+
+
+@contextmanager
+def copied(template: Path, directory: Path, cores: set[int]) -> Generator[Database]:
+    """Postgres on a copy of the directory of one that was stopped."""
+    # Owners and permissions matter to Postgres, so cp copies it rather than Python.
+    subprocess.run(["cp", "-a", "--reflink=auto", str(template), str(directory)], check=True)
+    with _postgres(directory, cores) as base:
+        yield base
+
+
+@contextmanager
+def _postgres(directory: Path, cores: set[int]) -> Generator[Database]:
     with ExitStack() as stack:
         with on_cores(cores):
-            url = stack.enter_context(embedded.postgres(directory / "postgres"))
-        upgrade(url)
+            url = stack.enter_context(embedded.postgres(directory))
         yield Database(url, cores)
 
 
 @contextmanager
-def node_chat(around: Surroundings, base: Database) -> Generator[Contestant]:
-    """Socket.IO on Node.js with one INSERT per message."""
+def _node(around: Surroundings, base: Database, program: str) -> Generator[Contestant]:
     port = free_port()
     log = around.directory / "node-chat.log"
     environment = {"PORT": str(port), "PGHOST": parse_qs(urlsplit(base.url).query)["host"][0]}
-    with running(["node", PEERS / "persisted.js"], log, base.cores, environment) as process:
+    with running(["node", PEERS / program], log, base.cores, environment) as process:
         wait_for_port(process, port, log)
-        parts = {"node": process.pid, "postgres": child("postgres")}
-        yield Contestant("node", port, parts, "node", message='421["msg","room-%g","%t"]')
+        yield Contestant(
+            "node",
+            port,
+            {"node": process.pid, "postgres": child("postgres")},
+            "node",
+            message='42%m["msg","room-%g","%t"]',
+            stored=lambda: base.count("peer_messages"),
+        )
+
+
+def node_chat(around: Surroundings, base: Database, _rooms: Sequence[str]) -> AbstractContextManager[Contestant]:
+    """Socket.IO on Node.js with one INSERT per message."""
+    return _node(around, base, "persisted.js")
+
+
+def node_gathered_chat(
+    around: Surroundings, base: Database, _rooms: Sequence[str]
+) -> AbstractContextManager[Contestant]:
+    """The same with one INSERT for all messages that wait."""
+    return _node(around, base, "persisted-gathered.js")
 
 
 @contextmanager
-def parley_chat(around: Surroundings, base: Database, rooms: int = 0) -> Generator[Contestant]:
-    """Gateway, auth and chat on NATS and Postgres, with rooms made and a token for each client."""
+def parley_chat(around: Surroundings, base: Database, rooms: Sequence[str] = ()) -> Generator[Contestant]:
+    """Gateway, auth and chat on NATS and Postgres, with a token for each client. Rooms without an id are made."""
     ports = {name: free_port() for name in ("auth", "chat", "gateway")}
     with ExitStack() as stack:
         with on_cores(base.cores):
@@ -97,13 +152,15 @@ def parley_chat(around: Surroundings, base: Database, rooms: int = 0) -> Generat
             parts[name] = process.pid
         tokens, names = around.directory / "tokens", around.directory / "rooms"
         tokens.write_text("".join(f"{token(f'user{n}')}\n" for n in range(around.clients)))
-        names.write_text("".join(f"{room}\n" for room in _create_rooms(ports["chat"], rooms)))
+        made = iter(_create_rooms(ports["chat"], sum(not room for room in rooms)))
+        names.write_text("".join(f"{room or next(made)}\n" for room in rooms))
         yield Contestant(
             "parley", ports["gateway"], parts, "gateway",
             connect='40/chat,{"token":"%k"}',
             join='42/chat,0["room.join",{"id":"%uj%i","room":"%g"}]' if rooms else "",
-            message='42/chat,1["message.send",{"id":"%um%m","room":"%g","body":"%t"}]',
+            message='42/chat,%m["message.send",{"id":"%um%m","room":"%g","body":"%t"}]',
             clients=("-K", str(tokens), *(("-R", str(names)) if rooms else ())),
+            stored=lambda: base.count("chat.events"),
         )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 from contestants import BENCH, Contestant
-from machine import BenchError, cpu_seconds, end, machine_cpu_seconds, on_cores
+from machine import BenchError, cpu_seconds, disk_flushes, end, machine_cpu_seconds, on_cores
 
 WSLOAD = BENCH / "build" / "wsload"
 BUSY = 90.0
@@ -32,6 +32,8 @@ class Usage:
     client: float
     driver: float
     machine: float
+    flushes: int | None
+    """Of the disk, where the kernel counts them."""
 
     def since(self, before: Usage) -> dict[str, Any]:
         """What was used, in seconds and in percent of a core, and by whom the rate was limited."""
@@ -44,6 +46,9 @@ class Usage:
             "server_percent": round(100 * sum(parts.values()) / seconds, 1),
             "client_percent": round(100 * client / seconds, 1),
             "others_percent": round(max(0.0, 100 * others / seconds), 1),
+            "flushes_per_s": None
+            if self.flushes is None or before.flushes is None
+            else round((self.flushes - before.flushes) / seconds, 1),
         }
 
 
@@ -62,6 +67,7 @@ class Clients:
             cpu_seconds(self._process.pid),
             sum(psutil.Process().cpu_times()[:2]),
             machine_cpu_seconds(),
+            disk_flushes(),
         )
 
     def next(self, kind: str) -> tuple[dict[str, Any], Usage]:
@@ -72,6 +78,12 @@ class Clients:
         if event["event"] != kind:
             raise BenchError(f"expected {kind}, got {event['event']}")
         return event, self.usage()
+
+    def begin(self) -> None:
+        """Let one that was started with `-b` send messages."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
 
     def kill(self) -> None:
         """End it at once; its connections are reset."""
@@ -84,10 +96,11 @@ def clients(
     contestant: Contestant, cores: set[int], log: Path, *, number: int, timeout: float, options: tuple[str, ...] = ()
 ) -> Generator[Clients]:
     """Start a load generator; it is ended when the block ends or the seconds are over."""
-    command = [str(WSLOAD), "-p", str(contestant.port), "-n", str(number), "-c", contestant.connect]
-    command += ["-j", contestant.join, "-s", contestant.message, *contestant.clients, *options]
+    command = [*(contestant.load or [str(WSLOAD)]), "-p", str(contestant.port), "-n", str(number)]
+    command += ["-c", contestant.connect, "-j", contestant.join, "-s", contestant.message]
+    command += [*contestant.clients, *options]
     with log.open("ab") as errors, on_cores(cores):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
     clock = Timer(timeout, process.kill)
     clock.start()
     try:
@@ -97,8 +110,9 @@ def clients(
     finally:
         clock.cancel()
         end(process)
-        if process.stdout is not None:
-            process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 def connect(load: Clients, number: int) -> tuple[dict[str, Any], Usage]:
@@ -121,25 +135,35 @@ def phase(load: Clients) -> dict[str, Any]:
         problems.append("nothing was delivered")
     problems += [
         f"{drained[name] if name in drained else measured[name]} {name}"
-        for name in ("missing", "unacked", "corrupt", "dead", "rejected")
+        for name in ("missing", "doubled", "unacked", "corrupt", "dead", "rejected")
         if {**drained, **measured}[name]
     ]
-    seconds = measured["seconds"]
+    seconds, acked, cpu = measured["seconds"], measured["acked"], used["cpu_seconds"]
+    per_message = {
+        "cpu_us_per_message": _each(sum(cpu.values()), acked),
+        "cpu_us_per_message_by_part": {name: _each(value, acked) for name, value in cpu.items()},
+        "flushes_per_s": used["flushes_per_s"],
+        **_percentiles("ack_", measured["ack"]),
+        **_percentiles("last_", measured["last"]),
+    }
     return {
         "seconds": seconds,
         "messages_per_s": round(measured["sent"] / seconds, 1),
-        "acked_per_s": round(measured["acked"] / seconds, 1),
+        "acked_per_s": round(acked / seconds, 1),
         "deliveries_per_s": round(deliveries / seconds, 1),
-        "cpu_us_per_delivery": _each(sum(used["cpu_seconds"].values()), deliveries),
-        "cpu_us_per_delivery_by_part": {name: _each(value, deliveries) for name, value in used["cpu_seconds"].items()},
-        "p50_ms": measured["p50"],
-        "p99_ms": measured["p99"],
-        "p999_ms": measured["p999"],
+        "cpu_us_per_delivery": _each(sum(cpu.values()), deliveries),
+        "cpu_us_per_delivery_by_part": {name: _each(value, deliveries) for name, value in cpu.items()},
+        **_percentiles("", measured["member"]),
+        **(per_message if acked else {}),
         "checked": drained["checked"],
         "sent_in_all": drained["sent_in_all"],
         **usage_fields(used),
         "problems": problems,
     }
+
+
+def _percentiles(prefix: str, found: list[float]) -> dict[str, float]:
+    return {f"{prefix}{name}_ms": value for name, value in zip(("p50", "p99", "p999"), found, strict=True)}
 
 
 def usage_fields(used: dict[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,10 @@ class Contestant:
     message: str = '42["msg","room-%g","%t"]'
     clients: tuple[str, ...] = ()
     """Further options of the load generator."""
+    load: tuple[str, ...] = ()
+    """A load generator of its own, for a server that does not speak Socket.IO."""
+    stored: Callable[[], int] = lambda: 0
+    """How much its store holds: a message more makes it one more, and nothing else does while messages are sent."""
 
     @property
     def front_pid(self) -> int:

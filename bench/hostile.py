@@ -211,7 +211,7 @@ def _parley(directory: Path) -> Generator[Start]:
     """What stands behind the gateway, and how to start one."""
     tokens = {name: token(name) for name in (INNOCENT, ATTACKER)}
     with ExitStack() as stack:
-        base = stack.enter_context(database(directory, CLIENT_CORES))
+        base = stack.enter_context(database(directory / "postgres", CLIENT_CORES))
         with on_cores(CLIENT_CORES):
             nats_url = stack.enter_context(embedded.nats(directory / "nats"))
         environment = {

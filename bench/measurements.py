@@ -6,17 +6,15 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from chats import Database, database, node_chat, parley_chat
+from chats import database, parley_chat
 from clients import clients, connect, phase, usage_fields
 from contestants import BROADCASTERS, Contestant, Start, Surroundings
 from hostile import hostile
 from machine import (
-    ALL_CORES,
     CLIENT_CORES,
     SERVER_CORES,
     cpu_seconds,
@@ -25,34 +23,17 @@ from machine import (
     wait_until,
 )
 from overhead import overhead
+from persisted import persisted
+from plan import PATIENCE, WARM_UP, Plan
+from scale import scale
 
 Row = dict[str, Any]
 
-WARM_UP = 1.0
-ROOM = 10
-CHATTERS = 1_000
 CONNECTS = 2_000
-PATIENCE = 240.0
-"""Seconds for all to connect, or to drain, at most."""
 SHORTEST_STALL = 0.002
 """What servers report, see servers/lag.py."""
 OWN_PARTS = ("gateway", "auth", "chat")
 """Parley's own processes: what stands beside a peer that is one process."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be measured, and how long."""
-
-    servers: frozenset[str]
-    seconds: float
-    recipients: tuple[int, ...]
-    in_flight: tuple[int, ...]
-    chat_in_flight: tuple[int, ...]
-    rate: int
-    connections: tuple[int, ...]
-    floods: tuple[str, ...]
-    flood_seconds: float
 
 
 def fanout(plan: Plan) -> Iterator[Row]:
@@ -65,44 +46,12 @@ def fanout(plan: Plan) -> Iterator[Row]:
 
 def _fanout(plan: Plan, start: Start, recipients: int) -> Iterator[Row]:
     with _surroundings(recipients) as around, start(around) as server:
-        options = _messages(plan, "-w", ",".join(map(str, plan.in_flight)))
+        options = plan.messages("-w", ",".join(map(str, plan.in_flight)))
         timeout = PATIENCE + len(plan.in_flight) * (plan.seconds + WARM_UP + PATIENCE)
         with clients(server, CLIENT_CORES, _log(around), number=recipients, timeout=timeout, options=options) as load:
             connect(load, recipients)
             for in_flight in plan.in_flight:
                 yield {"in_flight": in_flight, **phase(load)}
-
-
-def persisted(plan: Plan) -> Iterator[Row]:
-    """Rooms of ten; every message is in Postgres before it is acked. All on all cores, the client included."""
-    chosen = [name for name in ("node", "parley") if name in plan.servers]
-    if not chosen:
-        return
-    with tempfile.TemporaryDirectory() as directory, database(Path(directory), ALL_CORES) as base:
-        for name in chosen:
-            yield from _rows("persisted", name, partial(_persisted, plan, name, base), room=ROOM)
-
-
-def _persisted(plan: Plan, name: str, base: Database) -> Iterator[Row]:
-    rooms = CHATTERS // ROOM
-    with _surroundings(CHATTERS) as around:
-        start = node_chat(around, base) if name == "node" else parley_chat(around, base, rooms)
-        table = ("peer_messages", "true") if name == "node" else ("chat.events", "type = 5")
-        with start as server:
-            loads = [(("-w", str(in_flight)), {"in_flight": in_flight}) for in_flight in plan.chat_in_flight]
-            loads.append((("-r", str(plan.rate)), {"offered_per_s": plan.rate}))
-            for option, fields in loads:
-                before = base.count(*table)
-                options = _messages(plan, "-a", "-g", str(ROOM), *option)
-                with clients(
-                    server, ALL_CORES, _log(around), number=CHATTERS, timeout=2 * PATIENCE, options=options
-                ) as load:
-                    connect(load, CHATTERS)
-                    row = phase(load)
-                kept = base.count(*table) - before
-                if kept != row["sent_in_all"]:
-                    row["problems"].append(f"{row['sent_in_all']} messages are {kept} rows in the database")
-                yield {**fields, **row}
 
 
 def connecting(plan: Plan) -> Iterator[Row]:
@@ -176,6 +125,11 @@ def hostility(plan: Plan) -> Iterator[Row]:
     yield from hostile(plan.servers, list(plan.floods), plan.flood_seconds)
 
 
+def scaling(plan: Plan) -> Iterator[Row]:
+    """A small log and a large one."""
+    yield from _rows("scale", "parley", partial(scale, plan.events))
+
+
 MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "fanout": fanout,
     "persisted": persisted,
@@ -183,6 +137,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "idle": idle,
     "framework": framework,
     "hostile": hostility,
+    "scale": scaling,
 }
 
 
@@ -208,7 +163,7 @@ def _holders(plan: Plan) -> list[tuple[str, Start]]:
 
 @contextmanager
 def _parley_with_accounts(around: Surroundings) -> Generator[Contestant]:
-    with database(around.directory, SERVER_CORES) as base, parley_chat(around, base) as server:
+    with database(around.directory / "postgres", SERVER_CORES) as base, parley_chat(around, base) as server:
         yield server
 
 
@@ -216,10 +171,6 @@ def _parley_with_accounts(around: Surroundings) -> Generator[Contestant]:
 def _surroundings(number: int) -> Generator[Surroundings]:
     with tempfile.TemporaryDirectory() as directory:
         yield Surroundings(Path(directory), Path(directory) / "lag", number)
-
-
-def _messages(plan: Plan, *options: str) -> tuple[str, ...]:
-    return ("-d", str(plan.seconds), "-u", str(WARM_UP), *options)
 
 
 def _log(around: Surroundings) -> Path:

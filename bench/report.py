@@ -21,14 +21,16 @@ COLUMNS = {
         "p99_ms": "p99 ms",
     },
     "persisted": {
-        "in_flight": "in flight",
-        "offered_per_s": "offered/s",
+        "room": "room",
+        "database": "database",
+        "load": "load",
         "acked_per_s": "acked/s",
         "deliveries_per_s": "deliveries/s",
-        "p50_ms": "p50 ms",
-        "p99_ms": "p99 ms",
-        "p999_ms": "p99.9 ms",
-        "cpu_us_per_delivery": "CPU µs/delivery",
+        "ack_p50_ms ack_p99_ms ack_p999_ms": "ack ms: p50/p99/p99.9",
+        "last_p50_ms last_p99_ms last_p999_ms": "last member ms",
+        "cpu_us_per_message": "CPU µs/message",
+        "cpu_us_per_message_by_part": "by process",
+        "flushes_per_s": "flushes/s",
     },
     "connect": {
         "connects_per_s": "connects/s",
@@ -59,14 +61,24 @@ COLUMNS = {
         "disconnected unanswered": "others cut off/unanswered",
         "attacker": "attacker",
     },
+    "scale": {
+        "events": "events",
+        "operation": "operation",
+        "p50_ms": "p50 ms",
+        "p99_ms": "p99 ms",
+        "times_small": "p99, times the small log's",
+        "bytes_per_event": "bytes/event",
+        "grown_in_s": "grown in s",
+    },
 }
 TITLES = {
     "fanout": "One room, nothing kept",
-    "persisted": "1,000 clients in rooms of 10, every message in Postgres before its ack",
+    "persisted": "1,000 clients in rooms, every message stored before its ack",
     "connect": "A connect (Parley's with a token, the peers' without)",
     "idle": "Idle connections, and all of them lost at once",
     "framework": "A command in a service, and in a bare NATS callback",
     "hostile": "Others' round trips while one attacker floods",
+    "scale": "A small log and a large one",
 }
 
 
@@ -154,6 +166,8 @@ def number(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return value
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {part:,.0f}" for name, part in value.items())
     if isinstance(value, int) or value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,13 +1,18 @@
-"""Runs migrations: schemas `auth` and `chat`, one transaction, one migrator at a time."""
+"""Runs migrations: schemas `auth` and `chat`, a transaction for each, one migrator at a time.
+
+A migration waits for the lock of a table only for a moment and then tries again, since everybody else waits behind it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, cast
 
 from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql.base import ischema_names
+from sqlalchemy.exc import DBAPIError
 
 from parley.auth import tables as auth_tables
 from parley.auth.database import create_engine
@@ -19,6 +24,10 @@ cast("dict[str, Any]", ischema_names)["xid8"] = chat_tables.Xid8
 SCHEMAS = {"auth", "chat"}
 LOCK = 0x7061726C6579
 """Key of the advisory lock that lets one migrator in at a time: the letters of the product's name."""
+LOCK_TIMEOUT = "500ms"
+ATTEMPTS = 120
+PAUSE_SECONDS = 0.5
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 def include_name(name: str | None, kind: str, _parents: Any) -> bool:
@@ -28,6 +37,24 @@ def include_name(name: str | None, kind: str, _parents: Any) -> bool:
 
 def migrate(connection: Connection) -> None:
     """Run on a connection; a second migrator waits and then finds nothing left to do."""
+    # The session holds it across the transactions, and lets go of it with its end.
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
+    connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+    connection.commit()
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            run_migrations(connection)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE or attempt == ATTEMPTS:
+                raise
+            connection.rollback()
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return
+
+
+def run_migrations(connection: Connection) -> None:
+    """Run what is left to do; what was done stays done if a later migration fails."""
     context.configure(
         connection=connection,
         target_metadata=[auth_tables.metadata, chat_tables.metadata],
@@ -37,9 +64,9 @@ def migrate(connection: Connection) -> None:
         version_table_schema="public",
         compare_type=True,
         compare_server_default=True,
+        transaction_per_migration=True,
     )
     with context.begin_transaction():
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
         context.run_migrations()
 
 

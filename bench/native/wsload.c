@@ -3,10 +3,11 @@
  *   -p port         -n clients            -g clients per room (default: all in one)
  *   -c CONNECT packet   -j join packet (its ack is awaited)   -s packet of a message
  *   -K file of tokens   -R file of room names (else room-0, room-1, ...)
- *   -w messages in flight, a list: 1,4,64   -r messages per second instead (open loop)
+ *   -w messages in flight, a list: 1,4,64; r1000 in it is an open loop of as many messages per second
  *   -d seconds measured per phase, or until as many messages are over as are in flight, but at most ten times that
  *   -u seconds before each that are not   -z bytes of text   -C connects at a time
- *   -a a message is over when acked, not when delivered   -I connect, then stay until killed
+ *   -a a message is over when acked, not when delivered; its ack id must be %m
+ *   -b once connected, begin when told: with a line on standard input   -I connect, then stay until killed
  *
  * Packets may hold %i client, %g room, %k token, %m message number, %u this run, %t the text. The text begins with a marker
  * @T<nanoseconds>.<message number>@ from which latency is read and content is checked. Everybody sends, in turn.
@@ -32,20 +33,25 @@ typedef struct { int fd, state; char *in; size_t in_len; char *out; size_t out_l
 typedef struct { char **line; int count; } Lines;
 
 #define SECOND 1000000000LL
-#define BUCKETS 6000000 /* of 10 microseconds: up to a minute */
+#define FINE 100000 /* buckets of 10 microseconds, up to a second */
+#define BUCKETS (FINE + 60000) /* then of a millisecond, up to a minute more */
 #define CHECK_EVERY 32
 #define PER_ADDRESS 5000 /* clients per loopback source address: servers may limit them, and so do ports */
 #define MAX_FRAME (1 << 20)
 
-static int port, clients = 100, room_size, acked, idle, text_bytes = 100, at_a_time = 64;
-static double seconds = 3, warm_up = 1, rate;
+typedef struct { unsigned bucket[BUCKETS]; i64 count; } Times;
+typedef struct { i64 at; int missing; } Message; /* when it was sent, or due, and how many members do not have it yet */
+
+static int port, clients = 100, room_size, acked, told, idle, text_bytes = 100, at_a_time = 64;
+static double seconds = 3, warm_up = 1;
 static const char *connect_packet = "40", *join_packet = "", *message_packet = "42[\"msg\",\"room-%g\",\"%t\"]";
 static Lines tokens, rooms;
 static Client *client;
 static int epoll, started, ready, dead, turn, measuring;
 static i64 sent, delivered, acks, rejected, checked, corrupt, *room_sent, scheduled;
-static unsigned histogram[BUCKETS];
-static i64 latencies, run;
+static Times to_member, to_ack, to_last;
+static Message *message; /* by number, with -a */
+static i64 run;
 
 static i64 now(void) {
   struct timespec t;
@@ -53,11 +59,21 @@ static i64 now(void) {
   return t.tv_sec * SECOND + t.tv_nsec;
 }
 
-static double percentile(double share) {
-  i64 needed = (i64)(latencies * share), seen = 0;
+static void took(Times *times, i64 since) {
+  i64 us10 = (now() - since) / 10000, i = us10 < FINE ? us10 : FINE + (us10 - FINE) / 100;
+  times->bucket[i < 0 ? 0 : i >= BUCKETS ? BUCKETS - 1 : i]++;
+  times->count++;
+}
+
+static double percentile(const Times *times, double share) {
+  i64 needed = (i64)(times->count * share), seen = 0;
   for (int i = 0; i < BUCKETS; i++)
-    if ((seen += histogram[i]) >= needed && seen) return (i + 1) * 0.01;
-  return latencies ? BUCKETS * 0.01 : 0;
+    if ((seen += times->bucket[i]) >= needed && seen) return i < FINE ? (i + 1) * 0.01 : (FINE * 0.01 + i + 1 - FINE);
+  return 0;
+}
+
+static void print_times(const char *name, const Times *times) {
+  printf(",\"%s\":[%.2f,%.2f,%.2f]", name, percentile(times, .5), percentile(times, .99), percentile(times, .999));
 }
 
 static Lines read_lines(const char *path) {
@@ -139,15 +155,34 @@ static void send_packet(Client *c, const char *packet) {
   send_text(c, text, expand(text, packet, (int)(c - client)));
 }
 
+static int members_of(int room) {
+  int first = room * room_size;
+  return !room_size ? clients : clients - first < room_size ? clients - first : room_size;
+}
+
 static void send_message(void) {
+  static i64 room_for;
   for (int tries = 0; tries < clients; tries++) {
     Client *c = &client[turn++ % clients];
     if (c->state != READY) continue;
+    if (acked) {
+      if (sent >= room_for) message = realloc(message, (room_for = room_for * 2 + 65536) * sizeof *message);
+      message[sent] = (Message){scheduled ? scheduled : now(), members_of(room_of((int)(c - client)))};
+    }
     send_packet(c, message_packet);
     room_sent[room_of((int)(c - client))]++;
     sent++;
     return;
   }
+}
+
+/* The number in "43/namespace,number[...]". */
+static i64 acked_number(const char *text, const char *end) {
+  i64 number = 0;
+  if (*text == '/') while (text < end && *text++ != ',');
+  if (text >= end || *text < '0' || *text > '9') return -1;
+  for (; text < end && *text >= '0' && *text <= '9'; text++) number = number * 10 + *text - '0';
+  return number;
 }
 
 /* Every so often: is this a message that was sent, and is its text whole, in quotes, in a packet that is whole? */
@@ -164,7 +199,9 @@ static void check(const char *marker, const char *end) {
 
 static void on_message(Client *c, char *text, size_t n) {
   if (n >= 2 && text[0] == '4' && text[1] == '3') {
+    i64 number = acked ? acked_number(text + 2, text + n) : -1;
     acks++;
+    if (measuring && number >= 0 && number < sent) took(&to_ack, message[number].at);
     if (memmem(text, n, "\"ok\":false", 10) && rejected++ < 3) fprintf(stderr, "rejected: %.*s\n", (int)(n > 300 ? 300 : n), text);
     return;
   }
@@ -172,11 +209,12 @@ static void on_message(Client *c, char *text, size_t n) {
   if (!marker) return;
   c->got++;
   if (delivered++ % CHECK_EVERY == 0) check(marker, text + n);
-  if (measuring) {
-    i64 bucket = (now() - atoll(marker + 2)) / 10000;
-    histogram[bucket < 0 ? 0 : bucket >= BUCKETS ? BUCKETS - 1 : bucket]++;
-    latencies++;
-  }
+  char *dot;
+  i64 at = strtoll(marker + 2, &dot, 10);
+  if (measuring) took(&to_member, at);
+  if (!acked || *dot != '.') return;
+  i64 number = strtoll(dot + 1, NULL, 10);
+  if (number >= 0 && number < sent && !--message[number].missing && measuring) took(&to_last, at);
 }
 
 static void on_text(Client *c, char *text, size_t n) {
@@ -305,30 +343,34 @@ static i64 over(void) { return acked ? acks : delivered / (room_size ? room_size
 
 /* After a phase: until all has come, or nothing comes any more. Then everybody must have every message of their room. */
 static void drain(void) {
-  i64 expected = 0, missing = 0, seen = -1, progress = now();
+  i64 expected = 0, missing = 0, doubled = 0, seen = -1, progress = now();
   for (int i = 0; i < clients; i++) expected += room_sent[room_of(i)];
   while ((delivered < expected || (acked && acks < sent)) && now() - progress < 5 * SECOND) {
     if (delivered + acks != seen) { seen = delivered + acks; progress = now(); }
     turn_loop(20);
   }
   for (int i = 0; i < clients; i++) missing += llabs(room_sent[room_of(i)] - client[i].got);
-  printf("{\"event\":\"drained\",\"sent_in_all\":%lld,\"missing\":%lld,\"unacked\":%lld,\"checked\":%lld,\"corrupt\":%lld,\"dead\":%d}\n",
-         sent, missing, acked ? sent - acks : 0, checked, corrupt, dead);
+  for (i64 i = 0; acked && i < sent; i++) doubled += message[i].missing < 0;
+  printf("{\"event\":\"drained\",\"sent_in_all\":%lld,\"missing\":%lld,\"doubled\":%lld,\"unacked\":%lld,\"checked\":%lld,\"corrupt\":%lld,\"dead\":%d}\n",
+         sent, missing, doubled, acked ? sent - acks : 0, checked, corrupt, dead);
 }
 
-static int measured(i64 begin, i64 over_before, int in_flight) {
+static int measured(i64 begin, i64 over_before, int in_flight, double rate) {
   i64 end = begin + (i64)(seconds * SECOND);
   return now() >= end && (rate > 0 || over() - over_before >= in_flight || now() >= begin + 10 * (end - begin));
 }
 
-static void phase(int in_flight) {
+static void phase(int in_flight, double rate) {
   i64 base = over() - sent, begin = now() + (i64)(warm_up * SECOND), next = now();
   i64 over0 = 0, sent0 = 0, delivered0 = 0, acks0 = 0;
   measuring = 0;
-  while (ready && !(measuring && measured(begin, over0, in_flight))) {
+  scheduled = 0;
+  while (ready && !(measuring && measured(begin, over0, in_flight, rate))) {
     if (!measuring && now() >= begin) {
-      memset(histogram, 0, sizeof histogram);
-      latencies = 0; measuring = 1; begin = now();
+      memset(&to_member, 0, sizeof to_member);
+      memset(&to_ack, 0, sizeof to_ack);
+      memset(&to_last, 0, sizeof to_last);
+      measuring = 1; begin = now();
       over0 = over(); sent0 = sent; delivered0 = delivered; acks0 = acks;
       printf("{\"event\":\"begin\"}\n");
     }
@@ -343,15 +385,18 @@ static void phase(int in_flight) {
     }
   }
   measuring = 0;
-  printf("{\"event\":\"end\",\"in_flight\":%d,\"seconds\":%.4f,\"sent\":%lld,\"delivered\":%lld,\"acked\":%lld,\"rejected\":%lld,"
-         "\"p50\":%.2f,\"p99\":%.2f,\"p999\":%.2f}\n", rate > 0 ? 0 : in_flight, (now() - begin) / 1e9, sent - sent0, delivered - delivered0,
-         acks - acks0, rejected, percentile(.5), percentile(.99), percentile(.999));
+  printf("{\"event\":\"end\",\"in_flight\":%d,\"seconds\":%.4f,\"sent\":%lld,\"delivered\":%lld,\"acked\":%lld,\"rejected\":%lld",
+         rate > 0 ? 0 : in_flight, (now() - begin) / 1e9, sent - sent0, delivered - delivered0, acks - acks0, rejected);
+  print_times("member", &to_member);
+  print_times("ack", &to_ack);
+  print_times("last", &to_last);
+  printf("}\n");
   drain();
 }
 
 int main(int argc, char **argv) {
   const char *in_flight = "1";
-  for (int option; (option = getopt(argc, argv, "p:n:g:c:j:s:K:R:w:r:d:u:z:C:aI")) != -1;) switch (option) {
+  for (int option; (option = getopt(argc, argv, "p:n:g:c:j:s:K:R:w:d:u:z:C:abI")) != -1;) switch (option) {
     case 'p': port = atoi(optarg); break;
     case 'n': clients = atoi(optarg); break;
     case 'g': room_size = atoi(optarg); break;
@@ -361,12 +406,12 @@ int main(int argc, char **argv) {
     case 'K': tokens = read_lines(optarg); break;
     case 'R': rooms = read_lines(optarg); break;
     case 'w': in_flight = optarg; break;
-    case 'r': rate = atof(optarg); break;
     case 'd': seconds = atof(optarg); break;
     case 'u': warm_up = atof(optarg); break;
     case 'z': text_bytes = atoi(optarg); break;
     case 'C': at_a_time = atoi(optarg); break;
     case 'a': acked = 1; break;
+    case 'b': told = 1; break;
     case 'I': idle = 1; break;
     default: return 2;
   }
@@ -381,6 +426,8 @@ int main(int argc, char **argv) {
   run = now();
   connect_all();
   while (idle) turn_loop(1000);
-  for (const char *list = in_flight; list && *list; list = strchr(list, ',') ? strchr(list, ',') + 1 : NULL) phase(atoi(list));
+  if (told) getchar();
+  for (const char *list = in_flight; list && *list; list = strchr(list, ',') ? strchr(list, ',') + 1 : NULL)
+    *list == 'r' ? phase(0, atof(list + 1)) : phase(atoi(list), 0);
   return 0;
 }

@@ -31,11 +31,12 @@ class RecordingPublisher:
 
 @asynccontextmanager
 async def running_writer(url: str, **settings: Any) -> AsyncGenerator[tuple[Writer, RecordingPublisher]]:
-    """A writer with its own pool and a recording publisher."""
+    """A writer with its own connection, and a recording publisher."""
     publisher = RecordingPublisher()
     configured = Settings(database_url=url, **settings)
-    async with database.connect(url, 4) as pool, Tasks() as tasks:
-        writer = Writer(pool, publisher.publish, configured)
+    async with Tasks() as tasks:
+        writer = Writer(publisher.publish, configured)
+        await writer.connect()
         tasks.forever(writer.run(), name="writer")
         yield writer, publisher
 

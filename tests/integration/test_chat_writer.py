@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from parley.chat.domain.identifiers import room_key
+from parley.chat.domain.identifiers import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import RoomCommand
@@ -104,7 +104,7 @@ async def test_a_rejected_command_leaves_its_neighbours_alone(database_url: str)
         room = await create(writer)
         results = await asyncio.gather(
             send(writer, room, 1),
-            writer.submit(SendMessage("x", "nowhere", "x"), ANN, ""),
+            writer.submit(SendMessage("x", public_room_id(7), "x"), ANN, ""),
             writer.submit(SendMessage("y", room, "x"), BEN, ""),
             send(writer, room, 2),
             return_exceptions=True,

@@ -70,6 +70,33 @@ async def test_what_else_lives_in_the_database_is_left_alone(empty_database: str
     assert await schemas(empty_database) == {"other"}
 
 
+async def test_each_migration_is_a_transaction_of_its_own(empty_database: str) -> None:
+    await asyncio.to_thread(migrations.upgrade, empty_database)
+    made = "SELECT DISTINCT xmin::text FROM pg_class WHERE relname IN ('users', 'events') AND relkind = 'r'"
+    assert len(await run_sql(empty_database, made)) == 2
+
+
+async def test_a_migration_that_waits_for_a_lock_lets_others_pass_and_tries_again(empty_database: str) -> None:
+    await asyncio.to_thread(migrations.upgrade, empty_database)
+    waits = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"
+    engine = create_engine(empty_database)
+    try:
+        async with engine.connect() as reader:
+            await reader.execute(text("SELECT FROM chat.events"))
+            downgrading = asyncio.create_task(asyncio.to_thread(migrations.downgrade, empty_database, "base"))
+            async with asyncio.timeout(20):
+                while await run_sql(empty_database, waits) != [1]:
+                    await asyncio.sleep(0.02)
+                # Behind the migration, until that has given up for now.
+                assert await run_sql(empty_database, "SELECT count(*) FROM chat.events") == [0]
+            assert not downgrading.done()
+        async with asyncio.timeout(20):
+            await downgrading
+    finally:
+        await engine.dispose()
+    assert await schemas(empty_database) == set()
+
+
 def run_upgrade_process(url: str) -> None:
     """Upgrade in a process of its own, as three replicas would: Alembic's context is global to a process."""
     program = "import sys; from parley.cli.migrations import upgrade; upgrade(sys.argv[1])"

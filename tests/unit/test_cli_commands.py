@@ -60,6 +60,18 @@ def test_rebuild_makes_the_projections_anew_and_says_how_many_rooms(postgres_url
     execute(postgres_url, "DROP DATABASE to_rebuild")
 
 
+def test_restored_gives_the_log_another_incarnation(postgres_url: str) -> None:
+    execute(postgres_url, "CREATE DATABASE to_restore")
+    url = postgres_url.replace("/postgres?", "/to_restore?")
+    assert run("restored", "--database-url", url)[0] == 1
+    run("migrate", "--database-url", url)
+    outputs = {run("restored", "--database-url", url) for _ in range(2)}
+    assert {code for code, _ in outputs} == {0}
+    assert len(outputs) == 2
+    assert all(output.startswith("The log is ") for _, output in outputs)
+    execute(postgres_url, "DROP DATABASE to_restore")
+
+
 def test_migrate_says_in_one_line_that_no_database_answers(tmp_path: Path) -> None:
     code, output = run("migrate", "--wait", "0", "--database-url", f"postgresql://postgres@/x?host={tmp_path}")
     assert code == 1

@@ -9,7 +9,13 @@ import pytest
 
 from parley.common.addresses import address_key, normal_origin
 from parley.common.forwarded import Client, TrustedProxies
-from parley.common.http_gate import PARSED_PER_TURN, REQUESTS_PER_TURN, HttpGate, HttpLimits
+from parley.common.http_gate import (
+    DISCARDS_PER_TURN,
+    PARSED_PER_TURN,
+    REQUESTS_PER_TURN,
+    HttpGate,
+    HttpLimits,
+)
 
 
 class Connection:
@@ -210,15 +216,20 @@ def test_what_a_trusted_proxy_says_counts_and_what_others_say_does_not(
 class Parser(Connection):
     """A connection that has something to be parsed for ever."""
 
-    def __init__(self, gate: HttpGate) -> None:
+    def __init__(self, gate: HttpGate, address: str = "a") -> None:
         super().__init__()
         self.gate = gate
+        self.address = address
         self.turns = 0
 
     def parse_on(self) -> None:
         self.turns += 1
         self.gate.parsed(PARSED_PER_TURN // 4)
-        self.gate.parse_later(self)
+        self.gate.parse_later(self.address, self)
+
+    def discard_on(self) -> None:
+        self.turns += 1
+        self.gate.discard_later(self.address, self)
 
 
 def test_so_much_is_parsed_in_a_turn_one_connection_after_the_other():
@@ -226,12 +237,41 @@ def test_so_much_is_parsed_in_a_turn_one_connection_after_the_other():
     gate = HttpGate(HttpLimits(), clock)  # pyright: ignore[reportArgumentType]
     parsers = [Parser(gate) for _ in range(8)]
     for parser in parsers:
-        gate.parse_later(parser)
+        gate.parse_later("a", parser)
     clock.turn()
     assert [parser.turns for parser in parsers] == [1] * 4 + [0] * 4
     assert gate.exhausted
     clock.turn()
     assert [parser.turns for parser in parsers] == [1] * 8
+
+
+def test_addresses_have_their_turn_one_after_the_other_however_many_of_their_connections_wait():
+    http, clock = gate()
+    many, lone = [Parser(http) for _ in range(40)], Parser(http, "b")
+    for parser in [*many, lone]:
+        http.parse_later(parser.address, parser)
+    clock.turn()
+    assert lone.turns == 2
+    assert sum(parser.turns for parser in many) == 2
+
+
+def test_of_those_who_were_refused_a_few_are_read_on_in_a_turn_and_one_address_after_the_other():
+    http, clock = gate()
+    many, lone = [Parser(http) for _ in range(40)], Parser(http, "b")
+    for parser in [*many, lone]:
+        http.discard_later(parser.address, parser)
+    for turns in range(1, 4):
+        clock.turn()
+        assert sum(parser.turns for parser in [*many, lone]) == turns * DISCARDS_PER_TURN
+    assert lone.turns == 3 * DISCARDS_PER_TURN // 2
+
+
+def test_one_refused_connection_too_many_ends_the_one_that_has_stayed_longest():
+    http, _ = gate(lingering=2)
+    first, second, third = (Connection() for _ in range(3))
+    for connection in (first, second, third):
+        http.linger(connection)
+    assert [connection.late for connection in (first, second, third)] == [[""], [], []]
 
 
 def test_too_much_held_in_sum_ends_who_has_held_longest():

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any, cast
+from uuid import UUID
 
 import asyncpg
 
@@ -33,9 +36,22 @@ def wait_for_database(url: str, seconds: float) -> None:
 
 async def rebuild_projections(url: str) -> int:
     """Make the projections anew from the log and return the number of rooms. Raises `Failure` when there is no log."""
+    async with _log(url) as connection:
+        return await rebuild(connection)
+
+
+async def begin_incarnation(url: str) -> UUID:
+    """Give the log another incarnation and return it. Raises `Failure` when there is no log."""
+    async with _log(url) as connection:
+        return await connection.fetchval("UPDATE chat.log SET incarnation = gen_random_uuid() RETURNING incarnation")
+
+
+@asynccontextmanager
+async def _log(url: str) -> AsyncGenerator[Any]:
+    """A connection to a database that holds a log."""
     connection = cast("Any", await asyncpg.connect(url, timeout=5))
     try:
-        return await rebuild(connection)
+        yield connection
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
         raise Failure("the database holds no log yet; run `parley migrate` first") from error
     finally:

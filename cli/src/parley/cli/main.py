@@ -86,7 +86,7 @@ def rebuild(
         str, typer.Option(envvar="PARLEY_DATABASE_URL", help="Postgres, as libpq writes it.", show_default=False)
     ],
 ) -> None:
-    """Make the tables of rooms and members anew from the event log; writers wait meanwhile."""
+    """Make the tables of rooms and members anew from the event log; commands are `unavailable` meanwhile."""
     from parley.cli.database import rebuild_projections, wait_for_database  # noqa: PLC0415
 
     try:
@@ -96,6 +96,23 @@ def rebuild(
     except Failure as error:
         fail(error)
     typer.echo(f"Rebuilt {rooms} rooms.")
+
+
+@app.command()
+def restored(
+    database_url: Annotated[
+        str, typer.Option(envvar="PARLEY_DATABASE_URL", help="Postgres, as libpq writes it.", show_default=False)
+    ],
+) -> None:
+    """Say that the database was restored from a backup: what clients remember may be of a log that is no more."""
+    from parley.cli.database import begin_incarnation, wait_for_database  # noqa: PLC0415
+
+    try:
+        wait_for_database(database_url, 10)
+        incarnation = asyncio.run(begin_incarnation(database_url))
+    except Failure as error:
+        fail(error)
+    typer.echo(f"The log is {incarnation} from here on.")
 
 
 @app.command()

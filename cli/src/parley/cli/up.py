@@ -30,6 +30,7 @@ from parley.cli.services import Surroundings, create_services
 from parley.cli.stop_signals import StopSignals
 from parley.common import logs
 from parley.common.http_server import http_options
+from parley.common.listening import bind
 from parley.common.process import DrainingServer
 from parley.common.settings import ServiceSettings
 from parley.common.tasks import Tasks
@@ -83,16 +84,10 @@ def _step(console: Console, doing: str) -> Generator[None]:
 
 def _listen(host: str, port: int) -> socket.socket:
     """Take the port before anything is started. Raises `Failure` when it is taken or the address is not ours."""
-    listener = None
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        listener = bind(host, port)
         listener.listen(2048)
     except OSError as error:
-        if listener is not None:
-            listener.close()
         raise Failure(f"cannot listen on {host} port {port}: {error.strerror}; --port takes another") from error
     return listener
 

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from prometheus_client import Counter
 
@@ -25,6 +25,8 @@ REQUESTS_PER_TURN = 8
 """Requests and upgrades that begin in a turn of the loop."""
 PARSED_PER_TURN = 16 * 1024
 """Bytes outside of bodies that are parsed in a turn of the loop, of all connections together."""
+DISCARDS_PER_TURN = 4
+"""Refused connections of which the next piece is read and thrown away in a turn of the loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,8 @@ class HttpLimits:
     """How long a client may not read an answer."""
     linger_seconds: float = 2.0
     """How long a connection that was refused stays, so that the answer arrives."""
+    lingering: int = 64
+    """How many such connections stay at once; one more ends the one that has stayed longest."""
     new_per_address: int = 1024
     """Connections of one address, a proxy's too, that have not completed their first head."""
     new_in_all: int = 8192
@@ -64,6 +68,14 @@ class Waiting(Protocol):
 
     def parse_on(self) -> None:
         """Parse it."""
+        ...
+
+
+class Refused(Protocol):
+    """A connection that was refused, and may have sent more than was read of it."""
+
+    def discard_on(self) -> None:
+        """Read and throw away another piece."""
         ...
 
 
@@ -104,6 +116,34 @@ class Deadlines:
         return connection
 
 
+WaitingT = TypeVar("WaitingT")
+
+
+class _TurnQueue(Generic[WaitingT]):
+    """What waits for a turn: one address after the other, however much one of them has waiting."""
+
+    def __init__(self) -> None:
+        self._by_address: dict[str, deque[WaitingT]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, address: str, waiting: WaitingT) -> None:
+        self._count += 1
+        self._by_address.setdefault(address, deque()).append(waiting)
+
+    def pop(self) -> WaitingT:
+        self._count -= 1
+        address = next(iter(self._by_address))
+        queue = self._by_address.pop(address)
+        waiting = queue.popleft()
+        if queue:
+            # Behind the other addresses.
+            self._by_address[address] = queue
+        return waiting
+
+
 class HttpGate:
     """Counts, deadlines and turns of one server's HTTP connections, which report to it."""
 
@@ -124,8 +164,9 @@ class HttpGate:
         self._left = REQUESTS_PER_TURN
         self._unparsed = PARSED_PER_TURN
         self._turning = False
-        self._waiting: dict[str, deque[Callable[[], object]]] = {}
-        self._parsers: deque[Waiting] = deque()
+        self._waiting = _TurnQueue[Callable[[], object]]()
+        self._parsers = _TurnQueue[Waiting]()
+        self._refused = _TurnQueue[Refused]()
         self._held: dict[Expiring, int] = {}
         self._held_bytes = 0
 
@@ -197,7 +238,7 @@ class HttpGate:
             self._left -= 1
             request()
             return True
-        self._waiting.setdefault(address, deque()).append(request)
+        self._waiting.append(address, request)
         return False
 
     @property
@@ -210,9 +251,20 @@ class HttpGate:
         self._unparsed -= size
         self._schedule()
 
-    def parse_later(self, connection: Waiting) -> None:
+    def parse_later(self, address: str, connection: Waiting) -> None:
         """Have a connection parse on when others have had their turn."""
-        self._parsers.append(connection)
+        self._parsers.append(address, connection)
+        self._schedule()
+
+    def linger(self, connection: Expiring) -> None:
+        """Let a refused connection stay for a while."""
+        self.lingering.start(connection, self.clock())
+        if len(self.lingering) > self.limits.lingering:
+            self._expire(self.lingering, self.lingering.oldest())
+
+    def discard_later(self, address: str, connection: Refused) -> None:
+        """Have a refused connection read on when it is its turn."""
+        self._refused.append(address, connection)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -223,23 +275,19 @@ class HttpGate:
     def _turn(self) -> None:
         self._turning = False
         self._left, self._unparsed = REQUESTS_PER_TURN, PARSED_PER_TURN
-        waiting, parsers = self._waiting, self._parsers
+        waiting, parsers, refused = self._waiting, self._parsers, self._refused
         try:
+            for _ in range(min(len(refused), DISCARDS_PER_TURN)):
+                refused.pop().discard_on()
             for _ in range(len(parsers)):
                 if self.exhausted:
                     break
-                parsers.popleft().parse_on()
+                parsers.pop().parse_on()
             while waiting and self._left:
                 self._left -= 1
-                address = next(iter(waiting))
-                requests = waiting.pop(address)
-                request = requests.popleft()
-                if requests:
-                    # Behind the others: addresses take turns, however many requests one of them has.
-                    waiting[address] = requests
-                request()
+                waiting.pop()()
         finally:
-            if waiting or parsers or self._left < REQUESTS_PER_TURN or self._unparsed < PARSED_PER_TURN:
+            if waiting or parsers or refused or self._left < REQUESTS_PER_TURN or self._unparsed < PARSED_PER_TURN:
                 self._schedule()
 
 

@@ -198,8 +198,9 @@ class HttpProtocol(HttpToolsProtocol):
         """Parse what came, a few requests at a time."""
         if self._refused:
             self._discarded += len(data)
-            if self._discarded > DISCARDED:
-                self.transport.pause_reading()
+            self.transport.pause_reading()
+            if self._discarded <= DISCARDED:
+                self._gate.discard_later(self._key, self)
         elif self.parser is None and not self._rest and (found := self._at_once(data)):
             self._begin_upgrade(found)
         elif self._rest:
@@ -219,7 +220,7 @@ class HttpProtocol(HttpToolsProtocol):
         while position < len(rest) and not (self.pipeline or self._refused or self.transport.is_closing()):
             if not self._body_left and (gate.exhausted or not left):
                 self._queued = True
-                gate.parse_later(self)
+                gate.parse_later(self._key, self)
                 break
             left -= 1
             end = position + max(STEP if _pipelined(rest, position) else SLICE, self._body_left)
@@ -372,7 +373,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._linger()
         elif self._rest and not self.pipeline and not self._queued:
             self._queued = True
-            self._gate.parse_later(self)
+            self._gate.parse_later(self._key, self)
 
     def _head_bytes(self) -> int:
         request_line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n")
@@ -528,12 +529,17 @@ class HttpProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._stop_deadlines()
         if self.transport.can_write_eof():
-            self._gate.lingering.start(self, self._gate.clock())
+            self._gate.linger(self)
             self.transport.write_eof()
             cast("_Flow", self.flow).held = False
             self.flow.resume_reading()
         else:
             self.transport.close()
+
+    def discard_on(self) -> None:
+        """Read another piece of what nobody will look at."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def _stop_deadlines(self) -> None:
         self._gate.heads.stop(self)

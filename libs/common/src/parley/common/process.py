@@ -22,6 +22,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from parley.common import logs
 from parley.common.http_server import http_options
+from parley.common.listening import bind, listeners
 from parley.common.liveness import NameTaken
 from parley.common.settings import ServiceSettings, UnsafeSettings
 
@@ -141,7 +142,11 @@ class DrainingServer(uvicorn.Server):
     async def _start(self, sockets: list[socket.socket] | None) -> Any:
         """Start; return the exit code if uvicorn gives up. An exit that leaves a task would print a traceback."""
         try:
-            await super().startup(sockets)
+            bound = [bind(self.config.host, self.config.port)] if sockets is None else sockets
+            await super().startup([listener for each in bound for listener in listeners(each)])
+        except OSError as error:
+            logs.get_logger(__name__).critical("not started", error=str(error))
+            return STARTUP_FAILURE
         except SystemExit as failed:
             return failed.code
         return None

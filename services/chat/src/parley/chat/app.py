@@ -30,7 +30,7 @@ def create_app(settings: Settings) -> FastAPI:
             async def database_ready() -> str | None:
                 if (waits := running.state.log.waits()) > MAX_WAIT:
                     return f"users' rooms have been asked for since {waits:.0f} s"
-                return await database.check(running.state.reads)
+                return running.state.writer.check() or await database.check(running.state.reads)
 
             async def bus_ready() -> str | None:
                 return running.check()

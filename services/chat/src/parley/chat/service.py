@@ -39,12 +39,12 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[State]:
     url = settings.database_url
     async with (
         # However many wait to read, what is to be committed and what gateways need to repair do not wait with them.
-        database.connect(url, 1) as writes,
         # All that is asked here has an index, of which the planner may think little while a table is short.
         database.connect(url, FOR_GATEWAYS, enable_seqscan="off") as for_gateways,
         database.connect(url, settings.chat_pool_size - 1 - FOR_GATEWAYS) as reads,
     ):
-        writer = Writer(writes, Publisher(rooms).publish, settings)
+        writer = Writer(Publisher(rooms).publish, settings)
+        await writer.connect()
         beacon = Beacon(rooms, for_gateways)
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
         state = State(runtime.bus, reads, writer, ChatLog(for_gateways, beacon), rates)

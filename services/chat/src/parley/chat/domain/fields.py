@@ -28,11 +28,13 @@ _BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
 class Command(msgspec.Struct, frozen=True, omit_defaults=True):
     """What every command of a client has: an `id` of the client's own making, by which a resend is recognised.
 
-    `NAME` is its event name on the wire. `SHOWS_ROOM` says whether its ack holds the room.
+    `NAME` is its event name on the wire. `SHOWS_ROOM` says whether its ack holds the room, `CHANGES_DECISIONS` whether
+    any of its events changes what decisions read.
     """
 
     NAME: ClassVar[str]
     SHOWS_ROOM: ClassVar[bool] = False
+    CHANGES_DECISIONS: ClassVar[bool] = True
 
     id: CommandId
 

@@ -16,6 +16,7 @@ class SendMessage(Command, frozen=True):
     """`message.send`: `body` is text; `reply_to` the sequence of the message it answers."""
 
     NAME: ClassVar[str] = "message.send"
+    CHANGES_DECISIONS: ClassVar[bool] = False
 
     room: RoomId
     body: Annotated[str, msgspec.Meta(min_length=1)]

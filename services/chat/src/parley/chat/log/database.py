@@ -117,7 +117,7 @@ class Pool:
             self._waiting -= 1
 
 
-class _Connection(asyncpg.Connection):
+class Connection(asyncpg.Connection):
     """A connection that notices when Postgres is gone, and never waits for it when it closes."""
 
     def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
@@ -139,7 +139,7 @@ async def connect(url: str, size: int, **settings: str) -> AsyncGenerator[Pool]:
         max_size=size,
         timeout=CONNECT_SECONDS,
         command_timeout=COMMAND_SECONDS,
-        connection_class=_Connection,
+        connection_class=Connection,
         # Sessions carry no state between uses here, so the round trip that would reset it is saved.
         reset=_keep_session,
         server_settings={

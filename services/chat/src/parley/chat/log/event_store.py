@@ -7,11 +7,14 @@ whatever it believes of their sizes.
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from parley.chat.domain.batch import Loaded, Plan, Remembered, Submission
 from parley.chat.domain.codec import CODEC, StoredEvent
 from parley.chat.domain.compact import pack, unpack
+from parley.chat.domain.draft import Drafts
 from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.state import Member, Room
 
@@ -26,6 +29,13 @@ _MEMBER = "user_id, name, state, role, sequence, invited_by"
 _LOCK_ROOMS = f"""
 SELECT r.* FROM unnest($1::bigint[]) AS q(room_id) CROSS JOIN LATERAL (
   SELECT {_ROOM} FROM chat.rooms WHERE room_id = q.room_id FOR NO KEY UPDATE
+) r
+"""
+_LOCK_FREE_ROOMS = _LOCK_ROOMS.replace("UPDATE", "UPDATE SKIP LOCKED")
+
+_EXISTING_ROOMS = """
+SELECT r.* FROM unnest($1::bigint[]) AS q(room_id) CROSS JOIN LATERAL (
+  SELECT room_id FROM chat.rooms WHERE room_id = q.room_id LIMIT 1
 ) r
 """
 
@@ -53,11 +63,13 @@ SELECT q.room_id, m.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, most
 ) m
 """
 
+# The state is no condition, so that no index of members in a state is read through from end to end.
 _COUNT_ROOMS = """
 SELECT q.user_id, c.joined FROM unnest($1::text[]) AS q(user_id) CROSS JOIN LATERAL (
-  SELECT count(*) AS joined FROM chat.members m CROSS JOIN LATERAL (
+  SELECT count(*) FILTER (WHERE m.state = 'joined' AND NOT r.archived) AS joined
+  FROM chat.members m CROSS JOIN LATERAL (
     SELECT archived FROM chat.rooms WHERE room_id = m.room_id LIMIT 1
-  ) r WHERE m.user_id = q.user_id AND m.state = 'joined' AND NOT r.archived
+  ) r WHERE m.user_id = q.user_id
 ) c
 """
 
@@ -82,6 +94,54 @@ SET head = ($14::bigint[])[width_bucket(room_id, $13)], messages = ($15::bigint[
     member_count = ($18::bigint[])[width_bucket(room_id, $13)]
 WHERE room_id = ANY($13::bigint[])
 """
+
+_RECALL = f"""
+SELECT r.*, m.* FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
+  SELECT {_ROOM} FROM chat.rooms WHERE room_id = q.room_id LIMIT 1
+) r CROSS JOIN LATERAL (
+  SELECT {_MEMBER} FROM chat.members WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
+) m
+"""
+
+# One statement, and so one transaction. Each room is locked and compared with what was known of it: under READ
+# COMMITTED a row that another transaction held is read again once it is free, so `head` and `messages` are those under
+# the lock, and a room whose `changed` moved meanwhile is left out. Sequences follow from them, so messages of many
+# processes never conflict. A command that was appended before makes the statement do nothing but name it.
+_APPEND_KNOWN = """
+WITH resent AS MATERIALIZED (
+  SELECT q.ordinal FROM unnest($5::bigint[], $8::uuid[]) WITH ORDINALITY AS q(room_id, event_id, ordinal)
+  CROSS JOIN LATERAL (
+    SELECT FROM chat.events WHERE room_id = q.room_id AND event_id = q.event_id LIMIT 1
+  ) e
+), ready AS MATERIALIZED (
+  SELECT r.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, changed) CROSS JOIN LATERAL (
+    SELECT room_id, head, messages FROM chat.rooms
+    WHERE room_id = q.room_id AND changed = q.changed FOR NO KEY UPDATE
+  ) r
+  WHERE NOT EXISTS (SELECT FROM resent)
+), taken AS MATERIALIZED (
+  SELECT array_agg(room_id) AS rooms, array_agg(head) AS heads, array_agg(messages) AS messages,
+         clock_timestamp() AS now
+  FROM ready
+), appended AS (
+  INSERT INTO chat.events (room_id, sequence, number, event_id, type, version, actor_id, actor_name, command_id,
+                           fingerprint, data, recorded_at)
+  SELECT q.room_id, taken.heads[p.place] + q.ordinal, taken.messages[p.place] + q.number, q.event_id, q.type, q.version,
+         q.actor_id, q.actor_name, q.command_id, q.fingerprint, q.data, taken.now
+  FROM taken CROSS JOIN unnest(
+    $5::bigint[], $6::bigint[], $7::bigint[], $8::uuid[], $9::smallint[], $10::smallint[], $11::bytea[], $12::text[],
+    $13::bytea[], $14::int[], $15::json[]
+  ) AS q(room_id, ordinal, number, event_id, type, version, actor_id, actor_name, command_id, fingerprint, data)
+  CROSS JOIN LATERAL (SELECT width_bucket(q.room_id, taken.rooms) AS place) p
+  WHERE taken.rooms[p.place] = q.room_id
+), advanced AS (
+  UPDATE chat.rooms SET head = head + ($3::bigint[])[width_bucket(room_id, $1)],
+                        messages = messages + ($4::bigint[])[width_bucket(room_id, $1)]
+  WHERE room_id = ANY((SELECT rooms FROM taken)::bigint[])
+)
+SELECT rooms, heads, messages, now, ARRAY(SELECT ordinal FROM resent) AS resent FROM taken
+"""
+_APPEND_FREE = _APPEND_KNOWN.replace("NO KEY UPDATE", "NO KEY UPDATE SKIP LOCKED")
 
 _CREATE_ROOMS = f"""
 INSERT INTO chat.rooms ({_ROOM})
@@ -112,10 +172,37 @@ SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::int[], $4::bigint[]) ON CONFL
 """
 
 
-async def load(connection: Any, submissions: list[Submission]) -> Loaded:
-    """Lock the rooms these commands are about and read what deciding them needs."""
-    ids = sorted({submission.room_id for submission in submissions})
-    rooms = {row["room_id"]: _room(row) for row in await connection.fetch(_LOCK_ROOMS, ids)}
+async def read_secret(connection: Any) -> bytes:
+    """The secret of the log behind a connection."""
+    return await connection.fetchval("SELECT room_secret FROM chat.log")
+
+
+class LockedRooms(NamedTuple):
+    """What `lock_rooms` got: rooms as they are now, and those that another process has locked."""
+
+    rooms: dict[int, Room]
+    away: set[int]
+
+
+async def lock_rooms(connection: Any, ids: set[int], *, wait: bool) -> LockedRooms:
+    """Lock rooms until the end of the transaction; with `wait` all of them, else those that are free.
+
+    Raises `asyncpg.LockNotAvailableError` when it has waited for too long.
+    """
+    wanted = sorted(ids)
+    rows = await connection.fetch(_LOCK_ROOMS if wait else _LOCK_FREE_ROOMS, wanted)
+    rooms = {row["room_id"]: _room(row) for row in rows}
+    away: set[int] = set()
+    if not wait and len(rooms) < len(wanted):
+        others = [room_id for room_id in wanted if room_id not in rooms]
+        away = {row["room_id"] for row in await connection.fetch(_EXISTING_ROOMS, others)}
+    return LockedRooms(rooms, away)
+
+
+async def load(connection: Any, submissions: list[Submission], rooms: dict[int, Room]) -> Loaded:
+    """Read what deciding these commands needs besides their rooms, which are locked."""
+    if not submissions:
+        return Loaded(datetime.now(UTC), rooms)
     keys = [submission.key for submission in submissions]
     rows = await connection.fetch(_LOAD_EARLIER, [submission.room_id for submission in submissions], keys)
     loaded = Loaded(rows[0]["now"], rooms)
@@ -149,6 +236,51 @@ async def _load_members(connection: Any, submissions: list[Submission], rooms: d
     for room_id, *member in rows:
         if (room := rooms.get(room_id)) is not None:
             room.members[member[0]] = Member(*member)
+
+
+async def recall(connection: Any, places: list[tuple[int, str]]) -> list[Room]:
+    """Rooms as they are now, each with one user's place in it; without those in which the user has none."""
+    rooms: list[Room] = []
+    for row in await connection.fetch(_RECALL, *_columns(places)):
+        values = list(row.values())
+        member = Member(*values[10:])
+        rooms.append(Room(*values[:10], members={member.user_id: member}))
+    return rooms
+
+
+class Taken(NamedTuple):
+    """What `append` did: `heads` has the head and the number of messages behind which each room was appended to.
+
+    `resent` are keys of commands that had been appended before; then nothing was done.
+    """
+
+    heads: dict[int, tuple[int, int]]
+    now: datetime
+    resent: set[UUID]
+
+
+async def append(connection: Any, drafts: Drafts, *, wait: bool) -> Taken:
+    """Append drafts, and commit: to all rooms that are as was known, or to none if a command is found to be a resend.
+
+    Rooms that another process has locked are waited for, or left out. Raises `asyncpg.LockNotAvailableError` when it
+    has waited for too long, and `asyncpg.UniqueViolationError` when a command is appended by another process right now.
+    """
+    ids = sorted(drafts.rooms)
+    known = [drafts.rooms[room_id] for room_id in ids]
+    events = [
+        (one.submission.room_id, one.ordinal, one.number, one.event_id, one.stored.number, one.stored.version,
+         pack(one.submission.identity.user_id), one.submission.identity.name, pack(one.submission.command.id),
+         one.submission.fingerprint, one.stored.data.decode())
+        for _, waiting in known for one in waiting
+    ]  # fmt: skip
+    changed = [room.changed for room, _ in known]
+    added = [len(waiting) for _, waiting in known]
+    messages = [waiting[-1].number for _, waiting in known]
+    statement = _APPEND_KNOWN if wait else _APPEND_FREE
+    (row,) = await connection.fetch(statement, ids, changed, added, messages, *_columns(events))
+    rooms, heads, numbers, now, resent = row
+    placed = zip(heads or (), numbers or (), strict=True)
+    return Taken(dict(zip(rooms or (), placed, strict=True)), now, {events[ordinal - 1][3] for ordinal in resent})
 
 
 async def save(connection: Any, plan: Plan, rooms: dict[int, Room]) -> None:

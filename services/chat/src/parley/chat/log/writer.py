@@ -1,28 +1,37 @@
-"""Group commit: everything that waits becomes one transaction, and while it commits the next one gathers.
+"""Group commit: everything that waits is committed together, and while it commits the next batch gathers.
+
+A batch goes two ways. Messages that are allowed by what is known of their rooms are appended by one statement, the
+short way. Everything else, and what that statement did not take, is decided under the rooms' locks, the long way.
 
 One writer per process keeps a connection's commands in the order they were submitted; many processes may write to the
-same room, because the room row's lock orders them.
+same room, because the room row's lock orders them. The commands of a room that another process holds on to wait aside,
+and only they: the order among rooms is given up for them, the order within each is not.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import random
+import time
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import asyncpg
 from prometheus_client import Counter, Histogram
 
-from parley.chat.domain.batch import Accepted, Outcome, Plan, Submission, plan
+from parley.chat.domain.batch import Accepted, Loaded, Outcome, Plan, Submission, plan
+from parley.chat.domain.draft import Drafts, candidates, draft, settle
 from parley.chat.domain.identifiers import LogSecret
 from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.state import Limits
 from parley.chat.log import event_store
-from parley.chat.log.database import DATABASE_ERRORS, Pool, fault_of, note_outage, reachable, unavailable
+from parley.chat.log.connection import CONFLICTS, WriterConnection, is_own_fault
+from parley.chat.log.database import note_outage, unavailable
+from parley.chat.log.known_rooms import KnownRooms
 from parley.chat.settings import Settings
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
-from parley.common.sqlstate import Fault
 from parley.common.wire.identity import Identity
 
 log = get_logger(__name__)
@@ -30,107 +39,330 @@ log = get_logger(__name__)
 BATCH_SIZE = Histogram("parley_chat_batch_commands", "Commands per transaction", buckets=(1, 2, 5, 10, 50, 100, 500))
 COMMIT_SECONDS = Histogram("parley_chat_commit_seconds", "Time from taking a batch to its commit")
 COMMANDS = Counter("parley_chat_commands_total", "Decided commands", ["outcome"])
+COMMANDS_BY_WAY = Counter("parley_chat_commands_by_way_total", "Commands committed, by the way they took", ["way"])
 
 ATTEMPTS = 5
 """Times a batch is tried again after it met another one."""
+PAUSE_SECONDS = 0.005
+"""The first pause between two attempts at most; each further one is twice as long."""
+ASIDE_SECONDS = 10.0
+"""How long commands wait for a room that another process holds on to, before they are told `unavailable`."""
+ASIDE_INTERVAL = 0.02
+"""Seconds between two looks whether such a room is free."""
+WARY_SECONDS = 5.0
+"""After a lock was waited for in vain, no lock is waited for: who held one room may hold many."""
+STUCK_SECONDS = 3.0
+"""A batch that takes longer makes the service unready."""
+STOP_SECONDS = 8.0
+"""A service that stops waits for the batch in hand; Postgres has answered within this, or never will."""
 
 Publish = Callable[[Plan], Awaitable[None]]
+
+
+class _Waiting:
+    """A submission and who waits for its outcome; `until` bounds how long it waits aside."""
+
+    __slots__ = ("decided", "settled", "submission", "until")
+
+    def __init__(self, submission: Submission, decided: asyncio.Future[Accepted]) -> None:
+        self.submission = submission
+        self.decided = decided
+        self.settled = False
+        self.until = 0.0
 
 
 class Writer:
     """Takes submissions, commits them in batches, publishes, and then answers each with its outcome."""
 
-    def __init__(self, pool: Pool, publish: Publish, settings: Settings) -> None:
-        self._pool = pool
+    def __init__(self, publish: Publish, settings: Settings) -> None:
         self._publish = publish
         self._settings = settings
-        self._waiting: deque[tuple[Submission, asyncio.Future[Accepted]]] = deque()
-        self._wake = asyncio.Event()
         self._limits = Limits(settings.chat_max_rooms, settings.chat_max_invitations)
-        self._secret: LogSecret | None = None
+        self._connection = WriterConnection(settings.database_url)
+        self._known = KnownRooms()
+        self._secret = LogSecret(b"")
+        self._waiting: deque[_Waiting] = deque()
+        self._of_users: dict[str, int] = {}
+        """How many commands of each user are in hand: one may not take all the places there are."""
+        self._aside: list[_Waiting] = []
+        self._aside_rooms: set[int] = set()
+        self._aside_at = 0.0
+        self._wary_until = 0.0
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._began: float | None = None
 
-    async def submit(self, command: RoomCommand, identity: Identity, correlation: str) -> Accepted:
-        """Have a command decided and its event committed. Raises `Reject`.
+    async def connect(self) -> None:
+        """Connect to Postgres, so that commands can be taken. Raises what asyncpg does."""
+        await self._connected()
 
-        Takes its place in the order before it first waits.
+    def check(self) -> str | None:
+        """What keeps commands from being committed, or None: Postgres has the batch in hand for too long."""
+        waited = 0.0 if self._began is None else time.monotonic() - self._began
+        return f"Postgres: a batch has waited for {waited:.0f} s" if waited > STUCK_SECONDS else None
+
+    def submit(self, command: RoomCommand, identity: Identity, correlation: str) -> asyncio.Future[Accepted]:
+        """Have a command decided and its events committed; it has its place in the order when this returns.
+
+        The future ends after the commit, with a `Reject` for a command that is refused. Raises `Reject` for one that
+        can be refused at once.
         """
         command.validate(self._settings.chat_max_body)
-        if len(self._waiting) >= self._settings.chat_max_waiting:
+        if self._stopping:
+            raise unavailable()
+        if len(self._waiting) + len(self._aside) >= self._settings.chat_max_waiting:
             raise Reject(Code.OVERLOADED)
-        if self._secret is None:
-            with reachable():
-                self._secret = LogSecret(await self._pool.fetchval("SELECT room_secret FROM chat.log"))
+        of_user = self._of_users.get(identity.user_id, 0)
+        if of_user >= self._settings.chat_max_waiting_per_user:
+            raise Reject(Code.OVERLOADED, "Too many of your commands wait; try again.")
+        submission = Submission(command, identity, correlation, self._secret)
+        self._of_users[identity.user_id] = of_user + 1
         decided: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        self._waiting.append((Submission(command, identity, correlation, self._secret), decided))
+        self._waiting.append(_Waiting(submission, decided))
         self._wake.set()
-        return await decided
+        return decided
 
     async def run(self) -> None:
-        """Commit batch after batch, for ever."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                size = min(len(self._waiting), self._settings.chat_batch)
-                batch = [self._waiting.popleft() for _ in range(size)]
-                outcomes = await self._commit([submission for submission, _ in batch])
-                for (_, decided), outcome in zip(batch, outcomes, strict=True):
-                    _settle(decided, outcome)
+        """Commit batch after batch until cancelled; then the batch in hand is still committed and announced."""
+        work = asyncio.create_task(self._commit_batches(), name="commit batches")
+        try:
+            await asyncio.shield(work)
+        finally:
+            self._stopping = True
+            self._wake.set()
+            await asyncio.wait({work}, timeout=STOP_SECONDS)
+            work.cancel()
+            for waiting in (*self._aside, *self._waiting):
+                self._settle(waiting, unavailable())
+            await self._connection.close()
 
-    async def _commit(self, submissions: list[Submission]) -> list[Outcome]:
+    async def _commit_batches(self) -> None:
+        while not self._stopping:
+            if not self._waiting:
+                await self._wait()
+            self._wake.clear()
+            if batch := self._take():
+                self._began = time.monotonic()
+                try:
+                    await self._write(batch)
+                except Exception:
+                    # Of our own making. Whether the commit happened is unknown; the same ids, sent again, find out.
+                    log.exception("batch failed", commands=len(batch))
+                    for waiting in batch:
+                        self._settle(waiting, Reject(Code.INTERNAL))
+                self._began = None
+            if self._aside and time.monotonic() >= self._aside_at:
+                await self._write_aside()
+
+    async def _wait(self) -> None:
+        """Until something is submitted, or it is time to look after what waits aside."""
+        if not self._aside:
+            await self._wake.wait()
+            return
+        try:
+            async with asyncio.timeout(max(0.0, self._aside_at - time.monotonic())):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def _take(self) -> list[_Waiting]:
+        """The next batch. What is for a room that others wait for joins them."""
+        batch: list[_Waiting] = []
+        while self._waiting and len(batch) < self._settings.chat_batch:
+            waiting = self._waiting.popleft()
+            if waiting.submission.room_id in self._aside_rooms:
+                self._put_aside(waiting)
+            else:
+                batch.append(waiting)
+        return batch
+
+    def _put_aside(self, waiting: _Waiting) -> None:
+        waiting.until = waiting.until or time.monotonic() + ASIDE_SECONDS
+        self._aside_rooms.add(waiting.submission.room_id)
+        self._aside.append(waiting)
+
+    async def _write_aside(self) -> None:
+        """Try again what waits aside, without waiting for a lock."""
+        tried, self._aside = self._aside, []
+        size = self._settings.chat_batch
+        for start in range(0, len(tried), size):
+            # What is not free is put aside again, in order.
+            await self._write_long(tried[start : start + size], wait=False)
+        now = time.monotonic()
+        for waiting in self._aside:
+            if waiting.until <= now:
+                self._settle(waiting, unavailable())
+        self._aside = [waiting for waiting in self._aside if waiting.until > now]
+        self._aside_rooms = {waiting.submission.room_id for waiting in self._aside}
+        self._aside_at = time.monotonic() + ASIDE_INTERVAL
+
+    async def _write(self, batch: list[_Waiting]) -> None:
         try:
             with COMMIT_SECONDS.time():
-                decided = await self._transact(submissions)
-        except Exception as error:
-            if isinstance(error, Reject):
-                return [error for _ in submissions]
-            if isinstance(error, DATABASE_ERRORS) and fault_of(error) is not Fault.STATEMENT:
-                # Whether the commit happened is unknown; the same id, sent again, finds out.
-                note_outage(error, commands=len(submissions))
-                return [unavailable() for _ in submissions]
-            if len(submissions) == 1:
-                log.exception("command failed", correlation=submissions[0].correlation)
-                return [Reject(Code.INTERNAL)]
-            # One of them cannot be stored: halve until it fails alone, so that its neighbours do not.
-            half = len(submissions) // 2
-            return [*await self._commit(submissions[:half]), *await self._commit(submissions[half:])]
-        BATCH_SIZE.observe(len(submissions))
-        if decided.announces:
-            await self._announce(decided)
-        return decided.outcomes
+                decided, places, rest = await self._append([waiting.submission for waiting in batch])
+        except Exception as error:  # noqa: BLE001 - told apart by what Postgres says
+            if isinstance(error, asyncpg.LockNotAvailableError):
+                self._wary_until = time.monotonic() + WARY_SECONDS
+            elif not isinstance(error, CONFLICTS) and not is_own_fault(error):
+                self._give_up(batch, error)
+                return
+            # Nothing of the statement happened. Under the locks it turns out which command is at fault, if any is.
+            log.debug("not appended at once", error=str(error) or type(error).__name__, commands=len(batch))
+            rest = list(range(len(batch)))
+        else:
+            if places:
+                COMMANDS_BY_WAY.labels("short").inc(len(places))
+                await self._finish([batch[place] for place in places], decided)
+        if rest:
+            await self._write_long([batch[place] for place in rest], wait=not self._wary)
 
-    async def _transact(self, submissions: list[Submission]) -> Plan:
+    @property
+    def _wary(self) -> bool:
+        return time.monotonic() < self._wary_until
+
+    async def _append(self, submissions: list[Submission]) -> tuple[Plan, list[int], list[int]]:
+        """Append what is allowed by what is known; the places of these commands in the batch, and of the rest."""
+        connection = await self._connected()
+        eligible = candidates(submissions)
+        unknown = {
+            (submission.room_id, submission.identity.user_id): None
+            for submission, may in zip(submissions, eligible, strict=True)
+            if may and self._known.find(submission.room_id, submission.identity.user_id) is None
+        }
+        if unknown:
+            for room in await event_store.recall(connection, list(unknown)):
+                self._known.learn(room, room.changed)
+        drafts = draft(submissions, eligible, self._known.find)
+        if not drafts.rooms:
+            return Plan(), [], drafts.rest
+        taken = await self._append_drafts(connection, drafts)
+        stale = [room_id for room_id in drafts.rooms if room_id not in taken.heads]
+        self._known.forget(stale)
+        drafts.leave_to_rest(stale)
+        for room_id, (_, waiting) in drafts.rooms.items():
+            self._known.advance(room_id, taken.heads[room_id][0] + len(waiting))
+        decided, places = settle(drafts, taken.heads, taken.now)
+        return decided, places, sorted(drafts.rest)
+
+    async def _append_drafts(self, connection: Any, drafts: Drafts) -> event_store.Taken:
         attempt = 1
         while True:
             try:
-                async with self._pool.acquire() as connection:
-                    return await self._try(connection, submissions)
-            except DATABASE_ERRORS as error:
-                if attempt == ATTEMPTS or fault_of(error) is not Fault.CONFLICT:
+                taken = await event_store.append(connection, drafts, wait=not self._wary)
+            except asyncpg.UniqueViolationError:
+                # Another process appends the same command at this moment. A new statement finds it.
+                if attempt == ATTEMPTS:
                     raise
                 attempt += 1
+                continue
+            if not taken.resent:
+                return taken
+            drafts.leave_resent(taken.resent)
+            if not drafts.rooms:
+                return taken
 
-    async def _try(self, connection: Any, submissions: list[Submission]) -> Plan:
-        async with connection.transaction():
-            loaded = await event_store.load(connection, submissions)
-            decided = plan(submissions, loaded, self._limits)
+    async def _write_long(self, batch: list[_Waiting], *, wait: bool) -> None:
+        try:
+            with COMMIT_SECONDS.time():
+                decided, done = await self._transact(batch, wait=wait)
+        except Exception as error:
+            if not is_own_fault(error):
+                self._give_up(batch, error)
+            elif len(batch) == 1:
+                log.warning("command failed", correlation=batch[0].submission.correlation, exc_info=error)
+                self._settle(batch[0], Reject(Code.INTERNAL))
+            else:
+                # One of them cannot be stored: halve until it fails alone, so that its neighbours do not.
+                half = len(batch) // 2
+                await self._write_long(batch[:half], wait=wait)
+                await self._write_long(batch[half:], wait=wait)
+            return
+        COMMANDS_BY_WAY.labels("long").inc(len(done))
+        await self._finish(done, decided)
+
+    async def _transact(self, batch: list[_Waiting], *, wait: bool) -> tuple[Plan, list[_Waiting]]:
+        """Decide and commit; the commands it was done for. The others wait aside."""
+        attempt = 1
+        while True:
+            try:
+                return await self._try(batch, wait=wait)
+            except asyncpg.LockNotAvailableError:
+                if not wait:
+                    raise
+                self._wary_until = time.monotonic() + WARY_SECONDS
+                wait = False
+            except CONFLICTS:
+                if attempt == ATTEMPTS:
+                    raise
+                await asyncio.sleep(random.uniform(0, PAUSE_SECONDS * 2**attempt))  # noqa: S311 - no secret
+                attempt += 1
+
+    async def _try(self, batch: list[_Waiting], *, wait: bool) -> tuple[Plan, list[_Waiting]]:
+        connection = await self._connected()
+        async with connection.transaction(isolation="read_committed"):
+            locked = await event_store.lock_rooms(connection, {one.submission.room_id for one in batch}, wait=wait)
+            done = [one for one in batch if one.submission.room_id not in locked.away]
+            loaded = await event_store.load(connection, [one.submission for one in done], locked.rooms)
+            since = {room.room_id: room.changed for room in loaded.rooms.values()}
+            decided = plan([one.submission for one in done], loaded, self._limits)
             if decided.stores:
                 await event_store.save(connection, decided, loaded.rooms)
-        return decided
+        for one in batch:
+            if one.submission.room_id in locked.away:
+                self._put_aside(one)
+        self._learn(loaded, since, decided)
+        return decided, done
 
-    async def _announce(self, decided: Plan) -> None:
-        try:
-            await self._publish(decided)
-        except Exception as error:
-            # Committed is committed, whatever goes wrong now: gateways find what they missed through the beacon.
-            log.warning("committed but not published", events=len(decided.appended), exc_info=error)
+    def _learn(self, loaded: Loaded, since: dict[int, int], decided: Plan) -> None:
+        gone: defaultdict[int, list[str]] = defaultdict(list)
+        for room_id, user_id in decided.members:
+            if user_id not in loaded.rooms[room_id].members:
+                gone[room_id].append(user_id)
+        for room in loaded.rooms.values():
+            self._known.learn(room, since.get(room.room_id, 0), gone[room.room_id])
 
+    async def _connected(self) -> Any:
+        """The writer's connection. With another one begins another knowledge: it may lead to another Postgres."""
+        connection, fresh = await self._connection.get()
+        if fresh:
+            self._known.clear()
+            self._secret = LogSecret(await event_store.read_secret(connection))
+        return connection
 
-def _settle(decided: asyncio.Future[Accepted], outcome: Outcome) -> None:
-    COMMANDS.labels("accepted" if isinstance(outcome, Accepted) else str(outcome.code)).inc()
-    if decided.done():
-        return
-    if isinstance(outcome, Reject):
-        decided.set_exception(outcome)
-    else:
-        decided.set_result(outcome)
+    def _give_up(self, batch: list[_Waiting], error: Exception) -> None:
+        # Whether the commit happened is unknown; the same id, sent again, finds out.
+        note_outage(error, commands=len(batch))
+        self._connection.abandon()
+        for waiting in batch:
+            self._settle(waiting, unavailable())
+
+    async def _finish(self, batch: list[_Waiting], decided: Plan) -> None:
+        """Announce what was committed, and answer."""
+        if batch:
+            BATCH_SIZE.observe(len(batch))
+        if decided.announces:
+            try:
+                await self._publish(decided)
+            except Exception as error:
+                # Committed is committed, whatever goes wrong now: gateways find what they missed through the beacon.
+                log.warning("committed but not published", events=len(decided.appended), exc_info=error)
+        for waiting, outcome in zip(batch, decided.outcomes, strict=True):
+            self._settle(waiting, outcome)
+
+    def _settle(self, waiting: _Waiting, outcome: Outcome) -> None:
+        if waiting.settled:
+            return
+        waiting.settled = True
+        user_id = waiting.submission.identity.user_id
+        if left := self._of_users[user_id] - 1:
+            self._of_users[user_id] = left
+        else:
+            del self._of_users[user_id]
+        if waiting.decided.done():
+            return
+        if isinstance(outcome, Reject):
+            COMMANDS.labels(str(outcome.code)).inc()
+            waiting.decided.set_exception(outcome)
+        else:
+            COMMANDS.labels("accepted").inc()
+            waiting.decided.set_result(outcome)

@@ -1,51 +1,72 @@
-"""Rebuilding the projections from the log: `rooms` and `members` can be dropped and come out identical."""
+"""Rebuilding the projections from the log: `rooms` and `members` can be dropped and come out identical.
+
+Only the events that change what decisions read are folded, which are few; messages are counted by Postgres.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, get_args
 
 from parley.chat.domain.events import User
-from parley.chat.domain.room import evolve
+from parley.chat.domain.room import Event, evolve
 from parley.chat.domain.state import Room
 from parley.chat.log.event_store import EVENT_COLUMNS, recorded_row
 
-_LOG = f"SELECT {EVENT_COLUMNS} FROM chat.events e ORDER BY e.room_id, e.sequence"
+_HEADS = "SELECT room_id, max(sequence), max(number), min(sequence) FROM chat.events GROUP BY room_id"
+_CHANGES = f"""
+SELECT {EVENT_COLUMNS} FROM chat.events e WHERE e.type = ANY($1::smallint[]) ORDER BY e.room_id, e.sequence
+"""
+_ROOM_COLUMNS = (
+    "room_id", "head", "messages", "changed", "first_sequence", "member_count", "created_at", "archived", "name",
+    "kind", "created_by",
+)  # fmt: skip
+_MEMBER_COLUMNS = ("room_id", "user_id", "name", "state", "role", "sequence", "invited_by")
 
 
 async def rebuild(connection: Any) -> int:
-    """Replace every projection by what the log says, in one transaction that writers wait for.
+    """Replace every projection by what the log says, in one transaction.
 
-    Returns the number of rooms made.
+    Writers are told `unavailable` meanwhile; readers see the projections as they were before. Returns the number of
+    rooms made.
     """
-    async with connection.transaction():
+    async with connection.transaction(isolation="read_committed"):
         await connection.execute("LOCK TABLE chat.rooms, chat.members, chat.events IN EXCLUSIVE MODE")
-        await connection.execute("TRUNCATE chat.rooms, chat.members")
+        # Not TRUNCATE, which readers would wait for as well.
+        await connection.execute("DELETE FROM chat.rooms")
+        await connection.execute("DELETE FROM chat.members")
+        heads = {room_id: rest async for room_id, *rest in connection.cursor(_HEADS, prefetch=5000)}
+        rooms: list[tuple[Any, ...]] = []
+        members: list[tuple[Any, ...]] = []
         count = 0
         async for room in _fold(connection):
             count += 1
-            await connection.execute(
-                """INSERT INTO chat.rooms (room_id, name, kind, archived, head, messages, changed, member_count,
-                                           created_by, created_at)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)""",
-                room.room_id, room.name, room.kind, room.archived, room.head, room.messages, room.changed,
-                room.member_count, room.created_by, room.created_at,
+            head, messages, first = heads[room.room_id]
+            rooms.append(
+                (room.room_id, head, messages, room.changed, first, room.member_count, room.created_at, room.archived,
+                 room.name, room.kind, room.created_by)
             )  # fmt: skip
-            await connection.copy_records_to_table(
-                "members",
-                schema_name="chat",
-                columns=("room_id", "user_id", "name", "state", "role", "sequence", "invited_by"),
-                records=[
-                    (room.room_id, m.user_id, m.name, m.state, m.role, m.sequence, m.invited_by)
-                    for m in room.members.values()
-                ],
+            members.extend(
+                (room.room_id, m.user_id, m.name, m.state, m.role, m.sequence, m.invited_by)
+                for m in room.members.values()
             )
+            if len(members) > 10_000:
+                await _store(connection, rooms, members)
+        await _store(connection, rooms, members)
         return count
+
+
+async def _store(connection: Any, rooms: list[tuple[Any, ...]], members: list[tuple[Any, ...]]) -> None:
+    """Store what was made so far, and empty the lists."""
+    for table, columns, rows in (("rooms", _ROOM_COLUMNS, rooms), ("members", _MEMBER_COLUMNS, members)):
+        await connection.copy_records_to_table(table, schema_name="chat", columns=columns, records=rows)
+        rows.clear()
 
 
 async def _fold(connection: Any) -> AsyncIterator[Room]:
     room: Room | None = None
-    async for row in connection.cursor(_LOG, prefetch=1000):
+    numbers = [kind.NUMBER for kind in get_args(Event) if kind.CHANGES_DECISIONS]
+    async for row in connection.cursor(_CHANGES, numbers, prefetch=1000):
         recorded = recorded_row(row)
         if room is not None and room.room_id != recorded.room_id:
             yield room

@@ -1,0 +1,70 @@
+"""The chat service inside of this process: its own controllers, writer and queries, without gateway and sockets.
+
+Commands and queries are what a client sends, so that nothing here depends on what is behind them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from parley.chat.service import service
+from parley.chat.settings import Settings
+from parley.cli import embedded
+from parley.testing.fake_connection import FakeConnection
+from parley.testing.fake_namespace import FakeNamespace
+
+PAGE = 50
+
+
+class Chat:
+    """What is asked of it, each as one user. Raises `RuntimeError` when it refuses."""
+
+    def __init__(self, namespace: FakeNamespace) -> None:
+        self._namespace = namespace
+        self._connections: dict[str, FakeConnection] = {}
+
+    async def connect(self, user: str) -> None:
+        """Let a user in; must be done once before anything else."""
+        # Names stand in every event, and are about as long.
+        self._connections[user] = await self._namespace.connect(user, name=f"User {user[:5]}")
+
+    async def create_room(self, user: str, name: str) -> str:
+        """Make a public room and return its id."""
+        ack = await self._emit(user, "room.create", {"id": str(uuid4()), "name": name, "kind": "public"})
+        return ack["room"]["id"]
+
+    async def send(self, user: str, room: str, text: str) -> int:
+        """Have a message committed and return its sequence."""
+        return (await self._emit(user, "message.send", {"id": str(uuid4()), "room": room, "body": text}))["sequence"]
+
+    async def history(self, user: str, room: str, before: int) -> int:
+        """Read a page, and return how many events it has."""
+        return len((await self._emit(user, "history", {"room": room, "before": before, "limit": PAGE}))["events"])
+
+    async def sync(self, user: str, cursors: dict[str, int]) -> int:
+        """Read what was missed in these rooms, and return how many events that is."""
+        rooms = (await self._emit(user, "sync", {"cursors": cursors}))["rooms"]
+        return sum(len(room.get("events", ())) for room in rooms.values())
+
+    async def _emit(self, user: str, event: str, payload: dict[str, Any]) -> dict[str, Any]:
+        ack = await self._connections[user].emit(event, payload)
+        if not ack["ok"]:
+            raise RuntimeError(f"{event}: {ack}")
+        return ack
+
+
+@asynccontextmanager
+async def chat(database_url: str, users: set[str]) -> AsyncGenerator[Chat]:
+    """Run the service on a database, with a NATS of its own, and let these users in."""
+    with tempfile.TemporaryDirectory() as directory, embedded.nats(Path(directory) / "nats") as nats_url:
+        settings = Settings(nats_url=nats_url, database_url=database_url, log_level="warning")
+        async with service.running(settings) as running, FakeNamespace(service, state=running.state) as namespace:
+            found = Chat(namespace)
+            for user in users:
+                await found.connect(user)
+            yield found
