@@ -72,7 +72,7 @@ def run_migrations(connection: Connection) -> None:
 
 async def run() -> None:
     """Connect and migrate."""
-    engine = create_engine(context.config.attributes["database_url"])
+    engine = create_engine(context.config.attributes["database_url"], seconds=None)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(migrate)

@@ -87,6 +87,18 @@ def upgrade() -> None:
         schema="chat",
         postgresql_where=sa.text("kind = 'public'"),
     )
+    op.create_index("rooms_created_at_idx", "rooms", ["created_at"], schema="chat")
+    # What a name holds, three characters at a time: so parts of names are found without an extension of Postgres.
+    op.execute(
+        """CREATE FUNCTION chat.name_parts(name text) RETURNS text[]
+           LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+           RETURN ARRAY(
+             SELECT DISTINCT substr(lower(name), place, 3) FROM generate_series(1, length(lower(name)) - 2) AS place
+           )"""
+    )
+    op.create_index(
+        "rooms_name_idx", "rooms", [sa.text("chat.name_parts(name)")], schema="chat", postgresql_using="gin"
+    )
     op.create_table(
         "members",
         sa.Column("room_id", sa.BigInteger(), nullable=False),
@@ -135,6 +147,7 @@ def downgrade() -> None:
     op.drop_table("commands", schema="chat")
     op.drop_table("members", schema="chat")
     op.drop_table("rooms", schema="chat")
+    op.execute("DROP FUNCTION chat.name_parts")
     op.drop_table("events", schema="chat")
     op.drop_table("log", schema="chat")
     op.execute("DROP SCHEMA chat")

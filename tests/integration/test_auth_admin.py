@@ -160,6 +160,9 @@ async def test_malformed_queries_are_refused(auth: Auth, admin: str, query: dict
         ("ban", {"duration_seconds": 0}),
         ("ban", {"duration_seconds": 10**12}),
         ("ban", {"duration_seconds": "for ever"}),
+        ("ban", {"duration_seconds": True}),
+        ("ban", {"duration_seconds": "60"}),
+        ("ban", {"duration_seconds": 1.5}),
     ],
 )
 async def test_malformed_actions_are_refused_and_not_audited(auth: Auth, admin: str, action: str, body: Any) -> None:
@@ -308,6 +311,50 @@ async def test_ban_is_in_force_before_connections_are_ended(auth: Auth, admin: s
     assert entry["correlation"] == response.headers["x-request-id"]
 
 
+async def test_a_body_that_says_nothing_may_be_left_out_and_a_whole_number_be_written_with_a_fraction(
+    auth: Auth, admin: str
+) -> None:
+    granted = await auth.register()
+    user, headers = f"/admin/users/{granted['user_id']}", {"authorization": f"Bearer {admin}"}
+    assert (await auth.client.post(f"{user}/kick", headers=headers)).status_code == 200
+    banned = await auth.client.post(
+        f"{user}/ban", headers=headers | {"content-type": "application/json"}, content=b'{"duration_seconds": 60.0}'
+    )
+    until_when = datetime.fromisoformat(banned.json()["banned_until"])
+    assert abs(until_when - datetime.now(UTC) - timedelta(minutes=1)) < timedelta(seconds=20)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"reason": "x", "other": NaN}', b'{"other": "\\ud83d"}', b"[", b"\xff\xfe{\x00}\x00"]
+)
+async def test_json_that_is_none_is_refused_like_any_malformed_body(auth: Auth, admin: str, body: bytes) -> None:
+    headers = {"authorization": f"Bearer {admin}", "content-type": "application/json"}
+    response = await auth.client.post("/admin/users/guest:1/kick", headers=headers, content=body)
+    assert (response.status_code, code(response)) == (422, "invalid_payload")
+    as_text = headers | {"content-type": "text/plain"}
+    response = await auth.client.post("/admin/users/guest:1/kick", headers=as_text, content=b"{}")
+    assert (response.status_code, code(response)) == (422, "invalid_payload")
+
+
+async def test_the_openapi_document_says_what_bodies_are(auth: Auth) -> None:
+    paths = (await auth.get("/auth/openapi.json")).json()["paths"]
+    bodies = {
+        path: found["post"]["requestBody"] for path, found in paths.items() if "requestBody" in found.get("post", {})
+    }
+    assert set(bodies) == {
+        "/auth/register", "/auth/login", "/auth/refresh", "/auth/logout", "/admin/users/{user_id}/kick",
+        "/admin/users/{user_id}/ban", "/admin/rooms/{room_id}/close",
+    }  # fmt: skip
+    schema = bodies["/auth/login"]["content"]["application/json"]["schema"]
+    assert schema["required"] == ["username", "password"]
+    assert schema["properties"]["password"] == {"type": "string", "minLength": 8, "maxLength": 256}
+    assert not bodies["/admin/users/{user_id}/kick"]["required"]
+
+
+async def test_the_page_after_a_user_who_is_not_there_is_no_empty_page(auth: Auth, admin: str) -> None:
+    assert code(await auth.get("/admin/users", admin, before="nobody")) == "not_found"
+
+
 async def test_banned_user_can_do_nothing_until_unbanned(auth: Auth, admin: str) -> None:
     granted = await auth.register()
     user = f"/admin/users/{granted['user_id']}"
@@ -404,6 +451,7 @@ async def test_rooms_are_listed_and_closed_through_chat(auth: Auth, admin: str, 
         assert (await auth.post("/admin/rooms/r1/close", {"reason": "done"}, admin)).json() == {"ok": True}
         closed = asked.pop()
         assert (closed.room, closed.reason, closed.admin.name) == ("r1", "done", "admin")
+        assert (await auth.post("/admin/rooms/r1/close", {"reason": "again, no answer came"}, admin)).status_code == 200
         assert code(await auth.post("/admin/rooms/r2/close", {}, admin)) == "not_found"
     assert await audited(auth, admin) == [("room.close", "r2"), ("room.close", "r1")]
 

@@ -53,6 +53,7 @@ class _Link:
         self.up_writer = up_writer
         self.greeting = b""
         self.detached = False
+        self.swallowed = False
         self.kept: list[bytes] = []
         self.waiting: dict[Direction, asyncio.Queue[tuple[float, bytes]]] = {
             "up": asyncio.Queue(),
@@ -82,12 +83,19 @@ class Proxy:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, url: str) -> AsyncGenerator[Proxy]:
-        """Carry until the block ends, for who uses `url` of the proxy instead; a Postgres is on a Unix socket."""
+    async def running(cls, url: str, *, tcp: bool = False) -> AsyncGenerator[Proxy]:
+        """Carry until the block ends, for who uses `url` of the proxy instead.
+
+        A Postgres is on a Unix socket, and the proxy before it as well unless it is asked to take TCP.
+        """
         proxy = cls(url)
         parts = proxy._server
         with tempfile.TemporaryDirectory(prefix="parley-proxy-") as directory:
-            if parts.scheme == "postgresql":
+            if parts.scheme == "postgresql" and tcp:
+                await proxy._listen()
+                credentials = f"{parts.netloc.rpartition('@')[0]}@".removeprefix("@")
+                proxy.url = urlunsplit(parts._replace(netloc=f"{credentials}127.0.0.1:{proxy._port}", query=""))
+            elif parts.scheme == "postgresql":
                 proxy._path = Path(directory) / POSTGRES_SOCKET
                 await proxy._listen()
                 proxy.url = urlunsplit(parts._replace(query=f"host={directory}"))
@@ -129,6 +137,15 @@ class Proxy:
         """Carry nothing in either direction; nobody is told."""
         self.hold("up")
         self.hold("down")
+
+    def swallow(self) -> int:
+        """Lose whatever the connections of now say, for ever, and tell nobody; new ones are carried. How many it were.
+
+        So it is after a failover, or when something on the way has forgotten a connection.
+        """
+        for link in self._links:
+            link.swallowed = True
+        return len(self._links)
 
     def hold(self, direction: Direction) -> None:
         """Keep back what comes from now on in this direction, until `release` or `mend`."""
@@ -251,7 +268,10 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(CHUNK):
                 way.note(data)
-                link.waiting[direction].put_nowait((time.monotonic() + way.delay, data))
+                if not link.swallowed:
+                    link.waiting[direction].put_nowait((time.monotonic() + way.delay, data))
+        if link.swallowed:
+            return
         if way.open.is_set() and not way.delay:
             # What was said before the end comes before it.
             link.waiting[direction].put_nowait((0.0, b""))

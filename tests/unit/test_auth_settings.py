@@ -11,6 +11,8 @@ from parley.auth.app import create_app
 from parley.auth.endpoints import Credentials
 from parley.auth.settings import Settings, rate
 from parley.auth.throttle import Throttle, Throttled, address_key
+from parley.common.errors import Reject
+from parley.common.json_input import fields_as
 from parley.common.settings import UnsafeSettings
 
 
@@ -44,19 +46,19 @@ def test_refused_secret_is_not_repeated_in_the_error() -> None:
 
 @pytest.mark.parametrize("username", ["ab", "x" * 33, "with space", "émile", "a\x00bc", "abc\n", "<b>", ""])
 def test_usernames_outside_the_rules_are_refused(username: str) -> None:
-    with pytest.raises(ValidationError):
-        Credentials(username=username, password="long enough")
+    with pytest.raises(Reject):
+        fields_as({"username": username, "password": "long enough"}, Credentials)
 
 
 @pytest.mark.parametrize("username", ["bob", "x" * 32, "Bob_the.builder-2"])
 def test_usernames_within_the_rules_are_accepted(username: str) -> None:
-    assert Credentials(username=username, password="long enough").username == username
+    assert fields_as({"username": username, "password": "long enough"}, Credentials).username == username
 
 
 @pytest.mark.parametrize("password", ["short12", "x" * 257])
 def test_passwords_too_short_or_too_long_are_refused(password: str) -> None:
-    with pytest.raises(ValidationError):
-        Credentials(username="alice", password=password)
+    with pytest.raises(Reject):
+        fields_as({"username": "alice", "password": password}, Credentials)
 
 
 async def test_attempts_beyond_the_limit_are_told_when_to_come_back() -> None:

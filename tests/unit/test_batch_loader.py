@@ -85,3 +85,21 @@ async def test_who_waits_when_it_closes_is_told_unavailable() -> None:
         with pytest.raises(Reject) as unavailable:
             await task
         assert unavailable.value.code is Code.UNAVAILABLE
+
+
+async def test_a_question_without_an_answer_fails_alone_and_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_loader, "FIND_SECONDS", 0.05)
+    source = Source()
+    source.held = {"b": 2}
+    answers: BatchLoader[str, int] = BatchLoader(source.find, 1)
+    assert answers.age() == 0
+    lost = asyncio.create_task(answers.load("a"))
+    await source.asked_times(1)
+    next_one = asyncio.create_task(answers.load("b"))
+    assert 0 < answers.age() < 5
+    with pytest.raises(Reject) as unavailable:
+        await lost
+    source.let.set()
+    assert unavailable.value.code is Code.UNAVAILABLE
+    assert await next_one == 2
+    assert answers.age() == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from parley.chat.delivery import beacon
+from parley.chat.delivery.beacon import Beacon
 from parley.chat.delivery.publisher import Publisher
 from parley.chat.domain.batch import Plan
 from parley.chat.domain.events import User
@@ -22,8 +23,8 @@ from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.room import Event
 from parley.chat.domain.rooms import RoomArchived, RoomCreated
-from parley.chat.log.database import reachable
-from parley.chat.queries.queries import Queries
+from parley.chat.log.database import Pool, reachable
+from parley.chat.queries import tail
 from parley.common.errors import Code
 from parley.framework import Delivery, MembershipChange, Reject, RoomEvent, RoomHead, RoomPublisher
 from tests.integration.test_bus import until
@@ -89,60 +90,57 @@ async def test_what_a_resent_command_led_to_is_published_again_once():
     assert [[item.sequence for item in items] for _, items, _ in rooms.published] == [[7, 9]], "no hint at an old join"
 
 
-class Windows:
-    """Stands for the database: keeps for how far back it was asked."""
+class Tails:
+    """Stands for the database: keeps from where it was asked for the end of the log."""
 
-    def __init__(self, rooms: RecordingRooms) -> None:
-        self.asked: list[float] = []
-        self.outcomes: list[Exception | None] = []
-        self._rooms = rooms
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.outcomes: list[Exception | str] = []
 
-    async def heads_moved_since(self, seconds: float, limit: int) -> list[RoomHead]:
-        self.asked.append(seconds)
-        if self.outcomes and (outcome := self.outcomes.pop(0)) is not None:
+    async def since(self, _pool: Any, position: int, seconds: float, limit: int) -> tail.Tail:
+        assert (seconds, limit) == (600, 50_000)
+        self.asked.append(position)
+        outcome = self.outcomes.pop(0) if self.outcomes else "log"
+        if isinstance(outcome, Exception):
             raise outcome
-        return [RoomHead("r1", 1)]
+        return tail.Tail([RoomHead("r1", 1)], 100 + len(self.asked), outcome)
 
 
-async def test_a_beacon_covers_ten_minutes_at_the_start_and_then_the_time_since_the_last_one(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    now = 1000.0
-    pause = asyncio.sleep
+@pytest.fixture
+def tails(monkeypatch: pytest.MonkeyPatch) -> Tails:
+    asked = Tails()
+    monkeypatch.setattr(beacon, "BEACON_INTERVAL", 0)
+    monkeypatch.setattr(beacon.tail, "since", asked.since)
+    return asked
 
-    async def pass_time(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-        rooms.connected = len(windows.asked) != 4  # while the fifth is due, NATS is away
-        await pause(0)
 
-    monkeypatch.setattr(beacon.asyncio, "sleep", pass_time)
-    monkeypatch.setattr(beacon.time, "monotonic", lambda: now)
+async def test_a_beacon_goes_on_from_where_it_has_told_and_begins_anew_in_another_log(tails: Tails):
     rooms = RecordingRooms()
-    windows = Windows(rooms)
-    windows.outcomes = [OSError("away"), None, Reject(Code.UNAVAILABLE)]
-    running = asyncio.create_task(beacon.run_beacon(cast("RoomPublisher", rooms), cast("Queries", windows)))
-    while len(windows.asked) < 7:
-        await pause(0)
-    running.cancel()
-    assert windows.asked == [600, 600, 11, 12, 11, 12, 11]
+    telling = Beacon(cast("RoomPublisher", rooms), cast("Pool", None))
+    await telling.tell()
+    rooms.connected = False
+    await telling.tell()
+    rooms.connected = True
+    await telling.tell()
+    tails.outcomes = ["restored", "restored"]
+    await telling.tell()
+    await telling.tell()
+    assert tails.asked == [0, 101, 101, 103, 0]
+    assert telling.incarnation == "restored"
 
 
 @pytest.mark.parametrize(
     "failure",
-    [asyncpg.InternalClientError("cannot switch to state 15"), asyncpg.QueryCanceledError(), KeyError()],
+    [OSError("away"), asyncpg.InternalClientError("cannot switch to state 15"), asyncpg.QueryCanceledError(),
+     KeyError(), Reject(Code.UNAVAILABLE)],
     ids=repr,
-)
-async def test_a_beacon_that_cannot_be_told_now_is_told_later_whatever_the_cause(
-    monkeypatch: pytest.MonkeyPatch, failure: Exception
-):
-    monkeypatch.setattr(beacon, "BEACON_INTERVAL", 0)
-    rooms = RecordingRooms()
-    windows = Windows(rooms)
-    windows.outcomes = [failure]
-    running = asyncio.create_task(beacon.run_beacon(cast("RoomPublisher", rooms), cast("Queries", windows)))
-    await until(lambda: len(windows.asked) > 2 or running.done())
+)  # fmt: skip
+async def test_a_beacon_that_cannot_be_told_now_is_told_later_whatever_the_cause(tails: Tails, failure: Exception):
+    tails.outcomes = [failure]
+    running = asyncio.create_task(Beacon(cast("RoomPublisher", RecordingRooms()), cast("Pool", None)).run())
+    await until(lambda: len(tails.asked) > 2 or running.done())
     assert not running.done()
+    assert tails.asked[:3] == [0, 0, 102]
     running.cancel()
 
 

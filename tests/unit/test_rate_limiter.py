@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.gateway.rate_limiter import Rate, RateLimiter
+from parley.common.rate_limiter import Rate, RateLimiter
 
 
 def test_a_burst_at_once_and_then_what_comes_back():

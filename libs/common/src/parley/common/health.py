@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import APIRouter, Response
@@ -10,6 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 Check = Callable[[], Awaitable[str | None]]
 """Says what keeps a dependency from being ready, or None."""
+
+CHECK_SECONDS = 3.0
+"""A check that takes longer has found something that is not ready; who asks `/readyz` does not wait for ever."""
 
 
 def health_router(checks: Mapping[str, Check]) -> APIRouter:
@@ -22,8 +26,9 @@ def health_router(checks: Mapping[str, Check]) -> APIRouter:
 
     @router.get("/readyz", summary="The process can serve; 503 says what is missing")
     async def readyz() -> JSONResponse:
-        problems = {name: await check() for name, check in checks.items()}
-        ready = not any(problems.values())
+        found = await asyncio.gather(*(_bounded(check) for check in checks.values()))
+        problems = dict(zip(checks, found, strict=True))
+        ready = not any(found)
         return JSONResponse(
             {"ready": ready, "checks": {name: problem or "ok" for name, problem in problems.items()}},
             status_code=200 if ready else 503,
@@ -37,3 +42,11 @@ def health_router(checks: Mapping[str, Check]) -> APIRouter:
     for path, answer in (("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics)):
         router.head(path, include_in_schema=False)(answer)
     return router
+
+
+async def _bounded(check: Check) -> str | None:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            return await check()
+    except TimeoutError:
+        return f"no answer within {CHECK_SECONDS:g} s"

@@ -16,9 +16,17 @@ from parley.common.logs import get_logger
 
 log = get_logger(__name__)
 
-_HTTP_CODES = {401: Code.MISSING_TOKEN, 403: Code.FORBIDDEN, 404: Code.NOT_FOUND, 413: Code.PAYLOAD_TOO_LARGE}
+# What the web framework refuses by itself. Of these, the table of codes has the status as well.
+_HTTP_CODES = {
+    401: Code.MISSING_TOKEN,
+    403: Code.FORBIDDEN,
+    404: Code.NOT_FOUND,
+    405: Code.NOT_FOUND,
+    413: Code.PAYLOAD_TOO_LARGE,
+}
 MAX_BODY = 256 * 1024
 """Bytes of a request body. A longer one is refused before it is read."""
+SERVER_ERRORS = 500
 LENGTH_REQUIRED = 411
 """HTTP status of a body without a Content-Length (RFC 9110, 15.5.12)."""
 
@@ -70,9 +78,11 @@ def install_errors(app: FastAPI, max_body: int = MAX_BODY) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(_request: Request, error: HTTPException) -> JSONResponse:
-        code = _HTTP_CODES.get(error.status_code, Code.INVALID_PAYLOAD)
-        body = Reject(code, str(error.detail)).as_dict()
-        return JSONResponse({"ok": False, "error": body}, status_code=error.status_code, headers=error.headers)
+        server_error = error.status_code >= SERVER_ERRORS
+        code = _HTTP_CODES.get(error.status_code, Code.INTERNAL if server_error else Code.INVALID_PAYLOAD)
+        response = _error(Reject(code, str(error.detail)))
+        response.headers.update(error.headers or {})
+        return response
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
@@ -84,5 +94,7 @@ def install_errors(app: FastAPI, max_body: int = MAX_BODY) -> None:
 
 def _error(rejection: Reject, status: int | None = None) -> JSONResponse:
     status = status or rejection.status
-    headers = {"www-authenticate": "Bearer"} if status == 401 else None
+    headers = {"www-authenticate": "Bearer"} if status == 401 else {}
+    if rejection.code is Code.RATE_LIMITED:
+        headers["retry-after"] = "1"
     return JSONResponse({"ok": False, "error": rejection.as_dict()}, status_code=status, headers=headers)

@@ -107,10 +107,17 @@ class GatewayResponder:
             if full:
                 raise Reject(Code.OVERLOADED)
             return await self._pass(request)
-        reply = ConnectReply(await self._log.memberships(request.identity), lifecycle_events=self._lifecycle_events)
+        reply = ConnectReply(
+            await self._log.memberships(request.identity),
+            lifecycle_events=self._lifecycle_events,
+            log=self._incarnation(),
+        )
         if self._holds and not full:
             self._hold(_Held(request, request.session, None))
         return reply
+
+    def _incarnation(self) -> str:
+        return getattr(self._log, "incarnation", "")
 
     async def _pass(self, request: ConnectRequest) -> ConnectReply:
         session, correlation = Session(request.session), f"conn-{uuid7().hex}"
@@ -125,8 +132,9 @@ class GatewayResponder:
             nonlocal opened
             rooms = await self._log.memberships(request.identity)
             opened = ConnectReply(
-                rooms, context.initial_rooms, context.initial_events, session.changed(), self._lifecycle_events
-            )
+                rooms, context.initial_rooms, context.initial_events, session.changed(), self._lifecycle_events,
+                self._incarnation(),
+            )  # fmt: skip
 
         if (earlier := self._held.get(request.sid)) is not None and earlier.lifetime is not None:
             earlier.lifetime.cancel()  # the gateway has not heard its answer

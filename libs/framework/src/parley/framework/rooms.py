@@ -35,7 +35,8 @@ FEW_GATEWAYS = 8
 class RoomLog(Protocol):
     """What a service knows of its rooms when their events are logged: gateways repair and resume from it.
 
-    Sequences of a room are 1-based and gapless. Each may raise `Reject`.
+    Sequences of a room are 1-based and gapless. Each may raise `Reject`. A log that may be restored from a backup has
+    an attribute `incarnation` as well: a text that is another one from then on, so that old cursors mean a `reset`.
     """
 
     async def memberships(self, identity: Identity) -> list[Membership]:

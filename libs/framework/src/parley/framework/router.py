@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
+from parley.common import json_input
 from parley.common.binary import MAX_DEPTH, insert, too_deep
 from parley.common.errors import Code, Reject
 from parley.framework.context import Context, StateT
@@ -57,11 +58,11 @@ class Route:
             raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: nested deeper than {MAX_DEPTH} levels")
         try:
             if not self.binary:
-                decoded = self.decoder.decode(args)
+                decoded = json_input.decode(self.decoder, args)
                 if type(decoded) is tuple:
                     return decoded  # pyright: ignore[reportUnknownVariableType] - what the decoder is for
             else:
-                decoded = msgspec.convert(insert(args, attachments), self.decoder.type, builtin_types=(bytes,))
+                decoded = json_input.convert(insert(args, attachments), self.decoder.type)
         except (msgspec.DecodeError, ValueError) as error:
             raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: {error}") from error
         except RecursionError as error:

@@ -66,22 +66,34 @@ class Accounts:
             origin, name = address_key(address), username.lower()
             await self._by_address.take(origin)
             await self._by_username.take(name)
-            async with self._database.autocommit() as connection:
-                named = select(users.c.id, users.c.password_hash).where(func.lower(users.c.username) == name)
-                found = (await connection.execute(named)).first()
-            password_hash = found.password_hash if found is not None else None
-            if not await self._passwords.verify(password_hash, password) or found is None:
-                raise Reject(Code.INVALID_CREDENTIALS)
-            async with self._database.transaction() as connection:
-                user = await lock_user(connection, found.id)
-                if user is None or user.password_hash != password_hash:
-                    # Changed while the old one was being verified.
-                    raise Reject(Code.INVALID_CREDENTIALS)
-                grant = await self._refresh_tokens.begin(connection, user)
+            try:
+                grant = await self._grant(name, password)
+            except Reject as rejection:
+                if rejection.retryable:
+                    # Nobody's guess was wrong: an outage must not use up the attempts of who keeps trying.
+                    await self._give_back(origin, name)
+                raise
             # Only failures count, or a busy office behind one address would lock itself out.
-            await self._by_address.give_back(origin)
-            await self._by_username.give_back(name)
+            await self._give_back(origin, name)
             return grant
+
+    async def _grant(self, name: str, password: str) -> Grant:
+        async with self._database.autocommit() as connection:
+            named = select(users.c.id, users.c.password_hash).where(func.lower(users.c.username) == name)
+            found = (await connection.execute(named)).first()
+        password_hash = found.password_hash if found is not None else None
+        if not await self._passwords.verify(password_hash, password) or found is None:
+            raise Reject(Code.INVALID_CREDENTIALS)
+        async with self._database.transaction() as connection:
+            user = await lock_user(connection, found.id)
+            if user is None or user.password_hash != password_hash:
+                # Changed while the old one was being verified.
+                raise Reject(Code.INVALID_CREDENTIALS)
+            return await self._refresh_tokens.begin(connection, user)
+
+    async def _give_back(self, origin: str, name: str) -> None:
+        await self._by_address.give_back(origin)
+        await self._by_username.give_back(name)
 
 
 def new_user_id() -> str:

@@ -10,12 +10,13 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from parley.auth import audit
-from parley.auth.admin_users import MAX_PAGE, NO_NUL, Because
+from parley.auth.admin_users import MAX_PAGE, NO_NUL, Because, GivenReason
 from parley.auth.audit import AuditEntry
 from parley.auth.endpoints import Done
 from parley.auth.services import Admin, Current
 from parley.common import subjects
 from parley.common.http import correlation_id
+from parley.common.http_bodies import described
 from parley.common.identifiers import uuid7
 from parley.common.wire.admin import ArchiveRoomRequest, ListRooms, RoomList
 
@@ -64,17 +65,22 @@ async def list_rooms(
     return RoomsPage(rooms=[Room(**msgspec.structs.asdict(room)) for room in page.rooms], more=page.more)
 
 
-@router.post("/rooms/{room_id}/close", summary="Close a room")
+@router.post("/rooms/{room_id}/close", summary="Close a room", openapi_extra=described(Because))
 async def close_room(
     room_id: Annotated[str, Path(min_length=1, max_length=MAX_ROOM, pattern=NO_NUL)],
-    body: Because,
+    body: GivenReason,
     request: Request,
     services: Current,
     admin: Admin,
 ) -> Done:
-    """Archive a room: it can be read and takes no more changes. The audit entry records the attempt."""
+    """Archive a room: it can be read and takes no more changes. A closed one may be closed again.
+
+    The audit entry records the attempt; one administrator who has to try again leaves one entry.
+    """
     async with services.database.transaction() as connection:
-        await audit.record(connection, admin, "room.close", room_id, body.model_dump(), correlation_id(request))
+        if not await audit.has(connection, admin, "room.close", room_id):
+            said = msgspec.to_builtins(body)
+            await audit.record(connection, admin, "room.close", room_id, said, correlation_id(request))
     await services.bus.call(subjects.ARCHIVE_ROOM, ArchiveRoomRequest(str(uuid7()), room_id, body.reason, admin))
     return Done()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy import and_, or_, select, tuple_
@@ -19,6 +20,7 @@ from parley.auth.tables import users
 from parley.auth.verification import MAX_SUBJECT
 from parley.common.errors import Code, Reject
 from parley.common.http import correlation_id
+from parley.common.http_bodies import body_of, described
 
 router = APIRouter(prefix="/admin/users", tags=["admin"])
 
@@ -28,19 +30,25 @@ CENTURY = 100 * 366 * 86400
 MAX_PAGE = 200
 
 UserId = Annotated[str, Path(min_length=1, max_length=MAX_SUBJECT, pattern=NO_NUL)]
-Reason = Annotated[str, Field(max_length=500, pattern=NO_NUL, description="told to the user")]
+Reason = Annotated[str, msgspec.Meta(max_length=500, pattern=NO_NUL, description="told to the user")]
 
 
-class Because(BaseModel):
+class Because(msgspec.Struct, frozen=True):
     """Why."""
 
     reason: Reason = ""
 
 
-class BanRequest(Because):
+class BanRequest(Because, frozen=True):
     """Why, and for how long."""
 
-    duration_seconds: Annotated[int, Field(ge=1, le=CENTURY)] | None = Field(default=None, description="null: for ever")
+    duration_seconds: Annotated[
+        Annotated[int, msgspec.Meta(ge=1, le=CENTURY)] | None, msgspec.Meta(description="null: for ever")
+    ] = None
+
+
+GivenReason = Annotated[Because, body_of(Because)]
+GivenBan = Annotated[BanRequest, body_of(BanRequest)]
 
 
 class Ban(BaseModel):
@@ -124,6 +132,9 @@ async def list_users(
         query = query.where(tuple_(users.c.created_at, users.c.id) < last)
     async with services.database.autocommit() as connection:
         rows = (await connection.execute(query)).all()
+        if before and not rows and await connection.scalar(select(users.c.id).where(users.c.id == before)) is None:
+            # An empty page would say that this is the end.
+            raise Reject(Code.NOT_FOUND, "before: there is no such user.")
     return UsersPage(users=[_user(row) for row in rows[:limit]], more=len(rows) > limit)
 
 
@@ -143,24 +154,24 @@ async def get_user(user_id: UserId, services: Current, _admin: Admin) -> User:
     return _user(row)
 
 
-@router.post("/{user_id:path}/kick", summary="End a user's connections")
-async def kick(user_id: UserId, body: Because, request: Request, services: Current, admin: Admin) -> KickResponse:
+@router.post("/{user_id:path}/kick", summary="End a user's connections", openapi_extra=described(Because))
+async def kick(user_id: UserId, body: GivenReason, request: Request, services: Current, admin: Admin) -> KickResponse:
     """End every connection of a user, on every gateway; they may come back. Works for guests."""
     async with services.database.transaction() as connection:
-        await audit.record(connection, admin, "user.kick", user_id, body.model_dump(), correlation_id(request))
+        await audit.record(connection, admin, "user.kick", user_id, msgspec.to_builtins(body), correlation_id(request))
     result = await services.gateways.kick(user_id, Code.KICKED, body.reason)
     return KickResponse(disconnected=result.disconnected, unanswered=result.unanswered)
 
 
-@router.post("/{user_id:path}/ban", summary="Keep a user out")
-async def ban(user_id: UserId, body: BanRequest, request: Request, services: Current, admin: Admin) -> BanResponse:
+@router.post("/{user_id:path}/ban", summary="Keep a user out", openapi_extra=described(BanRequest))
+async def ban(user_id: UserId, body: GivenBan, request: Request, services: Current, admin: Admin) -> BanResponse:
     """Ban a user and end their connections: `not_found` for one we do not know, `forbidden` for yourself."""
     if user_id == admin.user_id:
         raise Reject(Code.FORBIDDEN, "You cannot ban yourself.")
     duration = timedelta(seconds=body.duration_seconds) if body.duration_seconds is not None else None
     async with services.database.transaction() as connection:
         until = await bans.ban(connection, user_id, body.reason, admin, duration)
-        await audit.record(connection, admin, "user.ban", user_id, body.model_dump(), correlation_id(request))
+        await audit.record(connection, admin, "user.ban", user_id, msgspec.to_builtins(body), correlation_id(request))
     # Committed first: a connection being set up asks again once the gateway has it, and finds either ban or kick.
     result = await services.gateways.kick(user_id, Code.BANNED, ban_message(body.reason, until))
     return BanResponse(banned_until=until, disconnected=result.disconnected, unanswered=result.unanswered)

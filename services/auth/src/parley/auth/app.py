@@ -19,12 +19,17 @@ from parley.auth.passwords import Passwords
 from parley.auth.refresh_tokens import RefreshTokens
 from parley.auth.services import Services, services_of
 from parley.auth.settings import Settings
-from parley.auth.signing import load_signer
+from parley.auth.signing import Signer, load_signer
 from parley.auth.throttle import Throttled
 from parley.auth.verification import Verifier
 from parley.common.health import health_router
 from parley.common.http import install_errors
 from parley.framework import Service
+
+MAX_WAIT = 3.0
+"""Seconds a question for a user may have been waiting in a service that is ready."""
+STARTUP_SECONDS = 60.0
+"""Seconds that replicas which start together wait for each other."""
 
 service = Service("auth", settings=Settings)
 """Behind no namespace: it answers what gateways ask, and its own HTTP side is what people see of it."""
@@ -59,7 +64,10 @@ def create_app(settings: Settings) -> FastAPI:
         )
 
     async def check_database() -> str | None:
-        return await services_of(app).database.check()
+        services = services_of(app)
+        if (waits := services.identities.waits()) > MAX_WAIT:
+            return f"authentications have been waiting for {waits:.0f} s"
+        return await services.database.check()
 
     async def check_bus() -> str | None:
         return services_of(app).bus.check()
@@ -73,6 +81,17 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
+async def _start_up(passwords: Passwords, settings: Settings) -> Signer:
+    """Make what must exist once, however long another replica that starts just now takes for the same."""
+    engine = create_engine(settings.database_url, 1, STARTUP_SECONDS)
+    try:
+        database = Database(engine)
+        await first_admin.ensure_first_admin(database, passwords, settings)
+        return await load_signer(settings.auth_signing_key.get_secret_value(), database)
+    finally:
+        await engine.dispose()
+
+
 async def open_services(settings: Settings, stack: AsyncExitStack) -> Services:
     """Open everything in order of dependence; the stack closes it in reverse, so NATS drains before its answers end."""
     engine = create_engine(settings.database_url, settings.auth_database_connections)
@@ -80,8 +99,7 @@ async def open_services(settings: Settings, stack: AsyncExitStack) -> Services:
     database = Database(engine)
     passwords = Passwords(settings.auth_hash_workers)
     stack.callback(passwords.close)
-    await first_admin.ensure_first_admin(database, passwords, settings)
-    signer = await load_signer(settings.auth_signing_key.get_secret_value(), database)
+    signer = await _start_up(passwords, settings)
     issuer_keys = None
     if settings.auth_jwks_url:
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=FETCH_TIMEOUT))

@@ -42,6 +42,14 @@ async def record(
     )
 
 
+async def has(connection: AsyncConnection, admin: Identity, action: str, target: str) -> bool:
+    """Whether this administrator's doing so is in the trail already: the first try of something that is done once."""
+    found = select(audit.c.id).where(
+        audit.c.action == action, audit.c.target == target, audit.c.admin_id == admin.user_id
+    )
+    return (await connection.execute(found.limit(1))).first() is not None
+
+
 async def entries(connection: AsyncConnection, limit: int, before: int | None) -> list[AuditEntry]:
     """Entries with an id below `before`, newest first."""
     query = select(audit).order_by(audit.c.id.desc()).limit(limit)

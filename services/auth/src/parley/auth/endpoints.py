@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from parley.auth.refresh_tokens import MAX_REFRESH_TOKEN, Grant
 from parley.auth.services import Bearer, Current
+from parley.common.http_bodies import body_of, described
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 
@@ -16,17 +18,22 @@ JWKS_MAX_AGE = 300
 """Seconds a verifier may keep our public keys."""
 
 
-class Credentials(BaseModel):
+class Credentials(msgspec.Struct, frozen=True):
     """A username (letters, digits, `_`, `.`, `-`; case does not matter) and a password."""
 
-    username: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{3,32}$")]
-    password: Annotated[str, Field(min_length=8, max_length=256)]
+    # Python's `$` alone would let a line end through.
+    username: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{3,32}(?!\n)$")]
+    password: Annotated[str, msgspec.Meta(min_length=8, max_length=256)]
 
 
-class RefreshToken(BaseModel):
+class RefreshToken(msgspec.Struct, frozen=True):
     """A refresh token."""
 
-    refresh_token: Annotated[str, Field(min_length=1, max_length=MAX_REFRESH_TOKEN)]
+    refresh_token: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REFRESH_TOKEN)]
+
+
+GivenCredentials = Annotated[Credentials, body_of(Credentials)]
+GivenToken = Annotated[RefreshToken, body_of(RefreshToken)]
 
 
 class Me(BaseModel):
@@ -47,26 +54,26 @@ def _address(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
-@router.post("/register", summary="Make an account")
-async def register(body: Credentials, request: Request, services: Current) -> Grant:
+@router.post("/register", summary="Make an account", openapi_extra=described(Credentials))
+async def register(body: GivenCredentials, request: Request, services: Current) -> Grant:
     """Make an account and log it in: `already_exists` if the name is taken, `forbidden` if registration is off."""
     return await services.accounts.register(body.username, body.password, _address(request))
 
 
-@router.post("/login", summary="Log in")
-async def login(body: Credentials, request: Request, services: Current) -> Grant:
+@router.post("/login", summary="Log in", openapi_extra=described(Credentials))
+async def login(body: GivenCredentials, request: Request, services: Current) -> Grant:
     """Tokens for a username and password: `invalid_credentials`, `banned`, or `rate_limited` with Retry-After."""
     return await services.accounts.login(body.username, body.password, _address(request))
 
 
-@router.post("/refresh", summary="Spend a refresh token for new tokens")
-async def refresh(body: RefreshToken, services: Current) -> Grant:
+@router.post("/refresh", summary="Spend a refresh token for new tokens", openapi_extra=described(RefreshToken))
+async def refresh(body: GivenToken, services: Current) -> Grant:
     """Each refresh token works once. Using one again ends the login it came from: `revoked_token`."""
     return await services.refresh_tokens.rotate(body.refresh_token)
 
 
-@router.post("/logout", summary="End a login")
-async def logout(body: RefreshToken, services: Current) -> Done:
+@router.post("/logout", summary="End a login", openapi_extra=described(RefreshToken))
+async def logout(body: GivenToken, services: Current) -> Done:
     """Revoke a refresh token and its successors. Access tokens it gave run out by themselves."""
     await services.refresh_tokens.end(body.refresh_token)
     return Done()

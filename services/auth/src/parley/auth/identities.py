@@ -50,6 +50,10 @@ class Identities:
         """Stop asking the database; who still waits for it is told `unavailable`."""
         await self._standings.close()
 
+    def waits(self) -> float:
+        """Seconds for which the oldest question for a user's standing has been waiting for the database."""
+        return self._standings.age()
+
     async def authenticate(self, request: Authenticate) -> Identity:
         """The identity a token proves, or a new guest for an empty token with `guest`.
 

@@ -15,6 +15,9 @@ from parley.common.health import health_router
 from parley.common.http import install_errors
 from parley.framework.asyncapi_pages import asyncapi_router
 
+MAX_WAIT = 3.0
+"""Seconds that work for the database may have been waiting in a service that is ready."""
+
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the service; it connects when the app starts and drains when it stops."""
@@ -25,7 +28,9 @@ def create_app(settings: Settings) -> FastAPI:
         async with service.running(settings) as running:
 
             async def database_ready() -> str | None:
-                return await database.check(running.state.pool)
+                if (waits := running.state.log.waits()) > MAX_WAIT:
+                    return f"users' rooms have been asked for since {waits:.0f} s"
+                return running.state.writer.check() or await database.check(running.state.reads)
 
             async def bus_ready() -> str | None:
                 return running.check()

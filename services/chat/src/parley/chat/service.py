@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from parley.chat.api import admin
 from parley.chat.api.socket import router
-from parley.chat.delivery.beacon import run_beacon
+from parley.chat.delivery.beacon import Beacon
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log import database
 from parley.chat.log.writer import Writer
-from parley.chat.queries.queries import Queries
 from parley.chat.settings import Settings
 from parley.chat.state import State
+from parley.common.rate_limiter import RateLimiter
 from parley.framework import Runtime, Service
+
+FOR_GATEWAYS = 2
+"""Connections for what gateways ask and are told."""
+SWEEP_INTERVAL = 10.0
+
+
+async def _sweep(rates: RateLimiter) -> None:
+    """Forget users who have not asked for a while, for ever."""
+    while True:
+        await asyncio.sleep(SWEEP_INTERVAL)
+        rates.sweep(time.monotonic())
 
 
 @asynccontextmanager
@@ -23,13 +36,21 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[State]:
     """Connect to Postgres, commit and announce until the service ends."""
     settings: Settings = runtime.settings
     rooms = runtime.rooms(NAMESPACE)
-    async with database.connect(settings.database_url, settings.chat_pool_size) as pool:
-        queries = Queries(pool)
+    url = settings.database_url
+    async with (
+        # However many wait to read, what is to be committed and what gateways need to repair do not wait with them.
+        # All that is asked here has an index, of which the planner may think little while a table is short.
+        database.connect(url, FOR_GATEWAYS, enable_seqscan="off") as for_gateways,
+        database.connect(url, settings.chat_pool_size - 1 - FOR_GATEWAYS) as reads,
+    ):
         writer = Writer(Publisher(rooms).publish, settings)
         await writer.connect()
-        state = State(runtime.bus, pool, writer, queries, ChatLog(queries))
+        beacon = Beacon(rooms, for_gateways)
+        rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
+        state = State(runtime.bus, reads, writer, ChatLog(for_gateways, beacon), rates)
         runtime.tasks.forever(writer.run(), name="writer")
-        runtime.tasks.forever(run_beacon(rooms, queries), name="beacon of heads")
+        runtime.tasks.forever(beacon.run(), name="beacon of heads")
+        runtime.tasks.forever(_sweep(rates), name="rates of users")
         await admin.start(state)
         try:
             yield state

@@ -14,8 +14,11 @@ class Settings(ServiceSettings):
     database_url: str = Field(
         default="postgresql://parley:parley@127.0.0.1:5432/parley", description="Postgres, as libpq writes it"
     )
-    chat_pool_size: int = Field(default=8, ge=2, description="connections to Postgres, one of them for writing")
-    chat_max_body: int = Field(default=64 * 1024, ge=1, le=128 * 1024, description="bytes of a message's text in UTF-8")
+    chat_pool_size: int = Field(
+        default=8, ge=4, description="connections to Postgres: one to write, two for gateways, the others for reads"
+    )
+    # Six times as long as JSON, if all of it is control characters, it must still fit an ack.
+    chat_max_body: int = Field(default=64 * 1024, ge=1, le=80 * 1024, description="bytes of a message's text in UTF-8")
     chat_max_rooms: int = Field(default=1000, ge=1, description="rooms a user may be in; archived ones do not count")
     chat_max_invitations: int = Field(
         default=100, ge=1, description="invitations of one user into one room that may wait for an answer"
@@ -23,6 +26,10 @@ class Settings(ServiceSettings):
     chat_batch: int = Field(default=500, ge=1, le=5000, description="commands in one transaction at most")
     chat_max_waiting: int = Field(default=10_000, ge=1, description="commands that may wait for the next transaction")
     chat_max_waiting_per_user: int = Field(default=1000, ge=1, description="commands of one user that may wait so")
+    chat_user_requests_per_second: float = Field(
+        default=200, gt=0, description="REST requests per second that one user may make for long"
+    )
+    chat_user_requests_burst: int = Field(default=1000, ge=1, description="REST requests that they may make at once")
 
     def check(self) -> None:
         """Refuse development secrets outside development."""

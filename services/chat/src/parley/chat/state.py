@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import Writer
-from parley.chat.queries.queries import Queries
+from parley.common.rate_limiter import RateLimiter
 from parley.framework import Bus
 
 
@@ -16,7 +16,9 @@ class State:
     """Everything the service's lifespan opened."""
 
     bus: Bus
-    pool: Pool
+    reads: Pool
+    """For what users and administrators ask. The writer has its own connection, and gateways theirs."""
     writer: Writer
-    queries: Queries
     log: ChatLog
+    request_rates: RateLimiter
+    """How fast each user may ask over HTTP; the gateways limit what comes over sockets."""

@@ -18,6 +18,7 @@ from typing_extensions import override
 from parley.common.bus import Bus
 from parley.common.disconnects import DisconnectReason, reason_of
 from parley.common.errors import Code, Reject
+from parley.common.rate_limiter import RateLimiter
 from parley.common.tasks import Tasks
 from parley.common.wire.commands import RESERVED_EVENTS
 from parley.framework.emitter import Emitter
@@ -39,7 +40,6 @@ from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
 from parley.gateway.process.gc_scheduling import run_collector
 from parley.gateway.process.loop_monitor import LoopMonitor
-from parley.gateway.rate_limiter import RateLimiter
 from parley.gateway.recovery.recovery import Recovery, make_offsets
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.settings import Settings

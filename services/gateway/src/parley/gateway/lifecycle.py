@@ -36,6 +36,7 @@ from prometheus_client import Counter, Gauge
 from parley.common.disconnects import KICKS, RECOVERABLE, DisconnectReason, reason_of
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
+from parley.common.rate_limiter import RateLimiter
 from parley.common.tasks import Tasks
 from parley.common.wire.identity import Identity
 from parley.common.wire.recovery import Recovered
@@ -48,7 +49,6 @@ from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.engineio.websocket.frames import GOING_AWAY, NORMAL
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.client_acks import ClientAcks
-from parley.gateway.rate_limiter import RateLimiter
 from parley.gateway.recovery.recovery import Recovery
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.attempt import Attempt

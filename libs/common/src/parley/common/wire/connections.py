@@ -41,7 +41,8 @@ class ConnectReply(Wire, frozen=True):
 
     `rooms` are those its user is a member of, `initial_rooms` those that this connection alone is put into.
     `initial_events` follow CONNECT. `lifecycle_events` are the events of the connection's life that the service asks to
-    hear of: `connect`, `disconnecting` and `disconnect` as commands, `closed` as a `ConnectionClosed`.
+    hear of: `connect`, `disconnecting` and `disconnect` as commands, `closed` as a `ConnectionClosed`. `log` names the
+    history that the sequences of the rooms' events are of; cursors of another one say nothing of it.
     """
 
     rooms: list[Membership] = []
@@ -49,6 +50,7 @@ class ConnectReply(Wire, frozen=True):
     initial_events: list[UnloggedEvent] = []
     session: bytes | None = None
     lifecycle_events: tuple[str, ...] = ()
+    log: str = ""
 
 
 class ConnectionClosed(Wire, frozen=True):

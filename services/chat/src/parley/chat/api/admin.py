@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from parley.chat.domain.rooms import CloseRoom
 from parley.chat.log.database import reachable
+from parley.chat.queries import rooms
 from parley.chat.state import State
 from parley.common import subjects
 from parley.common.wire.admin import ArchiveRoomRequest, ListRooms, RoomList
@@ -18,7 +19,7 @@ async def start(state: State) -> None:
 
     async def list_rooms(request: ListRooms) -> RoomList:
         with reachable():
-            return await state.queries.all_rooms(request)
+            return await rooms.page_of_all(state.reads, request)
 
     await state.bus.respond(subjects.ARCHIVE_ROOM, ArchiveRoomRequest, archive, queue=state.bus.service)
     await state.bus.respond(subjects.LIST_ROOMS, ListRooms, list_rooms, queue=state.bus.service)

@@ -1,54 +1,21 @@
-"""Chat's routing table: which command or query of namespace `/chat` does what, and what its ack holds."""
+"""Chat over the socket: the events of namespace `/chat` that clients emit and are sent."""
 
 from __future__ import annotations
 
 import asyncio
 from functools import partial
-from uuid import UUID
 
-import msgspec
-
+from parley.chat.api.commands import COMMANDS, EVENTS, CommandAck, ack
 from parley.chat.delivery.publisher import NAMESPACE
-from parley.chat.domain.batch import Accepted
-from parley.chat.domain.events import ClientEvent, Instant
-from parley.chat.domain.membership import (
-    InviteUser,
-    JoinRoom,
-    LeaveRoom,
-    MemberChanged,
-    MemberInvited,
-    MemberJoined,
-    MemberLeft,
-)
-from parley.chat.domain.messages import MessageSent, SendMessage
+from parley.chat.domain.events import ClientEvent
 from parley.chat.domain.room import RoomCommand
-from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, RoomArchived, RoomCreated
 from parley.chat.log.database import COMMAND_SECONDS, reachable
-from parley.chat.queries.queries import History, Page, RoomSync, RoomView, Sync, room_view
+from parley.chat.queries import history, sync
 from parley.chat.state import State
-from parley.framework import Context, Identity, RoomLog, Router
+from parley.framework import Context, RoomLog, Router
 
 TIMEOUT = 2 * COMMAND_SECONDS
 """Longer than Postgres may take: whoever waits for a commit learns how it ended."""
-
-
-class CommandAck(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of a command: of a message its place in the log, of those that lead into a room the room as well.
-
-    Without `event_id` and `at`, nothing had to change.
-    """
-
-    sequence: int
-    event_id: UUID | None = None
-    at: Instant | None = None
-    number: int | None = None
-    room: RoomView | None = None
-
-
-class Synced(msgspec.Struct, frozen=True):
-    """What was missed, per room."""
-
-    rooms: dict[str, RoomSync]
 
 
 def room_log(state: State) -> RoomLog:
@@ -65,44 +32,23 @@ def command(context: Context[State], payload: RoomCommand) -> asyncio.Future[Com
     return context.state.writer.submit(payload, identity, context.correlation, partial(ack, identity))
 
 
-router.route("room.create", command, payload=CreateRoom, pipelined=True, timeout=TIMEOUT)
-router.route("room.join", command, payload=JoinRoom, pipelined=True, timeout=TIMEOUT)
-router.route("room.leave", command, payload=LeaveRoom, pipelined=True, timeout=TIMEOUT)
-router.route("room.invite", command, payload=InviteUser, pipelined=True, timeout=TIMEOUT)
-router.route("room.archive", command, payload=ArchiveRoom, pipelined=True, timeout=TIMEOUT)
-router.route("message.send", command, payload=SendMessage, pipelined=True, timeout=TIMEOUT)
+for row in COMMANDS:
+    router.route(row.command.NAME, command, payload=row.command, pipelined=True, timeout=TIMEOUT)
 
 
 @router.on("history", timeout=TIMEOUT)
-async def history(context: Context[State], query: History) -> Page:
+async def read_history(context: Context[State], query: history.History) -> history.Page:
     """A page of a room's log."""
     with reachable():
-        return await context.state.queries.history(query, context.identity)
+        return await history.page(context.state.reads, query, context.identity)
 
 
 @router.on("sync", timeout=TIMEOUT)
-async def sync(context: Context[State], query: Sync) -> Synced:
+async def read_missed(context: Context[State], query: sync.Sync) -> sync.Synced:
     """What each cursor missed."""
     with reachable():
-        return Synced(await context.state.queries.sync(query, context.identity))
+        return await sync.missed(context.state.reads, query, context.identity)
 
 
-router.sends(RoomCreated.TYPE, ClientEvent[RoomCreated])
-router.sends(MemberInvited.TYPE, ClientEvent[MemberInvited])
-router.sends(MemberJoined.TYPE, ClientEvent[MemberJoined])
-router.sends(MemberLeft.TYPE, ClientEvent[MemberLeft])
-router.sends(MemberChanged.TYPE, ClientEvent[MemberChanged])
-router.sends(MessageSent.TYPE, ClientEvent[MessageSent])
-router.sends(RoomArchived.TYPE, ClientEvent[RoomArchived])
-
-
-def ack(identity: Identity, accepted: Accepted) -> CommandAck:
-    """The result of an accepted command."""
-    recorded = accepted.recorded
-    return CommandAck(
-        accepted.sequence,
-        recorded.event_id if recorded is not None else None,
-        recorded.recorded_at if recorded is not None else None,
-        recorded.number if recorded is not None and recorded.type == MessageSent.TYPE else None,
-        room_view(accepted.room, identity.user_id) if accepted.room is not None else None,
-    )
+for event in EVENTS:
+    router.sends(event.TYPE, ClientEvent[event])

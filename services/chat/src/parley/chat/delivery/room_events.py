@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from parley.chat.log.database import reachable
-from parley.chat.queries.queries import MAX_PAGE_BYTES, Queries
-from parley.common.batch_loader import BatchLoader
-from parley.framework import Identity, Membership, Replayed, RoomHead
-from parley.framework.rooms import split_events
+from functools import partial
 
-MAX_REPLAY = 500
+from parley.chat.delivery.beacon import Beacon
+from parley.chat.log.database import Pool, reachable
+from parley.chat.queries import history, members
+from parley.chat.queries.rooms import heads
+from parley.common.batch_loader import BatchLoader
+from parley.common.wire.rooms import Replay
+from parley.framework import Identity, Membership, Replayed, RoomHead
+
 MAX_USERS = 200
 """Users whose rooms one query asks for."""
 
@@ -16,32 +19,37 @@ MAX_USERS = 200
 class ChatLog:
     """The framework's `RoomLog`, on Postgres."""
 
-    def __init__(self, queries: Queries) -> None:
-        self._queries = queries
-        self._rooms = BatchLoader(queries.rooms_of, MAX_USERS)
+    def __init__(self, pool: Pool, beacon: Beacon) -> None:
+        self._pool = pool
+        self._beacon = beacon
+        self._memberships = BatchLoader(partial(members.rooms_of, pool), MAX_USERS)
+        self._replays = BatchLoader(partial(history.replay, pool), history.MAX_REPLAYS)
+
+    @property
+    def incarnation(self) -> str:
+        """Which history of the rooms this is: another one after a backup was restored. Empty until it is known."""
+        return self._beacon.incarnation
+
+    def waits(self) -> float:
+        """Seconds for which the oldest question has been waiting for the database."""
+        return max(self._memberships.age(), self._replays.age())
 
     async def close(self) -> None:
         """Stop asking the database; who still waits for it is told `unavailable`."""
-        await self._rooms.close()
+        await self._memberships.close()
+        await self._replays.close()
 
     async def memberships(self, identity: Identity) -> list[Membership]:
         """The rooms a user is in."""
         with reachable():
-            return await self._rooms.load(identity.user_id) or []
+            return await self._memberships.load(identity.user_id) or []
 
     async def replay(self, room: str, after: int, limit: int) -> Replayed:
         """A room's events after a sequence, as many as fit one message; and its head."""
         with reachable():
-            # The head is read first: events committed meanwhile make the answer longer, never a gap in it.
-            heads = await self._queries.heads([room])
-            head = heads[0].head if heads else 0
-            if after >= head:
-                return Replayed([], head)
-            events = await self._queries.read(room, after, min(limit, MAX_REPLAY))
-        items = next(split_events([event.item() for event in events], MAX_PAGE_BYTES)) if events else []
-        return Replayed(items, max(head, events[-1].sequence if events else 0))
+            return await self._replays.load(Replay(room, after, limit)) or Replayed([], 0)
 
     async def heads(self, rooms: list[str]) -> list[RoomHead]:
         """The heads of rooms; one that does not exist is left out."""
         with reachable():
-            return await self._queries.heads(rooms)
+            return await heads(self._pool, rooms)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from contextlib import suppress
 from typing import Any, cast
 
 import asyncpg
+
+from parley.chat.log.database import DATABASE_ERRORS, Connection, fault_of
+from parley.common.sqlstate import Fault
 
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 5.0
@@ -38,11 +39,6 @@ SETTINGS = {
     "jit": "off",
 }
 
-# What Postgres says of a command rather than of itself: data exceptions, violated constraints, exceeded limits.
-_OWN_FAULTS = frozenset({"22", "23", "54"})
-# The way to Postgres broke, or it answered something that asyncpg does not understand.
-_BROKEN: tuple[type[Exception], ...] = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-
 # Two batches met; the loser of the race simply goes again.
 CONFLICTS: tuple[type[Exception], ...] = (
     asyncpg.UniqueViolationError,
@@ -53,9 +49,9 @@ CONFLICTS: tuple[type[Exception], ...] = (
 
 def is_own_fault(error: Exception) -> bool:
     """Whether a failure is that of one of the commands, which then fails alone. Else none can be written now."""
-    if isinstance(error, asyncpg.PostgresError):
-        return (cast("Any", error).sqlstate or "")[:2] in _OWN_FAULTS
-    return not isinstance(error, _BROKEN)
+    if not isinstance(error, DATABASE_ERRORS) or isinstance(error, asyncpg.UniqueViolationError):
+        return True
+    return fault_of(error) is Fault.STATEMENT
 
 
 class WriterConnection:
@@ -73,9 +69,8 @@ class WriterConnection:
         # Dialling is bounded as a whole: Postgres may take a connection and say nothing.
         async with asyncio.timeout(CONNECT_SECONDS):
             connection: Any = await cast("Any", asyncpg).connect(
-                self._url, command_timeout=ANSWER_SECONDS, server_settings=SETTINGS
+                self._url, command_timeout=ANSWER_SECONDS, connection_class=Connection, server_settings=SETTINGS
             )
-        notice_dead_peer(connection)
         self._connection = connection
         return connection, True
 
@@ -86,22 +81,6 @@ class WriterConnection:
             self._connection = None
 
     async def close(self) -> None:
-        """Part from Postgres in order, if it still listens."""
+        """Part from Postgres."""
         if self._connection is not None:
-            with suppress(*_BROKEN, asyncpg.PostgresError):
-                await self._connection.close(timeout=1)
             self.abandon()
-
-
-def notice_dead_peer(connection: Any) -> None:
-    """Have the kernel end a connection whose other side has been silent for about ten seconds."""
-    # asyncpg has no public way to its socket.
-    sock = connection._transport.get_extra_info("socket")  # noqa: SLF001
-    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Names of Linux; elsewhere the kernel's own defaults stay.
-    options = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
-    for name, value in options.items():
-        if (option := getattr(socket, name, None)) is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -157,6 +157,11 @@ class Admission:
     def enter_rooms(self, attempt: Attempt, connection: Connection, recovered: Recovered | None) -> None:
         """CONNECT was sent: put the connection into its rooms, from its cursors where it named them."""
         cursors: Mapping[str, int | None] = read_cursors(attempt.auth) if recovered is None else recovered.cursors
+        log = attempt.reply.log
+        said = attempt.auth.get("log")
+        if recovered is None and log and isinstance(said, str) and said != log:
+            # Sequences of another history say nothing of this one, not even where they are smaller than its heads.
+            cursors = dict.fromkeys(cursors)
         for membership in attempt.reply.rooms:
             room, head = membership.room, membership.head
             connection.last_change[room] = membership.joined
@@ -165,7 +170,8 @@ class Admission:
                 # Nothing from before they came in, or came in again, was for them.
                 cursor = max(cursor or 0, membership.joined - 1)
             if not 0 <= head - cursor <= MAX_BEHIND if cursor is not None else room in cursors:
-                self._fanout.send_event(connection, "reset", {"room": room, "sequence": head})
+                told = {"room": room, "sequence": head} | ({"log": log} if log else {})
+                self._fanout.send_event(connection, "reset", told)
                 cursor = None
             self._fanout.enter(connection, room, head=head, after=cursor)
         self._fanout.open(connection)

@@ -12,7 +12,7 @@ from parley.gateway.connections.connection import Connection
 MAX_BYTES = 4096
 """It travels with every batch of commands."""
 SECRETS = frozenset({"token"})
-OWN_FIELDS = frozenset({"token", "cursors", "pid", "offset"})
+OWN_FIELDS = frozenset({"token", "cursors", "log", "pid", "offset"})
 """What Parley and Socket.IO themselves put into the payload of CONNECT."""
 
 

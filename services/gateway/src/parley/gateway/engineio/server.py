@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge
 from parley.common.addresses import address_key
 from parley.common.disconnects import DisconnectReason
 from parley.common.logs import get_logger
+from parley.common.rate_limiter import RateLimiter
 from parley.common.tasks import Tasks
 from parley.gateway.engineio.packets import Packet
 from parley.gateway.engineio.reading import InputBudget, ReadScheduler
@@ -34,7 +35,6 @@ from parley.gateway.engineio.transports import Limits
 from parley.gateway.engineio.websocket.frames import GOING_AWAY
 from parley.gateway.engineio.writes import SLICE, VOLATILE_DROPPED, WriteScheduler
 from parley.gateway.metrics import LIMIT_HITS
-from parley.gateway.rate_limiter import RateLimiter
 
 log = get_logger(__name__)
 

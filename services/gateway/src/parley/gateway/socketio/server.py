@@ -19,6 +19,7 @@ import msgspec
 
 from parley.common.disconnects import DisconnectReason, reason_of
 from parley.common.errors import Code, Reject
+from parley.common.rate_limiter import Rate
 from parley.common.wire.commands import error_payload
 from parley.gateway.connections.connection import Connection
 from parley.gateway.engineio.packets import Packet
@@ -29,7 +30,6 @@ from parley.gateway.engineio.session import Session
 from parley.gateway.engineio.websocket.frames import NORMAL
 from parley.gateway.metrics import LIMIT_HITS
 from parley.gateway.namespaces import Namespace
-from parley.gateway.rate_limiter import Rate
 from parley.gateway.settings import Settings
 from parley.gateway.socketio import packets
 from parley.gateway.socketio.attempt import Attempt

@@ -1,0 +1,43 @@
+"""Who is in a room, and in which rooms somebody is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from parley.chat.domain.identifiers import public_room_id
+from parley.chat.domain.state import Member
+from parley.chat.log.database import Pool
+from parley.chat.queries.visibility import VISIBLE, key_of, no_such_room
+from parley.common.wire.identity import Identity
+from parley.common.wire.rooms import Membership
+
+_MEMBERS = f"""
+SELECT page.* FROM (SELECT r.room_id FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE} LIMIT 1) found
+LEFT JOIN LATERAL (
+  SELECT user_id, name, state, role, sequence FROM chat.members
+  WHERE room_id = found.room_id AND user_id > $3 ORDER BY user_id LIMIT $4
+) page ON true
+"""
+
+_ROOMS_OF = """
+SELECT m.user_id, m.room_id, r.head, m.sequence FROM chat.members m
+CROSS JOIN LATERAL (SELECT head FROM chat.rooms WHERE room_id = m.room_id LIMIT 1) r
+WHERE m.user_id = ANY($1::text[]) AND m.state = 'joined'
+"""
+
+
+async def page(pool: Pool, room: str, identity: Identity, after: str, limit: int) -> tuple[list[Member], bool]:
+    """Members of a visible room by user id, after `after`; and whether there are more. Raises `Reject`."""
+    rows = await pool.fetch(_MEMBERS, identity.user_id, key_of(room), after, limit + 1)
+    if not rows:
+        raise no_such_room()
+    found = [Member(*row.values()) for row in rows if row["user_id"] is not None]
+    return found[:limit], len(found) > limit
+
+
+async def rooms_of(pool: Pool, user_ids: list[str]) -> dict[str, list[Membership]]:
+    """The rooms of which these users are members, by user; without those who are in none."""
+    found: defaultdict[str, list[Membership]] = defaultdict(list)
+    for user_id, room, head, joined in await pool.fetch(_ROOMS_OF, user_ids):
+        found[user_id].append(Membership(public_room_id(room), head, joined))
+    return found

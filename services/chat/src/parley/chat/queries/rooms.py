@@ -1,0 +1,162 @@
+"""Rooms as users and administrators see them: one, lists of them, and how far they are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from parley.chat.domain.events import Instant
+from parley.chat.domain.fields import Kind
+from parley.chat.domain.identifiers import public_room_id, room_key
+from parley.chat.domain.state import Room
+from parley.chat.log.database import Pool
+from parley.chat.queries.visibility import VISIBLE, key_of, no_such_room
+from parley.common.wire.admin import ListRooms, RoomInfo, RoomList
+from parley.common.wire.identity import Identity
+from parley.common.wire.rooms import RoomHead
+
+_COLUMNS = "r.room_id, r.name, r.kind, r.archived, r.head, r.member_count, r.created_by, r.created_at"
+
+_ROOM = f"""
+SELECT {_COLUMNS}, m.state FROM chat.rooms r
+LEFT JOIN chat.members m ON m.room_id = r.room_id AND m.user_id = $1
+WHERE r.room_id = $2 AND (r.kind = 'public' OR m.user_id IS NOT NULL)
+"""
+
+_FIRST = "(r.created_at, r.room_id) < ($2::timestamptz, $3::bigint)"
+_ORDER = "ORDER BY created_at DESC, room_id DESC LIMIT $1"
+
+
+def _named(search: str, *, by_index: bool) -> str:
+    named = f"AND strpos(lower(r.name), lower({search})) > 0"
+    # The index finds names that have all threes of characters of what is looked for, of which some have it as a whole.
+    return f"AND chat.name_parts(r.name) @> chat.name_parts({search}) {named}" if by_index else named
+
+
+def _visible(named: str) -> str:
+    # Public rooms by their index, and those of one's own that are not; each part ends at a page.
+    return f"""
+    SELECT page.*, m.state FROM (
+      (SELECT {_COLUMNS} FROM chat.rooms r WHERE r.kind = 'public' AND {_FIRST} {named} {_ORDER})
+      UNION ALL
+      (SELECT {_COLUMNS} FROM chat.members own
+       CROSS JOIN LATERAL (SELECT * FROM chat.rooms WHERE room_id = own.room_id LIMIT 1) r
+       WHERE own.user_id = $4 AND r.kind <> 'public' AND {_FIRST} {named} {_ORDER})
+      {_ORDER}
+    ) page LEFT JOIN LATERAL (
+      SELECT state FROM chat.members WHERE room_id = page.room_id AND user_id = $4 LIMIT 1
+    ) m ON true ORDER BY page.created_at DESC, page.room_id DESC"""
+
+
+_VISIBLE_ROOMS = _visible("")
+_VISIBLE_NAMED = _visible(_named("$5", by_index=True))
+# What is shorter is in so many names that going through the newest finds a page of them soon.
+_VISIBLE_NAMED_SHORT = _visible(_named("$5", by_index=False))
+_ALL = f"SELECT {_COLUMNS} FROM chat.rooms r WHERE {_FIRST} {_ORDER}"
+_ALL_NAMED = f"SELECT {_COLUMNS} FROM chat.rooms r WHERE {_FIRST} {_named('$4', by_index=True)} {_ORDER}"
+_ALL_NAMED_SHORT = f"SELECT {_COLUMNS} FROM chat.rooms r WHERE {_FIRST} {_named('$4', by_index=False)} {_ORDER}"
+_BY_ID = f"SELECT {_COLUMNS} FROM chat.rooms r WHERE r.room_id = $1"
+_VISIBLE_PLACE = f"SELECT r.created_at, r.room_id FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE}"
+_PLACE = "SELECT created_at, room_id FROM chat.rooms WHERE room_id = $1"
+_HEADS = """
+SELECT r.* FROM unnest($1::bigint[]) AS asked(room_id)
+CROSS JOIN LATERAL (SELECT room_id, head FROM chat.rooms WHERE room_id = asked.room_id LIMIT 1) r
+"""
+
+
+_NEWEST = (datetime(9999, 1, 1, tzinfo=UTC), 0)
+"""A place in the list before all rooms."""
+MAX_PAGE = 500
+INDEXED_LENGTH = 3
+"""Characters of a name that the index knows together."""
+
+
+class RoomView(msgspec.Struct, frozen=True):
+    """A room as a user sees it."""
+
+    id: str
+    name: str
+    kind: Kind
+    archived: bool
+    head: int
+    members: int
+    created_by: str
+    created_at: Instant
+    joined: bool
+    invited: bool
+
+
+def room_view(room: Room, user_id: str) -> RoomView:
+    """The view of a decided room for one user."""
+    member = room.members.get(user_id)
+    return RoomView(
+        room.id, room.name, room.kind, room.archived, room.head, room.member_count, room.created_by, room.created_at,
+        bool(member and member.joined), bool(member and not member.joined),
+    )  # fmt: skip
+
+
+async def one(pool: Pool, room: str, identity: Identity) -> RoomView:
+    """A visible room. Raises `Reject(not_found)` for one that is not there or not to be seen."""
+    row = await pool.fetchrow(_ROOM, identity.user_id, key_of(room))
+    if row is None:
+        raise no_such_room()
+    return _view(row)
+
+
+async def page(
+    pool: Pool, identity: Identity, search: str, before: str, limit: int
+) -> tuple[list[RoomView], bool]:  # fmt: skip
+    """Rooms the user may see, newest first, after the room with id `before`; and whether there are more.
+
+    Raises `Reject(not_found)` for a `before` that does not exist for them: an empty page would say that it is the end.
+    """
+    place = await _place(pool, _VISIBLE_PLACE, identity.user_id, key_of(before)) if before else _NEWEST
+    common = (limit + 1, *place, identity.user_id)
+    if search:
+        rows = await pool.fetch(_VISIBLE_NAMED if _indexed(search) else _VISIBLE_NAMED_SHORT, *common, search)
+    else:
+        rows = await pool.fetch(_VISIBLE_ROOMS, *common)
+    return [_view(row) for row in rows[:limit]], len(rows) > limit
+
+
+async def page_of_all(pool: Pool, request: ListRooms) -> RoomList:
+    """Every room, for administrators, newest first. Raises `Reject(not_found)` for a `before` that does not exist."""
+    limit = max(1, min(request.limit, MAX_PAGE))
+    if (key := room_key(request.search)) is not None:
+        return RoomList([_info(row) for row in await pool.fetch(_BY_ID, key)], more=False)
+    place = await _place(pool, _PLACE, key_of(request.before)) if request.before else _NEWEST
+    if search := request.search:
+        rows = await pool.fetch(_ALL_NAMED if _indexed(search) else _ALL_NAMED_SHORT, limit + 1, *place, search)
+    else:
+        rows = await pool.fetch(_ALL, limit + 1, *place)
+    return RoomList([_info(row) for row in rows[:limit]], len(rows) > limit)
+
+
+def _indexed(search: str) -> bool:
+    return len(search) >= INDEXED_LENGTH
+
+
+async def _place(pool: Pool, statement: str, *arguments: Any) -> tuple[datetime, int]:
+    row = await pool.fetchrow(statement, *arguments)
+    if row is None:
+        raise no_such_room()
+    return row["created_at"], row["room_id"]
+
+
+async def heads(pool: Pool, rooms: list[str]) -> list[RoomHead]:
+    """The heads of these rooms; one that does not exist is left out."""
+    keys = [key for room in rooms if (key := room_key(room)) is not None]
+    return [RoomHead(public_room_id(row["room_id"]), row["head"]) for row in await pool.fetch(_HEADS, keys)]
+
+
+def _info(row: Any) -> RoomInfo:
+    return RoomInfo(public_room_id(row["room_id"]), *list(row.values())[1:8])
+
+
+def _view(row: Any) -> RoomView:
+    return RoomView(
+        public_room_id(row["room_id"]), row["name"], row["kind"], row["archived"], row["head"], row["member_count"],
+        row["created_by"], row["created_at"], row["state"] == "joined", row["state"] == "invited",
+    )  # fmt: skip
