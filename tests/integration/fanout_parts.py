@@ -159,7 +159,7 @@ class Gateway:
     def __init__(self, bus: Bus, namespace: str) -> None:
         self.bus = bus
         self.sockets = Sockets()
-        self.fanout = Fanout(bus, self.sockets, {})
+        self.fanout = Fanout(bus, self.sockets, {}, [namespace])
         self._namespace = namespace
 
     async def connect(self, *, opened: bool = True) -> Connection:

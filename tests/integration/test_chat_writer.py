@@ -167,6 +167,18 @@ async def test_more_waiting_commands_than_allowed_are_told_to_come_back(database
     assert all(r.code is Code.OVERLOADED and r.retryable for r in refused)
 
 
+async def test_one_user_does_not_fill_the_queue_for_all(database_url: str):
+    async with running_writer(database_url, chat_max_waiting_per_user=10) as (writer, _):
+        room = await create(writer)
+        await writer.submit(JoinRoom("j", room), BEN, "")
+        results = await asyncio.gather(
+            *(send(writer, room, n) for n in range(30)), send(writer, room, 1, BEN), return_exceptions=True
+        )
+        assert sum(isinstance(r, Reject) and r.code is Code.OVERLOADED for r in results) == 20
+        assert results[-1] == 13
+        assert await send(writer, room, 31) == 14
+
+
 async def test_projections_rebuilt_from_the_log_come_out_identical(database_url: str, pool: Pool):
     users = [Identity(f"u{n}", f"User {n}") for n in range(6)]
     pick = random.Random(11)

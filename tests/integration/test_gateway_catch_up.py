@@ -58,7 +58,7 @@ async def narrow(nats_url: str, namespace: str) -> AsyncIterator[Gateway]:
     async with running_bus(nats_url, "gateway") as bus:
         gateway = Gateway(bus, namespace)
         sockets = NarrowSockets(32 * 1024)
-        gateway.sockets, gateway.fanout = sockets, Fanout(bus, sockets, {})
+        gateway.sockets, gateway.fanout = sockets, Fanout(bus, sockets, {}, [namespace])
         await gateway.fanout.start()
         reading = asyncio.create_task(sockets.read())
         yield gateway

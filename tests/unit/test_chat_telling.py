@@ -26,7 +26,7 @@ from parley.chat.domain.rooms import RoomArchived, RoomCreated
 from parley.chat.log.database import Pool, reachable
 from parley.chat.queries import tail
 from parley.common.errors import Code
-from parley.framework import MembershipChange, Reject, RoomEvent, RoomHead, RoomPublisher
+from parley.framework import Delivery, MembershipChange, Reject, RoomEvent, RoomHead, RoomPublisher
 from tests.integration.test_bus import until
 
 BEN = User("u_ben", "ben")
@@ -48,10 +48,8 @@ class RecordingRooms:
         self.published: list[tuple[str, list[RoomEvent], list[MembershipChange]]] = []
         self.connected = True
 
-    async def publish(
-        self, room: str, items: Sequence[RoomEvent], membership_changes: Sequence[MembershipChange] = ()
-    ) -> None:
-        self.published.append((room, list(items), list(membership_changes)))
+    async def publish_all(self, deliveries: Sequence[tuple[str, Delivery]]) -> None:
+        self.published += [(room, delivery.items, delivery.membership_changes) for room, delivery in deliveries]
 
     async def announce_heads(self, heads: list[RoomHead]) -> bool:
         return self.connected

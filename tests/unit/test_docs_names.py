@@ -89,7 +89,7 @@ def test_every_metric_is_documented_and_nothing_else_is():
     declared = {
         f"{name}_total" if kind == "Counter" and not name.endswith("_total") else name
         for path in sources
-        for kind, name in re.findall(r"(Counter|Gauge|Histogram)\(\s*\"(\w+)\"", path.read_text("utf-8"))
+        for kind, name in re.findall(r"(Counter|Gauge|Histogram|Tally)\(\s*\"(\w+)\"", path.read_text("utf-8"))
     }
     documented = re.findall(r"^\| `(parley_\w+)` \|", (ROOT / "docs/operations.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(declared) == sorted(documented)

@@ -35,6 +35,7 @@ _SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     datetime: st.datetimes(timezones=st.just(UTC)),
     NoneType: st.none(),
+    msgspec.Raw: st.integers(0, 9).map(lambda value: msgspec.Raw(msgspec.msgpack.encode(value))),
 }
 
 
@@ -44,6 +45,8 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
         return _SCALARS[kind]
     if get_origin(kind) is list:
         return st.lists(values_of(get_args(kind)[0]), max_size=3)
+    if get_origin(kind) is tuple and get_args(kind)[-1] is not ...:
+        return st.tuples(*map(values_of, get_args(kind)))
     if get_origin(kind) is tuple:
         return st.lists(values_of(get_args(kind)[0]), max_size=3).map(tuple)
     if get_origin(kind) is dict:

@@ -87,7 +87,7 @@ def test_what_python_socketio_writes_is_read_back(namespace: str, ack_id: int | 
     encoded: Any = Packet(EVENT, data=[name, *args], namespace=namespace, id=ack_id).encode()
     packet = parse(encoded).content
     assert isinstance(packet, EventPacket)
-    assert packet[:3] == (namespace, ack_id, name)
+    assert (packet.namespace, packet.ack_id, packet.event) == (namespace, ack_id, name)
     assert json.loads(packet.args) == args
 
 
@@ -243,7 +243,7 @@ def test_binary_events_and_acks_say_how_many_attachments_follow(
     answer, *_ = Packet(ACK, [*args, binary[0]], namespace, ack_id or 0).encode()
     ack = parse(str(answer)).content
     assert isinstance(ack, AckPacket)
-    assert ack[:2] == (namespace, ack_id or 0)
+    assert (ack.namespace, ack.ack_id) == (namespace, ack_id or 0)
     back = decoded(ack_packet(namespace, ack_id or 0, ack.args, (binary[0],)))
     assert (back.packet_type, back.data) == (BINARY_ACK, [*args, binary[0]])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,15 +17,24 @@ LIMIT = 10
 
 
 class Broker:
-    """Takes messages up to a size, none for some subjects, and waits on request."""
+    """Takes messages up to a size, none for some subjects, and slowly on request."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes]] = []
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def publish(self, subject: str, payload: bytes, _reply: str) -> None:
+    @property
+    def congested(self) -> bool:
+        return not self.gate.is_set()
+
+    async def relief(self) -> None:
         await self.gate.wait()
+
+    def before_write(self, gather: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(gather)
+
+    def send(self, subject: str, payload: bytes, reply: str = "") -> None:
         if subject == "gone":
             raise Reject(Code.UNAVAILABLE)
         if subject == "broken":
@@ -47,9 +56,7 @@ def broker() -> Broker:
 @pytest.fixture
 async def outbox(broker: Broker) -> AsyncIterator[Outbox[bytes]]:
     async with Tasks() as tasks:
-        yield Outbox[bytes](
-            broker.publish, tasks, "items", encode=join, weigh=len, max_bytes=20, replace=lambda item: item[:1]
-        )
+        yield Outbox[bytes](broker, tasks, "items", encode=join, weigh=len, max_bytes=20, replace=lambda item: item[:1])
 
 
 async def sent(outbox: Outbox[bytes]) -> None:
@@ -69,15 +76,19 @@ async def test_what_one_tick_brings_for_a_subject_is_one_message(outbox: Outbox[
     assert broker.sent == [("one", b"a,b"), ("two", b"c"), ("one", b"d")]
 
 
-async def test_what_comes_while_the_broker_is_slow_follows_in_order(outbox: Outbox[bytes], broker: Broker):
+async def test_what_comes_while_the_broker_is_slow_waits_and_follows_in_order(outbox: Outbox[bytes], broker: Broker):
     broker.gate.clear()
     outbox.add("one", b"a")
-    await asyncio.sleep(0)
+    outbox.add("two", b"x")
+    for _ in range(3):
+        await asyncio.sleep(0)
     for item in (b"b", b"c"):
         outbox.add("one", item)
+    assert broker.sent == [("one", b"a")], "one message at a time"
+    assert not outbox.empty
     broker.gate.set()
     await sent(outbox)
-    assert broker.sent == [("one", b"a"), ("one", b"b,c")]
+    assert broker.sent == [("one", b"a"), ("two", b"x"), ("one", b"b,c")]
 
 
 @pytest.mark.parametrize("bad", ["gone", "broken"])
@@ -104,9 +115,7 @@ async def test_a_message_that_is_too_large_is_cut_and_an_item_that_is_gets_repla
 
 async def test_an_item_that_cannot_be_made_smaller_is_given_up_on(broker: Broker):
     async with Tasks() as tasks:
-        outbox = Outbox[bytes](
-            broker.publish, tasks, "items", encode=join, weigh=len, max_bytes=20, replace=lambda item: item
-        )
+        outbox = Outbox[bytes](broker, tasks, "items", encode=join, weigh=len, max_bytes=20, replace=lambda item: item)
         with capture_logs():
             for item in (b"x" * 15, b"a"):
                 outbox.add("one", item)

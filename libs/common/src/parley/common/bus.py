@@ -64,7 +64,7 @@ class Bus:
         self._tasks = tasks
         self._on_reconnect: list[Callable[[], object]] = []
         self._client_side = RequestClient(self.publish, subjects.inbox(), tasks)
-        self._server_side = RequestServer(self.publish, tasks)
+        self._server_side = RequestServer(self, tasks)
         self._liveness = Liveness(
             service, self.address, self.publish, lambda: client.is_connected, client.force_reconnect
         )
@@ -94,13 +94,35 @@ class Bus:
         self._on_reconnect.append(callback)
 
     async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
-        """Send a message. While disconnected it waits in a bounded buffer.
+        """Send a message, and wait while the broker takes less than it is sent. Raises as `send` does."""
+        self.send(subject, payload, reply)
+        await self.relief()
+
+    @property
+    def congested(self) -> bool:
+        """Whether the broker takes less than it is sent, so that who sends much should wait (`relief`)."""
+        return self._client.congested
+
+    async def relief(self) -> None:
+        """Wait while the broker takes less than it is sent."""
+        if self._client.congested:
+            await self._client.relief()
+
+    def before_write(self, gather: Callable[[], None]) -> None:
+        """Call back just before this connection writes next, for what is sent then to travel together.
+
+        That is at once, or where much is written a moment later.
+        """
+        self._client.before_write(gather)
+
+    def send(self, subject: str, payload: bytes, reply: str = "") -> None:
+        """Send a message with the next write. While disconnected it waits in a bounded buffer.
 
         Raises `Reject`: `unavailable` when that is full or the connection closes, `payload_too_large` beyond the
         broker's limit.
         """
         try:
-            await self._client.publish(subject, payload, reply)
+            self._client.send(subject, payload, reply)
         except MaxPayloadError as error:
             raise Reject(Code.PAYLOAD_TOO_LARGE) from error
         except (ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError) as error:
@@ -119,19 +141,23 @@ class Bus:
             subject, queue, cb=handle, pending_msgs_limit=PENDING_MESSAGES, pending_bytes_limit=PENDING_BYTES
         )
 
-    async def unsubscribe(self, subscription: Subscription) -> None:
+    async def unsubscribe(self, subscription: Subscription | Listener) -> None:
         """End a subscription, once what has arrived has been handled. Without a connection it has ended already."""
-        if self.connected:
+        if isinstance(subscription, Listener):
+            with suppress(TimeoutError, ConnectionClosedError):
+                await subscription.drain(timeout=5)
+        elif self.connected:
             with suppress(NatsTimeoutError, ConnectionClosedError, ConnectionDrainingError):
                 await subscription.drain()
 
-    def listen(self, subject: str, callback: Callable[[bytes], object]) -> Listener:
+    def listen(self, subject: str, callback: Callable[[bytes], object], queue: str = "") -> Listener:
         """Call back with the payload of each message on a subject, in the order in which messages arrive on any.
 
-        For subscriptions in great number, and where order across subjects matters: without a task or queue, so the
-        callback must be quick. The server knows the subscription before it sees what this process publishes next.
+        For subscriptions in great number, where order across subjects matters, and where a message must cost little:
+        without a task or queue, so the callback must be quick. With `queue`, each message goes to one of the processes
+        that name it. The server knows the subscription before it sees what this process publishes next.
         """
-        return self._client.listen(subject, callback)
+        return self._client.listen(subject, callback, queue)
 
     async def flush(self) -> None:
         """Wait until the server has seen everything sent so far, subscriptions included."""

@@ -1,13 +1,14 @@
-"""What is to be sent is gathered by destination: that of one loop tick goes together, in as few messages as it fits.
+"""What is to be sent is gathered by destination, and goes with the next write in as few messages as it fits.
 
-Requests, answers, acks of commands and reports of clients' acks all leave a process this way. A message that cannot be
-sent fails alone: what is gathered for others goes on, and what is too large is cut smaller or replaced.
+Answers, acks of commands and reports of clients' acks all leave a process this way. A message that cannot be sent fails
+alone: what is gathered for others goes on, and what is too large is cut smaller or replaced. While the broker takes
+less than it is sent, a task sends one message after the other and waits for it each time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from parley.common.chunks import split_by_size
 from parley.common.errors import Code, Reject
@@ -22,6 +23,27 @@ Publish = Callable[[str, bytes, str], Awaitable[None]]
 """Sends a payload on a subject, with a reply subject or none. Raises `Reject`."""
 
 
+class Connection(Protocol):
+    """The part of a `Bus` that gathered things leave by."""
+
+    @property
+    def congested(self) -> bool:
+        """Whether the broker takes less than it is sent."""
+        ...
+
+    def before_write(self, gather: Callable[[], None]) -> None:
+        """Call back just before the next write."""
+        ...
+
+    def send(self, subject: str, payload: bytes, reply: str = "") -> None:
+        """Send a message without waiting. Raises `Reject`."""
+        ...
+
+    async def relief(self) -> None:
+        """Wait while the broker takes less than it is sent."""
+        ...
+
+
 class Outbox(Generic[ItemT]):
     """Gathers items by the subject where they go.
 
@@ -31,7 +53,7 @@ class Outbox(Generic[ItemT]):
 
     def __init__(
         self,
-        publish: Publish,
+        connection: Connection,
         tasks: Tasks,
         name: str,
         *,
@@ -40,7 +62,7 @@ class Outbox(Generic[ItemT]):
         max_bytes: int,
         replace: Callable[[ItemT], ItemT | None],
     ) -> None:
-        self._publish = publish
+        self._connection = connection
         self._tasks = tasks
         self._name = name
         self._encode = encode
@@ -48,44 +70,58 @@ class Outbox(Generic[ItemT]):
         self._max_bytes = max_bytes
         self._replace = replace
         self._gathered: dict[str, list[ItemT]] = {}
-        self._sending = False
+        self._waits = False
+        """Whether a task sends, because the broker takes less than it is sent."""
 
     @property
     def empty(self) -> bool:
         """Whether nothing waits to be sent."""
-        return not self._gathered and not self._sending
+        return not self._gathered and not self._waits
 
     def add(self, subject: str, item: ItemT) -> None:
-        """Send an item at the end of this tick."""
-        items = self._gathered.get(subject)
-        if items is None:
-            items = self._gathered[subject] = []
-            if not self._sending:
-                self._sending = True
-                # A task runs on the next tick, when every item of this one has been gathered.
-                self._tasks.spawn(self._send(), name=self._name)
-        items.append(item)
+        """Send an item with the next write."""
+        if (items := self._gathered.get(subject)) is not None:
+            items.append(item)
+            return
+        self._gathered[subject] = [item]
+        if not self._waits:
+            self._connection.before_write(self._send)
 
-    async def _send(self) -> None:
+    def _send(self) -> None:
+        if self._waits:
+            return
+        if self._connection.congested:
+            self._waits = True
+            self._tasks.spawn(self._send_waiting(), name=self._name)
+            return
+        for subject, chunk in self._chunks():
+            self._send_chunk(subject, chunk)
+
+    async def _send_waiting(self) -> None:
         try:
-            # What is added while a message is on its way to the broker goes with the next round, not with a new task.
+            # What is added meanwhile goes with the next round, not with a new task.
             while self._gathered:
-                gathered, self._gathered = self._gathered, {}
-                for subject, items in gathered.items():
-                    for chunk in split_by_size(items, self._max_bytes, self._weigh):
-                        await self._send_chunk(subject, chunk)
+                for subject, chunk in self._chunks():
+                    self._send_chunk(subject, chunk)
+                    await self._connection.relief()
         finally:
-            self._sending = False
+            self._waits = False
 
-    async def _send_chunk(self, subject: str, chunk: list[ItemT]) -> None:
+    def _chunks(self) -> Iterator[tuple[str, list[ItemT]]]:
+        gathered, self._gathered = self._gathered, {}
+        for subject, items in gathered.items():
+            for chunk in split_by_size(items, self._max_bytes, self._weigh):
+                yield subject, chunk
+
+    def _send_chunk(self, subject: str, chunk: list[ItemT]) -> None:
         try:
-            await self._publish(subject, self._encode(chunk), "")
+            self._connection.send(subject, self._encode(chunk))
         except Reject as rejection:
             if rejection.code is not Code.PAYLOAD_TOO_LARGE:
                 log.warning("not sent", what=self._name, items=len(chunk), code=str(rejection.code))
                 return
             for smaller in self._smaller(subject, chunk):
-                await self._send_chunk(subject, smaller)
+                self._send_chunk(subject, smaller)
         except Exception:
             # One item that cannot be encoded must not take along what others are waiting for.
             log.exception("not sent", what=self._name, items=len(chunk))

@@ -18,7 +18,7 @@ from parley.common import subjects
 from parley.common.chunks import split_by_size
 from parley.common.errors import Code, Reject, known_code
 from parley.common.logs import get_logger
-from parley.common.outbox import Outbox, Publish
+from parley.common.outbox import Connection, Outbox, Publish
 from parley.common.tags import TagTable
 from parley.common.tasks import Tasks
 from parley.common.wire.codec import Wire, decode
@@ -150,11 +150,11 @@ class RequestClient:
 class RequestServer:
     """The side that answers."""
 
-    def __init__(self, publish: Publish, tasks: Tasks) -> None:
-        self._publish = publish
+    def __init__(self, connection: Connection, tasks: Tasks) -> None:
+        self._connection = connection
         self._tasks = tasks
         self._answers = Outbox[tuple[int, Answer]](
-            publish,
+            connection,
             tasks,
             "answers",
             encode=_encode_answers,
@@ -177,7 +177,7 @@ class RequestServer:
                 batch = decode(message.data, Requests)
             except _MALFORMED as error:
                 if message.reply:
-                    await self._publish(message.reply, failed(Reject(Code.INVALID_PAYLOAD, str(error))).encode(), "")
+                    self._connection.send(message.reply, failed(Reject(Code.INVALID_PAYLOAD, str(error))).encode())
                 return
             responder.take(batch)
 

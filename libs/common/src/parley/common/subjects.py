@@ -114,6 +114,15 @@ def room(namespace: str, room_id: str) -> str:
     return f"room.{encode(namespace)}.{encode(room_id)}"
 
 
+@cache  # namespaces are few
+def rooms(namespace: str) -> str:
+    """Where every gateway hears what is published to several rooms of a namespace at once: `Deliveries`.
+
+    Services choose for each batch between this and the rooms' own subjects.
+    """
+    return f"rooms.{encode(namespace)}"
+
+
 def parse_room(subject: str) -> tuple[str, str]:
     """The `(namespace, room)` of a `room` subject."""
     _, namespace, room_id = subject.split(".")

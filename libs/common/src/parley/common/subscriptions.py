@@ -1,8 +1,12 @@
-"""Subscriptions by the ten thousand on one NATS connection; `Bus.listen` makes them.
+"""One NATS connection with subscriptions by the ten thousand, and one write for what several parts have to send.
 
 nats-py makes a queue and a task per subscription, and replays all of them in one go after a reconnect. A `Listener` is
 an entry in a dict: its callback is called where the message is parsed, so that messages of one publisher are handled in
 the order they arrived, whatever their subjects.
+
+nats-py wakes a task for whatever is sent. `ListeningClient.send` puts a message into its buffer, which is written at
+most once per `WRITE_INTERVAL`, and at once after a pause; just before, the parts that asked for it with `before_write`
+put in what they have gathered, so that it travels in as few messages as possible.
 """
 
 from __future__ import annotations
@@ -13,10 +17,18 @@ import time
 from collections.abc import Callable
 
 from nats.aio.client import Client
-from nats.errors import ConnectionClosedError, Error
+from nats.errors import (
+    BadSubjectError,
+    ConnectionClosedError,
+    ConnectionDrainingError,
+    Error,
+    MaxPayloadError,
+    OutboundBufferLimitError,
+)
 from nats.protocol.parser import AWAITING_MSG_PAYLOAD, PERMISSIONS_ERR, STALE_CONNECTION, Parser
 
 from parley.common.logs import get_logger
+from parley.common.throttle import Throttle
 
 log = get_logger(__name__)
 
@@ -24,6 +36,8 @@ Callback = Callable[[bytes], object]
 
 RESUBSCRIBE_BATCH = 500
 """Subscriptions written at once after a reconnect."""
+WRITE_INTERVAL = 0.001
+"""Seconds between two writes of what was sent; see docs/adr/0023-the-path-of-a-message.md for what it was chosen by."""
 SLICE = 0.005
 """Seconds for which messages are handled before others have a turn on the loop."""
 
@@ -34,13 +48,14 @@ _STALE = (b"SUB ", b"UNSUB ")
 class Listener:
     """One subscription, until it is closed."""
 
-    __slots__ = ("_client", "_sid", "callback", "subject")
+    __slots__ = ("_client", "_sid", "callback", "queue", "subject")
 
-    def __init__(self, client: ListeningClient, sid: int, subject: str, callback: Callback) -> None:
+    def __init__(self, client: ListeningClient, sid: int, subject: str, callback: Callback, queue: str) -> None:
         self._client = client
         self._sid = sid
         self.subject = subject
         self.callback = callback
+        self.queue = queue
 
     def hear(self, data: bytes) -> None:
         """Handle one message. A failure is logged and stops nothing."""
@@ -53,10 +68,17 @@ class Listener:
         """Hear nothing more, not even what has arrived already. Doing it twice is harmless."""
         self._client.forget(self._sid)
 
+    async def drain(self, timeout: float) -> None:
+        """Have the server send nothing more, hear what has arrived by then, and close."""
+        try:
+            await self._client.end_subscription(self._sid, timeout)
+        finally:
+            self.close()
+
     @property
     def command(self) -> bytes:
         """What subscribes it."""
-        return f"SUB {self.subject}  {self._sid}\r\n".encode()
+        return f"SUB {self.subject} {self.queue} {self._sid}\r\n".encode()
 
 
 class ListeningClient(Client):
@@ -66,9 +88,74 @@ class ListeningClient(Client):
         super().__init__()
         self.listeners: dict[int, Listener] = {}
         self._ps = ListeningParser(self)
+        self._gathered: dict[Callable[[], None], None] = {}
+        """Those who have something to send with the next write, in the order in which they said so."""
+        self._writing = Throttle(self._write_pending, WRITE_INTERVAL)
 
-    def listen(self, subject: str, callback: Callback) -> Listener:
-        """Call back with the payload of each message on a subject.
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    def send(self, subject: str, payload: bytes, reply: str = "") -> None:
+        """Send a message with the next write. While there is no connection it waits in nats-py's bounded buffer.
+
+        Raises what nats-py's `publish` raises. It never waits: who sends much looks at `congested`, awaits `relief`.
+        """
+        if not subject or " " in subject or not subject.isprintable():
+            raise BadSubjectError
+        if not self.is_connected:
+            if self.is_closed:
+                raise ConnectionClosedError
+            if len(payload) + self._pending_data_size > self._max_pending_size:
+                raise OutboundBufferLimitError
+        elif self.is_draining_pubs:
+            raise ConnectionDrainingError
+        if len(payload) > self._max_payload:
+            raise MaxPayloadError
+        self._append(b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(payload), payload))
+        self._writing.soon()
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much waits to be written that nobody should send more without `relief`."""
+        return self._pending_data_size > self._max_pending_size
+
+    async def relief(self) -> None:
+        """Wait until what was sent has been written, if there is a connection."""
+        await self._flush_pending(force_flush=True)
+
+    def before_write(self, gather: Callable[[], None]) -> None:
+        """Call back once, just before the next write, for what it sends to go along."""
+        self._gathered[gather] = None
+        self._writing.soon()
+
+    def gather(self) -> None:
+        """Have those who asked for it send what they have gathered."""
+        while self._gathered:
+            gathered, self._gathered = self._gathered, {}
+            for gather in gathered:
+                try:
+                    gather()
+                except Exception:
+                    log.exception("not sent", part=gather.__qualname__)
+
+    def _append(self, command: bytes) -> None:
+        self._pending.append(command)
+        self._pending_data_size += len(command)
+
+    def _write_pending(self) -> None:
+        self.gather()
+        transport = self._transport
+        if not self._pending or transport is None or not self.is_connected:
+            return  # after the reconnect nats-py's flusher writes it
+        if self._buffered:
+            self._wake_flusher()
+            return
+        pending, self._pending, self._pending_data_size = self._pending, [], 0
+        transport.write(b"".join(pending))
+
+    # -- listening -------------------------------------------------------------------------------------------------
+
+    def listen(self, subject: str, callback: Callback, queue: str = "") -> Listener:
+        """Call back with the payload of each message on a subject, or with `queue` of those that no other member gets.
 
         The subscription reaches the server before anything that is published later; while there is no connection, that
         is after the reconnect.
@@ -76,7 +163,7 @@ class ListeningClient(Client):
         if subject.split() != [subject]:
             raise ValueError(f"not a subject: {subject!r}")
         self._sid += 1
-        listener = self.listeners[self._sid] = Listener(self, self._sid, subject, callback)
+        listener = self.listeners[self._sid] = Listener(self, self._sid, subject, callback, queue)
         self._write(listener.command)
         return listener
 
@@ -90,8 +177,15 @@ class ListeningClient(Client):
         if self._transport is not None:
             self._transport.close()
 
+    async def end_subscription(self, sid: int, timeout: float) -> None:
+        """Wait until the server sends a listener nothing more. Raises as `settle` does."""
+        if sid in self.listeners and self.is_connected:
+            self._write(b"UNSUB %d\r\n" % sid)
+            await self.settle(timeout)
+
     async def settle(self, timeout: float) -> None:
         """Wait until the server has seen everything sent so far, subscriptions included."""
+        self.gather()
         if self._flush_queue is None or self.is_closed:
             raise ConnectionClosedError
         # nats-py writes its ping past the buffer in which commands wait for its flusher.
@@ -114,11 +208,19 @@ class ListeningClient(Client):
     def _write(self, command: bytes) -> None:
         if not self.is_connected or self._flush_queue is None:
             return  # every listener is subscribed again after the reconnect
-        self._pending.append(command)
-        self._pending_data_size += len(command)
-        # The flusher runs once for all that is written until then.
-        if self._flush_queue.empty():
+        self._append(command)
+        self._writing.soon()
+
+    def _wake_flusher(self) -> None:
+        """Have nats-py's flusher write, which waits while the server takes less than it is sent."""
+        if self._flush_queue is not None and self._flush_queue.empty():
             self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    @property
+    def _buffered(self) -> int:
+        """The bytes that were written and that the kernel has not taken."""
+        writer: asyncio.StreamWriter | None = getattr(self._transport, "_io_writer", None)
+        return 0 if writer is None else writer.transport.get_write_buffer_size()
 
     async def _process_err(self, err_msg: str) -> None:
         if PERMISSIONS_ERR in err_msg or STALE_CONNECTION in err_msg:

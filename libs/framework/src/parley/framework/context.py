@@ -238,6 +238,12 @@ class Context(PeerContext, Generic[StateT]):
             event=event, args=args, state=self.state,
         )  # fmt: skip
 
+    def succeed(self, result: Any, *, binary: bool) -> None:
+        """Take what the controller returned. Without `binary`, its annotation says that it holds no binary data."""
+        self.result = result
+        if not binary:
+            self.plain_result = result
+
     def stopped(self) -> Reject:
         """Return the refusal of an event that middleware neither let through nor answered."""
         return Reject(Code.FORBIDDEN, f"{self.event[:64]} was not let through.")

@@ -3,8 +3,9 @@
 Order: the commands of one connection are started in the order they were sent; one that is not pipelined waits until
 all before it have ended, and those after it wait for it. Different connections do not wait for each other.
 
-A task costs more than most controllers. So connections share one for as long as their controllers do not wait; an event
-whose controller has waited once has tasks of its own from then on.
+A task costs more than most controllers. So all plain controllers of what one read brings run in one callback, and their
+acks follow from the futures that they return. For async ones, connections share a task for as long as their controllers
+do not wait; an event whose controller has waited once has tasks of its own from then on.
 
 `Service` starts and closes the `Dispatcher`. The commands it has in hand are bounded in number and in bytes.
 """
@@ -15,17 +16,18 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextvars import Context as ContextVariables
 from contextvars import copy_context
 from typing import Any
 
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
+import msgspec
 
 from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
 from parley.common.logs import CORRELATION
 from parley.common.outbox import Outbox
+from parley.common.subscriptions import Listener
 from parley.common.tasks import Tasks
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ConnectionCommands
@@ -60,6 +62,13 @@ class _Namespace:
         self.never_waited = {event for event, route in router.routes.items() if not route.pipelined}
         """Events that have not been seen to wait."""
 
+    def may_begin(self, conversation: ConnectionCommands) -> bool:
+        """Whether all commands of a connection can be begun at once, without a task."""
+        commands, may_begin = conversation.commands, self.runner.may_begin
+        if len(commands) == 1:
+            return may_begin(commands[0].event, alone=True)
+        return all(may_begin(command.event, alone=False) for command in commands)
+
     def may_share(self, conversation: ConnectionCommands) -> bool:
         """Whether a task may go on to another connection after this one."""
         return len(conversation.commands) == 1 and conversation.commands[0].event in self.never_waited
@@ -67,6 +76,15 @@ class _Namespace:
 
 _QueuedConversation = tuple[str, str, _Namespace, ConnectionCommands, int]
 """What one connection sent, to be handled in order: through which gateway, where its acks go, and its bytes."""
+
+
+class _Handled(msgspec.Struct):
+    """A command that a plain controller handles: where its ack goes, and the bytes that are free with it."""
+
+    acks: str
+    tag: int
+    session: Session
+    size: int
 
 
 class Dispatcher:
@@ -79,13 +97,15 @@ class Dispatcher:
         self._served = {namespace: _Namespace(router, emitters[namespace]) for namespace, router in routers.items()}
         self._state = state
         self._tasks = Tasks()
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: list[Listener] = []
         self._pending = 0
         self._pending_bytes = 0
         self._sharing: deque[_QueuedConversation] = deque()
         """For the next task that connections share."""
+        self._beginning: list[_QueuedConversation] = []
+        """Those whose controllers are plain, for the next callback."""
         self._acks = Outbox[Ack](
-            bus.publish,
+            bus,
             self._tasks,
             "acks",
             encode=_encode,
@@ -99,7 +119,7 @@ class Dispatcher:
         for namespace, served in self._served.items():
             self._tasks.forever(served.runner.run_sweep(), name="controller timeouts")
             subject = subjects.commands(namespace)
-            self._subscriptions.append(await self._bus.subscribe(subject, self._receive, queue=self._bus.service))
+            self._subscriptions.append(self._bus.listen(subject, self._receive, queue=self._bus.service))
 
     async def close(self) -> None:
         """Take no more, let what is in hand end, and cancel what does not in time."""
@@ -109,10 +129,12 @@ class Dispatcher:
         while (self._pending or not self._acks.empty) and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.01)
         self._sharing.clear()
+        for served in self._served.values():
+            served.runner.close()
         await self._tasks.close()
 
-    async def _receive(self, message: Msg) -> None:
-        batch = decode(message.data, CommandBatch)
+    def _receive(self, data: bytes) -> None:
+        batch = decode(data, CommandBatch)
         served, acks = self._served[batch.namespace], subjects.acks(batch.gateway)
         for conversation in batch.conversations:
             size = _size(conversation)
@@ -123,12 +145,45 @@ class Dispatcher:
             self._pending += len(conversation.commands)
             self._pending_bytes += size
             item = (batch.gateway, acks, served, conversation, size)
+            if served.may_begin(conversation):
+                if not self._beginning:
+                    # Not here, where messages are read: what a controller does to the present task or context would be
+                    # done to the reader.
+                    asyncio.get_running_loop().call_soon(self._begin_all, context=ContextVariables())
+                self._beginning.append(item)
+                continue
             if not served.may_share(conversation):
                 self._tasks.spawn(self._run_alone(item), name="conversation")
                 continue
             if not self._sharing:
                 self._tasks.spawn(self._run_shared(), name="conversations")
             self._sharing.append(item)
+
+    def _begin_all(self) -> None:
+        """Begin what is gathered, each in a context of its own, so that nobody sees what another's controller sets."""
+        beginning, self._beginning = self._beginning, []
+        now, clean = time.monotonic(), copy_context()
+        for item in beginning:
+            _, acks, _, conversation, _ = item
+            session = Session(conversation.session)
+            size = len(conversation.handshake) + len(conversation.session)
+            for command in conversation.commands:
+                handled = _Handled(acks, command.tag, session, size + _command_size(command))
+                clean.copy().run(self._begin, item, session, command, handled, now)
+                size = 0  # what travels along with all of them is counted once
+
+    def _begin(
+        self, item: _QueuedConversation, session: Session, command: Command, handled: _Handled, now: float
+    ) -> None:
+        CORRELATION.set(command.correlation)
+        item[2].runner.begin(self._context(item, session, command), handled, self._ended, now)
+
+    def _ended(self, context: Context[Any], handled: _Handled, outcome: Outcome) -> None:
+        self._pending -= 1
+        self._pending_bytes -= handled.size
+        session = handled.session
+        changes = None if session.untouched else _changes(context, session)
+        self._acks.add(handled.acks, Ack(handled.tag, outcome.payload, outcome.ok, outcome.attachments, changes))
 
     async def _run_shared(self) -> None:
         """Give one connection after the other its turn, until one waits or changes what the next would see."""
@@ -194,16 +249,19 @@ class Dispatcher:
     async def _handle(
         self, item: _QueuedConversation, session: Session, command: Command, task: asyncio.Task[Any] | None = None
     ) -> None:
-        gateway, acks, served, conversation, _ = item
         CORRELATION.set(command.correlation)
-        context: Context[Any] = Context(
+        context = self._context(item, session, command)
+        outcome = await item[2].runner.handle(context, task)
+        changes = None if session.untouched else _changes(context, session)
+        self._acks.add(item[1], Ack(command.tag, outcome.payload, outcome.ok, outcome.attachments, changes))
+
+    def _context(self, item: _QueuedConversation, session: Session, command: Command) -> Context[Any]:
+        gateway, _, served, conversation, _ = item
+        return Context(
             served.emitter, conversation.identity, conversation.sid, gateway, command.correlation,
             conversation.handshake, session, event=command.event, args=command.args, attachments=command.attachments,
             state=self._state,
         )  # fmt: skip
-        outcome = await served.runner.handle(context, task)
-        changes = None if session.untouched else _changes(context, session)
-        self._acks.add(acks, Ack(command.tag, outcome.payload, outcome.ok, outcome.attachments, changes))
 
 
 _OVERLOADED = Outcome.refused(Reject(Code.OVERLOADED))
@@ -222,12 +280,11 @@ def _changes(context: Context[Any], session: Session) -> bytes | None:
 
 def _size(conversation: ConnectionCommands) -> int:
     """The bytes of what a connection sent, with what travels along."""
-    size = len(conversation.handshake) + len(conversation.session)
-    for command in conversation.commands:
-        size += len(command.args)
-        if command.attachments:
-            size += sum(map(len, command.attachments))
-    return size
+    return len(conversation.handshake) + len(conversation.session) + sum(map(_command_size, conversation.commands))
+
+
+def _command_size(command: Command) -> int:
+    return len(command.args) + sum(map(len, command.attachments)) if command.attachments else len(command.args)
 
 
 def _encode(acks: Sequence[Ack]) -> bytes:

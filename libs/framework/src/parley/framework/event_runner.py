@@ -1,6 +1,7 @@
-"""Runs the middleware and the controller of an event and returns its outcome, whatever they raise.
+"""Runs the middleware and the controller of an event and tells its outcome, whatever they raise.
 
-The dispatcher calls `EventRunner.handle` for each event, the testing kit too. What fails is logged once, in a line of
+The dispatcher calls `EventRunner.begin` for plain controllers, whose outcome is there at once or with their future, and
+`EventRunner.handle` for all others, the testing kit too. What fails is logged once, in a line of
 bounded size (see `parley.common.logs`), and the client is told one of the codes:
 
 | raised | told |
@@ -19,8 +20,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from logging import DEBUG, WARNING
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from prometheus_client import Counter
@@ -29,7 +31,9 @@ from parley.common.binary import Unsendable
 from parley.common.errors import Code, Reject
 from parley.framework.context import Context
 from parley.framework.outcome import Outcome
-from parley.framework.router import LIFECYCLE, Router
+from parley.framework.router import LIFECYCLE, Route, Router, as_future
+
+KeyT = TypeVar("KeyT")
 
 EVENTS = Counter("parley_service_events_total", "Events handled by outcome", ["namespace", "event", "outcome"])
 
@@ -40,18 +44,103 @@ MAX_OUTCOME_BYTES = 512 * 1024
 """The largest outcome that fits a broker message."""
 
 
+Ended = Callable[[Context[Any], KeyT, Outcome], object]
+"""Hears the outcome of an event that was begun, with what the caller knows it by."""
+
+
+class _Begun(msgspec.Struct, Generic[KeyT]):
+    """An event whose controller returned a future. `deadline` is when that has to be done."""
+
+    deadline: float
+    context: Context[Any]
+    route: Route
+    key: KeyT
+    ended: Ended[KeyT]
+
+
 class EventRunner:
     """Runs the events of one namespace."""
 
     def __init__(self, router: Router[Any]) -> None:
         self._router = router
+        self._waits_around = bool(router.packet_middleware)
+        """Whether there is something around controllers that has to be awaited."""
+        self._begun: dict[asyncio.Future[Any], _Begun[Any]] = {}
+        """What plain controllers returned and is not done."""
+        self._closed = False
         self._handle = router.with_middleware()
         self._counts: defaultdict[tuple[str, str], int] = defaultdict(int)
         """Events by outcome since the last sweep: updating a metric costs more than most events do."""
         self._deadlines: dict[asyncio.Task[Any], float] = {}
         """When each task in which something runs has to be done."""
-        self._expired: set[asyncio.Task[Any]] = set()
-        """The tasks among them that took too long and were cancelled."""
+        self._expired: set[asyncio.Future[Any]] = set()
+        """The tasks among them, and the futures of plain controllers, that took too long and were cancelled."""
+
+    # -- plain controllers -----------------------------------------------------------------------------------------
+
+    def may_begin(self, event: str, *, alone: bool) -> bool:
+        """Whether `begin` may run an event: `alone`, or while others of its connection are under way.
+
+        What is around a controller, and the `error` controller, need a task.
+        """
+        routes = self._router.routes
+        route = routes.get(event)
+        return (
+            route is not None
+            and route.plain
+            and (alone or route.pipelined)
+            and not self._waits_around
+            and event not in LIFECYCLE
+            and "error" not in routes
+        )
+
+    def begin(self, context: Context[Any], key: KeyT, ended: Ended[KeyT], now: float) -> None:
+        """Run a plain controller. `ended` hears the outcome, at once or, without a task, when its future is done."""
+        route = self._router.routes[context.event]
+        context.released = True
+        try:
+            result = route.controller(context, *route.arguments(*context.encoded_args))
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, the client is told a code
+            self._end(context, key, ended, self._refusal(context, error))
+            return
+        if (future := as_future(result)) is not None:
+            if future in self._begun:
+                future = asyncio.shield(future)  # one that several events wait for
+            self._begun[future] = _Begun(now + _seconds(route), context, route, key, ended)
+            future.add_done_callback(self._done)
+            return
+        context.succeed(result, binary=route.binary_result)
+        self._end(context, key, ended, None)
+
+    def close(self) -> None:
+        """Cancel what plain controllers wait for; nobody is told an outcome."""
+        self._closed = True
+        for future in list(self._begun):
+            future.cancel()
+
+    def _done(self, future: asyncio.Future[Any]) -> None:
+        begun = self._begun.pop(future)
+        context, route = begun.context, begun.route
+        rejection: Reject | None = None
+        try:
+            context.succeed(future.result(), binary=route.binary_result)
+        except asyncio.CancelledError as error:
+            if self._closed:
+                return
+            expired = future in self._expired
+            rejection = self._cancelled(context, route) if expired else self._refusal(context, error)
+        except Exception as error:  # noqa: BLE001 - as in `begin`
+            rejection = self._refusal(context, error)
+        if self._expired:
+            self._expired.discard(future)
+        self._end(context, begun.key, begun.ended, rejection)
+
+    def _end(self, context: Context[Any], key: KeyT, ended: Ended[KeyT], rejection: Reject | None) -> None:
+        outcome, code = self._outcome(context, rejection or _session_refusal(context))
+        self._counts[context.event, code] += 1
+        ended(context, key, outcome)
+
+    # -- all others ------------------------------------------------------------------------------------------------
 
     async def handle(self, context: Context[Any], task: asyncio.Task[Any] | None = None) -> Outcome:
         """Handle an event and return its outcome. It tells the namespace's `error` controller of what fails.
@@ -104,28 +193,18 @@ class EventRunner:
     async def _run(self, context: Context[Any], task: asyncio.Task[Any]) -> Reject | None:
         """Run the middleware and the controller, for as long as they may take. Return the refusal, if there is one."""
         route = self._router.routes.get(context.event)
-        seconds = TIMEOUT if route is None or route.timeout is None else route.timeout
-        self._deadlines[task] = time.monotonic() + seconds
+        self._deadlines[task] = time.monotonic() + _seconds(route)
         try:
             if context.event in LIFECYCLE:
                 await self._router.call_controller(context)
             else:
                 await self._handle(context)
-        except Reject as rejection:
-            # No client is told of what happens in lifecycle events, so the log is.
-            level = WARNING if context.event in LIFECYCLE else DEBUG
-            context.log.log(level, "rejected", code=str(rejection.code), message=rejection.message)
-            return rejection
         except asyncio.CancelledError:
             if task not in self._expired or task.cancelling() > 1:
                 raise
-            context.log.error("controller took too long and was cancelled", seconds=seconds)
-            return Reject(Code.TIMEOUT)
-        except Unsendable as error:
-            return _unsendable(context, error)
-        except Exception:
-            context.log.exception("controller failed")
-            return Reject(Code.INTERNAL)
+            return self._cancelled(context, route)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told a code
+            return self._refusal(context, error)
         finally:
             del self._deadlines[task]
             if task in self._expired:
@@ -133,6 +212,25 @@ class EventRunner:
                 # The task goes on with the next command, whatever the controller made of its cancellation.
                 task.uncancel()
         return self._unanswered(context) or _session_refusal(context)
+
+    @staticmethod
+    def _refusal(context: Context[Any], error: BaseException) -> Reject:
+        """What the client is told of what a controller, or the middleware around it, has just raised."""
+        if isinstance(error, Reject):
+            # No client is told of what happens in lifecycle events, so the log is.
+            level = WARNING if context.event in LIFECYCLE else DEBUG
+            context.log.log(level, "rejected", code=str(error.code), message=error.message)
+            return error
+        if isinstance(error, Unsendable):
+            return _unsendable(context, error)
+        context.log.exception("controller failed")  # noqa: LOG004 - called by their exception handlers
+        return Reject(Code.INTERNAL)
+
+    @staticmethod
+    def _cancelled(context: Context[Any], route: Route | None) -> Reject:
+        """What the client is told of a controller that the sweep has cancelled."""
+        context.log.error("controller took too long and was cancelled", seconds=_seconds(route))
+        return Reject(Code.TIMEOUT)
 
     def _unanswered(self, context: Context[Any]) -> Reject | None:
         """Return the refusal of an event that nobody handled: what was not done may not be acked as if it were."""
@@ -152,10 +250,16 @@ class EventRunner:
             for (event, outcome), count in counts.items():
                 EVENTS.labels(self._router.namespace, event, outcome).inc(count)
             now = time.monotonic()
-            for task in [task for task, deadline in self._deadlines.items() if deadline < now]:
-                if task not in self._expired:
-                    self._expired.add(task)
-                    task.cancel()
+            late: list[asyncio.Future[Any]] = [task for task, deadline in self._deadlines.items() if deadline < now]
+            late += [future for future, begun in self._begun.items() if begun.deadline < now]
+            for future in late:
+                if future not in self._expired:
+                    self._expired.add(future)
+                    future.cancel()
+
+
+def _seconds(route: Route | None) -> float:
+    return TIMEOUT if route is None or route.timeout is None else route.timeout
 
 
 def _unsendable(context: Context[Any], error: Unsendable) -> Reject:

@@ -75,6 +75,11 @@ class GatewayRegistry:
         """Whether it has listened long enough to know every living gateway."""
         return time.monotonic() - self._listening_since >= WARM_AFTER
 
+    @property
+    def living(self) -> int:
+        """About how many gateways live; none before they were heard."""
+        return len(self._alive)
+
     def alive(self) -> dict[str, float]:
         """The living gateways, and how many seconds ago each was heard."""
         self._check(now := time.monotonic())

@@ -5,10 +5,11 @@ A service fills it while its modules are imported. The `EventRunner` looks route
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
@@ -18,7 +19,7 @@ from parley.common.errors import Code, Reject
 from parley.framework.context import Context, StateT
 from parley.framework.middleware import ConnectionMiddleware, PacketMiddleware, compose
 from parley.framework.rooms import RoomLog
-from parley.framework.signatures import Controller, Signature, marked_methods, may_hold_binary, read_signature
+from parley.framework.signatures import Controller, Signature, is_plain, marked_methods, may_hold_binary, read_signature
 
 ControllerT = TypeVar("ControllerT", bound=Controller)
 
@@ -40,6 +41,8 @@ class Route:
     decoder: msgspec.json.Decoder[Any]
     binary_result: bool
     """Whether what the controller returns may hold binary data, as far as its annotation tells."""
+    plain: bool
+    """Whether calling the controller runs it; what it returns may be a future."""
 
     @property
     def place(self) -> str:
@@ -117,6 +120,7 @@ class Router(Generic[StateT]):
     ) -> None:
         """Route an event to a controller, whose annotations say which arguments the event has.
 
+        A controller that is a plain function, and returns what it has or an `asyncio.Future` of it, holds no task.
         With `payload` it is one argument of that type, whatever the annotation. A connection's commands are handled
         one after the other; with `pipelined`, the next pipelined one starts before this one has ended: for controllers
         that take their place in a queue before they first wait. With `binary`, arguments may hold binary data, which
@@ -130,7 +134,9 @@ class Router(Generic[StateT]):
         signature = read_signature(controller, payload)
         decoder = msgspec.json.Decoder[Any](signature.shape)
         binary_result = may_hold_binary(signature.returns)
-        self.routes[event] = Route(event, controller, signature, pipelined, binary, timeout, decoder, binary_result)
+        self.routes[event] = Route(
+            event, controller, signature, pipelined, binary, timeout, decoder, binary_result, is_plain(controller)
+        )
 
     def controllers(self, kind: type[Any]) -> None:
         """Route the methods of a class that are marked with `on`. Each event gets an object of its own.
@@ -170,7 +176,24 @@ class Router(Generic[StateT]):
             if context.event in LIFECYCLE and not route.signature.variadic:
                 # Controllers of lifecycle events may leave out arguments that they do not need.
                 context.args = context.args[: len(route.signature.types)]
-            result = await route.controller(context, *route.arguments(*context.encoded_args))
-            context.result = result
-            if not route.binary_result:
-                context.plain_result = result
+            result = route.controller(context, *route.arguments(*context.encoded_args))
+            if not route.plain:
+                result = await result
+            if (future := as_future(result)) is not None:
+                result = await future
+            context.succeed(result, binary=route.binary_result)
+
+
+def as_future(result: Any) -> asyncio.Future[Any] | None:
+    """What a controller returned as a future; None when it is the result itself. A coroutine is run as a task."""
+    if isinstance(result, asyncio.Future):
+        return cast("asyncio.Future[Any]", result)
+    # Nearly all results are structs or dicts; asking any object whether it is awaitable costs more than the rest.
+    if result is None or isinstance(result, msgspec.Struct | dict) or not inspect.isawaitable(result):
+        return None
+    return asyncio.ensure_future(_awaited(result))
+
+
+async def _awaited(result: Awaitable[Any]) -> Any:
+    resolved = await result
+    return await cast("asyncio.Future[Any]", resolved) if isinstance(resolved, asyncio.Future) else resolved

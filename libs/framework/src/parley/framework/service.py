@@ -43,7 +43,7 @@ class Runtime:
 
     def rooms(self, namespace: str) -> RoomPublisher:
         """A namespace's rooms, to publish to."""
-        return RoomPublisher(self.bus, namespace)
+        return RoomPublisher(self.bus, namespace, self._emitter.registry)
 
 
 Lifespan = Callable[[Runtime], AbstractAsyncContextManager[StateT]]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import inspect as inspection
 
-Controller = Callable[..., Awaitable[Any]]
-"""An async function of a `Context` and the event's typed arguments. It returns the fields of the ack."""
+Controller = Callable[..., Any]
+"""A function of a `Context` and the event's typed arguments. It returns the fields of the ack.
+
+It is async, or plain: then it returns them or an `asyncio.Future` of them, and no task is held while that is awaited.
+"""
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 _MARK = "_parley_event"
@@ -36,7 +40,7 @@ class Signature:
     required: int
     """How many arguments may not be left out."""
     returns: Any
-    """The annotation of the result; None when there is none."""
+    """The annotation of the result, of what it resolves to where it is a future; None when there is none."""
     variadic: bool = False
     """Whether the controller takes any number of arguments (`*args`)."""
 
@@ -47,11 +51,11 @@ def read_signature(controller: Controller, payload: Any = None) -> Signature:
     Raises `ValueError` for what cannot be called with a context and an event's arguments.
     """
     name = getattr(controller, "__qualname__", repr(controller))
-    if not inspect.iscoroutinefunction(inspect.unwrap(controller)):
-        raise ValueError(f"{name} is not an async function")
     function: Any = inspect.unwrap(controller)
+    if not inspect.isroutine(function):
+        raise ValueError(f"{name} is not a function")
     hints = get_type_hints(function, include_extras=True)
-    returns = hints.get("return")
+    returns = _resolved(hints.get("return"))
     parameters = list(inspect.signature(controller).parameters.values())
     if not parameters:
         raise ValueError(f"{name} takes no context")
@@ -75,6 +79,21 @@ def read_signature(controller: Controller, payload: Any = None) -> Signature:
         return Signature(types, tuple[types] if types else tuple[()], required, returns)
     shape = msgspec.defstruct("Arguments", fields, array_like=True, forbid_unknown_fields=True)
     return Signature(types, shape, required, returns)
+
+
+def _resolved(returns: Any) -> Any:
+    """What an annotated future resolves to; anything else as it is."""
+    if get_origin(returns) in _FUTURES:
+        return get_args(returns)[-1]
+    return returns
+
+
+_FUTURES = (asyncio.Future, asyncio.Task, Awaitable, Coroutine)
+
+
+def is_plain(controller: Controller) -> bool:
+    """Whether calling a controller runs it, instead of making a coroutine."""
+    return not inspect.iscoroutinefunction(inspect.unwrap(controller))
 
 
 def may_hold_binary(kind: Any) -> bool:
@@ -125,8 +144,8 @@ def marked_methods(kind: type[Any]) -> Iterator[tuple[Controller, str, dict[str,
 
 
 def _controller(kind: type[Any], name: str, method: Any) -> Controller:
-    async def controller(context: Any, *args: Any) -> Any:
-        return await getattr(kind(context), name)(*args)
+    def controller(context: Any, *args: Any) -> Any:
+        return getattr(kind(context), name)(*args)
 
     # The method's own annotations count; its `self` stands where a function has the context.
     controller.__wrapped__ = method  # pyright: ignore[reportFunctionMemberAccess]

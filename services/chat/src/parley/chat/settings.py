@@ -25,7 +25,6 @@ class Settings(ServiceSettings):
     )
     chat_batch: int = Field(default=500, ge=1, le=5000, description="commands in one transaction at most")
     chat_max_waiting: int = Field(default=10_000, ge=1, description="commands that may wait for the next transaction")
-
     chat_max_waiting_per_user: int = Field(default=1000, ge=1, description="commands of one user that may wait so")
     chat_user_requests_per_second: float = Field(
         default=200, gt=0, description="REST requests per second that one user may make for long"

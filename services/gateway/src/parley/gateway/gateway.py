@@ -53,6 +53,9 @@ LINGER = 2.0
 """Seconds that a draining gateway waits for what follows from the end of the clients it closed last."""
 
 
+_NOT_FOR_CLIENTS = RESERVED_EVENTS | LIFECYCLE
+
+
 class _Failure(msgspec.Struct):
     error: msgspec.Raw
 
@@ -65,7 +68,7 @@ class Gateway(ServerEvents, Replies):
         self.server = server = SocketIoServer(settings, bus.instance, namespaces, self)
         self._bus = bus
         offsets = make_offsets(bus.address, namespaces)
-        self._fanout = fanout = Fanout(bus, server, offsets)
+        self._fanout = fanout = Fanout(bus, server, offsets, namespaces)
         self._recovery = recovery = Recovery(bus, namespaces, offsets, fanout)
         self._commands = CommandForwarder(bus, namespaces, self, settings)
         emitter = Emitter(bus, "/")
@@ -167,7 +170,7 @@ class Gateway(ServerEvents, Replies):
     @override
     def event_received(self, connection: Connection, packet: EventPacket) -> None:
         now, rates = time.monotonic(), self._namespace_rates.get(connection.namespace)
-        if packet.event in RESERVED_EVENTS or packet.event in LIFECYCLE:
+        if packet.event in _NOT_FOR_CLIENTS:
             self._refuse(connection, packet, Reject(Code.UNKNOWN_EVENT, f"The name {packet.event!r} is reserved."))
         elif not self._rates.take(connection.identity.user_id, now):
             LIMIT_HITS.labels("user_events_per_second").inc()

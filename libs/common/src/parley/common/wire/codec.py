@@ -20,7 +20,7 @@ class Wire(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
         return _encoder.encode(self)
 
 
-def decode(data: bytes, kind: type[T]) -> T:
+def decode(data: bytes | msgspec.Raw, kind: type[T]) -> T:
     """Decode a message of a known type.
 
     Raises `msgspec.ValidationError` or `msgspec.DecodeError` when the bytes are not one.

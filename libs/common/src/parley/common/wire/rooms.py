@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from parley.common.wire.codec import Wire
 from parley.common.wire.identity import Identity
 
@@ -51,6 +53,18 @@ class Delivery(Wire, frozen=True):
 
     items: list[RoomEvent]
     membership_changes: list[MembershipChange] = []
+
+
+class Deliveries(Wire, frozen=True):
+    """What a service publishes to several rooms of a namespace at once, in order. Every gateway hears it."""
+
+    rooms: list[tuple[str, Delivery]]
+
+
+class UndecodedDeliveries(Wire, frozen=True):
+    """`Deliveries` as a gateway reads them: those to rooms without a member there are not even decoded."""
+
+    rooms: list[tuple[str, msgspec.Raw]]
 
 
 class Membership(Wire, frozen=True):

@@ -57,7 +57,7 @@ class CommandAck(msgspec.Struct, frozen=True, omit_defaults=True):
     room: RoomView | None = None
 
 
-def ack(accepted: Accepted, identity: Identity) -> CommandAck:
+def ack(identity: Identity, accepted: Accepted) -> CommandAck:
     """The result of an accepted command."""
     recorded = accepted.recorded
     return CommandAck(

@@ -55,7 +55,7 @@ def _endpoint(row: CommandRoute) -> Callable[..., Awaitable[Response]]:
         fields |= {name: request.path_params[name] for name in from_path}
         command = fields_as(fields, row.command)
         accepted = await chat.writer.submit(command, identity, correlation_id(request))
-        return _json(ack(accepted, identity))
+        return _json(ack(identity, accepted))
 
     run.__name__ = row.command.NAME.replace(".", "_")
     run.__doc__ = row.summary

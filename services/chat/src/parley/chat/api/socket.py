@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
+
 from parley.chat.api.commands import COMMANDS, EVENTS, CommandAck, ack
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.domain.events import ClientEvent
@@ -23,10 +26,10 @@ def room_log(state: State) -> RoomLog:
 router: Router[State] = Router(NAMESPACE, log=room_log)
 
 
-async def command(context: Context[State], payload: RoomCommand) -> CommandAck:
+def command(context: Context[State], payload: RoomCommand) -> asyncio.Future[CommandAck]:
     """Decide, commit, and answer with what became of it."""
-    accepted = await context.state.writer.submit(payload, context.identity, context.correlation)
-    return ack(accepted, context.identity)
+    identity = context.identity
+    return context.state.writer.submit(payload, identity, context.correlation, partial(ack, identity))
 
 
 for row in COMMANDS:

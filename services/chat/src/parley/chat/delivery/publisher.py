@@ -1,4 +1,4 @@
-"""Telling gateways what was committed: a message per room and batch, and users which rooms they came into or left."""
+"""Telling gateways what was committed, a batch at once, and users which rooms they came into or left."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from parley.chat.domain.batch import Plan
 from parley.chat.domain.membership import MemberInvited
 from parley.chat.domain.recorded import Recorded
 from parley.common import subjects
-from parley.framework import MembershipChange, RoomEvent, RoomPublisher
+from parley.framework import Delivery, MembershipChange, RoomEvent, RoomPublisher
 
 NAMESPACE = "/chat"
 
@@ -41,10 +41,12 @@ class Publisher:
             if key in appended:
                 _hint(hints, recorded, item)
             _invite(hints, recorded, item)
-        for user_id, hint in hints.items():
-            await self._rooms.publish(subjects.user_room(user_id), hint.items, hint.membership_changes)
-        for room_id, items in rooms.items():
-            await self._rooms.publish(room_id, items)
+        deliveries = [
+            (subjects.user_room(user_id), Delivery(hint.items, hint.membership_changes))
+            for user_id, hint in hints.items()
+        ]
+        deliveries += [(room_id, Delivery(items)) for room_id, items in rooms.items()]
+        await self._rooms.publish_all(deliveries)
 
 
 def _hint(hints: defaultdict[str, _Hint], recorded: Recorded, item: RoomEvent) -> None:

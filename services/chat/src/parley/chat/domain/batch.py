@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from parley.chat.domain.codec import CODEC
@@ -43,8 +44,7 @@ class Submission:
         self.needs: Needs = needs(command)
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A command's result, now or the first time it was sent: its first event, None when nothing had to change.
 
     `room` is the room right after the command, or as it is now for a resend; None where the ack shows none, and for who

@@ -7,6 +7,7 @@ byte gets a zero before it.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _OWN_USER = re.compile(r"u_[0-9a-f]{32}")
@@ -21,6 +22,10 @@ def pack(text: str) -> bytes:
         return b"\x02" + bytes.fromhex(text[2:])
     data = text.encode()
     return b"\x00" + data if data[:1] < b"\x03" else data
+
+
+pack_user = lru_cache(maxsize=65_536)(pack)
+"""The same for ids of users, who come again."""
 
 
 def unpack(data: bytes) -> str:

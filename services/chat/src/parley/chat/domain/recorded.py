@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import NamedTuple, cast
 from uuid import UUID
 
 import msgspec
@@ -22,8 +21,7 @@ _MOVING = frozenset((RoomCreated.TYPE, MemberJoined.TYPE, MemberLeft.TYPE))
 """Types of events that change who is a member; of the others, the data need not be decoded to tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """One row of the log. `data` is the event's JSON, of today's version.
 
     `number` is that of the message, of other events that of the message before. `command_id` and `fingerprint`

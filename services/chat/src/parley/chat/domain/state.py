@@ -93,8 +93,7 @@ class Limits:
     invitations: int = 100
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionContext:
+class DecisionContext(NamedTuple):
     """Who sends a command, and what of them its decision reads outside of the room, where it needs that.
 
     Archived rooms are not among `rooms`, the number of those the sender is in.

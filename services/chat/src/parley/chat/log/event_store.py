@@ -13,7 +13,7 @@ from uuid import UUID
 
 from parley.chat.domain.batch import Loaded, Plan, Remembered, Submission
 from parley.chat.domain.codec import CODEC, StoredEvent
-from parley.chat.domain.compact import pack, unpack
+from parley.chat.domain.compact import pack, pack_user, unpack
 from parley.chat.domain.draft import Drafts
 from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.state import Member, Room
@@ -269,7 +269,7 @@ async def append(connection: Any, drafts: Drafts, *, wait: bool) -> Taken:
     known = [drafts.rooms[room_id] for room_id in ids]
     events = [
         (one.submission.room_id, one.ordinal, one.number, one.event_id, one.stored.number, one.stored.version,
-         pack(one.submission.identity.user_id), one.submission.identity.name, pack(one.submission.command.id),
+         pack_user(one.submission.identity.user_id), one.submission.identity.name, pack(one.submission.command.id),
          one.submission.fingerprint, one.stored.data.decode())
         for _, waiting in known for one in waiting
     ]  # fmt: skip
@@ -322,7 +322,7 @@ def event_row(event: Recorded) -> tuple[Any, ...]:
     """What `chat.events` holds of an event, in the order of the statement that appends."""
     number, version = CODEC.stored_as(event.type)
     return (
-        event.room_id, event.sequence, event.number, event.event_id, number, version, pack(event.actor_id),
+        event.room_id, event.sequence, event.number, event.event_id, number, version, pack_user(event.actor_id),
         event.actor_name, pack(event.command_id), event.fingerprint, event.data.decode(), event.recorded_at,
     )  # fmt: skip
 

@@ -15,12 +15,12 @@ import random
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import asyncpg
 from prometheus_client import Counter, Histogram
 
-from parley.chat.domain.batch import Accepted, Loaded, Outcome, Plan, Submission, plan
+from parley.chat.domain.batch import Accepted, Loaded, Plan, Submission, plan
 from parley.chat.domain.draft import Drafts, candidates, draft, settle
 from parley.chat.domain.identifiers import LogSecret
 from parley.chat.domain.room import RoomCommand
@@ -57,17 +57,20 @@ STOP_SECONDS = 8.0
 """A service that stops waits for the batch in hand; Postgres has answered within this, or never will."""
 
 Publish = Callable[[Plan], Awaitable[None]]
+AnswerT = TypeVar("AnswerT")
+Answer = Callable[[Accepted], AnswerT]
+"""Makes of an accepted command what its sender is told."""
 
 
 class _Waiting:
-    """A submission and who waits for its outcome; `until` bounds how long it waits aside."""
+    """A submission and who waits for the answer to it; `until` bounds how long it waits aside."""
 
-    __slots__ = ("decided", "settled", "submission", "until")
+    __slots__ = ("answer", "decided", "submission", "until")
 
-    def __init__(self, submission: Submission, decided: asyncio.Future[Accepted]) -> None:
+    def __init__(self, submission: Submission, decided: asyncio.Future[Any], answer: Answer[Any]) -> None:
         self.submission = submission
         self.decided = decided
-        self.settled = False
+        self.answer = answer
         self.until = 0.0
 
 
@@ -82,8 +85,8 @@ class Writer:
         self._known = KnownRooms()
         self._secret = LogSecret(b"")
         self._waiting: deque[_Waiting] = deque()
-        self._of_users: dict[str, int] = {}
-        """How many commands of each user are in hand: one may not take all the places there are."""
+        # By user, how many of those wait.
+        self._waiting_of: dict[str, int] = {}
         self._aside: list[_Waiting] = []
         self._aside_rooms: set[int] = set()
         self._aside_at = 0.0
@@ -101,24 +104,36 @@ class Writer:
         waited = 0.0 if self._began is None else time.monotonic() - self._began
         return f"Postgres: a batch has waited for {waited:.0f} s" if waited > STUCK_SECONDS else None
 
-    def submit(self, command: RoomCommand, identity: Identity, correlation: str) -> asyncio.Future[Accepted]:
+    @overload
+    def submit(self, command: RoomCommand, identity: Identity, correlation: str) -> asyncio.Future[Accepted]: ...
+    @overload
+    def submit(
+        self, command: RoomCommand, identity: Identity, correlation: str, answer: Answer[AnswerT]
+    ) -> asyncio.Future[AnswerT]: ...
+    def submit(
+        self,
+        command: RoomCommand,
+        identity: Identity,
+        correlation: str,
+        answer: Answer[Any] = lambda accepted: accepted,
+    ) -> asyncio.Future[Any]:
         """Have a command decided and its events committed; it has its place in the order when this returns.
 
-        The future ends after the commit, with a `Reject` for a command that is refused. Raises `Reject` for one that
-        can be refused at once.
+        The future ends after the commit, with the answer made of what became of the command, or with a `Reject` for
+        one that is refused. Raises `Reject` for one that can be refused at once.
         """
         command.validate(self._settings.chat_max_body)
         if self._stopping:
             raise unavailable()
         if len(self._waiting) + len(self._aside) >= self._settings.chat_max_waiting:
             raise Reject(Code.OVERLOADED)
-        of_user = self._of_users.get(identity.user_id, 0)
+        of_user = self._waiting_of.get(identity.user_id, 0)
         if of_user >= self._settings.chat_max_waiting_per_user:
-            raise Reject(Code.OVERLOADED, "Too many of your commands wait; try again.")
+            raise Reject(Code.OVERLOADED)
         submission = Submission(command, identity, correlation, self._secret)
-        self._of_users[identity.user_id] = of_user + 1
-        decided: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(submission, decided))
+        self._waiting_of[identity.user_id] = of_user + 1
+        decided: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(submission, decided, answer))
         self._wake.set()
         return decided
 
@@ -133,7 +148,7 @@ class Writer:
             await asyncio.wait({work}, timeout=STOP_SECONDS)
             work.cancel()
             for waiting in (*self._aside, *self._waiting):
-                self._settle(waiting, unavailable())
+                _refuse(waiting, unavailable())
             await self._connection.close()
 
     async def _commit_batches(self) -> None:
@@ -149,7 +164,7 @@ class Writer:
                     # Of our own making. Whether the commit happened is unknown; the same ids, sent again, find out.
                     log.exception("batch failed", commands=len(batch))
                     for waiting in batch:
-                        self._settle(waiting, Reject(Code.INTERNAL))
+                        _refuse(waiting, Reject(Code.INTERNAL))
                 self._began = None
             if self._aside and time.monotonic() >= self._aside_at:
                 await self._write_aside()
@@ -170,6 +185,11 @@ class Writer:
         batch: list[_Waiting] = []
         while self._waiting and len(batch) < self._settings.chat_batch:
             waiting = self._waiting.popleft()
+            user_id = waiting.submission.identity.user_id
+            if self._waiting_of[user_id] == 1:
+                del self._waiting_of[user_id]
+            else:
+                self._waiting_of[user_id] -= 1
             if waiting.submission.room_id in self._aside_rooms:
                 self._put_aside(waiting)
             else:
@@ -191,7 +211,7 @@ class Writer:
         now = time.monotonic()
         for waiting in self._aside:
             if waiting.until <= now:
-                self._settle(waiting, unavailable())
+                _refuse(waiting, unavailable())
         self._aside = [waiting for waiting in self._aside if waiting.until > now]
         self._aside_rooms = {waiting.submission.room_id for waiting in self._aside}
         self._aside_at = time.monotonic() + ASIDE_INTERVAL
@@ -270,7 +290,7 @@ class Writer:
                 self._give_up(batch, error)
             elif len(batch) == 1:
                 log.warning("command failed", correlation=batch[0].submission.correlation, exc_info=error)
-                self._settle(batch[0], Reject(Code.INTERNAL))
+                _refuse(batch[0], Reject(Code.INTERNAL))
             else:
                 # One of them cannot be stored: halve until it fails alone, so that its neighbours do not.
                 half = len(batch) // 2
@@ -334,7 +354,7 @@ class Writer:
         note_outage(error, commands=len(batch))
         self._connection.abandon()
         for waiting in batch:
-            self._settle(waiting, unavailable())
+            _refuse(waiting, unavailable())
 
     async def _finish(self, batch: list[_Waiting], decided: Plan) -> None:
         """Announce what was committed, and answer."""
@@ -346,23 +366,26 @@ class Writer:
             except Exception as error:
                 # Committed is committed, whatever goes wrong now: gateways find what they missed through the beacon.
                 log.warning("committed but not published", events=len(decided.appended), exc_info=error)
+        accepted = 0
         for waiting, outcome in zip(batch, decided.outcomes, strict=True):
-            self._settle(waiting, outcome)
+            if isinstance(outcome, Reject):
+                _refuse(waiting, outcome)
+            elif not waiting.decided.done():
+                accepted += 1
+                _answer(waiting, outcome)
+        COMMANDS.labels("accepted").inc(accepted)
 
-    def _settle(self, waiting: _Waiting, outcome: Outcome) -> None:
-        if waiting.settled:
-            return
-        waiting.settled = True
-        user_id = waiting.submission.identity.user_id
-        if left := self._of_users[user_id] - 1:
-            self._of_users[user_id] = left
-        else:
-            del self._of_users[user_id]
-        if waiting.decided.done():
-            return
-        if isinstance(outcome, Reject):
-            COMMANDS.labels(str(outcome.code)).inc()
-            waiting.decided.set_exception(outcome)
-        else:
-            COMMANDS.labels("accepted").inc()
-            waiting.decided.set_result(outcome)
+
+def _answer(waiting: _Waiting, accepted: Accepted) -> None:
+    try:
+        waiting.decided.set_result(waiting.answer(accepted))
+    except Exception:
+        # Of our own making, and of this command alone: it is committed, and its sender may ask again.
+        log.exception("no answer to a command", correlation=waiting.submission.correlation)
+        waiting.decided.set_exception(Reject(Code.INTERNAL))
+
+
+def _refuse(waiting: _Waiting, rejection: Reject) -> None:
+    if not waiting.decided.done():
+        COMMANDS.labels(str(rejection.code)).inc()
+        waiting.decided.set_exception(rejection)

@@ -1,4 +1,4 @@
-"""Commands on their way: gathered per loop tick into one NATS message per namespace, and their acks on the way back.
+"""Commands on their way: what is gathered until the next write is one NATS message per namespace; and their acks back.
 
 A connection has at most one batch in flight. What it emits meanwhile waits and goes together, so its order holds on any
 number of service replicas. `Gateway` submits events, through `middleware` where the namespace has some; `Lifecycle`
@@ -9,18 +9,18 @@ its ack, by the broker that knows of nobody to take it, by a failure to send, or
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from nats.aio.msg import Msg
-from prometheus_client import Counter
 
 from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
 from parley.common.tags import TagTable
+from parley.common.tally import Tally
 from parley.common.tasks import Tasks
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
@@ -33,7 +33,7 @@ from parley.gateway.socketio.packets import EventPacket
 
 log = get_logger(__name__)
 
-COMMANDS = Counter("parley_gateway_commands_total", "Commands by outcome", ["namespace", "outcome"])
+COMMANDS = Tally("parley_gateway_commands_total", "Commands by outcome", ["namespace", "outcome"])
 
 MAX_BATCH_BYTES = 384 * 1024
 """A batch is cut here; with the largest single command on top it still fits a broker message."""
@@ -50,12 +50,6 @@ class Replies(Protocol):
     def reply(self, connection: Connection, ack_id: int | None, outcome: Outcome) -> None:
         """Send the ack, or without one the `error` event of a failed emit."""
         ...
-
-
-class _Pending(NamedTuple):
-    connection: Connection
-    ack_id: int | None
-    on_result: Callable[[Outcome], None] | None
 
 
 class _Message(NamedTuple):
@@ -75,14 +69,15 @@ class CommandForwarder:
         self._settings = settings
         self._tasks = Tasks()
         self._acks = subjects.acks(bus.address)
+        self._correlation = f"{bus.instance}-{bus.run}-"
         self._ready: dict[Connection, None] = {}
-        self._sent = TagTable[_Pending](self._on_timeout)
+        self._sent = TagTable[QueuedCommand](self._on_timeout)
         self._late: OrderedDict[int, Connection] = OrderedDict()
         self._flush_scheduled = False
 
     async def start(self) -> None:
         """Begin to receive acks."""
-        await self._bus.subscribe(self._acks, self._on_acks)
+        self._bus.listen(self._acks, self._on_acks)
         await self._bus.subscribe(subjects.ranges(self._acks), self._on_no_responders)
 
     async def close(self) -> None:
@@ -101,39 +96,43 @@ class CommandForwarder:
 
     def submit(self, connection: Connection, packet: EventPacket) -> None:
         """Take an emitted event; its outcome follows, whatever happens."""
-        self.submit_waiting(connection, QueuedCommand(packet.event, packet.args, packet.ack_id, packet.attachments))
+        self.submit_waiting(
+            QueuedCommand(connection, packet.event, packet.args, packet.ack_id, packet.attachments, packet.size)
+        )
 
-    def submit_waiting(self, connection: Connection, waiting: QueuedCommand) -> None:
+    def submit_waiting(self, waiting: QueuedCommand) -> None:
         """Take an event whose outcome somebody may wait for."""
-        rejection = self.refusal(connection, waiting)
+        rejection = self._refusal(waiting)
         if rejection is not None:
-            self._settle(connection, waiting.ack_id, waiting.on_result, Outcome.refused(rejection))
+            self._settle(waiting, Outcome.refused(rejection))
             return
-        self._queue(connection, waiting)
+        self._queue(waiting)
 
     def send_lifecycle(self, connection: Connection, event: str, *args: Any) -> None:
         """Tell the service of a connection's life, in order with what the client sends, if it wants to hear of it."""
         if event in connection.lifecycle_events:
-            self._queue(connection, QueuedCommand(event, msgspec.json.encode(args), None, ()))
+            encoded = msgspec.json.encode(args)
+            self._queue(QueuedCommand(connection, event, encoded, None, (), len(encoded)))
 
-    def _queue(self, connection: Connection, waiting: QueuedCommand) -> None:
+    def _queue(self, waiting: QueuedCommand) -> None:
+        connection = waiting.connection
         connection.waiting.append(waiting)
         connection.waiting_bytes += waiting.size
         if not connection.in_flight:
             self._make_ready(connection)
 
-    def misfit(self, namespace: str, command: QueuedCommand) -> Reject | None:
-        """Why an event can never be taken, or None. Looks at its name and size alone."""
-        if len(command.event) > MAX_EVENT_NAME:
+    def misfit(self, namespace: str, event: str, size: int) -> Reject | None:
+        """Why an event of this name and size can never be taken, or None."""
+        if len(event) > MAX_EVENT_NAME:
             return Reject(Code.UNKNOWN_EVENT, f"An event's name is at most {MAX_EVENT_NAME} characters.")
-        if command.size > (limit := self._namespaces[namespace].max_payload):
+        if size > (limit := self._namespaces[namespace].max_payload):
             return Reject(Code.PAYLOAD_TOO_LARGE, f"An event's payload is at most {limit} bytes.")
         return None
 
-    def refusal(self, connection: Connection, command: QueuedCommand) -> Reject | None:
+    def _refusal(self, command: QueuedCommand) -> Reject | None:
         """Why an event cannot be taken now, or None."""
-        size = command.size
-        if (misfit := self.misfit(connection.namespace, command)) is not None:
+        connection, size = command.connection, command.size
+        if (misfit := self.misfit(connection.namespace, command.event, size)) is not None:
             return misfit
         if (
             len(connection.waiting) >= self._settings.gateway_max_waiting
@@ -146,16 +145,24 @@ class CommandForwarder:
         self._ready[connection] = None
         if not self._flush_scheduled:
             self._flush_scheduled = True
-            # A task starts on the next tick, when all that this one brings has been gathered.
-            self._tasks.spawn(self._flush(), name="commands")
+            self._bus.before_write(self._flush)
 
-    async def _flush(self) -> None:
+    def _flush(self) -> None:
+        if self._bus.congested:
+            self._tasks.spawn(self._flush_later(), name="commands")
+        else:
+            self._send_ready()
+
+    async def _flush_later(self) -> None:
+        await self._bus.relief()
+        self._send_ready()
+
+    def _send_ready(self) -> None:
         self._flush_scheduled = False
-        # All at once, before anything is awaited: what comes meanwhile finds its connection in flight.
-        for message in list(self._take_ready()):
+        for message in self._take_ready():
             subject = subjects.commands(message.batch.namespace)
             try:
-                await self._bus.publish(subject, message.batch.encode(), subjects.with_range(self._acks, message.tags))
+                self._bus.send(subject, message.batch.encode(), subjects.with_range(self._acks, message.tags))
             except Reject as rejection:
                 self._fail(message.tags, rejection)
             except Exception:
@@ -183,26 +190,21 @@ class CommandForwarder:
                 yield self._message(namespace, taken)
 
     def _message(self, namespace: str, taken: list[tuple[Connection, list[QueuedCommand]]]) -> _Message:
-        pending = [
-            _Pending(connection, command.ack_id, command.on_result)
-            for connection, queued in taken
-            for command in queued
-        ]
-        tags = self._sent.issue(pending, self.timeout_of(namespace))
-        tag, prefix = iter(tags), f"{self._bus.instance}-{self._bus.run}-"
+        tags = self._sent.issue([command for _, queued in taken for command in queued], self.timeout_of(namespace))
+        tag, prefix = tags.start, self._correlation
         conversations: list[ConnectionCommands] = []
         for connection, queued in taken:
-            commands = [
-                Command(number := next(tag), command.event, command.args, f"{prefix}{number:x}", command.attachments)
-                for command in queued
-            ]
+            commands: list[Command] = []
+            for command in queued:
+                commands.append(Command(tag, command.event, command.args, f"{prefix}{tag:x}", command.attachments))
+                tag += 1
             conversations.append(
                 ConnectionCommands(connection.sid, connection.identity, commands, connection.handshake, connection.data)
             )
         return _Message(CommandBatch(self._bus.address, namespace, conversations), tags)
 
-    async def _on_acks(self, message: Msg) -> None:
-        for ack in decode(message.data, AckBatch).acks:
+    def _on_acks(self, data: bytes) -> None:
+        for ack in decode(data, AckBatch).acks:
             if (pending := self._sent.settle(ack.tag)) is not None:
                 self.keep(pending.connection, ack.session)
                 self._finish(pending, Outcome(ack.payload, ack.ok, ack.attachments))
@@ -216,7 +218,7 @@ class CommandForwarder:
             unavailable = Reject(Code.UNAVAILABLE, f"The service {service} does not answer now; try again.")
             self._finish(pending, Outcome.refused(unavailable))
 
-    def _on_timeout(self, tag: int, pending: _Pending) -> None:
+    def _on_timeout(self, tag: int, pending: QueuedCommand) -> None:
         if not pending.connection.ended:
             self._late[tag] = pending.connection
             if len(self._late) > MAX_LATE:
@@ -238,25 +240,24 @@ class CommandForwarder:
         except Exception:
             log.exception("a session that cannot be kept", sid=connection.sid, namespace=connection.namespace)
 
-    def _finish(self, pending: _Pending, outcome: Outcome) -> None:
+    def _finish(self, pending: QueuedCommand, outcome: Outcome) -> None:
         connection = pending.connection
         connection.in_flight -= 1
         if not connection.in_flight and connection.waiting:
             self._make_ready(connection)
         try:
-            self._settle(connection, pending.ack_id, pending.on_result, outcome)
+            self._settle(pending, outcome)
         except Exception:
             # A service may ack with anything; those of others that came along are told theirs.
             log.exception("an outcome that cannot be passed on", sid=connection.sid, namespace=connection.namespace)
 
-    def _settle(
-        self, connection: Connection, ack_id: int | None, tell: Callable[[Outcome], None] | None, outcome: Outcome
-    ) -> None:
-        COMMANDS.labels(connection.namespace, "accepted" if outcome.ok else "rejected").inc()
-        if tell is not None:
-            tell(outcome)
+    def _settle(self, command: QueuedCommand, outcome: Outcome) -> None:
+        connection = command.connection
+        COMMANDS.counts[connection.namespace, "accepted" if outcome.ok else "rejected"] += 1
+        if command.on_result is not None:
+            command.on_result(outcome)
         elif not connection.ended:
-            self._replies.reply(connection, ack_id, outcome)
+            self._replies.reply(connection, command.ack_id, outcome)
 
 
 _TIMED_OUT = Outcome.refused(Reject(Code.TIMEOUT))
@@ -278,5 +279,7 @@ def _take(connection: Connection, room: int) -> tuple[list[QueuedCommand], int]:
 def _weight(connection: Connection) -> int:
     """Upper bound, in bytes, of a connection's own fields in a batch."""
     identity = connection.identity
-    characters = len(identity.user_id) + len(identity.name) + sum(len(role) + 2 for role in identity.roles)
+    characters = len(identity.user_id) + len(identity.name)
+    if identity.roles:
+        characters += sum(len(role) + 2 for role in identity.roles)
     return 128 + 4 * characters + len(connection.handshake) + len(connection.data)

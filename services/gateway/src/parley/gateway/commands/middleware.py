@@ -123,12 +123,11 @@ class EventMiddleware:
 
     def _refusal(self, connection: Connection, packet: EventPacket) -> Reject | None:
         """Why an event is not let into the middleware, which would decode it: cheapest checks first."""
-        command = QueuedCommand(packet.event, packet.args, packet.ack_id, packet.attachments)
-        if (misfit := self._commands.misfit(connection.namespace, command)) is not None:
+        if (misfit := self._commands.misfit(connection.namespace, packet.event, packet.size)) is not None:
             return misfit
         queue = self._queues.get(connection)
         if queue is not None and (
-            len(queue.waiting) >= self._max_waiting or queue.bytes + command.size > self._max_bytes
+            len(queue.waiting) >= self._max_waiting or queue.bytes + packet.size > self._max_bytes
         ):
             return Reject(Code.OVERLOADED, "Too many events wait on this connection; send slower.")
         return None
@@ -191,7 +190,10 @@ class EventMiddleware:
             if not waits.done():
                 waits.set_result(outcome)
 
-        self._commands.submit_waiting(context.connection, QueuedCommand(context.event, args, None, attachments, tell))
+        size = len(args) + sum(map(len, attachments))
+        self._commands.submit_waiting(
+            QueuedCommand(context.connection, context.event, args, None, attachments, size, tell)
+        )
         context.free.set()
         outcome = await waits
         # Also what other events and their controllers have changed meanwhile.

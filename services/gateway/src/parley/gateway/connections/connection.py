@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple
+
+import msgspec
 
 from parley.common.disconnects import KICKS, DisconnectReason
 from parley.common.wire.connections import ConnectionClosed, ConnectionInfo
@@ -30,20 +31,18 @@ class State(Enum):
     ENDED = "ended"
 
 
-class QueuedCommand(NamedTuple):
-    """A command that waits for its turn."""
+class QueuedCommand(msgspec.Struct, frozen=True):
+    """A command that waits for its turn, or for its outcome."""
 
+    connection: Connection
     event: str
     args: bytes
     ack_id: int | None
     attachments: tuple[bytes, ...]
+    size: int
+    """Its bytes."""
     on_result: Callable[[Outcome], None] | None = None
     """Called with the result instead of acking the client; middleware uses it."""
-
-    @property
-    def size(self) -> int:
-        """Its bytes."""
-        return len(self.args) + sum(map(len, self.attachments))
 
 
 @dataclass(slots=True, eq=False)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
 
 from parley.gateway.engineio.websocket.deflate import THRESHOLD, deflate
 from parley.gateway.engineio.websocket.frames import BINARY, TEXT, frame
@@ -45,6 +45,10 @@ class Part(NamedTuple):
     data: bytes
 
 
+# A named tuple's own constructor is a Python function.
+_new_part: Callable[[type[Part], tuple[int, bytes]], Part] = cast("Any", tuple.__new__)
+
+
 class Packet:
     """What is sent as one piece: a text packet and the binary packets that belong to it, or several such.
 
@@ -68,6 +72,11 @@ class Packet:
         if not attachments:
             return cls(Part(TEXT, text))
         return cls(Part(TEXT, text), *(Part(BINARY, data) for data in attachments))
+
+    @classmethod
+    def text(cls, text: bytes) -> Packet:
+        """A text packet, kind included; as `of`, for those that are made by the ten thousand."""
+        return cls(_new_part(Part, (TEXT, text)))
 
     @classmethod
     def joined(cls, packets: Sequence[Packet]) -> Packet:

@@ -377,6 +377,11 @@ class Session:
 
     def socket_received(self, socket: Socket, message: str | bytes) -> None:
         """A WebSocket of this session received a message."""
+        # Nearly all are text with something in it, for the layer above, and need no object of their own.
+        if socket is self.socket and message.__class__ is str and message[:1] == packets.MESSAGE and message[1:2]:
+            if not self.over:
+                self._owner.received(self, message[1:])
+            return
         try:
             packet = packets.parse_message(message, self.revision)
             if socket is self.socket:

@@ -42,7 +42,7 @@ class ClientAcks:
         self._owed: dict[Connection, set[int]] = {}
         self._tasks = Tasks()
         self._reports = Outbox[ClientAckReport](
-            bus.publish,
+            bus,
             self._tasks,
             "ack reports",
             encode=self._encode,

@@ -146,7 +146,7 @@ class Operations:
         if receivers:
             packet = event_packet(emit.selection.namespace, emit.event, args, emit.attachments, ack_id)
             self._server.broadcast(receivers, packet, volatile=emit.volatile)
-            DELIVERIES.inc(len(receivers))
+            DELIVERIES.counts[()] += len(receivers)
 
     def _remembered(self, emit: Emit) -> bytes:
         """The arguments, with their offset where lost connections may come back for what they missed."""

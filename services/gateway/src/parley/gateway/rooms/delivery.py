@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
-from prometheus_client import Counter
-
+from parley.common.tally import Tally
 from parley.common.wire.rooms import MembershipChange, RoomEvent, UnloggedEvent
 from parley.gateway.connections.connection import Connection
 from parley.gateway.engineio.packets import Packet
@@ -18,9 +17,9 @@ from parley.gateway.recovery.packet_history import PacketHistory, with_offset
 from parley.gateway.rooms import memory
 from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.rooms.registry import RoomRegistry
-from parley.gateway.socketio.packets import event_packet
+from parley.gateway.socketio.packets import event_packet, single_event_packet
 
-DELIVERIES = Counter("parley_gateway_deliveries_total", "Events written to connections")
+DELIVERIES = Tally("parley_gateway_deliveries_total", "Events written to connections")
 
 
 class Outlet(Protocol):
@@ -71,7 +70,7 @@ class RoomDelivery:
             else:
                 packet = Packet.joined([self._packet(room, item) for item in items])
             self._outlet.broadcast(room.live, packet)
-            DELIVERIES.inc(len(room.live) * len(items))
+            DELIVERIES.counts[()] += len(room.live) * len(items)
             return
         for item in items:
             if room.closed:
@@ -86,7 +85,7 @@ class RoomDelivery:
         if item.except_sid:
             receivers = [connection for connection in room.live if connection.sid != item.except_sid]
         self._outlet.broadcast(receivers, self._packet(room, item), volatile=item.volatile)
-        DELIVERIES.inc(len(receivers))
+        DELIVERIES.counts[()] += len(receivers)
         if item.sequence:
             leaving = self._concerned(room, item, item.leaves, joined=False) if item.leaves else ()
             for connection in room.after_event(item, leaving):
@@ -119,15 +118,16 @@ class RoomDelivery:
     def send_one(self, room: LocalRoom, connection: Connection, item: RoomEvent) -> None:
         """Send one member an event that it missed."""
         self._outlet.send(connection, self._packet(room, item, connection.sid))
-        DELIVERIES.inc()
+        DELIVERIES.counts[()] += 1
 
     def _packet(self, room: LocalRoom, item: RoomEvent, sid: str = "") -> Packet:
         """An event for a room's members, or for one of them; with its offset where connections are recovered."""
+        offsets = self._offsets.get(room.namespace) if self._offsets else None
+        if offsets is None or item.volatile:
+            return single_event_packet(room.namespace, item.event, item.payload, item.attachments)
         args = b"[" + item.payload + b"]"
-        offsets = self._offsets.get(room.namespace)
-        if offsets is not None and not item.volatile:
-            missed = None if item.sequence else UnloggedEvent(item.event, args, item.attachments)
-            excepted = (item.except_sid,) if item.except_sid else ()
-            offset = offsets.add((room.room,), sequence=item.sequence, sid=sid, except_rooms=excepted, missed=missed)
-            args = with_offset(args, offset)
+        missed = None if item.sequence else UnloggedEvent(item.event, args, item.attachments)
+        excepted = (item.except_sid,) if item.except_sid else ()
+        offset = offsets.add((room.room,), sequence=item.sequence, sid=sid, except_rooms=excepted, missed=missed)
+        args = with_offset(args, offset)
         return event_packet(room.namespace, item.event, args, item.attachments)

@@ -12,6 +12,7 @@ witness; neither undoes what was heard of later.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from typing_extensions import override
 
 from parley.common import subjects
 from parley.common.bus import Bus
+from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
 from parley.common.wire.codec import decode
 from parley.common.wire.rooms import (
@@ -29,6 +31,7 @@ from parley.common.wire.rooms import (
     MembershipChange,
     RoomEvent,
     RoomHeads,
+    UndecodedDeliveries,
     UnloggedEvent,
 )
 from parley.gateway.connections.connection import Connection
@@ -45,6 +48,8 @@ from parley.gateway.rooms.registry import Awaited, RoomRegistry, listeners
 from parley.gateway.rooms.repair import Repair
 from parley.gateway.socketio.packets import event_packet
 
+log = get_logger(__name__)
+
 __all__ = ["DELIVERIES", "Fanout", "Outlet"]
 
 RESETS = Counter("parley_gateway_room_resets_total", "Rooms whose log was found restored to an earlier state")
@@ -53,8 +58,11 @@ RESETS = Counter("parley_gateway_room_resets_total", "Rooms whose log was found 
 class Fanout(HeadListener, Parking):
     """All rooms that have a local member, and the parts that deal with them."""
 
-    def __init__(self, bus: Bus, outlet: Outlet, offsets: Mapping[str, PacketHistory]) -> None:
+    def __init__(
+        self, bus: Bus, outlet: Outlet, offsets: Mapping[str, PacketHistory], namespaces: Iterable[str]
+    ) -> None:
         self._bus = bus
+        self._namespaces = namespaces
         self._outlet = outlet
         self._offsets = offsets
         self._tasks = Tasks()
@@ -70,7 +78,9 @@ class Fanout(HeadListener, Parking):
         self._heads = RoomHeadReader(bus, self._rooms, self, self._tasks)
 
     async def start(self) -> None:
-        """Listen to the beacon of heads, and check every room after a reconnect."""
+        """Listen to the beacon of heads and to what goes to several rooms; check every room after a reconnect."""
+        for namespace in self._namespaces:
+            self._bus.listen(subjects.rooms(namespace), partial(self._receive_all, namespace))
         self._bus.listen(subjects.HEADS, lambda data: self._heads.beacon_heard(decode(data, RoomHeads)))
         self._bus.on_reconnect(self.verify_all)
 
@@ -259,7 +269,16 @@ class Fanout(HeadListener, Parking):
         self._heads.forget(room)
         self._log.forget(room)
 
-    def _receive(self, room: LocalRoom, data: bytes) -> None:
+    def _receive_all(self, namespace: str, data: bytes) -> None:
+        """What was published to several rooms at once, most of which may have no member here."""
+        for name, delivery in decode(data, UndecodedDeliveries).rooms:
+            if (room := self._rooms.get(namespace, name)) is not None:
+                try:
+                    self._receive(room, delivery)
+                except Exception:
+                    log.exception("delivery not handled", namespace=namespace, room=name)
+
+    def _receive(self, room: LocalRoom, data: bytes | msgspec.Raw) -> None:
         delivery = decode(data, Delivery)
         self._delivery.deliver(room, room.cursor.accept(delivery.items))
         for change in delivery.membership_changes:

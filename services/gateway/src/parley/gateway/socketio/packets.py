@@ -11,7 +11,8 @@ See the Socket.IO protocol, revision 5, "Packet encoding".
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 
 import msgspec
 
@@ -32,6 +33,14 @@ _NAME = re.compile(
     r"(?:,[ \t\n\r]*+(?!\])|\][ \t\n\r]*+\Z)",
     re.DOTALL,
 )
+USUAL_EVENT = re.compile(
+    r'2(?:(/[^,?"\[]{0,511}),)?(\d{1,15})?(?=(\[))\["([^"\\\x00-\x1f]*+)",(?![ \t\n\r\]])', re.ASCII | re.DOTALL
+)
+"""How nearly all packets begin: an event without attachments, its name written plainly, and an argument.
+
+Its groups are the namespace, the ack id, where the payload begins, and the name. `read_head` and `read_event` read the
+same of such a packet, in two steps.
+"""
 _text = msgspec.json.Decoder(str)
 _object = msgspec.json.Decoder(dict[str, Any])
 _as_it_came = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -65,7 +74,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     query: str = ""
 
 
-class EventPacket(NamedTuple):
+class EventPacket(msgspec.Struct, frozen=True):
     """An event as a client emitted it; `args` is the JSON array of its arguments without the name."""
 
     namespace: str
@@ -77,10 +86,10 @@ class EventPacket(NamedTuple):
     @property
     def size(self) -> int:
         """Its bytes."""
-        return len(self.args) + sum(map(len, self.attachments))
+        return len(self.args) + sum(map(len, self.attachments)) if self.attachments else len(self.args)
 
 
-class AckPacket(NamedTuple):
+class AckPacket(msgspec.Struct, frozen=True):
     """A client's answer to an event that asked for one; `args` is a JSON array."""
 
     namespace: str
@@ -131,6 +140,13 @@ def read_event(text: str, start: int) -> tuple[str, bytes]:
     return event, _checked("[" + arguments) if arguments else b"[]"
 
 
+def read_usual_event(match: re.Match[str]) -> EventPacket:
+    """The event of a packet that `USUAL_EVENT` matches. Raises `InvalidPayload`."""
+    namespace, ack_id, event = match.group(1, 2, 4)
+    args = _checked("[" + match.string[match.end() :])
+    return EventPacket(namespace or "/", None if ack_id is None else int(ack_id), event, args)
+
+
 def read_ack(text: str, start: int) -> bytes:
     """The arguments of an ack, a JSON array that nobody has checked. Raises `InvalidPayload`."""
     return _checked(text[start:])
@@ -179,6 +195,30 @@ def event_packet(
     name = msgspec.json.encode(event)
     body = b"[" + name + (b"," + args[1:] if len(args) > 2 else b"]")
     return Packet.of(_head(EVENT, BINARY_EVENT, attachments, namespace, ack_id) + body, attachments)
+
+
+def single_event_packet(namespace: str, event: str, argument: bytes, attachments: tuple[bytes, ...] = ()) -> Packet:
+    """An EVENT with a single argument, which is JSON with placeholders for the attachments."""
+    if attachments:
+        return event_packet(namespace, event, b"[" + argument + b"]", attachments)
+    return Packet.text(b"%b%b]" % (_event_beginning(namespace, event), argument))
+
+
+@lru_cache(maxsize=1024)  # what services send over and over
+def _event_beginning(namespace: str, event: str) -> bytes:
+    return _head(EVENT, EVENT, (), namespace, None) + b"[" + msgspec.json.encode(event) + b","
+
+
+def single_ack_packet(namespace: str, ack_id: int, argument: bytes, attachments: tuple[bytes, ...] = ()) -> Packet:
+    """An ACK whose arguments are this JSON, without the brackets around them."""
+    if attachments:
+        return ack_packet(namespace, ack_id, b"[" + argument + b"]", attachments)
+    return Packet.text(b"%b%d[%b]" % (_ack_beginning(namespace), ack_id, argument))
+
+
+@lru_cache(maxsize=1024)
+def _ack_beginning(namespace: str) -> bytes:
+    return _head(ACK, ACK, (), namespace, None)
 
 
 def ack_packet(namespace: str, ack_id: int, args: bytes, attachments: tuple[bytes, ...] = ()) -> Packet:

@@ -9,6 +9,7 @@ transport. See the Socket.IO protocol, revision 5, for the packets and their ord
 from __future__ import annotations
 
 import os
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Protocol
@@ -118,8 +119,7 @@ class SocketIoServer:
 
     def ack(self, connection: Connection, ack_id: int, payload: bytes, attachments: tuple[bytes, ...] = ()) -> None:
         """Answer an emit."""
-        packet = packets.ack_packet(connection.namespace, ack_id, b"[" + payload + b"]", attachments)
-        connection.session.send(packet)
+        connection.session.send(packets.single_ack_packet(connection.namespace, ack_id, payload, attachments))
 
     # -- letting in, sending away ----------------------------------------------------------------------------------
 
@@ -194,6 +194,8 @@ class SocketIoServer:
         if client.unfinished is not None:
             self._attach(client, client.unfinished, data)
             return
+        if isinstance(data, str) and (usual := packets.USUAL_EVENT.match(data)) and self._received_usual(client, usual):
+            return
         try:
             if not isinstance(data, str):
                 raise MalformedPacket("binary data that belongs to no packet")  # noqa: TRY301 - one way out
@@ -256,12 +258,28 @@ class SocketIoServer:
             else:
                 packet = AckPacket(head.namespace, head.ack_id or 0, packets.read_ack(text, head.start))
         except InvalidPayload as error:
-            self._refuse(client, head, Reject(Code.INVALID_PAYLOAD, str(error)))
+            self._refuse(client, head, _invalid(error))
             return
         if not head.attachments:
             self._received(client, packet)
         elif self._hold_bytes(session, size):
             client.unfinished = UnfinishedPacket(packet, head.attachments, size)
+
+    def _received_usual(self, client: Client, usual: re.Match[str]) -> bool:
+        """Take an event without anything unusual about it. False, and nothing is done, when there is."""
+        found = client.namespaces.get(usual[1] or "/")
+        if not isinstance(found, Connection):
+            return False
+        size = len(usual.string) - usual.start(3)
+        if size > self._namespaces[found.namespace].max_payload + NAME_ROOM or not self._spend(client, size):
+            return False
+        try:
+            packet = packets.read_usual_event(usual)
+        except InvalidPayload as error:
+            self._tell(client.session, found.namespace, int(usual[2]) if usual[2] else None, _invalid(error))
+        else:
+            self._events.event_received(found, packet)
+        return True
 
     def _received(self, client: Client, packet: EventPacket | AckPacket) -> None:
         found = client.namespaces.get(packet.namespace)
@@ -325,7 +343,7 @@ class SocketIoServer:
             attachments = tuple(unfinished.attachments)
             self._finish(client)
             if packet is not None:
-                self._received(client, packet._replace(attachments=attachments))
+                self._received(client, msgspec.structs.replace(packet, attachments=attachments))
 
     def _hold_bytes(self, session: Session, size: int) -> bool:
         """Count what a client makes the gateway keep. False, and the session is ended, when that is too much."""
@@ -405,6 +423,10 @@ class SocketIoServer:
 
     def _allows_origin(self, request: Request) -> bool:
         return "*" in self._origins or request.origin == request.own_origin or request.origin in self._origins
+
+
+def _invalid(error: InvalidPayload) -> Reject:
+    return Reject(Code.INVALID_PAYLOAD, str(error))
 
 
 def _random_texts() -> Iterator[str]:
