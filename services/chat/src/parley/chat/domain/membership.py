@@ -6,8 +6,9 @@ into a room in which nobody is any more owns it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, assert_never
 
 import msgspec
 
@@ -16,6 +17,7 @@ from parley.chat.domain.fields import Command, Name, RoomId, UserId, check_name,
 from parley.chat.domain.state import (
     DecisionContext,
     Member,
+    Needs,
     Room,
     require_member,
     require_open,
@@ -104,6 +106,38 @@ class MemberChanged(EventData, frozen=True):
     role: Role
 
 
+MembershipCommand = JoinRoom | LeaveRoom | InviteUser
+MembershipEvent = MemberInvited | MemberJoined | MemberLeft | MemberChanged
+
+
+def membership_needs(command: MembershipCommand) -> Needs:
+    """What the decision reads besides the room and its sender's place there."""
+    match command:
+        case JoinRoom():
+            return Needs(rooms=True)
+        case LeaveRoom():
+            return Needs(eldest=True)
+        case InviteUser(user=user):
+            return Needs(member=user.id, invitations=True)
+        case _:
+            assert_never(command)
+
+
+def decide_membership(
+    command: MembershipCommand, room: Room | None, context: DecisionContext
+) -> Sequence[MembershipEvent]:
+    """What a command changes of who is in a room. Raises `Reject`."""
+    match command:
+        case JoinRoom():
+            return decide_join(command, room, context)
+        case LeaveRoom():
+            return decide_leave(command, room, context)
+        case InviteUser():
+            return decide_invite(command, room, context)
+        case _:
+            assert_never(command)
+
+
 def decide_join(_command: JoinRoom, room: Room | None, context: DecisionContext) -> list[MemberJoined]:
     """One more member, if the room and the user have place for each other. Raises `Reject`."""
     identity = context.identity
@@ -141,9 +175,7 @@ def decide_invite(command: InviteUser, room: Room | None, context: DecisionConte
     return [MemberInvited(User(command.user.id, command.user.name))]
 
 
-def evolve_member(
-    room: Room, event: MemberInvited | MemberJoined | MemberLeft | MemberChanged, sequence: int, actor_id: str
-) -> None:
+def evolve_member(room: Room, event: MembershipEvent, sequence: int, actor_id: str) -> None:
     """Change a user's place in the room."""
     user = event.user
     name = user.name or user.id
