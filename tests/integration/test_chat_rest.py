@@ -99,7 +99,9 @@ async def test_a_conversation_over_http(rest: Rest):
     assert synced["log"] == page["log"]
     status, invited = await rest.send("POST", f"/rooms/{room}/invite", {"user": {"id": "u_cid", "name": "Cid"}})
     assert (status, invited["ok"]) == (200, True)
-    assert (await rest.send("POST", f"/rooms/{room}/archive", {"reason": "done"}))[0] == 200
+    assert (await rest.send("POST", f"/rooms/{room}/transfer", {"user": "u_ben"}))[0] == 200
+    assert await rest.code("POST", f"/rooms/{room}/archive") == "forbidden"
+    assert (await rest.send("POST", f"/rooms/{room}/archive", {"reason": "done"}, user="ben"))[0] == 200
     assert await rest.code("POST", f"/rooms/{room}/messages", {"body": "late"}) == "room_archived"
     assert (await rest.send("POST", f"/rooms/{room}/leave", user="ben"))[0] == 200
 

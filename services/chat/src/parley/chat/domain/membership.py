@@ -68,6 +68,15 @@ class InviteUser(Command, frozen=True):
             check_name(self.user.name)
 
 
+class TransferRoom(Command, frozen=True):
+    """`room.transfer`: the owner makes another member the room's owner, and is a member like others then."""
+
+    NAME: ClassVar[str] = "room.transfer"
+
+    room: RoomId
+    user: UserId
+
+
 class MemberInvited(EventData, frozen=True):
     """A user may see and join the room."""
 
@@ -106,7 +115,7 @@ class MemberChanged(EventData, frozen=True):
     role: Role
 
 
-MembershipCommand = JoinRoom | LeaveRoom | InviteUser
+MembershipCommand = JoinRoom | LeaveRoom | InviteUser | TransferRoom
 MembershipEvent = MemberInvited | MemberJoined | MemberLeft | MemberChanged
 
 
@@ -119,6 +128,8 @@ def membership_needs(command: MembershipCommand) -> Needs:
             return Needs(eldest=True)
         case InviteUser(user=user):
             return Needs(member=user.id, invitations=True)
+        case TransferRoom(user=user):
+            return Needs(member=user)
         case _:
             assert_never(command)
 
@@ -134,6 +145,8 @@ def decide_membership(
             return decide_leave(command, room, context)
         case InviteUser():
             return decide_invite(command, room, context)
+        case TransferRoom():
+            return decide_transfer(command, room, context)
         case _:
             assert_never(command)
 
@@ -173,6 +186,23 @@ def decide_invite(command: InviteUser, room: Room | None, context: DecisionConte
         most = context.limits.invitations
         raise Reject(Code.LIMIT_EXCEEDED, f"At most {most} of your invitations into a room may wait for an answer.")
     return [MemberInvited(User(command.user.id, command.user.name))]
+
+
+def decide_transfer(command: TransferRoom, room: Room | None, context: DecisionContext) -> list[MemberChanged]:
+    """The change of owners, at one moment. Raises `Reject`."""
+    room = require_open(room, context.identity.user_id)
+    owner = require_member(room, context.identity.user_id)
+    if owner.role != "owner":
+        raise Reject(Code.FORBIDDEN, "Only the room's owner may give it to another member.")
+    heir = room.members.get(command.user)
+    if heir is None or not heir.joined:
+        raise Reject(Code.INVALID_PAYLOAD, "Only a member can become the room's owner.")
+    if heir is owner:
+        return []
+    return [
+        MemberChanged(User(heir.user_id, heir.name), "owner"),
+        MemberChanged(User(owner.user_id, owner.name), "member"),
+    ]
 
 
 def evolve_member(room: Room, event: MembershipEvent, sequence: int, actor_id: str) -> None:
