@@ -18,6 +18,7 @@ from parley.chat.domain.membership import (
     MemberInvited,
     MemberJoined,
     MemberLeft,
+    TransferRoom,
     UserRef,
 )
 from parley.chat.domain.messages import MessageSent, SendMessage
@@ -204,6 +205,19 @@ def test_a_room_goes_from_an_owner_who_leaves_to_who_is_there_the_longest():
     assert decided(ArchiveRoom("c", ROOM), room, BEN) == [RoomArchived()]
     assert decided(JoinRoom("c", ROOM), room, ANN) == [MemberJoined(User("u_ann", "Ann"))]
     assert decided(LeaveRoom("c", ROOM), room, CAT) == [MemberLeft(User("u_cat", "Cat"))]
+
+
+def test_an_owner_gives_the_room_to_a_member_and_only_so():
+    room = given(created(), joined(BEN))
+    assert rejected(TransferRoom("t", ROOM, "u_ben"), room, BEN) is Code.FORBIDDEN
+    assert rejected(TransferRoom("t", ROOM, "u_cat"), room, ANN) is Code.INVALID_PAYLOAD
+    assert rejected(TransferRoom("t", ROOM, "u_ann"), room, CAT) is Code.NOT_A_MEMBER
+    assert decided(TransferRoom("t", ROOM, "u_ann"), room, ANN) == []
+    events = decided(TransferRoom("t", ROOM, "u_ben"), room, ANN)
+    room = given(created(), joined(BEN), *((event, ANN) for event in events))
+    assert room is not None
+    assert {user: member.role for user, member in room.members.items()} == {"u_ann": "member", "u_ben": "owner"}
+    assert rejected(ArchiveRoom("a", ROOM), room, ANN) is Code.FORBIDDEN
 
 
 def test_an_owner_who_comes_back_to_the_empty_room_owns_it_again():

@@ -14,7 +14,7 @@ import msgspec
 
 from parley.chat.domain.batch import Accepted
 from parley.chat.domain.events import EventData, Instant
-from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom
+from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, TransferRoom
 from parley.chat.domain.messages import MessageSent, SendMessage
 from parley.chat.domain.room import Event, RoomCommand
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
@@ -36,6 +36,7 @@ COMMANDS: tuple[CommandRoute, ...] = (
     CommandRoute(JoinRoom, "/rooms/{room}/join", "Join a room."),
     CommandRoute(LeaveRoom, "/rooms/{room}/leave", "Leave a room, or decline an invitation."),
     CommandRoute(InviteUser, "/rooms/{room}/invite", "Let a user see and join a room."),
+    CommandRoute(TransferRoom, "/rooms/{room}/transfer", "Give a room to another member; its owner may."),
     CommandRoute(ArchiveRoom, "/rooms/{room}/archive", "Close a room; its owner may."),
     CommandRoute(SendMessage, "/rooms/{room}/messages", "Send a message."),
 )

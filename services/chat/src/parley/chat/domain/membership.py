@@ -6,8 +6,9 @@ into a room in which nobody is any more owns it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, assert_never
 
 import msgspec
 
@@ -16,6 +17,7 @@ from parley.chat.domain.fields import Command, Name, RoomId, UserId, check_name,
 from parley.chat.domain.state import (
     DecisionContext,
     Member,
+    Needs,
     Room,
     require_member,
     require_open,
@@ -66,6 +68,15 @@ class InviteUser(Command, frozen=True):
             check_name(self.user.name)
 
 
+class TransferRoom(Command, frozen=True):
+    """`room.transfer`: the owner makes another member the room's owner, and is a member like others then."""
+
+    NAME: ClassVar[str] = "room.transfer"
+
+    room: RoomId
+    user: UserId
+
+
 class MemberInvited(EventData, frozen=True):
     """A user may see and join the room."""
 
@@ -102,6 +113,42 @@ class MemberChanged(EventData, frozen=True):
 
     user: User
     role: Role
+
+
+MembershipCommand = JoinRoom | LeaveRoom | InviteUser | TransferRoom
+MembershipEvent = MemberInvited | MemberJoined | MemberLeft | MemberChanged
+
+
+def membership_needs(command: MembershipCommand) -> Needs:
+    """What the decision reads besides the room and its sender's place there."""
+    match command:
+        case JoinRoom():
+            return Needs(rooms=True)
+        case LeaveRoom():
+            return Needs(eldest=True)
+        case InviteUser(user=user):
+            return Needs(member=user.id, invitations=True)
+        case TransferRoom(user=user):
+            return Needs(member=user)
+        case _:
+            assert_never(command)
+
+
+def decide_membership(
+    command: MembershipCommand, room: Room | None, context: DecisionContext
+) -> Sequence[MembershipEvent]:
+    """What a command changes of who is in a room. Raises `Reject`."""
+    match command:
+        case JoinRoom():
+            return decide_join(command, room, context)
+        case LeaveRoom():
+            return decide_leave(command, room, context)
+        case InviteUser():
+            return decide_invite(command, room, context)
+        case TransferRoom():
+            return decide_transfer(command, room, context)
+        case _:
+            assert_never(command)
 
 
 def decide_join(_command: JoinRoom, room: Room | None, context: DecisionContext) -> list[MemberJoined]:
@@ -141,9 +188,24 @@ def decide_invite(command: InviteUser, room: Room | None, context: DecisionConte
     return [MemberInvited(User(command.user.id, command.user.name))]
 
 
-def evolve_member(
-    room: Room, event: MemberInvited | MemberJoined | MemberLeft | MemberChanged, sequence: int, actor_id: str
-) -> None:
+def decide_transfer(command: TransferRoom, room: Room | None, context: DecisionContext) -> list[MemberChanged]:
+    """The change of owners, at one moment. Raises `Reject`."""
+    room = require_open(room, context.identity.user_id)
+    owner = require_member(room, context.identity.user_id)
+    if owner.role != "owner":
+        raise Reject(Code.FORBIDDEN, "Only the room's owner may give it to another member.")
+    heir = room.members.get(command.user)
+    if heir is None or not heir.joined:
+        raise Reject(Code.INVALID_PAYLOAD, "Only a member can become the room's owner.")
+    if heir is owner:
+        return []
+    return [
+        MemberChanged(User(heir.user_id, heir.name), "owner"),
+        MemberChanged(User(owner.user_id, owner.name), "member"),
+    ]
+
+
+def evolve_member(room: Room, event: MembershipEvent, sequence: int, actor_id: str) -> None:
     """Change a user's place in the room."""
     user = event.user
     name = user.name or user.id

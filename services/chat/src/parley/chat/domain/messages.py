@@ -40,7 +40,11 @@ class MessageSent(EventData, frozen=True):
     reply_to: int | None = None
 
 
-def decide_send(command: SendMessage, room: Room | None, context: DecisionContext) -> list[MessageSent]:
+MessageCommand = SendMessage
+MessageEvent = MessageSent
+
+
+def decide_message(command: MessageCommand, room: Room | None, context: DecisionContext) -> list[MessageEvent]:
     """A member's message. Raises `Reject`."""
     room = require_open(room, context.identity.user_id)
     require_member(room, context.identity.user_id)

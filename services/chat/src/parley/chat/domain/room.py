@@ -6,40 +6,34 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import assert_never
 
 from parley.chat.domain.events import User
 from parley.chat.domain.identifiers import LogSecret, room_key
 from parley.chat.domain.membership import (
     InviteUser,
-    JoinRoom,
-    LeaveRoom,
-    MemberChanged,
-    MemberInvited,
-    MemberJoined,
-    MemberLeft,
-    decide_invite,
-    decide_join,
-    decide_leave,
+    MembershipCommand,
+    MembershipEvent,
+    decide_membership,
     evolve_member,
+    membership_needs,
 )
-from parley.chat.domain.messages import MessageSent, SendMessage, decide_send
+from parley.chat.domain.messages import MessageCommand, MessageEvent, decide_message
 from parley.chat.domain.rooms import (
     ArchiveRoom,
-    CloseRoom,
     CreateRoom,
-    RoomArchived,
+    LifeCommand,
+    LifeEvent,
     RoomCreated,
-    decide_archive,
-    decide_close,
-    decide_create,
+    decide_life,
     evolve_created,
+    evolve_life,
+    life_needs,
 )
 from parley.chat.domain.state import DecisionContext, Needs, Room
 from parley.common.errors import Code, Reject
 
-RoomCommand = CreateRoom | JoinRoom | LeaveRoom | InviteUser | ArchiveRoom | CloseRoom | SendMessage
-Event = RoomCreated | MemberInvited | MemberJoined | MemberLeft | MemberChanged | MessageSent | RoomArchived
+RoomCommand = LifeCommand | MembershipCommand | MessageCommand
+Event = LifeEvent | MembershipEvent | MessageEvent
 
 
 def room_of(command: RoomCommand, actor_id: str, secret: LogSecret) -> int:
@@ -56,38 +50,18 @@ def room_of(command: RoomCommand, actor_id: str, secret: LogSecret) -> int:
 
 def needs(command: RoomCommand) -> Needs:
     """What the decision reads besides the room and its sender's place there."""
-    match command:
-        case CreateRoom() | JoinRoom():
-            return Needs(rooms=True)
-        case LeaveRoom():
-            return Needs(eldest=True)
-        case InviteUser(user=user):
-            return Needs(member=user.id, invitations=True)
-        case ArchiveRoom() | SendMessage():
-            return Needs()
-        case _:
-            assert_never(command)
+    if isinstance(command, MessageCommand):
+        return Needs()
+    return membership_needs(command) if isinstance(command, MembershipCommand) else life_needs(command)
 
 
 def decide(command: RoomCommand, room: Room | None, context: DecisionContext) -> list[Event]:
     """The events a command leads to; none when things already are as it wants them. Raises `Reject`."""
-    match command:
-        case SendMessage():
-            return [*decide_send(command, room, context)]
-        case CreateRoom():
-            return [*decide_create(command, room, context)]
-        case JoinRoom():
-            return [*decide_join(command, room, context)]
-        case LeaveRoom():
-            return [*decide_leave(command, room, context)]
-        case InviteUser():
-            return [*decide_invite(command, room, context)]
-        case CloseRoom():
-            return [*decide_close(command, room, context)]
-        case ArchiveRoom():
-            return [*decide_archive(command, room, context)]
-        case _:
-            assert_never(command)
+    if isinstance(command, MessageCommand):
+        return [*decide_message(command, room, context)]
+    if isinstance(command, MembershipCommand):
+        return [*decide_membership(command, room, context)]
+    return [*decide_life(command, room, context)]
 
 
 def since(command: RoomCommand, room: Room, user_id: str) -> int:
@@ -107,26 +81,15 @@ def evolve(room: Room | None, event: Event, room_id: int, sequence: int, actor: 
     room.messages += event.IS_MESSAGE
     if event.CHANGES_DECISIONS:
         room.changed = sequence
-    match event:
-        case MemberInvited() | MemberJoined() | MemberLeft() | MemberChanged():
-            evolve_member(room, event, sequence, actor.id)
-        case RoomArchived():
-            room.archived = True
-        case RoomCreated() | MessageSent():
-            pass
-        case _:
-            assert_never(event)
+    if isinstance(event, MembershipEvent):
+        evolve_member(room, event, sequence, actor.id)
+    elif isinstance(event, LifeEvent):
+        evolve_life(room, event)
     return room
 
 
 def moved_user(event: Event, actor_id: str) -> str | None:
     """The user whose place in the room an event changes, if any."""
-    match event:
-        case RoomCreated():
-            return actor_id
-        case MemberInvited(user=user) | MemberJoined(user=user) | MemberLeft(user=user) | MemberChanged(user=user):
-            return user.id
-        case RoomArchived() | MessageSent():
-            return None
-        case _:
-            assert_never(event)
+    if isinstance(event, RoomCreated):
+        return actor_id
+    return event.user.id if isinstance(event, MembershipEvent) else None

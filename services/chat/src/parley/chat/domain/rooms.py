@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, assert_never
 
 import msgspec
 
 from parley.chat.domain.events import EventData, User
 from parley.chat.domain.fields import Command, Kind, Name, RoomId, check_name, checked_text
-from parley.chat.domain.state import DecisionContext, Member, Room, require_member, require_open, require_room_left
+from parley.chat.domain.state import (
+    DecisionContext,
+    Member,
+    Needs,
+    Room,
+    require_member,
+    require_open,
+    require_room_left,
+)
 from parley.common.errors import Code, Reject
 
 
@@ -63,6 +72,39 @@ class RoomArchived(EventData, frozen=True):
     NUMBER: ClassVar[int] = 6
 
     reason: str = ""
+
+
+LifeCommand = CreateRoom | ArchiveRoom | CloseRoom
+LifeEvent = RoomCreated | RoomArchived
+
+
+def life_needs(command: LifeCommand) -> Needs:
+    """What the decision reads besides the room and its sender's place there."""
+    return Needs(rooms=isinstance(command, CreateRoom))
+
+
+def decide_life(command: LifeCommand, room: Room | None, context: DecisionContext) -> Sequence[LifeEvent]:
+    """What becomes of a room by a command. Raises `Reject`."""
+    match command:
+        case CreateRoom():
+            return decide_create(command, room, context)
+        case CloseRoom():
+            return decide_close(command, room, context)
+        case ArchiveRoom():
+            return decide_archive(command, room, context)
+        case _:
+            assert_never(command)
+
+
+def evolve_life(room: Room, event: LifeEvent) -> None:
+    """Change the room itself. The event that makes it has made it already."""
+    match event:
+        case RoomArchived():
+            room.archived = True
+        case RoomCreated():
+            pass
+        case _:
+            assert_never(event)
 
 
 def decide_create(command: CreateRoom, room: Room | None, context: DecisionContext) -> list[RoomCreated]:

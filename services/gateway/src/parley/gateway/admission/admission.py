@@ -170,8 +170,7 @@ class Admission:
                 # Nothing from before they came in, or came in again, was for them.
                 cursor = max(cursor or 0, membership.joined - 1)
             if not 0 <= head - cursor <= MAX_BEHIND if cursor is not None else room in cursors:
-                told = {"room": room, "sequence": head} | ({"log": log} if log else {})
-                self._fanout.send_event(connection, "reset", told)
+                self._fanout.send_event(connection, "reset", {"room": room, "sequence": head})
                 cursor = None
             self._fanout.enter(connection, room, head=head, after=cursor)
         self._fanout.open(connection)
