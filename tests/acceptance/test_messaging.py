@@ -188,6 +188,22 @@ async def test_a_client_that_was_away_gets_what_it_missed_by_its_cursors(people:
     assert lost.of("reset")[0] == {"room": room, "sequence": cursor + 31}
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_cursors_of_another_log_are_answered_with_a_reset(people: People, kind: str):
+    ann, account = await people.join("ann")
+    room = await make_room(ann)
+    log = (await ok(ann, "history", room=room))["log"]
+    for n in range(3):
+        await ok(ann, "message.send", room=room, body=f"message {n}")
+    said = {"token": account["access_token"], "cursors": {room: 2}}
+    same = await people.attempt(said | {"log": log}, kind=kind)
+    await same.until(lambda: len(same.logged(room)) == 2, "what it missed")
+    other = await people.attempt(said | {"log": "of before the backup"}, kind=kind)
+    await other.until(lambda: other.of("reset"), "a reset")
+    assert other.of("reset")[0] == {"room": room, "sequence": 4}
+    assert other.logged(room) == []
+
+
 async def test_the_same_commands_work_over_rest_and_reach_connected_members(people: People, stack: AnyStack):
     ben, _ = await people.join("ben", gateway=stack.gateways[1])
     bot = await people.account("bot")

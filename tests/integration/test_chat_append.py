@@ -10,7 +10,7 @@ import pytest
 
 from parley.chat.domain.batch import Accepted
 from parley.chat.domain.identifiers import room_key
-from parley.chat.domain.membership import JoinRoom, LeaveRoom
+from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.rooms import ArchiveRoom
 from parley.chat.log import connection
@@ -354,3 +354,29 @@ async def test_the_isolation_of_the_database_is_not_relied_upon(database_url: st
         session, _ = await writer._connection.get()
         assert await session.fetchval("SHOW transaction_isolation") == "read committed"
         assert await session.fetchval("SHOW synchronous_commit") == "on"
+
+
+async def test_who_may_not_see_a_room_neither_locks_it_nor_waits_for_who_has(database_url: str, pool: Pool):
+    async with running_writer(database_url) as (writer, _):
+        secret, other = await create(writer, kind="private"), await create(writer, BEN)
+        async with pool.acquire() as frozen, frozen.transaction():
+            await frozen.fetch("SELECT FROM chat.rooms WHERE room_id = $1 FOR NO KEY UPDATE", room_key(secret))
+            for attempt in range(2):
+                async with asyncio.timeout(0.25):
+                    with pytest.raises(Reject) as caught:
+                        await writer.submit(JoinRoom(f"j{attempt}", secret), BEN, "")
+                assert caught.value.code is Code.NOT_FOUND
+            assert await send(writer, other, 1, BEN) == 2
+        await writer.submit(JoinRoom("j", secret), ANN, "")
+
+
+async def test_who_has_left_a_private_room_is_told_again_what_became_of_their_command(database_url: str):
+    async with running_writer(database_url) as (writer, _):
+        secret = await create(writer, kind="private")
+        await writer.submit(InviteUser("i", secret, UserRef("u_ben", "Ben")), ANN, "")
+        joined = await writer.submit(JoinRoom("j", secret), BEN, "")
+        again = await writer.submit(JoinRoom("j2", secret), BEN, "")
+        left = await writer.submit(LeaveRoom("l", secret), BEN, "")
+        assert (await writer.submit(JoinRoom("j", secret), BEN, "")).sequence == joined.sequence
+        assert (await writer.submit(JoinRoom("j2", secret), BEN, "")).sequence == again.sequence
+        assert (await writer.submit(LeaveRoom("l", secret), BEN, "")).sequence == left.sequence

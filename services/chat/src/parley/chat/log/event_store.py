@@ -16,6 +16,7 @@ from parley.chat.domain.codec import CODEC, StoredEvent
 from parley.chat.domain.compact import pack, pack_user, unpack
 from parley.chat.domain.draft import Drafts
 from parley.chat.domain.recorded import Recorded
+from parley.chat.domain.rooms import CloseRoom
 from parley.chat.domain.state import Member, Room
 
 EVENT_COLUMNS = """e.room_id, e.sequence, e.number, e.event_id, e.type, e.version, e.actor_id, e.actor_name,
@@ -26,16 +27,28 @@ _ROOM = "room_id, name, kind, created_by, created_at, archived, head, messages, 
 _MEMBER = "user_id, name, state, role, sequence, invited_by"
 
 # The ids come sorted, by every writer, so that two batches cannot wait for each other.
+_CONCERNED = """(kind = 'public' OR EXISTS (
+  SELECT FROM unnest($2::bigint[], $3::text[], $4::uuid[], $5::boolean[]) AS asks(room, actor, key, anyway)
+  WHERE asks.room = q.room_id AND (
+    asks.anyway
+    OR (SELECT true FROM chat.members m WHERE m.room_id = asks.room AND m.user_id = asks.actor LIMIT 1)
+    OR (SELECT true FROM chat.events e WHERE e.room_id = asks.room AND e.event_id = asks.key LIMIT 1)
+    OR (SELECT true FROM chat.commands c WHERE c.room_id = asks.room AND c.command_key = asks.key LIMIT 1)
+  )
+))"""
+"""Whether a room is any business of who sends commands for it: it is public, they are in it, or were when they sent
+the same before, or administrate. Nobody else gets to lock it, nor learns by waiting for its lock that it exists."""
+
 _LOCK_ROOMS = f"""
 SELECT r.* FROM unnest($1::bigint[]) AS q(room_id) CROSS JOIN LATERAL (
-  SELECT {_ROOM} FROM chat.rooms WHERE room_id = q.room_id FOR NO KEY UPDATE
+  SELECT {_ROOM} FROM chat.rooms WHERE room_id = q.room_id AND {_CONCERNED} FOR NO KEY UPDATE
 ) r
 """
 _LOCK_FREE_ROOMS = _LOCK_ROOMS.replace("UPDATE", "UPDATE SKIP LOCKED")
 
-_EXISTING_ROOMS = """
+_EXISTING_ROOMS = f"""
 SELECT r.* FROM unnest($1::bigint[]) AS q(room_id) CROSS JOIN LATERAL (
-  SELECT room_id FROM chat.rooms WHERE room_id = q.room_id LIMIT 1
+  SELECT room_id FROM chat.rooms WHERE room_id = q.room_id AND {_CONCERNED} LIMIT 1
 ) r
 """
 
@@ -184,18 +197,22 @@ class LockedRooms(NamedTuple):
     away: set[int]
 
 
-async def lock_rooms(connection: Any, ids: set[int], *, wait: bool) -> LockedRooms:
-    """Lock rooms until the end of the transaction; with `wait` all of them, else those that are free.
+async def lock_rooms(connection: Any, submissions: list[Submission], *, wait: bool) -> LockedRooms:
+    """Lock the rooms of these commands until the end of the transaction; with `wait` all of them, else the free ones.
 
-    Raises `asyncpg.LockNotAvailableError` when it has waited for too long.
+    A room that does not exist for any of the senders is not locked. Raises `asyncpg.LockNotAvailableError` when it has
+    waited for too long.
     """
-    wanted = sorted(ids)
-    rows = await connection.fetch(_LOCK_ROOMS if wait else _LOCK_FREE_ROOMS, wanted)
+    wanted = sorted({one.room_id for one in submissions})
+    asks = _columns(
+        [(one.room_id, one.identity.user_id, one.key, isinstance(one.command, CloseRoom)) for one in submissions]
+    )
+    rows = await connection.fetch(_LOCK_ROOMS if wait else _LOCK_FREE_ROOMS, wanted, *asks)
     rooms = {row["room_id"]: _room(row) for row in rows}
     away: set[int] = set()
     if not wait and len(rooms) < len(wanted):
         others = [room_id for room_id in wanted if room_id not in rooms]
-        away = {row["room_id"] for row in await connection.fetch(_EXISTING_ROOMS, others)}
+        away = {row["room_id"] for row in await connection.fetch(_EXISTING_ROOMS, others, *asks)}
     return LockedRooms(rooms, away)
 
 

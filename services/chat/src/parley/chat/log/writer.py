@@ -316,7 +316,7 @@ class Writer:
     async def _try(self, batch: list[_Waiting], *, wait: bool) -> tuple[Plan, list[_Waiting]]:
         connection = await self._connected()
         async with connection.transaction(isolation="read_committed"):
-            locked = await event_store.lock_rooms(connection, {one.submission.room_id for one in batch}, wait=wait)
+            locked = await event_store.lock_rooms(connection, [one.submission for one in batch], wait=wait)
             done = [one for one in batch if one.submission.room_id not in locked.away]
             loaded = await event_store.load(connection, [one.submission for one in done], locked.rooms)
             since = {room.room_id: room.changed for room in loaded.rooms.values()}
