@@ -440,3 +440,14 @@ async def test_what_is_wrong_behind_an_answered_request_is_not_answered_again():
         assert (await wire.answer())[0] == 200
         wire.writer.write(b"0\r\n" + b"a:\r\n" * 200)
         assert await wire.closed() == b""
+
+
+async def test_who_sends_all_of_a_body_that_is_too_large_before_reading_reads_why():
+    async with serving(HttpLimits(body_bytes=1000)) as (_, port), Wire.open(port) as wire:
+        wire.send("POST / HTTP/1.1", "Host: x", "Content-Length: 4000000")
+        async with asyncio.timeout(TIMEOUT):
+            for _ in range(40):
+                wire.writer.write(b"x" * 100_000)
+                await wire.writer.drain()
+        status, body = await wire.answer()
+        assert (status, body["error"]["code"]) == (413, "payload_too_large")

@@ -45,8 +45,11 @@ SLICES = 4
 """Such slices of one connection that are parsed before others have their turn."""
 REQUEST_COST = 512
 """Bytes that a request counts for besides its own, however few those are."""
-DISCARDED = 256 * 1024
-"""Bytes read and thrown away of a connection that was refused, so that it can read why."""
+DISCARDED = 8 * 1024 * 1024
+"""Bytes read and thrown away of a connection that was refused, so that it can read why: more than any body may have.
+
+Many clients send all they have before they read. What reading it on costs is bounded by the turn, see `HttpGate`.
+"""
 
 _MEANINGS = {
     400: Code.INVALID_PAYLOAD,
