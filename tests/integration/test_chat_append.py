@@ -317,6 +317,20 @@ async def test_a_connection_that_is_dead_costs_one_batch_and_is_replaced(
             assert await send(writer, room, 0) == 2
 
 
+async def test_one_user_takes_a_share_of_the_places_and_gives_them_back(database_url: str):
+    async with running_writer(database_url, chat_max_waiting_per_user=5) as (writer, _):
+        room = await create(writer)
+        await writer.submit(JoinRoom("j", room), BEN, "")
+        sent = [send(writer, room, n) for n in range(7)]
+        of_ben = send(writer, room, 0, BEN)
+        outcomes = await asyncio.gather(*sent, of_ben, return_exceptions=True)
+        assert [str(o.code) if isinstance(o, Reject) else "ok" for o in outcomes] == ["ok"] * 5 + ["overloaded"] * 2 + [
+            "ok"
+        ]
+        assert await send(writer, room, 5) > 0
+        assert writer._in_hand_of == {}
+
+
 async def test_a_service_that_waits_for_postgres_is_not_ready(
     database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ):

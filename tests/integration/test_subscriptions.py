@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable
 
 import pytest
@@ -13,8 +14,9 @@ from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError
 from structlog.testing import capture_logs
 
-from parley.common.bus import Bus
+from parley.common.bus import Bus, connect
 from parley.common.errors import Code, Reject
+from parley.common.settings import ServiceSettings
 from parley.common.subscriptions import ListeningClient, ListeningParser
 from parley.common.wire.identity import Authenticate
 from tests.own_server import Server
@@ -255,3 +257,127 @@ async def subscribed(bus: Bus, subject: str) -> bool:
     with pytest.raises(Reject) as caught:
         await bus.call(subject, Authenticate("token"), timeout=0.1)
     return caught.value.code is Code.TIMEOUT
+
+
+# -- sending -----------------------------------------------------------------------------------------------------------
+
+
+class Writes:
+    """What a connection writes."""
+
+    def __init__(self, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.written: list[bytes] = []
+        transport = bus._client._transport
+        assert transport is not None
+        write = transport.write
+
+        def note(data: bytes) -> None:
+            self.written.append(data)
+            write(data)
+
+        monkeypatch.setattr(transport, "write", note)
+
+
+async def test_what_a_turn_sends_and_what_is_gathered_by_the_next_is_one_write(
+    bus: Bus, other: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    heard, subject = Heard(), fresh("s")
+    other.listen(subject, heard.on("heard"))
+    await other.flush()
+    writes = Writes(bus, monkeypatch)
+
+    def gather() -> None:
+        bus.send(subject, b"3")
+
+    bus.send(subject, b"1")
+    bus.send(subject, b"2")
+    asyncio.get_running_loop().call_soon(bus.before_write, gather)
+    await until(lambda: len(heard) == 3)
+    assert [data for _, data in heard.messages] == [b"1", b"2", b"3"]
+    assert len([data for data in writes.written if subject.encode() in data]) == 1
+
+
+async def test_a_part_that_fails_to_gather_keeps_no_other_from_sending(bus: Bus, other: Bus):
+    heard, subject = Heard(), fresh("s")
+    other.listen(subject, heard.on("heard"))
+    await other.flush()
+
+    def crash() -> None:
+        raise RuntimeError("no")
+
+    def gather() -> None:
+        bus.send(subject, b"")
+
+    with capture_logs() as logged:
+        bus.before_write(crash)
+        bus.before_write(gather)
+        await until(lambda: len(heard))
+    assert [entry["event"] for entry in logged] == ["not sent"]
+
+
+async def test_with_an_interval_a_lone_message_leaves_at_once_and_those_that_follow_are_gathered(
+    nats_url: str, other: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    heard, subject = Heard(), fresh("s")
+    other.listen(subject, heard.on("heard"))
+    await other.flush()
+    settings = ServiceSettings(nats_url=nats_url, instance=fresh("i"))
+    async with connect(settings, "test", write_interval=0.2) as bus:
+        throttle = bus._client._writing
+        await until(lambda: not throttle._pending and throttle._next < time.monotonic())
+        writes, began = Writes(bus, monkeypatch), time.monotonic()
+        bus.send(subject, b"0")
+        await until(lambda: len(heard))
+        assert time.monotonic() - began < 0.15
+        for number in range(1, 20):
+            bus.send(subject, b"%d" % number)
+            await asyncio.sleep(0)
+        await until(lambda: len(heard) == 20)
+        assert time.monotonic() - began > 0.15
+        assert len([data for data in writes.written if subject.encode() in data]) == 2
+    assert [int(data) for _, data in heard.messages] == list(range(20))
+
+
+async def test_beyond_a_bound_of_what_waits_to_be_written_the_sender_is_told_so_and_relieved_in_order(
+    bus: Bus, other: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    heard, subject = Heard(), fresh("s")
+    other.listen(subject, heard.on("heard"))
+    await other.flush()
+    monkeypatch.setattr(bus._client, "_max_pending_size", 1_000)
+    for number in range(100):
+        bus.send(subject, b"%d" % number)
+    assert bus.congested
+    await bus.publish(subject, b"100")
+    assert not bus.congested, "publishing waits until what was sent has been written"
+    await until(lambda: len(heard) == 101)
+    assert [int(data) for _, data in heard.messages] == list(range(101))
+
+
+async def test_a_subscription_that_is_ended_hears_what_has_arrived_and_nothing_more(bus: Bus, other: Bus):
+    heard, subject = Heard(), fresh("s")
+    listener = bus.listen(subject, heard.on("heard"), queue="group")
+    await bus.flush()
+    for number in range(50):
+        bus.send(subject, b"%d" % number)
+    assert not len(heard)
+    await bus.unsubscribe(listener)
+    assert len(heard) == 50
+    await other.publish(subject, b"late")
+    await other.flush()
+    await bus.flush()
+    assert len(heard) == 50
+
+
+async def test_of_those_that_name_a_queue_one_hears_each_message(bus: Bus, other: Bus):
+    heard, subject = Heard(), fresh("s")
+    for name in ("one", "two", "three"):
+        bus.listen(subject, heard.on(name), queue="group")
+    bus.listen(subject, heard.on("all"))
+    await bus.flush()
+    for number in range(90):
+        await other.publish(subject, b"%d" % number)
+    await until(lambda: len(heard) == 180)
+    shared = sorted(int(data) for name, data in heard.messages if name != "all")
+    assert shared == list(range(90))
+    assert len({name for name, _ in heard.messages}) > 2

@@ -265,12 +265,14 @@ def _understood(answer: msgspec.Raw, kind: type[AnswerT], subject: str) -> Answe
 
 
 @asynccontextmanager
-async def connect(settings: ServiceSettings, service: str) -> AsyncGenerator[Bus]:
+async def connect(settings: ServiceSettings, service: str, *, write_interval: float = 0.0) -> AsyncGenerator[Bus]:
     """Connect to NATS, waiting for it as long as it takes, and drain on the way out.
 
+    What is sent is written at most once per `write_interval` seconds, and at once after a pause; without it, what one
+    turn of the loop brings is written together.
     Raises `NameTaken` when another process of the service answers under this one's name.
     """
-    client = ListeningClient()
+    client = ListeningClient(write_interval)
     bus: Bus | None = None
     leaving = False
     logged = float("-inf")

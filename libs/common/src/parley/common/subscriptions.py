@@ -5,7 +5,7 @@ an entry in a dict: its callback is called where the message is parsed, so that 
 the order they arrived, whatever their subjects.
 
 nats-py wakes a task for whatever is sent. `ListeningClient.send` puts a message into its buffer, which is written at
-most once per `WRITE_INTERVAL`, and at once after a pause; just before, the parts that asked for it with `before_write`
+most once per `write_interval`, and at once after a pause; just before, the parts that asked for it with `before_write`
 put in what they have gathered, so that it travels in as few messages as possible.
 """
 
@@ -36,8 +36,6 @@ Callback = Callable[[bytes], object]
 
 RESUBSCRIBE_BATCH = 500
 """Subscriptions written at once after a reconnect."""
-WRITE_INTERVAL = 0.001
-"""Seconds between two writes of what was sent; see docs/adr/0023-the-path-of-a-message.md for what it was chosen by."""
 SLICE = 0.005
 """Seconds for which messages are handled before others have a turn on the loop."""
 
@@ -84,13 +82,13 @@ class Listener:
 class ListeningClient(Client):
     """nats-py's client, which also has listeners."""
 
-    def __init__(self) -> None:
+    def __init__(self, write_interval: float = 0.0) -> None:
         super().__init__()
         self.listeners: dict[int, Listener] = {}
         self._ps = ListeningParser(self)
         self._gathered: dict[Callable[[], None], None] = {}
         """Those who have something to send with the next write, in the order in which they said so."""
-        self._writing = Throttle(self._write_pending, WRITE_INTERVAL)
+        self._writing = Throttle(self._write_pending, write_interval)
 
     # -- sending ---------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ from parley.gateway.settings import Settings
 PATH = "/socket.io"
 """Where stock clients look for a Socket.IO server."""
 
+WRITE_INTERVAL = 0.002
+"""Seconds for which what clients emit is gathered when much is; see docs/adr/0023-the-path-of-a-message.md."""
 SERVER_OPTIONS: dict[str, Any] = {"ws": WebSocket, "backlog": 4096, **http_options()}
 """How uvicorn must serve a gateway."""
 
@@ -37,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[dict[str, Any]]:
-        async with bus.connect(settings, "gateway") as connection:
+        async with bus.connect(settings, "gateway", write_interval=WRITE_INTERVAL) as connection:
             gateway = Gateway(connection, configured, settings)
 
             async def bus_ready() -> str | None:

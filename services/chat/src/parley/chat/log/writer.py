@@ -65,12 +65,13 @@ Answer = Callable[[Accepted], AnswerT]
 class _Waiting:
     """A submission and who waits for the answer to it; `until` bounds how long it waits aside."""
 
-    __slots__ = ("answer", "decided", "submission", "until")
+    __slots__ = ("answer", "decided", "settled", "submission", "until")
 
     def __init__(self, submission: Submission, decided: asyncio.Future[Any], answer: Answer[Any]) -> None:
         self.submission = submission
         self.decided = decided
         self.answer = answer
+        self.settled = False
         self.until = 0.0
 
 
@@ -85,8 +86,8 @@ class Writer:
         self._known = KnownRooms()
         self._secret = LogSecret(b"")
         self._waiting: deque[_Waiting] = deque()
-        # By user, how many of those wait.
-        self._waiting_of: dict[str, int] = {}
+        self._in_hand_of: dict[str, int] = {}
+        """How many commands of each user are not settled yet: one may not take all the places there are."""
         self._aside: list[_Waiting] = []
         self._aside_rooms: set[int] = set()
         self._aside_at = 0.0
@@ -127,11 +128,11 @@ class Writer:
             raise unavailable()
         if len(self._waiting) + len(self._aside) >= self._settings.chat_max_waiting:
             raise Reject(Code.OVERLOADED)
-        of_user = self._waiting_of.get(identity.user_id, 0)
+        of_user = self._in_hand_of.get(identity.user_id, 0)
         if of_user >= self._settings.chat_max_waiting_per_user:
-            raise Reject(Code.OVERLOADED)
+            raise Reject(Code.OVERLOADED, "Too many of your commands wait; try again.")
         submission = Submission(command, identity, correlation, self._secret)
-        self._waiting_of[identity.user_id] = of_user + 1
+        self._in_hand_of[identity.user_id] = of_user + 1
         decided: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(submission, decided, answer))
         self._wake.set()
@@ -148,7 +149,7 @@ class Writer:
             await asyncio.wait({work}, timeout=STOP_SECONDS)
             work.cancel()
             for waiting in (*self._aside, *self._waiting):
-                _refuse(waiting, unavailable())
+                self._refuse(waiting, unavailable())
             await self._connection.close()
 
     async def _commit_batches(self) -> None:
@@ -164,7 +165,7 @@ class Writer:
                     # Of our own making. Whether the commit happened is unknown; the same ids, sent again, find out.
                     log.exception("batch failed", commands=len(batch))
                     for waiting in batch:
-                        _refuse(waiting, Reject(Code.INTERNAL))
+                        self._refuse(waiting, Reject(Code.INTERNAL))
                 self._began = None
             if self._aside and time.monotonic() >= self._aside_at:
                 await self._write_aside()
@@ -185,11 +186,6 @@ class Writer:
         batch: list[_Waiting] = []
         while self._waiting and len(batch) < self._settings.chat_batch:
             waiting = self._waiting.popleft()
-            user_id = waiting.submission.identity.user_id
-            if self._waiting_of[user_id] == 1:
-                del self._waiting_of[user_id]
-            else:
-                self._waiting_of[user_id] -= 1
             if waiting.submission.room_id in self._aside_rooms:
                 self._put_aside(waiting)
             else:
@@ -211,7 +207,7 @@ class Writer:
         now = time.monotonic()
         for waiting in self._aside:
             if waiting.until <= now:
-                _refuse(waiting, unavailable())
+                self._refuse(waiting, unavailable())
         self._aside = [waiting for waiting in self._aside if waiting.until > now]
         self._aside_rooms = {waiting.submission.room_id for waiting in self._aside}
         self._aside_at = time.monotonic() + ASIDE_INTERVAL
@@ -290,7 +286,7 @@ class Writer:
                 self._give_up(batch, error)
             elif len(batch) == 1:
                 log.warning("command failed", correlation=batch[0].submission.correlation, exc_info=error)
-                _refuse(batch[0], Reject(Code.INTERNAL))
+                self._refuse(batch[0], Reject(Code.INTERNAL))
             else:
                 # One of them cannot be stored: halve until it fails alone, so that its neighbours do not.
                 half = len(batch) // 2
@@ -354,7 +350,7 @@ class Writer:
         note_outage(error, commands=len(batch))
         self._connection.abandon()
         for waiting in batch:
-            _refuse(waiting, unavailable())
+            self._refuse(waiting, unavailable())
 
     async def _finish(self, batch: list[_Waiting], decided: Plan) -> None:
         """Announce what was committed, and answer."""
@@ -369,11 +365,28 @@ class Writer:
         accepted = 0
         for waiting, outcome in zip(batch, decided.outcomes, strict=True):
             if isinstance(outcome, Reject):
-                _refuse(waiting, outcome)
-            elif not waiting.decided.done():
+                self._refuse(waiting, outcome)
+            elif self._settles(waiting):
                 accepted += 1
                 _answer(waiting, outcome)
         COMMANDS.labels("accepted").inc(accepted)
+
+    def _refuse(self, waiting: _Waiting, rejection: Reject) -> None:
+        if self._settles(waiting):
+            COMMANDS.labels(str(rejection.code)).inc()
+            waiting.decided.set_exception(rejection)
+
+    def _settles(self, waiting: _Waiting) -> bool:
+        """Take a command out of its user's count, the first time; whether somebody still waits for the answer."""
+        if waiting.settled:
+            return False
+        waiting.settled = True
+        user_id = waiting.submission.identity.user_id
+        if left := self._in_hand_of[user_id] - 1:
+            self._in_hand_of[user_id] = left
+        else:
+            del self._in_hand_of[user_id]
+        return not waiting.decided.done()
 
 
 def _answer(waiting: _Waiting, accepted: Accepted) -> None:
@@ -383,9 +396,3 @@ def _answer(waiting: _Waiting, accepted: Accepted) -> None:
         # Of our own making, and of this command alone: it is committed, and its sender may ask again.
         log.exception("no answer to a command", correlation=waiting.submission.correlation)
         waiting.decided.set_exception(Reject(Code.INTERNAL))
-
-
-def _refuse(waiting: _Waiting, rejection: Reject) -> None:
-    if not waiting.decided.done():
-        COMMANDS.labels(str(rejection.code)).inc()
-        waiting.decided.set_exception(rejection)
