@@ -83,13 +83,20 @@ async def test_each_room_is_answered_by_where_its_cursor_is(pool: Pool):
 
 
 @pytest.mark.parametrize(
-    ("body", "name"), [("x" * 330, "Ann"), ("hello", EMOJI), ("\x01" * 300, "Ann"), ("y" * 60_000, "Ann")]
+    ("body", "name", "member"),
+    [
+        ("x" * 330, "Ann", "u_ann"),
+        ("hello", EMOJI, "u_ann"),
+        ("hello", "Ann", EMOJI),
+        ("\x01" * 300, "Ann", "u_ann"),
+        ("y" * 60_000, "Ann", "u_ann"),
+    ],
 )
 async def test_sync_and_history_fit_an_ack_whatever_makes_them_long_and_end_at_the_head(
-    pool: Pool, body: str, name: str
+    pool: Pool, body: str, name: str, member: str
 ):
     async with pool.acquire() as connection:
-        one, two = await fill(connection, 2, 450, body=body, name=name)
+        one, two = await fill(connection, 2, 450, body=body, name=name, member=member)
     cursors, seen, rounds, sum_of_sizes = {one: 0, two: 0}, {one: [], two: []}, 0, 0
     while cursors:
         rounds += 1

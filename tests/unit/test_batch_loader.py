@@ -98,7 +98,8 @@ async def test_a_question_without_an_answer_fails_alone_and_in_time(monkeypatch:
     next_one = asyncio.create_task(answers.load("b"))
     assert 0 < answers.age() < 5
     with pytest.raises(Reject) as unavailable:
-        await lost
+        async with asyncio.timeout(5):
+            await lost
     source.let.set()
     assert unavailable.value.code is Code.UNAVAILABLE
     assert await next_one == 2
