@@ -34,7 +34,7 @@ _NAME = re.compile(
     re.DOTALL,
 )
 USUAL_EVENT = re.compile(
-    r'2(?:(/[^,?"\[]{0,511}),)?(\d{1,15})?(?=(\[))\["([^"\\\x00-\x1f]*+)",(?![ \t\n\r\]])', re.ASCII | re.DOTALL
+    r'2(?:(/[^,?"\[]{0,511}),)?(\d{1,15})?(?=(\[))\["([^"\\\x00-\x1f]*+)",(?=[^ \t\n\r\]])', re.ASCII | re.DOTALL
 )
 """How nearly all packets begin: an event without attachments, its name written plainly, and an argument.
 
