@@ -304,7 +304,7 @@ async def test_a_service_that_stops_commits_and_announces_the_batch_in_hand(data
 async def test_a_connection_that_is_dead_costs_one_batch_and_is_replaced(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "COMMAND_SECONDS", 0.5)
     async with Proxy.running(database_url) as proxy, running_writer(proxy.url) as (writer, _):
         room = await create(writer)
         proxy.freeze()

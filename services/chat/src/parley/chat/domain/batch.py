@@ -43,6 +43,10 @@ class Submission:
         self.fingerprint: int = secret.fingerprint(command)
         self.needs: Needs = needs(command)
 
+    def event_id(self, index: int) -> UUID:
+        """The id of the command's event at this place; that of the first is its key."""
+        return event_id(self.room_id, self.identity.user_id, self.command.id, index) if index else self.key
+
 
 class Accepted(NamedTuple):
     """A command's result, now or the first time it was sent: its first event, None when nothing had to change.
@@ -176,10 +180,9 @@ def _append(submission: Submission, index: int, event: Event, loaded: Loaded, re
     command, identity, room_id = submission.command, submission.identity, submission.room_id
     before = loaded.rooms.get(room_id)
     sequence, messages = (before.head + 1, before.messages) if before else (1, 0)
-    key = event_id(room_id, identity.user_id, command.id, index) if index else submission.key
     recorded = Recorded(
-        room_id, sequence, messages + event.IS_MESSAGE, key, event.TYPE, identity.user_id, identity.name, command.id,
-        submission.fingerprint, CODEC.encode(event).data, loaded.now,
+        room_id, sequence, messages + event.IS_MESSAGE, submission.event_id(index), event.TYPE, identity.user_id,
+        identity.name, command.id, submission.fingerprint, CODEC.encode(event).data, loaded.now,
     )  # fmt: skip
     user_id = moved_user(event, identity.user_id)
     _uncount(loaded, before, user_id, archived=isinstance(event, RoomArchived))

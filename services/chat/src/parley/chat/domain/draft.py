@@ -13,7 +13,6 @@ from uuid import UUID
 
 from parley.chat.domain.batch import Accepted, Plan, Submission
 from parley.chat.domain.codec import CODEC, StoredEvent
-from parley.chat.domain.identifiers import event_id
 from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.room import Event, decide
 from parley.chat.domain.state import DecisionContext, Room
@@ -105,7 +104,7 @@ def draft(submissions: list[Submission], eligible: list[bool], find: FindRoom) -
                     result.rooms[submission.room_id] = room, []
                 drafts = result.rooms[submission.room_id][1]
                 for index, event in enumerate(events):
-                    key = _event_id(submission, index)
+                    key = submission.event_id(index)
                     drafts.append(Draft(place, submission, key, event, CODEC.encode(event)))
                 continue
         behind.add(user_id)
@@ -120,12 +119,6 @@ def _decide(submission: Submission, room: Room) -> list[Event]:
         return decide(submission.command, room, DecisionContext(submission.identity))
     except Reject:
         return []
-
-
-def _event_id(submission: Submission, index: int) -> UUID:
-    if index == 0:
-        return submission.key
-    return event_id(submission.room_id, submission.identity.user_id, submission.command.id, index)
 
 
 def settle(drafts: Drafts, heads: dict[int, tuple[int, int]], now: datetime) -> tuple[Plan, list[int]]:

@@ -7,27 +7,22 @@ from typing import Any, cast
 
 import asyncpg
 
-from parley.chat.log.database import DATABASE_ERRORS, Connection, fault_of
+from parley.chat.log.database import (
+    COMMAND_SECONDS,
+    DATABASE_ERRORS,
+    STATEMENT_SECONDS,
+    Connection,
+    fault_of,
+    session_settings,
+)
 from parley.common.sqlstate import Fault
 
 CONNECT_SECONDS = 5
-STATEMENT_SECONDS = 5.0
-ANSWER_SECONDS = 6.0
-"""Later than Postgres' own limit, which answers: only a connection that is dead gets there."""
 LOCK_SECONDS = 0.3
 """How long a statement waits for a room that another process has locked; commits take a few milliseconds."""
 
-SETTINGS = {
-    "application_name": "parley-chat writer",
-    # Acks depend on it, so it is set rather than hoped for.
-    "synchronous_commit": "on",
-    # What is committed while a statement waits for a lock has to be seen by it, whatever the database's default is.
-    "default_transaction_isolation": "read committed",
-    "lock_timeout": f"{LOCK_SECONDS * 1000:.0f}",
-    "statement_timeout": f"{STATEMENT_SECONDS * 1000:.0f}",
-    # A process that stands still within a transaction loses it, and with it the rooms it has locked.
-    "idle_in_transaction_session_timeout": f"{STATEMENT_SECONDS * 1000:.0f}",
-    # So does one that is cut off: Postgres notices within 11 s.
+SETTINGS = session_settings("parley-chat writer", lock=LOCK_SECONDS, idle=STATEMENT_SECONDS) | {
+    # A process that is cut off loses its transaction as well: Postgres notices within 11 s.
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
@@ -36,7 +31,6 @@ SETTINGS = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
-    "jit": "off",
 }
 
 # Two batches met; the loser of the race simply goes again.
@@ -69,7 +63,7 @@ class WriterConnection:
         # Dialling is bounded as a whole: Postgres may take a connection and say nothing.
         async with asyncio.timeout(CONNECT_SECONDS):
             connection: Any = await cast("Any", asyncpg).connect(
-                self._url, command_timeout=ANSWER_SECONDS, connection_class=Connection, server_settings=SETTINGS
+                self._url, command_timeout=COMMAND_SECONDS, connection_class=Connection, server_settings=SETTINGS
             )
         self._connection = connection
         return connection, True
@@ -79,8 +73,3 @@ class WriterConnection:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
-
-    async def close(self) -> None:
-        """Part from Postgres."""
-        if self._connection is not None:
-            self.abandon()

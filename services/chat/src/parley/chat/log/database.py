@@ -142,20 +142,27 @@ async def connect(url: str, size: int, **settings: str) -> AsyncGenerator[Pool]:
         connection_class=Connection,
         # Sessions carry no state between uses here, so the round trip that would reset it is saved.
         reset=_keep_session,
-        server_settings={
-            "application_name": "parley-chat",
-            "synchronous_commit": "on",
-            "default_transaction_isolation": "read committed",
-            "statement_timeout": _milliseconds(STATEMENT_SECONDS),
-            "lock_timeout": _milliseconds(LOCK_SECONDS),
-            "idle_in_transaction_session_timeout": _milliseconds(IDLE_SECONDS),
-            "jit": "off",
-            **settings,
-        },
+        server_settings=session_settings("parley-chat", lock=LOCK_SECONDS, idle=IDLE_SECONDS) | settings,
     ) as pool:
         opened = Pool(pool, size)
         await opened.fetchval("SELECT 1")
         yield opened
+
+
+def session_settings(name: str, *, lock: float, idle: float) -> dict[str, str]:
+    """What a session of ours is set to. It waits for a lock for `lock` seconds, for a silent process for `idle`."""
+    return {
+        "application_name": name,
+        # Acks depend on it, so it is set rather than hoped for.
+        "synchronous_commit": "on",
+        # What is committed while a statement waits for a lock has to be seen by it, whatever the database's default is.
+        "default_transaction_isolation": "read committed",
+        "statement_timeout": _milliseconds(STATEMENT_SECONDS),
+        "lock_timeout": _milliseconds(lock),
+        # A process that stands still within a transaction loses it, and with it the rooms it has locked.
+        "idle_in_transaction_session_timeout": _milliseconds(idle),
+        "jit": "off",
+    }
 
 
 def _milliseconds(seconds: float) -> str:

@@ -150,7 +150,7 @@ class Writer:
             work.cancel()
             for waiting in (*self._aside, *self._waiting):
                 self._refuse(waiting, unavailable())
-            await self._connection.close()
+            self._connection.abandon()
 
     async def _commit_batches(self) -> None:
         while not self._stopping:
