@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncIterator
 from typing import cast
 
 import msgspec
@@ -17,8 +16,8 @@ from parley.common.wire.codec import decode
 from parley.common.wire.rooms import Deliveries, Delivery, MembershipChange, RoomEvent, UndecodedDeliveries
 from parley.framework.gateway_registry import GatewayRegistry
 from parley.framework.rooms import FEW_GATEWAYS, MAX_DELIVERY_BYTES, RoomPublisher
-from tests.integration.fanout_parts import Gateway, Log, running_gateway, running_log
-from tests.support.bus import fresh, running_bus, until
+from tests.integration.fanout_parts import Gateway, Log
+from tests.support.bus import fresh, until
 
 
 class Registry:
@@ -125,18 +124,6 @@ async def test_what_is_too_large_for_a_message_is_cut_and_arrives_in_order(
 
 
 # -- the gateway's side ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def log(nats_url: str, namespace: str) -> AsyncIterator[Log]:
-    async with running_log(nats_url, namespace) as log:
-        yield log
-
-
-@pytest.fixture
-async def gateway(nats_url: str, namespace: str) -> AsyncIterator[Gateway]:
-    async with running_bus(nats_url, "gateway") as bus, running_gateway(bus, namespace) as gateway:
-        yield gateway
 
 
 async def test_members_get_their_rooms_events_in_order_whichever_way_each_came(log: Log, gateway: Gateway):
