@@ -15,7 +15,7 @@ from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.rooms import ArchiveRoom
 from parley.chat.log import connection
 from parley.chat.log.database import Pool
-from parley.chat.log.writer import COMMANDS_BY_WAY, Writer
+from parley.chat.log.writer import COMMANDS_BY_WAY, SMALL_BATCH, Writer
 from parley.common.errors import Code, Reject
 from tests.integration.test_bus import until
 from tests.support.proxy import Proxy
@@ -60,12 +60,12 @@ async def refuse(pool: Pool, body: str, code: str) -> None:
 async def test_messages_to_a_known_room_are_one_statement(database_url: str, monkeypatch: pytest.MonkeyPatch):
     async with running_writer(database_url) as (writer, _), running_writer(database_url) as (other, _):
         room = await create(writer)
-        await send(other, room, 0)
+        await send(other, room, 200)
         statements, short = Statements(monkeypatch), by_way("short")
-        await asyncio.gather(*(send(writer, room, n) for n in range(1, 100)))
-        await asyncio.gather(*(send(other, room, n) for n in range(100, 200)))
+        await asyncio.gather(*(send(writer, room, n) for n in range(SMALL_BATCH)))
+        await asyncio.gather(*(send(other, room, 100 + n) for n in range(SMALL_BATCH)))
     assert len(statements.asked) == 2
-    assert by_way("short") - short == 199
+    assert by_way("short") - short == 2 * SMALL_BATCH
 
 
 async def test_a_message_to_an_unknown_room_asks_once_and_then_goes_the_short_way(
@@ -127,7 +127,7 @@ async def test_what_is_no_commands_fault_is_told_to_all_at_once_and_nothing_is_t
         room = await create(writer)
         await refuse(pool, "text 3", "53100")  # disk_full
         statements = Statements(monkeypatch)
-        results = await asyncio.gather(*(send(writer, room, n) for n in range(50)), return_exceptions=True)
+        results = await asyncio.gather(*(send(writer, room, n) for n in range(SMALL_BATCH)), return_exceptions=True)
         assert {r.code for r in results if isinstance(r, Reject)} == {Code.UNAVAILABLE}
         assert len(statements.asked) == 1
         assert len(publisher.plans) == 1

@@ -8,18 +8,20 @@ from typing import Any
 
 import pytest
 
+from parley.chat.domain.batch import Plan
 from parley.chat.domain.identifiers import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
-from parley.chat.log import database
+from parley.chat.log import database, event_store
 from parley.chat.log.database import Pool
-from parley.chat.log.writer import Writer
+from parley.chat.log.writer import SMALL_BATCH, Writer
 from parley.chat.projections import rebuild as projections
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
+from tests.support.bus import until
 
 from .conftest import running_writer
 
@@ -46,11 +48,45 @@ async def test_one_senders_messages_get_consecutive_sequences_in_the_order_sent(
     assert list(sequences) == list(range(2, 702))
 
 
-async def test_what_waits_is_committed_together(database_url: str):
+async def test_what_waits_is_committed_together_and_more_of_it_where_a_commit_takes_long(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    append = event_store.append
+
+    async def slow(*args: Any, **options: Any) -> event_store.Taken:
+        await asyncio.sleep(0.02)
+        return await append(*args, **options)
+
+    monkeypatch.setattr(event_store, "append", slow)
     async with running_writer(database_url) as (writer, publisher):
         room = await create(writer)
         await asyncio.gather(*(send(writer, room, n) for n in range(400)))
-    assert [len(plan.appended) for plan in publisher.plans] == [1, 400]
+    assert [len(plan.appended) for plan in publisher.plans] == [1, SMALL_BATCH, 400 - SMALL_BATCH]
+
+
+async def test_the_next_batch_is_with_postgres_while_the_one_before_is_told_and_is_told_after_it(
+    database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+):
+    async with running_writer(database_url) as (writer, publisher):
+        room = await create(writer)
+        publish, gate = publisher.publish, asyncio.Event()
+
+        async def wait(plan: Plan) -> None:
+            await gate.wait()
+            await publish(plan)
+
+        monkeypatch.setattr(writer, "_publish", wait)
+        sent = [asyncio.create_task(send(writer, room, n)) for n in range(2 * SMALL_BATCH)]
+
+        async def committed() -> bool:
+            return await pool.fetchval("SELECT head FROM chat.rooms") > 1 + SMALL_BATCH
+
+        await until(committed)
+        assert (len(publisher.plans), [one.done() for one in sent]) == (1, [False] * len(sent))
+        gate.set()
+        assert await asyncio.gather(*sent) == list(range(2, 2 + len(sent)))
+    told = [recorded.sequence for plan in publisher.plans for recorded in plan.appended]
+    assert told == list(range(1, 2 + len(sent)))
 
 
 async def test_a_resent_command_returns_the_first_result_and_appends_nothing(database_url: str, pool: Pool):
