@@ -7,6 +7,7 @@ whatever it believes of their sizes.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -57,7 +58,16 @@ _LOAD_EARLIER = f"""
 SELECT q.ordinal, clock_timestamp() AS now, {EVENT_COLUMNS}, c.sequence AS unchanged, c.fingerprint AS unchanged_by
 FROM unnest($1::bigint[], $2::uuid[]) WITH ORDINALITY AS q(room_id, key, ordinal)
 LEFT JOIN LATERAL (
-  SELECT * FROM chat.events WHERE room_id = q.room_id AND event_id = q.key LIMIT 1
+  SELECT sequence, actor_id, command_id FROM chat.events WHERE room_id = q.room_id AND event_id = q.key LIMIT 1
+) led ON true
+-- The events of a command stand side by side: up to the next one of another command, which is seldom far.
+LEFT JOIN LATERAL (
+  SELECT * FROM chat.events WHERE room_id = q.room_id AND sequence >= led.sequence AND sequence < coalesce((
+    SELECT sequence FROM chat.events
+    WHERE room_id = q.room_id AND sequence > led.sequence
+      AND (actor_id <> led.actor_id OR command_id <> led.command_id)
+    ORDER BY sequence LIMIT 1
+  ), 9223372036854775807) ORDER BY sequence
 ) e ON true
 LEFT JOIN LATERAL (
   SELECT sequence, fingerprint FROM chat.commands WHERE room_id = q.room_id AND command_key = q.key LIMIT 1
@@ -119,13 +129,15 @@ SELECT r.*, m.* FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CRO
 # One statement, and so one transaction. Each room is locked and compared with what was known of it: under READ
 # COMMITTED a row that another transaction held is read again once it is free, so `head` and `messages` are those under
 # the lock, and a room whose `changed` moved meanwhile is left out. Sequences follow from them, so messages of many
-# processes never conflict. A command that was appended before makes the statement do nothing but name it.
+# processes never conflict. A command whose id was used before makes the statement do nothing but name it.
 _APPEND_KNOWN = """
 WITH resent AS MATERIALIZED (
   SELECT q.ordinal FROM unnest($5::bigint[], $8::uuid[]) WITH ORDINALITY AS q(room_id, event_id, ordinal)
   CROSS JOIN LATERAL (
-    SELECT FROM chat.events WHERE room_id = q.room_id AND event_id = q.event_id LIMIT 1
-  ) e
+    (SELECT true FROM chat.events WHERE room_id = q.room_id AND event_id = q.event_id LIMIT 1)
+    UNION ALL
+    (SELECT true FROM chat.commands WHERE room_id = q.room_id AND command_key = q.event_id LIMIT 1)
+  ) earlier
 ), ready AS MATERIALIZED (
   SELECT r.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, changed) CROSS JOIN LATERAL (
     SELECT room_id, head, messages FROM chat.rooms
@@ -223,13 +235,15 @@ async def load(connection: Any, submissions: list[Submission], rooms: dict[int, 
     keys = [submission.key for submission in submissions]
     rows = await connection.fetch(_LOAD_EARLIER, [submission.room_id for submission in submissions], keys)
     loaded = Loaded(rows[0]["now"], rooms)
+    events: defaultdict[UUID, list[Recorded]] = defaultdict(list)
     for row in rows:
         ordinal: int = row["ordinal"]
         key = keys[ordinal - 1]
         if row["sequence"] is not None:
-            loaded.earlier[key] = recorded_row(row)
+            events[key].append(recorded_row(row))
         elif row["unchanged"] is not None:
             loaded.earlier[key] = Remembered(row["unchanged_by"], row["unchanged"])
+    loaded.earlier.update(events)
     await _load_members(connection, submissions, rooms)
     if users := sorted({one.identity.user_id for one in submissions if one.needs.rooms}):
         loaded.joined.update({row["user_id"]: row["joined"] for row in await connection.fetch(_COUNT_ROOMS, users)})
