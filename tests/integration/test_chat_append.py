@@ -411,7 +411,7 @@ async def test_who_may_not_see_a_room_neither_locks_it_nor_waits_for_who_has(dat
 async def test_who_has_left_a_private_room_is_told_again_what_became_of_their_command(database_url: str):
     async with running_writer(database_url) as (writer, _):
         secret = await create(writer, kind="private")
-        await writer.submit(InviteUser("i", secret, UserRef("u_ben", "Ben")), ANN, "")
+        await writer.submit(InviteUser("i", secret, UserRef("u_ben")), ANN, "")
         joined = await writer.submit(JoinRoom("j", secret), BEN, "")
         again = await writer.submit(JoinRoom("j2", secret), BEN, "")
         left = await writer.submit(LeaveRoom("l", secret), BEN, "")

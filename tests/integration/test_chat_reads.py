@@ -219,7 +219,7 @@ async def test_what_a_user_may_not_see_is_in_no_answer_and_no_error_differs(pool
             }
         assert (await rooms.page(pool, BEN, "", "", 10))[0] == []
         assert (await rejected(rooms.page_of_all(pool, ListRooms(before="rnowhere")))).code is Code.NOT_FOUND
-        await writer.submit(InviteUser("i", secret, UserRef("u_ben", "Ben")), ANN, "")
+        await writer.submit(InviteUser("i", secret, UserRef("u_ben")), ANN, "")
         assert (await rooms.one(pool, secret, BEN)).invited
         assert [view.id for view in (await rooms.page(pool, BEN, "", "", 10))[0]] == [secret]
         await writer.submit(JoinRoom("j", secret), BEN, "")

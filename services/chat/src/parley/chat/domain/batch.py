@@ -135,6 +135,7 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: Limits, result: 
         limits,
         loaded.joined.get(identity.user_id, 0),
         loaded.invitations.get((room_id, identity.user_id), 0),
+        loaded.now,
     )
     events = decide(command, room, context)
     if events:

@@ -82,7 +82,7 @@ def evolve(room: Room | None, event: Event, room_id: int, sequence: int, actor: 
     if event.CHANGES_DECISIONS:
         room.changed = sequence
     if isinstance(event, MembershipEvent):
-        evolve_member(room, event, sequence, actor.id)
+        evolve_member(room, event, sequence, actor.id, at)
     elif isinstance(event, LifeEvent):
         evolve_life(room, event)
     return room

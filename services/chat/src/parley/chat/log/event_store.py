@@ -80,6 +80,12 @@ SELECT q.room_id, m.* FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_i
 ) m
 """
 
+_LOAD_DECLINED = """
+SELECT q.room_id, d.* FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
+  SELECT user_id, declined_at FROM chat.declined WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
+) d
+"""
+
 _LOAD_ELDEST = f"""
 SELECT q.room_id, m.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, most) CROSS JOIN LATERAL (
   SELECT {_MEMBER} FROM chat.members WHERE room_id = q.room_id AND state = 'joined' ORDER BY sequence LIMIT q.most
@@ -191,6 +197,12 @@ DELETE FROM chat.members WHERE ctid = ANY(ARRAY(
 ))
 """
 
+_PUT_DECLINED = """
+INSERT INTO chat.declined (room_id, user_id, declined_at)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[])
+ON CONFLICT (room_id, user_id) DO UPDATE SET declined_at = excluded.declined_at
+"""
+
 _REMEMBER = """
 INSERT INTO chat.commands (room_id, command_key, fingerprint, sequence)
 SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::int[], $4::bigint[]) ON CONFLICT DO NOTHING
@@ -267,6 +279,10 @@ async def _load_members(connection: Any, submissions: list[Submission], rooms: d
     for room_id, *member in rows:
         if (room := rooms.get(room_id)) is not None:
             room.members[member[0]] = Member(*member)
+    if invited := [(one.room_id, one.needs.member) for one in submissions if one.needs.invitations]:
+        for room_id, user_id, at in await connection.fetch(_LOAD_DECLINED, *_columns(invited)):
+            if (room := rooms.get(room_id)) is not None:
+                room.declined[user_id] = at
 
 
 async def recall(connection: Any, places: list[tuple[int, str]]) -> list[Room]:
@@ -326,15 +342,20 @@ async def save(connection: Any, plan: Plan, rooms: dict[int, Room]) -> None:
         await connection.execute(_APPEND, *_columns(events), *(_columns(changed) or [[]] * 6))
     present: list[tuple[Any, ...]] = []
     gone: list[tuple[Any, ...]] = []
+    declined: list[tuple[Any, ...]] = []
     for room_id, user_id in plan.members:
         if m := rooms[room_id].members.get(user_id):
             present.append((room_id, user_id, m.name, m.state, m.role, m.sequence, m.invited_by))
         else:
             gone.append((room_id, user_id))
+            if at := rooms[room_id].declined.get(user_id):
+                declined.append((room_id, user_id, at))
     if present:
         await connection.execute(_PUT_MEMBERS, *_columns(present))
     if gone:
         await connection.execute(_REMOVE_MEMBERS, *_columns(gone))
+    if declined:
+        await connection.execute(_PUT_DECLINED, *_columns(declined))
     if remembered := plan.remembered.items():
         rows = [(room_id, key, one.fingerprint, one.sequence) for key, (room_id, one) in remembered]
         await connection.execute(_REMEMBER, *_columns(rows))

@@ -1,7 +1,8 @@
 """The tables of schema `chat`. Alembic owns the schema (`migrations/`); these describe it and name its columns.
 
-`events` is the log and the only truth; `rooms` and `members` are projections of it and can be rebuilt. All but `log`
-are keyed by room first, and none refers to another: they can be partitioned, or spread over servers, by room alone.
+`events` is the log and the only truth; `rooms`, `members` and `declined` are projections of it and can be rebuilt. All
+but `log` are keyed by room first, and none refers to another: they can be partitioned, or spread over servers, by room
+alone.
 """
 
 from __future__ import annotations
@@ -126,6 +127,16 @@ members = Table(
     # Who has been there the longest takes over from an owner who leaves.
     Index("members_eldest_idx", "room_id", "sequence", postgresql_where=text("state = 'joined'")),
     Index("members_invited_idx", "room_id", "invited_by", postgresql_where=text("state = 'invited'")),
+)
+
+# Who declined an invitation and when, the last time.
+declined = Table(
+    "declined",
+    metadata,
+    Column("room_id", BigInteger, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("declined_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("room_id", "user_id", name="declined_pkey"),
 )
 
 # Accepted commands that appended nothing; those that did are found by their first event.

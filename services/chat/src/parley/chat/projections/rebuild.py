@@ -1,4 +1,4 @@
-"""Rebuilding the projections from the log: `rooms` and `members` can be dropped and come out identical.
+"""Rebuilding the projections from the log: `rooms`, `members` and `declined` can be dropped and come out identical.
 
 Only the events that change what decisions read are folded, which are few; messages are counted by Postgres.
 """
@@ -21,7 +21,11 @@ _ROOM_COLUMNS = (
     "room_id", "head", "messages", "changed", "first_sequence", "member_count", "created_at", "archived", "name",
     "kind", "created_by",
 )  # fmt: skip
-_MEMBER_COLUMNS = ("room_id", "user_id", "name", "state", "role", "sequence", "invited_by")
+_TABLES = {
+    "rooms": _ROOM_COLUMNS,
+    "members": ("room_id", "user_id", "name", "state", "role", "sequence", "invited_by"),
+    "declined": ("room_id", "user_id", "declined_at"),
+}
 
 
 async def rebuild(connection: Any) -> int:
@@ -31,13 +35,15 @@ async def rebuild(connection: Any) -> int:
     rooms made.
     """
     async with connection.transaction(isolation="read_committed"):
-        await connection.execute("LOCK TABLE chat.rooms, chat.members, chat.events IN EXCLUSIVE MODE")
+        await connection.execute("LOCK TABLE chat.rooms, chat.members, chat.declined, chat.events IN EXCLUSIVE MODE")
         # Not TRUNCATE, which readers would wait for as well.
         await connection.execute("DELETE FROM chat.rooms")
         await connection.execute("DELETE FROM chat.members")
+        await connection.execute("DELETE FROM chat.declined")
         heads = {room_id: rest async for room_id, *rest in connection.cursor(_HEADS, prefetch=5000)}
         rooms: list[tuple[Any, ...]] = []
         members: list[tuple[Any, ...]] = []
+        declined: list[tuple[Any, ...]] = []
         count = 0
         async for room in _fold(connection):
             count += 1
@@ -50,15 +56,16 @@ async def rebuild(connection: Any) -> int:
                 (room.room_id, m.user_id, m.name, m.state, m.role, m.sequence, m.invited_by)
                 for m in room.members.values()
             )
-            if len(members) > 10_000:
-                await _store(connection, rooms, members)
-        await _store(connection, rooms, members)
+            declined.extend((room.room_id, user_id, at) for user_id, at in room.declined.items())
+            if len(members) + len(declined) > 10_000:
+                await _store(connection, rooms, members, declined)
+        await _store(connection, rooms, members, declined)
         return count
 
 
-async def _store(connection: Any, rooms: list[tuple[Any, ...]], members: list[tuple[Any, ...]]) -> None:
-    """Store what was made so far, and empty the lists."""
-    for table, columns, rows in (("rooms", _ROOM_COLUMNS, rooms), ("members", _MEMBER_COLUMNS, members)):
+async def _store(connection: Any, *made: list[tuple[Any, ...]]) -> None:
+    """Store what was made so far of each table, and empty the lists."""
+    for (table, columns), rows in zip(_TABLES.items(), made, strict=True):
         await connection.copy_records_to_table(table, schema_name="chat", columns=columns, records=rows)
         rows.clear()
 
