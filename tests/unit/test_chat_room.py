@@ -272,6 +272,19 @@ def test_a_name_that_reads_as_another_or_as_none_is_refused(name: str):
     assert caught.value.code is Code.INVALID_PAYLOAD
 
 
+@pytest.mark.parametrize(
+    ("topic", "fine"), [("", True), ("Plans for Q3 🎉", True), ("two\nlines", False), ("\u202e", False)]
+)
+def test_a_topic_is_one_line_and_may_be_empty(topic: str, *, fine: bool):
+    command = CreateRoom("c", "General", topic=topic)
+    if not fine:
+        with pytest.raises(Reject):
+            command.validate(1000)
+        return
+    command.validate(1000)
+    assert decided(command, None, ANN) == [RoomCreated("General", "public", topic)]
+
+
 @pytest.mark.parametrize("name", ["Général", "👩‍👩‍👧 family", "می‌خواهم", "会議", "e\u0301te", "-"])
 def test_names_of_all_languages_are_accepted(name: str):
     check_name(name)

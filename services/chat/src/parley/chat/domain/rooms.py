@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, assert_never
 import msgspec
 
 from parley.chat.domain.events import EventData, User
-from parley.chat.domain.fields import Command, Kind, Name, RoomId, check_name, checked_text
+from parley.chat.domain.fields import Command, Kind, Name, RoomId, Topic, check_line, check_name, checked_text
 from parley.chat.domain.state import (
     DecisionContext,
     Member,
@@ -30,10 +30,12 @@ class CreateRoom(Command, frozen=True):
 
     name: Name
     kind: Kind = "public"
+    topic: Topic = ""
 
     def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
-        """Check the name. Raises `Reject`."""
+        """Check the name and the topic. Raises `Reject`."""
         check_name(self.name)
+        check_line(self.topic)
 
 
 class ArchiveRoom(Command, frozen=True):
@@ -63,6 +65,7 @@ class RoomCreated(EventData, frozen=True):
 
     name: str
     kind: Kind
+    topic: str = ""
 
 
 class RoomArchived(EventData, frozen=True):
@@ -112,7 +115,7 @@ def decide_create(command: CreateRoom, room: Room | None, context: DecisionConte
     if room is not None:
         raise Reject(Code.ALREADY_EXISTS)
     require_room_left(context)
-    return [RoomCreated(command.name, command.kind)]
+    return [RoomCreated(command.name, command.kind, command.topic)]
 
 
 def decide_archive(command: ArchiveRoom, room: Room | None, context: DecisionContext) -> list[RoomArchived]:
@@ -135,4 +138,6 @@ def decide_close(command: CloseRoom, room: Room | None, context: DecisionContext
 def evolve_created(event: RoomCreated, room_id: int, sequence: int, actor: User, at: datetime) -> Room:
     """The room at its beginning."""
     owner = Member(actor.id, actor.name or actor.id, "joined", "owner", sequence)
-    return Room(room_id, event.name, event.kind, actor.id, at, member_count=1, members={actor.id: owner})
+    return Room(
+        room_id, event.name, event.kind, actor.id, at, member_count=1, topic=event.topic, members={actor.id: owner}
+    )  # fmt: skip

@@ -50,6 +50,7 @@ class Room:
     messages: int = 0
     changed: int = 0
     member_count: int = 0
+    topic: str = ""
     members: dict[str, Member] = field(default_factory=dict[str, Member])
     declined: dict[str, datetime] = field(default_factory=dict[str, datetime])
     """When users last declined to come in, of those who were loaded."""

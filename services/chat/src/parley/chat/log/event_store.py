@@ -24,7 +24,15 @@ EVENT_COLUMNS = """e.room_id, e.sequence, e.number, e.event_id, e.type, e.versio
 e.command_id, e.fingerprint, e.data::text, e.recorded_at"""
 """What `recorded_row` reads, of an `e` that is `chat.events`."""
 
-_ROOM = "room_id, name, kind, created_by, created_at, archived, head, messages, changed, member_count"
+ROOM_COLUMNS = {
+    "room_id": "bigint", "name": "text", "kind": "text", "created_by": "text", "created_at": "timestamptz",
+    "archived": "boolean", "head": "bigint", "messages": "bigint", "changed": "bigint", "member_count": "bigint",
+    "topic": "text",
+}  # fmt: skip
+"""What a room's row holds of a `Room`, in the order of its fields, and of which types."""
+
+_ROOM = ", ".join(ROOM_COLUMNS)
+_CHANGING = {name: kind for name, kind in ROOM_COLUMNS.items() if name not in {"kind", "created_by", "created_at"}}
 _MEMBER = "user_id, name, state, role, sequence, invited_by"
 
 # The ids come sorted, by every writer, so that two batches cannot wait for each other.
@@ -109,19 +117,27 @@ SELECT q.room_id, q.user_id, c.waiting FROM unnest($1::bigint[], $2::text[]) AS 
 ) c
 """
 
-# A sorted array and `width_bucket` find a room's values without a join.
-_APPEND = """
+
+def _changes(first: int) -> str:
+    """Sets what may change of rooms, from arrays that begin at this parameter with the ids, sorted.
+
+    `width_bucket` finds a room's values in them without a join. What is as it was costs no index.
+    """
+    return ", ".join(
+        f"{column} = (${place}::{kind}[])[width_bucket(room_id, ${first})]"
+        for place, (column, kind) in enumerate(_CHANGING.items(), first)
+        if column != "room_id"
+    )
+
+
+_APPEND = f"""
 WITH appended AS (
   INSERT INTO chat.events (room_id, sequence, number, event_id, type, version, actor_id, actor_name, command_id,
                            fingerprint, data, recorded_at)
   SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::uuid[], $5::smallint[], $6::smallint[],
                        $7::bytea[], $8::text[], $9::bytea[], $10::int[], $11::json[], $12::timestamptz[])
 )
-UPDATE chat.rooms
-SET head = ($14::bigint[])[width_bucket(room_id, $13)], messages = ($15::bigint[])[width_bucket(room_id, $13)],
-    changed = ($16::bigint[])[width_bucket(room_id, $13)], archived = ($17::boolean[])[width_bucket(room_id, $13)],
-    member_count = ($18::bigint[])[width_bucket(room_id, $13)]
-WHERE room_id = ANY($13::bigint[])
+UPDATE chat.rooms SET {_changes(13)} WHERE room_id = ANY($13::bigint[])
 """
 
 _RECALL = f"""
@@ -176,8 +192,7 @@ _APPEND_FREE = _APPEND_KNOWN.replace("NO KEY UPDATE", "NO KEY UPDATE SKIP LOCKED
 
 _CREATE_ROOMS = f"""
 INSERT INTO chat.rooms ({_ROOM})
-SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::boolean[], $7::bigint[],
-                     $8::bigint[], $9::bigint[], $10::bigint[])
+SELECT * FROM unnest({", ".join(f"${place}::{kind}[]" for place, kind in enumerate(ROOM_COLUMNS.values(), 1))})
 """
 
 _PUT_MEMBERS = f"""
@@ -290,8 +305,8 @@ async def recall(connection: Any, places: list[tuple[int, str]]) -> list[Room]:
     rooms: list[Room] = []
     for row in await connection.fetch(_RECALL, *_columns(places)):
         values = list(row.values())
-        member = Member(*values[10:])
-        rooms.append(Room(*values[:10], members={member.user_id: member}))
+        member = Member(*values[len(ROOM_COLUMNS) :])
+        rooms.append(Room(*values[: len(ROOM_COLUMNS)], members={member.user_id: member}))
     return rooms
 
 
@@ -333,13 +348,11 @@ async def append(connection: Any, drafts: Drafts, *, wait: bool) -> Taken:
 async def save(connection: Any, plan: Plan, rooms: dict[int, Room]) -> None:
     """Append the planned events, bring the projections up to them, and remember what appended nothing."""
     if created := sorted(plan.created.values(), key=lambda room: room.room_id):
-        await connection.execute(_CREATE_ROOMS, *_columns([_room_row(room) for room in created]))
+        await connection.execute(_CREATE_ROOMS, *_columns([room_row(room) for room in created]))
     if plan.appended:
-        changed = sorted(
-            (r.room_id, r.head, r.messages, r.changed, r.archived, r.member_count) for r in plan.changed.values()
-        )
+        changed = sorted(tuple(getattr(room, column) for column in _CHANGING) for room in plan.changed.values())
         events = [event_row(event) for event in plan.appended]
-        await connection.execute(_APPEND, *_columns(events), *(_columns(changed) or [[]] * 6))
+        await connection.execute(_APPEND, *_columns(events), *(_columns(changed) or [[]] * len(_CHANGING)))
     present: list[tuple[Any, ...]] = []
     gone: list[tuple[Any, ...]] = []
     declined: list[tuple[Any, ...]] = []
@@ -383,11 +396,9 @@ def _room(row: Any) -> Room:
     return Room(*row.values())
 
 
-def _room_row(room: Room) -> tuple[Any, ...]:
-    return (
-        room.room_id, room.name, room.kind, room.created_by, room.created_at, room.archived, room.head, room.messages,
-        room.changed, room.member_count,
-    )  # fmt: skip
+def room_row(room: Room) -> tuple[Any, ...]:
+    """What `chat.rooms` holds of a room, in the order of `ROOM_COLUMNS`."""
+    return tuple(getattr(room, column) for column in ROOM_COLUMNS)
 
 
 def _columns(rows: list[Any]) -> list[list[Any]]:

@@ -103,6 +103,7 @@ rooms = Table(
     Column("name", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("created_by", Text, nullable=False),
+    Column("topic", Text, nullable=False, server_default=""),
     # Of nothing that a message changes: the new version of a row then stays on its page, and no index is written.
     Index("rooms_public_idx", "created_at", "room_id", postgresql_where=text("kind = 'public'")),
     # Without the key: the planner would think of it for a room by its key while the table is short.

@@ -11,18 +11,14 @@ from typing import Any, get_args
 from parley.chat.domain.events import User
 from parley.chat.domain.room import Event, evolve
 from parley.chat.domain.state import Room
-from parley.chat.log.event_store import EVENT_COLUMNS, recorded_row
+from parley.chat.log.event_store import EVENT_COLUMNS, ROOM_COLUMNS, recorded_row, room_row
 
 _HEADS = "SELECT room_id, max(sequence), max(number), min(sequence) FROM chat.events GROUP BY room_id"
 _CHANGES = f"""
 SELECT {EVENT_COLUMNS} FROM chat.events e WHERE e.type = ANY($1::smallint[]) ORDER BY e.room_id, e.sequence
 """
-_ROOM_COLUMNS = (
-    "room_id", "head", "messages", "changed", "first_sequence", "member_count", "created_at", "archived", "name",
-    "kind", "created_by",
-)  # fmt: skip
 _TABLES = {
-    "rooms": _ROOM_COLUMNS,
+    "rooms": (*ROOM_COLUMNS, "first_sequence"),
     "members": ("room_id", "user_id", "name", "state", "role", "sequence", "invited_by"),
     "declined": ("room_id", "user_id", "declined_at"),
 }
@@ -47,11 +43,8 @@ async def rebuild(connection: Any) -> int:
         count = 0
         async for room in _fold(connection):
             count += 1
-            head, messages, first = heads[room.room_id]
-            rooms.append(
-                (room.room_id, head, messages, room.changed, first, room.member_count, room.created_at, room.archived,
-                 room.name, room.kind, room.created_by)
-            )  # fmt: skip
+            room.head, room.messages, first = heads[room.room_id]
+            rooms.append((*room_row(room), first))
             members.extend(
                 (room.room_id, m.user_id, m.name, m.state, m.role, m.sequence, m.invited_by)
                 for m in room.members.values()

@@ -17,7 +17,7 @@ from parley.common.wire.admin import ListRooms, RoomInfo, RoomList
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import RoomHead
 
-_COLUMNS = "r.room_id, r.name, r.kind, r.archived, r.head, r.member_count, r.created_by, r.created_at"
+_COLUMNS = "r.room_id, r.name, r.kind, r.archived, r.head, r.member_count, r.created_by, r.created_at, r.topic"
 
 _ROOM = f"""
 SELECT {_COLUMNS}, m.state FROM chat.rooms r
@@ -78,6 +78,7 @@ class RoomView(msgspec.Struct, frozen=True):
 
     id: str
     name: str
+    topic: str
     kind: Kind
     archived: bool
     head: int
@@ -92,8 +93,8 @@ def room_view(room: Room, user_id: str) -> RoomView:
     """The view of a decided room for one user."""
     member = room.members.get(user_id)
     return RoomView(
-        room.id, room.name, room.kind, room.archived, room.head, room.member_count, room.created_by, room.created_at,
-        bool(member and member.joined), bool(member and not member.joined),
+        room.id, room.name, room.topic, room.kind, room.archived, room.head, room.member_count, room.created_by,
+        room.created_at, bool(member and member.joined), bool(member and not member.joined),
     )  # fmt: skip
 
 
@@ -157,6 +158,6 @@ def _info(row: Any) -> RoomInfo:
 
 def _view(row: Any) -> RoomView:
     return RoomView(
-        public_room_id(row["room_id"]), row["name"], row["kind"], row["archived"], row["head"], row["member_count"],
-        row["created_by"], row["created_at"], row["state"] == "joined", row["state"] == "invited",
+        public_room_id(row["room_id"]), row["name"], row["topic"], row["kind"], row["archived"], row["head"],
+        row["member_count"], row["created_by"], row["created_at"], row["state"] == "joined", row["state"] == "invited",
     )  # fmt: skip
