@@ -99,6 +99,11 @@ async def test_a_conversation_over_http(rest: Rest):
     assert synced["log"] == page["log"]
     status, invited = await rest.send("POST", f"/rooms/{room}/invite", {"user": {"id": "u_cid", "name": "Cid"}})
     assert (status, invited["ok"]) == (200, True)
+    status, updated = await rest.send("POST", f"/rooms/{room}/update", {"name": "Plans", "topic": "Summer"})
+    assert (status, updated["sequence"]) == (200, 5)
+    _, found = await rest.send("GET", "/rooms", user="cid", search="plans")
+    assert [(one["name"], one["topic"], one["head"]) for one in found["rooms"]] == [("Plans", "Summer", 5)]
+    assert await rest.code("POST", f"/rooms/{room}/update", {"name": "Mine"}, user="ben") == "forbidden"
     assert (await rest.send("POST", f"/rooms/{room}/transfer", {"user": "u_ben"}))[0] == 200
     assert await rest.code("POST", f"/rooms/{room}/archive") == "forbidden"
     assert (await rest.send("POST", f"/rooms/{room}/archive", {"reason": "done"}, user="ben"))[0] == 200

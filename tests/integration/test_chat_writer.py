@@ -12,7 +12,7 @@ from parley.chat.domain.identifiers import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import RoomCommand
-from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
+from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
 from parley.chat.log import database
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import Writer
@@ -197,6 +197,9 @@ async def test_projections_rebuilt_from_the_log_come_out_identical(database_url:
                 LeaveRoom(f"x{number}", room),
                 SendMessage(f"x{number}", room, "hi"),
                 InviteUser(f"x{number}", room, UserRef(other.user_id)),
+                UpdateRoom(
+                    f"x{number}", room, *pick.choice([("Plans",), ("Plans", "Summer"), (None, f"Topic {number}")])
+                ),
             ]
             if number > 280:
                 choices.append(ArchiveRoom(f"x{number}", room))
@@ -211,6 +214,7 @@ async def test_projections_rebuilt_from_the_log_come_out_identical(database_url:
     assert await _projections(pool) == before
     assert any(row["state"] == "invited" for row in before[1])
     assert before[2], "somebody declined"
+    assert any(row["topic"] for row in before[0])
 
 
 async def _projections(pool: Pool) -> tuple[list[Any], list[Any], list[Any]]:

@@ -22,8 +22,16 @@ from parley.chat.domain.membership import (
     UserRef,
 )
 from parley.chat.domain.messages import MessageSent, SendMessage
-from parley.chat.domain.room import Event, RoomCommand, decide, evolve, room_of
-from parley.chat.domain.rooms import ArchiveRoom, CloseRoom, CreateRoom, RoomArchived, RoomCreated
+from parley.chat.domain.room import Event, RoomCommand, decide, evolve, room_of, since
+from parley.chat.domain.rooms import (
+    ArchiveRoom,
+    CloseRoom,
+    CreateRoom,
+    RoomArchived,
+    RoomCreated,
+    RoomUpdated,
+    UpdateRoom,
+)
 from parley.chat.domain.state import DecisionContext, Limits, Room
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
@@ -240,6 +248,28 @@ def test_invitations_that_wait_are_bounded_per_room_and_inviter():
     assert caught.value.code is Code.LIMIT_EXCEEDED
     invited = given(created(), (MemberInvited(User("u_ben")), ANN))
     assert decide(InviteUser("c", ROOM, UserRef("u_ben")), invited, context) == []
+
+
+def test_an_owner_changes_what_a_room_is_called_and_keeps_what_is_left_out():
+    room = given(created(), joined(BEN), (RoomUpdated("Plans", "Summer"), ANN))
+    assert room is not None
+    assert (room.name, room.topic, room.changed) == ("Plans", "Summer", 3)
+    assert decided(UpdateRoom("c", ROOM, "Winter"), room, ANN) == [RoomUpdated("Winter", "Summer")]
+    assert decided(UpdateRoom("c", ROOM, topic=""), room, ANN) == [RoomUpdated("Plans")]
+    assert decided(UpdateRoom("c", ROOM, "Plans"), room, ANN) == []
+    assert since(UpdateRoom("c", ROOM, "Plans"), room, "u_ann") == 3
+    assert rejected(UpdateRoom("c", ROOM, "Mine"), room, BEN) is Code.FORBIDDEN
+    assert rejected(UpdateRoom("c", ROOM, "Mine"), room, CAT) is Code.NOT_A_MEMBER
+    assert rejected(UpdateRoom("c", ROOM, "Mine"), given(created("private")), CAT) is Code.NOT_FOUND
+    closed = given(created(), (RoomArchived(), ANN))
+    assert rejected(UpdateRoom("c", ROOM, "Mine"), closed, ANN) is Code.ROOM_ARCHIVED
+
+
+@pytest.mark.parametrize("fields", [{}, {"name": " "}, {"topic": "a\nb"}, {"name": "fine", "topic": "\x00"}])
+def test_an_update_says_something_that_can_be_read(fields: dict[str, str]):
+    with pytest.raises(Reject) as caught:
+        UpdateRoom("c", ROOM, **fields).validate(1000)
+    assert caught.value.code is Code.INVALID_PAYLOAD
 
 
 def test_who_declined_is_left_alone_for_a_while_and_who_left_is_not():

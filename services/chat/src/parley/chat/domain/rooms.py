@@ -1,4 +1,4 @@
-"""Rooms themselves: making them, and closing them for good."""
+"""Rooms themselves: making them, changing what they are called, and closing them for good."""
 
 from __future__ import annotations
 
@@ -38,6 +38,24 @@ class CreateRoom(Command, frozen=True):
         check_line(self.topic)
 
 
+class UpdateRoom(Command, frozen=True):
+    """`room.update`: by its owner; another name, another topic, or both. What is left out stays as it is."""
+
+    NAME: ClassVar[str] = "room.update"
+
+    room: RoomId
+    name: Name | None = None
+    topic: Topic | None = None
+
+    def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
+        """Check that there is something to change, and that it reads as what it is. Raises `Reject`."""
+        if self.name is None and self.topic is None:
+            raise Reject(Code.INVALID_PAYLOAD, "room.update takes a name, a topic or both.")
+        if self.name is not None:
+            check_name(self.name)
+        check_line(self.topic or "")
+
+
 class ArchiveRoom(Command, frozen=True):
     """`room.archive`: by its owner; the room stays readable and takes no more changes."""
 
@@ -68,6 +86,16 @@ class RoomCreated(EventData, frozen=True):
     topic: str = ""
 
 
+class RoomUpdated(EventData, frozen=True):
+    """The room's name and topic from here on, the one that stayed included."""
+
+    TYPE: ClassVar[str] = "room.updated"
+    NUMBER: ClassVar[int] = 9
+
+    name: str
+    topic: str = ""
+
+
 class RoomArchived(EventData, frozen=True):
     """The room takes no more changes."""
 
@@ -77,8 +105,8 @@ class RoomArchived(EventData, frozen=True):
     reason: str = ""
 
 
-LifeCommand = CreateRoom | ArchiveRoom | CloseRoom
-LifeEvent = RoomCreated | RoomArchived
+LifeCommand = CreateRoom | UpdateRoom | ArchiveRoom | CloseRoom
+LifeEvent = RoomCreated | RoomUpdated | RoomArchived
 
 
 def life_needs(command: LifeCommand) -> Needs:
@@ -91,6 +119,8 @@ def decide_life(command: LifeCommand, room: Room | None, context: DecisionContex
     match command:
         case CreateRoom():
             return decide_create(command, room, context)
+        case UpdateRoom():
+            return decide_update(command, room, context)
         case CloseRoom():
             return decide_close(command, room, context)
         case ArchiveRoom():
@@ -102,6 +132,8 @@ def decide_life(command: LifeCommand, room: Room | None, context: DecisionContex
 def evolve_life(room: Room, event: LifeEvent) -> None:
     """Change the room itself. The event that makes it has made it already."""
     match event:
+        case RoomUpdated(name=name, topic=topic):
+            room.name, room.topic = name, topic
         case RoomArchived():
             room.archived = True
         case RoomCreated():
@@ -116,6 +148,16 @@ def decide_create(command: CreateRoom, room: Room | None, context: DecisionConte
         raise Reject(Code.ALREADY_EXISTS)
     require_room_left(context)
     return [RoomCreated(command.name, command.kind, command.topic)]
+
+
+def decide_update(command: UpdateRoom, room: Room | None, context: DecisionContext) -> list[RoomUpdated]:
+    """The room under another name or topic, by its owner; nothing where it has them already. Raises `Reject`."""
+    room = require_open(room, context.identity.user_id)
+    if require_member(room, context.identity.user_id).role != "owner":
+        raise Reject(Code.FORBIDDEN, "Only the room's owner may change its name and topic.")
+    name = room.name if command.name is None else command.name
+    topic = room.topic if command.topic is None else command.topic
+    return [] if (name, topic) == (room.name, room.topic) else [RoomUpdated(name, topic)]
 
 
 def decide_archive(command: ArchiveRoom, room: Room | None, context: DecisionContext) -> list[RoomArchived]:
