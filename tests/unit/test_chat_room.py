@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 import pytest
 
+from parley.chat.domain import identifiers
 from parley.chat.domain.events import User
 from parley.chat.domain.fields import check_name
 from parley.chat.domain.identifiers import LogSecret, event_id, public_room_id, room_key
@@ -325,6 +328,40 @@ def test_a_commands_id_is_printable_ascii_to_its_end(id_: str):
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"id": id_, "room": ROOM}, JoinRoom)
     assert msgspec.convert({"id": "abc", "room": ROOM}, JoinRoom).id == "abc"
+
+
+def texts(kind: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Where a command may hold text, in whatever is inside of it."""
+    for field in msgspec.structs.fields(kind):
+        for annotated in get_args(field.type) or (field.type,):
+            option = get_args(annotated)[0] if get_origin(annotated) is Annotated else annotated
+            if option is str:
+                yield (*path, field.name)
+            elif isinstance(option, type) and issubclass(option, msgspec.Struct):
+                yield from texts(option, (*path, field.name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), [pytest.param(kind, path, id=f"{kind.NAME} {'.'.join(path)}")
+                       for kind in get_args(RoomCommand) for path in texts(kind)]
+)  # fmt: skip
+@pytest.mark.parametrize("bad", ["nul \x00", "half \ud83d"])
+def test_no_text_of_any_command_holds_what_cannot_be_stored(kind: Any, path: tuple[str, ...], bad: str):
+    fields: dict[str, Any] = {"id": "c", "room": ROOM, "name": "n", "body": "b", "user": {"id": "u"}}
+    if kind is TransferRoom:
+        fields["user"] = "u"
+    holder = fields if len(path) == 1 else fields[path[0]]
+    msgspec.convert(fields, kind).validate(1000)
+    holder[path[-1]] = bad
+    with pytest.raises((msgspec.ValidationError, Reject)) as caught:
+        msgspec.convert(fields, kind).validate(1000)
+    assert getattr(caught.value, "code", Code.INVALID_PAYLOAD) is Code.INVALID_PAYLOAD
+
+
+def test_texts_that_are_no_rooms_id_take_no_memory():
+    before = identifiers._room_key.cache_info().currsize
+    assert room_key("x" * 30_000) is None
+    assert identifiers._room_key.cache_info().currsize == before
 
 
 @pytest.mark.parametrize("body", ["nul \x00 inside", "half \ud83d of a pair"])

@@ -74,6 +74,10 @@ class TransferRoom(Command, frozen=True):
     room: RoomId
     user: UserId
 
+    def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
+        """Check that the user's id is one that can be. Raises `Reject`."""
+        checked_text(self.user)
+
 
 class MemberInvited(EventData, frozen=True):
     """A user may see and join the room. What they are called is known when they come."""
