@@ -126,7 +126,8 @@ async def test_what_the_socket_refuses_is_refused_with_the_same_code(rest: Rest,
 async def test_statuses_are_those_of_the_table_whatever_is_wrong(rest: Rest):
     room = await rest.room(kind="private")
     assert await rest.code("PUT", "/rooms") == "not_found"
-    assert await rest.code("GET", "/nowhere") == "not_found"
+    for unknown in ("/nowhere", "/../redoc"):
+        assert await rest.code("GET", unknown) == "not_found"
     for asked in (room, "rnowhere", "a%00b", "x" * 70):
         assert await rest.code("GET", f"/rooms/{asked}", user="ben") == "not_found"
     assert await rest.code("GET", "/rooms", before=room, user="ben") == "not_found"

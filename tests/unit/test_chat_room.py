@@ -288,6 +288,13 @@ def test_who_declined_is_left_alone_for_a_while_and_who_left_is_not():
     assert decide(invite, left, DecisionContext(ANN, limits, now=NOW)) == [MemberInvited(User("u_ben"))]
 
 
+def test_an_invitation_is_for_an_id_that_shows_what_it_is():
+    for odd in ("a\nb", "\u202enimda", "\u200b"):
+        with pytest.raises(Reject):
+            InviteUser("c", ROOM, UserRef(odd)).validate(1000)
+    InviteUser("c", ROOM, UserRef("auth0|Ägypten 7")).validate(1000)
+
+
 def test_an_invitation_says_nothing_of_what_the_invited_user_is_called():
     command = msgspec.convert({"id": "c", "room": ROOM, "user": {"id": "u_ben", "name": "Administrator"}}, InviteUser)
     (event,) = decide(command, given(created()), DecisionContext(ANN))

@@ -62,7 +62,7 @@ def check_line(text: str) -> None:
     checked_text(text)
     # Control characters, line ends, marks of direction and what has no width make two names look alike.
     if any(unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"} and char not in _JOINERS for char in text):
-        raise Reject(Code.INVALID_PAYLOAD, "A name or topic may not hold control characters or invisible ones.")
+        raise Reject(Code.INVALID_PAYLOAD, "This text may not hold control characters or invisible ones.")
 
 
 def check_name(name: str) -> None:

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, assert_never
 import msgspec
 
 from parley.chat.domain.events import EventData, User
-from parley.chat.domain.fields import Command, RoomId, UserId, checked_text
+from parley.chat.domain.fields import Command, RoomId, UserId, check_line, checked_text
 from parley.chat.domain.state import (
     DecisionContext,
     Member,
@@ -62,8 +62,8 @@ class InviteUser(Command, frozen=True):
     user: UserRef
 
     def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
-        """Check that the user's id can be stored. Raises `Reject`."""
-        checked_text(self.user.id)
+        """Check the user's id, which others see until the user comes. Raises `Reject`."""
+        check_line(self.user.id)
 
 
 class TransferRoom(Command, frozen=True):
