@@ -219,9 +219,11 @@ async def test_two_replicas_with_the_same_resends_in_another_order_agree(databas
     assert first[:200] == list(reversed(first[200:]))
     for room in rooms:
         found = await pool.fetch(
-            "SELECT sequence, number FROM chat.events WHERE room_id = $1 ORDER BY sequence", room_key(room)
+            "SELECT sequence, number, recorded_at FROM chat.events WHERE room_id = $1 ORDER BY sequence", room_key(room)
         )
-        assert [tuple(row) for row in found] == [(n + 1, n) for n in range(51)]
+        assert [(row["sequence"], row["number"]) for row in found] == [(n + 1, n) for n in range(51)]
+        times = [row["recorded_at"] for row in found]
+        assert times == sorted(times), "time does not go backwards within a room"
 
 
 async def test_two_replicas_make_the_same_rooms_in_another_order_without_a_deadlock(database_url: str, pool: Pool):

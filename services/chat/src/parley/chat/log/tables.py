@@ -108,8 +108,20 @@ rooms = Table(
     Index("rooms_public_idx", "created_at", "room_id", postgresql_where=text("kind = 'public'")),
     # Without the key: the planner would think of it for a room by its key while the table is short.
     Index("rooms_created_at_idx", "created_at"),
-    # Parts of names are looked up by what they hold; the function is the migration's.
-    Index("rooms_name_idx", text("chat.name_parts(name)"), postgresql_using="gin"),
+    # Parts of names are looked up by what they hold; the function is the migration's. Of private rooms apart: who looks
+    # for public ones neither waits for them nor learns by waiting how many there are.
+    Index(
+        "rooms_name_idx",
+        text("chat.name_parts(name)"),
+        postgresql_using="gin",
+        postgresql_where=text("kind = 'public'"),
+    ),
+    Index(
+        "rooms_private_name_idx",
+        text("chat.name_parts(name)"),
+        postgresql_using="gin",
+        postgresql_where=text("kind = 'private'"),
+    ),
     postgresql_with={"fillfactor": 50},
 )
 
