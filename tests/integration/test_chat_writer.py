@@ -13,7 +13,7 @@ from parley.chat.domain.identifiers import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import RoomCommand
-from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
+from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
 from parley.chat.log import database, event_store
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import SMALL_BATCH, Writer
@@ -224,13 +224,18 @@ async def test_projections_rebuilt_from_the_log_come_out_identical(database_url:
         ]
         waiting = await create(writer, users[0], "last")
         await writer.submit(InviteUser("invite", waiting, UserRef("u_away")), users[0], "")
+        await writer.submit(InviteUser("invite too", waiting, UserRef("u_no")), users[0], "")
+        await writer.submit(LeaveRoom("no", waiting), Identity("u_no", "No"), "")
         for number in range(300):
             room, actor, other = pick.choice(rooms), pick.choice(users), pick.choice(users)
             choices: list[RoomCommand] = [
                 JoinRoom(f"x{number}", room),
                 LeaveRoom(f"x{number}", room),
                 SendMessage(f"x{number}", room, "hi"),
-                InviteUser(f"x{number}", room, UserRef(other.user_id, other.name)),
+                InviteUser(f"x{number}", room, UserRef(other.user_id)),
+                UpdateRoom(
+                    f"x{number}", room, *pick.choice([("Plans",), ("Plans", "Summer"), (None, f"Topic {number}")])
+                ),
             ]
             if number > 280:
                 choices.append(ArchiveRoom(f"x{number}", room))
@@ -240,14 +245,34 @@ async def test_projections_rebuilt_from_the_log_come_out_identical(database_url:
     async with pool.acquire() as connection:
         await connection.execute("UPDATE chat.rooms SET head = 0, member_count = 99")
         await connection.execute("DELETE FROM chat.members WHERE user_id = 'u1'")
+        await connection.execute("DELETE FROM chat.declined")
         assert await projections.rebuild(connection) == len(rooms) + 1
     assert await _projections(pool) == before
     assert any(row["state"] == "invited" for row in before[1])
+    assert before[2], "somebody declined"
+    assert any(row["topic"] for row in before[0])
 
 
-async def _projections(pool: Pool) -> tuple[list[Any], list[Any]]:
+async def _projections(pool: Pool) -> tuple[list[Any], list[Any], list[Any]]:
     rooms = await pool.fetch("SELECT * FROM chat.rooms ORDER BY room_id")
-    return rooms, await pool.fetch("SELECT * FROM chat.members ORDER BY room_id, user_id")
+    members = await pool.fetch("SELECT * FROM chat.members ORDER BY room_id, user_id")
+    return rooms, members, await pool.fetch("SELECT * FROM chat.declined ORDER BY room_id, user_id")
+
+
+async def test_who_declined_is_not_invited_again_before_a_while_has_passed(database_url: str, pool: Pool):
+    async with running_writer(database_url) as (writer, _), running_writer(database_url) as (other, _):
+        room = await create(writer, kind="private")
+        await writer.submit(InviteUser("i1", room, UserRef("u_ben")), ANN, "")
+        shown = await pool.fetch("SELECT name FROM chat.members WHERE user_id = 'u_ben'")
+        assert [row["name"] for row in shown] == ["u_ben"], "no name before they say one"
+        await writer.submit(LeaveRoom("no", room), BEN, "")
+        for number, process in enumerate((writer, other)):
+            with pytest.raises(Reject) as caught:
+                await process.submit(InviteUser(f"again{number}", room, UserRef("u_ben")), ANN, "")
+            assert caught.value.code is Code.FORBIDDEN
+        await pool.fetch("UPDATE chat.declined SET declined_at = declined_at - interval '1 day'")
+        invited = await other.submit(InviteUser("later", room, UserRef("u_ben")), ANN, "")
+        assert invited.sequence == 4
 
 
 async def test_a_resent_join_or_leave_tells_the_gateways_again(database_url: str):

@@ -18,6 +18,7 @@ import random
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, TypeVar, overload
 
 import asyncpg
@@ -88,7 +89,8 @@ class Writer:
     def __init__(self, publish: Publish, settings: Settings) -> None:
         self._publish = publish
         self._settings = settings
-        self._limits = Limits(settings.chat_max_rooms, settings.chat_max_invitations)
+        again = timedelta(seconds=settings.chat_invite_again_seconds)
+        self._limits = Limits(settings.chat_max_rooms, settings.chat_max_invitations, again)
         self._connection = WriterConnection(settings.database_url)
         self._known = KnownRooms()
         self._secret = LogSecret(b"")
