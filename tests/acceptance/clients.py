@@ -228,7 +228,9 @@ class JsClient(Client):
                 case "event":
                     await self.hear(message["event"], message["args"])
                 case "ack":
-                    self._acks.pop(message["tag"]).set_result(message["answer"])
+                    answered = self._acks.pop(message["tag"])
+                    if not answered.done():  # else nobody waits any more
+                        answered.set_result(message["answer"])
                 case _:
                     pass
 

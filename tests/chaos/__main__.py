@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
     directory = given.directory or Path(tempfile.mkdtemp(prefix="parley-chaos-"))
     directory.mkdir(parents=True, exist_ok=True)
     outcome = asyncio.run(play(settings, faults, directory))
-    print(report(settings, faults, outcome))
+    print(report(settings, outcome))
     print(f"ledgers and logs: {directory}")
     return 0 if outcome.good else 1
 

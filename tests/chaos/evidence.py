@@ -13,6 +13,7 @@ from tests.chaos.ledger import Evidence
 def history_of(ledgers: Sequence[Evidence], rooms: Mapping[str, Room], began: float, ended: float) -> History:
     """What all ledgers say together. The first line of a client process's ledger names its users."""
     commands: dict[str, Command] = {}
+    clients: dict[str, str] = {}
     answers: dict[str, list[Answer]] = defaultdict(list)
     stays: list[Stay] = []
     readings: list[Reading] = []
@@ -25,6 +26,8 @@ def history_of(ledgers: Sequence[Evidence], rooms: Mapping[str, Room], began: fl
         stays += _stays(ledger.lines)
         for line in ledger.lines:
             match line["kind"]:
+                case "begin":
+                    clients |= line.get("clients", {})
                 case "command":
                     commands[line["id"]] = Command(
                         line["id"], line["user"], line["room"], line["event"], line["at"], line.get("body", "")
@@ -41,7 +44,7 @@ def history_of(ledgers: Sequence[Evidence], rooms: Mapping[str, Room], began: fl
                     faults.append((line["began"], line["at"]))
                 case _:
                     pass
-    return History(commands, answers, stays, readings, bans, rooms, faults, began, ended, frozenset(broken))
+    return History(commands, answers, clients, stays, readings, bans, rooms, faults, began, ended, frozenset(broken))
 
 
 def _answer(line: Mapping[str, Any]) -> Answer:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,30 +21,34 @@ class Faults:
     def __init__(self, stack: Stack, ledger: Ledger) -> None:
         self._stack = stack
         self._ledger = ledger
-        self._busy: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.made: list[Fault] = []
         self.deaths: list[str] = []
         """Processes that ended by themselves, or did not come back."""
 
-    async def play(self, schedule: Sequence[Fault]) -> None:
-        """Make them all, counted from now."""
+    async def play(self, schedule: Sequence[Fault], seconds: float) -> None:
+        """Make those that there is time for, each as long after the one before is undone as the schedule has it."""
         began = time.monotonic()
-        async with asyncio.TaskGroup() as making:
-            for fault in schedule:
-                await asyncio.sleep(max(0.0, began + fault.at - time.monotonic()))
-                making.create_task(self._make(fault))
+        delay = 0.0
+        for at, faults in itertools.groupby(schedule, key=lambda fault: fault.at):
+            together = list(faults)
+            if at + delay > seconds:
+                return
+            await asyncio.sleep(max(0.0, began + at + delay - time.monotonic()))
+            await asyncio.gather(*(self._make(fault) for fault in together))
+            self.made += together
+            due = at + max(fault.seconds for fault in together)
+            delay = max(0.0, time.monotonic() - began - due)
 
     async def _make(self, fault: Fault) -> None:
-        # What is still on its way back from one fault is left alone until it is there.
-        async with self._busy[fault.part]:
-            began = time.monotonic()
-            try:
-                if fault.part in self._stack.links:
-                    await self._break(fault)
-                else:
-                    await self._harm(fault)
-            except (AssertionError, TimeoutError) as error:
-                self.deaths.append(f"{fault}: {error}")
-            self._ledger.write("fault", began=began, fault=str(fault))
+        began = time.monotonic()
+        try:
+            if fault.part in self._stack.links:
+                await self._break(fault)
+            else:
+                await self._harm(fault)
+        except (AssertionError, TimeoutError) as error:
+            self.deaths.append(f"{fault}: {error}")
+        self._ledger.write("fault", began=began, fault=str(fault))
 
     async def _break(self, fault: Fault) -> None:
         link = self._stack.links[fault.part]

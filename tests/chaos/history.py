@@ -126,6 +126,8 @@ class History:
 
     commands: Mapping[str, Command] = field(default_factory=dict[str, Command])
     answers: Mapping[str, Sequence[Answer]] = field(default_factory=dict[str, Sequence[Answer]])
+    clients: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The users of all clients, be they ever connected or not."""
     stays: Sequence[Stay] = ()
     """In the order in which each client had them."""
     readings: Sequence[Reading] = ()

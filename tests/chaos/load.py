@@ -51,7 +51,8 @@ async def main(specification: dict[str, Any]) -> None:
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     async with Ledger.open(Path(specification["ledger"])) as ledger:
         people = [person(each, specification, ledger) for each in specification["people"]]
-        ledger.write("begin", users=[someone.user for someone in people])
+        clients = {client.name: client.user for someone in people for client in someone.clients}
+        ledger.write("begin", users=[someone.user for someone in people], clients=clients)
         for number, someone in enumerate(people):
             while not (token := await someone.token()):
                 await asyncio.sleep(0.2)

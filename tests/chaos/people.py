@@ -74,7 +74,10 @@ class Person:
     async def live(self, over: asyncio.Event) -> None:
         """Do things until it is over, and have an answer to each."""
         for place in self.places:
-            if not place.private and place.owner != self.user:
+            if place.owner == self.user and place.private:
+                for guest in self.dice.sample(self.others, len(self.others) // 2):
+                    await self._invite(place, guest)
+            elif place.owner != self.user and not place.private:
                 await self.move(place)
         while not over.is_set():
             await self._something()
@@ -116,12 +119,14 @@ class Person:
         elif what < self.habits.parting + self.habits.churn and place.owner != self.user:
             await self.move(place)
         elif place.owner == self.user and self.dice.random() < self.habits.inviting:
-            guest = self.dice.choice(self.others)
-            await self.command("room.invite", place.id, user={"id": guest, "name": guest})
+            await self._invite(place, self.dice.choice(self.others))
         elif self.member:
             room = self.dice.choice(sorted(self.member))
             times = 5 if self.dice.random() < self.habits.burst else 1
             await asyncio.gather(*(self.command("message.send", room, body=uuid.uuid4().hex) for _ in range(times)))
+
+    async def _invite(self, place: Place, guest: str) -> None:
+        await self.command("room.invite", place.id, user={"id": guest, "name": guest})
 
     async def move(self, place: Place) -> None:
         """Join, or leave who is a member."""

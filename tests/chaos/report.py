@@ -18,16 +18,16 @@ def timetable(schedule: Sequence[Fault]) -> str:
     return "\n".join(map(str, schedule)) or "no faults"
 
 
-def report(settings: Settings, schedule: Sequence[Fault], outcome: Outcome) -> str:
+def report(settings: Settings, outcome: Outcome) -> str:
     """Figures, and what is not good."""
-    return "\n".join(_lines(settings, schedule, outcome))
+    return "\n".join(_lines(settings, outcome))
 
 
-def _lines(settings: Settings, schedule: Sequence[Fault], outcome: Outcome) -> Iterator[str]:
+def _lines(settings: Settings, outcome: Outcome) -> Iterator[str]:
     verdict, history = outcome.verdict, outcome.history
-    kinds = Counter(fault.kind for fault in schedule)
+    kinds = Counter(fault.kind for fault in outcome.made)
     yield (
-        f"seed {settings.seed}, {settings.seconds:g} s, {settings.clients} clients, {len(schedule)} faults: "
+        f"seed {settings.seed}, {settings.seconds:g} s, {settings.clients} clients, {len(outcome.made)} faults: "
         + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     )
     acked = sum(answer.ok for answers in history.answers.values() for answer in answers)

@@ -55,6 +55,8 @@ class Outcome:
     history: History
     deaths: Sequence[str]
     """Processes that ended by themselves."""
+    made: Sequence[Fault]
+    """The faults that there was time for."""
 
     @property
     def good(self) -> bool:
@@ -109,7 +111,7 @@ class Run:
             await asyncio.gather(*(asyncio.wait_for(worker.wait(), ANSWER_SECONDS) for worker in workers))
             rooms = {place.id: await self._room(stack, place) for place in self._places}
         history = history_of([Evidence(file) for file in (own, *ledgers)], rooms, began, ended)
-        return Outcome(judge(history), history, faults.deaths)
+        return Outcome(judge(history), history, faults.deaths, faults.made)
 
     async def _register(self, stack: Stack) -> None:
         auth = stack.services["auth1"].url
@@ -195,7 +197,7 @@ class Run:
         culprits = [person["user"] for person in self._people[-3:]]
         moderator = Moderator(auths, culprits, ledger, self._dice)
         moderating = asyncio.create_task(moderator.work(over, self._settings.moderation or 1e9))
-        await faults.play(self._schedule)
+        await faults.play(self._schedule, self._settings.seconds)
         await asyncio.sleep(max(0.0, until - time.monotonic()))
         over.set()
         faults.deaths += [f"{name} ended by itself" for name, part in stack.parts.items() if not part.running]

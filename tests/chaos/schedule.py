@@ -1,8 +1,9 @@
 """Which faults happen when: a pure function of the seed.
 
-Faults come one after the other, each some time after the one before it is over, and now and then two at once. What
-there is only one of is away for a few seconds at most, and so is whatever two faults take away together: the bound on
-how long nobody is served would else be a statement on the schedule.
+Faults come one after the other, each some time after the one before it is over, and now and then two at once. Their
+times are the earliest: who plays a schedule waits until all is ready again, however long that takes. What there is only
+one of is away for a few seconds at most, and so is whatever two faults take away together: the bound on how long nobody
+is served would else be a statement on the schedule.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Fault:
     """Something that is broken at a time, and for how long."""
 
     at: float
-    """Seconds since the load began."""
+    """Seconds since the load began, at the earliest."""
     seconds: float
     kind: str
     part: str

@@ -33,6 +33,9 @@ def waited(history: History, began: float, ended: float) -> float:
 def judge_stays(history: History, in_time: float) -> Iterator[Finding]:
     """Every delivery that was made or due."""
     last = {stay.client: stay for stay in history.stays}
+    for client in history.clients.keys() - last.keys():
+        outcome = "unverified" if history.clients[client] in history.broken else "late"
+        yield Finding("connection", outcome, f"{client} was never connected")
     users = {stay.user for stay in history.stays}
     spans = {(room, user): spans_of(state.log, user) for room, state in history.rooms.items() for user in users}
     for stay in history.stays:

@@ -21,7 +21,7 @@ async def test_a_minute_of_faults_leaves_every_outcome_good(tmp_path: Path):
     plan = Plan(SEED, SECONDS, settings.layout.processes, settings.layout.links)
     faults = schedule(plan) if COMPILER else without_jumps(schedule(plan))
     outcome = await play(settings, faults, tmp_path)
-    assert outcome.good, f"{timetable(faults)}\n{report(settings, faults, outcome)}"
+    assert outcome.good, f"{timetable(faults)}\n{report(settings, outcome)}"
     # A run in which nothing happened would be good as well.
     assert outcome.verdict.counts["delivery", "good"] > 500
     assert outcome.verdict.counts["command", "good"] > 100

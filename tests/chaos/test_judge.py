@@ -44,7 +44,9 @@ class Story:
         """The history of it, as it should be but for what is changed."""
         members = members_of(self.log)
         room = Room(self.log, len(self.log), sum(m.state == "joined" for m in members.values()), members)
-        whole = History(self.commands, self.answers, stays, rooms={ROOM: room}, began=0.0, ended=len(self.log) + 1.0)
+        whole = History(
+            self.commands, self.answers, stays=stays, rooms={ROOM: room}, began=0.0, ended=len(self.log) + 1.0
+        )
         return replace(whole, **changes)  # type: ignore[arg-type]
 
     def stay(self, user: str, sequences: Iterable[int], opened: float = 0.0, **more: object) -> Stay:
@@ -252,6 +254,12 @@ def test_a_room_that_had_to_be_loaded_anew_is_a_loss(story: Story):
 
 def test_a_client_that_does_not_come_back_is_late(story: Story):
     assert bad(judge(story.history(story.stay("ann", range(1, 9), closed=9.0)))) == {("connection", "late")}
+
+
+def test_a_client_that_is_never_connected_is_late_and_without_its_ledger_unverified(story: Story):
+    history = story.history(clients={"ben#1": "ben"})
+    assert bad(judge(history)) == {("connection", "late")}
+    assert bad(judge(replace(history, broken=frozenset({"ben"})))) == {("connection", "unverified")}
 
 
 def test_who_left_a_private_room_may_read_it_only_if_they_were_asked_in_again(story: Story):
