@@ -220,6 +220,14 @@ class Writer:
         self._aside_rooms.add(waiting.submission.room_id)
         self._aside.append(waiting)
 
+    def _not_behind(self, batch: list[_Waiting]) -> list[_Waiting]:
+        """Those of whose rooms nothing waits aside. The others join it, even where the room is free by now."""
+        rooms = {waiting.submission.room_id for waiting in self._aside}
+        for waiting in batch:
+            if waiting.submission.room_id in rooms:
+                self._put_aside(waiting)
+        return [waiting for waiting in batch if waiting.submission.room_id not in rooms]
+
     async def _write_aside(self) -> None:
         """Try again what waits aside, without waiting for a lock."""
         tried, self._aside = self._aside, []
@@ -303,6 +311,8 @@ class Writer:
                 return taken
 
     async def _write_long(self, batch: list[_Waiting], *, wait: bool) -> None:
+        if self._aside and not (batch := self._not_behind(batch)):
+            return
         try:
             with COMMIT_SECONDS.time():
                 decided, done = await self._transact(batch, wait=wait)
