@@ -12,12 +12,13 @@ from parley.chat.domain.batch import Plan
 from parley.chat.domain.identifiers import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.projectors import PROJECTORS
 from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
 from parley.chat.log import database, event_store
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import SMALL_BATCH, Writer
-from parley.chat.projections import rebuild as projections
+from parley.chat.projections.rebuild import rebuild
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
@@ -246,7 +247,9 @@ async def test_projections_rebuilt_from_the_log_come_out_identical(database_url:
         await connection.execute("UPDATE chat.rooms SET head = 0, member_count = 99")
         await connection.execute("DELETE FROM chat.members WHERE user_id = 'u1'")
         await connection.execute("DELETE FROM chat.declined")
-        assert await projections.rebuild(connection) == len(rooms) + 1
+        rebuilt = await rebuild(connection, PROJECTORS.values())
+        assert rebuilt.rooms == len(rooms) + 1
+        assert rebuilt.mended > len(rooms)
     assert await _projections(pool) == before
     assert any(row["state"] == "invited" for row in before[1])
     assert before[2], "somebody declined"
@@ -310,7 +313,7 @@ async def test_a_name_longer_than_chat_would_take_from_a_client_harms_nothing(da
         assert publisher.plans[-1].appended[0].event().TYPE == "member.joined"
         await send(writer, room, 1, stranger)
     async with pool.acquire() as connection:
-        assert await projections.rebuild(connection) == 1
+        assert await rebuild(connection, PROJECTORS.values()) == (1, 0)
 
 
 async def test_nothing_is_acked_or_published_before_its_commit(database_url: str, pool: Pool):

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from parley.cli import service_commands
+from parley.cli import projection_commands, service_commands
 from parley.cli.failure import Failure, fail
 
 app = typer.Typer(
@@ -81,24 +80,6 @@ def migrate(
 
 
 @app.command()
-def rebuild(
-    database_url: Annotated[
-        str, typer.Option(envvar="PARLEY_DATABASE_URL", help="Postgres, as libpq writes it.", show_default=False)
-    ],
-) -> None:
-    """Make the tables of rooms and members anew from the event log; commands are `unavailable` meanwhile."""
-    from parley.cli.database import rebuild_projections, wait_for_database  # noqa: PLC0415
-
-    try:
-        wait_for_database(database_url, 10)
-        with Console(stderr=True).status("Rebuilding rooms and members from the log…"):
-            rooms = asyncio.run(rebuild_projections(database_url))
-    except Failure as error:
-        fail(error)
-    typer.echo(f"Rebuilt {rooms} rooms.")
-
-
-@app.command()
 def restored(
     database_url: Annotated[
         str, typer.Option(envvar="PARLEY_DATABASE_URL", help="Postgres, as libpq writes it.", show_default=False)
@@ -125,6 +106,8 @@ def migration(name: Annotated[str, typer.Argument(help='What it does, as in "add
     typer.echo(f"Wrote {revise(name.strip())}; read it before you commit it.")
 
 
+app.command()(projection_commands.rebuild)
+app.command()(projection_commands.verify)
 app.command()(service_commands.run)
 app.command("routes")(service_commands.show_routes)
 app.command()(service_commands.asyncapi)
