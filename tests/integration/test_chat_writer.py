@@ -344,3 +344,24 @@ async def test_commits_wait_for_the_disk_whatever_the_servers_default_is(databas
     await pool.fetch(f"ALTER DATABASE {await pool.fetchval('SELECT current_database()')} SET synchronous_commit = off")
     async with database.connect(database_url, 1) as fresh:
         assert await fresh.fetchval("SHOW synchronous_commit") == "on"
+
+
+async def test_an_error_of_our_own_over_a_locked_room_ends_neither_the_writer_nor_anybodys_wait(
+    database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+):
+    async with running_writer(database_url) as (writer, _), pool.acquire() as holder:
+        room = await create(writer)
+        long = writer._write_long
+
+        async def fail(batch: Any, *, wait: bool) -> None:
+            if not wait and writer._aside_rooms:
+                raise KeyError("a bug")
+            await long(batch, wait=wait)
+
+        monkeypatch.setattr(writer, "_write_long", fail)
+        async with holder.transaction():
+            await holder.execute("SELECT FROM chat.rooms FOR UPDATE")
+            with pytest.raises(Reject) as caught:
+                await send(writer, room, 1)
+            assert caught.value.code is Code.INTERNAL
+        assert await send(writer, room, 1) == 2

@@ -49,13 +49,13 @@ def wait_for_database(url: str, seconds: float) -> None:
 
 async def rebuild_projections(url: str, name: str, progress: Progress | None = None) -> Rebuilt:
     """Make a projection anew from the log, or all. Raises `Failure` when there is no log, or no such projection."""
-    async with _log(url, **SETTINGS) as connection:
+    async with open_log(url, **SETTINGS) as connection:
         return await rebuild(connection, _projectors(name), progress)
 
 
 async def verify_projections(url: str, name: str, progress: Progress | None = None) -> Verified:
     """Compare a projection with the log, or all. Raises `Failure` when there is no log, or no such projection."""
-    async with _log(url, **SETTINGS) as connection:
+    async with open_log(url, **SETTINGS) as connection:
         return await verify(connection, _projectors(name), progress)
 
 
@@ -71,7 +71,7 @@ async def begin_incarnation(url: str) -> UUID:
     A server that has given out fewer numbers of transactions than the log holds would give them out again: its own
     begin behind those of the log from then on.
     """
-    async with _log(url) as connection, connection.transaction():
+    async with open_log(url) as connection, connection.transaction():
         await connection.execute("LOCK TABLE chat.events IN SHARE ROW EXCLUSIVE MODE")
         offset: int = await connection.fetchval(_NEW_OFFSET)
         if offset:
@@ -87,7 +87,7 @@ async def begin_incarnation(url: str) -> UUID:
 
 
 @asynccontextmanager
-async def _log(url: str, **settings: str) -> AsyncGenerator[Any]:
+async def open_log(url: str, **settings: str) -> AsyncGenerator[Any]:
     """A connection to a database that holds a log."""
     connection = cast("Any", await asyncpg.connect(url, timeout=5, server_settings=settings))
     try:

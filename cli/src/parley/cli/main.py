@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from parley.cli import projection_commands, service_commands
+from parley.cli import consumer_commands, projection_commands, service_commands
 from parley.cli.failure import Failure, fail
 
 app = typer.Typer(
@@ -111,4 +111,5 @@ app.command()(projection_commands.verify)
 app.command()(service_commands.run)
 app.command("routes")(service_commands.show_routes)
 app.command()(service_commands.asyncapi)
+app.add_typer(consumer_commands.app)
 app.add_typer(service_commands.new)

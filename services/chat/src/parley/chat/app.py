@@ -36,7 +36,11 @@ def create_app(settings: Settings) -> FastAPI:
                 return running.check()
 
             app.state.services = running.state
-            app.include_router(health_router({"database": database_ready, "bus": bus_ready}))
+            app.include_router(
+                health_router(
+                    {"database": database_ready, "bus": bus_ready}, {"consumers": running.state.consumers.note}
+                )
+            )
             yield
 
     app = FastAPI(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from parley.chat.consumers.runner import answer_registration
 from parley.chat.domain.rooms import CloseRoom
 from parley.chat.log.database import reachable
 from parley.chat.queries import rooms
 from parley.chat.state import State
 from parley.common import subjects
 from parley.common.wire.admin import ArchiveRoomRequest, ListRooms, RoomList
+from parley.common.wire.consumers import RegisterConsumer
 
 
 async def start(state: State) -> None:
@@ -21,5 +23,10 @@ async def start(state: State) -> None:
         with reachable():
             return await rooms.page_of_all(state.reads, request)
 
+    async def register_consumer(request: RegisterConsumer) -> None:
+        with reachable():
+            await answer_registration(state.reads, request.name, request.events, beginning=request.beginning)
+
+    await state.bus.respond(subjects.REGISTER_CONSUMER, RegisterConsumer, register_consumer, queue=state.bus.service)
     await state.bus.respond(subjects.ARCHIVE_ROOM, ArchiveRoomRequest, archive, queue=state.bus.service)
     await state.bus.respond(subjects.LIST_ROOMS, ListRooms, list_rooms, queue=state.bus.service)
