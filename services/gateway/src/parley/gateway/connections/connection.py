@@ -66,6 +66,8 @@ class Connection:
     """Per room the sequence of the last join or leave that was heeded: hints of replicas overtake each other."""
     left: dict[str, int] | None = None
     """The last event it was sent in rooms that it is not in any more, or was only told of; see `rooms.memory`."""
+    ahead: dict[str, int] | None = None
+    """Per room the last event that it had when it entered, where this gateway had not delivered that yet."""
     heard: dict[str, int] | None = None
     """Per room the fanout's mark when a join or leave was last heard of."""
     forgotten: int = -1

@@ -295,6 +295,10 @@ class Recovery:
             if len(self._moved) > MAX_PARKED:
                 self._moved.popitem(last=False)
         cursors, missed = lacks
+        for room, had in (connection.ahead or {}).items():
+            # The room's events up to there came here later than it did, and were sent to others.
+            if room in cursors:
+                cursors[room] = max(cursors[room], min(had, parked.heads[room]))
         return Recovered(
             connection.sid, "", cursors, list(connection.joined_ad_hoc or ()), missed, connection.data,
             connection.identity, boot_time() - connection.registered_at,
