@@ -31,6 +31,8 @@ FILL = (
     """INSERT INTO chat.members (room_id, user_id, name, state, role, sequence)
        SELECT n, 'u' || (n + m) % 500, 'U', 'joined', 'member', m
        FROM generate_series({0}, {1}) n, generate_series(1, 8) m""",
+    """INSERT INTO chat.declined (room_id, user_id, declined_at)
+       SELECT n, 'u' || n % 500, now() FROM generate_series({0}, {1}) n""",
     """INSERT INTO chat.commands (room_id, command_key, sequence, fingerprint)
        SELECT n, gen_random_uuid(), 1, 1 FROM generate_series({0}, {1}) n""",
     """INSERT INTO chat.events (room_id, sequence, number, recorded_at, event_id, fingerprint, type, version, actor_id,
@@ -63,7 +65,7 @@ async def test_no_plan_of_a_writer_follows_statistics(database_url: str, pool: P
     async def plans() -> dict[str, list[tuple[str, ...]]]:
         return {name: await scans(database_url, statement) for name, statement in STATEMENTS.items()}
 
-    for table in ("rooms", "events", "members", "commands"):
+    for table in ("rooms", "events", "members", "declined", "commands"):
         await pool.fetch(f"ALTER TABLE chat.{table} SET (autovacuum_enabled = off)")
     fresh = await plans()
     reading = [node for nodes in fresh.values() for node in nodes if node[0] != "ModifyTable"]
@@ -71,12 +73,12 @@ async def test_no_plan_of_a_writer_follows_statistics(database_url: str, pool: P
     assert all(node[3] for node in reading if node[0] != "Tid Scan"), "by key, never through a whole index"
     for statement in FILL:
         await pool.fetch(statement.format(1, 3))
-    await pool.fetch("ANALYZE chat.rooms, chat.events, chat.members, chat.commands")
+    await pool.fetch("ANALYZE chat.rooms, chat.events, chat.members, chat.declined, chat.commands")
     assert await plans() == fresh, "few rows, analysed"
     for statement in FILL:
         await pool.fetch(statement.format(4, 3000))
     assert await plans() == fresh, "many rows, and statistics of when they were few"
-    await pool.fetch("ANALYZE chat.rooms, chat.events, chat.members, chat.commands")
+    await pool.fetch("ANALYZE chat.rooms, chat.events, chat.members, chat.declined, chat.commands")
     assert await plans() == fresh, "many rows, analysed"
 
 
@@ -137,7 +139,7 @@ async def test_readers_that_follow_the_log_by_transactions_skip_nothing_that_is_
     assert await pool.fetchval("SELECT messages FROM chat.rooms WHERE room_id = $1", room_key(room)) == 3
 
 
-@pytest.mark.parametrize("table", ["events", "rooms", "members", "commands"])
+@pytest.mark.parametrize("table", ["events", "rooms", "members", "declined", "commands"])
 async def test_every_table_can_be_partitioned_by_room(database_url: str, pool: Pool, table: str):
     await pool.fetch(f"CREATE TABLE chat.parted (LIKE chat.{table} INCLUDING ALL) PARTITION BY HASH (room_id)")
     await pool.fetch("CREATE TABLE chat.part PARTITION OF chat.parted FOR VALUES WITH (MODULUS 1, REMAINDER 0)")

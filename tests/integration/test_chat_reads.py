@@ -202,6 +202,22 @@ async def test_a_name_is_found_by_any_part_of_it_in_any_case(pool: Pool, search:
     assert [view.head for view in (await rooms.page(pool, ANN, search, "", 10))[0]] == [1]
 
 
+async def test_a_name_is_found_however_many_rooms_are_newer(pool: Pool, monkeypatch: pytest.MonkeyPatch):
+    async with pool.acquire() as connection:
+        await fill(connection, 300, 1)
+        await connection.execute("UPDATE chat.rooms SET name = 'Xylophone qz' WHERE room_id = 2")
+    for statement in ("_VISIBLE_NAMED_NEWEST", "_ALL_NAMED_NEWEST"):
+        newest = getattr(rooms, statement).replace(f"LIMIT {rooms.WALKED}", "LIMIT 100")
+        monkeypatch.setattr(rooms, statement, newest)
+    for search, found in (("phone", ["Xylophone qz"]), ("qz", []), ("room 300", ["Room 300"]), ("z", [])):
+        assert [view.name for view in (await rooms.page(pool, ANN, search, "", 10))[0]] == found
+        assert [room.name for room in (await rooms.page_of_all(pool, ListRooms(search))).rooms] == found
+    page, more = await rooms.page(pool, ANN, "room", "", 10)
+    assert ([view.name for view in page], more) == ([f"Room {n}" for n in range(300, 290, -1)], True)
+    page, more = await rooms.page(pool, ANN, "room", page[-1].id, 100)
+    assert (len(page), more) == (100, True)
+
+
 async def test_what_a_user_may_not_see_is_in_no_answer_and_no_error_differs(pool: Pool, database_url: str):
     async with running_writer(database_url) as (writer, _):
         secret = await create(writer, kind="private")
@@ -219,7 +235,7 @@ async def test_what_a_user_may_not_see_is_in_no_answer_and_no_error_differs(pool
             }
         assert (await rooms.page(pool, BEN, "", "", 10))[0] == []
         assert (await rejected(rooms.page_of_all(pool, ListRooms(before="rnowhere")))).code is Code.NOT_FOUND
-        await writer.submit(InviteUser("i", secret, UserRef("u_ben", "Ben")), ANN, "")
+        await writer.submit(InviteUser("i", secret, UserRef("u_ben")), ANN, "")
         assert (await rooms.one(pool, secret, BEN)).invited
         assert [view.id for view in (await rooms.page(pool, BEN, "", "", 10))[0]] == [secret]
         await writer.submit(JoinRoom("j", secret), BEN, "")
@@ -242,7 +258,9 @@ async def test_no_plan_reads_all_rooms_or_events_on_fresh_or_on_analysed_tables(
                 "rooms": await plan_of(connection, rooms._VISIBLE_ROOMS, 101, *newest, "u_ben"),
                 "search": await plan_of(connection, rooms._VISIBLE_NAMED, 101, *newest, "u_ben", "Room 77"),
                 "all rooms": await plan_of(connection, rooms._ALL, 101, *newest),
+                "search newest": await plan_of(connection, rooms._VISIBLE_NAMED_NEWEST, 101, *newest, "u_ben", "7"),
                 "search all": await plan_of(connection, rooms._ALL_NAMED, 101, *newest, "Room 77"),
+                "search newest of all": await plan_of(connection, rooms._ALL_NAMED_NEWEST, 101, *newest, "7"),
                 "sync": await plan_of(connection, sync._SYNC, "u_ben", keys, [0] * 1000),
                 "replay": await plan_of(connection, history._REPLAY, keys[:100], [0] * 100, [500] * 100, 9999),
                 "history": await plan_of(connection, history._BEFORE, "u_ben", 7, 2**62, 50),
@@ -250,6 +268,8 @@ async def test_no_plan_reads_all_rooms_or_events_on_fresh_or_on_analysed_tables(
                 "heads": await plan_of(connection, rooms._HEADS, keys),
             }
             for what, plan in plans.items():
+                assert ("rooms_name_idx" in plan) is (what in {"search", "search all"}), (what, analysed, plan)
+                assert ("rooms_private_name_idx" in plan) is (what == "search all"), (what, analysed, plan)
                 assert "Seq Scan on rooms" not in plan, (what, analysed, plan)
                 assert "Seq Scan on events" not in plan, (what, analysed, plan)
                 assert "Seq Scan on members" not in plan, (what, analysed, plan)

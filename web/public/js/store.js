@@ -189,8 +189,8 @@ function newRoom(info, mark) {
 }
 
 function describe(room, info) {
-  const { id, name, kind, archived = false, head = 0, joined, invited = false, members = 1 } = info;
-  return Object.assign(room, { id, name, kind, archived, head, joined, invited, memberCount: members });
+  const { id, name, topic = "", kind, archived = false, head = 0, joined, invited = false, members = 1 } = info;
+  return Object.assign(room, { id, name, topic, kind, archived, head, joined, invited, memberCount: members });
 }
 
 /** What an event changes besides being in the list. Unknown types change nothing, which keeps old pages working. */
@@ -200,7 +200,7 @@ function evolve(room, event, me) {
   else if (event.type === "member.invited") setMember(room, { ...user, state: "invited" });
   else if (event.type === "member.left") dropMember(room, user, me);
   else if (event.type === "room.archived") room.archived = true;
-  else if (event.type === "room.updated" && event.data?.name) room.name = event.data.name;
+  else if (event.type === "room.updated") Object.assign(room, { name: event.data.name, topic: event.data.topic ?? "" });
   else if (event.type === "message.sent" && event.actor.id === me) matchPending(room, event);
 }
 

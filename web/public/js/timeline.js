@@ -57,7 +57,7 @@ export function describeEvent(event) {
     case "room.archived":
       return event.data?.reason ? `The room was closed: ${event.data.reason}` : "The room was closed";
     case "room.updated":
-      return event.data?.name ? `${actor} renamed the room to ${event.data.name}` : null;
+      return `${actor} changed the room: ${[event.data.name, event.data.topic].filter(Boolean).join(" · ")}`;
     default:
       return null;
   }

@@ -45,6 +45,8 @@ SLICES = 4
 """Such slices of one connection that are parsed before others have their turn."""
 REQUEST_COST = 512
 """Bytes that a request counts for besides its own, however few those are."""
+PIECE_COST = 24
+"""The same of each header, and of each piece of a body: a chunk may be a single byte."""
 DISCARDED = 8 * 1024 * 1024
 """Bytes read and thrown away of a connection that was refused, so that it can read why: more than any body may have.
 
@@ -134,6 +136,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Whether the parser came to the end of a head or of a request with these bytes."""
         self._head_size = 0
         self._body_size = 0
+        self._pieces = 0
+        """Pieces of bodies that came out of these bytes."""
         self._body_left = 0
         """How much of a body of known length is still to come."""
         self._asks_for_websocket = False
@@ -240,7 +244,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._hold()
         if flow.held:
             flow.pause_reading()
-        elif not self.pipeline and self.cycle is not None and self.cycle.response_complete:
+        elif not self.pipeline and (self.cycle is None or self.cycle.response_complete):
             flow.resume_reading()
 
     def _at_once(self, data: bytes) -> UpgradeRequest | None:
@@ -282,6 +286,9 @@ class HttpProtocol(HttpToolsProtocol):
         gate = self._gate
         gate.parsed(min(len(data), SLICE))
         super().data_received(data)
+        if self._pieces:
+            gate.parsed(self._pieces * PIECE_COST)
+            self._pieces = 0
         if self._refused or self.transport.is_closing():
             return
         if self._in_body:
@@ -324,7 +331,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._body_size = self._body_left = 0
         self._asks_for_websocket = False
         self._gate.heads.stop(self)
-        self._gate.parsed(REQUEST_COST)
+        self._gate.parsed(REQUEST_COST + len(self.headers) * PIECE_COST)
         if self._new:
             self._new = False
             self._gate.first_head(self, self._key)
@@ -345,6 +352,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
+        self._pieces += 1
         if self._refused:
             return
         self._body_size += len(body)
@@ -374,7 +382,12 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._in_body and self.cycle.response_complete:
             # The rest of the body is of use to nobody.
             self._linger()
-        elif self._rest and not self.pipeline and not self._queued:
+            return
+        if self.cycle.response_complete and not self._in_head:
+            # What a request took is many times what an idle connection takes, and it may be kept for long.
+            self.cycle = self._running = cast("Any", None)
+            self.headers, self.scope = [], cast("Any", {})
+        if self._rest and not self.pipeline and not self._queued:
             self._queued = True
             self._gate.parse_later(self._key, self)
 

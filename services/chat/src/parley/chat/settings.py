@@ -23,6 +23,9 @@ class Settings(ServiceSettings):
     chat_max_invitations: int = Field(
         default=100, ge=1, description="invitations of one user into one room that may wait for an answer"
     )
+    chat_invite_again_seconds: int = Field(
+        default=86_400, ge=0, le=10**9, description="seconds for which who declined is not invited into that room again"
+    )
     chat_batch: int = Field(default=500, ge=1, le=5000, description="commands in one transaction at most")
     chat_max_waiting: int = Field(default=10_000, ge=1, description="commands that may wait for the next transaction")
     chat_max_waiting_per_user: int = Field(default=1000, ge=1, description="commands of one user that may wait so")

@@ -78,9 +78,10 @@ class Gateway(ServerEvents, Replies):
             bus, namespaces, connections, fanout, recovery, self._connection_middleware, settings.gateway_max_per_user
         )
         self._acks = ClientAcks(bus)
+        self._standing = StandingCheck(bus, connections, lambda: recovery.parked, self._end_user, self._end_unwelcome)
         self.lifecycle = Lifecycle(
             server, namespaces, connections, self._admission, fanout, recovery,
-            self._connection_middleware, self._event_middleware, self._commands, self._acks,
+            self._connection_middleware, self._event_middleware, self._commands, self._acks, self._standing,
         )  # fmt: skip
         self._operations = Operations(
             bus, server, connections, fanout, self._acks, offsets, self.lifecycle.end, self.lifecycle.end_user
@@ -92,9 +93,6 @@ class Gateway(ServerEvents, Replies):
             if (rate := namespace.events_per_second) is not None
         }
         self._tasks = Tasks()
-        self._standing = StandingCheck(
-            bus, connections, lambda: recovery.parked, self.lifecycle.end_user, self._end_unwelcome
-        )
         self._memberships = MembershipCheck(bus, connections, fanout)
         self._comparison = Comparison(bus, connections, self.lifecycle.seen_off)
         self._loop_monitor = LoopMonitor()
@@ -122,6 +120,9 @@ class Gateway(ServerEvents, Replies):
         """What is said once may have been missed: compare, what matters most first."""
         self._standing.verify_all()
         self._memberships.verify_all()
+
+    def _end_user(self, user_id: str, code: Code, message: str) -> int:
+        return self.lifecycle.end_user(user_id, code, message)
 
     def _end_unwelcome(self, connection: Connection, code: Code, message: str) -> None:
         self.lifecycle.end(connection, reason_of(code, DisconnectReason.KICKED), message)

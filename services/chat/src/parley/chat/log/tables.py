@@ -1,7 +1,8 @@
 """The tables of schema `chat`. Alembic owns the schema (`migrations/`); these describe it and name its columns.
 
-`events` is the log and the only truth; `rooms` and `members` are projections of it and can be rebuilt. All but `log`
-are keyed by room first, and none refers to another: they can be partitioned, or spread over servers, by room alone.
+`events` is the log and the only truth; `rooms`, `members` and `declined` are projections of it and can be rebuilt. All
+but `log` are keyed by room first, and none refers to another: they can be partitioned, or spread over servers, by room
+alone.
 """
 
 from __future__ import annotations
@@ -102,12 +103,25 @@ rooms = Table(
     Column("name", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("created_by", Text, nullable=False),
+    Column("topic", Text, nullable=False, server_default=""),
     # Of nothing that a message changes: the new version of a row then stays on its page, and no index is written.
     Index("rooms_public_idx", "created_at", "room_id", postgresql_where=text("kind = 'public'")),
     # Without the key: the planner would think of it for a room by its key while the table is short.
     Index("rooms_created_at_idx", "created_at"),
-    # Parts of names are looked up by what they hold; the function is the migration's.
-    Index("rooms_name_idx", text("chat.name_parts(name)"), postgresql_using="gin"),
+    # Parts of names are looked up by what they hold; the function is the migration's. Of private rooms apart: who looks
+    # for public ones neither waits for them nor learns by waiting how many there are.
+    Index(
+        "rooms_name_idx",
+        text("chat.name_parts(name)"),
+        postgresql_using="gin",
+        postgresql_where=text("kind = 'public'"),
+    ),
+    Index(
+        "rooms_private_name_idx",
+        text("chat.name_parts(name)"),
+        postgresql_using="gin",
+        postgresql_where=text("kind = 'private'"),
+    ),
     postgresql_with={"fillfactor": 50},
 )
 
@@ -126,6 +140,16 @@ members = Table(
     # Who has been there the longest takes over from an owner who leaves.
     Index("members_eldest_idx", "room_id", "sequence", postgresql_where=text("state = 'joined'")),
     Index("members_invited_idx", "room_id", "invited_by", postgresql_where=text("state = 'invited'")),
+)
+
+# Who declined an invitation and when, the last time.
+declined = Table(
+    "declined",
+    metadata,
+    Column("room_id", BigInteger, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("declined_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("room_id", "user_id", name="declined_pkey"),
 )
 
 # Accepted commands that appended nothing; those that did are found by their first event.

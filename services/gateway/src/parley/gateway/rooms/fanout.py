@@ -110,6 +110,9 @@ class Fanout(HeadListener, Parking):
         `head` is the room's head as last heard of, where the room's cursor starts when it is new here. Without it
         nothing is replayed: the room may have no sequence at all, and starts with the first one that is heard of.
         """
+        self._enter(connection, room, head, after, hinted=False)
+
+    def _enter(self, connection: Connection, room: str, head: int | None, after: int | None, *, hinted: bool) -> None:
         sent = memory.enter(connection, room)
         local = self._open(connection.namespace, room, UNKNOWN if head is None else max(head, sent))
         if head is not None:
@@ -119,6 +122,10 @@ class Fanout(HeadListener, Parking):
         elif after is None:
             # This gateway may be behind: what it is still to deliver of before now is not for whom comes now.
             after = max(here, head or 0, sent)
+        if not hinted and after > here:
+            # It has, or is not to have, what this gateway has still to deliver before that.
+            sent = after
+            connection.ahead = {**(connection.ahead or {}), room: after}
         self._join(local, connection, after, sent)
 
     def leave(self, connection: Connection, room: str, *, at: int = 0) -> None:
@@ -242,7 +249,7 @@ class Fanout(HeadListener, Parking):
         if not change.joined:
             self.leave(connection, change.room, at=change.sequence)
             return
-        self.enter(connection, change.room, head=change.sequence - 1, after=change.sequence - 1)
+        self._enter(connection, change.room, change.sequence - 1, change.sequence - 1, hinted=True)
         if (room := self._rooms.get(connection.namespace, change.room)) is not None:
             self.head_known(room, change.sequence)
 
