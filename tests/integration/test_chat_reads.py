@@ -12,7 +12,7 @@ import pytest
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.log import database
 from parley.chat.log.database import Pool
-from parley.chat.queries import history, members, rooms, sync, tail
+from parley.chat.queries import history, members, rooms, sync
 from parley.chat.queries.history import History
 from parley.chat.queries.pages import MAX_PAGE_BYTES
 from parley.chat.queries.sync import Sync
@@ -274,36 +274,6 @@ async def test_no_plan_reads_all_rooms_or_events_on_fresh_or_on_analysed_tables(
                 assert "Seq Scan on events" not in plan, (what, analysed, plan)
                 assert "Seq Scan on members" not in plan, (what, analysed, plan)
     assert public
-
-
-async def test_the_beacon_reads_the_end_of_the_log_and_misses_no_transaction_that_was_running(database_url: str):
-    async with (
-        database.connect(database_url, 2, enable_seqscan="off") as pool,
-        running_writer(database_url) as (writer, _),
-    ):
-        room = await create(writer)
-        async with pool.acquire() as connection:
-            (late,) = await fill(connection, 1, 1, first=5)
-            found = await tail.since(pool, 0, 600, 10)
-            assert [head.room for head in found.heads] == [room]
-            transaction = connection.transaction()
-            await transaction.start()
-            await connection.execute("UPDATE chat.events SET recorded_at = now() WHERE room_id = 5")
-            await connection.execute(
-                """INSERT INTO chat.events SELECT room_id, 2, number, pg_current_xact_id(), now(), gen_random_uuid(),
-                   fingerprint, type, version, actor_id, command_id, actor_name, data
-                   FROM chat.events WHERE room_id = 5"""
-            )
-            for number in range(3):
-                await send(writer, room, number)
-            meanwhile = await tail.since(pool, found.position, 600, 10)
-            assert [(head.room, head.head) for head in meanwhile.heads] == [(room, 4)]
-            await transaction.commit()
-        after = await tail.since(pool, meanwhile.position, 600, 10)
-        assert (late, 2) in [(head.room, head.head) for head in after.heads]
-        quiet = await tail.since(pool, after.position, 600, 10)
-        assert quiet.heads == []
-        assert quiet.log == found.log
 
 
 async def test_reads_that_wait_are_bounded_and_hold_up_no_commit(database_url: str, monkeypatch: pytest.MonkeyPatch):
