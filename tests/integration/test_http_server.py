@@ -428,7 +428,7 @@ async def test_an_idle_connection_keeps_nothing_of_the_request_before():
         wire.send(*GET)
         await wire.answer()
         (kept,) = connections()
-        assert (kept.cycle, kept.scope, kept.headers) == (None, {}, [])
+        assert (kept.cycle, kept.parser, kept.flow, kept.scope, kept.headers) == (None, None, None, {}, [])
         for _ in range(2):
             wire.send(*GET)
             assert (await wire.answer())[0] == 200

@@ -351,7 +351,9 @@ class Append:
                 bursts.setdefault((sent.burst, sent.command.room), []).append(sent)
         for burst in bursts.values():
             sequences = [sent.acked or 0 for sent in burst]
-            self.world.require(sequences == sorted(sequences), "out of order:", [(s.command.id, s.acked) for s in burst])
+            self.world.require(
+                sequences == sorted(sequences), "out of order:", [(s.command.id, s.acked) for s in burst]
+            )
 
 
 def id_of(session: Any) -> int:

@@ -46,7 +46,9 @@ ROUND = 8.0
 @cache
 def defaults(kind: Any) -> Any:
     """Settings without the environment's."""
-    return kind.model_construct(**{name: one.get_default(call_default_factory=True) for name, one in kind.model_fields.items()})
+    return kind.model_construct(
+        **{name: one.get_default(call_default_factory=True) for name, one in kind.model_fields.items()}
+    )
 
 
 def token_of(user_id: str) -> str:

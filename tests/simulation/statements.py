@@ -203,7 +203,9 @@ async def _append_at_once(database: Database, transaction: Transaction, args: Ar
         return [_taken([], [], [], database, resent)]
     known = dict(zip(ids, changed, strict=True))
     # As they were when the statement began; a room is looked at again when its lock was waited for.
-    matching = [room_id for room_id in ids if room_id in tables.rooms and tables.rooms[room_id]["changed"] == known[room_id]]
+    matching = [
+        room_id for room_id in ids if room_id in tables.rooms and tables.rooms[room_id]["changed"] == known[room_id]
+    ]
     ready: list[int] = []
     for room_id in matching:
         if wait or database.is_free(room_id, transaction):

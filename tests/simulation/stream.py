@@ -215,7 +215,9 @@ class Stream:
                 bursts[sent.burst].append(sent)
         for burst in bursts.values():
             sequences = [sent.acked or 0 for sent in burst]
-            self.world.require(sequences == sorted(sequences), "out of order:", [(s.command.id, s.acked) for s in burst])
+            self.world.require(
+                sequences == sorted(sequences), "out of order:", [(s.command.id, s.acked) for s in burst]
+            )
 
     def _check_stays(self, device: Device) -> None:
         """Nobody hears what comes after they left for the last time."""

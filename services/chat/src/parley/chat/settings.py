@@ -15,7 +15,9 @@ class Settings(ServiceSettings):
         default="postgresql://parley:parley@127.0.0.1:5432/parley", description="Postgres, as libpq writes it"
     )
     chat_pool_size: int = Field(
-        default=8, ge=4, description="connections to Postgres: one to write, two for gateways, the others for reads"
+        default=9,
+        ge=5,
+        description="connections to Postgres: one to write, one to announce, two for gateways, the others for reads",
     )
     # Six times as long as JSON, if all of it is control characters, it must still fit an ack.
     chat_max_body: int = Field(default=64 * 1024, ge=1, le=80 * 1024, description="bytes of a message's text in UTF-8")

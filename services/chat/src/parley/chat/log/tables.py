@@ -1,8 +1,8 @@
 """The tables of schema `chat`. Alembic owns the schema (`migrations/`); these describe it and name its columns.
 
 `events` is the log and the only truth; `rooms`, `members` and `declined` are projections of it and can be rebuilt. All
-but `log` are keyed by room first, and none refers to another: they can be partitioned, or spread over servers, by room
-alone.
+but `log` and `consumers` are keyed by room first, and none refers to another: they can be partitioned, or spread over
+servers, by room alone.
 """
 
 from __future__ import annotations
@@ -48,6 +48,10 @@ log = Table(
     Column("incarnation", UUID(as_uuid=True), nullable=False, server_default=text("gen_random_uuid()")),
     # Keys the ids of new rooms and the fingerprints of commands.
     Column("room_secret", LargeBinary, nullable=False),
+    # Added to the numbers of this server's transactions: after a restore into another one, they go on from the old.
+    Column("transaction_offset", BigInteger, nullable=False, server_default="0"),
+    # Grows when rows of projections were mended: what writers know of rooms may be of before.
+    Column("mended", BigInteger, nullable=False, server_default="0"),
     CheckConstraint('"only"', name="log_one_row"),
 )
 
@@ -81,8 +85,30 @@ events = Table(
         text("((transaction_id::text)::bigint)"),
         "recorded_at",
         postgresql_using="brin",
-        postgresql_with={"autosummarize": "on"},
+        postgresql_with={"autosummarize": "on", "pages_per_range": 32},
     ),
+)
+
+# Who follows the log, and how far each is (`log/position.py`). What chat announces to gateways is one of them.
+consumers = Table(
+    "consumers",
+    metadata,
+    Column("name", Text, nullable=False),
+    # Types of events, as in `message.*`.
+    Column("events", Text, nullable=False, server_default="*"),
+    Column("position", Text, nullable=False),
+    # Names what was handed over last; who finds another name here than they left has lost their place to somebody.
+    Column("batch", Text, nullable=False, server_default=""),
+    Column("paused", Boolean, nullable=False, server_default="false"),
+    # An event that is to be left out.
+    Column("skip", UUID(as_uuid=True)),
+    # The first event of the batch that fails, why, and how often it was tried.
+    Column("failing_event", UUID(as_uuid=True)),
+    Column("failure", Text, nullable=False, server_default=""),
+    Column("attempts", BigInteger, nullable=False, server_default="0"),
+    # When the events were recorded that were handed over last.
+    Column("read_up_to", DateTime(timezone=True)),
+    PrimaryKeyConstraint("name", name="consumers_pkey"),
 )
 
 rooms = Table(

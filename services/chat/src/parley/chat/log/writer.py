@@ -30,7 +30,7 @@ from parley.chat.domain.identifiers import LogSecret
 from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.state import Limits
 from parley.chat.log import event_store
-from parley.chat.log.connection import CONFLICTS, WriterConnection, is_own_fault
+from parley.chat.log.connection import CONFLICTS, OwnConnection, is_own_fault
 from parley.chat.log.database import note_outage, unavailable
 from parley.chat.log.known_rooms import KnownRooms
 from parley.chat.settings import Settings
@@ -91,8 +91,9 @@ class Writer:
         self._settings = settings
         again = timedelta(seconds=settings.chat_invite_again_seconds)
         self._limits = Limits(settings.chat_max_rooms, settings.chat_max_invitations, again)
-        self._connection = WriterConnection(settings.database_url)
+        self._connection = OwnConnection(settings.database_url)
         self._known = KnownRooms()
+        self._forget = False
         self._secret = LogSecret(b"")
         self._waiting: deque[_Waiting] = deque()
         self._in_hand_of: dict[str, int] = {}
@@ -112,6 +113,10 @@ class Writer:
     async def connect(self) -> None:
         """Connect to Postgres, so that commands can be taken. Raises what asyncpg does."""
         await self._connected()
+
+    def forget_rooms(self) -> None:
+        """Read rooms again before deciding by them: they were mended, or the log is another one."""
+        self._forget = True
 
     def check(self) -> str | None:
         """What keeps commands from being committed, or None: Postgres has the batch in hand for too long."""
@@ -375,7 +380,8 @@ class Writer:
     async def _connected(self) -> Any:
         """The writer's connection. With another one begins another knowledge: it may lead to another Postgres."""
         connection, fresh = await self._connection.get()
-        if fresh:
+        if fresh or self._forget:
+            self._forget = False
             self._known.clear()
             self._secret = LogSecret(await event_store.read_secret(connection))
         return connection
@@ -413,7 +419,7 @@ class Writer:
             try:
                 await self._publish(decided)
             except Exception as error:
-                # Committed is committed, whatever goes wrong now: gateways find what they missed through the beacon.
+                # Committed is committed, whatever goes wrong now: what is in the log is announced again.
                 log.warning("committed but not published", events=len(decided.appended), exc_info=error)
         accepted = 0
         for waiting, outcome in zip(batch, decided.outcomes, strict=True):

@@ -185,6 +185,11 @@ class Recovery:
         if (parked := self._parked.get(connection.pid)) is not None and parked.connection is connection:
             self._drop(connection.pid)
 
+    def forget_all(self, namespace: str) -> None:
+        """None of a namespace's lost connections may come back: what they were sent is of a log that is no more."""
+        for pid in [pid for pid, parked in self._parked.items() if parked.connection.namespace == namespace]:
+            self._drop(pid)
+
     def _drop(self, pid: str) -> None:
         connection = self._parked.pop(pid).connection
         connection.state = State.ENDED
