@@ -110,8 +110,7 @@ class Broker:
                 groups.setdefault(one.queue, []).append(one)
             else:
                 chosen.append(one)
-        for group in groups.values():
-            chosen.append(group[int(self.loop.rng.random() * len(group))])
+        chosen += [group[int(self.loop.rng.random() * len(group))] for group in groups.values()]
         return chosen
 
     def send(self, sender: SimulatedBus, subject: str, data: bytes, reply: str = "") -> None:

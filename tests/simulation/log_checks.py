@@ -40,7 +40,9 @@ def _check_room(world: World, room_id: int, events: list[Any]) -> None:
             world.require(room is None, at, "makes the room again")
         else:
             assert room is not None
-            world.require(not room.archived or isinstance(what, MemberLeft | MemberChanged), at, "changes an archived room")
+            world.require(
+                not room.archived or isinstance(what, MemberLeft | MemberChanged), at, "changes an archived room"
+            )
         if room is not None:
             _check_allowed(world, room, event, what, at)
         room = evolve(room, what, room_id, event.sequence, User(event.actor_id, event.actor_name), event.recorded_at)

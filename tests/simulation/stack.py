@@ -39,14 +39,16 @@ from tests.simulation.database import SessionPool
 from tests.simulation.loop import Process
 from tests.simulation.world import World
 
-ROUND = 8.0
-"""Seconds in which a gateway asks about everybody; minutes in the product, which nobody here wants to wait for."""
+ROUND = 120.0
+"""Seconds in which a gateway asks about everybody, as in the product."""
 
 
 @cache
 def defaults(kind: Any) -> Any:
     """Settings without the environment's."""
-    return kind.model_construct(**{name: one.get_default(call_default_factory=True) for name, one in kind.model_fields.items()})
+    return kind.model_construct(
+        **{name: one.get_default(call_default_factory=True) for name, one in kind.model_fields.items()}
+    )
 
 
 def token_of(user_id: str) -> str:

@@ -203,15 +203,20 @@ async def _append_at_once(database: Database, transaction: Transaction, args: Ar
         return [_taken([], [], [], database, resent)]
     known = dict(zip(ids, changed, strict=True))
     # As they were when the statement began; a room is looked at again when its lock was waited for.
-    matching = [room_id for room_id in ids if room_id in tables.rooms and tables.rooms[room_id]["changed"] == known[room_id]]
-    ready: list[int] = []
-    for room_id in matching:
+    matching = {
+        room_id: room
+        for room_id in ids
+        if (room := tables.rooms.get(room_id)) is not None and _unchanged(room, known[room_id])
+    }
+    ready: dict[int, Row] = {}
+    for room_id, before in matching.items():
         if wait or database.is_free(room_id, transaction):
             await database.lock(room_id, transaction)
-            if tables.rooms[room_id]["changed"] == known[room_id]:
-                ready.append(room_id)
-    heads = {room_id: tables.rooms[room_id]["head"] for room_id in ready}
-    numbers = {room_id: tables.rooms[room_id]["messages"] for room_id in ready}
+            room = _under_lock(tables.rooms[room_id], before)
+            if _still_unchanged(room, known[room_id]):
+                ready[room_id] = room
+    heads = {room_id: room["head"] for room_id, room in ready.items()}
+    numbers = {room_id: room["messages"] for room_id, room in ready.items()}
     now = database.clock()
     rows: list[Row] = []
     for room_id, ordinal, number, event_id, *rest in events:
@@ -223,7 +228,22 @@ async def _append_at_once(database: Database, transaction: Transaction, args: Ar
         if room_id in heads:
             change = {"head": heads[room_id] + more, "messages": numbers[room_id] + said}
             transaction.writes.append(_change_room(room_id, change))
-    return [_taken(ready, list(heads.values()), list(numbers.values()), database, [])]
+    return [_taken(list(ready), list(heads.values()), list(numbers.values()), database, [])]
+
+
+# What the statement relies on, each by itself so that it can be planted wrong.
+
+
+def _unchanged(room: Row, changed: int) -> bool:
+    return room["changed"] == changed
+
+
+def _still_unchanged(room: Row, changed: int) -> bool:
+    return room["changed"] == changed
+
+
+def _under_lock(now: Row, _before: Row) -> Row:
+    return now
 
 
 def _taken(ready: list[int], heads: list[int], numbers: list[int], database: Database, resent: list[int]) -> Row:

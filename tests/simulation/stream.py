@@ -21,7 +21,7 @@ from tests.simulation.log_checks import check_log, committed
 from tests.simulation.stack import Stack
 from tests.simulation.world import World
 
-SETTLING = 40.0
+SETTLING = 150.0
 """Simulated seconds after the last fault in which everybody hears again what is theirs."""
 
 
@@ -36,6 +36,8 @@ class Weather:
     moves: float = 0.1
     """How often a device joins or leaves instead of saying something."""
     recovery: tuple[int, ...] = (0,)
+    pause: tuple[float, ...] = (1.0,)
+    """Seconds between two faults at most."""
 
 
 class Stream:
@@ -130,9 +132,9 @@ class Stream:
         broker.loses, broker.doubles = rng.choice(weather.loses), rng.choice(weather.doubles)
         broker.delays, broker.reorders = rng.choice(weather.delays), rng.random() < 0.3
         kinds = rng.sample(weather.kinds, min(len(weather.kinds), rng.choice((1, 2, 3))))
-        ends = world.loop.now + rng.choice((3.0, 6.0))
+        ends, pause = world.loop.now + rng.choice((3.0, 6.0)), rng.choice(weather.pause)
         while world.loop.now < ends:
-            await asyncio.sleep(rng.random())
+            await asyncio.sleep(rng.random() * pause)
             kind = rng.choice(kinds)
             world.note("fault:", kind)
             if kind == "device":
@@ -215,7 +217,9 @@ class Stream:
                 bursts[sent.burst].append(sent)
         for burst in bursts.values():
             sequences = [sent.acked or 0 for sent in burst]
-            self.world.require(sequences == sorted(sequences), "out of order:", [(s.command.id, s.acked) for s in burst])
+            self.world.require(
+                sequences == sorted(sequences), "out of order:", [(s.command.id, s.acked) for s in burst]
+            )
 
     def _check_stays(self, device: Device) -> None:
         """Nobody hears what comes after they left for the last time."""
@@ -240,7 +244,8 @@ GAPS = Weather(
 )
 RETURNS = Weather(
     kinds=("device", "device", "device", "kill gateway", "stall gateway", "cut gateway"),
-    loses=(0.0, 0.0, 0.02),
+    loses=(0.0, 0.0, 0.1),
+    pause=(0.3, 1.0),
     delays=(0.0, 0.1),
     recovery=(0, 60, 60),
 )
@@ -249,5 +254,6 @@ MOVES = Weather(
     loses=(0.0, 0.0, 0.05),
     delays=(0.0, 0.1),
     moves=0.5,
+    pause=(0.3, 1.0),
     recovery=(0, 60),
 )

@@ -49,6 +49,11 @@ class _Sent(Generic[PacketT]):
         self._numbers.append(number)
         self._packets.append(packet)
 
+    @property
+    def last(self) -> PacketT | None:
+        """The latest event."""
+        return self._packets[-1]
+
     def forget_first(self) -> bool:
         """Forget the oldest event. Whether that was the last one left."""
         self._packets[self._forgotten] = None
@@ -142,6 +147,10 @@ class PacketHistory:
         for kept, key in lists:
             if kept[key].forget_first():
                 del kept[key]
+
+    def delivered(self, room: str) -> int:
+        """The last event of a room that its members here were sent, or 0 if that is not remembered."""
+        return sent.last or 0 if (sent := self._logged.get(room)) else 0
 
     def parse(self, offset: str, otherwise: int) -> int:
         """The number of an offset, or another for one that is not from here."""

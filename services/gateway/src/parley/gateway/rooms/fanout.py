@@ -257,6 +257,10 @@ class Fanout(HeadListener, Parking):
 
     def _open(self, namespace: str, name: str, head: int) -> LocalRoom:
         if (room := self._rooms.get(namespace, name)) is None:
+            if head != UNKNOWN and (offsets := self._offsets.get(namespace)) is not None:
+                # What is heard of the head may be older than what was delivered here before the room was closed, and
+                # that must not go out again under later offsets.
+                head = max(head, offsets.delivered(name))
             room = self._rooms.open(namespace, name, head)
             self._heads.verify(namespace, (room,))
         return room
