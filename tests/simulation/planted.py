@@ -6,12 +6,12 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from parley.chat.delivery.beacon import Beacon
-from parley.chat.log import event_store, known_rooms, writer
+from parley.chat.log import event_store, known_rooms, leadership, position, writer
+from parley.framework import rooms
 from parley.gateway.connections.connection import Connection
 from parley.gateway.gateway import Gateway
 from parley.gateway.recovery import packet_history
-from parley.gateway.rooms import cursor, fanout, local_room, member_state, memory
+from parley.gateway.rooms import announcements, cursor, fanout, local_room, member_state, memory
 from tests.simulation import stack, statements
 
 Replaced = tuple[Any, str, Any]
@@ -114,12 +114,28 @@ def _accept_doubles(self: Any, items: Any) -> Any:
     return ready
 
 
-async def _tell_once(self: Any) -> None:
-    from parley.chat.queries import tail
+def _without_running(self: Any, following: int, _running: Any) -> Any:
+    return self._replace(next=following, running=(), within=None)
 
-    found = await tail.since(self._pool, self._position, 600, 1000)
-    self._position, self.incarnation = found.position, found.log
-    await self._rooms.announce_heads(found.heads)
+
+async def _lead_once(self: Any) -> bool:
+    connection = await self.connection()
+    if not self.leading and not self.__dict__.setdefault("_tried", False):
+        self.__dict__["_tried"] = True
+        self.leading = await connection.fetchval(leadership._TRY, leadership.LOCKS, self._key)
+    return self.leading
+
+
+def _never_missed(self: Any, announcement: Any) -> Any:
+    _hear(self, announcement)
+    return announcements.Heard()
+
+
+_hear = announcements.AnnouncementLog.hear
+
+
+async def _announce_nothing(_self: Any, _announcements: Any) -> None:
+    return None
 
 
 def _since_the_heads(self: Any, number: int, sid: str, heads: Any, rooms: Any) -> Any:
@@ -212,8 +228,14 @@ BUGS: tuple[Bug, ...] = (
         [(cursor.RoomCursor, "accept", _accept_what_is_ahead)], 30),
     Bug("doubles are delivered", "gap-fill", "a room's cursor lets through what it had",
         [(cursor.RoomCursor, "accept", _accept_doubles)], 30),
-    Bug("the beacon tells once", "gap-fill", "what could not be told while NATS was away is taken for told",
-        [(Beacon, "tell", _tell_once)], 0),
+    Bug("nobody reads the log", "tail-failover", "what is in the log is not announced",
+        [(rooms.RoomPublisher, "announce", _announce_nothing)], 30),
+    Bug("running transactions are passed over", "tail-failover", "a place in the log is a number, and not a snapshot",
+        [(position.Position, "_with", _without_running)], 0),
+    Bug("nobody takes over", "tail-failover", "a chat that did not get the lock does not try again",
+        [(leadership.Leadership, "lead", _lead_once)], 0),
+    Bug("a missed announcement is not noticed", "tail-failover", "a gateway does not look at the chain",
+        [(announcements.AnnouncementLog, "hear", _never_missed)], 0),
     Bug("recovered from the gateway's place", "resume-splice", "a client is taken to have all that it was sent",
         [(packet_history.PacketHistory, "since", _since_the_heads)], 30),
     Bug("live one event early", "resume-splice", "a member that catches up is live before the last missed event",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tests.simulation.append import Append
 from tests.simulation.loop import Broken
-from tests.simulation.stream import GAPS, MOVES, RETURNS, Stream
+from tests.simulation.stream import GAPS, MOVES, RETURNS, TAIL, Stream
 from tests.simulation.world import World
 
 COLLECT_EVERY = 20
@@ -38,6 +38,7 @@ SCENARIOS: dict[str, Callable[[World], Coroutine[Any, Any, None]]] = {
     "optimistic-append": _optimistic_append,
     "gap-fill": lambda world: Stream(world, GAPS).run(),
     "resume-splice": lambda world: Stream(world, RETURNS).run(),
+    "tail-failover": lambda world: Stream(world, TAIL).run(),
     "moves": lambda world: Stream(world, MOVES).run(),
 }
 

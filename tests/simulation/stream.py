@@ -21,9 +21,6 @@ from tests.simulation.log_checks import check_log, committed
 from tests.simulation.stack import Stack
 from tests.simulation.world import World
 
-SETTLING = 150.0
-"""Simulated seconds after the last fault in which everybody hears again what is theirs."""
-
 
 @dataclass(frozen=True)
 class Weather:
@@ -38,6 +35,10 @@ class Weather:
     recovery: tuple[int, ...] = (0,)
     pause: tuple[float, ...] = (1.0,)
     """Seconds between two faults at most."""
+    quiet: float = 0.0
+    """How often nobody hears of a commit but from the log."""
+    settling: float = 150.0
+    """Simulated seconds after the last fault in which everybody hears again what is theirs."""
 
 
 class Stream:
@@ -53,6 +54,7 @@ class Stream:
             gateways=rng.choice((1, 2, 2)),
             recovery=rng.choice(weather.recovery),
             together=rng.random() < 0.5,
+            quiet=rng.random() < weather.quiet,
         )
         self.devices = [Device(world, self.stack, user, 0) for user in ("ann", "ben", "cat")]
         if rng.random() < 0.5:
@@ -70,7 +72,7 @@ class Stream:
         talking = [device.process.spawn(self._talk(device)) for device in self.devices]
         await faults
         try:
-            async with asyncio.timeout(SETTLING):
+            async with asyncio.timeout(self.weather.settling):
                 await asyncio.gather(*talking)
         except TimeoutError:
             world.require(False, "commands without an outcome:", [str(s.command) for s in self.sent if s.acked is None])
@@ -142,6 +144,11 @@ class Stream:
             elif kind == "database":
                 if database.up:
                     database.crash(rng.random())
+            elif kind == "all chats":
+                seconds = rng.random() * 3
+                for chat in self.stack.chats:
+                    if chat.process.alive:
+                        chat.kill(seconds)
             elif kind == "nats":
                 seconds = rng.random() * 2
                 for replica in self.stack.replicas:
@@ -177,7 +184,7 @@ class Stream:
 
     async def _until_heard(self, when: str) -> None:
         loop = self.world.loop
-        deadline = loop.now + SETTLING
+        deadline = loop.now + self.weather.settling
         while True:
             missing = self._missing()
             if not missing:
@@ -257,3 +264,12 @@ MOVES = Weather(
     pause=(0.3, 1.0),
     recovery=(0, 60),
 )
+TAIL = Weather(
+    kinds=("kill chat", "all chats", "stall chat", "cut chat", "database", "nats"),
+    loses=(0.0, 0.05, 0.3),
+    delays=(0.0, 0.1),
+    moves=0.3,
+    quiet=0.5,
+    settling=30.0,
+)
+"""Gateways compare everything every two minutes; that is too late here, so that it is the tail that tells."""

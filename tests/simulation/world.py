@@ -86,6 +86,7 @@ class World:
 
         replaced: list[tuple[Any, str, Any]] = [
             (time, "monotonic", loop.time),
+            (time, "clock_gettime", lambda _clock: loop.now),
             (time, "time", lambda: 1_700_000_000 + loop.now),
             (secrets, "token_hex", lambda size=16: f"{rng.getrandbits(8 * size):0{2 * size}x}"),
             (secrets, "token_urlsafe", lambda size=16: f"{rng.getrandbits(8 * size):x}"),

@@ -14,6 +14,16 @@ import asyncpg
 from parley.chat.projections.rebuild import rebuild
 from parley.cli.failure import Failure
 
+# What the log knows of transactions: those of its events, and how far its followers are.
+_NEW_OFFSET = """
+SELECT CASE WHEN own.next + log.transaction_offset > greatest(known.events, known.followers)
+            THEN log.transaction_offset ELSE greatest(known.events, known.followers) + 1 END
+FROM chat.log, (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) own, (
+  SELECT (SELECT coalesce(max(transaction_id), '0')::text::bigint FROM chat.events) AS events,
+         (SELECT coalesce(max(split_part(position, ':', 1)::bigint) - 1, 0) FROM chat.consumers) AS followers
+) known
+"""
+
 _STARTING = (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError, TimeoutError)
 
 
@@ -41,9 +51,24 @@ async def rebuild_projections(url: str) -> int:
 
 
 async def begin_incarnation(url: str) -> UUID:
-    """Give the log another incarnation and return it. Raises `Failure` when there is no log."""
-    async with _log(url) as connection:
-        return await connection.fetchval("UPDATE chat.log SET incarnation = gen_random_uuid() RETURNING incarnation")
+    """Give the log another incarnation and return it. Raises `Failure` when there is no log.
+
+    A server that has given out fewer numbers of transactions than the log holds would give them out again: its own
+    begin behind those of the log from then on.
+    """
+    async with _log(url) as connection, connection.transaction():
+        await connection.execute("LOCK TABLE chat.events IN SHARE ROW EXCLUSIVE MODE")
+        offset: int = await connection.fetchval(_NEW_OFFSET)
+        if offset:
+            await connection.execute(
+                f"""ALTER TABLE chat.events ALTER COLUMN transaction_id
+                    SET DEFAULT ((pg_current_xact_id()::text::bigint + {offset})::text)::xid8"""
+            )
+        return await connection.fetchval(
+            """UPDATE chat.log SET incarnation = gen_random_uuid(), transaction_offset = $1, mended = mended + 1
+               RETURNING incarnation""",
+            offset,
+        )
 
 
 @asynccontextmanager
