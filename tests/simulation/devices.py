@@ -245,6 +245,8 @@ class Device:
         last = self.cursors.get(room)
         self.world.note("hears", name, sequence, "of", room[-4:], self._offset)
         own = data["data"].get("user", {}).get("id") == self.user_id if name.startswith("member.") else False
+        if own and name == "member.invited":
+            return  # told to the invited user, beside the room
         own = own or (name == "room.created" and data["actor"]["id"] == self.user_id)
         if last is not None:
             at = f"{self.name}: {name} {sequence} of {room} after {last}"

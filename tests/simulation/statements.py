@@ -220,7 +220,11 @@ async def _append_at_once(database: Database, transaction: Transaction, args: Ar
     ids, changed, added, messages, *columns = args
     events = list(zip(*columns, strict=True))
     tables = database.tables
-    resent = [ordinal for ordinal, one in enumerate(events, 1) if (one[0], one[3]) in tables.by_id or (one[0], one[3]) in tables.commands]
+    resent = [
+        ordinal
+        for ordinal, one in enumerate(events, 1)
+        if (one[0], one[3]) in tables.by_id or (one[0], one[3]) in tables.commands
+    ]
     if resent:
         return [_taken([], [], [], database, resent)]
     known = dict(zip(ids, changed, strict=True))
