@@ -176,3 +176,12 @@ def test_how_far_a_room_was_delivered_is_remembered_as_long_as_its_last_event(mo
     assert history.delivered("room") == 7
     history.add(("other",), sequence=1)
     assert history.delivered("room") == 0
+
+
+def test_what_a_connection_was_sent_by_itself_it_does_not_lack_when_others_are_sent_it_later():
+    history = PacketHistory("gateway")
+    history.add(("room",), sequence=11, sid="ben")
+    received = history.number
+    history.add(("room",), sequence=11)
+    assert history.since(received, "ben", {"room": 11}, ["room"]) == ({"room": 11}, [])
+    assert history.since(0, "ben", {"room": 11}, ["room"]) == ({"room": 10}, [])

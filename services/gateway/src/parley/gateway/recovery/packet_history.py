@@ -65,6 +65,12 @@ class _Sent(Generic[PacketT]):
             self._forgotten = 0
         return False
 
+    def until(self, number: int) -> Iterator[PacketT]:
+        """The events that are not later than a number."""
+        for index in range(self._forgotten, bisect_right(self._numbers, number, self._forgotten)):
+            if (packet := self._packets[index]) is not None:
+                yield packet
+
     def after(self, number: int) -> Iterator[tuple[int, PacketT]]:
         """The events that are later than a number, with theirs."""
         for index in range(bisect_right(self._numbers, number, self._forgotten), len(self._numbers)):
@@ -171,11 +177,15 @@ class PacketHistory:
         if number > self.number or number < self._forgotten:
             return None
         cursors = dict(heads)
+        own = self._own_logged.get(sid)
+        # In the order in which it was sent them, so the last is the highest. A room may deliver the same to others later,
+        # when it was closed and opened again.
+        has: dict[str, int] = dict(own.until(number)) if own is not None else {}
         for room in heads:
             # Sequences rise with the numbers: the first event that it lacks of a room is the lowest.
             if (logged := self._logged.get(room)) and (first := next(logged.after(number), None)):
-                cursors[room] = min(cursors[room], first[1] - 1)
-        if (own := self._own_logged.get(sid)) is not None:
+                cursors[room] = min(cursors[room], max(first[1] - 1, has.get(room, 0)))
+        if own is not None:
             for _, (room, sequence) in own.after(number):
                 if room in cursors:
                     cursors[room] = min(cursors[room], sequence - 1)
