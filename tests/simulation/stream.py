@@ -134,7 +134,7 @@ class Stream:
         broker.loses, broker.doubles = rng.choice(weather.loses), rng.choice(weather.doubles)
         broker.delays, broker.reorders = rng.choice(weather.delays), rng.random() < 0.3
         kinds = rng.sample(weather.kinds, min(len(weather.kinds), rng.choice((1, 2, 3))))
-        ends, pause = world.loop.now + rng.choice((3.0, 6.0)), rng.choice(weather.pause)
+        ends, pause = world.loop.now + rng.choice((2.0, 4.0)), rng.choice(weather.pause)
         while world.loop.now < ends:
             await asyncio.sleep(rng.random() * pause)
             kind = rng.choice(kinds)
