@@ -83,6 +83,8 @@ class Loaded:
     """How many rooms the senders are in, of those commands that need it."""
     invitations: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
     """How many invitations wait, by room and inviter, of those commands that need it."""
+    erasing: dict[UUID, bool] = field(default_factory=dict[UUID, bool])
+    """By key, commands of or about a user whose all is being erased, or true for a room that is."""
 
 
 @dataclass(slots=True)
@@ -129,7 +131,11 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: Limits, result: 
     command, identity, room_id = submission.command, submission.identity, submission.room_id
     room = loaded.rooms.get(room_id)
     if room is not None and (earlier := loaded.earlier.get(submission.key)) is not None:
-        return _again(submission, room, earlier, result)
+        return _again(submission, room, earlier, loaded, result)
+    if (of_room := loaded.erasing.get(submission.key)) is not None:
+        if of_room:
+            raise Reject(Code.NOT_FOUND, "There is no such room.")
+        raise Reject(Code.FORBIDDEN, "What this user wrote is being erased.")
     context = DecisionContext(
         identity,
         limits,
@@ -149,15 +155,19 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: Limits, result: 
     return Accepted(_shown(submission, room), None, remembered.sequence)
 
 
-def _again(submission: Submission, room: Room, earlier: Recorded | Remembered, result: Plan) -> Accepted:
+def _again(
+    submission: Submission, room: Room, earlier: Recorded | Remembered, loaded: Loaded, result: Plan
+) -> Accepted:
     """The first result of a command that is sent again."""
-    if earlier.fingerprint != submission.fingerprint:
-        raise Reject(Code.ID_CONFLICT)
     recorded = earlier if isinstance(earlier, Recorded) else None
+    # What was erased has no fingerprint any more; its id alone recognises it.
+    if earlier.fingerprint != submission.fingerprint and not (recorded and recorded.erased):
+        raise Reject(Code.ID_CONFLICT)
     if recorded is not None:
         result.repeated[room.room_id, recorded.sequence] = recorded
     _confirm(submission, room, earlier.sequence, result)
-    return Accepted(_shown(submission, room), recorded, earlier.sequence)
+    shown = None if submission.key in loaded.erasing else _shown(submission, room)
+    return Accepted(shown, recorded, earlier.sequence)
 
 
 def _shown(submission: Submission, room: Room) -> Room | None:

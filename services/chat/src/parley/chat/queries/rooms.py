@@ -12,20 +12,22 @@ from parley.chat.domain.fields import Kind
 from parley.chat.domain.identifiers import public_room_id, room_key
 from parley.chat.domain.state import Room
 from parley.chat.log.database import Pool
-from parley.chat.queries.visibility import VISIBLE, key_of, no_such_room
+from parley.chat.log.erasures import unless_erasing
+from parley.chat.queries.visibility import EXISTING, VISIBLE, key_of, no_such_room
 from parley.common.wire.admin import ListRooms, RoomInfo, RoomList
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import RoomHead
 
-_COLUMNS = "r.room_id, r.name, r.kind, r.archived, r.head, r.member_count, r.created_by, r.created_at"
+_MAKER = f"{unless_erasing('r.created_by')} AS created_by"
+_COLUMNS = f"r.room_id, r.name, r.kind, r.archived, r.head, r.member_count, {_MAKER}, r.created_at"
 
 _ROOM = f"""
 SELECT {_COLUMNS}, m.state FROM chat.rooms r
 LEFT JOIN chat.members m ON m.room_id = r.room_id AND m.user_id = $1
-WHERE r.room_id = $2 AND (r.kind = 'public' OR m.user_id IS NOT NULL)
+WHERE r.room_id = $2 AND (r.kind = 'public' OR m.user_id IS NOT NULL) AND {EXISTING}
 """
 
-_FIRST = "(r.created_at, r.room_id) < ($2::timestamptz, $3::bigint)"
+_FIRST = f"(r.created_at, r.room_id) < ($2::timestamptz, $3::bigint) AND {EXISTING}"
 _ORDER = "ORDER BY created_at DESC, room_id DESC LIMIT $1"
 
 
@@ -57,7 +59,7 @@ _VISIBLE_NAMED_SHORT = _visible(_named("$5", by_index=False))
 _ALL = f"SELECT {_COLUMNS} FROM chat.rooms r WHERE {_FIRST} {_ORDER}"
 _ALL_NAMED = f"SELECT {_COLUMNS} FROM chat.rooms r WHERE {_FIRST} {_named('$4', by_index=True)} {_ORDER}"
 _ALL_NAMED_SHORT = f"SELECT {_COLUMNS} FROM chat.rooms r WHERE {_FIRST} {_named('$4', by_index=False)} {_ORDER}"
-_BY_ID = f"SELECT {_COLUMNS} FROM chat.rooms r WHERE r.room_id = $1"
+_BY_ID = f"SELECT {_COLUMNS} FROM chat.rooms r WHERE r.room_id = $1 AND {EXISTING}"
 _VISIBLE_PLACE = f"SELECT r.created_at, r.room_id FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE}"
 _PLACE = "SELECT created_at, room_id FROM chat.rooms WHERE room_id = $1"
 _HEADS = """
