@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from parley.cli import erase, service_commands
+from parley.cli import erase, service_commands, transfer
 from parley.cli.failure import Failure, fail
 
 app = typer.Typer(
@@ -143,6 +143,8 @@ def migration(name: Annotated[str, typer.Argument(help='What it does, as in "add
 
 
 app.add_typer(erase.commands)
+app.command("export")(transfer.export_log)
+app.command("import")(transfer.import_log)
 app.command()(service_commands.run)
 app.command("routes")(service_commands.show_routes)
 app.command()(service_commands.asyncapi)
