@@ -14,7 +14,7 @@ COUNT = awk '/^Collecting/ {printf "\r  %d packages", ++n; fflush()} \
 	/^Installing collected/ {printf ", unpacking"; fflush()} \
 	/^ERROR|^error/ {print "\n" $$0} END {if (n) print ""}'
 
-.PHONY: help up page test bench check format migration compose wheels docs lock clean
+.PHONY: help up page test chaos bench check format migration compose wheels docs lock clean
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -22,7 +22,10 @@ up: $(VENV)/up page ## Start everything on http://localhost:8000, state in .parl
 	@exec $(BIN)/parley up $(ARGS)
 
 test: $(VENV)/dev page tests/acceptance/node_modules/.installed ## Run the whole test suite (no Docker needed; ARGS="-k name" narrows it)
-	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+chaos: $(VENV)/dev page ## Ten minutes of faults by a seed, and what became of everything (ARGS="--help" says how to choose)
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 check: $(VENV)/dev ## What CI checks besides the tests: format, lint, types, import direction, spelling
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/basedpyright && $(BIN)/lint-imports --no-cache && $(BIN)/codespell

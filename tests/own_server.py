@@ -15,6 +15,11 @@ class Server:
         self._running: AbstractContextManager[str] | None = None
         self.url = ""
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._running is not None
+
     async def start(self) -> None:
         """Start it."""
         self._running = self._start()

@@ -5,18 +5,27 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-
-from tests.acceptance.stack import Process
+from typing import Protocol
 
 _SID = re.compile(rb"[?&]sid=([^.&]+)\.")
+
+
+class Gateway(Protocol):
+    """Something that a sid can name, on a port of this machine."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
 
 
 class Balancer:
     """Takes new connections for as long as it lasts; what it carries can be made to die unnoticed."""
 
-    def __init__(self, gateways: list[Process]) -> None:
+    def __init__(self, gateways: Sequence[Gateway]) -> None:
         self._gateways = {gateway.name.encode(): gateway for gateway in gateways}
         self._order = deque(gateways)
         self._carried: set[asyncio.Task[None]] = set()
@@ -25,7 +34,7 @@ class Balancer:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, gateways: list[Process]) -> AsyncGenerator[Balancer]:
+    async def running(cls, gateways: Sequence[Gateway]) -> AsyncGenerator[Balancer]:
         """Balance until the block ends."""
         balancer = cls(gateways)
         server = await asyncio.start_server(balancer._accept, "127.0.0.1", 0)

@@ -46,6 +46,11 @@ class Client:
                 self.lost_at.append(time.monotonic())
             self._changed.notify_all()
 
+    async def hear(self, event: str, args: list[Any]) -> None:
+        """Record an event that arrived."""
+        self.calls.append((event, args))
+        await self.note(self.events, (event, args[0] if args else None))
+
     async def until(self, condition: Callable[[], Any], what: str = "", timeout: float = TIMEOUT) -> Any:
         """Wait until the condition holds and return its value."""
         try:
@@ -132,8 +137,7 @@ class PythonClient(Client):
         await self.note(self.disconnects, reason)
 
     async def _on_event(self, event: str, *args: Any) -> None:
-        self.calls.append((event, list(args)))
-        await self.note(self.events, (event, args[0] if args else None))
+        await self.hear(event, list(args))
 
     async def _on_error(self, error: Any) -> None:
         await self.note(self.errors, error if isinstance(error, dict) else {"message": str(error), "data": None})
@@ -172,6 +176,10 @@ class JsClient(Client):
         self.recovered: list[bool] = []
         """Of each connect, whether the client says that it got back what it had."""
         self.pid = ""
+        self.said: dict[str, int] = {}
+        """The cursors that it named when it last tried to connect."""
+        self.active = True
+        """Whether it goes on trying to connect, as it says when it is refused or its connection ends."""
         self._acks: dict[int, asyncio.Future[Any]] = {}
         self._tags = itertools.count(1)
         self._process: asyncio.subprocess.Process | None = None
@@ -201,6 +209,7 @@ class JsClient(Client):
             message = _unpacked(json.loads(line))
             match message["on"]:
                 case "connect":
+                    self.active = True
                     self.transport = message["transport"]
                     self.recovered.append(message["recovered"])
                     self.pid = message["pid"]
@@ -208,16 +217,20 @@ class JsClient(Client):
                 case "upgrade":
                     self.transport = message["transport"]
                     await self.note([], message)
+                case "says":
+                    self.said = message["cursors"]
                 case "connect_error":
+                    self.active = message["active"]
                     await self.note(self.errors, message)
                 case "disconnect":
+                    self.active = message["active"]
                     await self.note(self.disconnects, message["reason"])
                 case "event":
-                    args = message["args"]
-                    self.calls.append((message["event"], args))
-                    await self.note(self.events, (message["event"], args[0] if args else None))
+                    await self.hear(message["event"], message["args"])
                 case "ack":
-                    self._acks.pop(message["tag"]).set_result(message["answer"])
+                    answered = self._acks.pop(message["tag"])
+                    if not answered.done():  # else nobody waits any more
+                        answered.set_result(message["answer"])
                 case _:
                     pass
 
@@ -246,7 +259,16 @@ class JsClient(Client):
 
     def back(self) -> None:
         """Connect again."""
+        self.active = True
         self._do("back")
+
+    def say(self, auth: dict[str, Any]) -> None:
+        """Say this when it connects again."""
+        self._do("say", auth=auth)
+
+    def has(self, room: str, sequence: int | None) -> None:
+        """Name this cursor unless an event of the room has come, or none for who has left."""
+        self._do("has", room=room, sequence=sequence)
 
     async def leave(self) -> None:
         """Disconnect as an app does that is done."""

@@ -9,6 +9,7 @@ const require = createRequire(new URL(old ? "package.json" : "../../web/package.
 const io = old ? require("socket.io-client-2") : require("socket.io-client").io;
 
 let socket;
+let said;
 const seen = {}; // the last sequence of each room, which an app names when it connects again
 const note = (event, args) => {
   if (args[0]?.event_id) seen[args[0].room] = args[0].sequence;
@@ -18,13 +19,18 @@ const transport = () => socket.io.engine.transport.name;
 const refused = (error) =>
   say({
     on: "connect_error",
+    active: socket?.active ?? false,
     message: String(error?.message ?? error),
     data: error instanceof Error ? (error.data ?? null) : error,
   });
 
 const actions = {
   connect({ url, namespace, auth: given, options }) {
-    const says = () => (Object.keys(seen).length ? { ...given, cursors: { ...given.cursors, ...seen } } : given);
+    said = given;
+    const says = () => {
+      say({ on: "says", cursors: { ...said?.cursors, ...seen } });
+      return Object.keys(seen).length ? { ...said, cursors: { ...said.cursors, ...seen } } : said;
+    };
     socket = io(url + namespace, { ...(old ? { query: given } : { auth: (done) => done(says()) }), ...options });
     const connected = () => {
       const { id: sid, recovered = false, _pid: pid = "" } = socket;
@@ -33,7 +39,7 @@ const actions = {
     };
     socket.on("connect", connected);
     socket.on("connect_error", refused);
-    socket.on("disconnect", (reason) => say({ on: "disconnect", reason }));
+    socket.on("disconnect", (reason) => say({ on: "disconnect", reason, active: socket.active ?? false }));
     if (!old) return socket.onAny((event, ...args) => note(event, args));
     socket.on("error", refused);
     const heard = socket.onevent;
@@ -67,6 +73,13 @@ const actions = {
   back() {
     socket.io.reconnection(true);
     socket.connect();
+  },
+  say({ auth }) {
+    said = auth;
+  },
+  has({ room, sequence }) {
+    if (sequence === null) delete seen[room];
+    else seen[room] ??= sequence;
   },
   disconnect() {
     socket.disconnect();

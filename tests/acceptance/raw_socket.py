@@ -23,9 +23,9 @@ class RawSocket:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str) -> AsyncGenerator[RawSocket]:
+    async def open(cls, url: str, revision: int = 4) -> AsyncGenerator[RawSocket]:
         """Connect the transport."""
-        address = f"{url}/socket.io/?EIO=4&transport=websocket"
+        address = f"{url}/socket.io/?EIO={revision}&transport=websocket"
         async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as socket:
             yield cls(socket)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -15,20 +14,47 @@ from parley.cli import embedded
 from parley.cli.migrations import upgrade
 from tests.acceptance.conftest import KINDS, AnyClient, People
 from tests.acceptance.conversation import make_room, ok, persist
-from tests.acceptance.stack import Stack
+from tests.acceptance.stack import Stack, free_port
 from tests.own_server import Server
 
-MakeStack = Callable[..., Awaitable[Stack]]
+
+class Breakable(NamedTuple):
+    """A stack whose NATS and Postgres may be stopped as well."""
+
+    stack: Stack
+    nats: Server
+    postgres: Server
+
+    async def mend(self) -> None:
+        """Start whatever does not run, and wait until everybody is ready."""
+        for server in (self.nats, self.postgres):
+            if not server.running:
+                await server.start()
+        for process in self.stack.processes:
+            if not process.running:
+                process.start()
+        await asyncio.gather(*(process.ready() for process in self.stack.processes))
 
 
-@pytest.fixture
-async def own_postgres(tmp_path: Path) -> AsyncIterator[Server]:
-    """A migrated Postgres server that the test may stop."""
-    server = Server(lambda: embedded.postgres(tmp_path / "pg"))
-    await server.start()
-    await asyncio.to_thread(upgrade, server.url)
-    yield server
-    await server.stop()
+@pytest.fixture(scope="module")
+async def breakable(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Breakable]:
+    """One stack for all of these tests, each of which leaves it whole."""
+    directory, port = tmp_path_factory.mktemp("failover"), free_port()
+    nats = Server(lambda: embedded.nats(directory / "nats", port))
+    postgres = Server(lambda: embedded.postgres(directory / "pg"))
+    await asyncio.gather(nats.start(), postgres.start())
+    await asyncio.to_thread(upgrade, postgres.url)
+    stack = Stack(postgres.url, nats.url, directory, PARLEY_GATEWAY_DRAIN_SECONDS="1.5")
+    await stack.start()
+    yield Breakable(stack, nats, postgres)
+    await stack.stop()
+    await asyncio.gather(nats.stop(), postgres.stop())
+
+
+@pytest.fixture(autouse=True)
+async def mended(breakable: Breakable) -> None:
+    """A test that failed half-way takes no other with it."""
+    await breakable.mend()
 
 
 class Conversation:
@@ -101,8 +127,8 @@ async def converse(stack: Stack, kinds: tuple[str, ...] = ("python", "python")) 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
-async def test_a_gateway_is_restarted(own_stack: MakeStack, kind: str, how: signal.Signals):
-    stack = await own_stack()
+async def test_a_gateway_is_restarted(breakable: Breakable, kind: str, how: signal.Signals):
+    stack = breakable.stack
     talk = await converse(stack, (kind, "python"))
     await talk.goes_on()
     await stack.gateways[0].restart(how)
@@ -114,8 +140,8 @@ async def test_a_gateway_is_restarted(own_stack: MakeStack, kind: str, how: sign
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
-async def test_each_chat_is_restarted_in_turn(own_stack: MakeStack, how: signal.Signals):
-    stack = await own_stack()
+async def test_each_chat_is_restarted_in_turn(breakable: Breakable, how: signal.Signals):
+    stack = breakable.stack
     talk = await converse(stack)
     await talk.goes_on()
     for chat in stack.chats:
@@ -126,8 +152,8 @@ async def test_each_chat_is_restarted_in_turn(own_stack: MakeStack, how: signal.
     await talk.people.stop()
 
 
-async def test_all_chats_are_away_for_a_while(own_stack: MakeStack):
-    stack = await own_stack()
+async def test_all_chats_are_away_for_a_while(breakable: Breakable):
+    stack = breakable.stack
     talk = await converse(stack)
     await talk.goes_on()
     await asyncio.gather(*(asyncio.to_thread(chat.stop, signal.SIGKILL) for chat in stack.chats))
@@ -144,8 +170,8 @@ async def test_all_chats_are_away_for_a_while(own_stack: MakeStack):
     await talk.people.stop()
 
 
-async def test_auth_is_restarted_and_connections_that_come_meanwhile_wait_for_it(own_stack: MakeStack):
-    stack = await own_stack()
+async def test_auth_is_restarted_and_connections_that_come_meanwhile_wait_for_it(breakable: Breakable):
+    stack = breakable.stack
     talk = await converse(stack)
     late = await talk.people.account("late")
     await talk.goes_on()
@@ -160,27 +186,25 @@ async def test_auth_is_restarted_and_connections_that_come_meanwhile_wait_for_it
     await talk.people.stop()
 
 
-async def test_nats_is_restarted(own_stack: MakeStack, own_nats: Server):
-    stack = await own_stack(nats=own_nats.url)
+async def test_nats_is_restarted(breakable: Breakable):
+    stack, nats, _ = breakable
     talk = await converse(stack)
     await talk.goes_on()
     for _ in range(2):
-        await own_nats.stop()
-        await own_nats.start()
+        await nats.stop()
+        await nats.start()
         await talk.goes_on()
     await talk.ends_whole()
     assert all(len(client.connects) == 1 for client in talk.clients), "connections outlive NATS"
     await talk.people.stop()
 
 
-async def test_while_nats_is_away_services_are_not_ready_and_commands_are_refused_at_once(
-    own_stack: MakeStack, own_nats: Server
-):
-    stack = await own_stack(nats=own_nats.url)
+async def test_while_nats_is_away_services_are_not_ready_and_commands_are_refused_at_once(breakable: Breakable):
+    stack, nats, _ = breakable
     people = People(stack)
     client, _ = await people.join()
     room = await make_room(client)
-    await own_nats.stop()
+    await nats.stop()
     async with asyncio.timeout(10):
         for process in stack.processes:
             while (await stack.http.get(f"{process.url}/readyz")).status_code != 503:
@@ -188,23 +212,23 @@ async def test_while_nats_is_away_services_are_not_ready_and_commands_are_refuse
     answer = await client.emit("message.send", {"id": "x", "room": room, "body": "x"}, timeout=1)
     assert answer["error"] | {"message": ""} == {"code": "unavailable", "message": "", "retryable": True}
     assert (await stack.http.get(f"{stack.gateways[0].url}/healthz")).status_code == 200
-    await own_nats.start()
+    await nats.start()
     await asyncio.gather(*(process.ready() for process in stack.processes))
     await ok(client, "message.send", room=room, body="back")
     await client.until(lambda: client.bodies(room) == ["back"], "events after the reconnect")
     await people.stop()
 
 
-async def test_postgres_is_restarted(own_stack: MakeStack, own_postgres: Server):
-    stack = await own_stack(database=own_postgres.url)
+async def test_postgres_is_restarted(breakable: Breakable):
+    stack, _, postgres = breakable
     talk = await converse(stack)
     await talk.goes_on()
-    await own_postgres.stop()
+    await postgres.stop()
     answer: dict[str, Any] = await talk.clients[0].emit(
         "message.send", {"id": "away", "room": talk.room, "body": "x"}, timeout=30
     )
     assert answer["error"]["retryable"], answer
-    await own_postgres.start()
+    await postgres.start()
     await talk.goes_on()
     await talk.ends_whole()
     assert all(len(client.connects) == 1 for client in talk.clients), "connections outlive Postgres"

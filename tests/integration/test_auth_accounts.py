@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
 import jwt
 import pytest
+from argon2 import PasswordHasher
+from argon2.profiles import CHEAPEST
 from fastapi import FastAPI
 from sqlalchemy import text
 
+from parley.auth import passwords
 from parley.auth.app import create_app
 from parley.auth.database import Database, create_engine
 from parley.auth.first_admin import issue_admin_token
@@ -68,14 +72,19 @@ def code(response: httpx.Response) -> str:
 
 @asynccontextmanager
 async def running_auth(database_url: str, nats_url: str, **changed: Any) -> AsyncGenerator[Auth]:
-    """An auth service on this database, with an administrator of known password."""
+    """An auth service on this database, with an administrator of known password.
+
+    Its hashes are of the real kind, but take a thousandth of the time.
+    """
     settings: dict[str, Any] = {"auth_admin_password": ADMIN_PASSWORD, "instance": "auth1", **changed}
     app = create_app(Settings(database_url=database_url, nats_url=nats_url, **settings))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://auth") as client,
-    ):
+    cheapest = partial(PasswordHasher.from_parameters, CHEAPEST)
+    async with AsyncExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(passwords, "PasswordHasher", cheapest)
+            await stack.enter_async_context(app.router.lifespan_context(app))
+        client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://auth"))
         yield Auth(app, client)
 
 

@@ -110,13 +110,10 @@ def registry_of(auth: Auth) -> GatewayRegistry:
 
 
 async def settled(auth: Auth, *names: str) -> None:
-    """Wait until the registry is warm and knows exactly these gateways."""
+    """Wait until the registry knows exactly these gateways, and have it think that it has listened for long."""
     registry = registry_of(auth)
-
-    async def knows_them() -> bool:
-        return registry.warmed_up and {registry.name_of(address) for address in registry.alive()} == set(names)
-
-    await until(knows_them)
+    await until(lambda: {registry.name_of(address) for address in registry.alive()} == set(names))
+    registry._listening_since -= gateway_registry.WARM_AFTER
 
 
 async def audited(auth: Auth, admin: str) -> list[tuple[str, str]]:

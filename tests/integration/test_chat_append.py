@@ -15,7 +15,7 @@ from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.rooms import ArchiveRoom
 from parley.chat.log import connection
 from parley.chat.log.database import Pool
-from parley.chat.log.writer import COMMANDS_BY_WAY, Writer
+from parley.chat.log.writer import COMMANDS_BY_WAY, SMALL_BATCH, Writer
 from parley.common.errors import Code, Reject
 from tests.integration.test_bus import until
 from tests.support.proxy import Proxy
@@ -60,12 +60,12 @@ async def refuse(pool: Pool, body: str, code: str) -> None:
 async def test_messages_to_a_known_room_are_one_statement(database_url: str, monkeypatch: pytest.MonkeyPatch):
     async with running_writer(database_url) as (writer, _), running_writer(database_url) as (other, _):
         room = await create(writer)
-        await send(other, room, 0)
+        await send(other, room, 200)
         statements, short = Statements(monkeypatch), by_way("short")
-        await asyncio.gather(*(send(writer, room, n) for n in range(1, 100)))
-        await asyncio.gather(*(send(other, room, n) for n in range(100, 200)))
+        await asyncio.gather(*(send(writer, room, n) for n in range(SMALL_BATCH)))
+        await asyncio.gather(*(send(other, room, 100 + n) for n in range(SMALL_BATCH)))
     assert len(statements.asked) == 2
-    assert by_way("short") - short == 199
+    assert by_way("short") - short == 2 * SMALL_BATCH
 
 
 async def test_a_message_to_an_unknown_room_asks_once_and_then_goes_the_short_way(
@@ -127,7 +127,7 @@ async def test_what_is_no_commands_fault_is_told_to_all_at_once_and_nothing_is_t
         room = await create(writer)
         await refuse(pool, "text 3", "53100")  # disk_full
         statements = Statements(monkeypatch)
-        results = await asyncio.gather(*(send(writer, room, n) for n in range(50)), return_exceptions=True)
+        results = await asyncio.gather(*(send(writer, room, n) for n in range(SMALL_BATCH)), return_exceptions=True)
         assert {r.code for r in results if isinstance(r, Reject)} == {Code.UNAVAILABLE}
         assert len(statements.asked) == 1
         assert len(publisher.plans) == 1
@@ -159,6 +159,44 @@ async def test_one_resend_sends_only_itself_the_long_way(
     assert by_way("long") - long == 1
 
 
+@pytest.mark.parametrize("command", ["join", "message"])
+async def test_an_id_that_was_used_for_nothing_is_found_by_the_short_way(
+    database_url: str, command: str, monkeypatch: pytest.MonkeyPatch
+):
+    async with running_writer(database_url) as (one, _), running_writer(database_url) as (two, _):
+        room = await create(one)
+        joined = await one.submit(JoinRoom("m1", room), ANN, "")
+        assert joined.recorded is None
+        await send(two, room, 0)
+        await send(one, room, 2)
+        statements = Statements(monkeypatch)
+        for writer in (one, two):
+            if command == "join":
+                assert (await writer.submit(JoinRoom("m1", room), ANN, "")).sequence == joined.sequence
+                continue
+            sent = asyncio.gather(send(writer, room, 1), send(writer, room, 2), return_exceptions=True)
+            conflict, resent = await sent
+            assert isinstance(conflict, Reject)
+            assert (conflict.code, resent) == (Code.ID_CONFLICT, 3)
+        del statements.asked[:]
+        assert await send(one, room, 3) == 4
+    assert len(statements.asked) == 1, "a message that is sent once pays no round trip for it"
+
+
+async def test_a_resend_tells_again_all_that_its_command_led_to(database_url: str):
+    async with running_writer(database_url) as (writer, _), running_writer(database_url) as (other, publisher):
+        room = await create(writer)
+        await writer.submit(JoinRoom("j", room), BEN, "")
+        await writer.submit(LeaveRoom("l", room), ANN, "")
+        for _ in range(2):
+            left = await other.submit(LeaveRoom("l", room), ANN, "")
+            told = [event for plan in publisher.plans for event in plan.repeated.values()]
+            assert [(event.type, event.sequence) for event in told] == [("member.left", 3), ("member.changed", 4)]
+            assert left.sequence == 3
+            publisher.plans.clear()
+            await send(writer, room, 1, BEN)
+
+
 async def test_a_resend_leaves_no_error_in_postgres(database_url: str, pool: Pool):
     failed = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()"
     async with running_writer(database_url) as (one, _), running_writer(database_url) as (two, _):
@@ -181,9 +219,11 @@ async def test_two_replicas_with_the_same_resends_in_another_order_agree(databas
     assert first[:200] == list(reversed(first[200:]))
     for room in rooms:
         found = await pool.fetch(
-            "SELECT sequence, number FROM chat.events WHERE room_id = $1 ORDER BY sequence", room_key(room)
+            "SELECT sequence, number, recorded_at FROM chat.events WHERE room_id = $1 ORDER BY sequence", room_key(room)
         )
-        assert [tuple(row) for row in found] == [(n + 1, n) for n in range(51)]
+        assert [(row["sequence"], row["number"]) for row in found] == [(n + 1, n) for n in range(51)]
+        times = [row["recorded_at"] for row in found]
+        assert times == sorted(times), "time does not go backwards within a room"
 
 
 async def test_two_replicas_make_the_same_rooms_in_another_order_without_a_deadlock(database_url: str, pool: Pool):
@@ -373,7 +413,7 @@ async def test_who_may_not_see_a_room_neither_locks_it_nor_waits_for_who_has(dat
 async def test_who_has_left_a_private_room_is_told_again_what_became_of_their_command(database_url: str):
     async with running_writer(database_url) as (writer, _):
         secret = await create(writer, kind="private")
-        await writer.submit(InviteUser("i", secret, UserRef("u_ben", "Ben")), ANN, "")
+        await writer.submit(InviteUser("i", secret, UserRef("u_ben")), ANN, "")
         joined = await writer.submit(JoinRoom("j", secret), BEN, "")
         again = await writer.submit(JoinRoom("j2", secret), BEN, "")
         left = await writer.submit(LeaveRoom("l", secret), BEN, "")

@@ -12,7 +12,7 @@ import pytest
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.log import database
 from parley.chat.log.database import Pool
-from parley.chat.queries import history, members, rooms, sync, tail
+from parley.chat.queries import history, members, rooms, sync
 from parley.chat.queries.history import History
 from parley.chat.queries.pages import MAX_PAGE_BYTES
 from parley.chat.queries.sync import Sync
@@ -83,20 +83,20 @@ async def test_each_room_is_answered_by_where_its_cursor_is(pool: Pool):
 
 
 @pytest.mark.parametrize(
-    ("body", "name", "member"),
+    ("body", "name", "member", "count"),
     [
-        ("x" * 330, "Ann", "u_ann"),
-        ("hello", EMOJI, "u_ann"),
-        ("hello", "Ann", EMOJI),
-        ("\x01" * 300, "Ann", "u_ann"),
-        ("y" * 60_000, "Ann", "u_ann"),
+        ("x" * 330, "Ann", "u_ann", 450),
+        ("hello", EMOJI, "u_ann", 450),
+        ("hello", "Ann", EMOJI, 450),
+        ("\x01" * 300, "Ann", "u_ann", 450),
+        ("y" * 60_000, "Ann", "u_ann", 60),
     ],
 )
 async def test_sync_and_history_fit_an_ack_whatever_makes_them_long_and_end_at_the_head(
-    pool: Pool, body: str, name: str, member: str
+    pool: Pool, body: str, name: str, member: str, count: int
 ):
     async with pool.acquire() as connection:
-        one, two = await fill(connection, 2, 450, body=body, name=name, member=member)
+        one, two = await fill(connection, 2, count, body=body, name=name, member=member)
     cursors, seen, rounds, sum_of_sizes = {one: 0, two: 0}, {one: [], two: []}, 0, 0
     while cursors:
         rounds += 1
@@ -110,7 +110,7 @@ async def test_sync_and_history_fit_an_ack_whatever_makes_them_long_and_end_at_t
             if not found.more:
                 del cursors[room]
         assert any(sequences(found) for found in answer.rooms.values()), "nothing new, and more to come"
-    assert seen == {one: list(range(1, 451)), two: list(range(1, 451))}
+    assert seen == {one: list(range(1, count + 1)), two: list(range(1, count + 1))}
     assert rounds <= 1 + sum_of_sizes // (MAX_PAGE_BYTES // 2)
     for start, step in ((History(one, limit=200), "before"), (History(one, after=0, limit=200), "after")):
         query, pages = start, []
@@ -123,7 +123,7 @@ async def test_sync_and_history_fit_an_ack_whatever_makes_them_long_and_end_at_t
             edge = pages[-1][0] if step == "before" else pages[-1][-1]
             query = History(one, **{step: edge}, limit=200)
         read = [sequence for found in (pages[::-1] if step == "before" else pages) for sequence in found]
-        assert read == list(range(1, 451))
+        assert read == list(range(1, count + 1))
 
 
 async def test_sync_gives_no_more_than_a_thousand_events_and_says_where_there_are_more(pool: Pool):
@@ -202,6 +202,22 @@ async def test_a_name_is_found_by_any_part_of_it_in_any_case(pool: Pool, search:
     assert [view.head for view in (await rooms.page(pool, ANN, search, "", 10))[0]] == [1]
 
 
+async def test_a_name_is_found_however_many_rooms_are_newer(pool: Pool, monkeypatch: pytest.MonkeyPatch):
+    async with pool.acquire() as connection:
+        await fill(connection, 300, 1)
+        await connection.execute("UPDATE chat.rooms SET name = 'Xylophone qz' WHERE room_id = 2")
+    for statement in ("_VISIBLE_NAMED_NEWEST", "_ALL_NAMED_NEWEST"):
+        newest = getattr(rooms, statement).replace(f"LIMIT {rooms.WALKED}", "LIMIT 100")
+        monkeypatch.setattr(rooms, statement, newest)
+    for search, found in (("phone", ["Xylophone qz"]), ("qz", []), ("room 300", ["Room 300"]), ("z", [])):
+        assert [view.name for view in (await rooms.page(pool, ANN, search, "", 10))[0]] == found
+        assert [room.name for room in (await rooms.page_of_all(pool, ListRooms(search))).rooms] == found
+    page, more = await rooms.page(pool, ANN, "room", "", 10)
+    assert ([view.name for view in page], more) == ([f"Room {n}" for n in range(300, 290, -1)], True)
+    page, more = await rooms.page(pool, ANN, "room", page[-1].id, 100)
+    assert (len(page), more) == (100, True)
+
+
 async def test_what_a_user_may_not_see_is_in_no_answer_and_no_error_differs(pool: Pool, database_url: str):
     async with running_writer(database_url) as (writer, _):
         secret = await create(writer, kind="private")
@@ -219,7 +235,7 @@ async def test_what_a_user_may_not_see_is_in_no_answer_and_no_error_differs(pool
             }
         assert (await rooms.page(pool, BEN, "", "", 10))[0] == []
         assert (await rejected(rooms.page_of_all(pool, ListRooms(before="rnowhere")))).code is Code.NOT_FOUND
-        await writer.submit(InviteUser("i", secret, UserRef("u_ben", "Ben")), ANN, "")
+        await writer.submit(InviteUser("i", secret, UserRef("u_ben")), ANN, "")
         assert (await rooms.one(pool, secret, BEN)).invited
         assert [view.id for view in (await rooms.page(pool, BEN, "", "", 10))[0]] == [secret]
         await writer.submit(JoinRoom("j", secret), BEN, "")
@@ -242,7 +258,9 @@ async def test_no_plan_reads_all_rooms_or_events_on_fresh_or_on_analysed_tables(
                 "rooms": await plan_of(connection, rooms._VISIBLE_ROOMS, 101, *newest, "u_ben"),
                 "search": await plan_of(connection, rooms._VISIBLE_NAMED, 101, *newest, "u_ben", "Room 77"),
                 "all rooms": await plan_of(connection, rooms._ALL, 101, *newest),
+                "search newest": await plan_of(connection, rooms._VISIBLE_NAMED_NEWEST, 101, *newest, "u_ben", "7"),
                 "search all": await plan_of(connection, rooms._ALL_NAMED, 101, *newest, "Room 77"),
+                "search newest of all": await plan_of(connection, rooms._ALL_NAMED_NEWEST, 101, *newest, "7"),
                 "sync": await plan_of(connection, sync._SYNC, "u_ben", keys, [0] * 1000),
                 "replay": await plan_of(connection, history._REPLAY, keys[:100], [0] * 100, [500] * 100, 9999),
                 "history": await plan_of(connection, history._BEFORE, "u_ben", 7, 2**62, 50),
@@ -250,40 +268,12 @@ async def test_no_plan_reads_all_rooms_or_events_on_fresh_or_on_analysed_tables(
                 "heads": await plan_of(connection, rooms._HEADS, keys),
             }
             for what, plan in plans.items():
+                assert ("rooms_name_idx" in plan) is (what in {"search", "search all"}), (what, analysed, plan)
+                assert ("rooms_private_name_idx" in plan) is (what == "search all"), (what, analysed, plan)
                 assert "Seq Scan on rooms" not in plan, (what, analysed, plan)
                 assert "Seq Scan on events" not in plan, (what, analysed, plan)
                 assert "Seq Scan on members" not in plan, (what, analysed, plan)
     assert public
-
-
-async def test_the_beacon_reads_the_end_of_the_log_and_misses_no_transaction_that_was_running(database_url: str):
-    async with (
-        database.connect(database_url, 2, enable_seqscan="off") as pool,
-        running_writer(database_url) as (writer, _),
-    ):
-        room = await create(writer)
-        async with pool.acquire() as connection:
-            (late,) = await fill(connection, 1, 1, first=5)
-            found = await tail.since(pool, 0, 600, 10)
-            assert [head.room for head in found.heads] == [room]
-            transaction = connection.transaction()
-            await transaction.start()
-            await connection.execute("UPDATE chat.events SET recorded_at = now() WHERE room_id = 5")
-            await connection.execute(
-                """INSERT INTO chat.events SELECT room_id, 2, number, pg_current_xact_id(), now(), gen_random_uuid(),
-                   fingerprint, type, version, actor_id, command_id, actor_name, data
-                   FROM chat.events WHERE room_id = 5"""
-            )
-            for number in range(3):
-                await send(writer, room, number)
-            meanwhile = await tail.since(pool, found.position, 600, 10)
-            assert [(head.room, head.head) for head in meanwhile.heads] == [(room, 4)]
-            await transaction.commit()
-        after = await tail.since(pool, meanwhile.position, 600, 10)
-        assert (late, 2) in [(head.room, head.head) for head in after.heads]
-        quiet = await tail.since(pool, after.position, 600, 10)
-        assert quiet.heads == []
-        assert quiet.log == found.log
 
 
 async def test_reads_that_wait_are_bounded_and_hold_up_no_commit(database_url: str, monkeypatch: pytest.MonkeyPatch):

@@ -101,6 +101,11 @@ async def test_a_conversation_over_http(rest: Rest):
     assert synced["log"] == page["log"]
     status, invited = await rest.send("POST", f"/rooms/{room}/invite", {"user": {"id": "u_cid", "name": "Cid"}})
     assert (status, invited["ok"]) == (200, True)
+    status, updated = await rest.send("POST", f"/rooms/{room}/update", {"name": "Plans", "topic": "Summer"})
+    assert (status, updated["sequence"]) == (200, 5)
+    _, found = await rest.send("GET", "/rooms", user="cid", search="plans")
+    assert [(one["name"], one["topic"], one["head"]) for one in found["rooms"]] == [("Plans", "Summer", 5)]
+    assert await rest.code("POST", f"/rooms/{room}/update", {"name": "Mine"}, user="ben") == "forbidden"
     assert (await rest.send("POST", f"/rooms/{room}/transfer", {"user": "u_ben"}))[0] == 200
     assert await rest.code("POST", f"/rooms/{room}/archive") == "forbidden"
     assert (await rest.send("POST", f"/rooms/{room}/archive", {"reason": "done"}, user="ben"))[0] == 200
@@ -123,7 +128,8 @@ async def test_what_the_socket_refuses_is_refused_with_the_same_code(rest: Rest,
 async def test_statuses_are_those_of_the_table_whatever_is_wrong(rest: Rest):
     room = await rest.room(kind="private")
     assert await rest.code("PUT", "/rooms") == "not_found"
-    assert await rest.code("GET", "/nowhere") == "not_found"
+    for unknown in ("/nowhere", "/../redoc"):
+        assert await rest.code("GET", unknown) == "not_found"
     for asked in (room, "rnowhere", "a%00b", "x" * 70):
         assert await rest.code("GET", f"/rooms/{asked}", user="ben") == "not_found"
     assert await rest.code("GET", "/rooms", before=room, user="ben") == "not_found"

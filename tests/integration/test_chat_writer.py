@@ -8,18 +8,20 @@ from typing import Any
 
 import pytest
 
+from parley.chat.domain.batch import Plan
 from parley.chat.domain.identifiers import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import RoomCommand
-from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
-from parley.chat.log import database
+from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
+from parley.chat.log import database, event_store
 from parley.chat.log.database import Pool
-from parley.chat.log.writer import Writer
+from parley.chat.log.writer import SMALL_BATCH, Writer
 from parley.chat.projections import rebuild as projections
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
+from tests.support.bus import until
 
 from .conftest import running_writer
 
@@ -46,11 +48,45 @@ async def test_one_senders_messages_get_consecutive_sequences_in_the_order_sent(
     assert list(sequences) == list(range(2, 702))
 
 
-async def test_what_waits_is_committed_together(database_url: str):
+async def test_what_waits_is_committed_together_and_more_of_it_where_a_commit_takes_long(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    append = event_store.append
+
+    async def slow(*args: Any, **options: Any) -> event_store.Taken:
+        await asyncio.sleep(0.02)
+        return await append(*args, **options)
+
+    monkeypatch.setattr(event_store, "append", slow)
     async with running_writer(database_url) as (writer, publisher):
         room = await create(writer)
         await asyncio.gather(*(send(writer, room, n) for n in range(400)))
-    assert [len(plan.appended) for plan in publisher.plans] == [1, 400]
+    assert [len(plan.appended) for plan in publisher.plans] == [1, SMALL_BATCH, 400 - SMALL_BATCH]
+
+
+async def test_the_next_batch_is_with_postgres_while_the_one_before_is_told_and_is_told_after_it(
+    database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+):
+    async with running_writer(database_url) as (writer, publisher):
+        room = await create(writer)
+        publish, gate = publisher.publish, asyncio.Event()
+
+        async def wait(plan: Plan) -> None:
+            await gate.wait()
+            await publish(plan)
+
+        monkeypatch.setattr(writer, "_publish", wait)
+        sent = [asyncio.create_task(send(writer, room, n)) for n in range(2 * SMALL_BATCH)]
+
+        async def committed() -> bool:
+            return await pool.fetchval("SELECT head FROM chat.rooms") > 1 + SMALL_BATCH
+
+        await until(committed)
+        assert (len(publisher.plans), [one.done() for one in sent]) == (1, [False] * len(sent))
+        gate.set()
+        assert await asyncio.gather(*sent) == list(range(2, 2 + len(sent)))
+    told = [recorded.sequence for plan in publisher.plans for recorded in plan.appended]
+    assert told == list(range(1, 2 + len(sent)))
 
 
 async def test_a_resent_command_returns_the_first_result_and_appends_nothing(database_url: str, pool: Pool):
@@ -188,13 +224,18 @@ async def test_projections_rebuilt_from_the_log_come_out_identical(database_url:
         ]
         waiting = await create(writer, users[0], "last")
         await writer.submit(InviteUser("invite", waiting, UserRef("u_away")), users[0], "")
+        await writer.submit(InviteUser("invite too", waiting, UserRef("u_no")), users[0], "")
+        await writer.submit(LeaveRoom("no", waiting), Identity("u_no", "No"), "")
         for number in range(300):
             room, actor, other = pick.choice(rooms), pick.choice(users), pick.choice(users)
             choices: list[RoomCommand] = [
                 JoinRoom(f"x{number}", room),
                 LeaveRoom(f"x{number}", room),
                 SendMessage(f"x{number}", room, "hi"),
-                InviteUser(f"x{number}", room, UserRef(other.user_id, other.name)),
+                InviteUser(f"x{number}", room, UserRef(other.user_id)),
+                UpdateRoom(
+                    f"x{number}", room, *pick.choice([("Plans",), ("Plans", "Summer"), (None, f"Topic {number}")])
+                ),
             ]
             if number > 280:
                 choices.append(ArchiveRoom(f"x{number}", room))
@@ -204,14 +245,34 @@ async def test_projections_rebuilt_from_the_log_come_out_identical(database_url:
     async with pool.acquire() as connection:
         await connection.execute("UPDATE chat.rooms SET head = 0, member_count = 99")
         await connection.execute("DELETE FROM chat.members WHERE user_id = 'u1'")
+        await connection.execute("DELETE FROM chat.declined")
         assert await projections.rebuild(connection) == len(rooms) + 1
     assert await _projections(pool) == before
     assert any(row["state"] == "invited" for row in before[1])
+    assert before[2], "somebody declined"
+    assert any(row["topic"] for row in before[0])
 
 
-async def _projections(pool: Pool) -> tuple[list[Any], list[Any]]:
+async def _projections(pool: Pool) -> tuple[list[Any], list[Any], list[Any]]:
     rooms = await pool.fetch("SELECT * FROM chat.rooms ORDER BY room_id")
-    return rooms, await pool.fetch("SELECT * FROM chat.members ORDER BY room_id, user_id")
+    members = await pool.fetch("SELECT * FROM chat.members ORDER BY room_id, user_id")
+    return rooms, members, await pool.fetch("SELECT * FROM chat.declined ORDER BY room_id, user_id")
+
+
+async def test_who_declined_is_not_invited_again_before_a_while_has_passed(database_url: str, pool: Pool):
+    async with running_writer(database_url) as (writer, _), running_writer(database_url) as (other, _):
+        room = await create(writer, kind="private")
+        await writer.submit(InviteUser("i1", room, UserRef("u_ben")), ANN, "")
+        shown = await pool.fetch("SELECT name FROM chat.members WHERE user_id = 'u_ben'")
+        assert [row["name"] for row in shown] == ["u_ben"], "no name before they say one"
+        await writer.submit(LeaveRoom("no", room), BEN, "")
+        for number, process in enumerate((writer, other)):
+            with pytest.raises(Reject) as caught:
+                await process.submit(InviteUser(f"again{number}", room, UserRef("u_ben")), ANN, "")
+            assert caught.value.code is Code.FORBIDDEN
+        await pool.fetch("UPDATE chat.declined SET declined_at = declined_at - interval '1 day'")
+        invited = await other.submit(InviteUser("later", room, UserRef("u_ben")), ANN, "")
+        assert invited.sequence == 4
 
 
 async def test_a_resent_join_or_leave_tells_the_gateways_again(database_url: str):

@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from parley.common.wire.identity import Authenticate, Identity
+from parley.common.wire.identity import Authenticate, CheckWelcome, Identity, Unwelcome, UnwelcomeUsers
 from parley.common.wire.recovery import Recover, Recovered
 from parley.framework import Router, Service
 from parley.gateway import lifecycle
@@ -414,6 +414,30 @@ async def test_a_guest_who_brings_the_pid_is_that_guest(gateways: int):
         async with hand(server) as socket:
             # The secret is a guest's, not one for who has a token.
             assert (await socket.joined("/guests", pid=first["pid"]))["sid"] != first["sid"]
+
+
+@pytest.mark.parametrize("gateways", [1, 2])
+async def test_a_kick_that_was_missed_ends_a_guest_who_came_back_after_it(
+    gateways: int, monkeypatch: pytest.MonkeyPatch
+):
+    kicked = float("inf")
+
+    async def check(question: CheckWelcome) -> UnwelcomeUsers:
+        ago = time.monotonic() - kicked
+        older = [position for position, held in enumerate(question.held) if held.age > ago]
+        return UnwelcomeUsers([Unwelcome(position, "kicked", "bye") for position in older])
+
+    monkeypatch.setattr(testing_server, "check_welcome", check)
+    async with testing_server.running(service, namespaces=NAMESPACES, gateways=gateways) as server:
+        async with hand(server) as socket:
+            first = socket.admitted(await socket.join("/guests", {}), "/guests")
+        kicked = time.monotonic()
+        async with hand(server, gateway=gateways - 1) as socket, hand(server) as another:
+            joined = socket.admitted(await socket.join("/guests", {"pid": first["pid"]}), "/guests")
+            assert joined["sid"] == first["sid"]
+            another.admitted(await another.join("/guests", {}), "/guests")
+            assert (await socket.text()).startswith('42/guests,["kicked",')
+            assert (await another.acked("/guests", 1))["ok"]
 
 
 async def test_a_kicked_guest_is_not_recovered(server: Server):

@@ -93,6 +93,23 @@ async def test_no_task_is_held_while_a_future_is_waited_for(router: Router[Desk]
     assert [answer["said"] for answer in await caller.acked(50)] == texts
 
 
+async def test_others_have_a_turn_while_the_connections_of_one_message_are_begun(
+    router: Router[Desk], caller: Caller, desk: Desk
+):
+    turns: list[int] = []
+
+    def note_turn(_context: Context[Desk], payload: Say) -> None:
+        if payload.text == "0":
+            asyncio.get_running_loop().call_soon(lambda: turns.append(desk.counts["begun"]))
+        desk.counts["begun"] += 1
+
+    router.route("note", note_turn)
+    number = 3 * dispatch.BEGUN_AT_ONCE
+    await caller.send(*(caller.says(str(n), event="note") for n in range(number)))
+    assert len(await caller.acked(number)) == number
+    assert turns == [dispatch.BEGUN_AT_ONCE]
+
+
 async def test_what_a_future_fails_with_becomes_its_code_and_its_neighbours_go_on(
     router: Router[Desk], caller: Caller, desk: Desk
 ):

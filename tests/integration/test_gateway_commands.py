@@ -23,7 +23,7 @@ from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, SessionChanges, ok_payload
 from parley.common.wire.identity import Identity
 from parley.framework.outcome import Outcome
-from parley.gateway.commands.forwarder import CommandForwarder
+from parley.gateway.commands.forwarder import FULL, CommandForwarder
 from parley.gateway.connections.connection import Connection
 from parley.gateway.engineio.session import Session
 from parley.gateway.namespaces import MAX_PAYLOAD as LARGEST_PAYLOAD
@@ -169,17 +169,18 @@ async def test_all_that_one_tick_brings_goes_in_one_message(gateway_bus: Bus, ba
     backend.answering = True
     await backend.serve(namespace)
     async with gateway(gateway_bus, namespace) as clients:
-        connections = [clients.connect() for _ in range(50)]
+        connections = [clients.connect() for _ in range(FULL - 1)]
         for connection in connections:
             clients.emit(connection, "one")
             clients.emit(connection, "two")
-        assert await clients.told(100) == ["ok"] * 100
+        number = 2 * len(connections)
+        assert await clients.told(number) == ["ok"] * number
     (batch,) = backend.batches
     assert (batch.gateway, batch.namespace) == (gateway_bus.address, namespace)
     assert [(talk.sid, talk.identity) for talk in batch.conversations] == [(c.sid, c.identity) for c in connections]
     assert all([command.event for command in talk.commands] == ["one", "two"] for talk in batch.conversations)
     commands = commands_of(batch)
-    assert len({command.tag for command in commands}) == len({command.correlation for command in commands}) == 100
+    assert len({command.tag for command in commands}) == len({command.correlation for command in commands}) == number
 
 
 async def test_each_namespace_gets_a_message_of_its_own(gateway_bus: Bus, backend: Backend, namespace: str):
@@ -290,6 +291,18 @@ async def test_while_the_broker_takes_nothing_commands_wait_and_then_go_in_order
             await backend.answer(batch)
         await until(lambda: clients.commands.idle)
         assert len(backend.batches) == 2
+
+
+async def test_a_full_message_goes_while_others_still_emit(gateway_bus: Bus, backend: Backend, namespace: str):
+    await backend.serve(namespace)
+    async with gateway(gateway_bus, namespace) as clients:
+        for _ in range(2 * FULL + 1):
+            clients.emit(clients.connect())
+        sizes = [len(commands_of(await backend.batch(number))) for number in range(3)]
+        assert sizes == [FULL, FULL, 1]
+        for batch in backend.batches:
+            await backend.answer(batch)
+        assert await clients.told(2 * FULL + 1) == ["ok"] * (2 * FULL + 1)
 
 
 # -- every command has exactly one outcome -----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.engineio.session import Session
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
-from parley.gateway.socketio.packets import AckPacket
+from parley.gateway.socketio.packets import MAX_ACK_DIGITS, AckPacket
 from tests.support.bus import fresh, until
 
 
@@ -39,6 +39,17 @@ def test_an_emit_to_a_whole_namespace_costs_its_connections_alone():
     assert min(times) < 0.0001
     registry.remove(only)
     assert operations._select(Selection("/tiny")) == []
+
+
+async def test_an_ack_of_what_an_earlier_run_asked_answers_nothing_that_this_run_asks(bus: Bus):
+    client, asked = connection("a"), set[int]()
+    for _ in range(3):
+        acks = ClientAcks(bus)
+        ids = {acks.ask([client], fresh("inbox"), 60)[0] for _ in range(50)}
+        assert not ids & asked, "a client answers late, whoever runs by then"
+        assert all(len(str(ack_id)) <= MAX_ACK_DIGITS for ack_id in ids)
+        asked |= ids
+        await acks.close()
 
 
 async def test_an_answer_too_large_for_the_broker_is_missing_and_the_others_and_their_number_arrive(bus: Bus):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -70,7 +69,7 @@ class Gateway:
 
     def connect(self, user_id: str, *, issued_at: float = 100.0, authenticated: bool = True) -> Connection:
         connection = another("/n", Identity(user_id, user_id, (), issued_at))
-        connection.connected_at = time.time() - 5
+        connection.registered_at -= 5
         connection.authenticated = authenticated
         connection.state = State.OPEN if authenticated else State.ATTEMPTING
         self.here.add(connection)
@@ -130,6 +129,30 @@ async def test_who_has_gone_and_may_come_back_is_asked_about_as_well(auth: Auth,
         check.verify_all()
         await until(lambda: check.check() is None)
     assert gateway.ended_users == [("ann", Code.BANNED, "")]
+
+
+async def test_who_has_gone_and_may_come_back_is_asked_about_in_the_slow_rounds_as_well(auth: Auth, bus: Bus):
+    gateway = Gateway()
+    connection = gateway.connect("guest")
+    gateway.here.remove(connection)
+    gateway.parked.append(connection)
+    auth.refuse("guest", Code.KICKED)
+    async with checking(bus, gateway, seconds=0.1) as check:
+        check.start()
+        await until(lambda: gateway.ended_users)
+    assert gateway.ended_users[0] == ("guest", Code.KICKED, "")
+
+
+async def test_a_clock_that_is_set_makes_nobody_older_or_younger_than_a_kick(
+    auth: Auth, bus: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    gateway = Gateway()
+    gateway.connect("ann")
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    async with checking(bus, gateway) as check:
+        check.verify_all()
+        await until(lambda: auth.asked)
+    assert 4 < auth.asked[0].age < 60
 
 
 async def test_of_a_user_with_two_tokens_only_the_connection_with_the_revoked_one_is_ended(auth: Auth, bus: Bus):

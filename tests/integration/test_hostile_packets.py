@@ -14,6 +14,7 @@ from parley.gateway.engineio.server import InputBudget
 from parley.gateway.engineio.session import Session
 from parley.gateway.socketio.packets import InvalidPayload, MalformedPacket
 from parley.testing import Server
+from tests.acceptance.raw_socket import RawSocket
 from tests.integration.life_parts import Hand, error_code, hand, handled, refusal, served
 from tests.socketio_packets import parse
 from tests.support.bus import until
@@ -56,6 +57,16 @@ async def test_a_bad_payload_is_told_to_its_sender(socket: Hand, kind: str, ack_
         await socket.send(b"an attachment")
     text = await socket.text()
     assert text.startswith(f"43/a,{ack_id}[" if ack_id else '42/a,["error",')
+    assert error_code(text) == "invalid_payload"
+
+
+@pytest.mark.parametrize("kind", ["42", "451-", "43", "461-"])
+async def test_an_ack_id_that_is_too_long_is_told_to_its_sender(socket: Hand, kind: str):
+    await socket.send(f'{kind}/a,9007199254740993["hi",1]')
+    if "-" in kind:
+        await socket.send(b"an attachment")
+    text = await socket.text()
+    assert text.startswith('42/a,["error",')
     assert error_code(text) == "invalid_payload"
 
 
@@ -190,3 +201,14 @@ def test_hostile_heads_and_payloads_cost_little_before_they_are_refused():
         slowest = max(slowest, best)
     # Decoding such a packet into Python objects took 100 to 500 ms; a busy machine is given a lot of room.
     assert slowest < 0.1
+
+
+@pytest.mark.parametrize("fields", [101, 5_000])
+async def test_the_query_behind_a_namespace_of_an_older_client_has_so_many_fields(nats_url: str, fields: int):
+    query = "&".join(f"{number}=" for number in range(fields))[:8192]
+    async with served(nats_url, gateway_allow_eio3=True) as server, RawSocket.open(server.urls[0], 3) as socket:
+        await socket.handshake()
+        await socket.send(f"40/a?{query},")
+        text = await socket.text()
+        assert text.startswith("44/a,")
+        assert '"invalid_payload"' in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import struct
@@ -15,7 +16,7 @@ import pytest
 import uvicorn
 
 from parley.common.http_gate import HTTP_LIMITED, PARSED_PER_TURN, REQUESTS_PER_TURN, HttpGate, HttpLimits
-from parley.common.http_server import REQUEST_COST, SLICE, http_options
+from parley.common.http_server import PIECE_COST, REQUEST_COST, SLICE, HttpProtocol, http_options
 
 TIMEOUT = 10.0
 QUICK = HttpLimits(head_seconds=0.2, body_seconds=0.2, linger_seconds=0.2)
@@ -130,6 +131,11 @@ async def began(app: App, count: int) -> None:
     async with asyncio.timeout(TIMEOUT):
         while len(app.began) < count:
             await asyncio.sleep(0.005)
+
+
+def connections() -> list[HttpProtocol]:
+    """The connections that there are."""
+    return [found for found in gc.get_objects() if isinstance(found, HttpProtocol) and found._counted]
 
 
 GET = ("GET / HTTP/1.1", "Host: x")
@@ -393,6 +399,53 @@ async def test_heads_that_come_all_at_once_are_parsed_over_several_turns(monkeyp
             assert (await wire.answer())[0] == 200
     assert sum(turns) >= 20 * 30_000
     assert max(turns) <= PARSED_PER_TURN + SLICE + REQUEST_COST
+
+
+async def test_a_body_in_very_many_pieces_is_parsed_over_several_turns(monkeypatch: pytest.MonkeyPatch):
+    turns, turn, on_body = [0], HttpGate._turn, HttpProtocol.on_body
+
+    def count(connection: HttpProtocol, body: bytes) -> None:
+        turns[-1] += 1
+        on_body(connection, body)
+
+    def begin(gate: HttpGate) -> None:
+        turns.append(0)
+        turn(gate)
+
+    monkeypatch.setattr(HttpProtocol, "on_body", count)
+    monkeypatch.setattr(HttpGate, "_turn", begin)
+    async with serving() as (app, port), Wire.open(port) as wire:
+        wire.send(
+            "POST / HTTP/1.1", "Host: x", "Transfer-Encoding: chunked", body=b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
+        )
+        assert (await wire.answer())[0] == 200
+        assert app.bodies == [20_000]
+    assert max(turns) <= (PARSED_PER_TURN + SLICE) // PIECE_COST
+
+
+async def test_an_idle_connection_keeps_nothing_of_the_request_before():
+    async with serving() as (_, port), Wire.open(port) as wire:
+        wire.send(*GET)
+        await wire.answer()
+        (kept,) = connections()
+        assert (kept.cycle, kept.parser, kept.flow, kept.scope, kept.headers) == (None, None, None, {}, [])
+        for _ in range(2):
+            wire.send(*GET)
+            assert (await wire.answer())[0] == 200
+
+
+async def test_a_request_whose_head_has_begun_when_the_one_before_is_answered_is_read_on():
+    async with serving() as (app, port), Wire.open(port) as wire:
+        wire.send("GET /hold HTTP/1.1", "Host: x", body=b"GET /next HTTP/1.1\r\nHost: half")
+        await began(app, 1)
+        async with asyncio.timeout(TIMEOUT):
+            while not all(connection._in_head for connection in connections()):
+                await asyncio.sleep(0.005)
+        app.release.set()
+        assert (await wire.answer())[1]["path"] == "/hold"
+        wire.send("")
+        told = (await wire.answer())[1]
+        assert (told["path"], told["host"]) == ("/next", "half")
 
 
 async def test_what_incomplete_requests_hold_is_bounded_in_sum():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -31,18 +32,31 @@ class _Way:
         self.open = asyncio.Event()
         self.open.set()
         self.delay = 0.0
-        self.seen = b""
+        self._seen: deque[bytes] = deque()
+        self._seen_bytes = 0
         self.hold_from: bytes | None = None
         self.changed = asyncio.Event()
 
     def note(self, data: bytes) -> None:
         """Look at what is about to be carried."""
-        self.seen = (self.seen + data)[-REMEMBERED:]
+        self._seen.append(data)
+        self._seen_bytes += len(data)
+        while self._seen_bytes > REMEMBERED:
+            self._seen_bytes -= len(self._seen.popleft())
         if self.hold_from is not None and self.hold_from in data:
             self.hold_from = None
             self.open.clear()
         self.changed.set()
         self.changed = asyncio.Event()
+
+    def saw(self, marker: bytes) -> bool:
+        """Whether these bytes came by since `forget`."""
+        return marker in b"".join(self._seen)
+
+    def forget(self) -> None:
+        """Look only at what comes from now on."""
+        self._seen.clear()
+        self._seen_bytes = 0
 
 
 class _Link:
@@ -110,6 +124,11 @@ class Proxy:
                 for task in proxy._tasks:
                     task.cancel()
                 await asyncio.gather(*proxy._tasks, return_exceptions=True)
+
+    @property
+    def port(self) -> int:
+        """Where it listens, if not on a Unix socket."""
+        return self._port
 
     def cut(self) -> None:
         """End all connections, and refuse new ones until `mend`: nobody listens, as where a server is gone."""
@@ -180,13 +199,13 @@ class Proxy:
     def forget(self) -> None:
         """What has been carried so far is of no interest any more."""
         for way in self._ways.values():
-            way.seen = b""
+            way.forget()
 
     async def carries(self, direction: Direction, marker: bytes, timeout: float = 10.0) -> None:
         """Wait until these bytes came by since `forget`, be they held back or not."""
         way = self._ways[direction]
         async with asyncio.timeout(timeout):
-            while marker not in way.seen:
+            while not way.saw(marker):
                 await way.changed.wait()
 
     def detach(self) -> None:

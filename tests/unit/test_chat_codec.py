@@ -16,7 +16,7 @@ from parley.chat.domain.events import EventData, Upcaster, User
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.room import Event, RoomCommand
-from parley.chat.domain.rooms import RoomArchived, RoomCreated
+from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUpdated
 
 EXAMPLES = {path.stem: msgspec.json.decode(path.read_bytes()) for path in Path(__file__).parent.glob("stored_events/*")}
 """By `<type>.<version>`. They are never changed; a new version gets an example beside them."""
@@ -27,6 +27,7 @@ MEANING: dict[str, Event] = {
     "member.left.1": MemberLeft(User("u_ben")),
     "message.sent.1": MessageSent("Hello", 7),
     "room.archived.1": RoomArchived("done"),
+    "room.updated.1": RoomUpdated("Plans", "For the summer"),
     "member.changed.1": MemberChanged(User("u_cat", "Cat"), "owner"),
     "events.erased.1": EventsErased([(1, 3), (7, 7)]),
 }

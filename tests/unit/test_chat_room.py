@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 import pytest
 
+from parley.chat.domain import identifiers
 from parley.chat.domain.events import User
 from parley.chat.domain.fields import check_name
 from parley.chat.domain.identifiers import LogSecret, event_id, public_room_id, room_key
@@ -22,8 +25,16 @@ from parley.chat.domain.membership import (
     UserRef,
 )
 from parley.chat.domain.messages import MessageSent, SendMessage
-from parley.chat.domain.room import Event, RoomCommand, decide, evolve, room_of
-from parley.chat.domain.rooms import ArchiveRoom, CloseRoom, CreateRoom, RoomArchived, RoomCreated
+from parley.chat.domain.room import Event, RoomCommand, decide, evolve, room_of, since
+from parley.chat.domain.rooms import (
+    ArchiveRoom,
+    CloseRoom,
+    CreateRoom,
+    RoomArchived,
+    RoomCreated,
+    RoomUpdated,
+    UpdateRoom,
+)
 from parley.chat.domain.state import DecisionContext, Limits, Room
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
@@ -242,6 +253,54 @@ def test_invitations_that_wait_are_bounded_per_room_and_inviter():
     assert decide(InviteUser("c", ROOM, UserRef("u_ben")), invited, context) == []
 
 
+def test_an_owner_changes_what_a_room_is_called_and_keeps_what_is_left_out():
+    room = given(created(), joined(BEN), (RoomUpdated("Plans", "Summer"), ANN))
+    assert room is not None
+    assert (room.name, room.topic, room.changed) == ("Plans", "Summer", 3)
+    assert decided(UpdateRoom("c", ROOM, "Winter"), room, ANN) == [RoomUpdated("Winter", "Summer")]
+    assert decided(UpdateRoom("c", ROOM, topic=""), room, ANN) == [RoomUpdated("Plans")]
+    assert decided(UpdateRoom("c", ROOM, "Plans"), room, ANN) == []
+    assert since(UpdateRoom("c", ROOM, "Plans"), room, "u_ann") == 3
+    assert rejected(UpdateRoom("c", ROOM, "Mine"), room, BEN) is Code.FORBIDDEN
+    assert rejected(UpdateRoom("c", ROOM, "Mine"), room, CAT) is Code.NOT_A_MEMBER
+    assert rejected(UpdateRoom("c", ROOM, "Mine"), given(created("private")), CAT) is Code.NOT_FOUND
+    closed = given(created(), (RoomArchived(), ANN))
+    assert rejected(UpdateRoom("c", ROOM, "Mine"), closed, ANN) is Code.ROOM_ARCHIVED
+
+
+@pytest.mark.parametrize("fields", [{}, {"name": " "}, {"topic": "a\nb"}, {"name": "fine", "topic": "\x00"}])
+def test_an_update_says_something_that_can_be_read(fields: dict[str, str]):
+    with pytest.raises(Reject) as caught:
+        UpdateRoom("c", ROOM, **fields).validate(1000)
+    assert caught.value.code is Code.INVALID_PAYLOAD
+
+
+def test_who_declined_is_left_alone_for_a_while_and_who_left_is_not():
+    invited = (MemberInvited(User("u_ben")), ANN)
+    declined = given(created("private"), invited, (MemberLeft(User("u_ben", "Ben")), BEN))
+    invite, limits = InviteUser("c", ROOM, UserRef("u_ben")), Limits(invite_again=timedelta(hours=1))
+    with pytest.raises(Reject) as caught:
+        decide(invite, declined, DecisionContext(ANN, limits, now=NOW + timedelta(minutes=59)))
+    assert caught.value.code is Code.FORBIDDEN
+    later = DecisionContext(ANN, limits, now=NOW + timedelta(hours=1))
+    assert decide(invite, declined, later) == [MemberInvited(User("u_ben"))]
+    left = given(created("private"), invited, joined(BEN), (MemberLeft(User("u_ben", "Ben")), BEN))
+    assert decide(invite, left, DecisionContext(ANN, limits, now=NOW)) == [MemberInvited(User("u_ben"))]
+
+
+def test_an_invitation_is_for_an_id_that_shows_what_it_is():
+    for odd in ("a\nb", "\u202enimda", "\u200b"):
+        with pytest.raises(Reject):
+            InviteUser("c", ROOM, UserRef(odd)).validate(1000)
+    InviteUser("c", ROOM, UserRef("auth0|Ägypten 7")).validate(1000)
+
+
+def test_an_invitation_says_nothing_of_what_the_invited_user_is_called():
+    command = msgspec.convert({"id": "c", "room": ROOM, "user": {"id": "u_ben", "name": "Administrator"}}, InviteUser)
+    (event,) = decide(command, given(created()), DecisionContext(ANN))
+    assert msgspec.json.encode(event) == b'{"user":{"id":"u_ben"}}'
+
+
 @pytest.mark.parametrize(
     "name",
     [" ", "\u200b", "x\u200b", "\u202egnp.exe", "a\nb", "a\x00", "\u3164", "\u2800\u00a0", "\u200d", "\ufeffAdmin",
@@ -251,8 +310,19 @@ def test_a_name_that_reads_as_another_or_as_none_is_refused(name: str):
     with pytest.raises(Reject) as caught:
         CreateRoom("c", name).validate(1000)
     assert caught.value.code is Code.INVALID_PAYLOAD
-    with pytest.raises(Reject):
-        InviteUser("c", ROOM, UserRef("u", name)).validate(1000)
+
+
+@pytest.mark.parametrize(
+    ("topic", "fine"), [("", True), ("Plans for Q3 🎉", True), ("two\nlines", False), ("\u202e", False)]
+)
+def test_a_topic_is_one_line_and_may_be_empty(topic: str, *, fine: bool):
+    command = CreateRoom("c", "General", topic=topic)
+    if not fine:
+        with pytest.raises(Reject):
+            command.validate(1000)
+        return
+    command.validate(1000)
+    assert decided(command, None, ANN) == [RoomCreated("General", "public", topic)]
 
 
 @pytest.mark.parametrize("name", ["Général", "👩‍👩‍👧 family", "می‌خواهم", "会議", "e\u0301te", "-"])
@@ -265,6 +335,40 @@ def test_a_commands_id_is_printable_ascii_to_its_end(id_: str):
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"id": id_, "room": ROOM}, JoinRoom)
     assert msgspec.convert({"id": "abc", "room": ROOM}, JoinRoom).id == "abc"
+
+
+def texts(kind: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Where a command may hold text, in whatever is inside of it."""
+    for field in msgspec.structs.fields(kind):
+        for annotated in get_args(field.type) or (field.type,):
+            option = get_args(annotated)[0] if get_origin(annotated) is Annotated else annotated
+            if option is str:
+                yield (*path, field.name)
+            elif isinstance(option, type) and issubclass(option, msgspec.Struct):
+                yield from texts(option, (*path, field.name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), [pytest.param(kind, path, id=f"{kind.NAME} {'.'.join(path)}")
+                       for kind in get_args(RoomCommand) for path in texts(kind)]
+)  # fmt: skip
+@pytest.mark.parametrize("bad", ["nul \x00", "half \ud83d"])
+def test_no_text_of_any_command_holds_what_cannot_be_stored(kind: Any, path: tuple[str, ...], bad: str):
+    fields: dict[str, Any] = {"id": "c", "room": ROOM, "name": "n", "body": "b", "user": {"id": "u"}}
+    if kind is TransferRoom:
+        fields["user"] = "u"
+    holder = fields if len(path) == 1 else fields[path[0]]
+    msgspec.convert(fields, kind).validate(1000)
+    holder[path[-1]] = bad
+    with pytest.raises((msgspec.ValidationError, Reject)) as caught:
+        msgspec.convert(fields, kind).validate(1000)
+    assert getattr(caught.value, "code", Code.INVALID_PAYLOAD) is Code.INVALID_PAYLOAD
+
+
+def test_texts_that_are_no_rooms_id_take_no_memory():
+    before = identifiers._room_key.cache_info().currsize
+    assert room_key("x" * 30_000) is None
+    assert identifiers._room_key.cache_info().currsize == before
 
 
 @pytest.mark.parametrize("body", ["nul \x00 inside", "half \ud83d of a pair"])

@@ -1,19 +1,19 @@
-"""What chat tells gateways of what was committed: who moves with an event, hints to users, and the beacon of heads."""
+"""What chat tells gateways of what was committed: who moves with an event, hints to users, and announcements."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from itertools import count
+from typing import cast
 from uuid import UUID
 
 import asyncpg
 import msgspec
 import pytest
 
-from parley.chat.delivery import beacon
-from parley.chat.delivery.beacon import Beacon
+from parley.chat.delivery import announcements
+from parley.chat.delivery.announcements import announce
 from parley.chat.delivery.publisher import Publisher
 from parley.chat.domain.batch import Plan
 from parley.chat.domain.events import User
@@ -23,11 +23,9 @@ from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.room import Event
 from parley.chat.domain.rooms import RoomArchived, RoomCreated
-from parley.chat.log.database import Pool, reachable
-from parley.chat.queries import tail
+from parley.chat.log.database import reachable
 from parley.common.errors import Code
-from parley.framework import Delivery, MembershipChange, Reject, RoomEvent, RoomHead, RoomPublisher
-from tests.integration.test_bus import until
+from parley.framework import Delivery, MembershipChange, Reject, RoomEvent, RoomPublisher
 
 BEN = User("u_ben", "ben")
 ROOM = public_room_id(1)
@@ -42,17 +40,13 @@ def recorded(event: Event, sequence: int = 1) -> Recorded:
 
 
 class RecordingRooms:
-    """Keeps what is published, and what heads are announced."""
+    """Keeps what is published."""
 
     def __init__(self) -> None:
         self.published: list[tuple[str, list[RoomEvent], list[MembershipChange]]] = []
-        self.connected = True
 
     async def publish_all(self, deliveries: Sequence[tuple[str, Delivery]]) -> None:
         self.published += [(room, delivery.items, delivery.membership_changes) for room, delivery in deliveries]
-
-    async def announce_heads(self, heads: list[RoomHead]) -> bool:
-        return self.connected
 
 
 @pytest.mark.parametrize(
@@ -90,58 +84,18 @@ async def test_what_a_resent_command_led_to_is_published_again_once():
     assert [[item.sequence for item in items] for _, items, _ in rooms.published] == [[7, 9]], "no hint at an old join"
 
 
-class Tails:
-    """Stands for the database: keeps from where it was asked for the end of the log."""
-
-    def __init__(self) -> None:
-        self.asked: list[int] = []
-        self.outcomes: list[Exception | str] = []
-
-    async def since(self, _pool: Any, position: int, seconds: float, limit: int) -> tail.Tail:
-        assert (seconds, limit) == (600, 50_000)
-        self.asked.append(position)
-        outcome = self.outcomes.pop(0) if self.outcomes else "log"
-        if isinstance(outcome, Exception):
-            raise outcome
-        return tail.Tail([RoomHead("r1", 1)], 100 + len(self.asked), outcome)
-
-
-@pytest.fixture
-def tails(monkeypatch: pytest.MonkeyPatch) -> Tails:
-    asked = Tails()
-    monkeypatch.setattr(beacon, "BEACON_INTERVAL", 0)
-    monkeypatch.setattr(beacon.tail, "since", asked.since)
-    return asked
-
-
-async def test_a_beacon_goes_on_from_where_it_has_told_and_begins_anew_in_another_log(tails: Tails):
-    rooms = RecordingRooms()
-    telling = Beacon(cast("RoomPublisher", rooms), cast("Pool", None))
-    await telling.tell()
-    rooms.connected = False
-    await telling.tell()
-    rooms.connected = True
-    await telling.tell()
-    tails.outcomes = ["restored", "restored"]
-    await telling.tell()
-    await telling.tell()
-    assert tails.asked == [0, 101, 101, 103, 0]
-    assert telling.incarnation == "restored"
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [OSError("away"), asyncpg.InternalClientError("cannot switch to state 15"), asyncpg.QueryCanceledError(),
-     KeyError(), Reject(Code.UNAVAILABLE)],
-    ids=repr,
-)  # fmt: skip
-async def test_a_beacon_that_cannot_be_told_now_is_told_later_whatever_the_cause(tails: Tails, failure: Exception):
-    tails.outcomes = [failure]
-    running = asyncio.create_task(Beacon(cast("RoomPublisher", RecordingRooms()), cast("Pool", None)).run())
-    await until(lambda: len(tails.asked) > 2 or running.done())
-    assert not running.done()
-    assert tails.asked[:3] == [0, 0, 102]
-    running.cancel()
+def test_announcements_are_cut_by_their_size_and_stay_a_chain_that_tells_users_first(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(announcements, "MAX_BYTES", 1000)
+    names = (f"n{number}" for number in count(1))
+    told = announce(
+        [(room, 7) for room in range(40)], [recorded(MemberJoined(BEN), 4)], "log", "n0", lambda: next(names)
+    )
+    assert [(one.after, one.id) for one in told.messages] == [("n0", "n1"), ("n1", "n2"), ("n2", "n3")]
+    assert told.last == "n3"
+    assert told.messages[0].changes == [("u_ben", MembershipChange(ROOM, True, 4))]
+    assert [head.room for one in told.messages for head in one.heads] == [public_room_id(room) for room in range(40)]
+    assert {one.log for one in told.messages} == {"log"}
+    assert announce([], [], "log", "n0", lambda: "") == ([], "n0")
 
 
 def test_a_connection_that_breaks_in_the_middle_of_an_answer_is_to_be_tried_again():

@@ -51,6 +51,7 @@ def test_a_window_that_was_asked_for_is_answered(bits: str):
         "permessage-deflate; unheard_of=1",
         "permessage-deflate; server_no_context_takeover=1",
         "client_max_window_bits; permessage-deflate",
+        "other," * 200 + "permessage-deflate",
     ],
 )
 def test_an_offer_that_cannot_be_met_is_left(offers: str):

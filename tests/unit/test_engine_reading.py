@@ -19,6 +19,7 @@ from parley.gateway.engineio.reading import (
     MODEST,
     SIZE,
     SMALL,
+    STRANGER,
     TURN_FRAMES,
     TURN_SIZE,
     UNCOUNTED,
@@ -199,12 +200,36 @@ async def test_small_reads_are_parsed_at_once_even_when_the_turn_is_used_up():
     async with running() as server:
         flooder, other = Client(server), Client(server)
         crowd = [Client(server) for _ in range(TURN_FRAMES // FRAMES)]
+        other.session.joined = True
         for client in [*crowd, flooder]:
             client.sends(texts(2 * FRAMES))
         server.take()
         other.sends(texts(1))
         assert server.take() == ["0"]
         assert other.transport.reading
+
+
+async def test_small_reads_of_those_that_have_joined_nothing_wait_when_the_turn_is_used_up():
+    async with running() as server:
+        crowd = [Client(server) for _ in range(2 * TURN_FRAMES)]
+        for client in crowd:
+            # Half a frame is work as well.
+            client.sends(texts(1)[:3])
+        assert server.engine.input.exhausted
+        waiting = [client for client in crowd if not client.transport.reading]
+        assert len(crowd) - len(waiting) == TURN_FRAMES // STRANGER
+        turns = 0
+        while any(not client.transport.reading for client in crowd):
+            turns += 1
+            await turn()
+        assert 0 < turns <= 2 * STRANGER
+        for client in crowd:
+            client.sends(texts(1)[3:])
+            if not client.transport.reading:
+                await turn()
+        for _ in range(2 * STRANGER):
+            await turn()
+        assert server.take() == ["0"] * len(crowd)
 
 
 async def test_a_close_and_the_end_of_the_stream_come_after_what_was_sent_before():

@@ -95,13 +95,23 @@ def test_what_python_socketio_writes_is_read_back(namespace: str, ack_id: int | 
     "text",
     [
         "", "2", "7", '5["e"]', '51["e"]', '5-["e"]', '510000-["e"]', "2e", "2{}", '2/chat["e"]', '2/chat 1["e"]',
-        '2-1["e"]', '21.5["e"]', '2 ["e"]', '21000000000000000["e"]', '2²["e"]', '2٣["e"]', '5٣-["e"]', '3["e"]', "31",
+        '2-1["e"]', '21.5["e"]', '2 ["e"]', '2²["e"]', '2٣["e"]', '5٣-["e"]', '3["e"]', "31",
         "31{}", '07{"a":1}', '0/chat,7{"a":1}', "17", '4{"message":"no"}', "4/chat,", "2/" + "x" * 600 + ',["e"]',
+        f"0/chat?{'x' * 8193},", f'2/chat?{"x" * 1_000_000},["e"]', "4123456789012345678",
     ],
 )  # fmt: skip
 def test_a_head_that_is_no_clients_is_malformed(text: str):
     with pytest.raises(MalformedPacket):
         parse(text)
+
+
+@pytest.mark.parametrize("digits", ["1" + "0" * 15, "9" * 5_000])
+@pytest.mark.parametrize("kind", ["2", "51-", "3", "61-"])
+def test_an_ack_id_that_is_too_long_is_its_senders_error(kind: str, digits: str):
+    head = read_head(f'{kind}/chat,{digits}["e"]')
+    assert (head.namespace, head.ack_id) == ("/chat", None)
+    assert head.problem
+    assert not read_head(f'{kind}/chat,{"9" * 15}["e"]').problem
 
 
 @pytest.mark.parametrize(

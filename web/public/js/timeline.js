@@ -23,7 +23,6 @@ export function buildTimeline(room, me, unseen = null) {
     rows.push(row);
   }
   for (const pending of room.pending) {
-    if (pending.shadow) continue;
     openDay(rows, pending.at);
     rows.push({
       kind: "message",
@@ -49,7 +48,10 @@ export function describeEvent(event) {
     case "room.created":
       return `${actor} created the room`;
     case "member.joined":
-      return user.id === event.actor.id ? `${actor} joined` : `${actor} added ${name}`;
+      if (user.id !== event.actor.id) return `${actor} added ${name}`;
+      return event.data?.role === "owner" ? `${actor} joined and is the owner now` : `${actor} joined`;
+    case "member.changed": // the old owner's event tells nothing that the new one's does not
+      return event.data?.role === "owner" ? `${name} is the owner now` : null;
     case "member.left":
       return user.id === event.actor.id ? `${actor} left` : `${actor} removed ${name}`;
     case "member.invited":
@@ -57,7 +59,7 @@ export function describeEvent(event) {
     case "room.archived":
       return event.data?.reason ? `The room was closed: ${event.data.reason}` : "The room was closed";
     case "room.updated":
-      return event.data?.name ? `${actor} renamed the room to ${event.data.name}` : null;
+      return `${actor} changed the room: ${[event.data.name, event.data.topic].filter(Boolean).join(" · ")}`;
     default:
       return null;
   }

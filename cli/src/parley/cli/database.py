@@ -17,6 +17,16 @@ from parley.chat.log.erasure_runner import compare, dial, execute_open
 from parley.chat.projections.rebuild import rebuild
 from parley.cli.failure import Failure
 
+# What the log knows of transactions: those of its events, and how far its followers are.
+_NEW_OFFSET = """
+SELECT CASE WHEN own.next + log.transaction_offset > greatest(known.events, known.followers)
+            THEN log.transaction_offset ELSE greatest(known.events, known.followers) + 1 END
+FROM chat.log, (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) own, (
+  SELECT (SELECT coalesce(max(transaction_id), '0')::text::bigint FROM chat.events) AS events,
+         (SELECT coalesce(max(split_part(position, ':', 1)::bigint) - 1, 0) FROM chat.consumers) AS followers
+) known
+"""
+
 _STARTING = (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError, TimeoutError)
 
 
@@ -48,14 +58,32 @@ async def begin_incarnation(url: str, ledger: Path | None) -> tuple[UUID, int]:
 
     Returns the incarnation, and how many erasures these are: all are hidden by then. Raises `Failure` when there is no
     log, or no ledger to read.
+
+    A server that has given out fewer numbers of transactions than the log holds would give them out again: its own
+    begin behind those of the log from then on.
     """
     async with log_connection(url) as connection:
         try:
             missing = 0 if ledger is None else await compare(connection, Ledger(ledger))
         except LedgerError as error:
             raise Failure(str(error)) from error
-        begin = "UPDATE chat.log SET incarnation = gen_random_uuid() RETURNING incarnation"
-        return await connection.fetchval(begin), missing
+        async with connection.transaction():
+            return await _begin(connection), missing
+
+
+async def _begin(connection: Any) -> UUID:
+    await connection.execute("LOCK TABLE chat.events IN SHARE ROW EXCLUSIVE MODE")
+    offset: int = await connection.fetchval(_NEW_OFFSET)
+    if offset:
+        await connection.execute(
+            f"""ALTER TABLE chat.events ALTER COLUMN transaction_id
+                SET DEFAULT ((pg_current_xact_id()::text::bigint + {offset})::text)::xid8"""
+        )
+    return await connection.fetchval(
+        """UPDATE chat.log SET incarnation = gen_random_uuid(), transaction_offset = $1, mended = mended + 1
+           RETURNING incarnation""",
+        offset,
+    )
 
 
 async def erase_what_is_open(url: str) -> None:

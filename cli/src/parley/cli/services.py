@@ -15,7 +15,7 @@ from parley.chat.settings import Settings as ChatSettings
 from parley.cli.failure import Failure
 from parley.cli.namespaces_file import choose
 from parley.cli.project import Project, survey
-from parley.common.settings import UnsafeSettings
+from parley.common.settings import UnsafeSettings, name_refused
 from parley.gateway.app import create_app as create_gateway
 from parley.gateway.namespaces import ConfigurationError, load
 from parley.gateway.settings import Settings as GatewaySettings
@@ -57,5 +57,7 @@ def create_services(around: Surroundings) -> tuple[dict[str, FastAPI], Project]:
         gateway = gateway.model_copy(update={"namespaces_file": choose(gateway.namespaces_file)})
         apps = {"auth": create_auth(auth), "chat": create_chat(chat), "gateway": create_gateway(gateway)}
         return apps, survey(load(gateway.namespaces_file))
-    except (ConfigurationError, UnsafeSettings, ValidationError) as error:
+    except ValidationError as error:
+        raise Failure(name_refused(error)) from error
+    except (ConfigurationError, UnsafeSettings) as error:
         raise Failure(str(error)) from error

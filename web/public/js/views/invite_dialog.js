@@ -13,9 +13,7 @@ export class InviteDialog {
     this._room = chat.room;
     this._known = acquaintances(chat);
     this._id = h("input", { id: "invite-id", testid: "invite-id", required: true, autocomplete: "off", spellcheck: "false", autocapitalize: "none",
-      placeholder: "Their user ID", autofocus: true, oninput: () => this._recognise() });
-    this._name = h("input", { id: "invite-name", testid: "invite-name", maxlength: "100", autocomplete: "off",
-      placeholder: "Shown until they join" });
+      placeholder: "Their user ID", autofocus: true });
     this._error = h("p", { class: "form-error", role: "alert", testid: "invite-error" });
     this._button = h("button", { class: "button primary", id: "invite-submit", testid: "invite-submit" }, "Invite");
   }
@@ -29,7 +27,6 @@ export class InviteDialog {
       h("form", { onsubmit: (event) => this._submit(event) },
         h("div", { class: "field" }, h("label", { for: "invite-id" }, "User ID"), this._id,
           h("p", { class: "field-hint" }, "They find it in the menu at their name: “Copy my user ID”.")),
-        h("div", { class: "field" }, h("label", { for: "invite-name" }, "Name (optional)"), this._name),
         this._error,
         h("div", { class: "dialog-actions" },
           h("button", { type: "button", class: "button", onclick: () => this._dialog.close() }, "Cancel"), this._button)));
@@ -38,22 +35,15 @@ export class InviteDialog {
 
   _fill(user) {
     this._id.value = user.id;
-    this._name.value = user.name;
     this._button.focus();
-  }
-
-  _recognise() {
-    const user = this._known.get(this._id.value.trim());
-    if (user) this._name.value = user.name;
   }
 
   async _submit(event) {
     event.preventDefault();
-    const name = this._name.value.trim();
-    const user = { id: this._id.value.trim(), ...(name && { name }) };
-    if (!(await submitting(this._button, this._error, () => this._chat.invite(this._room.id, user)))) return;
+    const id = this._id.value.trim();
+    if (!(await submitting(this._button, this._error, () => this._chat.invite(this._room.id, { id })))) return;
     this._dialog.close();
-    this._notices.show(`${name || "The user"} is invited.`);
+    this._notices.show(`${this._known.get(id)?.name ?? "The user"} is invited.`);
   }
 }
 

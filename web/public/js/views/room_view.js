@@ -30,7 +30,7 @@ export class RoomView {
       this._glyph.replaceChildren(icon(room.kind === "private" ? "lock" : "hash"));
     }
     this._name.textContent = room.name;
-    this._kind.textContent = room.kind === "private" ? "Private room" : "Public room";
+    this._kind.textContent = room.topic || (room.kind === "private" ? "Private room" : "Public room");
     this._count.textContent = String(room.memberCount);
     this._membersButton.setAttribute("aria-label", `${room.memberCount} ${room.memberCount === 1 ? "member" : "members"}`);
     this._inviteButton.hidden = room.archived;

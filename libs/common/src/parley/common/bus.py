@@ -115,6 +115,10 @@ class Bus:
         """
         self._client.before_write(gather)
 
+    def write(self) -> None:
+        """Write at once what waits for the next write."""
+        self._client.write()
+
     def send(self, subject: str, payload: bytes, reply: str = "") -> None:
         """Send a message with the next write. While disconnected it waits in a bounded buffer.
 

@@ -21,7 +21,7 @@ HTTP_LIMITED = Counter(
 
 SWEEP_SECONDS = 0.5
 """How exactly deadlines are kept: there is no timer per connection."""
-REQUESTS_PER_TURN = 8
+REQUESTS_PER_TURN = 4
 """Requests and upgrades that begin in a turn of the loop."""
 PARSED_PER_TURN = 16 * 1024
 """Bytes outside of bodies that are parsed in a turn of the loop, of all connections together."""

@@ -45,6 +45,8 @@ SLICES = 4
 """Such slices of one connection that are parsed before others have their turn."""
 REQUEST_COST = 512
 """Bytes that a request counts for besides its own, however few those are."""
+PIECE_COST = 24
+"""The same of each header, and of each piece of a body: a chunk may be a single byte."""
 DISCARDED = 8 * 1024 * 1024
 """Bytes read and thrown away of a connection that was refused, so that it can read why: more than any body may have.
 
@@ -60,6 +62,8 @@ _MEANINGS = {
 }
 _errors = logging.getLogger("uvicorn.error.requests")
 _errors.setLevel(logging.ERROR)
+_EMPTY: deque[Any] = deque(maxlen=0)
+"""The pipeline of connections on which nothing has been asked yet, or nothing lately."""
 _gates: WeakKeyDictionary[Any, HttpGate] = WeakKeyDictionary()
 
 
@@ -134,6 +138,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Whether the parser came to the end of a head or of a request with these bytes."""
         self._head_size = 0
         self._body_size = 0
+        self._pieces = 0
+        """Pieces of bodies that came out of these bytes."""
         self._body_left = 0
         """How much of a body of known length is still to come."""
         self._asks_for_websocket = False
@@ -154,7 +160,7 @@ class HttpProtocol(HttpToolsProtocol):
             # As uvicorn does, to answer the first of several requests in one read.
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             self.pipeline = deque()
-            self.flow = _Flow(self.transport)
+            self.flow = self.flow or _Flow(self.transport)
 
     # -- asyncio.Protocol ------------------------------------------------------------------------------------------
 
@@ -189,6 +195,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         """The client does not read its answer."""
+        # uvloop says so at the end of the turn, when the answer may be complete.
+        self.flow = self.flow or _Flow(self.transport)
         super().pause_writing()
         self._gate.answers.start(self, self._gate.clock())
 
@@ -240,7 +248,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._hold()
         if flow.held:
             flow.pause_reading()
-        elif not self.pipeline and self.cycle is not None and self.cycle.response_complete:
+        elif not self.pipeline and (self.cycle is None or self.cycle.response_complete):
             flow.resume_reading()
 
     def _at_once(self, data: bytes) -> UpgradeRequest | None:
@@ -282,6 +290,9 @@ class HttpProtocol(HttpToolsProtocol):
         gate = self._gate
         gate.parsed(min(len(data), SLICE))
         super().data_received(data)
+        if self._pieces:
+            gate.parsed(self._pieces * PIECE_COST)
+            self._pieces = 0
         if self._refused or self.transport.is_closing():
             return
         if self._in_body:
@@ -324,7 +335,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._body_size = self._body_left = 0
         self._asks_for_websocket = False
         self._gate.heads.stop(self)
-        self._gate.parsed(REQUEST_COST)
+        self._gate.parsed(REQUEST_COST + len(self.headers) * PIECE_COST)
         if self._new:
             self._new = False
             self._gate.first_head(self, self._key)
@@ -345,6 +356,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
+        self._pieces += 1
         if self._refused:
             return
         self._body_size += len(body)
@@ -374,7 +386,17 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._in_body and self.cycle.response_complete:
             # The rest of the body is of use to nobody.
             self._linger()
-        elif self._rest and not self.pipeline and not self._queued:
+            return
+        if self.cycle.response_complete and not self._in_head:
+            # What a request took is many times what an idle connection takes, and it may be kept for long.
+            self.cycle = self._running = cast("Any", None)
+            self.headers, self.scope = [], cast("Any", {})
+            if not self._rest and not self._head_size:
+                self.parser, self.pipeline = cast("Any", None), _EMPTY
+                if not self.flow.write_paused:
+                    self.flow = cast("Any", None)
+                return
+        if self._rest and not self.pipeline and not self._queued:
             self._queued = True
             self._gate.parse_later(self._key, self)
 

@@ -21,6 +21,9 @@ WELCOME = "auth.welcome"
 HEADS = "heads"
 """Publish: `RoomHeads`, the rooms whose head moved lately (anti-entropy)."""
 
+ANNOUNCEMENTS = "announcements"
+"""Publish: `Announcement`, what a log has beyond the announcement before, each second at least."""
+
 ARCHIVE_ROOM = "ctl.room.archive"
 """Request, queue group `chat`: `ArchiveRoomRequest` → nothing, or a code."""
 

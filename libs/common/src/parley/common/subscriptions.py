@@ -88,7 +88,7 @@ class ListeningClient(Client):
         self._ps = ListeningParser(self)
         self._gathered: dict[Callable[[], None], None] = {}
         """Those who have something to send with the next write, in the order in which they said so."""
-        self._writing = Throttle(self._write_pending, write_interval)
+        self._writing = Throttle(self.write, write_interval)
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
@@ -139,7 +139,8 @@ class ListeningClient(Client):
         self._pending.append(command)
         self._pending_data_size += len(command)
 
-    def _write_pending(self) -> None:
+    def write(self) -> None:
+        """Write what waits, gathered just before, unless the server takes less than it is sent."""
         self.gather()
         transport = self._transport
         if not self._pending or transport is None or not self.is_connected:

@@ -46,6 +46,8 @@ MAX_ACK_BYTES = 512 * 1024
 """An ack batch is cut here, to stay below the broker's message limit."""
 ACK_OVERHEAD = 32
 """Bytes counted for an ack, or an attachment of it, besides what is in it."""
+BEGUN_AT_ONCE = 32
+"""Connections whose commands are begun before others have a turn: what has a batch need not wait for all of a read."""
 FINISH_SECONDS = 5.0
 """Seconds that commands in hand may take when the service stops."""
 
@@ -161,7 +163,7 @@ class Dispatcher:
 
     def _begin_all(self) -> None:
         """Begin what is gathered, each in a context of its own, so that nobody sees what another's controller sets."""
-        beginning, self._beginning = self._beginning, []
+        beginning, self._beginning = self._beginning[:BEGUN_AT_ONCE], self._beginning[BEGUN_AT_ONCE:]
         now, clean = time.monotonic(), copy_context()
         for item in beginning:
             _, acks, _, conversation, _ = item
@@ -171,6 +173,8 @@ class Dispatcher:
                 handled = _Handled(acks, command.tag, session, size + _command_size(command))
                 clean.copy().run(self._begin, item, session, command, handled, now)
                 size = 0  # what travels along with all of them is counted once
+        if self._beginning:
+            asyncio.get_running_loop().call_soon(self._begin_all, context=ContextVariables())
 
     def _begin(
         self, item: _QueuedConversation, session: Session, command: Command, handled: _Handled, now: float

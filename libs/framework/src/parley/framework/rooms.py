@@ -9,8 +9,10 @@ from parley.common import subjects
 from parley.common.binary import extract
 from parley.common.bus import Bus
 from parley.common.chunks import split_by_size
+from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import (
+    Announcement,
     Deliveries,
     Delivery,
     Membership,
@@ -101,6 +103,13 @@ class RoomPublisher:
             return
         for room, piece in pieces:
             await self._bus.publish(subjects.room(self._namespace, room), piece.encode())
+
+    async def announce(self, announcements: Sequence[Announcement]) -> None:
+        """Tell gateways what the log has beyond what they were told. Raises `Reject` when nobody hears it now."""
+        for announcement in announcements:
+            if not self._bus.hearing:
+                raise Reject(Code.UNAVAILABLE)
+            await self._bus.publish(subjects.ANNOUNCEMENTS, announcement.encode())
 
     async def announce_heads(self, heads: list[RoomHead]) -> bool:
         """Tell gateways the heads of rooms that moved lately, so that a lost last event is noticed.

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from parley.chat.api import admin
 from parley.chat.api.socket import router
-from parley.chat.delivery.beacon import Beacon
+from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log import database
@@ -22,7 +22,9 @@ from parley.common.rate_limiter import RateLimiter
 from parley.framework import Runtime, Service
 
 FOR_GATEWAYS = 2
-"""Connections for what gateways ask and are told."""
+"""Connections for what gateways ask."""
+OWN = 2
+"""Connections that have one user each: the writer, and who announces."""
 SWEEP_INTERVAL = 10.0
 
 
@@ -43,19 +45,19 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[State]:
         # However many wait to read, what is to be committed and what gateways need to repair do not wait with them.
         # All that is asked here has an index, of which the planner may think little while a table is short.
         database.connect(url, FOR_GATEWAYS, enable_seqscan="off") as for_gateways,
-        database.connect(url, settings.chat_pool_size - 1 - FOR_GATEWAYS) as reads,
+        database.connect(url, settings.chat_pool_size - OWN - FOR_GATEWAYS) as reads,
     ):
         writer = Writer(Publisher(rooms).publish, settings)
         await writer.connect()
-        beacon = Beacon(rooms, for_gateways)
+        announcer = Announcer(rooms, runtime.bus, url, writer.forget_rooms)
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
         ledger = Ledger(settings.chat_erasure_ledger) if settings.chat_erasure_ledger else None
         erasing = ErasureRunner(url, reads, ledger, settings.chat_keep_days)
         # Before anything is answered: of a log that was restored, what had been erased is hidden first.
         await erasing.look()
-        state = State(runtime.bus, reads, writer, ChatLog(for_gateways, beacon), erasing, rates)
+        state = State(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), erasing, rates)
         runtime.tasks.forever(writer.run(), name="writer")
-        runtime.tasks.forever(beacon.run(), name="beacon of heads")
+        runtime.tasks.forever(announcer.run(), name="announcements")
         runtime.tasks.forever(erasing.run(), name="erasures")
         runtime.tasks.forever(_sweep(rates), name="rates of users")
         await admin.start(state)

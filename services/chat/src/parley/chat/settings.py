@@ -17,13 +17,18 @@ class Settings(ServiceSettings):
         default="postgresql://parley:parley@127.0.0.1:5432/parley", description="Postgres, as libpq writes it"
     )
     chat_pool_size: int = Field(
-        default=8, ge=4, description="connections to Postgres: one to write, two for gateways, the others for reads"
+        default=9,
+        ge=5,
+        description="connections to Postgres: one to write, one to announce, two for gateways, the others for reads",
     )
     # Six times as long as JSON, if all of it is control characters, it must still fit an ack.
     chat_max_body: int = Field(default=64 * 1024, ge=1, le=80 * 1024, description="bytes of a message's text in UTF-8")
     chat_max_rooms: int = Field(default=1000, ge=1, description="rooms a user may be in; archived ones do not count")
     chat_max_invitations: int = Field(
         default=100, ge=1, description="invitations of one user into one room that may wait for an answer"
+    )
+    chat_invite_again_seconds: int = Field(
+        default=86_400, ge=0, le=10**9, description="seconds for which who declined is not invited into that room again"
     )
     chat_batch: int = Field(default=500, ge=1, le=5000, description="commands in one transaction at most")
     chat_max_waiting: int = Field(default=10_000, ge=1, description="commands that may wait for the next transaction")

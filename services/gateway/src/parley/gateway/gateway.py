@@ -78,9 +78,10 @@ class Gateway(ServerEvents, Replies):
             bus, namespaces, connections, fanout, recovery, self._connection_middleware, settings.gateway_max_per_user
         )
         self._acks = ClientAcks(bus)
+        self._standing = StandingCheck(bus, connections, lambda: recovery.parked, self._end_user, self._end_unwelcome)
         self.lifecycle = Lifecycle(
             server, namespaces, connections, self._admission, fanout, recovery,
-            self._connection_middleware, self._event_middleware, self._commands, self._acks,
+            self._connection_middleware, self._event_middleware, self._commands, self._acks, self._standing,
         )  # fmt: skip
         self._operations = Operations(
             bus, server, connections, fanout, self._acks, offsets, self.lifecycle.end, self.lifecycle.end_user
@@ -92,9 +93,6 @@ class Gateway(ServerEvents, Replies):
             if (rate := namespace.events_per_second) is not None
         }
         self._tasks = Tasks()
-        self._standing = StandingCheck(
-            bus, connections, lambda: recovery.parked, self.lifecycle.end_user, self._end_unwelcome
-        )
         self._memberships = MembershipCheck(bus, connections, fanout)
         self._comparison = Comparison(bus, connections, self.lifecycle.seen_off)
         self._loop_monitor = LoopMonitor()
@@ -112,6 +110,8 @@ class Gateway(ServerEvents, Replies):
         self._loop_monitor.on_stall(self._reconcile)
         # After a reconnect the fanout does it of itself.
         self._loop_monitor.on_stall(self._fanout.verify_all)
+        self._fanout.on_missed(self._memberships.verify_all)
+        self._fanout.on_restored(self._recovery.forget_all)
         self._tasks.forever(self._loop_monitor.run(), name="loop monitor")
         self._tasks.forever(self._recovery.run_sweep(), name="lost connections")
         self._tasks.forever(run_collector(), name="garbage")
@@ -122,6 +122,9 @@ class Gateway(ServerEvents, Replies):
         """What is said once may have been missed: compare, what matters most first."""
         self._standing.verify_all()
         self._memberships.verify_all()
+
+    def _end_user(self, user_id: str, code: Code, message: str) -> int:
+        return self.lifecycle.end_user(user_id, code, message)
 
     def _end_unwelcome(self, connection: Connection, code: Code, message: str) -> None:
         self.lifecycle.end(connection, reason_of(code, DisconnectReason.KICKED), message)

@@ -42,6 +42,7 @@ from parley.common.wire.identity import Identity
 from parley.common.wire.recovery import Recovered
 from parley.gateway.admission.admission import PATIENCE, Admission
 from parley.gateway.admission.middleware import MiddlewareRunner
+from parley.gateway.admission.standing import StandingCheck
 from parley.gateway.commands.forwarder import CommandForwarder
 from parley.gateway.commands.middleware import EventMiddleware
 from parley.gateway.connections.connection import Connection, State
@@ -86,6 +87,7 @@ class Lifecycle:
         events: EventMiddleware,
         forwarder: CommandForwarder,
         acks: ClientAcks,
+        standing: StandingCheck,
     ) -> None:
         self._server = server
         self._namespaces = namespaces
@@ -97,6 +99,7 @@ class Lifecycle:
         self._events = events
         self._forwarder = forwarder
         self._acks = acks
+        self._standing = standing
         self._refusals = RateLimiter(REFUSALS_PER_SECOND, REFUSALS_BURST)
         self._tasks = Tasks()
 
@@ -165,6 +168,7 @@ class Lifecycle:
         _ADMITTED.inc()
         if recovered is not None:
             connection.data = recovered.session or connection.data
+            self._standing.check_soon(connection)
         self._recovery.begin(connection, attempt.auth["pid"] if recovered is not None else "")
         self._server.admit(connection)
         self._admission.enter_rooms(attempt, connection, recovered)
@@ -238,6 +242,8 @@ class Lifecycle:
             else:
                 self._say(connection, code, reason)
                 self._finish(connection, code)
+        elif connection.state is State.PARKED:
+            self._recovery.forget_connection(connection)
 
     def end_user(self, user_id: str, code: Code, reason: str) -> int:
         """End every connection of a user, in whatever state. Returns how many there were, without lost ones.

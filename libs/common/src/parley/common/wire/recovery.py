@@ -41,3 +41,5 @@ class Recovered(Wire, frozen=True):
     session: bytes = b""
     """What services keep with it."""
     identity: Identity | None = None
+    age: float = 0.0
+    """Seconds since it was registered: what ends who is older than a kick ends it, too."""

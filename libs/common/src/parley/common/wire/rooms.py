@@ -18,6 +18,7 @@ class RoomEvent(Wire, frozen=True):
     `sequence` is 0 for what is not in the log (signals, direct notices). A volatile one is not worth keeping for a
     client that reads too slowly. `joins` names the user who becomes a member with this event, which is the first they
     receive; `leaves` the user who is none after it, and receives it as the last. Only logged events name them.
+    `notice` names what is not in the room's log and may be said again: a gateway sends it to a user once.
     """
 
     event: str
@@ -28,6 +29,7 @@ class RoomEvent(Wire, frozen=True):
     attachments: tuple[bytes, ...] = ()
     joins: str = ""
     leaves: str = ""
+    notice: str = ""
 
 
 class RoomHead(Wire, frozen=True):
@@ -121,3 +123,20 @@ class RoomHeads(Wire, frozen=True):
 
     namespace: str
     heads: list[RoomHead]
+
+
+class Announcement(Wire, frozen=True):
+    """What a log has beyond the announcement named by `after`: heads of rooms, and what concerns users' own rooms.
+
+    Announcements are a chain: each names itself by `id` and the one before by `after`. Without `id` it only says that
+    there was none since. Who hears of one before that they have not heard has missed something. `changes` and `notices`
+    are told to the users they stand beside. `log` names the history that all sequences are of.
+    """
+
+    namespace: str
+    log: str
+    after: str
+    id: str = ""
+    heads: list[RoomHead] = []
+    changes: list[tuple[str, MembershipChange]] = []
+    notices: list[tuple[str, RoomEvent]] = []

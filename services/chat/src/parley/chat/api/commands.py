@@ -17,7 +17,7 @@ from parley.chat.domain.events import EventData, Instant
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, TransferRoom
 from parley.chat.domain.messages import MessageSent, SendMessage
 from parley.chat.domain.room import Event, RoomCommand
-from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
+from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
 from parley.chat.queries.rooms import RoomView, room_view
 from parley.framework import Identity
 
@@ -37,6 +37,7 @@ COMMANDS: tuple[CommandRoute, ...] = (
     CommandRoute(LeaveRoom, "/rooms/{room}/leave", "Leave a room, or decline an invitation."),
     CommandRoute(InviteUser, "/rooms/{room}/invite", "Let a user see and join a room."),
     CommandRoute(TransferRoom, "/rooms/{room}/transfer", "Give a room to another member; its owner may."),
+    CommandRoute(UpdateRoom, "/rooms/{room}/update", "Change the name or topic of a room; its owner may."),
     CommandRoute(ArchiveRoom, "/rooms/{room}/archive", "Close a room; its owner may."),
     CommandRoute(SendMessage, "/rooms/{room}/messages", "Send a message."),
 )

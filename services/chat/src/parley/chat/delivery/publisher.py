@@ -1,17 +1,19 @@
-"""Telling gateways what was committed, a batch at once, and users which rooms they came into or left."""
+"""Telling gateways what was committed, a batch at once, and users which rooms they came into or left.
+
+This is the quick way, and it may fail: what is in the log is announced again, see `announcer`.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from parley.chat.delivery.hints import NAMESPACE, change_of, notice_of
 from parley.chat.domain.batch import Plan
-from parley.chat.domain.membership import MemberInvited
-from parley.chat.domain.recorded import Recorded
 from parley.common import subjects
 from parley.framework import Delivery, MembershipChange, RoomEvent, RoomPublisher
 
-NAMESPACE = "/chat"
+__all__ = ["NAMESPACE", "Publisher"]
 
 
 @dataclass(slots=True)
@@ -38,26 +40,13 @@ class Publisher:
         for key, recorded in (plan.repeated | appended).items():
             item = recorded.item()
             rooms[recorded.room].append(item)
-            if key in appended:
-                _hint(hints, recorded, item)
-            _invite(hints, recorded, item)
+            if key in appended and (change := change_of(recorded, item)) is not None:
+                hints[change[0]].membership_changes.append(change[1])
+            if (notice := notice_of(recorded, item)) is not None:
+                hints[notice[0]].items.append(notice[1])
         deliveries = [
             (subjects.user_room(user_id), Delivery(hint.items, hint.membership_changes))
             for user_id, hint in hints.items()
         ]
         deliveries += [(room_id, Delivery(items)) for room_id, items in rooms.items()]
         await self._rooms.publish_all(deliveries)
-
-
-def _hint(hints: defaultdict[str, _Hint], recorded: Recorded, item: RoomEvent) -> None:
-    """Tell the user who moves where to look."""
-    for user_id in (item.joins, item.leaves):
-        if user_id:
-            change = MembershipChange(recorded.room, user_id == item.joins, recorded.sequence)
-            hints[user_id].membership_changes.append(change)
-
-
-def _invite(hints: defaultdict[str, _Hint], recorded: Recorded, item: RoomEvent) -> None:
-    """The invited user is not in the room yet, and so hears of it in their own."""
-    if recorded.type == MemberInvited.TYPE and isinstance(invited := recorded.event(), MemberInvited):
-        hints[invited.user.id].items.append(RoomEvent(item.event, item.payload))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from parley.chat.delivery.beacon import Beacon
+from parley.chat.delivery.announcer import Announcer
 from parley.chat.log.database import Pool, reachable
 from parley.chat.queries import history, members
 from parley.chat.queries.rooms import heads
@@ -19,16 +19,16 @@ MAX_USERS = 200
 class ChatLog:
     """The framework's `RoomLog`, on Postgres."""
 
-    def __init__(self, pool: Pool, beacon: Beacon) -> None:
+    def __init__(self, pool: Pool, announcer: Announcer) -> None:
         self._pool = pool
-        self._beacon = beacon
+        self._announcer = announcer
         self._memberships = BatchLoader(partial(members.rooms_of, pool), MAX_USERS)
         self._replays = BatchLoader(partial(history.replay, pool), history.MAX_REPLAYS)
 
     @property
     def incarnation(self) -> str:
         """Which history of the rooms this is: another one after a backup was restored. Empty until it is known."""
-        return self._beacon.incarnation
+        return self._announcer.incarnation
 
     def waits(self) -> float:
         """Seconds for which the oldest question has been waiting for the database."""

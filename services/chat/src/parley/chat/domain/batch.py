@@ -77,8 +77,8 @@ class Loaded:
 
     now: datetime
     rooms: dict[int, Room] = field(default_factory=dict[int, Room])
-    earlier: dict[UUID, Recorded | Remembered] = field(default_factory=dict[UUID, "Recorded | Remembered"])
-    """By key, what earlier sends of these commands led to."""
+    earlier: dict[UUID, list[Recorded] | Remembered] = field(default_factory=dict[UUID, "list[Recorded] | Remembered"])
+    """By key, what earlier sends of these commands led to: their events in order, of which there is one at least."""
     joined: dict[str, int] = field(default_factory=dict[str, int])
     """How many rooms the senders are in, of those commands that need it."""
     invitations: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
@@ -141,12 +141,13 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: Limits, result: 
         limits,
         loaded.joined.get(identity.user_id, 0),
         loaded.invitations.get((room_id, identity.user_id), 0),
+        loaded.now,
     )
     events = decide(command, room, context)
     if events:
         recorded = [_append(submission, index, event, loaded, result) for index, event in enumerate(events)]
-        loaded.earlier[submission.key] = first = recorded[0]
-        return Accepted(_shown(submission, loaded.rooms[room_id]), first, first.sequence)
+        loaded.earlier[submission.key] = recorded
+        return Accepted(_shown(submission, loaded.rooms[room_id]), recorded[0], recorded[0].sequence)
     assert room is not None  # noqa: S101 - without a room, decide either makes one or refuses
     remembered = Remembered(submission.fingerprint, since(command, room, identity.user_id))
     loaded.earlier[submission.key] = remembered
@@ -156,18 +157,19 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: Limits, result: 
 
 
 def _again(
-    submission: Submission, room: Room, earlier: Recorded | Remembered, loaded: Loaded, result: Plan
+    submission: Submission, room: Room, earlier: list[Recorded] | Remembered, loaded: Loaded, result: Plan
 ) -> Accepted:
     """The first result of a command that is sent again."""
-    recorded = earlier if isinstance(earlier, Recorded) else None
+    events = [] if isinstance(earlier, Remembered) else earlier
+    first = earlier if isinstance(earlier, Remembered) else earlier[0]
     # What was erased has no fingerprint any more; its id alone recognises it.
-    if earlier.fingerprint != submission.fingerprint and not (recorded and recorded.erased):
+    if first.fingerprint != submission.fingerprint and not (events and events[0].erased):
         raise Reject(Code.ID_CONFLICT)
-    if recorded is not None:
+    for recorded in events:
         result.repeated[room.room_id, recorded.sequence] = recorded
-    _confirm(submission, room, earlier.sequence, result)
+    _confirm(submission, room, first.sequence, result)
     shown = None if submission.key in loaded.erasing else _shown(submission, room)
-    return Accepted(shown, recorded, earlier.sequence)
+    return Accepted(shown, events[0] if events else None, first.sequence)
 
 
 def _shown(submission: Submission, room: Room) -> Room | None:

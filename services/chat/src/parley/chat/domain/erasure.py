@@ -31,10 +31,14 @@ from parley.chat.domain.events import User
 from parley.chat.domain.membership import MembershipEvent
 from parley.chat.domain.recorded import NOTHING, Recorded
 from parley.chat.domain.room import evolve
-from parley.chat.domain.rooms import RoomArchived, RoomCreated
+from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUpdated
 from parley.chat.domain.state import Room
 
 MEMBERSHIP_TYPES = frozenset(kind.TYPE for kind in get_args(MembershipEvent))
+NAMING_TYPES = frozenset((RoomCreated.TYPE, RoomUpdated.TYPE))
+"""Types of events that give a room its name and its topic."""
+_TOLD = frozenset((RoomUpdated.TYPE, RoomArchived.TYPE))
+_PRIVATE = b'{"name":"","kind":"private"}'
 
 
 class Scope(StrEnum):
@@ -97,31 +101,31 @@ class Erasure:
                 assert self.before is not None  # noqa: S101 - follows from the scope
                 return CODEC.kind(recorded.type).IS_MESSAGE and recorded.recorded_at < self.before
 
-    def erase(self, recorded: Recorded, *, alone: bool = True) -> Recorded:
-        """What is left of an event that it covers. `alone` says that nobody else is in the room, whose name then goes.
+    def erase(self, recorded: Recorded, *, names_room: bool = False) -> Recorded:
+        """What is left of an event that it covers.
 
-        A room that is erased itself exists for nobody any more, and so is private.
+        One that `names_room`, in which there are others, keeps the name and the topic, which are theirs by now. A room
+        that is erased itself exists for nobody any more, and so is private.
         """
         data = recorded.data
         if self.scope is Scope.ROOM:
-            data = _created("", "private") if recorded.type == RoomCreated.TYPE else NOTHING
-        elif recorded.type == RoomCreated.TYPE and not alone:
-            created = msgspec.json.decode(data)
-            data = _created(created["name"], created["kind"])
+            data = _PRIVATE if recorded.type == RoomCreated.TYPE else residue(recorded.type, b"{}")
         elif self.user_id is not None and _subject(recorded.type, data) == self.user_id:
             data = NOTHING
-        else:
+        elif not (names_room and recorded.type in NAMING_TYPES):
             data = residue(recorded.type, data)
         return _without(recorded, data)
 
 
 def residue(kind: str, data: bytes) -> bytes:
     """What rooms need of an event's data without its texts and names: who was moved to where, and a room's kind."""
+    if kind == RoomUpdated.TYPE:
+        return b'{"name":""}'
     if kind not in MEMBERSHIP_TYPES and kind != RoomCreated.TYPE:
         return NOTHING
     found: dict[str, Any] = msgspec.json.decode(data)
     if kind == RoomCreated.TYPE:
-        return _created("", found["kind"])
+        return msgspec.json.encode({"name": "", "kind": found["kind"]})
     if "user" not in found:
         return NOTHING
     return msgspec.json.encode({**found, "user": {"id": found["user"]["id"]}})
@@ -144,7 +148,7 @@ def evolve_recorded(room: Room | None, recorded: Recorded) -> Room:
         room.members.clear()
         room.member_count = 0
         return room
-    if recorded.type == RoomArchived.TYPE or (recorded.type in MEMBERSHIP_TYPES and recorded.data != NOTHING):
+    if recorded.type in _TOLD or (recorded.type in MEMBERSHIP_TYPES and recorded.data != NOTHING):
         return evolve(room, recorded.event(), *place, actor, recorded.recorded_at)
     if room is None:
         raise ValueError(f"room {recorded.room_id} begins with {recorded.type}")
@@ -165,10 +169,6 @@ def ranges(sequences: list[int]) -> list[tuple[int, int]]:
         else:
             found.append((sequence, sequence))
     return found
-
-
-def _created(name: str, kind: str) -> bytes:
-    return msgspec.json.encode({"name": name, "kind": kind})
 
 
 def _subject(kind: str, data: bytes) -> str | None:

@@ -17,6 +17,7 @@ CommandId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_TO
 RoomId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_TOKEN)]
 UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+Topic = Annotated[str, msgspec.Meta(max_length=250)]
 Kind = Literal["public", "private"]
 
 _JOINERS = "\u200c\u200d"
@@ -56,11 +57,16 @@ def checked_text(text: str) -> bytes:
     return encoded
 
 
+def check_line(text: str) -> None:
+    """Refuse text that does not stay within its line, or shows other than it is. Raises `Reject`."""
+    checked_text(text)
+    # Control characters, line ends, marks of direction and what has no width make two names look alike.
+    if any(unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"} and char not in _JOINERS for char in text):
+        raise Reject(Code.INVALID_PAYLOAD, "This text may not hold control characters or invisible ones.")
+
+
 def check_name(name: str) -> None:
     """Refuse a name that reads as another one, or as none. Raises `Reject`."""
-    checked_text(name)
-    # Control characters, line ends, marks of direction and what has no width make two names look alike.
-    if any(unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"} and char not in _JOINERS for char in name):
-        raise Reject(Code.INVALID_PAYLOAD, "A name may not hold control characters or invisible ones.")
+    check_line(name)
     if not any(unicodedata.category(char)[0] not in "ZCM" and char not in _BLANKS for char in name):
         raise Reject(Code.INVALID_PAYLOAD, "A name needs something that can be seen.")

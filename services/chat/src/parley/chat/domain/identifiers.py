@@ -26,15 +26,20 @@ def public_room_id(room_id: int) -> str:
     return "r" + base64.b32encode(room_id.to_bytes(8, "big", signed=True)).decode().rstrip("=").lower()
 
 
-@lru_cache(maxsize=65_536)
 def room_key(public: str) -> int | None:
     """The key of the room with this public id, or None for a text that is no room's id."""
+    # Anybody may ask for any text, and nothing but what has the length of an id is kept.
+    return _room_key(public) if len(public) == 14 else None
+
+
+@lru_cache(maxsize=65_536)
+def _room_key(public: str) -> int | None:
     try:
         room_id = int.from_bytes(base64.b32decode(public[1:].upper() + "==="), "big", signed=True)
     except (binascii.Error, ValueError, OverflowError):
         return None
     # Other spellings of the same bits are nobody's id.
-    return room_id if len(public) == 14 and public_room_id(room_id) == public else None
+    return room_id if public_room_id(room_id) == public else None
 
 
 def event_id(room_id: int, actor_id: str, command_id: str, index: int = 0) -> UUID:

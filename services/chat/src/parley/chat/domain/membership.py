@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import ClassVar, Literal, assert_never
 
 import msgspec
 
 from parley.chat.domain.events import EventData, User
-from parley.chat.domain.fields import Command, Name, RoomId, UserId, check_name, checked_text
+from parley.chat.domain.fields import Command, RoomId, UserId, check_line, checked_text
 from parley.chat.domain.state import (
     DecisionContext,
     Member,
@@ -29,11 +30,10 @@ from parley.common.errors import Code, Reject
 Role = Literal["owner", "member"]
 
 
-class UserRef(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A user named in a command."""
+class UserRef(msgspec.Struct, frozen=True):
+    """A user named in a command: by id alone, since nobody says what another one is called."""
 
     id: UserId
-    name: Name | None = None
 
 
 class JoinRoom(Command, frozen=True):
@@ -62,10 +62,8 @@ class InviteUser(Command, frozen=True):
     user: UserRef
 
     def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
-        """Check the user's id and name. Raises `Reject`."""
-        checked_text(self.user.id)
-        if self.user.name is not None:
-            check_name(self.user.name)
+        """Check the user's id, which others see until the user comes. Raises `Reject`."""
+        check_line(self.user.id)
 
 
 class TransferRoom(Command, frozen=True):
@@ -76,9 +74,13 @@ class TransferRoom(Command, frozen=True):
     room: RoomId
     user: UserId
 
+    def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
+        """Check that the user's id is one that can be. Raises `Reject`."""
+        checked_text(self.user)
+
 
 class MemberInvited(EventData, frozen=True):
-    """A user may see and join the room."""
+    """A user may see and join the room. What they are called is known when they come."""
 
     TYPE: ClassVar[str] = "member.invited"
     NUMBER: ClassVar[int] = 2
@@ -177,15 +179,18 @@ def decide_leave(_command: LeaveRoom, room: Room | None, context: DecisionContex
 
 
 def decide_invite(command: InviteUser, room: Room | None, context: DecisionContext) -> list[MemberInvited]:
-    """A member's invitation of somebody who has none, within the limit of what may wait. Raises `Reject`."""
+    """A member's invitation of somebody who has none and has not just declined one. Raises `Reject`."""
     room = require_open(room, context.identity.user_id)
     require_member(room, context.identity.user_id)
     if command.user.id in room.members:
         return []
+    declined = room.declined.get(command.user.id)
+    if declined is not None and context.now - declined < context.limits.invite_again:
+        raise Reject(Code.FORBIDDEN, "This user has declined an invitation into this room lately.")
     if context.invitations >= context.limits.invitations:
         most = context.limits.invitations
         raise Reject(Code.LIMIT_EXCEEDED, f"At most {most} of your invitations into a room may wait for an answer.")
-    return [MemberInvited(User(command.user.id, command.user.name))]
+    return [MemberInvited(User(command.user.id))]
 
 
 def decide_transfer(command: TransferRoom, room: Room | None, context: DecisionContext) -> list[MemberChanged]:
@@ -205,7 +210,7 @@ def decide_transfer(command: TransferRoom, room: Room | None, context: DecisionC
     ]
 
 
-def evolve_member(room: Room, event: MembershipEvent, sequence: int, actor_id: str) -> None:
+def evolve_member(room: Room, event: MembershipEvent, sequence: int, actor_id: str, at: datetime) -> None:
     """Change a user's place in the room."""
     user = event.user
     name = user.name or user.id
@@ -218,6 +223,8 @@ def evolve_member(room: Room, event: MembershipEvent, sequence: int, actor_id: s
         case MemberLeft():
             left = room.members.pop(user.id, None)
             room.member_count -= 1 if left and left.joined else 0
+            if left is not None and not left.joined:
+                room.declined[user.id] = at
         case MemberChanged(role=role):
             # The sequence stays that of the join: it says how long somebody is there, and where their events begin.
             # Whoever's join was erased is not there.

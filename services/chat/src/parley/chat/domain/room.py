@@ -20,7 +20,6 @@ from parley.chat.domain.membership import (
 )
 from parley.chat.domain.messages import MessageCommand, MessageEvent, decide_message
 from parley.chat.domain.rooms import (
-    ArchiveRoom,
     CreateRoom,
     LifeCommand,
     LifeEvent,
@@ -67,9 +66,10 @@ def decide(command: RoomCommand, room: Room | None, context: DecisionContext) ->
 
 def since(command: RoomCommand, room: Room, user_id: str) -> int:
     """The sequence of the event by which things already are as a command wants them."""
-    subject = command.user.id if isinstance(command, InviteUser) else user_id
-    member = room.members.get(subject)
-    return member.sequence if member and not isinstance(command, ArchiveRoom) else room.changed
+    if not isinstance(command, MembershipCommand):
+        return room.changed
+    member = room.members.get(command.user.id if isinstance(command, InviteUser) else user_id)
+    return member.sequence if member else room.changed
 
 
 def evolve(room: Room | None, event: Event, room_id: int, sequence: int, actor: User, at: datetime) -> Room:
@@ -83,7 +83,7 @@ def evolve(room: Room | None, event: Event, room_id: int, sequence: int, actor: 
     if event.CHANGES_DECISIONS:
         room.changed = sequence
     if isinstance(event, MembershipEvent):
-        evolve_member(room, event, sequence, actor.id)
+        evolve_member(room, event, sequence, actor.id, at)
     elif isinstance(event, LifeEvent):
         evolve_life(room, event)
     return room

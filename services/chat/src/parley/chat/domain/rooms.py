@@ -1,4 +1,4 @@
-"""Rooms themselves: making them, and closing them for good."""
+"""Rooms themselves: making them, changing what they are called, and closing them for good."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, assert_never
 import msgspec
 
 from parley.chat.domain.events import EventData, User
-from parley.chat.domain.fields import Command, Kind, Name, RoomId, check_name, checked_text
+from parley.chat.domain.fields import Command, Kind, Name, RoomId, Topic, check_line, check_name, checked_text
 from parley.chat.domain.state import (
     DecisionContext,
     Member,
@@ -30,10 +30,30 @@ class CreateRoom(Command, frozen=True):
 
     name: Name
     kind: Kind = "public"
+    topic: Topic = ""
 
     def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
-        """Check the name. Raises `Reject`."""
+        """Check the name and the topic. Raises `Reject`."""
         check_name(self.name)
+        check_line(self.topic)
+
+
+class UpdateRoom(Command, frozen=True):
+    """`room.update`: by its owner; another name, another topic, or both. What is left out stays as it is."""
+
+    NAME: ClassVar[str] = "room.update"
+
+    room: RoomId
+    name: Name | None = None
+    topic: Topic | None = None
+
+    def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
+        """Check that there is something to change, and that it reads as what it is. Raises `Reject`."""
+        if self.name is None and self.topic is None:
+            raise Reject(Code.INVALID_PAYLOAD, "room.update takes a name, a topic or both.")
+        if self.name is not None:
+            check_name(self.name)
+        check_line(self.topic or "")
 
 
 class ArchiveRoom(Command, frozen=True):
@@ -63,6 +83,17 @@ class RoomCreated(EventData, frozen=True):
 
     name: str
     kind: Kind
+    topic: str = ""
+
+
+class RoomUpdated(EventData, frozen=True):
+    """The room's name and topic from here on, the one that stayed included."""
+
+    TYPE: ClassVar[str] = "room.updated"
+    NUMBER: ClassVar[int] = 9
+
+    name: str
+    topic: str = ""
 
 
 class RoomArchived(EventData, frozen=True):
@@ -74,8 +105,8 @@ class RoomArchived(EventData, frozen=True):
     reason: str = ""
 
 
-LifeCommand = CreateRoom | ArchiveRoom | CloseRoom
-LifeEvent = RoomCreated | RoomArchived
+LifeCommand = CreateRoom | UpdateRoom | ArchiveRoom | CloseRoom
+LifeEvent = RoomCreated | RoomUpdated | RoomArchived
 
 
 def life_needs(command: LifeCommand) -> Needs:
@@ -88,6 +119,8 @@ def decide_life(command: LifeCommand, room: Room | None, context: DecisionContex
     match command:
         case CreateRoom():
             return decide_create(command, room, context)
+        case UpdateRoom():
+            return decide_update(command, room, context)
         case CloseRoom():
             return decide_close(command, room, context)
         case ArchiveRoom():
@@ -99,6 +132,8 @@ def decide_life(command: LifeCommand, room: Room | None, context: DecisionContex
 def evolve_life(room: Room, event: LifeEvent) -> None:
     """Change the room itself. The event that makes it has made it already."""
     match event:
+        case RoomUpdated(name=name, topic=topic):
+            room.name, room.topic = name, topic
         case RoomArchived():
             room.archived = True
         case RoomCreated():
@@ -112,7 +147,17 @@ def decide_create(command: CreateRoom, room: Room | None, context: DecisionConte
     if room is not None:
         raise Reject(Code.ALREADY_EXISTS)
     require_room_left(context)
-    return [RoomCreated(command.name, command.kind)]
+    return [RoomCreated(command.name, command.kind, command.topic)]
+
+
+def decide_update(command: UpdateRoom, room: Room | None, context: DecisionContext) -> list[RoomUpdated]:
+    """The room under another name or topic, by its owner; nothing where it has them already. Raises `Reject`."""
+    room = require_open(room, context.identity.user_id)
+    if require_member(room, context.identity.user_id).role != "owner":
+        raise Reject(Code.FORBIDDEN, "Only the room's owner may change its name and topic.")
+    name = room.name if command.name is None else command.name
+    topic = room.topic if command.topic is None else command.topic
+    return [] if (name, topic) == (room.name, room.topic) else [RoomUpdated(name, topic)]
 
 
 def decide_archive(command: ArchiveRoom, room: Room | None, context: DecisionContext) -> list[RoomArchived]:
@@ -135,4 +180,6 @@ def decide_close(command: CloseRoom, room: Room | None, context: DecisionContext
 def evolve_created(event: RoomCreated, room_id: int, sequence: int, actor: User, at: datetime) -> Room:
     """The room at its beginning."""
     owner = Member(actor.id, actor.name or actor.id, "joined", "owner", sequence)
-    return Room(room_id, event.name, event.kind, actor.id, at, member_count=1, members={actor.id: owner})
+    return Room(
+        room_id, event.name, event.kind, actor.id, at, member_count=1, topic=event.topic, members={actor.id: owner}
+    )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from parley.chat.domain.fields import Kind
@@ -50,7 +50,10 @@ class Room:
     messages: int = 0
     changed: int = 0
     member_count: int = 0
+    topic: str = ""
     members: dict[str, Member] = field(default_factory=dict[str, Member])
+    declined: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    """When users last declined to come in, of those who were loaded."""
 
     @property
     def id(self) -> str:
@@ -76,7 +79,7 @@ class Needs(NamedTuple):
     """What a decision reads besides the room and its sender's place there."""
 
     member: str | None = None
-    """The place of this user."""
+    """The place of this user, and when they last declined to come in."""
     eldest: bool = False
     """The members who have been there the longest: of them one takes over from an owner who leaves."""
     invitations: bool = False
@@ -91,18 +94,22 @@ class Limits:
 
     rooms: int = 1000
     invitations: int = 100
+    invite_again: timedelta = timedelta(days=1)
+    """For so long, who declined an invitation into a room is not invited into it."""
 
 
 class DecisionContext(NamedTuple):
     """Who sends a command, and what of them its decision reads outside of the room, where it needs that.
 
-    Archived rooms are not among `rooms`, the number of those the sender is in.
+    Archived rooms are not among `rooms`, the number of those the sender is in. Who does not say what time it is `now`
+    has had no time pass.
     """
 
     identity: Identity
     limits: Limits = Limits()
     rooms: int = 0
     invitations: int = 0
+    now: datetime = datetime.min.replace(tzinfo=UTC)
 
 
 def require_visible(room: Room | None, user_id: str) -> Room:

@@ -1,4 +1,4 @@
-"""The writer's own connection to Postgres, and what a failure on it means."""
+"""The connections to Postgres that have one user each, the writer's first; and what a failure on that one means."""
 
 from __future__ import annotations
 
@@ -48,11 +48,12 @@ def is_own_fault(error: Exception) -> bool:
     return fault_of(error) is Fault.STATEMENT
 
 
-class WriterConnection:
+class OwnConnection:
     """One connection, kept for as long as it works: taking one from a pool costs as much as a statement."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, settings: dict[str, str] = SETTINGS) -> None:
         self._url = url
+        self._settings = settings
         self._connection: Any = None
 
     async def get(self) -> tuple[Any, bool]:
@@ -63,7 +64,7 @@ class WriterConnection:
         # Dialling is bounded as a whole: Postgres may take a connection and say nothing.
         async with asyncio.timeout(CONNECT_SECONDS):
             connection: Any = await cast("Any", asyncpg).connect(
-                self._url, command_timeout=COMMAND_SECONDS, connection_class=Connection, server_settings=SETTINGS
+                self._url, command_timeout=COMMAND_SECONDS, connection_class=Connection, server_settings=self._settings
             )
         self._connection = connection
         return connection, True

@@ -34,7 +34,7 @@ IDLE_SECONDS = 10.0
 RELEASE_SECONDS = 1.0
 MAX_WAITING = 500
 """Reads that may wait for a connection; who comes then is told `overloaded`."""
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0008"
 """The last migration that this service cannot do without."""
 
 DATABASE_ERRORS: tuple[type[Exception], ...] = (

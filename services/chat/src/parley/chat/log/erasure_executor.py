@@ -17,13 +17,13 @@ import asyncpg
 from parley.chat.domain.batch import Submission, plan
 from parley.chat.domain.codec import CODEC, StoredEvent
 from parley.chat.domain.compact import pack
-from parley.chat.domain.erasure import MEMBERSHIP_TYPES, Erasure, Scope, ranges
+from parley.chat.domain.erasure import MEMBERSHIP_TYPES, NAMING_TYPES, Erasure, Scope, ranges
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.identifiers import LogSecret, event_id, public_room_id
 from parley.chat.domain.membership import LeaveRoom, MemberInvited
 from parley.chat.domain.recorded import NOTHING, Recorded
 from parley.chat.domain.room import RoomCommand
-from parley.chat.domain.rooms import CloseRoom, RoomCreated
+from parley.chat.domain.rooms import CloseRoom, RoomCreated, RoomUpdated
 from parley.chat.domain.state import Limits
 from parley.chat.log import event_store
 from parley.chat.log.connection import CONFLICTS
@@ -44,7 +44,8 @@ FIRST_ROOM = -(2**63)
 Report = Callable[[Erasure], None]
 ResultT = TypeVar("ResultT")
 
-_NEEDED = ", ".join(str(CODEC.stored_as(name)[0]) for name in sorted({*MEMBERSHIP_TYPES, RoomCreated.TYPE}))
+_NAMING = ", ".join(str(CODEC.stored_as(name)[0]) for name in sorted(NAMING_TYPES))
+_NEEDED = ", ".join(str(CODEC.stored_as(name)[0]) for name in sorted(MEMBERSHIP_TYPES | NAMING_TYPES))
 
 _BEGIN = "UPDATE chat.erasures SET started_at = coalesce(started_at, clock_timestamp()) WHERE id = $1"
 _MOVE = "UPDATE chat.erasures SET at_room = $2, at_sequence = $3 WHERE id = $1"
@@ -82,7 +83,17 @@ INSERT INTO chat.events (room_id, sequence, number, event_id, type, version, act
                          fingerprint, data, recorded_at)
 SELECT $1, head, messages, $2, $3, $4, '', '', $5, 0, $6, clock_timestamp() FROM moved
 """
-_FORGET_MAKER = "UPDATE chat.rooms SET created_by = '', name = $2, kind = $3 WHERE room_id = $1"
+_NAMED_BY = f"""
+SELECT changed, (
+  SELECT sequence FROM chat.events e WHERE e.room_id = r.room_id AND e.type IN ({_NAMING})
+  ORDER BY sequence DESC LIMIT 1
+) AS named_by FROM chat.rooms r WHERE room_id = $1
+"""
+_LOCK = "SELECT changed FROM chat.rooms WHERE room_id = $1 FOR NO KEY UPDATE"
+_OTHERS = "SELECT EXISTS (SELECT FROM chat.members WHERE room_id = $1)"
+_FORGET_MAKER = "UPDATE chat.rooms SET created_by = '', kind = $2 WHERE room_id = $1"
+_RENAME = "UPDATE chat.rooms SET name = $2, topic = $3 WHERE room_id = $1"
+_FORGET_DECLINED = "DELETE FROM chat.declined WHERE room_id = $1 AND user_id = $2"
 _FORGET_INVITER = """
 UPDATE chat.members SET name = user_id, invited_by = ''
 WHERE room_id = $1 AND sequence = ANY($2::bigint[]) AND state = 'invited'
@@ -199,20 +210,28 @@ class Executor:
         return slices
 
     async def _erase(self, erasure: Erasure, room_id: int, events: list[Recorded]) -> None:
-        async def erase() -> None:
+        # Looked for before the lock is taken, since there may be much behind it.
+        naming = any(one.type in NAMING_TYPES for one in events)
+        named = await self._connection.fetchrow(_NAMED_BY, room_id) if naming else None
+
+        async def erase() -> bool:
             connection = self._connection
-            await connection.execute("SELECT FROM chat.rooms WHERE room_id = $1 FOR NO KEY UPDATE", room_id)
-            members = "SELECT EXISTS (SELECT FROM chat.members WHERE room_id = $1)"
-            creates = any(one.type == RoomCreated.TYPE for one in events)
-            alone = creates and not await connection.fetchval(members, room_id)
-            erased = [erasure.erase(one, alone=alone) for one in events]
+            changed = await connection.fetchval(_LOCK, room_id)
+            if named is not None and named["changed"] != changed:
+                return False
+            named_by = None if named is None else named["named_by"]
+            others = named is not None and await connection.fetchval(_OTHERS, room_id)
+            erased = [erasure.erase(one, names_room=others and one.sequence == named_by) for one in events]
             sequences = [one.sequence for one in erased]
             await connection.execute(_OVERWRITE, room_id, sequences, [one.data.decode() for one in erased])
             await self._notify(erasure, room_id, sequences)
-            await self._project(room_id, erased)
+            await self._project(erasure, room_id, erased, named_by)
             await connection.execute(_COUNT, erasure.id, len(erased))
+            return True
 
-        await self._transact(erase)
+        if not await self._transact(erase):
+            # Somebody changed the room in between, perhaps its name.
+            await self._erase(erasure, room_id, events)
 
     async def _notify(self, erasure: Erasure, room_id: int, sequences: list[int]) -> None:
         """Append the event by which everybody who has the erased events learns of it. Its id follows from these."""
@@ -223,17 +242,21 @@ class Executor:
             _NOTIFY, room_id, notice, stored.number, stored.version, command_id, stored.data.decode()
         )
 
-    async def _project(self, room_id: int, erased: list[Recorded]) -> None:
+    async def _project(self, erasure: Erasure, room_id: int, erased: list[Recorded], named_by: int | None) -> None:
         """Bring the projections to what the erased events say now."""
         for one in erased:
-            event = one.event() if one.type == RoomCreated.TYPE else None
+            event = one.event() if one.type in NAMING_TYPES else None
             if isinstance(event, RoomCreated):
-                await self._connection.execute(_FORGET_MAKER, room_id, event.name, event.kind)
+                await self._connection.execute(_FORGET_MAKER, room_id, event.kind)
+            if isinstance(event, RoomCreated | RoomUpdated) and one.sequence == named_by:
+                await self._connection.execute(_RENAME, room_id, event.name, event.topic)
+        if erasure.user_id is not None:
+            await self._connection.execute(_FORGET_DECLINED, room_id, erasure.user_id)
         if invited := [one.sequence for one in erased if one.type == MemberInvited.TYPE and one.data != NOTHING]:
             await self._connection.execute(_FORGET_INVITER, room_id, invited)
 
     async def _empty(self, room_id: int | None) -> None:
-        for table in ("members", "commands"):
+        for table in ("members", "declined", "commands"):
             cleared = ""
             while cleared != "DELETE 0":
                 cleared = await self._connection.execute(_CLEAR.format(table=table), room_id)

@@ -7,6 +7,7 @@ whatever it believes of their sizes.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -25,8 +26,16 @@ EVENT_COLUMNS = f"""e.room_id, e.sequence, e.number, e.event_id, e.type, e.versi
 e.command_id, e.fingerprint, e.data::text, e.recorded_at, {HIDDEN} AS hidden"""
 """What `recorded_row` reads, of an `e` that is `chat.events`."""
 
-_ROOM = "room_id, name, kind, created_by, created_at, archived, head, messages, changed, member_count"
+ROOM_COLUMNS = {
+    "room_id": "bigint", "name": "text", "kind": "text", "created_by": "text", "created_at": "timestamptz",
+    "archived": "boolean", "head": "bigint", "messages": "bigint", "changed": "bigint", "member_count": "bigint",
+    "topic": "text",
+}  # fmt: skip
+"""What a room's row holds of a `Room`, in the order of its fields, and of which types."""
+
+_ROOM = ", ".join(ROOM_COLUMNS)
 _SHOWN_ROOM = _ROOM.replace("created_by", f"{unless_erasing('created_by')} AS created_by")
+_CHANGING = {name: kind for name, kind in ROOM_COLUMNS.items() if name not in {"kind", "created_by", "created_at"}}
 _MEMBER = "user_id, name, state, role, sequence, invited_by"
 
 # The ids come sorted, by every writer, so that two batches cannot wait for each other.
@@ -62,7 +71,17 @@ _LOAD_EARLIER = f"""
 SELECT q.ordinal, clock_timestamp() AS now, {EVENT_COLUMNS}, c.sequence AS unchanged, c.fingerprint AS unchanged_by
 FROM unnest($1::bigint[], $2::uuid[]) WITH ORDINALITY AS q(room_id, key, ordinal)
 LEFT JOIN LATERAL (
-  SELECT * FROM chat.events WHERE room_id = q.room_id AND event_id = q.key LIMIT 1
+  SELECT sequence, actor_id, command_id, version FROM chat.events
+  WHERE room_id = q.room_id AND event_id = q.key LIMIT 1
+) led ON true
+-- The events of a command stand side by side: up to the next one of another command, which is seldom far.
+LEFT JOIN LATERAL (
+  SELECT * FROM chat.events WHERE room_id = q.room_id AND sequence >= led.sequence AND sequence < coalesce((
+    SELECT sequence FROM chat.events
+    WHERE room_id = q.room_id AND sequence > led.sequence
+      AND (actor_id <> led.actor_id OR command_id <> led.command_id OR led.version = 0)
+    ORDER BY sequence LIMIT 1
+  ), 9223372036854775807) ORDER BY sequence
 ) e ON true
 LEFT JOIN LATERAL (
   SELECT sequence, fingerprint FROM chat.commands WHERE room_id = q.room_id AND command_key = q.key LIMIT 1
@@ -82,6 +101,12 @@ _LOAD_MEMBERS = f"""
 SELECT q.room_id, m.* FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
   SELECT {_MEMBER} FROM chat.members WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
 ) m
+"""
+
+_LOAD_DECLINED = """
+SELECT q.room_id, d.* FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
+  SELECT user_id, declined_at FROM chat.declined WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
+) d
 """
 
 _LOAD_ELDEST = f"""
@@ -107,19 +132,27 @@ SELECT q.room_id, q.user_id, c.waiting FROM unnest($1::bigint[], $2::text[]) AS 
 ) c
 """
 
-# A sorted array and `width_bucket` find a room's values without a join.
-_APPEND = """
+
+def _changes(first: int) -> str:
+    """Sets what may change of rooms, from arrays that begin at this parameter with the ids, sorted.
+
+    `width_bucket` finds a room's values in them without a join. What is as it was costs no index.
+    """
+    return ", ".join(
+        f"{column} = (${place}::{kind}[])[width_bucket(room_id, ${first})]"
+        for place, (column, kind) in enumerate(_CHANGING.items(), first)
+        if column != "room_id"
+    )
+
+
+_APPEND = f"""
 WITH appended AS (
   INSERT INTO chat.events (room_id, sequence, number, event_id, type, version, actor_id, actor_name, command_id,
                            fingerprint, data, recorded_at)
   SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::uuid[], $5::smallint[], $6::smallint[],
                        $7::bytea[], $8::text[], $9::bytea[], $10::int[], $11::json[], $12::timestamptz[])
 )
-UPDATE chat.rooms
-SET head = ($14::bigint[])[width_bucket(room_id, $13)], messages = ($15::bigint[])[width_bucket(room_id, $13)],
-    changed = ($16::bigint[])[width_bucket(room_id, $13)], archived = ($17::boolean[])[width_bucket(room_id, $13)],
-    member_count = ($18::bigint[])[width_bucket(room_id, $13)]
-WHERE room_id = ANY($13::bigint[])
+UPDATE chat.rooms SET {_changes(13)} WHERE room_id = ANY($13::bigint[])
 """
 
 _RECALL = f"""
@@ -133,13 +166,15 @@ SELECT r.*, m.* FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CRO
 # One statement, and so one transaction. Each room is locked and compared with what was known of it: under READ
 # COMMITTED a row that another transaction held is read again once it is free, so `head` and `messages` are those under
 # the lock, and a room whose `changed` moved meanwhile is left out. Sequences follow from them, so messages of many
-# processes never conflict. A command that was appended before makes the statement do nothing but name it.
+# processes never conflict. A command whose id was used before makes the statement do nothing but name it.
 _APPEND_KNOWN = """
 WITH resent AS MATERIALIZED (
   SELECT q.ordinal FROM unnest($5::bigint[], $8::uuid[]) WITH ORDINALITY AS q(room_id, event_id, ordinal)
   CROSS JOIN LATERAL (
-    SELECT FROM chat.events WHERE room_id = q.room_id AND event_id = q.event_id LIMIT 1
-  ) e
+    (SELECT true FROM chat.events WHERE room_id = q.room_id AND event_id = q.event_id LIMIT 1)
+    UNION ALL
+    (SELECT true FROM chat.commands WHERE room_id = q.room_id AND command_key = q.event_id LIMIT 1)
+  ) earlier
 ), ready AS MATERIALIZED (
   SELECT r.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, changed) CROSS JOIN LATERAL (
     SELECT room_id, head, messages FROM chat.rooms
@@ -178,8 +213,7 @@ _APPEND_FREE = _APPEND_KNOWN.replace("NO KEY UPDATE", "NO KEY UPDATE SKIP LOCKED
 
 _CREATE_ROOMS = f"""
 INSERT INTO chat.rooms ({_ROOM})
-SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::boolean[], $7::bigint[],
-                     $8::bigint[], $9::bigint[], $10::bigint[])
+SELECT * FROM unnest({", ".join(f"${place}::{kind}[]" for place, kind in enumerate(ROOM_COLUMNS.values(), 1))})
 """
 
 _PUT_MEMBERS = f"""
@@ -197,6 +231,12 @@ DELETE FROM chat.members WHERE ctid = ANY(ARRAY(
     SELECT ctid AS place FROM chat.members WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
   ) m
 ))
+"""
+
+_PUT_DECLINED = """
+INSERT INTO chat.declined (room_id, user_id, declined_at)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[])
+ON CONFLICT (room_id, user_id) DO UPDATE SET declined_at = excluded.declined_at
 """
 
 _REMEMBER = """
@@ -246,13 +286,15 @@ async def load(connection: Any, submissions: list[Submission], rooms: dict[int, 
     erased = await connection.fetch(_ERASING, *_columns(asks))
     rows = await connection.fetch(_LOAD_EARLIER, [submission.room_id for submission in submissions], keys)
     loaded = Loaded(rows[0]["now"], rooms, erasing={keys[row["ordinal"] - 1]: row["room"] for row in erased})
+    events: defaultdict[UUID, list[Recorded]] = defaultdict(list)
     for row in rows:
         ordinal: int = row["ordinal"]
         key = keys[ordinal - 1]
         if row["sequence"] is not None:
-            loaded.earlier[key] = recorded_row(row)
+            events[key].append(recorded_row(row))
         elif row["unchanged"] is not None:
             loaded.earlier[key] = Remembered(row["unchanged_by"], row["unchanged"])
+    loaded.earlier.update(events)
     await _load_members(connection, submissions, rooms)
     if users := sorted({one.identity.user_id for one in submissions if one.needs.rooms}):
         loaded.joined.update({row["user_id"]: row["joined"] for row in await connection.fetch(_COUNT_ROOMS, users)})
@@ -276,6 +318,10 @@ async def _load_members(connection: Any, submissions: list[Submission], rooms: d
     for room_id, *member in rows:
         if (room := rooms.get(room_id)) is not None:
             room.members[member[0]] = Member(*member)
+    if invited := [(one.room_id, one.needs.member) for one in submissions if one.needs.invitations]:
+        for room_id, user_id, at in await connection.fetch(_LOAD_DECLINED, *_columns(invited)):
+            if (room := rooms.get(room_id)) is not None:
+                room.declined[user_id] = at
 
 
 async def recall(connection: Any, places: list[tuple[int, str]]) -> list[Room]:
@@ -283,8 +329,8 @@ async def recall(connection: Any, places: list[tuple[int, str]]) -> list[Room]:
     rooms: list[Room] = []
     for row in await connection.fetch(_RECALL, *_columns(places)):
         values = list(row.values())
-        member = Member(*values[10:])
-        rooms.append(Room(*values[:10], members={member.user_id: member}))
+        member = Member(*values[len(ROOM_COLUMNS) :])
+        rooms.append(Room(*values[: len(ROOM_COLUMNS)], members={member.user_id: member}))
     return rooms
 
 
@@ -326,24 +372,27 @@ async def append(connection: Any, drafts: Drafts, *, wait: bool) -> Taken:
 async def save(connection: Any, plan: Plan, rooms: dict[int, Room]) -> None:
     """Append the planned events, bring the projections up to them, and remember what appended nothing."""
     if created := sorted(plan.created.values(), key=lambda room: room.room_id):
-        await connection.execute(_CREATE_ROOMS, *_columns([_room_row(room) for room in created]))
+        await connection.execute(_CREATE_ROOMS, *_columns([room_row(room) for room in created]))
     if plan.appended:
-        changed = sorted(
-            (r.room_id, r.head, r.messages, r.changed, r.archived, r.member_count) for r in plan.changed.values()
-        )
+        changed = sorted(tuple(getattr(room, column) for column in _CHANGING) for room in plan.changed.values())
         events = [event_row(event) for event in plan.appended]
-        await connection.execute(_APPEND, *_columns(events), *(_columns(changed) or [[]] * 6))
+        await connection.execute(_APPEND, *_columns(events), *(_columns(changed) or [[]] * len(_CHANGING)))
     present: list[tuple[Any, ...]] = []
     gone: list[tuple[Any, ...]] = []
+    declined: list[tuple[Any, ...]] = []
     for room_id, user_id in plan.members:
         if m := rooms[room_id].members.get(user_id):
             present.append((room_id, user_id, m.name, m.state, m.role, m.sequence, m.invited_by))
         else:
             gone.append((room_id, user_id))
+            if at := rooms[room_id].declined.get(user_id):
+                declined.append((room_id, user_id, at))
     if present:
         await connection.execute(_PUT_MEMBERS, *_columns(present))
     if gone:
         await connection.execute(_REMOVE_MEMBERS, *_columns(gone))
+    if declined:
+        await connection.execute(_PUT_DECLINED, *_columns(declined))
     if remembered := plan.remembered.items():
         rows = [(room_id, key, one.fingerprint, one.sequence) for key, (room_id, one) in remembered]
         await connection.execute(_REMEMBER, *_columns(rows))
@@ -379,11 +428,9 @@ def _room(row: Any) -> Room:
     return Room(*row.values())
 
 
-def _room_row(room: Room) -> tuple[Any, ...]:
-    return (
-        room.room_id, room.name, room.kind, room.created_by, room.created_at, room.archived, room.head, room.messages,
-        room.changed, room.member_count,
-    )  # fmt: skip
+def room_row(room: Room) -> tuple[Any, ...]:
+    """What `chat.rooms` holds of a room, in the order of `ROOM_COLUMNS`."""
+    return tuple(getattr(room, column) for column in ROOM_COLUMNS)
 
 
 def _columns(rows: list[Any]) -> list[list[Any]]:

@@ -136,7 +136,7 @@ class Importer:
         if stored is None:
             # What was erased here stays erased, whatever an older file still has of it.
             if not recorded.erased and (erasure := self._erasure(recorded)) is not None:
-                recorded = erasure.erase(recorded, alone=False)
+                recorded = erasure.erase(recorded)
             plan.appended.append(recorded)
         elif stored.erased and stored.event_id == recorded.event_id:
             recorded = stored

@@ -1,8 +1,8 @@
 """The tables of schema `chat`. Alembic owns the schema (`migrations/`); these describe it and name its columns.
 
-`events` is the log and the only truth; `rooms` and `members` are projections of it and can be rebuilt. All but `log`
-and `erasures` are keyed by room first, and none refers to another: they can be partitioned, or spread over servers, by
-room alone.
+`events` is the log and the only truth; `rooms`, `members` and `declined` are projections of it and can be rebuilt. All
+but `log`, `consumers` and `erasures` are keyed by room first, and none refers to another: they can be partitioned, or
+spread over servers, by room alone.
 """
 
 from __future__ import annotations
@@ -48,6 +48,10 @@ log = Table(
     Column("incarnation", UUID(as_uuid=True), nullable=False, server_default=text("gen_random_uuid()")),
     # Keys the ids of new rooms and the fingerprints of commands.
     Column("room_secret", LargeBinary, nullable=False),
+    # Added to the numbers of this server's transactions: after a restore into another one, they go on from the old.
+    Column("transaction_offset", BigInteger, nullable=False, server_default="0"),
+    # Grows when rows of projections were mended: what writers know of rooms may be of before.
+    Column("mended", BigInteger, nullable=False, server_default="0"),
     CheckConstraint('"only"', name="log_one_row"),
 )
 
@@ -81,8 +85,30 @@ events = Table(
         text("((transaction_id::text)::bigint)"),
         "recorded_at",
         postgresql_using="brin",
-        postgresql_with={"autosummarize": "on"},
+        postgresql_with={"autosummarize": "on", "pages_per_range": 32},
     ),
+)
+
+# Who follows the log, and how far each is (`log/position.py`). What chat announces to gateways is one of them.
+consumers = Table(
+    "consumers",
+    metadata,
+    Column("name", Text, nullable=False),
+    # Types of events, as in `message.*`.
+    Column("events", Text, nullable=False, server_default="*"),
+    Column("position", Text, nullable=False),
+    # Names what was handed over last; who finds another name here than they left has lost their place to somebody.
+    Column("batch", Text, nullable=False, server_default=""),
+    Column("paused", Boolean, nullable=False, server_default="false"),
+    # An event that is to be left out.
+    Column("skip", UUID(as_uuid=True)),
+    # The first event of the batch that fails, why, and how often it was tried.
+    Column("failing_event", UUID(as_uuid=True)),
+    Column("failure", Text, nullable=False, server_default=""),
+    Column("attempts", BigInteger, nullable=False, server_default="0"),
+    # When the events were recorded that were handed over last.
+    Column("read_up_to", DateTime(timezone=True)),
+    PrimaryKeyConstraint("name", name="consumers_pkey"),
 )
 
 rooms = Table(
@@ -103,12 +129,25 @@ rooms = Table(
     Column("name", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("created_by", Text, nullable=False),
+    Column("topic", Text, nullable=False, server_default=""),
     # Of nothing that a message changes: the new version of a row then stays on its page, and no index is written.
     Index("rooms_public_idx", "created_at", "room_id", postgresql_where=text("kind = 'public'")),
     # Without the key: the planner would think of it for a room by its key while the table is short.
     Index("rooms_created_at_idx", "created_at"),
-    # Parts of names are looked up by what they hold; the function is the migration's.
-    Index("rooms_name_idx", text("chat.name_parts(name)"), postgresql_using="gin"),
+    # Parts of names are looked up by what they hold; the function is the migration's. Of private rooms apart: who looks
+    # for public ones neither waits for them nor learns by waiting how many there are.
+    Index(
+        "rooms_name_idx",
+        text("chat.name_parts(name)"),
+        postgresql_using="gin",
+        postgresql_where=text("kind = 'public'"),
+    ),
+    Index(
+        "rooms_private_name_idx",
+        text("chat.name_parts(name)"),
+        postgresql_using="gin",
+        postgresql_where=text("kind = 'private'"),
+    ),
     postgresql_with={"fillfactor": 50},
 )
 
@@ -127,6 +166,16 @@ members = Table(
     # Who has been there the longest takes over from an owner who leaves.
     Index("members_eldest_idx", "room_id", "sequence", postgresql_where=text("state = 'joined'")),
     Index("members_invited_idx", "room_id", "invited_by", postgresql_where=text("state = 'invited'")),
+)
+
+# Who declined an invitation and when, the last time.
+declined = Table(
+    "declined",
+    metadata,
+    Column("room_id", BigInteger, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("declined_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("room_id", "user_id", name="declined_pkey"),
 )
 
 # Accepted commands that appended nothing; those that did are found by their first event.

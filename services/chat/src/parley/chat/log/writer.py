@@ -1,4 +1,7 @@
-"""Group commit: everything that waits is committed together, and while it commits the next batch gathers.
+"""Group commit: what waits is committed together; meanwhile the batch before it is told, and the next one gathers.
+
+So that Postgres, this process and the gateways work at the same time, a batch is no larger than it takes to keep them
+busy: as many commands as are decided and told while one is committed.
 
 A batch goes two ways. Messages that are allowed by what is known of their rooms are appended by one statement, the
 short way. Everything else, and what that statement did not take, is decided under the rooms' locks, the long way.
@@ -15,6 +18,7 @@ import random
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, TypeVar, overload
 
 import asyncpg
@@ -26,7 +30,7 @@ from parley.chat.domain.identifiers import LogSecret
 from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.state import Limits
 from parley.chat.log import event_store
-from parley.chat.log.connection import CONFLICTS, WriterConnection, is_own_fault
+from parley.chat.log.connection import CONFLICTS, OwnConnection, is_own_fault
 from parley.chat.log.database import note_outage, unavailable
 from parley.chat.log.known_rooms import KnownRooms
 from parley.chat.settings import Settings
@@ -53,6 +57,10 @@ WARY_SECONDS = 5.0
 """After a lock was waited for in vain, no lock is waited for: who held one room may hold many."""
 STUCK_SECONDS = 3.0
 """A batch that takes longer makes the service unready."""
+SMALL_BATCH = 32
+"""Commands that are always committed together: from here on a larger batch makes each hardly cheaper."""
+COMMAND_SECONDS = 40e-6
+"""What deciding and telling a command takes this process, on a slow machine less than it is; see `_batch_size`."""
 STOP_SECONDS = 8.0
 """A service that stops waits for the batch in hand; Postgres has answered within this, or never will."""
 
@@ -81,9 +89,11 @@ class Writer:
     def __init__(self, publish: Publish, settings: Settings) -> None:
         self._publish = publish
         self._settings = settings
-        self._limits = Limits(settings.chat_max_rooms, settings.chat_max_invitations)
-        self._connection = WriterConnection(settings.database_url)
+        again = timedelta(seconds=settings.chat_invite_again_seconds)
+        self._limits = Limits(settings.chat_max_rooms, settings.chat_max_invitations, again)
+        self._connection = OwnConnection(settings.database_url)
         self._known = KnownRooms()
+        self._forget = False
         self._secret = LogSecret(b"")
         self._waiting: deque[_Waiting] = deque()
         self._in_hand_of: dict[str, int] = {}
@@ -95,10 +105,18 @@ class Writer:
         self._wake = asyncio.Event()
         self._stopping = False
         self._began: float | None = None
+        self._commit_seconds = 0.0
+        """How long the last batch was with Postgres."""
+        self._telling: asyncio.Task[None] | None = None
+        """Tells of the batch before the one in hand."""
 
     async def connect(self) -> None:
         """Connect to Postgres, so that commands can be taken. Raises what asyncpg does."""
         await self._connected()
+
+    def forget_rooms(self) -> None:
+        """Read rooms again before deciding by them: they were mended, or the log is another one."""
+        self._forget = True
 
     def check(self) -> str | None:
         """What keeps commands from being committed, or None: Postgres has the batch in hand for too long."""
@@ -169,6 +187,7 @@ class Writer:
                 self._began = None
             if self._aside and time.monotonic() >= self._aside_at:
                 await self._write_aside()
+        await self._told()
 
     async def _wait(self) -> None:
         """Until something is submitted, or it is time to look after what waits aside."""
@@ -184,7 +203,8 @@ class Writer:
     def _take(self) -> list[_Waiting]:
         """The next batch. What is for a room that others wait for joins them."""
         batch: list[_Waiting] = []
-        while self._waiting and len(batch) < self._settings.chat_batch:
+        size = self._batch_size
+        while self._waiting and len(batch) < size:
             waiting = self._waiting.popleft()
             if waiting.submission.room_id in self._aside_rooms:
                 self._put_aside(waiting)
@@ -192,10 +212,26 @@ class Writer:
                 batch.append(waiting)
         return batch
 
+    @property
+    def _batch_size(self) -> int:
+        """On a fast disk a few, so that no hop waits for all that is under way; on a slow one whatever its flush takes.
+
+        All commands that are under way would else travel together, and while one process has them the others idle.
+        """
+        return min(self._settings.chat_batch, max(SMALL_BATCH, int(self._commit_seconds / COMMAND_SECONDS)))
+
     def _put_aside(self, waiting: _Waiting) -> None:
         waiting.until = waiting.until or time.monotonic() + ASIDE_SECONDS
         self._aside_rooms.add(waiting.submission.room_id)
         self._aside.append(waiting)
+
+    def _not_behind(self, batch: list[_Waiting]) -> list[_Waiting]:
+        """Those of whose rooms nothing waits aside. The others join it, even where the room is free by now."""
+        rooms = {waiting.submission.room_id for waiting in self._aside}
+        for waiting in batch:
+            if waiting.submission.room_id in rooms:
+                self._put_aside(waiting)
+        return [waiting for waiting in batch if waiting.submission.room_id not in rooms]
 
     async def _write_aside(self) -> None:
         """Try again what waits aside, without waiting for a lock."""
@@ -228,7 +264,7 @@ class Writer:
         else:
             if places:
                 COMMANDS_BY_WAY.labels("short").inc(len(places))
-                await self._finish([batch[place] for place in places], decided)
+                await self._finish_beside([batch[place] for place in places], decided)
         if rest:
             await self._write_long([batch[place] for place in rest], wait=not self._wary)
 
@@ -263,8 +299,10 @@ class Writer:
     async def _append_drafts(self, connection: Any, drafts: Drafts) -> event_store.Taken:
         attempt = 1
         while True:
+            began = time.monotonic()
             try:
                 taken = await event_store.append(connection, drafts, wait=not self._wary)
+                self._commit_seconds = time.monotonic() - began
             except asyncpg.UniqueViolationError:
                 # Another process appends the same command at this moment. A new statement finds it.
                 if attempt == ATTEMPTS:
@@ -278,6 +316,8 @@ class Writer:
                 return taken
 
     async def _write_long(self, batch: list[_Waiting], *, wait: bool) -> None:
+        if self._aside and not (batch := self._not_behind(batch)):
+            return
         try:
             with COMMIT_SECONDS.time():
                 decided, done = await self._transact(batch, wait=wait)
@@ -340,7 +380,8 @@ class Writer:
     async def _connected(self) -> Any:
         """The writer's connection. With another one begins another knowledge: it may lead to another Postgres."""
         connection, fresh = await self._connection.get()
-        if fresh:
+        if fresh or self._forget:
+            self._forget = False
             self._known.clear()
             self._secret = LogSecret(await event_store.read_secret(connection))
         return connection
@@ -352,15 +393,33 @@ class Writer:
         for waiting in batch:
             self._refuse(waiting, unavailable())
 
+    async def _finish_beside(self, batch: list[_Waiting], decided: Plan) -> None:
+        """Announce and answer; where another batch waits, while Postgres has that one."""
+        if self._waiting:
+            await self._told()
+            self._telling = asyncio.create_task(self._tell(batch, decided), name="tell of a batch")
+        else:
+            await self._finish(batch, decided)
+
+    async def _told(self) -> None:
+        """Wait until the batch before has been told of: gateways hear of batches one after the other."""
+        if (telling := self._telling) is not None:
+            self._telling = None
+            await telling
+
     async def _finish(self, batch: list[_Waiting], decided: Plan) -> None:
         """Announce what was committed, and answer."""
+        await self._told()
+        await self._tell(batch, decided)
+
+    async def _tell(self, batch: list[_Waiting], decided: Plan) -> None:
         if batch:
             BATCH_SIZE.observe(len(batch))
         if decided.announces:
             try:
                 await self._publish(decided)
             except Exception as error:
-                # Committed is committed, whatever goes wrong now: gateways find what they missed through the beacon.
+                # Committed is committed, whatever goes wrong now: what is in the log is announced again.
                 log.warning("committed but not published", events=len(decided.appended), exc_info=error)
         accepted = 0
         for waiting, outcome in zip(batch, decided.outcomes, strict=True):

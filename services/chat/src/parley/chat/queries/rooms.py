@@ -19,7 +19,7 @@ from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import RoomHead
 
 _MAKER = f"{unless_erasing('r.created_by')} AS created_by"
-_COLUMNS = f"r.room_id, r.name, r.kind, r.archived, r.head, r.member_count, {_MAKER}, r.created_at"
+_COLUMNS = f"r.room_id, r.name, r.kind, r.archived, r.head, r.member_count, {_MAKER}, r.created_at, r.topic"
 
 _ROOM = f"""
 SELECT {_COLUMNS}, m.state FROM chat.rooms r
@@ -31,17 +31,33 @@ _FIRST = f"(r.created_at, r.room_id) < ($2::timestamptz, $3::bigint) AND {EXISTI
 _ORDER = "ORDER BY created_at DESC, room_id DESC LIMIT $1"
 
 
-def _named(search: str, *, by_index: bool) -> str:
-    named = f"AND strpos(lower(r.name), lower({search})) > 0"
+WALKED = 15_000
+"""Rooms among which a name is looked for one by one, the newest first."""
+
+
+def _newest(kinds: str) -> str:
+    return f"""(
+      SELECT * FROM chat.rooms r WHERE {kinds} AND {_FIRST} ORDER BY created_at DESC, room_id DESC LIMIT {WALKED}
+    )"""
+
+
+def _indexed(kind: Kind, search: str) -> str:
     # The index finds names that have all threes of characters of what is looked for, of which some have it as a whole.
-    return f"AND chat.name_parts(r.name) @> chat.name_parts({search}) {named}" if by_index else named
+    # What follows is kept out of it: it would make the planner walk through all rooms in their order instead.
+    return f"""(
+      SELECT * FROM chat.rooms r WHERE kind = '{kind}' AND chat.name_parts(r.name) @> chat.name_parts({search}) OFFSET 0
+    )"""
 
 
-def _visible(named: str) -> str:
+def _named(search: str) -> str:
+    return f"AND strpos(lower(r.name), lower({search})) > 0"
+
+
+def _visible(rooms: str, named: str) -> str:
     # Public rooms by their index, and those of one's own that are not; each part ends at a page.
     return f"""
     SELECT page.*, m.state FROM (
-      (SELECT {_COLUMNS} FROM chat.rooms r WHERE r.kind = 'public' AND {_FIRST} {named} {_ORDER})
+      (SELECT {_COLUMNS} FROM {rooms} r WHERE r.kind = 'public' AND {_FIRST} {named} {_ORDER})
       UNION ALL
       (SELECT {_COLUMNS} FROM chat.members own
        CROSS JOIN LATERAL (SELECT * FROM chat.rooms WHERE room_id = own.room_id LIMIT 1) r
@@ -52,13 +68,18 @@ def _visible(named: str) -> str:
     ) m ON true ORDER BY page.created_at DESC, page.room_id DESC"""
 
 
-_VISIBLE_ROOMS = _visible("")
-_VISIBLE_NAMED = _visible(_named("$5", by_index=True))
-# What is shorter is in so many names that going through the newest finds a page of them soon.
-_VISIBLE_NAMED_SHORT = _visible(_named("$5", by_index=False))
-_ALL = f"SELECT {_COLUMNS} FROM chat.rooms r WHERE {_FIRST} {_ORDER}"
-_ALL_NAMED = f"SELECT {_COLUMNS} FROM chat.rooms r WHERE {_FIRST} {_named('$4', by_index=True)} {_ORDER}"
-_ALL_NAMED_SHORT = f"SELECT {_COLUMNS} FROM chat.rooms r WHERE {_FIRST} {_named('$4', by_index=False)} {_ORDER}"
+def _all(rooms: str, named: str) -> str:
+    return f"SELECT {_COLUMNS} FROM {rooms} r WHERE {_FIRST} {named} {_ORDER}"
+
+
+_VISIBLE_ROOMS = _visible("chat.rooms", "")
+# What is in many names fills a page soon on the way through the newest; what is in few, the index has quickly. No
+# planner knows which it is, so the one is tried and then the other.
+_VISIBLE_NAMED_NEWEST = _visible(_newest("r.kind = 'public'"), _named("$5"))
+_VISIBLE_NAMED = _visible(_indexed("public", "$5"), _named("$5"))
+_ALL = _all("chat.rooms", "")
+_ALL_NAMED_NEWEST = _all(_newest("true"), _named("$4"))
+_ALL_NAMED = _all(f"({_indexed('public', '$4')} UNION ALL {_indexed('private', '$4')})", _named("$4"))
 _BY_ID = f"SELECT {_COLUMNS} FROM chat.rooms r WHERE r.room_id = $1 AND {EXISTING}"
 _VISIBLE_PLACE = f"SELECT r.created_at, r.room_id FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE}"
 _PLACE = "SELECT created_at, room_id FROM chat.rooms WHERE room_id = $1"
@@ -80,6 +101,7 @@ class RoomView(msgspec.Struct, frozen=True):
 
     id: str
     name: str
+    topic: str
     kind: Kind
     archived: bool
     head: int
@@ -94,8 +116,8 @@ def room_view(room: Room, user_id: str) -> RoomView:
     """The view of a decided room for one user."""
     member = room.members.get(user_id)
     return RoomView(
-        room.id, room.name, room.kind, room.archived, room.head, room.member_count, room.created_by, room.created_at,
-        bool(member and member.joined), bool(member and not member.joined),
+        room.id, room.name, room.topic, room.kind, room.archived, room.head, room.member_count, room.created_by,
+        room.created_at, bool(member and member.joined), bool(member and not member.joined),
     )  # fmt: skip
 
 
@@ -117,7 +139,7 @@ async def page(
     place = await _place(pool, _VISIBLE_PLACE, identity.user_id, key_of(before)) if before else _NEWEST
     common = (limit + 1, *place, identity.user_id)
     if search:
-        rows = await pool.fetch(_VISIBLE_NAMED if _indexed(search) else _VISIBLE_NAMED_SHORT, *common, search)
+        rows = await _search(pool, _VISIBLE_NAMED_NEWEST, _VISIBLE_NAMED, *common, search)
     else:
         rows = await pool.fetch(_VISIBLE_ROOMS, *common)
     return [_view(row) for row in rows[:limit]], len(rows) > limit
@@ -130,14 +152,19 @@ async def page_of_all(pool: Pool, request: ListRooms) -> RoomList:
         return RoomList([_info(row) for row in await pool.fetch(_BY_ID, key)], more=False)
     place = await _place(pool, _PLACE, key_of(request.before)) if request.before else _NEWEST
     if search := request.search:
-        rows = await pool.fetch(_ALL_NAMED if _indexed(search) else _ALL_NAMED_SHORT, limit + 1, *place, search)
+        rows = await _search(pool, _ALL_NAMED_NEWEST, _ALL_NAMED, limit + 1, *place, search)
     else:
         rows = await pool.fetch(_ALL, limit + 1, *place)
     return RoomList([_info(row) for row in rows[:limit]], len(rows) > limit)
 
 
-def _indexed(search: str) -> bool:
-    return len(search) >= INDEXED_LENGTH
+async def _search(pool: Pool, newest: str, indexed: str, *arguments: Any) -> list[Any]:
+    """Rooms by what their names hold; what is shorter than the index knows, among the newest alone."""
+    most, *_, search = arguments
+    rows = await pool.fetch(newest, *arguments)
+    if len(rows) < most and len(search) >= INDEXED_LENGTH:
+        return await pool.fetch(indexed, *arguments)
+    return rows
 
 
 async def _place(pool: Pool, statement: str, *arguments: Any) -> tuple[datetime, int]:
@@ -159,6 +186,6 @@ def _info(row: Any) -> RoomInfo:
 
 def _view(row: Any) -> RoomView:
     return RoomView(
-        public_room_id(row["room_id"]), row["name"], row["kind"], row["archived"], row["head"], row["member_count"],
-        row["created_by"], row["created_at"], row["state"] == "joined", row["state"] == "invited",
+        public_room_id(row["room_id"]), row["name"], row["topic"], row["kind"], row["archived"], row["head"],
+        row["member_count"], row["created_by"], row["created_at"], row["state"] == "joined", row["state"] == "invited",
     )  # fmt: skip

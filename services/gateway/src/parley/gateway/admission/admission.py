@@ -31,6 +31,7 @@ from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.metrics import LIMIT_HITS
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.operations import MAX_AD_HOC
+from parley.gateway.process.boot_clock import boot_time
 from parley.gateway.recovery.recovery import Recovery, Resumption, TakenElsewhere
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.attempt import Attempt
@@ -101,11 +102,13 @@ class Admission:
             return None
         try:
             # Last of all: what is sent between this and CONNECT, and is in no log, is lost to it.
-            return await self._recovery.claim(found, user_id)
+            recovered = await self._recovery.claim(found, user_id)
         except TakenElsewhere:
             # The service knows it by the sid under which somebody else goes on.
             connection.lifecycle_events = ()
             raise
+        connection.registered_at = boot_time() - recovered.age
+        return recovered
 
     async def _authenticate(self, connection: Connection, claim: Authenticate, deadline: float) -> None:
         """Find out who it is and whether they may be here, while it is registered as theirs. Raises `Reject`."""

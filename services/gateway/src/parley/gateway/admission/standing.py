@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -25,6 +24,7 @@ from parley.common.wire.identity import MAX_CHECKED, CheckWelcome, HeldUser, Unw
 from parley.gateway.admission.reconciliation import Reconciliation, in_rounds
 from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.process.boot_clock import boot_time
 
 log = get_logger(__name__)
 
@@ -46,7 +46,7 @@ class _Held(NamedTuple):
 
     user_id: str
     issued_at: float
-    since: float
+    registered_at: float
 
 
 class StandingCheck:
@@ -81,11 +81,18 @@ class StandingCheck:
         """Ask about everybody now and then, for ever."""
         rounds = in_rounds(self._sids, lambda sids: self._questions.add(self._keys(sids)), self._round_seconds)
         self._tasks.forever(rounds, name="who is welcome")
+        # Of those who have gone and may come back a guest never is authenticated again.
+        gone = in_rounds(lambda: list(_keys(self._parked())), self._questions.add, self._round_seconds)
+        self._tasks.forever(gone, name="who may come back")
 
     async def close(self) -> None:
         """Stop asking."""
         await self._tasks.close()
         await self._questions.close()
+
+    def check_soon(self, connection: Connection) -> None:
+        """Ask about one that was recovered: a kick may have been missed where it came from."""
+        self._questions.add(_keys([connection]))
 
     def verify_all(self) -> None:
         """Something may have been missed: ask about everybody, and be not ready until it is known."""
@@ -111,8 +118,8 @@ class StandingCheck:
         return _keys(found for sid in sids if (found := self._connections.get(sid)) is not None)
 
     async def _ask(self, batch: list[_Held]) -> None:
-        now = time.time()
-        question = CheckWelcome([HeldUser(held.user_id, held.issued_at, now - held.since) for held in batch])
+        now = boot_time()
+        question = CheckWelcome([HeldUser(held.user_id, held.issued_at, now - held.registered_at) for held in batch])
         answer = await self._bus.request(subjects.WELCOME, question, UnwelcomeUsers, timeout=TIMEOUT)
         if not answer.users:
             return
@@ -144,7 +151,7 @@ class StandingCheck:
 
 def _key(connection: Connection) -> _Held:
     identity = connection.identity
-    return _Held(identity.user_id, identity.issued_at, connection.connected_at)
+    return _Held(identity.user_id, identity.issued_at, connection.registered_at)
 
 
 def _keys(connections: Iterable[Connection]) -> Iterator[_Held]:

@@ -39,6 +39,8 @@ MAX_BATCH_BYTES = 384 * 1024
 """A batch is cut here; with the largest single command on top it still fits a broker message."""
 COMMAND_OVERHEAD = 512
 """Bytes counted for a command's tag, name and correlation."""
+FULL = 32
+"""Connections with something to send for which no more are waited: the service begins while others are still read."""
 MAX_EVENT_NAME = 256
 MAX_LATE = 100_000
 """Commands that timed out whose connections are remembered: what a controller keeps in its session still counts."""
@@ -107,6 +109,8 @@ class CommandForwarder:
             self._settle(waiting, Outcome.refused(rejection))
             return
         self._queue(waiting)
+        if len(self._ready) >= FULL and not self._bus.congested:
+            self._bus.write()
 
     def send_lifecycle(self, connection: Connection, event: str, *args: Any) -> None:
         """Tell the service of a connection's life, in order with what the client sends, if it wants to hear of it."""

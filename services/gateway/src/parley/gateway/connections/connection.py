@@ -20,6 +20,7 @@ from parley.common.wire.rooms import MembershipChange
 from parley.framework.outcome import Outcome
 from parley.gateway.engineio.session import Session
 from parley.gateway.engineio.timer_wheel import TimerEntry
+from parley.gateway.process.boot_clock import boot_time
 
 
 class State(Enum):
@@ -54,6 +55,9 @@ class Connection:
     namespace: str
     identity: Identity
     connected_at: float
+    """Unix seconds, for people."""
+    registered_at: float = field(default_factory=boot_time)
+    """When it was first registered, here or where it was recovered from; a kick ends who is older than it."""
     waiting: deque[QueuedCommand] = field(default_factory=deque[QueuedCommand])
     waiting_bytes: int = 0
     in_flight: int = 0
@@ -62,6 +66,8 @@ class Connection:
     """Per room the sequence of the last join or leave that was heeded: hints of replicas overtake each other."""
     left: dict[str, int] | None = None
     """The last event it was sent in rooms that it is not in any more, or was only told of; see `rooms.memory`."""
+    ahead: dict[str, int] | None = None
+    """Per room the last event that it had when it entered, where this gateway had not delivered that yet."""
     heard: dict[str, int] | None = None
     """Per room the fanout's mark when a join or leave was last heard of."""
     forgotten: int = -1

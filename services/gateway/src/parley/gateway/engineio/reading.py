@@ -1,10 +1,10 @@
 """What is read, and when: between the sockets and the parser, so that no client owns a turn of the loop.
 
-Of a small read, a few frames are worked off at once. Of everything else, at most `FRAMES` frames and `SIZE` bytes of
-one WebSocket are worked off in a turn of the loop, and `TURN_FRAMES` frames and `TURN_SIZE` bytes of all of them. What
-remains is a backlog: the socket reads nothing more (`pause_reading`), others have their turn, and the next turn goes on
-with the backlogs in the order in which they arose. The packets of polling requests are worked off the same way, one
-request after the other. `writes` does it for output.
+Of a small read of somebody who has joined a namespace, a few frames are worked off at once. Of everything else, at most
+`FRAMES` frames and `SIZE` bytes of one WebSocket are worked off in a turn of the loop, and `TURN_FRAMES` frames and
+`TURN_SIZE` bytes of all of them. What remains is a backlog: the socket reads nothing more (`pause_reading`), others
+have their turn, and the next turn goes on with the backlogs in the order in which they arose. The packets of polling
+requests are worked off the same way, one request after the other. `writes` does it for output.
 
 What clients sent and nobody has taken yet is bounded as well, in sum and for each address, by `InputBudget`.
 """
@@ -23,6 +23,8 @@ TURN_SIZE = 512 * 1024
 """The same for all WebSockets together. What is `SMALL`, and no more than a `FEW` frames, is not counted."""
 SMALL = 1024
 FEW = 4
+STRANGER = 2
+"""Frames that a read counts for at least, however small, while its session has joined no namespace."""
 UNCOUNTED = 1024
 """Bytes that a session may hold without their being counted: a message whose end is still on its way."""
 SHARES = 8

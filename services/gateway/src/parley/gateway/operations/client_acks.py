@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -37,7 +38,9 @@ class ClientAcks:
 
     def __init__(self, bus: Bus) -> None:
         self._gateway = bus.address
-        self._ids = itertools.count(1)
+        # A client answers late, and on whatever transport it has by then: ids begin at random in each run, so that an
+        # answer to an earlier run, or to another gateway, finds no question here.
+        self._ids = itertools.count(secrets.randbits(40))
         self._pending: dict[int, _PendingAck] = {}
         self._owed: dict[Connection, set[int]] = {}
         self._tasks = Tasks()

@@ -1,1 +1,1 @@
-"""What the process needs beside its work: garbage collection in portions, noticing its own stalls, the web page."""
+"""What the process needs beside its work: garbage in portions, a clock that nobody sets, its own stalls, the page."""

@@ -7,10 +7,10 @@ that are sent once looks again after a stall.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from parley.common.logs import get_logger
+from parley.gateway.process.boot_clock import boot_time
 
 log = get_logger(__name__)
 
@@ -18,12 +18,6 @@ INTERVAL = 0.25
 """Seconds between two looks at the clock."""
 STALL = 1.0
 """Seconds by which a look may be late before it counts as a stall."""
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""A clock that nobody sets and that, where there is such a one, goes on while the machine sleeps."""
-
-
-def _now() -> float:
-    return time.clock_gettime(_CLOCK)
 
 
 class LoopMonitor:
@@ -39,9 +33,9 @@ class LoopMonitor:
     async def run(self) -> None:
         """Look at the clock, for ever."""
         while True:
-            before = _now()
+            before = boot_time()
             await asyncio.sleep(INTERVAL)
-            late = _now() - before - INTERVAL
+            late = boot_time() - before - INTERVAL
             if late > STALL:
                 log.warning("the event loop stood still", seconds=round(late, 1))
                 for callback in self._callbacks:

@@ -26,6 +26,7 @@ from parley.common.tasks import Tasks
 from parley.common.wire.recovery import Recover, Recovered
 from parley.gateway.connections.connection import Connection, State
 from parley.gateway.namespaces import Namespace
+from parley.gateway.process.boot_clock import boot_time
 from parley.gateway.recovery.packet_history import PacketHistory
 
 RECOVERIES = Counter("parley_gateway_recoveries_total", "Returning clients by outcome", ["outcome"])
@@ -179,6 +180,16 @@ class Recovery:
         for pid in [pid for pid, parked in self._parked.items() if parked.connection.identity.user_id == user_id]:
             self._drop(pid)
 
+    def forget_connection(self, connection: Connection) -> None:
+        """This lost connection may not come back."""
+        if (parked := self._parked.get(connection.pid)) is not None and parked.connection is connection:
+            self._drop(connection.pid)
+
+    def forget_all(self, namespace: str) -> None:
+        """None of a namespace's lost connections may come back: what they were sent is of a log that is no more."""
+        for pid in [pid for pid, parked in self._parked.items() if parked.connection.namespace == namespace]:
+            self._drop(pid)
+
     def _drop(self, pid: str) -> None:
         connection = self._parked.pop(pid).connection
         connection.state = State.ENDED
@@ -289,9 +300,13 @@ class Recovery:
             if len(self._moved) > MAX_PARKED:
                 self._moved.popitem(last=False)
         cursors, missed = lacks
+        for room, had in (connection.ahead or {}).items():
+            # The room's events up to there came here later than it did, and were sent to others.
+            if room in cursors:
+                cursors[room] = max(cursors[room], min(had, parked.heads[room]))
         return Recovered(
             connection.sid, "", cursors, list(connection.joined_ad_hoc or ()), missed, connection.data,
-            connection.identity,
+            connection.identity, boot_time() - connection.registered_at,
         )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ witness; neither undoes what was heard of later.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from parley.common.tasks import Tasks
 from parley.common.wire.codec import decode
 from parley.common.wire.rooms import (
     MAX_BEHIND,
+    Announcement,
     Delivery,
     Membership,
     MembershipChange,
@@ -38,6 +39,7 @@ from parley.gateway.connections.connection import Connection
 from parley.gateway.recovery.packet_history import PacketHistory, with_offset
 from parley.gateway.recovery.recovery import Parking
 from parley.gateway.rooms import memory
+from parley.gateway.rooms.announcements import AnnouncementLog, Notices
 from parley.gateway.rooms.catch_up import CatchUp
 from parley.gateway.rooms.cursor import UNKNOWN
 from parley.gateway.rooms.delivery import DELIVERIES, Outlet, RoomDelivery
@@ -53,6 +55,7 @@ log = get_logger(__name__)
 __all__ = ["DELIVERIES", "Fanout", "Outlet"]
 
 RESETS = Counter("parley_gateway_room_resets_total", "Rooms whose log was found restored to an earlier state")
+MISSED = Counter("parley_gateway_announcements_missed_total", "Announcements missed, so that all rooms were compared")
 
 
 class Fanout(HeadListener, Parking):
@@ -76,12 +79,17 @@ class Fanout(HeadListener, Parking):
         self._repair = Repair(self._log, self._delivery.deliver, self._tasks)
         self._catch_up = CatchUp(self._log, outlet, self._send_missed, self._gone, self._tasks)
         self._heads = RoomHeadReader(bus, self._rooms, self, self._tasks)
+        self._announcements = AnnouncementLog()
+        self._notices = Notices()
+        self._on_missed: list[Callable[[], object]] = []
+        self._on_restored: list[Callable[[str], object]] = []
 
     async def start(self) -> None:
-        """Listen to the beacon of heads and to what goes to several rooms; check every room after a reconnect."""
+        """Listen to what is announced and to what goes to several rooms; check every room after a reconnect."""
         for namespace in self._namespaces:
             self._bus.listen(subjects.rooms(namespace), partial(self._receive_all, namespace))
-        self._bus.listen(subjects.HEADS, lambda data: self._heads.beacon_heard(decode(data, RoomHeads)))
+        self._bus.listen(subjects.HEADS, self._receive_heads)
+        self._bus.listen(subjects.ANNOUNCEMENTS, lambda data: self._receive_announcement(decode(data, Announcement)))
         self._bus.on_reconnect(self.verify_all)
 
     async def close(self) -> None:
@@ -110,6 +118,9 @@ class Fanout(HeadListener, Parking):
         `head` is the room's head as last heard of, where the room's cursor starts when it is new here. Without it
         nothing is replayed: the room may have no sequence at all, and starts with the first one that is heard of.
         """
+        self._enter(connection, room, head, after, hinted=False)
+
+    def _enter(self, connection: Connection, room: str, head: int | None, after: int | None, *, hinted: bool) -> None:
         sent = memory.enter(connection, room)
         local = self._open(connection.namespace, room, UNKNOWN if head is None else max(head, sent))
         if head is not None:
@@ -119,6 +130,10 @@ class Fanout(HeadListener, Parking):
         elif after is None:
             # This gateway may be behind: what it is still to deliver of before now is not for whom comes now.
             after = max(here, head or 0, sent)
+        if not hinted and after > here:
+            # It has, or is not to have, what this gateway has still to deliver before that.
+            sent = after
+            connection.ahead = {**(connection.ahead or {}), room: after}
         self._join(local, connection, after, sent)
 
     def leave(self, connection: Connection, room: str, *, at: int = 0) -> None:
@@ -242,7 +257,7 @@ class Fanout(HeadListener, Parking):
         if not change.joined:
             self.leave(connection, change.room, at=change.sequence)
             return
-        self.enter(connection, change.room, head=change.sequence - 1, after=change.sequence - 1)
+        self._enter(connection, change.room, change.sequence - 1, change.sequence - 1, hinted=True)
         if (room := self._rooms.get(connection.namespace, change.room)) is not None:
             self.head_known(room, change.sequence)
 
@@ -280,14 +295,23 @@ class Fanout(HeadListener, Parking):
 
     def _receive(self, room: LocalRoom, data: bytes | msgspec.Raw) -> None:
         delivery = decode(data, Delivery)
-        self._delivery.deliver(room, room.cursor.accept(delivery.items))
+        items = delivery.items
+        if room.is_user_room:
+            items = [item for item in items if self._is_news(room, item)]
+        self._delivery.deliver(room, room.cursor.accept(items))
         for change in delivery.membership_changes:
-            for connection in listeners(room):
-                if connection.opened:
-                    self._heed(connection, change)
-                else:
-                    connection.pending_changes.append(change)
+            self._change(room, change)
         self._repair.soon(room)
+
+    def _is_news(self, room: LocalRoom, item: RoomEvent) -> bool:
+        return not item.notice or self._notices.take(room.namespace, room.room, item.notice)
+
+    def _change(self, users_room: LocalRoom, change: MembershipChange) -> None:
+        for connection in listeners(users_room):
+            if connection.opened:
+                self._heed(connection, change)
+            else:
+                connection.pending_changes.append(change)
 
     def _send_missed(self, room: LocalRoom, connection: Connection, item: RoomEvent) -> None:
         if connection.identity.user_id in (item.joins, item.leaves):
@@ -295,6 +319,41 @@ class Fanout(HeadListener, Parking):
         self._delivery.send_one(room, connection, item)
 
     # -- heads -----------------------------------------------------------------------------------------------------
+
+    def on_missed(self, callback: Callable[[], object]) -> None:
+        """Call back when an announcement was missed: memberships may have changed that nobody here heard of."""
+        self._on_missed.append(callback)
+
+    def on_restored(self, callback: Callable[[str], object]) -> None:
+        """Call back with a namespace whose log was restored."""
+        self._on_restored.append(callback)
+
+    def _receive_heads(self, data: bytes) -> None:
+        told = decode(data, RoomHeads)
+        self._heads.told(told.namespace, told.heads)
+
+    def _receive_announcement(self, announcement: Announcement) -> None:
+        namespace = announcement.namespace
+        heard = self._announcements.hear(announcement)
+        if heard.restored:
+            log.warning("the log was restored, its rooms begin anew", namespace=namespace, log=announcement.log)
+            self._heads.begin_anew(namespace)
+            for forget in self._on_restored:
+                forget(namespace)
+        elif heard.missed:
+            self._heads.verify_all(namespace)
+        if heard.missed:
+            MISSED.inc()
+            for callback in self._on_missed:
+                callback()
+        for user_id, change in announcement.changes:
+            if (room := self._rooms.get(namespace, subjects.user_room(user_id))) is not None:
+                self._change(room, change)
+        for user_id, notice in announcement.notices:
+            room = self._rooms.get(namespace, subjects.user_room(user_id))
+            if room is not None and self._is_news(room, notice):
+                self._delivery.deliver(room, [notice])
+        self._heads.told(namespace, announcement.heads)
 
     def verify_all(self) -> None:
         """Ask for the heads of all rooms: events may have been missed."""

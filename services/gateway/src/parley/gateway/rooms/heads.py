@@ -1,8 +1,9 @@
 """Asking services for the heads of rooms: how a gateway learns what it missed without any event telling it.
 
 Rooms are asked for when they are new here, after the broker was away, and when a service no longer names them among a
-user's. An answer to a question is worth more than a beacon, which may be late: a head below what had been delivered
-when the question was asked means that the log was restored to an earlier state.
+user's. An answer to a question is worth more than what is told unasked, which may be late: a head below what had been
+delivered when the question was asked means that the log was restored to an earlier state. Where a log has a name,
+another name says so, also of rooms that have had as many events again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from parley.common.bus import Bus
 from parley.common.errors import Reject
 from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
-from parley.common.wire.rooms import GetRoomHeads, RoomHeads
+from parley.common.wire.rooms import GetRoomHeads, RoomHead, RoomHeads
 from parley.gateway.connections.connection import Connection
 from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.rooms.registry import RoomRegistry
@@ -29,7 +30,7 @@ RETRY = 0.5
 DOUBT_SECONDS = 3.0
 """A member that is none, says the service, leaves after so long without an answer to where the room's log ends."""
 LATE_SECONDS = 3.0
-"""A beacon that names an earlier head than was delivered so long ago is not just late."""
+"""Who tells of an earlier head than was delivered so long ago is not just late."""
 
 
 class HeadListener(Protocol):
@@ -59,7 +60,7 @@ class _Doubt(NamedTuple):
 
 
 class RoomHeadReader:
-    """Asks for heads until they are known, and compares beacons with what was delivered."""
+    """Asks for heads until they are known, and compares those it is told with what was delivered."""
 
     def __init__(self, bus: Bus, rooms: RoomRegistry, listener: HeadListener, tasks: Tasks) -> None:
         self._bus = bus
@@ -71,7 +72,9 @@ class RoomHeadReader:
         self._doubts: dict[LocalRoom, dict[Connection, _Doubt]] = {}
         """Members that are not, says the service."""
         self._suspects: dict[LocalRoom, tuple[int, float]] = {}
-        """Rooms of which a beacon named an earlier head than was delivered; how far that was, and when."""
+        """Rooms of which an earlier head was told than was delivered; how far that was, and when."""
+        self._anew: set[LocalRoom] = set()
+        """Rooms whose log was restored: whatever their head is, they begin there."""
 
     def verify(self, namespace: str, rooms: Iterable[LocalRoom]) -> None:
         """Ask for the heads of rooms soon, many in one request."""
@@ -83,10 +86,19 @@ class RoomHeadReader:
             self._tasks.spawn(self._verify(namespace), name="verify heads")
         self._unverified[namespace].update(dict.fromkeys(wanted))
 
-    def verify_all(self) -> None:
-        """Ask for the heads of all rooms."""
-        for namespace, rooms in self._rooms:
-            self.verify(namespace, rooms.values())
+    def verify_all(self, namespace: str | None = None) -> None:
+        """Ask for the heads of all rooms, or of all in a namespace."""
+        for name, rooms in self._rooms:
+            if namespace in (None, name):
+                self.verify(name, rooms.values())
+
+    def begin_anew(self, namespace: str) -> None:
+        """The log of a namespace was restored: have each room begin where it ends now."""
+        for name, rooms in self._rooms:
+            if name == namespace:
+                # A room that has no sequence has no log, or nothing of it was delivered here.
+                self._anew.update(room for room in rooms.values() if not room.is_user_room and room.has_log)
+        self.verify_all(namespace)
 
     def doubt(self, room: LocalRoom, connection: Connection, asked: int) -> None:
         """Ask for the head of a room of which a connection is no member any more, as far as its service knew."""
@@ -98,11 +110,12 @@ class RoomHeadReader:
         self._unverified.get(room.namespace, {}).pop(room, None)
         self._doubts.pop(room, None)
         self._suspects.pop(room, None)
+        self._anew.discard(room)
 
-    def beacon_heard(self, heads: RoomHeads) -> None:
+    def told(self, namespace: str, heads: Iterable[RoomHead]) -> None:
         """A service tells the heads of rooms that moved lately."""
-        for head in heads.heads:
-            if (room := self._rooms.get(heads.namespace, head.room)) is None:
+        for head in heads:
+            if (room := self._rooms.get(namespace, head.room)) is None:
                 continue
             if head.head < room.cursor.head:
                 self._suspect(room, head.head)
@@ -111,7 +124,7 @@ class RoomHeadReader:
             self._listener.head_known(room, head.head)
 
     def _suspect(self, room: LocalRoom, head: int) -> None:
-        """A beacon names an earlier head than was delivered. Most are just late; one that stays so is looked into."""
+        """An earlier head is told than was delivered. Most are just late; one that stays so is looked into."""
         now = asyncio.get_running_loop().time()
         delivered, since = self._suspects.setdefault(room, (room.cursor.head, now))
         if head >= delivered:
@@ -152,8 +165,11 @@ class RoomHeadReader:
         heads = {head.room: head.head for head in answer.heads}
         for room in rooms:
             head = heads.get(room.room)
+            if head is None and room in self._anew:
+                head = 0  # it was made after the backup
             if head is not None and not room.closed:
-                if head < delivered[room.room]:
+                if head < delivered[room.room] or room in self._anew:
+                    self._anew.discard(room)
                     self._listener.log_restored(room, head)
                 else:
                     self._listener.head_known(room, head)

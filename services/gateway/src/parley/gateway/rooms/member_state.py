@@ -14,8 +14,8 @@ user's own room that is not let in yet, or not any more. `head` is the last even
 |                |                     | n > head: noted   | leave is due: out, after n |                            |
 | catching up,   | n > a: noted        | n <= a: out       | n joins or leaves it:      | it has n; a leave: out;    |
 | has all to a   |                     | n > a: noted      | noted                      | n = head: live             |
-| waiting for j  | noted               | n <= head: out    | n >= j or n joins it:      |                            |
-|                |                     | n > j: noted      | live, before n             |                            |
+| waiting for j, | noted               | n <= head: out    | n >= j or n > s joins it:  |                            |
+| has all to s   |                     | n > j: noted      | live, before n             |                            |
 | registered     | as no member        | no member         |                            |                            |
 
 Who is *out* is no member any more, unless a later join is known: then it catches up from there, or waits for it. A join
@@ -59,9 +59,13 @@ class CatchingUp(NamedTuple):
 
 
 class WaitingToJoin(NamedTuple):
-    """It hears nothing before the first of its changes, which is a join."""
+    """It hears nothing before the first of its changes, which is a join.
+
+    What is not after `sent` it has from elsewhere, since it came back while this gateway was behind.
+    """
 
     changes: Changes
+    sent: int = 0
 
 
 class Registered(NamedTuple):
@@ -94,7 +98,7 @@ def join(state: MemberState | None, after: int, head: int, sent: int = 0) -> Mem
         case CatchingUp(after=place, changes=changes):
             return state._replace(changes=_noted(changes, Change(after + 1, joined=True), place))
         case WaitingToJoin(changes=changes):
-            return WaitingToJoin(_noted(changes, Change(after + 1, joined=True), head))
+            return state._replace(changes=_noted(changes, Change(after + 1, joined=True), head))
 
 
 def leave(state: MemberState | None, at: int, head: int, *, supposed: bool = False) -> MemberState | None:
@@ -111,7 +115,7 @@ def leave(state: MemberState | None, at: int, head: int, *, supposed: bool = Fal
             return state._replace(changes=_noted(changes, change, after))
         case WaitingToJoin(changes=changes):
             # Who waits is out already until the first join.
-            return state if at <= changes[0].sequence else WaitingToJoin(_noted(changes, change, head))
+            return state if at <= changes[0].sequence else state._replace(changes=_noted(changes, change, head))
 
 
 def before_event(state: MemberState | None, sequence: int, *, joins: bool) -> MemberState | None:
@@ -119,6 +123,8 @@ def before_event(state: MemberState | None, sequence: int, *, joins: bool) -> Me
     match state:
         case None if joins:
             return LIVE
+        case WaitingToJoin(sent=sent) if sequence <= sent:
+            return state
         case WaitingToJoin(changes=changes) if joins or changes[0].sequence <= sequence:
             # The log's own word beats what hints said of this event and of those before it.
             return Live(_after_join(changes, sequence) if joins else _beyond(changes, sequence))
@@ -165,7 +171,7 @@ def _entered(after: int, changes: Changes, head: int, sent: int = 0) -> MemberSt
     if after < head:
         # `sent` beyond `after`: it was here before, and the log is read again only for the changes in between.
         return CatchingUp(after, changes, sent if sent > after else 0)
-    return WaitingToJoin((Change(after + 1, joined=True), *changes))
+    return WaitingToJoin((Change(after + 1, joined=True), *changes), sent)
 
 
 def _out(changes: Changes, sequence: int, head: int, sent: int = 0) -> MemberState | None:

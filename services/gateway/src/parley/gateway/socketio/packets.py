@@ -18,15 +18,14 @@ import msgspec
 
 from parley.common.nesting import MAX_DEPTH, too_deep
 from parley.gateway.engineio.packets import Packet
+from parley.gateway.engineio.request import MAX_QUERY
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = "0123456"
 EVENTS, _ACKS = (EVENT, BINARY_EVENT), (ACK, BINARY_ACK)
 _WITH_ARGUMENTS = (*EVENTS, *_ACKS)
 
 # type, for binary types the number of attachments, optional namespace (a query string after it is allowed), ack id
-_HEAD = re.compile(
-    r"(?:[0-4]|[56](\d{1,4})-)(?:(/[^,?]{0,511})(?:\?([^,]*))?(?:,|$))?(\d{1,15})?(?!\d)", re.ASCII | re.DOTALL
-)
+_HEAD = re.compile(r"(?:[0-4]|[56](\d{1,4})-)(?:(/[^,?]{0,511})(?:\?([^,]*))?(?:,|$))?(\d+)?", re.ASCII | re.DOTALL)
 # "[", the name, and what follows it up to the first argument or to the end
 _NAME = re.compile(
     r'\[[ \t\n\r]*+"([^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+)"[ \t\n\r]*+'
@@ -44,6 +43,8 @@ same of such a packet, in two steps.
 _text = msgspec.json.Decoder(str)
 _object = msgspec.json.Decoder(dict[str, Any])
 _as_it_came = msgspec.json.Decoder(dict[str, msgspec.Raw])
+MAX_ACK_DIGITS = 15
+"""Digits of an ack id: such numbers are the same to everybody who reads them."""
 CURSORS = "cursors"
 """The field of CONNECT that may be long: it is kept as it came until it is needed."""
 _TEXTS = ("token", "pid", "offset")
@@ -72,6 +73,8 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     start: int
     attachments: int = 0
     query: str = ""
+    problem: str = ""
+    """What is wrong with it, where it can be read nevertheless; its sender is told."""
 
 
 class EventPacket(msgspec.Struct, frozen=True):
@@ -107,7 +110,9 @@ def read_head(text: str) -> Head:
     if match is None:
         raise MalformedPacket("not a Socket.IO packet")
     attachments, namespace, query, ack_id = match.groups()
-    kind, start = text[0], match.end()
+    kind, start, problem = text[0], match.end(), ""
+    if query and len(query) > MAX_QUERY:
+        raise MalformedPacket("the query behind a namespace is too long")
     if kind in _WITH_ARGUMENTS:
         if not text.startswith("[", start):
             raise MalformedPacket("an event or an ack without arguments")
@@ -115,6 +120,8 @@ def read_head(text: str) -> Head:
             raise MalformedPacket("an ack without an id")
     elif ack_id is not None or kind == CONNECT_ERROR:
         raise MalformedPacket("an ack id where none belongs, or a packet that only servers send")
+    if ack_id is not None and len(ack_id) > MAX_ACK_DIGITS:
+        ack_id, problem = None, f"An ack id has at most {MAX_ACK_DIGITS} digits."
     return Head(
         kind,
         namespace or "/",
@@ -122,6 +129,7 @@ def read_head(text: str) -> Head:
         start,
         int(attachments) if attachments else 0,
         query or "",
+        problem,
     )
 
 

@@ -13,7 +13,6 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Protocol
-from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -24,7 +23,7 @@ from parley.common.wire.commands import error_payload
 from parley.gateway.connections.connection import Connection
 from parley.gateway.engineio.packets import Packet
 from parley.gateway.engineio.reading import UNCOUNTED
-from parley.gateway.engineio.request import Request
+from parley.gateway.engineio.request import MAX_FIELDS, Request, read_query
 from parley.gateway.engineio.server import Engine
 from parley.gateway.engineio.session import Session
 from parley.gateway.engineio.websocket.frames import NORMAL
@@ -42,6 +41,8 @@ MAX_CONNECT = 128 * 1024
 """Characters of a CONNECT payload: a token, a thousand cursors, and what middleware may want to know."""
 CONNECTS_PER_SECOND, CONNECTS_BURST = 10.0, 100
 """CONNECTs of one transport; who sends more is disconnected."""
+CONNECT_FRAMES = 16
+"""Frames that a CONNECT counts for in the turn of the loop: it costs as much as so many events."""
 NAME_ROOM = 2048
 """Characters that an event's name may add to its arguments."""
 EXCESS_SECONDS = 10.0
@@ -236,7 +237,7 @@ class SocketIoServer:
         if head.attachments > self._settings.gateway_max_attachments:
             session.close(DisconnectReason.ATTACHMENTS)
             return
-        within_rates = self._spend(client, size)
+        within_rates = self._spend(client, len(text))
         if head.namespace not in client.namespaces:
             # Sent before it was in, or after it was not any more.
             if within_rates or self._excess(client, size):
@@ -250,6 +251,9 @@ class SocketIoServer:
         if size > limit + NAME_ROOM:
             refusal = Reject(Code.PAYLOAD_TOO_LARGE, f"An event's payload is at most {limit} bytes.")
             self._refuse(client, head, refusal)
+            return
+        if head.problem:
+            self._refuse(client, head, Reject(Code.INVALID_PAYLOAD, head.problem))
             return
         try:
             if head.kind in packets.EVENTS:
@@ -392,6 +396,7 @@ class SocketIoServer:
             session.close(DisconnectReason.RATE_LIMITED)
             return
         client.connects_full_at = full_at
+        self.engine.input.spent(CONNECT_FRAMES, 0)
         if namespace not in self._namespaces:
             session.send(packets.connect_error_packet(namespace, INVALID_NAMESPACE))
             return
@@ -402,6 +407,8 @@ class SocketIoServer:
             if len(text) - head.start > MAX_CONNECT:
                 raise Reject(Code.PAYLOAD_TOO_LARGE, f"What is said at CONNECT is at most {MAX_CONNECT} characters.")  # noqa: TRY301
             auth = packets.read_connect(text, head.start)
+            if session.revision == 3:
+                auth = {**session.origin.query, **read_query(head.query)}
         except InvalidPayload as error:
             code = Code.PAYLOAD_TOO_LARGE if isinstance(error, packets.TooMuchSaid) else Code.INVALID_PAYLOAD
             self.refuse(client, namespace, Reject(code, str(error)))
@@ -409,8 +416,10 @@ class SocketIoServer:
         except Reject as rejection:
             self.refuse(client, namespace, rejection)
             return
-        if session.revision == 3:
-            auth = {**session.origin.query, **dict(parse_qsl(head.query))}
+        except ValueError:
+            refusal = Reject(Code.INVALID_PAYLOAD, f"A query has at most {MAX_FIELDS} fields.")
+            self.refuse(client, namespace, refusal)
+            return
         self._events.connect(client, namespace, auth)
         attempt = client.namespaces.get(namespace)
         # What it said is kept until it is let in, however long auth and the service take.

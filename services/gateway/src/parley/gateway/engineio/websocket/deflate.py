@@ -16,6 +16,10 @@ _WINDOW = "server_max_window_bits"
 _TAIL = b"\x00\x00\xff\xff"
 
 
+MAX_OFFERS = 1024
+"""Characters of offers that are looked at; clients send one or two of 50."""
+
+
 class InflateError(ValueError):
     """Not a compressed message, or one that is too big unpacked."""
 
@@ -26,6 +30,8 @@ class InflateError(ValueError):
 
 def negotiate(offers: str) -> str | None:
     """The answer to a `Sec-WebSocket-Extensions` header when one of its offers can be met, else None."""
+    if len(offers) > MAX_OFFERS:
+        return None
     for offer in offers.split(","):
         name, *parameters = (part.strip() for part in offer.split(";"))
         if name == "permessage-deflate" and all(_acceptable(parameter) for parameter in parameters):

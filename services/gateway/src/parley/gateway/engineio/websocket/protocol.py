@@ -13,7 +13,7 @@ from uvicorn import Config
 
 from parley.common.disconnects import DisconnectReason
 from parley.gateway.engineio.packets import Packet
-from parley.gateway.engineio.reading import FEW, FRAMES, SIZE, SMALL, UNCOUNTED
+from parley.gateway.engineio.reading import FEW, FRAMES, SIZE, SMALL, STRANGER, UNCOUNTED
 from parley.gateway.engineio.request import (
     Refusal,
     Request,
@@ -86,8 +86,9 @@ class WebSocket(asyncio.Protocol):
             self._work_off(data, 0)
         elif self._engine.input.exhausted:
             # A small read is another client's next event, as a rule: that need not wait. How much it is once it is
-            # inflated, nobody knows.
-            self._work_off(data, 0 if len(data) > SMALL or self.compress else FEW)
+            # inflated, nobody knows; and who has joined nothing has no events, but may have thousands of connections.
+            small = len(data) <= SMALL and not self.compress and self._session.joined
+            self._work_off(data, FEW if small else 0)
         else:
             self._work_off(data, FRAMES)
 
@@ -121,8 +122,9 @@ class WebSocket(asyncio.Protocol):
             return
         if reader.held != self._held and not self._hold(session, reader.held):
             return
-        if len(data) > SMALL or reader.waiting or not data or reader.frames > FEW or reader.worked > SMALL:
-            self._engine.input.spent(reader.frames, reader.worked)
+        stranger = not session.joined
+        if len(data) > SMALL or reader.waiting or not data or reader.frames > FEW or reader.worked > SMALL or stranger:
+            self._engine.input.spent(max(reader.frames, STRANGER) if stranger else reader.frames, reader.worked)
             if (reader.waiting or len(data) >= SIZE) and not self._backlogged:
                 self._backlogged = True
                 self._transport.pause_reading()

@@ -1,0 +1,166 @@
+"""Announcing to gateways what is in the log, whoever committed it and whatever became of its publication.
+
+One process does it. It reads what was committed beyond the place in the log that Postgres keeps, says which rooms have
+events up to where and whom they concern, and stores the place. What was said in vain is found out by who hears: each
+message names the one before. So nothing that is committed stays unheard of: not after all chats were away, not after a
+commit whose outcome nobody learnt, not when a message of the broker was lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from uuid import uuid4
+
+from prometheus_client import Gauge
+
+from parley.chat.delivery.announcements import announce
+from parley.chat.delivery.hints import FOR_USERS, NAMESPACE
+from parley.chat.log.database import DATABASE_ERRORS
+from parley.chat.log.leadership import STANDBY_SECONDS, Leadership
+from parley.chat.log.position import Position
+from parley.chat.log.tail import LogState, Tail
+from parley.common.outage_log import OutageLog
+from parley.common.wire.rooms import Announcement
+from parley.framework import Bus, Reject, RoomPublisher, get_logger
+
+log = get_logger(__name__)
+outages = OutageLog(log, "cannot announce what is in the log")
+
+NAME = "announcements"
+"""Of the work, and of its row among the consumers."""
+INTERVAL = 0.5
+"""Seconds between two looks at the log, and from a look until it is told: by then it has mostly arrived by itself, and
+nobody has to fetch it."""
+HEARTBEAT = 1.0
+"""Seconds after which it is said that there was nothing."""
+SUMMARY_SECONDS = 2.0
+"""Between two summaries of the log's end."""
+
+LAG = Gauge(
+    "parley_chat_consumer_lag_seconds",
+    "Age of the oldest event that a follower of the log has still to deal with; only by the process that does it",
+    ["consumer"],
+)
+
+_LOAD = "SELECT position, batch FROM chat.consumers WHERE name = $1"
+_STATE = "SELECT incarnation::text, mended FROM chat.log"
+# Another process may have taken over, and gone on from the same place.
+_SAVE = """UPDATE chat.consumers SET position = $2, batch = $4, read_up_to = clock_timestamp()
+           WHERE name = $1 AND batch = $3 RETURNING true"""
+
+
+class Announcer:
+    """Announces while this process leads. `mended` is called when what is known of rooms may be out of date."""
+
+    def __init__(self, rooms: RoomPublisher, bus: Bus, url: str, mended: Callable[[], None]) -> None:
+        self._rooms = rooms
+        self._bus = bus
+        self._leadership = Leadership(url, NAME)
+        self._tail = Tail()
+        self._mended = mended
+        self._state: LogState | None = None
+        self._position: Position | None = None
+        """None before it is read from Postgres."""
+        self._last = ""
+        self._told_at = 0.0
+        self._summarized_at = 0.0
+
+    @property
+    def incarnation(self) -> str:
+        """Which history of the rooms this is; empty until it is known."""
+        return "" if self._state is None else self._state.incarnation
+
+    @property
+    def leading(self) -> bool:
+        """Whether it is this process that announces."""
+        return self._leadership.leading
+
+    async def run(self) -> None:
+        """Announce for ever."""
+        while True:
+            pause = INTERVAL
+            try:
+                pause = await self.step()
+            except (*DATABASE_ERRORS, Reject) as error:
+                outages.note(error)
+                self._step_down()
+            except Exception:
+                # Whatever it is: commands are served all the same.
+                log.exception("cannot announce what is in the log")
+                self._step_down()
+            await asyncio.sleep(pause)
+
+    async def step(self) -> float:
+        """Announce what there is, or stand by. Returns the seconds to wait. Raises what Postgres and the bus do."""
+        if not self._bus.hearing:
+            # Somebody else may be heard.
+            self._step_down()
+            return INTERVAL
+        if not await self._leadership.lead():
+            connection = await self._leadership.connection()
+            self._heed(LogState(*await connection.fetchrow(_STATE)))
+            self._position = None
+            return STANDBY_SECONDS
+        connection = await self._leadership.connection()
+        if self._position is None:
+            position, self._last = await connection.fetchrow(_LOAD, NAME)
+            self._position = Position.decode(position)
+        page = await self._tail.heads(connection, self._position, FOR_USERS)
+        if self._heed(page.log):
+            self._position = None  # another one stands in this log
+            return 0.0
+        LAG.labels(NAME).set(page.age)
+        if page.heads:
+            await asyncio.sleep(INTERVAL)
+            told = announce(page.heads, page.named, page.log.incarnation, self._last, _new_name)
+            await self._tell(told.messages)
+            await self._save(page.position, told.last)
+        else:
+            self._position = page.position
+            if time.monotonic() - self._told_at >= HEARTBEAT:
+                await self._tell([Announcement(NAMESPACE, page.log.incarnation, self._last)])
+            await self._summarize()
+        return 0.0 if page.more or page.heads else INTERVAL
+
+    async def _tell(self, announcements: list[Announcement]) -> None:
+        await self._rooms.announce(announcements)
+        self._told_at = time.monotonic()
+
+    async def _save(self, position: Position, last: str) -> None:
+        connection = await self._leadership.connection()
+        if not self.leading or not await connection.fetchval(_SAVE, NAME, position.encode(), self._last, last):
+            self._position = None
+            return
+        self._position, self._last = position, last
+        await self._summarize()
+
+    async def _summarize(self) -> None:
+        if (now := time.monotonic()) - self._summarized_at < SUMMARY_SECONDS:
+            return
+        self._summarized_at = now
+        connection = await self._leadership.connection()
+        try:
+            await self._tail.summarize(connection)
+        except DATABASE_ERRORS as error:
+            # Vacuum is at work there, and will make them itself.
+            log.debug("no summaries of the log's end", error=str(error))
+
+    def _heed(self, state: LogState) -> bool:
+        """Take note of which log it is; whether it is another one than before."""
+        before, self._state = self._state, state
+        if before is not None and before != state:
+            self._mended()
+        return before is not None and before.incarnation != state.incarnation
+
+    def _step_down(self) -> None:
+        self._position = None
+        self._leadership.step_down()
+        with suppress(KeyError):
+            LAG.remove(NAME)
+
+
+def _new_name() -> str:
+    return uuid4().hex[:16]

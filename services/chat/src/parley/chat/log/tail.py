@@ -1,0 +1,235 @@
+"""Reading the log in the order of its commits, from a position on, a page at a time.
+
+An index of block ranges (BRIN) finds the transactions; it costs an event next to nothing, and an event has no order
+besides that in its room. Whatever is visible and was not read is found, however late its transaction committed. Within
+a room, events are read in the order of their sequences: where the order of transactions is another one and a page ends
+between two of them, what comes first is added to the page, and read again later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from parley.chat.domain.recorded import Recorded
+from parley.chat.log.database import session_settings
+from parley.chat.log.event_store import EVENT_COLUMNS, recorded_row
+from parley.chat.log.position import Place, Position, Snapshot, Stride
+
+MAX_EVENTS = 20_000
+"""Events of a page of heads, of which only their rooms and sequences are read."""
+MAX_PAGE_BYTES = 512 * 1024
+"""A page of events ends here, to fit one message of the broker."""
+SUMMARIZE_BLOCKS = 64
+"""After so many new blocks of the log, summaries are made."""
+
+IDLE_SECONDS = 1.5
+"""A session that says nothing for so long is ended by Postgres, with the locks it holds: its process stands still, or
+is cut off."""
+SETTINGS = session_settings("parley-chat tail", lock=0.1, idle=IDLE_SECONDS) | {
+    "idle_session_timeout": str(round(IDLE_SECONDS * 1000)),
+    # One plan per statement, and by bitmaps: only they can use the summaries, whatever is believed of the table's size.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_indexscan": "off",
+    "enable_indexonlyscan": "off",
+}
+
+_UNREAD = """
+  FROM chat.events e
+  WHERE ((e.transaction_id::text)::bigint = ANY($1::bigint[])
+         OR ((e.transaction_id::text)::bigint >= $2 AND (e.transaction_id::text)::bigint < $3))
+    AND (e.transaction_id <> $4::text::xid8 OR (e.room_id, e.sequence) > ($5::bigint, $6::bigint))
+  ORDER BY e.transaction_id, e.room_id, e.sequence LIMIT $7
+"""
+_LOG = "pg_current_snapshot()::text AS snapshot, l.incarnation::text, l.mended, l.transaction_offset"
+
+_HEADS = f"""
+WITH page AS MATERIALIZED (
+  SELECT e.transaction_id, e.room_id, e.sequence, e.type, e.recorded_at {_UNREAD}
+)
+SELECT {_LOG}, found.*, last.*, heads.* FROM chat.log l
+CROSS JOIN (
+  SELECT count(*) AS size, extract(epoch FROM clock_timestamp() - min(recorded_at))::float8 AS age,
+    array_agg(room_id) FILTER (WHERE type = ANY($8::smallint[])) AS moved_rooms,
+    array_agg(sequence) FILTER (WHERE type = ANY($8::smallint[])) AS moved_sequences FROM page
+) found
+LEFT JOIN LATERAL (
+  SELECT transaction_id::text, room_id, sequence FROM page
+  ORDER BY page.transaction_id DESC, page.room_id DESC, page.sequence DESC LIMIT 1
+) last ON true
+CROSS JOIN (
+  SELECT array_agg(room_id) AS rooms, array_agg(head) AS heads
+  FROM (SELECT room_id, max(sequence) AS head FROM page GROUP BY room_id) moved
+) heads
+"""
+
+_NAMED = f"""
+SELECT e.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, sequence) CROSS JOIN LATERAL (
+  SELECT {EVENT_COLUMNS} FROM chat.events e WHERE e.room_id = q.room_id AND e.sequence = q.sequence LIMIT 1
+) e ORDER BY e.room_id, e.sequence
+"""
+
+_SIZE = "octet_length(data) + octet_length(actor_name) + 300"
+_EVENTS = f"""
+WITH page AS MATERIALIZED (
+  SELECT e.transaction_id, {EVENT_COLUMNS} {_UNREAD}
+), counted AS MATERIALIZED (
+  SELECT *, type = ANY($8::smallint[]) AS wanted, row_number() OVER told AS place,
+    count(*) FILTER (WHERE type = ANY($8::smallint[])) OVER told AS ordinal,
+    coalesce(sum({_SIZE}) FILTER (WHERE type = ANY($8::smallint[])) OVER told, 0) - ({_SIZE}) AS before
+  FROM page WINDOW told AS (ORDER BY transaction_id, room_id, sequence)
+)
+SELECT {_LOG}, (SELECT count(*) FROM page) AS size,
+  EXISTS (SELECT FROM counted WHERE wanted AND (before >= {MAX_PAGE_BYTES} AND ordinal > 1 OR ordinal > $9)) AS cut,
+  found.transaction_id::text AS transaction, found.*
+FROM chat.log l LEFT JOIN (
+  SELECT * FROM (
+    SELECT *, wanted AND (before < {MAX_PAGE_BYTES} OR ordinal = 1) AND ordinal <= $9 AS taken FROM counted
+  ) each WHERE taken OR place = $7
+) found ON true ORDER BY found.place
+"""
+
+# What stands before these events in their rooms, and behind a transaction: almost always nothing.
+_EARLIER = f"""
+WITH RECURSIVE earlier AS (
+  SELECT q.room_id AS at_room, q.sequence AS at
+  FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, sequence)
+  UNION ALL
+  SELECT e.room_id, e.sequence FROM earlier CROSS JOIN LATERAL (
+    SELECT room_id, sequence FROM chat.events
+    WHERE room_id = earlier.at_room AND sequence = earlier.at - 1 AND transaction_id > $3::text::xid8 LIMIT 1
+  ) e
+)
+SELECT e.* FROM earlier CROSS JOIN LATERAL (
+  SELECT {EVENT_COLUMNS} FROM chat.events e WHERE e.room_id = at_room AND e.sequence = at LIMIT 1
+) e
+"""
+
+_LAG = f"""
+SELECT count(*), min(recorded_at) FROM (SELECT e.recorded_at {_UNREAD}) unread
+"""
+
+
+class LogState(NamedTuple):
+    """Which log it is, and how often its projections were mended."""
+
+    incarnation: str
+    mended: int
+
+
+class HeadsPage(NamedTuple):
+    """Which rooms have events beyond a position, up to which, and those events that `kinds` named.
+
+    `more` says that there is more to read at once. `age` is how many seconds ago the first event was recorded.
+    """
+
+    heads: list[tuple[int, int]]
+    named: list[Recorded]
+    position: Position
+    more: bool
+    age: float
+    log: LogState
+
+
+class EventsPage(NamedTuple):
+    """Events beyond a position, those of each room in order; reading goes on at `position`."""
+
+    events: list[Recorded]
+    position: Position
+    more: bool
+    log: LogState
+
+
+class Tail:
+    """Reads pages, each beyond the position that it is given."""
+
+    def __init__(self) -> None:
+        self._stride = Stride()
+        self._summarized = 0
+
+    async def heads(self, connection: Any, position: Position, kinds: Collection[int]) -> HeadsPage:
+        """The rooms of the next events, and those events that have one of these numbers of types."""
+        below = self._stride.below(position)
+        row = await self._fetch_first(connection, _HEADS, *_from(position, below), MAX_EVENTS, list(kinds))
+        snapshot = Snapshot.parse(row["snapshot"], row["transaction_offset"])
+        full = row["size"] >= MAX_EVENTS
+        last = Place(int(row["transaction_id"]), row["room_id"], row["sequence"]) if full else None
+        self._stride.learn(position, snapshot, full=full)
+        named: list[Recorded] = []
+        if row["moved_rooms"]:
+            found = await connection.fetch(_NAMED, row["moved_rooms"], row["moved_sequences"])
+            named = [recorded_row(event) for event in found]
+        rooms: list[int] = row["rooms"] or []
+        heads = list(zip(rooms, row["heads"] or [], strict=True))
+        after = position.after(snapshot, below, last)
+        more = full or below < snapshot.next
+        return HeadsPage(heads, named, after, more, row["age"] or 0.0, LogState(row["incarnation"], row["mended"]))
+
+    async def events(
+        self, connection: Any, position: Position, kinds: Collection[int], *, most: int, scan: int
+    ) -> EventsPage:
+        """At most `most` of the next events that have one of these numbers of types, looking at no more than `scan`."""
+        below = self._stride.below(position)
+        rows = await self._fetch(connection, _EVENTS, *_from(position, below), scan, list(kinds), most)
+        first = rows[0]
+        snapshot = Snapshot.parse(first["snapshot"], first["transaction_offset"])
+        found = [row for row in rows if row["sequence"] is not None]
+        events = [recorded_row(row) for row in found if row["taken"]]
+        full = first["size"] >= scan
+        last = None
+        if first["cut"]:
+            last = next(_place(row) for row in reversed(found) if row["taken"])
+        elif full:
+            last = _place(found[-1])
+        self._stride.learn(position, snapshot, full=full)
+        if last is not None and events:
+            events += await self._earlier(connection, events, last, kinds)
+        events.sort(key=lambda event: (event.room_id, event.sequence))
+        after = position.after(snapshot, below, last)
+        more = last is not None or below < snapshot.next
+        return EventsPage(events, after, more, LogState(first["incarnation"], first["mended"]))
+
+    async def summarize(self, connection: Any) -> None:
+        """Have Postgres summarize what was appended, or each page would look through all of it."""
+        self._summarized = await connection.fetchval("SELECT chat.summarize_tail($1)", self._summarized)
+
+    async def _earlier(
+        self, connection: Any, events: list[Recorded], last: Place, kinds: Collection[int]
+    ) -> list[Recorded]:
+        """What stands before a page's events in their rooms and would be read later."""
+        known = {(event.room_id, event.sequence) for event in events}
+        edges = [place for place in known if (place[0], place[1] - 1) not in known]
+        rows = await connection.fetch(
+            _EARLIER, [room_id for room_id, _ in edges], [sequence for _, sequence in edges], str(last.transaction)
+        )
+        return [
+            recorded_row(row) for row in rows if row["type"] in kinds and (row["room_id"], row["sequence"]) not in known
+        ]
+
+    async def _fetch_first(self, connection: Any, statement: str, *args: Any) -> Any:
+        return (await self._fetch(connection, statement, *args))[0]
+
+    async def _fetch(self, connection: Any, statement: str, *args: Any) -> list[Any]:
+        try:
+            return await connection.fetch(statement, *args)
+        except Exception:
+            # It may have been too much.
+            self._stride.shorten()
+            raise
+
+
+async def lag(connection: Any, position: Position, most: int) -> tuple[int, datetime | None]:
+    """How many events are beyond a position, `most` for that many or more, and when the first of them was recorded."""
+    row = await connection.fetchrow(_LAG, *_from(position, Stride.LONGEST), most)
+    return row[0], row[1]
+
+
+def _from(position: Position, below: int) -> tuple[Any, ...]:
+    within = position.within or Place(0, 0, 0)
+    return list(position.running), position.next, below, str(within.transaction), within.room_id, within.sequence
+
+
+def _place(row: Any) -> Place:
+    return Place(int(row["transaction"]), row["room_id"], row["sequence"])

@@ -1,0 +1,73 @@
+"""Whether a gateway heard all announcements of a log, pure; and which notices it has passed on.
+
+| announcement                     | means                                                                     |
+|----------------------------------|---------------------------------------------------------------------------|
+| the first of a namespace         | the chain begins here: rooms that were opened before are compared anyway  |
+| follows the one heard last       | nothing was missed                                                        |
+| is the one heard last, again     | nothing was missed                                                        |
+| follows another one              | something was missed: all rooms and memberships are to be compared        |
+| of another log                   | it was restored: what was delivered may never have happened               |
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+from parley.common.wire.rooms import Announcement
+
+MAX_NOTICES = 10_000
+"""Notices that are remembered, the latest: those that are said twice are said within seconds."""
+
+
+class Heard(NamedTuple):
+    """What follows from having heard an announcement."""
+
+    missed: bool = False
+    restored: bool = False
+
+
+class _Chain(NamedTuple):
+    log: str
+    last: str
+
+
+class AnnouncementLog:
+    """The last announcement heard of each namespace."""
+
+    def __init__(self) -> None:
+        self._chains: dict[str, _Chain] = {}
+
+    def hear(self, announcement: Announcement) -> Heard:
+        """Take note of an announcement."""
+        before = self._chains.get(announcement.namespace)
+        last = announcement.id or announcement.after
+        self._chains[announcement.namespace] = _Chain(announcement.log, last)
+        if before is None:
+            return Heard()
+        if before.log != announcement.log:
+            return Heard(missed=True, restored=True)
+        return Heard(missed=before.last not in (announcement.after, last))
+
+    def log_of(self, namespace: str) -> str:
+        """The log that was announced last, or an empty text."""
+        chain = self._chains.get(namespace)
+        return "" if chain is None else chain.log
+
+
+class Notices:
+    """Which notices users were given; what is said in the quick way and announced is given once."""
+
+    def __init__(self, most: int = MAX_NOTICES) -> None:
+        self._given: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+        self._most = most
+
+    def take(self, namespace: str, room: str, notice: str) -> bool:
+        """Whether a notice is new in a user's own room."""
+        key = namespace, room, notice
+        if key in self._given:
+            return False
+        self._given[key] = None
+        if len(self._given) > self._most:
+            self._given.popitem(last=False)
+        return True

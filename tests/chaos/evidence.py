@@ -1,0 +1,96 @@
+"""From ledgers to the history that is judged."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tests.chaos.history import Answer, Ban, Command, History, Logged, Reading, Receipt, Room, Stay
+from tests.chaos.ledger import Evidence
+
+
+def history_of(ledgers: Sequence[Evidence], rooms: Mapping[str, Room], began: float, ended: float) -> History:
+    """What all ledgers say together. The first line of a client process's ledger names its users."""
+    commands: dict[str, Command] = {}
+    clients: dict[str, str] = {}
+    answers: dict[str, list[Answer]] = defaultdict(list)
+    stays: list[Stay] = []
+    readings: list[Reading] = []
+    bans: list[Ban] = []
+    faults: list[tuple[float, float]] = []
+    broken: set[str] = set()
+    for ledger in ledgers:
+        if not ledger.whole:
+            broken |= {user for line in ledger.lines[:1] for user in line.get("users", ())} or {"everybody"}
+        stays += _stays(ledger.lines)
+        for line in ledger.lines:
+            match line["kind"]:
+                case "begin":
+                    clients |= line.get("clients", {})
+                case "command":
+                    commands[line["id"]] = Command(
+                        line["id"], line["user"], line["room"], line["event"], line["at"], line.get("body", "")
+                    )
+                case "answer":
+                    answers[line["id"]].append(_answer(line))
+                case "reading":
+                    readings.append(
+                        Reading(line["user"], line["room"], line["began"], line["at"], line["left"], line["last"])
+                    )
+                case "ban":
+                    bans.append(Ban(line["user"], line["answered"], line["lifted"], line["unanswered"]))
+                case "fault":
+                    faults.append((line["began"], line["at"]))
+                case _:
+                    pass
+    return History(commands, answers, clients, stays, readings, bans, rooms, faults, began, ended, frozenset(broken))
+
+
+def _answer(line: Mapping[str, Any]) -> Answer:
+    answer = line["answer"]
+    return Answer(
+        line["id"], line["at"], answer["ok"], answer.get("error", {}).get("code", ""), answer.get("sequence", 0),
+        answer.get("event_id", ""), line["attempts"],
+    )  # fmt: skip
+
+
+def _stays(lines: Iterable[Mapping[str, Any]]) -> list[Stay]:
+    """The connections of the clients of one process, those of each client in order."""
+    opened: dict[str, Mapping[str, Any]] = {}
+    # What a client still has to read when its connection is gone came on that connection.
+    latest: dict[str, tuple[list[Receipt], list[str]]] = defaultdict(lambda: ([], []))
+    stays: list[Stay] = []
+
+    def close(client: str, at: float | None) -> None:
+        if (line := opened.pop(client, None)) is not None:
+            stays.append(
+                Stay(client, line["user"], line["at"], at, line["cursors"], line["recovered"], *latest[client])
+            )
+
+    for line in lines:
+        client = line.get("client", "")
+        match line["kind"]:
+            case "opened":
+                close(client, line["at"])
+                opened[client], latest[client] = line, ([], [])
+            case "closed":
+                close(client, line["at"])
+            case "event":
+                latest[client][0].append(Receipt(line["at"], line["room"], line["sequence"], line["event_id"]))
+            case "reset":
+                latest[client][1].append(line["room"])
+            case _:
+                pass
+    for client in list(opened):
+        close(client, None)
+    return stays
+
+
+def logged(event: Mapping[str, Any]) -> Logged:
+    """An event as the API answers it."""
+    actor, data = event["actor"]["id"], event["data"]
+    return Logged(
+        event["sequence"], event["event_id"], event["type"], actor, event.get("id", ""),
+        data.get("user", {}).get("id", actor), data.get("body", ""), event.get("number", 0), data.get("role", ""),
+    )  # fmt: skip

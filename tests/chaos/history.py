@@ -1,0 +1,144 @@
+"""What is known of a run when it is over: what clients meant, were answered and received, and what is in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Command:
+    """What somebody meant to do, written down before it was sent for the first time."""
+
+    id: str
+    user: str
+    room: str
+    event: str
+    """`message.send`, `room.join` and so on."""
+    began: float
+    body: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command was answered in the end: accepted, or refused for good."""
+
+    id: str
+    at: float
+    ok: bool
+    code: str = ""
+    sequence: int = 0
+    event_id: str = ""
+    """Empty if the command changed nothing."""
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A sequenced event that reached a client."""
+
+    at: float
+    room: str
+    sequence: int
+    event_id: str
+
+
+@dataclass(frozen=True)
+class Stay:
+    """One connection of a client, from its connect to its end."""
+
+    client: str
+    user: str
+    opened: float
+    closed: float | None = None
+    """None if it was there when the run was over."""
+    cursors: Mapping[str, int] = field(default_factory=dict[str, int])
+    """What the client said that it has, of each room."""
+    recovered: bool = False
+    receipts: Sequence[Receipt] = ()
+    resets: Sequence[str] = ()
+    """Rooms that it was told to load anew."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What somebody got who read the history of a private room after they had left it."""
+
+    user: str
+    room: str
+    began: float
+    ended: float
+    left: int
+    """The sequence with which they had left."""
+    last: int = 0
+    """The last sequence they could read; 0 if the room did not exist for them."""
+
+
+@dataclass(frozen=True)
+class Ban:
+    """A ban, and when it was lifted."""
+
+    user: str
+    answered: float
+    lifted: float
+    unanswered: bool = False
+    """Whether some gateway could not be told in time."""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """An event as the log has it."""
+
+    sequence: int
+    event_id: str
+    type: str
+    actor: str
+    command: str
+    subject: str = ""
+    """The user it is about, or who acted."""
+    body: str = ""
+    number: int = 0
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A row of what chat says of a room's members."""
+
+    state: str
+    role: str
+
+
+@dataclass(frozen=True)
+class Room:
+    """A room's log, and what is derived from it."""
+
+    log: Sequence[Logged]
+    head: int
+    member_count: int
+    members: Mapping[str, Member]
+    private: bool = False
+
+
+@dataclass(frozen=True)
+class History:
+    """All of it."""
+
+    commands: Mapping[str, Command] = field(default_factory=dict[str, Command])
+    answers: Mapping[str, Sequence[Answer]] = field(default_factory=dict[str, Sequence[Answer]])
+    clients: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The users of all clients, be they ever connected or not."""
+    stays: Sequence[Stay] = ()
+    """In the order in which each client had them."""
+    readings: Sequence[Reading] = ()
+    bans: Sequence[Ban] = ()
+    rooms: Mapping[str, Room] = field(default_factory=dict[str, Room])
+    """Those whose log could be read."""
+    faults: Sequence[tuple[float, float]] = ()
+    """When each fault began and was over, the restart of a process included."""
+    began: float = 0.0
+    """When the load began."""
+    ended: float = 0.0
+    """When it was over."""
+    broken: frozenset[str] = frozenset()
+    """Users whose ledger is not whole: what is missing in it proves nothing."""

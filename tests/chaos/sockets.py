@@ -1,0 +1,180 @@
+"""Stock clients that write down what happens to them, and come back whatever ended them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from typing_extensions import override
+
+from tests.acceptance.clients import JsClient, PythonClient
+from tests.chaos.ledger import Ledger
+
+NAMESPACE = "/chat"
+OUTDATED = {"expired_token", "invalid_token", "revoked_token"}
+"""Refusals after which a client gets a new token."""
+
+
+class RecordedPython(PythonClient):
+    """python-socketio's client, with a ledger. It comes back by cursors."""
+
+    def __init__(self, name: str, user: str, ledger: Ledger) -> None:
+        super().__init__()
+        self.name = name
+        self.user = user
+        self.outdated = False
+        """Whether its token was refused."""
+        self._ledger = ledger
+        self._seen: dict[str, int] = {}
+        self._said: dict[str, int] = {}
+        self._starting: asyncio.Task[None] | None = None
+        self._place = ("", [""])
+
+    def begin(self, url: str, auth: dict[str, Any], transports: list[str]) -> None:
+        """Connect, and go on trying."""
+        self._place, self.auth = (url, transports), auth
+        self.again()
+
+    def again(self) -> None:
+        """Connect anew, where the library has given up."""
+        url, transports = self._place
+        self._starting = asyncio.create_task(self.start(url, NAMESPACE, self.auth, transports))
+
+    @property
+    def connected_now(self) -> bool:
+        """Whether it is in its namespace."""
+        return NAMESPACE in self._sio.namespaces
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it does not try any more."""
+        trying = any(task is not None and not task.done() for task in (self._starting, self._sio._reconnect_task))
+        return not self.connected_now and not trying and self._sio.eio.state == "disconnected"
+
+    def renew(self, token: str) -> None:
+        """Use another token from now on."""
+        self.auth, self.outdated = {"token": token}, False
+
+    async def part(self) -> None:
+        """Lose the connection, and come back."""
+        with suppress(Exception):  # whatever state it is in
+            await self._sio.disconnect()
+
+    def has(self, room: str, sequence: int | None) -> None:
+        """Name this cursor unless an event of the room has come, or none for who has left."""
+        if sequence is None:
+            self._seen.pop(room, None)
+        else:
+            self._seen.setdefault(room, sequence)
+
+    @override
+    def _says(self) -> Any:
+        self._said = dict(self._seen)
+        return {**self.auth, "cursors": self._said}
+
+    @override
+    async def hear(self, event: str, args: list[Any]) -> None:
+        if sequence := heard(self._ledger, self.name, event, args):
+            self._seen[args[0]["room"]] = sequence
+
+    @override
+    async def note(self, where: list[Any], what: Any) -> None:
+        if where is self.connects:
+            opened(self._ledger, self, self._said, recovered=False)
+            for session in self._sessions[:-1]:
+                await session.close()
+            del self._sessions[:-1]
+        elif where is self.disconnects:
+            self._ledger.write("closed", client=self.name, reason=what)
+        else:
+            self.outdated = refused(self._ledger, self.name, what) in OUTDATED
+
+    @override
+    async def stop(self) -> None:
+        self._sio.reconnection = False
+        for task in (self._starting, self._sio._reconnect_task):
+            if task is not None:
+                task.cancel()
+        with suppress(Exception):
+            await super().stop()
+
+
+class RecordedJs(JsClient):
+    """npm's client, with a ledger. It comes back by recovery where it can, else by cursors."""
+
+    def __init__(self, name: str, user: str, ledger: Ledger) -> None:
+        super().__init__()
+        self.name = name
+        self.user = user
+        self.outdated = False
+        self.connected_now = False
+        self._ledger = ledger
+        self._starting: asyncio.Task[None] | None = None
+
+    def begin(self, url: str, auth: dict[str, Any], transports: list[str]) -> None:
+        """Start Node, connect, and go on trying."""
+        # A short patience, since a gateway that stands still takes connections and says nothing.
+        self._starting = asyncio.create_task(self.start(url, NAMESPACE, auth, transports, timeout=5000))
+
+    def again(self) -> None:
+        """Connect anew, where the library has given up."""
+        self.back()
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it does not try any more."""
+        return not self.connected_now and not self.active
+
+    def renew(self, token: str) -> None:
+        """Use another token from now on."""
+        self.outdated = False
+        self.say({"token": token})
+
+    async def part(self) -> None:
+        """Lose the connection, and come back."""
+        if self.connected_now:
+            self._do("cut")
+
+    @override
+    async def hear(self, event: str, args: list[Any]) -> None:
+        heard(self._ledger, self.name, event, args)
+
+    @override
+    async def note(self, where: list[Any], what: Any) -> None:
+        if where is self.connects:
+            self.connected_now = True
+            opened(self._ledger, self, self.said, recovered=self.recovered[-1])
+        elif where is self.disconnects:
+            self.connected_now = False
+            self._ledger.write("closed", client=self.name, reason=what)
+        elif where is self.errors:
+            self.outdated = refused(self._ledger, self.name, what) in OUTDATED
+
+
+AnySocket = RecordedPython | RecordedJs
+
+
+def opened(ledger: Ledger, client: AnySocket, cursors: dict[str, int], *, recovered: bool) -> None:
+    """Note a connection."""
+    ledger.write("opened", client=client.name, user=client.user, cursors=cursors, recovered=recovered)
+
+
+def heard(ledger: Ledger, client: str, event: str, args: list[Any]) -> int:
+    """Note an event; its sequence, if it has one."""
+    first = args[0] if args and isinstance(args[0], dict) else {}
+    if "event_id" in first:
+        room, sequence = first["room"], first["sequence"]
+        ledger.write("event", client=client, room=room, sequence=sequence, event_id=first["event_id"])
+        return sequence
+    if event in {"reset", "kicked"}:
+        ledger.write(event, client=client, **first)
+    return 0
+
+
+def refused(ledger: Ledger, client: str, error: dict[str, Any]) -> str:
+    """Note that a client was not let in; with which code, if there is one."""
+    data = error.get("data") if "data" in error else error
+    code = data.get("code", "") if isinstance(data, dict) else ""
+    ledger.write("refused", client=client, code=code, message=str(error.get("message", "")))
+    return code

@@ -1,0 +1,27 @@
+"""A minute of faults in which nothing is lost, doubled, out of order or told to who must not hear it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.clock import COMPILER
+from tests.chaos.report import report, timetable
+from tests.chaos.run import Settings, play
+from tests.chaos.schedule import Plan, schedule, without_jumps
+
+SECONDS = 60.0
+SEED = 11
+
+
+@pytest.mark.timeout(300)
+async def test_a_minute_of_faults_leaves_every_outcome_good(tmp_path: Path):
+    settings = Settings(SEED, SECONDS, clients=10, rate=6)
+    plan = Plan(SEED, SECONDS, settings.layout.processes, settings.layout.links)
+    faults = schedule(plan) if COMPILER else without_jumps(schedule(plan))
+    outcome = await play(settings, faults, tmp_path)
+    assert outcome.good, f"{timetable(faults)}\n{report(settings, outcome)}"
+    # A run in which nothing happened would be good as well.
+    assert outcome.verdict.counts["delivery", "good"] > 500
+    assert outcome.verdict.counts["command", "good"] > 100

@@ -1,0 +1,306 @@
+"""The judge by histories in which something is wrong on purpose: each fault is found, and called by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from tests.chaos.history import Answer, Ban, Command, History, Logged, Member, Reading, Receipt, Room, Stay
+from tests.chaos.judge import Verdict, judge
+from tests.chaos.memberships import members_of
+
+ROOM = "r1"
+TYPES = {"message.send": "message.sent", "room.join": "member.joined", "room.leave": "member.left",
+         "room.invite": "member.invited", "room.create": "room.created"}  # fmt: skip
+
+
+@dataclass
+class Story:
+    """What happened in one room, a second apart; each step is told by its command's id, which is also its event's."""
+
+    commands: dict[str, Command] = field(default_factory=dict[str, Command])
+    answers: dict[str, list[Answer]] = field(default_factory=dict[str, list[Answer]])
+    log: list[Logged] = field(default_factory=list[Logged])
+    numbers: int = 0
+
+    def happens(self, user: str, event: str, subject: str = "", seconds: float = 0.1) -> Logged:
+        """Somebody does something and it is acked after so many seconds."""
+        sequence = len(self.log) + 1
+        name, began = f"c{sequence}", float(sequence)
+        says = event == "message.send"
+        self.numbers += says
+        body = f"text {sequence}" if says else ""
+        self.commands[name] = Command(name, user, ROOM, event, began, body)
+        self.answers[name] = [Answer(name, began + seconds, ok=True, sequence=sequence, event_id=f"e{sequence}")]
+        role = "owner" if event == "room.create" else ""
+        self.log.append(
+            Logged(sequence, f"e{sequence}", TYPES[event], user, name, subject or user, body, self.numbers * says, role)
+        )
+        return self.log[-1]
+
+    def history(self, *stays: Stay, **changes: object) -> History:
+        """The history of it, as it should be but for what is changed."""
+        members = members_of(self.log)
+        room = Room(self.log, len(self.log), sum(m.state == "joined" for m in members.values()), members)
+        whole = History(
+            self.commands, self.answers, stays=stays, rooms={ROOM: room}, began=0.0, ended=len(self.log) + 1.0
+        )
+        return replace(whole, **changes)  # type: ignore[arg-type]
+
+    def stay(self, user: str, sequences: Iterable[int], opened: float = 0.0, **more: object) -> Stay:
+        """A connection on which these events arrived, each half a second after it was said."""
+        receipts = [
+            Receipt(self.commands[self.log[s - 1].command].began + 0.5, ROOM, s, self.log[s - 1].event_id)
+            for s in sequences
+        ]
+        return replace(Stay(f"{user}#1", user, opened, receipts=receipts), **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def story() -> Story:
+    """Ann makes a room (1), Ben joins (2), both talk (3-5), Ben leaves (6), Ann talks on (7, 8)."""
+    told = Story()
+    told.happens("ann", "room.create")
+    told.happens("ben", "room.join")
+    for user in ("ann", "ben", "ann"):
+        told.happens(user, "message.send")
+    told.happens("ben", "room.leave")
+    for _ in range(2):
+        told.happens("ann", "message.send")
+    return told
+
+
+def bad(verdict: Verdict) -> set[tuple[str, str]]:
+    """What is not good, by subject and outcome."""
+    return {key for key, count in verdict.counts.items() if count and key[1] != "good"}
+
+
+def test_what_is_as_it_must_be_is_good(story: Story):
+    verdict = judge(story.history(story.stay("ann", range(1, 9)), story.stay("ben", range(2, 7))))
+    assert verdict.good, verdict.findings
+    assert verdict.counts["delivery", "good"] == 13
+    assert verdict.counts["command", "good"] == 8
+
+
+def test_an_acked_message_that_is_not_in_the_log_is_lost(story: Story):
+    story.commands["x"] = Command("x", "ann", ROOM, "message.send", 8.5, "gone")
+    story.answers["x"] = [Answer("x", 8.6, ok=True, sequence=9, event_id="e9")]
+    assert bad(judge(story.history())) == {("command", "lost")}
+
+
+def test_a_message_that_is_twice_in_the_log_is_doubled(story: Story):
+    story.log.append(replace(story.log[-1], sequence=9, event_id="e9", number=6))
+    assert bad(judge(story.history())) == {("command", "doubled")}
+
+
+def test_what_is_acked_before_and_logged_after_is_out_of_order(story: Story):
+    (seven,), (eight,) = story.answers["c7"], story.answers["c8"]
+    story.answers["c7"] = [replace(seven, sequence=8, event_id="e8")]
+    story.answers["c8"] = [replace(eight, sequence=7, event_id="e7")]
+    story.log[6:] = [
+        replace(story.log[7], sequence=7, event_id="e7", number=4),
+        replace(story.log[6], sequence=8, event_id="e8", number=5),
+    ]
+    assert bad(judge(story.history())) == {("command", "out of order")}
+
+
+def test_what_takes_long_with_nothing_broken_is_late_and_a_fault_excuses_it(story: Story):
+    story.answers["c8"] = [replace(story.answers["c8"][0], at=25.0)]
+    assert bad(judge(story.history())) == {("command", "late")}
+    assert not bad(judge(story.history(faults=[(9.0, 16.0)])))
+    assert bad(judge(story.history(faults=[(9.0, 14.0)]))) == {("command", "late")}
+
+
+def test_what_is_never_answered_is_late(story: Story):
+    del story.answers["c8"]
+    assert bad(judge(story.history())) == {("command", "late")}
+
+
+def test_what_was_refused_and_is_in_the_log_is_contradicted(story: Story):
+    story.answers["c8"] = [Answer("c8", 8.1, ok=False, code="not_a_member")]
+    assert bad(judge(story.history())) == {("command", "contradicted")}
+
+
+def test_an_ack_that_names_another_place_is_contradicted(story: Story):
+    story.answers["c8"] = [replace(story.answers["c8"][0], sequence=7)]
+    assert bad(judge(story.history())) == {("command", "contradicted")}
+
+
+def test_another_text_than_was_sent_is_contradicted(story: Story):
+    story.log[7] = replace(story.log[7], body="something else")
+    assert bad(judge(story.history())) == {("command", "contradicted")}
+
+
+def test_a_join_that_is_no_news_must_name_the_one_that_was(story: Story):
+    story.commands["x"] = Command("x", "ann", ROOM, "room.join", 8.5)
+    story.answers["x"] = [Answer("x", 8.6, ok=True, sequence=1)]
+    assert judge(story.history()).good
+    story.answers["x"] = [Answer("x", 8.6, ok=True, sequence=2)]
+    assert bad(judge(story.history())) == {("command", "contradicted")}
+
+
+def test_an_event_that_nobody_meant_is_foreign(story: Story):
+    story.log.append(Logged(9, "e9", "message.sent", "ann", "who?", "ann", "hello", 6))
+    assert bad(judge(story.history())) == {("log", "foreign")}
+
+
+def test_a_gap_in_the_log_is_a_loss(story: Story):
+    story.log[7] = replace(story.log[7], sequence=9)
+    story.answers["c8"] = [replace(story.answers["c8"][0], sequence=9)]
+    assert ("log", "lost") in bad(judge(story.history()))
+
+
+def test_a_wrong_number_of_a_message_is_contradicted(story: Story):
+    story.log[7] = replace(story.log[7], number=9)
+    assert bad(judge(story.history())) == {("log", "contradicted")}
+
+
+def test_an_event_id_that_is_there_twice_is_doubled(story: Story):
+    story.log[7] = replace(story.log[7], event_id="e7")
+    story.answers["c8"] = [replace(story.answers["c8"][0], event_id="e7")]
+    assert bad(judge(story.history())) == {("log", "doubled")}
+
+
+@pytest.mark.parametrize(
+    ("sequences", "outcome"),
+    [
+        ([1, 2, 3, 5, 6, 7, 8], "lost"),
+        ([1, 2, 3, 4, 5, 6, 7], "lost"),
+        ([1, 2, 3, 4, 4, 5, 6, 7, 8], "doubled"),
+        ([1, 2, 3, 5, 4, 6, 7, 8], "out of order"),
+    ],
+    ids=["a hole", "deaf at the end", "twice", "swapped"],
+)
+def test_a_live_stream_that_is_wrong_is_found(story: Story, sequences: list[int], outcome: str):
+    assert bad(judge(story.history(story.stay("ann", sequences)))) == {("delivery", outcome)}
+
+
+def test_a_member_who_hears_nothing_at_all_is_deaf(story: Story):
+    assert judge(story.history(story.stay("ann", []))).counts["delivery", "lost"] == 8
+    # One who comes late and names no cursor is owed what was said from then on.
+    assert judge(story.history(story.stay("ann", [], opened=6.5))).counts["delivery", "lost"] == 2
+
+
+def test_who_has_left_and_reads_on_is_found(story: Story):
+    assert bad(judge(story.history(story.stay("ben", range(2, 8))))) == {("delivery", "foreign")}
+
+
+def test_who_reads_what_came_before_their_join_is_found(story: Story):
+    assert bad(judge(story.history(story.stay("ben", range(1, 7))))) == {("delivery", "foreign")}
+
+
+def test_who_never_hears_of_their_own_leave_is_found(story: Story):
+    assert bad(judge(story.history(story.stay("ben", range(2, 6))))) == {("delivery", "lost")}
+
+
+def test_a_connection_owes_what_follows_its_cursor_and_the_one_before_owes_nothing_more(story: Story):
+    first = story.stay("ann", range(1, 4), closed=4.5)
+    assert judge(story.history(first, story.stay("ann", range(4, 9), opened=5.6, cursors={ROOM: 3}))).good
+    again = story.stay("ann", range(3, 9), opened=5.6, cursors={ROOM: 3})
+    assert bad(judge(story.history(first, again))) == {("delivery", "doubled")}
+    short = story.stay("ann", range(5, 9), opened=5.6, cursors={ROOM: 3})
+    assert bad(judge(story.history(first, short))) == {("delivery", "lost")}
+
+
+def test_a_hole_is_found_on_a_connection_that_ended(story: Story):
+    first = story.stay("ann", [1, 2, 4], closed=4.9)
+    second = story.stay("ann", range(5, 9), opened=5.6, cursors={ROOM: 4})
+    assert bad(judge(story.history(first, second))) == {("delivery", "lost")}
+
+
+def test_a_cursor_brings_what_was_said_while_its_owner_was_no_member_only_after_they_came_back(story: Story):
+    story.happens("ben", "room.join")
+    first = story.stay("ben", range(2, 6), closed=5.9)
+    back = story.stay("ben", range(6, 10), opened=9.2, cursors={ROOM: 5})
+    late = [replace(receipt, at=9.3) for receipt in back.receipts]
+    assert judge(story.history(first, replace(back, receipts=late))).good
+    early = [replace(receipt, at=7.5 + receipt.sequence / 100) for receipt in back.receipts]
+    assert ("delivery", "foreign") in bad(judge(story.history(first, replace(back, receipts=early))))
+    recovered = replace(back, receipts=late, recovered=True)
+    assert bad(judge(story.history(first, recovered))) == {("delivery", "foreign")}
+
+
+def test_an_invitation_is_for_who_is_no_member_and_may_come_again(story: Story):
+    story.happens("ann", "room.invite", subject="ben")
+    assert judge(story.history(story.stay("ben", [*range(2, 7), 9, 9]))).good
+    assert bad(judge(story.history(story.stay("cid", [9])))) == {("delivery", "foreign")}
+
+
+def test_another_event_than_the_log_has_at_that_place_is_contradicted(story: Story):
+    stay = story.stay("ann", range(1, 9))
+    swapped = [*stay.receipts[:-1], replace(stay.receipts[-1], event_id="e0")]
+    assert bad(judge(story.history(replace(stay, receipts=swapped)))) == {("delivery", "contradicted")}
+
+
+def test_a_delivery_that_takes_long_with_nothing_broken_is_late(story: Story):
+    stay = story.stay("ann", range(1, 9))
+    late = replace(stay, receipts=[*stay.receipts[:-1], replace(stay.receipts[-1], at=20.0)])
+    assert bad(judge(story.history(late))) == {("delivery", "late")}
+    assert judge(story.history(late, faults=[(8.5, 15.0)])).good
+
+
+def test_who_is_banned_hears_nothing_of_what_is_said_until_it_is_lifted(story: Story):
+    stay = story.stay("ann", range(1, 9))
+    ban = Ban("ann", answered=6.5, lifted=7.7)
+    assert bad(judge(story.history(stay, bans=[ban]))) == {("delivery", "foreign")}
+    assert judge(story.history(stay, bans=[replace(ban, unanswered=True)])).good
+
+
+def test_a_room_that_had_to_be_loaded_anew_is_a_loss(story: Story):
+    assert bad(judge(story.history(story.stay("ann", range(1, 9), resets=[ROOM])))) == {("delivery", "lost")}
+
+
+def test_a_client_that_does_not_come_back_is_late(story: Story):
+    assert bad(judge(story.history(story.stay("ann", range(1, 9), closed=9.0)))) == {("connection", "late")}
+
+
+def test_a_client_that_is_never_connected_is_late_and_without_its_ledger_unverified(story: Story):
+    history = story.history(clients={"ben#1": "ben"})
+    assert bad(judge(history)) == {("connection", "late")}
+    assert bad(judge(replace(history, broken=frozenset({"ben"})))) == {("connection", "unverified")}
+
+
+def test_who_left_a_private_room_may_read_it_only_if_they_were_asked_in_again(story: Story):
+    reading = Reading("ben", ROOM, began=8.1, ended=8.2, left=6, last=8)
+    assert bad(judge(story.history(readings=[reading]))) == {("reading", "foreign")}
+    assert judge(story.history(readings=[replace(reading, last=0)])).good
+    story.happens("ann", "room.invite", subject="ben")
+    assert bad(judge(story.history(readings=[reading]))) == {("reading", "foreign")}
+    assert judge(story.history(readings=[replace(reading, began=9.1, ended=9.2)])).good
+
+
+def test_projections_that_a_replay_does_not_come_to_are_found(story: Story):
+    history = story.history()
+    room = history.rooms[ROOM]
+    for wrong, subject in (
+        (replace(room, members={}), "membership"),
+        (replace(room, members={**room.members, "ben": Member("joined", "member")}), "membership"),
+        (replace(room, members={"ann": Member("joined", "member")}), "membership"),
+        (replace(room, head=7), "room"),
+        (replace(room, member_count=2), "room"),
+    ):
+        assert bad(judge(replace(history, rooms={ROOM: wrong}))) == {(subject, "contradicted")}
+
+
+def test_lost_evidence_is_never_good(story: Story):
+    del story.answers["c8"]
+    history = story.history(story.stay("ann", range(1, 7)), broken=frozenset({"ann"}))
+    verdict = judge(history)
+    assert bad(verdict) == {("command", "unverified"), ("delivery", "unverified")}
+    assert not verdict.good
+    nothing = judge(replace(history, rooms={}))
+    assert set(nothing.counts) == {("command", "unverified"), ("delivery", "unverified")}
+
+
+def test_the_longest_time_without_an_ack_is_told_and_more_than_ten_seconds_are_not_good(story: Story):
+    verdict = judge(story.history(story.stay("ann", range(1, 9)), ended=18.0))
+    assert (round(verdict.longest_stall, 1), round(verdict.stalled_at, 1)) == (9.9, 8.1)
+    assert verdict.good
+    assert not judge(story.history(story.stay("ann", range(1, 9)), ended=18.2)).good
+
+
+def test_acks_after_a_resend_are_counted(story: Story):
+    story.answers["c8"] = [replace(story.answers["c8"][0], attempts=3)]
+    assert judge(story.history()).resent == 1

@@ -1,0 +1,85 @@
+"""What must hold of the log after any run: it is gapless, numbered, allowed by its own history, and projected right."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from parley.chat.domain.compact import unpack
+from parley.chat.domain.events import User
+from parley.chat.domain.identifiers import event_id
+from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
+from parley.chat.domain.messages import MessageSent
+from parley.chat.domain.room import evolve
+from parley.chat.domain.rooms import RoomCreated
+from parley.chat.domain.state import Room
+from parley.chat.log.event_store import recorded_row
+from tests.simulation.world import World
+
+
+def check_log(world: World) -> None:
+    """Check every room of the log, and the projections."""
+    tables = world.database.tables
+    for room_id, events in tables.events.items():
+        if events:
+            _check_room(world, room_id, [recorded_row(events[sequence]) for sequence in sorted(events)])
+    for room_id, row in tables.rooms.items():
+        world.require(row["head"] == len(tables.events[room_id]), "room", room_id, "has head", row["head"])
+
+
+def _check_room(world: World, room_id: int, events: list[Any]) -> None:
+    sequences = [event.sequence for event in events]
+    world.require(sequences == list(range(1, len(events) + 1)), "gap in the log:", room_id, sequences)
+    ids = Counter((event.actor_id, event.command_id, type(event.event()).__name__) for event in events)
+    doubled = [one for one, times in ids.items() if times > (2 if one[2] == "MemberChanged" else 1)]
+    world.require(not doubled, "commands that were appended twice:", doubled)
+    room: Room | None = None
+    for event in events:
+        what, at = event.event(), f"event {event.sequence} of {room_id}"
+        if isinstance(what, RoomCreated):
+            world.require(room is None, at, "makes the room again")
+        else:
+            assert room is not None
+            world.require(
+                not room.archived or isinstance(what, MemberLeft | MemberChanged), at, "changes an archived room"
+            )
+        if room is not None:
+            _check_allowed(world, room, event, what, at)
+        room = evolve(room, what, room_id, event.sequence, User(event.actor_id, event.actor_name), event.recorded_at)
+        world.require(event.number == room.messages, at, "has number", event.number, "of", room.messages)
+    assert room is not None
+    _check_projections(world, room)
+
+
+def _check_allowed(world: World, room: Room, event: Any, what: Any, at: str) -> None:
+    first = event_id(room.room_id, event.actor_id, event.command_id) == event.event_id
+    if isinstance(what, MessageSent | MemberInvited):
+        world.require(room.is_in(event.actor_id), at, "by somebody who is no member:", event.actor_id)
+        world.require(first, at, "has another id than follows from its command")
+    elif isinstance(what, MemberJoined):
+        world.require(not room.is_in(what.user.id), at, "joins a member")
+        world.require((what.role == "owner") == (room.member_count == 0), at, "joins as", what.role)
+    elif isinstance(what, MemberLeft):
+        world.require(what.user.id in room.members, at, "takes out somebody who is not there")
+
+
+def _check_projections(world: World, room: Room) -> None:
+    tables, of = world.database.tables, f"of room {room.room_id}"
+    row = tables.rooms.get(room.room_id)
+    if row is None:
+        world.require(False, "no row", of)
+        return
+    for name in ("head", "messages", "changed", "archived", "member_count", "name", "kind", "created_by"):
+        is_now, should = row[name], getattr(room, name)
+        world.require(is_now == should, name, of, "is", is_now, "and not", should)
+    members = {user_id: tuple(one.values())[2:5] for user_id, one in tables.members[room.room_id].items()}
+    should_be = {user_id: (one.state, one.role, one.sequence) for user_id, one in room.members.items()}
+    world.require(members == should_be, "members", of, "are", members, "and not", should_be)
+    owners = [user_id for user_id, one in room.members.items() if one.joined and one.role == "owner"]
+    world.require(len(owners) == min(1, room.member_count), "owners", of, owners)
+
+
+def committed(world: World, room_id: int, actor_id: str, command_id: str, sequence: int) -> bool:
+    """Whether the log has, at this moment, what was acked or announced."""
+    event = world.database.tables.events[room_id].get(sequence)
+    return event is not None and (unpack(event["actor_id"]), unpack(event["command_id"])) == (actor_id, command_id)

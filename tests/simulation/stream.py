@@ -1,0 +1,255 @@
+"""Streams to devices: rooms are written to and moved in and out of, and everything on the way fails now and then.
+
+Whatever happened, every device hears each of its rooms without gap or double, also across its returns; nobody hears
+what comes after they left; and when all is well again, everybody who is a member hears the next message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from parley.chat.domain.identifiers import public_room_id, room_key
+from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
+from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.rooms import CreateRoom
+from parley.chat.log.event_store import recorded_row
+from tests.simulation.devices import Command, Device
+from tests.simulation.log_checks import check_log, committed
+from tests.simulation.stack import Stack
+from tests.simulation.world import World
+
+SETTLING = 40.0
+"""Simulated seconds after the last fault in which everybody hears again what is theirs."""
+
+
+@dataclass(frozen=True)
+class Weather:
+    """What goes wrong, and how often. A fault is drawn from `kinds` every fraction of a second."""
+
+    kinds: tuple[str, ...]
+    loses: tuple[float, ...] = (0.0,)
+    doubles: tuple[float, ...] = (0.0,)
+    delays: tuple[float, ...] = (0.0,)
+    moves: float = 0.1
+    """How often a device joins or leaves instead of saying something."""
+    recovery: tuple[int, ...] = (0,)
+
+
+class Stream:
+    """One run."""
+
+    def __init__(self, world: World, weather: Weather) -> None:
+        rng = world.rng
+        self.world = world
+        self.weather = weather
+        self.stack = Stack(
+            world,
+            chats=rng.choice((1, 2, 2)),
+            gateways=rng.choice((1, 2, 2)),
+            recovery=rng.choice(weather.recovery),
+            together=rng.random() < 0.5,
+        )
+        self.devices = [Device(world, self.stack, user, 0) for user in ("ann", "ben", "cat")]
+        if rng.random() < 0.5:
+            self.devices.append(Device(world, self.stack, "ben", 1))
+        self.rooms: list[str] = []
+        self.sent: list[Command] = []
+        self._ids = 0
+        self._bursts = 0
+
+    async def run(self) -> None:
+        """Begin in peace, go on under faults, and end in peace."""
+        world = self.world
+        await self._begin()
+        faults = world.loop.physics.spawn(self._faults())
+        talking = [device.process.spawn(self._talk(device)) for device in self.devices]
+        await faults
+        try:
+            async with asyncio.timeout(SETTLING):
+                await asyncio.gather(*talking)
+        except TimeoutError:
+            world.require(False, "commands without an outcome:", [str(s.command) for s in self.sent if s.acked is None])
+            return
+        await self._end()
+        self._check()
+
+    # -- what devices do -------------------------------------------------------------------------------------------
+
+    def _id(self) -> str:
+        self._ids += 1
+        return f"c{self._ids}"
+
+    async def _do(self, device: Device, command: Any, burst: int = 0) -> Command:
+        sent = Command(command, burst=burst)
+        self.sent.append(sent)
+        await device.settle(sent)
+        if sent.acked is not None and sent.room and not isinstance(command, JoinRoom | InviteUser):
+            there = committed(self.world, room_key(sent.room) or 0, device.user_id, command.id, sent.acked)
+            self.world.require(there, "acked, and not in the log:", command, sent.acked)
+        return sent
+
+    async def _begin(self) -> None:
+        rng = self.world.rng
+        while not self.stack.all_up:
+            await asyncio.sleep(0.01)
+        ann, ben, cat, *_ = self.devices
+        for number in range(rng.choice((1, 2))):
+            kind = "private" if rng.random() < 0.3 else "public"
+            made = await ann.process.spawn(self._do(ann, CreateRoom(self._id(), f"Room {number}", kind)))
+            self.rooms.append(made.room)
+            for device in (ben, cat):
+                if kind == "private":
+                    invite = InviteUser(self._id(), made.room, UserRef(device.user_id))
+                    await ann.process.spawn(self._do(ann, invite))
+                await device.process.spawn(self._do(device, JoinRoom(self._id(), made.room)))
+
+    async def _talk(self, device: Device) -> None:
+        rng = self.world.rng
+        loose: list[Any] = []
+        for _ in range(rng.choice((4, 8))):
+            await asyncio.sleep(rng.random() * 0.8)
+            room = rng.choice(self.rooms)
+            if device.user_id != "ann" and rng.random() < self.weather.moves:
+                move = rng.choice((JoinRoom, LeaveRoom))
+                await self._do(device, move(self._id(), room))
+                continue
+            self._bursts += 1
+            for _ in range(rng.choice((1, 1, 3))):
+                work = self._do(device, SendMessage(self._id(), room, f"hello {self._ids}"), self._bursts)
+                loose.append(asyncio.ensure_future(work))
+        await asyncio.gather(*loose)
+
+    # -- what goes wrong -------------------------------------------------------------------------------------------
+
+    async def _faults(self) -> None:
+        world, rng, weather = self.world, self.world.rng, self.weather
+        broker, database = world.broker, world.database
+        broker.loses, broker.doubles = rng.choice(weather.loses), rng.choice(weather.doubles)
+        broker.delays, broker.reorders = rng.choice(weather.delays), rng.random() < 0.3
+        kinds = rng.sample(weather.kinds, min(len(weather.kinds), rng.choice((1, 2, 3))))
+        ends = world.loop.now + rng.choice((3.0, 6.0))
+        while world.loop.now < ends:
+            await asyncio.sleep(rng.random())
+            kind = rng.choice(kinds)
+            world.note("fault:", kind)
+            if kind == "device":
+                rng.choice(self.devices).lose(rng.choice((0.001, 0.1, 3.0)) * rng.random())
+            elif kind == "database":
+                if database.up:
+                    database.crash(rng.random())
+            elif kind == "nats":
+                seconds = rng.random() * 2
+                for replica in self.stack.replicas:
+                    if replica.process.alive:
+                        replica.bus.cut(seconds * (0.9 + 0.1 * rng.random()))
+            else:
+                self._fault_of_process(kind)
+        broker.loses = broker.doubles = broker.delays = 0.0
+
+    def _fault_of_process(self, kind: str) -> None:
+        rng = self.world.rng
+        replicas: Any = self.stack.chats if kind.endswith("chat") else self.stack.gateways
+        replica = rng.choice(replicas)
+        if not replica.process.alive or not replica.up:
+            return
+        if kind.startswith("kill"):
+            replica.kill(rng.random())
+        elif kind.startswith("stall"):
+            replica.process.stall(rng.choice((0.2, 4.0)) * rng.random())
+        else:
+            seconds = rng.choice((0.3, 3.0)) * rng.random()
+            replica.bus.cut(seconds, unnoticed=seconds * rng.choice((0.0, rng.random())))
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    async def _end(self) -> None:
+        """Until everybody hears again what is theirs, and then one more message in each room."""
+        ann = self.devices[0]
+        await self._until_heard("when all was well again")
+        for room in self.rooms:
+            await ann.process.spawn(self._do(ann, SendMessage(self._id(), room, "the last")))
+        await self._until_heard("of the last messages")
+
+    async def _until_heard(self, when: str) -> None:
+        loop = self.world.loop
+        deadline = loop.now + SETTLING
+        while True:
+            missing = self._missing()
+            if not missing:
+                break
+            if loop.now > deadline:
+                self.world.require(False, "not heard", when, *missing)
+                break
+            await asyncio.sleep(0.25)
+        # What nobody may hear would be here by now.
+        await asyncio.sleep(0.25)
+
+    def _missing(self) -> list[str]:
+        tables = self.world.database.tables
+        missing: list[str] = []
+        for device in self.devices:
+            if not device.connected:
+                missing.append(f"{device.name} is not connected")
+                continue
+            for room in self.rooms:
+                room_id = room_key(room) or 0
+                member = tables.members[room_id].get(device.user_id)
+                head = tables.rooms[room_id]["head"]
+                # Who came fresh has no cursor before the next event.
+                if member is not None and member["state"] == "joined" and device.cursors.get(room, head) < head:
+                    missing.append(f"{device.name} has {device.cursors.get(room)} of {head} in {room}")
+        return missing
+
+    def _check(self) -> None:
+        check_log(self.world)
+        for sent in self.sent:
+            self.world.require(len(set(sent.answers)) <= 1, "acked with different sequences:", sent)
+        for device in self.devices:
+            self._check_stays(device)
+        bursts: defaultdict[int, list[Command]] = defaultdict(list)
+        for sent in self.sent:
+            if sent.burst and sent.attempts == 1 and sent.acked is not None:
+                bursts[sent.burst].append(sent)
+        for burst in bursts.values():
+            sequences = [sent.acked or 0 for sent in burst]
+            self.world.require(
+                sequences == sorted(sequences), "out of order:", [(s.command.id, s.acked) for s in burst]
+            )
+
+    def _check_stays(self, device: Device) -> None:
+        """Nobody hears what comes after they left for the last time."""
+        last: dict[str, float] = {}
+        for room_id, events in self.world.database.tables.events.items():
+            for sequence in sorted(events):
+                joins, leaves = recorded_row(events[sequence]).moves()
+                if joins == device.user_id:
+                    last[public_room_id(room_id)] = float("inf")
+                elif leaves == device.user_id:
+                    last[public_room_id(room_id)] = sequence
+        for room, sequence in device.received:
+            at = f"{device.name} hears {sequence} of {room}, where it was until {last.get(room)}"
+            self.world.require(sequence <= last.get(room, -1), at)
+
+
+GAPS = Weather(
+    kinds=("kill chat", "stall chat", "cut chat", "cut gateway", "stall gateway", "database", "nats"),
+    loses=(0.0, 0.03, 0.2),
+    doubles=(0.0, 0.1),
+    delays=(0.0, 0.1),
+)
+RETURNS = Weather(
+    kinds=("device", "device", "device", "kill gateway", "stall gateway", "cut gateway"),
+    loses=(0.0, 0.0, 0.02),
+    delays=(0.0, 0.1),
+    recovery=(0, 60, 60),
+)
+MOVES = Weather(
+    kinds=("nats", "cut gateway", "cut chat", "device", "stall gateway", "kill chat"),
+    loses=(0.0, 0.0, 0.05),
+    delays=(0.0, 0.1),
+    moves=0.5,
+    recovery=(0, 60),
+)
