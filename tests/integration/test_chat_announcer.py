@@ -93,7 +93,7 @@ async def test_what_was_committed_and_never_published_is_announced_with_whom_it_
     async with running_writer(database_url) as (writer, _):
         room = await create(writer)
         await writer.submit(JoinRoom("in", room), BEN, "")
-        await writer.submit(InviteUser("invite", room, UserRef("u_cat", "Cat")), ANN, "")
+        await writer.submit(InviteUser("invite", room, UserRef("u_cat")), ANN, "")
         await writer.submit(LeaveRoom("out", room), BEN, "")
         await send(writer, room, 1)
     async with running(gateways.announcer(database_url)):
