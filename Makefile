@@ -22,7 +22,7 @@ up: $(VENV)/up page ## Start everything on http://localhost:8000, state in .parl
 	@exec $(BIN)/parley up $(ARGS)
 
 test: $(VENV)/dev page tests/acceptance/node_modules/.installed ## Run the whole test suite (no Docker needed; ARGS="-k name" narrows it)
-	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(VENV)/dev page ## Ten minutes of faults by a seed, and what became of everything (ARGS="--help" says how to choose)
 	@$(BIN)/python -m tests.chaos $(ARGS)

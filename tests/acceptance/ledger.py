@@ -10,6 +10,9 @@ from typing import Any
 
 from tests.acceptance.clients import JsClient, PythonClient
 from tests.acceptance.conversation import persist
+from tests.chaos.evidence import logged
+from tests.chaos.history import Logged
+from tests.chaos.memberships import spans_of
 
 AnyClient = PythonClient | JsClient
 
@@ -72,7 +75,8 @@ class Ledger:
         assert dict(texts) == self.acked, "what was acked is not what is in the log"
         moves = {event["sequence"] for event in log if event["type"] in {"member.joined", "member.left"}}
         assert set(self.joined.values()) <= moves | {1}, "an acked move is not in the log"
-        due = {person: _due(log, person.user) for person in self.people}
+        events = [logged(event) for event in log]
+        due = {person: _due(events, person.user) for person in self.people}
         for person, sequences in due.items():
             assert (sequences[-1:] == [len(log)]) is person.member, "membership in the log"
         with suppress(TimeoutError):
@@ -87,17 +91,10 @@ class Ledger:
         return [event["sequence"] for event in person.client.logged(self.room)]
 
 
-def _due(log: list[dict[str, Any]], user: str) -> list[int]:
+def _due(log: list[Logged], user: str) -> list[int]:
     """What a user's client must have been sent: all from each join up to the leave."""
-    due: list[int] = []
-    member = False
-    for event in log:
-        moved = event["type"] in {"room.created", "member.joined", "member.left"} and event["actor"]["id"] == user
-        member = member or (moved and event["type"] != "member.left")
-        if member:
-            due.append(event["sequence"])
-        member = member and not (moved and event["type"] == "member.left")
-    return due
+    spans = spans_of(log, user)
+    return [sequence for joined, left in spans for sequence in range(joined, (left or len(log)) + 1)]
 
 
 def _difference(heard: list[int], due: list[int]) -> str:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
@@ -388,46 +386,3 @@ async def test_links_to_clients_and_to_postgres_that_break_or_hang_lose_nothing(
         assert len(one.client.connects) == 2
         assert len(owner.client.connects) == len(two.client.connects) == 1
         await asyncio.gather(one.client.stop(), two.client.stop())
-
-
-async def test_joins_leaves_and_messages_through_many_cuts_are_each_seen_once_by_who_was_a_member(
-    stack: FaultStack, crowd: People
-):
-    dice = random.Random(1)
-    kinds = ("python", "python", "js" if HAS_JS_CLIENT else "python")
-    owner = await person(crowd, "owner", stack.gateways[1])
-    movers = await asyncio.gather(*(person(crowd, f"mover{n}", stack.gateways[n % 2], kinds[n % 3]) for n in range(6)))
-    ledger = await room_of(owner, *movers[:3])
-    ledger.people += movers[3:]
-    over = time.monotonic() + 6
-
-    async def live(someone: Person) -> None:
-        while time.monotonic() < over:
-            if someone is not owner and dice.random() < 0.5:
-                await ledger.move(someone)
-            elif someone.member:
-                await ledger.say(someone)
-            await asyncio.sleep(dice.uniform(0.02, 0.2))
-
-    living = [asyncio.create_task(live(someone)) for someone in ledger.people]
-    while time.monotonic() < over:
-        proxy = dice.choice(list(stack.proxies.values()))
-        match dice.choice(("cut", "flap", "freeze", "all")):
-            case "cut":
-                proxy.cut()
-            case "flap":
-                proxy.flap()
-            case "freeze":
-                proxy.freeze()
-            case _:
-                for each in stack.proxies.values():
-                    each.flap()
-        await asyncio.sleep(dice.uniform(0.1, 0.8))
-        proxy.mend()
-        await asyncio.sleep(dice.uniform(0.2, 0.6))
-    await stack.healed()
-    await asyncio.gather(*living)
-    await ledger.agrees()
-    listed = await stack.rest(stack.chats[0], owner.account, "GET", f"/rooms/{ledger.room}/members")
-    members: set[Any] = {member["id"] for member in listed["members"] if member["state"] == "joined"}
-    assert members == {someone.user for someone in ledger.people if someone.member}

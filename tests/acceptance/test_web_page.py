@@ -36,9 +36,9 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    """A headless Chromium."""
+    """A headless Chromium. Each visitor has a context of their own in it."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
         yield browser
@@ -102,15 +102,22 @@ class Visitor:
         return await self.page.get_by_test_id("message-body").all_text_contents()
 
 
-@pytest.fixture
-async def two_visitors(browser: Browser, stack_url: str) -> tuple[Visitor, Visitor]:
-    """Two people who have just signed up and are in one room."""
+@pytest.fixture(scope="module")
+async def signed_up(browser: Browser, stack_url: str) -> tuple[Visitor, Visitor]:
+    """Two people who have just signed up."""
     mark = uuid.uuid4().hex[:8]
     ada = await Visitor.sign_up(browser, stack_url, f"ada-{mark}")
-    grace = await Visitor.sign_up(browser, stack_url, f"grace-{mark}")
-    await ada.create_room(f"room {mark}")
-    await grace.join_room(f"room {mark}")
-    return ada, grace
+    return ada, await Visitor.sign_up(browser, stack_url, f"grace-{mark}")
+
+
+@pytest.fixture
+async def two_visitors(signed_up: tuple[Visitor, Visitor]) -> tuple[Visitor, Visitor]:
+    """The two in a room of their own."""
+    room = f"room {uuid.uuid4().hex[:8]}"
+    ada, grace = signed_up
+    await ada.create_room(room)
+    await grace.join_room(room)
+    return signed_up
 
 
 async def test_two_people_sign_up_meet_in_a_room_and_talk_both_ways(two_visitors: tuple[Visitor, Visitor]) -> None:
@@ -175,6 +182,20 @@ async def test_a_message_in_another_room_is_counted_until_it_is_opened(two_visit
     await grace.sees("are you there?")
     await expect(row.get_by_test_id("unread-badge")).to_have_count(0)
     await expect(grace.page.get_by_test_id("unread-line")).to_have_count(1)
+
+
+async def test_whoever_owns_a_room_after_its_owner_left_is_told_to_all(two_visitors: tuple[Visitor, Visitor]) -> None:
+    ada, grace = two_visitors
+    await grace.page.get_by_test_id("show-members").click()
+    await expect(grace.page.get_by_test_id("member")).to_have_count(2)
+    await ada.page.get_by_test_id("leave-room").click()
+    await ada.page.get_by_test_id("leave-confirm").click()
+    lines = grace.page.get_by_test_id("system-line")
+    await expect(lines.filter(has_text=f"{ada.name} left")).to_be_visible()
+    await expect(lines.filter(has_text=f"{grace.name} is the owner now")).to_be_visible()
+    await expect(grace.page.get_by_test_id("member")).to_have_count(1)
+    await expect(grace.page.get_by_test_id("member")).to_contain_text("Owner")
+    assert grace.errors == []
 
 
 async def test_the_page_works_on_after_a_server_restart_without_a_reload(browser: Browser, tmp_path: Path) -> None:

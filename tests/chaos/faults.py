@@ -81,4 +81,6 @@ class Faults:
                 clock.set(0)
             case _:
                 self._stack.postgres.crash()
+                # Until it has noticed, it answers as if nothing had been.
+                await asyncio.sleep(fault.seconds)
         await part.ready()

@@ -110,6 +110,8 @@ def _drawn(dice: random.Random, possible: list[tuple[str, str]], at: float, *, b
             return replace(fault, seconds=round(min(longest, 1.0 + dice.expovariate(0.4)), 2))
         case "kill" | "terminate":
             return replace(fault, seconds=round(dice.uniform(0.1, 2.0), 2))
+        case "crash":
+            return replace(fault, seconds=0.5)
         case "jump":
             return replace(fault, seconds=round(dice.uniform(1.0, 8.0), 2), jump=dice.choice(JUMPS))
         case _:

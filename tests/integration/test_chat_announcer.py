@@ -198,7 +198,7 @@ async def test_another_log_is_announced_by_its_name_without_a_restart(gateways: 
         async with running(standing_by):
             await until(lambda: standing_by.incarnation)
             await create(writer)
-            name = str(await begin_incarnation(database_url))
+            name = str((await begin_incarnation(database_url, None))[0])
             await until(lambda: gateways.heard[-1].log == standing_by.incarnation == name)
             await until(lambda: gateways.mended == 2)
     assert gateways.is_chain()

@@ -235,7 +235,7 @@ async def test_no_failure_ends_it(
 
 
 def test_patterns_name_types_and_parts_of_them():
-    assert sorted(matching("*")) == sorted(matching("room.*, member.*,message.*"))
+    assert sorted(matching("*")) == sorted(matching("room.*, member.*,message.*,events.*"))
     assert matching("message.sent") == [5]
     assert matching("nothing.*") == []
 

@@ -13,7 +13,7 @@ import pytest
 
 from parley.chat.domain.identifiers import room_key
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
-from parley.chat.domain.projectors import MEMBERS, PROJECTORS
+from parley.chat.domain.projectors import ALL, MEMBERS, PROJECTORS
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import Writer
 from parley.chat.projections import rebuild as rebuilding
@@ -27,7 +27,6 @@ from parley.common.wire.identity import Identity
 from .conftest import running_writer
 from .test_chat_writer import ANN, BEN, create, send
 
-ALL = PROJECTORS.values()
 EVERYBODY = [Identity(f"u{n}", f"User {n}") for n in range(12)]
 
 

@@ -83,20 +83,20 @@ async def test_each_room_is_answered_by_where_its_cursor_is(pool: Pool):
 
 
 @pytest.mark.parametrize(
-    ("body", "name", "member"),
+    ("body", "name", "member", "count"),
     [
-        ("x" * 330, "Ann", "u_ann"),
-        ("hello", EMOJI, "u_ann"),
-        ("hello", "Ann", EMOJI),
-        ("\x01" * 300, "Ann", "u_ann"),
-        ("y" * 60_000, "Ann", "u_ann"),
+        ("x" * 330, "Ann", "u_ann", 450),
+        ("hello", EMOJI, "u_ann", 450),
+        ("hello", "Ann", EMOJI, 450),
+        ("\x01" * 300, "Ann", "u_ann", 450),
+        ("y" * 60_000, "Ann", "u_ann", 60),
     ],
 )
 async def test_sync_and_history_fit_an_ack_whatever_makes_them_long_and_end_at_the_head(
-    pool: Pool, body: str, name: str, member: str
+    pool: Pool, body: str, name: str, member: str, count: int
 ):
     async with pool.acquire() as connection:
-        one, two = await fill(connection, 2, 450, body=body, name=name, member=member)
+        one, two = await fill(connection, 2, count, body=body, name=name, member=member)
     cursors, seen, rounds, sum_of_sizes = {one: 0, two: 0}, {one: [], two: []}, 0, 0
     while cursors:
         rounds += 1
@@ -110,7 +110,7 @@ async def test_sync_and_history_fit_an_ack_whatever_makes_them_long_and_end_at_t
             if not found.more:
                 del cursors[room]
         assert any(sequences(found) for found in answer.rooms.values()), "nothing new, and more to come"
-    assert seen == {one: list(range(1, 451)), two: list(range(1, 451))}
+    assert seen == {one: list(range(1, count + 1)), two: list(range(1, count + 1))}
     assert rounds <= 1 + sum_of_sizes // (MAX_PAGE_BYTES // 2)
     for start, step in ((History(one, limit=200), "before"), (History(one, after=0, limit=200), "after")):
         query, pages = start, []
@@ -123,7 +123,7 @@ async def test_sync_and_history_fit_an_ack_whatever_makes_them_long_and_end_at_t
             edge = pages[-1][0] if step == "before" else pages[-1][-1]
             query = History(one, **{step: edge}, limit=200)
         read = [sequence for found in (pages[::-1] if step == "before" else pages) for sequence in found]
-        assert read == list(range(1, 451))
+        assert read == list(range(1, count + 1))
 
 
 async def test_sync_gives_no_more_than_a_thousand_events_and_says_where_there_are_more(pool: Pool):

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from parley.chat.domain.identifiers import public_room_id
-from parley.chat.domain.projectors import PROJECTORS
 from parley.chat.log.database import Pool
 from parley.chat.log.event_store import EVENT_COLUMNS, recorded_row
 from parley.chat.projections.rebuild import rebuild
@@ -112,9 +111,9 @@ async def test_four_processes_on_three_rooms_leave_a_log_without_gap_double_or_l
     owners = Counter(row["room_id"] for row in before[1] if row["role"] == "owner")
     assert set(owners.values()) <= {1}
     async with pool.acquire() as connection:
-        assert (await rebuild(connection, PROJECTORS.values())).mended == 0
+        assert (await rebuild(connection)).mended == 0
         await connection.execute("DELETE FROM chat.members")
-        await rebuild(connection, PROJECTORS.values())
+        await rebuild(connection)
     assert before == (
         await pool.fetch("SELECT * FROM chat.rooms ORDER BY 1"),
         await pool.fetch("SELECT * FROM chat.members ORDER BY 1, 2"),

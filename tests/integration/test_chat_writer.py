@@ -12,7 +12,6 @@ from parley.chat.domain.batch import Plan
 from parley.chat.domain.identifiers import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
-from parley.chat.domain.projectors import PROJECTORS
 from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
 from parley.chat.log import database, event_store
@@ -247,7 +246,7 @@ async def test_projections_rebuilt_from_the_log_come_out_identical(database_url:
         await connection.execute("UPDATE chat.rooms SET head = 0, member_count = 99")
         await connection.execute("DELETE FROM chat.members WHERE user_id = 'u1'")
         await connection.execute("DELETE FROM chat.declined")
-        rebuilt = await rebuild(connection, PROJECTORS.values())
+        rebuilt = await rebuild(connection)
         assert rebuilt.rooms == len(rooms) + 1
         assert rebuilt.mended > len(rooms)
     assert await _projections(pool) == before
@@ -313,7 +312,7 @@ async def test_a_name_longer_than_chat_would_take_from_a_client_harms_nothing(da
         assert publisher.plans[-1].appended[0].event().TYPE == "member.joined"
         await send(writer, room, 1, stranger)
     async with pool.acquire() as connection:
-        assert await rebuild(connection, PROJECTORS.values()) == (1, 0)
+        assert await rebuild(connection) == (1, 0)
 
 
 async def test_nothing_is_acked_or_published_before_its_commit(database_url: str, pool: Pool):

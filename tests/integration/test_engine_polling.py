@@ -28,6 +28,7 @@ from parley.gateway.engineio.transports import Limits
 from parley.gateway.engineio.websocket.frames import GOING_AWAY
 from parley.gateway.engineio.websocket.protocol import WebSocket
 from tests.integration.engine_server import TIMEOUT, HttpWire
+from tests.support.proxy import Proxy
 
 POLL = "/socket.io/?EIO=4&transport=polling"
 CLIENT = Path(__file__).parent / "polling_client.mjs"
@@ -170,6 +171,26 @@ async def test_a_python_client_that_polls_comes_back_to_forty_missed_events():
         finally:
             await client.disconnect()
             await client.wait()
+
+
+async def test_an_answer_that_was_lost_comes_again_when_the_http_library_repeats_its_request():
+    async with serving() as server, Proxy.running(server.url) as proxy, aiohttp.ClientSession() as http:
+        client, got = socketio.AsyncClient(reconnection=False, http_session=http), list[int]()
+        client.on("missed", got.append)
+        await client.connect(proxy.url, transports=["polling"])
+        session = next(iter(server.engine.sessions.values()))
+        await server.until(lambda: session._poll is not None)
+        proxy.hold("down")
+        session.send(Packet.of(b'42["missed",0]'))
+        await proxy.carries("down", b"missed")
+        proxy.flap()
+        proxy.release("down")
+        session.send(Packet.of(b'42["missed",1]'))
+        await server.until(lambda: len(got) == 2)
+        assert got == [0, 1]
+        assert client.connected
+        await client.disconnect()
+        await client.wait()
 
 
 async def test_an_event_with_many_attachments_is_spread_over_answers_in_its_order():

@@ -47,6 +47,7 @@ async def test_a_process_that_waits_for_nats_ends_on_a_signal(
         process.send_signal(number)
         async with asyncio.timeout(5):
             assert await process.wait() == status
+        assert b"CancelledError" not in await process.stdout.read(), "whoever stopped it knows"
     finally:
         if process.returncode is None:
             process.kill()

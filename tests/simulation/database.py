@@ -44,8 +44,8 @@ class Tables:
     """Events by room and event id."""
     members: defaultdict[int, dict[str, Row]] = field(default_factory=lambda: defaultdict(dict))
     commands: dict[tuple[int, Any], Row] = field(default_factory=dict)
-    consumers: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """By name, the position and the last batch."""
+    declined: dict[tuple[int, str], datetime] = field(default_factory=dict)
+    consumers: dict[str, Row] = field(default_factory=dict)
 
 
 class Transaction:
@@ -81,6 +81,9 @@ class Database:
         """Processes that cannot reach it."""
         self.secret = b"secret of the log"
         self.incarnation = "first"
+        self.mended = 0
+        self.advisory: dict[tuple[Any, ...], Session] = {}
+        """Who holds each advisory lock, for as long as its session lasts."""
         self.sessions: set[Session] = set()
         self.statements = statements
         self.latency = 0.0005
@@ -95,7 +98,6 @@ class Database:
         self._creating: dict[int, Transaction] = {}
         self._next_xid = 100
         self._active: set[int] = set()
-        self.advisory_locks: dict[tuple[Any, ...], Session] = {}
         self.commits = 0
         self.opened = 0
 
@@ -105,8 +107,9 @@ class Database:
         """The wall clock of the server."""
         return datetime.fromtimestamp(1_700_000_000 + self.loop.now, UTC)
 
+    @property
     def snapshot(self) -> str:
-        """What is committed and what is running, as Postgres writes it."""
+        """A `pg_snapshot`: the first transaction that has not ended, the next one, and those that are running."""
         running = sorted(self._active)
         return f"{min(running, default=self._next_xid)}:{self._next_xid}:{','.join(map(str, running))}"
 
@@ -207,7 +210,8 @@ class Database:
         if not self.up or process in self.away:
             raise ConnectionRefusedError("the server is not there")
         settings: dict[str, str] = options.get("server_settings") or {}
-        session = Session(self, process, int(settings.get("lock_timeout", "2000")) / 1000)
+        idle = int(settings.get("idle_session_timeout", "0")) / 1000
+        session = Session(self, process, int(settings.get("lock_timeout", "2000")) / 1000, idle)
         self.sessions.add(session)
         process.on_end.append(session.client_ended)
         return session
@@ -244,13 +248,13 @@ class Database:
 class Session:
     """One connection of a client, both ends of it."""
 
-    def __init__(self, database: Database, process: Process, lock_seconds: float) -> None:
+    def __init__(self, database: Database, process: Process, lock_seconds: float, idle_seconds: float = 0.0) -> None:
         self.process = process
         self.number = database.opened = database.opened + 1
         self.lock_seconds = lock_seconds
+        self.idle_seconds = idle_seconds
+        """After which the server ends it though it is in no transaction, or 0."""
         self.transaction_now: Transaction | None = None
-        self.asked_at = 0.0
-        """When the last statement arrived."""
         self.mute = False
         """Whether the client hears nothing of it any more, and does not know that."""
         self.database = database
@@ -262,6 +266,11 @@ class Session:
         self._asked: asyncio.Future[Any] | None = None
         self._in_transaction = False
         self._idle: asyncio.Handle | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether the server has ended it, with all that it held."""
+        return self._broken
 
     # -- the client's end ------------------------------------------------------------------------------------------
 
@@ -335,7 +344,6 @@ class Session:
         if self._idle is not None:
             self._idle.cancel()
         self._executing = True
-        self.asked_at = self._loop.now
         self._loop.physics.spawn(self._serve(query, args, asked))
 
     async def _serve(self, query: str, args: tuple[Any, ...], asked: asyncio.Future[Any]) -> None:
@@ -348,8 +356,9 @@ class Session:
         if self._broken:
             self._roll_back()
             return
-        if self.transaction_now is not None:
-            self._idle = self._loop.after(IDLE_SECONDS, self._loop.physics, self._idled)
+        allowed = self.idle_seconds if self.transaction_now is None else IDLE_SECONDS
+        if allowed:
+            self._idle = self._loop.after(allowed, self._loop.physics, self._idled)
         if not self.mute:
             delay = self.database.latency * (0.5 + self._loop.rng.random())
             self._loop.after(delay, self.process, _settle, asked, answer)

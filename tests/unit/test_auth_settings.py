@@ -11,9 +11,11 @@ from parley.auth.app import create_app
 from parley.auth.endpoints import Credentials
 from parley.auth.settings import Settings, rate
 from parley.auth.throttle import Throttle, Throttled, address_key
+from parley.cli.failure import Failure
+from parley.cli.up import _log_settings
 from parley.common.errors import Reject
 from parley.common.json_input import fields_as
-from parley.common.settings import UnsafeSettings
+from parley.common.settings import UnsafeSettings, name_refused
 
 
 @pytest.mark.parametrize("password", ["", "parley-admin"])
@@ -42,6 +44,20 @@ def test_refused_secret_is_not_repeated_in_the_error() -> None:
     with pytest.raises(ValidationError) as error:
         Settings(auth_hs256_secret=SecretStr("hunter2"))
     assert "hunter2" not in str(error.value)
+
+
+def test_what_is_refused_is_named_as_the_environment_names_it_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"LOG_LEVEL": "loud", "PORT": "x", "AUTH_HS256_SECRET": "hunter2"}.items():
+        monkeypatch.setenv(f"PARLEY_{name}", value)
+    with pytest.raises(ValidationError) as error:
+        Settings()
+    assert name_refused(error.value).splitlines() == [
+        "PARLEY_PORT: Input should be a valid integer, unable to parse string as an integer",
+        "PARLEY_LOG_LEVEL: Input should be 'debug', 'info', 'warning' or 'error'",
+        "PARLEY_AUTH_HS256_SECRET: an HS256 secret has at least 32 bytes",
+    ]
+    with pytest.raises(Failure, match="PARLEY_LOG_LEVEL"):
+        _log_settings()
 
 
 @pytest.mark.parametrize("username", ["ab", "x" * 33, "with space", "émile", "a\x00bc", "abc\n", "<b>", ""])

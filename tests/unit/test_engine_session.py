@@ -105,6 +105,36 @@ def test_two_polls_at_once_end_the_session():
     assert (model.polls[0].answered, second.answered, model.reasons) == ([CLOSE_PACKET], None, ["transport error"])
 
 
+def test_a_poll_that_an_http_library_repeats_gets_the_same_answer_and_the_next_one_what_follows():
+    model = polling()
+    polls: list[RecordedPoll] = []
+    for stamp in ("a", "b", "b", "b", "c"):
+        model.send(1)
+        polls.append(RecordedPoll(model))
+        model.session.poll(polls[-1], stamp)
+    answers = [poll.answered for poll in polls]
+    assert answers == [model.sent[:1], *[model.sent[1:2]] * 3, model.sent[2:]]
+
+
+def test_a_poll_that_is_repeated_while_the_first_waits_ends_the_session():
+    model = polling()
+    model.session.poll(RecordedPoll(model), "a")
+    with pytest.raises(NotPolling):
+        model.session.poll(RecordedPoll(model), "a")
+    assert model.reasons == ["transport error"]
+
+
+@pytest.mark.parametrize("stamp", ["", "always the same"])
+def test_a_client_whose_polls_are_all_alike_gets_everything_once(stamp: str):
+    model = Model(4)
+    model.session.poll(RecordedPoll(model), stamp)
+    for _ in range(3):
+        model.send(1)
+        answered = RecordedPoll(model)
+        model.session.poll(answered, stamp)
+        assert answered.answered == model.sent[-1:]
+
+
 def test_a_poll_that_is_hung_up_ends_the_session_and_an_answered_one_does_not():
     model = polling()
     model.poll(1)

@@ -134,15 +134,15 @@ test("a pending message gives way to its event when the ack comes first", () => 
   store.addPending("r1", { id: "c1", body: "hello", at: "2030-01-01T10:00:00Z" });
   store.settle("r1", "c1", { event_id: "e5", sequence: 5, at: "2030-01-01T10:00:01Z" });
   assert.equal(store.rooms.get("r1").pending[0].state, "accepted");
-  store.apply(event(5, { actor: ME, data: { body: "hello" } }));
+  store.apply({ ...event(5, { actor: ME, data: { body: "hello" } }), id: "c1" });
   assert.deepEqual(store.rooms.get("r1").pending, []);
 });
 
-test("a pending message is not shown twice when its event overtakes the ack", () => {
+test("a pending message gives way to its event, which may overtake the ack", () => {
   const store = storeAt(4);
   store.addPending("r1", { id: "c1", body: "hello", at: "2030-01-01T10:00:00Z" });
-  store.apply(event(5, { actor: ME, data: { body: "hello" } }));
-  assert.equal(store.rooms.get("r1").pending[0].shadow, "e5");
+  store.apply({ ...event(5, { actor: ME, data: { body: "hello" } }), id: "c1" });
+  assert.deepEqual(store.rooms.get("r1").pending, []);
   store.settle("r1", "c1", { event_id: "e5", sequence: 5, at: "2030-01-01T10:00:01Z" });
   assert.deepEqual(store.rooms.get("r1").pending, []);
 });
@@ -150,11 +150,19 @@ test("a pending message is not shown twice when its event overtakes the ack", ()
 test("the same text sent from another tab does not swallow a pending message", () => {
   const store = storeAt(4);
   store.addPending("r1", { id: "c1", body: "hello", at: "2030-01-01T10:00:00Z" });
-  store.apply(event(5, { actor: ME, data: { body: "hello" } }));
-  store.settle("r1", "c1", { event_id: "e6", sequence: 6, at: "2030-01-01T10:00:01Z" });
-  assert.equal(store.rooms.get("r1").pending[0].shadow, undefined);
-  store.apply(event(6, { actor: ME, data: { body: "hello" } }));
-  assert.deepEqual(store.rooms.get("r1").pending, []);
+  store.apply({ ...event(5, { actor: ME, data: { body: "hello" } }), id: "of another tab" });
+  assert.equal(store.rooms.get("r1").pending[0].state, "pending");
+});
+
+test("ownership that is passed on, and that comes with an empty room, is known", () => {
+  const store = storeAt(4);
+  const roles = () => Object.fromEntries([...store.rooms.get("r1").members.values()].map(({ id, role }) => [id, role]));
+  store.setMembers("r1", [{ ...ME, role: "owner", state: "joined" }, { ...ADA, role: "member", state: "joined" }]);
+  store.apply(event(5, { type: "member.changed", actor: ME, data: { user: ADA, role: "owner" } }));
+  store.apply(event(6, { type: "member.changed", actor: ME, data: { user: ME, role: "member" } }));
+  assert.deepEqual(roles(), { "u-me": "member", "u-ada": "owner" });
+  store.apply(event(7, { type: "member.joined", actor: { id: "u-bob", name: "Bob" }, data: { user: { id: "u-bob", name: "Bob" }, role: "owner" } }));
+  assert.equal(roles()["u-bob"], "owner");
 });
 
 test("members are counted as they come and go, the invited not", () => {

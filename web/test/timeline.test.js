@@ -40,11 +40,8 @@ test("a message that came after the room was opened is not set off as unread", (
   assert.ok(!timeline(events, { unseen: { from: 1, to: 1 } }).some(({ kind }) => kind === "unread"));
 });
 
-test("pending messages come last, and one whose event is here is not repeated", () => {
-  const pending = [
-    { id: "c1", body: "a", at: "2030-01-01T10:00:00", state: "pending", shadow: "e1" },
-    { id: "c2", body: "b", at: "2030-01-01T10:00:00", state: "failed", error: "No." },
-  ];
+test("pending messages come last", () => {
+  const pending = [{ id: "c2", body: "b", at: "2030-01-01T10:00:00", state: "failed", error: "No." }];
   const rows = timeline([message(1, "2030-01-01T10:00:00", ME)], { pending });
   assert.deepEqual(rows.map(({ key }) => key).slice(1), ["e1", "c2"]);
   assert.deepEqual([rows.at(-1).state, rows.at(-1).error, rows.at(-1).mine], ["failed", "No.", true]);
@@ -62,5 +59,8 @@ test("comings and goings are told in a sentence", () => {
   assert.equal(told("member.left", { user: ADA }), "Ada left");
   assert.equal(told("member.invited", { user: ME }), "Ada invited Me");
   assert.equal(told("member.invited", { user: { id: "u-x" } }), "Ada invited someone");
+  assert.equal(told("member.joined", { user: ADA, role: "owner" }), "Ada joined and is the owner now");
+  assert.equal(told("member.changed", { user: ME, role: "owner" }), "Me is the owner now");
+  assert.equal(told("member.changed", { user: ADA, role: "member" }), null);
   assert.equal(told("room.archived", { reason: "done" }), "The room was closed: done");
 });

@@ -157,8 +157,6 @@ export class Store {
     const message = room?.pending.find((candidate) => candidate.id === messageId);
     if (!message) return;
     Object.assign(message, { state: "accepted", event_id, sequence, at });
-    // An event with the same text that came first was taken for this one; the ack tells whether it was.
-    delete message.shadow;
     if (room.last !== null && sequence <= room.last) room.pending.splice(room.pending.indexOf(message), 1);
   }
 
@@ -196,12 +194,17 @@ function describe(room, info) {
 /** What an event changes besides being in the list. Unknown types change nothing, which keeps old pages working. */
 function evolve(room, event, me) {
   const user = event.data?.user ?? event.actor;
-  if (event.type === "member.joined") setMember(room, { ...user, state: "joined" });
+  if (event.type === "member.joined") setMember(room, { ...user, ...roleIn(event), state: "joined" });
   else if (event.type === "member.invited") setMember(room, { ...user, state: "invited" });
+  else if (event.type === "member.changed") setMember(room, { ...user, ...roleIn(event), state: "joined" });
   else if (event.type === "member.left") dropMember(room, user, me);
   else if (event.type === "room.archived") room.archived = true;
   else if (event.type === "room.updated") Object.assign(room, { name: event.data.name, topic: event.data.topic ?? "" });
-  else if (event.type === "message.sent" && event.actor.id === me) matchPending(room, event);
+  else if (event.type === "message.sent" && event.actor.id === me) dropSent(room, event);
+}
+
+function roleIn({ data }) {
+  return data?.role ? { role: data.role } : {};
 }
 
 function setMember(room, member) {
@@ -223,15 +226,9 @@ function count(room) {
   room.memberCount = [...room.members.values()].filter((member) => member.state === "joined").length;
 }
 
-/** An own event may overtake its ack, and does not carry the command's id: until the ack the oldest equal text is it. */
-function matchPending(room, event) {
-  const settled = room.pending.findIndex((message) => message.event_id === event.event_id);
-  if (settled >= 0) {
-    room.pending.splice(settled, 1);
-    return;
-  }
-  const twin = room.pending.find((message) => message.state === "pending" && !message.shadow && message.body === event.data.body);
-  if (twin) twin.shadow = event.event_id;
+/** An own event may overtake its ack; it carries the id that its message was sent under. */
+function dropSent(room, event) {
+  room.pending = room.pending.filter((message) => message.id !== event.id);
 }
 
 function isMessageOfOther(event, me) {

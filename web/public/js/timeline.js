@@ -23,7 +23,6 @@ export function buildTimeline(room, me, unseen = null) {
     rows.push(row);
   }
   for (const pending of room.pending) {
-    if (pending.shadow) continue;
     openDay(rows, pending.at);
     rows.push({
       kind: "message",
@@ -49,7 +48,10 @@ export function describeEvent(event) {
     case "room.created":
       return `${actor} created the room`;
     case "member.joined":
-      return user.id === event.actor.id ? `${actor} joined` : `${actor} added ${name}`;
+      if (user.id !== event.actor.id) return `${actor} added ${name}`;
+      return event.data?.role === "owner" ? `${actor} joined and is the owner now` : `${actor} joined`;
+    case "member.changed": // the old owner's event tells nothing that the new one's does not
+      return event.data?.role === "owner" ? `${name} is the owner now` : null;
     case "member.left":
       return user.id === event.actor.id ? `${actor} left` : `${actor} removed ${name}`;
     case "member.invited":

@@ -10,7 +10,7 @@ from parley.chat.consumers import store
 from parley.chat.consumers.store import StoredConsumer
 from parley.chat.log.position import BEGINNING
 from parley.chat.log.tail import SETTINGS, lag
-from parley.cli.database import open_log
+from parley.cli.database import log_connection
 from parley.cli.failure import Failure
 
 MOST_COUNTED = 100_000
@@ -19,7 +19,7 @@ MOST_COUNTED = 100_000
 
 async def list_consumers(url: str) -> list[str]:
     """A line for each consumer. Raises `Failure` when there is no log."""
-    async with open_log(url, **_SETTINGS) as connection:
+    async with log_connection(url, **_SETTINGS) as connection:
         return [await _line(connection, consumer) for consumer in await store.load(connection)]
 
 
@@ -44,7 +44,7 @@ async def skip_event(url: str, name: str, event: str) -> UUID:
 
 async def move(url: str, name: str, *, end: bool) -> None:
     """Move a consumer to the beginning of the log, or to its end. Raises `Failure` for a name that nobody has."""
-    async with open_log(url) as connection:
+    async with log_connection(url) as connection:
         position = await store.now(connection) if end else BEGINNING
     await _change(
         url,
@@ -69,7 +69,7 @@ _SETTINGS = SETTINGS | {
 async def _change(url: str, statement: str, name: str, *args: Any) -> Any:
     if name == store.ANNOUNCEMENTS:
         raise Failure(f"{name} is chat's own")
-    async with open_log(url) as connection:
+    async with log_connection(url) as connection:
         rows = await connection.fetch(statement, name, *args)
     if not rows:
         raise Failure(f"there is no consumer {name!r}")

@@ -15,7 +15,7 @@ from parley.chat.settings import Settings as ChatSettings
 from parley.cli.failure import Failure
 from parley.cli.namespaces_file import choose
 from parley.cli.project import Project, survey
-from parley.common.settings import UnsafeSettings
+from parley.common.settings import UnsafeSettings, name_refused
 from parley.gateway.app import create_app as create_gateway
 from parley.gateway.namespaces import ConfigurationError, load
 from parley.gateway.settings import Settings as GatewaySettings
@@ -28,6 +28,7 @@ class Surroundings:
     database_url: str
     nats_url: str
     admin_password: str
+    erasure_ledger: Path
     page: Path | None
     """Directory with the web page; None where it is not complete."""
 
@@ -44,12 +45,19 @@ def create_services(around: Surroundings) -> tuple[dict[str, FastAPI], Project]:
             auth_admin_password=SecretStr(around.admin_password),
             instance="auth",
         )
-        chat = ChatSettings(nats_url=around.nats_url, database_url=around.database_url, instance="chat")
+        chat = ChatSettings(
+            nats_url=around.nats_url,
+            database_url=around.database_url,
+            chat_erasure_ledger=around.erasure_ledger,
+            instance="chat",
+        )
         gateway = GatewaySettings(
             nats_url=around.nats_url, web_dir=around.page, instance="gateway", gateway_drain_seconds=0
         )
         gateway = gateway.model_copy(update={"namespaces_file": choose(gateway.namespaces_file)})
         apps = {"auth": create_auth(auth), "chat": create_chat(chat), "gateway": create_gateway(gateway)}
         return apps, survey(load(gateway.namespaces_file))
-    except (ConfigurationError, UnsafeSettings, ValidationError) as error:
+    except ValidationError as error:
+        raise Failure(name_refused(error)) from error
+    except (ConfigurationError, UnsafeSettings) as error:
         raise Failure(str(error)) from error

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import uvicorn
 import uvloop
+from pydantic import ValidationError
 from rich.console import Console
 from uvicorn.server import ServerState
 
@@ -32,7 +33,7 @@ from parley.common import logs
 from parley.common.http_server import http_options
 from parley.common.listening import bind
 from parley.common.process import DrainingServer
-from parley.common.settings import ServiceSettings
+from parley.common.settings import ServiceSettings, name_refused
 from parley.common.tasks import Tasks
 from parley.gateway.app import SERVER_OPTIONS
 from parley.gateway.engineio.websocket.protocol import WebSocket
@@ -100,8 +101,11 @@ def _url(listener: socket.socket) -> str:
 
 
 def _log_settings() -> tuple[ServiceSettings, bool]:
-    """The settings to log by at the terminal, and whether `PARLEY_LOG_LEVEL` asks for a level."""
-    settings = ServiceSettings(log_format="console")
+    """The settings to log by at the terminal, and whether `PARLEY_LOG_LEVEL` asks for a level. Raises `Failure`."""
+    try:
+        settings = ServiceSettings(log_format="console")
+    except ValidationError as error:
+        raise Failure(name_refused(error)) from error
     return settings, "log_level" in settings.model_fields_set
 
 
@@ -126,7 +130,7 @@ def _start_parts(
         directory.write_nats_url(nats_url)
     with _step(console, "Migrating the database"), stops.held():
         upgrade(database_url)
-    return Surroundings(database_url, nats_url, password, shipped.page())
+    return Surroundings(database_url, nats_url, password, directory.erasures, shipped.page())
 
 
 async def _serve(

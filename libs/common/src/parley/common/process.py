@@ -24,7 +24,7 @@ from parley.common import logs
 from parley.common.http_server import http_options
 from parley.common.listening import bind, listeners
 from parley.common.liveness import NameTaken
-from parley.common.settings import ServiceSettings, UnsafeSettings
+from parley.common.settings import ServiceSettings, UnsafeSettings, name_refused
 
 STOP_POLL = 0.1
 """Seconds between looks at whether a signal came while the app starts."""
@@ -70,7 +70,9 @@ def serve(
         settings = settings_type()
         logs.configure(settings, service)
         app = create_app(settings)
-    except (ValidationError, UnsafeSettings, *refusals) as error:
+    except ValidationError as error:
+        sys.exit(f"{service}: {name_refused(error)}")
+    except (UnsafeSettings, *refusals) as error:
         sys.exit(f"{service}: {error}")
     _allow_many_sockets()
     # uvicorn raises the signal again once it has shut down in order; ending on SIGTERM is success.
@@ -105,7 +107,10 @@ def serve(
 
 
 def _refuse_in_a_line(app: FastAPI) -> None:
-    """Have an app that does not start since its name is taken say so in a line, without uvicorn's traceback."""
+    """Spare people uvicorn's traceback of an app that does not start since its name is taken, or since it is stopped.
+
+    The first is said in a line; whoever stopped it knows.
+    """
     inner = app.router.lifespan_context
 
     @asynccontextmanager
@@ -118,7 +123,10 @@ def _refuse_in_a_line(app: FastAPI) -> None:
             raise
 
     app.router.lifespan_context = lifespan
-    logging.getLogger("uvicorn.error").addFilter(lambda record: NameTaken.__name__ not in record.getMessage())
+    expected = (NameTaken.__name__, asyncio.CancelledError.__name__)
+    logging.getLogger("uvicorn.error").addFilter(
+        lambda record: not any(name in record.getMessage() for name in expected)
+    )
 
 
 class DrainingServer(uvicorn.Server):

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class UnsafeSettings(ValueError):
     """A development default is still in place outside development."""
+
+
+def name_refused(error: ValidationError) -> str:
+    """What is wrong with which variable, for whoever set it: a line for each. No value is shown; it may be a secret."""
+    lines: list[str] = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        name = "_".join(["PARLEY", *(str(part).upper() for part in problem["loc"][:1])])
+        lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}" if problem["loc"] else problem["msg"])
+    return "\n".join(lines)
 
 
 class ServiceSettings(BaseSettings):

@@ -32,13 +32,17 @@ def create_app(settings: Settings) -> FastAPI:
                     return f"users' rooms have been asked for since {waits:.0f} s"
                 return running.state.writer.check() or await database.check(running.state.reads)
 
+            async def erasures_ready() -> str | None:
+                return running.state.erasures.check()
+
             async def bus_ready() -> str | None:
                 return running.check()
 
             app.state.services = running.state
             app.include_router(
                 health_router(
-                    {"database": database_ready, "bus": bus_ready}, {"consumers": running.state.consumers.note}
+                    {"database": database_ready, "bus": bus_ready, "erasures": erasures_ready},
+                    {"consumers": running.state.consumers.note},
                 )
             )
             yield

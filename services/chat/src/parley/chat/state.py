@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from parley.chat.consumers.runner import ConsumerRunner
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log.database import Pool
+from parley.chat.log.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Bus
@@ -22,5 +23,6 @@ class State:
     writer: Writer
     log: ChatLog
     consumers: ConsumerRunner
+    erasures: ErasureRunner
     request_rates: RateLimiter
     """How fast each user may ask over HTTP; the gateways limit what comes over sockets."""

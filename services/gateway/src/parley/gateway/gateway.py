@@ -112,6 +112,7 @@ class Gateway(ServerEvents, Replies):
         self._loop_monitor.on_stall(self._reconcile)
         # After a reconnect the fanout does it of itself.
         self._loop_monitor.on_stall(self._fanout.verify_all)
+        self._fanout.on_hearsay(self._memberships.verify)
         self._tasks.forever(self._loop_monitor.run(), name="loop monitor")
         self._tasks.forever(self._recovery.run_sweep(), name="lost connections")
         self._tasks.forever(run_collector(), name="garbage")

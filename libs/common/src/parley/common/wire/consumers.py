@@ -24,7 +24,8 @@ class RegisterConsumer(Wire, frozen=True):
 class LogEvent(Wire, frozen=True):
     """An event of a room. `event_id` names it for ever, so that one that comes again is recognised.
 
-    `payload` is its data as JSON; `command_id` was chosen by who caused it.
+    `payload` is its data as JSON; `command_id` was chosen by who caused it. Of one that is `erased` what was written is
+    gone: who kept a copy of it deletes that as well.
     """
 
     event_id: str
@@ -36,6 +37,7 @@ class LogEvent(Wire, frozen=True):
     actor_name: str
     payload: bytes
     command_id: str = ""
+    erased: bool = False
 
     @property
     def data(self) -> Any:

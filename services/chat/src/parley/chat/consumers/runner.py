@@ -209,7 +209,7 @@ def _moved(before: StoredConsumer, after: StoredConsumer) -> bool:
 def _log_event(event: Recorded) -> LogEvent:
     return LogEvent(
         str(event.event_id), event.type, event.room, event.sequence, event.recorded_at, event.actor_id,
-        event.actor_name, event.data, event.command_id,
+        event.actor_name, event.data, event.command_id, event.erased,
     )  # fmt: skip
 
 

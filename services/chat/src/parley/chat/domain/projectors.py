@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args
 
-from parley.chat.domain.events import User
+from parley.chat.domain.erasure import evolve_recorded
 from parley.chat.domain.recorded import Recorded
-from parley.chat.domain.room import Event, evolve
+from parley.chat.domain.room import Event
 from parley.chat.domain.state import Member, Room
 
 Row = tuple[Any, ...]
@@ -90,13 +90,12 @@ DECLINED = Projector(
 )
 PROJECTORS = {projector.name: projector for projector in (MEMBERS, DECLINED, ROOMS)}
 """By name; a room's own row comes last, so that it is right once the others are."""
+ALL = tuple(PROJECTORS.values())
 
 
 def fold(folded: Folded | None, recorded: Recorded) -> Folded:
     """A room after one more of its events. Raises `ValueError` for a room that does not begin with its making."""
-    actor = User(recorded.actor_id, recorded.actor_name)
-    room = folded.room if folded is not None else None
-    room = evolve(room, recorded.event(), recorded.room_id, recorded.sequence, actor, recorded.recorded_at)
+    room = evolve_recorded(folded.room if folded is not None else None, recorded)
     return folded or Folded(room)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from parley.chat.domain.projectors import ROOMS, Difference, Folded, Projector, Row
+from parley.chat.domain.projectors import ALL, ROOMS, Difference, Folded, Projector, Row
 from parley.chat.projections.replay import Replayed, fold_rooms, replay
 from parley.chat.projections.verify import Progress
 
@@ -28,7 +28,9 @@ class Rebuilt(NamedTuple):
     mended: int
 
 
-async def rebuild(connection: Any, projectors: Collection[Projector], progress: Progress | None = None) -> Rebuilt:
+async def rebuild(
+    connection: Any, projectors: Collection[Projector] = ALL, progress: Progress | None = None
+) -> Rebuilt:
     """Bring every room's rows in line with its events."""
     rooms, mended = 0, 0
     async for chunk in replay(connection, projectors):

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Collection
 from typing import Any, NamedTuple
 
 from parley.chat.domain.projectors import STRUCTURAL, Difference, Folded, Projector, Row, compare, fold
-from parley.chat.log.event_store import EVENT_COLUMNS, recorded_row
+from parley.chat.log.event_store import EVENT_COLUMNS, stored_row
 
 ROOMS_AT_ONCE = 200
 FIRST_ROOM, LAST_ROOM = -(2**63), 2**63 - 1
@@ -95,7 +95,7 @@ async def fold_rooms(connection: Any, known: dict[int, Folded | None]) -> dict[i
     folded = dict(known)
     places = [(room_id, one.room.changed if one else 0) for room_id, one in folded.items()]
     async for row in connection.cursor(_EVENTS, *zip(*places, strict=True), STRUCTURAL, prefetch=1000):
-        recorded = recorded_row(row)
+        recorded = stored_row(row)
         folded[recorded.room_id] = fold(folded[recorded.room_id], recorded)
     for room_id, *ends in await connection.fetch(_ENDS, list(folded)):
         if (one := folded[room_id]) is not None:

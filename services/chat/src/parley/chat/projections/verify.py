@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-from parley.chat.domain.projectors import Difference, Projector
+from parley.chat.domain.projectors import ALL, Difference, Projector
 from parley.chat.projections.replay import replay
 
 Progress = Callable[[int, int], None]
@@ -20,7 +20,9 @@ class Verified(NamedTuple):
     first: Difference | None
 
 
-async def verify(connection: Any, projectors: Collection[Projector], progress: Progress | None = None) -> Verified:
+async def verify(
+    connection: Any, projectors: Collection[Projector] = ALL, progress: Progress | None = None
+) -> Verified:
     """Replay every room and compare its rows. Nothing is locked, and nothing is changed."""
     rooms, wrong = 0, 0
     first: Difference | None = None

@@ -163,13 +163,13 @@ class Polling:
             session = self._engine.begin(request)
             session.open(None)
             self._engine.opened(session)
-            await self._answer(session, receive, send, cors)
+            await self._answer(session, request, receive, send, cors)
         elif request.method == "GET":
             farewell = self._engine.farewell(request.sid)
             if farewell:
                 await _packets(send, request, farewell, cors)
             else:
-                await self._answer(self._engine.find(request), receive, send, cors)
+                await self._answer(self._engine.find(request), request, receive, send, cors)
         elif request.method == "POST":
             session = self._engine.find(request)
             try:
@@ -180,10 +180,12 @@ class Polling:
         else:
             raise bad_request()
 
-    async def _answer(self, session: Session, receive: Receive, send: Send, cors: list[tuple[bytes, bytes]]) -> None:
+    async def _answer(
+        self, session: Session, request: Request, receive: Receive, send: Send, cors: list[tuple[bytes, bytes]]
+    ) -> None:
         poll = _Poll()
         try:
-            session.poll(poll)
+            session.poll(poll, request.stamp)
         except NotPolling as error:
             raise bad_request() from error
         if not poll.packets.done():

@@ -85,6 +85,8 @@ class Request(NamedTuple):
     sid: str
     base64_only: bool
     jsonp: bool
+    stamp: str
+    """What stock clients write differently into every polling request."""
 
     @property
     def origin(self) -> str | None:
@@ -122,6 +124,7 @@ def read_request(
         sid=fields.get("sid", ""),
         base64_only=fields.get("b64", "") not in {"", "0", "false"},
         jsonp="j" in fields,
+        stamp=fields.get("t", ""),
     )
 
 

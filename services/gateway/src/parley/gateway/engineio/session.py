@@ -8,6 +8,7 @@ protocol, "Upgrade"). The states, and what leads from one to the next:
 |---|---|---|---|---|---|---|
 | `open` | polling, WebSocket | | | | | |
 | a poll (GET) | | waits, or takes the queue | the same | answered at once, if need be with NOOP | refused | farewell |
+| the last answered poll again | | its answer again | the same | the same | refused | |
 | a second poll at once | | over, `transport error` | the same | cannot be | refused | refused |
 | the body of a POST | | packets, below | packets | packets | refused | refused |
 | a second POST at once | | over, `transport error` | the same | the same | refused | refused |
@@ -114,9 +115,9 @@ class Session:
     """One client's session; the module has its states. `socket` is None while the client polls."""
 
     __slots__ = (
-        "_awaiting", "_controls", "_due", "_joined", "_owner", "_poll", "_post", "_probe", "_queue", "_queued",
-        "_upgrading", "address", "base64_only", "client", "held", "opened", "origin", "over", "revision", "sid", "slot",
-        "socket",
+        "_answered", "_awaiting", "_controls", "_due", "_joined", "_owner", "_poll", "_post", "_probe", "_queue",
+        "_queued", "_stamp", "_stamped", "_upgrading", "address", "base64_only", "client", "held", "opened", "origin",
+        "over", "revision", "sid", "slot", "socket",
     )  # fmt: skip
 
     def __init__(
@@ -143,6 +144,12 @@ class Session:
         self._queue: deque[Packet] | None = None
         self._queued = 0
         self._poll: Poll | None = None
+        self._stamp = ""
+        """That of the last poll."""
+        self._stamped = False
+        """Whether the client gives each poll a stamp of its own."""
+        self._answered: list[Packet] = []
+        """The answer to the last poll, which its client's HTTP library may not have got."""
         self._post: Post | None = None
         self._probe: Socket | None = None
         self._upgrading = False
@@ -252,6 +259,8 @@ class Session:
     def _answer(self, answer: list[Packet]) -> None:
         if (poll := self._poll) is not None:
             self._poll = None
+            if self._stamped:
+                self._answered = answer
             poll.answer(answer)
 
     # -- ending ----------------------------------------------------------------------------------------------------
@@ -306,10 +315,19 @@ class Session:
 
     # -- polling ---------------------------------------------------------------------------------------------------
 
-    def poll(self, poll: Poll) -> None:
-        """Begin a long poll. Raises `NotPolling` if the session is over, on a WebSocket, or polled already."""
+    def poll(self, poll: Poll, stamp: str = "") -> None:
+        """Begin a long poll. Raises `NotPolling` if the session is over, on a WebSocket, or polled already.
+
+        HTTP libraries and browsers repeat a GET by themselves whose connection broke, and nobody above them hears of
+        it: what the lost answer held would be gone. Such a poll has the stamp of the one before and gets its answer.
+        """
         if self.over or self.socket is not None:
             raise NotPolling
+        if self._answered and self._poll is None and stamp == self._stamp:
+            poll.answer(self._answered)
+            return
+        # A client that writes the same into every poll cannot be told from one that repeats one.
+        self._stamped, self._stamp, self._answered = self._stamp not in {"", stamp}, stamp, []
         if self._poll is not None:
             # Engine.IO protocol, "HTTP long-polling": a second GET at once closes the session.
             self.end(DisconnectReason.TRANSPORT_ERROR)
@@ -419,6 +437,7 @@ class Session:
         elif packet.kind == packets.UPGRADE and self._upgrading:
             # No poll waits any more: since the probe, each was answered as it came.
             self._probe, self._upgrading, self.socket = None, False, socket
+            self._answered = []
             socket.allow(self.max_message)
             for waiting in self._clear():
                 socket.push(waiting)
