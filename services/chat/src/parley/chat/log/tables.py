@@ -140,13 +140,13 @@ rooms = Table(
         "rooms_name_idx",
         text("chat.name_parts(name)"),
         postgresql_using="gin",
-        postgresql_where=text("kind = 'public'"),
+        postgresql_where=text("kind <> 'private'"),
     ),
     Index(
         "rooms_private_name_idx",
         text("chat.name_parts(name)"),
         postgresql_using="gin",
-        postgresql_where=text("kind = 'private'"),
+        postgresql_where=text("kind <> 'public'"),
     ),
     postgresql_with={"fillfactor": 50},
 )
