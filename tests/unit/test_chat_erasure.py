@@ -26,7 +26,13 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def erasure(scope: Scope = Scope.USER, number: int = 1, **fields: Any) -> Erasure:
-    given: dict[str, Any] = {"user_id": None, "room_id": None, "event_id": None, "before": None, "requested_at": NOW} | fields
+    given: dict[str, Any] = {
+        "user_id": None,
+        "room_id": None,
+        "event_id": None,
+        "before": None,
+        "requested_at": NOW,
+    } | fields
     return Erasure(UUID(int=number), scope, **given)
 
 
