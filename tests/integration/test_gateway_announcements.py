@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from parley.common import subjects
-from parley.common.wire.rooms import Announcement, MembershipChange, RoomEvent, RoomHead
+from parley.common.wire.rooms import Announcement, Membership, MembershipChange, RoomEvent, RoomHead
+from parley.gateway.connections.connection import Connection
 from parley.gateway.rooms.announcements import AnnouncementLog, Heard, Notices
 from tests.support.bus import until
 
@@ -76,6 +77,14 @@ async def test_who_missed_an_announcement_compares_all_rooms_and_asks_who_is_whe
 
 
 async def test_a_join_that_was_never_published_is_announced_to_who_joined(log: Log, gateway: Gateway, namespace: str):
+    """It may be long over, so the service is asked whether its user is a member now."""
+    answers = [[Membership(ROOM, 5, 4)]]
+
+    def ask(connection: Connection) -> None:
+        mark = gateway.fanout.mark()
+        gateway.fanout.apply_memberships([connection], answers.pop(), asked=mark)
+
+    gateway.fanout.on_hearsay(ask)
     log.append(3)
     connection = await gateway.connect()
     user = connection.identity.user_id
@@ -87,6 +96,23 @@ async def test_a_join_that_was_never_published_is_announced_to_who_joined(log: L
     log.append(1)
     await log.publish(6)
     await gateway.receives(connection, [4, 5, 6])
+    assert not answers
+
+
+async def test_an_old_join_that_is_announced_late_brings_nobody_back(log: Log, gateway: Gateway, namespace: str):
+    asked: list[Connection] = []
+    gateway.fanout.on_hearsay(asked.append)
+    connection = await gateway.connect()
+    user = connection.identity.user_id
+    log.append(1, joins=user)
+    log.append(1)
+    log.append(1, leaves=user)
+    changes = [(user, MembershipChange(ROOM, True, 1)), (user, MembershipChange(ROOM, False, 3))]
+    await announce(log, Announcement(namespace, "one", "", "a", [RoomHead(ROOM, 3)], changes))
+    await until(lambda: bool(asked))
+    await gateway.settled()
+    assert asked == [connection]
+    assert not gateway.sockets.written[connection]
 
 
 async def test_a_notice_that_is_published_and_announced_is_sent_once(log: Log, gateway: Gateway, namespace: str):

@@ -12,19 +12,23 @@ import pytest
 
 from parley.cli import embedded
 from parley.common import subjects
+from parley.common.bus import Bus
 from parley.common.wire.operations import Emit, Selection
 from parley.common.wire.rooms import MembershipChange, RoomEvent, RoomHead, RoomHeads
+from parley.gateway.connections.connection import State
 from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
 from parley.gateway.recovery.packet_history import PacketHistory
 from parley.gateway.rooms import catch_up, heads, log_reader, repair
+from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.server import SocketIoServer
 from tests.acceptance.stack import free_port
 from tests.integration.fanout_parts import (
     ROOM,
     Gateway,
     Log,
+    Sockets,
     another,
     background,
     running_gateway,
@@ -32,6 +36,25 @@ from tests.integration.fanout_parts import (
 )
 from tests.own_server import Server
 from tests.support.bus import fresh, running_bus, until
+
+
+async def test_a_room_is_opened_no_earlier_than_it_was_delivered_here_whatever_is_said_of_its_head(bus: Bus):
+    """Else an event would go out again under a later offset, and a client that is recovered would get it twice."""
+    namespace = fresh("/n")
+    history = PacketHistory("gateway")
+    history.add((ROOM,), sequence=13)
+    fanout = Fanout(bus, Sockets(), {namespace: history}, [namespace])
+    connection = another(namespace)
+    fanout.enter_user_room(connection)
+    connection.state = State.OPEN
+    fanout.open(connection)
+    fanout.enter(connection, ROOM, head=12, after=12)
+    room = fanout._rooms.get(namespace, ROOM)
+    assert room is not None
+    assert room.cursor.head == 13
+    assert room.catching_up(connection) is not None
+    await fanout.close()
+
 
 # -- subscriptions -----------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from parley.common.bus import Bus
-from parley.gateway.connections.connection import Connection
+from parley.common.wire.recovery import Recover
+from parley.gateway.connections.connection import Connection, State
 from parley.gateway.namespaces import Namespace
 from parley.gateway.recovery.packet_history import PacketHistory
 from parley.gateway.recovery.recovery import Recovery, Resumption
@@ -16,10 +17,11 @@ class Rooms:
 
     def __init__(self) -> None:
         self.left: list[Connection] = []
+        self.heads: dict[str, int] = {}
 
     def park(self, connection: Connection) -> dict[str, int]:
         """Everybody may come back."""
-        return {}
+        return dict(self.heads)
 
     def leave_all(self, connection: Connection) -> None:
         """Take note."""
@@ -59,3 +61,39 @@ async def test_who_came_back_by_way_of_another_gateway_and_is_lost_again_leaves_
     assert here.parked == [third]
     for recovery in (here, elsewhere):
         await recovery.close()
+
+
+async def test_an_offset_of_a_stay_elsewhere_says_nothing_of_what_its_client_has(bus: Bus):
+    """An attempt that its client had given up took the connection here, while the client went on elsewhere."""
+    namespace = fresh("/n")
+    here, _ = await holder(bus, namespace)
+    found: list[bool] = []
+    for offset in ("elsewhere-7", "elsewhere-8"):
+        connection = another(namespace)
+        here.begin(connection, "", "elsewhere-7")
+        assert here.lose(connection, recoverable=True)
+        question = Recover(bus.address, namespace, connection.identity.user_id, connection.pid, offset, "look")
+        found.append(bool(here._on_recover(question).sid))
+    assert found == [True, False]
+    await here.close()
+
+
+async def test_who_entered_ahead_of_the_gateway_lacks_nothing_of_what_others_were_sent_later(bus: Bus):
+    namespace = fresh("/n")
+    here, rooms = await holder(bus, namespace)
+    connection = another(namespace)
+    here.begin(connection, "", "")
+    connection.ahead = {"room": 11}
+    rooms.heads = {"room": 12}
+    for sequence in (9, 10, 11):
+        here._offsets[namespace].add(("room",), sequence=sequence)
+    offset = here._offsets[namespace].add(("room",), sequence=12)
+    assert here.lose(connection, recoverable=True)
+    for received, has in (("", 11), (offset, 12)):
+        question = Recover(bus.address, namespace, connection.identity.user_id, connection.pid, received, "claim")
+        assert here._on_recover(question).cursors == {"room": has}
+        connection.state = State.PARKED
+        here.begin(connection, connection.pid, "")
+        connection.first_offset = 0
+        assert here.lose(connection, recoverable=True)
+    await here.close()

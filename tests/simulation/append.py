@@ -20,8 +20,8 @@ from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
-from tests.simulation.loop import Process
 from tests.simulation.log_checks import check_log, committed
+from tests.simulation.loop import Process
 from tests.simulation.world import World
 
 PATIENCE = 60.0
@@ -58,6 +58,8 @@ class Sent:
     poisoned: bool = False
     steady: bool = False
     """Whether nothing that happens may refuse it."""
+    appended: bool = False
+    """Whether it led to an event."""
     answers: list[int] = field(default_factory=list[int])
 
 
@@ -74,6 +76,8 @@ class Append:
         self._commands = commands
         self._numbers = 0
         self._bursts = 0
+        self._moves = world.rng.choice((0.25, 0.5))
+        """How often somebody moves instead of saying something."""
         self._arrivals: dict[tuple[str, Process], float] = {}
         self._settings = settings(chat_batch=world.rng.choice((3, 10, 500)))
         self.secret = LogSecret(world.database.secret)
@@ -137,7 +141,7 @@ class Append:
         for event in plan.appended:
             there = committed(self.world, event.room_id, event.actor_id, event.command_id, event.sequence)
             self.world.require(there, "announced before it is committed:", event.command_id, event.sequence)
-        for _, event in plan.repeated.items():
+        for event in plan.repeated.values():
             there = committed(self.world, event.room_id, event.actor_id, event.command_id, event.sequence)
             self.world.require(there, "announced again, and never committed:", event.command_id, event.sequence)
         await asyncio.sleep(0)
@@ -177,10 +181,14 @@ class Append:
             size = min(left, rng.choice((1, 1, 2, 4, 8)))
             left -= size
             replica = rng.randrange(len(self.replicas))
+            scattered = rng.random() < 0.3
             tasks: list[asyncio.Task[None]] = []
             for _ in range(size):
                 sent = self._draw(identity)
-                sent.burst = self._bursts
+                if scattered:
+                    replica = rng.randrange(len(self.replicas))
+                else:
+                    sent.burst = self._bursts
                 self.sent.append(sent)
                 tasks.append(asyncio.ensure_future(self._settle(sent, replica)))
             if rng.random() < 0.7:
@@ -193,6 +201,7 @@ class Append:
     def _draw(self, identity: Identity) -> Sent:
         rng, room = self.world.rng, self.world.rng.choice(self.rooms)
         draw, user = rng.random(), rng.choice(self.identities).user_id
+        draw = draw * 0.75 / (1 - self._moves) if draw < 1 - self._moves else 1 - (1 - draw) * 0.25 / self._moves
         steady = identity in self.identities[:2] and room == self.rooms[0]
         if draw < 0.75:
             poisoned = rng.random() < 0.02
@@ -254,6 +263,7 @@ class Append:
                 return
             outcome: Any = decided.exception() or decided.result().sequence
             if not isinstance(outcome, BaseException):
+                sent.appended = decided.result().recorded is not None
                 self._check_ack(sent, outcome, decided.result())
             self.world.note("outcome of", sent.command.id, repr(outcome))
             loop.after(0.0004, self.clients, _finish, answer, outcome)
@@ -345,10 +355,10 @@ class Append:
         self._check_order()
 
     def _check_order(self) -> None:
-        bursts: dict[tuple[int, str], list[Sent]] = {}
+        bursts: dict[tuple[int, int], list[Sent]] = {}
         for sent in self.sent:
-            if isinstance(sent.command, SendMessage) and sent.attempts == len(sent.answers) and sent.burst:
-                bursts.setdefault((sent.burst, sent.command.room), []).append(sent)
+            if sent.appended and sent.attempts == len(sent.answers) and sent.burst:
+                bursts.setdefault((sent.burst, self._room_id(sent)), []).append(sent)
         for burst in bursts.values():
             sequences = [sent.acked or 0 for sent in burst]
             self.world.require(

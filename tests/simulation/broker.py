@@ -110,8 +110,7 @@ class Broker:
                 groups.setdefault(one.queue, []).append(one)
             else:
                 chosen.append(one)
-        for group in groups.values():
-            chosen.append(group[int(self.loop.rng.random() * len(group))])
+        chosen += [group[int(self.loop.rng.random() * len(group))] for group in groups.values()]
         return chosen
 
     def send(self, sender: SimulatedBus, subject: str, data: bytes, reply: str = "") -> None:
@@ -166,7 +165,6 @@ class SimulatedBus:
         self.connected = True
         """Whether the process believes that it is."""
         self.congested = False
-        self.hearing = True
         self.max_payload = 1024 * 1024
         self._buffer: list[tuple[str, bytes, str]] = []
         self._on_reconnect: list[Callable[[], object]] = []
@@ -174,6 +172,11 @@ class SimulatedBus:
         self._tasks = Tasks()
         self._cuts = 0
         process.on_end.append(lambda: broker.forget_process(self))
+
+    @property
+    def hearing(self) -> bool:
+        """Whether it hears itself, as far as it knows."""
+        return self.connected
 
     @property
     def address(self) -> str:

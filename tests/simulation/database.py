@@ -44,6 +44,8 @@ class Tables:
     """Events by room and event id."""
     members: defaultdict[int, dict[str, Row]] = field(default_factory=lambda: defaultdict(dict))
     commands: dict[tuple[int, Any], Row] = field(default_factory=dict)
+    declined: dict[tuple[int, str], datetime] = field(default_factory=dict)
+    consumers: dict[str, Row] = field(default_factory=dict)
 
 
 class Transaction:
@@ -79,6 +81,9 @@ class Database:
         """Processes that cannot reach it."""
         self.secret = b"secret of the log"
         self.incarnation = "first"
+        self.mended = 0
+        self.advisory: dict[tuple[Any, ...], Session] = {}
+        """Who holds each advisory lock, for as long as its session lasts."""
         self.sessions: set[Session] = set()
         self.statements = statements
         self.latency = 0.0005
@@ -103,9 +108,10 @@ class Database:
         return datetime.fromtimestamp(1_700_000_000 + self.loop.now, UTC)
 
     @property
-    def xmin(self) -> int:
-        """No transaction before this one is still running."""
-        return min(self._active, default=self._next_xid)
+    def snapshot(self) -> str:
+        """A `pg_snapshot`: the first transaction that has not ended, the next one, and those that are running."""
+        running = sorted(self._active)
+        return f"{min(running, default=self._next_xid)}:{self._next_xid}:{','.join(map(str, running))}"
 
     def begin_writing(self, transaction: Transaction) -> int:
         """The number of a transaction, from its first write on."""
@@ -204,7 +210,8 @@ class Database:
         if not self.up or process in self.away:
             raise ConnectionRefusedError("the server is not there")
         settings: dict[str, str] = options.get("server_settings") or {}
-        session = Session(self, process, int(settings.get("lock_timeout", "2000")) / 1000)
+        idle = int(settings.get("idle_session_timeout", "0")) / 1000
+        session = Session(self, process, int(settings.get("lock_timeout", "2000")) / 1000, idle)
         self.sessions.add(session)
         process.on_end.append(session.client_ended)
         return session
@@ -241,10 +248,12 @@ class Database:
 class Session:
     """One connection of a client, both ends of it."""
 
-    def __init__(self, database: Database, process: Process, lock_seconds: float) -> None:
+    def __init__(self, database: Database, process: Process, lock_seconds: float, idle_seconds: float = 0.0) -> None:
         self.process = process
         self.number = database.opened = database.opened + 1
         self.lock_seconds = lock_seconds
+        self.idle_seconds = idle_seconds
+        """After which the server ends it though it is in no transaction, or 0."""
         self.transaction_now: Transaction | None = None
         self.mute = False
         """Whether the client hears nothing of it any more, and does not know that."""
@@ -257,6 +266,11 @@ class Session:
         self._asked: asyncio.Future[Any] | None = None
         self._in_transaction = False
         self._idle: asyncio.Handle | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether the server has ended it, with all that it held."""
+        return self._broken
 
     # -- the client's end ------------------------------------------------------------------------------------------
 
@@ -342,8 +356,9 @@ class Session:
         if self._broken:
             self._roll_back()
             return
-        if self.transaction_now is not None:
-            self._idle = self._loop.after(IDLE_SECONDS, self._loop.physics, self._idled)
+        allowed = self.idle_seconds if self.transaction_now is None else IDLE_SECONDS
+        if allowed:
+            self._idle = self._loop.after(allowed, self._loop.physics, self._idled)
         if not self.mute:
             delay = self.database.latency * (0.5 + self._loop.rng.random())
             self._loop.after(delay, self.process, _settle, asked, answer)

@@ -72,11 +72,13 @@ class Transport:
         if self.over:
             return
         self.over = True
+        self.device.world.note(self.sid, "is ended:", reason)
         self._down = self._arrival(self._down)
         loop = self.device.world.loop
         loop.after(self._down - loop.now, self.device.process, self.device.closed, self)
         if self.client is not None:
-            self.gateway.gateway.server.session_ended(self, str(reason))
+            session: Any = self
+            self.gateway.gateway.server.session_ended(session, str(reason))
 
     # -- what the device does --------------------------------------------------------------------------------------
 
@@ -128,6 +130,8 @@ class Device:
         self.received: list[tuple[str, int]] = []
         self.resets = 0
         self.rejoined: dict[str, int] = {}
+        self.says_cursors = stack.recovery == 0 or world.rng.random() < 0.5
+        """Whether it comes back with cursors; stock clients with state recovery have their offset alone."""
         self._pid = ""
         self._offset = ""
         self._numbers = 0
@@ -150,7 +154,9 @@ class Device:
                 gateway = gateways[int(rng.random() * len(gateways))]
                 transport = self.transport = Transport(self, gateway, self._numbers)
                 gateway.process.on_end.append(lambda one=transport: self._gateway_died(one))
-                auth: dict[str, Any] = {"token": token_of(self.user_id), "cursors": self.cursors}
+                auth: dict[str, Any] = {"token": token_of(self.user_id)}
+                if self.says_cursors:
+                    auth["cursors"] = self.cursors
                 if self._pid:
                     auth |= {"pid": self._pid, "offset": self._offset}
                 transport.say(f"0{PREFIX}{json.dumps(auth)}", first=True)
@@ -162,8 +168,13 @@ class Device:
             except TimeoutError:
                 if not self.connected:
                     self.lose(0.5)
-            if self.transport is None:
+            if not self.reachable:
                 await asyncio.sleep(0.02 + rng.random() * 0.2)
+
+    @property
+    def reachable(self) -> bool:
+        """Whether it has a transport, as far as it knows."""
+        return self.transport is not None
 
     def lose(self, noticed: float) -> None:
         """The device's network breaks: it knows at once."""
@@ -201,7 +212,10 @@ class Device:
             if kind == "0":
                 body = json.loads(rest)
                 self.connected = True
-                self.world.count("recovered" if self._pid and body.get("pid") == self._pid else "connected")
+                recovered = bool(self._pid) and body.get("pid") == self._pid
+                self.world.count("recovered" if recovered else "connected")
+                if not recovered and not self.says_cursors:
+                    self.cursors = {}
                 self._pid = body.get("pid", "")
                 self._changed.set()
                 self.world.note("connected to", transport.gateway.name, body, self.cursors)
@@ -229,8 +243,10 @@ class Device:
     def _logged(self, name: str, data: dict[str, Any]) -> None:
         room, sequence = data["room"], data["sequence"]
         last = self.cursors.get(room)
-        self.world.note("hears", name, sequence, "of", room[-4:])
+        self.world.note("hears", name, sequence, "of", room[-4:], self._offset)
         own = data["data"].get("user", {}).get("id") == self.user_id if name.startswith("member.") else False
+        if own and name == "member.invited":
+            return  # told to the invited user, beside the room
         own = own or (name == "room.created" and data["actor"]["id"] == self.user_id)
         if last is not None:
             at = f"{self.name}: {name} {sequence} of {room} after {last}"
@@ -268,12 +284,12 @@ class Device:
             await asyncio.sleep(rng.random() * 0.3)
 
     async def _ask(self, command: RoomCommand) -> dict[str, Any]:
-        assert self.transport is not None
+        transport: Any = self.transport
         self._numbers += 1
         number = self._numbers
         asked = self._asked[number] = self.world.loop.create_future()
         body = msgspec.json.encode(command).decode()
         self.world.note("sends", command.NAME, command.id)
-        self.transport.say(f'2{PREFIX}{number}["{command.NAME}",{body}]')
+        transport.say(f'2{PREFIX}{number}["{command.NAME}",{body}]')
         async with asyncio.timeout(15.0):
             return await asked

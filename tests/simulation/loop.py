@@ -12,6 +12,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from itertools import count
 from typing import Any
@@ -219,10 +220,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             for task in process.tasks:
                 if not task.done():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
-                    try:
+                    # It was killed in the middle of something, which may not take that well.
+                    with suppress(Exception):
                         task.get_coro().close()  # type: ignore[union-attr]
-                    except (RuntimeError, Exception):  # noqa: S112 - it was killed in the middle of something
-                        continue
             process.tasks.clear()
         self._timers.clear()
         self.close()

@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from parley.chat.api.socket import router
-from parley.chat.delivery.beacon import Beacon
+from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
+from parley.chat.domain.batch import Plan
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings as ChatSettings
@@ -39,8 +40,8 @@ from tests.simulation.database import SessionPool
 from tests.simulation.loop import Process
 from tests.simulation.world import World
 
-ROUND = 8.0
-"""Seconds in which a gateway asks about everybody; minutes in the product, which nobody here wants to wait for."""
+ROUND = 120.0
+"""Seconds in which a gateway asks about everybody, as in the product."""
 
 
 @cache
@@ -102,24 +103,28 @@ class Chat(Replica):
         emitter = Emitter(bus, "/").of(NAMESPACE)
         rooms = RoomPublisher(bus, NAMESPACE, emitter.registry if self.stack.together else None)
         pool: Any = Pool(SessionPool(self.world.database), 2)
-        self.writer = writer = Writer(Publisher(rooms).publish, settings)
+        self.writer = writer = Writer(_do_nothing if self.stack.quiet else Publisher(rooms).publish, settings)
         while True:
             try:
                 await writer.connect()
                 break
             except OSError:
                 await asyncio.sleep(0.2)
-        beacon = Beacon(rooms, pool)
+        announcer = Announcer(rooms, bus, "", writer.forget_rooms)
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
-        state = State(bus, pool, writer, ChatLog(pool, beacon), rates)
+        state = State(bus, pool, writer, ChatLog(pool, announcer), rates)
         tasks = self.tasks = Tasks()
         tasks.forever(writer.run(), name="writer")
-        tasks.forever(beacon.run(), name="beacon of heads")
+        tasks.forever(announcer.run(), name="announcements")
         self.dispatcher = Dispatcher(bus, {NAMESPACE: router}, {NAMESPACE: emitter}, state)
         await self.dispatcher.start()
         self.responder = GatewayResponder(bus, router, emitter, state)
         await self.responder.start()
         self.up = True
+
+
+async def _do_nothing(_plan: Plan) -> None:
+    """Say nothing of a batch."""
 
 
 class SimulatedGateway(Replica):
@@ -141,6 +146,9 @@ class SimulatedGateway(Replica):
         bus.on_reconnect(gateway._reconcile)
         gateway._loop_monitor.on_stall(gateway._reconcile)
         gateway._loop_monitor.on_stall(gateway._fanout.verify_all)
+        gateway._fanout.on_missed(gateway._memberships.verify_all)
+        gateway._fanout.on_hearsay(gateway._memberships.verify)
+        gateway._fanout.on_restored(gateway._recovery.forget_all)
         gateway._tasks.forever(gateway._loop_monitor.run(), name="loop monitor")
         gateway._tasks.forever(gateway._recovery.run_sweep(), name="lost connections")
         self.up = True
@@ -166,11 +174,15 @@ def _broadcast(sessions: Any, packet: Any, *, volatile: bool = False) -> None:
 class Stack:
     """All processes of one run."""
 
-    def __init__(self, world: World, *, chats: int, gateways: int, recovery: int, together: bool) -> None:
+    def __init__(
+        self, world: World, *, chats: int, gateways: int, recovery: int, together: bool, quiet: bool = False
+    ) -> None:
         self.world = world
         self.recovery = recovery
         self.together = together
         """Whether what goes to several rooms is one message that all gateways hear."""
+        self.quiet = quiet
+        """Whether writers tell nobody what they commit, so that gateways hear of it from the log alone."""
         self.chats = [Chat(self, f"chat{number}") for number in range(chats)]
         self.gateways = [SimulatedGateway(self, f"gw{number}") for number in range(gateways)]
         auth = world.process("auth")

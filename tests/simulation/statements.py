@@ -6,11 +6,13 @@ from typing import Any
 
 import asyncpg
 
-from parley.chat.log import event_store
-from parley.chat.queries import history, members, rooms, tail
+from parley.chat.delivery import announcer
+from parley.chat.log import event_store, leadership, tail
+from parley.chat.queries import history, members, rooms
 from tests.simulation.database import Database, Row, Statement, Tables, Transaction
 
 ROOM = tuple(name.strip() for name in event_store._ROOM.split(","))
+CHANGING = tuple(name for name in event_store._CHANGING if name != "room_id")
 MEMBER = tuple(name.strip() for name in event_store._MEMBER.split(","))
 EVENT = (
     "room_id", "sequence", "number", "event_id", "type", "version", "actor_id", "actor_name", "command_id",
@@ -74,18 +76,29 @@ def load_earlier(database: Database, _transaction: Transaction, args: Args) -> l
     tables, now = database.tables, database.clock()
     found: list[Row] = []
     for ordinal, place in enumerate(zip(*args, strict=True), 1):
-        event = tables.by_id.get(place, _NO_EVENT)
         command = tables.commands.get(place)
-        found.append(
-            Row(
-                event,
-                ordinal=ordinal,
-                now=now,
-                unchanged=command and command["sequence"],
-                unchanged_by=command and command["fingerprint"],
-            )
-        )
+        more = {
+            "ordinal": ordinal,
+            "now": now,
+            "unchanged": command and command["sequence"],
+            "unchanged_by": command and command["fingerprint"],
+        }
+        found += [Row(event, **more) for event in _led_to(tables, place) or [_NO_EVENT]]
     return found
+
+
+def _led_to(tables: Tables, place: tuple[int, Any]) -> list[Row]:
+    """The events of a command, which stand side by side."""
+    events: list[Row] = []
+    one = first = tables.by_id.get(place)
+    while one is not None and first is not None and _command(one) == _command(first):
+        events.append(one)
+        one = tables.events[place[0]].get(one["sequence"] + 1)
+    return events
+
+
+def _command(event: Row) -> tuple[Any, Any]:
+    return event["actor_id"], event["command_id"]
 
 
 def load_members(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
@@ -93,6 +106,15 @@ def load_members(database: Database, _transaction: Transaction, args: Args) -> l
         Row(room_id=room_id, **member)
         for room_id, user_id in zip(*args, strict=True)
         if (member := database.tables.members[room_id].get(user_id)) is not None
+    ]
+
+
+def load_declined(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    declined = database.tables.declined
+    return [
+        Row(room_id=room_id, user_id=user_id, declined_at=declined[room_id, user_id])
+        for room_id, user_id in zip(*args, strict=True)
+        if (room_id, user_id) in declined
     ]
 
 
@@ -144,14 +166,8 @@ async def create_rooms(database: Database, transaction: Transaction, args: Args)
 
 def append(database: Database, transaction: Transaction, args: Args) -> list[Row]:
     _append_events(database, transaction, [Row(zip(EVENT, one, strict=True)) for one in zip(*args[:12], strict=True)])
-    for room_id, head, messages, changed, archived, member_count in zip(*args[12:], strict=True):
-        transaction.writes.append(
-            _change_room(
-                room_id,
-                {"head": head, "messages": messages, "changed": changed, "archived": archived,
-                 "member_count": member_count},
-            )
-        )  # fmt: skip
+    for room_id, *values in zip(*args[12:], strict=True):
+        transaction.writes.append(_change_room(room_id, dict(zip(CHANGING, values, strict=True))))
     return []
 
 
@@ -164,6 +180,12 @@ def put_members(_database: Database, transaction: Transaction, args: Args) -> li
 def remove_members(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
     for room_id, user_id in zip(*args, strict=True):
         transaction.writes.append(_remove_member(room_id, user_id))
+    return []
+
+
+def put_declined(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    for room_id, user_id, at in zip(*args, strict=True):
+        transaction.writes.append(_decline(room_id, user_id, at))
     return []
 
 
@@ -198,22 +220,29 @@ async def _append_at_once(database: Database, transaction: Transaction, args: Ar
     ids, changed, added, messages, *columns = args
     events = list(zip(*columns, strict=True))
     tables = database.tables
-    resent = [ordinal for ordinal, one in enumerate(events, 1) if (one[0], one[3]) in tables.by_id]
+    resent = [
+        ordinal
+        for ordinal, one in enumerate(events, 1)
+        if (one[0], one[3]) in tables.by_id or (one[0], one[3]) in tables.commands
+    ]
     if resent:
         return [_taken([], [], [], database, resent)]
     known = dict(zip(ids, changed, strict=True))
     # As they were when the statement began; a room is looked at again when its lock was waited for.
-    matching = [
-        room_id for room_id in ids if room_id in tables.rooms and tables.rooms[room_id]["changed"] == known[room_id]
-    ]
-    ready: list[int] = []
-    for room_id in matching:
+    matching = {
+        room_id: room
+        for room_id in ids
+        if (room := tables.rooms.get(room_id)) is not None and _unchanged(room, known[room_id])
+    }
+    ready: dict[int, Row] = {}
+    for room_id, before in matching.items():
         if wait or database.is_free(room_id, transaction):
             await database.lock(room_id, transaction)
-            if tables.rooms[room_id]["changed"] == known[room_id]:
-                ready.append(room_id)
-    heads = {room_id: tables.rooms[room_id]["head"] for room_id in ready}
-    numbers = {room_id: tables.rooms[room_id]["messages"] for room_id in ready}
+            room = _under_lock(tables.rooms[room_id], before)
+            if _still_unchanged(room, known[room_id]):
+                ready[room_id] = room
+    heads = {room_id: room["head"] for room_id, room in ready.items()}
+    numbers = {room_id: room["messages"] for room_id, room in ready.items()}
     now = database.clock()
     rows: list[Row] = []
     for room_id, ordinal, number, event_id, *rest in events:
@@ -225,7 +254,22 @@ async def _append_at_once(database: Database, transaction: Transaction, args: Ar
         if room_id in heads:
             change = {"head": heads[room_id] + more, "messages": numbers[room_id] + said}
             transaction.writes.append(_change_room(room_id, change))
-    return [_taken(ready, list(heads.values()), list(numbers.values()), database, [])]
+    return [_taken(list(ready), list(heads.values()), list(numbers.values()), database, [])]
+
+
+# What the statement relies on, each by itself so that it can be planted wrong.
+
+
+def _unchanged(room: Row, changed: int) -> bool:
+    return room["changed"] == changed
+
+
+def _still_unchanged(room: Row, changed: int) -> bool:
+    return room["changed"] == changed
+
+
+def _under_lock(now: Row, _before: Row) -> Row:
+    return now
 
 
 def _taken(ready: list[int], heads: list[int], numbers: list[int], database: Database, resent: list[int]) -> Row:
@@ -262,20 +306,77 @@ def heads(database: Database, _transaction: Transaction, args: Args) -> list[Row
     return [Row(room_id=room_id, head=tables[room_id]["head"]) for room_id in args[0] if room_id in tables]
 
 
-def moved_since(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
-    position, seconds, _most = args
-    oldest = database.clock().timestamp() - seconds
-    common = {"position": database.xmin, "incarnation": database.incarnation}
-    found: list[Row] = []
-    for room_id, events in database.tables.events.items():
-        recent = [
-            sequence
-            for sequence, event in events.items()
-            if event["transaction_id"] >= position and event["recorded_at"].timestamp() > oldest
-        ]
-        if recent:
-            found.append(Row(common, room_id=room_id, head=max(recent)))
-    return found or [Row(common, room_id=None, head=None)]
+# -- the tail, and who reads it ------------------------------------------------------------------------------------
+
+
+def try_to_lead(database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    holder = database.advisory.get(args)
+    if holder is None or holder.gone:
+        database.advisory[args] = transaction.session
+    return [Row(led=database.advisory[args] is transaction.session)]
+
+
+def log_state(database: Database, _transaction: Transaction, _args: Args) -> list[Row]:
+    return [Row(incarnation=database.incarnation, mended=database.mended)]
+
+
+def load_consumer(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    return [database.tables.consumers.get(args[0], Row(position="3:", batch=""))]
+
+
+def save_consumer(database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    name, position, before, batch = args
+    if database.tables.consumers.get(name, Row(batch=""))["batch"] != before:
+        return []
+    transaction.writes.append(_put_consumer(name, Row(position=position, batch=batch)))
+    return [Row(saved=True)]
+
+
+def unread_heads(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    running, following, below, within, room_id, sequence, most, kinds = args
+    unread = sorted(
+        (event["transaction_id"], event["room_id"], event["sequence"])
+        for events in database.tables.events.values()
+        for event in events.values()
+        if (number := event["transaction_id"]) in running or following <= number < below
+        if number != int(within) or (event["room_id"], event["sequence"]) > (room_id, sequence)
+    )[:most]
+    page = [database.tables.events[room][place] for _, room, place in unread]
+    moved = [event for event in page if event["type"] in kinds]
+    heads: dict[int, int] = {}
+    for event in page:
+        heads[event["room_id"]] = max(event["sequence"], heads.get(event["room_id"], 0))
+    last = unread[-1] if unread else (None, None, None)
+    oldest = min((event["recorded_at"] for event in page), default=None)
+    return [
+        Row(
+            snapshot=database.snapshot,
+            incarnation=database.incarnation,
+            mended=database.mended,
+            transaction_offset=0,
+            size=len(page),
+            age=None if oldest is None else (database.clock() - oldest).total_seconds(),
+            moved_rooms=[event["room_id"] for event in moved] or None,
+            moved_sequences=[event["sequence"] for event in moved] or None,
+            transaction_id=None if last[0] is None else str(last[0]),
+            room_id=last[1],
+            sequence=last[2],
+            rooms=list(heads) or None,
+            heads=list(heads.values()) or None,
+        )
+    ]
+
+
+def named_events(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    return [database.tables.events[room_id][sequence] for room_id, sequence in sorted(zip(*args, strict=True))]
+
+
+def summarize(_database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    return [Row(blocks=args[0])]
+
+
+def _put_consumer(name: str, row: Row) -> Any:
+    return lambda tables: tables.consumers.__setitem__(name, row)
 
 
 # -- writes, as they are done at the commit ------------------------------------------------------------------------
@@ -326,6 +427,10 @@ def _remove_member(room_id: int, user_id: str) -> Any:
     return lambda tables: tables.members[room_id].pop(user_id, None)
 
 
+def _decline(room_id: int, user_id: str, at: Any) -> Any:
+    return lambda tables: tables.declined.__setitem__((room_id, user_id), at)
+
+
 def _remember(room_id: int, key: Any, row: Row) -> Any:
     return lambda tables: tables.commands.setdefault((room_id, key), row)
 
@@ -338,6 +443,8 @@ STATEMENTS: dict[str, Statement] = {
     event_store._LOAD_EARLIER: load_earlier,
     event_store._LOAD_MEMBERS: load_members,
     event_store._LOAD_ELDEST: load_eldest,
+    event_store._LOAD_DECLINED: load_declined,
+    event_store._PUT_DECLINED: put_declined,
     event_store._COUNT_ROOMS: count_rooms,
     event_store._COUNT_INVITATIONS: count_invitations,
     event_store._CREATE_ROOMS: create_rooms,
@@ -351,5 +458,11 @@ STATEMENTS: dict[str, Statement] = {
     history._REPLAY: replay,
     members._ROOMS_OF: rooms_of,
     rooms._HEADS: heads,
-    tail._TAIL: moved_since,
+    leadership._TRY: try_to_lead,
+    announcer._STATE: log_state,
+    announcer._LOAD: load_consumer,
+    announcer._SAVE: save_consumer,
+    tail._HEADS: unread_heads,
+    tail._NAMED: named_events,
+    "SELECT chat.summarize_tail($1)": summarize,
 }

@@ -21,9 +21,6 @@ from tests.simulation.log_checks import check_log, committed
 from tests.simulation.stack import Stack
 from tests.simulation.world import World
 
-SETTLING = 40.0
-"""Simulated seconds after the last fault in which everybody hears again what is theirs."""
-
 
 @dataclass(frozen=True)
 class Weather:
@@ -36,6 +33,12 @@ class Weather:
     moves: float = 0.1
     """How often a device joins or leaves instead of saying something."""
     recovery: tuple[int, ...] = (0,)
+    pause: tuple[float, ...] = (1.0,)
+    """Seconds between two faults at most."""
+    quiet: float = 0.0
+    """How often nobody hears of a commit but from the log."""
+    settling: float = 150.0
+    """Simulated seconds after the last fault in which everybody hears again what is theirs."""
 
 
 class Stream:
@@ -51,6 +54,7 @@ class Stream:
             gateways=rng.choice((1, 2, 2)),
             recovery=rng.choice(weather.recovery),
             together=rng.random() < 0.5,
+            quiet=rng.random() < weather.quiet,
         )
         self.devices = [Device(world, self.stack, user, 0) for user in ("ann", "ben", "cat")]
         if rng.random() < 0.5:
@@ -68,7 +72,7 @@ class Stream:
         talking = [device.process.spawn(self._talk(device)) for device in self.devices]
         await faults
         try:
-            async with asyncio.timeout(SETTLING):
+            async with asyncio.timeout(self.weather.settling):
                 await asyncio.gather(*talking)
         except TimeoutError:
             world.require(False, "commands without an outcome:", [str(s.command) for s in self.sent if s.acked is None])
@@ -130,9 +134,9 @@ class Stream:
         broker.loses, broker.doubles = rng.choice(weather.loses), rng.choice(weather.doubles)
         broker.delays, broker.reorders = rng.choice(weather.delays), rng.random() < 0.3
         kinds = rng.sample(weather.kinds, min(len(weather.kinds), rng.choice((1, 2, 3))))
-        ends = world.loop.now + rng.choice((3.0, 6.0))
+        ends, pause = world.loop.now + rng.choice((2.0, 4.0)), rng.choice(weather.pause)
         while world.loop.now < ends:
-            await asyncio.sleep(rng.random())
+            await asyncio.sleep(rng.random() * pause)
             kind = rng.choice(kinds)
             world.note("fault:", kind)
             if kind == "device":
@@ -140,6 +144,11 @@ class Stream:
             elif kind == "database":
                 if database.up:
                     database.crash(rng.random())
+            elif kind == "all chats":
+                seconds = rng.random() * 3
+                for chat in self.stack.chats:
+                    if chat.process.alive:
+                        chat.kill(seconds)
             elif kind == "nats":
                 seconds = rng.random() * 2
                 for replica in self.stack.replicas:
@@ -175,7 +184,7 @@ class Stream:
 
     async def _until_heard(self, when: str) -> None:
         loop = self.world.loop
-        deadline = loop.now + SETTLING
+        deadline = loop.now + self.weather.settling
         while True:
             missing = self._missing()
             if not missing:
@@ -242,7 +251,8 @@ GAPS = Weather(
 )
 RETURNS = Weather(
     kinds=("device", "device", "device", "kill gateway", "stall gateway", "cut gateway"),
-    loses=(0.0, 0.0, 0.02),
+    loses=(0.0, 0.0, 0.1),
+    pause=(0.3, 1.0),
     delays=(0.0, 0.1),
     recovery=(0, 60, 60),
 )
@@ -251,5 +261,15 @@ MOVES = Weather(
     loses=(0.0, 0.0, 0.05),
     delays=(0.0, 0.1),
     moves=0.5,
+    pause=(0.3, 1.0),
     recovery=(0, 60),
 )
+TAIL = Weather(
+    kinds=("kill chat", "all chats", "stall chat", "cut chat", "database", "nats"),
+    loses=(0.0, 0.05, 0.3),
+    delays=(0.0, 0.1),
+    moves=0.3,
+    quiet=0.5,
+    settling=30.0,
+)
+"""Gateways compare everything every two minutes; that is too late here, so that it is the tail that tells."""

@@ -6,10 +6,11 @@ is replaced where it enters, for as long as the run lasts.
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import time
-from collections.abc import Generator
+from collections.abc import Generator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -85,10 +86,12 @@ class World:
 
         replaced: list[tuple[Any, str, Any]] = [
             (time, "monotonic", loop.time),
+            (time, "clock_gettime", lambda _clock: loop.now),
             (time, "time", lambda: 1_700_000_000 + loop.now),
             (secrets, "token_hex", lambda size=16: f"{rng.getrandbits(8 * size):0{2 * size}x}"),
             (secrets, "token_urlsafe", lambda size=16: f"{rng.getrandbits(8 * size):x}"),
             (secrets, "randbits", rng.getrandbits),
+            (os, "urandom", rng.randbytes),
             (uuid_utils.compat, "uuid7", uuid7),
             (asyncpg, "connect", self.database.connect),
             (tasks, "stop_process", stop_process),
@@ -110,7 +113,7 @@ class World:
             structlog.configure(**configured)
             random.setstate(global_state)
 
-    def _log(self, _logger: Any, level: str, event: dict[str, Any]) -> Any:
+    def _log(self, _logger: Any, level: str, event: MutableMapping[str, Any]) -> Any:
         error = event.pop("exc_info", None)
         self.note("log", level, event, repr(error) if error is not None else "")
         if level in {"error", "critical", "exception"}:

@@ -153,6 +153,17 @@ def test_a_member_ahead_of_the_gateway_goes_live_with_the_first_event_it_lacks(l
         assert (ann in local.live) == live
 
 
+def test_who_came_back_ahead_of_the_gateway_is_not_let_in_by_a_join_of_their_own_that_they_have(local: LocalRoom):
+    ann = connection()
+    assert not local.join(ann, 12, sent=12)
+    delivered(local, 11, [ann])
+    assert ann not in local.live
+    assert local.delivered_up_to(ann) == 12
+    delivered(local, 12)
+    delivered(local, 13)
+    assert ann in local.live
+
+
 def test_a_departing_member_is_gone_after_its_last_event(local: LocalRoom):
     ann, ben = connection("ann"), connection("ben")
     for member, last in ((ann, 11), (ben, 12)):

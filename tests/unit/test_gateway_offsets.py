@@ -165,3 +165,23 @@ def test_numbers_are_parsed_as_they_were_written():
 )
 def test_an_offset_is_the_last_argument(args: bytes, expected: bytes):
     assert with_offset(args, "run-1") == expected
+
+
+def test_how_far_a_room_was_delivered_is_remembered_as_long_as_its_last_event(monkeypatch: pytest.MonkeyPatch):
+    history = PacketHistory("gateway")
+    monkeypatch.setattr(history, "_limit", 2)
+    assert history.delivered("room") == 0
+    history.add(("room",), sequence=7)
+    history.add(("room",), sequence=8, sid="one connection alone")
+    assert history.delivered("room") == 7
+    history.add(("other",), sequence=1)
+    assert history.delivered("room") == 0
+
+
+def test_what_a_connection_was_sent_by_itself_it_does_not_lack_when_others_are_sent_it_later():
+    history = PacketHistory("gateway")
+    history.add(("room",), sequence=11, sid="ben")
+    received = history.number
+    history.add(("room",), sequence=11)
+    assert history.since(received, "ben", {"room": 11}, ["room"]) == ({"room": 11}, [])
+    assert history.since(0, "ben", {"room": 11}, ["room"]) == ({"room": 10}, [])

@@ -111,6 +111,7 @@ class Gateway(ServerEvents, Replies):
         # After a reconnect the fanout does it of itself.
         self._loop_monitor.on_stall(self._fanout.verify_all)
         self._fanout.on_missed(self._memberships.verify_all)
+        self._fanout.on_hearsay(self._memberships.verify)
         self._fanout.on_restored(self._recovery.forget_all)
         self._tasks.forever(self._loop_monitor.run(), name="loop monitor")
         self._tasks.forever(self._recovery.run_sweep(), name="lost connections")

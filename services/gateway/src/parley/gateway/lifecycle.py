@@ -50,7 +50,7 @@ from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.engineio.websocket.frames import GOING_AWAY, NORMAL
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.client_acks import ClientAcks
-from parley.gateway.recovery.recovery import Recovery
+from parley.gateway.recovery.recovery import Recovery, Resumption
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.attempt import Attempt
 from parley.gateway.socketio.client import Client
@@ -169,7 +169,12 @@ class Lifecycle:
         if recovered is not None:
             connection.data = recovered.session or connection.data
             self._standing.check_soon(connection)
-        self._recovery.begin(connection, attempt.auth["pid"] if recovered is not None else "")
+        resumption = Resumption.of(attempt.auth)
+        self._recovery.begin(
+            connection,
+            resumption.pid if recovered is not None and resumption is not None else "",
+            resumption.offset if resumption is not None else "",
+        )
         self._server.admit(connection)
         self._admission.enter_rooms(attempt, connection, recovered)
         if connection.ended is not None:

@@ -82,6 +82,13 @@ class MembershipCheck:
         if opening:
             asyncio.get_running_loop().call_later(OPENED_AFTER, lambda: self._add(_members(opening)))
 
+    def verify(self, connection: Connection) -> None:
+        """Ask about one user; for a connection that is not open yet, when it will be."""
+        if connection.opened:
+            self._add(_members([connection]))
+        else:
+            asyncio.get_running_loop().call_later(OPENED_AFTER, lambda: self._add(_members([connection])))
+
     def _add(self, members: Iterable[_Member]) -> None:
         users: defaultdict[str, list[str]] = defaultdict(list)
         for namespace, user_id in members:

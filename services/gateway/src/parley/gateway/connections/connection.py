@@ -95,6 +95,8 @@ class Connection:
     """By this private id the client may recover what it had, where the namespace allows that."""
     first_offset: int = 0
     """The number of the last packet of its namespace before CONNECT; see `packet_history`."""
+    came_with: str = ""
+    """The offset that its client named at CONNECT: of what it had received before, from whichever gateway."""
     expiry: TimerEntry | None = None
     """What ends it when its token expires, where the namespace asks for that."""
 

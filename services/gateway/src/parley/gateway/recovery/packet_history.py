@@ -49,6 +49,11 @@ class _Sent(Generic[PacketT]):
         self._numbers.append(number)
         self._packets.append(packet)
 
+    @property
+    def last(self) -> PacketT | None:
+        """The latest event."""
+        return self._packets[-1]
+
     def forget_first(self) -> bool:
         """Forget the oldest event. Whether that was the last one left."""
         self._packets[self._forgotten] = None
@@ -59,6 +64,12 @@ class _Sent(Generic[PacketT]):
             del self._numbers[: self._forgotten], self._packets[: self._forgotten]
             self._forgotten = 0
         return False
+
+    def until(self, number: int) -> Iterator[PacketT]:
+        """The events that are not later than a number."""
+        for index in range(self._forgotten, bisect_right(self._numbers, number, self._forgotten)):
+            if (packet := self._packets[index]) is not None:
+                yield packet
 
     def after(self, number: int) -> Iterator[tuple[int, PacketT]]:
         """The events that are later than a number, with theirs."""
@@ -143,6 +154,10 @@ class PacketHistory:
             if kept[key].forget_first():
                 del kept[key]
 
+    def delivered(self, room: str) -> int:
+        """The last event of a room that its members here were sent, or 0 if that is not remembered."""
+        return sent.last or 0 if (sent := self._logged.get(room)) else 0
+
     def parse(self, offset: str, otherwise: int) -> int:
         """The number of an offset, or another for one that is not from here."""
         run, _, number = offset.rpartition("-")
@@ -162,11 +177,15 @@ class PacketHistory:
         if number > self.number or number < self._forgotten:
             return None
         cursors = dict(heads)
+        own = self._own_logged.get(sid)
+        # In the order in which it was sent them, so the last is the highest. A room may deliver the same to others later,
+        # when it was closed and opened again.
+        has: dict[str, int] = dict(own.until(number)) if own is not None else {}
         for room in heads:
             # Sequences rise with the numbers: the first event that it lacks of a room is the lowest.
             if (logged := self._logged.get(room)) and (first := next(logged.after(number), None)):
-                cursors[room] = min(cursors[room], first[1] - 1)
-        if (own := self._own_logged.get(sid)) is not None:
+                cursors[room] = min(cursors[room], max(first[1] - 1, has.get(room, 0)))
+        if own is not None:
             for _, (room, sequence) in own.after(number):
                 if room in cursors:
                     cursors[room] = min(cursors[room], sequence - 1)

@@ -155,11 +155,15 @@ class Recovery:
         """Those that have gone and may still come back."""
         return [parked.connection for parked in self._parked.values()]
 
-    def begin(self, connection: Connection, pid: str) -> None:
-        """Give a connection its private id, the one it had if it was recovered."""
+    def begin(self, connection: Connection, pid: str, offset: str = "") -> None:
+        """Give a connection its private id, the one it had if it was recovered.
+
+        `offset` is what its client named when it came.
+        """
         if connection.namespace in self._seconds:
             connection.pid = pid or f"{self._bus.address}.{secrets.token_urlsafe(15)}"
             connection.first_offset = self._offsets[connection.namespace].number
+            connection.came_with = offset
             if connection.pid in self._parked:
                 self._drop(connection.pid)  # it had gone elsewhere, and is back before that was forgotten here
             self._moved.pop(connection.pid, None)
@@ -283,8 +287,15 @@ class Recovery:
     def _show(self, parked: ParkedConnection, question: Recover) -> Recovered:
         pid, connection = question.pid, parked.connection
         offsets = self._offsets[connection.namespace]
-        # What it lacked when it began was sent anew after that.
-        number = max(offsets.parse(question.offset, connection.first_offset), connection.first_offset)
+        number = offsets.parse(question.offset, 0)
+        if number <= connection.first_offset:
+            # It has received nothing since it came, and names the offset that it came with. Another one says that it
+            # went on elsewhere, while an attempt that it had given up took the connection here.
+            if question.offset != connection.came_with:
+                self._drop(pid)
+                return Recovered()
+            # What it lacked when it began was sent anew after that.
+            number = connection.first_offset
         lacks = offsets.since(number, connection.sid, parked.heads, parked.rooms)
         if lacks is None or parked.expires < time.monotonic():
             self._drop(pid)

@@ -83,6 +83,7 @@ class Fanout(HeadListener, Parking):
         self._notices = Notices()
         self._on_missed: list[Callable[[], object]] = []
         self._on_restored: list[Callable[[str], object]] = []
+        self._on_hearsay: list[Callable[[Connection], object]] = []
 
     async def start(self) -> None:
         """Listen to what is announced and to what goes to several rooms; check every room after a reconnect."""
@@ -265,6 +266,10 @@ class Fanout(HeadListener, Parking):
 
     def _open(self, namespace: str, name: str, head: int) -> LocalRoom:
         if (room := self._rooms.get(namespace, name)) is None:
+            if head != UNKNOWN and (offsets := self._offsets.get(namespace)) is not None:
+                # What is heard of the head may be older than what was delivered here before the room was closed, and
+                # that must not go out again under later offsets.
+                head = max(head, offsets.delivered(name))
             room = self._rooms.open(namespace, name, head)
             self._heads.verify(namespace, (room,))
         return room
@@ -313,6 +318,19 @@ class Fanout(HeadListener, Parking):
             else:
                 connection.pending_changes.append(change)
 
+    def _announced(self, users_room: LocalRoom, change: MembershipChange) -> None:
+        """A change is in the log, maybe for long: whoever was admitted after it knows better what became of it."""
+        room = self._rooms.get(users_room.namespace, change.room)
+        for connection in listeners(users_room):
+            if not change.joined or (room is not None and connection in room):
+                if connection.opened:
+                    self._heed(connection, change)
+                else:
+                    connection.pending_changes.append(change)
+            elif change.sequence > connection.last_change.get(change.room, 0):
+                for callback in self._on_hearsay:
+                    callback(connection)
+
     def _send_missed(self, room: LocalRoom, connection: Connection, item: RoomEvent) -> None:
         if connection.identity.user_id in (item.joins, item.leaves):
             memory.heed(connection, room.room, item.sequence, self._mark)
@@ -323,6 +341,10 @@ class Fanout(HeadListener, Parking):
     def on_missed(self, callback: Callable[[], object]) -> None:
         """Call back when an announcement was missed: memberships may have changed that nobody here heard of."""
         self._on_missed.append(callback)
+
+    def on_hearsay(self, callback: Callable[[Connection], object]) -> None:
+        """Call back with a connection whose user came into a room once, and may have left before it was admitted."""
+        self._on_hearsay.append(callback)
 
     def on_restored(self, callback: Callable[[str], object]) -> None:
         """Call back with a namespace whose log was restored."""
@@ -348,7 +370,7 @@ class Fanout(HeadListener, Parking):
                 callback()
         for user_id, change in announcement.changes:
             if (room := self._rooms.get(namespace, subjects.user_room(user_id))) is not None:
-                self._change(room, change)
+                self._announced(room, change)
         for user_id, notice in announcement.notices:
             room = self._rooms.get(namespace, subjects.user_room(user_id))
             if room is not None and self._is_news(room, notice):
