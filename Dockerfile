@@ -25,7 +25,8 @@ COPY web/public public
 RUN cp node_modules/socket.io-client/dist/socket.io.min.js node_modules/socket.io-client/dist/socket.io.min.js.map public/
 
 FROM python:3.13-slim
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin parley
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin parley \
+    && install --directory --owner parley --mode 700 /var/lib/parley
 COPY --from=build /venv /venv
 COPY --from=page /web/public /app/web
 WORKDIR /app

@@ -15,8 +15,8 @@ PARTS = sa.text("chat.name_parts(name)")
 
 def upgrade() -> None:
     op.drop_index("rooms_name_idx", table_name="rooms", schema="chat")
-    for name, kind in (("rooms_name_idx", "public"), ("rooms_private_name_idx", "private")):
-        where = sa.text(f"kind = '{kind}'")
+    for name, other in (("rooms_name_idx", "private"), ("rooms_private_name_idx", "public")):
+        where = sa.text(f"kind <> '{other}'")
         op.create_index(name, "rooms", [PARTS], schema="chat", postgresql_using="gin", postgresql_where=where)
 
 

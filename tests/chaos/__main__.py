@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -57,6 +58,8 @@ def main(arguments: list[str]) -> int:
     settings = Settings(given.seed, given.seconds, given.clients, given.rate, given.churn, given.moderation, layout)
     directory = given.directory or Path(tempfile.mkdtemp(prefix="parley-chaos-"))
     directory.mkdir(parents=True, exist_ok=True)
+    # As Ctrl-C does: what was started is ended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = asyncio.run(play(settings, faults, directory))
     print(report(settings, outcome))
     print(f"ledgers and logs: {directory}")

@@ -39,7 +39,7 @@ def history_of(ledgers: Sequence[Evidence], rooms: Mapping[str, Room], began: fl
                         Reading(line["user"], line["room"], line["began"], line["at"], line["left"], line["last"])
                     )
                 case "ban":
-                    bans.append(Ban(line["user"], line["answered"], line["lifted"], line["unanswered"]))
+                    bans.append(Ban(**{name: line[name] for name in Ban.__dataclass_fields__}))
                 case "fault":
                     faults.append((line["began"], line["at"]))
                 case _:
@@ -60,13 +60,13 @@ def _stays(lines: Iterable[Mapping[str, Any]]) -> list[Stay]:
     opened: dict[str, Mapping[str, Any]] = {}
     # What a client still has to read when its connection is gone came on that connection.
     latest: dict[str, tuple[list[Receipt], list[str]]] = defaultdict(lambda: ([], []))
+    kicked: dict[str, float] = {}
     stays: list[Stay] = []
 
     def close(client: str, at: float | None) -> None:
         if (line := opened.pop(client, None)) is not None:
-            stays.append(
-                Stay(client, line["user"], line["at"], at, line["cursors"], line["recovered"], *latest[client])
-            )
+            said = line["cursors"], line["recovered"]
+            stays.append(Stay(client, line["user"], line["at"], at, *said, *latest[client], kicked.pop(client, None)))
 
     for line in lines:
         client = line.get("client", "")
@@ -78,6 +78,8 @@ def _stays(lines: Iterable[Mapping[str, Any]]) -> list[Stay]:
                 close(client, line["at"])
             case "event":
                 latest[client][0].append(Receipt(line["at"], line["room"], line["sequence"], line["event_id"]))
+            case "kicked":
+                kicked[client] = line["at"]
             case "reset":
                 latest[client][1].append(line["room"])
             case _:

@@ -58,6 +58,8 @@ class Stay:
     receipts: Sequence[Receipt] = ()
     resets: Sequence[str] = ()
     """Rooms that it was told to load anew."""
+    kicked: float | None = None
+    """When it was told that an administrator ends it."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,19 @@ class Reading:
 
 @dataclass(frozen=True)
 class Ban:
-    """A ban, and when it was lifted."""
+    """A ban, or a kick, which is lifted by its answer."""
 
     user: str
+    began: float
     answered: float
     lifted: float
+    """When it began to be lifted: until then it stood."""
+    over: float
+    """When it was lifted for certain."""
     unanswered: bool = False
     """Whether some gateway could not be told in time."""
+    sure: bool = True
+    """Whether auth said that it was done."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Moderator:
         while not over.is_set():
             user = self._dice.choice(self._users)
             if self._dice.random() < 0.5:
-                await self._asked(f"/users/{user}/kick", over, reason="loud")
+                await self._kick(user, over)
             else:
                 await self._ban(user, over)
             try:
@@ -40,15 +40,26 @@ class Moderator:
                 continue
         await self._http.aclose()
 
+    async def _kick(self, user: str, over: asyncio.Event) -> None:
+        began = time.monotonic()
+        answer = await self._asked(f"/users/{user}/kick", over, reason="loud")
+        answered = time.monotonic()
+        self._note(user, answer, began, answered, answered)
+
     async def _ban(self, user: str, over: asyncio.Event) -> None:
+        began = time.monotonic()
         answer = await self._asked(f"/users/{user}/ban", over, reason="spam")
         answered = time.monotonic()
         await asyncio.sleep(BANNED_SECONDS)
         lifted = time.monotonic()
-        if answer is not None:
-            unanswered = bool(answer["unanswered"])
-            self._ledger.write("ban", user=user, answered=answered, lifted=lifted, unanswered=unanswered)
         await self._asked(f"/users/{user}/unban", None)
+        self._note(user, answer, began, answered, lifted)
+
+    def _note(self, user: str, answer: dict[str, Any] | None, began: float, answered: float, lifted: float) -> None:
+        self._ledger.write(
+            "ban", user=user, began=began, answered=answered, lifted=lifted, over=time.monotonic(),
+            unanswered=answer is None or bool(answer["unanswered"]), sure=answer is not None,
+        )  # fmt: skip
 
     async def _asked(self, path: str, over: asyncio.Event | None, **body: Any) -> dict[str, Any] | None:
         """The answer to a request that is sent until it is answered; without one, none if it is over meanwhile."""

@@ -88,6 +88,7 @@ class Run:
         self._dice = random.Random(settings.seed)
         self._people = make_people(settings)
         self._places: list[Place] = []
+        self._workers: list[asyncio.subprocess.Process] = []
         self._http = httpx.AsyncClient(timeout=15)
 
     async def play(self, stack: Stack) -> Outcome:
@@ -97,18 +98,18 @@ class Run:
             ledger.write("begin", users=[])
             await self._register(stack)
             await self._make_rooms(stack, ledger)
-            ledgers, workers = await self._start_clients(stack)
+            ledgers = await self._start_clients(stack)
             began = time.monotonic()
             faults = Faults(stack, ledger)
             await self._trouble(stack, ledger, faults)
             ended = time.monotonic()
-            await self._told(workers, "quiet", ANSWER_SECONDS)
+            await self._told("quiet", ANSWER_SECONDS)
             # The last word of each room: it shows who still hears it.
             for place in self._places:
                 await self._rest(stack, ledger, place, "message.send", "/messages", body=uuid.uuid4().hex)
             await self._nothing_new(ledgers)
-            await self._told(workers, "end", 0)
-            await asyncio.gather(*(asyncio.wait_for(worker.wait(), ANSWER_SECONDS) for worker in workers))
+            await self._told("end", 0)
+            await asyncio.gather(*(asyncio.wait_for(worker.wait(), ANSWER_SECONDS) for worker in self._workers))
             rooms = {place.id: await self._room(stack, place) for place in self._places}
         history = history_of([Evidence(file) for file in (own, *ledgers)], rooms, began, ended)
         return Outcome(judge(history), history, faults.deaths, faults.made)
@@ -148,8 +149,15 @@ class Run:
         ledger.write("answer", id=command, answer=said, attempts=1)
         return said
 
-    async def _start_clients(self, stack: Stack) -> tuple[list[Path], list[asyncio.subprocess.Process]]:
-        """One process for each kind of client; both are there when this returns."""
+    async def end(self) -> None:
+        """End what may still run of it."""
+        for worker in self._workers:
+            if worker.returncode is None:
+                worker.kill()
+            await worker.wait()
+
+    async def _start_clients(self, stack: Stack) -> list[Path]:
+        """One process for each kind of client; both are there when this returns. Their ledgers."""
         pause = len(self._people) / self._settings.rate
         shared = {
             "seed": self._settings.seed, "places": [asdict(place) for place in self._places],
@@ -158,7 +166,6 @@ class Run:
             "habits": asdict(Habits(pause, self._settings.churn)),
         }  # fmt: skip
         files: list[Path] = []
-        workers: list[asyncio.subprocess.Process] = []
         for kind in ("python", "js"):
             people = [person for person in self._people if person["clients"][0] == kind]
             if not people:
@@ -167,25 +174,25 @@ class Run:
             specification = self._directory / f"{kind}.json"
             specification.write_text(json.dumps({**shared, "people": people, "ledger": str(file)}))
             with (self._directory / f"{kind}.log").open("wb") as log:
-                workers.append(
+                self._workers.append(
                     await asyncio.create_subprocess_exec(
                         sys.executable, "-m", "tests.chaos.load", str(specification), cwd=ROOT,
                         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
                     )
                 )  # fmt: skip
             files.append(file)
-        await self._told(workers, "", ANSWER_SECONDS)
-        return files, workers
+        await self._told("", ANSWER_SECONDS)
+        return files
 
-    async def _told(self, workers: Sequence[asyncio.subprocess.Process], order: str, timeout: float) -> None:
+    async def _told(self, order: str, timeout: float) -> None:
         """Tell all processes of clients, and wait until they have done it. What one that died wrote is judged."""
-        for worker in workers:
+        for worker in self._workers:
             assert worker.stdin is not None
             if order and worker.returncode is None:
                 worker.stdin.write(order.encode() + b"\n")
         if timeout:
             async with asyncio.timeout(timeout):
-                for worker in workers:
+                for worker in self._workers:
                     assert worker.stdout is not None
                     await worker.stdout.readline()
 
@@ -241,4 +248,8 @@ async def play(settings: Settings, schedule: Sequence[Fault], directory: Path) -
     """Start everything, play, and end it."""
     stack = await asyncio.to_thread(Stack, settings.layout, directory)
     async with stack.running():
-        return await Run(settings, schedule, directory).play(stack)
+        run = Run(settings, schedule, directory)
+        try:
+            return await run.play(stack)
+        finally:
+            await run.end()

@@ -42,6 +42,7 @@ def judge_stays(history: History, in_time: float) -> Iterator[Finding]:
         if last[stay.client] is stay and stay.closed is not None:
             outcome = "unverified" if stay.user in history.broken else "late"
             yield Finding("connection", outcome, f"{stay.client} did not come back within the run")
+        yield from _end(history, stay, in_time)
         for room in stay.resets:
             yield Finding("delivery", "lost", f"{stay.client} was told to load {room} anew")
         received: dict[str, list[Receipt]] = defaultdict(list)
@@ -53,6 +54,19 @@ def judge_stays(history: History, in_time: float) -> Iterator[Finding]:
                 yield from stream.findings()
             else:
                 yield from (Finding("delivery", "unverified", f"{each}: no log") for each in received[room])
+
+
+def _end(history: History, stay: Stay, in_time: float) -> Iterator[Finding]:
+    """Whether an administrator ended a connection, where one did and nowhere else."""
+    theirs = [ban for ban in history.bans if ban.user == stay.user]
+    if stay.kicked is not None:
+        meant = any(ban.began < stay.kicked and stay.opened < ban.over for ban in theirs)
+        why = f"{stay.client} was ended by an administrator at {stay.kicked - history.began:.2f} s, who did not mean it"
+        yield Finding("kick", "good" if meant else "foreign", why)
+    for ban in theirs:
+        ended = history.ended if stay.closed is None else stay.closed
+        if ban.sure and stay.opened < ban.began and waited(history, ban.answered, ended) > in_time:
+            yield Finding("kick", "late", f"{stay.client} was still there {ended - ban.answered:.1f} s after its end")
 
 
 class _Stream:
@@ -138,6 +152,8 @@ class _Stream:
     def _banned(self, began: float, at: float) -> bool:
         """Whether it was said after its reader's ban was answered, and read before that was lifted."""
         for ban in self._history.bans:
+            if not ban.sure:
+                continue
             over = ban.answered
             if ban.unanswered:
                 over = max([over, *(end for begin, end in self._history.faults if begin < over)]) + self._in_time

@@ -243,9 +243,28 @@ def test_a_delivery_that_takes_long_with_nothing_broken_is_late(story: Story):
 
 def test_who_is_banned_hears_nothing_of_what_is_said_until_it_is_lifted(story: Story):
     stay = story.stay("ann", range(1, 9))
-    ban = Ban("ann", answered=6.5, lifted=7.7)
+    ban = Ban("ann", began=6.4, answered=6.5, lifted=7.7, over=7.8)
     assert bad(judge(story.history(stay, bans=[ban]))) == {("delivery", "foreign")}
     assert judge(story.history(stay, bans=[replace(ban, unanswered=True)])).good
+    assert judge(story.history(stay, bans=[replace(ban, sure=False)])).good
+
+
+def test_who_is_ended_by_an_administrator_was_meant_to_be(story: Story):
+    kicked = story.stay("ann", range(1, 9), closed=9.0, kicked=8.9)
+    back = story.stay("ann", [], opened=9.1, cursors={ROOM: 8})
+    assert bad(judge(story.history(kicked, back))) == {("kick", "foreign")}
+    kick = Ban("ann", began=8.7, answered=8.8, lifted=8.8, over=8.8)
+    assert judge(story.history(kicked, back, bans=[kick])).counts["kick", "good"] == 1
+    again = replace(back, closed=9.5, kicked=9.4), story.stay("ann", [], opened=9.6, cursors={ROOM: 8})
+    assert bad(judge(story.history(kicked, *again, bans=[kick]))) == {("kick", "foreign")}
+
+
+def test_who_was_kicked_and_is_still_there_is_found(story: Story):
+    stay = story.stay("ann", range(1, 9))
+    kick = Ban("ann", began=8.0, answered=8.1, lifted=8.1, over=8.1)
+    assert bad(judge(story.history(stay, bans=[kick], ended=18.2))) == {("kick", "late")}
+    assert not bad(judge(story.history(stay, bans=[kick], ended=18.0)))
+    assert not bad(judge(story.history(stay, bans=[replace(kick, sure=False)], ended=18.2)))
 
 
 def test_a_room_that_had_to_be_loaded_anew_is_a_loss(story: Story):

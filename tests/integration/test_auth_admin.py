@@ -17,7 +17,15 @@ from parley.common import subjects
 from parley.common.bus import Bus, connect
 from parley.common.errors import Code, Reject
 from parley.common.settings import ServiceSettings
-from parley.common.wire.admin import ArchiveRoomRequest, ListRooms, RoomInfo, RoomList
+from parley.common.wire.admin import (
+    ArchiveRoomRequest,
+    EraseUser,
+    ErasureInfo,
+    GetErasure,
+    ListRooms,
+    RoomInfo,
+    RoomList,
+)
 from parley.common.wire.connections import ConnectionInfo
 from parley.common.wire.identity import Authenticate, Identity
 from parley.common.wire.operations import (
@@ -451,6 +459,35 @@ async def test_rooms_are_listed_and_closed_through_chat(auth: Auth, admin: str, 
         assert (await auth.post("/admin/rooms/r1/close", {"reason": "again, no answer came"}, admin)).status_code == 200
         assert code(await auth.post("/admin/rooms/r2/close", {}, admin)) == "not_found"
     assert await audited(auth, admin) == [("room.close", "r2"), ("room.close", "r1")]
+
+
+async def test_a_user_is_erased_through_chat_and_the_asking_is_audited(auth: Auth, admin: str, nats_url: str) -> None:
+    asked: list[Any] = []
+
+    async def erase(request: EraseUser) -> ErasureInfo:
+        asked.append(request)
+        return ErasureInfo("e1", request.user, "requested", datetime(2026, 1, 2, tzinfo=UTC), None, 0)
+
+    async def how_far(request: GetErasure) -> ErasureInfo:
+        if not asked:
+            raise Reject(Code.NOT_FOUND)
+        return ErasureInfo("e1", request.user, "completed", datetime(2026, 1, 2, tzinfo=UTC), datetime.now(UTC), 7)
+
+    assert code(await auth.post("/admin/users/u%2F1/erase", {}, admin)) == "unavailable"
+    async with connect(ServiceSettings(nats_url=nats_url, instance="c1"), "chat") as chat:
+        await chat.respond(subjects.ERASE_USER, EraseUser, erase, "chat")
+        await chat.respond(subjects.GET_ERASURE, GetErasure, how_far, "chat")
+        await chat.flush()
+        assert code(await auth.get("/admin/users/u%2F1/erase", admin)) == "not_found"
+        answer = (await auth.post("/admin/users/u%2F1/erase", {}, admin)).json()
+        assert answer == {
+            "id": "e1", "user": "u/1", "state": "requested", "requested_at": "2026-01-02T00:00:00Z",
+            "completed_at": None, "events": 0,
+        }  # fmt: skip
+        assert asked == [EraseUser("u/1")]
+        found = (await auth.get("/admin/users/u%2F1/erase", admin)).json()
+        assert (found["state"], found["events"]) == ("completed", 7)
+    assert await audited(auth, admin) == [("user.erase", "u/1"), ("user.erase", "u/1")]
 
 
 async def test_audit_is_read_in_pages(auth: Auth, admin: str) -> None:

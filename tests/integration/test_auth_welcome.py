@@ -77,6 +77,18 @@ async def test_a_kick_ends_who_was_here_before_it_and_nobody_who_came_after_it(a
     assert answer.users == [Unwelcome(0, "kicked", "too loud")]
 
 
+async def test_a_kick_under_a_clock_that_was_ahead_ends_nobody_who_comes_later_and_hides_no_other(auth: Auth, bus: Bus):
+    admin = await auth.admin_token()
+    for reason in ("first", "an hour ahead"):
+        await auth.post(f"/admin/users/{BOB}/kick", {"reason": reason}, admin)
+    async with auth.services.database.transaction() as connection:
+        ahead = "UPDATE auth.audit SET at = at + interval '1 hour' WHERE detail->>'reason' = 'an hour ahead'"
+        await connection.execute(text(ahead))
+    held = [HeldUser(BOB, time.time(), age) for age in (60.0, 0.0)]
+    answer = await bus.request(subjects.WELCOME, CheckWelcome(held), UnwelcomeUsers)
+    assert answer.users == [Unwelcome(0, "kicked", "first")]
+
+
 async def test_a_thousand_users_are_one_statement_and_more_are_refused(auth: Auth, bus: Bus):
     held = [HeldUser(f"user-{number}", time.time(), 1.0) for number in range(MAX_CHECKED + 1)]
     statements: list[str] = []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,8 +18,8 @@ from parley.chat.app import create_app
 from parley.chat.settings import Settings
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.errors import MEANINGS, Code
-from parley.common.wire.admin import ArchiveRoomRequest
+from parley.common.errors import MEANINGS, Code, Reject
+from parley.common.wire.admin import ArchiveRoomRequest, EraseUser, ErasureInfo, GetErasure
 from parley.common.wire.identity import Authenticate, Identity
 from tests.support.bus import running_bus
 
@@ -159,3 +161,42 @@ async def test_a_user_who_asks_too_fast_is_told_to_wait_and_nobody_else_is(datab
         outcomes = [(await rest.send("GET", "/rooms"))[0] for _ in range(5)]
         assert outcomes == [200, 200, 200, 429, 429]
         assert (await rest.send("GET", "/rooms", user="ben"))[0] == 200
+
+
+async def test_an_administrator_has_a_user_erased_and_sees_how_far_that_is(
+    database_url: str, nats_url: str, bus: Bus, tmp_path: Path
+):
+    async with running_rest(database_url, nats_url, bus) as rest:
+        with pytest.raises(Reject, match="PARLEY_CHAT_ERASURE_LEDGER"):
+            await bus.request(subjects.ERASE_USER, EraseUser("u_ann"), ErasureInfo)
+    ledger = tmp_path / "erasures.jsonl"
+    async with running_rest(database_url, nats_url, bus, chat_erasure_ledger=ledger) as rest:
+        room = await rest.room()
+        assert (await rest.send("POST", f"/rooms/{room}/join", user="ben"))[0] == 200
+        await rest.send("POST", f"/rooms/{room}/messages", {"body": "my address"})
+        with pytest.raises(Reject) as caught:
+            await bus.request(subjects.GET_ERASURE, GetErasure("u_ann"), ErasureInfo)
+        assert caught.value.code is Code.NOT_FOUND
+        asked = await bus.request(subjects.ERASE_USER, EraseUser("u_ann"), ErasureInfo)
+        _, page = await rest.send("GET", f"/rooms/{room}/messages", user="ben")
+        assert "my address" not in str(page), "hidden by the time the administrator is answered"
+
+        async def completed() -> bool:
+            found = await bus.request(subjects.GET_ERASURE, GetErasure("u_ann"), ErasureInfo)
+            assert found.id == asked.id
+            return found.state == "completed" and found.events == 4
+
+        await until_true(completed)
+        assert asked.id in ledger.read_text()
+        _, page = await rest.send("GET", f"/rooms/{room}/messages", user="ben")
+        assert [event["type"] for event in page["events"] if "erased" not in event] == [
+            "member.joined",
+            "events.erased",
+        ]
+        assert (await rest.http.get("/readyz")).status_code == 200
+
+
+async def until_true(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(10):
+        while not await condition():
+            await asyncio.sleep(0.05)

@@ -11,6 +11,7 @@ import pytest
 
 from parley.chat.domain.codec import CODEC, Codec, StoredEvent, UnknownEvent
 from parley.chat.domain.compact import pack, unpack
+from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.events import EventData, Upcaster, User
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
@@ -28,6 +29,7 @@ MEANING: dict[str, Event] = {
     "room.archived.1": RoomArchived("done"),
     "room.updated.1": RoomUpdated("Plans", "For the summer"),
     "member.changed.1": MemberChanged(User("u_cat", "Cat"), "owner"),
+    "events.erased.1": EventsErased([(1, 3), (7, 7)]),
 }
 """What each of them says, in today's types."""
 
@@ -101,7 +103,7 @@ def test_no_two_types_have_one_number():
 
 def test_commands_and_events_agree_on_whether_decisions_read_what_they_change():
     assert {kind.NAME for kind in get_args(RoomCommand) if not kind.CHANGES_DECISIONS} == {"message.send"}
-    assert {kind.TYPE for kind in get_args(Event) if not kind.CHANGES_DECISIONS} == {"message.sent"}
+    assert {kind.TYPE for kind in get_args(Event) if not kind.CHANGES_DECISIONS} == {"message.sent", "events.erased"}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncpg
 from typer.testing import CliRunner
 
+from parley.chat.domain.identifiers import public_room_id
 from parley.cli.main import app
 
 
@@ -70,6 +71,44 @@ def test_restored_gives_the_log_another_incarnation(postgres_url: str) -> None:
     assert len(outputs) == 2
     assert all(output.startswith("The log is ") for _, output in outputs)
     execute(postgres_url, "DROP DATABASE to_restore")
+
+
+def test_erase_says_what_it_erased_and_what_there_is_not(postgres_url: str, tmp_path: Path) -> None:
+    execute(postgres_url, "CREATE DATABASE to_erase")
+    url = postgres_url.replace("/postgres?", "/to_erase?")
+    run("migrate", "--database-url", url)
+    execute(
+        url,
+        """INSERT INTO chat.rooms (room_id, head, messages, changed, created_at, name, kind, created_by)
+           VALUES (1, 1, 1, 1, now(), 'R', 'public', 'u1')""",
+        """INSERT INTO chat.events
+           (room_id, sequence, number, event_id, type, version, actor_id, actor_name, command_id, fingerprint, data,
+            recorded_at)
+           VALUES (1, 1, 1, gen_random_uuid(), 5, 1, 'u1', 'Ann', 'c1', 0, '{"body": "secret"}', now())""",
+    )
+    room = public_room_id(1)
+    ledger = tmp_path / "erasures.jsonl"
+    where = ("--database-url", url, "--ledger", str(ledger))
+    assert run("erase", "message", room, "2", *where) == (1, "parley: There is no such message.\n")
+    assert run("erase", "room", "r1", *where) == (1, "parley: There is no such room.\n")
+    nowhere = ("--database-url", url, "--ledger", str(tmp_path / "no" / "ledger"))
+    code, output = run("erase", "user", "u1", *nowhere)
+    assert (code, "does not exist" in output) == (1, True)
+    assert not ledger.exists()
+    code, output = run("erase", "message", room, "1", *where)
+    assert (code, output.splitlines()[-1]) == (0, "Erased 1 events.")
+    code, output = run("erase", "user", "u1", *where)
+    assert (code, output.splitlines()[-1]) == (0, "Erased 0 events.")
+    assert len(ledger.read_text().splitlines()) == 2
+    # A database that knows of none of that: it was restored.
+    execute(url, "DELETE FROM chat.erasures")
+    code, output = run("restored", "--database-url", url, "--ledger", str(ledger))
+    assert (code, output.splitlines()[-1]) == (0, "Executed 2 erasures again.")
+    ledger.write_text("not JSON\n")
+    code, output = run("restored", "--database-url", url, "--ledger", str(ledger))
+    assert (code, output.startswith("parley: line 1 of the erasure ledger ")) == (1, True)
+    assert all(what in run("erase", "--help")[1] for what in ("user", "message", "room"))
+    execute(postgres_url, "DROP DATABASE to_erase")
 
 
 def test_migrate_says_in_one_line_that_no_database_answers(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ class DataDirectory:
         self.admin_password = path / "admin-password"
         self.nats_url = path / "nats-url"
         """Where NATS is, while it runs, for scripts of this user."""
+        self.erasures = path / "erasures.jsonl"
+        """What was asked to be erased: never to be put back to an earlier state."""
         self.services = path / "services"
         """Which processes of the project's services run."""
 

@@ -6,11 +6,14 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
 
+from parley.chat.log.erasure_ledger import Ledger, LedgerError
+from parley.chat.log.erasure_runner import compare, dial, execute_open
 from parley.chat.projections.rebuild import rebuild
 from parley.cli.failure import Failure
 
@@ -46,34 +49,52 @@ def wait_for_database(url: str, seconds: float) -> None:
 
 async def rebuild_projections(url: str) -> int:
     """Make the projections anew from the log and return the number of rooms. Raises `Failure` when there is no log."""
-    async with _log(url) as connection:
+    async with log_connection(url) as connection:
         return await rebuild(connection)
 
 
-async def begin_incarnation(url: str) -> UUID:
-    """Give the log another incarnation and return it. Raises `Failure` when there is no log.
+async def begin_incarnation(url: str, ledger: Path | None) -> tuple[UUID, int]:
+    """Give the log another incarnation, and have it erase again what the ledger says that it has not erased.
+
+    Returns the incarnation, and how many erasures these are: all are hidden by then. Raises `Failure` when there is no
+    log, or no ledger to read.
 
     A server that has given out fewer numbers of transactions than the log holds would give them out again: its own
     begin behind those of the log from then on.
     """
-    async with _log(url) as connection, connection.transaction():
-        await connection.execute("LOCK TABLE chat.events IN SHARE ROW EXCLUSIVE MODE")
-        offset: int = await connection.fetchval(_NEW_OFFSET)
-        if offset:
-            await connection.execute(
-                f"""ALTER TABLE chat.events ALTER COLUMN transaction_id
-                    SET DEFAULT ((pg_current_xact_id()::text::bigint + {offset})::text)::xid8"""
-            )
-        return await connection.fetchval(
-            """UPDATE chat.log SET incarnation = gen_random_uuid(), transaction_offset = $1, mended = mended + 1
-               RETURNING incarnation""",
-            offset,
+    async with log_connection(url) as connection:
+        try:
+            missing = 0 if ledger is None else await compare(connection, Ledger(ledger))
+        except LedgerError as error:
+            raise Failure(str(error)) from error
+        async with connection.transaction():
+            return await _begin(connection), missing
+
+
+async def _begin(connection: Any) -> UUID:
+    await connection.execute("LOCK TABLE chat.events IN SHARE ROW EXCLUSIVE MODE")
+    offset: int = await connection.fetchval(_NEW_OFFSET)
+    if offset:
+        await connection.execute(
+            f"""ALTER TABLE chat.events ALTER COLUMN transaction_id
+                SET DEFAULT ((pg_current_xact_id()::text::bigint + {offset})::text)::xid8"""
         )
+    return await connection.fetchval(
+        """UPDATE chat.log SET incarnation = gen_random_uuid(), transaction_offset = $1, mended = mended + 1
+           RETURNING incarnation""",
+        offset,
+    )
+
+
+async def erase_what_is_open(url: str) -> None:
+    """Execute what was asked to be erased, unless a service does."""
+    async with dial(url) as connection:
+        await execute_open(connection)
 
 
 @asynccontextmanager
-async def _log(url: str) -> AsyncGenerator[Any]:
-    """A connection to a database that holds a log."""
+async def log_connection(url: str) -> AsyncGenerator[Any]:
+    """A connection to a database that holds a log. Raises `Failure` when it does not."""
     connection = cast("Any", await asyncpg.connect(url, timeout=5))
     try:
         yield connection

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from parley.cli import service_commands
+from parley.cli import erase, service_commands, transfer
 from parley.cli.failure import Failure, fail
 
 app = typer.Typer(
@@ -103,16 +103,33 @@ def restored(
     database_url: Annotated[
         str, typer.Option(envvar="PARLEY_DATABASE_URL", help="Postgres, as libpq writes it.", show_default=False)
     ],
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="PARLEY_CHAT_ERASURE_LEDGER",
+            help="The erasures since the backup, which are executed again.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Say that the database was restored from a backup: what clients remember may be of a log that is no more."""
-    from parley.cli.database import begin_incarnation, wait_for_database  # noqa: PLC0415
+    """Say that the database was restored from a backup: what clients remember may be of a log that is no more.
+
+    What had been erased since the backup is erased again.
+    """
+    from parley.cli.database import begin_incarnation, erase_what_is_open, wait_for_database  # noqa: PLC0415
 
     try:
         wait_for_database(database_url, 10)
-        incarnation = asyncio.run(begin_incarnation(database_url))
+        incarnation, missing = asyncio.run(begin_incarnation(database_url, ledger))
+        typer.echo(f"The log is {incarnation} from here on.")
+        if ledger is None:
+            typer.echo("No ledger was given: what was erased since the backup is to be read again.", err=True)
+        if missing:
+            with Console(stderr=True).status(f"Executing {missing} erasures again…"):
+                asyncio.run(erase_what_is_open(database_url))
+            typer.echo(f"Executed {missing} erasures again.")
     except Failure as error:
         fail(error)
-    typer.echo(f"The log is {incarnation} from here on.")
 
 
 @app.command()
@@ -125,6 +142,9 @@ def migration(name: Annotated[str, typer.Argument(help='What it does, as in "add
     typer.echo(f"Wrote {revise(name.strip())}; read it before you commit it.")
 
 
+app.add_typer(erase.commands)
+app.command("export")(transfer.export_log)
+app.command("import")(transfer.import_log)
 app.command()(service_commands.run)
 app.command("routes")(service_commands.show_routes)
 app.command()(service_commands.asyncapi)

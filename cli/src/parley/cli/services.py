@@ -28,6 +28,7 @@ class Surroundings:
     database_url: str
     nats_url: str
     admin_password: str
+    erasure_ledger: Path
     page: Path | None
     """Directory with the web page; None where it is not complete."""
 
@@ -44,7 +45,12 @@ def create_services(around: Surroundings) -> tuple[dict[str, FastAPI], Project]:
             auth_admin_password=SecretStr(around.admin_password),
             instance="auth",
         )
-        chat = ChatSettings(nats_url=around.nats_url, database_url=around.database_url, instance="chat")
+        chat = ChatSettings(
+            nats_url=around.nats_url,
+            database_url=around.database_url,
+            chat_erasure_ledger=around.erasure_ledger,
+            instance="chat",
+        )
         gateway = GatewaySettings(
             nats_url=around.nats_url, web_dir=around.page, instance="gateway", gateway_drain_seconds=0
         )

@@ -130,7 +130,7 @@ def _start_parts(
         directory.write_nats_url(nats_url)
     with _step(console, "Migrating the database"), stops.held():
         upgrade(database_url)
-    return Surroundings(database_url, nats_url, password, shipped.page())
+    return Surroundings(database_url, nats_url, password, directory.erasures, shipped.page())
 
 
 async def _serve(

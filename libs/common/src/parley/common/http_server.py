@@ -62,8 +62,6 @@ _MEANINGS = {
 }
 _errors = logging.getLogger("uvicorn.error.requests")
 _errors.setLevel(logging.ERROR)
-_EMPTY: deque[Any] = deque(maxlen=0)
-"""The pipeline of connections on which nothing has been asked yet, or nothing lately."""
 _gates: WeakKeyDictionary[Any, HttpGate] = WeakKeyDictionary()
 
 
@@ -160,7 +158,7 @@ class HttpProtocol(HttpToolsProtocol):
             # As uvicorn does, to answer the first of several requests in one read.
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             self.pipeline = deque()
-            self.flow = self.flow or _Flow(self.transport)
+            self.flow = _Flow(self.transport)
 
     # -- asyncio.Protocol ------------------------------------------------------------------------------------------
 
@@ -195,8 +193,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         """The client does not read its answer."""
-        # uvloop says so at the end of the turn, when the answer may be complete.
-        self.flow = self.flow or _Flow(self.transport)
         super().pause_writing()
         self._gate.answers.start(self, self._gate.clock())
 
@@ -391,11 +387,6 @@ class HttpProtocol(HttpToolsProtocol):
             # What a request took is many times what an idle connection takes, and it may be kept for long.
             self.cycle = self._running = cast("Any", None)
             self.headers, self.scope = [], cast("Any", {})
-            if not self._rest and not self._head_size:
-                self.parser, self.pipeline = cast("Any", None), _EMPTY
-                if not self.flow.write_paused:
-                    self.flow = cast("Any", None)
-                return
         if self._rest and not self.pipeline and not self._queued:
             self._queued = True
             self._gate.parse_later(self._key, self)

@@ -27,6 +27,12 @@ ANNOUNCEMENTS = "announcements"
 ARCHIVE_ROOM = "ctl.room.archive"
 """Request, queue group `chat`: `ArchiveRoomRequest` → nothing, or a code."""
 
+ERASE_USER = "ctl.user.erase"
+"""Request, queue group `chat`: `EraseUser` → `ErasureInfo`, or a code."""
+
+GET_ERASURE = "ctl.user.erasure"
+"""Request, queue group `chat`: `GetErasure` → `ErasureInfo`, or a code."""
+
 LIST_ROOMS = "ctl.room.list"
 """Request, queue group `chat`: `ListRooms` → `RoomList`."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request
@@ -18,9 +18,11 @@ from parley.auth.standing import BAN_STANDS, ban_message
 from parley.auth.tables import bans as bans_table
 from parley.auth.tables import users
 from parley.auth.verification import MAX_SUBJECT
+from parley.common import subjects
 from parley.common.errors import Code, Reject
 from parley.common.http import correlation_id
 from parley.common.http_bodies import body_of, described
+from parley.common.wire.admin import EraseUser, ErasureInfo, GetErasure
 
 router = APIRouter(prefix="/admin/users", tags=["admin"])
 
@@ -49,6 +51,17 @@ class BanRequest(Because, frozen=True):
 
 GivenReason = Annotated[Because, body_of(Because)]
 GivenBan = Annotated[BanRequest, body_of(BanRequest)]
+
+
+class Erasure(BaseModel):
+    """How far an erasure is."""
+
+    id: str
+    user: str
+    state: Literal["requested", "executing", "completed"]
+    requested_at: datetime
+    completed_at: datetime | None = Field(description="null: not yet")
+    events: int = Field(description="erased so far")
 
 
 class Ban(BaseModel):
@@ -144,6 +157,23 @@ async def list_connections(user_id: UserId, services: Current, _admin: Admin) ->
     return await connections_page(services.gateways, user_id, MAX_CONNECTIONS)
 
 
+@router.get("/{user_id:path}/erase", summary="How far a user's erasure is")
+async def get_erasure(user_id: UserId, services: Current, _admin: Admin) -> Erasure:
+    """The erasure that was asked for last: `not_found` where none was."""
+    return _erasure(await services.bus.request(subjects.GET_ERASURE, GetErasure(user_id), ErasureInfo))
+
+
+@router.post("/{user_id:path}/erase", summary="Erase what a user wrote")
+async def erase(user_id: UserId, request: Request, services: Current, admin: Admin) -> Erasure:
+    """All that the user wrote in rooms, and their names there; nobody reads it once this answers. There is no way back.
+
+    Their account stays; ban the user first, or they may come back and write. One that is under way is taken for it.
+    """
+    async with services.database.transaction() as connection:
+        await audit.record(connection, admin, "user.erase", user_id, {}, correlation_id(request))
+    return _erasure(await services.bus.request(subjects.ERASE_USER, EraseUser(user_id), ErasureInfo))
+
+
 @router.get("/{user_id:path}", summary="One user")
 async def get_user(user_id: UserId, services: Current, _admin: Admin) -> User:
     """A user by id: `not_found` for one we do not know."""
@@ -196,6 +226,10 @@ async def revoke(user_id: UserId, request: Request, services: Current, admin: Ad
         await audit.record(connection, admin, "user.revoke", user_id, {}, correlation_id(request))
     result = await services.gateways.kick(user_id, Code.REVOKED_TOKEN, "Log in again.")
     return RevokeResponse(revoked_before=moment, disconnected=result.disconnected, unanswered=result.unanswered)
+
+
+def _erasure(info: ErasureInfo) -> Erasure:
+    return Erasure(**msgspec.structs.asdict(info))
 
 
 def _user(row: Any) -> User:

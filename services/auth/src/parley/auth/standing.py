@@ -34,7 +34,8 @@ _QUERY = (
     .where(users.c.id == func.any(bindparam("ids", type_=ARRAY(Text))))
 )
 
-# Who was kicked is in the audit trail alone: guests and users whom auth has never seen can be kicked as well.
+# Who was kicked is in the audit trail alone: guests and users whom auth has never seen can be kicked as well. A kick
+# that is still to come was written under a clock that was ahead: it would end whoever comes until then.
 _CHECK = text(
     """
     SELECT asked.id, known.name, known.roles, known.revoked_before, ban.reason, ban.expires_at,
@@ -46,6 +47,7 @@ _CHECK = text(
     LEFT JOIN LATERAL (
         SELECT extract(epoch FROM clock_timestamp() - entry.at)::float8 AS ago, entry.detail->>'reason' AS reason
         FROM auth.audit AS entry WHERE entry.action = 'user.kick' AND entry.target = asked.id
+            AND entry.at <= clock_timestamp()
         ORDER BY entry.at DESC LIMIT 1
     ) AS kick ON true
     WHERE known.id IS NOT NULL OR kick.ago IS NOT NULL

@@ -32,11 +32,16 @@ def create_app(settings: Settings) -> FastAPI:
                     return f"users' rooms have been asked for since {waits:.0f} s"
                 return running.state.writer.check() or await database.check(running.state.reads)
 
+            async def erasures_ready() -> str | None:
+                return running.state.erasures.check()
+
             async def bus_ready() -> str | None:
                 return running.check()
 
             app.state.services = running.state
-            app.include_router(health_router({"database": database_ready, "bus": bus_ready}))
+            app.include_router(
+                health_router({"database": database_ready, "bus": bus_ready, "erasures": erasures_ready})
+            )
             yield
 
     app = FastAPI(

@@ -13,6 +13,8 @@ from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log import database
+from parley.chat.log.erasure_ledger import Ledger
+from parley.chat.log.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings
 from parley.chat.state import State
@@ -49,9 +51,14 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[State]:
         await writer.connect()
         announcer = Announcer(rooms, runtime.bus, url, writer.forget_rooms)
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
-        state = State(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), rates)
+        ledger = Ledger(settings.chat_erasure_ledger) if settings.chat_erasure_ledger else None
+        erasing = ErasureRunner(url, reads, ledger, settings.chat_keep_days)
+        # Before anything is answered: of a log that was restored, what had been erased is hidden first.
+        await erasing.look()
+        state = State(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), erasing, rates)
         runtime.tasks.forever(writer.run(), name="writer")
         runtime.tasks.forever(announcer.run(), name="announcements")
+        runtime.tasks.forever(erasing.run(), name="erasures")
         runtime.tasks.forever(_sweep(rates), name="rates of users")
         await admin.start(state)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from parley.common.settings import ServiceSettings
@@ -35,6 +37,12 @@ class Settings(ServiceSettings):
         default=200, gt=0, description="REST requests per second that one user may make for long"
     )
     chat_user_requests_burst: int = Field(default=1000, ge=1, description="REST requests that they may make at once")
+
+    chat_erasure_ledger: Path | None = Field(
+        default=None,
+        description="file in which erasures are written down, outside of backups; without it none is begun",
+    )
+    chat_keep_days: float = Field(default=0, ge=0, description="days that the texts of messages are kept; 0: for ever")
 
     def check(self) -> None:
         """Refuse development secrets outside development."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log.database import Pool
+from parley.chat.log.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Bus
@@ -20,5 +21,6 @@ class State:
     """For what users and administrators ask. The writer has its own connection, and gateways theirs."""
     writer: Writer
     log: ChatLog
+    erasures: ErasureRunner
     request_rates: RateLimiter
     """How fast each user may ask over HTTP; the gateways limit what comes over sockets."""

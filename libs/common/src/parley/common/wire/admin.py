@@ -17,6 +17,29 @@ class ArchiveRoomRequest(Wire, frozen=True):
     admin: Identity
 
 
+class EraseUser(Wire, frozen=True):
+    """An administrator has all erased that a user wrote; of one that is under way already, ask how far it is."""
+
+    user: str
+
+
+class GetErasure(Wire, frozen=True):
+    """Ask how far the erasure is that was asked for last of what a user wrote."""
+
+    user: str
+
+
+class ErasureInfo(Wire, frozen=True):
+    """How far an erasure is: `requested`, `executing` or `completed`; `events` were erased so far."""
+
+    id: str
+    user: str
+    state: str
+    requested_at: datetime
+    completed_at: datetime | None
+    events: int
+
+
 class ListRooms(Wire, frozen=True):
     """Ask chat for rooms of any kind, newest first; `before` is the id of the last room of the page before."""
 

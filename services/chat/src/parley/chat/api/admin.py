@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from parley.chat.domain.erasure import Erasure
 from parley.chat.domain.rooms import CloseRoom
+from parley.chat.log import erasures
 from parley.chat.log.database import reachable
 from parley.chat.queries import rooms
 from parley.chat.state import State
 from parley.common import subjects
-from parley.common.wire.admin import ArchiveRoomRequest, ListRooms, RoomList
+from parley.common.errors import Code, Reject
+from parley.common.wire.admin import ArchiveRoomRequest, EraseUser, ErasureInfo, GetErasure, ListRooms, RoomList
 
 
 async def start(state: State) -> None:
     """Begin to answer."""
+    bus = state.bus
 
     async def archive(request: ArchiveRoomRequest) -> None:
         command = CloseRoom(request.id, request.room, request.reason[:500])
@@ -21,5 +25,28 @@ async def start(state: State) -> None:
         with reachable():
             return await rooms.page_of_all(state.reads, request)
 
-    await state.bus.respond(subjects.ARCHIVE_ROOM, ArchiveRoomRequest, archive, queue=state.bus.service)
-    await state.bus.respond(subjects.LIST_ROOMS, ListRooms, list_rooms, queue=state.bus.service)
+    async def erase_user(request: EraseUser) -> ErasureInfo:
+        state.erasures.require_ledger()
+        with reachable():
+            async with state.reads.acquire() as connection:
+                return _info(await erasures.request_user(connection, request.user))
+
+    async def get_erasure(request: GetErasure) -> ErasureInfo:
+        with reachable():
+            async with state.reads.acquire() as connection:
+                found = await erasures.last_of_user(connection, request.user)
+        if found is None:
+            raise Reject(Code.NOT_FOUND, "Nothing of this user was asked to be erased.")
+        return _info(found)
+
+    await bus.respond(subjects.ARCHIVE_ROOM, ArchiveRoomRequest, archive, queue=bus.service)
+    await bus.respond(subjects.LIST_ROOMS, ListRooms, list_rooms, queue=bus.service)
+    await bus.respond(subjects.ERASE_USER, EraseUser, erase_user, queue=bus.service)
+    await bus.respond(subjects.GET_ERASURE, GetErasure, get_erasure, queue=bus.service)
+
+
+def _info(erasure: Erasure) -> ErasureInfo:
+    return ErasureInfo(
+        str(erasure.id), erasure.user_id or "", str(erasure.state), erasure.requested_at, erasure.completed_at,
+        erasure.events,
+    )  # fmt: skip

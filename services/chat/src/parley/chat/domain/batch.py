@@ -83,6 +83,8 @@ class Loaded:
     """How many rooms the senders are in, of those commands that need it."""
     invitations: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
     """How many invitations wait, by room and inviter, of those commands that need it."""
+    erasing: dict[UUID, bool] = field(default_factory=dict[UUID, bool])
+    """By key, commands of or about a user whose all is being erased, or true for a room that is."""
 
 
 @dataclass(slots=True)
@@ -129,7 +131,11 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: Limits, result: 
     command, identity, room_id = submission.command, submission.identity, submission.room_id
     room = loaded.rooms.get(room_id)
     if room is not None and (earlier := loaded.earlier.get(submission.key)) is not None:
-        return _again(submission, room, earlier, result)
+        return _again(submission, room, earlier, loaded, result)
+    if (of_room := loaded.erasing.get(submission.key)) is not None:
+        if of_room:
+            raise Reject(Code.NOT_FOUND, "There is no such room.")
+        raise Reject(Code.FORBIDDEN, "What this user wrote is being erased.")
     context = DecisionContext(
         identity,
         limits,
@@ -150,16 +156,20 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: Limits, result: 
     return Accepted(_shown(submission, room), None, remembered.sequence)
 
 
-def _again(submission: Submission, room: Room, earlier: list[Recorded] | Remembered, result: Plan) -> Accepted:
+def _again(
+    submission: Submission, room: Room, earlier: list[Recorded] | Remembered, loaded: Loaded, result: Plan
+) -> Accepted:
     """The first result of a command that is sent again."""
     events = [] if isinstance(earlier, Remembered) else earlier
     first = earlier if isinstance(earlier, Remembered) else earlier[0]
-    if first.fingerprint != submission.fingerprint:
+    # What was erased has no fingerprint any more; its id alone recognises it.
+    if first.fingerprint != submission.fingerprint and not (events and events[0].erased):
         raise Reject(Code.ID_CONFLICT)
     for recorded in events:
         result.repeated[room.room_id, recorded.sequence] = recorded
     _confirm(submission, room, first.sequence, result)
-    return Accepted(_shown(submission, room), events[0] if events else None, first.sequence)
+    shown = None if submission.key in loaded.erasing else _shown(submission, room)
+    return Accepted(shown, events[0] if events else None, first.sequence)
 
 
 def _shown(submission: Submission, room: Room) -> Room | None:

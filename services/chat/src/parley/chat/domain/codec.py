@@ -1,6 +1,7 @@
 """How events are stored, pure: each type has a number and a version, and data of older versions are brought up to date.
 
-Everything that reads the log reads through here, so nobody sees data of another version than today's.
+Everything that reads the log reads through here, so nobody sees data of another version than today's. Version 0 is that
+of an erased event: its data are what `domain/erasure.py` left of them, and no upcaster has a part in it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from parley.chat.domain.events import EventData
 from parley.chat.domain.room import Event
 
 _json = msgspec.json.Encoder()
+ERASED = 0
+"""The version of what was erased."""
 
 
 class StoredEvent(NamedTuple):
@@ -48,13 +51,17 @@ class Codec:
         kind = self._by_type[name]
         return kind.NUMBER, 1 + len(kind.UPCASTERS)
 
+    def kind(self, name: str) -> type[EventData]:
+        """The type with this name. Raises `KeyError`."""
+        return self._by_type[name]
+
     def upcast(self, stored: StoredEvent) -> tuple[str, bytes]:
         """The name of a stored event's type, and its data as today's version has them. Raises `UnknownEvent`."""
         kind = self._by_number.get(stored.number)
         if kind is None or stored.version > 1 + len(kind.UPCASTERS):
             raise UnknownEvent(f"event of type {stored.number}, version {stored.version}")
         older = kind.UPCASTERS[stored.version - 1 :]
-        if not older:
+        if not older or stored.version == ERASED:
             return kind.TYPE, stored.data
         data: dict[str, Any] = msgspec.json.decode(stored.data)
         for upcaster in older:

@@ -21,7 +21,7 @@ def pack(text: str) -> bytes:
     if len(text) == 34 and _OWN_USER.fullmatch(text):
         return b"\x02" + bytes.fromhex(text[2:])
     data = text.encode()
-    return b"\x00" + data if data[:1] < b"\x03" else data
+    return b"\x00" + data if data and data[:1] < b"\x03" else data
 
 
 pack_user = lru_cache(maxsize=65_536)(pack)

@@ -40,10 +40,11 @@ class EventData(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ClientEvent(msgspec.Struct, Generic[DataT], frozen=True, omit_defaults=True):
-    """`{type, room, sequence, event_id, at, actor: {id, name}, data, id, number?}`.
+    """`{type, room, sequence, event_id, at, actor: {id, name}, data, id, number?, erased?}`.
 
     `id` is the id of the command that led to it, for its sender to recognise. Messages have a `number`: 1 is the room's
-    first message, and none is left out.
+    first message, and none is left out. Of one that is `erased` only type, room, places and time are left: `data` is
+    `{}`, and the ids of actor and command are empty.
     """
 
     type: str
@@ -55,3 +56,4 @@ class ClientEvent(msgspec.Struct, Generic[DataT], frozen=True, omit_defaults=Tru
     data: DataT
     id: str
     number: int | None = None
+    erased: bool = False

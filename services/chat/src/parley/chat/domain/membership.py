@@ -227,4 +227,6 @@ def evolve_member(room: Room, event: MembershipEvent, sequence: int, actor_id: s
                 room.declined[user.id] = at
         case MemberChanged(role=role):
             # The sequence stays that of the join: it says how long somebody is there, and where their events begin.
-            room.members[user.id] = replace(room.members[user.id], role=role)
+            # Whoever's join was erased is not there.
+            if (member := room.members.get(user.id)) is not None:
+                room.members[user.id] = replace(member, role=role)

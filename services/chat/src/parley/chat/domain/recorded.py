@@ -21,11 +21,16 @@ _MOVING = frozenset((RoomCreated.TYPE, MemberJoined.TYPE, MemberLeft.TYPE))
 """Types of events that change who is a member; of the others, the data need not be decoded to tell."""
 
 
+NOTHING = b"{}"
+"""The data of an erased event of which nothing is left."""
+
+
 class Recorded(NamedTuple):
     """One row of the log. `data` is the event's JSON, of today's version.
 
     `number` is that of the message, of other events that of the message before. `command_id` and `fingerprint`
-    recognise a resent command.
+    recognise a resent command. Of an `erased` event these are empty, `data` is what its room still needs of it
+    (`domain/erasure.py`), and clients are sent none of that.
     """
 
     room_id: int
@@ -39,6 +44,7 @@ class Recorded(NamedTuple):
     fingerprint: int
     data: bytes
     recorded_at: datetime
+    erased: bool = False
 
     @property
     def room(self) -> str:
@@ -47,9 +53,11 @@ class Recorded(NamedTuple):
 
     def client_event(self) -> ClientEvent[msgspec.Raw]:
         """The event as members receive it."""
+        actor = User(self.actor_id, self.actor_name or None)
         return ClientEvent(
-            self.type, self.room, self.sequence, self.event_id, self.recorded_at, User(self.actor_id, self.actor_name),
-            msgspec.Raw(self.data), self.command_id, self.number if self.type == MessageSent.TYPE else None,
+            self.type, self.room, self.sequence, self.event_id, self.recorded_at, actor,
+            msgspec.Raw(NOTHING if self.erased else self.data), self.command_id,
+            self.number if self.type == MessageSent.TYPE else None, self.erased,
         )  # fmt: skip
 
     def item(self) -> RoomEvent:
@@ -60,7 +68,7 @@ class Recorded(NamedTuple):
 
     def moves(self) -> tuple[str, str]:
         """The user who becomes a member with this event, and the one who is none after it; or nobody."""
-        if self.type not in _MOVING:
+        if self.type not in _MOVING or self.data == NOTHING:
             return "", ""
         match self.event():
             case RoomCreated():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.events import User
 from parley.chat.domain.identifiers import LogSecret, room_key
 from parley.chat.domain.membership import (
@@ -32,7 +33,7 @@ from parley.chat.domain.state import DecisionContext, Needs, Room
 from parley.common.errors import Code, Reject
 
 RoomCommand = LifeCommand | MembershipCommand | MessageCommand
-Event = LifeEvent | MembershipEvent | MessageEvent
+Event = LifeEvent | MembershipEvent | MessageEvent | EventsErased
 
 
 def room_of(command: RoomCommand, actor_id: str, secret: LogSecret) -> int:

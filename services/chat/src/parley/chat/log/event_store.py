@@ -13,15 +13,17 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from parley.chat.domain.batch import Loaded, Plan, Remembered, Submission
-from parley.chat.domain.codec import CODEC, StoredEvent
+from parley.chat.domain.codec import CODEC, ERASED, StoredEvent
 from parley.chat.domain.compact import pack, pack_user, unpack
 from parley.chat.domain.draft import Drafts
+from parley.chat.domain.erasure import hidden
 from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.rooms import CloseRoom
 from parley.chat.domain.state import Member, Room
+from parley.chat.log.erasures import ANY_OPEN, GATE, HIDDEN, unless_erasing
 
-EVENT_COLUMNS = """e.room_id, e.sequence, e.number, e.event_id, e.type, e.version, e.actor_id, e.actor_name,
-e.command_id, e.fingerprint, e.data::text, e.recorded_at"""
+EVENT_COLUMNS = f"""e.room_id, e.sequence, e.number, e.event_id, e.type, e.version, e.actor_id, e.actor_name,
+e.command_id, e.fingerprint, e.data::text, e.recorded_at, {HIDDEN} AS hidden"""
 """What `recorded_row` reads, of an `e` that is `chat.events`."""
 
 ROOM_COLUMNS = {
@@ -32,6 +34,7 @@ ROOM_COLUMNS = {
 """What a room's row holds of a `Room`, in the order of its fields, and of which types."""
 
 _ROOM = ", ".join(ROOM_COLUMNS)
+_SHOWN_ROOM = _ROOM.replace("created_by", f"{unless_erasing('created_by')} AS created_by")
 _CHANGING = {name: kind for name, kind in ROOM_COLUMNS.items() if name not in {"kind", "created_by", "created_at"}}
 _MEMBER = "user_id, name, state, role, sequence, invited_by"
 
@@ -48,9 +51,11 @@ _CONCERNED = """(kind = 'public' OR EXISTS (
 """Whether a room is any business of who sends commands for it: it is public, they are in it, or were when they sent
 the same before, or administrate. Nobody else gets to lock it, nor learns by waiting for its lock that it exists."""
 
+# With the gate, so that whatever is read thereafter knows of every erasure that was asked for before the commit.
 _LOCK_ROOMS = f"""
-SELECT r.* FROM unnest($1::bigint[]) AS q(room_id) CROSS JOIN LATERAL (
-  SELECT {_ROOM} FROM chat.rooms WHERE room_id = q.room_id AND {_CONCERNED} FOR NO KEY UPDATE
+WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({GATE}))
+SELECT r.* FROM gate CROSS JOIN unnest($1::bigint[]) AS q(room_id) CROSS JOIN LATERAL (
+  SELECT {_SHOWN_ROOM} FROM chat.rooms WHERE room_id = q.room_id AND {_CONCERNED} FOR NO KEY UPDATE
 ) r
 """
 _LOCK_FREE_ROOMS = _LOCK_ROOMS.replace("UPDATE", "UPDATE SKIP LOCKED")
@@ -66,20 +71,30 @@ _LOAD_EARLIER = f"""
 SELECT q.ordinal, clock_timestamp() AS now, {EVENT_COLUMNS}, c.sequence AS unchanged, c.fingerprint AS unchanged_by
 FROM unnest($1::bigint[], $2::uuid[]) WITH ORDINALITY AS q(room_id, key, ordinal)
 LEFT JOIN LATERAL (
-  SELECT sequence, actor_id, command_id FROM chat.events WHERE room_id = q.room_id AND event_id = q.key LIMIT 1
+  SELECT sequence, actor_id, command_id, version FROM chat.events
+  WHERE room_id = q.room_id AND event_id = q.key LIMIT 1
 ) led ON true
 -- The events of a command stand side by side: up to the next one of another command, which is seldom far.
 LEFT JOIN LATERAL (
   SELECT * FROM chat.events WHERE room_id = q.room_id AND sequence >= led.sequence AND sequence < coalesce((
     SELECT sequence FROM chat.events
     WHERE room_id = q.room_id AND sequence > led.sequence
-      AND (actor_id <> led.actor_id OR command_id <> led.command_id)
+      AND (actor_id <> led.actor_id OR command_id <> led.command_id OR led.version = 0)
     ORDER BY sequence LIMIT 1
   ), 9223372036854775807) ORDER BY sequence
 ) e ON true
 LEFT JOIN LATERAL (
   SELECT sequence, fingerprint FROM chat.commands WHERE room_id = q.room_id AND command_key = q.key LIMIT 1
 ) c ON true
+"""
+
+# By its place, a command whose sender, whose named user or whose room is being erased.
+_ERASING = """
+SELECT q.ordinal, x.scope = 'room' AS room
+FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY AS q(room_id, actor, named, ordinal)
+CROSS JOIN chat.erasures x
+WHERE x.completed_at IS NULL
+  AND (x.user_id IN (q.actor, q.named) OR (x.scope = 'room' AND x.room_id = q.room_id))
 """
 
 _LOAD_MEMBERS = f"""
@@ -166,6 +181,12 @@ WITH resent AS MATERIALIZED (
     WHERE room_id = q.room_id AND changed = q.changed FOR NO KEY UPDATE
   ) r
   WHERE NOT EXISTS (SELECT FROM resent)
+  -- What is being erased is left to those who look closer.
+  AND CASE WHEN {open} THEN NOT EXISTS (
+    SELECT FROM chat.erasures x CROSS JOIN unnest($5::bigint[], $11::bytea[]) AS q(room_id, actor_id)
+    WHERE x.completed_at IS NULL AND q.room_id = r.room_id
+      AND (x.actor_id = q.actor_id OR (x.scope = 'room' AND x.room_id = r.room_id))
+  ) ELSE true END
 ), taken AS MATERIALIZED (
   SELECT array_agg(room_id) AS rooms, array_agg(head) AS heads, array_agg(messages) AS messages,
          clock_timestamp() AS now
@@ -187,7 +208,7 @@ WITH resent AS MATERIALIZED (
   WHERE room_id = ANY((SELECT rooms FROM taken)::bigint[])
 )
 SELECT rooms, heads, messages, now, ARRAY(SELECT ordinal FROM resent) AS resent FROM taken
-"""
+""".replace("{open}", ANY_OPEN)
 _APPEND_FREE = _APPEND_KNOWN.replace("NO KEY UPDATE", "NO KEY UPDATE SKIP LOCKED")
 
 _CREATE_ROOMS = f"""
@@ -260,8 +281,11 @@ async def load(connection: Any, submissions: list[Submission], rooms: dict[int, 
     if not submissions:
         return Loaded(datetime.now(UTC), rooms)
     keys = [submission.key for submission in submissions]
+    # First, so that what is recorded is recorded after an erasure of which this sees the end.
+    asks = [(one.room_id, one.identity.user_id, one.needs.member) for one in submissions]
+    erased = await connection.fetch(_ERASING, *_columns(asks))
     rows = await connection.fetch(_LOAD_EARLIER, [submission.room_id for submission in submissions], keys)
-    loaded = Loaded(rows[0]["now"], rooms)
+    loaded = Loaded(rows[0]["now"], rooms, erasing={keys[row["ordinal"] - 1]: row["room"] for row in erased})
     events: defaultdict[UUID, list[Recorded]] = defaultdict(list)
     for row in rows:
         ordinal: int = row["ordinal"]
@@ -375,17 +399,25 @@ async def save(connection: Any, plan: Plan, rooms: dict[int, Room]) -> None:
 
 
 def recorded_row(row: Any) -> Recorded:
-    """The row of `EVENT_COLUMNS` as the domain knows it, its data of today's version."""
+    """The row of `EVENT_COLUMNS` as everybody may read it, its data of today's version."""
+    recorded = stored_row(row)
+    return hidden(recorded) if row["hidden"] and not recorded.erased else recorded
+
+
+def stored_row(row: Any) -> Recorded:
+    """The same as it is in the log, for those alone who make projections of it: hidden or not."""
     name, data = CODEC.upcast(StoredEvent(row["type"], row["version"], row["data"].encode()))
     return Recorded(
         row["room_id"], row["sequence"], row["number"], row["event_id"], name, unpack(row["actor_id"]),
         row["actor_name"], unpack(row["command_id"]), row["fingerprint"], data, row["recorded_at"],
+        row["version"] == ERASED,
     )  # fmt: skip
 
 
 def event_row(event: Recorded) -> tuple[Any, ...]:
     """What `chat.events` holds of an event, in the order of the statement that appends."""
     number, version = CODEC.stored_as(event.type)
+    version = ERASED if event.erased else version
     return (
         event.room_id, event.sequence, event.number, event.event_id, number, version, pack_user(event.actor_id),
         event.actor_name, pack(event.command_id), event.fingerprint, event.data.decode(), event.recorded_at,

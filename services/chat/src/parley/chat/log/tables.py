@@ -1,8 +1,8 @@
 """The tables of schema `chat`. Alembic owns the schema (`migrations/`); these describe it and name its columns.
 
 `events` is the log and the only truth; `rooms`, `members` and `declined` are projections of it and can be rebuilt. All
-but `log` and `consumers` are keyed by room first, and none refers to another: they can be partitioned, or spread over
-servers, by room alone.
+but `log`, `consumers` and `erasures` are keyed by room first, and none refers to another: they can be partitioned, or
+spread over servers, by room alone.
 """
 
 from __future__ import annotations
@@ -140,13 +140,13 @@ rooms = Table(
         "rooms_name_idx",
         text("chat.name_parts(name)"),
         postgresql_using="gin",
-        postgresql_where=text("kind = 'public'"),
+        postgresql_where=text("kind <> 'private'"),
     ),
     Index(
         "rooms_private_name_idx",
         text("chat.name_parts(name)"),
         postgresql_using="gin",
-        postgresql_where=text("kind = 'private'"),
+        postgresql_where=text("kind <> 'public'"),
     ),
     postgresql_with={"fillfactor": 50},
 )
@@ -187,4 +187,32 @@ commands = Table(
     Column("sequence", BigInteger, nullable=False),
     Column("fingerprint", Integer, nullable=False),
     PrimaryKeyConstraint("room_id", "command_key", name="commands_pkey"),
+)
+
+# What was asked to be erased. Until it is completed, what it covers is hidden from all who read (`log/erasures.py`).
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", UUID(as_uuid=True), nullable=False),
+    Column("scope", Text, nullable=False),  # user | message | room | age
+    Column("user_id", Text),  # whose all it is
+    Column("actor_id", LargeBinary),  # the same as events have it
+    Column("room_id", BigInteger),  # of a message, or as a whole
+    Column("event_id", UUID(as_uuid=True)),  # of a message
+    Column("before", DateTime(timezone=True)),  # messages older than this
+    Column("requested_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    # Whether the ledger outside of the database has it; before that nothing is executed.
+    Column("noted", Boolean, nullable=False, server_default="false"),
+    # Whether it is from the ledger, which knew of it when this database did not: it was restored from before.
+    Column("repeated", Boolean, nullable=False, server_default="false"),
+    Column("started_at", DateTime(timezone=True)),
+    Column("completed_at", DateTime(timezone=True)),
+    # What is before this place is done.
+    Column("at_room", BigInteger),
+    Column("at_sequence", BigInteger, nullable=False, server_default="0"),
+    Column("events", BigInteger, nullable=False, server_default="0"),
+    CheckConstraint("scope IN ('user', 'message', 'room', 'age')", name="erasures_scope_check"),
+    PrimaryKeyConstraint("id", name="erasures_pkey"),
+    Index("erasures_open_idx", "requested_at", postgresql_where=text("completed_at IS NULL")),
+    Index("erasures_user_idx", "user_id", "requested_at"),
 )

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, get_args
 
-from parley.chat.domain.events import User
-from parley.chat.domain.room import Event, evolve
+from parley.chat.domain.erasure import evolve_recorded
+from parley.chat.domain.room import Event
 from parley.chat.domain.state import Room
-from parley.chat.log.event_store import EVENT_COLUMNS, ROOM_COLUMNS, recorded_row, room_row
+from parley.chat.log.event_store import EVENT_COLUMNS, ROOM_COLUMNS, room_row, stored_row
 
 _HEADS = "SELECT room_id, max(sequence), max(number), min(sequence) FROM chat.events GROUP BY room_id"
 _CHANGES = f"""
@@ -67,11 +67,10 @@ async def _fold(connection: Any) -> AsyncIterator[Room]:
     room: Room | None = None
     numbers = [kind.NUMBER for kind in get_args(Event) if kind.CHANGES_DECISIONS]
     async for row in connection.cursor(_CHANGES, numbers, prefetch=1000):
-        recorded = recorded_row(row)
+        recorded = stored_row(row)
         if room is not None and room.room_id != recorded.room_id:
             yield room
             room = None
-        actor = User(recorded.actor_id, recorded.actor_name)
-        room = evolve(room, recorded.event(), recorded.room_id, recorded.sequence, actor, recorded.recorded_at)
+        room = evolve_recorded(room, recorded)
     if room is not None:
         yield room

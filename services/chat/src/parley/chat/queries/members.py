@@ -7,6 +7,7 @@ from collections import defaultdict
 from parley.chat.domain.identifiers import public_room_id
 from parley.chat.domain.state import Member
 from parley.chat.log.database import Pool
+from parley.chat.log.erasures import unless_erasing
 from parley.chat.queries.visibility import VISIBLE, key_of, no_such_room
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Membership
@@ -14,8 +15,11 @@ from parley.common.wire.rooms import Membership
 _MEMBERS = f"""
 SELECT page.* FROM (SELECT r.room_id FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE} LIMIT 1) found
 LEFT JOIN LATERAL (
-  SELECT user_id, name, state, role, sequence FROM chat.members
-  WHERE room_id = found.room_id AND user_id > $3 ORDER BY user_id LIMIT $4
+  -- Whoever is being erased is not shown, and the name under which somebody was invited by them is not either.
+  SELECT user_id, CASE WHEN {unless_erasing("coalesce(invited_by, 'x')")} = '' THEN user_id ELSE name END AS name,
+    state, role, sequence
+  FROM chat.members
+  WHERE room_id = found.room_id AND user_id > $3 AND {unless_erasing("user_id")} <> '' ORDER BY user_id LIMIT $4
 ) page ON true
 """
 

@@ -37,7 +37,7 @@ SELECT current.incarnation::text, counted.ordinal, counted.head, counted.first_s
   -- Of a room of which nothing fits any more, its head is told all the same.
   CASE WHEN counted.size < {MAX_PAGE_BYTES} THEN counted.sequence END AS sequence,
   CASE WHEN counted.size < {MAX_PAGE_BYTES} THEN counted.data END AS data,
-  number, event_id, type, version, actor_id, actor_name, command_id, fingerprint, recorded_at
+  number, event_id, type, version, actor_id, actor_name, command_id, fingerprint, recorded_at, hidden
 FROM chat.log current LEFT JOIN (
   SELECT *, sum({SIZE}) OVER (ORDER BY e.ordinal, e.sequence) - ({SIZE}) AS size,
     row_number() OVER (PARTITION BY e.ordinal ORDER BY e.sequence) AS place

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from parley.chat.domain.identifiers import room_key
+from parley.chat.log.erasures import room_is_erased
 from parley.common.errors import Code, Reject
 
+EXISTING = f"NOT {room_is_erased('r.room_id')}"
+"""Whether the room `r` exists for anybody: one that is being erased does not, from the moment this was asked for."""
+
 # One row by key, whatever the tables' sizes; of an EXISTS the planner might make a join.
-VISIBLE = """(r.kind = 'public' OR (
+VISIBLE = f"""(r.kind = 'public' OR (
   SELECT true FROM chat.members seen WHERE seen.room_id = r.room_id AND seen.user_id = $1 LIMIT 1
-))"""
+)) AND {EXISTING}"""
 """Whether the room `r` exists for the user who is the statement's first argument."""
 
 

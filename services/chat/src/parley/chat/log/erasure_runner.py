@@ -1,0 +1,215 @@
+"""Who executes erasures, and when: one process at a time, once the ledger has them; and retention by age the same way.
+
+The ledger and the log are compared whenever either has changed, and neither is trusted. What the log alone knows of is
+written down; what the ledger alone knows of is asked for again, and hidden at once: this log was restored from before.
+Until all of that is erased, the service is not ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, cast
+
+import asyncpg
+
+from parley.chat.domain.erasure import Erasure, Scope
+from parley.chat.log import erasures
+from parley.chat.log.connection import CONNECT_SECONDS
+from parley.chat.log.database import (
+    COMMAND_SECONDS,
+    DATABASE_ERRORS,
+    IDLE_SECONDS,
+    LOCK_SECONDS,
+    Connection,
+    Pool,
+    session_settings,
+)
+from parley.chat.log.erasure_executor import SESSION, Executor, Report
+from parley.chat.log.erasure_ledger import Ledger, LedgerError
+from parley.common.errors import Code, Reject
+from parley.common.logs import get_logger
+from parley.common.outage_log import OutageLog
+
+log = get_logger(__name__)
+outages = OutageLog(log, "erasures cannot be executed now")
+
+INTERVAL = 0.5
+"""Seconds between two looks for what is to be erased."""
+PAUSE = 0.005
+"""Seconds between two statements of an erasure that somebody asked for."""
+RETENTION_PAUSE = 0.05
+RETENTION_SECONDS = 6 * 3600.0
+"""Seconds between two looks for messages that are too old."""
+EXECUTING = erasures.GATE + 1
+"""The advisory lock of who executes."""
+
+_STATE = """
+SELECT incarnation::text, (SELECT count(*) FROM chat.erasures WHERE scope <> 'age') AS known,
+  (SELECT count(*) FROM chat.erasures WHERE completed_at IS NULL) AS open,
+  (SELECT count(*) FROM chat.erasures WHERE completed_at IS NULL AND repeated) AS repeated
+FROM chat.log
+"""
+_TOO_OLD = "DELETE FROM chat.erasures WHERE scope = 'age' AND completed_at IS NOT NULL AND events = 0"
+
+
+class _Compared(NamedTuple):
+    """Of what state of the two the comparison was."""
+
+    incarnation: str
+    known: int
+    file: tuple[int, int]
+
+
+@asynccontextmanager
+async def dial(url: str) -> AsyncGenerator[Any]:
+    """A connection for an erasure: one more than a service has else, for as long as it lasts."""
+    settings = session_settings("parley-chat erasure", lock=LOCK_SECONDS, idle=IDLE_SECONDS) | SESSION
+    async with asyncio.timeout(CONNECT_SECONDS):
+        connection: Any = await cast("Any", asyncpg).connect(
+            url, command_timeout=COMMAND_SECONDS, connection_class=Connection, server_settings=settings
+        )
+    try:
+        yield connection
+    finally:
+        connection.terminate()
+
+
+async def compare(connection: Any, ledger: Ledger) -> int:
+    """Bring ledger and log to know of the same erasures; how many the ledger alone knew. Raises `LedgerError`."""
+    written = {one.id: one for one in await asyncio.to_thread(ledger.read)}
+    known = {one.id: one for one in await erasures.asked_for(connection)}
+    missing = [one for one in written.values() if one.id not in known]
+    if missing:
+        await erasures.repeat(connection, missing)
+        log.warning("erasures of the ledger are executed again", count=len(missing), ledger=str(ledger.path))
+    if unwritten := [one for one in known.values() if one.id not in written]:
+        await asyncio.to_thread(ledger.append, unwritten)
+    if unnoted := [one for one in known.values() if not one.noted]:
+        await erasures.note(connection, unnoted)
+    return len(missing)
+
+
+async def execute_open(connection: Any, *, report: Report = lambda _: None) -> bool:
+    """Execute what is open and noted, the oldest first. False when another process is executing."""
+    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", EXECUTING):
+        return False
+    try:
+        erased = False
+        while found := [one for one in await erasures.open_erasures(connection) if one.noted]:
+            # Nobody waits for what is merely old.
+            found.sort(key=lambda one: one.scope is Scope.AGE)
+            by_age = found[0].scope is Scope.AGE
+            done = await Executor(connection, pause=RETENTION_PAUSE if by_age else PAUSE).run(found[0], report)
+            log.info("erased", scope=str(done.scope), erasure=str(done.id), events=done.events)
+            erased = erased or (done.events > 0 and not by_age)
+        if erased:
+            await _vacuum(connection)
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock($1)", EXECUTING)
+    return True
+
+
+async def _vacuum(connection: Any) -> None:
+    """Let Postgres clear away the rows from before, which are on its pages until then. It makes nobody wait."""
+    try:
+        await connection.execute("SET statement_timeout = 0")
+        for table in ("events", "rooms", "members", "commands"):
+            await connection.execute(f"VACUUM (TRUNCATE false, SKIP_LOCKED) chat.{table}", timeout=24 * 3600)
+    except asyncpg.PostgresError as error:
+        # Not ours to vacuum, perhaps; autovacuum comes by later.
+        log.warning("erased, and not vacuumed", error=str(error))
+    finally:
+        await connection.execute("RESET statement_timeout")
+
+
+class ErasureRunner:
+    """Executes erasures for as long as a chat service runs."""
+
+    def __init__(self, url: str, pool: Pool, ledger: Ledger | None, keep_days: float) -> None:
+        self._url = url
+        self._pool = pool
+        self._ledger = ledger
+        self._keep = timedelta(days=keep_days)
+        self._compared: _Compared | None = None
+        self._problem: str | None = None
+        self._look_for_old_at = time.monotonic() + random.uniform(0, 60)  # noqa: S311 - no secret
+
+    def check(self) -> str | None:
+        """What keeps the service from being ready: erasures that the log before a restore had, or no ledger."""
+        return self._problem
+
+    def require_ledger(self) -> None:
+        """Refuse to begin what a restore would undo unseen. Raises `Reject(unavailable)`."""
+        if self._ledger is None:
+            raise Reject(Code.UNAVAILABLE, "Nothing is erased without a ledger: set PARLEY_CHAT_ERASURE_LEDGER.")
+
+    async def run(self) -> None:
+        """Look for what is to be erased, and erase it, for ever."""
+        while True:
+            try:
+                if await self.look():
+                    async with dial(self._url) as connection:
+                        await execute_open(connection)
+            except (*DATABASE_ERRORS, Reject) as error:
+                outages.note(error)
+            except Exception:
+                # Whatever it is: what is to be erased stays hidden, and commands are served.
+                log.exception("erasure failed")
+            await asyncio.sleep(INTERVAL)
+
+    async def look(self) -> bool:
+        """Compare log and ledger if either has changed, and ask for what is too old. Whether anything is open."""
+        try:
+            state = await self._look()
+        except LedgerError as error:
+            self._problem = str(error)
+            state = await self._pool.fetchrow(_STATE)
+        else:
+            again: int = state["repeated"]
+            self._problem = f"{again} erasures of the ledger are executed again" if again else None
+        if self._keep and time.monotonic() >= self._look_for_old_at:
+            self._look_for_old_at = time.monotonic() + RETENTION_SECONDS
+            await self._ask_by_age()
+            return True
+        return bool(state["open"])
+
+    async def _look(self) -> Any:
+        state = await self._pool.fetchrow(_STATE)
+        if self._ledger is not None:
+            file = self._ledger.changed()
+            seen = _Compared(state["incarnation"], state["known"], file)
+            if seen != self._compared:
+                async with self._pool.acquire() as connection:
+                    await compare(connection, self._ledger)
+                state = await self._pool.fetchrow(_STATE)
+                # As it was before it was compared: what came meanwhile is looked at the next time.
+                unchanged = state["known"] == seen.known and self._ledger.changed() == file
+                self._compared = seen if unchanged else None
+        return state
+
+    async def _ask_by_age(self) -> None:
+        async with self._pool.acquire() as connection:
+            await connection.execute(_TOO_OLD)
+            if not any(one.scope is Scope.AGE for one in await erasures.open_erasures(connection)):
+                await erasures.request(connection, Scope.AGE, before=datetime.now(UTC) - self._keep)
+
+
+async def wait_until_completed(url: str, ledger: Ledger, erasure: Erasure, report: Report) -> Erasure:
+    """Execute an erasure from outside of a service, or see one execute it.
+
+    Raises `LedgerError`, and what asyncpg does.
+    """
+    async with dial(url) as connection:
+        while True:
+            await compare(connection, ledger)
+            current = await erasures.find(connection, erasure.id)
+            if current is None or current.completed_at is not None:
+                return current or erasure
+            if not await execute_open(connection, report=report):
+                report(current)
+                await asyncio.sleep(INTERVAL)

@@ -1,0 +1,176 @@
+"""Import of exported lines into a log: some hundred events of a room in a transaction, checked before they are stored.
+
+What is there already is compared and left as it is, so an import may be repeated, or go on after it was stopped. What
+is there and differs ends it, with nothing of that transaction stored; so does a line that no log can have written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from parley.chat.domain.batch import Plan, Remembered
+from parley.chat.domain.codec import CODEC
+from parley.chat.domain.erasure import Erasure, evolve_recorded
+from parley.chat.domain.log_lines import CommandLine, EndLine, LogLine, Reader, Unbelievable
+from parley.chat.domain.recorded import NOTHING, Recorded
+from parley.chat.domain.room import moved_user
+from parley.chat.domain.rooms import RoomCreated
+from parley.chat.domain.state import Room
+from parley.chat.log import event_store
+from parley.chat.log.erasures import asked_for
+
+CHUNK = 500
+"""Events in one transaction."""
+CHUNK_BYTES = 4 * 1024 * 1024
+
+_LOCK = "SELECT head FROM chat.rooms WHERE room_id = $1 FOR NO KEY UPDATE"
+_STORED = f"""
+SELECT {event_store.EVENT_COLUMNS} FROM chat.events e WHERE e.room_id = $1 AND e.sequence BETWEEN $2 AND $3
+ORDER BY e.sequence
+"""
+_OTHER_COMMAND = """
+SELECT command_key FROM chat.commands
+WHERE room_id = $1 AND command_key = $2 AND (sequence, fingerprint) <> ($3, $4)
+"""
+_WRITERS = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'parley-chat writer'
+"""
+
+Report = Callable[[int, int], None]
+"""Hears how many lines were read, and how many events were added."""
+
+
+class Refused(Exception):
+    """The file, or something in it, cannot be imported; the text names the line and says why."""
+
+
+@dataclass(slots=True)
+class Imported:
+    """What became of a file: events that were added, and those that were there."""
+
+    added: int = 0
+    present: int = 0
+
+
+class Importer:
+    """Imports one file."""
+
+    def __init__(self, connection: Any, report: Report) -> None:
+        self._connection = connection
+        self._report = report
+        self._reader = Reader()
+        self._erasures: list[Erasure] = []
+        self._room: Room | None = None
+        self._chunk: list[tuple[int, Recorded]] = []
+        """With the numbers of their lines."""
+        self._bytes = 0
+        self._result = Imported()
+
+    async def run(self, lines: Iterable[bytes]) -> Imported:
+        """Import all lines. Raises `Refused`, and what asyncpg does; what was committed by then stays."""
+        self._erasures = await asked_for(self._connection)
+        number = 0
+        for number, line in enumerate(lines, 1):
+            try:
+                found = self._reader.read(line)
+            except Unbelievable as error:
+                raise Refused(f"line {number}: {error}") from error
+            await self._take(number, found)
+        if not self._reader.ended:
+            raise Refused(f"the file ends after line {number}, before its last one: it was cut off")
+        return self._result
+
+    async def _take(self, number: int, found: LogLine | Recorded | tuple[int, CommandLine] | EndLine) -> None:
+        if isinstance(found, Recorded):
+            if self._chunk and (
+                found.room_id != self._chunk[0][1].room_id or len(self._chunk) == CHUNK or self._bytes > CHUNK_BYTES
+            ):
+                await self._store(number)
+            if found.sequence == 1:
+                self._room = None
+            self._chunk.append((number, found))
+            self._bytes += len(found.data)
+            return
+        await self._store(number)
+        if isinstance(found, LogLine):
+            await self._adopt(found.secret)
+        elif not isinstance(found, EndLine):
+            await self._remember(number, *found)
+
+    async def _adopt(self, secret: bytes) -> None:
+        """Take over the secret into a log without events: ids and fingerprints follow from it."""
+        if await event_store.read_secret(self._connection) == secret:
+            return
+        if await self._connection.fetchval("SELECT EXISTS (SELECT FROM chat.events)"):
+            raise Refused("line 1: the file is of another log, and this one has events of its own")
+        if await self._connection.fetchval(_WRITERS):
+            raise Refused("line 1: the log takes over the file's secret; stop all chats, and import again")
+        await self._connection.execute("UPDATE chat.log SET room_secret = $1", secret)
+
+    async def _store(self, number: int) -> None:
+        if not self._chunk:
+            return
+        chunk, self._chunk, self._bytes = self._chunk, [], 0
+        first, last = chunk[0][1], chunk[-1][1]
+        async with self._connection.transaction(isolation="read_committed"):
+            head = await self._connection.fetchval(_LOCK, first.room_id)
+            rows = await self._connection.fetch(_STORED, first.room_id, first.sequence, last.sequence)
+            stored = {row["sequence"]: event_store.stored_row(row) for row in rows}
+            plan = Plan()
+            for line, recorded in chunk:
+                self._place(line, recorded, stored.get(recorded.sequence), plan)
+            room = self._room
+            if plan.appended and room is not None:
+                if (head or 0) != plan.appended[0].sequence - 1:
+                    raise Refused(f"line {chunk[0][0]}: room {first.room} is being written to; import again")
+                (plan.created if head is None else plan.changed)[room.room_id] = room
+                await event_store.save(self._connection, plan, {room.room_id: room})
+        self._result.added += len(plan.appended)
+        self._result.present += len(chunk) - len(plan.appended)
+        self._report(number, self._result.added)
+
+    def _place(self, line: int, recorded: Recorded, stored: Recorded | None, plan: Plan) -> None:
+        """Compare an event with what is stored, or plan to append it; and bring the room up to it."""
+        if stored is None:
+            # What was erased here stays erased, whatever an older file still has of it.
+            if not recorded.erased and (erasure := self._erasure(recorded)) is not None:
+                recorded = erasure.erase(recorded)
+            plan.appended.append(recorded)
+        elif stored.erased and stored.event_id == recorded.event_id:
+            recorded = stored
+        elif stored.event_id == recorded.event_id and recorded.erased:
+            raise Refused(
+                f"line {line}: event {recorded.sequence} of room {recorded.room} is erased; erase it here first"
+            )
+        elif stored != recorded:
+            raise Refused(f"line {line}: room {recorded.room} has another event {recorded.sequence}")
+        try:
+            self._room = evolve_recorded(self._room, recorded)
+        except (ValueError, KeyError) as error:
+            raise Refused(f"line {line}: {recorded.type} cannot be here") from error
+        if stored is None and (user_id := _moved(recorded)) is not None:
+            plan.members[recorded.room_id, user_id] = None
+
+    def _erasure(self, recorded: Recorded) -> Erasure | None:
+        for one in self._erasures:
+            if one.covers(recorded) and (one.completed_at is None or recorded.recorded_at <= one.completed_at):
+                return one
+        return None
+
+    async def _remember(self, number: int, room_id: int, line: CommandLine) -> None:
+        other = await self._connection.fetchval(_OTHER_COMMAND, room_id, line.key, line.sequence, line.fingerprint)
+        if other is not None:
+            raise Refused(f"line {number}: room {line.room} remembers another command of this id")
+        remembered = Remembered(line.fingerprint, line.sequence)
+        await event_store.save(self._connection, Plan(remembered={line.key: (room_id, remembered)}), {})
+
+
+def _moved(recorded: Recorded) -> str | None:
+    """The user whose place an event changes."""
+    if recorded.erased and (recorded.data == NOTHING or recorded.type == RoomCreated.TYPE):
+        return None
+    if not CODEC.kind(recorded.type).CHANGES_DECISIONS:
+        return None
+    return moved_user(recorded.event(), recorded.actor_id)
