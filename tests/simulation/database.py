@@ -46,6 +46,7 @@ class Tables:
     commands: dict[tuple[int, Any], Row] = field(default_factory=dict)
     declined: dict[tuple[int, str], datetime] = field(default_factory=dict)
     consumers: dict[str, Row] = field(default_factory=dict)
+    erasures: dict[Any, Row] = field(default_factory=dict)
 
 
 class Transaction:
@@ -96,6 +97,9 @@ class Database:
         self._locks: dict[int, Transaction] = {}
         self._waiting: defaultdict[int, deque[tuple[Transaction, asyncio.Future[None]]]] = defaultdict(deque)
         self._creating: dict[int, Transaction] = {}
+        self._at_gate: dict[Transaction, bool] = {}
+        """Who holds the gate of erasures, and whether alone."""
+        self._gate_waits: deque[tuple[Transaction, bool, asyncio.Future[None]]] = deque()
         self._next_xid = 100
         self._active: set[int] = set()
         self.commits = 0
@@ -139,6 +143,38 @@ class Database:
         finally:
             timer.cancel()
 
+    async def pass_gate(self, transaction: Transaction, seconds: float, *, alone: bool) -> None:
+        """Hold the gate of erasures until the end of the transaction, with others or alone, in the order of asking.
+
+        Raises `LockNotAvailableError` when that takes long.
+        """
+        if transaction in self._at_gate:
+            return
+        if not self._gate_waits and not (alone and self._at_gate) and not any(self._at_gate.values()):
+            self._at_gate[transaction] = alone
+            return
+        granted = self.loop.create_future()
+        self._gate_waits.append((transaction, alone, granted))
+        timer = self.loop.call_later(seconds, _refuse, granted)
+        try:
+            await granted
+        finally:
+            timer.cancel()
+            self._open_gate()
+
+    def _open_gate(self) -> None:
+        waits = self._gate_waits
+        while waits:
+            transaction, alone, granted = waits[0]
+            if granted.done() or not transaction.alive:
+                waits.popleft()
+            elif (alone and self._at_gate) or any(self._at_gate.values()):
+                return
+            else:
+                waits.popleft()
+                self._at_gate[transaction] = alone
+                granted.set_result(None)
+
     async def claim_room(self, room_id: int, transaction: Transaction) -> None:
         """Make a room's key one's own. Raises `UniqueViolationError` when there is or has come to be such a room."""
         while (other := self._creating.get(room_id)) is not None and other is not transaction:
@@ -177,6 +213,8 @@ class Database:
         """Give back what a transaction has locked; what it wrote and did not commit is gone."""
         transaction.alive = False
         self.transactions.pop(transaction, None)
+        if self._at_gate.pop(transaction, None) is not None:
+            self._open_gate()
         if transaction.xid is not None:
             self._active.discard(transaction.xid)
         for room_id in transaction.rooms:
@@ -230,6 +268,8 @@ class Database:
         self._locks.clear()
         self._waiting.clear()
         self._creating.clear()
+        self._at_gate.clear()
+        self._gate_waits.clear()
         self._active.clear()
         self.loop.after(seconds, self.loop.physics, self._come_back)
 
@@ -381,7 +421,10 @@ class Session:
         if transaction is None:
             transaction = self.transaction_now = Transaction(self)
         try:
-            rows = database.statements[query](database, transaction, args)
+            if (statement := database.statements.get(query)) is None:
+                self._loop.fail(f"the double does not know a statement: {query}")
+                return []
+            rows = statement(database, transaction, args)
             if isinstance(rows, Awaitable):
                 rows = await rows
             if own:

@@ -13,7 +13,7 @@ from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.room import evolve
 from parley.chat.domain.rooms import RoomCreated
 from parley.chat.domain.state import Room
-from parley.chat.log.event_store import recorded_row
+from parley.chat.log.event_store import stored_row
 from tests.simulation.world import World
 
 
@@ -22,7 +22,7 @@ def check_log(world: World) -> None:
     tables = world.database.tables
     for room_id, events in tables.events.items():
         if events:
-            _check_room(world, room_id, [recorded_row(events[sequence]) for sequence in sorted(events)])
+            _check_room(world, room_id, [stored_row(events[sequence]) for sequence in sorted(events)])
     for room_id, row in tables.rooms.items():
         world.require(row["head"] == len(tables.events[room_id]), "room", room_id, "has head", row["head"])
 

@@ -10,6 +10,7 @@ from parley.chat.delivery import announcer
 from parley.chat.log import event_store, leadership, tail
 from parley.chat.queries import history, members, rooms
 from tests.simulation.database import Database, Row, Statement, Tables, Transaction
+from tests.simulation.erasures import open_erasures, shown, shown_room
 
 ROOM = tuple(name.strip() for name in event_store._ROOM.split(","))
 CHANGING = tuple(name for name in event_store._CHANGING if name != "room_id")
@@ -55,17 +56,19 @@ def _concerned(tables: Tables, args: Args) -> list[int]:
 
 
 async def lock_rooms(database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    await database.pass_gate(transaction, transaction.session.lock_seconds, alone=False)
     found = _concerned(database.tables, args)
     for room_id in found:
         await database.lock(room_id, transaction)
-    return [database.tables.rooms[room_id] for room_id in found]
+    return [shown_room(database.tables, room_id) for room_id in found]
 
 
 async def lock_free_rooms(database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    await database.pass_gate(transaction, transaction.session.lock_seconds, alone=False)
     found = [room_id for room_id in _concerned(database.tables, args) if database.is_free(room_id, transaction)]
     for room_id in found:
         await database.lock(room_id, transaction)
-    return [database.tables.rooms[room_id] for room_id in found]
+    return [shown_room(database.tables, room_id) for room_id in found]
 
 
 def existing_rooms(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
@@ -83,7 +86,7 @@ def load_earlier(database: Database, _transaction: Transaction, args: Args) -> l
             "unchanged": command and command["sequence"],
             "unchanged_by": command and command["fingerprint"],
         }
-        found += [Row(event, **more) for event in _led_to(tables, place) or [_NO_EVENT]]
+        found += [Row(shown(tables, event), **more) for event in _led_to(tables, place) or [_NO_EVENT]]
     return found
 
 
@@ -99,6 +102,15 @@ def _led_to(tables: Tables, place: tuple[int, Any]) -> list[Row]:
 
 def _command(event: Row) -> tuple[Any, Any]:
     return event["actor_id"], event["command_id"]
+
+
+def erasing(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    return [
+        Row(ordinal=ordinal, room=False)
+        for ordinal, (_, actor, named) in enumerate(zip(*args, strict=True), 1)
+        for one in open_erasures(database.tables)
+        if one["user_id"] is not None and one["user_id"] in (actor, named)
+    ]
 
 
 def load_members(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
@@ -234,6 +246,9 @@ async def _append_at_once(database: Database, transaction: Transaction, args: Ar
         for room_id in ids
         if (room := tables.rooms.get(room_id)) is not None and _unchanged(room, known[room_id])
     }
+    for room_id, _, _, _, _, _, actor_id, *_ in events:
+        if any(actor_id == one["actor_id"] for one in open_erasures(tables)):
+            matching.pop(room_id, None)
     ready: dict[int, Row] = {}
     for room_id, before in matching.items():
         if wait or database.is_free(room_id, transaction):
@@ -287,7 +302,7 @@ def replay(database: Database, _transaction: Transaction, args: Args) -> list[Ro
             continue
         sequences = sorted(one for one in database.tables.events[room_id] if one > after)[:most]
         rows = [database.tables.events[room_id][one] for one in sequences] or [_NO_EVENT]
-        found += [Row(row, ordinal=ordinal, head=room["head"]) for row in rows]
+        found += [Row(shown(database.tables, row), ordinal=ordinal, head=room["head"]) for row in rows]
     return found
 
 
@@ -368,7 +383,8 @@ def unread_heads(database: Database, _transaction: Transaction, args: Args) -> l
 
 
 def named_events(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
-    return [database.tables.events[room_id][sequence] for room_id, sequence in sorted(zip(*args, strict=True))]
+    tables = database.tables
+    return [shown(tables, tables.events[room_id][sequence]) for room_id, sequence in sorted(zip(*args, strict=True))]
 
 
 def summarize(_database: Database, _transaction: Transaction, args: Args) -> list[Row]:
@@ -441,6 +457,7 @@ STATEMENTS: dict[str, Statement] = {
     event_store._LOCK_FREE_ROOMS: lock_free_rooms,
     event_store._EXISTING_ROOMS: existing_rooms,
     event_store._LOAD_EARLIER: load_earlier,
+    event_store._ERASING: erasing,
     event_store._LOAD_MEMBERS: load_members,
     event_store._LOAD_ELDEST: load_eldest,
     event_store._LOAD_DECLINED: load_declined,

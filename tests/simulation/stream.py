@@ -15,7 +15,7 @@ from parley.chat.domain.identifiers import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.rooms import CreateRoom
-from parley.chat.log.event_store import recorded_row
+from parley.chat.log.event_store import stored_row
 from tests.simulation.devices import Command, Device
 from tests.simulation.log_checks import check_log, committed
 from tests.simulation.stack import Stack
@@ -238,7 +238,7 @@ class Stream:
         last: dict[str, float] = {}
         for room_id, events in self.world.database.tables.events.items():
             for sequence in sorted(events):
-                joins, leaves = recorded_row(events[sequence]).moves()
+                joins, leaves = stored_row(events[sequence]).moves()
                 if joins == device.user_id:
                     last[public_room_id(room_id)] = float("inf")
                 elif leaves == device.user_id:
