@@ -90,14 +90,18 @@ class Append:
             self.replicas.append(self.start(f"chat{number}"))
         await self._make_rooms()
         faults = world.loop.physics.spawn(self._faults())
+        await self.work()
+        faults.cancel()
+        self.check()
+
+    async def work(self) -> None:
+        """Have everybody send what they have to say."""
         senders = [self.clients.spawn(self._send_all(one)) for one in self.identities]
         try:
             async with asyncio.timeout(PATIENCE):
                 await asyncio.gather(*senders)
         except TimeoutError:
-            world.require(False, "commands without an outcome:", [str(one.command) for one in self.open()])
-        faults.cancel()
-        self.check()
+            self.world.require(False, "commands without an outcome:", [str(one.command) for one in self.open()])
 
     def open(self) -> list[Sent]:
         """Commands without an outcome."""
@@ -142,7 +146,7 @@ class Append:
             there = committed(self.world, event.room_id, event.actor_id, event.command_id, event.sequence)
             self.world.require(there, "announced before it is committed:", event.command_id, event.sequence)
         for event in plan.repeated.values():
-            there = committed(self.world, event.room_id, event.actor_id, event.command_id, event.sequence)
+            there = (event.room_id, event.event_id) in self.world.database.tables.by_id
             self.world.require(there, "announced again, and never committed:", event.command_id, event.sequence)
         await asyncio.sleep(0)
 

@@ -7,8 +7,9 @@ from typing import Any
 import asyncpg
 
 from parley.chat.delivery import announcer
-from parley.chat.log import event_store, leadership, tail
+from parley.chat.log import erasure_executor, event_store, leadership, tail
 from parley.chat.queries import history, members, rooms
+from tests.simulation import erasures
 from tests.simulation.database import Database, Row, Statement, Tables, Transaction
 from tests.simulation.erasures import open_erasures, shown, shown_room
 
@@ -291,6 +292,29 @@ def _taken(ready: list[int], heads: list[int], numbers: list[int], database: Dat
     return Row(rooms=ready, heads=heads, messages=numbers, now=database.clock(), resent=resent)
 
 
+def notify(database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    room_id, event_id, number, version, command_id, data = args
+    room = database.tables.rooms[room_id]
+    head = room["head"] + 1
+    values = (
+        room_id,
+        head,
+        room["messages"],
+        event_id,
+        number,
+        version,
+        b"",
+        "",
+        command_id,
+        0,
+        data,
+        database.clock(),
+    )
+    _append_events(database, transaction, [Row(zip(EVENT, values, strict=True))])
+    transaction.writes.append(_change_room(room_id, {"head": head}))
+    return []
+
+
 # -- reads ---------------------------------------------------------------------------------------------------------
 
 
@@ -482,4 +506,6 @@ STATEMENTS: dict[str, Statement] = {
     tail._HEADS: unread_heads,
     tail._NAMED: named_events,
     "SELECT chat.summarize_tail($1)": summarize,
+    erasure_executor._NOTIFY: notify,
+    **erasures.STATEMENTS,
 }
