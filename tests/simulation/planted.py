@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from parley.chat.log import event_store, known_rooms, leadership, position, writer
+from parley.chat.log import erasure_executor, event_store, known_rooms, leadership, position, writer
 from parley.framework import rooms
 from parley.gateway.connections.connection import Connection
 from parley.gateway.gateway import Gateway
@@ -78,6 +79,30 @@ async def _load_without_earlier(connection: Any, submissions: Any, rooms: Any) -
     loaded = await _load(connection, submissions, rooms)
     loaded.earlier.clear()
     return loaded
+
+
+async def _load_without_erasing(connection: Any, submissions: Any, rooms: Any) -> Any:
+    loaded = await _load(connection, submissions, rooms)
+    loaded.erasing.clear()
+    return loaded
+
+
+async def _go_on_before_it_is_done(self: Any, erasure: Any, report: Any) -> None:
+    room_id = erasure_executor.FIRST_ROOM if erasure.at_room is None else erasure.at_room
+    place = erasure_executor._Slice(room_id, erasure.at_sequence, erasure.at_sequence, last=False)
+    while slices := await self._slices(erasure, place):
+        place = slices[-1]
+        await self._connection.execute(erasure_executor._MOVE, erasure.id, place.room_id, place.up_to)
+        columns = zip(*[one[:3] for one in slices], strict=True)
+        rows = await self._connection.fetch(erasure_executor._COVERED, erasure.id, *map(list, columns))
+        found = [erasure_executor._recorded(row) for row in rows]
+        for room in sorted({one.room_id for one in found}):
+            await self._erase(erasure, room, [one for one in found if one.room_id == room])
+            await asyncio.sleep(self._pause)
+
+
+async def _end_no_memberships(_self: Any, _erasure: Any, _user_id: str) -> None:
+    return None
 
 
 def _learn_with_old_members(self: Any, room: Any, since: int, gone: Any = ()) -> None:
@@ -226,6 +251,12 @@ BUGS: tuple[Bug, ...] = (
         [(cursor.RoomCursor, "accept", _accept_what_is_ahead)], 30),
     Bug("doubles are delivered", "gap-fill", "a room's cursor lets through what it had",
         [(cursor.RoomCursor, "accept", _accept_doubles)], 30),
+    Bug("writers know of no erasure", "erasure", "commands of who is being erased are taken",
+        [(event_store, "load", _load_without_erasing)], 150),
+    Bug("on before it is done", "erasure", "the place is stored before what is before it is erased",
+        [(erasure_executor.Executor, "_go_through", _go_on_before_it_is_done)], 100),
+    Bug("members for ever", "erasure", "who is erased stays a member",
+        [(erasure_executor.Executor, "_end_memberships", _end_no_memberships)], 30),
     Bug("nobody reads the log", "tail-failover", "what is in the log is not announced",
         [(rooms.RoomPublisher, "announce", _announce_nothing)], 30),
     Bug("running transactions are passed over", "tail-failover", "a place in the log is a number, and not a snapshot",
