@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from parley.chat.domain.batch import Plan
-from parley.chat.domain.identifiers import LogSecret, room_key
+from parley.chat.domain.identifiers import LogSecret, public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, TransferRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import RoomCommand
@@ -22,6 +21,9 @@ from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from tests.simulation.log_checks import check_log, committed
 from tests.simulation.loop import Process
+from tests.simulation.session import Session
+from tests.simulation.stack import defaults
+from tests.simulation.tables import Transaction
 from tests.simulation.world import World
 
 PATIENCE = 60.0
@@ -30,10 +32,9 @@ FINAL = frozenset({Code.NOT_A_MEMBER, Code.NOT_FOUND, Code.FORBIDDEN, Code.ROOM_
                    Code.INVALID_PAYLOAD, Code.LIMIT_EXCEEDED, Code.INTERNAL})  # fmt: skip
 
 
-@cache
 def settings(**changes: Any) -> Settings:
     """Chat's settings without the environment's."""
-    return Settings.model_construct(**{name: one.default for name, one in Settings.model_fields.items()} | changes)
+    return defaults(Settings).model_copy(update=changes)
 
 
 @dataclass
@@ -160,11 +161,7 @@ class Append:
             sent = Sent(command, owner)
             self.sent.append(sent)
             await self.clients.spawn(self._settle(sent))
-            self.rooms.append(f"r-{number}")
-        rows = world.database.tables.rooms.values()
-        from parley.chat.domain.identifiers import public_room_id
-
-        self.rooms = [public_room_id(row["room_id"]) for row in rows]
+        self.rooms = [public_room_id(room_id) for room_id in world.database.tables.rooms]
         for index, room in enumerate(self.rooms):
             # Who never moves is never refused.
             for identity in self.identities[: 2 + index % 2]:
@@ -179,6 +176,8 @@ class Append:
     async def _send_all(self, identity: Identity) -> None:
         rng = self.world.rng
         left = self._commands
+        loose: list[asyncio.Task[None]] = []
+        """What is not waited for before more is sent."""
         while left > 0:
             await asyncio.sleep(rng.random() * rng.choice((0.003, 0.03, 0.3)))
             self._bursts += 1
@@ -198,9 +197,8 @@ class Append:
             if rng.random() < 0.7:
                 await asyncio.gather(*tasks)
             else:
-                self._loose = getattr(self, "_loose", [])
-                self._loose += tasks
-        await asyncio.gather(*getattr(self, "_loose", ()))
+                loose += tasks
+        await asyncio.gather(*loose)
 
     def _draw(self, identity: Identity) -> Sent:
         rng, room = self.world.rng, self.world.rng.choice(self.rooms)
@@ -306,7 +304,7 @@ class Append:
                         world.note("database crashes")
                         database.crash(rng.random() * 0.5)
                 case "cut" | "mute" as kind if database.sessions:
-                    session = rng.choice(sorted(database.sessions, key=id_of))
+                    session = rng.choice(sorted(database.sessions, key=lambda one: one.number))
                     world.note(kind, session.process.name)
                     session.cut() if kind == "cut" else session.mute_now()
                 case "hold" if self.rooms:
@@ -319,8 +317,6 @@ class Append:
 
     async def _hold(self, room_id: int) -> None:
         """Another process stands still with a room's lock in its hands."""
-        from tests.simulation.database import Session, Transaction
-
         database = self.world.database
         transaction = Transaction(Session(database, self.world.loop.physics, 30.0))
         await database.lock(room_id, transaction)
@@ -368,11 +364,6 @@ class Append:
             self.world.require(
                 sequences == sorted(sequences), "out of order:", [(s.command.id, s.acked) for s in burst]
             )
-
-
-def id_of(session: Any) -> int:
-    """An order that is the same in every run."""
-    return session.number
 
 
 def _finish(answer: asyncio.Future[int], outcome: Any) -> None:

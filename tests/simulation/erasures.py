@@ -11,7 +11,8 @@ from typing import Any
 from parley.chat.domain.codec import ERASED
 from parley.chat.domain.compact import unpack
 from parley.chat.log import erasure_executor, erasures
-from tests.simulation.database import Database, Row, Statement, Tables, Transaction
+from tests.simulation.database import Database, Statement
+from tests.simulation.tables import Row, Tables, Transaction
 
 Args = tuple[Any, ...]
 COLUMNS = tuple(name.strip() for name in erasures._COLUMNS.split(","))

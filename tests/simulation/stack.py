@@ -37,8 +37,8 @@ from parley.gateway.gateway import Gateway
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings as GatewaySettings
 from tests.simulation.broker import SimulatedBus
-from tests.simulation.database import SessionPool
 from tests.simulation.loop import Process
+from tests.simulation.session import SessionPool
 from tests.simulation.world import World
 
 ROUND = 120.0
