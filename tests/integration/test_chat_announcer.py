@@ -18,7 +18,6 @@ from parley.chat.log.database import Pool
 from parley.chat.log.tail import Tail
 from parley.cli.database import begin_incarnation
 from parley.common.errors import Code, Reject
-from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Announcement, MembershipChange
 from parley.framework import Bus, RoomPublisher
 from tests.support.bus import until
@@ -26,8 +25,6 @@ from tests.support.proxy import Proxy
 
 from .conftest import running_writer
 from .test_chat_writer import ANN, BEN, create, send
-
-CAT = Identity("u_cat", "Cat")
 
 
 class Gateways:

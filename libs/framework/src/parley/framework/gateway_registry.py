@@ -3,7 +3,7 @@
     | state  | from                                   | to                                                            |
     |--------|----------------------------------------|---------------------------------------------------------------|
     | alive  | a sign of life                         | silent: none for `SILENT_AFTER`; gone: goodbye, a younger run |
-    | silent | alive                                  | alive: a sign of life; gone: goodbye, a younger run, `FORGET` |
+    | silent | alive, remembered from before a start  | alive: a sign of life; gone: goodbye, a younger run, `FORGET` |
 
 Each run of a gateway is an entry of its own, by its address. Silence counts only where this process itself ran on time
 and heard the broker: who stood still has missed signs of life, or has them still to read.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from nats.aio.msg import Msg
@@ -39,6 +40,14 @@ class _Run(NamedTuple):
 
     last_seen: float
     started: int
+
+
+class Sighting(NamedTuple):
+    """A gateway that was heard, as it can be written down: how many seconds ago, and when it says it was started."""
+
+    address: str
+    started: int
+    seconds_ago: float
 
 
 class GatewayRegistry:
@@ -69,6 +78,25 @@ class GatewayRegistry:
         """Be trusted only after listening anew: signs of life were missed."""
         self._listening_since = now = time.monotonic()
         self._spare(now)
+
+    def remember(self, sightings: Iterable[Sighting]) -> None:
+        """Take gateways that an earlier process heard for silent, until they are heard here."""
+        now = time.monotonic()
+        for address, started, seconds_ago in sightings:
+            if address in self._alive:
+                continue
+            name, run = self.name_of(address), _Run(now - seconds_ago, started)
+            for runs in (self._alive, self._silent):
+                if any(self.name_of(other) == name and runs[other].started > started for other in runs):
+                    break  # a younger run has its name
+            else:
+                self._silent[address] = run
+
+    def sightings(self) -> list[Sighting]:
+        """All that it knows of, living or silent, for a process that starts later."""
+        self._check(now := time.monotonic())
+        runs = {**self._silent, **self._alive}
+        return [Sighting(address, run.started, now - run.last_seen) for address, run in runs.items()]
 
     @property
     def warmed_up(self) -> bool:

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from parley.auth import admin_connections, admin_rooms, admin_users, endpoints, first_admin, responders
 from parley.auth.accounts import Accounts
 from parley.auth.database import Database, create_engine
+from parley.auth.gateway_memory import GatewayMemory
 from parley.auth.gateways import Gateways
 from parley.auth.identities import Identities
 from parley.auth.issuer_keys import FETCH_TIMEOUT, IssuerKeys
@@ -116,6 +117,10 @@ async def open_services(settings: Settings, stack: AsyncExitStack) -> Services:
     refresh_tokens = RefreshTokens(database, signer, settings)
     accounts = Accounts(database, passwords, refresh_tokens, settings)
     runtime = (await stack.enter_async_context(service.running(settings))).runtime
-    bus, gateways = runtime.bus, Gateways(runtime.emitter("/").requests)
+    bus, requests = runtime.bus, runtime.emitter("/").requests
+    memory = GatewayMemory(database, requests.registry)
+    await memory.start()
+    bus.run_forever(memory.run(), name="memory of gateways")
+    gateways = Gateways(requests)
     await responders.start(bus, identities)
     return Services(settings, bus, database, signer, accounts, refresh_tokens, identities, gateways)

@@ -90,3 +90,12 @@ audit = Table(
     # Who was kicked, and when: what a gateway missed of it is found here.
     Index("audit_kicks_idx", "target", "at", postgresql_where=text("action = 'user.kick'")),
 )
+
+gateways = Table(
+    "gateways",
+    metadata,
+    Column("address", Text, primary_key=True),  # of one run: its name and its run id
+    Column("started", BigInteger, nullable=False),  # as it says itself, in Unix milliseconds
+    # Written when it begins to live or falls silent, and every minute between.
+    Column("last_heard", DateTime(timezone=True), nullable=False),
+)
