@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -117,9 +117,9 @@ class Chat(Replica):
                 await asyncio.sleep(0.2)
         announcer = Announcer(rooms, bus, "", writer.forget_rooms)
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
-        state = State(
-            bus, pool, writer, ChatLog(pool, announcer), cast("Any", None), ErasureRunner("", pool, None, 0), rates
-        )
+        consumers: Any = None  # nobody follows the log here but the announcer
+        erasing = ErasureRunner("", pool, None, 0)
+        state = State(bus, pool, writer, ChatLog(pool, announcer), consumers, erasing, rates)
         tasks = self.tasks = Tasks()
         tasks.forever(writer.run(), name="writer")
         tasks.forever(announcer.run(), name="announcements")
