@@ -178,8 +178,8 @@ class PacketHistory:
             return None
         cursors = dict(heads)
         own = self._own_logged.get(sid)
-        # In the order in which it was sent them, so the last is the highest. A room may deliver the same to others later,
-        # when it was closed and opened again.
+        # In the order in which it was sent them, so the last is the highest. A room may deliver the same to others
+        # later, when it was closed and opened again.
         has: dict[str, int] = dict(own.until(number)) if own is not None else {}
         for room in heads:
             # Sequences rise with the numbers: the first event that it lacks of a room is the lowest.
