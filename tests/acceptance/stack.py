@@ -28,6 +28,8 @@ def free_port() -> int:
 class Process:
     """One service replica."""
 
+    ready_seconds = READY_SECONDS
+
     def __init__(self, service: str, environment: dict[str, str], logs: Path, name: str) -> None:
         self.service = service
         self.name = name
@@ -48,7 +50,7 @@ class Process:
         """Wait until it says that it can serve."""
         async with httpx.AsyncClient() as http:
             try:
-                async with asyncio.timeout(READY_SECONDS):
+                async with asyncio.timeout(self.ready_seconds):
                     while True:
                         assert self._process is not None
                         assert self._process.poll() is None, f"{self.name} died:\n{self.log()}"

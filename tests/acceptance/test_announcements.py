@@ -74,7 +74,7 @@ async def test_what_is_committed_and_never_published_reaches_whom_it_concerns(ow
         os.kill(stopped.pid, signal.SIGCONT)
 
     # The log is restored: gateways that went on tell their clients, without a restart.
-    await begin_incarnation(stack.database_url)
+    await begin_incarnation(stack.database_url, None)
     for client in (ann, cat):
         await client.until(lambda c=client: [e["room"] for e in c.of("reset")] == [room], "a reset")
     assert not ben.of("reset")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shutil
 import signal
 import sys
 import tempfile
@@ -62,7 +63,10 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = asyncio.run(play(settings, faults, directory))
     print(report(settings, outcome))
-    print(f"ledgers and logs: {directory}")
+    if outcome.good and given.directory is None:
+        shutil.rmtree(directory, ignore_errors=True)
+    else:
+        print(f"ledgers and logs: {directory}")
     return 0 if outcome.good else 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ def history_of(ledgers: Sequence[Evidence], rooms: Mapping[str, Room], began: fl
     readings: list[Reading] = []
     bans: list[Ban] = []
     faults: list[tuple[float, float]] = []
+    last_words = math.inf
     broken: set[str] = set()
     for ledger in ledgers:
         if not ledger.whole:
@@ -40,11 +42,15 @@ def history_of(ledgers: Sequence[Evidence], rooms: Mapping[str, Room], began: fl
                     )
                 case "ban":
                     bans.append(Ban(**{name: line[name] for name in Ban.__dataclass_fields__}))
+                case "last words":
+                    last_words = line["at"]
                 case "fault":
                     faults.append((line["began"], line["at"]))
                 case _:
                     pass
-    return History(commands, answers, clients, stays, readings, bans, rooms, faults, began, ended, frozenset(broken))
+    return History(
+        commands, answers, clients, stays, readings, bans, rooms, faults, began, ended, last_words, frozenset(broken)
+    )
 
 
 def _answer(line: Mapping[str, Any]) -> Answer:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+STILL = 4.0
 
 
 @dataclass(frozen=True)
@@ -148,5 +151,7 @@ class History:
     """When the load began."""
     ended: float = 0.0
     """When it was over."""
+    last_words: float = math.inf
+    """When the last word of each room was said: all was still for `STILL` seconds before, so nothing was on its way."""
     broken: frozenset[str] = frozenset()
     """Users whose ledger is not whole: what is missing in it proves nothing."""

@@ -29,15 +29,11 @@ class Moderator:
     async def work(self, over: asyncio.Event, pause: float) -> None:
         """Go on until it is over; nobody is banned then."""
         while not over.is_set():
-            user = self._dice.choice(self._users)
-            if self._dice.random() < 0.5:
-                await self._kick(user, over)
-            else:
-                await self._ban(user, over)
             try:
                 await asyncio.wait_for(over.wait(), self._dice.expovariate(1 / pause))
             except TimeoutError:
-                continue
+                user = self._dice.choice(self._users)
+                await (self._kick if self._dice.random() < 0.5 else self._ban)(user, over)
         await self._http.aclose()
 
     async def _kick(self, user: str, over: asyncio.Event) -> None:

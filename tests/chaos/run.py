@@ -18,7 +18,7 @@ import httpx
 from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.chaos.evidence import history_of, logged
 from tests.chaos.faults import Faults
-from tests.chaos.history import History, Logged, Member, Room
+from tests.chaos.history import STILL, History, Logged, Member, Room
 from tests.chaos.judge import Verdict, judge
 from tests.chaos.ledger import Evidence, Ledger
 from tests.chaos.moderator import Moderator
@@ -28,8 +28,8 @@ from tests.chaos.stack import Layout, Stack
 
 ROOT = Path(__file__).parents[2]
 ANSWER_SECONDS = 120.0
-QUIET_SECONDS, QUIET_AT_MOST = 1.5, 12.0
-"""Seconds in which no ledger grows when everything has arrived, and how long that is waited for."""
+STILL_AT_MOST = 15.0
+"""Seconds for which is waited until no ledger grows any more."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,10 @@ class Run:
             await self._trouble(stack, ledger, faults)
             ended = time.monotonic()
             await self._told("quiet", ANSWER_SECONDS)
-            # The last word of each room: it shows who still hears it.
+            # What nobody was told of would come with the next event of its room, and be no worse than late: so first
+            # all is still, and then comes the last word of each room, which shows who still hears it.
+            await self._nothing_new(ledgers)
+            ledger.write("last words")
             for place in self._places:
                 await self._rest(stack, ledger, place, "message.send", "/messages", body=uuid.uuid4().hex)
             await self._nothing_new(ledgers)
@@ -213,9 +216,9 @@ class Run:
 
     async def _nothing_new(self, files: Sequence[Path]) -> None:
         """Wait until everything has arrived."""
-        deadline = time.monotonic() + QUIET_AT_MOST
+        deadline = time.monotonic() + STILL_AT_MOST
         sizes, since = [0], time.monotonic()
-        while time.monotonic() < deadline and time.monotonic() - since < QUIET_SECONDS:
+        while time.monotonic() < deadline and time.monotonic() - since < STILL:
             now = [file.stat().st_size for file in files]
             if now != sizes:
                 sizes, since = now, time.monotonic()

@@ -160,6 +160,9 @@ class Postgres(Server):
 class Service(Process):
     """One of our processes, as the servers are."""
 
+    ready_seconds = 150.0
+    """All begin at once, perhaps on a machine that does something else as well."""
+
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self._process is not None

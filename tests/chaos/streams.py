@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from tests.chaos.history import History, Receipt, Stay
+from tests.chaos.history import STILL, History, Receipt, Stay
 from tests.chaos.memberships import Span, spans_of
 
 
@@ -127,6 +127,8 @@ class _Stream:
         if began is not None and self._banned(began, at):
             return "foreign", f"{when}, banned"
         if began is not None:
+            if max(began, self._stay.opened) < self._history.last_words - STILL and at > self._history.last_words:
+                return "late", f"{when}, when something later was said in the room"
             seconds = waited(self._history, max(began, self._stay.opened), at)
             if seconds > self._in_time:
                 return "late", f"{when}, {seconds:.1f} s after the last fault"

@@ -241,6 +241,20 @@ def test_a_delivery_that_takes_long_with_nothing_broken_is_late(story: Story):
     assert judge(story.history(late, faults=[(8.5, 15.0)])).good
 
 
+def test_what_comes_only_with_the_next_event_of_its_room_is_late(story: Story):
+    last = replace(story.commands["c8"], began=20.0)
+    story.commands["c8"], story.answers["c8"] = last, [replace(story.answers["c8"][0], at=20.1)]
+    stay = story.stay("ann", range(1, 9))
+    held = replace(stay, receipts=[*stay.receipts[:6], replace(stay.receipts[6], at=20.2), stay.receipts[7]])
+    faults = [(0.0, 15.0)]
+    assert judge(story.history(stay, faults=faults, last_words=19.9)).good
+    assert judge(story.history(held, faults=faults)).good
+    assert bad(judge(story.history(held, faults=faults, last_words=19.9))) == {("delivery", "late")}
+    back = replace(held, opened=18.0, cursors={ROOM: 6}, receipts=held.receipts[6:])
+    before = story.stay("ann", range(1, 7), closed=17.0)
+    assert judge(story.history(before, back, faults=faults, last_words=19.9)).good
+
+
 def test_who_is_banned_hears_nothing_of_what_is_said_until_it_is_lifted(story: Story):
     stay = story.stay("ann", range(1, 9))
     ban = Ban("ann", began=6.4, answered=6.5, lifted=7.7, over=7.8)

@@ -18,7 +18,6 @@ from parley.chat.log.database import Pool
 from parley.chat.log.tail import Tail
 from parley.cli.database import begin_incarnation
 from parley.common.errors import Code, Reject
-from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Announcement, MembershipChange
 from parley.framework import Bus, RoomPublisher
 from tests.support.bus import until
@@ -26,8 +25,6 @@ from tests.support.proxy import Proxy
 
 from .conftest import running_writer
 from .test_chat_writer import ANN, BEN, create, send
-
-CAT = Identity("u_cat", "Cat")
 
 
 class Gateways:
@@ -93,7 +90,7 @@ async def test_what_was_committed_and_never_published_is_announced_with_whom_it_
     async with running_writer(database_url) as (writer, _):
         room = await create(writer)
         await writer.submit(JoinRoom("in", room), BEN, "")
-        await writer.submit(InviteUser("invite", room, UserRef("u_cat", "Cat")), ANN, "")
+        await writer.submit(InviteUser("invite", room, UserRef("u_cat")), ANN, "")
         await writer.submit(LeaveRoom("out", room), BEN, "")
         await send(writer, room, 1)
     async with running(gateways.announcer(database_url)):
@@ -201,7 +198,7 @@ async def test_another_log_is_announced_by_its_name_without_a_restart(gateways: 
         async with running(standing_by):
             await until(lambda: standing_by.incarnation)
             await create(writer)
-            name = str(await begin_incarnation(database_url))
+            name = str((await begin_incarnation(database_url, None))[0])
             await until(lambda: gateways.heard[-1].log == standing_by.incarnation == name)
             await until(lambda: gateways.mended == 2)
     assert gateways.is_chain()

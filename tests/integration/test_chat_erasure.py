@@ -17,7 +17,7 @@ from parley.chat.domain.identifiers import room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
-from parley.chat.log import database, erasures
+from parley.chat.log import database, erasures, event_store
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure_executor import Executor
 from parley.chat.log.erasure_ledger import Ledger
@@ -163,6 +163,10 @@ async def test_whatever_is_asked_for_is_hidden_from_the_moment_of_the_request(da
         assert b"hello" in text
         assert b'"erased":true' in text
         assert "my address" in await everything(database_url), "hidden, and not executed yet"
+    before = await projected(pool)
+    async with connected(database_url) as connection:
+        await projections.rebuild(connection)
+    assert await projected(pool) == before, "projections are made of what there is"
 
 
 async def test_a_message_is_erased_alone_and_sending_it_again_adds_nothing(
@@ -301,6 +305,7 @@ async def test_an_execution_that_was_killed_goes_on_where_it_was(
                     continue
                 break
         assert kills > 5
+        assert await pool.fetchval("SELECT at_sequence FROM chat.erasures") > 0, "the place is kept"
         left = await everything(database_url)
         assert not [secret for secret in SECRETS if secret in left]
         assert await pool.fetchval("SELECT events FROM chat.erasures") == await pool.fetchval(
@@ -446,6 +451,61 @@ async def test_messages_that_are_too_old_are_erased_and_who_is_where_stays(datab
         runner._look_for_old_at = 0
         await runner.look()
         assert await pool.fetchval("SELECT count(*) FROM chat.erasures WHERE completed_at IS NOT NULL") == 1
+
+
+async def test_gateways_are_told_who_left_before_nothing_says_so_any_more(
+    database_url: str, pool: Pool, ledger: Ledger
+):
+    async with running_writer(database_url) as (writer, _):
+        await conversation(writer)
+    # Somebody announces, and is behind.
+    announcer = await asyncpg.connect(database_url, server_settings={"application_name": "parley-chat tail"})
+    asked = await ask(database_url)
+    left = (
+        "SELECT transaction_id::text::bigint FROM chat.events WHERE type = 4 AND actor_id = 'u_ann' AND sequence = 14"
+    )
+    async with asyncio.TaskGroup() as tasks:
+        erasing = tasks.create_task(erase(database_url, ledger, asked))
+        while (transaction := await pool.fetchval(left)) is None:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        assert "my address" in await everything(database_url)
+        assert not erasing.done()
+        told = "UPDATE chat.consumers SET position = $1 WHERE name = 'announcements'"
+        await pool.fetch(told, f"{transaction + 1}:")
+    await announcer.close()
+    assert erasing.result().state == "completed"
+
+
+async def test_a_request_comes_after_what_was_being_decided_without_knowing_of_it(
+    database_url: str, pool: Pool, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    deciding, go_on = asyncio.Event(), asyncio.Event()
+    load = event_store.load
+
+    async def slow_load(*args: Any) -> Any:
+        loaded = await load(*args)
+        deciding.set()
+        await go_on.wait()
+        return loaded
+
+    monkeypatch.setattr(event_store, "load", slow_load)
+    async with running_writer(database_url) as (writer, _), asyncio.TaskGroup() as tasks:
+        creating = tasks.create_task(create(writer, ANN))
+        await deciding.wait()
+        asking = tasks.create_task(ask(database_url))
+        await asyncio.sleep(0.2)
+        assert not asking.done()
+        async with connected(database_url) as connection:
+            # Whoever else decides does not wait for long behind the request.
+            began = asyncio.get_running_loop().time()
+            await connection.execute(f"SELECT pg_advisory_xact_lock_shared({erasures.GATE})")
+            assert asyncio.get_running_loop().time() - began < 1
+        go_on.set()
+        await creating
+        await erase(database_url, ledger, await asking)
+    left = await everything(database_url)
+    assert not [secret for secret in SECRETS if secret in left]
 
 
 async def test_an_archived_room_is_left_as_well(database_url: str, ledger: Ledger):

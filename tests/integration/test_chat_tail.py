@@ -188,7 +188,7 @@ async def test_the_tail_is_found_by_its_summaries_whatever_the_statistics(databa
     await pool.fetch("ALTER TABLE chat.events SET (autovacuum_enabled = off)")
     fresh = await plan("heads"), await plan("events")
     for nodes in fresh:
-        assert {node[2] for node in nodes if node[0] == "Bitmap Index Scan"} == {"events_tail_idx"}
+        assert {node[2] for node in nodes if node[2].startswith("events_")} == {"events_tail_idx"}
         assert {node[0] for node in nodes if node[1] == "events"} == {"Bitmap Heap Scan"}
     for statement in FILL:
         await pool.fetch(statement.format(1, 3))
@@ -229,7 +229,7 @@ async def test_in_another_server_the_numbers_of_transactions_go_on_behind_those_
         await pool.fetch("UPDATE chat.events SET transaction_id = '5000000000' WHERE sequence = 2")
         before, after = Position(6_000_000_000), BEGINNING
         await pool.fetch("UPDATE chat.consumers SET position = $1", before.encode())
-        await begin_incarnation(database_url)
+        await begin_incarnation(database_url, None)
         await send(writer, room, 2)
         reader = Tail()
         heads = await reader.heads(session, before, ())
@@ -238,7 +238,7 @@ async def test_in_another_server_the_numbers_of_transactions_go_on_behind_those_
         assert heads.heads == [(room_key(room), 3)]
         assert heads.position.next > before.next
         assert (await reader.heads(session, heads.position, ())).heads == []
-        await begin_incarnation(database_url)
+        await begin_incarnation(database_url, None)
         await send(writer, room, 3)
         assert (await reader.heads(session, heads.position, ())).heads == [(room_key(room), 4)]
         events, _ = await read_all(session, after)

@@ -17,7 +17,7 @@ from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
 from parley.chat.log import database, event_store
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import SMALL_BATCH, Writer
-from parley.chat.projections import rebuild as projections
+from parley.chat.projections.rebuild import rebuild
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
@@ -246,7 +246,9 @@ async def test_projections_rebuilt_from_the_log_come_out_identical(database_url:
         await connection.execute("UPDATE chat.rooms SET head = 0, member_count = 99")
         await connection.execute("DELETE FROM chat.members WHERE user_id = 'u1'")
         await connection.execute("DELETE FROM chat.declined")
-        assert await projections.rebuild(connection) == len(rooms) + 1
+        rebuilt = await rebuild(connection)
+        assert rebuilt.rooms == len(rooms) + 1
+        assert rebuilt.mended > len(rooms)
     assert await _projections(pool) == before
     assert any(row["state"] == "invited" for row in before[1])
     assert before[2], "somebody declined"
@@ -310,7 +312,7 @@ async def test_a_name_longer_than_chat_would_take_from_a_client_harms_nothing(da
         assert publisher.plans[-1].appended[0].event().TYPE == "member.joined"
         await send(writer, room, 1, stranger)
     async with pool.acquire() as connection:
-        assert await projections.rebuild(connection) == 1
+        assert await rebuild(connection) == (1, 0)
 
 
 async def test_nothing_is_acked_or_published_before_its_commit(database_url: str, pool: Pool):
@@ -341,3 +343,24 @@ async def test_commits_wait_for_the_disk_whatever_the_servers_default_is(databas
     await pool.fetch(f"ALTER DATABASE {await pool.fetchval('SELECT current_database()')} SET synchronous_commit = off")
     async with database.connect(database_url, 1) as fresh:
         assert await fresh.fetchval("SHOW synchronous_commit") == "on"
+
+
+async def test_an_error_of_our_own_over_a_locked_room_ends_neither_the_writer_nor_anybodys_wait(
+    database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+):
+    async with running_writer(database_url) as (writer, _), pool.acquire() as holder:
+        room = await create(writer)
+        long = writer._write_long
+
+        async def fail(batch: Any, *, wait: bool) -> None:
+            if not wait and writer._aside_rooms:
+                raise KeyError("a bug")
+            await long(batch, wait=wait)
+
+        monkeypatch.setattr(writer, "_write_long", fail)
+        async with holder.transaction():
+            await holder.execute("SELECT FROM chat.rooms FOR UPDATE")
+            with pytest.raises(Reject) as caught:
+                await send(writer, room, 1)
+            assert caught.value.code is Code.INTERNAL
+        assert await send(writer, room, 1) == 2

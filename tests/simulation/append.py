@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from parley.chat.domain.batch import Plan
-from parley.chat.domain.identifiers import LogSecret, room_key
+from parley.chat.domain.identifiers import LogSecret, public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, TransferRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import RoomCommand
@@ -22,6 +21,9 @@ from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from tests.simulation.log_checks import check_log, committed
 from tests.simulation.loop import Process
+from tests.simulation.session import Session
+from tests.simulation.stack import defaults
+from tests.simulation.tables import Transaction
 from tests.simulation.world import World
 
 PATIENCE = 60.0
@@ -30,10 +32,9 @@ FINAL = frozenset({Code.NOT_A_MEMBER, Code.NOT_FOUND, Code.FORBIDDEN, Code.ROOM_
                    Code.INVALID_PAYLOAD, Code.LIMIT_EXCEEDED, Code.INTERNAL})  # fmt: skip
 
 
-@cache
 def settings(**changes: Any) -> Settings:
     """Chat's settings without the environment's."""
-    return Settings.model_construct(**{name: one.default for name, one in Settings.model_fields.items()} | changes)
+    return defaults(Settings).model_copy(update=changes)
 
 
 @dataclass
@@ -90,14 +91,18 @@ class Append:
             self.replicas.append(self.start(f"chat{number}"))
         await self._make_rooms()
         faults = world.loop.physics.spawn(self._faults())
+        await self.work()
+        faults.cancel()
+        self.check()
+
+    async def work(self) -> None:
+        """Have everybody send what they have to say."""
         senders = [self.clients.spawn(self._send_all(one)) for one in self.identities]
         try:
             async with asyncio.timeout(PATIENCE):
                 await asyncio.gather(*senders)
         except TimeoutError:
-            world.require(False, "commands without an outcome:", [str(one.command) for one in self.open()])
-        faults.cancel()
-        self.check()
+            self.world.require(False, "commands without an outcome:", [str(one.command) for one in self.open()])
 
     def open(self) -> list[Sent]:
         """Commands without an outcome."""
@@ -142,7 +147,7 @@ class Append:
             there = committed(self.world, event.room_id, event.actor_id, event.command_id, event.sequence)
             self.world.require(there, "announced before it is committed:", event.command_id, event.sequence)
         for event in plan.repeated.values():
-            there = committed(self.world, event.room_id, event.actor_id, event.command_id, event.sequence)
+            there = (event.room_id, event.event_id) in self.world.database.tables.by_id
             self.world.require(there, "announced again, and never committed:", event.command_id, event.sequence)
         await asyncio.sleep(0)
 
@@ -156,11 +161,7 @@ class Append:
             sent = Sent(command, owner)
             self.sent.append(sent)
             await self.clients.spawn(self._settle(sent))
-            self.rooms.append(f"r-{number}")
-        rows = world.database.tables.rooms.values()
-        from parley.chat.domain.identifiers import public_room_id
-
-        self.rooms = [public_room_id(row["room_id"]) for row in rows]
+        self.rooms = [public_room_id(room_id) for room_id in world.database.tables.rooms]
         for index, room in enumerate(self.rooms):
             # Who never moves is never refused.
             for identity in self.identities[: 2 + index % 2]:
@@ -175,6 +176,8 @@ class Append:
     async def _send_all(self, identity: Identity) -> None:
         rng = self.world.rng
         left = self._commands
+        loose: list[asyncio.Task[None]] = []
+        """What is not waited for before more is sent."""
         while left > 0:
             await asyncio.sleep(rng.random() * rng.choice((0.003, 0.03, 0.3)))
             self._bursts += 1
@@ -194,9 +197,8 @@ class Append:
             if rng.random() < 0.7:
                 await asyncio.gather(*tasks)
             else:
-                self._loose = getattr(self, "_loose", [])
-                self._loose += tasks
-        await asyncio.gather(*getattr(self, "_loose", ()))
+                loose += tasks
+        await asyncio.gather(*loose)
 
     def _draw(self, identity: Identity) -> Sent:
         rng, room = self.world.rng, self.world.rng.choice(self.rooms)
@@ -302,7 +304,7 @@ class Append:
                         world.note("database crashes")
                         database.crash(rng.random() * 0.5)
                 case "cut" | "mute" as kind if database.sessions:
-                    session = rng.choice(sorted(database.sessions, key=id_of))
+                    session = rng.choice(sorted(database.sessions, key=lambda one: one.number))
                     world.note(kind, session.process.name)
                     session.cut() if kind == "cut" else session.mute_now()
                 case "hold" if self.rooms:
@@ -315,8 +317,6 @@ class Append:
 
     async def _hold(self, room_id: int) -> None:
         """Another process stands still with a room's lock in its hands."""
-        from tests.simulation.database import Session, Transaction
-
         database = self.world.database
         transaction = Transaction(Session(database, self.world.loop.physics, 30.0))
         await database.lock(room_id, transaction)
@@ -364,11 +364,6 @@ class Append:
             self.world.require(
                 sequences == sorted(sequences), "out of order:", [(s.command.id, s.acked) for s in burst]
             )
-
-
-def id_of(session: Any) -> int:
-    """An order that is the same in every run."""
-    return session.number
 
 
 def _finish(answer: asyncio.Future[int], outcome: Any) -> None:

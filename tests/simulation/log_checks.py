@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from parley.chat.domain.codec import ERASED
 from parley.chat.domain.compact import unpack
-from parley.chat.domain.events import User
+from parley.chat.domain.erasure import evolve_recorded
+from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.identifiers import event_id
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
-from parley.chat.domain.room import evolve
 from parley.chat.domain.rooms import RoomCreated
 from parley.chat.domain.state import Room
-from parley.chat.log.event_store import recorded_row
+from parley.chat.log.event_store import stored_row
 from tests.simulation.world import World
 
 
@@ -22,7 +23,7 @@ def check_log(world: World) -> None:
     tables = world.database.tables
     for room_id, events in tables.events.items():
         if events:
-            _check_room(world, room_id, [recorded_row(events[sequence]) for sequence in sorted(events)])
+            _check_room(world, room_id, [stored_row(events[sequence]) for sequence in sorted(events)])
     for room_id, row in tables.rooms.items():
         world.require(row["head"] == len(tables.events[room_id]), "room", room_id, "has head", row["head"])
 
@@ -30,22 +31,29 @@ def check_log(world: World) -> None:
 def _check_room(world: World, room_id: int, events: list[Any]) -> None:
     sequences = [event.sequence for event in events]
     world.require(sequences == list(range(1, len(events) + 1)), "gap in the log:", room_id, sequences)
-    ids = Counter((event.actor_id, event.command_id, type(event.event()).__name__) for event in events)
+    ids = Counter(
+        (event.actor_id, event.command_id, type(event.event()).__name__) for event in events if not event.erased
+    )
     doubled = [one for one, times in ids.items() if times > (2 if one[2] == "MemberChanged" else 1)]
     world.require(not doubled, "commands that were appended twice:", doubled)
     room: Room | None = None
     for event in events:
-        what, at = event.event(), f"event {event.sequence} of {room_id}"
-        if isinstance(what, RoomCreated):
+        what, at = None if event.erased else event.event(), f"event {event.sequence} of {room_id}"
+        if event.erased:
+            world.require(room is not None or event.type == RoomCreated.TYPE, at, "is before the room is made")
+        elif isinstance(what, RoomCreated):
             world.require(room is None, at, "makes the room again")
         else:
             assert room is not None
             world.require(
-                not room.archived or isinstance(what, MemberLeft | MemberChanged), at, "changes an archived room"
+                not room.archived or isinstance(what, MemberLeft | MemberChanged | EventsErased),
+                at,
+                "changes an archived room",
             )
-        if room is not None:
+        # What somebody did in a room follows also from events of which nothing is left.
+        if room is not None and not any(one.erased for one in events):
             _check_allowed(world, room, event, what, at)
-        room = evolve(room, what, room_id, event.sequence, User(event.actor_id, event.actor_name), event.recorded_at)
+        room = evolve_recorded(room, event)
         world.require(event.number == room.messages, at, "has number", event.number, "of", room.messages)
     assert room is not None
     _check_projections(world, room)
@@ -82,4 +90,7 @@ def _check_projections(world: World, room: Room) -> None:
 def committed(world: World, room_id: int, actor_id: str, command_id: str, sequence: int) -> bool:
     """Whether the log has, at this moment, what was acked or announced."""
     event = world.database.tables.events[room_id].get(sequence)
+    if event is not None and event["version"] == ERASED:
+        # Of whom it was, its id alone still tells.
+        return event["event_id"] == event_id(room_id, actor_id, command_id)
     return event is not None and (unpack(event["actor_id"]), unpack(event["command_id"])) == (actor_id, command_id)

@@ -144,6 +144,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """It stays in the heap until its time."""
 
+    def fail(self, what: str) -> None:
+        """The simulation itself cannot go on."""
+        self.errors.append({"message": what})
+        self.given_up = True
+
     # -- what the simulation asks of it --------------------------------------------------------------------------
 
     def after(self, delay: float, process: Process, callback: Callable[..., object], *args: Any) -> asyncio.Handle:

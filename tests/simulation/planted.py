@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from parley.chat.log import event_store, known_rooms, leadership, position, writer
+from parley.chat.log import erasure_executor, event_store, known_rooms, leadership, position, writer
 from parley.framework import rooms
 from parley.gateway.connections.connection import Connection
 from parley.gateway.gateway import Gateway
@@ -78,6 +79,30 @@ async def _load_without_earlier(connection: Any, submissions: Any, rooms: Any) -
     loaded = await _load(connection, submissions, rooms)
     loaded.earlier.clear()
     return loaded
+
+
+async def _load_without_erasing(connection: Any, submissions: Any, rooms: Any) -> Any:
+    loaded = await _load(connection, submissions, rooms)
+    loaded.erasing.clear()
+    return loaded
+
+
+async def _go_on_before_it_is_done(self: Any, erasure: Any, report: Any) -> None:
+    room_id = erasure_executor.FIRST_ROOM if erasure.at_room is None else erasure.at_room
+    place = erasure_executor._Slice(room_id, erasure.at_sequence, erasure.at_sequence, last=False)
+    while slices := await self._slices(erasure, place):
+        place = slices[-1]
+        await self._connection.execute(erasure_executor._MOVE, erasure.id, place.room_id, place.up_to)
+        columns = zip(*[one[:3] for one in slices], strict=True)
+        rows = await self._connection.fetch(erasure_executor._COVERED, erasure.id, *map(list, columns))
+        found = [erasure_executor._recorded(row) for row in rows]
+        for room in sorted({one.room_id for one in found}):
+            await self._erase(erasure, room, [one for one in found if one.room_id == room])
+            await asyncio.sleep(self._pause)
+
+
+async def _end_no_memberships(_self: Any, _erasure: Any, _user_id: str) -> None:
+    return None
 
 
 def _learn_with_old_members(self: Any, room: Any, since: int, gone: Any = ()) -> None:
@@ -211,29 +236,33 @@ BUGS: tuple[Bug, ...] = (
     Bug("announced before the commit", "group-commit", "the long way publishes inside of its transaction",
         [(writer.Writer, "_try", _announce_before_commit)], 5),
     Bug("unknown is taken for done", "group-commit", "a batch whose connection broke is answered as committed",
-        [(writer.Writer, "_give_up", _give_up_as_if_done)], 20),
+        [(writer.Writer, "_give_up", _give_up_as_if_done)], 30),
     Bug("resends are not looked for", "group-commit", "the long way does not read what earlier sends led to",
         [(event_store, "load", _load_without_earlier)], 20),
     Bug("overtakes what waits aside", "group-commit", "the second half of a batch does not wait for the first",
         [(writer.Writer, "_not_behind", lambda _self, batch: batch)], 0),
     Bug("known rooms are not compared", "optimistic-append", "the statement appends whatever has changed meanwhile",
-        [(statements, "_unchanged", _says_yes), (statements, "_still_unchanged", _says_yes)], 80),
+        [(statements, "_unchanged", _says_yes), (statements, "_still_unchanged", _says_yes)], 100),
     Bug("compared only before the lock", "optimistic-append", "a room that was waited for is not looked at again",
         [(statements, "_still_unchanged", _says_yes)], 0),
     Bug("old members are kept", "optimistic-append", "what is learned of a room keeps members of an earlier state",
         [(known_rooms.KnownRooms, "learn", _learn_with_old_members)], 0),
-    Bug("eligible whatever else is sent", "optimistic-append", "messages overtake their sender's joins and leaves",
-        [(writer, "candidates", lambda submissions: [not one.command.CHANGES_DECISIONS for one in submissions])], 0),
     Bug("what is ahead is delivered", "gap-fill", "a room's cursor jumps over what is missing",
         [(cursor.RoomCursor, "accept", _accept_what_is_ahead)], 30),
     Bug("doubles are delivered", "gap-fill", "a room's cursor lets through what it had",
         [(cursor.RoomCursor, "accept", _accept_doubles)], 30),
+    Bug("writers know of no erasure", "erasure", "commands of who is being erased are taken",
+        [(event_store, "load", _load_without_erasing)], 150),
+    Bug("on before it is done", "erasure", "the place is stored before what is before it is erased",
+        [(erasure_executor.Executor, "_go_through", _go_on_before_it_is_done)], 100),
+    Bug("members for ever", "erasure", "who is erased stays a member",
+        [(erasure_executor.Executor, "_end_memberships", _end_no_memberships)], 30),
     Bug("nobody reads the log", "tail-failover", "what is in the log is not announced",
         [(rooms.RoomPublisher, "announce", _announce_nothing)], 30),
     Bug("running transactions are passed over", "tail-failover", "a place in the log is a number, and not a snapshot",
         [(position.Position, "_with", _without_running)], 0),
     Bug("nobody takes over", "tail-failover", "a chat that did not get the lock does not try again",
-        [(leadership.Leadership, "lead", _lead_once)], 0),
+        [(leadership.Leadership, "lead", _lead_once)], 60),
     Bug("a missed announcement is not noticed", "tail-failover", "a gateway does not look at the chain",
         [(announcements.AnnouncementLog, "hear", _never_missed)], 0),
     Bug("recovered from the gateway's place", "resume-splice", "a client is taken to have all that it was sent",
@@ -243,7 +272,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("a reopened room begins earlier", "resume-splice", "what was delivered goes out again under later offsets",
         [(packet_history.PacketHistory, "delivered", _says_zero)], 0),
     Bug("a stolen connection is given back", "resume-splice", "an offset of another stay is taken for its first",
-        [(Connection, "came_with", _SameOffset())], 30),
+        [(Connection, "came_with", _SameOffset())], 0),
     Bug("entered ahead, recovered behind", "moves", "what others were sent later is taken for what a client lacks",
         [(Connection, "ahead", _NeverAhead())], 0),
     Bug("an old join is taken for the join", "moves", "who came back ahead of the room goes live at its own old join",

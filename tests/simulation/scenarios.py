@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 from tests.simulation.append import Append
+from tests.simulation.erase import Erase
 from tests.simulation.loop import Broken
 from tests.simulation.stream import GAPS, MOVES, RETURNS, TAIL, Stream
 from tests.simulation.world import World
@@ -39,6 +40,7 @@ SCENARIOS: dict[str, Callable[[World], Coroutine[Any, Any, None]]] = {
     "gap-fill": lambda world: Stream(world, GAPS).run(),
     "resume-splice": lambda world: Stream(world, RETURNS).run(),
     "tail-failover": lambda world: Stream(world, TAIL).run(),
+    "erasure": lambda world: Erase(world).run(),
     "moves": lambda world: Stream(world, MOVES).run(),
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -19,6 +19,7 @@ from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.domain.batch import Plan
 from parley.chat.log.database import Pool
+from parley.chat.log.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings as ChatSettings
 from parley.chat.state import State
@@ -36,8 +37,8 @@ from parley.gateway.gateway import Gateway
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings as GatewaySettings
 from tests.simulation.broker import SimulatedBus
-from tests.simulation.database import SessionPool
 from tests.simulation.loop import Process
+from tests.simulation.session import SessionPool
 from tests.simulation.world import World
 
 ROUND = 120.0
@@ -74,13 +75,17 @@ class Replica:
         self.runs += 1
         self.process: Process = self.world.process(self.name)
         self.bus = SimulatedBus(self.world.broker, self.process, self.kind, f"run{self.runs}")
-        self.process.spawn(self.serve())
+        self.process.spawn(self.serve()).add_done_callback(self._served)
 
     kind = ""
 
     async def serve(self) -> None:
         """Open everything, and say so."""
         raise NotImplementedError
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        if task.exception() is not None:
+            self.world.loop.fail(f"{self.name} cannot serve: {task.exception()!r}")
 
     def kill(self, seconds: float) -> None:
         """End it at once; it is back after a while."""
@@ -112,7 +117,9 @@ class Chat(Replica):
                 await asyncio.sleep(0.2)
         announcer = Announcer(rooms, bus, "", writer.forget_rooms)
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
-        state = State(bus, pool, writer, ChatLog(pool, announcer), rates)
+        state = State(
+            bus, pool, writer, ChatLog(pool, announcer), cast("Any", None), ErasureRunner("", pool, None, 0), rates
+        )
         tasks = self.tasks = Tasks()
         tasks.forever(writer.run(), name="writer")
         tasks.forever(announcer.run(), name="announcements")

@@ -6,21 +6,17 @@ from typing import Any
 
 import asyncpg
 
-from parley.chat.delivery import announcer
-from parley.chat.log import event_store, leadership, tail
-from parley.chat.queries import history, members, rooms
-from tests.simulation.database import Database, Row, Statement, Tables, Transaction
+from parley.chat.log import erasure_executor, event_store
+from tests.simulation import erasures, reads
+from tests.simulation.database import Database, Statement
+from tests.simulation.erasures import open_erasures, shown, shown_room
+from tests.simulation.tables import EVENT, NO_EVENT, Row, Tables, Transaction
 
 ROOM = tuple(name.strip() for name in event_store._ROOM.split(","))
 CHANGING = tuple(name for name in event_store._CHANGING if name != "room_id")
 MEMBER = tuple(name.strip() for name in event_store._MEMBER.split(","))
-EVENT = (
-    "room_id", "sequence", "number", "event_id", "type", "version", "actor_id", "actor_name", "command_id",
-    "fingerprint", "data", "recorded_at",
-)  # fmt: skip
 POISON = "poison"
 """A text that cannot be stored."""
-_NO_EVENT = Row(dict.fromkeys(EVENT))
 Args = tuple[Any, ...]
 
 
@@ -55,17 +51,19 @@ def _concerned(tables: Tables, args: Args) -> list[int]:
 
 
 async def lock_rooms(database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    await database.pass_gate(transaction, transaction.session.lock_seconds, alone=False)
     found = _concerned(database.tables, args)
     for room_id in found:
         await database.lock(room_id, transaction)
-    return [database.tables.rooms[room_id] for room_id in found]
+    return [shown_room(database.tables, room_id) for room_id in found]
 
 
 async def lock_free_rooms(database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    await database.pass_gate(transaction, transaction.session.lock_seconds, alone=False)
     found = [room_id for room_id in _concerned(database.tables, args) if database.is_free(room_id, transaction)]
     for room_id in found:
         await database.lock(room_id, transaction)
-    return [database.tables.rooms[room_id] for room_id in found]
+    return [shown_room(database.tables, room_id) for room_id in found]
 
 
 def existing_rooms(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
@@ -83,7 +81,7 @@ def load_earlier(database: Database, _transaction: Transaction, args: Args) -> l
             "unchanged": command and command["sequence"],
             "unchanged_by": command and command["fingerprint"],
         }
-        found += [Row(event, **more) for event in _led_to(tables, place) or [_NO_EVENT]]
+        found += [Row(shown(tables, event), **more) for event in _led_to(tables, place) or [NO_EVENT]]
     return found
 
 
@@ -99,6 +97,15 @@ def _led_to(tables: Tables, place: tuple[int, Any]) -> list[Row]:
 
 def _command(event: Row) -> tuple[Any, Any]:
     return event["actor_id"], event["command_id"]
+
+
+def erasing(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    return [
+        Row(ordinal=ordinal, room=False)
+        for ordinal, (_, actor, named) in enumerate(zip(*args, strict=True), 1)
+        for one in open_erasures(database.tables)
+        if one["user_id"] is not None and one["user_id"] in (actor, named)
+    ]
 
 
 def load_members(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
@@ -234,6 +241,9 @@ async def _append_at_once(database: Database, transaction: Transaction, args: Ar
         for room_id in ids
         if (room := tables.rooms.get(room_id)) is not None and _unchanged(room, known[room_id])
     }
+    for room_id, _, _, _, _, _, actor_id, *_ in events:
+        if any(actor_id == one["actor_id"] for one in open_erasures(tables)):
+            matching.pop(room_id, None)
     ready: dict[int, Row] = {}
     for room_id, before in matching.items():
         if wait or database.is_free(room_id, transaction):
@@ -276,107 +286,27 @@ def _taken(ready: list[int], heads: list[int], numbers: list[int], database: Dat
     return Row(rooms=ready, heads=heads, messages=numbers, now=database.clock(), resent=resent)
 
 
-# -- reads ---------------------------------------------------------------------------------------------------------
-
-
-def replay(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
-    found: list[Row] = []
-    for ordinal, (room_id, after, most) in enumerate(zip(*args[:3], strict=True), 1):
-        room = database.tables.rooms.get(room_id)
-        if room is None:
-            continue
-        sequences = sorted(one for one in database.tables.events[room_id] if one > after)[:most]
-        rows = [database.tables.events[room_id][one] for one in sequences] or [_NO_EVENT]
-        found += [Row(row, ordinal=ordinal, head=room["head"]) for row in rows]
-    return found
-
-
-def rooms_of(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
-    users, tables = set(args[0]), database.tables
-    return [
-        Row(user_id=user_id, room_id=room_id, head=tables.rooms[room_id]["head"], sequence=member["sequence"])
-        for room_id, places in tables.members.items()
-        for user_id, member in places.items()
-        if user_id in users and member["state"] == "joined"
-    ]
-
-
-def heads(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
-    tables = database.tables.rooms
-    return [Row(room_id=room_id, head=tables[room_id]["head"]) for room_id in args[0] if room_id in tables]
-
-
-# -- the tail, and who reads it ------------------------------------------------------------------------------------
-
-
-def try_to_lead(database: Database, transaction: Transaction, args: Args) -> list[Row]:
-    holder = database.advisory.get(args)
-    if holder is None or holder.gone:
-        database.advisory[args] = transaction.session
-    return [Row(led=database.advisory[args] is transaction.session)]
-
-
-def log_state(database: Database, _transaction: Transaction, _args: Args) -> list[Row]:
-    return [Row(incarnation=database.incarnation, mended=database.mended)]
-
-
-def load_consumer(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
-    return [database.tables.consumers.get(args[0], Row(position="3:", batch=""))]
-
-
-def save_consumer(database: Database, transaction: Transaction, args: Args) -> list[Row]:
-    name, position, before, batch = args
-    if database.tables.consumers.get(name, Row(batch=""))["batch"] != before:
-        return []
-    transaction.writes.append(_put_consumer(name, Row(position=position, batch=batch)))
-    return [Row(saved=True)]
-
-
-def unread_heads(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
-    running, following, below, within, room_id, sequence, most, kinds = args
-    unread = sorted(
-        (event["transaction_id"], event["room_id"], event["sequence"])
-        for events in database.tables.events.values()
-        for event in events.values()
-        if (number := event["transaction_id"]) in running or following <= number < below
-        if number != int(within) or (event["room_id"], event["sequence"]) > (room_id, sequence)
-    )[:most]
-    page = [database.tables.events[room][place] for _, room, place in unread]
-    moved = [event for event in page if event["type"] in kinds]
-    heads: dict[int, int] = {}
-    for event in page:
-        heads[event["room_id"]] = max(event["sequence"], heads.get(event["room_id"], 0))
-    last = unread[-1] if unread else (None, None, None)
-    oldest = min((event["recorded_at"] for event in page), default=None)
-    return [
-        Row(
-            snapshot=database.snapshot,
-            incarnation=database.incarnation,
-            mended=database.mended,
-            transaction_offset=0,
-            size=len(page),
-            age=None if oldest is None else (database.clock() - oldest).total_seconds(),
-            moved_rooms=[event["room_id"] for event in moved] or None,
-            moved_sequences=[event["sequence"] for event in moved] or None,
-            transaction_id=None if last[0] is None else str(last[0]),
-            room_id=last[1],
-            sequence=last[2],
-            rooms=list(heads) or None,
-            heads=list(heads.values()) or None,
-        )
-    ]
-
-
-def named_events(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
-    return [database.tables.events[room_id][sequence] for room_id, sequence in sorted(zip(*args, strict=True))]
-
-
-def summarize(_database: Database, _transaction: Transaction, args: Args) -> list[Row]:
-    return [Row(blocks=args[0])]
-
-
-def _put_consumer(name: str, row: Row) -> Any:
-    return lambda tables: tables.consumers.__setitem__(name, row)
+def notify(database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    room_id, event_id, number, version, command_id, data = args
+    room = database.tables.rooms[room_id]
+    head = room["head"] + 1
+    values = (
+        room_id,
+        head,
+        room["messages"],
+        event_id,
+        number,
+        version,
+        b"",
+        "",
+        command_id,
+        0,
+        data,
+        database.clock(),
+    )
+    _append_events(database, transaction, [Row(zip(EVENT, values, strict=True))])
+    transaction.writes.append(_change_room(room_id, {"head": head}))
+    return []
 
 
 # -- writes, as they are done at the commit ------------------------------------------------------------------------
@@ -441,6 +371,7 @@ STATEMENTS: dict[str, Statement] = {
     event_store._LOCK_FREE_ROOMS: lock_free_rooms,
     event_store._EXISTING_ROOMS: existing_rooms,
     event_store._LOAD_EARLIER: load_earlier,
+    event_store._ERASING: erasing,
     event_store._LOAD_MEMBERS: load_members,
     event_store._LOAD_ELDEST: load_eldest,
     event_store._LOAD_DECLINED: load_declined,
@@ -455,14 +386,7 @@ STATEMENTS: dict[str, Statement] = {
     event_store._RECALL: recall,
     event_store._APPEND_KNOWN: append_known,
     event_store._APPEND_FREE: append_free,
-    history._REPLAY: replay,
-    members._ROOMS_OF: rooms_of,
-    rooms._HEADS: heads,
-    leadership._TRY: try_to_lead,
-    announcer._STATE: log_state,
-    announcer._LOAD: load_consumer,
-    announcer._SAVE: save_consumer,
-    tail._HEADS: unread_heads,
-    tail._NAMED: named_events,
-    "SELECT chat.summarize_tail($1)": summarize,
+    erasure_executor._NOTIFY: notify,
+    **reads.STATEMENTS,
+    **erasures.STATEMENTS,
 }

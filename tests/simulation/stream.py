@@ -15,7 +15,7 @@ from parley.chat.domain.identifiers import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.rooms import CreateRoom
-from parley.chat.log.event_store import recorded_row
+from parley.chat.log.event_store import stored_row
 from tests.simulation.devices import Command, Device
 from tests.simulation.log_checks import check_log, committed
 from tests.simulation.stack import Stack
@@ -35,6 +35,10 @@ class Weather:
     recovery: tuple[int, ...] = (0,)
     pause: tuple[float, ...] = (1.0,)
     """Seconds between two faults at most."""
+    lasts: tuple[float, ...] = (2.0, 4.0)
+    """Seconds for which faults go on."""
+    slow: tuple[float, ...] = (0.02,)
+    """How often a commit takes a hundred times as long."""
     quiet: float = 0.0
     """How often nobody hears of a commit but from the log."""
     settling: float = 150.0
@@ -133,8 +137,9 @@ class Stream:
         broker, database = world.broker, world.database
         broker.loses, broker.doubles = rng.choice(weather.loses), rng.choice(weather.doubles)
         broker.delays, broker.reorders = rng.choice(weather.delays), rng.random() < 0.3
+        database.slow = rng.choice(weather.slow)
         kinds = rng.sample(weather.kinds, min(len(weather.kinds), rng.choice((1, 2, 3))))
-        ends, pause = world.loop.now + rng.choice((2.0, 4.0)), rng.choice(weather.pause)
+        ends, pause = world.loop.now + rng.choice(weather.lasts), rng.choice(weather.pause)
         while world.loop.now < ends:
             await asyncio.sleep(rng.random() * pause)
             kind = rng.choice(kinds)
@@ -156,7 +161,7 @@ class Stream:
                         replica.bus.cut(seconds * (0.9 + 0.1 * rng.random()))
             else:
                 self._fault_of_process(kind)
-        broker.loses = broker.doubles = broker.delays = 0.0
+        broker.loses = broker.doubles = broker.delays = database.slow = 0.0
 
     def _fault_of_process(self, kind: str) -> None:
         rng = self.world.rng
@@ -233,7 +238,7 @@ class Stream:
         last: dict[str, float] = {}
         for room_id, events in self.world.database.tables.events.items():
             for sequence in sorted(events):
-                joins, leaves = recorded_row(events[sequence]).moves()
+                joins, leaves = stored_row(events[sequence]).moves()
                 if joins == device.user_id:
                     last[public_room_id(room_id)] = float("inf")
                 elif leaves == device.user_id:
@@ -252,6 +257,7 @@ GAPS = Weather(
 RETURNS = Weather(
     kinds=("device", "device", "device", "kill gateway", "stall gateway", "cut gateway"),
     loses=(0.0, 0.0, 0.1),
+    lasts=(2.0, 5.0),
     pause=(0.3, 1.0),
     delays=(0.0, 0.1),
     recovery=(0, 60, 60),
@@ -268,6 +274,8 @@ TAIL = Weather(
     kinds=("kill chat", "all chats", "stall chat", "cut chat", "database", "nats"),
     loses=(0.0, 0.05, 0.3),
     delays=(0.0, 0.1),
+    lasts=(3.0, 5.0),
+    slow=(0.02, 0.5),
     moves=0.3,
     quiet=0.5,
     settling=30.0,

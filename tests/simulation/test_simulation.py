@@ -18,8 +18,9 @@ from parley.chat.log import event_store
 from parley.chat.log.writer import Writer
 from parley.common.wire.identity import Identity
 from tests.simulation.append import settings
-from tests.simulation.database import Session, Transaction
 from tests.simulation.loop import Broken
+from tests.simulation.session import Session
+from tests.simulation.tables import Transaction
 from tests.simulation.world import World
 
 SEEDS = 1000

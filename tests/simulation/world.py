@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import sys
 import time
 from collections.abc import Generator, MutableMapping
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ import uuid_utils.compat
 from parley.common import tasks
 from tests.simulation.broker import Broker
 from tests.simulation.database import Database
-from tests.simulation.loop import Broken, Process, SimulatedLoop, current
+from tests.simulation.loop import Process, SimulatedLoop, current
 from tests.simulation.statements import STATEMENTS
 
 
@@ -117,8 +118,6 @@ class World:
         error = event.pop("exc_info", None)
         self.note("log", level, event, repr(error) if error is not None else "")
         if level in {"error", "critical", "exception"}:
-            import sys
-
             raised = sys.exc_info()[1] if error is True else error
             self.problem(f"{current().name} logged {event.get('event')!r}: {event} {raised!r}")
         raise structlog.DropEvent
@@ -128,6 +127,3 @@ class World:
         for context in self.loop.errors:
             self.problems.append(f"unhandled: {context.get('message')}: {context.get('exception')!r}")
         self.loop.discard(self.processes)
-
-
-__all__ = ["Broken", "World"]

@@ -56,7 +56,7 @@ def test_rebuild_makes_the_projections_anew_and_says_how_many_rooms(postgres_url
                    now())""",
     )
     code, output = run("rebuild", "--database-url", url)
-    assert (code, output.splitlines()[-1]) == (0, "Rebuilt 1 rooms.")
+    assert (code, output.splitlines()[-1]) == (0, "Compared 1 rooms with the log, and mended 2 rows.")
     execute(url, "UPDATE chat.rooms SET head = head + 1 WHERE room_id = 1 AND head = 1 AND member_count = 1")
     execute(postgres_url, "DROP DATABASE to_rebuild")
 

@@ -11,7 +11,18 @@ from typing import Any
 
 import pytest
 
-from parley.common.wire import admin, codec, commands, connections, identity, operations, processes, recovery, rooms
+from parley.common.wire import (
+    admin,
+    codec,
+    commands,
+    connections,
+    consumers,
+    identity,
+    operations,
+    processes,
+    recovery,
+    rooms,
+)
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("docs/*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))])
@@ -19,7 +30,7 @@ DECISIONS = sorted(ROOT.glob("docs/adr/0*.md"))
 PACKAGES = {path.name: path for path in ROOT.glob("**/src/parley/*") if ".venv" not in path.parts}
 FOLDERS = {"services", "libs", "cli", "testing", "tests", "deploy", "migrations", "bench", "docs", "web"}
 CODE = re.compile(r"`([^`\n]+)`")
-WIRE = (admin, codec, commands, connections, identity, operations, processes, recovery, rooms)
+WIRE = (admin, codec, commands, connections, consumers, identity, operations, processes, recovery, rooms)
 
 
 def quoted(document: Path) -> Iterator[str]:

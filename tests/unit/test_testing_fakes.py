@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from parley.common.disconnects import DisconnectReason
-from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router, Runtime, Service, on
-from parley.testing import FakeConnection, FakeNamespace
+from parley.framework import Code, ConnectionContext, Context, LogEvent, Next, Reject, Router, Runtime, Service, on
+from parley.testing import FakeConnection, FakeNamespace, consume, log_event
 from tests.support.bus import rejected, until
 
 NAMESPACE = "/lab"
@@ -623,3 +623,18 @@ async def test_the_lifespan_does_not_run_and_state_is_what_the_test_says():
     ann: FakeConnection = await fake.connect("ann")
     await ann.emit("note", "x")
     assert fake.state == ["x"]
+
+
+async def test_a_consumer_is_handed_events_as_chat_does():
+    billed: list[tuple[str, int]] = []
+    service: Service[None] = Service("billing")
+
+    @service.consumer("billing", events="message.*")
+    async def bill(events: list[LogEvent]) -> None:
+        billed.extend((event.actor_id, len(event.data["body"])) for event in events)
+
+    one, two = (log_event("message.sent", {"body": body}, actor="u_ben") for body in ("hi", "there"))
+    await consume(service, "billing", one, two)
+    assert billed == [("u_ben", 2), ("u_ben", 5)]
+    assert (two.sequence, one.event_id == two.event_id) == (one.sequence + 1, False)
+    assert bill is service.consumers["billing"].consume

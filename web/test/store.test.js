@@ -204,3 +204,15 @@ test("an archived room is known to be closed, and an unknown event type only kee
   assert.equal(store.rooms.get("r1").archived, true);
   assert.deepEqual(store.cursors(), { r1: 6 });
 });
+
+test("events that were erased keep their place and nothing else", () => {
+  const store = storeAt(4);
+  store.apply(event(5));
+  store.apply(event(6));
+  store.apply(event(7, { type: "events.erased", actor: { id: "" }, data: { ranges: [[1, 5]] } }));
+  const [erased, kept] = store.rooms.get("r1").events;
+  assert.deepEqual([erased.sequence, erased.data, erased.actor, erased.erased], [5, {}, { id: "" }, true]);
+  assert.equal(kept.data.body, "text 6");
+  const left = { ...event(8, { type: "member.left", actor: { id: "" }, data: {} }), erased: true };
+  assert.equal(store.apply(left), "applied");
+});

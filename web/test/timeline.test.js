@@ -64,3 +64,12 @@ test("comings and goings are told in a sentence", () => {
   assert.equal(told("member.changed", { user: ADA, role: "member" }), null);
   assert.equal(told("room.archived", { reason: "done" }), "The room was closed: done");
 });
+
+test("an erased message is one line, and other erased events are none", () => {
+  const erased = { actor: { id: "" }, data: {}, id: "", erased: true };
+  const rows = timeline([
+    { ...message(1, "2030-01-01T10:00:00"), ...erased },
+    { ...message(2, "2030-01-01T10:00:01"), ...erased, type: "member.left" },
+  ]);
+  assert.deepEqual(rows.map(({ kind, text }) => text ?? kind), ["day", "A message was erased"]);
+});

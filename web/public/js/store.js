@@ -193,14 +193,23 @@ function describe(room, info) {
 
 /** What an event changes besides being in the list. Unknown types change nothing, which keeps old pages working. */
 function evolve(room, event, me) {
+  if (event.erased) return; // it does not say any more what it changed
   const user = event.data?.user ?? event.actor;
-  if (event.type === "member.joined") setMember(room, { ...user, ...roleIn(event), state: "joined" });
+  if (event.type === "events.erased") eraseEvents(room, event.data.ranges);
+  else if (event.type === "member.joined") setMember(room, { ...user, ...roleIn(event), state: "joined" });
   else if (event.type === "member.invited") setMember(room, { ...user, state: "invited" });
   else if (event.type === "member.changed") setMember(room, { ...user, ...roleIn(event), state: "joined" });
   else if (event.type === "member.left") dropMember(room, user, me);
   else if (event.type === "room.archived") room.archived = true;
   else if (event.type === "room.updated") Object.assign(room, { name: event.data.name, topic: event.data.topic ?? "" });
   else if (event.type === "message.sent" && event.actor.id === me) dropSent(room, event);
+}
+
+/** What was shown so far of events that were erased is forgotten. */
+function eraseEvents(room, ranges) {
+  const erased = ({ sequence }) => ranges.some(([first, last]) => first <= sequence && sequence <= last);
+  const rest = { actor: { id: "" }, data: {}, id: "", erased: true };
+  room.events = room.events.map((event) => (erased(event) ? { ...event, ...rest } : event));
 }
 
 function roleIn({ data }) {

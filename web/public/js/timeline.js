@@ -41,6 +41,7 @@ export function buildTimeline(room, me, unseen = null) {
 
 /** The sentence for an event that is not a message, or null when it is not worth a line. */
 export function describeEvent(event) {
+  if (event.erased) return event.type === "message.sent" ? "A message was erased" : null;
   const user = event.data?.user ?? event.actor;
   const actor = event.actor.name;
   const name = user.name ?? "someone"; // an invitation may name its user by id alone
@@ -66,7 +67,7 @@ export function describeEvent(event) {
 }
 
 function rowFor(event, me) {
-  if (event.type === "message.sent") {
+  if (event.type === "message.sent" && !event.erased) {
     const { actor, at, event_id: key } = event;
     return { kind: "message", key, actor, body: event.data.body, at, mine: actor.id === me, state: "sent", error: "" };
   }

@@ -12,9 +12,12 @@ from uuid import UUID
 
 import asyncpg
 
+from parley.chat.domain.projectors import PROJECTORS, Projector
 from parley.chat.log.erasure_ledger import Ledger, LedgerError
 from parley.chat.log.erasure_runner import compare, dial, execute_open
-from parley.chat.projections.rebuild import rebuild
+from parley.chat.projections.rebuild import Rebuilt, rebuild
+from parley.chat.projections.replay import SETTINGS
+from parley.chat.projections.verify import Progress, Verified, verify
 from parley.cli.failure import Failure
 
 # What the log knows of transactions: those of its events, and how far its followers are.
@@ -47,10 +50,22 @@ def wait_for_database(url: str, seconds: float) -> None:
         time.sleep(0.5)
 
 
-async def rebuild_projections(url: str) -> int:
-    """Make the projections anew from the log and return the number of rooms. Raises `Failure` when there is no log."""
-    async with log_connection(url) as connection:
-        return await rebuild(connection)
+async def rebuild_projections(url: str, name: str, progress: Progress | None = None) -> Rebuilt:
+    """Make a projection anew from the log, or all. Raises `Failure` when there is no log, or no such projection."""
+    async with log_connection(url, **SETTINGS) as connection:
+        return await rebuild(connection, _projectors(name), progress)
+
+
+async def verify_projections(url: str, name: str, progress: Progress | None = None) -> Verified:
+    """Compare a projection with the log, or all. Raises `Failure` when there is no log, or no such projection."""
+    async with log_connection(url, **SETTINGS) as connection:
+        return await verify(connection, _projectors(name), progress)
+
+
+def _projectors(name: str) -> list[Projector]:
+    if name and name not in PROJECTORS:
+        raise Failure(f"there is no projection {name!r}; there are {', '.join(sorted(PROJECTORS))}")
+    return [PROJECTORS[name]] if name else [*PROJECTORS.values()]
 
 
 async def begin_incarnation(url: str, ledger: Path | None) -> tuple[UUID, int]:
@@ -93,9 +108,9 @@ async def erase_what_is_open(url: str) -> None:
 
 
 @asynccontextmanager
-async def log_connection(url: str) -> AsyncGenerator[Any]:
+async def log_connection(url: str, **settings: str) -> AsyncGenerator[Any]:
     """A connection to a database that holds a log. Raises `Failure` when it does not."""
-    connection = cast("Any", await asyncpg.connect(url, timeout=5))
+    connection = cast("Any", await asyncpg.connect(url, timeout=5, server_settings=settings))
     try:
         yield connection
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:

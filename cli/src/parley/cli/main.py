@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from parley.cli import erase, service_commands, transfer
+from parley.cli import consumer_commands, erase, projection_commands, service_commands, transfer
 from parley.cli.failure import Failure, fail
 
 app = typer.Typer(
@@ -81,24 +81,6 @@ def migrate(
 
 
 @app.command()
-def rebuild(
-    database_url: Annotated[
-        str, typer.Option(envvar="PARLEY_DATABASE_URL", help="Postgres, as libpq writes it.", show_default=False)
-    ],
-) -> None:
-    """Make the tables of rooms and members anew from the event log; commands are `unavailable` meanwhile."""
-    from parley.cli.database import rebuild_projections, wait_for_database  # noqa: PLC0415
-
-    try:
-        wait_for_database(database_url, 10)
-        with Console(stderr=True).status("Rebuilding rooms and members from the log…"):
-            rooms = asyncio.run(rebuild_projections(database_url))
-    except Failure as error:
-        fail(error)
-    typer.echo(f"Rebuilt {rooms} rooms.")
-
-
-@app.command()
 def restored(
     database_url: Annotated[
         str, typer.Option(envvar="PARLEY_DATABASE_URL", help="Postgres, as libpq writes it.", show_default=False)
@@ -142,10 +124,13 @@ def migration(name: Annotated[str, typer.Argument(help='What it does, as in "add
     typer.echo(f"Wrote {revise(name.strip())}; read it before you commit it.")
 
 
+app.command()(projection_commands.rebuild)
+app.command()(projection_commands.verify)
 app.add_typer(erase.commands)
 app.command("export")(transfer.export_log)
 app.command("import")(transfer.import_log)
 app.command()(service_commands.run)
 app.command("routes")(service_commands.show_routes)
 app.command()(service_commands.asyncapi)
+app.add_typer(consumer_commands.app)
 app.add_typer(service_commands.new)

@@ -1,7 +1,8 @@
 """Testing what is written with the framework.
 
 `FakeNamespace` runs a namespace's middleware and controllers with fake connections, at once and without a network;
-`running` runs whole services behind a real gateway on real NATS, for stock clients.
+`running` runs whole services behind a real gateway on real NATS, for stock clients; `consume` hands a consumer events
+as chat does.
 """
 
 import structlog
@@ -10,10 +11,21 @@ from parley.common.log_limits import limited
 from parley.testing.client import Client, Refused
 from parley.testing.fake_connection import FakeConnection
 from parley.testing.fake_namespace import FakeNamespace
+from parley.testing.log_events import consume, log_event
 from parley.testing.mailbox import Received
 from parley.testing.server import Server, running
 
-__all__ = ["Client", "FakeConnection", "FakeNamespace", "Received", "Refused", "Server", "running"]
+__all__ = [
+    "Client",
+    "FakeConnection",
+    "FakeNamespace",
+    "Received",
+    "Refused",
+    "Server",
+    "consume",
+    "log_event",
+    "running",
+]
 
 if not structlog.is_configured():
     # structlog's own default prints the local variables of every frame, about a hundred lines for a failing controller.

@@ -16,8 +16,11 @@ CHECK_SECONDS = 3.0
 """A check that takes longer has found something that is not ready; who asks `/readyz` does not wait for ever."""
 
 
-def health_router(checks: Mapping[str, Check]) -> APIRouter:
-    """Routes that say whether the process lives, whether it can serve, and how it is doing."""
+def health_router(checks: Mapping[str, Check], notes: Mapping[str, Callable[[], str]] | None = None) -> APIRouter:
+    """Routes that say whether the process lives, whether it can serve, and how it is doing.
+
+    `notes` are shown beside the checks; nothing in them makes a process unready.
+    """
     router = APIRouter(tags=["operations"])
 
     @router.get("/healthz", summary="The process is alive")
@@ -30,7 +33,11 @@ def health_router(checks: Mapping[str, Check]) -> APIRouter:
         problems = dict(zip(checks, found, strict=True))
         ready = not any(found)
         return JSONResponse(
-            {"ready": ready, "checks": {name: problem or "ok" for name, problem in problems.items()}},
+            {
+                "ready": ready,
+                "checks": {name: problem or "ok" for name, problem in problems.items()},
+                **({"notes": {name: note() for name, note in notes.items()}} if notes else {}),
+            },
             status_code=200 if ready else 503,
         )
 

@@ -27,6 +27,9 @@ ANNOUNCEMENTS = "announcements"
 ARCHIVE_ROOM = "ctl.room.archive"
 """Request, queue group `chat`: `ArchiveRoomRequest` → nothing, or a code."""
 
+REGISTER_CONSUMER = "ctl.consumer.register"
+"""Request, queue group `chat`: `RegisterConsumer` → nothing, or a code."""
+
 ERASE_USER = "ctl.user.erase"
 """Request, queue group `chat`: `EraseUser` → `ErasureInfo`, or a code."""
 
@@ -101,6 +104,11 @@ def closed(namespace: str) -> str:
 def compare(gateway: str) -> str:
     """Request to one gateway: `CompareConnections` → `ComparedConnections`."""
     return f"gw.{encode(gateway)}.compare"
+
+
+def consume(name: str) -> str:
+    """Request to the service of a consumer: `ConsumeEvents` → nothing, once it has dealt with them."""
+    return f"consume.{encode(name)}"
 
 
 def memberships(namespace: str) -> str:

@@ -12,6 +12,7 @@ from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
 from parley.common.settings import ServiceSettings
 from parley.common.wire.connections import ConnectionInfo, Handshake
+from parley.common.wire.consumers import LogEvent
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Delivery, Membership, MembershipChange, Replayed, RoomEvent, RoomHead
 from parley.framework.connection_context import ConnectionContext
@@ -38,6 +39,7 @@ __all__ = [
     "Handshake",
     "Identity",
     "Lifespan",
+    "LogEvent",
     "Membership",
     "MembershipChange",
     "Next",

@@ -18,6 +18,7 @@ from parley.common import bus as buses
 from parley.common.bus import Bus
 from parley.common.settings import ServiceSettings
 from parley.common.tasks import Tasks
+from parley.framework.consumers import Consume, Consumer, Consumers
 from parley.framework.context import StateT
 from parley.framework.dispatch import Dispatcher
 from parley.framework.emitter import Emitter
@@ -68,7 +69,23 @@ class Service(Generic[StateT]):
             if router.namespace in self.routers:
                 raise ValueError(f"{name} has two routers for {router.namespace}")
             self.routers[router.namespace] = router
+        self.consumers: dict[str, Consumer] = {}
         self._lifespan = lifespan
+
+    def consumer(self, name: str, *, events: str = "*", beginning: bool = False) -> Callable[[Consume], Consume]:
+        """Hand a function the events of chat's log whose types match, in batches, as `parley.framework.consumers` says.
+
+        The name is the consumer's for ever: under it chat remembers how far it is. A new one begins with what happens
+        from then on, or at the `beginning` of the log. Raises `ValueError` for a name that is taken.
+        """
+        if name in self.consumers:
+            raise ValueError(f"{self.name} has two consumers with the name {name}")
+
+        def register(consume: Consume) -> Consume:
+            self.consumers[name] = Consumer(name, events, beginning, consume)
+            return consume
+
+        return register
 
     @asynccontextmanager
     async def running(self, settings: ServiceSettings) -> AsyncGenerator[Running[StateT]]:
@@ -91,6 +108,8 @@ class Service(Generic[StateT]):
                 responder = GatewayResponder(bus, router, emitters[namespace], state)
                 stack.push_async_callback(responder.close)
                 await responder.start()
+            if self.consumers:
+                await Consumers(bus, [*self.consumers.values()], tasks).start()
             await bus.flush()
             yield Running(runtime, state)
 

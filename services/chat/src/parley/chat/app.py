@@ -40,7 +40,10 @@ def create_app(settings: Settings) -> FastAPI:
 
             app.state.services = running.state
             app.include_router(
-                health_router({"database": database_ready, "bus": bus_ready, "erasures": erasures_ready})
+                health_router(
+                    {"database": database_ready, "bus": bus_ready, "erasures": erasures_ready},
+                    {"consumers": running.state.consumers.note},
+                )
             )
             yield
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from parley.chat.api import admin
 from parley.chat.api.socket import router
+from parley.chat.consumers.runner import ConsumerRunner
 from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
@@ -23,8 +24,8 @@ from parley.framework import Runtime, Service
 
 FOR_GATEWAYS = 2
 """Connections for what gateways ask."""
-OWN = 2
-"""Connections that have one user each: the writer, and who announces."""
+OWN = 3
+"""Connections that have one user each: the writer, who announces, and who hands over to consumers."""
 SWEEP_INTERVAL = 10.0
 
 
@@ -50,14 +51,16 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[State]:
         writer = Writer(Publisher(rooms).publish, settings)
         await writer.connect()
         announcer = Announcer(rooms, runtime.bus, url, writer.forget_rooms)
+        consumers = ConsumerRunner(runtime.bus, url)
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
         ledger = Ledger(settings.chat_erasure_ledger) if settings.chat_erasure_ledger else None
         erasing = ErasureRunner(url, reads, ledger, settings.chat_keep_days)
         # Before anything is answered: of a log that was restored, what had been erased is hidden first.
         await erasing.look()
-        state = State(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), erasing, rates)
+        state = State(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates)
         runtime.tasks.forever(writer.run(), name="writer")
         runtime.tasks.forever(announcer.run(), name="announcements")
+        runtime.tasks.forever(consumers.run(), name="consumers")
         runtime.tasks.forever(erasing.run(), name="erasures")
         runtime.tasks.forever(_sweep(rates), name="rates of users")
         await admin.start(state)

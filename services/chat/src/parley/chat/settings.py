@@ -17,9 +17,10 @@ class Settings(ServiceSettings):
         default="postgresql://parley:parley@127.0.0.1:5432/parley", description="Postgres, as libpq writes it"
     )
     chat_pool_size: int = Field(
-        default=9,
-        ge=5,
-        description="connections to Postgres: one to write, one to announce, two for gateways, the others for reads",
+        default=10,
+        ge=6,
+        description="connections to Postgres: one each to write, announce and hand over to consumers, two for "
+        "gateways, the others for reads",
     )
     # Six times as long as JSON, if all of it is control characters, it must still fit an ack.
     chat_max_body: int = Field(default=64 * 1024, ge=1, le=80 * 1024, description="bytes of a message's text in UTF-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from parley.chat.consumers.runner import ConsumerRunner
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure_runner import ErasureRunner
@@ -21,6 +22,7 @@ class State:
     """For what users and administrators ask. The writer has its own connection, and gateways theirs."""
     writer: Writer
     log: ChatLog
+    consumers: ConsumerRunner
     erasures: ErasureRunner
     request_rates: RateLimiter
     """How fast each user may ask over HTTP; the gateways limit what comes over sockets."""

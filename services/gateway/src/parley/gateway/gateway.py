@@ -94,6 +94,8 @@ class Gateway(ServerEvents, Replies):
         }
         self._tasks = Tasks()
         self._memberships = MembershipCheck(bus, connections, fanout)
+        fanout.on_missed(self._verify_memberships)
+        fanout.on_restored(recovery.forget_all)
         self._comparison = Comparison(bus, connections, self.lifecycle.seen_off)
         self._loop_monitor = LoopMonitor()
 
@@ -110,9 +112,7 @@ class Gateway(ServerEvents, Replies):
         self._loop_monitor.on_stall(self._reconcile)
         # After a reconnect the fanout does it of itself.
         self._loop_monitor.on_stall(self._fanout.verify_all)
-        self._fanout.on_missed(self._memberships.verify_all)
         self._fanout.on_hearsay(self._memberships.verify)
-        self._fanout.on_restored(self._recovery.forget_all)
         self._tasks.forever(self._loop_monitor.run(), name="loop monitor")
         self._tasks.forever(self._recovery.run_sweep(), name="lost connections")
         self._tasks.forever(run_collector(), name="garbage")
@@ -126,6 +126,9 @@ class Gateway(ServerEvents, Replies):
 
     def _end_user(self, user_id: str, code: Code, message: str) -> int:
         return self.lifecycle.end_user(user_id, code, message)
+
+    def _verify_memberships(self) -> None:
+        self._memberships.verify_all()
 
     def _end_unwelcome(self, connection: Connection, code: Code, message: str) -> None:
         self.lifecycle.end(connection, reason_of(code, DisconnectReason.KICKED), message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from parley.chat.consumers.runner import answer_registration
 from parley.chat.domain.erasure import Erasure
 from parley.chat.domain.rooms import CloseRoom
 from parley.chat.log import erasures
@@ -11,6 +12,7 @@ from parley.chat.state import State
 from parley.common import subjects
 from parley.common.errors import Code, Reject
 from parley.common.wire.admin import ArchiveRoomRequest, EraseUser, ErasureInfo, GetErasure, ListRooms, RoomList
+from parley.common.wire.consumers import RegisterConsumer
 
 
 async def start(state: State) -> None:
@@ -39,6 +41,11 @@ async def start(state: State) -> None:
             raise Reject(Code.NOT_FOUND, "Nothing of this user was asked to be erased.")
         return _info(found)
 
+    async def register_consumer(request: RegisterConsumer) -> None:
+        with reachable():
+            await answer_registration(state.reads, request.name, request.events, beginning=request.beginning)
+
+    await bus.respond(subjects.REGISTER_CONSUMER, RegisterConsumer, register_consumer, queue=bus.service)
     await bus.respond(subjects.ARCHIVE_ROOM, ArchiveRoomRequest, archive, queue=bus.service)
     await bus.respond(subjects.LIST_ROOMS, ListRooms, list_rooms, queue=bus.service)
     await bus.respond(subjects.ERASE_USER, EraseUser, erase_user, queue=bus.service)

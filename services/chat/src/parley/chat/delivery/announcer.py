@@ -14,14 +14,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from uuid import uuid4
 
-from prometheus_client import Gauge
-
 from parley.chat.delivery.announcements import announce
 from parley.chat.delivery.hints import FOR_USERS, NAMESPACE
 from parley.chat.log.database import DATABASE_ERRORS
 from parley.chat.log.leadership import STANDBY_SECONDS, Leadership
 from parley.chat.log.position import Position
-from parley.chat.log.tail import LogState, Tail
+from parley.chat.log.tail import LAG, LogState, Tail
 from parley.common.outage_log import OutageLog
 from parley.common.wire.rooms import Announcement
 from parley.framework import Bus, Reject, RoomPublisher, get_logger
@@ -38,12 +36,6 @@ HEARTBEAT = 1.0
 """Seconds after which it is said that there was nothing."""
 SUMMARY_SECONDS = 2.0
 """Between two summaries of the log's end."""
-
-LAG = Gauge(
-    "parley_chat_consumer_lag_seconds",
-    "Age of the oldest event that a follower of the log has still to deal with; only by the process that does it",
-    ["consumer"],
-)
 
 _LOAD = "SELECT position, batch FROM chat.consumers WHERE name = $1"
 _STATE = "SELECT incarnation::text, mended FROM chat.log"

@@ -28,6 +28,7 @@ from parley.chat.domain.state import Limits
 from parley.chat.log import event_store
 from parley.chat.log.connection import CONFLICTS
 from parley.chat.log.erasures import COVERS, find
+from parley.chat.log.position import Position
 from parley.common.wire.identity import Identity
 
 SLICE = 2000
@@ -39,6 +40,8 @@ BATCH = 200
 ATTEMPTS = 100
 RETRY = 0.02
 """Seconds before a transaction is tried again that met another one."""
+ANNOUNCED_SECONDS = 10.0
+"""Seconds for which it is waited that gateways are told of a user's leaving."""
 FIRST_ROOM = -(2**63)
 
 Report = Callable[[Erasure], None]
@@ -51,6 +54,12 @@ _BEGIN = "UPDATE chat.erasures SET started_at = coalesce(started_at, clock_times
 _MOVE = "UPDATE chat.erasures SET at_room = $2, at_sequence = $3 WHERE id = $1"
 _COUNT = "UPDATE chat.erasures SET events = events + $2 WHERE id = $1"
 _COMPLETE = "UPDATE chat.erasures SET completed_at = clock_timestamp() WHERE id = $1"
+_TRANSACTION = "SELECT transaction_id::text::bigint FROM chat.events WHERE room_id = $1 AND event_id = $2"
+_ANNOUNCED = """
+SELECT position FROM chat.consumers WHERE name = 'announcements' AND EXISTS (
+  SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'parley-chat tail'
+)
+"""
 _ROOMS_OF = "SELECT room_id FROM chat.members WHERE user_id = $1 AND room_id > $2 ORDER BY room_id LIMIT 100"
 _ROOMS_FROM = "SELECT room_id, head FROM chat.rooms WHERE room_id >= $1 ORDER BY room_id LIMIT $2"
 _ROOMS_AFTER = "SELECT room_id, head FROM chat.rooms WHERE room_id > $1 ORDER BY room_id LIMIT $2"
@@ -148,14 +157,29 @@ class Executor:
 
         Thereafter no message of theirs can be appended: what other processes know of these rooms is out of date.
         """
-        room_id = FIRST_ROOM
+        room_id, last = FIRST_ROOM, 0
         while rows := await self._connection.fetch(_ROOMS_OF, user_id, room_id):
             for row in rows:
                 room_id = row["room_id"]
-                await self._decide(LeaveRoom(_command_id(erasure), public_room_id(room_id)), Identity(user_id, ""))
+                leave = LeaveRoom(_command_id(erasure), public_room_id(room_id))
+                key = await self._decide(leave, Identity(user_id, ""))
+                last = max(last, await self._connection.fetchval(_TRANSACTION, room_id, key) or 0)
                 await asyncio.sleep(self._pause)
+        await self._until_announced(last)
 
-    async def _decide(self, command: RoomCommand, identity: Identity) -> None:
+    async def _until_announced(self, transaction: int) -> None:
+        """Wait until gateways were told who left: soon nothing will say whom these events were about.
+
+        Where nobody announces, there is nobody to wait for.
+        """
+        for _ in range(round(ANNOUNCED_SECONDS / RETRY)):
+            position = await self._connection.fetchval(_ANNOUNCED)
+            if position is None or Position.decode(position).has_read(transaction):
+                return
+            await asyncio.sleep(RETRY)
+
+    async def _decide(self, command: RoomCommand, identity: Identity) -> UUID:
+        """Do what a command asks for, as if it were sent by somebody. Returns the id of its first event."""
         secret = LogSecret(await event_store.read_secret(self._connection))
         submission = Submission(command, identity, "", secret)
 
@@ -168,6 +192,7 @@ class Executor:
                 await event_store.save(self._connection, decided, loaded.rooms)
 
         await self._transact(decide)
+        return submission.key
 
     async def _go_through(self, erasure: Erasure, report: Report) -> None:
         room_id = FIRST_ROOM if erasure.at_room is None else erasure.at_room

@@ -17,6 +17,7 @@ from parley.chat.domain.codec import CODEC, ERASED, StoredEvent
 from parley.chat.domain.compact import pack, pack_user, unpack
 from parley.chat.domain.draft import Drafts
 from parley.chat.domain.erasure import hidden
+from parley.chat.domain.projectors import ROOM_COLUMNS, declined_row, member_row, room_row
 from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.rooms import CloseRoom
 from parley.chat.domain.state import Member, Room
@@ -25,13 +26,6 @@ from parley.chat.log.erasures import ANY_OPEN, GATE, HIDDEN, unless_erasing
 EVENT_COLUMNS = f"""e.room_id, e.sequence, e.number, e.event_id, e.type, e.version, e.actor_id, e.actor_name,
 e.command_id, e.fingerprint, e.data::text, e.recorded_at, {HIDDEN} AS hidden"""
 """What `recorded_row` reads, of an `e` that is `chat.events`."""
-
-ROOM_COLUMNS = {
-    "room_id": "bigint", "name": "text", "kind": "text", "created_by": "text", "created_at": "timestamptz",
-    "archived": "boolean", "head": "bigint", "messages": "bigint", "changed": "bigint", "member_count": "bigint",
-    "topic": "text",
-}  # fmt: skip
-"""What a room's row holds of a `Room`, in the order of its fields, and of which types."""
 
 _ROOM = ", ".join(ROOM_COLUMNS)
 _SHOWN_ROOM = _ROOM.replace("created_by", f"{unless_erasing('created_by')} AS created_by")
@@ -382,11 +376,11 @@ async def save(connection: Any, plan: Plan, rooms: dict[int, Room]) -> None:
     declined: list[tuple[Any, ...]] = []
     for room_id, user_id in plan.members:
         if m := rooms[room_id].members.get(user_id):
-            present.append((room_id, user_id, m.name, m.state, m.role, m.sequence, m.invited_by))
+            present.append(member_row(room_id, m))
         else:
             gone.append((room_id, user_id))
             if at := rooms[room_id].declined.get(user_id):
-                declined.append((room_id, user_id, at))
+                declined.append(declined_row(room_id, user_id, at))
     if present:
         await connection.execute(_PUT_MEMBERS, *_columns(present))
     if gone:
@@ -426,11 +420,6 @@ def event_row(event: Recorded) -> tuple[Any, ...]:
 
 def _room(row: Any) -> Room:
     return Room(*row.values())
-
-
-def room_row(room: Room) -> tuple[Any, ...]:
-    """What `chat.rooms` holds of a room, in the order of `ROOM_COLUMNS`."""
-    return tuple(getattr(room, column) for column in ROOM_COLUMNS)
 
 
 def _columns(rows: list[Any]) -> list[list[Any]]:

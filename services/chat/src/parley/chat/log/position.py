@@ -67,6 +67,10 @@ class Position(NamedTuple):
         text = f"{self.next}:{','.join(map(str, self.running))}"
         return f"{text}:{':'.join(map(str, self.within))}" if self.within else text
 
+    def has_read(self, transaction: int) -> bool:
+        """Whether this one and all before it are read."""
+        return transaction < self.next and self.within is None and all(one > transaction for one in self.running)
+
     def after(self, snapshot: Snapshot, below: int, last: Place | None) -> Position:
         """The position once what `snapshot` shows beyond this one was read, of transactions before `below`.
 

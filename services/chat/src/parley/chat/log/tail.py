@@ -12,11 +12,18 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from prometheus_client import Gauge
+
 from parley.chat.domain.recorded import Recorded
 from parley.chat.log.database import session_settings
 from parley.chat.log.event_store import EVENT_COLUMNS, recorded_row
 from parley.chat.log.position import Place, Position, Snapshot, Stride
 
+LAG = Gauge(
+    "parley_chat_consumer_lag_seconds",
+    "Age of the oldest event that a follower of the log has still to deal with; only by the process that does it",
+    ["consumer"],
+)
 MAX_EVENTS = 20_000
 """Events of a page of heads, of which only their rooms and sequences are read."""
 MAX_PAGE_BYTES = 512 * 1024

@@ -237,9 +237,16 @@ class Writer:
         """Try again what waits aside, without waiting for a lock."""
         tried, self._aside = self._aside, []
         size = self._settings.chat_batch
-        for start in range(0, len(tried), size):
-            # What is not free is put aside again, in order.
-            await self._write_long(tried[start : start + size], wait=False)
+        try:
+            for start in range(0, len(tried), size):
+                # What is not free is put aside again, in order.
+                await self._write_long(tried[start : start + size], wait=False)
+        except Exception:
+            # Of our own making, as with any batch; it may not end the process, nor leave anybody without an answer.
+            log.exception("batch failed", commands=len(tried))
+            for waiting in tried:
+                self._refuse(waiting, Reject(Code.INTERNAL))
+            self._aside.clear()
         now = time.monotonic()
         for waiting in self._aside:
             if waiting.until <= now:

@@ -1,76 +1,109 @@
-"""Rebuilding the projections from the log: `rooms`, `members` and `declined` can be dropped and come out identical.
+"""Making projections what the log says, room by room, while everybody works.
 
-Only the events that change what decisions read are folded, which are few; messages are counted by Postgres.
+A room is folded and compared without a lock. Only what differs is written, some rows at a time under the lock of the
+room, after the events that came meanwhile: so nobody waits for longer than some rows take. What was mended stays mended
+if it is stopped, and may simply be begun again.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any, get_args
+from collections.abc import Collection, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
 
-from parley.chat.domain.erasure import evolve_recorded
-from parley.chat.domain.room import Event
-from parley.chat.domain.state import Room
-from parley.chat.log.event_store import EVENT_COLUMNS, ROOM_COLUMNS, room_row, stored_row
+from parley.chat.domain.projectors import ALL, ROOMS, Difference, Folded, Projector, Row
+from parley.chat.projections.replay import Replayed, fold_rooms, replay
+from parley.chat.projections.verify import Progress
 
-_HEADS = "SELECT room_id, max(sequence), max(number), min(sequence) FROM chat.events GROUP BY room_id"
-_CHANGES = f"""
-SELECT {EVENT_COLUMNS} FROM chat.events e WHERE e.type = ANY($1::smallint[]) ORDER BY e.room_id, e.sequence
-"""
-_TABLES = {
-    "rooms": (*ROOM_COLUMNS, "first_sequence"),
-    "members": ("room_id", "user_id", "name", "state", "role", "sequence", "invited_by"),
-    "declined": ("room_id", "user_id", "declined_at"),
-}
+ROWS_AT_ONCE = 200
+"""Rows that are written under a room's lock: a few milliseconds."""
+_LOCK = "SELECT true FROM chat.rooms WHERE room_id = $1 FOR NO KEY UPDATE"
+_MENDED = "UPDATE chat.log SET mended = mended + 1"
 
 
-async def rebuild(connection: Any) -> int:
-    """Replace every projection by what the log says, in one transaction.
+class Rebuilt(NamedTuple):
+    """How many rooms were compared, and how many rows mended."""
 
-    Writers are told `unavailable` meanwhile; readers see the projections as they were before. Returns the number of
-    rooms made.
-    """
-    async with connection.transaction(isolation="read_committed"):
-        await connection.execute("LOCK TABLE chat.rooms, chat.members, chat.declined, chat.events IN EXCLUSIVE MODE")
-        # Not TRUNCATE, which readers would wait for as well.
-        await connection.execute("DELETE FROM chat.rooms")
-        await connection.execute("DELETE FROM chat.members")
-        await connection.execute("DELETE FROM chat.declined")
-        heads = {room_id: rest async for room_id, *rest in connection.cursor(_HEADS, prefetch=5000)}
-        rooms: list[tuple[Any, ...]] = []
-        members: list[tuple[Any, ...]] = []
-        declined: list[tuple[Any, ...]] = []
-        count = 0
-        async for room in _fold(connection):
-            count += 1
-            room.head, room.messages, first = heads[room.room_id]
-            rooms.append((*room_row(room), first))
-            members.extend(
-                (room.room_id, m.user_id, m.name, m.state, m.role, m.sequence, m.invited_by)
-                for m in room.members.values()
-            )
-            declined.extend((room.room_id, user_id, at) for user_id, at in room.declined.items())
-            if len(members) + len(declined) > 10_000:
-                await _store(connection, rooms, members, declined)
-        await _store(connection, rooms, members, declined)
-        return count
+    rooms: int
+    mended: int
 
 
-async def _store(connection: Any, *made: list[tuple[Any, ...]]) -> None:
-    """Store what was made so far of each table, and empty the lists."""
-    for (table, columns), rows in zip(_TABLES.items(), made, strict=True):
-        await connection.copy_records_to_table(table, schema_name="chat", columns=columns, records=rows)
-        rows.clear()
+async def rebuild(
+    connection: Any, projectors: Collection[Projector] = ALL, progress: Progress | None = None
+) -> Rebuilt:
+    """Bring every room's rows in line with its events."""
+    rooms, mended = 0, 0
+    async for chunk in replay(connection, projectors):
+        before = mended
+        for room in chunk:
+            rooms += 1
+            if room.differences:
+                mended += len(room.differences)
+                await _mend(connection, room)
+        if mended != before:
+            # What writers know of rooms may be of before: within half a second they read them again.
+            await connection.execute(_MENDED)
+        if progress is not None:
+            progress(rooms, chunk[-1].room_id)
+    return Rebuilt(rooms, mended)
 
 
-async def _fold(connection: Any) -> AsyncIterator[Room]:
-    room: Room | None = None
-    numbers = [kind.NUMBER for kind in get_args(Event) if kind.CHANGES_DECISIONS]
-    async for row in connection.cursor(_CHANGES, numbers, prefetch=1000):
-        recorded = stored_row(row)
-        if room is not None and room.room_id != recorded.room_id:
-            yield room
-            room = None
-        room = evolve_recorded(room, recorded)
-    if room is not None:
-        yield room
+async def _mend(connection: Any, room: Replayed) -> None:
+    folded = room.folded
+    if folded is None:
+        async with connection.transaction(isolation="read_committed"):
+            await connection.fetchval(_LOCK, room.room_id)
+            if (await fold_rooms(connection, {room.room_id: None}))[room.room_id] is None:
+                await _store(connection, None, room.differences)
+        return
+    differences = iter(room.differences)
+    while piece := list(islice(differences, ROWS_AT_ONCE)):
+        async with connection.transaction(isolation="read_committed"):
+            if not await connection.fetchval(_LOCK, room.room_id):
+                # Without its row nobody can lock it, or write to it.
+                await _put(connection, ROOMS, ROOMS.rows(folded))
+                await connection.fetchval(_LOCK, room.room_id)
+            folded = (await fold_rooms(connection, {room.room_id: folded}))[room.room_id] or folded
+            await _store(connection, folded, piece)
+
+
+async def _store(connection: Any, folded: Folded | None, piece: list[Difference]) -> None:
+    """Write the rows that differed, as the log has them now."""
+    for projector in {difference.projector.name: difference.projector for difference in piece}.values():
+        rows = projector.rows(folded) if folded else list[Row]()
+        expected = {row[: projector.key]: row for row in rows}
+        keys = [difference.key for difference in piece if difference.projector is projector]
+        await _put(connection, projector, [expected[key] for key in keys if key in expected])
+        await _remove(connection, projector, [key for key in keys if key not in expected])
+
+
+async def _put(connection: Any, projector: Projector, rows: list[Row]) -> None:
+    if not rows:
+        return
+    columns = list(projector.columns)
+    key, rest = columns[: projector.key], columns[projector.key :]
+    await connection.execute(
+        f"""INSERT INTO chat.{projector.name} ({", ".join(columns)}) SELECT * FROM unnest({_parameters(projector)})
+            ON CONFLICT ({", ".join(key)}) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in rest)}""",
+        *_columns(rows),
+    )
+
+
+async def _remove(connection: Any, projector: Projector, keys: list[Row]) -> None:
+    if not keys:
+        return
+    key = ", ".join(list(projector.columns)[: projector.key])
+    await connection.execute(
+        f"""DELETE FROM chat.{projector.name}
+            WHERE ({key}) IN (SELECT * FROM unnest({_parameters(projector, projector.key)}))""",
+        *_columns(keys),
+    )
+
+
+def _parameters(projector: Projector, count: int | None = None) -> str:
+    kinds = islice(projector.columns.values(), count)
+    return ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(kinds, 1))
+
+
+def _columns(rows: list[Row]) -> Iterator[list[Any]]:
+    return (list(column) for column in zip(*rows, strict=True))

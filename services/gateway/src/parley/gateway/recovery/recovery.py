@@ -184,15 +184,15 @@ class Recovery:
         for pid in [pid for pid, parked in self._parked.items() if parked.connection.identity.user_id == user_id]:
             self._drop(pid)
 
-    def forget_connection(self, connection: Connection) -> None:
-        """This lost connection may not come back."""
-        if (parked := self._parked.get(connection.pid)) is not None and parked.connection is connection:
-            self._drop(connection.pid)
-
     def forget_all(self, namespace: str) -> None:
         """None of a namespace's lost connections may come back: what they were sent is of a log that is no more."""
         for pid in [pid for pid, parked in self._parked.items() if parked.connection.namespace == namespace]:
             self._drop(pid)
+
+    def forget_connection(self, connection: Connection) -> None:
+        """This lost connection may not come back."""
+        if (parked := self._parked.get(connection.pid)) is not None and parked.connection is connection:
+            self._drop(connection.pid)
 
     def _drop(self, pid: str) -> None:
         connection = self._parked.pop(pid).connection

@@ -1,0 +1,1 @@
+"""Who follows the log: services of adopters, each with a place in it that Postgres keeps."""

@@ -1,0 +1,14 @@
+"""Which types of events a consumer gets, pure."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import get_args
+
+from parley.chat.domain.room import Event
+
+
+def matching(pattern: str) -> list[int]:
+    """The numbers of the types of events that match: `*`, `message.*`, or several with commas between them."""
+    parts = [part.strip() for part in pattern.split(",")]
+    return [kind.NUMBER for kind in get_args(Event) if any(fnmatchcase(kind.TYPE, part) for part in parts)]

@@ -1,0 +1,223 @@
+"""Handing the log over to consumers: by one process, each at its own pace, and again until it has dealt with it.
+
+Who leads looks at the consumers' rows twice a second, which keeps its session alive as well, and has a task for each.
+All of them use one connection in turn; while a service deals with events, nobody uses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+from prometheus_client import Counter
+
+from parley.chat.consumers import store
+from parley.chat.consumers.pace import Pace
+from parley.chat.consumers.pattern import matching
+from parley.chat.consumers.store import StoredConsumer
+from parley.chat.domain.recorded import Recorded
+from parley.chat.log.database import DATABASE_ERRORS
+from parley.chat.log.leadership import STANDBY_SECONDS, Leadership
+from parley.chat.log.position import Position
+from parley.chat.log.tail import LAG, EventsPage, Tail
+from parley.common import subjects
+from parley.common.outage_log import OutageLog
+from parley.common.wire.consumers import ConsumeEvents, LogEvent
+from parley.framework import Bus, Code, Reject, get_logger
+
+log = get_logger(__name__)
+outages = OutageLog(log, "cannot hand over the log")
+
+CONSUMED = Counter(
+    "parley_chat_consumed_events_total", "Events that consumers have dealt with, or not", ["consumer", "outcome"]
+)
+WORK = "consumers"
+INTERVAL = 0.4
+"""Seconds between two looks at the consumers' rows."""
+IDLE = 0.25
+"""Seconds between two looks at the end of the log."""
+SCAN = 2_000
+"""Events that are looked at for one batch."""
+SAVE_SECONDS = 5.0
+"""After which it is stored how far a consumer is that wants nothing of what happens."""
+TIMEOUT = 35.0
+"""Seconds that a consumer may take for a batch; the framework tells it so before."""
+
+
+class _Consumer:
+    """One consumer while this process hands over to it."""
+
+    def __init__(self, row: StoredConsumer) -> None:
+        self.row = row
+        self.kinds = matching(row.events)
+        self.position: Position = row.position
+        self.pace = Pace()
+        self.tail = Tail()
+        self.saved_at = time.monotonic()
+        self.task: asyncio.Task[None] | None = None
+
+
+class ConsumerRunner:
+    """Hands over while this process leads."""
+
+    def __init__(self, bus: Bus, url: str) -> None:
+        self._bus = bus
+        self._leadership = Leadership(url, WORK)
+        self._turn = asyncio.Lock()
+        """One statement at a time; and what is known of a consumer changes together with its row."""
+        self._running: dict[str, _Consumer] = {}
+
+    @property
+    def leading(self) -> bool:
+        """Whether it is this process that hands over."""
+        return self._leadership.leading
+
+    def note(self) -> str:
+        """What operators are to know: which consumers fail, over which event."""
+        failing = [one for one in self._running.values() if one.pace.failures > 1]
+        return "; ".join(f"{one.row.name} has failed {one.pace.failures} times" for one in failing) or "ok"
+
+    async def run(self) -> None:
+        """Hand over for ever."""
+        try:
+            while True:
+                pause = INTERVAL
+                try:
+                    pause = await self.step()
+                except DATABASE_ERRORS as error:
+                    outages.note(error)
+                    await self._step_down()
+                except Exception:
+                    log.exception("cannot hand over the log")
+                    await self._step_down()
+                await asyncio.sleep(pause)
+        finally:
+            await self._step_down()
+
+    async def step(self) -> float:
+        """Look at the consumers' rows, or stand by. Returns the seconds to wait. Raises what Postgres does."""
+        if not self._bus.hearing:
+            await self._step_down()
+            return INTERVAL
+        async with self._turn:
+            if not await self._leadership.lead():
+                return STANDBY_SECONDS
+            rows = await store.load(await self._leadership.connection())
+            # Nothing is waited for from here: what is known of them is of these rows.
+            gone = [one for name, one in self._running.items() if name not in {row.name for row in rows}]
+            gone += [one for row in rows if (one := self._running.get(row.name)) and _moved(one.row, row)]
+            for one in gone:
+                self._stop(one)
+            for row in rows:
+                if (one := self._running.get(row.name)) is None:
+                    one = self._running[row.name] = _Consumer(row)
+                    one.task = asyncio.create_task(self._hand_over(one), name=f"consumer {row.name}")
+                one.row = row
+        return INTERVAL
+
+    async def _hand_over(self, one: _Consumer) -> None:
+        while True:
+            try:
+                pause = await self._next(one)
+            except DATABASE_ERRORS as error:
+                outages.note(error, consumer=one.row.name)
+                pause = INTERVAL  # whether this process still leads shows at the next look at the rows
+            except Exception:
+                log.exception("cannot hand over the log", consumer=one.row.name)
+                pause = one.pace.failed()
+            await asyncio.sleep(pause)
+
+    async def _next(self, one: _Consumer) -> float:
+        """Hand over the next events of a consumer. Returns the seconds to wait."""
+        name = one.row.name
+        if one.row.paused:
+            return INTERVAL
+        async with self._turn:
+            if not self._leadership.leading:
+                return INTERVAL
+            connection = await self._leadership.connection()
+            page = await one.tail.events(connection, one.position, one.kinds, most=one.pace.most, scan=SCAN)
+        events = [event for event in page.events if event.event_id != one.row.skip]
+        if not page.events:
+            LAG.labels(name).set(0)
+            one.position = page.position
+            if time.monotonic() - one.saved_at > SAVE_SECONDS:
+                await self._save(one, page)
+            return 0.0 if page.more else IDLE
+        LAG.labels(name).set(max(0.0, time.time() - min(event.recorded_at for event in page.events).timestamp()))
+        if events:
+            batch = ConsumeEvents(name, [_log_event(event) for event in events])
+            try:
+                await self._bus.call(subjects.consume(name), batch, timeout=TIMEOUT)
+            except Reject as rejection:
+                return await self._failed(one, events, rejection)
+        CONSUMED.labels(name, "done").inc(len(events))
+        if failures := one.pace.failures:
+            log.info("the consumer goes on", consumer=name, failures=failures)
+        one.pace.succeeded()
+        await self._save(one, page)
+        return 0.0
+
+    async def _failed(self, one: _Consumer, events: list[Recorded], rejection: Reject) -> float:
+        name, first = one.row.name, events[0]
+        CONSUMED.labels(name, str(rejection.code)).inc(len(events))
+        if rejection.code is Code.UNAVAILABLE:
+            return one.pace.away()
+        pause = one.pace.failed()
+        log.warning(
+            "a consumer fails, trying again", consumer=name, code=str(rejection.code), error=rejection.message,
+            attempts=one.pace.failures, events=len(events), first_event=str(first.event_id), room=first.room,
+            sequence=first.sequence, pause=pause,
+        )  # fmt: skip
+        async with self._turn:
+            connection = await self._leadership.connection()
+            told = f"{rejection.code}: {rejection.message}"
+            await store.note_failure(connection, one.row, told, one.pace.failures, first.event_id)
+        return pause
+
+    async def _save(self, one: _Consumer, page: EventsPage) -> None:
+        batch = uuid4().hex
+        async with self._turn:
+            connection = await self._leadership.connection()
+            if await store.save(connection, one.row, page.position, batch, page.events):
+                one.position, one.saved_at = page.position, time.monotonic()
+                one.row = one.row._replace(batch=batch, position=page.position)
+
+    def _stop(self, one: _Consumer) -> None:
+        if one.task is not None:
+            one.task.cancel()
+        with suppress(KeyError):
+            LAG.remove(one.row.name)
+        self._running.pop(one.row.name, None)
+
+    async def _step_down(self) -> None:
+        tasks = [one.task for one in self._running.values() if one.task is not None]
+        for one in list(self._running.values()):
+            self._stop(one)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._leadership.step_down()
+
+
+def _moved(before: StoredConsumer, after: StoredConsumer) -> bool:
+    """Whether somebody else has moved a consumer, or it wants other events."""
+    return (before.batch, before.events) != (after.batch, after.events)
+
+
+def _log_event(event: Recorded) -> LogEvent:
+    return LogEvent(
+        str(event.event_id), event.type, event.room, event.sequence, event.recorded_at, event.actor_id,
+        event.actor_name, event.data, event.command_id, event.erased,
+    )  # fmt: skip
+
+
+async def answer_registration(pool: Any, name: str, events: str, *, beginning: bool) -> None:
+    """Have a consumer. Raises `Reject` for a pattern that no event will ever match, and for a name that is taken."""
+    if not name or len(name) > 100 or name == store.ANNOUNCEMENTS:
+        raise Reject(Code.INVALID_PAYLOAD, f"A consumer cannot have the name {name!r}.")
+    if not matching(events):
+        raise Reject(Code.INVALID_PAYLOAD, f"No type of event matches {events!r}.")
+    async with pool.acquire() as connection:
+        await store.register(connection, name, events, beginning=beginning)

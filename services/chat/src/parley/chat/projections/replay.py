@@ -1,0 +1,111 @@
+"""Folding rooms from the log and comparing them with what is stored, some rooms at a time, while everybody works.
+
+Events and projections are written in one transaction, so in one snapshot they agree exactly. Nothing is locked.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection
+from typing import Any, NamedTuple
+
+from parley.chat.domain.projectors import STRUCTURAL, Difference, Folded, Projector, Row, compare, fold
+from parley.chat.log.event_store import EVENT_COLUMNS, stored_row
+
+ROOMS_AT_ONCE = 200
+FIRST_ROOM, LAST_ROOM = -(2**63), 2**63 - 1
+
+
+def _distinct(table: str) -> str:
+    # One step down the index for each room, however many rows it has.
+    return f"""(SELECT room_id FROM (
+      WITH RECURSIVE each AS (
+        (SELECT room_id FROM chat.{table} WHERE room_id >= $1 ORDER BY room_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT t.room_id FROM chat.{table} t WHERE t.room_id > each.room_id ORDER BY t.room_id LIMIT 1)
+        FROM each WHERE each.room_id IS NOT NULL
+      ) SELECT room_id FROM each LIMIT $2 + 1
+    ) found WHERE room_id IS NOT NULL)"""
+
+
+_ROOMS = f"""
+SELECT room_id FROM (
+  {_distinct("events")} UNION {_distinct("members")} UNION {_distinct("declined")}
+  UNION (SELECT room_id FROM chat.rooms WHERE room_id >= $1 ORDER BY room_id LIMIT $2)
+) found ORDER BY room_id LIMIT $2
+"""
+_ENDS = """
+SELECT q.room_id, last.sequence, last.number, first.sequence AS first
+FROM unnest($1::bigint[]) AS q(room_id)
+CROSS JOIN LATERAL (
+  SELECT sequence, number FROM chat.events WHERE room_id = q.room_id ORDER BY sequence DESC LIMIT 1
+) last
+CROSS JOIN LATERAL (SELECT sequence FROM chat.events WHERE room_id = q.room_id ORDER BY sequence LIMIT 1) first
+"""
+_EVENTS = f"""
+SELECT e.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, after) CROSS JOIN LATERAL (
+  SELECT {EVENT_COLUMNS} FROM chat.events e
+  WHERE e.room_id = q.room_id AND e.sequence > q.after AND e.type = ANY($3::smallint[]) ORDER BY e.sequence
+) e
+"""
+SETTINGS = {
+    "application_name": "parley rebuild",
+    "lock_timeout": "5000",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+"""Of a connection for this: each room is found by its key, whatever is believed of the tables' sizes."""
+
+
+class Replayed(NamedTuple):
+    """One room: what its events lead to, None without any, and how the tables differ from it."""
+
+    room_id: int
+    folded: Folded | None
+    differences: list[Difference]
+
+
+async def replay(connection: Any, projectors: Collection[Projector]) -> AsyncIterator[list[Replayed]]:
+    """All rooms, in the order of their keys and some at a time, each as of one moment."""
+    first = FIRST_ROOM
+    while True:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            rooms = [row["room_id"] for row in await connection.fetch(_ROOMS, first, ROOMS_AT_ONCE)]
+            if not rooms:
+                return
+            folded = await fold_rooms(connection, dict.fromkeys(rooms))
+            stored = {projector.name: await _stored(connection, projector, rooms) for projector in projectors}
+        yield [
+            Replayed(room_id, folded[room_id], [
+                difference
+                for projector in projectors
+                for difference in compare(projector, folded[room_id], stored[projector.name][room_id])
+            ])
+            for room_id in rooms
+        ]  # fmt: skip
+        if len(rooms) < ROOMS_AT_ONCE or rooms[-1] == LAST_ROOM:
+            return
+        first = rooms[-1] + 1
+
+
+async def fold_rooms(connection: Any, known: dict[int, Folded | None]) -> dict[int, Folded | None]:
+    """Bring rooms up to what their events say by now; None is a room of which nothing is known yet."""
+    folded = dict(known)
+    places = [(room_id, one.room.changed if one else 0) for room_id, one in folded.items()]
+    async for row in connection.cursor(_EVENTS, *zip(*places, strict=True), STRUCTURAL, prefetch=1000):
+        recorded = stored_row(row)
+        folded[recorded.room_id] = fold(folded[recorded.room_id], recorded)
+    for room_id, *ends in await connection.fetch(_ENDS, list(folded)):
+        if (one := folded[room_id]) is not None:
+            one.follow(*ends)
+    return folded
+
+
+async def _stored(connection: Any, projector: Projector, rooms: list[int]) -> defaultdict[int, list[Row]]:
+    found: defaultdict[int, list[Row]] = defaultdict(list)
+    statement = f"SELECT {', '.join(projector.columns)} FROM chat.{projector.name} WHERE room_id = ANY($1::bigint[])"
+    async for row in connection.cursor(statement, rooms, prefetch=1000):
+        found[row["room_id"]].append(tuple(row.values()))
+    return found

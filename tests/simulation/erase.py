@@ -1,0 +1,113 @@
+"""Erasure under writers: all that a user wrote is erased, and single messages, while everybody goes on writing.
+
+Drives `parley.chat.log.erasures` and `erasure_executor`, beside the writers of `append` and under the same faults. Who
+executes is killed now and then, and goes on from what the database says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import asyncpg
+from typing_extensions import override
+
+from parley.chat.domain.codec import ERASED
+from parley.chat.domain.identifiers import public_room_id
+from parley.chat.log import erasures
+from parley.chat.log.database import DATABASE_ERRORS
+from parley.chat.log.erasure_executor import Executor
+from parley.common.errors import Reject
+from tests.simulation.append import PATIENCE, Append
+from tests.simulation.erasures import covers
+from tests.simulation.loop import Process
+from tests.simulation.world import World
+
+
+class Erase(Append):
+    """One run."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world, replicas=world.rng.choice((1, 2)), senders=3, commands=world.rng.choice((8, 16)))
+        self._user_id = self.identities[-1].user_id
+        self._process: Process = world.process("eraser")
+
+    @override
+    async def work(self) -> None:
+        """Ask for erasures in the middle of it, and be done with them in the end."""
+        world, loop = self.world, self.world.loop
+        asked = asyncio.ensure_future(self._ask_for_erasures())
+        killing = asyncio.ensure_future(self._kill_now_and_then())
+        await super().work()
+        await asked
+        killing.cancel()
+        if not self._process.alive:
+            self._start()
+        deadline = loop.now + PATIENCE
+        while any(one["completed_at"] is None for one in world.database.tables.erasures.values()):
+            if loop.now > deadline:
+                world.require(False, "not erased:", *world.database.tables.erasures.values())
+                return
+            await asyncio.sleep(0.1)
+
+    async def _ask_for_erasures(self) -> None:
+        rng = self.world.rng
+        self._process.spawn(self._execute())
+        await asyncio.sleep(rng.random() * 1.5)
+        for _ in range(rng.choice((1, 1, 2))):
+            await self._ask_for(rng.random() < 0.3)
+            await asyncio.sleep(rng.random() * 1.5)
+
+    async def _ask_for(self, message: bool) -> None:
+        rng, tables = self.world.rng, self.world.database.tables
+        while True:
+            try:
+                session: Any = await asyncpg.connect("")
+                if message:
+                    room_id = rng.choice(sorted(tables.rooms))
+                    sequence = 1 + int(rng.random() * tables.rooms[room_id]["head"])
+                    erasure = await erasures.request_message(session, public_room_id(room_id), sequence)
+                else:
+                    erasure = await erasures.request_user(session, self._user_id)
+                self.world.note("to be erased:", erasure)
+                self.world.count("erasures")
+                return
+            except (*DATABASE_ERRORS, Reject):
+                await asyncio.sleep(0.1)
+
+    async def _execute(self) -> None:
+        """Execute what is open, as the process does that holds the lock for it."""
+        while True:
+            try:
+                session: Any = await asyncpg.connect("")
+                while True:
+                    for erasure in await erasures.open_erasures(session):
+                        await Executor(session, pause=0.002).run(erasure)
+                        self._check_erased(erasure.id)
+                    await asyncio.sleep(0.05)
+            except DATABASE_ERRORS as error:
+                self.world.note("cannot erase now:", repr(error))
+                await asyncio.sleep(0.1)
+
+    async def _kill_now_and_then(self) -> None:
+        rng = self.world.rng
+        while True:
+            await asyncio.sleep(0.3 + rng.random())
+            self.world.note("kill eraser")
+            self._process.kill()
+            await asyncio.sleep(rng.random() * 0.3)
+            self._start()
+
+    def _start(self) -> None:
+        self._process = self.world.process("eraser")
+        self._process.spawn(self._execute())
+
+    def _check_erased(self, identifier: Any) -> None:
+        """When it is completed, nothing that it covers is left, whenever it was written."""
+        tables = self.world.database.tables
+        erasure: Any = tables.erasures[identifier]
+        for room_id, events in tables.events.items():
+            for sequence, event in events.items():
+                before = event["recorded_at"] <= erasure["completed_at"]
+                left = before and event["version"] != ERASED and covers(erasure, event)
+                self.world.require(not left, f"event {sequence} of {room_id} is not erased:", dict(event))

@@ -1,0 +1,255 @@
+"""Erasures in the double: what is hidden while one is open, and the statements that ask for them and execute them.
+
+Of users and of single messages; those of rooms and by age are the same machine.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from parley.chat.domain.codec import ERASED
+from parley.chat.domain.compact import unpack
+from parley.chat.log import erasure_executor, erasures
+from tests.simulation.database import Database, Statement
+from tests.simulation.tables import Row, Tables, Transaction
+
+Args = tuple[Any, ...]
+COLUMNS = tuple(name.strip() for name in erasures._COLUMNS.split(","))
+_MEMBERSHIP = {int(number) for number in erasures._MEMBERSHIP.split(",")}
+_MESSAGES = {int(number) for number in erasures._MESSAGES.split(",")}
+_NEEDED = {int(number) for number in erasure_executor._NEEDED.split(",")}
+_NAMING = {int(number) for number in erasure_executor._NAMING.split(",")}
+
+
+def open_erasures(tables: Tables) -> list[Row]:
+    """Those that are not completed, the oldest first."""
+    return [one for one in tables.erasures.values() if one["completed_at"] is None]
+
+
+def covers(erasure: Row, event: Row) -> bool:
+    """Whether an erasure covers an event."""
+    if erasure["scope"] == "message":
+        return (event["room_id"], event["event_id"]) == (erasure["room_id"], erasure["event_id"])
+    named = json.loads(event["data"]).get("user", {}).get("id") if event["type"] in _MEMBERSHIP else None
+    return erasure["user_id"] in (unpack(event["actor_id"]), named)
+
+
+def shown(tables: Tables, event: Row) -> Row:
+    """An event with whether it is to be read as erased."""
+    hidden = event["sequence"] is not None and any(covers(one, event) for one in open_erasures(tables))
+    return Row(event, hidden=hidden)
+
+
+def shown_room(tables: Tables, room_id: int) -> Row:
+    """A room without a maker whose all is being erased."""
+    room = tables.rooms[room_id]
+    if any(room["created_by"] == one["user_id"] for one in open_erasures(tables)):
+        return Row(room, created_by="")
+    return room
+
+
+# -- asking for them -----------------------------------------------------------------------------------------------
+
+
+async def alone(database: Database, transaction: Transaction, _args: Args) -> list[Row]:
+    await database.pass_gate(transaction, erasures.GATE_SECONDS, alone=True)
+    return [Row(passed=None)]
+
+
+def same(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    asked = ("scope", "user_id", "room_id", "event_id")
+    found = [one for one in open_erasures(database.tables) if tuple(one[name] for name in asked) == tuple(args)]
+    return [Row((name, one[name]) for name in COLUMNS) for one in found]
+
+
+def request(database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    identifier, scope, user_id, actor_id, room_id, event_id, before, requested_at, noted, repeated = args
+    values = (identifier, scope, user_id, room_id, event_id, before, requested_at or database.clock(), noted, repeated)
+    row = Row(zip(COLUMNS, (*values, None, None, None, 0, 0), strict=True))
+    transaction.writes.append(_put(Row(row, actor_id=actor_id)))
+    return [row]
+
+
+def one(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    found = database.tables.erasures.get(args[0])
+    return [] if found is None else [Row((name, found[name]) for name in COLUMNS)]
+
+
+def all_open(database: Database, _transaction: Transaction, _args: Args) -> list[Row]:
+    return [Row((name, found[name]) for name in COLUMNS) for found in open_erasures(database.tables)]
+
+
+def message(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    found = database.tables.events[args[0]].get(args[1])
+    return [] if found is None or found["type"] not in _MESSAGES else [Row(event_id=found["event_id"])]
+
+
+# -- executing them ------------------------------------------------------------------------------------------------
+
+
+def begin(database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    now = database.clock()
+    transaction.writes.append(_change(args[0], lambda row: {"started_at": row["started_at"] or now}))
+    return []
+
+
+def move(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    transaction.writes.append(_change(args[0], lambda _: {"at_room": args[1], "at_sequence": args[2]}))
+    return []
+
+
+def count(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    transaction.writes.append(_change(args[0], lambda row: {"events": row["events"] + args[1]}))
+    return []
+
+
+def complete(database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    transaction.writes.append(_change(args[0], lambda _: {"completed_at": database.clock()}))
+    return []
+
+
+def rooms_of(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    user_id, after = args
+    places = database.tables.members
+    return [Row(room_id=room_id) for room_id in sorted(places) if room_id > after and user_id in places[room_id]][:100]
+
+
+def rooms_from(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    rooms = database.tables.rooms
+    return [Row(room_id=one, head=rooms[one]["head"]) for one in sorted(rooms) if one >= args[0]][: args[1]]
+
+
+def rooms_after(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    rooms = database.tables.rooms
+    return [Row(room_id=one, head=rooms[one]["head"]) for one in sorted(rooms) if one > args[0]][: args[1]]
+
+
+def room(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    return [Row(room_id=args[0], head=database.tables.rooms[args[0]]["head"])]
+
+
+def sequence_of(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    found = database.tables.by_id.get(tuple(args))
+    return [] if found is None else [Row(sequence=found["sequence"])]
+
+
+def covered(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    identifier, *places = args
+    erasure = database.tables.erasures[identifier]
+    found: list[Row] = []
+    for room_id, after, up_to in zip(*places, strict=True):
+        events = database.tables.events[room_id]
+        for number in sorted(events):
+            event = events[number]
+            if after < number <= up_to and event["version"] != ERASED and covers(erasure, event):
+                found.append(event if event["type"] in _NEEDED else Row(event, data="{}"))
+    return found
+
+
+def overwrite(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    room_id, sequences, left_over = args
+    transaction.writes.append(_overwrite(room_id, dict(zip(sequences, left_over, strict=True))))
+    return []
+
+
+def named_by(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    events = database.tables.events[args[0]]
+    naming = [number for number, event in events.items() if event["type"] in _NAMING]
+    return [Row(changed=database.tables.rooms[args[0]]["changed"], named_by=max(naming, default=None))]
+
+
+async def lock(database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    await database.lock(args[0], transaction)
+    return [Row(changed=database.tables.rooms[args[0]]["changed"])]
+
+
+def others(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    return [Row(others=bool(database.tables.members[args[0]]))]
+
+
+def forget_maker(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    transaction.writes.append(_change_room(args[0], {"created_by": "", "kind": args[1]}))
+    return []
+
+
+def rename(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    transaction.writes.append(_change_room(args[0], {"name": args[1], "topic": args[2]}))
+    return []
+
+
+def forget_declined(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    def write(tables: Tables) -> None:
+        tables.declined.pop((args[0], args[1]), None)
+
+    transaction.writes.append(write)
+    return []
+
+
+def forget_inviter(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    room_id, sequences = args
+
+    def write(tables: Tables) -> None:
+        for user_id, member in tables.members[room_id].items():
+            if member["sequence"] in sequences and member["state"] == "invited":
+                tables.members[room_id][user_id] = Row(member, name=user_id, invited_by="")
+
+    transaction.writes.append(write)
+    return []
+
+
+def _put(row: Row) -> Any:
+    return lambda tables: tables.erasures.setdefault(row["id"], row)
+
+
+def _change(identifier: Any, change: Any) -> Any:
+    def write(tables: Tables) -> None:
+        tables.erasures[identifier] = Row(tables.erasures[identifier], **change(tables.erasures[identifier]))
+
+    return write
+
+
+def _change_room(room_id: int, change: dict[str, Any]) -> Any:
+    return lambda tables: tables.rooms.__setitem__(room_id, Row(tables.rooms[room_id], **change))
+
+
+def _overwrite(room_id: int, left_over: dict[int, str]) -> Any:
+    nobody = {"version": ERASED, "actor_id": b"", "actor_name": "", "command_id": b"", "fingerprint": 0}
+
+    def write(tables: Tables) -> None:
+        for number, data in left_over.items():
+            row = tables.events[room_id][number] = Row(tables.events[room_id][number], data=data, **nobody)
+            tables.by_id[room_id, row["event_id"]] = row
+
+    return write
+
+
+_SET_TIMEOUT = f"SET LOCAL lock_timeout = {round(erasures.GATE_SECONDS * 1000)}"
+
+STATEMENTS: dict[str, Statement] = {
+    _SET_TIMEOUT: lambda _database, _transaction, _args: [],
+    "SELECT pg_advisory_xact_lock($1)": alone,
+    erasures._SAME: same,
+    erasures._REQUEST: request,
+    erasures._ONE: one,
+    erasures._OPEN: all_open,
+    erasures._MESSAGE: message,
+    erasure_executor._BEGIN: begin,
+    erasure_executor._MOVE: move,
+    erasure_executor._COUNT: count,
+    erasure_executor._COMPLETE: complete,
+    erasure_executor._ROOMS_OF: rooms_of,
+    erasure_executor._ROOMS_FROM: rooms_from,
+    erasure_executor._ROOMS_AFTER: rooms_after,
+    erasure_executor._ROOM: room,
+    erasure_executor._MESSAGE: sequence_of,
+    erasure_executor._COVERED: covered,
+    erasure_executor._OVERWRITE: overwrite,
+    erasure_executor._NAMED_BY: named_by,
+    erasure_executor._LOCK: lock,
+    erasure_executor._OTHERS: others,
+    erasure_executor._FORGET_MAKER: forget_maker,
+    erasure_executor._RENAME: rename,
+    erasure_executor._FORGET_DECLINED: forget_declined,
+    erasure_executor._FORGET_INVITER: forget_inviter,
+}
