@@ -25,6 +25,7 @@ from parley.common.wire.identity import Identity
 from parley.framework.outcome import Outcome
 from parley.gateway.commands.forwarder import FULL, CommandForwarder
 from parley.gateway.connections.connection import Connection
+from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.engineio.session import Session
 from parley.gateway.namespaces import MAX_PAYLOAD as LARGEST_PAYLOAD
 from parley.gateway.namespaces import Namespace
@@ -137,7 +138,7 @@ async def gateway(
     """The commands part of a gateway, with clients."""
     replies = _Later()
     table = {name: Namespace("service", max_payload=max_payload) for name in namespaces}
-    commands = CommandForwarder(bus, table, replies, Settings(**settings))
+    commands = CommandForwarder(bus, table, ConnectionRegistry(), replies, Settings(**settings))
     replies.clients = Clients(commands, namespaces[0])
     await commands.start()
     await bus.flush()

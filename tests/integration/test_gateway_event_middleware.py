@@ -19,6 +19,7 @@ from parley.gateway.commands import middleware
 from parley.gateway.commands.forwarder import CommandForwarder
 from parley.gateway.commands.middleware import EventMiddleware
 from parley.gateway.connections.connection import Connection
+from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import EventPacket
@@ -66,7 +67,7 @@ async def around(bus: Bus, namespace: str, name: str, **options: Any) -> AsyncGe
     SEEN.clear()
     table = {namespace: Namespace("service", packet_middleware=(f"{__name__}:{name}",), **options.pop("of", {}))}
     replies, settings = _Later(), Settings(**options)
-    forwarder = CommandForwarder(bus, table, replies, settings)
+    forwarder = CommandForwarder(bus, table, ConnectionRegistry(), replies, settings)
     passing = EventMiddleware(bus, Emitter(bus, "/"), table, forwarder, replies, settings)
     replies.clients = Clients(passing, namespace)  # type: ignore[arg-type] - what is emitted is submitted there
     await forwarder.start()

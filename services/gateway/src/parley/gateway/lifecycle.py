@@ -153,10 +153,13 @@ class Lifecycle:
         connection = attempt.connection = Connection(
             sid, attempt.client.session, attempt.namespace, NOBODY, time.time()
         )
-        recovered = await self._admission.admit(attempt, connection, patience)
-        # Whoever ended it has cancelled this task, and nothing is waited for from here to CONNECT.
-        if not attempt.over:
-            self._open(attempt, connection, recovered)
+        found = await self._admission.admit(attempt, connection, patience)
+        rooms = self._admission.rooms_of(attempt, found)
+        async with self._fanout.held_open(connection.namespace, rooms) as attempt.waited:
+            recovered = await self._admission.claim(connection, found)
+            # Whoever ended it has cancelled this task, and nothing is waited for from here to CONNECT.
+            if not attempt.over:
+                self._open(attempt, connection, recovered)
 
     def _open(self, attempt: Attempt, connection: Connection, recovered: Recovered | None) -> None:
         # From here to the end nothing is awaited. The order matters: what a client is sent by entering its rooms comes

@@ -28,7 +28,7 @@ class Recover(Wire, frozen=True):
 class Recovered(Wire, frozen=True):
     """A lost connection; without a sid there is none, though `moved_to` may name a gateway that knows.
 
-    The answer to `look` has its sid and its identity, that to `claim` also what it had and what it lacks.
+    The answer to `look` has its sid, its identity and its other rooms, that to `claim` also what it had and lacks.
     """
 
     sid: str = ""

@@ -32,7 +32,7 @@ from parley.gateway.metrics import LIMIT_HITS
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.operations import MAX_AD_HOC
 from parley.gateway.process.boot_clock import boot_time
-from parley.gateway.recovery.recovery import Recovery, Resumption, TakenElsewhere
+from parley.gateway.recovery.recovery import FoundConnection, Recovery, Resumption, TakenElsewhere
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.attempt import Attempt
 
@@ -69,10 +69,10 @@ class Admission:
         self._middleware = middleware
         self._max_per_user = max_per_user
 
-    async def admit(self, attempt: Attempt, connection: Connection, patience: float) -> Recovered | None:
+    async def admit(self, attempt: Attempt, connection: Connection, patience: float) -> FoundConnection | None:
         """Register the connection of an attempt and find out everything that letting it in takes. Raises `Reject`.
 
-        Returns what it had before, if it is recovered. Whoever registered it takes it out again when this fails.
+        Returns what is to be claimed, if it comes back. Whoever registered it takes it out again when this fails.
         """
         deadline = time.monotonic() + patience
         namespace, claim = connection.namespace, self._claim(connection.namespace, attempt.auth)
@@ -98,11 +98,22 @@ class Admission:
                 raise TakenElsewhere
             self._connections.rename(connection, found.answer.sid)
         await self._middleware.enter(attempt, connection, handshake, lambda: self._ask(attempt, connection, deadline))
+        return found
+
+    @staticmethod
+    def rooms_of(attempt: Attempt, found: FoundConnection | None) -> dict[str, int | None]:
+        """The rooms that an attempt is about to enter, and their heads where the service named them."""
+        ad_hoc = [*(found.answer.rooms if found is not None else ()), *attempt.reply.initial_rooms[:MAX_AD_HOC]]
+        heads: dict[str, int | None] = dict.fromkeys(ad_hoc)
+        return heads | {membership.room: membership.head for membership in attempt.reply.rooms}
+
+    async def claim(self, connection: Connection, found: FoundConnection | None) -> Recovered | None:
+        """Take what a connection that comes back had before. Nothing may be waited for from here to CONNECT."""
         if found is None:
             return None
         try:
             # Last of all: what is sent between this and CONNECT, and is in no log, is lost to it.
-            recovered = await self._recovery.claim(found, user_id)
+            recovered = await self._recovery.claim(found, connection.identity.user_id)
         except TakenElsewhere:
             # The service knows it by the sid under which somebody else goes on.
             connection.lifecycle_events = ()
@@ -175,6 +186,8 @@ class Admission:
             if not 0 <= head - cursor <= MAX_BEHIND if cursor is not None else room in cursors:
                 self._fanout.send_event(connection, "reset", {"room": room, "sequence": head})
                 cursor = None
+            if cursor is None and attempt.waited:
+                cursor = head  # what came while the broker was waited for is for it
             self._fanout.enter(connection, room, head=head, after=cursor)
         self._fanout.open(connection)
         if recovered is not None:

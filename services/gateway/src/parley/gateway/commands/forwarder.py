@@ -26,7 +26,8 @@ from parley.common.wire.codec import decode
 from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.framework.outcome import Outcome
 from parley.framework.session import merged
-from parley.gateway.connections.connection import Connection, QueuedCommand
+from parley.gateway.connections.connection import Connection, QueuedCommand, State
+from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import EventPacket
@@ -64,8 +65,16 @@ class _Message(NamedTuple):
 class CommandForwarder:
     """Sends commands and settles each with exactly one outcome: the service's, or a code when there is none."""
 
-    def __init__(self, bus: Bus, namespaces: Mapping[str, Namespace], replies: Replies, settings: Settings) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        namespaces: Mapping[str, Namespace],
+        connections: ConnectionRegistry,
+        replies: Replies,
+        settings: Settings,
+    ) -> None:
         self._bus = bus
+        self._connections = connections
         self._namespaces = namespaces
         self._replies = replies
         self._settings = settings
@@ -234,11 +243,13 @@ class CommandForwarder:
         for pending in self._sent.settle_range(tags.start, tags.stop - 1):
             self._finish(pending, refused)
 
-    @staticmethod
-    def keep(connection: Connection, changes: bytes | None) -> None:
+    def keep(self, connection: Connection, changes: bytes | None) -> None:
         """Change what is kept with a connection, key by key: others may have changed other keys meanwhile."""
         if changes is None:
             return
+        if connection.state is State.ENDED:
+            # Its client may have come back to this gateway while the command was in flight; it has its sid then.
+            connection = self._connections.get(connection.sid) or connection
         try:
             connection.data = merged(connection.data, changes)
         except Exception:

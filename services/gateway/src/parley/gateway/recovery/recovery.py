@@ -301,7 +301,7 @@ class Recovery:
             self._drop(pid)
             return Recovered()
         if question.step == "look":
-            return Recovered(connection.sid, identity=connection.identity)
+            return Recovered(connection.sid, rooms=list(connection.joined_ad_hoc or ()), identity=connection.identity)
         if question.gateway == self._bus.address:
             self._drop(pid)
         else:

@@ -11,7 +11,8 @@ witness; neither undoes what was heard of later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -105,6 +106,23 @@ class Fanout(HeadListener, Parking):
         room = self._rooms.get(connection.namespace, name) or self._rooms.open(connection.namespace, name, 0)
         connection.rooms.add(name)
         room.register(connection)
+
+    @asynccontextmanager
+    async def held_open(self, namespace: str, heads: Mapping[str, int | None]) -> AsyncGenerator[bool]:
+        """Have rooms heard here before somebody enters them: what is published after CONNECT must not pass them by.
+
+        `heads` are their heads as last heard of. In the block the broker has the subscriptions; what it is given is
+        whether that was waited for. Raises `Reject` when the broker does not answer.
+        """
+        rooms = [self._open(namespace, name, UNKNOWN if head is None else head) for name, head in heads.items()]
+        for room in rooms:
+            room.awaited += 1
+        try:
+            yield await self._rooms.make_known(rooms)
+        finally:
+            for room in rooms:
+                room.awaited -= 1
+                self._rooms.close_if_empty(room)
 
     def open(self, connection: Connection) -> None:
         """Begin to deliver what is addressed to the user, and heed what was heard of while it was being admitted."""

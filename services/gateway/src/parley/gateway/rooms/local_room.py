@@ -39,7 +39,7 @@ class LocalRoom:
 
     __slots__ = (
         "_catching_up", "_hear", "_members", "_next_change", "_recent", "_recent_bytes",
-        "closed", "cursor", "listener", "live", "namespace", "repairing", "room",
+        "awaited", "closed", "cursor", "known", "listener", "live", "namespace", "repairing", "room",
     )  # fmt: skip
 
     def __init__(self, namespace: str, room: str, head: int, hear: Callable[[LocalRoom, bytes], None]) -> None:
@@ -48,6 +48,10 @@ class LocalRoom:
         self.cursor = RoomCursor(head)
         self.live: dict[Connection, None] = {}
         self.listener: Listener | None = None
+        self.known = False
+        """Whether the broker is known to have the subscription."""
+        self.awaited = 0
+        """Attempts that are about to enter it, for which it stays open."""
         self.repairing = False
         self.closed = False
         self._hear = hear
@@ -73,8 +77,8 @@ class LocalRoom:
 
     @property
     def empty(self) -> bool:
-        """Whether nobody belongs to the room."""
-        return not self.live and not self._members
+        """Whether nobody belongs to the room, and nobody is about to."""
+        return not self.live and not self._members and not self.awaited
 
     @property
     def has_log(self) -> bool:

@@ -6,13 +6,16 @@ rooms here, by namespace and name.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from nats.errors import Error
 from prometheus_client import Gauge
 
 from parley.common import subjects
 from parley.common.bus import Bus
+from parley.common.errors import Code, Reject
 from parley.gateway.connections.connection import Connection
 from parley.gateway.rooms.local_room import LocalRoom
 
@@ -29,6 +32,7 @@ class RoomRegistry:
         self._receive = receive
         self._closed = closed
         self._rooms: defaultdict[str, dict[str, LocalRoom]] = defaultdict(dict)
+        self._flush: asyncio.Task[None] | None = None
 
     def __iter__(self) -> Iterator[tuple[str, Mapping[str, LocalRoom]]]:
         return iter(self._rooms.items())
@@ -53,6 +57,27 @@ class RoomRegistry:
         room.listener = self._bus.listen(subjects.room(namespace, name), room)
         SUBSCRIPTIONS.inc()
         return room
+
+    async def make_known(self, rooms: Iterable[LocalRoom]) -> bool:
+        """Wait until the broker has the subscriptions of rooms; whether that took any waiting. Raises `Reject`."""
+        unknown = [room for room in rooms if not room.known]
+        if not unknown:
+            return False
+        if self._flush is None:
+            # One question for all that are let in in the same turn of the loop: they come in storms.
+            self._flush = asyncio.ensure_future(self._ask_broker())
+        try:
+            await asyncio.shield(self._flush)
+        except (TimeoutError, Error) as error:
+            raise Reject(Code.UNAVAILABLE) from error
+        for room in unknown:
+            room.known = True
+        return True
+
+    async def _ask_broker(self) -> None:
+        await asyncio.sleep(0)
+        self._flush = None
+        await self._bus.flush()
 
     def close_if_empty(self, room: LocalRoom) -> None:
         """Let go of a room when its last member has left."""

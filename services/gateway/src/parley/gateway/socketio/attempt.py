@@ -27,6 +27,7 @@ class Attempt:
 
     __slots__ = (
         "auth", "auth_bytes", "client", "connection", "held", "held_bytes", "namespace", "over", "reply", "task",
+        "waited",
     )  # fmt: skip
 
     def __init__(self, client: Client, namespace: str, auth: Mapping[str, Any]) -> None:
@@ -38,6 +39,8 @@ class Attempt:
         self.connection: Connection | None = None
         self.reply = ConnectReply()
         """What the service answered, and gateway middleware added to it."""
+        self.waited = False
+        """Whether it took waiting, after that answer, until the broker knew that its rooms are heard here."""
         self.held: list[EventPacket] | None = None
         """What the client emitted meanwhile."""
         self.held_bytes = 0
