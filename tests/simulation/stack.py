@@ -18,7 +18,7 @@ from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.domain.batch import Plan
-from parley.chat.log.database import Pool
+from parley.chat.log.database import DATABASE_ERRORS, Pool
 from parley.chat.log.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings as ChatSettings
@@ -113,7 +113,7 @@ class Chat(Replica):
             try:
                 await writer.connect()
                 break
-            except OSError:
+            except DATABASE_ERRORS:
                 await asyncio.sleep(0.2)
         announcer = Announcer(rooms, bus, "", writer.forget_rooms)
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
