@@ -172,9 +172,14 @@ class Gateway:
         return connection
 
     def open(self, connection: Connection) -> None:
-        """CONNECT was sent."""
+        """CONNECT was sent, and longer ago than any hint is late."""
         connection.state = State.OPEN
+        pending = connection.pending_changes.copy()
+        connection.pending_changes.clear()
         self.fanout.open(connection)
+        connection.opened_at = float("-inf")
+        for change in pending:
+            self.fanout._hinted(connection, change)
 
     async def member(self, room: str = ROOM, *, head: int | None, after: int | None = None) -> Connection:
         """A connection that entered a room."""

@@ -262,13 +262,11 @@ RETURNS = Weather(
     loses=(0.0, 0.0, 0.1),
     lasts=(2.0, 5.0),
     pause=(0.3, 1.0),
-    late_hints=False,
     recovery=(0, 60, 60),
 )
 MOVES = Weather(
     kinds=("nats", "cut gateway", "cut chat", "device", "stall gateway", "kill chat"),
     loses=(0.0, 0.0, 0.05),
-    late_hints=False,
     moves=0.5,
     pause=(0.3, 1.0),
     recovery=(0, 60),

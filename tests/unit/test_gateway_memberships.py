@@ -167,11 +167,13 @@ class World:
     async def start(self) -> None:
         await self.fanout.start()
 
-    def connect(self, identity: Identity) -> Connection:
-        """A connection that was admitted in no room yet."""
+    def connect(self, identity: Identity, *, long_ago: bool = True) -> Connection:
+        """A connection that was admitted in no room yet, longer ago than any hint is late or just now."""
         connection = Connection(f"sid-{identity.name}", cast("Session", None), NAMESPACE, identity, 0.0)
         self.fanout.enter_user_room(connection)
         self.open(connection)
+        if long_ago:
+            connection.opened_at = float("-inf")
         return connection
 
     def open(self, connection: Connection) -> None:
@@ -426,6 +428,45 @@ async def test_a_late_hint_of_a_join_lets_nobody_hear_what_followed_the_leave(be
     await world.settle()
     world.broker.deliver(world.log.commit())
     assert world.received(ann) == [2, 3]
+    assert ROOM not in ann.rooms
+
+
+@pytest.mark.parametrize("opened", [True, False])
+async def test_who_was_admitted_just_now_is_asked_about_when_a_join_is_hinted(opened: bool):
+    """She may have left between that join and her coming, and would get again what she was sent then."""
+    world = World()
+    await world.start()
+    asked: list[Connection] = []
+    world.fanout.on_hearsay(asked.append)
+    world.log.commit("room.created", joins=BEN.user_id)
+    join, leave = world.move(), world.move()
+    if opened:
+        ann = world.connect(ANN, long_ago=False)
+        world.broker.hint(join)
+    else:
+        ann = Connection("sid-ann", cast("Session", None), NAMESPACE, ANN, 0.0)
+        world.fanout.enter_user_room(ann)
+        world.broker.hint(join)
+        world.open(ann)
+    world.broker.hint(leave)
+    await world.settle()
+    assert asked == [ann]
+    assert not world.received(ann)
+    # Nor is she brought back by what is older than the leave.
+    world.broker.hint(join)
+    assert asked == [ann]
+
+
+async def test_of_a_join_and_of_a_leave_where_she_is_already_nobody_is_asked():
+    world, _ = await with_ben()
+    asked: list[Connection] = []
+    world.fanout.on_hearsay(asked.append)
+    join = world.move()
+    ann = world.connect(ANN, long_ago=False)
+    world.broker.hint(join)
+    world.broker.hint(world.move())
+    await world.settle()
+    assert not asked
     assert ROOM not in ann.rooms
 
 

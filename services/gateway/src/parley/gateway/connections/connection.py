@@ -58,6 +58,8 @@ class Connection:
     """Unix seconds, for people."""
     registered_at: float = field(default_factory=boot_time)
     """When it was first registered, here or where it was recovered from; a kick ends who is older than it."""
+    opened_at: float = 0.0
+    """When it was let into its user's own room here, in monotonic seconds."""
     waiting: deque[QueuedCommand] = field(default_factory=deque[QueuedCommand])
     waiting_bytes: int = 0
     in_flight: int = 0

@@ -11,6 +11,7 @@ witness; neither undoes what was heard of later.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -54,6 +55,10 @@ from parley.gateway.socketio.packets import event_packet
 log = get_logger(__name__)
 
 __all__ = ["DELIVERIES", "Fanout", "Outlet"]
+
+LATE_SECONDS = 30.0
+"""So late a hint may be, since a service was cut off or stood still between commit and publish. Whoever was admitted
+less long ago may have left in between: of a join the service is asked."""
 
 RESETS = Counter("parley_gateway_room_resets_total", "Rooms whose log was found restored to an earlier state")
 MISSED = Counter("parley_gateway_announcements_missed_total", "Announcements missed, so that all rooms were compared")
@@ -127,8 +132,9 @@ class Fanout(HeadListener, Parking):
     def open(self, connection: Connection) -> None:
         """Begin to deliver what is addressed to the user, and heed what was heard of while it was being admitted."""
         self._rooms.users_room(connection).let_in(connection)
+        connection.opened_at = time.monotonic()
         for change in connection.pending_changes:
-            self._heed(connection, change)
+            self._hinted(connection, change)
         connection.pending_changes.clear()
 
     def enter(self, connection: Connection, room: str, *, head: int | None = None, after: int | None = None) -> None:
@@ -332,22 +338,36 @@ class Fanout(HeadListener, Parking):
     def _change(self, users_room: LocalRoom, change: MembershipChange) -> None:
         for connection in listeners(users_room):
             if connection.opened:
+                self._hinted(connection, change)
+            else:
+                connection.pending_changes.append(change)
+
+    def _hinted(self, connection: Connection, change: MembershipChange) -> None:
+        """A change is told at once, but what tells it may have stood still; who came long before the hint heeds it."""
+        if time.monotonic() - connection.opened_at >= LATE_SECONDS or self._is_safe(connection, change):
+            self._heed(connection, change)
+        else:
+            self._ask_about(connection, change)
+
+    def _announced(self, users_room: LocalRoom, change: MembershipChange) -> None:
+        """A change is in the log, maybe for long: whoever was admitted after it knows better what became of it."""
+        for connection in listeners(users_room):
+            if not self._is_safe(connection, change):
+                self._ask_about(connection, change)
+            elif connection.opened:
                 self._heed(connection, change)
             else:
                 connection.pending_changes.append(change)
 
-    def _announced(self, users_room: LocalRoom, change: MembershipChange) -> None:
-        """A change is in the log, maybe for long: whoever was admitted after it knows better what became of it."""
-        room = self._rooms.get(users_room.namespace, change.room)
-        for connection in listeners(users_room):
-            if not change.joined or (room is not None and connection in room):
-                if connection.opened:
-                    self._heed(connection, change)
-                else:
-                    connection.pending_changes.append(change)
-            elif change.sequence > connection.last_change.get(change.room, 0):
-                for callback in self._on_hearsay:
-                    callback(connection)
+    def _is_safe(self, connection: Connection, change: MembershipChange) -> bool:
+        """Whether a change may be heeded however old it is: only a join brings somebody back who has left since."""
+        room = self._rooms.get(connection.namespace, change.room)
+        return not change.joined or (room is not None and connection in room)
+
+    def _ask_about(self, connection: Connection, change: MembershipChange) -> None:
+        if change.sequence > connection.last_change.get(change.room, 0):
+            for callback in self._on_hearsay:
+                callback(connection)
 
     def _send_missed(self, room: LocalRoom, connection: Connection, item: RoomEvent) -> None:
         if connection.identity.user_id in (item.joins, item.leaves):
