@@ -40,8 +40,8 @@ class Weather:
     slow: tuple[float, ...] = (0.02,)
     """How often a commit takes a hundred times as long."""
     late_hints: bool = True
-    """Whether what chats publish may be late. A join that is, and is over by then, is sent once more to a connection
-    that was admitted after it: the quick way has no witness against it. So not where devices come back all the time."""
+    """Whether what chats publish may be late. Not where users move all the time: a room that is behind lets in whoever
+    its old events name, also a connection that was admitted after a later leave."""
     quiet: float = 0.0
     """How often nobody hears of a commit but from the log."""
     settling: float = 150.0
@@ -267,6 +267,7 @@ RETURNS = Weather(
 MOVES = Weather(
     kinds=("nats", "cut gateway", "cut chat", "device", "stall gateway", "kill chat"),
     loses=(0.0, 0.0, 0.05),
+    late_hints=False,
     moves=0.5,
     pause=(0.3, 1.0),
     recovery=(0, 60),

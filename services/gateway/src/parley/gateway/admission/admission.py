@@ -188,7 +188,7 @@ class Admission:
                 cursor = None
             if cursor is None and attempt.waited:
                 cursor = head  # what came while the broker was waited for is for it
-            self._fanout.enter(connection, room, head=head, after=cursor)
+            self._fanout.enter(connection, room, head=head, after=cursor, joined=membership.joined)
         self._fanout.open(connection)
         if recovered is not None:
             for room in recovered.rooms:

@@ -137,13 +137,28 @@ class Fanout(HeadListener, Parking):
             self._hinted(connection, change)
         connection.pending_changes.clear()
 
-    def enter(self, connection: Connection, room: str, *, head: int | None = None, after: int | None = None) -> None:
+    def enter(
+        self,
+        connection: Connection,
+        room: str,
+        *,
+        head: int | None = None,
+        after: int | None = None,
+        joined: int = 0,
+    ) -> None:
         """Put a connection into a room: from now on, or with `after`, from the event that follows it.
 
         `head` is the room's head as last heard of, where the room's cursor starts when it is new here. Without it
         nothing is replayed: the room may have no sequence at all, and starts with the first one that is heard of.
+        `joined` is the event with which its user is a member now, who may have left and come back after `after`.
         """
         self._enter(connection, room, head, after, hinted=False)
+        if (
+            after is not None
+            and after < joined - 1
+            and (local := self._rooms.get(connection.namespace, room)) is not None
+        ):
+            local.join(connection, joined - 1)
 
     def _enter(self, connection: Connection, room: str, head: int | None, after: int | None, *, hinted: bool) -> None:
         sent = memory.enter(connection, room)
