@@ -213,6 +213,7 @@ class Run:
         faults.deaths += [f"{name} ended by itself" for name, part in stack.parts.items() if not part.running]
         await stack.healed()
         await moderating
+        await moderator.pardon()
 
     async def _nothing_new(self, files: Sequence[Path]) -> None:
         """Wait until everything has arrived."""

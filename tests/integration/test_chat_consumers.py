@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -17,7 +18,10 @@ from parley.chat.consumers.pace import Pace
 from parley.chat.consumers.pattern import matching
 from parley.chat.consumers.runner import ConsumerRunner, answer_registration
 from parley.chat.domain.membership import JoinRoom
+from parley.chat.log import erasures
 from parley.chat.log.database import Pool
+from parley.chat.log.erasure_ledger import Ledger
+from parley.chat.log.erasure_runner import wait_until_completed
 from parley.cli import consumers as commands
 from parley.cli.failure import Failure
 from parley.common import subjects
@@ -113,6 +117,25 @@ async def test_a_consumer_is_handed_all_that_matches_and_goes_on_where_it_was(
     )  # fmt: skip
     row = await pool.fetchrow("SELECT * FROM chat.consumers WHERE name = $1", billing.name)
     assert row["read_up_to"] == billing.handed[-1].at
+
+
+async def test_who_keeps_messages_hears_which_of_them_are_erased_and_who_comes_later_never_has_them(
+    database_url: str, nats_url: str, pool: Pool, tmp_path: Path
+):
+    early, late = Billing("message.*"), Billing("*")
+    async with running_writer(database_url) as (writer, _), chat(nats_url, database_url, pool):
+        room = await create(writer)
+        await send(writer, room, 1)
+        async with running(early, nats_url):
+            await until(lambda: early.bodies() == ["text 1"])
+            async with pool.acquire() as connection:
+                erasure = await erasures.request_message(connection, room, 2)
+            await wait_until_completed(database_url, Ledger(tmp_path / "erasures"), erasure, lambda _: None)
+            await until(lambda: [event.type for event in early.handed] == ["message.sent", "events.erased"])
+        assert early.handed[1].data == {"ranges": [[2, 2]]}
+        async with running(late, nats_url):
+            await until(lambda: len(late.handed) == 2)
+    assert [event.type for event in late.handed] == ["room.created", "events.erased"]
 
 
 async def test_one_process_hands_over_and_another_takes_over(database_url: str, nats_url: str, pool: Pool):
@@ -236,7 +259,7 @@ async def test_no_failure_ends_it(
 
 def test_patterns_name_types_and_parts_of_them():
     assert sorted(matching("*")) == sorted(matching("room.*, member.*,message.*,events.*"))
-    assert matching("message.sent") == [5]
+    assert matching("message.sent") == [5, 8], "and what of them is erased"
     assert matching("nothing.*") == []
 
 

@@ -15,6 +15,7 @@ from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, Trans
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
+from parley.chat.log.database import DATABASE_ERRORS
 from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings
 from parley.common.errors import Code, Reject
@@ -121,7 +122,7 @@ class Append:
                 try:
                     await writer.connect()
                     break
-                except OSError:
+                except DATABASE_ERRORS:
                     await asyncio.sleep(0.1)
             replica.ready = True
             await writer.run()

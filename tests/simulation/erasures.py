@@ -109,6 +109,15 @@ def complete(database: Database, transaction: Transaction, args: Args) -> list[R
     return []
 
 
+def transaction_of(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    found = database.tables.by_id.get((args[0], args[1]))
+    return [] if found is None else [Row(transaction_id=found["transaction_id"])]
+
+
+def announced(_database: Database, _transaction: Transaction, _args: Args) -> list[Row]:
+    return []  # nobody announces where nobody listens
+
+
 def rooms_of(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
     user_id, after = args
     places = database.tables.members
@@ -238,6 +247,8 @@ STATEMENTS: dict[str, Statement] = {
     erasure_executor._MOVE: move,
     erasure_executor._COUNT: count,
     erasure_executor._COMPLETE: complete,
+    erasure_executor._TRANSACTION: transaction_of,
+    erasure_executor._ANNOUNCED: announced,
     erasure_executor._ROOMS_OF: rooms_of,
     erasure_executor._ROOMS_FROM: rooms_from,
     erasure_executor._ROOMS_AFTER: rooms_after,

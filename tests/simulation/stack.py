@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -18,7 +18,7 @@ from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.domain.batch import Plan
-from parley.chat.log.database import Pool
+from parley.chat.log.database import DATABASE_ERRORS, Pool
 from parley.chat.log.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings as ChatSettings
@@ -113,13 +113,13 @@ class Chat(Replica):
             try:
                 await writer.connect()
                 break
-            except OSError:
+            except DATABASE_ERRORS:
                 await asyncio.sleep(0.2)
         announcer = Announcer(rooms, bus, "", writer.forget_rooms)
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
-        state = State(
-            bus, pool, writer, ChatLog(pool, announcer), cast("Any", None), ErasureRunner("", pool, None, 0), rates
-        )
+        consumers: Any = None  # nobody follows the log here but the announcer
+        erasing = ErasureRunner("", pool, None, 0)
+        state = State(bus, pool, writer, ChatLog(pool, announcer), consumers, erasing, rates)
         tasks = self.tasks = Tasks()
         tasks.forever(writer.run(), name="writer")
         tasks.forever(announcer.run(), name="announcements")

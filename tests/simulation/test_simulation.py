@@ -106,3 +106,33 @@ def test_what_waits_aside_is_not_overtaken_by_what_was_sent_after_it(monkeypatch
         finally:
             world.finish()
     assert plans
+
+
+def test_a_writer_that_did_not_get_the_logs_secret_at_first_takes_no_command_without_it():
+    """Else its fingerprints are others than every other writer's, and what is sent again is refused."""
+    world = World(1)
+
+    async def publish(_plan: Plan) -> None:
+        pass
+
+    async def send() -> None:
+        ann, command = Identity("ann", "Ann"), CreateRoom("c0", "Room")
+        first, second = Writer(publish, settings()), Writer(publish, settings())
+        connecting = asyncio.ensure_future(first.connect())
+        while not world.database.sessions:
+            await asyncio.sleep(0.0001)
+        for session in world.database.sessions:
+            session.mute_now()
+        with pytest.raises(TimeoutError):
+            await connecting
+        for writer in (first, second):
+            await writer.connect()
+            running = asyncio.ensure_future(writer.run())
+            assert (await writer.submit(command, ann, "")).sequence == 1
+            running.cancel()
+
+    with world.installed():
+        try:
+            world.loop.run(send())
+        finally:
+            world.finish()

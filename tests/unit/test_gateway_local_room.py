@@ -293,3 +293,13 @@ def test_who_waits_to_join_stays_out_when_an_earlier_leave_is_heard_of():
     waiting = member_state.join(None, 14, 10)
     assert waiting == WaitingToJoin((Change(15, joined=True),))
     assert member_state.leave(waiting, 12, 10) == waiting
+
+
+def test_who_came_back_ahead_of_the_gateway_and_hears_again_of_the_join_before_that_keeps_its_place(local: LocalRoom):
+    ann, ben = connection("ann"), connection("ben")
+    local.join(ann, 14, sent=14)
+    local.join(ann, 11)  # the service names the join with which it is a member at all
+    assert local.delivered_up_to(ann) == 14
+    # A join that it had heard of by itself, of an event before its place.
+    local.join(ben, 11, sent=14)
+    assert local.delivered_up_to(ben) == 14

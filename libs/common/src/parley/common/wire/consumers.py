@@ -24,8 +24,8 @@ class RegisterConsumer(Wire, frozen=True):
 class LogEvent(Wire, frozen=True):
     """An event of a room. `event_id` names it for ever, so that one that comes again is recognised.
 
-    `payload` is its data as JSON; `command_id` was chosen by who caused it. Of one that is `erased` what was written is
-    gone: who kept a copy of it deletes that as well.
+    `payload` is its data as JSON; `command_id` was chosen by who caused it. `events.erased` names, in `ranges` of
+    sequences, those whose text is gone: who kept a copy deletes that as well. Those are not handed over any more.
     """
 
     event_id: str
@@ -37,7 +37,6 @@ class LogEvent(Wire, frozen=True):
     actor_name: str
     payload: bytes
     command_id: str = ""
-    erased: bool = False
 
     @property
     def data(self) -> Any:

@@ -140,7 +140,8 @@ class ConsumerRunner:
                 return INTERVAL
             connection = await self._leadership.connection()
             page = await one.tail.events(connection, one.position, one.kinds, most=one.pace.most, scan=SCAN)
-        events = [event for event in page.events if event.event_id != one.row.skip]
+        # Of what was erased before it is handed over there is nothing left to deal with.
+        events = [event for event in page.events if event.event_id != one.row.skip and not event.erased]
         if not page.events:
             LAG.labels(name).set(0)
             one.position = page.position
@@ -209,7 +210,7 @@ def _moved(before: StoredConsumer, after: StoredConsumer) -> bool:
 def _log_event(event: Recorded) -> LogEvent:
     return LogEvent(
         str(event.event_id), event.type, event.room, event.sequence, event.recorded_at, event.actor_id,
-        event.actor_name, event.data, event.command_id, event.erased,
+        event.actor_name, event.data, event.command_id,
     )  # fmt: skip
 
 

@@ -390,7 +390,12 @@ class Writer:
         if fresh or self._forget:
             self._forget = False
             self._known.clear()
-            self._secret = LogSecret(await event_store.read_secret(connection))
+            try:
+                self._secret = LogSecret(await event_store.read_secret(connection))
+            except BaseException:
+                # Without the log's secret this connection is of no use, and the next one asks again.
+                self._connection.abandon()
+                raise
         return connection
 
     def _give_up(self, batch: list[_Waiting], error: Exception) -> None:

@@ -81,8 +81,8 @@ def delivered_up_to(state: MemberState, head: int) -> int:
     match state:
         case CatchingUp(after=after, sent=sent):
             return max(after, sent)
-        case WaitingToJoin(changes=changes):
-            return changes[0].sequence - 1
+        case WaitingToJoin(changes=changes, sent=sent):
+            return max(changes[0].sequence - 1, sent)
         case Live() | Registered():
             return head
 
@@ -97,8 +97,9 @@ def join(state: MemberState | None, after: int, head: int, sent: int = 0) -> Mem
             return Live(_noted(changes, Change(after + 1, joined=True), head))
         case CatchingUp(after=place, changes=changes):
             return state._replace(changes=_noted(changes, Change(after + 1, joined=True), place))
-        case WaitingToJoin(changes=changes):
-            return state._replace(changes=_noted(changes, Change(after + 1, joined=True), head))
+        case WaitingToJoin(changes=changes, sent=had):
+            # A join before something that it has already is the one that it came back from.
+            return state._replace(changes=_noted(changes, Change(after + 1, joined=True), max(head, had)))
 
 
 def leave(state: MemberState | None, at: int, head: int, *, supposed: bool = False) -> MemberState | None:
