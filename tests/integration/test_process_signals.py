@@ -17,6 +17,17 @@ service = Service("poll", Router("/poll"))
 """
 
 
+async def started(command: list[str], nats_url: str, directory: Path) -> asyncio.subprocess.Process:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")} | {
+        "PARLEY_NATS_URL": nats_url, "PARLEY_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+        "PARLEY_PORT": "0", "PYTHONUNBUFFERED": "1",
+    }  # fmt: skip
+    return await asyncio.create_subprocess_exec(
+        sys.executable, *command, cwd=directory, env=environment,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("command", "number", "status"),
     [
@@ -32,14 +43,7 @@ async def test_a_process_that_waits_for_nats_ends_on_a_signal(
     command: list[str], number: signal.Signals, status: int, tmp_path: Path
 ):
     (tmp_path / "poll_service.py").write_text(SERVICE)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")} | {
-        "PARLEY_NATS_URL": "nats://127.0.0.1:1", "PARLEY_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
-        "PARLEY_PORT": "0", "PYTHONUNBUFFERED": "1",
-    }  # fmt: skip
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, cwd=tmp_path, env=environment,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+    process = await started(command, "nats://127.0.0.1:1", tmp_path)
     assert process.stdout is not None
     try:
         async with asyncio.timeout(30):
@@ -51,6 +55,20 @@ async def test_a_process_that_waits_for_nats_ends_on_a_signal(
             # Auth does not wait for Postgres, and may have given up a moment before the signal.
             assert await process.wait() in {status, STARTUP_FAILURE if "parley.auth" in command else status}
         said = await process.stdout.read()
+        assert b"Traceback" not in said, said.decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+
+
+async def test_a_chat_that_finds_no_postgres_says_so_in_a_line_and_ends(nats_url: str, tmp_path: Path):
+    process = await started(["-m", "parley.chat"], nats_url, tmp_path)
+    try:
+        async with asyncio.timeout(30):
+            said, _ = await process.communicate()
+        assert process.returncode == STARTUP_FAILURE
+        assert b"refused" in said, said.decode()
+        assert b"not started" in said, said.decode()
         assert b"Traceback" not in said, said.decode()
     finally:
         if process.returncode is None:

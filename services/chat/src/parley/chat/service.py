@@ -49,14 +49,16 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[State]:
         database.connect(url, settings.chat_pool_size - OWN - FOR_GATEWAYS) as reads,
     ):
         writer = Writer(Publisher(rooms).publish, settings)
-        await writer.connect()
+        with database.reachable():
+            await writer.connect()
         announcer = Announcer(rooms, runtime.bus, url, writer.forget_rooms)
         consumers = ConsumerRunner(runtime.bus, url)
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
         ledger = Ledger(settings.chat_erasure_ledger) if settings.chat_erasure_ledger else None
         erasing = ErasureRunner(url, reads, ledger, settings.chat_keep_days)
         # Before anything is answered: of a log that was restored, what had been erased is hidden first.
-        await erasing.look()
+        with database.reachable():
+            await erasing.look()
         state = State(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates)
         runtime.tasks.forever(writer.run(), name="writer")
         runtime.tasks.forever(announcer.run(), name="announcements")

@@ -131,7 +131,10 @@ class Connection(asyncpg.Connection):
 
 @asynccontextmanager
 async def connect(url: str, size: int, **settings: str) -> AsyncGenerator[Pool]:
-    """Connect to Postgres. What acks and decisions depend on is set rather than hoped for, and `settings` besides."""
+    """Connect to Postgres. What acks and decisions depend on is set rather than hoped for, and `settings` besides.
+
+    Raises `Reject(unavailable)` when Postgres cannot be reached.
+    """
     async with asyncpg.create_pool(
         url,
         # No floor: asyncpg would try to restore it for as long as Postgres is away, with a traceback each time.
@@ -145,7 +148,8 @@ async def connect(url: str, size: int, **settings: str) -> AsyncGenerator[Pool]:
         server_settings=session_settings("parley-chat", lock=LOCK_SECONDS, idle=IDLE_SECONDS) | settings,
     ) as pool:
         opened = Pool(pool, size)
-        await opened.fetchval("SELECT 1")
+        with reachable():
+            await opened.fetchval("SELECT 1")
         yield opened
 
 
