@@ -35,7 +35,8 @@ from parley.gateway.socketio.client import Client
 from parley.gateway.socketio.packets import AckPacket, EventPacket, ack_packet, event_packet
 from parley.gateway.socketio.server import SocketIoServer
 
-GREETING_DELAY = 0.005
+GREETING_DELAY = 0.05
+"""Seconds in which a suite on a busy machine takes notice of CONNECT before something else comes."""
 
 
 class Echo:
@@ -124,7 +125,8 @@ def main() -> None:
     settings = Settings(
         gateway_ping_interval=options.ping_interval / 1000,
         gateway_ping_timeout=options.ping_timeout / 1000,
-        gateway_connect_timeout=1.0,
+        # The suites' sessions join nothing while they wait for heartbeats.
+        gateway_connect_timeout=max(1.0, 2 * (options.ping_interval + options.ping_timeout) / 1000),
         gateway_max_message=1_000_000,
         gateway_allow_eio3=True,
     )

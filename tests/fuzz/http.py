@@ -107,3 +107,7 @@ class Connection(HttpProtocol):
             else:
                 break
         assert not self._rest or self.fake.closed, "something waits although everything is answered"
+
+    def end(self) -> None:
+        """The transport is gone, and nothing holds on to the connection."""
+        self.connection_lost(None)

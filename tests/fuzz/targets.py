@@ -237,6 +237,8 @@ def http(random: Random) -> None:
         # A head without an end is given up between one slice beyond its limit and two.
         assert whole.fake.closed == cut.fake.closed
     assert all(size <= LIMITS.body_bytes for _, _, size in whole.requests)
+    whole.end()
+    cut.end()
 
 
 def extensions(random: Random) -> None:

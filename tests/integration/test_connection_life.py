@@ -220,7 +220,7 @@ async def test_a_kick_in_the_very_last_moment_refuses(server: Server, monkeypatc
         lives.append(self)
         await began(self, attempt, patience)
 
-    async def kicked(self: Admission, attempt: Attempt, connection: Connection, patience: float) -> Recovered | None:
+    async def kicked(self: Admission, attempt: Attempt, connection: Connection, patience: float) -> Any:
         admitted = await admit(self, attempt, connection, patience)
         assert lives[0].end_user("eve", lifecycle.Code.KICKED, "") == 1
         return admitted
