@@ -49,13 +49,16 @@ class RoomDelivery:
         joined: Callable[[LocalRoom, Connection], None],
         gone: Callable[[LocalRoom, Connection, int], None],
         mark: Callable[[], int],
+        doubts: Callable[[Connection], bool],
     ) -> None:
+        """`doubts` asks about who was admitted just now, and says whether it did."""
         self._outlet = outlet
         self._offsets = offsets
         self._rooms = rooms
         self._joined = joined
         self._gone = gone
         self._mark = mark
+        self._doubts = doubts
 
     def deliver(self, room: LocalRoom, items: list[RoomEvent]) -> None:
         """Send live members the events that are next, each once."""
@@ -94,7 +97,10 @@ class RoomDelivery:
     def _joining(self, room: LocalRoom, item: RoomEvent) -> list[Connection]:
         """The connections that are live from this event on, if they are not already."""
         joining: list[Connection] = []
+        behind = room.cursor.known > item.sequence
         for connection in self._concerned(room, item, item.joins, joined=True):
+            if behind and connection not in room and self._doubts(connection):
+                continue  # it may have left with an event that this room has still to deliver, before it was admitted
             if connection in room or (sent := memory.enter(connection, room.room)) < item.sequence:
                 joining.append(connection)
             else:

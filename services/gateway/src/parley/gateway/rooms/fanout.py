@@ -80,7 +80,7 @@ class Fanout(HeadListener, Parking):
         self._rooms = RoomRegistry(bus, self._receive, self._closed)
         self._log = LogReader(bus)
         self._delivery = RoomDelivery(
-            outlet, offsets, self._rooms, self._start_catch_up, self._gone, lambda: self._mark
+            outlet, offsets, self._rooms, self._start_catch_up, self._gone, lambda: self._mark, self._doubts
         )
         self._repair = Repair(self._log, self._delivery.deliver, self._tasks)
         self._catch_up = CatchUp(self._log, outlet, self._send_missed, self._gone, self._tasks)
@@ -359,7 +359,7 @@ class Fanout(HeadListener, Parking):
 
     def _hinted(self, connection: Connection, change: MembershipChange) -> None:
         """A change is told at once, but what tells it may have stood still; who came long before the hint heeds it."""
-        if time.monotonic() - connection.opened_at >= LATE_SECONDS or self._is_safe(connection, change):
+        if not self._is_new(connection) or self._is_safe(connection, change):
             self._heed(connection, change)
         else:
             self._ask_about(connection, change)
@@ -373,6 +373,16 @@ class Fanout(HeadListener, Parking):
                 self._heed(connection, change)
             else:
                 connection.pending_changes.append(change)
+
+    def _is_new(self, connection: Connection) -> bool:
+        return time.monotonic() - connection.opened_at < LATE_SECONDS
+
+    def _doubts(self, connection: Connection) -> bool:
+        if self._is_new(connection):
+            for callback in self._on_hearsay:
+                callback(connection)
+            return True
+        return False
 
     def _is_safe(self, connection: Connection, change: MembershipChange) -> bool:
         """Whether a change may be heeded however old it is: only a join brings somebody back who has left since."""
