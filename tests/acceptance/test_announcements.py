@@ -69,9 +69,11 @@ async def test_what_is_committed_and_never_published_reaches_whom_it_concerns(ow
         await chat.ready()
         stopped = stack.chats[0] if chat is stack.chats[1] else stack.chats[1]
         os.kill(stopped.pid, signal.SIGSTOP)
-        await said(f"while {stopped.name} stands still")
-        await cat.until(lambda s=stopped: cat.bodies(room)[-1].endswith(f"{s.name} stands still"), "a message")
-        os.kill(stopped.pid, signal.SIGCONT)
+        try:
+            await said(f"while {stopped.name} stands still")
+            await cat.until(lambda s=stopped: cat.bodies(room)[-1].endswith(f"{s.name} stands still"), "a message")
+        finally:
+            os.kill(stopped.pid, signal.SIGCONT)  # or it cannot be ended
 
     # The log is restored: gateways that went on tell their clients, without a restart.
     await begin_incarnation(stack.database_url, None)
