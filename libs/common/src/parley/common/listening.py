@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-ACCEPTED_PER_TURN = 8
+ACCEPTED_PER_TURN = 4
 """Connections that are accepted in a turn of the loop."""
 RECEIVE_BUFFER = 64 * 1024
 """Bytes of a connection that the kernel takes in before anybody reads: a client 100 ms away sends 5 Mbit/s."""
