@@ -21,7 +21,7 @@ from parley.chat.log import database, erasures, event_store
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure_executor import Executor
 from parley.chat.log.erasure_ledger import Ledger
-from parley.chat.log.erasure_runner import ErasureRunner, compare, dial, wait_until_completed
+from parley.chat.log.erasure_runner import ErasureRunner, compare, erasure_connection, wait_until_completed
 from parley.chat.log.writer import Writer
 from parley.chat.projections import rebuild as projections
 from parley.chat.queries import history, members, rooms, sync
@@ -293,7 +293,7 @@ async def test_an_execution_that_was_killed_goes_on_where_it_was(
         asked = await ask(database_url)
         kills = 0
         for after in range(3, 300, 4):
-            async with dial(database_url) as connection:
+            async with erasure_connection(database_url) as connection:
                 await compare(connection, ledger)
                 killing = Killed(connection, after)
                 try:
@@ -349,7 +349,7 @@ async def test_nothing_is_executed_before_the_ledger_has_it(database_url: str, p
     runner = ErasureRunner(database_url, pool, lost, 0)
     await runner.look()
     assert "does not exist" in (runner.check() or "")
-    async with dial(database_url) as connection:
+    async with erasure_connection(database_url) as connection:
         assert await execute(connection) is True
     assert "my address" in await everything(database_url)
     runner = ErasureRunner(database_url, pool, ledger, 0)
@@ -358,7 +358,7 @@ async def test_nothing_is_executed_before_the_ledger_has_it(database_url: str, p
     (entry,) = ledger.read()
     assert (entry.id, entry.user_id) == (asked.id, "u_ann")
     assert "Mallory" not in ledger.path.read_text()
-    async with dial(database_url) as connection:
+    async with erasure_connection(database_url) as connection:
         await execute(connection)
     assert "my address" not in await everything(database_url)
 
@@ -401,7 +401,7 @@ async def test_a_restored_log_erases_again_what_the_ledger_says_and_is_not_ready
     assert await runner.look()
     assert runner.check() == "2 erasures of the ledger are executed again"
     assert b"my address" not in msgspec.json.encode(await history.page(pool, history.History(room), BEN))
-    async with dial(database_url) as connection:
+    async with erasure_connection(database_url) as connection:
         await execute(connection)
     await runner.look()
     assert runner.check() is None
@@ -434,7 +434,7 @@ async def test_messages_that_are_too_old_are_erased_and_who_is_where_stays(datab
         runner._look_for_old_at = 0
         assert await runner.look()
         hidden = msgspec.json.encode(await history.page(pool, history.History(room), BEN))
-        async with dial(database_url) as connection:
+        async with erasure_connection(database_url) as connection:
             await execute(connection)
         shown = msgspec.json.encode(await history.page(pool, history.History(room), BEN))
         for text in (hidden, shown):
@@ -446,7 +446,7 @@ async def test_messages_that_are_too_old_are_erased_and_who_is_where_stays(datab
         assert after[1:] == before[1:], "nobody is moved"
         runner._look_for_old_at = 0
         await runner.look()
-        async with dial(database_url) as connection:
+        async with erasure_connection(database_url) as connection:
             await execute(connection)
         runner._look_for_old_at = 0
         await runner.look()

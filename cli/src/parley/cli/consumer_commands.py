@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from parley.cli.failure import Failure, fail
-from parley.cli.projection_commands import DatabaseUrl
+from parley.cli.options import DatabaseUrl
 
 app = typer.Typer(name="consumers", help="Who follows the log, and how far they are.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The consumer.")]

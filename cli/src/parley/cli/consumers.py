@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from parley.chat.consumers import store
 from parley.chat.consumers.store import StoredConsumer
 from parley.chat.log.position import BEGINNING
-from parley.chat.log.tail import SETTINGS, lag
+from parley.chat.log.tail import ANNOUNCEMENTS, SETTINGS, lag
 from parley.cli.database import log_connection
 from parley.cli.failure import Failure
 
@@ -67,7 +67,7 @@ _SETTINGS = SETTINGS | {
 
 
 async def _change(url: str, statement: str, name: str, *args: Any) -> Any:
-    if name == store.ANNOUNCEMENTS:
+    if name == ANNOUNCEMENTS:
         raise Failure(f"{name} is chat's own")
     async with log_connection(url) as connection:
         rows = await connection.fetch(statement, name, *args)

@@ -14,7 +14,7 @@ import asyncpg
 
 from parley.chat.domain.projectors import PROJECTORS, Projector
 from parley.chat.log.erasure_ledger import Ledger, LedgerError
-from parley.chat.log.erasure_runner import compare, dial, execute_open
+from parley.chat.log.erasure_runner import compare, erasure_connection, execute_open
 from parley.chat.projections.rebuild import Rebuilt, rebuild
 from parley.chat.projections.replay import SETTINGS
 from parley.chat.projections.verify import Progress, Verified, verify
@@ -103,7 +103,7 @@ async def _begin(connection: Any) -> UUID:
 
 async def erase_what_is_open(url: str) -> None:
     """Execute what was asked to be erased, unless a service does."""
-    async with dial(url) as connection:
+    async with erasure_connection(url) as connection:
         await execute_open(connection)
 
 

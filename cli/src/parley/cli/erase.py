@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from parley.cli.failure import Failure, fail
+from parley.cli.options import DatabaseUrl
 
 if TYPE_CHECKING:  # `parley run` is to start fast
     from parley.chat.domain.erasure import Erasure
@@ -23,9 +24,6 @@ commands = typer.Typer(
     no_args_is_help=True,
 )
 
-DatabaseUrl = Annotated[
-    str, typer.Option(envvar="PARLEY_DATABASE_URL", help="Postgres, as libpq writes it.", show_default=False)
-]
 LedgerFile = Annotated[
     Path,
     typer.Option(
@@ -77,6 +75,7 @@ def _erase(url: str, path: Path, request: Callable[[Any], Awaitable[Erasure]]) -
     from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
     from parley.chat.domain.erasure import Scope  # noqa: PLC0415
+    from parley.chat.domain.identifiers import share_before  # noqa: PLC0415
     from parley.chat.log.erasure_ledger import Ledger, LedgerError  # noqa: PLC0415
     from parley.chat.log.erasure_runner import wait_until_completed  # noqa: PLC0415
     from parley.cli.database import log_connection, wait_for_database  # noqa: PLC0415
@@ -94,9 +93,8 @@ def _erase(url: str, path: Path, request: Callable[[Any], Awaitable[Erasure]]) -
             bar = progress.add_task("Erasing", total=1.0, events=0)
 
             def report(erasure: Erasure) -> None:
-                # Keys of rooms are spread evenly, so the key of the room in hand says how much is done.
                 all_rooms = erasure.scope is Scope.USER and erasure.at_room is not None
-                done = ((erasure.at_room or 0) + 2**63) / 2**64 if all_rooms else 0.0
+                done = share_before(erasure.at_room or 0) if all_rooms else 0.0
                 if erasure.id == asked.id:
                     progress.update(bar, completed=done, events=erasure.events)
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from parley.cli import consumer_commands, erase, projection_commands, service_commands, transfer
 from parley.cli.failure import Failure, fail
+from parley.cli.options import DatabaseUrl
 
 app = typer.Typer(
     name="parley",
@@ -63,9 +64,7 @@ def up(
 
 @app.command()
 def migrate(
-    database_url: Annotated[
-        str, typer.Option(envvar="PARLEY_DATABASE_URL", help="Postgres, as libpq writes it.", show_default=False)
-    ],
+    database_url: DatabaseUrl,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the database to come up.")] = 60.0,
 ) -> None:
     """Bring the database up to this version's schema; safe to run from several places at once."""
@@ -82,9 +81,7 @@ def migrate(
 
 @app.command()
 def restored(
-    database_url: Annotated[
-        str, typer.Option(envvar="PARLEY_DATABASE_URL", help="Postgres, as libpq writes it.", show_default=False)
-    ],
+    database_url: DatabaseUrl,
     ledger: Annotated[
         Path | None,
         typer.Option(

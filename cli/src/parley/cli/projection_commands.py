@@ -12,10 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from parley.cli.failure import Failure, fail
+from parley.cli.options import DatabaseUrl
 
-DatabaseUrl = Annotated[
-    str, typer.Option(envvar="PARLEY_DATABASE_URL", help="Postgres, as libpq writes it.", show_default=False)
-]
 Name = Annotated[str, typer.Argument(help="rooms, members or declined; without it, all.", show_default=False)]
 
 
@@ -49,9 +47,11 @@ def verify(database_url: DatabaseUrl, name: Name = "") -> None:
 
 @contextmanager
 def _progress(what: str) -> Generator[Callable[[int, int], None]]:
-    """Show how far it is: keys of rooms are spread evenly over 64 bits."""
+    """Show how far it is."""
+    from parley.chat.domain.identifiers import share_before  # noqa: PLC0415
+
     count, left = TextColumn("{task.fields[rooms]} rooms"), TimeRemainingColumn()
     columns = TextColumn("{task.description}"), BarColumn(), count, left
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=2**64, rooms=0)
-        yield lambda rooms, room_id: bar.update(task, completed=room_id + 2**63, rooms=rooms)
+        task = bar.add_task(what, total=1.0, rooms=0)
+        yield lambda rooms, room_id: bar.update(task, completed=share_before(room_id), rooms=rooms)

@@ -11,10 +11,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from parley.cli.failure import Failure, fail
-
-DatabaseUrl = Annotated[
-    str, typer.Option(envvar="PARLEY_DATABASE_URL", help="Postgres, as libpq writes it.", show_default=False)
-]
+from parley.cli.options import DatabaseUrl
 
 
 def export_log(

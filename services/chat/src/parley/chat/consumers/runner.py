@@ -22,7 +22,7 @@ from parley.chat.domain.recorded import Recorded
 from parley.chat.log.database import DATABASE_ERRORS
 from parley.chat.log.leadership import STANDBY_SECONDS, Leadership
 from parley.chat.log.position import Position
-from parley.chat.log.tail import LAG, EventsPage, Tail
+from parley.chat.log.tail import ANNOUNCEMENTS, LAG, EventsPage, Tail
 from parley.common import subjects
 from parley.common.outage_log import OutageLog
 from parley.common.wire.consumers import ConsumeEvents, LogEvent
@@ -216,7 +216,7 @@ def _log_event(event: Recorded) -> LogEvent:
 
 async def answer_registration(pool: Any, name: str, events: str, *, beginning: bool) -> None:
     """Have a consumer. Raises `Reject` for a pattern that no event will ever match, and for a name that is taken."""
-    if not name or len(name) > 100 or name == store.ANNOUNCEMENTS:
+    if not name or len(name) > 100 or name == ANNOUNCEMENTS:
         raise Reject(Code.INVALID_PAYLOAD, f"A consumer cannot have the name {name!r}.")
     if not matching(events):
         raise Reject(Code.INVALID_PAYLOAD, f"No type of event matches {events!r}.")

@@ -7,9 +7,7 @@ from uuid import UUID
 
 from parley.chat.domain.recorded import Recorded
 from parley.chat.log.position import BEGINNING, Position, Snapshot
-
-ANNOUNCEMENTS = "announcements"
-"""The name under which chat itself follows the log, to announce what is there."""
+from parley.chat.log.tail import ANNOUNCEMENTS
 
 _REGISTER = """
 INSERT INTO chat.consumers (name, events, position, batch) VALUES ($1, $2, $3, gen_random_uuid()::text)

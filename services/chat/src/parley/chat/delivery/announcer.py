@@ -19,7 +19,7 @@ from parley.chat.delivery.hints import FOR_USERS, NAMESPACE
 from parley.chat.log.database import DATABASE_ERRORS
 from parley.chat.log.leadership import STANDBY_SECONDS, Leadership
 from parley.chat.log.position import Position
-from parley.chat.log.tail import LAG, LogState, Tail
+from parley.chat.log.tail import ANNOUNCEMENTS, LAG, LogState, Tail
 from parley.common.outage_log import OutageLog
 from parley.common.wire.rooms import Announcement
 from parley.framework import Bus, Reject, RoomPublisher, get_logger
@@ -27,8 +27,6 @@ from parley.framework import Bus, Reject, RoomPublisher, get_logger
 log = get_logger(__name__)
 outages = OutageLog(log, "cannot announce what is in the log")
 
-NAME = "announcements"
-"""Of the work, and of its row among the consumers."""
 INTERVAL = 0.5
 """Seconds between two looks at the log, and from a look until it is told: by then it has mostly arrived by itself, and
 nobody has to fetch it."""
@@ -50,7 +48,7 @@ class Announcer:
     def __init__(self, rooms: RoomPublisher, bus: Bus, url: str, mended: Callable[[], None]) -> None:
         self._rooms = rooms
         self._bus = bus
-        self._leadership = Leadership(url, NAME)
+        self._leadership = Leadership(url, ANNOUNCEMENTS)
         self._tail = Tail()
         self._mended = mended
         self._state: LogState | None = None
@@ -98,13 +96,13 @@ class Announcer:
             return STANDBY_SECONDS
         connection = await self._leadership.connection()
         if self._position is None:
-            position, self._last = await connection.fetchrow(_LOAD, NAME)
+            position, self._last = await connection.fetchrow(_LOAD, ANNOUNCEMENTS)
             self._position = Position.decode(position)
         page = await self._tail.heads(connection, self._position, FOR_USERS)
         if self._heed(page.log):
             self._position = None  # another one stands in this log
             return 0.0
-        LAG.labels(NAME).set(page.age)
+        LAG.labels(ANNOUNCEMENTS).set(page.age)
         if page.heads:
             await asyncio.sleep(INTERVAL)
             told = announce(page.heads, page.named, page.log.incarnation, self._last, _new_name)
@@ -123,7 +121,7 @@ class Announcer:
 
     async def _save(self, position: Position, last: str) -> None:
         connection = await self._leadership.connection()
-        if not self.leading or not await connection.fetchval(_SAVE, NAME, position.encode(), self._last, last):
+        if not self.leading or not await connection.fetchval(_SAVE, ANNOUNCEMENTS, position.encode(), self._last, last):
             self._position = None
             return
         self._position, self._last = position, last
@@ -151,7 +149,7 @@ class Announcer:
         self._position = None
         self._leadership.step_down()
         with suppress(KeyError):
-            LAG.remove(NAME)
+            LAG.remove(ANNOUNCEMENTS)
 
 
 def _new_name() -> str:

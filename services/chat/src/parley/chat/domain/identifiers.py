@@ -20,6 +20,15 @@ from parley.chat.domain.fields import Command
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
+FIRST_ROOM, LAST_ROOM = -(2**63), 2**63 - 1
+"""The least and the greatest key that a room may have."""
+
+
+def share_before(room_id: int) -> float:
+    """Which share of all rooms, from 0 to 1, has lesser keys than this one: keys are spread evenly."""
+    return (room_id - FIRST_ROOM) / 2**64
+
+
 @lru_cache(maxsize=65_536)
 def public_room_id(room_id: int) -> str:
     """The id by which clients know a room: `r` and 13 characters."""

@@ -48,6 +48,15 @@ def is_own_fault(error: Exception) -> bool:
     return fault_of(error) is Fault.STATEMENT
 
 
+async def dial(url: str, settings: dict[str, str]) -> Any:
+    """Make a connection outside of the pools. Raises what asyncpg does, or `TimeoutError`."""
+    # Bounded as a whole: Postgres may take a connection and say nothing.
+    async with asyncio.timeout(CONNECT_SECONDS):
+        return await cast("Any", asyncpg).connect(
+            url, command_timeout=COMMAND_SECONDS, connection_class=Connection, server_settings=settings
+        )
+
+
 class OwnConnection:
     """One connection, kept for as long as it works: taking one from a pool costs as much as a statement."""
 
@@ -61,12 +70,7 @@ class OwnConnection:
         if self._connection is not None and not self._connection.is_closed():
             return self._connection, False
         self.abandon()
-        # Dialling is bounded as a whole: Postgres may take a connection and say nothing.
-        async with asyncio.timeout(CONNECT_SECONDS):
-            connection: Any = await cast("Any", asyncpg).connect(
-                self._url, command_timeout=COMMAND_SECONDS, connection_class=Connection, server_settings=self._settings
-            )
-        self._connection = connection
+        self._connection = connection = await dial(self._url, self._settings)
         return connection, True
 
     def abandon(self) -> None:

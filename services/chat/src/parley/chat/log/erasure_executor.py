@@ -19,7 +19,7 @@ from parley.chat.domain.codec import CODEC, StoredEvent
 from parley.chat.domain.compact import pack
 from parley.chat.domain.erasure import MEMBERSHIP_TYPES, NAMING_TYPES, Erasure, Scope, ranges
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.identifiers import LogSecret, event_id, public_room_id
+from parley.chat.domain.identifiers import FIRST_ROOM, LogSecret, event_id, public_room_id
 from parley.chat.domain.membership import LeaveRoom, MemberInvited
 from parley.chat.domain.recorded import NOTHING, Recorded
 from parley.chat.domain.room import RoomCommand
@@ -29,6 +29,8 @@ from parley.chat.log import event_store
 from parley.chat.log.connection import CONFLICTS
 from parley.chat.log.erasures import COVERS, find
 from parley.chat.log.position import Position
+from parley.chat.log.tail import ANNOUNCEMENTS
+from parley.chat.log.tail import SETTINGS as FOLLOWING
 from parley.common.wire.identity import Identity
 
 SLICE = 2000
@@ -42,7 +44,6 @@ RETRY = 0.02
 """Seconds before a transaction is tried again that met another one."""
 ANNOUNCED_SECONDS = 10.0
 """Seconds for which it is waited that gateways are told of a user's leaving."""
-FIRST_ROOM = -(2**63)
 
 Report = Callable[[Erasure], None]
 ResultT = TypeVar("ResultT")
@@ -55,9 +56,10 @@ _MOVE = "UPDATE chat.erasures SET at_room = $2, at_sequence = $3 WHERE id = $1"
 _COUNT = "UPDATE chat.erasures SET events = events + $2 WHERE id = $1"
 _COMPLETE = "UPDATE chat.erasures SET completed_at = clock_timestamp() WHERE id = $1"
 _TRANSACTION = "SELECT transaction_id::text::bigint FROM chat.events WHERE room_id = $1 AND event_id = $2"
-_ANNOUNCED = """
-SELECT position FROM chat.consumers WHERE name = 'announcements' AND EXISTS (
-  SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'parley-chat tail'
+_ANNOUNCED = f"""
+SELECT position FROM chat.consumers WHERE name = '{ANNOUNCEMENTS}' AND EXISTS (
+  SELECT FROM pg_stat_activity
+  WHERE datname = current_database() AND application_name = '{FOLLOWING["application_name"]}'
 )
 """
 _ROOMS_OF = "SELECT room_id FROM chat.members WHERE user_id = $1 AND room_id > $2 ORDER BY room_id LIMIT 100"
@@ -138,6 +140,7 @@ class Executor:
     def __init__(self, connection: Any, *, pause: float = 0.0) -> None:
         self._connection = connection
         self._pause = pause
+        self._secret: LogSecret | None = None
 
     async def run(self, erasure: Erasure, report: Report = lambda _: None) -> Erasure:
         """Execute an erasure to its end. Raises what asyncpg does; then it is to be run again."""
@@ -180,8 +183,9 @@ class Executor:
 
     async def _decide(self, command: RoomCommand, identity: Identity) -> UUID:
         """Do what a command asks for, as if it were sent by somebody. Returns the id of its first event."""
-        secret = LogSecret(await event_store.read_secret(self._connection))
-        submission = Submission(command, identity, "", secret)
+        if self._secret is None:
+            self._secret = LogSecret(await event_store.read_secret(self._connection))
+        submission = Submission(command, identity, "", self._secret)
 
         async def decide() -> None:
             locked = await event_store.lock_rooms(self._connection, [submission], wait=True)

@@ -13,19 +13,17 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import asyncpg
 
 from parley.chat.domain.erasure import Erasure, Scope
 from parley.chat.log import erasures
-from parley.chat.log.connection import CONNECT_SECONDS
+from parley.chat.log.connection import dial
 from parley.chat.log.database import (
-    COMMAND_SECONDS,
     DATABASE_ERRORS,
     IDLE_SECONDS,
     LOCK_SECONDS,
-    Connection,
     Pool,
     session_settings,
 )
@@ -66,13 +64,10 @@ class _Compared(NamedTuple):
 
 
 @asynccontextmanager
-async def dial(url: str) -> AsyncGenerator[Any]:
+async def erasure_connection(url: str) -> AsyncGenerator[Any]:
     """A connection for an erasure: one more than a service has else, for as long as it lasts."""
     settings = session_settings("parley-chat erasure", lock=LOCK_SECONDS, idle=IDLE_SECONDS) | SESSION
-    async with asyncio.timeout(CONNECT_SECONDS):
-        connection: Any = await cast("Any", asyncpg).connect(
-            url, command_timeout=COMMAND_SECONDS, connection_class=Connection, server_settings=settings
-        )
+    connection = await dial(url, settings)
     try:
         yield connection
     finally:
@@ -153,7 +148,7 @@ class ErasureRunner:
         while True:
             try:
                 if await self.look():
-                    async with dial(self._url) as connection:
+                    async with erasure_connection(self._url) as connection:
                         await execute_open(connection)
             except (*DATABASE_ERRORS, Reject) as error:
                 outages.note(error)
@@ -204,7 +199,7 @@ async def wait_until_completed(url: str, ledger: Ledger, erasure: Erasure, repor
 
     Raises `LedgerError`, and what asyncpg does.
     """
-    async with dial(url) as connection:
+    async with erasure_connection(url) as connection:
         while True:
             await compare(connection, ledger)
             current = await erasures.find(connection, erasure.id)

@@ -31,6 +31,8 @@ MAX_PAGE_BYTES = 512 * 1024
 SUMMARIZE_BLOCKS = 64
 """After so many new blocks of the log, summaries are made."""
 
+ANNOUNCEMENTS = "announcements"
+"""The name under which chat itself follows the log, to announce what is there."""
 IDLE_SECONDS = 1.5
 """A session that says nothing for so long is ended by Postgres, with the locks it holds: its process stands still, or
 is cut off."""

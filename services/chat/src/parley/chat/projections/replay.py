@@ -9,11 +9,11 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
 from typing import Any, NamedTuple
 
+from parley.chat.domain.identifiers import FIRST_ROOM, LAST_ROOM
 from parley.chat.domain.projectors import STRUCTURAL, Difference, Folded, Projector, Row, compare, fold
 from parley.chat.log.event_store import EVENT_COLUMNS, stored_row
 
 ROOMS_AT_ONCE = 200
-FIRST_ROOM, LAST_ROOM = -(2**63), 2**63 - 1
 
 
 def _distinct(table: str) -> str:

@@ -80,14 +80,17 @@ class MembershipCheck:
         # What those were told who are not open yet may be of before the moves that were missed.
         opening = [connection for connection in self._connections if not connection.opened]
         if opening:
-            asyncio.get_running_loop().call_later(OPENED_AFTER, lambda: self._add(_members(opening)))
+            self._add_when_open(opening)
 
     def verify(self, connection: Connection) -> None:
         """Ask about one user; for a connection that is not open yet, when it will be."""
         if connection.opened:
             self._add(_members([connection]))
         else:
-            asyncio.get_running_loop().call_later(OPENED_AFTER, lambda: self._add(_members([connection])))
+            self._add_when_open([connection])
+
+    def _add_when_open(self, opening: list[Connection]) -> None:
+        asyncio.get_running_loop().call_later(OPENED_AFTER, lambda: self._add(_members(opening)))
 
     def _add(self, members: Iterable[_Member]) -> None:
         users: defaultdict[str, list[str]] = defaultdict(list)
