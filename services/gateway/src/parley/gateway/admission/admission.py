@@ -125,7 +125,7 @@ class Admission:
         """Find out who it is and whether they may be here, while it is registered as theirs. Raises `Reject`."""
         for _ in range(2):
             identity = await self._patiently(
-                deadline, lambda: self._bus.request(subjects.AUTHENTICATE, claim, Identity)
+                deadline, lambda: self._bus.request(subjects.AUTHENTICATE, claim, Identity, repeat=True)
             )
             registered = identity.user_id == connection.identity.user_id
             self._connections.identify(connection, identity)
