@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from parley.gateway.engineio.packets import Packet
+from parley.engineio.packets import Packet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,8 +37,8 @@ import msgspec
 
 from parley.common.addresses import address_key
 from parley.common.disconnects import DisconnectReason
-from parley.gateway.engineio import packets
-from parley.gateway.engineio.packets import (
+from parley.engineio import packets
+from parley.engineio.packets import (
     CLOSE_PACKET,
     NOOP_PACKET,
     PING_PACKET,
@@ -48,8 +48,8 @@ from parley.gateway.engineio.packets import (
     Packet,
     TooManyPackets,
 )
-from parley.gateway.engineio.transports import Limits, NotPolling, Poll, Post, Socket
-from parley.gateway.engineio.websocket.frames import NORMAL, POLICY
+from parley.engineio.transports import Limits, NotPolling, Poll, Post, Socket
+from parley.engineio.websocket.frames import NORMAL, POLICY
 
 CHOKED_BYTES = 16 * 1024
 """Bytes waiting for a polling client from which on volatile packets are dropped."""
