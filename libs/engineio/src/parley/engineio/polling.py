@@ -273,7 +273,7 @@ def _too_big(limit: int) -> Refusal:
 def _read(scope: Scope) -> Request:
     client: Any = scope.get("client")
     return read_request(
-        scope["method"], scope["query_string"], scope["headers"], client[0] if client else "", scope["scheme"]
+        scope["method"], scope["query_string"], scope["headers"], client[0] if client else "", scope["scheme"], scope
     )
 
 

@@ -188,8 +188,8 @@ class Session:
         limits = self._owner.limits
         opening = _Open(
             self.sid,
-            [] if socket else ["websocket"],
-            round(limits.ping_interval * 1000),
+            [] if socket or not limits.upgrades else ["websocket"],
+            round((limits.ping_interval + limits.ping_grace) * 1000),
             round(limits.ping_timeout * 1000),
             limits.max_payload,
         )
@@ -388,7 +388,7 @@ class Session:
 
     def probe(self, socket: Socket) -> bool:
         """A WebSocket came for this session. False when it may not have one."""
-        if self.over or self.socket is not None or self._probe is not None:
+        if self.over or self.socket is not None or self._probe is not None or not self._owner.limits.upgrades:
             return False
         self._probe = socket
         return True

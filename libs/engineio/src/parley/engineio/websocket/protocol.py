@@ -250,7 +250,12 @@ class WebSocket(asyncio.Protocol):
         self._engine = engine
         client = scope["client"]
         request = read_request(
-            scope["method"], scope["query_string"], scope["headers"], client[0] if client else "", scope["scheme"]
+            scope["method"],
+            scope["query_string"],
+            scope["headers"],
+            client[0] if client else "",
+            scope["scheme"],
+            scope,
         )
         if request.method != "GET":
             raise bad_request()
