@@ -5,8 +5,9 @@ from __future__ import annotations
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -87,6 +88,8 @@ class Request(NamedTuple):
     jsonp: bool
     stamp: str
     """What stock clients write differently into every polling request."""
+    scope: Mapping[str, Any] = MappingProxyType({})
+    """The whole of it, as the HTTP server has it; it is not kept."""
 
     @property
     def origin(self) -> str | None:
@@ -101,7 +104,12 @@ class Request(NamedTuple):
 
 
 def read_request(
-    method: str, query: bytes, headers: Iterable[tuple[bytes, bytes]], address: str, scheme: str
+    method: str,
+    query: bytes,
+    headers: Iterable[tuple[bytes, bytes]],
+    address: str,
+    scheme: str,
+    scope: Mapping[str, Any] = MappingProxyType({}),
 ) -> Request:
     """Read a request whose address, scheme and Host header are the client's (see `parley.common.forwarded`).
 
@@ -125,6 +133,7 @@ def read_request(
         base64_only=fields.get("b64", "") not in {"", "0", "false"},
         jsonp="j" in fields,
         stamp=fields.get("t", ""),
+        scope=scope,
     )
 
 

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from prometheus_client import Counter
 
-from parley.gateway.engineio.packets import Packet
-from parley.gateway.engineio.session import Session
+from parley.engineio.packets import Packet
+from parley.engineio.session import Session
 
 VOLATILE_DROPPED = Counter("parley_gateway_volatile_dropped_total", "Volatile packets not sent to slow clients")
 

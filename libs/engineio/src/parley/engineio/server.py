@@ -19,9 +19,10 @@ from parley.common.disconnects import DisconnectReason
 from parley.common.logs import get_logger
 from parley.common.rate_limiter import RateLimiter
 from parley.common.tasks import Tasks
-from parley.gateway.engineio.packets import Packet
-from parley.gateway.engineio.reading import InputBudget, ReadScheduler
-from parley.gateway.engineio.request import (
+from parley.engineio.metrics import LIMIT_HITS
+from parley.engineio.packets import Packet
+from parley.engineio.reading import InputBudget, ReadScheduler
+from parley.engineio.request import (
     Refusal,
     Request,
     forbidden,
@@ -29,12 +30,11 @@ from parley.gateway.engineio.request import (
     unknown_session,
     unsupported_revision,
 )
-from parley.gateway.engineio.session import NOTHING, RequestInfo, Session
-from parley.gateway.engineio.timer_wheel import Timeout, TimerEntry, TimerWheel
-from parley.gateway.engineio.transports import Limits
-from parley.gateway.engineio.websocket.frames import GOING_AWAY
-from parley.gateway.engineio.writes import SLICE, VOLATILE_DROPPED, WriteScheduler
-from parley.gateway.metrics import LIMIT_HITS
+from parley.engineio.session import NOTHING, RequestInfo, Session
+from parley.engineio.timer_wheel import Timeout, TimerEntry, TimerWheel
+from parley.engineio.transports import Limits
+from parley.engineio.websocket.frames import GOING_AWAY
+from parley.engineio.writes import SLICE, VOLATILE_DROPPED, WriteScheduler
 
 log = get_logger(__name__)
 

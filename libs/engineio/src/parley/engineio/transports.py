@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from parley.gateway.engineio.packets import Packet
+from parley.engineio.packets import Packet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,10 @@ class Limits:
 
     ping_interval: float = 25.0
     ping_timeout: float = 20.0
+    ping_grace: float = 0.0
+    """What clients are told beyond `ping_interval`, so that a late ping is forgiven."""
+    upgrades: bool = True
+    """Whether a client that polls may move onto a WebSocket."""
     upgrade_timeout: float = 10.0
     max_payload: int = 1_000_000
     max_unjoined: int = 128 * 1024

@@ -15,9 +15,10 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parley.common.disconnects import DisconnectReason
-from parley.gateway.engineio.packets import Incoming, MalformedPayload, Packet, encode_payload
-from parley.gateway.engineio.reading import FEW, FRAMES, SMALL, UNCOUNTED, ReadScheduler
-from parley.gateway.engineio.request import (
+from parley.engineio.metrics import LIMIT_HITS
+from parley.engineio.packets import Incoming, MalformedPayload, Packet, encode_payload
+from parley.engineio.reading import FEW, FRAMES, SMALL, UNCOUNTED, ReadScheduler
+from parley.engineio.request import (
     Refusal,
     Request,
     bad_method,
@@ -27,10 +28,9 @@ from parley.gateway.engineio.request import (
     unknown_session,
     unknown_transport,
 )
-from parley.gateway.engineio.server import STATE_KEY, Engine
-from parley.gateway.engineio.session import Session
-from parley.gateway.engineio.transports import NotPolling
-from parley.gateway.metrics import LIMIT_HITS
+from parley.engineio.server import STATE_KEY, Engine
+from parley.engineio.session import Session
+from parley.engineio.transports import NotPolling
 
 _TEXT = b"text/plain; charset=UTF-8"
 _JSON = b"application/json"
@@ -273,7 +273,7 @@ def _too_big(limit: int) -> Refusal:
 def _read(scope: Scope) -> Request:
     client: Any = scope.get("client")
     return read_request(
-        scope["method"], scope["query_string"], scope["headers"], client[0] if client else "", scope["scheme"]
+        scope["method"], scope["query_string"], scope["headers"], client[0] if client else "", scope["scheme"], scope
     )
 
 

@@ -37,8 +37,8 @@ import msgspec
 
 from parley.common.addresses import address_key
 from parley.common.disconnects import DisconnectReason
-from parley.gateway.engineio import packets
-from parley.gateway.engineio.packets import (
+from parley.engineio import packets
+from parley.engineio.packets import (
     CLOSE_PACKET,
     NOOP_PACKET,
     PING_PACKET,
@@ -48,8 +48,8 @@ from parley.gateway.engineio.packets import (
     Packet,
     TooManyPackets,
 )
-from parley.gateway.engineio.transports import Limits, NotPolling, Poll, Post, Socket
-from parley.gateway.engineio.websocket.frames import NORMAL, POLICY
+from parley.engineio.transports import Limits, NotPolling, Poll, Post, Socket
+from parley.engineio.websocket.frames import NORMAL, POLICY
 
 CHOKED_BYTES = 16 * 1024
 """Bytes waiting for a polling client from which on volatile packets are dropped."""
@@ -188,8 +188,8 @@ class Session:
         limits = self._owner.limits
         opening = _Open(
             self.sid,
-            [] if socket else ["websocket"],
-            round(limits.ping_interval * 1000),
+            [] if socket or not limits.upgrades else ["websocket"],
+            round((limits.ping_interval + limits.ping_grace) * 1000),
             round(limits.ping_timeout * 1000),
             limits.max_payload,
         )
@@ -388,7 +388,7 @@ class Session:
 
     def probe(self, socket: Socket) -> bool:
         """A WebSocket came for this session. False when it may not have one."""
-        if self.over or self.socket is not None or self._probe is not None:
+        if self.over or self.socket is not None or self._probe is not None or not self._owner.limits.upgrades:
             return False
         self._probe = socket
         return True

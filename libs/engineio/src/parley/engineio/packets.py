@@ -11,8 +11,8 @@ import binascii
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
-from parley.gateway.engineio.websocket.deflate import THRESHOLD, deflate
-from parley.gateway.engineio.websocket.frames import BINARY, TEXT, frame
+from parley.engineio.websocket.deflate import THRESHOLD, deflate
+from parley.engineio.websocket.frames import BINARY, TEXT, frame
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
 

@@ -12,9 +12,10 @@ from typing import Any
 from uvicorn import Config
 
 from parley.common.disconnects import DisconnectReason
-from parley.gateway.engineio.packets import Packet
-from parley.gateway.engineio.reading import FEW, FRAMES, SIZE, SMALL, STRANGER, UNCOUNTED
-from parley.gateway.engineio.request import (
+from parley.engineio.metrics import LIMIT_HITS
+from parley.engineio.packets import Packet
+from parley.engineio.reading import FEW, FRAMES, SIZE, SMALL, STRANGER, UNCOUNTED
+from parley.engineio.request import (
     Refusal,
     Request,
     accept_key,
@@ -23,11 +24,11 @@ from parley.gateway.engineio.request import (
     subprotocol,
     unknown_transport,
 )
-from parley.gateway.engineio.server import CLOSE_GRACE, STATE_KEY, Engine
-from parley.gateway.engineio.session import Session
-from parley.gateway.engineio.timer_wheel import TimerEntry
-from parley.gateway.engineio.websocket import deflate, frames
-from parley.gateway.engineio.websocket.frames import (
+from parley.engineio.server import CLOSE_GRACE, STATE_KEY, Engine
+from parley.engineio.session import Session
+from parley.engineio.timer_wheel import TimerEntry
+from parley.engineio.websocket import deflate, frames
+from parley.engineio.websocket.frames import (
     CLOSE,
     GOING_AWAY,
     NORMAL,
@@ -38,7 +39,6 @@ from parley.gateway.engineio.websocket.frames import (
     close_frame,
     frame,
 )
-from parley.gateway.metrics import LIMIT_HITS
 
 OPEN_DELAY = 0.005
 """Seconds between the upgrade and the greeting of an older client."""
@@ -250,7 +250,12 @@ class WebSocket(asyncio.Protocol):
         self._engine = engine
         client = scope["client"]
         request = read_request(
-            scope["method"], scope["query_string"], scope["headers"], client[0] if client else "", scope["scheme"]
+            scope["method"],
+            scope["query_string"],
+            scope["headers"],
+            client[0] if client else "",
+            scope["scheme"],
+            scope,
         )
         if request.method != "GET":
             raise bad_request()
