@@ -12,8 +12,9 @@ import typer
 
 from parley.cli import new_service, routes
 from parley.cli.failure import Failure, fail
-from parley.framework import Service, running
-from parley.framework.loading import ServiceNotFound, load_service
+from parley.framework import Service
+from parley.framework.running import run as running
+from parley.framework.running.loading import ServiceNotFound, load_service
 
 TARGET = (
     "The service: MODULE or MODULE:ATTRIBUTE, by default its attribute `service`, in the module or in its submodule "

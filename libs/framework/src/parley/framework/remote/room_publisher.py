@@ -22,7 +22,7 @@ from parley.common.wire.rooms import (
     RoomHead,
     RoomHeads,
 )
-from parley.framework.gateway_registry import GatewayRegistry
+from parley.framework.remote.gateway_registry import GatewayRegistry
 
 MAX_HEADS = 5_000
 """Heads in one message."""

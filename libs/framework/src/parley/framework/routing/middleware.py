@@ -19,8 +19,8 @@ from parley.common.binary import Unsendable
 from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
 from parley.common.wire.connections import ConnectionClosed
-from parley.framework.connection_context import ConnectionContext
-from parley.framework.context import Context
+from parley.framework.routing.connection_context import ConnectionContext
+from parley.framework.routing.context import Context
 
 log = get_logger(__name__)
 
