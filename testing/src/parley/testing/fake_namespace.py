@@ -22,9 +22,9 @@ from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_context import ConnectionContext
 from parley.framework.routing.connection_data import Session
 from parley.framework.routing.context import Context
-from parley.framework.routing.middleware import ConnectionLifetime
 from parley.framework.routing.router import Router
 from parley.framework.service import Service
+from parley.framework.serving.connection_lifetime import ConnectionLifetime
 from parley.framework.serving.event_result import Outcome
 from parley.framework.serving.event_runner import EventRunner
 from parley.framework.serving.gateway_responder import ADMIT_SECONDS

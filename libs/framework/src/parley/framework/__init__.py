@@ -15,10 +15,11 @@ from parley.common.wire.consumers import LogEvent
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Delivery, Membership, MembershipChange, Replayed, RoomEvent, RoomHead
 from parley.framework.remote.emitter import AcksResult, Broadcast, Emitter, RemoteSocket
-from parley.framework.remote.room_publisher import RoomLog, RoomPublisher
+from parley.framework.remote.room_publisher import RoomPublisher
 from parley.framework.routing.connection_context import ConnectionContext
 from parley.framework.routing.context import Context
 from parley.framework.routing.middleware import ConnectionMiddleware, Next, PacketMiddleware
+from parley.framework.routing.room_log import RoomLog
 from parley.framework.routing.router import Route, Router
 from parley.framework.routing.signatures import Controller, on
 from parley.framework.service import Lifespan, Running, Runtime, Service

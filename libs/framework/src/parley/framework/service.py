@@ -113,12 +113,6 @@ class Service(Generic[StateT]):
             await bus.flush()
             yield Running(runtime, state)
 
-    def run(self, *, reload: bool = False) -> None:
-        """Run as a process until SIGTERM, with `/healthz`, `/readyz` and `/metrics`; see `running.run`."""
-        from parley.framework.running.run import run  # noqa: PLC0415 - controllers need no web server
-
-        run(self, reload=reload)
-
 
 class Running(Generic[StateT]):
     """A service that runs."""

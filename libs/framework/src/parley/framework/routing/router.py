@@ -16,9 +16,9 @@ import msgspec
 from parley.common import json_input
 from parley.common.binary import MAX_DEPTH, insert, too_deep
 from parley.common.errors import Code, Reject
-from parley.framework.remote.room_publisher import RoomLog
 from parley.framework.routing.context import Context, StateT
 from parley.framework.routing.middleware import ConnectionMiddleware, PacketMiddleware, compose
+from parley.framework.routing.room_log import RoomLog
 from parley.framework.routing.signatures import (
     Controller,
     Signature,

@@ -27,11 +27,11 @@ from parley.common.wire.connections import ConnectionClosed, ConnectReply, Conne
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import GetMemberships, GetRoomHeads, Membership, Memberships, Replay, Replayed, RoomHeads
 from parley.framework.remote.emitter import Emitter
-from parley.framework.remote.room_publisher import NoRoomLog, RoomLog
 from parley.framework.routing.connection_context import ConnectionContext
 from parley.framework.routing.connection_data import Session
-from parley.framework.routing.middleware import ConnectionLifetime
+from parley.framework.routing.room_log import NoRoomLog, RoomLog
 from parley.framework.routing.router import LIFECYCLE, Router
+from parley.framework.serving.connection_lifetime import ConnectionLifetime
 from parley.framework.serving.held_connections import PATIENCE, HeldConnections
 
 log = get_logger(__name__)

@@ -21,7 +21,8 @@ from parley.common.wire.connections import ConnectionClosed, Handshake
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_context import ConnectionContext
 from parley.framework.routing.connection_data import Session
-from parley.framework.routing.middleware import ConnectionLifetime, ConnectionMiddleware
+from parley.framework.routing.middleware import ConnectionMiddleware
+from parley.framework.serving.connection_lifetime import ConnectionLifetime
 from parley.gateway import middleware
 from parley.gateway.connections.connection import Connection
 from parley.gateway.namespaces import Namespace
