@@ -19,7 +19,7 @@ from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
 from parley.engineio.session import Session
 from parley.engineio.timer_wheel import TimerEntry
-from parley.framework.outcome import Outcome
+from parley.framework.serving.event_result import Outcome
 from parley.gateway.process.boot_clock import boot_time
 
 

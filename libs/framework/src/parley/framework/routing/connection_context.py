@@ -8,7 +8,7 @@ from parley.common import subjects
 from parley.common.binary import extract
 from parley.common.wire.connections import ConnectionClosed
 from parley.common.wire.rooms import UnloggedEvent
-from parley.framework.context import PeerContext, StateT
+from parley.framework.routing.context import PeerContext, StateT
 
 
 class ConnectionContext(PeerContext, Generic[StateT]):

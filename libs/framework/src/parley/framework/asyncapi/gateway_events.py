@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from parley.common.errors import MEANINGS, Code
-from parley.framework.router import Router
+from parley.framework.routing.router import Router
 
 
 class Failure(msgspec.Struct):

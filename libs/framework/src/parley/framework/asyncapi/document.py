@@ -13,9 +13,9 @@ import msgspec
 from parley.common.errors import MEANINGS
 from parley.framework.asyncapi.descriptions import said, told
 from parley.framework.asyncapi.examples import Examples
-from parley.framework.asyncapi.notices import Failure, sent_events
+from parley.framework.asyncapi.gateway_events import Failure, sent_events
 from parley.framework.asyncapi.schemas import REF, Schema, holds_bytes, referred, resolve, schemas_of
-from parley.framework.router import LIFECYCLE, Route, Router
+from parley.framework.routing.router import LIFECYCLE, Route, Router
 from parley.framework.service import Service
 
 _SERVER = """A Parley gateway: Socket.IO protocol 5 on Engine.IO 4, by WebSocket or HTTP long polling. Any stock

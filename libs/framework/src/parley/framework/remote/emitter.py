@@ -37,8 +37,8 @@ from parley.common.wire.operations import (
     OperationReport,
     Selection,
 )
-from parley.framework.gateway_registry import GatewayRegistry
-from parley.framework.gateway_requests import GatewayReplies, GatewayReply, GatewayRequests
+from parley.framework.remote.gateway_registry import GatewayRegistry
+from parley.framework.remote.gateway_requests import GatewayReplies, GatewayReply, GatewayRequests
 
 ReplyT = TypeVar("ReplyT", bound=GatewayReply)
 

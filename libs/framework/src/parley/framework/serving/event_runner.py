@@ -29,9 +29,9 @@ from prometheus_client import Counter
 
 from parley.common.binary import Unsendable
 from parley.common.errors import Code, Reject
-from parley.framework.context import Context
-from parley.framework.outcome import Outcome
-from parley.framework.router import LIFECYCLE, Route, Router, as_future
+from parley.framework.routing.context import Context
+from parley.framework.routing.router import LIFECYCLE, Route, Router, as_future
+from parley.framework.serving.event_result import Outcome
 
 KeyT = TypeVar("KeyT")
 

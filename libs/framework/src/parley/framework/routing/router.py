@@ -16,10 +16,17 @@ import msgspec
 from parley.common import json_input
 from parley.common.binary import MAX_DEPTH, insert, too_deep
 from parley.common.errors import Code, Reject
-from parley.framework.context import Context, StateT
-from parley.framework.middleware import ConnectionMiddleware, PacketMiddleware, compose
-from parley.framework.rooms import RoomLog
-from parley.framework.signatures import Controller, Signature, is_plain, marked_methods, may_hold_binary, read_signature
+from parley.framework.routing.context import Context, StateT
+from parley.framework.routing.middleware import ConnectionMiddleware, PacketMiddleware, compose
+from parley.framework.routing.room_log import RoomLog
+from parley.framework.routing.signatures import (
+    Controller,
+    Signature,
+    is_plain,
+    marked_methods,
+    may_hold_binary,
+    read_signature,
+)
 
 ControllerT = TypeVar("ControllerT", bound=Controller)
 

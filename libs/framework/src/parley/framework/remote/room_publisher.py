@@ -1,28 +1,25 @@
-"""Rooms with a subject of their own: publishing to their members, and the log behind those that have one."""
+"""Publishes to rooms with a subject of their own, which only gateways with a member listen to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from parley.common import subjects
 from parley.common.binary import extract
 from parley.common.bus import Bus
 from parley.common.chunks import split_by_size
 from parley.common.errors import Code, Reject
-from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import (
     Announcement,
     Deliveries,
     Delivery,
-    Membership,
     MembershipChange,
-    Replayed,
     RoomEvent,
     RoomHead,
     RoomHeads,
 )
-from parley.framework.gateway_registry import GatewayRegistry
+from parley.framework.remote.gateway_registry import GatewayRegistry
 
 MAX_HEADS = 5_000
 """Heads in one message."""
@@ -32,42 +29,6 @@ OVERHEAD = 128
 """Bytes counted for an event or a membership change besides its payload: names, ids and a length each."""
 FEW_GATEWAYS = 8
 """As long as no more live, what goes to several rooms is one message; see docs/adr/0023-the-path-of-a-message.md."""
-
-
-class RoomLog(Protocol):
-    """What a service knows of its rooms when their events are logged: gateways repair and resume from it.
-
-    Sequences of a room are 1-based and gapless. Each may raise `Reject`. A log that may be restored from a backup has
-    an attribute `incarnation` as well: a text that is another one from then on, so that old cursors mean a `reset`.
-    """
-
-    async def memberships(self, identity: Identity) -> list[Membership]:
-        """The rooms a user is in."""
-        ...
-
-    async def replay(self, room: str, after: int, limit: int) -> Replayed:
-        """A room's events after a sequence, consecutive, oldest first, at most `limit`; and its head."""
-        ...
-
-    async def heads(self, rooms: list[str]) -> list[RoomHead]:
-        """The heads of rooms; one that does not exist is left out."""
-        ...
-
-
-class NoRoomLog:
-    """The `RoomLog` of a service whose rooms have no log."""
-
-    async def memberships(self, identity: Identity) -> list[Membership]:  # noqa: ARG002 - the protocol's
-        """Nobody is a member of anything."""
-        return []
-
-    async def replay(self, room: str, after: int, limit: int) -> Replayed:  # noqa: ARG002
-        """There are no events."""
-        return Replayed([], 0)
-
-    async def heads(self, rooms: list[str]) -> list[RoomHead]:  # noqa: ARG002
-        """No room has a head."""
-        return []
 
 
 class RoomPublisher:

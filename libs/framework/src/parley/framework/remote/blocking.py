@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from parley.common.wire.connections import ConnectionInfo
-from parley.framework.emitter import AcksResult, Broadcast, Emitter
+from parley.framework.remote.emitter import AcksResult, Broadcast, Emitter
 
 ResultT = TypeVar("ResultT")
 

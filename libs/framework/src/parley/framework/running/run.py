@@ -41,21 +41,16 @@ def create_app(service: Service[Any], settings: ServiceSettings) -> FastAPI:
     return app
 
 
-def run(service: Service[Any], *, reload: bool = False) -> None:
-    """Serve until SIGTERM. With `reload`, start again whenever its code changes; see `watch`.
-
-    Only this service restarts: the sockets are the gateway's and stay connected, and what clients send meanwhile is
-    answered `unavailable`.
-    """
-    if reload:
-        watch(service.name)
-    else:
-        process.serve(service.name, service.settings, lambda settings: create_app(service, settings))
+def serve(service: Service[Any]) -> None:
+    """Run a service as a process until SIGTERM, with the settings of the environment."""
+    process.serve(service.name, service.settings, lambda settings: create_app(service, settings))
 
 
 def watch(name: str) -> None:
     """Run the current command without `--reload` in a child process, and again after each change, until a stop signal.
 
+    Only this service restarts: the sockets are the gateway's and stay connected, and what clients send meanwhile is
+    answered `unavailable`.
     It watches the Python files below the working directory, except in tests and in the other services' packages.
     """
     here = Path.cwd()

@@ -31,12 +31,12 @@ from parley.common.subscriptions import Listener
 from parley.common.tasks import Tasks
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ConnectionCommands
-from parley.framework.context import Context
-from parley.framework.emitter import Emitter
-from parley.framework.event_runner import EventRunner
-from parley.framework.outcome import Outcome
-from parley.framework.router import Router
-from parley.framework.session import Session
+from parley.framework.remote.emitter import Emitter
+from parley.framework.routing.connection_data import Session
+from parley.framework.routing.context import Context
+from parley.framework.routing.router import Router
+from parley.framework.serving.event_result import Outcome
+from parley.framework.serving.event_runner import EventRunner
 
 MAX_PENDING = 20_000
 """Commands one process has in hand; beyond it the sender is told `overloaded`."""

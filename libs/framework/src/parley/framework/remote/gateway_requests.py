@@ -18,7 +18,7 @@ from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
 from parley.common.wire.codec import decode
 from parley.common.wire.operations import Operation
-from parley.framework.gateway_registry import GatewayRegistry
+from parley.framework.remote.gateway_registry import GatewayRegistry
 
 RECHECK = 0.25
 """Seconds after which it is looked again which gateways live."""

@@ -87,7 +87,7 @@ def _failed(name: str, error: Exception) -> ServiceNotFound:
 
 def _is_own(filename: str) -> bool:
     """Whether it is code of the project, and not of what is installed below it."""
-    return "site-packages" not in Path(filename).parts and not filename.startswith(str(Path(__file__).parent))
+    return "site-packages" not in Path(filename).parts and not filename.startswith(str(Path(__file__).parents[1]))
 
 
 def _checked(found: Any, target: str) -> Service[Any]:

@@ -14,8 +14,8 @@ from parley.common.errors import Code, Reject
 from parley.common.logs import CONTEXTS, get_logger
 from parley.common.wire.connections import Handshake
 from parley.common.wire.identity import Identity
-from parley.framework.emitter import Broadcast, Emitter, RemoteSocket
-from parley.framework.session import Session
+from parley.framework.remote.emitter import Broadcast, Emitter, RemoteSocket
+from parley.framework.routing.connection_data import Session
 
 StateT = TypeVar("StateT", default=Any)
 """What a service's lifespan made for its controllers."""

@@ -30,7 +30,7 @@ from parley.common.errors import Code, Reject
 from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
 from parley.common.wire.connections import CompareConnections, ComparedConnections
-from parley.framework.gateway_registry import GatewayRegistry
+from parley.framework.remote.gateway_registry import GatewayRegistry
 
 log = get_logger(__name__)
 

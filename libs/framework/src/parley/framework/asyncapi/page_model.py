@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from parley.framework.asyncapi.fields import Field, Reader
+from parley.framework.asyncapi.schema_rows import Field, Reader
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,13 +26,13 @@ from parley.common.wire.commands import Command, CommandBatch, ConnectionCommand
 from parley.common.wire.connections import ConnectionClosed, ConnectReply, ConnectRequest
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import GetMemberships, GetRoomHeads, Membership, Memberships, Replay, Replayed, RoomHeads
-from parley.framework.connection_context import ConnectionContext
-from parley.framework.emitter import Emitter
-from parley.framework.held_connections import PATIENCE, HeldConnections
-from parley.framework.middleware import ConnectionLifetime
-from parley.framework.rooms import NoRoomLog, RoomLog
-from parley.framework.router import LIFECYCLE, Router
-from parley.framework.session import Session
+from parley.framework.remote.emitter import Emitter
+from parley.framework.routing.connection_context import ConnectionContext
+from parley.framework.routing.connection_data import Session
+from parley.framework.routing.room_log import NoRoomLog, RoomLog
+from parley.framework.routing.router import LIFECYCLE, Router
+from parley.framework.serving.connection_lifetime import ConnectionLifetime
+from parley.framework.serving.held_connections import PATIENCE, HeldConnections
 
 log = get_logger(__name__)
 
