@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from parley.chat.log import erasure_executor, event_store, known_rooms, leadership, position, writer
-from parley.framework import rooms
+from parley.framework.remote import room_publisher
 from parley.gateway.connections.connection import Connection
 from parley.gateway.gateway import Gateway
 from parley.gateway.recovery import packet_history
@@ -258,7 +258,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("members for ever", "erasure", "who is erased stays a member",
         [(erasure_executor.Executor, "_end_memberships", _end_no_memberships)], 30),
     Bug("nobody reads the log", "tail-failover", "what is in the log is not announced",
-        [(rooms.RoomPublisher, "announce", _announce_nothing)], 30),
+        [(room_publisher.RoomPublisher, "announce", _announce_nothing)], 30),
     Bug("running transactions are passed over", "tail-failover", "a place in the log is a number, and not a snapshot",
         [(position.Position, "_with", _without_running)], 0),
     Bug("nobody takes over", "tail-failover", "a chat that did not get the lock does not try again",

@@ -32,9 +32,9 @@ from parley.common.wire.rooms import (
     RoomHead,
     RoomHeads,
 )
+from parley.engineio.packets import Packet
+from parley.engineio.session import Session
 from parley.gateway.connections.connection import Connection, State
-from parley.gateway.engineio.packets import Packet
-from parley.gateway.engineio.session import Session
 from parley.gateway.rooms import catch_up, heads, log_reader, memory, repair
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio import packets

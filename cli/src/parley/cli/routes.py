@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from parley.framework import Route, Router, Service
-from parley.framework.router import LIFECYCLE
+from parley.framework.routing.router import LIFECYCLE
 
 WIDE = 10_000
 """Columns where nobody looks at a terminal: what reads the table finds a route in one line."""

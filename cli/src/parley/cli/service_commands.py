@@ -12,8 +12,9 @@ import typer
 
 from parley.cli import new_service, routes
 from parley.cli.failure import Failure, fail
-from parley.framework import Service, running
-from parley.framework.loading import ServiceNotFound, load_service
+from parley.framework import Service
+from parley.framework.running.loading import ServiceNotFound, load_service
+from parley.framework.running.run import serve, watch
 
 TARGET = (
     "The service: MODULE or MODULE:ATTRIBUTE, by default its attribute `service`, in the module or in its submodule "
@@ -41,14 +42,14 @@ def run(
     """Run a service until it is stopped, with /healthz, /readyz and /metrics. Settings come from PARLEY_*."""
     if reload:
         # Without loading it: code that cannot be loaded is waited for to change.
-        running.watch(name.partition(":")[0])
+        watch(name.partition(":")[0])
         return
     try:
         found = _load(name)
     except KeyboardInterrupt as interrupt:
         # Code changes while it is being loaded, too.
         raise typer.Exit(130) from interrupt
-    found.run()
+    serve(found)
 
 
 def show_routes(

@@ -20,14 +20,14 @@ from parley.common.disconnects import DisconnectReason, reason_of
 from parley.common.errors import Code, Reject
 from parley.common.rate_limiter import Rate
 from parley.common.wire.commands import error_payload
+from parley.engineio.metrics import LIMIT_HITS
+from parley.engineio.packets import Packet
+from parley.engineio.reading import UNCOUNTED
+from parley.engineio.request import MAX_FIELDS, Request, read_query
+from parley.engineio.server import Engine
+from parley.engineio.session import Session
+from parley.engineio.websocket.frames import NORMAL
 from parley.gateway.connections.connection import Connection
-from parley.gateway.engineio.packets import Packet
-from parley.gateway.engineio.reading import UNCOUNTED
-from parley.gateway.engineio.request import MAX_FIELDS, Request, read_query
-from parley.gateway.engineio.server import Engine
-from parley.gateway.engineio.session import Session
-from parley.gateway.engineio.websocket.frames import NORMAL
-from parley.gateway.metrics import LIMIT_HITS
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio import packets
