@@ -15,7 +15,7 @@ import pytest
 from nats.aio.msg import Msg
 from structlog.testing import capture_logs
 
-from parley.cli import embedded
+from parley.cli.stack import embedded
 from parley.common import liveness, requests, subjects
 from parley.common.bus import Bus
 from parley.common.errors import Code, Reject

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from nats.aio.msg import Msg
 
-from parley.cli import embedded
+from parley.cli.stack import embedded
 from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.disconnects import DisconnectReason

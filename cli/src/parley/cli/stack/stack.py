@@ -20,15 +20,16 @@ from rich.console import Console
 from uvicorn.server import ServerState
 
 from parley.auth.first_admin import issue_admin_token
-from parley.cli import embedded, shipped, welcome
-from parley.cli.data_directory import DataDirectory
+from parley.cli import bundled_files
+from parley.cli.database.migrations import upgrade
 from parley.cli.failure import Failure
-from parley.cli.migrations import upgrade
-from parley.cli.namespaces_file import STOCK
-from parley.cli.one_port import OnePort
-from parley.cli.project import Processes, Project, wait_until_served
-from parley.cli.services import Surroundings, create_services
-from parley.cli.stop_signals import StopSignals
+from parley.cli.scaffold.namespaces_file import STOCK
+from parley.cli.stack import embedded, welcome
+from parley.cli.stack.apps import Surroundings, create_services
+from parley.cli.stack.data_directory import DataDirectory
+from parley.cli.stack.dev_services import Processes, Project, wait_until_served
+from parley.cli.stack.single_port import OnePort
+from parley.cli.stack.stop_signals import StopSignals
 from parley.common import logs
 from parley.common.http_server import http_options
 from parley.common.listening import bind
@@ -130,7 +131,7 @@ def _start_parts(
         directory.write_nats_url(nats_url)
     with _step(console, "Migrating the database"), stops.held():
         upgrade(database_url)
-    return Surroundings(database_url, nats_url, password, directory.erasures, shipped.page())
+    return Surroundings(database_url, nats_url, password, directory.erasures, bundled_files.page())
 
 
 async def _serve(

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 
-from parley.cli.one_port import OnePort
+from parley.cli.stack.single_port import OnePort
 from parley.common.health import health_router
 
 

@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.text import Text
 
-from parley.cli.namespaces_file import STOCK
+from parley.cli.scaffold.namespaces_file import STOCK
 from parley.common import subjects
 from parley.common.bus import Bus, connect
 from parley.common.errors import Code, Reject

@@ -13,8 +13,8 @@ from parley.auth.settings import Settings as AuthSettings
 from parley.chat.app import create_app as create_chat
 from parley.chat.settings import Settings as ChatSettings
 from parley.cli.failure import Failure
-from parley.cli.namespaces_file import choose
-from parley.cli.project import Project, survey
+from parley.cli.scaffold.namespaces_file import choose
+from parley.cli.stack.dev_services import Project, survey
 from parley.common.settings import UnsafeSettings, name_refused
 from parley.gateway.app import create_app as create_gateway
 from parley.gateway.namespaces import ConfigurationError, load

@@ -78,7 +78,7 @@ def _erase(url: str, path: Path, request: Callable[[Any], Awaitable[Erasure]]) -
     from parley.chat.domain.identifiers import share_before  # noqa: PLC0415
     from parley.chat.log.erasure_ledger import Ledger, LedgerError  # noqa: PLC0415
     from parley.chat.log.erasure_runner import wait_until_completed  # noqa: PLC0415
-    from parley.cli.database import log_connection, wait_for_database  # noqa: PLC0415
+    from parley.cli.database.log_connection import log_connection, wait_for_database  # noqa: PLC0415
     from parley.common.errors import Reject  # noqa: PLC0415
 
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[events]} events")

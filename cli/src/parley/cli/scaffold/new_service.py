@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from parley.cli import compose_file, shipped
+from parley.cli import bundled_files
 from parley.cli.failure import Failure
-from parley.cli.namespaces_file import NAMESPACES, STOCK, with_namespace
+from parley.cli.scaffold import compose_file
+from parley.cli.scaffold.namespaces_file import NAMESPACES, STOCK, with_namespace
 
 TEMPLATES = Path(__file__).parent / "templates"
 TAKEN = STOCK | {"parley", "tests"}
@@ -93,7 +94,7 @@ def _plan_compose(planned: Plan, name: str) -> Path | None:
         planned.new[compose_file.WRITTEN] = written
         for relative in ("deploy/nginx/nginx.conf", ".env.example"):
             if not Path(relative).exists():
-                planned.new[Path(relative)] = shipped.find(relative).read_text("utf-8")
+                planned.new[Path(relative)] = bundled_files.find(relative).read_text("utf-8")
         return None
     text = existing.read_text("utf-8")
     planned.changed[existing] = compose_file.with_service(text, name, existing)

@@ -19,7 +19,7 @@ T = TypeVar("T")
 @app.command("list")
 def show(database_url: DatabaseUrl) -> None:
     """Show every consumer: what it wants, how many events it is behind, and what it fails over."""
-    from parley.cli.consumers import list_consumers  # noqa: PLC0415 - `parley run` starts fast
+    from parley.cli.database.consumer_rows import list_consumers  # noqa: PLC0415 - `parley run` starts fast
 
     for consumer in _run(list_consumers(database_url)):
         typer.echo(consumer)
@@ -28,7 +28,7 @@ def show(database_url: DatabaseUrl) -> None:
 @app.command()
 def pause(database_url: DatabaseUrl, name: Name) -> None:
     """Hand nothing over to a consumer until it is resumed."""
-    from parley.cli.consumers import set_paused  # noqa: PLC0415
+    from parley.cli.database.consumer_rows import set_paused  # noqa: PLC0415
 
     _run(set_paused(database_url, name, paused=True))
     typer.echo(f"{name} is paused.")
@@ -37,7 +37,7 @@ def pause(database_url: DatabaseUrl, name: Name) -> None:
 @app.command()
 def resume(database_url: DatabaseUrl, name: Name) -> None:
     """Go on handing over to a consumer."""
-    from parley.cli.consumers import set_paused  # noqa: PLC0415
+    from parley.cli.database.consumer_rows import set_paused  # noqa: PLC0415
 
     _run(set_paused(database_url, name, paused=False))
     typer.echo(f"{name} goes on.")
@@ -50,7 +50,7 @@ def skip(
     event: Annotated[str, typer.Argument(help="Its event_id; without it, the one that it fails over.")] = "",
 ) -> None:
     """Leave out an event that a consumer cannot deal with."""
-    from parley.cli.consumers import skip_event  # noqa: PLC0415
+    from parley.cli.database.consumer_rows import skip_event  # noqa: PLC0415
 
     typer.echo(f"{name} is not handed {_run(skip_event(database_url, name, event))}.")
 
@@ -63,7 +63,7 @@ def reset(
     end: Annotated[bool, typer.Option("--end", help="To the end of the log instead of its beginning.")] = False,
 ) -> None:
     """Move a consumer to the beginning of the log: it gets every event again, under the same ids."""
-    from parley.cli.consumers import move  # noqa: PLC0415
+    from parley.cli.database.consumer_rows import move  # noqa: PLC0415
 
     _run(move(database_url, name, end=end))
     typer.echo(f"{name} goes on at the {'end' if end else 'beginning'} of the log.")
@@ -72,7 +72,7 @@ def reset(
 @app.command()
 def remove(database_url: DatabaseUrl, name: Name) -> None:
     """Forget a consumer that no service has any more."""
-    from parley.cli.consumers import forget  # noqa: PLC0415
+    from parley.cli.database.consumer_rows import forget  # noqa: PLC0415
 
     _run(forget(database_url, name))
     typer.echo(f"{name} is forgotten.")

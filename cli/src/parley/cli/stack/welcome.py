@@ -8,7 +8,7 @@ from string import Template
 from rich.console import Console
 from rich.markup import escape
 
-from parley.cli.project import Project
+from parley.cli.stack.dev_services import Project
 
 CLIENT = Template("""\
 import { io } from "socket.io-client";

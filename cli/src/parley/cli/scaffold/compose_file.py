@@ -11,7 +11,7 @@ from typing import Any, cast
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from parley.cli import shipped
+from parley.cli import bundled_files
 from parley.cli.failure import Failure
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
@@ -33,7 +33,7 @@ def find() -> Path | None:
 
 def layout() -> str:
     """The production layout for a project: as shipped, with the image given and the project's namespaces."""
-    text = shipped.find("docker-compose.yml").read_text("utf-8")
+    text = bundled_files.find("docker-compose.yml").read_text("utf-8")
     text = _HEADER + text[text.index("x-service:") :]
     text = re.sub(r"(?m)^ *build: \.\n", "", text)
     return text.replace("./deploy/namespaces.toml:", "./namespaces.toml:")

@@ -10,7 +10,7 @@ from parley.chat.consumers import store
 from parley.chat.consumers.store import StoredConsumer
 from parley.chat.log.position import BEGINNING
 from parley.chat.log.tail import ANNOUNCEMENTS, SETTINGS, lag
-from parley.cli.database import log_connection
+from parley.cli.database.log_connection import log_connection
 from parley.cli.failure import Failure
 
 MOST_COUNTED = 100_000

@@ -9,12 +9,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from parley.cli import shipped
+from parley.cli import bundled_files
 
 
 def config(database_url: str) -> Config:
     """Alembic's configuration for one database. Raises `Failure` where this installation has no migrations."""
-    return Config(shipped.find("alembic.ini"), attributes={"database_url": database_url})
+    return Config(bundled_files.find("alembic.ini"), attributes={"database_url": database_url})
 
 
 def upgrade(database_url: str, revision: str = "head") -> None:
@@ -34,7 +34,7 @@ def check(database_url: str) -> None:
 
 def revise(message: str) -> Path:
     """Write the migration that brings a fresh, fully migrated database to the tables in code; returns its file."""
-    from parley.cli import embedded  # noqa: PLC0415 - only developers have the embedded parts
+    from parley.cli.stack import embedded  # noqa: PLC0415 - only developers have the embedded parts
 
     with tempfile.TemporaryDirectory() as directory, embedded.postgres(Path(directory) / "data") as url:
         upgrade(url)
