@@ -287,7 +287,7 @@ async def ask(bus: Bus, namespace: str, count: int) -> list[Any]:
 
 async def test_a_service_answers_for_many_users_as_far_as_a_message_goes(nats_url: str, namespace: str, bus: Bus):
     log = Log()
-    service = Service("rooms", Router[Any](namespace, log=lambda _state: log))
+    service = Service("rooms", Router[Any](namespace, room_log=lambda _state: log))
     async with service.running(service.settings(nats_url=nats_url, instance=fresh("rooms"))):
         answered = await ask(bus, namespace, 300)
         assert 100 < len(answered) < 300

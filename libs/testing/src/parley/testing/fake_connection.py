@@ -19,7 +19,7 @@ from parley.common.wire.identity import Identity
 from parley.common.wire.operations import Emit
 from parley.common.wire.rooms import UnloggedEvent
 from parley.framework.remote.emitter import Emitter
-from parley.framework.routing.connection_data import Session
+from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.context import Context
 from parley.framework.routing.router import LIFECYCLE, Router
 from parley.framework.serving.event_result import Outcome
@@ -59,13 +59,13 @@ class FakeConnection(Mailbox):
         """Set this to play a client that reads too slowly, which misses volatile events."""
         self.in_flight = 0
         """How many of its events are being handled."""
-        self.data = b""
-        """The encoded session, as a gateway would keep it."""
+        self.encoded_data = b""
+        """The encoded data, as a gateway would keep it."""
         self.handshake = handshake
         self._home = home
         self._own_room = subjects.user_room(identity.user_id)
         self._rooms = {self._own_room}
-        self._session = Session()
+        self._data = ConnectionData()
         self._turn = asyncio.Lock()
         self._pipelined: set[asyncio.Task[Outcome]] = set()
 
@@ -75,9 +75,9 @@ class FakeConnection(Mailbox):
         return frozenset(self._rooms - {self._own_room})
 
     @property
-    def session(self) -> dict[str, Any]:
-        """The session that the service keeps with the connection."""
-        return Session(self.data).values
+    def data(self) -> dict[str, Any]:
+        """What the service keeps with the connection."""
+        return ConnectionData(self.encoded_data).values
 
     # -- what its client does --------------------------------------------------------------------------------------
 
@@ -109,7 +109,7 @@ class FakeConnection(Mailbox):
         if event in RESERVED_EVENTS or event in LIFECYCLE:
             return Outcome.refused(Reject(Code.UNKNOWN_EVENT, f"The name {event!r} is reserved."))
         if not self.in_flight:
-            self._session = Session(self.data)
+            self._data = ConnectionData(self.encoded_data)
         self.in_flight += 1
         try:
             outcome = await self._in_turn(event, lambda: self._handle(event, encoded, attachments))
@@ -123,7 +123,7 @@ class FakeConnection(Mailbox):
     async def notice(self, event: str, *args: Any) -> None:
         """Send the service a lifecycle event if it has a controller for it, in order with what the client sends."""
         if event in self._home.router.routes:
-            self._session = Session(self.data)
+            self._data = ConnectionData(self.encoded_data)
             self._report(await self._in_turn(event, lambda: self._handle(event, msgspec.json.encode(args), ())))
 
     def is_in(self, rooms: frozenset[str]) -> bool:
@@ -148,7 +148,8 @@ class FakeConnection(Mailbox):
         if self.connected:
             self.connected = False
             self._gone.set()
-            self._home.parted(self, ConnectionClosed(self.sid, self.sid, reason, self.data), sorted(self._rooms))
+            closed = ConnectionClosed(self.sid, self.sid, reason, self.encoded_data)
+            self._home.parted(self, closed, sorted(self._rooms))
 
     def described(self) -> ConnectionInfo:
         """Describe the connection as `fetch_connections` does."""
@@ -179,9 +180,9 @@ class FakeConnection(Mailbox):
         home = self._home
         context: Context[Any] = Context(
             home.emitter, self.identity, self.sid, GATEWAY, f"{GATEWAY}-{uuid7().hex}", self.handshake.encode(),
-            self._session, event=event, args=args, attachments=attachments, state=home.state,
+            self._data, event=event, args=args, attachments=attachments, state=home.state,
         )  # fmt: skip
         outcome = await home.handle(context)
-        if (changed := context.changed_session()) is not None:
-            self.data = changed
+        if (changed := context.changed_data()) is not None:
+            self.encoded_data = changed
         return outcome

@@ -170,7 +170,7 @@ class Lifecycle:
         CONNECTED.inc()
         _ADMITTED.inc()
         if recovered is not None:
-            connection.data = recovered.session or connection.data
+            connection.data = recovered.data or connection.data
             self._standing.check_soon(connection)
         resumption = Resumption.of(attempt.auth)
         self._recovery.begin(

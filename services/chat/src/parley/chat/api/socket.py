@@ -23,7 +23,7 @@ def room_log(state: State) -> RoomLog:
     return state.log
 
 
-router: Router[State] = Router(NAMESPACE, log=room_log)
+router: Router[State] = Router(NAMESPACE, room_log=room_log)
 
 
 def command(context: Context[State], payload: RoomCommand) -> asyncio.Future[CommandAck]:
