@@ -4,9 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DIST := dist
-PACKAGES := libs/common libs/framework services/gateway services/auth services/chat cli libs/testing
+PACKAGES := libs/common libs/engineio libs/framework services/gateway services/auth services/chat cli libs/testing
 LOCK = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group build \
-	$(addprefix --no-emit-package parley-,common framework gateway auth chat cli testing) \
+	$(addprefix --no-emit-package parley-,common engineio framework gateway auth chat cli testing) \
 	$(addsuffix /pyproject.toml,$(filter-out libs/testing,$(PACKAGES)))
 PIP = $(BIN)/pip install --disable-pip-version-check
 # Counts what pip fetches, since it is either silent or floods the terminal.

@@ -19,8 +19,9 @@ from parley.common.settings import ServiceSettings
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.common.wire.identity import Identity
-from parley.framework import Code, Context, Reject, Router, Running, Runtime, Service, dispatch
-from parley.framework.dispatch import MAX_ACK_BYTES
+from parley.framework import Code, Context, Reject, Router, Running, Runtime, Service
+from parley.framework.serving import dispatcher
+from parley.framework.serving.dispatcher import MAX_ACK_BYTES
 from tests.support.bus import fresh, running_bus, until
 
 ANN = Identity("u_ann", "Ann", ("admin",), 12.5)
@@ -371,7 +372,7 @@ async def test_who_refuses_and_left_in_the_session_what_cannot_be_kept_is_acked_
 async def test_beyond_a_bound_of_commands_in_hand_the_sender_is_told_overloaded_until_there_is_room(
     router: Router[Book], caller: Caller, book: Book, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(dispatch, "MAX_PENDING", 3)
+    monkeypatch.setattr(dispatcher, "MAX_PENDING", 3)
     gate = book.hold("stuck")
     await caller.send(caller.says("stuck", "x", "y"), caller.says("too much", "and this"))
     refused = await caller.acked(2)
@@ -386,7 +387,7 @@ async def test_beyond_a_bound_of_commands_in_hand_the_sender_is_told_overloaded_
 async def test_beyond_a_bound_of_bytes_in_hand_the_sender_is_told_overloaded_until_there_is_room(
     router: Router[Book], caller: Caller, book: Book, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(dispatch, "MAX_PENDING_BYTES", 10_000)
+    monkeypatch.setattr(dispatcher, "MAX_PENDING_BYTES", 10_000)
     gate = book.hold("x" * 6000)
     await caller.send(caller.says("x" * 6000))
     await caller.send(caller.says("y" * 6000), caller.says("small"))
@@ -438,7 +439,7 @@ async def test_what_is_in_hand_when_a_service_stops_may_end(nats_url: str, calle
 async def test_what_does_not_end_in_time_when_a_service_stops_is_cancelled(
     nats_url: str, caller: Caller, namespace: str, book: Book, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(dispatch, "FINISH_SECONDS", 0.1)
+    monkeypatch.setattr(dispatcher, "FINISH_SECONDS", 0.1)
     table: Router[Book] = Router(namespace)
     table.route("say", say)
     book.hold("stuck")

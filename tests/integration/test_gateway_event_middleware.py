@@ -14,7 +14,7 @@ from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.wire.commands import Ack, AckBatch, SessionChanges, ok_payload
 from parley.framework import Code, Context, Next, Reject
-from parley.framework.emitter import Emitter
+from parley.framework.remote.emitter import Emitter
 from parley.gateway.commands import middleware
 from parley.gateway.commands.forwarder import CommandForwarder
 from parley.gateway.commands.middleware import EventMiddleware

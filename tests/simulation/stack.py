@@ -27,10 +27,10 @@ from parley.common import subjects
 from parley.common.rate_limiter import RateLimiter
 from parley.common.tasks import Tasks
 from parley.common.wire.identity import Authenticate, CheckWelcome, Identity, UnwelcomeUsers
-from parley.framework.dispatch import Dispatcher
-from parley.framework.emitter import Emitter
-from parley.framework.gateway_responder import GatewayResponder
-from parley.framework.rooms import RoomPublisher
+from parley.framework.remote.emitter import Emitter
+from parley.framework.remote.room_publisher import RoomPublisher
+from parley.framework.serving.dispatcher import Dispatcher
+from parley.framework.serving.gateway_responder import GatewayResponder
 from parley.gateway.admission.admission import claimed_user
 from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.gateway import Gateway

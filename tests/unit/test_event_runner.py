@@ -21,7 +21,7 @@ from parley.common import logs
 from parley.common.binary import MAX_DEPTH
 from parley.common.settings import ServiceSettings
 from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router
-from parley.framework.outcome import Outcome
+from parley.framework.serving.event_result import Outcome
 from parley.testing import FakeNamespace
 from tests.unit.test_router import ANN
 
@@ -278,7 +278,7 @@ async def test_results_whose_type_holds_no_bytes_are_not_searched(annotation: An
     def search(_args: Any) -> Any:
         raise AssertionError("searched")
 
-    monkeypatch.setattr("parley.framework.outcome.extract", search)
+    monkeypatch.setattr("parley.framework.serving.event_result.extract", search)
     assert (await acked(returning({"count": 1}, annotation), "give"))["ok"]
 
 

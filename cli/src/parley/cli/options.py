@@ -8,7 +8,7 @@ import typer
 
 from parley.cli.failure import CommandFailure
 from parley.framework import Service
-from parley.framework.loading import ServiceNotFound, load_service
+from parley.framework.running.loading import ServiceNotFound, load_service
 
 DatabaseUrl = Annotated[
     str, typer.Option(envvar="PARLEY_DATABASE_URL", help="Postgres, as libpq writes it.", show_default=False)

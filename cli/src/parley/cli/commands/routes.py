@@ -14,7 +14,7 @@ from rich.text import Text
 
 from parley.cli.options import SERVICE_HELP, load
 from parley.framework import Route, Router, Service
-from parley.framework.router import LIFECYCLE
+from parley.framework.routing.router import LIFECYCLE
 
 WIDE = 10_000
 """Columns where nobody looks at a terminal: a program that reads the table finds each route in one line."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from parley.cli.options import ServiceName, load
-from parley.framework import running
+from parley.framework.running.run import serve, watch
 
 
 def run(
@@ -21,11 +21,11 @@ def run(
     """Run a service until it is stopped, with /healthz, /readyz and /metrics. Settings come from PARLEY_*."""
     if reload:
         # Without loading it: code that cannot be loaded is waited for to change.
-        running.watch(name.partition(":")[0])
+        watch(name.partition(":")[0])
         return
     try:
         service = load(name)
     except KeyboardInterrupt as interrupt:
         # Code changes while it is being loaded, too.
         raise typer.Exit(130) from interrupt
-    service.run()
+    serve(service)

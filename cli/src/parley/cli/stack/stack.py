@@ -36,8 +36,8 @@ from parley.common.listening import bind
 from parley.common.process import DrainingServer
 from parley.common.settings import ServiceSettings, name_refused
 from parley.common.tasks import Tasks
+from parley.engineio.websocket.protocol import WebSocket
 from parley.gateway.app import SERVER_OPTIONS
-from parley.gateway.engineio.websocket.protocol import WebSocket
 
 READY_SECONDS = 30.0
 TOKEN_SECONDS = 24 * 3600

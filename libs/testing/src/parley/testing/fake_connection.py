@@ -18,11 +18,11 @@ from parley.common.wire.connections import ConnectionClosed, ConnectionInfo, Han
 from parley.common.wire.identity import Identity
 from parley.common.wire.operations import Emit
 from parley.common.wire.rooms import UnloggedEvent
-from parley.framework.context import Context
-from parley.framework.emitter import Emitter
-from parley.framework.outcome import Outcome
-from parley.framework.router import LIFECYCLE, Router
-from parley.framework.session import Session
+from parley.framework.remote.emitter import Emitter
+from parley.framework.routing.connection_data import Session
+from parley.framework.routing.context import Context
+from parley.framework.routing.router import LIFECYCLE, Router
+from parley.framework.serving.event_result import Outcome
 from parley.testing.fake_gateway import GATEWAY, HANDLING
 from parley.testing.mailbox import Mailbox, single
 

@@ -27,7 +27,7 @@ from parley.common.wire.operations import (
     Selection,
     decode_operation,
 )
-from parley.framework.gateway_requests import GatewayReplies, GatewayReply, GatewayRequests
+from parley.framework.remote.gateway_requests import GatewayReplies, GatewayReply, GatewayRequests
 
 GATEWAY = "fake"
 """The gateway that holds all fake connections."""

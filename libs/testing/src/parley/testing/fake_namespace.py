@@ -18,16 +18,16 @@ from parley.common.disconnects import DisconnectReason
 from parley.common.identifiers import uuid7
 from parley.common.wire.connections import ConnectionClosed, Handshake
 from parley.common.wire.identity import Identity
-from parley.framework.connection_context import ConnectionContext
-from parley.framework.context import Context
-from parley.framework.emitter import Emitter
-from parley.framework.event_runner import EventRunner
-from parley.framework.gateway_responder import ADMIT_SECONDS
-from parley.framework.middleware import ConnectionLifetime
-from parley.framework.outcome import Outcome
-from parley.framework.router import Router
+from parley.framework.remote.emitter import Emitter
+from parley.framework.routing.connection_context import ConnectionContext
+from parley.framework.routing.connection_data import Session
+from parley.framework.routing.context import Context
+from parley.framework.routing.router import Router
 from parley.framework.service import Service
-from parley.framework.session import Session
+from parley.framework.serving.connection_lifetime import ConnectionLifetime
+from parley.framework.serving.event_result import Outcome
+from parley.framework.serving.event_runner import EventRunner
+from parley.framework.serving.gateway_responder import ADMIT_SECONDS
 from parley.testing.fake_connection import FakeConnection
 from parley.testing.fake_gateway import GATEWAY, HANDLING, FakeGateway
 

@@ -21,7 +21,7 @@ from parley.common.bus import Bus, connect
 from parley.common.identifiers import uuid7
 from parley.common.settings import ServiceSettings
 from parley.common.wire.identity import Authenticate, CheckWelcome
-from parley.framework.emitter import Emitter
+from parley.framework.remote.emitter import Emitter
 from parley.framework.service import Service
 from parley.testing.client import Client
 from parley.testing.gateways import declare, serving

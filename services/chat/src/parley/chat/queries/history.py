@@ -16,7 +16,7 @@ from parley.chat.queries.visibility import VISIBLE, key_of, no_such_room
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Replay, Replayed
-from parley.framework.rooms import split_events
+from parley.framework.remote.room_publisher import split_events
 
 MAX_PAGE = 200
 MAX_REPLAY = 500

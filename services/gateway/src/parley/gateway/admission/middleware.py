@@ -18,10 +18,11 @@ from parley.common.identifiers import uuid7
 from parley.common.logs import get_logger
 from parley.common.tasks import Tasks
 from parley.common.wire.connections import ConnectionClosed, Handshake
-from parley.framework.connection_context import ConnectionContext
-from parley.framework.emitter import Emitter
-from parley.framework.middleware import ConnectionLifetime, ConnectionMiddleware
-from parley.framework.session import Session
+from parley.framework.remote.emitter import Emitter
+from parley.framework.routing.connection_context import ConnectionContext
+from parley.framework.routing.connection_data import Session
+from parley.framework.routing.middleware import ConnectionMiddleware
+from parley.framework.serving.connection_lifetime import ConnectionLifetime
 from parley.gateway import middleware
 from parley.gateway.connections.connection import Connection
 from parley.gateway.namespaces import Namespace

@@ -24,8 +24,8 @@ from parley.common.tally import Tally
 from parley.common.tasks import Tasks
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
-from parley.framework.outcome import Outcome
-from parley.framework.session import merged
+from parley.framework.routing.connection_data import merged
+from parley.framework.serving.event_result import Outcome
 from parley.gateway.connections.connection import Connection, QueuedCommand, State
 from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace

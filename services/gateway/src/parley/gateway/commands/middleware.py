@@ -17,11 +17,11 @@ from parley.common.bus import Bus
 from parley.common.errors import Code, Reject, known_code
 from parley.common.identifiers import uuid7
 from parley.common.tasks import Tasks
-from parley.framework.context import Context
-from parley.framework.emitter import Emitter
-from parley.framework.middleware import compose
-from parley.framework.outcome import Outcome
-from parley.framework.session import Session
+from parley.framework.remote.emitter import Emitter
+from parley.framework.routing.connection_data import Session
+from parley.framework.routing.context import Context
+from parley.framework.routing.middleware import compose
+from parley.framework.serving.event_result import Outcome
 from parley.gateway import middleware
 from parley.gateway.commands.forwarder import CommandForwarder, Replies
 from parley.gateway.connections.connection import Connection, QueuedCommand
