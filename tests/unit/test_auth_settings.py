@@ -11,7 +11,7 @@ from parley.auth.app import create_app
 from parley.auth.endpoints import Credentials
 from parley.auth.settings import Settings, rate
 from parley.auth.throttle import Throttle, Throttled, address_key
-from parley.cli.failure import Failure
+from parley.cli.failure import CommandFailure
 from parley.cli.stack.stack import _log_settings
 from parley.common.errors import Reject
 from parley.common.json_input import fields_as
@@ -56,7 +56,7 @@ def test_what_is_refused_is_named_as_the_environment_names_it_and_not_repeated(m
         "PARLEY_LOG_LEVEL: Input should be 'debug', 'info', 'warning' or 'error'",
         "PARLEY_AUTH_HS256_SECRET: an HS256 secret has at least 32 bytes",
     ]
-    with pytest.raises(Failure, match="PARLEY_LOG_LEVEL"):
+    with pytest.raises(CommandFailure, match="PARLEY_LOG_LEVEL"):
         _log_settings()
 
 
