@@ -62,7 +62,7 @@ def import_log(
     """Add the events of an export to the log. What is there already is left as it is, so it may be run again."""
     from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
-    from parley.chat.log.importing import Imported, Importer, Refused  # noqa: PLC0415
+    from parley.chat.log.importing import Imported, Importer, ImportRefused  # noqa: PLC0415
     from parley.cli.database.log_connection import log_connection, wait_for_database  # noqa: PLC0415
 
     async def run() -> Imported:
@@ -78,7 +78,7 @@ def import_log(
     try:
         wait_for_database(database_url, 10)
         done = asyncio.run(run())
-    except (Refused, Failure) as error:
+    except (ImportRefused, Failure) as error:
         fail(Failure(str(error)))
     except OSError as error:
         fail(Failure(f"cannot read {file}: {error.strerror or error}"))
