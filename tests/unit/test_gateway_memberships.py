@@ -105,7 +105,7 @@ class Broker:
     def on_reconnect(self, callback: Callable[[], None]) -> None:
         pass
 
-    async def request(self, _subject: str, request: Any, _kind: Any) -> Any:
+    async def request(self, _subject: str, request: Any, _kind: Any, **_: Any) -> Any:
         self.asked += 1
         events, head = self.log.events, self.log.head
         if isinstance(request, GetRoomHeads):
