@@ -13,7 +13,7 @@ COPY services services
 COPY cli cli
 COPY alembic.ini ./
 COPY migrations migrations
-RUN pip install --no-deps --no-build-isolation ./libs/common ./libs/framework ./services/gateway ./services/auth ./services/chat ./cli
+RUN pip install --no-deps --no-build-isolation ./libs/common ./libs/engineio ./libs/framework ./services/gateway ./services/auth ./services/chat ./cli
 
 # The web page needs one file from npm: the stock Socket.IO client.
 FROM python:3.13-slim AS page

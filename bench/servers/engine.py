@@ -20,10 +20,10 @@ from starlette.routing import Mount
 
 from parley.common.disconnects import DisconnectReason
 from parley.common.wire.identity import Identity
+from parley.engineio.polling import Polling
+from parley.engineio.websocket.protocol import STATE_KEY
 from parley.gateway.app import PATH, SERVER_OPTIONS
 from parley.gateway.connections.connection import Connection, State
-from parley.gateway.engineio.polling import Polling
-from parley.gateway.engineio.websocket.protocol import STATE_KEY
 from parley.gateway.namespaces import Namespace
 from parley.gateway.process.gc_scheduling import run_collector
 from parley.gateway.settings import Settings

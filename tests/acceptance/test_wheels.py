@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("auth", "chat", "cli", "common", "framework", "gateway", "testing")
+PACKAGES = ("auth", "chat", "cli", "common", "engineio", "framework", "gateway", "testing")
 CARRIED = "parley/cli/repository/"
 
 

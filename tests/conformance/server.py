@@ -22,13 +22,13 @@ from starlette.applications import Starlette
 
 from parley.common.disconnects import DisconnectReason
 from parley.common.wire.identity import Identity
+from parley.engineio.packets import Packet, Part
+from parley.engineio.polling import EnginePaths
+from parley.engineio.server import STATE_KEY, Engine
+from parley.engineio.session import Limits, Session
+from parley.engineio.websocket.frames import BINARY
 from parley.gateway.app import SERVER_OPTIONS
 from parley.gateway.connections.connection import Connection, State
-from parley.gateway.engineio.packets import Packet, Part
-from parley.gateway.engineio.polling import EnginePaths
-from parley.gateway.engineio.server import STATE_KEY, Engine
-from parley.gateway.engineio.session import Limits, Session
-from parley.gateway.engineio.websocket.frames import BINARY
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.client import Client

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from parley.common.disconnects import DisconnectReason
-from parley.gateway.engineio import packets
-from parley.gateway.engineio.packets import CLOSE_PACKET, MalformedPayload, Packet
-from parley.gateway.engineio.session import Limits, NotPolling, RequestInfo, Session
+from parley.engineio import packets
+from parley.engineio.packets import CLOSE_PACKET, MalformedPayload, Packet
+from parley.engineio.session import Limits, NotPolling, RequestInfo, Session
 
 PROBE_ANSWER = "3probe"
 BODIES: list[tuple[str, list[str]]] = [

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from random import Random
 
-from parley.gateway.engineio.packets import (
+from parley.engineio.packets import (
     Incoming,
     MalformedPayload,
     Packet,
@@ -17,9 +17,9 @@ from parley.gateway.engineio.packets import (
     encode_payload,
     parse_message,
 )
-from parley.gateway.engineio.request import MAX_QUERY, Refusal, accept_key, read_request
-from parley.gateway.engineio.websocket import deflate
-from parley.gateway.engineio.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, TEXT, FrameReader, Received
+from parley.engineio.request import MAX_QUERY, Refusal, accept_key, read_request
+from parley.engineio.websocket import deflate
+from parley.engineio.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, TEXT, FrameReader, Received
 from parley.gateway.socketio.packets import (
     AckPacket,
     EventPacket,

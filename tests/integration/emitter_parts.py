@@ -20,7 +20,7 @@ import aiohttp
 import httpx
 import socketio
 
-from parley.cli import embedded
+from parley.cli.stack import embedded
 from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.wire.commands import Command

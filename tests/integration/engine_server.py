@@ -16,8 +16,8 @@ import uvicorn
 
 from parley.common.http_gate import HttpLimits
 from parley.common.http_server import http_options
-from parley.gateway.engineio.websocket.frames import BINARY, CLOSE, TEXT
-from parley.gateway.engineio.websocket.protocol import WebSocket
+from parley.engineio.websocket.frames import BINARY, CLOSE, TEXT
+from parley.engineio.websocket.protocol import WebSocket
 from parley.gateway.settings import Settings
 from tests.conformance.server import create_app
 from tests.fuzz.mutation import client_frame

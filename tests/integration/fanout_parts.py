@@ -28,9 +28,9 @@ from parley.common.wire.rooms import (
     RoomHead,
     RoomHeads,
 )
+from parley.engineio.packets import Packet
+from parley.engineio.session import Session
 from parley.gateway.connections.connection import Connection, State
-from parley.gateway.engineio.packets import Packet
-from parley.gateway.engineio.session import Session
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.packets import EventPacket
 from tests.socketio_packets import parse

@@ -16,7 +16,7 @@ from parley.chat.delivery.announcer import Announcer
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.log.database import Pool
 from parley.chat.log.tail import Tail
-from parley.cli.database import begin_incarnation
+from parley.cli.database.log_connection import begin_incarnation
 from parley.common.errors import Code, Reject
 from parley.common.wire.rooms import Announcement, MembershipChange
 from parley.framework import Bus, RoomPublisher

@@ -22,7 +22,7 @@ from parley.chat.log import erasures
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure_ledger import Ledger
 from parley.chat.log.erasure_runner import wait_until_completed
-from parley.cli import consumers as commands
+from parley.cli.database import consumer_rows as commands
 from parley.cli.failure import Failure
 from parley.common import subjects
 from parley.common.errors import Code, Reject

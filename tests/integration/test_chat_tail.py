@@ -19,7 +19,7 @@ from parley.chat.log import tail
 from parley.chat.log.database import Connection, Pool
 from parley.chat.log.position import BEGINNING, Position
 from parley.chat.log.tail import SETTINGS, Tail
-from parley.cli.database import begin_incarnation
+from parley.cli.database.log_connection import begin_incarnation
 
 from .chat_parts import fill
 from .conftest import running_writer

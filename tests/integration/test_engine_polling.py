@@ -20,13 +20,13 @@ from starlette.applications import Starlette
 
 from parley.common.http_gate import HttpLimits
 from parley.common.http_server import http_options
-from parley.gateway.engineio.packets import Packet
-from parley.gateway.engineio.polling import EnginePaths
-from parley.gateway.engineio.server import STATE_KEY, Engine
-from parley.gateway.engineio.session import Session
-from parley.gateway.engineio.transports import Limits
-from parley.gateway.engineio.websocket.frames import GOING_AWAY
-from parley.gateway.engineio.websocket.protocol import WebSocket
+from parley.engineio.packets import Packet
+from parley.engineio.polling import EnginePaths
+from parley.engineio.server import STATE_KEY, Engine
+from parley.engineio.session import Session
+from parley.engineio.transports import Limits
+from parley.engineio.websocket.frames import GOING_AWAY
+from parley.engineio.websocket.protocol import WebSocket
 from tests.integration.engine_server import TIMEOUT, HttpWire
 from tests.support.proxy import Proxy
 

@@ -19,9 +19,9 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from websockets.typing import Subprotocol
 
 from parley.common import http_gate
-from parley.gateway.engineio.server import SESSIONS
-from parley.gateway.engineio.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
-from parley.gateway.engineio.writes import LOST_SLICE
+from parley.engineio.server import SESSIONS
+from parley.engineio.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from parley.engineio.writes import LOST_SLICE
 from tests.fuzz.mutation import client_frame
 from tests.integration.engine_server import TIMEOUT, HttpWire, Wire, conformance_server, edge_server
 

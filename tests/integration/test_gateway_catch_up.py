@@ -10,8 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from parley.common.disconnects import DisconnectReason
+from parley.engineio.packets import Packet
 from parley.gateway.connections.connection import Connection
-from parley.gateway.engineio.packets import Packet
 from parley.gateway.rooms import catch_up, heads, log_reader, repair
 from parley.gateway.rooms.fanout import Fanout
 from tests.integration.fanout_parts import ROOM, Gateway, Log, Sockets, background

@@ -15,18 +15,18 @@ import msgspec
 import pytest
 from nats.aio.msg import Msg
 
-from parley.cli import embedded
+from parley.cli.stack import embedded
 from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.disconnects import DisconnectReason
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, DataChanges, ok_payload
 from parley.common.wire.identity import Identity
+from parley.engineio.session import Session
 from parley.framework.serving.event_result import Outcome
 from parley.gateway.commands.forwarder import FULL, CommandForwarder
 from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.registry import ConnectionRegistry
-from parley.gateway.engineio.session import Session
 from parley.gateway.namespaces import MAX_PAYLOAD as LARGEST_PAYLOAD
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from parley.cli import embedded
+from parley.cli.stack import embedded
 from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.wire.operations import Emit, Selection

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import socketio
 
-from parley.cli import embedded
+from parley.cli.stack import embedded
 from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.errors import Code

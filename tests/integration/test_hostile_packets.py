@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from parley.gateway.engineio.server import InputBudget
-from parley.gateway.engineio.session import Session
+from parley.engineio.server import InputBudget
+from parley.engineio.session import Session
 from parley.gateway.socketio.packets import InvalidPayload, MalformedPacket
 from parley.testing import Server
 from tests.acceptance.raw_socket import RawSocket

@@ -72,8 +72,6 @@ class Broker:
         self.delays = 0.0
         """How often a message is late by up to a third of a second."""
         self.reorders = False
-        self.buffers = True
-        """Whether what is published while disconnected is sent afterwards, late."""
         self.lossless: tuple[str, ...] = ()
         self._subscriptions: defaultdict[str, list[Subscription]] = defaultdict(list)
         self._below: list[Subscription] = []
@@ -231,7 +229,7 @@ class SimulatedBus:
         """Send a message, or keep it while disconnected; what is sent into a dead connection is lost."""
         if self.attached:
             self.broker.send(self, subject, payload, reply)
-        elif not self.connected and self.broker.buffers:
+        elif not self.connected:
             self._buffer.append((subject, payload, reply))
 
     async def subscribe(self, subject: str, handler: Callable[[Any], Awaitable[None]], queue: str = "") -> Subscription:

@@ -16,7 +16,7 @@ import msgspec
 
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.domain.room import RoomCommand
-from parley.gateway.engineio.session import RequestInfo
+from parley.engineio.session import RequestInfo
 from tests.simulation.loop import Process
 from tests.simulation.stack import SimulatedGateway, Stack, token_of
 from tests.simulation.world import World

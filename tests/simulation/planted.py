@@ -212,6 +212,13 @@ class _Anything:
     __hash__ = None  # type: ignore[assignment]
 
 
+_enter = fanout.Fanout.enter
+
+
+def _enter_whenever_they_joined(self: Any, connection: Any, room: str, **options: Any) -> None:
+    _enter(self, connection, room, **{**options, "joined": 0})
+
+
 def _do_nothing(*_args: Any, **_options: Any) -> None:
     return None
 
@@ -257,6 +264,8 @@ BUGS: tuple[Bug, ...] = (
         [(erasure_executor.Executor, "_go_through", _go_on_before_it_is_done)], 100),
     Bug("members for ever", "erasure", "who is erased stays a member",
         [(erasure_executor.Executor, "_end_memberships", _end_no_memberships)], 30),
+    Bug("published however late", "erasure", "a chat that stood still tells gateways what is to be erased since",
+        [(writer, "LATE_SECONDS", 1e9)], 0),
     Bug("nobody reads the log", "tail-failover", "what is in the log is not announced",
         [(room_publisher.RoomPublisher, "announce", _announce_nothing)], 30),
     Bug("running transactions are passed over", "tail-failover", "a place in the log is a number, and not a snapshot",
@@ -277,6 +286,10 @@ BUGS: tuple[Bug, ...] = (
         [(Connection, "ahead", _NeverAhead())], 0),
     Bug("an old join is taken for the join", "moves", "who came back ahead of the room goes live at its own old join",
         [(member_state, "before_event", _before_event_whatever_was_sent)], 0),
+    Bug("a join that may be over is believed", "moves", "a room that is behind lets in who was admitted just now",
+        [(fanout.Fanout, "_doubts", _says_no)], 0),
+    Bug("only the leave is missed", "moves", "who left and joined again while away is taken out by that leave",
+        [(fanout.Fanout, "enter", _enter_whenever_they_joined)], 0),
     Bug("late hints are heeded", "moves", "a hint of a join that is long over brings back who left",
         [(memory, "is_old", _says_no)], 0),
     Bug("who leaves stays", "moves", "an event that ends a stay takes nobody out of the room",

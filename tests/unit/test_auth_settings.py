@@ -12,7 +12,7 @@ from parley.auth.endpoints import Credentials
 from parley.auth.settings import Settings, rate
 from parley.auth.throttle import Throttle, Throttled, address_key
 from parley.cli.failure import Failure
-from parley.cli.up import _log_settings
+from parley.cli.stack.stack import _log_settings
 from parley.common.errors import Reject
 from parley.common.json_input import fields_as
 from parley.common.settings import UnsafeSettings, name_refused

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from parley.cli.data_directory import DataDirectory
 from parley.cli.failure import Failure
+from parley.cli.stack.data_directory import DataDirectory
 
 TRY_TO_HOLD = """
 import pathlib, sys
-from parley.cli.data_directory import DataDirectory
+from parley.cli.stack.data_directory import DataDirectory
 with DataDirectory(pathlib.Path(sys.argv[1])).hold():
     pass
 """

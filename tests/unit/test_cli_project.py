@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from parley.cli import shipped
+from parley.cli import bundled_files
 from parley.cli.failure import Failure
-from parley.cli.namespaces_file import choose
-from parley.cli.project import end_left_behind, survey
+from parley.cli.scaffold.namespaces_file import choose
+from parley.cli.stack.dev_services import end_left_behind, survey
 from parley.gateway.namespaces import Namespace
 
 
@@ -70,14 +70,14 @@ def test_a_process_that_has_the_number_by_now_is_left_alone(tmp_path: Path, lead
 def test_files_come_from_the_checkout_and_elsewhere_from_the_wheel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert shipped.find("alembic.ini") == Path(__file__).parents[2] / "alembic.ini"
-    monkeypatch.setattr(shipped, "ROOTS", (tmp_path / "checkout", tmp_path / "wheel"))
+    assert bundled_files.find("alembic.ini") == Path(__file__).parents[2] / "alembic.ini"
+    monkeypatch.setattr(bundled_files, "ROOTS", (tmp_path / "checkout", tmp_path / "wheel"))
     with pytest.raises(Failure, match=r"this installation lacks alembic\.ini; install the wheel of parley-cli"):
-        shipped.find("alembic.ini")
+        bundled_files.find("alembic.ini")
     page = tmp_path / "wheel" / "web" / "public"
     page.mkdir(parents=True)
     (page / "index.html").touch()
-    assert shipped.page() is None, "without the client it is of no use"
+    assert bundled_files.page() is None, "without the client it is of no use"
     (page / "socket.io.min.js").touch()
-    assert shipped.page() == page
-    assert shipped.find("web/public") == page
+    assert bundled_files.page() == page
+    assert bundled_files.find("web/public") == page

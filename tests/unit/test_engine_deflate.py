@@ -11,7 +11,7 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from websockets.frames import Frame, Opcode
 from websockets.headers import build_extension, parse_extension
 
-from parley.gateway.engineio.websocket.deflate import ACCEPTED, InflateError, deflate, inflate, negotiate
+from parley.engineio.websocket.deflate import ACCEPTED, InflateError, deflate, inflate, negotiate
 
 
 def oracle() -> PerMessageDeflate:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
-from parley.gateway.engineio.websocket.deflate import deflate
-from parley.gateway.engineio.websocket.frames import (
+from parley.engineio.websocket.deflate import deflate
+from parley.engineio.websocket.frames import (
     BINARY,
     CLOSE,
     CONTINUATION,

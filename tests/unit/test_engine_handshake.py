@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from websockets.utils import accept_key as their_accept_key
 from websockets.utils import generate_key
 
-from parley.gateway.engineio import request as handshake
-from parley.gateway.engineio.request import MAX_QUERY, Refusal, Request, accept_key, read_request
+from parley.engineio import request as handshake
+from parley.engineio.request import MAX_QUERY, Refusal, Request, accept_key, read_request
 
 
 def request(query: bytes = b"", headers: list[tuple[bytes, bytes]] | None = None, scheme: str = "http") -> Request:

@@ -8,7 +8,7 @@ import weakref
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.gateway.engineio.timer_wheel import TimerEntry, TimerWheel
+from parley.engineio.timer_wheel import TimerEntry, TimerWheel
 
 
 class Beat:

@@ -11,7 +11,7 @@ from engineio.payload import Payload
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.gateway.engineio.packets import (
+from parley.engineio.packets import (
     OVERHEAD,
     Incoming,
     MalformedPayload,
@@ -22,8 +22,8 @@ from parley.gateway.engineio.packets import (
     encode_payload,
     parse_message,
 )
-from parley.gateway.engineio.websocket.deflate import THRESHOLD, deflate
-from parley.gateway.engineio.websocket.frames import BINARY, TEXT, frame
+from parley.engineio.websocket.deflate import THRESHOLD, deflate
+from parley.engineio.websocket.frames import BINARY, TEXT, frame
 
 # A record separator inside a text packet cannot be told from one between packets; JSON never has it unescaped.
 TEXTS = st.text(st.characters(exclude_characters="\x1e", exclude_categories=["Cs"]))

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.gateway.engineio.polling import PostBeingRead
-from parley.gateway.engineio.reading import (
+from parley.engineio.polling import PostBeingRead
+from parley.engineio.reading import (
     FEW,
     FRAMES,
     MODEST,
@@ -25,13 +25,13 @@ from parley.gateway.engineio.reading import (
     UNCOUNTED,
     InputBudget,
 )
-from parley.gateway.engineio.request import read_request
-from parley.gateway.engineio.server import STATE_KEY, Engine
-from parley.gateway.engineio.session import Session
-from parley.gateway.engineio.transports import Limits
-from parley.gateway.engineio.websocket.deflate import deflate
-from parley.gateway.engineio.websocket.frames import BINARY, CONTINUATION, PING, TEXT, FrameReader, Received
-from parley.gateway.engineio.websocket.protocol import DISCARDED, WebSocket
+from parley.engineio.request import read_request
+from parley.engineio.server import STATE_KEY, Engine
+from parley.engineio.session import Session
+from parley.engineio.transports import Limits
+from parley.engineio.websocket.deflate import deflate
+from parley.engineio.websocket.frames import BINARY, CONTINUATION, PING, TEXT, FrameReader, Received
+from parley.engineio.websocket.protocol import DISCARDED, WebSocket
 from tests.fuzz.mutation import client_frame
 
 MIB = 1024 * 1024

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from parley.common.disconnects import DisconnectReason
-from parley.gateway.engineio.packets import Packet
-from parley.gateway.engineio.request import Refusal, read_request
-from parley.gateway.engineio.server import FAILURES_BURST, Engine
-from parley.gateway.engineio.session import Limits, Session
-from parley.gateway.engineio.websocket.frames import TEXT, frame
-from parley.gateway.engineio.writes import LOST_SLICE, SLICE
+from parley.engineio.packets import Packet
+from parley.engineio.request import Refusal, read_request
+from parley.engineio.server import FAILURES_BURST, Engine
+from parley.engineio.session import Limits, Session
+from parley.engineio.websocket.frames import TEXT, frame
+from parley.engineio.writes import LOST_SLICE, SLICE
 
 
 class RecordingSocket:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.gateway.engineio.packets import (
+from parley.engineio.packets import (
     CLOSE_PACKET,
     NOOP_PACKET,
     PING_PACKET,
@@ -16,8 +16,8 @@ from parley.gateway.engineio.packets import (
     MalformedPayload,
     Packet,
 )
-from parley.gateway.engineio.session import CHOKED_BYTES, MAX_ANSWER, NotPolling, RequestInfo, Session
-from parley.gateway.engineio.websocket.frames import NORMAL
+from parley.engineio.session import CHOKED_BYTES, MAX_ANSWER, NotPolling, RequestInfo, Session
+from parley.engineio.websocket.frames import NORMAL
 from tests.fuzz.session_model import OPERATIONS, Model, Operation, RecordedPoll, RecordedSocket, run
 
 RARE = [operation for operation, weight in OPERATIONS.items() if weight < 1]

@@ -9,8 +9,8 @@ import pytest
 
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import RoomEvent
+from parley.engineio.session import Session
 from parley.gateway.connections.connection import Connection
-from parley.gateway.engineio.session import Session
 from parley.gateway.rooms import member_state
 from parley.gateway.rooms.cursor import UNKNOWN
 from parley.gateway.rooms.local_room import RECENT, RECENT_BYTES, LocalRoom

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
 
 from parley.common.nesting import MAX_DEPTH
-from parley.gateway.engineio.packets import Packet as Piece
-from parley.gateway.engineio.websocket.frames import TEXT
+from parley.engineio.packets import Packet as Piece
+from parley.engineio.websocket.frames import TEXT
 from parley.gateway.socketio.packets import (
     AckPacket,
     EventPacket,

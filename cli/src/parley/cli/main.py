@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from parley.cli import consumer_commands, erase, projection_commands, service_commands, transfer
+from parley.cli import projection_commands, service_commands, transfer
+from parley.cli.commands import consumers as consumer_commands
+from parley.cli.commands import erase
 from parley.cli.failure import Failure, fail
 from parley.cli.options import DatabaseUrl
 
@@ -50,8 +52,8 @@ def up(
     In the directory of a project, its own services run as well, each of which restarts when its code changes.
     """
     try:
-        from parley.cli.embedded import EmbeddedError  # noqa: PLC0415 - the container image lacks the embedded parts
-        from parley.cli.up import run  # noqa: PLC0415
+        from parley.cli.stack.embedded import EmbeddedError  # noqa: PLC0415 - the container image lacks the embedded parts
+        from parley.cli.stack.stack import run  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("parley"):
             raise
@@ -68,8 +70,8 @@ def migrate(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the database to come up.")] = 60.0,
 ) -> None:
     """Bring the database up to this version's schema; safe to run from several places at once."""
-    from parley.cli.database import wait_for_database  # noqa: PLC0415 - `parley run` is to start fast
-    from parley.cli.migrations import upgrade  # noqa: PLC0415
+    from parley.cli.database.log_connection import wait_for_database  # noqa: PLC0415 - `parley run` is to start fast
+    from parley.cli.database.migrations import upgrade  # noqa: PLC0415
 
     try:
         wait_for_database(database_url, wait)
@@ -95,7 +97,7 @@ def restored(
 
     What had been erased since the backup is erased again.
     """
-    from parley.cli.database import begin_incarnation, erase_what_is_open, wait_for_database  # noqa: PLC0415
+    from parley.cli.database.log_connection import begin_incarnation, erase_what_is_open, wait_for_database  # noqa: PLC0415
 
     try:
         wait_for_database(database_url, 10)
@@ -114,7 +116,7 @@ def restored(
 @app.command()
 def migration(name: Annotated[str, typer.Argument(help='What it does, as in "add topics".')]) -> None:
     """Write a new migration from the tables."""
-    from parley.cli.migrations import revise  # noqa: PLC0415
+    from parley.cli.database.migrations import revise  # noqa: PLC0415
 
     if not name.strip():
         fail(Failure('say what the migration does, as in: make migration NAME="add topics"'))

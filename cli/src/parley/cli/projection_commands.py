@@ -19,7 +19,7 @@ Name = Annotated[str, typer.Argument(help="rooms, members or declined; without i
 
 def rebuild(database_url: DatabaseUrl, name: Name = "") -> None:
     """Make projections anew from the event log, room by room, while everybody works; may be stopped and run again."""
-    from parley.cli.database import rebuild_projections, wait_for_database  # noqa: PLC0415 - `parley run` starts fast
+    from parley.cli.database.log_connection import rebuild_projections, wait_for_database  # noqa: PLC0415 - `parley run` starts fast
 
     try:
         wait_for_database(database_url, 10)
@@ -32,7 +32,7 @@ def rebuild(database_url: DatabaseUrl, name: Name = "") -> None:
 
 def verify(database_url: DatabaseUrl, name: Name = "") -> None:
     """Replay the event log and compare the projections with it, while everybody works; exit code 1 if they differ."""
-    from parley.cli.database import verify_projections, wait_for_database  # noqa: PLC0415
+    from parley.cli.database.log_connection import verify_projections, wait_for_database  # noqa: PLC0415
 
     try:
         wait_for_database(database_url, 10)

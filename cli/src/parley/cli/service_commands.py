@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from parley.cli import new_service, routes
+from parley.cli.commands import routes
 from parley.cli.failure import Failure, fail
+from parley.cli.scaffold import new_service
 from parley.framework import Service
 from parley.framework.running.loading import ServiceNotFound, load_service
 from parley.framework.running.run import serve, watch

@@ -22,7 +22,7 @@ def export_log(
     from rich.progress import Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
     from parley.chat.log.export import Interrupted, export  # noqa: PLC0415
-    from parley.cli.database import log_connection, wait_for_database  # noqa: PLC0415
+    from parley.cli.database.log_connection import log_connection, wait_for_database  # noqa: PLC0415
 
     partial = file.with_name(f"{file.name}.partial")
 
@@ -63,7 +63,7 @@ def import_log(
     from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
     from parley.chat.log.importing import Imported, Importer, Refused  # noqa: PLC0415
-    from parley.cli.database import log_connection, wait_for_database  # noqa: PLC0415
+    from parley.cli.database.log_connection import log_connection, wait_for_database  # noqa: PLC0415
 
     async def run() -> Imported:
         with file.open("rb") as opened, Progress(TextColumn("{task.description}"), BarColumn()) as progress:

@@ -61,7 +61,7 @@ async def list_rooms(
     before: Annotated[str, Query(max_length=MAX_ROOM, pattern=NO_NUL, description="id of the last room seen")] = "",
 ) -> RoomsPage:
     """Rooms of any kind, as chat knows them."""
-    page = await services.bus.request(subjects.LIST_ROOMS, ListRooms(search, before, limit), RoomList)
+    page = await services.bus.request(subjects.LIST_ROOMS, ListRooms(search, before, limit), RoomList, repeat=True)
     return RoomsPage(rooms=[Room(**msgspec.structs.asdict(room)) for room in page.rooms], more=page.more)
 
 

@@ -160,7 +160,7 @@ async def list_connections(user_id: UserId, services: Current, _admin: Admin) ->
 @router.get("/{user_id:path}/erase", summary="How far a user's erasure is")
 async def get_erasure(user_id: UserId, services: Current, _admin: Admin) -> Erasure:
     """The erasure that was asked for last: `not_found` where none was."""
-    return _erasure(await services.bus.request(subjects.GET_ERASURE, GetErasure(user_id), ErasureInfo))
+    return _erasure(await services.bus.request(subjects.GET_ERASURE, GetErasure(user_id), ErasureInfo, repeat=True))
 
 
 @router.post("/{user_id:path}/erase", summary="Erase what a user wrote")

@@ -2,8 +2,7 @@
 
 The packages stand on each other in this order, and import only what is further up in it (a contract in pyproject.toml):
 
-1. `engineio`: transports and sessions, on the HTTP server of `parley.common`. `namespaces`, `settings`,
-   `metrics` and `process` are the ground beside it.
+1. `namespaces`, `settings` and `process` are the ground. Transports and sessions are a library, `parley.engineio`.
 2. `connections`: one socket in one namespace, and the registry of all.
 3. `socketio`: packets, clients and what they may send; `recovery`: lost connections and what was sent lately.
 4. `commands`: what clients emit, to the service behind the namespace; `rooms`: what services publish, to clients.

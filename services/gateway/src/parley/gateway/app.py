@@ -16,10 +16,10 @@ from parley.common import bus
 from parley.common.health import health_router
 from parley.common.http import install_errors
 from parley.common.http_server import http_options
+from parley.engineio.polling import EnginePaths
+from parley.engineio.server import STATE_KEY
+from parley.engineio.websocket.protocol import WebSocket
 from parley.gateway import namespaces
-from parley.gateway.engineio.polling import EnginePaths
-from parley.gateway.engineio.server import STATE_KEY
-from parley.gateway.engineio.websocket.protocol import WebSocket
 from parley.gateway.gateway import Gateway
 from parley.gateway.process.web_page import WebPage
 from parley.gateway.settings import Settings

@@ -21,6 +21,7 @@ from parley.common.errors import Code, Reject
 from parley.common.rate_limiter import RateLimiter
 from parley.common.tasks import Tasks
 from parley.common.wire.commands import RESERVED_EVENTS
+from parley.engineio.metrics import LIMIT_HITS
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.router import LIFECYCLE
 from parley.framework.serving.event_result import Outcome
@@ -34,7 +35,6 @@ from parley.gateway.commands.middleware import EventMiddleware
 from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.lifecycle import SWEEP_INTERVAL, Lifecycle
-from parley.gateway.metrics import LIMIT_HITS
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations

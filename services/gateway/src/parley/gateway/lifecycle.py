@@ -40,6 +40,7 @@ from parley.common.rate_limiter import RateLimiter
 from parley.common.tasks import Tasks
 from parley.common.wire.identity import Identity
 from parley.common.wire.recovery import Recovered
+from parley.engineio.websocket.frames import GOING_AWAY, NORMAL
 from parley.gateway.admission.admission import PATIENCE, Admission
 from parley.gateway.admission.middleware import MiddlewareRunner
 from parley.gateway.admission.standing import StandingCheck
@@ -47,7 +48,6 @@ from parley.gateway.commands.forwarder import CommandForwarder
 from parley.gateway.commands.middleware import EventMiddleware
 from parley.gateway.connections.connection import Connection, State
 from parley.gateway.connections.registry import ConnectionRegistry
-from parley.gateway.engineio.websocket.frames import GOING_AWAY, NORMAL
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.recovery.recovery import Recovery, Resumption

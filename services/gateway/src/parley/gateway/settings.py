@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from parley.common.addresses import normal_origin
 from parley.common.settings import ServiceSettings
-from parley.gateway.engineio.transports import Limits
+from parley.engineio.transports import Limits
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """The largest message or polling request that may be configured."""

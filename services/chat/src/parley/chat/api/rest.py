@@ -34,7 +34,7 @@ Chat = Annotated[State, Depends(_state)]
 
 async def _identified(request: Request, chat: Chat) -> Identity:
     """Who asks, if they do not ask too often. Raises `Reject`."""
-    identity = await chat.bus.request(subjects.AUTHENTICATE, Authenticate(bearer_token(request)), Identity)
+    identity = await chat.bus.request(subjects.AUTHENTICATE, Authenticate(bearer_token(request)), Identity, repeat=True)
     if not chat.request_rates.take(identity.user_id, time.monotonic()):
         raise Reject(Code.RATE_LIMITED)
     return identity

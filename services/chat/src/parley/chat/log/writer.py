@@ -61,6 +61,8 @@ SMALL_BATCH = 32
 """Commands that are always committed together: from here on a larger batch makes each hardly cheaper."""
 COMMAND_SECONDS = 40e-6
 """What deciding and telling a command takes this process, on a slow machine less than it is; see `_batch_size`."""
+LATE_SECONDS = 1.0
+"""What was decided longer ago is not published: erasures may have been asked for since, which only a reader knows."""
 STOP_SECONDS = 8.0
 """A service that stops waits for the batch in hand; Postgres has answered within this, or never will."""
 
@@ -256,6 +258,7 @@ class Writer:
         self._aside_at = time.monotonic() + ASIDE_INTERVAL
 
     async def _write(self, batch: list[_Waiting]) -> None:
+        began = time.monotonic()
         try:
             with COMMIT_SECONDS.time():
                 decided, places, rest = await self._append([waiting.submission for waiting in batch])
@@ -271,7 +274,7 @@ class Writer:
         else:
             if places:
                 COMMANDS_BY_WAY.labels("short").inc(len(places))
-                await self._finish_beside([batch[place] for place in places], decided)
+                await self._finish_beside([batch[place] for place in places], decided, began)
         if rest:
             await self._write_long([batch[place] for place in rest], wait=not self._wary)
 
@@ -325,6 +328,7 @@ class Writer:
     async def _write_long(self, batch: list[_Waiting], *, wait: bool) -> None:
         if self._aside and not (batch := self._not_behind(batch)):
             return
+        began = time.monotonic()
         try:
             with COMMIT_SECONDS.time():
                 decided, done = await self._transact(batch, wait=wait)
@@ -341,7 +345,7 @@ class Writer:
                 await self._write_long(batch[half:], wait=wait)
             return
         COMMANDS_BY_WAY.labels("long").inc(len(done))
-        await self._finish(done, decided)
+        await self._finish(done, decided, began)
 
     async def _transact(self, batch: list[_Waiting], *, wait: bool) -> tuple[Plan, list[_Waiting]]:
         """Decide and commit; the commands it was done for. The others wait aside."""
@@ -405,13 +409,13 @@ class Writer:
         for waiting in batch:
             self._refuse(waiting, unavailable())
 
-    async def _finish_beside(self, batch: list[_Waiting], decided: Plan) -> None:
+    async def _finish_beside(self, batch: list[_Waiting], decided: Plan, began: float) -> None:
         """Announce and answer; where another batch waits, while Postgres has that one."""
         if self._waiting:
             await self._told()
-            self._telling = asyncio.create_task(self._tell(batch, decided), name="tell of a batch")
+            self._telling = asyncio.create_task(self._tell(batch, decided, began), name="tell of a batch")
         else:
-            await self._finish(batch, decided)
+            await self._finish(batch, decided, began)
 
     async def _told(self) -> None:
         """Wait until the batch before has been told of: gateways hear of batches one after the other."""
@@ -419,15 +423,16 @@ class Writer:
             self._telling = None
             await telling
 
-    async def _finish(self, batch: list[_Waiting], decided: Plan) -> None:
+    async def _finish(self, batch: list[_Waiting], decided: Plan, began: float) -> None:
         """Announce what was committed, and answer."""
         await self._told()
-        await self._tell(batch, decided)
+        await self._tell(batch, decided, began)
 
-    async def _tell(self, batch: list[_Waiting], decided: Plan) -> None:
+    async def _tell(self, batch: list[_Waiting], decided: Plan, began: float) -> None:
         if batch:
             BATCH_SIZE.observe(len(batch))
-        if decided.announces:
+        if decided.announces and time.monotonic() - began < LATE_SECONDS:
+            # Else this process stood still, or Postgres did, and it is the announcer that tells.
             try:
                 await self._publish(decided)
             except Exception as error:

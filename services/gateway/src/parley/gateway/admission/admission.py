@@ -24,11 +24,11 @@ from parley.common.wire.connections import ConnectReply, ConnectRequest
 from parley.common.wire.identity import Authenticate, Identity
 from parley.common.wire.recovery import Recovered
 from parley.common.wire.rooms import MAX_BEHIND
+from parley.engineio.metrics import LIMIT_HITS
 from parley.gateway.admission.handshake import encoded, handshake_of
 from parley.gateway.admission.middleware import MiddlewareRunner
 from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.registry import ConnectionRegistry
-from parley.gateway.metrics import LIMIT_HITS
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.operations import MAX_AD_HOC
 from parley.gateway.process.boot_clock import boot_time
@@ -125,7 +125,7 @@ class Admission:
         """Find out who it is and whether they may be here, while it is registered as theirs. Raises `Reject`."""
         for _ in range(2):
             identity = await self._patiently(
-                deadline, lambda: self._bus.request(subjects.AUTHENTICATE, claim, Identity)
+                deadline, lambda: self._bus.request(subjects.AUTHENTICATE, claim, Identity, repeat=True)
             )
             registered = identity.user_id == connection.identity.user_id
             self._connections.identify(connection, identity)

@@ -17,9 +17,9 @@ from parley.common.disconnects import KICKS, DisconnectReason
 from parley.common.wire.connections import ConnectionClosed, ConnectionInfo
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
+from parley.engineio.session import Session
+from parley.engineio.timer_wheel import TimerEntry
 from parley.framework.serving.event_result import Outcome
-from parley.gateway.engineio.session import Session
-from parley.gateway.engineio.timer_wheel import TimerEntry
 from parley.gateway.process.boot_clock import boot_time
 
 

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from parley.common.tally import Tally
 from parley.common.wire.rooms import MembershipChange, RoomEvent, UnloggedEvent
+from parley.engineio.packets import Packet
 from parley.gateway.connections.connection import Connection
-from parley.gateway.engineio.packets import Packet
 from parley.gateway.recovery.packet_history import PacketHistory, with_offset
 from parley.gateway.rooms import memory
 from parley.gateway.rooms.local_room import LocalRoom

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+from parley.engineio.session import Session
 from parley.gateway.connections.connection import Connection, State
-from parley.gateway.engineio.session import Session
 from parley.gateway.socketio.attempt import Attempt
 from parley.gateway.socketio.packets import AckPacket, EventPacket
 

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from parley.common.nesting import MAX_DEPTH, too_deep
-from parley.gateway.engineio.packets import Packet
-from parley.gateway.engineio.request import MAX_QUERY
+from parley.engineio.packets import Packet
+from parley.engineio.request import MAX_QUERY
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = "0123456"
 EVENTS, _ACKS = (EVENT, BINARY_EVENT), (ACK, BINARY_ACK)

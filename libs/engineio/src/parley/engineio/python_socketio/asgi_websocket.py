@@ -1,0 +1,176 @@
+"""WebSockets of any ASGI server, as a session uses them: for whoever runs the app without `AsyncServer.server_options`.
+
+The server has read the frames by then, so that what of them comes in at once is its affair; messages are held to the
+session's size, and to the engine's allowance for a turn of the loop, from here on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import MutableMapping
+from contextlib import suppress
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from parley.common.disconnects import DisconnectReason
+from parley.engineio.packets import OVERHEAD, Packet
+from parley.engineio.request import Refusal, Request, read_request, unknown_transport
+from parley.engineio.server import Engine
+from parley.engineio.session import CHOKED_BYTES, Session
+from parley.engineio.websocket.frames import NORMAL, TEXT, TOO_BIG
+
+
+class AsgiWebSocket:
+    """One client's WebSocket (a `transports.Socket`). What is pushed is sent by a task that lasts while some waits."""
+
+    plain = False
+    """`WriteScheduler.broadcast` has no frames to write to it."""
+
+    def __init__(self, engine: Engine, session: Session, send: Send) -> None:
+        self._engine = engine
+        self._session = session
+        self._send = send
+        self._limit = session.max_message
+        self._messages: deque[tuple[MutableMapping[str, Any], int]] = deque()
+        self._waiting = 0
+        self._writer: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[Any] | None = None
+        self._closing = False
+        self._aborted = False
+
+    # -- transports.Socket -----------------------------------------------------------------------------------------
+
+    @property
+    def choked(self) -> bool:
+        """Whether the client reads slower than it is sent to."""
+        return self._waiting > CHOKED_BYTES
+
+    def push(self, packet: Packet) -> None:
+        """Send soon, in order."""
+        if self._waiting and self._waiting + packet.size > self._engine.limits.max_buffer:
+            self._session.end(DisconnectReason.SLOW)
+            return
+        for opcode, data in packet.parts:
+            message = {"text": data.decode()} if opcode == TEXT else {"bytes": data}
+            self._queue({"type": "websocket.send", **message}, len(data) + OVERHEAD)
+
+    def allow(self, size: int) -> None:
+        """Take messages of this size from now on."""
+        self._limit = size
+
+    def close(self, code: int) -> None:
+        """Send what is left, then close."""
+        self._queue({"type": "websocket.close", "code": code}, 0)
+        self._closing = True
+
+    def abort(self) -> None:
+        """Close at once; the client does not read anyway."""
+        self._closing = self._aborted = True
+        self._messages.clear()
+        # The server closes the connection of a request whose handler is done.
+        for task in (self._writer, self._reader):
+            if task is not None:
+                task.cancel()
+
+    # -- the server's messages --------------------------------------------------------------------------------------
+
+    def _queue(self, message: MutableMapping[str, Any], size: int) -> None:
+        if self._closing:
+            return
+        self._messages.append((message, size))
+        self._waiting += size
+        if self._writer is None:
+            self._writer = asyncio.ensure_future(self._write())
+
+    async def _write(self) -> None:
+        try:
+            # What servers raise once the client is gone differs; the reader is told of it as well.
+            with suppress(Exception):
+                while self._messages:
+                    message, size = self._messages.popleft()
+                    await self._send(message)
+                    self._waiting -= size
+        finally:
+            self._writer = None
+
+    async def read(self, receive: Receive) -> None:
+        """Hand what comes to the session, until the client is gone or was dropped."""
+        self._reader = asyncio.current_task()
+        try:
+            while (message := await receive())["type"] != "websocket.disconnect":
+                text: str | None = message.get("text")
+                await self._take(message.get("bytes") or b"" if text is None else text)
+            if self._writer is not None:
+                self._writer.cancel()
+        except asyncio.CancelledError:
+            # What `abort` cancelled ends here; who else cancels wants it to go further.
+            if self._reader is None or not self._aborted or self._reader.uncancel():
+                raise
+        finally:
+            self._reader = None
+
+    async def _take(self, data: str | bytes) -> None:
+        size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+        if size > self._limit:
+            self.close(TOO_BIG)
+            self._session.socket_lost(self, DisconnectReason.MESSAGE_TOO_BIG)
+            return
+        self._session.socket_received(self, data)
+        scheduler = self._engine.input
+        scheduler.spent(1, size)
+        while scheduler.exhausted:  # noqa: ASYNC110 - until the next turn of the loop
+            await asyncio.sleep(0)
+
+
+async def serve_websocket(engine: Engine, scope: Scope, receive: Receive, send: Send) -> None:
+    """Begin a session on a WebSocket, or have one move onto it, and serve it to its end."""
+    await receive()
+    try:
+        request = _read(scope)
+        engine.check(request)
+        session = engine.find(request) if request.sid else engine.begin(request)
+    except Refusal as refusal:
+        await _refuse(scope, send, refusal)
+        return
+    socket = AsgiWebSocket(engine, session, send)
+    timeout = None
+    try:
+        await send({"type": "websocket.accept"})
+        if not request.sid:
+            session.open(socket)
+            engine.opened(session)
+        elif session.probe(socket):
+            timeout = engine.call_later(engine.limits.upgrade_timeout, lambda: _give_up(engine, session, socket))
+        else:
+            socket.close(NORMAL)
+        await socket.read(receive)
+    finally:
+        if timeout is not None:
+            engine.cancel(timeout)
+        session.socket_lost(socket, DisconnectReason.TRANSPORT_CLOSE)
+
+
+def _give_up(engine: Engine, session: Session, socket: AsgiWebSocket) -> None:
+    if session.probe_failed(socket):
+        engine.limited("upgrade_timeout")
+
+
+def _read(scope: Scope) -> Request:
+    client = scope.get("client")
+    request = read_request(
+        "GET", scope["query_string"], scope["headers"], client[0] if client else "", scope["scheme"], scope
+    )
+    if request.transport != "websocket":
+        raise unknown_transport()
+    return request
+
+
+async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close"})
+        return
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(refusal.body)).encode())]
+    await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": refusal.body})

@@ -1,0 +1,159 @@
+"""One client, between the engine, which never waits, and handlers, which may.
+
+What the engine reports of a session is put into an inbox and worked off in order by a task that exists only while there
+is something in it. At most `MAX_HANDLERS` events of a client are handled at once; more wait, while the acks behind them
+are taken, since it may be those that the handlers wait for. What waits counts against the engine's input budget.
+"""
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from parley.common.disconnects import DisconnectReason
+from parley.engineio.reading import MODEST, UNCOUNTED
+from parley.engineio.session import Session
+from parley.engineio.timer_wheel import TimerEntry
+
+if TYPE_CHECKING:
+    from parley.engineio.python_socketio.engine_server import EngineServer
+
+MAX_HANDLERS = 100
+"""Events of one client that are handled at once."""
+EVENT_COST = 256
+"""Bytes that a waiting event takes besides its own."""
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+class EngineClient:
+    """A client as python-engineio's users know it: `sid`, `session` (what the app keeps), `upgraded` and `closed`."""
+
+    __slots__ = (
+        "_attached", "_held", "_inbox", "_running", "_server", "_size", "_waiting", "_waiting_size", "_working",
+        "closed", "engine_session", "environ", "session", "sid", "timeout",
+    )  # fmt: skip
+
+    def __init__(self, server: EngineServer, engine_session: Session, environ: dict[str, Any]) -> None:
+        self.sid = engine_session.sid
+        self.session: dict[str, Any] = {}
+        self.engine_session = engine_session
+        self.environ = environ
+        self.closed = False
+        """Whether the app has been told of its end."""
+        self.timeout: TimerEntry | None = None
+        """When it must have joined a namespace."""
+        self._server = server
+        self._inbox: deque[tuple[str, Any, int]] = deque()
+        self._working = False
+        self._size = 0
+        """Of the message that is being worked off, with what of it came before."""
+        self._attached = 0
+        self._running = 0
+        self._waiting: deque[tuple[Work, int]] = deque()
+        self._waiting_size = 0
+        self._held = 0
+
+    @property
+    def upgraded(self) -> bool:
+        """Whether it is on a WebSocket."""
+        return self.engine_session.socket is not None
+
+    @property
+    def connected(self) -> bool:
+        """Whether it may be sent to."""
+        return not self.engine_session.over
+
+    # -- what the engine reports -----------------------------------------------------------------------------------
+
+    def report(self, event: str, argument: Any, size: int = 0) -> None:
+        """Have the app told of something, after all that was reported before. `size` are the bytes it takes."""
+        self._inbox.append((event, argument, size))
+        if size:
+            self._hold(size + EVENT_COST)
+        if not self._working:
+            self._working = True
+            self._server.keep(self._work())
+
+    def ended(self, reason: str) -> None:
+        """The session is over. What it sent last is still handled, unless that is a lot."""
+        if self._waiting_size > MODEST:
+            self._inbox.clear()
+            self._waiting.clear()
+        self.report("disconnect", reason)
+
+    async def _work(self) -> None:
+        server, inbox = self._server, self._inbox
+        try:
+            while inbox:
+                event, argument, size = inbox.popleft()
+                self._size += size
+                await server.tell(event, self.sid, argument)
+                if size:
+                    self._hold(-size - EVENT_COST)
+        finally:
+            self._working = False
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def message_whole(self) -> int:
+        """The message that came last is whole. Returns its bytes, attachments included."""
+        size, self._size = self._size, 0
+        return size
+
+    def hold_attachment(self, size: int) -> None:
+        """A part of a packet came that is not whole yet."""
+        self._attached += size + EVENT_COST
+        self._hold(size + EVENT_COST)
+
+    def drop_attachments(self) -> None:
+        """The packet is whole."""
+        attached, self._attached = self._attached, 0
+        self._hold(-attached)
+
+    def handle(self, work: Work, size: int) -> None:
+        """Handle an event, now or when one of those that are being handled is done."""
+        if self._running < MAX_HANDLERS:
+            self._start(work)
+        else:
+            self._waiting.append((work, size))
+            self._hold(size + EVENT_COST)
+
+    def _start(self, work: Work) -> None:
+        self._running += 1
+        self._server.keep(work()).add_done_callback(self._handled)
+
+    def _handled(self, _task: asyncio.Task[None]) -> None:
+        self._running -= 1
+        if self._waiting:
+            work, size = self._waiting.popleft()
+            self._hold(-size - EVENT_COST)
+            self._start(work)
+
+    def _hold(self, change: int) -> None:
+        """Tell the budget what waits here, beyond what nearly everybody has. Too much ends the session."""
+        self._waiting_size += change
+        held = self._waiting_size if self._waiting_size > UNCOUNTED else 0
+        more, self._held = held - self._held, held
+        if not more or self.engine_session.over:
+            return
+        engine = self._server.engine
+        if more < 0:
+            engine.budget.give_back(self.engine_session, -more)
+        elif not engine.budget.take(self.engine_session, more):
+            self._held -= more
+            engine.limited("input_memory")
+            self.engine_session.end(DisconnectReason.OVERLOADED)
+
+    # -- python-engineio's ------------------------------------------------------------------------------------------
+
+    async def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:  # noqa: ARG002 - python-engineio's
+        """End the session once what was sent has been written, or at once."""
+        why = reason or DisconnectReason.SERVER_DISCONNECT
+        if abort:
+            self.engine_session.end(why)
+        else:
+            self.engine_session.close(why)

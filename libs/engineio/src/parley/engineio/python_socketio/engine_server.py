@@ -1,0 +1,233 @@
+"""The Engine.IO side of `AsyncServer`: python-engineio's server as python-socketio uses it, on this engine.
+
+What is documented of python-engineio is inherited: options, handlers, user sessions, background tasks, static files
+through `ASGIApp`. What it does with requests, sockets and packets is the engine's. The engine is made with the first
+request, since it belongs to the loop that serves it.
+"""
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
+# pyright: reportIncompatibleMethodOverride=false
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+import engineio
+import engineio.packet
+from starlette.types import Receive, Scope, Send
+
+from parley.common.disconnects import DisconnectReason
+from parley.engineio.packets import Packet, Part
+from parley.engineio.polling import Polling
+from parley.engineio.python_socketio.asgi_websocket import serve_websocket
+from parley.engineio.python_socketio.client import EngineClient
+from parley.engineio.python_socketio.environ import environ_of
+from parley.engineio.request import Request, unknown_transport
+from parley.engineio.server import Engine
+from parley.engineio.session import Session
+from parley.engineio.transports import Limits
+from parley.engineio.websocket.frames import BINARY, TEXT
+
+T = TypeVar("T")
+
+_KNOWN_REASONS = {
+    DisconnectReason.TRANSPORT_CLOSE, DisconnectReason.TRANSPORT_ERROR, DisconnectReason.PING_TIMEOUT,
+    DisconnectReason.SERVER_DISCONNECT,
+}  # fmt: skip
+"""Those that python-socketio documents and the engine has as well."""
+
+
+class EngineServer(engineio.AsyncServer):
+    """Sessions by id, in `sockets`; for handlers all of it is python-engineio's `AsyncServer`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.sockets: dict[str, EngineClient]
+        self.traffic: Any = None
+        """The admin page's count of packets and bytes, where the server is instrumented."""
+        self._engine: Engine | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def async_modes(self) -> list[str]:
+        """Any ASGI server will do, and no other kind of server."""
+        return ["asgi"]
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, on the loop that runs."""
+        if self._engine is None:
+            self._engine = _Engine(self)
+        return self._engine
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    async def handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, HTTP or WebSocket."""
+        if scope["type"] == "websocket":
+            await serve_websocket(self.engine, scope, receive, send)
+        else:
+            await _Polling(self)(scope, receive, send)
+
+    # -- what the engine reports -----------------------------------------------------------------------------------
+
+    def session_opened(self, session: Session) -> None:
+        """A client was greeted."""
+        client: EngineClient = session.client
+        self.sockets[client.sid] = client
+        client.report("connect", client.environ)
+
+    def message_received(self, session: Session, data: str | bytes) -> None:
+        """A client sent a message."""
+        if self.traffic is not None:
+            self.traffic.push("packetsIn")
+            self.traffic.push("bytesIn", len(data))
+        session.client.report("message", data, len(data))
+
+    def session_ended(self, session: Session, reason: str) -> None:
+        """A client is gone."""
+        self.logger.info("%s: session ended: %s", session.sid, reason)
+        session.client.ended(reason if reason in _KNOWN_REASONS else DisconnectReason.TRANSPORT_ERROR)
+
+    async def tell(self, event: str, sid: str, argument: Any) -> None:
+        """Have the handler of an event run to its end. What it raises is logged."""
+        if event == "connect":
+            refused = await self._trigger_event(event, sid, argument, run_async=False)
+            if refused is not None and refused is not True:
+                self.sockets[sid].engine_session.end(DisconnectReason.REFUSED)
+            return
+        await self._trigger_event(event, sid, argument, run_async=False)
+        if event == "disconnect" and (client := self.sockets.pop(sid, None)) is not None:
+            client.closed = True
+
+    def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run something as a task that is not forgotten."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    async def send(self, sid: str, data: Any) -> None:
+        """Send a message: text, bytes, or what becomes JSON."""
+        await self.send_packet(sid, engineio.packet.Packet(engineio.packet.MESSAGE, data=data))
+
+    async def send_packet(self, sid: str, pkt: Any) -> None:
+        """Send a packet of python-engineio's."""
+        self.push(sid, Packet(_part(pkt.encode())))
+
+    def push(self, sid: str, packet: Packet) -> None:
+        """Send a packet of the engine's. Who does not take what waits for them is disconnected."""
+        client = self.sockets.get(sid)
+        if client is None:
+            self.logger.warning("Cannot send to sid %s", sid)
+            return
+        client.engine_session.send(packet)
+        self._count(packet, 1)
+
+    def broadcast(self, sids: Iterable[str], packet: Packet) -> None:
+        """Send one packet to many clients: it is encoded once, and written in slices."""
+        sockets = self.sockets
+        sessions = [sockets[sid].engine_session for sid in sids if sid in sockets]
+        self.engine.broadcast(sessions, packet)
+        self._count(packet, len(sessions))
+
+    def _count(self, packet: Packet, times: int) -> None:
+        if self.traffic is not None:
+            self.traffic.push("packetsOut", times)
+            self.traffic.push("bytesOut", times * sum(len(part.data) for part in packet.parts))
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    async def shutdown(self) -> None:
+        """End all sessions and wait until their disconnect handlers have run."""
+        await super().shutdown()
+        if self._engine is not None:
+            await self._engine.shutdown()
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+
+    # -- options ---------------------------------------------------------------------------------------------------
+
+    def allows(self, request: Request) -> bool:
+        """Whether a page of this origin may connect, by `cors_allowed_origins`."""
+        if self.cors_allowed_origins == []:
+            return True
+        allowed = self._cors_allowed_origins(environ_of(request.scope))
+        return allowed is None or request.headers["origin"] in allowed
+
+    def cors_headers(self, request: Request) -> list[tuple[bytes, bytes]]:
+        """What an answer to a request of this origin says of who may read it."""
+        if "origin" not in request.headers:
+            return []
+        headers = self._cors_headers(environ_of(request.scope))
+        if headers:
+            headers = [*headers, ("Vary", "Origin")]
+        return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+    def cookie_header(self, sid: str) -> list[tuple[bytes, bytes]]:
+        """The cookie of a new session that polls, by `cookie`."""
+        if not self.cookie:
+            return []
+        attributes = (
+            self.cookie if isinstance(self.cookie, dict) else {"name": self.cookie, "path": "/", "SameSite": "Lax"}
+        )
+        return [(b"set-cookie", self._generate_sid_cookie(sid, attributes).encode("latin-1"))]
+
+
+def engine_packet(encoded: str | bytes | list[str | bytes]) -> Packet:
+    """The engine's packet for what a Socket.IO packet encodes to, its attachments included."""
+    pieces = encoded if isinstance(encoded, list) else [encoded]
+    return Packet(*(_part(f"4{piece}" if isinstance(piece, str) else piece) for piece in pieces))
+
+
+def _part(encoded: str | bytes) -> Part:
+    return Part(TEXT, encoded.encode()) if isinstance(encoded, str) else Part(BINARY, bytes(encoded))
+
+
+class _Engine(Engine):
+    """The engine with python-engineio's options."""
+
+    def __init__(self, server: EngineServer) -> None:
+        largest: int = server.max_http_buffer_size
+        limits = Limits(
+            ping_interval=server.ping_interval,
+            ping_timeout=server.ping_timeout,
+            ping_grace=server.ping_interval_grace_period,
+            upgrades=server.allow_upgrades and "websocket" in server.transports,
+            max_payload=largest,
+            max_buffer=max(largest, Limits().max_buffer),
+        )
+        # Looked up for each session: an app may give the server another `generate_id` at any time.
+        super().__init__(limits, server, generate_id=lambda: server.generate_id(), allows_origin=server.allows)  # noqa: PLW0108
+        self._server = server
+
+    def check(self, request: Request) -> None:
+        """Raise `Refusal` for a request that may neither begin nor continue a session."""
+        super().check(request)
+        if request.transport not in self._server.transports and not request.sid:
+            raise unknown_transport()
+
+    def begin(self, request: Request) -> Session:
+        """Make a new session, and what the app knows of its client."""
+        session = super().begin(request)
+        session.client = EngineClient(self._server, session, environ_of(request.scope))
+        return session
+
+
+class _Polling(Polling):
+    """HTTP requests, with python-engineio's options."""
+
+    def __init__(self, server: EngineServer) -> None:
+        super().__init__(server.engine)
+        self._server = server
+
+    async def _answer(
+        self, session: Session, request: Request, receive: Receive, send: Send, cors: list[tuple[bytes, bytes]]
+    ) -> None:
+        cookie = [] if request.sid else self._server.cookie_header(session.sid)
+        await super()._answer(session, request, receive, send, [*cors, *cookie])
+
+    def _cors(self, request: Request) -> list[tuple[bytes, bytes]]:
+        return self._server.cors_headers(request)

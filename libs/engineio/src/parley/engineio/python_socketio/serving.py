@@ -1,0 +1,98 @@
+"""Serving an app with uvicorn so that WebSockets of one path are the engine's from the first byte on.
+
+A WebSocket on any other path is handed to uvicorn's own protocol, with its request as it came, and is the app's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from uvicorn import Config
+from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
+
+from parley.common.disconnects import DisconnectReason
+from parley.common.http_gate import HttpLimits
+from parley.common.http_server import http_options
+from parley.engineio.python_socketio.engine_server import EngineServer
+from parley.engineio.server import STATE_KEY
+from parley.engineio.websocket.frames import GOING_AWAY
+from parley.engineio.websocket.protocol import WebSocket
+
+
+def server_options(eio: EngineServer, path: str, trusted_proxies: str, limits: HttpLimits | None) -> dict[str, Any]:
+    """Return uvicorn's options; see `AsyncServer.server_options`."""
+    limits = limits or HttpLimits(body_bytes=max(HttpLimits().body_bytes, eio.max_http_buffer_size))
+    return {
+        "ws": _UpgradeMaker(eio, f"/{path.strip('/')}"),
+        **http_options(trusted_proxies, limits=limits),
+        # For the app's own WebSockets: what `http_options` reads of proxies is known to HTTP requests only.
+        "proxy_headers": True,
+        "forwarded_allow_ips": trusted_proxies,
+    }
+
+
+class _UpgradeMaker:
+    """What uvicorn takes for its WebSocket protocol class."""
+
+    def __init__(self, eio: EngineServer, path: str) -> None:
+        self._eio = eio
+        self._path = path
+
+    def __call__(self, config: Config, server_state: Any, app_state: dict[str, Any]) -> asyncio.Protocol:
+        """Make the protocol of one request, whose path is not known yet."""
+        return _Upgrade(self._eio, self._path, config, server_state, app_state)
+
+
+class _Upgrade(asyncio.Protocol):
+    """A request for a WebSocket, until it is known whose."""
+
+    def __init__(
+        self, eio: EngineServer, path: str, config: Config, server_state: Any, app_state: dict[str, Any]
+    ) -> None:
+        self._eio = eio
+        self._path = path
+        self._config = config
+        self._server_state = server_state
+        self._app_state = app_state
+
+    def upgrade(self, transport: Any, scope: dict[str, Any]) -> None:
+        """Hand the transport over to the engine's protocol, or to uvicorn's."""
+        if scope["path"].rstrip("/") == self._path:
+            engines = {self._path.encode(): self._eio.engine}
+            websocket = _WebSocket(self._config, self._server_state, {STATE_KEY: engines})
+            transport.set_protocol(websocket)
+            # Apps read it as `asgi.scope`, and expect what an ASGI server makes.
+            websocket.upgrade(transport, {**scope, "type": "websocket"})
+        elif AutoWebSocketsProtocol is None:
+            transport.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            transport.close()
+        else:
+            theirs: Any = AutoWebSocketsProtocol(
+                config=self._config, server_state=self._server_state, app_state=self._app_state
+            )
+            theirs.connection_made(transport)
+            transport.set_protocol(theirs)
+            theirs.data_received(_head(scope))
+
+
+class _WebSocket(WebSocket):
+    """The engine's, of which uvicorn may ask that it ends."""
+
+    __slots__ = ()
+
+    def shutdown(self) -> None:
+        """Uvicorn stops."""
+        if self._session is not None:
+            self._session.close(DisconnectReason.SHUTDOWN, GOING_AWAY)
+
+
+def _head(scope: Mapping[str, Any]) -> bytes:
+    """The request as it came."""
+    target = quote(scope["path"]).encode()
+    if scope["query_string"]:
+        target += b"?" + scope["query_string"]
+    lines = [b"GET %b HTTP/1.1" % target, *(b"%b: %b" % header for header in scope["headers"])]
+    return b"\r\n".join(lines) + b"\r\n\r\n"

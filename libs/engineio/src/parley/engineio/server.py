@@ -1,0 +1,259 @@
+"""The Engine.IO server: it owns the sessions and their heartbeats, and tells the layer above what happens to them.
+
+The two shells (`polling`, `websocket.protocol`) find it in the ASGI lifespan state and begin or find sessions in it;
+`SocketIoServer` makes it and is told, synchronously, what comes of them. What fails in the layer above ends the session
+it was about and no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from prometheus_client import Counter, Gauge
+
+from parley.common.addresses import address_key
+from parley.common.disconnects import DisconnectReason
+from parley.common.logs import get_logger
+from parley.common.rate_limiter import RateLimiter
+from parley.common.tasks import Tasks
+from parley.engineio.metrics import LIMIT_HITS
+from parley.engineio.packets import Packet
+from parley.engineio.reading import InputBudget, ReadScheduler
+from parley.engineio.request import (
+    Refusal,
+    Request,
+    forbidden,
+    jsonp_not_served,
+    unknown_session,
+    unsupported_revision,
+)
+from parley.engineio.session import NOTHING, RequestInfo, Session
+from parley.engineio.timer_wheel import Timeout, TimerEntry, TimerWheel
+from parley.engineio.transports import Limits
+from parley.engineio.websocket.frames import GOING_AWAY
+from parley.engineio.writes import SLICE, VOLATILE_DROPPED, WriteScheduler
+
+log = get_logger(__name__)
+
+SESSIONS = Gauge("parley_gateway_sessions", "Open Engine.IO sessions")
+SESSIONS_CLOSED = Counter("parley_gateway_sessions_closed_total", "Engine.IO sessions that ended", ["reason"])
+SESSIONS_REFUSED = Counter("parley_gateway_sessions_refused_total", "Handshakes refused", ["reason"])
+
+STATE_KEY = "engines"
+"""Where the ASGI lifespan state holds the engines by their paths, without a slash at the end: `dict[bytes, Engine]`."""
+CLOSE_GRACE = 5.0
+"""Seconds a closing client has to take what was sent before, and to close its side."""
+FAILURES_PER_SECOND = 1.0
+FAILURES_BURST = 10
+"""How often failures of the layer above are logged with their tracebacks: clients may be able to provoke them."""
+
+
+class SessionEvents(Protocol):
+    """The layer above, which is told what happens to sessions. None of it may wait."""
+
+    def session_opened(self, session: Session) -> None:
+        """The client was greeted; it may be sent to."""
+        ...
+
+    def message_received(self, session: Session, data: str | bytes) -> None:
+        """The client sent a message. An exception is logged and ends the session."""
+        ...
+
+    def session_ended(self, session: Session, reason: str) -> None:
+        """An opened session is over; called once, whatever ended it."""
+        ...
+
+
+class Engine:
+    """Sessions by id, and what they share: limits, budget, timers and writes."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        events: SessionEvents,
+        *,
+        generate_id: Callable[[], str],
+        revisions: Collection[int] = (4,),
+        deflate: bool = False,
+        allows_origin: Callable[[Request], bool] = lambda _request: True,
+        exposed_headers: Collection[str] = (),
+    ) -> None:
+        self.limits = limits
+        self.generate_id = generate_id
+        self.revisions = frozenset(revisions)
+        self.deflate = deflate
+        self.allows_origin = allows_origin
+        self._events = events
+        self._exposed_headers = exposed_headers
+        self.sessions: dict[str, Session] = {}
+        self.draining = False
+        self.budget = InputBudget(
+            limits.max_input_memory, limits.max_unjoined_memory,
+            largest=limits.max_payload, largest_unjoined=limits.max_unjoined,
+        )  # fmt: skip
+        self._addresses: dict[str, int] = {}
+        self._farewells: dict[str, Session] = {}
+        self._failures = RateLimiter(FAILURES_PER_SECOND, FAILURES_BURST)
+        self._tasks = Tasks()
+        loop = asyncio.get_running_loop()
+        self.clock = loop.time
+        self.output = WriteScheduler(loop)
+        self.input = ReadScheduler(loop)
+        self.write_soon = self.output.write_soon
+        self.broadcast = self.output.broadcast
+        tick = min(0.25, limits.ping_interval / 25, limits.ping_timeout / 20)
+        self._wheel = TimerWheel(tick, self.clock())
+        self._tasks.forever(self._beat(), name="heartbeats")
+
+    # -- sessions --------------------------------------------------------------------------------------------------
+
+    def check(self, request: Request) -> None:
+        """Raise `Refusal` for a request that may neither begin nor continue a session."""
+        if request.revision not in self.revisions:
+            raise unsupported_revision()
+        if request.jsonp:
+            raise jsonp_not_served()
+        if request.origin is not None and not self.allows_origin(request):
+            raise forbidden()
+
+    def begin(self, request: Request) -> Session:
+        """Make a new session, not greeted yet. Raises `Refusal`."""
+        address = address_key(request.address)
+        if self.draining:
+            raise self._refused("draining", forbidden("This server is going away; connect again", 503))
+        if self._addresses.get(address, 0) >= self.limits.max_per_address:
+            raise self._refused("address", forbidden("Too many connections from this address", 429))
+        self._addresses[address] = self._addresses.get(address, 0) + 1
+        session = Session(
+            self, self.generate_id(), request.revision, self._origin(request), base64_only=request.base64_only
+        )
+        self.sessions[session.sid] = session
+        SESSIONS.inc()
+        self._wheel.add(session, self.clock() + self.limits.ping_interval)
+        return session
+
+    def _origin(self, request: Request) -> RequestInfo:
+        headers = {name: request.headers[name] for name in self._exposed_headers if name in request.headers}
+        # The empty ones are shared: most connections have nothing to remember.
+        return RequestInfo(request.address, request.query or NOTHING, headers or NOTHING, request.scheme == "https")
+
+    @staticmethod
+    def _refused(reason: str, refusal: Refusal) -> Refusal:
+        SESSIONS_REFUSED.labels(reason).inc()
+        return refusal
+
+    def opened(self, session: Session) -> None:
+        """Tell the layer above that the session was greeted."""
+        try:
+            self._events.session_opened(session)
+        except Exception as error:  # noqa: BLE001 - as in `received`
+            self._failed(session, error)
+
+    def find(self, request: Request) -> Session:
+        """Return the session that a request continues. Raises `Refusal`."""
+        session = self.sessions.get(request.sid)
+        if session is None or session.revision != request.revision:
+            raise unknown_session()
+        if session.beat(self.clock()) is None:
+            raise unknown_session()
+        return session
+
+    def farewell(self, sid: str) -> list[Packet]:
+        """Return what the next poll of a closed client is answered with; empty when it has been told everything."""
+        session = self._farewells.get(sid)
+        if session is None:
+            return []
+        answer = session.farewell()
+        if not session.has_farewell:
+            del self._farewells[sid]
+        return answer
+
+    def call_later(self, seconds: float, then: Callable[[], object]) -> TimerEntry:
+        """Call back after so many seconds, rounded up to the wheel's tick; `cancel` takes what is returned."""
+        entry = Timeout(then)
+        self._wheel.add(entry, self.clock() + seconds)
+        return entry
+
+    def cancel(self, entry: TimerEntry) -> None:
+        """Do not call back, and forget what would have been called; late or twice is harmless."""
+        self._wheel.remove(entry)
+
+    # -- what sessions and sockets report --------------------------------------------------------------------------
+
+    def received(self, session: Session, data: str | bytes) -> None:
+        """Hand a message to the layer above."""
+        try:
+            self._events.message_received(session, data)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this session alone
+            self._failed(session, error)
+
+    def ended(self, session: Session, reason: str) -> None:
+        """Forget a session that is over, and tell the layer above."""
+        del self.sessions[session.sid]
+        self._wheel.remove(session)
+        self.budget.give_back(session, session.held)
+        address = session.address
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]
+        SESSIONS.dec()
+        SESSIONS_CLOSED.labels(reason).inc()
+        if session.has_farewell:
+            self._farewells[session.sid] = session
+            self.call_later(CLOSE_GRACE, lambda: self._farewells.pop(session.sid, None))
+        if session.opened:
+            try:
+                self._events.session_ended(session, reason)
+            except Exception as error:  # noqa: BLE001 - as in `received`
+                self._failed(session, error)
+
+    def dropped(self) -> None:
+        """Count a volatile packet that was not sent."""
+        VOLATILE_DROPPED.inc()
+
+    def limited(self, limit: str) -> None:
+        """Count a session or request that is refused or ended because of a limit."""
+        LIMIT_HITS.labels(limit).inc()
+
+    def joining(self, session: Session) -> None:
+        """Count what a session holds with those who have joined from now on."""
+        self.budget.joining(session)
+
+    def _failed(self, session: Session, error: Exception) -> None:
+        if self._failures.take("", self.clock()):
+            log.error("the layer above failed", sid=session.sid, exc_info=error)
+        session.end(DisconnectReason.INTERNAL)
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._wheel.tick)
+            now = self.clock()
+            for number, beating in enumerate(self._wheel.due(now), start=1):
+                if (again := beating.beat(now)) is not None:
+                    self._wheel.add(beating, again)
+                if number % SLICE == 0:
+                    await asyncio.sleep(0)
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new sessions and close the present ones, spread at random over so many seconds."""
+        self.draining = True
+        began = self.clock()
+        sessions = list(self.sessions.values())
+        random.shuffle(sessions)
+        for number, session in enumerate(sessions, start=1):
+            wait = began + seconds * number / len(sessions) - self.clock()
+            if wait > 0 or number % SLICE == 0:
+                await asyncio.sleep(max(0.0, wait))
+            session.close(DisconnectReason.SHUTDOWN, GOING_AWAY)
+
+    async def shutdown(self) -> None:
+        """End what still runs."""
+        for session in list(self.sessions.values()):
+            session.close(DisconnectReason.SHUTDOWN, GOING_AWAY)
+        await self.output.drained()
+        await self._tasks.close()

@@ -1,0 +1,259 @@
+"""WebSocket frames (RFC 6455), pure: what a server writes, and a reader of what clients send.
+
+The reader is a state machine over the bytes of one client. In each state it waits for one thing:
+
+| state | what waits in the reader | input | next state |
+|---|---|---|---|
+| between frames | nothing | part of a frame | inside a frame |
+| inside a frame | its bytes so far (`_buffer`) | the rest of it | between frames, with the frame handled as below |
+| backlog | whole frames beyond the allowance of this call (`_rest`) | the next call | backlog, or one of the above |
+| failed | nothing | anything | failed; `error` says why |
+
+A whole frame, while a fragmented message is open (`_fragments`) or none is (section 5.4):
+
+| frame | none open | one open |
+|---|---|---|
+| text, binary, final | a message | failed, 1002 |
+| text, binary, not final | the message is open | failed, 1002 |
+| continuation, not final | failed, 1002 | one fragment more |
+| continuation, final | failed, 1002 | a message; none is open |
+| close, ping, pong (section 5.5) | handed on | handed on; the message stays open |
+
+Every byte is copied a bounded number of times, however the bytes are cut into reads, and what waits in the reader is
+counted in `held`. Section numbers are those of RFC 6455.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from parley.engineio.websocket.deflate import InflateError, inflate
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+
+NORMAL, GOING_AWAY, PROTOCOL_ERROR, INVALID_TEXT, POLICY, TOO_BIG, TRY_LATER = 1000, 1001, 1002, 1007, 1008, 1009, 1013
+"""Close codes (section 7.4.1; 1013 is registered with IANA)."""
+
+MAX_FRAGMENTS = 64
+"""Fragments of one message, besides one per KiB of its content; more are an attack, not a message."""
+UNLIMITED = 2**62
+
+
+class Received(NamedTuple):
+    """A complete message, or a control frame. Text is a `str`, everything else `bytes`."""
+
+    opcode: int
+    data: str | bytes
+
+
+class FrameError(Exception):
+    """The client broke the protocol; `code` is what the connection is closed with."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def frame(opcode: int, payload: bytes, *, compressed: bool = False) -> bytes:
+    """One unfragmented, unmasked frame, as servers send them."""
+    head = 0x80 | opcode | (0x40 if compressed else 0)
+    size = len(payload)
+    if size < 126:
+        return bytes((head, size)) + payload
+    if size < 65536:
+        return bytes((head, 126, size >> 8, size & 0xFF)) + payload
+    return bytes((head, 127)) + size.to_bytes(8, "big") + payload
+
+
+def close_frame(code: int = NORMAL) -> bytes:
+    """A CLOSE frame."""
+    return frame(CLOSE, code.to_bytes(2, "big"))
+
+
+class FrameReader:
+    """Turns the bytes of one client into messages. Once it has failed it stays silent, and `error` says why."""
+
+    __slots__ = (
+        "_buffer", "_compressed", "_content", "_deflate", "_fragments", "_inflated_bytes", "_needed", "_opcode",
+        "_position", "_rest", "error", "frames", "held", "limit", "waiting", "worked",
+    )  # fmt: skip
+
+    def __init__(self, limit: int, *, deflate: bool = False) -> None:
+        self.error: FrameError | None = None
+        self.limit = limit
+        """Bytes of one message; may be changed at any time."""
+        self.waiting = False
+        """Whether the last call left something undone because of its allowance; `feed(b"")` goes on."""
+        self.held = 0
+        """Bytes that wait here: unfinished frames, open messages, backlog."""
+        self.frames = 0
+        self.worked = 0
+        """Frames and bytes that the last call worked off, bytes that were inflated included."""
+        self._deflate = deflate
+        self._buffer: bytearray | None = None
+        self._needed = 0
+        self._rest = b""
+        self._position = 0
+        self._opcode = 0
+        self._compressed = False
+        self._fragments: list[bytes] | None = None
+        self._content = 0
+        """Bytes in `_fragments`, counted as they come: adding them up for each fragment would be quadratic."""
+        self._inflated_bytes = 0
+
+    def feed(self, data: bytes, frames: int = UNLIMITED, size: int = UNLIMITED) -> list[Received]:
+        """What became complete with these bytes, up to the first error.
+
+        At most `frames` frames are worked off, and none is begun once `size` bytes have been; the others wait.
+        """
+        received: list[Received] = []
+        if self.error is not None:
+            return received
+        position = 0
+        if (buffer := self._buffer) is not None:
+            buffer += data
+            if len(buffer) < self._needed:
+                # Not looked at again for each of the pieces that a large frame may come in.
+                self.held = self._content + len(buffer)
+                self.frames, self.worked = 0, len(data)
+                return received
+            data, self._buffer = bytes(buffer), None
+        elif self.waiting:
+            data, position = (self._rest[self._position :] + data, 0) if data else (self._rest, self._position)
+            self._rest = b""
+        self._inflated_bytes = 0
+        self.waiting = False
+        begin, left = position, frames
+        try:
+            while left and position - begin + self._inflated_bytes < size:
+                if (end := self._frame(data, position, received)) == position:
+                    break
+                position = end
+                left -= 1
+            else:
+                self.waiting = position < len(data)
+        except FrameError as error:
+            # Without the frames it passed: they hold this reader and what it was fed, a cycle that is found late.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
+            self.error = error
+            self._fragments, self._content, self.held = None, 0, 0
+            return received
+        self.frames, self.worked = frames - left, position - begin + self._inflated_bytes
+        if position == len(data):
+            self.held = self._content
+        else:
+            self._keep(data, position)
+        return received
+
+    def _keep(self, data: bytes, position: int) -> None:
+        """Keep what is not worked off yet."""
+        self.held = self._content + len(data) - position
+        if not self.waiting:
+            self._buffer = bytearray(data[position:])
+        elif position > len(data) // 2:
+            self._rest, self._position = data[position:], 0
+        else:
+            # Cutting off the front of a long backlog on each call would be quadratic.
+            self._rest, self._position = data, position
+
+    def _frame(self, buffer: bytes, start: int, received: list[Received]) -> int:
+        """Take one frame that begins at `start`; returns where the next one begins, or `start` without a whole one."""
+        available = len(buffer) - start
+        if available < 2:
+            self._needed = 2
+            return start
+        # Section 5.2: final bit and opcode, mask bit and length, longer lengths, mask, payload.
+        first, second = buffer[start], buffer[start + 1]
+        opcode = first & 0x0F
+        if opcode > PONG or BINARY < opcode < CLOSE:
+            raise FrameError(PROTOCOL_ERROR, "reserved opcode")
+        if not second & 0x80:  # section 5.1
+            raise FrameError(PROTOCOL_ERROR, "frame without a mask")
+        size, head = second & 0x7F, 2
+        if opcode >= CLOSE and (size > 125 or not first & 0x80):  # section 5.5
+            raise FrameError(PROTOCOL_ERROR, "long or fragmented control frame")
+        self._check(first, opcode)
+        if size == 126:
+            if available < 4:
+                self._needed = 4
+                return start
+            size, head = (buffer[start + 2] << 8) | buffer[start + 3], 4
+        elif size == 127:
+            if available < 10:
+                self._needed = 10
+                return start
+            size, head = int.from_bytes(buffer[start + 2 : start + 10], "big"), 10
+        if opcode < CLOSE and size + self._content > self.limit:
+            raise FrameError(TOO_BIG, "message too big")
+        if available < head + 4 + size:
+            self._needed = head + 4 + size
+            return start
+        begin = start + head + 4
+        payload = _unmask(buffer[begin - 4 : begin], buffer[begin : begin + size])
+        if opcode >= CLOSE:
+            received.append(_control(opcode, payload))
+        else:
+            self._data(first, opcode, payload, received)
+        return begin + size
+
+    def _check(self, first: int, opcode: int) -> None:
+        if first & 0x30 or (first & 0x40 and not (self._deflate and opcode in {TEXT, BINARY})):
+            raise FrameError(PROTOCOL_ERROR, "reserved bit")
+        if opcode < CLOSE and (opcode == CONTINUATION) == (self._fragments is None):
+            raise FrameError(PROTOCOL_ERROR, "fragment out of place")
+
+    def _data(self, first: int, opcode: int, payload: bytes, received: list[Received]) -> None:
+        final = first & 0x80
+        if opcode != CONTINUATION:
+            self._opcode, self._compressed = opcode, bool(first & 0x40)
+            if not final:
+                self._fragments, self._content = [payload], len(payload)
+                return
+        elif (fragments := self._fragments) is not None:
+            fragments.append(payload)
+            self._content += len(payload)
+            if not final:
+                if len(fragments) > MAX_FRAGMENTS + self._content // 1024:
+                    raise FrameError(POLICY, "too many fragments")
+                return
+            payload, self._fragments, self._content = b"".join(fragments), None, 0
+        received.append(_message(self._opcode, self._inflated(payload) if self._compressed else payload))
+
+    def _inflated(self, payload: bytes) -> bytes:
+        try:
+            inflated = inflate(payload, self.limit)
+        except InflateError as error:
+            raise FrameError(TOO_BIG if error.too_big else PROTOCOL_ERROR, str(error)) from error
+        self._inflated_bytes += len(inflated)
+        return inflated
+
+
+def _unmask(mask: bytes, payload: bytes) -> bytes:
+    size = len(payload)
+    if not size:
+        return payload
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
+
+
+def _message(opcode: int, payload: bytes) -> Received:
+    if opcode == BINARY:
+        return Received(BINARY, payload)
+    try:
+        return Received(TEXT, payload.decode())
+    except UnicodeDecodeError as error:
+        raise FrameError(INVALID_TEXT, "text that is not UTF-8") from error
+
+
+def _control(opcode: int, payload: bytes) -> Received:
+    if opcode == CLOSE and len(payload) == 1:
+        raise FrameError(PROTOCOL_ERROR, "malformed close frame")
+    if opcode == CLOSE and payload:
+        code = int.from_bytes(payload[:2], "big")
+        if not (1000 <= code <= 1014 and code not in {1004, 1005, 1006}) and not 3000 <= code <= 4999:
+            raise FrameError(PROTOCOL_ERROR, "invalid close code")
+        try:
+            payload[2:].decode()
+        except UnicodeDecodeError as error:
+            raise FrameError(INVALID_TEXT, "close reason that is not UTF-8") from error
+    return Received(opcode, payload)

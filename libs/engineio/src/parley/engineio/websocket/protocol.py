@@ -1,0 +1,355 @@
+"""The WebSocket shell: an `asyncio.Protocol` that takes over when a request asks for an upgrade.
+
+`parley.common.http_server` has parsed the request and hands it over with the transport (RFC 6455, section 4.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn import Config
+
+from parley.common.disconnects import DisconnectReason
+from parley.engineio.metrics import LIMIT_HITS
+from parley.engineio.packets import Packet
+from parley.engineio.reading import FEW, FRAMES, SIZE, SMALL, STRANGER, UNCOUNTED
+from parley.engineio.request import (
+    Refusal,
+    Request,
+    accept_key,
+    bad_request,
+    read_request,
+    subprotocol,
+    unknown_transport,
+)
+from parley.engineio.server import CLOSE_GRACE, STATE_KEY, Engine
+from parley.engineio.session import Session
+from parley.engineio.timer_wheel import TimerEntry
+from parley.engineio.websocket import deflate, frames
+from parley.engineio.websocket.frames import (
+    CLOSE,
+    GOING_AWAY,
+    NORMAL,
+    PING,
+    PONG,
+    TRY_LATER,
+    FrameReader,
+    close_frame,
+    frame,
+)
+
+OPEN_DELAY = 0.005
+"""Seconds between the upgrade and the greeting of an older client."""
+DISCARDED = 64 * 1024
+"""Bytes read and thrown away of a client that was closed, in the hope of seeing it close its side."""
+# Looked up once: thousands of clients may be lost in one turn of the loop.
+_CLOSED, _FAILED = DisconnectReason.TRANSPORT_CLOSE, DisconnectReason.TRANSPORT_ERROR
+
+
+class WebSocket(asyncio.Protocol):
+    """One client's WebSocket: `pending` frames are written together at the end of a tick."""
+
+    __slots__ = (
+        "_backlogged", "_connections", "_discarded", "_engine", "_engines", "_held", "_reader", "_session", "_timeout",
+        "_transport", "bulk", "choked", "compress", "pending", "plain", "revision",
+    )  # fmt: skip
+
+    def __init__(self, config: Config, server_state: Any, app_state: dict[str, Any]) -> None:  # noqa: ARG002 - uvicorn's signature
+        self._connections: set[Any] = server_state.connections
+        self._engines: dict[bytes, Engine] = app_state[STATE_KEY]
+        self._transport: Any = None
+        self._session: Session | None = None
+        self._reader: FrameReader | None = None
+        self._timeout: TimerEntry | None = None
+        self._backlogged = False
+        self._held = 0
+        """What the budget was told of the bytes in the reader."""
+        self._discarded = 0
+        self.revision = 4
+        self.compress = False
+        self.plain = True
+        self.choked = False
+        self.bulk = False
+        self.pending: bytes | list[bytes] | None = None
+
+    # -- asyncio.Protocol ------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Frames; see `reading` for how many of them at once."""
+        if self._session is None:
+            self._discarded += len(data)
+            if self._discarded > DISCARDED and self._transport is not None:
+                self._transport.pause_reading()
+        elif self._backlogged:
+            self._work_off(data, 0)
+        elif self._engine.input.exhausted:
+            # A small read is another client's next event, as a rule: that need not wait. How much it is once it is
+            # inflated, nobody knows; and who has joined nothing has no events, but may have thousands of connections.
+            small = len(data) <= SMALL and not self.compress and self._session.joined
+            self._work_off(data, FEW if small else 0)
+        else:
+            self._work_off(data, FRAMES)
+
+    def read_on(self) -> None:
+        """Work off a part of the backlog, and read on once nothing is left of it."""
+        self._backlogged = False
+        if self._reader is not None and self._reader.waiting:
+            self._work_off(b"", FRAMES)
+        # Also where the session ended with it: then to see the client close its side.
+        if not self._backlogged and self._transport is not None:
+            self._transport.resume_reading()
+
+    def _work_off(self, data: bytes, allowance: int) -> None:
+        session, reader = self._session, self._reader
+        if session is None or reader is None:
+            return
+        for opcode, message in reader.feed(data, allowance, SIZE):
+            if opcode < CLOSE:
+                session.socket_received(self, message)
+            elif opcode == CLOSE:  # RFC 6455, section 5.5.1
+                session.socket_lost(self, DisconnectReason.TRANSPORT_CLOSE)
+                self.close(NORMAL)
+            elif session.count_control() and opcode == PING:  # section 5.5.2
+                self._push(frame(PONG, message))  # pyright: ignore[reportArgumentType] - control frames are bytes
+            if self._session is None:
+                return
+        if reader.error is not None:
+            self.close(reader.error.code)
+            too_big = reader.error.code == frames.TOO_BIG
+            session.socket_lost(self, DisconnectReason.MESSAGE_TOO_BIG if too_big else DisconnectReason.PARSE_ERROR)
+            return
+        if reader.held != self._held and not self._hold(session, reader.held):
+            return
+        stranger = not session.joined
+        if len(data) > SMALL or reader.waiting or not data or reader.frames > FEW or reader.worked > SMALL or stranger:
+            self._engine.input.spent(max(reader.frames, STRANGER) if stranger else reader.frames, reader.worked)
+            if (reader.waiting or len(data) >= SIZE) and not self._backlogged:
+                self._backlogged = True
+                self._transport.pause_reading()
+                self._engine.input.wait(self)
+
+    def _hold(self, session: Session, held: int) -> bool:
+        """Tell the budget what waits in the reader. False when that was too much, which ends the session."""
+        budget = self._engine.budget
+        held = held if held > UNCOUNTED else 0
+        more, self._held = held - self._held, held
+        if more < 0:
+            budget.give_back(session, -more)
+        elif not budget.take(session, more):
+            self._held = 0
+            self._engine.limited("input_memory")
+            self.close(TRY_LATER)
+            session.socket_lost(self, DisconnectReason.OVERLOADED)
+            return False
+        return True
+
+    def eof_received(self) -> bool:
+        """The client is gone. Thousands may go at once, so closing the transport waits for its turn, where it can."""
+        if self._session is None or not self._transport.can_write_eof():
+            return False
+        self._engine.output.lost(self, _CLOSED)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is gone. The loop calls this for all that went at once, so everything else waits."""
+        transport, self._transport = self._transport, None
+        if self._session is not None:
+            self._engine.output.lost(self, _CLOSED if exc is None else _FAILED, transport)
+        else:
+            self._connections.discard(self)
+            self._cancel_timeout()
+
+    def close_lost(self, reason: str) -> None:
+        """End the session, and the transport if it is still there. Called a slice at a time when thousands are lost."""
+        self._connections.discard(self)
+        session, self._session = self._session, None
+        transport, self._transport = self._transport, None
+        self.pending = None
+        self._cancel_timeout()
+        if session is not None:
+            self._release(session)
+            session.socket_lost(self, reason)
+        if transport is not None:
+            transport.abort()
+
+    def pause_writing(self) -> None:
+        """The client reads slower than it is sent to."""
+        self.choked = True
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self.choked = False
+
+    def shutdown(self) -> None:
+        """Uvicorn stops; the gateway drains its sessions itself."""
+
+    # -- the request -----------------------------------------------------------------------------------------------
+
+    def upgrade(self, transport: Any, scope: dict[str, Any]) -> None:
+        """Take the transport over, and answer the request."""
+        self._transport = transport
+        self._connections.add(self)
+        try:
+            request = self._read(scope)
+            accept = accept_key(request.headers)
+            self._engine.check(request)
+            session = self._engine.find(request) if request.sid else self._engine.begin(request)
+        except Refusal as refusal:
+            self._refuse(refusal)
+            return
+        answer = (
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+            f"sec-websocket-accept: {accept}\r\n"
+        )
+        if (offered := request.headers.get("sec-websocket-protocol")) and (chosen := subprotocol(offered)):
+            answer += f"sec-websocket-protocol: {chosen}\r\n"
+        if self._engine.deflate:
+            extensions = deflate.negotiate(request.headers.get("sec-websocket-extensions", ""))
+            if extensions is not None:
+                self.compress = True
+                answer += f"sec-websocket-extensions: {extensions}\r\n"
+        self.revision = request.revision
+        self.plain = self.revision == 4 and not self.compress
+        self._reader = FrameReader(session.max_message, deflate=self.compress)
+        # Leaves together with the greeting.
+        self._push(f"{answer}\r\n".encode("latin-1"))
+        self._join(session, new=not request.sid)
+
+    def _join(self, session: Session, *, new: bool) -> None:
+        self._session = session
+        if new:
+            # Clients as old as revision 3 may look for messages only once they have seen the connection open.
+            if session.revision == 3:
+                asyncio.get_running_loop().call_later(OPEN_DELAY, self._open, session)
+            else:
+                self._open(session)
+        elif session.probe(self):
+            self._timeout = self._engine.call_later(self._engine.limits.upgrade_timeout, self._give_up)
+        else:
+            self.close(NORMAL)
+
+    def _give_up(self) -> None:
+        if self._session is not None and self._session.probe_failed(self):
+            LIMIT_HITS.labels("upgrade_timeout").inc()
+
+    def _open(self, session: Session) -> None:
+        if self._session is None:
+            return
+        if session.over:
+            self.close(GOING_AWAY)
+        else:
+            session.open(self)
+            self._engine.opened(session)
+
+    def _read(self, scope: dict[str, Any]) -> Request:
+        engine = self._engines.get(scope["path"].rstrip("/").encode())
+        if engine is None:
+            raise Refusal(3, "Not found", 404)
+        self._engine = engine
+        client = scope["client"]
+        request = read_request(
+            scope["method"],
+            scope["query_string"],
+            scope["headers"],
+            client[0] if client else "",
+            scope["scheme"],
+            scope,
+        )
+        if request.method != "GET":
+            raise bad_request()
+        if request.transport != "websocket":
+            raise unknown_transport()
+        return request
+
+    def _refuse(self, refusal: Refusal) -> None:
+        head = (
+            f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(refusal.body)}\r\nconnection: close\r\n\r\n"
+        )
+        self._transport.write(head.encode() + refusal.body)
+        self._transport.close()
+
+    # -- transports.Socket -----------------------------------------------------------------------------------------
+
+    def allow(self, size: int) -> None:
+        """Take messages of this size from now on."""
+        if self._reader is not None:
+            self._reader.limit = size
+
+    def push(self, packet: Packet) -> None:
+        """Write a packet at the end of this tick, in order."""
+        self._push(packet.frames(self.revision, compress=self.compress))
+
+    def _push(self, frames: bytes) -> None:
+        pending = self.pending
+        if pending is None:
+            self.pending = frames
+            self._engine.write_soon(self)
+        else:
+            if isinstance(pending, list):
+                pending.append(frames)
+            else:
+                self.pending = [pending, frames]
+            if self.bulk:
+                # It waits behind a large room's members; this packet does not.
+                self.bulk = False
+                self._engine.write_soon(self)
+
+    def write(self) -> None:
+        """Write what is pending."""
+        pending, transport = self.pending, self._transport
+        if pending is None or transport is None:
+            return
+        self.pending = None
+        self.bulk = False
+        transport.write(b"".join(pending) if isinstance(pending, list) else pending)
+        if (
+            self.choked
+            and self._session is not None
+            and transport.get_write_buffer_size() > self._engine.limits.max_buffer
+        ):
+            self._session.end(DisconnectReason.SLOW)
+
+    def close(self, code: int) -> None:
+        """Take nothing from the client any more, but let it read what was sent before (RFC 6455, section 7.1.1)."""
+        session, transport = self._session, self._transport
+        if session is None or self._reader is None:
+            return
+        self._session = None
+        self._cancel_timeout()
+        self._release(session)
+        if transport is None:
+            return
+        self.write()
+        transport.write(close_frame(code))
+        if transport.can_write_eof():
+            # Closing with unread input would reset the connection and could destroy what is still on its way out.
+            transport.write_eof()
+            if self._backlogged:
+                transport.resume_reading()
+        else:
+            transport.close()
+        self._timeout = self._engine.call_later(CLOSE_GRACE, transport.abort)
+
+    def abort(self) -> None:
+        """Close at once, without a CLOSE frame: the client does not read anyway."""
+        if self._session is not None:
+            self._release(self._session)
+        self._session, self.pending = None, None
+        self._cancel_timeout()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _release(self, session: Session) -> None:
+        """Drop what was not worked off."""
+        self._reader = None
+        held, self._held = self._held, 0
+        if held:
+            self._engine.budget.give_back(session, held)
+
+    def _cancel_timeout(self) -> None:
+        if self._timeout is not None:
+            self._engine.cancel(self._timeout)
+            self._timeout = None

@@ -1,0 +1,44 @@
+"""An application of python-socketio on a real port: on its own server, and on the engine in both ways of serving it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import socketio
+import uvicorn
+
+from parley.engineio import AsyncServer
+
+STOCK, PLAIN, OWN = "python-socketio", "drop-in on plain uvicorn", "drop-in with its server options"
+KINDS = (STOCK, PLAIN, OWN)
+
+
+def make_server(kind: str, **options: Any) -> socketio.AsyncServer:
+    """The server that an application would make. Pings are too far apart to matter."""
+    return (socketio.AsyncServer if kind == STOCK else AsyncServer)(async_mode="asgi", **options)
+
+
+@asynccontextmanager
+async def served(kind: str, sio: socketio.AsyncServer, other_app: Any = None, **options: Any) -> AsyncGenerator[str]:
+    """Serve it in this process. Yields its URL."""
+    app = socketio.ASGIApp(sio, other_app)
+    if isinstance(sio, AsyncServer) and kind == OWN:
+        options = {**sio.server_options(), **options}
+    config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=1, **options)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.ensure_future(server.serve(sockets=[listening]))
+        try:
+            async with asyncio.timeout(10):
+                while not server.started:
+                    assert not serving.done()
+                    await asyncio.sleep(0.005)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            await sio.shutdown()
+            server.should_exit = True
+            await serving
