@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from parley.cli.stack import embedded
-from parley.common import subjects
-from parley.common.bus import Bus
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.operations import Emit, Selection
 from parley.common.wire.rooms import MembershipChange, RoomEvent, RoomHead, RoomHeads
 from parley.gateway.connections.connection import ConnectionState

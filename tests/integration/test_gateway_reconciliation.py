@@ -16,9 +16,9 @@ import pytest
 import socketio
 
 from parley.cli.stack import embedded
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.identity import Authenticate, CheckWelcome, Unwelcome, UnwelcomeUsers
 from parley.framework import ConnectionContext, Context, Next, Router, Service
 from parley.framework.serving import gateway_responder

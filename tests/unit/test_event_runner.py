@@ -17,9 +17,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from parley.common import logs
-from parley.common.binary import MAX_DEPTH
-from parley.common.settings import ServiceSettings
+from parley.common.process import logs
+from parley.common.process.settings import ServiceSettings
+from parley.common.wire.binary import MAX_DEPTH
 from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router
 from parley.framework.serving.event_result import Outcome
 from parley.testing import FakeNamespace

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.common import subjects
-from parley.common.bus import Bus
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import (
     Delivery,

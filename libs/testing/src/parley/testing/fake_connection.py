@@ -8,13 +8,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from parley.common import subjects
-from parley.common.binary import Unsendable, extract, insert
-from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
-from parley.common.identifiers import uuid7
+from parley.common.wire import subjects
+from parley.common.wire.binary import Unsendable, extract, insert
 from parley.common.wire.commands import RESERVED_EVENTS
 from parley.common.wire.connections import ConnectionClosed, ConnectionInfo, Handshake
+from parley.common.wire.disconnects import DisconnectReason
+from parley.common.wire.identifiers import uuid7
 from parley.common.wire.identity import Identity
 from parley.common.wire.operations import Emit
 from parley.common.wire.rooms import UnloggedEvent

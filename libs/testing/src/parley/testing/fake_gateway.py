@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
-from parley.common.binary import extract
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.binary import extract
 from parley.common.wire.codec import Wire, decode
 from parley.common.wire.connections import ConnectionInfo
+from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.operations import (
     AnyOperation,
     ClientAck,

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from parley.common.disconnects import DisconnectReason
-from parley.common.identifiers import uuid7
 from parley.common.wire.connections import ConnectionClosed, Handshake
+from parley.common.wire.disconnects import DisconnectReason
+from parley.common.wire.identifiers import uuid7
 from parley.common.wire.identity import Identity
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_context import ConnectionContext

@@ -2,7 +2,7 @@
 
 The dispatcher calls `EventRunner.begin` for plain controllers, whose outcome is there at once or with their future, and
 `EventRunner.handle` for all others, the testing kit too. What fails is logged once, in a line of
-bounded size (see `parley.common.logs`), and the client is told one of the codes:
+bounded size (see `parley.common.process.logs`), and the client is told one of the codes:
 
 | raised | told |
 |---|---|
@@ -27,8 +27,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from prometheus_client import Counter
 
-from parley.common.binary import Unsendable
 from parley.common.errors import Code, Reject
+from parley.common.wire.binary import Unsendable
 from parley.framework.routing.context import Context
 from parley.framework.routing.router import LIFECYCLE, Route, Router, as_future
 from parley.framework.serving.event_result import Outcome

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 from nats.aio.msg import Msg
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
-from parley.common.tags import TagTable
-from parley.common.tally import Tally
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.nats.tags import TagTable
+from parley.common.nats.tally import Tally
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.framework.routing.connection_data import merged

@@ -13,8 +13,8 @@ from enum import Enum
 
 import msgspec
 
-from parley.common.disconnects import KICKS, DisconnectReason
 from parley.common.wire.connections import ConnectionClosed, ConnectionInfo
+from parley.common.wire.disconnects import KICKS, DisconnectReason
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
 from parley.engineio.session import Session

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
-from parley.common.tally import Tally
+from parley.common.nats.tally import Tally
 from parley.common.wire.rooms import MembershipChange, RoomEvent, UnloggedEvent
 from parley.engineio.packets import Packet
 from parley.gateway.connections.connection import Connection

@@ -21,10 +21,10 @@ import msgspec
 from prometheus_client import Counter
 from typing_extensions import override
 
-from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.logs import get_logger
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.rooms import (
     MAX_BEHIND,

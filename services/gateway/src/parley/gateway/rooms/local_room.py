@@ -20,7 +20,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from parley.common.subscriptions import Listener
+from parley.common.nats.subscriptions import Listener
 from parley.common.wire.rooms import RoomEvent
 from parley.gateway.connections.connection import Connection
 from parley.gateway.rooms import member_state
