@@ -4,10 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DIST := dist
-PACKAGES := libs/common libs/engineio libs/framework services/gateway services/auth services/chat cli testing
+PACKAGES := libs/common libs/engineio libs/framework services/gateway services/auth services/chat cli libs/testing
 LOCK = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group build \
 	$(addprefix --no-emit-package parley-,common engineio framework gateway auth chat cli testing) \
-	$(addsuffix /pyproject.toml,$(filter-out testing,$(PACKAGES)))
+	$(addsuffix /pyproject.toml,$(filter-out libs/testing,$(PACKAGES)))
 PIP = $(BIN)/pip install --disable-pip-version-check
 # Counts what pip fetches, since it is either silent or floods the terminal.
 COUNT = awk '/^Collecting/ {printf "\r  %d packages", ++n; fflush()} \
@@ -53,7 +53,7 @@ docs: $(VENV)/docs ## Build the documentation as a web site into site/
 lock: $(VENV)/dev ## Resolve the dependencies anew (hashes, no index addresses)
 	@$(BIN)/uv pip compile --quiet $(LOCK) -o requirements.lock
 	@$(BIN)/uv pip compile --quiet $(LOCK) --extra embedded -c requirements.lock -o requirements-embedded.lock
-	@$(BIN)/uv pip compile --quiet $(LOCK) testing/pyproject.toml --extra embedded --group dev -c requirements-embedded.lock -o requirements-dev.lock
+	@$(BIN)/uv pip compile --quiet $(LOCK) libs/testing/pyproject.toml --extra embedded --group dev -c requirements-embedded.lock -o requirements-dev.lock
 
 clean: ## Remove what was installed; state in .parley/ stays
 	rm -rf $(VENV) web/node_modules tests/acceptance/node_modules web/public/socket.io.min.js web/public/socket.io.min.js.map

@@ -27,7 +27,7 @@ from plots import draw
 from report import TITLES, line, show
 from rich.console import Console
 
-from parley.cli.stop_signals import StopSignals
+from parley.cli.stack.stop_signals import StopSignals
 
 RESULTS = BENCH / "results"
 LATEST = RESULTS / "latest.json"

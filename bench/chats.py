@@ -19,8 +19,8 @@ import jwt
 from contestants import PEERS, SERVERS, Contestant, Surroundings, wait_for_port
 from machine import child, free_port, on_cores, running, wait_until
 
-from parley.cli import embedded
-from parley.cli.migrations import upgrade
+from parley.cli.database.migrations import upgrade
+from parley.cli.stack import embedded
 
 SECRET = "a secret that signs the tokens of the load"
 TOKEN_SECONDS = 24 * 3600

@@ -11,7 +11,7 @@ from subprocess import Popen
 
 from machine import SERVER_CORES, BenchError, child, free_port, listening, on_cores, running, wait_until
 
-from parley.cli import embedded
+from parley.cli.stack import embedded
 
 BENCH = Path(__file__).parent
 SERVERS = BENCH / "servers"

@@ -22,7 +22,7 @@ from jetstream_load import STREAM
 from machine import free_port, running, wait_until
 from xmpp_load import DOMAIN, PASSWORD
 
-from parley.cli import embedded
+from parley.cli.stack import embedded
 
 _ACCOUNTS = """
 INSERT INTO users (username, password) SELECT 'user' || n, '{password}' FROM generate_series(0, {clients} - 1) n

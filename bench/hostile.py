@@ -36,7 +36,7 @@ from machine import (
     wait_until,
 )
 
-from parley.cli import embedded
+from parley.cli.stack import embedded
 
 Row = dict[str, Any]
 

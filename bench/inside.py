@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from parley.chat.service import service
 from parley.chat.settings import Settings
-from parley.cli import embedded
+from parley.cli.stack import embedded
 from parley.testing.fake_connection import FakeConnection
 from parley.testing.fake_namespace import FakeNamespace
 

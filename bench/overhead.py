@@ -21,7 +21,7 @@ from contestants import SERVERS
 from machine import SERVER_CORES, BenchError, child, machine_cpu_seconds, running
 from nats.aio.msg import Msg
 
-from parley.cli import embedded
+from parley.cli.stack import embedded
 from parley.common import subjects
 from parley.common.bus import Bus, connect
 from parley.common.settings import ServiceSettings

@@ -12,7 +12,7 @@ PAGE = "web/public"
 
 
 class ShippedFiles(BuildHookInterface[Any]):
-    """Puts the files below `parley/cli/repository/`, where `parley.cli.shipped` finds them."""
+    """Puts the files below `parley/cli/repository/`, where `parley.cli.bundled_files` finds them."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add those that are there: the image is built without the files that only `parley new` writes."""

@@ -17,8 +17,8 @@ import asyncpg
 import pytest
 from hypothesis import settings
 
-from parley.cli import embedded
-from parley.cli.migrations import upgrade
+from parley.cli.database.migrations import upgrade
+from parley.cli.stack import embedded
 from tests.acceptance.stack import free_port
 from tests.own_server import Server
 

@@ -93,12 +93,8 @@ class PythonClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
-        # The types that are inferred from the library's defaults are not those it takes.
-        options: dict[str, Any] = {"reconnection_delay": 0.1, "reconnection_delay_max": 0.5}
-        self._sio: Any = socketio.AsyncClient(**options)
         self._sessions: list[aiohttp.ClientSession] = []
-        # python-engineio loses a session when it reconnects in the middle of closing, so who makes them closes them.
-        self._sio.eio.http_factory = self._session
+        self._sio = self._new()
         self._namespace = "/"
         self.auth: Any = None
 
@@ -116,6 +112,14 @@ class PythonClient(Client):
         except RefusedError as error:
             if not self.errors:
                 await self.note(self.errors, {"message": str(error), "data": None})
+
+    def _new(self) -> Any:
+        # The types that are inferred from the library's defaults are not those it takes.
+        options: dict[str, Any] = {"reconnection_delay": 0.1, "reconnection_delay_max": 0.5}
+        client = socketio.AsyncClient(**options)
+        # python-engineio loses a session when it reconnects in the middle of closing, so who makes them closes them.
+        client.eio.http_factory = self._session
+        return client
 
     def _says(self) -> Any:
         if isinstance(self.auth, dict) and (seen := self.cursors()):

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import jwt
 import pytest
 
-from parley.cli import embedded
+from parley.cli.stack import embedded
 from tests.acceptance.clients import HAS_JS_CLIENT, JsClient, PythonClient
 from tests.acceptance.one_command import OneCommand
 from tests.acceptance.stack import SECRET, RemoteStack, Stack

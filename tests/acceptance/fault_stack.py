@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from parley.cli import embedded
+from parley.cli.stack import embedded
 from tests.acceptance.conversation import AnyClient
 from tests.acceptance.presence_service import NAMESPACE
 from tests.acceptance.stack import READY_SECONDS, Process, Stack

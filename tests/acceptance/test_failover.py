@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from parley.cli import embedded
-from parley.cli.migrations import upgrade
+from parley.cli.database.migrations import upgrade
+from parley.cli.stack import embedded
 from tests.acceptance.conftest import KINDS, AnyClient, People
 from tests.acceptance.conversation import make_room, ok, persist
 from tests.acceptance.stack import Stack, free_port

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from parley.framework.held_connections import PATIENCE
+from parley.framework.serving.held_connections import PATIENCE
 from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.acceptance.conftest import HasUrl, People
 from tests.acceptance.conversation import make_room

@@ -23,7 +23,7 @@ import jwt
 import psutil
 import pytest
 
-from parley.cli import embedded
+from parley.cli.stack import embedded
 from parley.framework import Context, Router, Service, ServiceSettings
 from tests.acceptance.clients import HAS_JS_CLIENT, JsClient, PythonClient
 from tests.acceptance.stack import ADMIN_PASSWORD, SECRET, Process

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from parley.cli.embedded import is_alive
+from parley.cli.stack.embedded import is_alive
 from parley.testing import Client
 from tests.acceptance.one_command import PARLEY, OneCommand, wait_until
 from tests.support.bus import until

@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from parley.cli.embedded import is_alive
+from parley.cli.stack.embedded import is_alive
 from tests.acceptance.one_command import PARLEY, OneCommand, wait_until
 
 WEB = Path(__file__).parents[2] / "web"

@@ -132,6 +132,15 @@ class Room:
 
 
 @dataclass(frozen=True)
+class Verified:
+    """How many rooms were replayed, how many rows are not what the log says, and which is the first."""
+
+    rooms: int
+    wrong: int = 0
+    first: str = ""
+
+
+@dataclass(frozen=True)
 class History:
     """All of it."""
 
@@ -155,3 +164,5 @@ class History:
     """When the last word of each room was said: all was still for `STILL` seconds before, so nothing was on its way."""
     broken: frozenset[str] = frozenset()
     """Users whose ledger is not whole: what is missing in it proves nothing."""
+    verified: Verified | None = None
+    """What `parley verify` said of the projections, when all was over."""

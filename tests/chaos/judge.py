@@ -188,6 +188,12 @@ def _projections(history: History) -> Iterator[Finding]:
         same = (room.head, room.member_count) == (len(room.log), counted)
         why = f"{name}: head {room.head} of {len(room.log)}, {room.member_count} members of {counted}"
         yield Finding("room", "good" if same else "contradicted", why)
+    verified = history.verified
+    if verified is None or verified.rooms < len(history.rooms):
+        yield Finding("projections", "unverified", f"`parley verify` said {verified}, of {len(history.rooms)} rooms")
+    else:
+        why = f"`parley verify` found {verified.wrong} rows that are not what the log says; the first: {verified.first}"
+        yield Finding("projections", "contradicted" if verified.wrong else "good", why)
 
 
 def _longest_stall(history: History) -> tuple[float, float]:

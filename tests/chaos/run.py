@@ -9,16 +9,17 @@ import sys
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from parley.cli.database import verify_projections
 from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.chaos.evidence import history_of, logged
 from tests.chaos.faults import Faults
-from tests.chaos.history import STILL, History, Logged, Member, Room
+from tests.chaos.history import STILL, History, Logged, Member, Room, Verified
 from tests.chaos.judge import Verdict, judge
 from tests.chaos.ledger import Evidence, Ledger
 from tests.chaos.moderator import Moderator
@@ -114,7 +115,11 @@ class Run:
             await self._told("end", 0)
             await asyncio.gather(*(asyncio.wait_for(worker.wait(), ANSWER_SECONDS) for worker in self._workers))
             rooms = {place.id: await self._room(stack, place) for place in self._places}
-        history = history_of([Evidence(file) for file in (own, *ledgers)], rooms, began, ended)
+            rows = await verify_projections(stack.postgres.url, "")
+        history = replace(
+            history_of([Evidence(file) for file in (own, *ledgers)], rooms, began, ended),
+            verified=Verified(rows.rooms, rows.wrong, str(rows.first or "")),
+        )
         return Outcome(judge(history), history, faults.deaths, faults.made)
 
     async def _register(self, stack: Stack) -> None:

@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import psutil
 
-from parley.cli import embedded
-from parley.cli.migrations import upgrade
+from parley.cli.database.migrations import upgrade
+from parley.cli.stack import embedded
 from tests.acceptance.stack import Process, free_port
 from tests.chaos.clock import Clock
 

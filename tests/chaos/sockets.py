@@ -14,10 +14,17 @@ from tests.chaos.ledger import Ledger
 NAMESPACE = "/chat"
 OUTDATED = {"expired_token", "invalid_token", "revoked_token"}
 """Refusals after which a client gets a new token."""
+UNNOTICED = "not noticed by the library"
+"""Why a connection is closed of which its client would have said for ever that it is open."""
 
 
 class RecordedPython(PythonClient):
-    """python-socketio's client, with a ledger. It comes back by cursors."""
+    """python-socketio's client, with a ledger. It comes back by cursors.
+
+    The library (5.18) sets `connected` only after the `connect` handlers have run. A connection that ends before that
+    is not told to anybody, and is taken for open ever after: what is emitted is dropped, and each attempt to reconnect
+    fails with "Already connected". Such a client is noticed here, as an app can notice it, and replaced.
+    """
 
     def __init__(self, name: str, user: str, ledger: Ledger) -> None:
         super().__init__()
@@ -29,6 +36,7 @@ class RecordedPython(PythonClient):
         self._seen: dict[str, int] = {}
         self._said: dict[str, int] = {}
         self._starting: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
         self._place = ("", [""])
 
     def begin(self, url: str, auth: dict[str, Any], transports: list[str]) -> None:
@@ -38,19 +46,36 @@ class RecordedPython(PythonClient):
 
     def again(self) -> None:
         """Connect anew, where the library has given up."""
+        if NAMESPACE in self._sio.namespaces:
+            self._ledger.write("closed", client=self.name, reason=UNNOTICED)
+        # With another client, since a `disconnect` of the old one that is still under way may end what it has by then.
+        self._leaving.add(leaving := asyncio.create_task(self._leave(self._sio, self._starting)))
+        leaving.add_done_callback(self._leaving.discard)
+        self._sio = self._new()
         url, transports = self._place
         self._starting = asyncio.create_task(self.start(url, NAMESPACE, self.auth, transports))
 
+    @staticmethod
+    async def _leave(client: Any, starting: asyncio.Task[None] | None) -> None:
+        """See to it that nothing is heard any more of a client that another one follows."""
+        client.handlers.clear()
+        client.reconnection = False
+        for task in (starting, client._reconnect_task):
+            if task is not None:
+                task.cancel()
+        with suppress(Exception):
+            await client.disconnect()
+
     @property
     def connected_now(self) -> bool:
-        """Whether it is in its namespace."""
-        return NAMESPACE in self._sio.namespaces
+        """Whether it is in its namespace, on a transport that is there."""
+        return NAMESPACE in self._sio.namespaces and self._sio.eio.state == "connected"
 
     @property
     def given_up(self) -> bool:
-        """Whether it does not try any more."""
+        """Whether it does not try any more, or in vain."""
         trying = any(task is not None and not task.done() for task in (self._starting, self._sio._reconnect_task))
-        return not self.connected_now and not trying and self._sio.eio.state == "disconnected"
+        return self._sio.eio.state == "disconnected" and (self._sio.connected or not trying)
 
     def renew(self, token: str) -> None:
         """Use another token from now on."""

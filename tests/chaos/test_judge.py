@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from tests.chaos.history import Answer, Ban, Command, History, Logged, Member, Reading, Receipt, Room, Stay
+from tests.chaos.history import Answer, Ban, Command, History, Logged, Member, Reading, Receipt, Room, Stay, Verified
 from tests.chaos.judge import Verdict, judge
 from tests.chaos.memberships import members_of
 
@@ -45,8 +45,9 @@ class Story:
         members = members_of(self.log)
         room = Room(self.log, len(self.log), sum(m.state == "joined" for m in members.values()), members)
         whole = History(
-            self.commands, self.answers, stays=stays, rooms={ROOM: room}, began=0.0, ended=len(self.log) + 1.0
-        )
+            self.commands, self.answers, stays=stays, rooms={ROOM: room}, verified=Verified(1), began=0.0,
+            ended=len(self.log) + 1.0,
+        )  # fmt: skip
         return replace(whole, **changes)  # type: ignore[arg-type]
 
     def stay(self, user: str, sequences: Iterable[int], opened: float = 0.0, **more: object) -> Stay:
@@ -317,14 +318,34 @@ def test_projections_that_a_replay_does_not_come_to_are_found(story: Story):
         assert bad(judge(replace(history, rooms={ROOM: wrong}))) == {(subject, "contradicted")}
 
 
+@pytest.mark.parametrize(
+    ("verified", "outcome"),
+    [
+        (Verified(1, 2, "chat.rooms (room_id = 1)"), "contradicted"),
+        (Verified(0), "unverified"),
+        (None, "unverified"),
+        (Verified(3), "good"),
+    ],
+)
+def test_projections_that_verify_finds_to_differ_or_has_not_seen_are_not_good(
+    story: Story, verified: Verified | None, outcome: str
+):
+    verdict = judge(story.history(verified=verified))
+    assert verdict.counts["projections", outcome] == 1
+    assert verdict.good == (outcome == "good")
+    if outcome == "contradicted":
+        assert "2 rows" in verdict.findings[0].why
+        assert "chat.rooms (room_id = 1)" in verdict.findings[0].why
+
+
 def test_lost_evidence_is_never_good(story: Story):
     del story.answers["c8"]
     history = story.history(story.stay("ann", range(1, 7)), broken=frozenset({"ann"}))
     verdict = judge(history)
     assert bad(verdict) == {("command", "unverified"), ("delivery", "unverified")}
     assert not verdict.good
-    nothing = judge(replace(history, rooms={}))
-    assert set(nothing.counts) == {("command", "unverified"), ("delivery", "unverified")}
+    nothing = judge(replace(history, rooms={}, verified=None))
+    assert set(nothing.counts) == {(subject, "unverified") for subject in ("command", "delivery", "projections")}
 
 
 def test_the_longest_time_without_an_ack_is_told_and_more_than_ten_seconds_are_not_good(story: Story):

@@ -20,14 +20,14 @@ import aiohttp
 import httpx
 import socketio
 
-from parley.cli import embedded
+from parley.cli.stack import embedded
 from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.wire.commands import Command
 from parley.common.wire.connections import ConnectionInfo, ConnectReply, ConnectRequest
 from parley.common.wire.identity import Authenticate, CheckWelcome, Identity
 from parley.common.wire.rooms import GetMemberships, GetRoomHeads, Membership, Memberships, Replay, Replayed, RoomHeads
-from parley.framework.emitter import Emitter
+from parley.framework.remote.emitter import Emitter
 from parley.testing.tokens import check_welcome
 from tests.acceptance.clients import Client
 from tests.acceptance.stack import Process, free_port

@@ -36,8 +36,8 @@ from parley.common.wire.operations import (
     decode_operation,
 )
 from parley.common.wire.processes import SignOfLife
-from parley.framework import gateway_registry
-from parley.framework.gateway_registry import GatewayRegistry
+from parley.framework.remote import gateway_registry
+from parley.framework.remote.gateway_registry import GatewayRegistry
 from tests.support.bus import until
 
 from .test_auth_accounts import PASSWORD, Auth, code, running_auth

@@ -9,7 +9,7 @@ from parley.auth import gateway_memory
 from parley.common import subjects
 from parley.common.identifiers import uuid7
 from parley.common.wire.processes import SignOfLife
-from parley.framework.gateway_registry import FORGET_AFTER, Sighting
+from parley.framework.remote.gateway_registry import FORGET_AFTER, Sighting
 from tests.support.bus import running_bus, until
 
 from .test_auth_accounts import Auth, running_auth

@@ -6,7 +6,7 @@ import asyncio
 import threading
 
 from parley.framework import Context, Router, Service
-from parley.framework.blocking import BlockingEmitter
+from parley.framework.remote.blocking import BlockingEmitter
 from parley.testing import running
 
 router = Router("/shop")

@@ -15,7 +15,7 @@ import pytest
 from nats.aio.msg import Msg
 from structlog.testing import capture_logs
 
-from parley.cli import embedded
+from parley.cli.stack import embedded
 from parley.common import liveness, requests, subjects
 from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
@@ -425,6 +425,32 @@ async def test_one_responder_of_a_queue_group_answers_each_request(bus: Bus, oth
     await asyncio.gather(bus.flush(), other.flush())
     await asyncio.gather(*(bus.call(subject, Authenticate(str(n))) for n in range(40)))
     assert sorted(handled, key=int) == [str(n) for n in range(40)]
+
+
+async def test_a_question_is_asked_again_while_the_one_who_was_asked_stands_still(
+    bus: Bus, other: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(requests, "REPEAT_AFTER", (0.02, 0.05))
+    awake = asyncio.Event()
+    asked: list[str] = []
+
+    async def answer(request: Authenticate) -> Identity:
+        asked.append(request.token)
+        if asked.count(request.token) < 3:
+            await awake.wait()
+        return Identity(request.token, "Ann")
+
+    await other.respond(subject := fresh("s"), Authenticate, answer, queue="q")
+    await other.flush()
+    questions = [bus.request(subject, Authenticate(f"u_{n}"), Identity, repeat=True) for n in range(20)]
+    assert [identity.user_id for identity in await asyncio.gather(*questions)] == [f"u_{n}" for n in range(20)]
+    assert len(asked) == 60
+    # What is answered late is nobody's any more, and what may change something is asked once.
+    awake.set()
+    assert not list(bus._client_side._sent)
+    awake.clear()
+    assert (await rejected(bus.request(subject, Authenticate("once"), Identity, timeout=0.2))).code is Code.TIMEOUT
+    assert asked.count("once") == 1
 
 
 # -- publishing --------------------------------------------------------------------------------------------------------

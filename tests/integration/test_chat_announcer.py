@@ -16,7 +16,7 @@ from parley.chat.delivery.announcer import Announcer
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.log.database import Pool
 from parley.chat.log.tail import Tail
-from parley.cli.database import begin_incarnation
+from parley.cli.database.incarnation import begin_incarnation
 from parley.common.errors import Code, Reject
 from parley.common.wire.rooms import Announcement, MembershipChange
 from parley.framework import Bus, RoomPublisher
@@ -130,6 +130,23 @@ async def test_what_could_not_be_told_is_told_later(gateways: Gateways, database
         assert len(gateways.heard) == heard
         gateways.hearing = True
         await until(lambda: gateways.heads == {room: 1})
+
+
+async def test_what_nobody_could_be_told_is_not_passed_over(
+    gateways: Gateways, database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    refusals, announce = [Reject(Code.UNAVAILABLE)], gateways.announce
+
+    async def refuse_once(announcements: Sequence[Announcement]) -> None:
+        if refusals and announcements[0].heads:
+            raise refusals.pop()
+        await announce(announcements)
+
+    monkeypatch.setattr(gateways, "announce", refuse_once)
+    async with running_writer(database_url) as (writer, _), running(gateways.announcer(database_url)):
+        room = await create(writer)
+        await until(lambda: gateways.heads == {room: 1})
+    assert not refusals
 
 
 async def test_who_stands_still_or_is_cut_off_is_replaced_within_two_seconds(gateways: Gateways, database_url: str):

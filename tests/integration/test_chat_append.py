@@ -9,11 +9,11 @@ import asyncpg
 import pytest
 
 from parley.chat.domain.batch import Accepted
-from parley.chat.domain.identifiers import room_key
+from parley.chat.domain.identifiers import LogSecret, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.rooms import ArchiveRoom
-from parley.chat.log import connection
+from parley.chat.log import connection, event_store
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import COMMANDS_BY_WAY, SMALL_BATCH, Writer
 from parley.common.errors import Code, Reject
@@ -235,6 +235,99 @@ async def test_two_replicas_make_the_same_rooms_in_another_order_without_a_deadl
     assert made[:40] == made[40:][::-1]
     assert await pool.fetchval("SELECT count(*) FROM chat.events") == 40
     assert await pool.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
+
+
+async def waits(pool: Pool, writers: int = 1) -> None:
+    """Until so many writers wait for a lock."""
+    waiting = (
+        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND application_name ~ $1"
+    )
+    while await pool.fetchval(waiting, "writer") < writers:
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+async def test_the_long_way_locks_rooms_in_one_order_whatever_order_commands_come_in(
+    database_url: str, pool: Pool, turn: int
+):
+    async with running_writer(database_url) as (writer, _), pool.acquire() as other:
+        rooms = [await create(writer, command_id=f"c{n}") for n in range(2)]
+        low, high = sorted(rooms, key=lambda room: room_key(room) or 0)
+        async with other.transaction():
+            await other.fetch("SELECT FROM chat.rooms WHERE room_id = $1 FOR NO KEY UPDATE", room_key(high))
+            joins = [writer.submit(JoinRoom(f"j {room}", room), BEN, "") for room in (low, high)[::turn]]
+            await waits(pool)
+            free = (
+                "SELECT count(*) FROM (SELECT FROM chat.rooms WHERE room_id = $1 FOR NO KEY UPDATE SKIP LOCKED) found"
+            )
+            assert await pool.fetchval(free, room_key(low)) == 0, "it has the first already"
+        assert [accepted.sequence for accepted in await asyncio.gather(*joins)] == [2, 2]
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+async def test_rooms_are_made_in_one_order_whatever_order_commands_come_in(database_url: str, pool: Pool, turn: int):
+    making = """INSERT INTO chat.rooms (room_id, head, messages, changed, member_count, created_at, name, kind,
+                                        created_by)
+                VALUES ($1, 1, 0, 1, 1, now(), '', 'public', '') ON CONFLICT DO NOTHING"""
+    async with running_writer(database_url) as (writer, _), pool.acquire() as other, pool.acquire() as third:
+        rooms = {
+            LogSecret(await event_store.read_secret(other)).new_room(ANN.user_id, name): name for name in ("c1", "c2")
+        }
+        low, high = sorted(rooms)
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute(making, high)
+        made = [asyncio.ensure_future(create(writer, command_id=rooms[key])) for key in (low, high)[::turn]]
+        await waits(pool)
+        await third.execute("SET lock_timeout = 20")
+        with pytest.raises(asyncpg.LockNotAvailableError):  # for the writer has made the first already
+            await third.execute(making, low)
+        await transaction.rollback()
+        assert len(set(await asyncio.gather(*made))) == 2
+
+
+@pytest.mark.parametrize("way", ["short", "long"])
+async def test_who_waited_for_a_room_appends_behind_what_came_meanwhile_at_the_first_try(
+    database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch, way: str
+):
+    async with running_writer(database_url) as (writer, _), pool.acquire() as other:
+        room = await create(writer)
+        await send(writer, room, 1)
+        statements = Statements(monkeypatch)
+        async with other.transaction():
+            await other.execute("UPDATE chat.rooms SET head = 3, messages = 2 WHERE room_id = $1", room_key(room))
+            await other.execute(
+                """INSERT INTO chat.events (room_id, sequence, number, event_id, type, version, actor_id, actor_name,
+                                            command_id, fingerprint, data, recorded_at)
+                   SELECT room_id, 3, 2, gen_random_uuid(), type, version, actor_id, actor_name, 'other', fingerprint,
+                          data, recorded_at FROM chat.events WHERE room_id = $1 AND sequence = 2""",
+                room_key(room),
+            )
+            command = SendMessage("m2", room, "x") if way == "short" else ArchiveRoom("a", room)
+            behind = writer.submit(command, ANN, "")
+            await waits(pool)
+        assert (await behind).sequence == 4
+    assert statements.asked.count(event_store._APPEND_KNOWN if way == "short" else event_store._LOAD_EARLIER) == 1
+
+
+async def test_two_replicas_that_append_the_same_command_at_the_same_moment_append_it_once(
+    database_url: str, pool: Pool
+):
+    async with (
+        running_writer(database_url) as (one, _),
+        running_writer(database_url) as (two, _),
+        pool.acquire() as other,
+    ):
+        room = await create(one)
+        for number, writer in enumerate((one, two)):
+            await send(writer, room, number)
+        async with other.transaction():
+            await other.fetch("SELECT FROM chat.rooms FOR NO KEY UPDATE")
+            # Neither finds it in the log yet.
+            both = [asyncio.ensure_future(send(writer, room, 2)) for writer in (one, two)]
+            await waits(pool, 2)
+        assert await asyncio.gather(*both) == [4, 4]
+    assert await pool.fetchval("SELECT count(*) FROM chat.events") == 4
 
 
 async def test_an_answer_that_cannot_be_made_harms_no_neighbour(database_url: str):

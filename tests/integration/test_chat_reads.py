@@ -21,7 +21,7 @@ from parley.common.wire.admin import ListRooms
 from parley.common.wire.commands import ok_payload
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MAX_BEHIND, Replay
-from parley.framework.event_runner import MAX_OUTCOME_BYTES
+from parley.framework.serving.event_runner import MAX_OUTCOME_BYTES
 from tests.support.bus import rejected
 
 from .chat_parts import fill, plan_of

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from parley.chat.domain.batch import Plan
+from parley.chat.domain.batch import BatchDecision
 from parley.chat.domain.identifiers import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
@@ -16,7 +18,7 @@ from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
 from parley.chat.log import database, event_store
 from parley.chat.log.database import Pool
-from parley.chat.log.writer import SMALL_BATCH, Writer
+from parley.chat.log.writer import LATE_SECONDS, SMALL_BATCH, Writer
 from parley.chat.projections.rebuild import rebuild
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
@@ -71,7 +73,7 @@ async def test_the_next_batch_is_with_postgres_while_the_one_before_is_told_and_
         room = await create(writer)
         publish, gate = publisher.publish, asyncio.Event()
 
-        async def wait(plan: Plan) -> None:
+        async def wait(plan: BatchDecision) -> None:
             await gate.wait()
             await publish(plan)
 
@@ -337,6 +339,35 @@ async def test_nothing_is_acked_or_published_before_its_commit(database_url: str
         await blocker.execute("SELECT pg_advisory_unlock(42)")
         assert await acked == 2
         assert len(publisher.plans) == 2
+
+
+@pytest.mark.parametrize("way", ["short", "long"])
+async def test_what_a_process_that_stood_still_has_committed_is_left_to_the_announcer_to_tell(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, way: str
+):
+    """It may have been asked to be erased meanwhile, which nobody who publishes looks for."""
+    statement = "append" if way == "short" else "save"
+    stood = 0.0
+    execute = getattr(event_store, statement)
+
+    async def stand_still(*args: Any, **options: Any) -> Any:
+        nonlocal stood
+        done = await execute(*args, **options)
+        stood += LATE_SECONDS
+        return done
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + stood)
+    async with running_writer(database_url) as (writer, publisher):
+        room = await create(writer)
+        await send(writer, room, 1)
+        monkeypatch.setattr("parley.chat.log.writer.time", clock)
+        monkeypatch.setattr(event_store, statement, stand_still)
+        sent = SendMessage("held up", room, "x") if way == "short" else JoinRoom("held up", room)
+        accepted = await writer.submit(sent, ANN if way == "short" else BEN, "")
+        assert accepted.sequence == 3
+        monkeypatch.setattr(event_store, statement, execute)
+        assert await send(writer, room, 3) == 4
+    assert [event.sequence for plan in publisher.plans for event in plan.appended] == [1, 2, 4]
 
 
 async def test_commits_wait_for_the_disk_whatever_the_servers_default_is(database_url: str, pool: Pool):

@@ -274,6 +274,28 @@ async def test_what_fails_in_one_connection_leaves_no_other_unkicked(server: Ser
     assert await server.emitter("/a").fetch_connections() == []
 
 
+@pytest.mark.parametrize("by", ["service", "client"])
+async def test_a_transport_that_has_left_its_last_namespace_and_joins_no_other_is_closed_in_time(by: str):
+    async with served(gateway_connect_timeout=0.4) as server, hand(server) as socket:
+        await socket.joined("/a")
+        await socket.joined("/b")
+        began = time.monotonic()
+        for namespace in ("/a", "/b"):
+            if by == "client":
+                await socket.send(f"41{namespace},")
+            else:
+                assert await server.emitter(namespace).disconnect() == 1
+                assert await socket.text() == f"41{namespace},"
+            if namespace == "/a":
+                # It is in another, which keeps it for as long as it likes.
+                while time.monotonic() < began + 0.8:
+                    assert (await socket.acked("/b", 1))["ok"]
+                    await asyncio.sleep(0.05)
+        # As a client does that has passed over DISCONNECT: it answers heartbeats, and emits in vain.
+        await socket.send('42/b,2["hi",2]')
+        assert await socket.close_code() == 1000
+
+
 async def test_a_service_that_closes_the_transport_ends_every_namespace_with_disconnect(server: Server):
     async with hand(server) as socket:
         for namespace in ("/a", "/b"):

@@ -20,8 +20,8 @@ from parley.auth import database as auth_database
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.rooms import CreateRoom
 from parley.chat.log import database
-from parley.cli import embedded
-from parley.cli.migrations import upgrade
+from parley.cli.database.migrations import upgrade
+from parley.cli.stack import embedded
 from parley.common import health
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity

@@ -14,8 +14,8 @@ from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.wire.codec import decode
 from parley.common.wire.rooms import Deliveries, Delivery, MembershipChange, RoomEvent, UndecodedDeliveries
-from parley.framework.gateway_registry import GatewayRegistry
-from parley.framework.rooms import FEW_GATEWAYS, MAX_DELIVERY_BYTES, RoomPublisher
+from parley.framework.remote.gateway_registry import GatewayRegistry
+from parley.framework.remote.room_publisher import FEW_GATEWAYS, MAX_DELIVERY_BYTES, RoomPublisher
 from tests.integration.fanout_parts import Gateway, Log
 from tests.support.bus import fresh, until
 

@@ -19,8 +19,9 @@ from parley.common.settings import ServiceSettings
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.common.wire.identity import Identity
-from parley.framework import Code, Context, Reject, Router, Running, Runtime, Service, dispatch
-from parley.framework.dispatch import MAX_ACK_BYTES
+from parley.framework import Code, Context, Reject, Router, Running, Runtime, Service
+from parley.framework.serving import dispatcher
+from parley.framework.serving.dispatcher import MAX_ACK_BYTES
 from tests.support.bus import fresh, running_bus, until
 
 ANN = Identity("u_ann", "Ann", ("admin",), 12.5)
@@ -330,11 +331,11 @@ async def test_an_outcome_too_large_for_the_broker_is_a_failure_of_its_own_and_l
     assert failed["error"]["code"] == "internal"
 
 
-async def test_acks_that_carry_large_sessions_all_arrive_and_so_do_those_of_another_gateway(
+async def test_acks_that_carry_much_data_all_arrive_and_so_do_those_of_another_gateway(
     router: Router[Book], caller: Caller, namespace: str
 ):
     async def login(context: Context[Book], _payload: Any) -> None:
-        context.session["profile"] = "x" * 4000
+        context.data["profile"] = "x" * 4000
 
     router.route("login", login, payload=dict)
     other = Caller(caller.bus, namespace)
@@ -343,16 +344,16 @@ async def test_acks_that_carry_large_sessions_all_arrive_and_so_do_those_of_anot
     await other.send(*(other.says("hi") for _ in range(5)))
     await caller.acked(300)
     await other.acked(5)
-    assert all(ack.session is not None for message in caller.messages for ack in message.acks)
+    assert all(ack.data_changes is not None for message in caller.messages for ack in message.acks)
     assert max(caller.sizes) <= MAX_ACK_BYTES
 
 
 @pytest.mark.parametrize("kept", ["x" * 5000, 2**70], ids=["too large", "no MessagePack"])
-async def test_who_refuses_and_left_in_the_session_what_cannot_be_kept_is_acked_and_so_is_what_follows(
+async def test_who_refuses_and_left_in_the_data_what_cannot_be_kept_is_acked_and_so_is_what_follows(
     router: Router[Book], caller: Caller, kept: Any
 ):
     async def greedy(context: Context[Book], _payload: Any) -> None:
-        context.session["kept"] = kept
+        context.data["kept"] = kept
         raise Reject(Code.FORBIDDEN)
 
     router.route("greedy", greedy, payload=dict)
@@ -362,7 +363,7 @@ async def test_who_refuses_and_left_in_the_session_what_cannot_be_kept_is_acked_
     refused, followed, alone = await caller.acked(3)
     assert refused["error"]["code"] == alone["error"]["code"] == "forbidden"
     assert followed["said"] == "after"
-    assert all(ack.session is None for message in caller.messages for ack in message.acks)
+    assert all(ack.data_changes is None for message in caller.messages for ack in message.acks)
 
 
 # -- load --------------------------------------------------------------------------------------------------------------
@@ -371,7 +372,7 @@ async def test_who_refuses_and_left_in_the_session_what_cannot_be_kept_is_acked_
 async def test_beyond_a_bound_of_commands_in_hand_the_sender_is_told_overloaded_until_there_is_room(
     router: Router[Book], caller: Caller, book: Book, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(dispatch, "MAX_PENDING", 3)
+    monkeypatch.setattr(dispatcher, "MAX_PENDING", 3)
     gate = book.hold("stuck")
     await caller.send(caller.says("stuck", "x", "y"), caller.says("too much", "and this"))
     refused = await caller.acked(2)
@@ -386,7 +387,7 @@ async def test_beyond_a_bound_of_commands_in_hand_the_sender_is_told_overloaded_
 async def test_beyond_a_bound_of_bytes_in_hand_the_sender_is_told_overloaded_until_there_is_room(
     router: Router[Book], caller: Caller, book: Book, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(dispatch, "MAX_PENDING_BYTES", 10_000)
+    monkeypatch.setattr(dispatcher, "MAX_PENDING_BYTES", 10_000)
     gate = book.hold("x" * 6000)
     await caller.send(caller.says("x" * 6000))
     await caller.send(caller.says("y" * 6000), caller.says("small"))
@@ -438,7 +439,7 @@ async def test_what_is_in_hand_when_a_service_stops_may_end(nats_url: str, calle
 async def test_what_does_not_end_in_time_when_a_service_stops_is_cancelled(
     nats_url: str, caller: Caller, namespace: str, book: Book, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(dispatch, "FINISH_SECONDS", 0.1)
+    monkeypatch.setattr(dispatcher, "FINISH_SECONDS", 0.1)
     table: Router[Book] = Router(namespace)
     table.route("say", say)
     book.hold("stuck")

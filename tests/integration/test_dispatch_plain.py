@@ -13,7 +13,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from parley.common.logs import CORRELATION
-from parley.framework import Code, Context, Next, Reject, Router, dispatch, event_runner, on
+from parley.framework import Code, Context, Next, Reject, Router, on
+from parley.framework.serving import dispatcher, event_runner
 from tests.integration.test_dispatch import Caller, Say, caller, namespace, running_service
 from tests.support.bus import until
 
@@ -104,10 +105,10 @@ async def test_others_have_a_turn_while_the_connections_of_one_message_are_begun
         desk.counts["begun"] += 1
 
     router.route("note", note_turn)
-    number = 3 * dispatch.BEGUN_AT_ONCE
+    number = 3 * dispatcher.BEGUN_AT_ONCE
     await caller.send(*(caller.says(str(n), event="note") for n in range(number)))
     assert len(await caller.acked(number)) == number
-    assert turns == [dispatch.BEGUN_AT_ONCE]
+    assert turns == [dispatcher.BEGUN_AT_ONCE]
 
 
 async def test_what_a_future_fails_with_becomes_its_code_and_its_neighbours_go_on(
@@ -175,7 +176,7 @@ async def test_one_that_takes_too_long_is_cancelled_told_timeout_and_its_place_i
     router: Router[Desk], caller: Caller, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(event_runner, "SWEEP_INTERVAL", 0.02)
-    monkeypatch.setattr(dispatch, "MAX_PENDING", 2)
+    monkeypatch.setattr(dispatcher, "MAX_PENDING", 2)
     router.route("short", later, timeout=0.1)
     await caller.send(caller.says("a", event="short"), caller.says("b", event="later"), caller.says("too much"))
     with capture_logs() as logged:
@@ -198,13 +199,13 @@ async def test_a_future_that_several_events_wait_for_answers_them_all(router: Ro
     assert await caller.acked(3) == [{"ok": True, "said": "same"}] * 3
 
 
-async def test_what_it_does_to_the_session_its_context_and_the_correlation_is_its_connections_own(
+async def test_what_it_does_to_the_data_its_context_and_the_correlation_is_its_connections_own(
     router: Router[Desk], caller: Caller, desk: Desk
 ):
     seen: list[tuple[str, str]] = []
 
     def mark(context: Context[Desk], payload: Say) -> asyncio.Future[Said]:
-        context.session["text"] = payload.text
+        context.data["text"] = payload.text
         seen.append((WHO.get(), CORRELATION.get()))
         WHO.set(payload.text)
         decided = context.state.ask(payload.text)
@@ -221,7 +222,7 @@ async def test_what_it_does_to_the_session_its_context_and_the_correlation_is_it
     desk.decide("b")
     await caller.acked(2)
     assert seen[2:] == list(zip("ab", correlations, strict=True))
-    assert all(ack.session is not None for message in caller.messages for ack in message.acks)
+    assert all(ack.data_changes is not None for message in caller.messages for ack in message.acks)
 
 
 async def test_acks_of_futures_that_one_turn_resolves_go_in_one_message(
@@ -299,7 +300,7 @@ async def test_an_async_controller_may_return_a_future_and_a_method_may_be_plain
 async def test_what_is_in_hand_when_a_service_stops_may_end_and_what_does_not_is_cancelled(
     nats_url: str, caller: Caller, namespace: str, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(dispatch, "FINISH_SECONDS", 0.3)
+    monkeypatch.setattr(dispatcher, "FINISH_SECONDS", 0.3)
     table: Router[Desk] = Router(namespace)
     table.route("later", later)
     async with asyncio.timeout(5):

@@ -12,7 +12,7 @@ from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.errors import Code
 from parley.common.wire.rooms import Delivery, RoomEvent
-from parley.framework.emitter import Emitter
+from parley.framework.remote.emitter import Emitter
 from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.acceptance.raw_socket import RawSocket
 from tests.integration.emitter_parts import RECOVERING, Crowd, Scene, Service, Stack, running_stack

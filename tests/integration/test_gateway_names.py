@@ -14,7 +14,7 @@ import pytest
 from parley.auth.gateways import Gateways
 from parley.common.bus import Bus
 from parley.common.errors import Code
-from parley.framework.gateway_requests import GatewayRequests
+from parley.framework.remote.gateway_requests import GatewayRequests
 from tests.acceptance.stack import Process
 from tests.support.bus import fresh, until
 

@@ -15,13 +15,14 @@ import httpx
 import pytest
 import socketio
 
-from parley.cli import embedded
+from parley.cli.stack import embedded
 from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.errors import Code
 from parley.common.wire.identity import Authenticate, CheckWelcome, Unwelcome, UnwelcomeUsers
-from parley.framework import ConnectionContext, Context, Next, Router, Service, gateway_responder
-from parley.framework.held_connections import Patience
+from parley.framework import ConnectionContext, Context, Next, Router, Service
+from parley.framework.serving import gateway_responder
+from parley.framework.serving.held_connections import Patience
 from parley.testing.client import Client
 from parley.testing.gateways import declare, serving
 from parley.testing.tokens import authenticate, token_for

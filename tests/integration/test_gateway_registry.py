@@ -10,9 +10,9 @@ from parley.common import liveness, subjects
 from parley.common.bus import Bus
 from parley.common.wire.operations import Kick, OperationReport, Selection, decode_operation
 from parley.common.wire.processes import SignOfLife
-from parley.framework import gateway_registry
-from parley.framework.gateway_registry import GatewayRegistry
-from parley.framework.gateway_requests import GatewayRequests
+from parley.framework.remote import gateway_registry
+from parley.framework.remote.gateway_registry import GatewayRegistry
+from parley.framework.remote.gateway_requests import GatewayRequests
 from tests.own_server import Server
 from tests.support.bus import fresh, running_bus, until
 

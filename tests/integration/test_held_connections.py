@@ -19,9 +19,10 @@ from parley.common.disconnects import DisconnectReason
 from parley.common.tasks import Tasks
 from parley.common.wire.connections import CompareConnections, ComparedConnections
 from parley.common.wire.processes import SignOfLife
-from parley.framework import gateway_registry, held_connections
-from parley.framework.gateway_registry import GatewayRegistry
-from parley.framework.held_connections import HeldConnections, Patience
+from parley.framework.remote import gateway_registry
+from parley.framework.remote.gateway_registry import GatewayRegistry
+from parley.framework.serving import held_connections
+from parley.framework.serving.held_connections import HeldConnections, Patience
 from tests.support.bus import fresh, until
 
 PATIENCE = Patience(silent_after=0.6, given_up_after=1.2, compare_every=0.3, remember=10)

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from parley.auth.database import create_engine
-from parley.cli import migrations
+from parley.cli.database import migrations
 
 
 @pytest.fixture
@@ -99,5 +99,5 @@ async def test_a_migration_that_waits_for_a_lock_lets_others_pass_and_tries_agai
 
 def run_upgrade_process(url: str) -> None:
     """Upgrade in a process of its own, as three replicas would: Alembic's context is global to a process."""
-    program = "import sys; from parley.cli.migrations import upgrade; upgrade(sys.argv[1])"
+    program = "import sys; from parley.cli.database.migrations import upgrade; upgrade(sys.argv[1])"
     subprocess.run([sys.executable, "-c", program, url], check=True, timeout=60, capture_output=True)

@@ -188,6 +188,8 @@ async def test_settings_reach_services_and_gateways(nats_url: str):
         assert refused.value.data["code"] == "limit_exceeded"
 
 
+# In a loop of its own: what other tests leave running there is not the business of these.
+@pytest.mark.asyncio(loop_scope="function")
 async def test_nothing_is_left_when_it_ends_and_the_process_is_nobody_elses():
     before, handler = asyncio.all_tasks(), signal.getsignal(signal.SIGTERM)
     async with httpx.AsyncClient() as http:
@@ -209,6 +211,7 @@ async def fail_with(server: Server, left: list[Client]) -> None:
     raise ZeroDivisionError
 
 
+@pytest.mark.asyncio(loop_scope="function")
 async def test_a_test_that_fails_fails_with_its_own_error_and_leaves_nothing(nats_url: str):
     before, left = asyncio.all_tasks(), list[Client]()
     with pytest.raises(ZeroDivisionError):
@@ -218,6 +221,7 @@ async def test_a_test_that_fails_fails_with_its_own_error_and_leaves_nothing(nat
     await until(lambda: asyncio.all_tasks() <= before)
 
 
+@pytest.mark.asyncio(loop_scope="function")
 async def test_namespaces_that_are_wrong_refuse_to_start(nats_url: str):
     before = asyncio.all_tasks()
     with pytest.raises(ConfigurationError, match=r'namespaces\."/open".*surprise'):

@@ -7,21 +7,29 @@ executes is killed now and then, and goes on from what the database says.
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 from typing_extensions import override
 
+from parley.chat.domain.batch import BatchDecision
 from parley.chat.domain.codec import ERASED
 from parley.chat.domain.identifiers import public_room_id
 from parley.chat.log import erasures
 from parley.chat.log.database import DATABASE_ERRORS
 from parley.chat.log.erasure_executor import Executor
+from parley.chat.log.event_store import event_row
+from parley.chat.log.writer import LATE_SECONDS
 from parley.common.errors import Reject
 from tests.simulation.append import PATIENCE, Append
 from tests.simulation.erasures import covers
 from tests.simulation.loop import Process
+from tests.simulation.tables import Row
 from tests.simulation.world import World
+
+COLUMNS = ("room_id", "sequence", "number", "event_id", "type", "version", "actor_id", "actor_name", "command_id",
+           "fingerprint", "data", "recorded_at")  # fmt: skip
 
 
 class Erase(Append):
@@ -49,6 +57,18 @@ class Erase(Append):
                 world.require(False, "not erased:", *world.database.tables.erasures.values())
                 return
             await asyncio.sleep(0.1)
+
+    @override
+    async def announced(self, plan: BatchDecision) -> None:
+        """A batch that was held up is not told to gateways with what was asked to be erased meanwhile."""
+        asked = self.world.database.tables.erasures.values()
+        since = self.world.database.clock() - timedelta(seconds=LATE_SECONDS)
+        for event in (*plan.appended, *plan.repeated.values()):
+            row = Row(zip(COLUMNS, event_row(event), strict=True))
+            for one in asked if not event.erased else ():
+                told = event.recorded_at < one["requested_at"] < since and covers(one, row)
+                self.world.require(not told, "published though it was to be erased:", event)
+        await super().announced(plan)
 
     async def _ask_for_erasures(self) -> None:
         rng = self.world.rng

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from parley.chat.log import erasure_executor, event_store, known_rooms, leadership, position, writer
-from parley.framework import rooms
+from parley.framework.remote import room_publisher
 from parley.gateway.connections.connection import Connection
 from parley.gateway.gateway import Gateway
 from parley.gateway.recovery import packet_history
@@ -54,7 +54,7 @@ async def _announce_before_commit(self: Any, batch: Any, *, wait: bool) -> Any:
         done = [one for one in batch if one.submission.room_id not in locked.away]
         loaded = await event_store.load(connection, [one.submission for one in done], locked.rooms)
         since = {room.room_id: room.changed for room in loaded.rooms.values()}
-        decided = writer.plan([one.submission for one in done], loaded, self._limits)
+        decided = writer.decide_batch([one.submission for one in done], loaded, self._limits)
         if decided.stores:
             await event_store.save(connection, decided, loaded.rooms)
         await self._publish(decided)
@@ -212,6 +212,13 @@ class _Anything:
     __hash__ = None  # type: ignore[assignment]
 
 
+_enter = fanout.Fanout.enter
+
+
+def _enter_whenever_they_joined(self: Any, connection: Any, room: str, **options: Any) -> None:
+    _enter(self, connection, room, **{**options, "joined": 0})
+
+
 def _do_nothing(*_args: Any, **_options: Any) -> None:
     return None
 
@@ -257,8 +264,10 @@ BUGS: tuple[Bug, ...] = (
         [(erasure_executor.Executor, "_go_through", _go_on_before_it_is_done)], 100),
     Bug("members for ever", "erasure", "who is erased stays a member",
         [(erasure_executor.Executor, "_end_memberships", _end_no_memberships)], 30),
+    Bug("published however late", "erasure", "a chat that stood still tells gateways what is to be erased since",
+        [(writer, "LATE_SECONDS", 1e9)], 0),
     Bug("nobody reads the log", "tail-failover", "what is in the log is not announced",
-        [(rooms.RoomPublisher, "announce", _announce_nothing)], 30),
+        [(room_publisher.RoomPublisher, "announce", _announce_nothing)], 30),
     Bug("running transactions are passed over", "tail-failover", "a place in the log is a number, and not a snapshot",
         [(position.Position, "_with", _without_running)], 0),
     Bug("nobody takes over", "tail-failover", "a chat that did not get the lock does not try again",
@@ -277,6 +286,10 @@ BUGS: tuple[Bug, ...] = (
         [(Connection, "ahead", _NeverAhead())], 0),
     Bug("an old join is taken for the join", "moves", "who came back ahead of the room goes live at its own old join",
         [(member_state, "before_event", _before_event_whatever_was_sent)], 0),
+    Bug("a join that may be over is believed", "moves", "a room that is behind lets in who was admitted just now",
+        [(fanout.Fanout, "_doubts", _says_no)], 0),
+    Bug("only the leave is missed", "moves", "who left and joined again while away is taken out by that leave",
+        [(fanout.Fanout, "enter", _enter_whenever_they_joined)], 0),
     Bug("late hints are heeded", "moves", "a hint of a join that is long over brings back who left",
         [(memory, "is_old", _says_no)], 0),
     Bug("who leaves stays", "moves", "an event that ends a stay takes nobody out of the room",

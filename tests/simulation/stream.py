@@ -39,9 +39,6 @@ class Weather:
     """Seconds for which faults go on."""
     slow: tuple[float, ...] = (0.02,)
     """How often a commit takes a hundred times as long."""
-    late_hints: bool = True
-    """Whether what chats publish may be late. Not where users move all the time: a room that is behind lets in whoever
-    its old events name, also a connection that was admitted after a later leave."""
     quiet: float = 0.0
     """How often nobody hears of a commit but from the log."""
     settling: float = 150.0
@@ -140,7 +137,7 @@ class Stream:
         broker, database = world.broker, world.database
         broker.loses, broker.doubles = rng.choice(weather.loses), rng.choice(weather.doubles)
         broker.delays, broker.reorders = rng.choice(weather.delays), rng.random() < 0.3
-        database.slow, broker.buffers = rng.choice(weather.slow), weather.late_hints
+        database.slow = rng.choice(weather.slow)
         kinds = rng.sample(weather.kinds, min(len(weather.kinds), rng.choice((1, 2, 3))))
         ends, pause = world.loop.now + rng.choice(weather.lasts), rng.choice(weather.pause)
         while world.loop.now < ends:
@@ -267,7 +264,6 @@ RETURNS = Weather(
 MOVES = Weather(
     kinds=("nats", "cut gateway", "cut chat", "device", "stall gateway", "kill chat"),
     loses=(0.0, 0.0, 0.05),
-    late_hints=False,
     moves=0.5,
     pause=(0.3, 1.0),
     recovery=(0, 60),

@@ -18,9 +18,9 @@ from fastapi import FastAPI
 from parley.chat.service import service as chat
 from parley.framework import Context, Router, Service, on
 from parley.framework.asyncapi import document, render_html, render_markdown
+from parley.framework.asyncapi.routes import asyncapi_router
 from parley.framework.asyncapi.schemas import schemas_of
-from parley.framework.asyncapi_pages import asyncapi_router
-from parley.framework.router import LIFECYCLE
+from parley.framework.routing.router import LIFECYCLE
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 HOSTILE = "<script>alert(1)</script> <img src=x onerror=alert(2)> [click](javascript:alert(3)) | `a|<b>`"

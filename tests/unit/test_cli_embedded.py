@@ -16,11 +16,11 @@ from nats.errors import NoServersError
 from sqlalchemy import text
 
 from parley.auth.database import create_engine
-from parley.cli import embedded
+from parley.cli.stack import embedded
 
 LEAVE_BEHIND = """
 import os, pathlib, signal, sys
-from parley.cli import embedded
+from parley.cli.stack import embedded
 with embedded.postgres(pathlib.Path(sys.argv[1]) / "postgres"), embedded.nats(pathlib.Path(sys.argv[1]) / "nats"):
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parley.framework.loading import ServiceNotFound, load_service
+from parley.framework.running.loading import ServiceNotFound, load_service
 
 SERVICE = 'from parley.framework import Router, Service\nservice = Service("{0}", Router("/{0}"))\n'
 

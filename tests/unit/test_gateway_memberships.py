@@ -34,7 +34,7 @@ from parley.common.wire.rooms import (
 )
 from parley.engineio.packets import Packet
 from parley.engineio.session import Session
-from parley.gateway.connections.connection import Connection, State
+from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.rooms import catch_up, heads, log_reader, memory, repair
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio import packets
@@ -105,7 +105,7 @@ class Broker:
     def on_reconnect(self, callback: Callable[[], None]) -> None:
         pass
 
-    async def request(self, _subject: str, request: Any, _kind: Any) -> Any:
+    async def request(self, _subject: str, request: Any, _kind: Any, **_options: Any) -> Any:
         self.asked += 1
         events, head = self.log.events, self.log.head
         if isinstance(request, GetRoomHeads):
@@ -178,7 +178,7 @@ class World:
 
     def open(self, connection: Connection) -> None:
         """CONNECT was sent, with the rooms of the moment."""
-        connection.state = State.OPEN
+        connection.state = ConnectionState.OPEN
         if connection.identity == ANN:
             for membership in self.log.memberships():
                 connection.last_change[membership.room] = membership.joined
@@ -468,6 +468,46 @@ async def test_of_a_join_and_of_a_leave_where_she_is_already_nobody_is_asked():
     await world.settle()
     assert not asked
     assert ROOM not in ann.rooms
+
+
+async def test_a_room_that_is_behind_lets_in_nobody_by_a_join_that_may_be_over():
+    """She has left before she was admitted, which the room has still to deliver."""
+    world = World()
+    await world.start()
+    asked: list[Connection] = []
+    world.fanout.on_hearsay(asked.append)
+    world.log.commit("room.created", joins=BEN.user_id)
+    world.fanout.enter(world.connect(BEN), ROOM, head=1)
+    await world.settle()
+    world.move()
+    world.log.commit()
+    world.move()
+    ann = world.connect(ANN, long_ago=False)
+    world.broker.beacon(world.log.head)
+    await world.settle()
+    assert asked == [ann]
+    assert not world.received(ann)
+
+
+@pytest.mark.parametrize("ben_is_here", [True, False])
+async def test_who_comes_back_from_before_a_leave_and_has_joined_again_stays_a_member(ben_is_here: bool):
+    """The leave that she is sent of what she missed is not her last word."""
+    world = World()
+    await world.start()
+    world.log.commit("room.created", joins=BEN.user_id)
+    world.move()
+    world.move()
+    joined = world.move().sequence
+    if ben_is_here:
+        world.fanout.enter(world.connect(BEN), ROOM, head=joined)
+    ann = Connection("sid-ann", cast("Session", None), NAMESPACE, ANN, 0.0, state=ConnectionState.OPEN)
+    world.fanout.enter_user_room(ann)
+    world.fanout.enter(ann, ROOM, head=joined, after=2, joined=joined)
+    world.fanout.open(ann)
+    await world.settle()
+    world.broker.deliver(world.log.commit())
+    assert world.received(ann) == [3, 4, 5]
+    assert ROOM in ann.rooms
 
 
 async def test_an_old_hint_of_a_join_sends_nothing_twice_and_the_log_decides():

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from parley.framework import Code, Context, Next, PacketMiddleware, Reject, Router
-from parley.framework.event_runner import EventRunner
-from parley.framework.outcome import Outcome
+from parley.framework.serving.event_result import Outcome
+from parley.framework.serving.event_runner import EventRunner
 from tests.unit.test_router import context_of
 
 Lines = list[str]

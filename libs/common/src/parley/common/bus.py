@@ -167,18 +167,24 @@ class Bus:
         """Wait until the server has seen everything sent so far, subscriptions included."""
         await self._client.settle(timeout=5)
 
-    async def request(self, subject: str, payload: Wire, kind: type[AnswerT], timeout: float | None = None) -> AnswerT:
-        """Ask one responder. Raises `Reject` with its code, or `unavailable` or `timeout` when nobody answered."""
-        return _understood(await self._ask(subject, payload, timeout), kind, subject)
+    async def request(
+        self, subject: str, payload: Wire, kind: type[AnswerT], timeout: float | None = None, *, repeat: bool = False
+    ) -> AnswerT:
+        """Ask one responder. Raises `Reject` with its code, or `unavailable` or `timeout` when nobody answered.
+
+        With `repeat`, for questions that change nothing, one that does not answer is not waited for alone: it is asked
+        again, most likely of another replica.
+        """
+        return _understood(await self._ask(subject, payload, timeout, repeat=repeat), kind, subject)
 
     async def call(self, subject: str, payload: Wire, timeout: float | None = None) -> None:
         """Ask one responder that answers nothing but success."""
-        await self._ask(subject, payload, timeout)
+        await self._ask(subject, payload, timeout, repeat=False)
 
-    async def _ask(self, subject: str, payload: Wire, timeout: float | None) -> msgspec.Raw:
+    async def _ask(self, subject: str, payload: Wire, timeout: float | None, *, repeat: bool) -> msgspec.Raw:
         if not self.connected:
             raise Reject(Code.UNAVAILABLE)
-        answer = await self._client_side.ask(subject, payload.encode(), timeout or self._timeout)
+        answer = await self._client_side.ask(subject, payload.encode(), timeout or self._timeout, repeat=repeat)
         if answer.failure is not None:
             raise rejected(answer.failure)
         return answer.value

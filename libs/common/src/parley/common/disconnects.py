@@ -61,7 +61,9 @@ DISCONNECTS: dict[DisconnectReason, DisconnectMeaning] = {
     DisconnectReason.OVERLOADED: DisconnectMeaning(
         "The gateway had no memory left for what the client or its address sent."
     ),
-    DisconnectReason.CONNECT_TIMEOUT: DisconnectMeaning("The client joined no namespace in time."),
+    DisconnectReason.CONNECT_TIMEOUT: DisconnectMeaning(
+        "The client joined no namespace in time, at first or after it had left its last."
+    ),
     DisconnectReason.UNAVAILABLE: DisconnectMeaning("The service or auth could not be reached while it was let in."),
     DisconnectReason.TIMEOUT: DisconnectMeaning("The service or auth did not answer in time while it was let in."),
     DisconnectReason.INTERNAL: DisconnectMeaning("Something failed on the server."),

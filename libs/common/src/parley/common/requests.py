@@ -2,6 +2,9 @@
 
 Thousands of connections may be set up within a second, and a message costs more than a request. Between two messages to
 one subject there is therefore a pause, the longer the more requests went with the first.
+
+A message goes to one replica of a service, and that one may stand still. A question that changes nothing is therefore
+asked again after a while (`REPEAT_AFTER`), most likely of another replica, and the first answer counts.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from parley.common import subjects
 from parley.common.chunks import split_by_size
 from parley.common.errors import Code, Reject, known_code
 from parley.common.logs import get_logger
-from parley.common.outbox import Connection, Outbox, Publish
+from parley.common.outbox import Outbox, OutboxConnection, Publish
 from parley.common.tags import TagTable
 from parley.common.tasks import Tasks
 from parley.common.wire.codec import Wire, decode
@@ -37,6 +40,8 @@ HANDLER_SECONDS = 30.0
 PAUSE_EACH = 0.004
 """Seconds to pause on a subject after each request sent: a lone one goes at once, and those of a storm together."""
 MAX_PAUSE = 0.02
+REPEAT_AFTER = (1.0, 2.0, 4.0)
+"""Seconds after which a question that may be repeated is asked again."""
 MAX_BYTES = 384 * 1024
 """Messages are cut here, to stay below the broker's limit."""
 OVERHEAD = 32
@@ -50,15 +55,15 @@ def is_no_responders(message: Msg) -> bool:
 
 
 class _Waiting:
-    """A request whose answer is awaited. Its tag is None until it is sent."""
+    """A request whose answer is awaited. It has a tag for each time that it was sent."""
 
-    __slots__ = ("answer", "payload", "subject", "tag")
+    __slots__ = ("answer", "payload", "subject", "tags")
 
     def __init__(self, subject: str, payload: bytes, answer: asyncio.Future[Answer]) -> None:
         self.subject = subject
         self.payload = payload
         self.answer = answer
-        self.tag: int | None = None
+        self.tags: list[int] = []
 
     def expire(self) -> None:
         self.settle(Reject(Code.TIMEOUT))
@@ -82,23 +87,29 @@ class RequestClient:
         self._gathered: dict[str, list[_Waiting]] = {}
         self._sent = TagTable[_Waiting]()
 
-    async def ask(self, subject: str, payload: bytes, timeout: float) -> Answer:
-        """The outcome of one request. Raises `Reject` when there is none."""
+    async def ask(self, subject: str, payload: bytes, timeout: float, *, repeat: bool) -> Answer:
+        """The outcome of one request, which may be sent several times if `repeat`. Raises `Reject` if there is none."""
         loop = asyncio.get_running_loop()
         request = _Waiting(subject, payload, loop.create_future())
-        if (gathered := self._gathered.get(subject)) is None:
-            gathered = self._gathered[subject] = []
-            # A task runs on the next tick, when every request of this one has been gathered.
-            self._tasks.spawn(self._send(subject), name="requests")
-        gathered.append(request)
+        self._gather(request)
         # Its time runs from now on, not from when the broker takes it.
-        late = loop.call_later(timeout, request.expire)
+        timers = [loop.call_later(timeout, request.expire)]
+        if repeat:
+            timers += [loop.call_later(after, self._gather, request) for after in REPEAT_AFTER if after < timeout]
         try:
             return await request.answer
         finally:
-            late.cancel()
-            if request.tag is not None:
-                self._sent.settle(request.tag)
+            for timer in timers:
+                timer.cancel()
+            for tag in request.tags:
+                self._sent.settle(tag)
+
+    def _gather(self, request: _Waiting) -> None:
+        if (gathered := self._gathered.get(request.subject)) is None:
+            gathered = self._gathered[request.subject] = []
+            # A task runs on the next tick, when every request of this one has been gathered.
+            self._tasks.spawn(self._send(request.subject), name="requests")
+        gathered.append(request)
 
     def on_answers(self, data: bytes) -> None:
         """Take some answers."""
@@ -138,7 +149,7 @@ class RequestClient:
     async def _send_batch(self, subject: str, batch: list[_Waiting]) -> None:
         tags = self._sent.issue(batch)
         for tag, request in zip(tags, batch, strict=True):
-            request.tag = tag
+            request.tags.append(tag)
         message = Requests(self.inbox, [Request(tag, sent.payload) for tag, sent in zip(tags, batch, strict=True)])
         try:
             await self._publish(subject, message.encode(), subjects.with_range(self.inbox, tags))
@@ -150,7 +161,7 @@ class RequestClient:
 class RequestServer:
     """The side that answers."""
 
-    def __init__(self, connection: Connection, tasks: Tasks) -> None:
+    def __init__(self, connection: OutboxConnection, tasks: Tasks) -> None:
         self._connection = connection
         self._tasks = tasks
         self._answers = Outbox[tuple[int, Answer]](

@@ -2,9 +2,8 @@
 
 A service is a `Service` of `Router`s; a router's controllers take a `Context`. `parley run` runs it, on NATS alone.
 
-To be read in this order: `router`, `context` and `middleware` are what services are written with; `emitter` and `rooms`
-speak to connections anywhere, through `gateway_requests`; `dispatch`, `event_runner` and `gateway_responder` serve what
-gateways send; `service` puts them together and `running` makes a process of it.
+Start with `routing`, which services are written with, and `remote`, which speaks to connections anywhere; `serving` is
+what runs behind; `service` puts them together and `running` makes a process of it. `asyncapi` writes the documents.
 """
 
 from parley.common.bus import Bus
@@ -15,18 +14,19 @@ from parley.common.wire.connections import ConnectionInfo, Handshake
 from parley.common.wire.consumers import LogEvent
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Delivery, Membership, MembershipChange, Replayed, RoomEvent, RoomHead
-from parley.framework.connection_context import ConnectionContext
-from parley.framework.context import Context
-from parley.framework.emitter import AcksResult, Broadcast, Emitter, RemoteSocket
-from parley.framework.middleware import ConnectionMiddleware, Next, PacketMiddleware
-from parley.framework.rooms import RoomLog, RoomPublisher
-from parley.framework.router import Route, Router
+from parley.framework.remote.emitter import AcksResult, BroadcastOperator, Emitter, RemoteSocket
+from parley.framework.remote.room_publisher import RoomPublisher
+from parley.framework.routing.connection_context import ConnectionContext
+from parley.framework.routing.context import Context
+from parley.framework.routing.middleware import ConnectionMiddleware, Next, PacketMiddleware
+from parley.framework.routing.room_log import RoomLog
+from parley.framework.routing.router import Route, Router
+from parley.framework.routing.signatures import Controller, on
 from parley.framework.service import Lifespan, Running, Runtime, Service
-from parley.framework.signatures import Controller, on
 
 __all__ = [
     "AcksResult",
-    "Broadcast",
+    "BroadcastOperator",
     "Bus",
     "Code",
     "ConnectionContext",

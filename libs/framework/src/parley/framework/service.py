@@ -18,13 +18,13 @@ from parley.common import bus as buses
 from parley.common.bus import Bus
 from parley.common.settings import ServiceSettings
 from parley.common.tasks import Tasks
-from parley.framework.consumers import Consume, Consumer, Consumers
-from parley.framework.context import StateT
-from parley.framework.dispatch import Dispatcher
-from parley.framework.emitter import Emitter
-from parley.framework.gateway_responder import GatewayResponder
-from parley.framework.rooms import RoomPublisher
-from parley.framework.router import Router
+from parley.framework.remote.emitter import Emitter
+from parley.framework.remote.room_publisher import RoomPublisher
+from parley.framework.routing.context import StateT
+from parley.framework.routing.router import Router
+from parley.framework.serving.dispatcher import Dispatcher
+from parley.framework.serving.gateway_responder import GatewayResponder
+from parley.framework.serving.log_consumers import Consume, Consumer, Consumers
 
 
 class Runtime:
@@ -73,7 +73,7 @@ class Service(Generic[StateT]):
         self._lifespan = lifespan
 
     def consumer(self, name: str, *, events: str = "*", beginning: bool = False) -> Callable[[Consume], Consume]:
-        """Hand a function the events of chat's log whose types match, in batches, as `parley.framework.consumers` says.
+        """Hand a function the events of chat's log whose types match, in batches: see `serving.log_consumers`.
 
         The name is the consumer's for ever: under it chat remembers how far it is. A new one begins with what happens
         from then on, or at the `beginning` of the log. Raises `ValueError` for a name that is taken.
@@ -112,12 +112,6 @@ class Service(Generic[StateT]):
                 await Consumers(bus, [*self.consumers.values()], tasks).start()
             await bus.flush()
             yield Running(runtime, state)
-
-    def run(self, *, reload: bool = False) -> None:
-        """Run as a process until SIGTERM, with `/healthz`, `/readyz` and `/metrics`; see `parley.framework.running`."""
-        from parley.framework.running import run  # noqa: PLC0415 - controllers need no web server
-
-        run(self, reload=reload)
 
 
 class Running(Generic[StateT]):

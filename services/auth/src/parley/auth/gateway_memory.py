@@ -19,7 +19,7 @@ from parley.auth.database import Database
 from parley.auth.tables import gateways
 from parley.common.logs import get_logger
 from parley.framework import Reject
-from parley.framework.gateway_registry import FORGET_AFTER, GatewayRegistry, Sighting
+from parley.framework.remote.gateway_registry import FORGET_AFTER, GatewayRegistry, Sighting
 
 log = get_logger(__name__)
 

@@ -13,7 +13,7 @@ from parley.chat.service import service
 from parley.chat.settings import Settings
 from parley.common.health import health_router
 from parley.common.http import install_errors
-from parley.framework.asyncapi_pages import asyncapi_router
+from parley.framework.asyncapi.routes import asyncapi_router
 
 MAX_WAIT = 3.0
 """Seconds that work for the database may have been waiting in a service that is ready."""

@@ -22,9 +22,9 @@ from parley.common.rate_limiter import RateLimiter
 from parley.common.tasks import Tasks
 from parley.common.wire.commands import RESERVED_EVENTS
 from parley.engineio.metrics import LIMIT_HITS
-from parley.framework.emitter import Emitter
-from parley.framework.outcome import Outcome
-from parley.framework.router import LIFECYCLE
+from parley.framework.remote.emitter import Emitter
+from parley.framework.routing.router import LIFECYCLE
+from parley.framework.serving.event_result import Outcome
 from parley.gateway.admission.admission import Admission
 from parley.gateway.admission.comparison import Comparison
 from parley.gateway.admission.memberships import MembershipCheck

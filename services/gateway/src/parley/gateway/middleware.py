@@ -10,8 +10,8 @@ from typing import Any
 
 from parley.common.errors import Code, Reject
 from parley.framework import ConnectionContext, Context
-from parley.framework.loading import search_working_directory
-from parley.framework.middleware import ConnectionMiddleware, Next, PacketMiddleware
+from parley.framework.routing.middleware import ConnectionMiddleware, Next, PacketMiddleware
+from parley.framework.running.loading import search_working_directory
 
 
 class UnknownMiddleware(LookupError):

@@ -8,8 +8,8 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-from parley.framework.asyncapi.fields import Field
-from parley.framework.asyncapi.views import Event, Namespace, Page, page_of
+from parley.framework.asyncapi.page_model import Event, Namespace, Page, page_of
+from parley.framework.asyncapi.schema_rows import Field
 
 _CODE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)*)`")
 _TOKENS = re.compile(

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from parley.framework.asyncapi.fields import Field
-from parley.framework.asyncapi.views import Event, Namespace, page_of
+from parley.framework.asyncapi.page_model import Event, Namespace, page_of
+from parley.framework.asyncapi.schema_rows import Field
 
 _CODE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)*)`")
 _AT_START = re.compile(r"^[ \t]*([#>+=~-]|\d+(?=[.)]\s)|)", re.MULTILINE)

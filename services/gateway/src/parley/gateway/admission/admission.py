@@ -125,7 +125,7 @@ class Admission:
         """Find out who it is and whether they may be here, while it is registered as theirs. Raises `Reject`."""
         for _ in range(2):
             identity = await self._patiently(
-                deadline, lambda: self._bus.request(subjects.AUTHENTICATE, claim, Identity)
+                deadline, lambda: self._bus.request(subjects.AUTHENTICATE, claim, Identity, repeat=True)
             )
             registered = identity.user_id == connection.identity.user_id
             self._connections.identify(connection, identity)
@@ -156,8 +156,8 @@ class Admission:
             deadline, lambda: self._bus.request(subjects.connect(connection.namespace), request, ConnectReply)
         )
         connection.lifecycle_events = reply.lifecycle_events
-        if reply.session is not None:
-            connection.data = reply.session
+        if reply.data is not None:
+            connection.data = reply.data
 
     def _claim(self, namespace: str, auth: Mapping[str, Any]) -> Authenticate:
         token = auth.get("token", "")

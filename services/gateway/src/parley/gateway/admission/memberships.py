@@ -127,7 +127,7 @@ class MembershipCheck:
         asked = next(split_by_size((connections[0].identity for connections in theirs), MAX_BYTES, _weight))
         question = wire.GetMemberships(asked)
         subject = subjects.memberships(namespace)
-        answer = await self._bus.request(subject, question, wire.Memberships, timeout=TIMEOUT)
+        answer = await self._bus.request(subject, question, wire.Memberships, timeout=TIMEOUT, repeat=True)
         if not answer.rooms:
             raise Reject(Code.INTERNAL, "An answer about memberships is about nobody.")
         for connections, memberships in zip(theirs, answer.rooms, strict=False):

@@ -120,7 +120,7 @@ class StandingCheck:
     async def _ask(self, batch: list[_Held]) -> None:
         now = boot_time()
         question = CheckWelcome([HeldUser(held.user_id, held.issued_at, now - held.registered_at) for held in batch])
-        answer = await self._bus.request(subjects.WELCOME, question, UnwelcomeUsers, timeout=TIMEOUT)
+        answer = await self._bus.request(subjects.WELCOME, question, UnwelcomeUsers, timeout=TIMEOUT, repeat=True)
         if not answer.users:
             return
         refused: defaultdict[str, dict[_Held, tuple[Code, str]]] = defaultdict(dict)

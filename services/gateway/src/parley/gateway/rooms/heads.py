@@ -156,7 +156,7 @@ class RoomHeadReader:
         doubts = {room: self._doubts.pop(room) for room in rooms if room in self._doubts}
         try:
             request = GetRoomHeads([room.room for room in rooms])
-            answer = await self._bus.request(subjects.room_heads(namespace), request, RoomHeads)
+            answer = await self._bus.request(subjects.room_heads(namespace), request, RoomHeads, repeat=True)
         except Reject as rejection:
             if not failing:
                 log.warning("cannot verify rooms, trying again", namespace=namespace, code=str(rejection.code))

@@ -100,7 +100,7 @@ class LogReader:
         pools = self._pools[room.namespace]
         try:
             request = Replay(room.room, after, REPLAY_LIMIT)
-            replayed = await self._bus.request(subjects.replay(room.namespace), request, Replayed)
+            replayed = await self._bus.request(subjects.replay(room.namespace), request, Replayed, repeat=True)
         except Reject as rejection:
             if not pools.failing:
                 log.warning("cannot read the log, trying again", namespace=room.namespace, code=str(rejection.code))

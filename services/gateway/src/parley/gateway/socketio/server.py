@@ -90,7 +90,7 @@ class SocketIoServer:
         self._connect_rate = Rate(CONNECTS_PER_SECOND, CONNECTS_BURST)
         self._random = _random_texts()
         self._unjoined: dict[Session, float] = {}
-        """Until when they must have joined a namespace, in that order."""
+        """Until when they must have joined a namespace, in that order; perhaps they are in another than they left."""
         self._watching = False
         # The token travels in the payload, so other origins gain nothing by themselves.
         self._origins = settings.gateway_cors_origins or (["*"] if settings.environment == "development" else [])
@@ -147,8 +147,13 @@ class SocketIoServer:
         client.session.send(packets.connect_error_packet(namespace, refusal))
 
     def say_disconnect(self, connection: Connection) -> None:
-        """Tell a client that its stay in the namespace is over (DISCONNECT)."""
+        """Tell a client that its stay in the namespace is over (DISCONNECT).
+
+        python-socketio's clients pass over one that comes while they still tell their app of CONNECT, and take
+        themselves for connected: who closes nothing and joins nothing after it is closed in time.
+        """
         connection.session.send(packets.disconnect_packet(connection.namespace))
+        self._await_join(connection.session)
 
     def release(self, attempt: Attempt) -> list[EventPacket]:
         """An attempt is over: its namespace waits for it no more. What the client has emitted into it meanwhile."""
@@ -173,8 +178,7 @@ class SocketIoServer:
     def session_opened(self, session: Session) -> None:
         """A transport was opened; it must join a namespace before long."""
         client = session.client = Client(session)
-        self._unjoined[session] = self.engine.clock() + self._settings.gateway_connect_timeout
-        self._watch()
+        self._await_join(session)
         if session.revision == 3 and "/" in self._namespaces:
             # Older clients are in the main namespace from the start, and say who they are in the query.
             self._events.connect(client, "/", dict(session.origin.query))
@@ -212,6 +216,15 @@ class SocketIoServer:
             session.close(DisconnectReason.RATE_LIMITED)
         elif head.namespace in client.namespaces:
             self._events.left(client, head.namespace, DisconnectReason.CLIENT_LEFT)
+            self._await_join(session)
+
+    def _await_join(self, session: Session) -> None:
+        """Close a transport that is in no namespace when the time for joining one is over."""
+        if not session.over:
+            # Behind all others, for the order is that of the times.
+            self._unjoined.pop(session, None)
+            self._unjoined[session] = self.engine.clock() + self._settings.gateway_connect_timeout
+            self._watch()
 
     def _watch(self) -> None:
         if self._unjoined and not self._watching:
@@ -226,7 +239,9 @@ class SocketIoServer:
             if session is None or until > now:
                 break
             del self._unjoined[session]
-            session.close(DisconnectReason.CONNECT_TIMEOUT, NORMAL)
+            client: Client = session.client
+            if not any(isinstance(found, Connection) for found in client.namespaces.values()):
+                session.close(DisconnectReason.CONNECT_TIMEOUT, NORMAL)
         self._watching = False
         self._watch()
 

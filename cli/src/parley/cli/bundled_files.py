@@ -1,0 +1,27 @@
+"""Files of the repository that the command line needs: from a checkout, or from what the wheel carries of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from parley.cli.failure import CommandFailure
+
+ROOTS = (Path(__file__).resolve().parents[4], Path(__file__).resolve().parent / "repository")
+"""The checkout, and where `hatch_build.py` puts what a wheel carries."""
+
+
+def find(relative: str) -> Path:
+    """A file or directory, named as in the repository. Raises `CommandFailure` when this installation lacks it."""
+    for root in ROOTS:
+        if (root / relative).exists():
+            return root / relative
+    raise CommandFailure(f"this installation lacks {relative}; install the wheel of parley-cli, or use a checkout")
+
+
+def page() -> Path | None:
+    """The directory of the web page, or None where it is not complete."""
+    for root in ROOTS:
+        directory = root / "web" / "public"
+        if (directory / "index.html").is_file() and (directory / "socket.io.min.js").is_file():
+            return directory
+    return None

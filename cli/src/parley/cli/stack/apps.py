@@ -1,0 +1,63 @@
+"""The services as apps of this process, told where the embedded parts are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+from pydantic import SecretStr, ValidationError
+
+from parley.auth.app import create_app as create_auth
+from parley.auth.settings import Settings as AuthSettings
+from parley.chat.app import create_app as create_chat
+from parley.chat.settings import Settings as ChatSettings
+from parley.cli.failure import CommandFailure
+from parley.cli.scaffold.namespaces_file import choose
+from parley.cli.stack.dev_services import DevServices, find_services
+from parley.common.settings import UnsafeSettings, name_refused
+from parley.gateway.app import create_app as create_gateway
+from parley.gateway.namespaces import ConfigurationError, load
+from parley.gateway.settings import Settings as GatewaySettings
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """What the services need to know."""
+
+    database_url: str
+    nats_url: str
+    admin_password: str
+    erasure_ledger: Path
+    page: Path | None
+    """Directory with the web page; None where it is not complete."""
+
+
+def create_apps(endpoints: Endpoints) -> tuple[dict[str, FastAPI], DevServices]:
+    """Build the apps, in the order to start them, and find out which services the namespaces need besides.
+
+    Other settings come from `PARLEY_*` as always. Raises `CommandFailure` when those are not valid.
+    """
+    try:
+        auth = AuthSettings(
+            nats_url=endpoints.nats_url,
+            database_url=endpoints.database_url,
+            auth_admin_password=SecretStr(endpoints.admin_password),
+            instance="auth",
+        )
+        chat = ChatSettings(
+            nats_url=endpoints.nats_url,
+            database_url=endpoints.database_url,
+            chat_erasure_ledger=endpoints.erasure_ledger,
+            instance="chat",
+        )
+        gateway = GatewaySettings(
+            nats_url=endpoints.nats_url, web_dir=endpoints.page, instance="gateway", gateway_drain_seconds=0
+        )
+        gateway = gateway.model_copy(update={"namespaces_file": choose(gateway.namespaces_file)})
+        apps = {"auth": create_auth(auth), "chat": create_chat(chat), "gateway": create_gateway(gateway)}
+        return apps, find_services(load(gateway.namespaces_file))
+    except ValidationError as error:
+        raise CommandFailure(name_refused(error)) from error
+    except (ConfigurationError, UnsafeSettings) as error:
+        raise CommandFailure(str(error)) from error

@@ -1,0 +1,71 @@
+"""The directory that keeps the state of the one-command stack between runs."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fasteners import InterProcessLock
+
+from parley.cli.failure import CommandFailure
+
+
+class DataDirectory:
+    """Postgres' and NATS' data and the admin's password, held by one process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.postgres = path / "postgres"
+        self.nats = path / "nats"
+        self.admin_password = path / "admin-password"
+        self.nats_url = path / "nats-url"
+        """Where NATS is, while it runs, for scripts of this user."""
+        self.erasures = path / "erasures.jsonl"
+        """What was asked to be erased: never to be put back to an earlier state."""
+        self.services = path / "services"
+        """Which processes of the project's services run."""
+
+    @contextmanager
+    def hold(self) -> Generator[None]:
+        """Make the directory when needed and keep other processes out. Raises `CommandFailure` when one has it.
+
+        The system drops the lock with its process, however that ends.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = InterProcessLock(self.path / "lock")
+            acquired = lock.acquire(blocking=False)
+        except OSError as error:
+            raise CommandFailure(f"cannot keep state in {self.path}: {error.strerror}") from error
+        if not acquired:
+            raise CommandFailure(f"another parley runs on {self.path}; stop it, or give this one its own with --data")
+        try:
+            yield
+        finally:
+            self.nats_url.unlink(missing_ok=True)
+            lock.release()
+
+    def read_or_make_password(self) -> tuple[str, bool]:
+        """The admin's password, and whether it was made just now; only this user can read its file."""
+        try:
+            return self.admin_password.read_text().strip(), False
+        except FileNotFoundError:
+            password = secrets.token_urlsafe(15)
+        self._write_secret(self.admin_password, password)
+        return password, True
+
+    def write_nats_url(self, url: str) -> None:
+        """Tell this user's scripts where NATS is; the token is in it."""
+        self._write_secret(self.nats_url, url)
+
+    @staticmethod
+    def _write_secret(path: Path, secret: str) -> None:
+        """Whole or not at all: an interrupted write must not leave an empty file behind."""
+        partial = path.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secret + "\n")
+        partial.rename(path)

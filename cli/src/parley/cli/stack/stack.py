@@ -1,0 +1,218 @@
+"""The one-command stack: embedded Postgres and NATS, and all services in this process behind one port."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+import time
+from collections.abc import Callable, Generator
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import uvicorn
+import uvloop
+from pydantic import ValidationError
+from rich.console import Console
+from uvicorn.server import ServerState
+
+from parley.auth.first_admin import issue_admin_token
+from parley.cli import bundled_files
+from parley.cli.database.migrations import upgrade
+from parley.cli.failure import CommandFailure
+from parley.cli.scaffold.namespaces_file import STOCK
+from parley.cli.stack import embedded, welcome
+from parley.cli.stack.apps import Endpoints, create_apps
+from parley.cli.stack.data_directory import DataDirectory
+from parley.cli.stack.dev_services import DevProcesses, DevServices, wait_until_served
+from parley.cli.stack.single_port import SinglePort
+from parley.cli.stack.stop_signals import StopSignals
+from parley.common import logs
+from parley.common.http_server import http_options
+from parley.common.listening import bind
+from parley.common.process import DrainingServer
+from parley.common.settings import ServiceSettings, name_refused
+from parley.common.tasks import Tasks
+from parley.engineio.websocket.protocol import WebSocket
+from parley.gateway.app import SERVER_OPTIONS
+
+READY_SECONDS = 30.0
+TOKEN_SECONDS = 24 * 3600
+
+
+def run(host: str, port: int, data: Path) -> None:
+    """Start everything, serve until a stop signal, stop everything. Raises `CommandFailure`."""
+    console = Console(highlight=False, soft_wrap=True)
+    started = time.monotonic()
+    with StopSignals() as stops, suppress(KeyboardInterrupt), ExitStack() as stack:
+        directory = DataDirectory(data)
+        stack.enter_context(directory.hold())
+        listener = stack.enter_context(_listen(host, port))
+        _configure_logs()
+        password, is_new = directory.read_or_make_password()
+        endpoints = _start_parts(console, stack, directory, password, stops)
+
+        def greet(token: str, project: DevServices) -> None:
+            welcome.show(
+                console,
+                url=_url(listener),
+                token=token,
+                password=password if is_new else None,
+                password_file=directory.admin_password,
+                page=endpoints.page is not None,
+                seconds=time.monotonic() - started,
+            )
+            if set(project.namespaces.values()) - STOCK:
+                welcome.show_project(console, project, endpoints.nats_url)
+            welcome.show_end(console)
+
+        with stops.held(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(console, listener, endpoints, directory.services, stops, greet))
+    with suppress(OSError):  # the terminal may be the reason to stop, and gone
+        console.print("Stopped.")
+
+
+@contextmanager
+def _step(console: Console, doing: str) -> Generator[None]:
+    """Show what is being done while it is, and then how long it took."""
+    started = time.monotonic()
+    with console.status(f"{doing}…"):
+        yield
+    console.print(f"[green]✓[/] {doing} [dim]{time.monotonic() - started:.1f} s[/]")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything is started. Raises `CommandFailure` when it is taken or the address is not ours."""
+    try:
+        listener = bind(host, port)
+        listener.listen(2048)
+    except OSError as error:
+        raise CommandFailure(f"cannot listen on {host} port {port}: {error.strerror}; --port takes another") from error
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _log_settings() -> tuple[ServiceSettings, bool]:
+    """Return the settings to log by at the terminal, and whether `PARLEY_LOG_LEVEL` is set. Raises `CommandFailure`."""
+    try:
+        settings = ServiceSettings(log_format="console")
+    except ValidationError as error:
+        raise CommandFailure(name_refused(error)) from error
+    return settings, "log_level" in settings.model_fields_set
+
+
+def _configure_logs() -> None:
+    """Show Parley's own warnings and all that middleware and controllers log, or what `PARLEY_LOG_LEVEL` asks for."""
+    settings, asked = _log_settings()
+    logs.configure(settings, "parley")
+    if not asked:
+        logging.getLogger().setLevel(logging.WARNING)
+        logging.getLogger(logs.CONTEXTS).setLevel(logging.INFO)
+    logging.captureWarnings(capture=True)
+
+
+def _start_parts(
+    console: Console, stack: ExitStack, directory: DataDirectory, password: str, stops: StopSignals
+) -> Endpoints:
+    first = not directory.postgres.exists()
+    with _step(console, "Creating the database" if first else "Starting Postgres"):
+        database_url = stack.enter_context(embedded.postgres(directory.postgres))
+    with _step(console, "Starting NATS"):
+        nats_url = stack.enter_context(embedded.nats(directory.nats, token=secrets.token_urlsafe(24)))
+        directory.write_nats_url(nats_url)
+    with _step(console, "Migrating the database"), stops.held():
+        upgrade(database_url)
+    return Endpoints(database_url, nats_url, password, directory.erasures, bundled_files.page())
+
+
+async def _serve(
+    console: Console,
+    listener: socket.socket,
+    endpoints: Endpoints,
+    record: Path,
+    stops: StopSignals,
+    greet: Callable[[str, DevServices], None],
+) -> None:
+    embedded_servers = psutil.Process().children()
+    async with AsyncExitStack() as stack:
+        with _step(console, "Starting the services"):
+            services, project = create_apps(endpoints)
+            front = SinglePort(services)
+            await stack.enter_async_context(front.running())
+            await _until_ready(front)
+        processes = DevProcesses(console, _environment(endpoints), record)
+        await stack.enter_async_context(processes.run(project.here))
+        if project.here:
+            with _step(console, f"Starting {', '.join(project.here)}"):
+                await wait_until_served(project, processes, endpoints.nats_url, lambda: stops.requested)
+        if stops.requested:
+            return
+        greet(await issue_admin_token(services["auth"], TOKEN_SECONDS), project)
+        await _serve_http(front, listener, embedded_servers, stops)
+        with suppress(OSError):
+            console.print("\nStopping…")
+
+
+def _environment(endpoints: Endpoints) -> dict[str, str]:
+    """What the project's services are told: where everything is, and to log at the terminal, `info` by default."""
+    settings, _ = _log_settings()
+    return {
+        "PARLEY_NATS_URL": endpoints.nats_url,
+        "PARLEY_DATABASE_URL": endpoints.database_url,
+        "PARLEY_PORT": "0",
+        "PARLEY_LOG_LEVEL": settings.log_level,
+        "PARLEY_LOG_FORMAT": settings.log_format,
+    }
+
+
+async def _until_ready(front: SinglePort) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while problems := await front.problems():
+        if time.monotonic() > deadline:
+            raise CommandFailure(f"the services did not get ready in {READY_SECONDS:g} s: {problems}")
+        await asyncio.sleep(0.05)
+
+
+async def _serve_http(
+    front: SinglePort, listener: socket.socket, embedded_servers: list[psutil.Process], stops: StopSignals
+) -> None:
+    """Serve until a stop signal. Raises `CommandFailure` when one of the embedded servers ends by itself."""
+    # uvicorn runs no lifespan here, so what it would hand to each WebSocket comes from the services themselves.
+    state = dict(front.state("gateway"))
+
+    def websocket(config: uvicorn.Config, server_state: ServerState, **_no_state: Any) -> WebSocket:
+        return WebSocket(config, server_state, state)
+
+    options: dict[str, Any] = {**SERVER_OPTIONS, "ws": websocket, **http_options(_log_settings()[0].trusted_proxies)}
+    config = uvicorn.Config(
+        front,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        **options,
+    )
+    server = DrainingServer(config, front.app_state("gateway"))
+
+    async def watch() -> None:
+        while not stops.requested and all(map(embedded.is_alive, embedded_servers)):  # noqa: ASYNC110 - from outside
+            await asyncio.sleep(0.2)
+        server.should_exit = True
+
+    async with Tasks() as tasks:
+        tasks.spawn(watch(), name="watch the embedded servers")
+        await server.serve(sockets=[listener])
+    if not all(map(embedded.is_alive, embedded_servers)):
+        raise CommandFailure(
+            "Postgres or NATS has ended by itself, so everything was stopped; their logs are with the data"
+        )

@@ -1,0 +1,62 @@
+"""The context of connection middleware: a connection that asks to be let in and, after `call_next`, has gone."""
+
+from __future__ import annotations
+
+from typing import Any, Generic
+
+from parley.common import subjects
+from parley.common.binary import extract
+from parley.common.wire.connections import ConnectionClosed
+from parley.common.wire.rooms import UnloggedEvent
+from parley.framework.routing.context import PeerContext, StateT
+
+
+class ConnectionContext(PeerContext, Generic[StateT]):
+    """One connection's life in a namespace, from before it is admitted until after it has gone.
+
+    Until the connection is admitted, `join` and `emit` are kept and take effect right after CONNECT; after it has gone
+    they do nothing. What middleware emits to others is sent at once.
+    """
+
+    __slots__ = ("gone", "initial_events", "initial_rooms", "open", "reason", "state")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.open = False
+        """Whether the connection has been admitted."""
+        self.gone = False
+        """Whether the connection has gone since."""
+        self.reason = ""
+        """Why the connection has gone: one of `parley.common.disconnects.DisconnectReason`."""
+        self.initial_rooms: list[str] = []
+        """Rooms to put the connection into when it is admitted."""
+        self.initial_events: list[UnloggedEvent] = []
+        """Events to send the connection when it is admitted."""
+        self.state: StateT = None  # pyright: ignore[reportAttributeAccessIssue] - set right after, where there is one
+        """What the service's lifespan made; None in a gateway."""
+
+    async def emit(self, event: str, *args: Any) -> None:
+        """Send this connection an event, after CONNECT."""
+        if self.gone:
+            return
+        if self.open:
+            await super().emit(event, *args)
+            return
+        encoded, attachments = extract(args)
+        self.initial_events.append(UnloggedEvent(event, encoded, attachments))
+
+    async def join(self, *rooms: str) -> None:
+        """Put this connection into rooms. Raises `ValueError` for one that connections may not be put into."""
+        if self.gone:
+            return
+        if self.open:
+            await super().join(*rooms)
+            return
+        for room in rooms:
+            subjects.check_ad_hoc(self.namespace, room)
+            self.initial_rooms.append(room)
+
+    def part(self, closed: ConnectionClosed) -> None:
+        """Mark the connection as gone and load its last data."""
+        self.sid, self.reason, self.gone = closed.sid, closed.reason, True
+        self.renew_data(closed.data)

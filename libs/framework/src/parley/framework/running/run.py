@@ -1,0 +1,65 @@
+"""Runs a service as a process, alone or under a second process that restarts it when its code changes."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import watchfiles
+from fastapi import FastAPI
+
+from parley.common import process
+from parley.common.health import health_router
+from parley.common.http import install_errors
+from parley.common.settings import ServiceSettings
+from parley.framework.service import Service
+
+RELOAD_OPTION = "--reload"
+STOP_SECONDS = 10
+"""Seconds that a service may take to end before it is killed and the changed one is started."""
+
+
+def create_app(service: Service[Any], settings: ServiceSettings) -> FastAPI:
+    """Make the HTTP app of a service that has none of its own: `/healthz`, `/readyz` and `/metrics`."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with service.running(settings) as running:
+
+            async def bus_ready() -> str | None:
+                return running.check()
+
+            app.include_router(health_router({"bus": bus_ready}))
+            yield
+
+    app = FastAPI(title=service.name, lifespan=lifespan, docs_url=None, openapi_url=None)
+    install_errors(app)
+    return app
+
+
+def serve(service: Service[Any]) -> None:
+    """Run a service as a process until SIGTERM, with the settings of the environment."""
+    process.serve(service.name, service.settings, lambda settings: create_app(service, settings))
+
+
+def watch(name: str) -> None:
+    """Run the current command without `--reload` in a child process, and again after each change, until a stop signal.
+
+    Only this service restarts: the sockets are the gateway's and stay connected, and what clients send meanwhile is
+    answered `unavailable`. It watches the Python files below the working
+    directory, except in tests and in the other services' packages.
+    """
+    here = Path.cwd()
+    others = [found.parent for found in here.glob("*/service.py") if found.parent.name != name.partition(".")[0]]
+    command = [argument for argument in sys.orig_argv if argument != RELOAD_OPTION]
+    watchfiles.run_process(
+        here,
+        target=shlex.join(command),
+        target_type="command",
+        watch_filter=watchfiles.PythonFilter(ignore_paths=[here / "tests", *others]),
+        sigint_timeout=STOP_SECONDS,
+    )

@@ -1,0 +1,302 @@
+"""Commands from gateways: takes their batches from NATS, runs controllers in order, gathers the acks.
+
+Order: the commands of one connection are started in the order they were sent; one that is not pipelined waits until
+all before it have ended, and those after it wait for it. Different connections do not wait for each other.
+
+A task costs more than most controllers. So all plain controllers of what one read brings run in one callback, and their
+acks follow from the futures that they return. For async ones, connections share a task for as long as their controllers
+do not wait; an event whose controller has waited once has tasks of its own from then on.
+
+`Service` starts and closes the `Dispatcher`. The commands it has in hand are bounded in number and in bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextvars import Context as ContextVariables
+from contextvars import copy_context
+from typing import Any
+
+import msgspec
+
+from parley.common import subjects
+from parley.common.bus import Bus
+from parley.common.errors import Code, Reject
+from parley.common.logs import CORRELATION
+from parley.common.outbox import Outbox
+from parley.common.subscriptions import Listener
+from parley.common.tasks import Tasks
+from parley.common.wire.codec import decode
+from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ConnectionCommands
+from parley.framework.remote.emitter import Emitter
+from parley.framework.routing.connection_data import ConnectionData
+from parley.framework.routing.context import Context
+from parley.framework.routing.router import Router
+from parley.framework.serving.event_result import Outcome
+from parley.framework.serving.event_runner import EventRunner
+
+MAX_PENDING = 20_000
+"""Commands one process has in hand; beyond it the sender is told `overloaded`."""
+MAX_PENDING_BYTES = 64 * 1024 * 1024
+"""And their bytes, with what travels along with them."""
+MAX_ACK_BYTES = 512 * 1024
+"""An ack batch is cut here, to stay below the broker's message limit."""
+ACK_OVERHEAD = 32
+"""Bytes counted for an ack, or an attachment of it, besides what is in it."""
+BEGUN_AT_ONCE = 32
+"""Connections whose commands are begun before others have a turn: what has a batch need not wait for all of a read."""
+FINISH_SECONDS = 5.0
+"""Seconds that commands in hand may take when the service stops."""
+
+
+class _Namespace:
+    """A namespace, and what its commands need."""
+
+    __slots__ = ("emitter", "never_waited", "router", "runner")
+
+    def __init__(self, router: Router[Any], emitter: Emitter) -> None:
+        self.router = router
+        self.emitter = emitter
+        self.runner = EventRunner(router)
+        self.never_waited = {event for event, route in router.routes.items() if not route.pipelined}
+        """Events that have not been seen to wait."""
+
+    def may_begin(self, conversation: ConnectionCommands) -> bool:
+        """Whether all commands of a connection can be begun at once, without a task."""
+        commands, may_begin = conversation.commands, self.runner.may_begin
+        if len(commands) == 1:
+            return may_begin(commands[0].event, alone=True)
+        return all(may_begin(command.event, alone=False) for command in commands)
+
+    def may_share(self, conversation: ConnectionCommands) -> bool:
+        """Whether a task may go on to another connection after this one."""
+        return len(conversation.commands) == 1 and conversation.commands[0].event in self.never_waited
+
+
+_QueuedConversation = tuple[str, str, _Namespace, ConnectionCommands, int]
+"""What one connection sent, to be handled in order: through which gateway, where its acks go, and its bytes."""
+
+
+class _Handled(msgspec.Struct):
+    """A command that a plain controller handles: where its ack goes, and the bytes that are free with it."""
+
+    acks: str
+    tag: int
+    data: ConnectionData
+    size: int
+
+
+class Dispatcher:
+    """Runs the commands of some namespaces, in the queue group `bus.service`."""
+
+    def __init__(
+        self, bus: Bus, routers: Mapping[str, Router[Any]], emitters: Mapping[str, Emitter], state: Any
+    ) -> None:
+        self._bus = bus
+        self._served = {namespace: _Namespace(router, emitters[namespace]) for namespace, router in routers.items()}
+        self._state = state
+        self._tasks = Tasks()
+        self._subscriptions: list[Listener] = []
+        self._pending = 0
+        self._pending_bytes = 0
+        self._sharing: deque[_QueuedConversation] = deque()
+        """For the next task that connections share."""
+        self._beginning: list[_QueuedConversation] = []
+        """Those whose controllers are plain, for the next callback."""
+        self._acks = Outbox[Ack](
+            bus,
+            self._tasks,
+            "acks",
+            encode=_encode,
+            weigh=_weight,
+            max_bytes=MAX_ACK_BYTES,
+            replace=lambda ack: Ack(ack.tag, _TOO_LARGE.payload, _TOO_LARGE.ok),
+        )
+
+    async def start(self) -> None:
+        """Begin to take commands."""
+        for namespace, served in self._served.items():
+            self._tasks.forever(served.runner.run_sweep(), name="controller timeouts")
+            subject = subjects.commands(namespace)
+            self._subscriptions.append(self._bus.listen(subject, self._receive, queue=self._bus.service))
+
+    async def close(self) -> None:
+        """Take no more, let what is in hand end, and cancel what does not in time."""
+        for subscription in self._subscriptions:
+            await self._bus.unsubscribe(subscription)
+        deadline = time.monotonic() + FINISH_SECONDS
+        while (self._pending or not self._acks.empty) and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
+            await asyncio.sleep(0.01)
+        self._sharing.clear()
+        for served in self._served.values():
+            served.runner.close()
+        await self._tasks.close()
+
+    def _receive(self, data: bytes) -> None:
+        batch = decode(data, CommandBatch)
+        served, acks = self._served[batch.namespace], subjects.acks(batch.gateway)
+        for conversation in batch.conversations:
+            size = _size(conversation)
+            if self._pending >= MAX_PENDING or self._pending_bytes + size > MAX_PENDING_BYTES:
+                for command in conversation.commands:
+                    self._acks.add(acks, Ack(command.tag, _OVERLOADED.payload, _OVERLOADED.ok))
+                continue
+            self._pending += len(conversation.commands)
+            self._pending_bytes += size
+            item = (batch.gateway, acks, served, conversation, size)
+            if served.may_begin(conversation):
+                if not self._beginning:
+                    # Not here, where messages are read: what a controller does to the present task or context would be
+                    # done to the reader.
+                    asyncio.get_running_loop().call_soon(self._begin_all, context=ContextVariables())
+                self._beginning.append(item)
+                continue
+            if not served.may_share(conversation):
+                self._tasks.spawn(self._run_alone(item), name="conversation")
+                continue
+            if not self._sharing:
+                self._tasks.spawn(self._run_shared(), name="conversations")
+            self._sharing.append(item)
+
+    def _begin_all(self) -> None:
+        """Begin what is gathered, each in a context of its own, so that nobody sees what another's controller sets."""
+        beginning, self._beginning = self._beginning[:BEGUN_AT_ONCE], self._beginning[BEGUN_AT_ONCE:]
+        now, clean = time.monotonic(), copy_context()
+        for item in beginning:
+            _, acks, _, conversation, _ = item
+            data = ConnectionData(conversation.data)
+            size = len(conversation.handshake) + len(conversation.data)
+            for command in conversation.commands:
+                handled = _Handled(acks, command.tag, data, size + _command_size(command))
+                clean.copy().run(self._begin, item, data, command, handled, now)
+                size = 0  # what travels along with all of them is counted once
+        if self._beginning:
+            asyncio.get_running_loop().call_soon(self._begin_all, context=ContextVariables())
+
+    def _begin(
+        self, item: _QueuedConversation, data: ConnectionData, command: Command, handled: _Handled, now: float
+    ) -> None:
+        CORRELATION.set(command.correlation)
+        item[2].runner.begin(self._context(item, data, command), handled, self._ended, now)
+
+    def _ended(self, context: Context[Any], handled: _Handled, outcome: Outcome) -> None:
+        self._pending -= 1
+        self._pending_bytes -= handled.size
+        data = handled.data
+        changes = None if data.untouched else _changes(context, data)
+        self._acks.add(handled.acks, Ack(handled.tag, outcome.payload, outcome.ok, outcome.attachments, changes))
+
+    async def _run_shared(self) -> None:
+        """Give one connection after the other its turn, until one waits or changes what the next would see."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the type checker
+        queued, self._sharing = self._sharing, deque()
+        CORRELATION.set("")
+        clean = copy_context()
+        # The loop runs this callback after the present step of this task, which is when all have had their turn or when
+        # a controller waits for the first time. In the first case `queued` is empty and nothing is left to do. In the
+        # second its first entry is the one that waits: it keeps this task, and the callback starts a task for each of
+        # the others, so that nobody waits for a stranger's database.
+        asyncio.get_running_loop().call_soon(self._detach_waiting, queued, context=clean)
+        while queued:
+            item = queued[0]
+            try:
+                conversation = item[3]
+                await self._handle(item, ConnectionData(conversation.data), conversation.commands[0], task)
+            finally:
+                self._pending -= 1
+                self._pending_bytes -= item[4]
+            CORRELATION.set("")
+            # A controller that set a context variable would hand it on to the next connection, and one that cancelled
+            # its task would cancel the next one's controller. The callback gives the others tasks of their own.
+            if task.cancelling() or copy_context() != clean:
+                return
+            if queued:
+                queued.popleft()
+
+    def _detach_waiting(self, queued: deque[_QueuedConversation]) -> None:
+        """Leave the task to the first, whose controller waits; start a task for each of the others.
+
+        An event that has waited never shares a task again.
+        """
+        if queued:
+            _, _, served, conversation, _ = queued.popleft()
+            served.never_waited.discard(conversation.commands[0].event)
+        for item in queued:
+            self._tasks.spawn(self._run_alone(item), name="conversation")
+        queued.clear()
+
+    async def _run_alone(self, item: _QueuedConversation) -> None:
+        started: list[asyncio.Task[None]] = []
+        _, _, served, conversation, size = item
+        commands, data = conversation.commands, ConnectionData(conversation.data)
+        try:
+            for command in commands:
+                route = served.router.routes.get(command.event)
+                handled = self._handle(item, data, command)
+                if route is not None and route.pipelined and len(commands) > 1:
+                    started.append(asyncio.create_task(handled))
+                    continue
+                if started:
+                    await asyncio.gather(*started)
+                    started.clear()
+                await handled
+            if started:
+                await asyncio.gather(*started)
+        finally:
+            self._pending -= len(commands)
+            self._pending_bytes -= size
+
+    async def _handle(
+        self, item: _QueuedConversation, data: ConnectionData, command: Command, task: asyncio.Task[Any] | None = None
+    ) -> None:
+        CORRELATION.set(command.correlation)
+        context = self._context(item, data, command)
+        outcome = await item[2].runner.handle(context, task)
+        changes = None if data.untouched else _changes(context, data)
+        self._acks.add(item[1], Ack(command.tag, outcome.payload, outcome.ok, outcome.attachments, changes))
+
+    def _context(self, item: _QueuedConversation, data: ConnectionData, command: Command) -> Context[Any]:
+        gateway, _, served, conversation, _ = item
+        return Context(
+            served.emitter, conversation.identity, conversation.sid, gateway, command.correlation,
+            conversation.handshake, data, event=command.event, args=command.args, attachments=command.attachments,
+            state=self._state,
+        )  # fmt: skip
+
+
+_OVERLOADED = Outcome.refused(Reject(Code.OVERLOADED))
+_TOO_LARGE = Outcome.refused(Reject(Code.INTERNAL))
+
+
+def _changes(context: Context[Any], data: ConnectionData) -> bytes | None:
+    """What a controller changed in its connection's data. What cannot be kept is logged."""
+    try:
+        return data.changes()
+    except Exception:
+        # Whatever it is, too large as well: the ack goes, and so does what follows.
+        context.log.exception("connection data that cannot be kept")
+        return None
+
+
+def _size(conversation: ConnectionCommands) -> int:
+    """The bytes of what a connection sent, with what travels along."""
+    return len(conversation.handshake) + len(conversation.data) + sum(map(_command_size, conversation.commands))
+
+
+def _command_size(command: Command) -> int:
+    return len(command.args) + sum(map(len, command.attachments)) if command.attachments else len(command.args)
+
+
+def _encode(acks: Sequence[Ack]) -> bytes:
+    return AckBatch(list(acks)).encode()
+
+
+def _weight(ack: Ack) -> int:
+    size = len(ack.payload) + ACK_OVERHEAD
+    if ack.attachments:
+        size += sum(len(attachment) + ACK_OVERHEAD for attachment in ack.attachments)
+    return size if ack.data_changes is None else size + len(ack.data_changes)

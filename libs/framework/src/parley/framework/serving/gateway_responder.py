@@ -1,0 +1,223 @@
+"""Answers the gateways' requests about one namespace: connect, memberships, heads, replay; runs connection middleware.
+
+`Service` makes one for each of its routers. It remembers the connections that it admitted only where something is to be
+done when they have gone; `held_connections` compares those with what their gateways have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+import msgspec
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from parley.common import subjects
+from parley.common.bus import Bus
+from parley.common.chunks import split_by_size
+from parley.common.disconnects import DisconnectReason
+from parley.common.errors import Code, Reject
+from parley.common.identifiers import uuid7
+from parley.common.logs import CORRELATION, get_logger
+from parley.common.tasks import Tasks
+from parley.common.wire.codec import decode
+from parley.common.wire.commands import Command, CommandBatch, ConnectionCommands
+from parley.common.wire.connections import ConnectionClosed, ConnectReply, ConnectRequest
+from parley.common.wire.identity import Identity
+from parley.common.wire.rooms import GetMemberships, GetRoomHeads, Membership, Memberships, Replay, Replayed, RoomHeads
+from parley.framework.remote.emitter import Emitter
+from parley.framework.routing.connection_context import ConnectionContext
+from parley.framework.routing.connection_data import ConnectionData
+from parley.framework.routing.room_log import NoRoomLog, RoomLog
+from parley.framework.routing.router import LIFECYCLE, Router
+from parley.framework.serving.connection_lifetime import ConnectionLifetime
+from parley.framework.serving.held_connections import PATIENCE, HeldConnections
+
+log = get_logger(__name__)
+
+MAX_CONTEXTS = 100_000
+"""Connections whose end one process waits for; beyond it new ones are told `overloaded`."""
+ADMIT_SECONDS = 4.0
+"""Seconds that middleware may take to admit a connection; the gateway waits a little longer, and asks again."""
+FAREWELLS = ("disconnecting", "disconnect")
+"""Controllers that run when a connection has gone, in this order."""
+AT_ONCE = 100
+"""Users whose rooms the log is asked for together."""
+MAX_BYTES = 384 * 1024
+"""A message is cut here, to stay below the broker's limit."""
+MEMBERSHIP_BYTES = 24
+"""About what a membership takes besides the room's name."""
+
+
+class _Held(NamedTuple):
+    """A connection whose end is waited for: to run what stands after it, and the controllers of its end."""
+
+    request: ConnectRequest
+    data: bytes
+    lifetime: ConnectionLifetime | None
+
+
+class GatewayResponder:
+    """Answers what gateways ask about the connections and the rooms of one namespace."""
+
+    def __init__(self, bus: Bus, router: Router[Any], emitter: Emitter, state: Any) -> None:
+        self._bus = bus
+        self._router = router
+        self._emitter = emitter
+        self._state = state
+        self._log: RoomLog = router.room_log(state) if router.room_log is not None else NoRoomLog()
+        self._lifecycle_events = tuple(sorted(LIFECYCLE - {"error"} & router.routes.keys()))
+        self._farewells = [event for event in FAREWELLS if event in router.routes]
+        self._holds = bool(router.connection_middleware or self._farewells)
+        """Whether anything is to be done here when a connection has gone."""
+        if self._holds:
+            self._lifecycle_events = (*self._lifecycle_events, "closed")
+        self._tasks = Tasks()
+        self._subscriptions: list[Subscription] = []
+        self._held: dict[str, _Held] = {}
+        self._comparing = HeldConnections(bus, router.namespace, emitter.registry, self._see_off, PATIENCE)
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        namespace, queue = self._router.namespace, self._bus.service
+        if self._holds:
+            self._subscriptions.append(await self._bus.subscribe(subjects.closed(namespace), self._on_closed))
+            self._comparing.start()
+        self._subscriptions += [
+            await self._bus.respond(subjects.replay(namespace), Replay, self._replay, queue),
+            await self._bus.respond(subjects.room_heads(namespace), GetRoomHeads, self._heads, queue),
+            await self._bus.respond(subjects.memberships(namespace), GetMemberships, self._memberships, queue),
+            # Last: who is admitted may ask for the rest at once.
+            await self._bus.respond(subjects.connect(namespace), ConnectRequest, self._open, queue),
+        ]
+
+    async def close(self) -> None:
+        """Leave what comes to other replicas, and give up on what still runs."""
+        for subscription in self._subscriptions:
+            await self._bus.unsubscribe(subscription)
+        await self._comparing.close()
+        await self._tasks.close()
+
+    # -- connections that come and go ------------------------------------------------------------------------------
+
+    async def _open(self, request: ConnectRequest) -> ConnectReply:
+        full = len(self._held) >= MAX_CONTEXTS
+        if self._router.connection_middleware:
+            if full:
+                raise Reject(Code.OVERLOADED)
+            return await self._pass(request)
+        reply = ConnectReply(
+            await self._log.memberships(request.identity),
+            lifecycle_events=self._lifecycle_events,
+            log=self._incarnation(),
+        )
+        if self._holds and not full:
+            self._hold(_Held(request, request.data, None))
+        return reply
+
+    def _incarnation(self) -> str:
+        return getattr(self._log, "incarnation", "")
+
+    async def _pass(self, request: ConnectRequest) -> ConnectReply:
+        data, correlation = ConnectionData(request.data), f"conn-{uuid7().hex}"
+        CORRELATION.set(correlation)
+        context = ConnectionContext(
+            self._emitter, request.identity, request.sid, request.gateway, correlation, request.handshake, data
+        )
+        context.state = self._state
+        opened = ConnectReply()
+
+        async def core(_context: ConnectionContext) -> None:
+            nonlocal opened
+            rooms = await self._log.memberships(request.identity)
+            opened = ConnectReply(
+                rooms, context.initial_rooms, context.initial_events, data.changed(), self._lifecycle_events,
+                self._incarnation(),
+            )  # fmt: skip
+
+        if (earlier := self._held.get(request.sid)) is not None and earlier.lifetime is not None:
+            earlier.lifetime.cancel()  # the gateway has not heard its answer
+        lifetime = ConnectionLifetime(self._router.connection_middleware, context, core)
+        self._hold(_Held(request, request.data, lifetime))
+        self._tasks.spawn(self._live(request.sid, lifetime), name="connection middleware")
+        await lifetime.admitted(ADMIT_SECONDS)
+        if opened.data is not None and request.sid in self._held:
+            self._held[request.sid] = _Held(request, opened.data, lifetime)
+        return opened
+
+    async def _live(self, sid: str, lifetime: ConnectionLifetime) -> None:
+        try:
+            await lifetime.run()
+        finally:
+            if (held := self._held.get(sid)) is not None and held.lifetime is lifetime:
+                del self._held[sid]
+                self._comparing.discard(sid)
+
+    def _hold(self, held: _Held) -> None:
+        self._held[held.request.sid] = held
+        self._comparing.add(held.request.sid, held.request.gateway)
+
+    async def _on_closed(self, message: Msg) -> None:
+        self._leave(decode(message.data, ConnectionClosed))
+
+    def _leave(self, closed: ConnectionClosed) -> _Held | None:
+        self._comparing.discard(closed.connect_sid)
+        held = self._held.pop(closed.connect_sid, None)
+        if held is not None and held.lifetime is not None:
+            held.lifetime.leave(closed)
+        return held
+
+    def _see_off(self, sid: str, reason: DisconnectReason) -> None:
+        """A connection is gone though nobody has said so."""
+        held = self._leave(ConnectionClosed(sid, sid, reason))
+        if held is not None and reason is DisconnectReason.GATEWAY_GONE and self._farewells:
+            self._tasks.spawn(self._bid_farewell(held, reason), name="farewell")
+
+    async def _bid_farewell(self, held: _Held, reason: DisconnectReason) -> None:
+        """Have the controllers of a connection's end run, which its gateway would have done."""
+        request, args = held.request, msgspec.json.encode((reason, []))
+        # Nobody waits for these acks.
+        commands = [Command(0, event, args, f"gone-{request.sid}") for event in self._farewells]
+        conversation = ConnectionCommands(request.sid, request.identity, commands, request.handshake, held.data)
+        batch = CommandBatch(request.gateway, self._router.namespace, [conversation])
+        try:
+            await self._bus.publish(subjects.commands(self._router.namespace), batch.encode())
+        except Reject as rejection:
+            log.warning("no farewell", sid=request.sid, code=str(rejection.code))
+
+    # -- rooms -----------------------------------------------------------------------------------------------------
+
+    async def _replay(self, request: Replay) -> Replayed:
+        return await self._log.replay(request.room, request.after, request.limit)
+
+    async def _heads(self, request: GetRoomHeads) -> RoomHeads:
+        return RoomHeads(self._router.namespace, await self._log.heads(request.rooms))
+
+    async def _memberships(self, request: GetMemberships) -> Memberships:
+        """As many users' rooms as fit a message and can be had; the gateway asks again for the rest."""
+        answered: list[list[Membership] | None] = []
+        size = 0
+        for users in split_by_size(request.users, AT_ONCE, lambda _user: 1):
+            found = await asyncio.gather(*(self._log.memberships(user) for user in users), return_exceptions=True)
+            for user, rooms in zip(users, found, strict=True):
+                if isinstance(rooms, Reject) and rooms.retryable:
+                    if not answered:
+                        raise rooms
+                    return Memberships(answered)
+                if isinstance(rooms, BaseException):
+                    _report(user, rooms)
+                    answered.append(None)
+                    continue
+                size += sum(len(membership.room) + MEMBERSHIP_BYTES for membership in rooms)
+                if answered and size > MAX_BYTES:
+                    return Memberships(answered)
+                answered.append(rooms)
+        return Memberships(answered)
+
+
+def _report(user: Identity, error: BaseException) -> None:
+    if isinstance(error, Reject):
+        log.info("memberships refused", user=user.user_id, code=str(error.code))
+    else:
+        log.error("memberships failed", user=user.user_id, exc_info=error)

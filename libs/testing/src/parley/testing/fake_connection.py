@@ -1,0 +1,188 @@
+"""A connection that exists only in a test. It does itself what a gateway would do for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol
+
+import msgspec
+
+from parley.common import subjects
+from parley.common.binary import Unsendable, extract, insert
+from parley.common.disconnects import DisconnectReason
+from parley.common.errors import Code, Reject
+from parley.common.identifiers import uuid7
+from parley.common.wire.commands import RESERVED_EVENTS
+from parley.common.wire.connections import ConnectionClosed, ConnectionInfo, Handshake
+from parley.common.wire.identity import Identity
+from parley.common.wire.operations import Emit
+from parley.common.wire.rooms import UnloggedEvent
+from parley.framework.remote.emitter import Emitter
+from parley.framework.routing.connection_data import ConnectionData
+from parley.framework.routing.context import Context
+from parley.framework.routing.router import LIFECYCLE, Router
+from parley.framework.serving.event_result import Outcome
+from parley.testing.fake_gateway import GATEWAY, HANDLING
+from parley.testing.mailbox import Mailbox, single
+
+
+class Home(Protocol):
+    """The namespace that a fake connection is in."""
+
+    router: Router[Any]
+    emitter: Emitter
+    state: Any
+
+    async def handle(self, context: Context[Any]) -> Outcome:
+        """Run the middleware and the controller of an event."""
+        ...
+
+    def parted(self, connection: FakeConnection, closed: ConnectionClosed, rooms: list[str]) -> None:
+        """A connection has ended."""
+        ...
+
+    async def settled(self) -> None:
+        """Wait for what follows."""
+        ...
+
+
+class FakeConnection(Mailbox):
+    """One connection of a `FakeNamespace`, which makes it."""
+
+    def __init__(self, home: Home, identity: Identity, handshake: Handshake) -> None:
+        super().__init__()
+        self.sid = f"{GATEWAY}.{uuid7().hex}"
+        self.identity = identity
+        self.connected = False
+        self.congested = False
+        """Set this to play a client that reads too slowly, which misses volatile events."""
+        self.in_flight = 0
+        """How many of its events are being handled."""
+        self.encoded_data = b""
+        """The encoded data, as a gateway would keep it."""
+        self.handshake = handshake
+        self._home = home
+        self._own_room = subjects.user_room(identity.user_id)
+        self._rooms = {self._own_room}
+        self._data = ConnectionData()
+        self._turn = asyncio.Lock()
+        self._pipelined: set[asyncio.Task[Outcome]] = set()
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The rooms that it was put into."""
+        return frozenset(self._rooms - {self._own_room})
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the service keeps with the connection."""
+        return ConnectionData(self.encoded_data).values
+
+    # -- what its client does --------------------------------------------------------------------------------------
+
+    async def emit(self, event: str, *args: Any) -> Any:
+        """Emit an event and return its ack: `{"ok": ...}`, or what a controller answered itself, a tuple of several.
+
+        Raises `ConnectionError` when it is not connected.
+        """
+        outcome = await self._send(event, args)
+        return single(insert(b"[" + outcome.payload + b"]", outcome.attachments))
+
+    async def tell(self, event: str, *args: Any) -> None:
+        """Emit an event without asking for an ack; a failure arrives as event `error`."""
+        self._report(await self._send(event, args))
+
+    async def disconnect(self, reason: str = DisconnectReason.CLIENT_LEFT) -> None:
+        """Disconnect, and wait until the service has handled it."""
+        self.end(reason)
+        await self._home.settled()
+
+    async def _send(self, event: str, args: tuple[Any, ...]) -> Outcome:
+        if not self.connected:
+            raise ConnectionError(f"{self.identity.user_id} is not connected")
+        try:
+            encoded, attachments = extract(args)
+        except Unsendable as error:
+            # What a real client nests too deeply is sent, and refused by the service.
+            return Outcome.refused(Reject(Code.INVALID_PAYLOAD, f"{event}: {error}"))
+        if event in RESERVED_EVENTS or event in LIFECYCLE:
+            return Outcome.refused(Reject(Code.UNKNOWN_EVENT, f"The name {event!r} is reserved."))
+        if not self.in_flight:
+            self._data = ConnectionData(self.encoded_data)
+        self.in_flight += 1
+        try:
+            outcome = await self._in_turn(event, lambda: self._handle(event, encoded, attachments))
+        finally:
+            self.in_flight -= 1
+        await self._home.settled()
+        return outcome
+
+    # -- what its gateway does -------------------------------------------------------------------------------------
+
+    async def notice(self, event: str, *args: Any) -> None:
+        """Send the service a lifecycle event if it has a controller for it, in order with what the client sends."""
+        if event in self._home.router.routes:
+            self._data = ConnectionData(self.encoded_data)
+            self._report(await self._in_turn(event, lambda: self._handle(event, msgspec.json.encode(args), ())))
+
+    def is_in(self, rooms: frozenset[str]) -> bool:
+        """Return whether the connection is in any of these rooms. Its sid is a room, and `user:<id>`."""
+        return self.sid in rooms or not rooms.isdisjoint(self._rooms)
+
+    def deliver(self, emit: Emit | UnloggedEvent) -> tuple[Any, ...] | None:
+        """Receive an event and return the answer that the test has set for it, or None."""
+        self._take_in(emit.event, insert(emit.args, emit.attachments))
+        return self._answers.get(emit.event)
+
+    def join(self, rooms: Iterable[str]) -> None:
+        """Add the connection to rooms."""
+        self._rooms |= set(rooms) - {self.sid}
+
+    def leave(self, rooms: Iterable[str]) -> None:
+        """Remove the connection from rooms, but never from its user's own."""
+        self._rooms -= set(rooms) - {self._own_room}
+
+    def end(self, reason: str) -> None:
+        """Disconnect the connection for this reason."""
+        if self.connected:
+            self.connected = False
+            self._gone.set()
+            closed = ConnectionClosed(self.sid, self.sid, reason, self.encoded_data)
+            self._home.parted(self, closed, sorted(self._rooms))
+
+    def described(self) -> ConnectionInfo:
+        """Describe the connection as `fetch_connections` does."""
+        identity, handshake = self.identity, self.handshake
+        return ConnectionInfo(
+            self.sid, identity.user_id, identity.name, self._home.router.namespace, GATEWAY, handshake.address,
+            handshake.transport, handshake.connected_at, [self.sid, *sorted(self._rooms)],
+        )  # fmt: skip
+
+    def _report(self, outcome: Outcome) -> None:
+        if not outcome.ok and self.connected:
+            self._take_in("error", [msgspec.json.decode(outcome.payload)["error"]])
+
+    async def _in_turn(self, event: str, work: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
+        """Handle an event when those before it have ended, or with them if all of them are pipelined."""
+        route = self._home.router.routes.get(event)
+        async with self._turn:
+            if route is None or not route.pipelined:
+                await asyncio.gather(*self._pipelined, return_exceptions=True)
+                return await asyncio.create_task(work())
+            task = asyncio.create_task(work())
+            self._pipelined.add(task)
+            task.add_done_callback(self._pipelined.discard)
+        return await task
+
+    async def _handle(self, event: str, args: bytes, attachments: tuple[bytes, ...]) -> Outcome:
+        HANDLING.set(True)
+        home = self._home
+        context: Context[Any] = Context(
+            home.emitter, self.identity, self.sid, GATEWAY, f"{GATEWAY}-{uuid7().hex}", self.handshake.encode(),
+            self._data, event=event, args=args, attachments=attachments, state=home.state,
+        )  # fmt: skip
+        outcome = await home.handle(context)
+        if (changed := context.changed_data()) is not None:
+            self.encoded_data = changed
+        return outcome

@@ -1,0 +1,184 @@
+"""A namespace without a network: its real middleware and controllers, with connections that exist in the test alone.
+
+fake = FakeNamespace(router)
+ann, ben = await fake.connect("ann"), await fake.connect("ben")
+assert await ann.emit("roll", 6) == {"ok": True}
+assert await ben.event("rolled") == ["ann", 6]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from parley.common.disconnects import DisconnectReason
+from parley.common.identifiers import uuid7
+from parley.common.wire.connections import ConnectionClosed, Handshake
+from parley.common.wire.identity import Identity
+from parley.framework.remote.emitter import Emitter
+from parley.framework.routing.connection_context import ConnectionContext
+from parley.framework.routing.connection_data import ConnectionData
+from parley.framework.routing.context import Context
+from parley.framework.routing.router import Router
+from parley.framework.service import Service
+from parley.framework.serving.connection_lifetime import ConnectionLifetime
+from parley.framework.serving.event_result import Outcome
+from parley.framework.serving.event_runner import EventRunner
+from parley.framework.serving.gateway_responder import ADMIT_SECONDS
+from parley.testing.fake_connection import FakeConnection
+from parley.testing.fake_gateway import GATEWAY, HANDLING, FakeGateway
+
+_LIVES: set[asyncio.Task[None]] = set()
+"""Connection middleware under way: a loop keeps only weak references, and a test may forget its connections."""
+
+
+class FakeNamespace:
+    """One namespace of a service, and the connections in it.
+
+    The service's lifespan does not run: `state` is what it would have made. Used as a context manager, it disconnects
+    everybody in the end.
+    """
+
+    def __init__(self, service: Service[Any] | Router[Any], namespace: str | None = None, *, state: Any = None) -> None:
+        """Raises `ValueError` when it is not clear which namespace is meant."""
+        self.router = _router(service, namespace)
+        self.state = state
+        """The value of `context.state`."""
+        self.emitter = Emitter(FakeGateway(self), self.router.namespace)
+        """An emitter to the namespace, as any process may have one."""
+        self._runner = EventRunner(self.router)
+        self._open: dict[FakeConnection, tuple[ConnectionLifetime, asyncio.Task[None]] | None] = {}
+        self._parting: dict[FakeConnection, asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for connection in self.connections:
+            connection.end(DisconnectReason.SHUTDOWN)
+        await self.settled()
+
+    @property
+    def namespace(self) -> str:
+        """Its name."""
+        return self.router.namespace
+
+    @property
+    def connections(self) -> list[FakeConnection]:
+        """The connections that are connected, in the order in which they came."""
+        return list(self._open)
+
+    async def connect(
+        self,
+        user: str,
+        roles: tuple[str, ...] = (),
+        name: str | None = None,
+        query: Mapping[str, str] | None = None,
+        auth: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> FakeConnection:
+        """Connect as this user and return the connection. Raises the `Reject` with which it is refused."""
+        handshake = Handshake(
+            "127.0.0.1", dict(query or {}), dict(auth or {}), dict(headers or {}), False, time.time(), "websocket"
+        )
+        identity = Identity(user, user if name is None else name, tuple(roles), time.time())
+        connection = FakeConnection(self, identity, handshake)
+        await self._admit(connection)
+        await connection.notice("connect", False)
+        await self.settled()
+        return connection
+
+    async def settled(self) -> None:
+        """Wait until the service has handled the end of every connection that has ended."""
+        while parting := [
+            task for connection, task in self._parting.items() if not task.done() and not connection.in_flight
+        ]:
+            await asyncio.wait(parting)
+
+    async def handle(self, context: Context[Any]) -> Outcome:
+        """Run the middleware and the controller of an event, for as long as they may take."""
+        sweep = asyncio.create_task(self._runner.run_sweep())
+        try:
+            return await self._runner.handle(context)
+        finally:
+            sweep.cancel()
+
+    def parted(self, connection: FakeConnection, closed: ConnectionClosed, rooms: list[str]) -> None:
+        """Tell the middleware and the controllers that a connection has ended."""
+        life = self._open.pop(connection)
+        if life is not None:
+            life[0].leave(closed)
+        self._parting[connection] = asyncio.create_task(self._part(connection, closed.reason, rooms, life))
+
+    # -- coming and going ------------------------------------------------------------------------------------------
+
+    async def _admit(self, connection: FakeConnection) -> None:
+        context: ConnectionContext[Any] = ConnectionContext(
+            self.emitter, connection.identity, connection.sid, GATEWAY, f"conn-{uuid7().hex}",
+            connection.handshake.encode(), ConnectionData(),
+        )  # fmt: skip
+        context.state = self.state
+        members: list[str] = []
+
+        async def core(_context: ConnectionContext) -> None:
+            if self.router.room_log is not None:
+                rooms = await self.router.room_log(self.state).memberships(connection.identity)
+                members.extend(membership.room for membership in rooms)
+            context.check_data()
+            connection.encoded_data = context.changed_data() or b""
+
+        life: tuple[ConnectionLifetime, asyncio.Task[None]] | None = None
+        if self.router.connection_middleware:
+            lifetime = ConnectionLifetime(self.router.connection_middleware, context, core)
+            life = lifetime, _live(lifetime)
+            await lifetime.admitted(ADMIT_SECONDS)
+        else:
+            await core(context)
+        self._open[connection] = life
+        connection.connected = True
+        connection.join([*members, *context.initial_rooms])
+        for greeting in context.initial_events:
+            connection.deliver(greeting)
+
+    async def _part(
+        self,
+        connection: FakeConnection,
+        reason: str,
+        rooms: list[str],
+        life: tuple[ConnectionLifetime, asyncio.Task[None]] | None,
+    ) -> None:
+        try:
+            for event in ("disconnecting", "disconnect"):
+                await connection.notice(event, reason, rooms)
+            if life is not None:
+                await asyncio.wait([life[1]])
+        finally:
+            del self._parting[connection]
+
+
+def _live(lifetime: ConnectionLifetime) -> asyncio.Task[None]:
+    async def run() -> None:
+        HANDLING.set(True)
+        await lifetime.run()
+
+    task = asyncio.create_task(run(), name="connection middleware")
+    _LIVES.add(task)
+    task.add_done_callback(_LIVES.discard)
+    return task
+
+
+def _router(service: Service[Any] | Router[Any], namespace: str | None) -> Router[Any]:
+    if isinstance(service, Router):
+        return service
+    if namespace is not None:
+        if namespace not in service.routers:
+            raise ValueError(f"{service.name} has no namespace {namespace}, only {', '.join(service.routers)}")
+        return service.routers[namespace]
+    if len(service.routers) != 1:
+        raise ValueError(f"name one of the namespaces of {service.name}: {', '.join(service.routers)}")
+    return next(iter(service.routers.values()))

@@ -1,0 +1,124 @@
+"""Services as they run in production, in one line: real NATS, real gateways, and stock clients.
+
+async with running(service) as server:
+    ann = await server.connect("/dice", user="ann")
+    assert (await ann.emit("roll", 6))["ok"]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from parley.cli.stack import embedded
+from parley.common import subjects
+from parley.common.bus import Bus, connect
+from parley.common.identifiers import uuid7
+from parley.common.settings import ServiceSettings
+from parley.common.wire.identity import Authenticate, CheckWelcome
+from parley.framework.remote.emitter import Emitter
+from parley.framework.service import Service
+from parley.testing.client import Client
+from parley.testing.gateways import declare, serving
+from parley.testing.tokens import authenticate, check_welcome, token_for
+
+
+class Server:
+    """What runs, for tests to connect to."""
+
+    def __init__(self, bus: Bus, nats_url: str, urls: Sequence[str]) -> None:
+        self.nats_url = nats_url
+        self.urls = tuple(urls)
+        """Where each gateway answers."""
+        self._bus = bus
+        self._emitter = Emitter(bus, "/")
+        self._clients: list[Client] = []
+
+    @property
+    def url(self) -> str:
+        """Where the first gateway answers."""
+        return self.urls[0]
+
+    def emitter(self, namespace: str) -> Emitter:
+        """Everybody in a namespace, on any gateway."""
+        return self._emitter.of(namespace)
+
+    async def connect(
+        self,
+        namespace: str,
+        user: str | None = None,
+        roles: tuple[str, ...] = (),
+        name: str | None = None,
+        auth: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        gateway: int = 0,
+        transports: list[str] | None = None,
+    ) -> Client:
+        """A stock client that has joined a namespace: as this user or, without one, with what `auth` says alone.
+
+        Raises `Refused` when it was not let in.
+        """
+        token = {} if user is None else {"token": token_for(user, name, roles)}
+        client = Client(namespace)
+        await client.connect(
+            self.urls[gateway], auth={**token, **(auth or {})}, query=query, headers=headers, transports=transports
+        )
+        self._clients.append(client)
+        return client
+
+    async def close(self) -> None:
+        """End all clients."""
+        await asyncio.gather(*(client.close() for client in self._clients))
+
+
+@asynccontextmanager
+async def running(
+    *services: Service[Any],
+    namespaces: Mapping[str, Mapping[str, Any]] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    gateways: int = 1,
+) -> AsyncGenerator[Server]:
+    """Run services behind gateways until the block ends.
+
+    `namespaces` adds to what the gateways know of the services' namespaces, as in `{"/dice": {"auth": "guest"}}`;
+    `settings` are given to services and gateways alike. NATS is started for this, unless `TEST_NATS_URL` or the setting
+    `nats_url` names one. Who somebody is, the token of `connect` says: the auth service is played.
+    """
+    given = dict(settings or {})
+    async with AsyncExitStack() as stack:
+        given["nats_url"] = url = given.get("nats_url") or await stack.enter_async_context(_nats())
+        bus = await stack.enter_async_context(connect(ServiceSettings(nats_url=url, instance=_fresh("test")), "test"))
+        await bus.respond(subjects.AUTHENTICATE, Authenticate, authenticate, queue="auth")
+        await bus.respond(subjects.WELCOME, CheckWelcome, check_welcome, queue="auth")
+        await bus.flush()
+        for service in services:
+            own: dict[str, Any] = {"instance": _fresh(service.name)}
+            await stack.enter_async_context(service.running(service.settings(**(own | given))))
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-test-")))
+        declared = declare(directory / "namespaces.toml", services, namespaces or {})
+        names = [_fresh(f"gateway{number}") for number in range(1, gateways + 1)]
+        urls = await stack.enter_async_context(serving(names, declared, given))
+        server = Server(bus, url, urls)
+        stack.push_async_callback(server.close)
+        yield server
+
+
+@asynccontextmanager
+async def _nats() -> AsyncGenerator[str]:
+    if url := os.environ.get("TEST_NATS_URL"):
+        yield url
+        return
+    with tempfile.TemporaryDirectory(prefix="parley-test-") as directory, embedded.nats(Path(directory)) as url:
+        yield url
+
+
+def _fresh(name: str) -> str:
+    """The name of a process that no other has, whatever else uses the same NATS."""
+    return f"{name}-{uuid7().hex}"
