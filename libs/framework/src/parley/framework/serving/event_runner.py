@@ -95,7 +95,7 @@ class EventRunner:
         )
 
     def start(self, context: Context[Any], key: KeyT, on_result: OnResult[KeyT], now: float) -> None:
-        """Run a plain controller. `on_result` is called at once or, without a task, when the controller's future is done."""
+        """Run a plain controller. `on_result` is called at once or, without a task, when its future is done."""
         route = self._router.routes[context.event]
         context.released = True
         try:
