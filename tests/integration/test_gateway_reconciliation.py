@@ -22,7 +22,7 @@ from parley.common.wire import subjects
 from parley.common.wire.identity import Authenticate, CheckWelcome, Unwelcome, UnwelcomeUsers
 from parley.framework import ConnectionContext, Context, Next, Router, Service
 from parley.framework.serving import gateway_responder
-from parley.framework.serving.held_connections import Patience
+from parley.framework.serving.held_connections import GatewayTimeouts
 from parley.testing.client import Client
 from parley.testing.gateways import declare, serving
 from parley.testing.tokens import authenticate, token_for
@@ -241,4 +241,4 @@ async def test_who_was_taken_for_gone_with_a_gateway_that_was_cut_off_comes_back
 def _impatient(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Where somebody is to be taken for gone, that need not take long."""
     if "seen_off" in request.node.name or "taken_for_gone_with" in request.node.name:
-        monkeypatch.setattr(gateway_responder, "PATIENCE", Patience(1.5, 10, 1, 60))
+        monkeypatch.setattr(gateway_responder, "GATEWAY_TIMEOUTS", GatewayTimeouts(1.5, 10, 1, 60))

@@ -22,7 +22,7 @@ from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.context import Context
 from parley.framework.routing.router import LIFECYCLE, Router
-from parley.framework.serving.event_result import Outcome
+from parley.framework.serving.event_result import EventResult
 from parley.testing.fake_gateway import GATEWAY, HANDLING
 from parley.testing.mailbox import Mailbox, single
 
@@ -34,7 +34,7 @@ class Home(Protocol):
     emitter: Emitter
     state: Any
 
-    async def handle(self, context: Context[Any]) -> Outcome:
+    async def handle(self, context: Context[Any]) -> EventResult:
         """Run the middleware and the controller of an event."""
         ...
 
@@ -67,7 +67,7 @@ class FakeConnection(Mailbox):
         self._rooms = {self._own_room}
         self._data = ConnectionData()
         self._turn = asyncio.Lock()
-        self._pipelined: set[asyncio.Task[Outcome]] = set()
+        self._pipelined: set[asyncio.Task[EventResult]] = set()
 
     @property
     def rooms(self) -> frozenset[str]:
@@ -98,16 +98,16 @@ class FakeConnection(Mailbox):
         self.end(reason)
         await self._home.settled()
 
-    async def _send(self, event: str, args: tuple[Any, ...]) -> Outcome:
+    async def _send(self, event: str, args: tuple[Any, ...]) -> EventResult:
         if not self.connected:
             raise ConnectionError(f"{self.identity.user_id} is not connected")
         try:
             encoded, attachments = extract(args)
         except Unsendable as error:
             # What a real client nests too deeply is sent, and refused by the service.
-            return Outcome.refused(Reject(Code.INVALID_PAYLOAD, f"{event}: {error}"))
+            return EventResult.refused(Reject(Code.INVALID_PAYLOAD, f"{event}: {error}"))
         if event in RESERVED_EVENTS or event in LIFECYCLE:
-            return Outcome.refused(Reject(Code.UNKNOWN_EVENT, f"The name {event!r} is reserved."))
+            return EventResult.refused(Reject(Code.UNKNOWN_EVENT, f"The name {event!r} is reserved."))
         if not self.in_flight:
             self._data = ConnectionData(self.encoded_data)
         self.in_flight += 1
@@ -159,11 +159,11 @@ class FakeConnection(Mailbox):
             handshake.transport, handshake.connected_at, [self.sid, *sorted(self._rooms)],
         )  # fmt: skip
 
-    def _report(self, outcome: Outcome) -> None:
+    def _report(self, outcome: EventResult) -> None:
         if not outcome.ok and self.connected:
             self._take_in("error", [msgspec.json.decode(outcome.payload)["error"]])
 
-    async def _in_turn(self, event: str, work: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
+    async def _in_turn(self, event: str, work: Callable[[], Coroutine[Any, Any, EventResult]]) -> EventResult:
         """Handle an event when those before it have ended, or with them if all of them are pipelined."""
         route = self._home.router.routes.get(event)
         async with self._turn:
@@ -175,7 +175,7 @@ class FakeConnection(Mailbox):
             task.add_done_callback(self._pipelined.discard)
         return await task
 
-    async def _handle(self, event: str, args: bytes, attachments: tuple[bytes, ...]) -> Outcome:
+    async def _handle(self, event: str, args: bytes, attachments: tuple[bytes, ...]) -> EventResult:
         HANDLING.set(True)
         home = self._home
         context: Context[Any] = Context(

@@ -25,7 +25,7 @@ from parley.framework.routing.context import Context
 from parley.framework.routing.router import Router
 from parley.framework.service import Service
 from parley.framework.serving.connection_lifetime import ConnectionLifetime
-from parley.framework.serving.event_result import Outcome
+from parley.framework.serving.event_result import EventResult
 from parley.framework.serving.event_runner import EventRunner
 from parley.framework.serving.gateway_responder import ADMIT_SECONDS
 from parley.testing.fake_connection import FakeConnection
@@ -100,7 +100,7 @@ class FakeNamespace:
         ]:
             await asyncio.wait(parting)
 
-    async def handle(self, context: Context[Any]) -> Outcome:
+    async def handle(self, context: Context[Any]) -> EventResult:
         """Run the middleware and the controller of an event, for as long as they may take."""
         sweep = asyncio.create_task(self._runner.run_sweep())
         try:
