@@ -24,9 +24,9 @@ from parley.common.process.tasks import Tasks
 from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
-from parley.gateway.connections.connection import Connection, ConnectionState, QueuedCommand
 from parley.framework.routing.connection_data import apply_changes
 from parley.framework.serving.event_result import EventResult
+from parley.gateway.connections.connection import Connection, ConnectionState, QueuedCommand
 from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
