@@ -25,8 +25,8 @@ from parley.framework import ConnectionContext, Context, Next, Router, Service
 from parley.framework.serving import gateway_responder
 from parley.framework.serving.held_connections import GatewayTimeouts
 from parley.gateway.admission.memberships import MembershipCheck
-from parley.testing.client import Client
-from parley.testing.gateways import declare, serving
+from parley.testing.running_gateways import declare, serving
+from parley.testing.stock_client import StockClient
 from parley.testing.tokens import authenticate, token_for
 from tests.acceptance.stack import free_port
 from tests.support.bus import fresh, running_bus, until
@@ -158,8 +158,8 @@ async def status(url: str) -> int:
 
 
 @asynccontextmanager
-async def connected(url: str, user: str) -> AsyncGenerator[Client]:
-    client = Client(NAMESPACE)
+async def connected(url: str, user: str) -> AsyncGenerator[StockClient]:
+    client = StockClient(NAMESPACE)
     await client.connect(url, auth={"token": token_for(user)})
     try:
         yield client
