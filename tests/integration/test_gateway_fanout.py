@@ -56,6 +56,30 @@ async def test_a_room_is_opened_no_earlier_than_it_was_delivered_here_whatever_i
     await fanout.close()
 
 
+async def test_what_a_repair_brings_to_a_room_that_is_closed_by_then_was_sent_to_nobody(
+    bus: Bus, log: Log, namespace: str
+):
+    """Else a client that had it, and is recovered, would get it twice."""
+    history = PacketHistory("gateway")
+    fanout = Fanout(bus, Sockets(), {namespace: history}, [namespace])
+    await fanout.start()
+    connection = another(namespace)
+    fanout.enter_user_room(connection)
+    connection.state = ConnectionState.OPEN
+    fanout.open(connection)
+    fanout.enter(connection, ROOM, head=0)
+    log.append(3)
+    log.gate.clear()
+    fanout.verify_all()
+    await until(lambda: log.held == 1)
+    fanout.park(connection)
+    assert fanout._rooms.get(namespace, ROOM) is None
+    log.gate.set()
+    await until(lambda: not background("repair"))
+    assert history.delivered(ROOM) == 0
+    await fanout.close()
+
+
 # -- subscriptions -----------------------------------------------------------------------------------------------------
 
 

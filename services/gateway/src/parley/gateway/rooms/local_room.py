@@ -125,6 +125,10 @@ class LocalRoom:
         self._put(connection, state)
         return isinstance(state, CatchingUp)
 
+    def stays(self, connection: Connection, head: int) -> bool:
+        """Whether a member is one beyond the event `head`, for all that is known."""
+        return member_state.stays(self.state(connection), head)
+
     def leave(self, connection: Connection, at: int, *, supposed: bool = False) -> bool:
         """Let a member go after the event `at`, or at once with 0. True when it is gone now."""
         if not at:
