@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import cast
 
-from parley.common.bus import Bus
+from parley.common.nats.bus import Bus
 from parley.common.wire.codec import decode
 from parley.common.wire.identity import Identity
 from parley.common.wire.operations import ClientAckReport, Selection

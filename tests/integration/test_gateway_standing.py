@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 from nats.aio.subscription import Subscription
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.identity import CheckWelcome, HeldUser, Identity, Unwelcome, UnwelcomeUsers
 from parley.gateway.admission import reconciliation, standing
 from parley.gateway.admission.standing import ASKING, StandingCheck

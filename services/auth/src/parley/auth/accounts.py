@@ -14,7 +14,7 @@ from parley.auth.tables import users
 from parley.auth.throttle import AttemptThrottle, address_key
 from parley.auth.verification import LOCAL_PREFIX
 from parley.common.errors import Code, Reject
-from parley.common.identifiers import uuid7
+from parley.common.wire.identifiers import uuid7
 
 
 class Accounts:

@@ -33,11 +33,11 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge
 
-from parley.common.disconnects import KICKS, RECOVERABLE, DisconnectReason, reason_of
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
 from parley.common.rate_limiter import RateLimiter
-from parley.common.tasks import Tasks
+from parley.common.wire.disconnects import KICKS, RECOVERABLE, DisconnectReason, reason_of
 from parley.common.wire.identity import Identity
 from parley.common.wire.recovery import Recovered
 from parley.engineio.websocket.frames import GOING_AWAY, NORMAL

@@ -35,7 +35,7 @@ from parley.chat.log.database import note_outage, unavailable
 from parley.chat.log.known_rooms import KnownRooms
 from parley.chat.settings import Settings
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
+from parley.common.process.logs import get_logger
 from parley.common.wire.identity import Identity
 
 log = get_logger(__name__)
