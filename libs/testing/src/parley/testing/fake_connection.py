@@ -13,16 +13,16 @@ from parley.common.binary import Unsendable, extract, insert
 from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
 from parley.common.identifiers import uuid7
-from parley.common.wire.commands import RESERVED_EVENTS
+from parley.common.wire.commands import RESERVED_EVENTS, Command, ConnectionCommands
 from parley.common.wire.connections import ConnectionClosed, ConnectionInfo, Handshake
 from parley.common.wire.identity import Identity
 from parley.common.wire.operations import Emit
 from parley.common.wire.rooms import UnloggedEvent
 from parley.framework.remote.emitter import Emitter
-from parley.framework.routing.connection_data import ConnectionData
-from parley.framework.routing.context import Context
+from parley.framework.routing.connection_data import ConnectionData, apply_changes
 from parley.framework.routing.router import LIFECYCLE, Router
 from parley.framework.serving.event_result import EventResult
+from parley.framework.serving.invocation import Invocation
 from parley.testing.fake_gateway import GATEWAY, HANDLING
 from parley.testing.mailbox import Mailbox, single
 
@@ -34,7 +34,7 @@ class Home(Protocol):
     emitter: Emitter
     state: Any
 
-    async def handle(self, context: Context[Any]) -> EventResult:
+    async def handle(self, invocation: Invocation[Any]) -> EventResult:
         """Run the middleware and the controller of an event."""
         ...
 
@@ -178,11 +178,10 @@ class FakeConnection(Mailbox):
     async def _handle(self, event: str, args: bytes, attachments: tuple[bytes, ...]) -> EventResult:
         HANDLING.set(True)
         home = self._home
-        context: Context[Any] = Context(
-            home.emitter, self.identity, self.sid, GATEWAY, f"{GATEWAY}-{uuid7().hex}", self.handshake.encode(),
-            self._data, event=event, args=args, attachments=attachments, state=home.state,
-        )  # fmt: skip
-        outcome = await home.handle(context)
-        if (changed := context.changed_data()) is not None:
-            self.encoded_data = changed
+        command = Command(0, event, args, f"{GATEWAY}-{uuid7().hex}", attachments)
+        sender = ConnectionCommands(self.sid, self.identity, [command], self.handshake.encode())
+        invocation = Invocation(home.emitter, GATEWAY, sender, command, self._data, home.state)
+        outcome = await home.handle(invocation)
+        if (changes := invocation.data_changes()) is not None:
+            self.encoded_data = apply_changes(self.encoded_data, changes)
         return outcome
