@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from parley.common.binary import extract
 from parley.common.disconnects import DisconnectReason
@@ -27,14 +27,13 @@ from parley.common.wire.operations import (
     Selection,
     decode_operation,
 )
-from parley.framework.remote.gateway_requests import GatewayReplies, GatewayReply, GatewayRequests
+from parley.framework.remote.gateway_requests import GatewayRequests
+from parley.framework.remote.reply_collector import GatewayReplies, ReplyCollector, ReplyT
 
 GATEWAY = "fake"
 """The gateway that holds all fake connections."""
 HANDLING: ContextVar[bool] = ContextVar("HANDLING", default=False)
 """Whether it is a controller or middleware that does something, and not the test itself."""
-
-ReplyT = TypeVar("ReplyT", bound=GatewayReply)
 
 
 class Target(Protocol):
@@ -114,16 +113,18 @@ class FakeGateway(GatewayRequests):
         gateway: str,
         kind: type[ReplyT],
         timeout: float,
-        enough: int | None = None,
+        most: int | None = None,
     ) -> GatewayReplies[ReplyT]:
         """Do something with the connections and say how it went. Who does not answer now is not waited for."""
-        del timeout, enough
-        replies = GatewayReplies[ReplyT](nobody=gateway not in {"", GATEWAY})
-        if not replies.nobody:
+        del timeout, most
+        collector = ReplyCollector[ReplyT](gateway, None)
+        if gateway in {"", GATEWAY}:
+            collector.expect({GATEWAY}, all_known=True)
             report = await self._do(decode_operation(operation("inbox").encode()))
-            replies.add(decode(report.encode(), kind))
-        replies.complete = replies.outstanding <= 0
-        return replies
+            collector.add(decode(report.encode(), kind))
+        else:
+            collector.no_listener = True
+        return collector.result(())
 
     async def _do(self, operation: AnyOperation) -> Wire:
         targets = self._select(operation.selection)
