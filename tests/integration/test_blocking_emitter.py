@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from parley.framework import Context, Router, Service
-from parley.framework.remote.blocking import BlockingEmitter
+from parley.framework import BlockingEmitter, Context, Router, Service
 from parley.testing import running
 
 router = Router("/shop")

@@ -122,10 +122,7 @@ class GatewayResponder:
     async def _pass(self, request: ConnectRequest) -> ConnectReply:
         data, correlation = ConnectionData(request.data), f"conn-{uuid7().hex}"
         CORRELATION.set(correlation)
-        context = ConnectionContext(
-            self._emitter, request.identity, request.sid, request.gateway, correlation, request.handshake, data
-        )
-        context.state = self._state
+        context = ConnectionContext(self._emitter, request, correlation, data, self._state)
         opened = ConnectReply()
 
         async def core(_context: ConnectionContext) -> None:
