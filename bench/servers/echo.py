@@ -67,7 +67,7 @@ def log(echo: Echo) -> RoomLog:
     return echo
 
 
-router: Router[Echo] = Router(NAMESPACE, log=log)
+router: Router[Echo] = Router(NAMESPACE, room_log=log)
 
 
 @router.on("msg", pipelined=True)

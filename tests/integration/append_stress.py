@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from parley.chat.domain.batch import Plan
+from parley.chat.domain.batch import BatchDecision
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import RoomCommand
@@ -71,7 +71,7 @@ async def client(writer: Writer, who: Identity, rooms: list[str], seed: int, unt
 async def main(url: str, seconds: float, seed: int, output: Path) -> None:
     with output.open("w", buffering=1) as lines:
 
-        async def publish(plan: Plan) -> None:
+        async def publish(plan: BatchDecision) -> None:
             for event in plan.appended:
                 note(lines, "published", event.room, event.sequence, event.actor_id, event.command_id)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from parley.chat.domain.batch import Plan
+from parley.chat.domain.batch import BatchDecision
 from parley.chat.log import database
 from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings
@@ -22,9 +22,9 @@ class RecordingPublisher:
     """Keeps what a writer announced, in order."""
 
     def __init__(self) -> None:
-        self.plans: list[Plan] = []
+        self.plans: list[BatchDecision] = []
 
-    async def publish(self, plan: Plan) -> None:
+    async def publish(self, plan: BatchDecision) -> None:
         """Take note of a committed batch."""
         self.plans.append(plan)
 

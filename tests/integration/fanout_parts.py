@@ -30,7 +30,7 @@ from parley.common.wire.rooms import (
 )
 from parley.engineio.packets import Packet
 from parley.engineio.session import Session
-from parley.gateway.connections.connection import Connection, State
+from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.packets import EventPacket
 from tests.socketio_packets import parse
@@ -173,7 +173,7 @@ class Gateway:
 
     def open(self, connection: Connection) -> None:
         """CONNECT was sent, and longer ago than any hint is late."""
-        connection.state = State.OPEN
+        connection.state = ConnectionState.OPEN
         pending = connection.pending_changes.copy()
         connection.pending_changes.clear()
         self.fanout.open(connection)

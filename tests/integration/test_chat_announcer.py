@@ -132,6 +132,23 @@ async def test_what_could_not_be_told_is_told_later(gateways: Gateways, database
         await until(lambda: gateways.heads == {room: 1})
 
 
+async def test_what_nobody_could_be_told_is_not_passed_over(
+    gateways: Gateways, database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    refusals, announce = [Reject(Code.UNAVAILABLE)], gateways.announce
+
+    async def refuse_once(announcements: Sequence[Announcement]) -> None:
+        if refusals and announcements[0].heads:
+            raise refusals.pop()
+        await announce(announcements)
+
+    monkeypatch.setattr(gateways, "announce", refuse_once)
+    async with running_writer(database_url) as (writer, _), running(gateways.announcer(database_url)):
+        room = await create(writer)
+        await until(lambda: gateways.heads == {room: 1})
+    assert not refusals
+
+
 async def test_who_stands_still_or_is_cut_off_is_replaced_within_two_seconds(gateways: Gateways, database_url: str):
     async with Proxy.running(database_url) as proxy:
         frozen, cut_off, last = (gateways.announcer(url) for url in (database_url, proxy.url, database_url))

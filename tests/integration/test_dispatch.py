@@ -331,11 +331,11 @@ async def test_an_outcome_too_large_for_the_broker_is_a_failure_of_its_own_and_l
     assert failed["error"]["code"] == "internal"
 
 
-async def test_acks_that_carry_large_sessions_all_arrive_and_so_do_those_of_another_gateway(
+async def test_acks_that_carry_much_data_all_arrive_and_so_do_those_of_another_gateway(
     router: Router[Book], caller: Caller, namespace: str
 ):
     async def login(context: Context[Book], _payload: Any) -> None:
-        context.session["profile"] = "x" * 4000
+        context.data["profile"] = "x" * 4000
 
     router.route("login", login, payload=dict)
     other = Caller(caller.bus, namespace)
@@ -344,16 +344,16 @@ async def test_acks_that_carry_large_sessions_all_arrive_and_so_do_those_of_anot
     await other.send(*(other.says("hi") for _ in range(5)))
     await caller.acked(300)
     await other.acked(5)
-    assert all(ack.session is not None for message in caller.messages for ack in message.acks)
+    assert all(ack.data_changes is not None for message in caller.messages for ack in message.acks)
     assert max(caller.sizes) <= MAX_ACK_BYTES
 
 
 @pytest.mark.parametrize("kept", ["x" * 5000, 2**70], ids=["too large", "no MessagePack"])
-async def test_who_refuses_and_left_in_the_session_what_cannot_be_kept_is_acked_and_so_is_what_follows(
+async def test_who_refuses_and_left_in_the_data_what_cannot_be_kept_is_acked_and_so_is_what_follows(
     router: Router[Book], caller: Caller, kept: Any
 ):
     async def greedy(context: Context[Book], _payload: Any) -> None:
-        context.session["kept"] = kept
+        context.data["kept"] = kept
         raise Reject(Code.FORBIDDEN)
 
     router.route("greedy", greedy, payload=dict)
@@ -363,7 +363,7 @@ async def test_who_refuses_and_left_in_the_session_what_cannot_be_kept_is_acked_
     refused, followed, alone = await caller.acked(3)
     assert refused["error"]["code"] == alone["error"]["code"] == "forbidden"
     assert followed["said"] == "after"
-    assert all(ack.session is None for message in caller.messages for ack in message.acks)
+    assert all(ack.data_changes is None for message in caller.messages for ack in message.acks)
 
 
 # -- load --------------------------------------------------------------------------------------------------------------

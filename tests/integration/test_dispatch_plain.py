@@ -199,13 +199,13 @@ async def test_a_future_that_several_events_wait_for_answers_them_all(router: Ro
     assert await caller.acked(3) == [{"ok": True, "said": "same"}] * 3
 
 
-async def test_what_it_does_to_the_session_its_context_and_the_correlation_is_its_connections_own(
+async def test_what_it_does_to_the_data_its_context_and_the_correlation_is_its_connections_own(
     router: Router[Desk], caller: Caller, desk: Desk
 ):
     seen: list[tuple[str, str]] = []
 
     def mark(context: Context[Desk], payload: Say) -> asyncio.Future[Said]:
-        context.session["text"] = payload.text
+        context.data["text"] = payload.text
         seen.append((WHO.get(), CORRELATION.get()))
         WHO.set(payload.text)
         decided = context.state.ask(payload.text)
@@ -222,7 +222,7 @@ async def test_what_it_does_to_the_session_its_context_and_the_correlation_is_it
     desk.decide("b")
     await caller.acked(2)
     assert seen[2:] == list(zip("ab", correlations, strict=True))
-    assert all(ack.session is not None for message in caller.messages for ack in message.acks)
+    assert all(ack.data_changes is not None for message in caller.messages for ack in message.acks)
 
 
 async def test_acks_of_futures_that_one_turn_resolves_go_in_one_message(

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from parley.common import subjects
 from parley.common.binary import insert
 from parley.common.wire.codec import decode
-from parley.common.wire.commands import Ack, Command, ConnectionCommands, SessionChanges
+from parley.common.wire.commands import Ack, Command, ConnectionCommands, DataChanges
 from parley.common.wire.connections import Handshake
 from parley.common.wire.operations import Emit
 from parley.framework import Code, Context, Next, Reject, Router, on
@@ -351,63 +351,59 @@ async def test_an_answer_too_large_for_the_broker_is_a_failure(router: Router[Li
 
 
 async def count(context: Context[Any], _text: str) -> dict[str, int]:
-    context.session["count"] = context.session.get("count", 0) + 1
-    return {"count": context.session["count"]}
+    context.data["count"] = context.data.get("count", 0) + 1
+    return {"count": context.data["count"]}
 
 
 def changes_of(ack: Ack) -> dict[str, Any] | None:
     """The keys that a controller set, and to what."""
-    if ack.session is None:
+    if ack.data_changes is None:
         return None
-    return {key: msgspec.msgpack.decode(value) for key, value in decode(ack.session, SessionChanges).values.items()}
+    return {key: msgspec.msgpack.decode(value) for key, value in decode(ack.data_changes, DataChanges).values.items()}
 
 
-async def test_a_session_comes_with_the_commands_and_goes_back_changed_with_the_acks(
-    router: Router[Lines], caller: Caller
-):
+async def test_data_comes_with_the_commands_and_goes_back_changed_with_the_acks(router: Router[Lines], caller: Caller):
     router.route("count", count)
     talk = caller.conversation(("note", "a"), ("count", ""), ("note", "b"), ("count", ""))
-    await caller.send(msgspec.structs.replace(talk, session=msgspec.msgpack.encode({"count": 5, "kept": [1]})))
+    await caller.send(msgspec.structs.replace(talk, data=msgspec.msgpack.encode({"count": 5, "kept": [1]})))
     assert [body.get("count") for body in await caller.acked(4)] == [None, 6, None, 7]
     assert [changes_of(ack) for ack in await acks(caller, 4)] == [None, {"count": 6}, None, {"count": 7}]
 
 
-async def test_a_session_that_is_looked_at_or_set_to_what_it_was_does_not_travel_back(
-    router: Router[Lines], caller: Caller
-):
+async def test_data_that_is_looked_at_or_set_to_what_it_was_does_not_travel_back(router: Router[Lines], caller: Caller):
     async def look(context: Context[Lines], _text: str) -> dict[str, Any]:
-        context.session["same"] = context.session["same"]
-        return dict(context.session)
+        context.data["same"] = context.data["same"]
+        return dict(context.data)
 
     router.route("look", look)
-    talk = msgspec.structs.replace(caller.conversation(("look", "")), session=msgspec.msgpack.encode({"same": 1}))
+    talk = msgspec.structs.replace(caller.conversation(("look", "")), data=msgspec.msgpack.encode({"same": 1}))
     await caller.send(talk)
     assert await caller.acked(1) == [{"ok": True, "same": 1}]
-    assert [ack.session for ack in await acks(caller, 1)] == [None]
+    assert [ack.data_changes for ack in await acks(caller, 1)] == [None]
 
 
-async def test_what_is_removed_from_a_session_travels_back_as_that(router: Router[Lines], caller: Caller):
+async def test_what_is_removed_from_the_data_travels_back_as_that(router: Router[Lines], caller: Caller):
     async def forget(context: Context[Lines], _text: str) -> None:
-        context.session.clear()
+        context.data.clear()
 
     router.route("forget", forget)
     router.route("count", count)
     talk = caller.conversation(("forget", ""), ("count", ""))
-    await caller.send(msgspec.structs.replace(talk, session=msgspec.msgpack.encode({"count": 5})))
+    await caller.send(msgspec.structs.replace(talk, data=msgspec.msgpack.encode({"count": 5})))
     forgotten, counted = await acks(caller, 2)
-    assert forgotten.session is not None
-    assert decode(forgotten.session, SessionChanges) == SessionChanges({}, ["count"])
+    assert forgotten.data_changes is not None
+    assert decode(forgotten.data_changes, DataChanges) == DataChanges({}, ["count"])
     assert changes_of(counted) == {"count": 1}
 
 
 @pytest.mark.parametrize(
     ("value", "code"), [("x" * 5000, "payload_too_large"), (object(), "internal")], ids=["too large", "no message pack"]
 )
-async def test_a_session_that_cannot_be_kept_refuses_its_event_and_stays_as_it_was(
+async def test_data_that_cannot_be_kept_refuses_its_event_and_stays_as_it_was(
     router: Router[Lines], caller: Caller, value: Any, code: str
 ):
     async def hoard(context: Context[Lines], _text: str) -> None:
-        context.session["hoard"] = value
+        context.data["hoard"] = value
 
     router.route("hoard", hoard)
     router.route("count", count)
@@ -417,7 +413,7 @@ async def test_a_session_that_cannot_be_kept_refuses_its_event_and_stays_as_it_w
     assert codes(bodies) == ["ok", code, "ok"]
     assert [body.get("count") for body in bodies] == [1, None, 2]
     assert [changes_of(ack) for ack in await acks(caller, 3)] == [{"count": 1}, None, {"count": 2}]
-    assert {"rejected", "a session that cannot be kept"} & {line["event"] for line in logged}
+    assert {"rejected", "connection data that cannot be kept"} & {line["event"] for line in logged}
 
 
 # -- what is nested, and binary data -----------------------------------------------------------------------------------
@@ -491,7 +487,7 @@ async def test_a_services_middleware_surrounds_its_controllers(nats_url: str, ca
     lines: Lines = []
 
     async def members_only(context: Context[Lines], call_next: Next) -> None:
-        if not context.session.get("member"):
+        if not context.data.get("member"):
             raise Reject(Code.FORBIDDEN, "members only")
         await call_next()
         context.state.append("passed")
@@ -502,9 +498,7 @@ async def test_a_services_middleware_surrounds_its_controllers(nats_url: str, ca
     async with running_service(nats_url, table, state=lines):
         await caller.send(
             caller.conversation(("note", "a")),
-            msgspec.structs.replace(
-                caller.conversation(("note", "b")), session=msgspec.msgpack.encode({"member": True})
-            ),
+            msgspec.structs.replace(caller.conversation(("note", "b")), data=msgspec.msgpack.encode({"member": True})),
         )
         assert codes(await caller.acked(2)) == ["forbidden", "ok"]
     assert lines == ["b", "passed"]

@@ -20,7 +20,7 @@ from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.disconnects import DisconnectReason
 from parley.common.wire.codec import decode
-from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, SessionChanges, ok_payload
+from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, DataChanges, ok_payload
 from parley.common.wire.identity import Identity
 from parley.engineio.session import Session
 from parley.framework.serving.event_result import Outcome
@@ -395,7 +395,7 @@ async def test_what_a_controller_keeps_after_its_time_is_kept_all_the_same(
         (command,) = commands_of(await backend.batch(0))
         assert await clients.told(1) == ["timeout"]
         connection.data = msgspec.msgpack.encode({"mine": 2, "old": 2})
-        changes = SessionChanges({"theirs": msgspec.msgpack.encode(3)}, ["old"]).encode()
+        changes = DataChanges({"theirs": msgspec.msgpack.encode(3)}, ["old"]).encode()
         late = AckBatch([Ack(command.tag, ok_payload(None), True, (), changes)])
         for _ in range(2):
             await backend.bus.publish(subjects.acks(gateway_bus.address), late.encode())
@@ -441,7 +441,7 @@ async def test_an_ack_that_cannot_be_passed_on_costs_no_other_and_its_connection
         assert {reply.ack_id for reply in clients.replies} == {2, 3}
 
 
-async def test_a_session_that_cannot_be_read_costs_neither_its_ack_nor_others(
+async def test_data_that_cannot_be_read_costs_neither_its_ack_nor_others(
     gateway_bus: Bus, backend: Backend, namespace: str
 ):
     await backend.serve(namespace)

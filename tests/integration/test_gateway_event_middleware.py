@@ -1,4 +1,4 @@
-"""Middleware around events in the gateway: its time, its bounds, and the session it shares with the service."""
+"""Middleware around events in the gateway: its time, its bounds, and the data it shares with the service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from parley.common import subjects
 from parley.common.bus import Bus
-from parley.common.wire.commands import Ack, AckBatch, SessionChanges, ok_payload
+from parley.common.wire.commands import Ack, AckBatch, DataChanges, ok_payload
 from parley.framework import Code, Context, Next, Reject
 from parley.framework.remote.emitter import Emitter
 from parley.gateway.commands import middleware
@@ -42,10 +42,10 @@ SEEN: list[Any] = []
 
 async def counting(context: Context, call_next: Next) -> None:
     """Count the events of a connection, before they go on and after they came back."""
-    context.session["n"] = context.session.get("n", 0) + 1
-    SEEN.append(context.session["n"])
+    context.data["n"] = context.data.get("n", 0) + 1
+    SEEN.append(context.data["n"])
     await call_next()
-    context.session["back"] = context.session.get("back", 0) + 1
+    context.data["back"] = context.data.get("back", 0) + 1
 
 
 async def looking(context: Context, call_next: Next) -> None:
@@ -78,9 +78,9 @@ async def around(bus: Bus, namespace: str, name: str, **options: Any) -> AsyncGe
 
 
 async def answer(backend: Backend, number: int, **values: Any) -> None:
-    """Accept a batch, as controllers that set these keys of the session."""
+    """Accept a batch, as controllers that set these keys of the data."""
     batch = await backend.batch(number)
-    changes = SessionChanges({key: msgspec.msgpack.encode(value) for key, value in values.items()})
+    changes = DataChanges({key: msgspec.msgpack.encode(value) for key, value in values.items()})
     acks = [Ack(command.tag, ok_payload(None), True, (), changes.encode()) for command in commands_of(batch)]
     await backend.bus.publish(subjects.acks(batch.gateway), AckBatch(acks).encode())
 
@@ -89,7 +89,7 @@ def kept(connection: Connection) -> dict[str, Any]:
     return msgspec.msgpack.decode(connection.data)
 
 
-async def test_middleware_and_controllers_change_one_session_and_lose_nothing_of_each_other(
+async def test_middleware_and_controllers_change_the_same_data_and_lose_nothing_of_each_other(
     gateway_bus: Bus, backend: Backend, namespace: str
 ):
     await backend.serve(namespace)
@@ -166,13 +166,13 @@ async def test_there_is_room_again_for_what_is_through(gateway_bus: Bus, backend
 
 
 async def greedy(context: Context, _call_next: Next) -> None:
-    """Leave in the session what cannot be kept, and refuse."""
-    context.session["kept"] = "x" * 5000 if SEEN else 2**70
+    """Leave in the data what cannot be kept, and refuse."""
+    context.data["kept"] = "x" * 5000 if SEEN else 2**70
     SEEN.append("refused")
     raise Reject(Code.FORBIDDEN)
 
 
-async def test_what_cannot_be_kept_in_the_session_costs_nobody_an_outcome(gateway_bus: Bus, namespace: str):
+async def test_what_cannot_be_kept_in_the_data_costs_nobody_an_outcome(gateway_bus: Bus, namespace: str):
     async with around(gateway_bus, namespace, "greedy") as clients:
         connection = clients.connect()
         clients.emit(connection)

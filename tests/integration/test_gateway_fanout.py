@@ -15,7 +15,7 @@ from parley.common import subjects
 from parley.common.bus import Bus
 from parley.common.wire.operations import Emit, Selection
 from parley.common.wire.rooms import MembershipChange, RoomEvent, RoomHead, RoomHeads
-from parley.gateway.connections.connection import State
+from parley.gateway.connections.connection import ConnectionState
 from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
@@ -46,7 +46,7 @@ async def test_a_room_is_opened_no_earlier_than_it_was_delivered_here_whatever_i
     fanout = Fanout(bus, Sockets(), {namespace: history}, [namespace])
     connection = another(namespace)
     fanout.enter_user_room(connection)
-    connection.state = State.OPEN
+    connection.state = ConnectionState.OPEN
     fanout.open(connection)
     fanout.enter(connection, ROOM, head=12, after=12)
     room = fanout._rooms.get(namespace, ROOM)

@@ -29,7 +29,7 @@ from parley.common.wire.rooms import (
 from parley.framework import Replayed, RoomHead, Router, Service
 from parley.gateway.admission import memberships, reconciliation
 from parley.gateway.admission.memberships import MembershipCheck
-from parley.gateway.connections.connection import Connection, State
+from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.rooms import heads
 from tests.integration.fanout_parts import Gateway, running_gateway
@@ -248,13 +248,13 @@ async def test_a_service_that_answers_for_nobody_is_asked_again_at_a_pace(scene:
 async def test_who_is_opened_meanwhile_is_asked_about_after_that(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(memberships, "OPENED_AFTER", 0.1)
     ann = await scene.member("left")
-    ann.state = State.ATTEMPTING
+    ann.state = ConnectionState.ATTEMPTING
     scene.answers.rooms.clear()
     check = scene.check()
     check.verify_all()
     await until(lambda: check.done)
     assert not scene.answers.asked
-    ann.state = State.OPEN
+    ann.state = ConnectionState.OPEN
     await until(lambda: not scene.rooms(ann))
     await check.close()
 
@@ -287,7 +287,7 @@ async def ask(bus: Bus, namespace: str, count: int) -> list[Any]:
 
 async def test_a_service_answers_for_many_users_as_far_as_a_message_goes(nats_url: str, namespace: str, bus: Bus):
     log = Log()
-    service = Service("rooms", Router[Any](namespace, log=lambda _state: log))
+    service = Service("rooms", Router[Any](namespace, room_log=lambda _state: log))
     async with service.running(service.settings(nats_url=nats_url, instance=fresh("rooms"))):
         answered = await ask(bus, namespace, 300)
         assert 100 < len(answered) < 300

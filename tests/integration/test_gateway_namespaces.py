@@ -50,9 +50,9 @@ async def picture(context: Context, *args: Any) -> dict[str, Any]:
 
 @router.on("count")
 async def count(context: Context) -> dict[str, int]:
-    """Count in the session."""
-    context.session["count"] = context.session.get("count", 0) + 1
-    return {"count": context.session["count"]}
+    """Count in the data."""
+    context.data["count"] = context.data.get("count", 0) + 1
+    return {"count": context.data["count"]}
 
 
 service = Service("place", router)
@@ -61,7 +61,7 @@ service = Service("place", router)
 async def outer(context: Context, call_next: Next) -> None:
     """Wait for the first event; see what became of each, and change one outcome."""
     passed.append(f"+{context.args}")
-    context.session["outer"] = context.session.get("outer", 0) + 1
+    context.data["outer"] = context.data.get("outer", 0) + 1
     if context.args == [1]:
         await asyncio.sleep(0.05)  # the next one must not overtake it meanwhile
     try:
@@ -113,12 +113,12 @@ async def with_card(connection: ConnectionContext, call_next: Next) -> None:
         return
     if card is None:
         raise Reject(Code.FORBIDDEN, "No card.", data={"needed": "card"})
-    connection.session["card"] = card
+    connection.data["card"] = card
     await connection.join("guests")
     await connection.emit("greeting", "welcome", b"\x01")
     passed.append("in")
     await call_next()
-    passed.append(f"out {connection.reason} {connection.session}")
+    passed.append(f"out {connection.reason} {connection.data}")
 
 
 async def test_services_see_no_token_and_only_the_headers_that_are_asked_for():
@@ -192,7 +192,7 @@ async def test_what_clients_nest_too_deeply_is_an_invalid_payload(middleware: li
         assert (await ann.emit("picture", [[1]]))["ok"]
 
 
-async def test_the_session_is_kept_with_the_connection():
+async def test_data_is_kept_with_the_connection():
     async with running(service, gateways=2) as server:
         ann, ben = await server.connect("/place", user="ann"), await server.connect("/place", user="ben", gateway=1)
         assert [(await ann.emit("count"))["count"] for _ in range(3)] == [1, 2, 3]

@@ -17,7 +17,7 @@ tests/unit/test_testing_fakes.py, which tests/integration/test_testing_kit.py ru
 | an event without a controller still releases middleware | test_an_event_without_a_controller... |
 | a listener of one's own next to a routed event | test_events_that_middleware_answers... |
 | middleware that returns without `next` | test_packets_that_are_not..., test_connections_that_are_not... |
-| a session from the cookie, or in an external store (2) | test_a_session_that_is_set_at_connect... (in the gateway) |
+| a session from the cookie, or in an external store (2) | test_data_that_is_set_at_connect... (in the gateway) |
 | without a session: `auth failed!` | test_without_what_a_session_is_made_of... |
 | errors in controllers, also at the end (2) | test_a_controller_that_crashes..., test_a_crash_at_the_end... |
 | errors in connection middleware (2) | test_connection_middleware_that_crashes..., test_a_crash_after... |
@@ -123,13 +123,13 @@ async def signed_in(connection: ConnectionContext, call_next: Next) -> None:
     card = connection.handshake.auth.get("card", "guest card")
     if card == "none":
         raise Reject(Code.FORBIDDEN, "auth failed!", data={"missing": "card"})
-    connection.session["card"] = card
+    connection.data["card"] = card
     await call_next()
 
 
 async def stamped(connection: ConnectionContext, call_next: Next) -> None:
     """Add to the session what only the service's own state knows."""
-    connection.session["stamp"] = [connection.session["card"], connection.state > 0]
+    connection.data["stamp"] = [connection.data["card"], connection.state > 0]
     await call_next()
 
 
@@ -193,7 +193,7 @@ async def work(context: Context[int], *_args: Any) -> dict[str, int]:
 
 @peer.on("session")
 async def session(context: Context[int]) -> dict[str, Any]:
-    return {"replica": context.state, "session": dict(context.session)}
+    return {"replica": context.state, "session": dict(context.data)}
 
 
 @peer.on("trouble")
@@ -203,7 +203,7 @@ async def trouble(context: Context[int], kind: str) -> None:
 
 @peer.on("plan")
 async def plan(context: Context[int], event: str) -> None:
-    context.session["crash at"] = event
+    context.data["crash at"] = event
 
 
 @peer.on("disconnecting")
@@ -217,8 +217,8 @@ async def disconnect(context: Context[int], reason: str, _rooms: list[str]) -> N
 
 
 def end(context: Context[int], reason: str) -> None:
-    lines.append((context.event, context.identity.user_id, reason, context.session["card"]))
-    if context.session.get("crash at") == context.event:
+    lines.append((context.event, context.identity.user_id, reason, context.data["card"]))
+    if context.data.get("crash at") == context.event:
         raise TROUBLE["crash"]
 
 
@@ -402,7 +402,7 @@ async def test_who_enters_a_room_named_like_a_sid_does_not_hear_what_is_for_that
 # -- sessions ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_session_that_is_set_at_connect_is_there_on_every_replica_and_ends_with_its_connection(
+async def test_data_that_is_set_at_connect_is_there_on_every_replica_and_ends_with_its_connection(
     server: RunningServer, user: str
 ):
     ann = await server.connect("/peer", user, auth={"card": "gold"})

@@ -1,4 +1,4 @@
-"""What a controller keeps in the session is there after a recovery, also where the command was in flight meanwhile."""
+"""What is kept in `context.data` is there after a recovery, also where the command was in flight meanwhile."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ async def note(context: Context[None], value: int) -> None:
     """Keep a value once the gate is open."""
     begun.set()
     await gate.wait()
-    context.session["value"] = value
+    context.data["value"] = value
 
 
 async def told(context: Context[None]) -> dict[str, Any]:
     """Say what is kept."""
-    return dict(context.session)
+    return dict(context.data)
 
 
 router.on("note")(note)

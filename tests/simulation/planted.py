@@ -54,7 +54,7 @@ async def _announce_before_commit(self: Any, batch: Any, *, wait: bool) -> Any:
         done = [one for one in batch if one.submission.room_id not in locked.away]
         loaded = await event_store.load(connection, [one.submission for one in done], locked.rooms)
         since = {room.room_id: room.changed for room in loaded.rooms.values()}
-        decided = writer.plan([one.submission for one in done], loaded, self._limits)
+        decided = writer.decide_batch([one.submission for one in done], loaded, self._limits)
         if decided.stores:
             await event_store.save(connection, decided, loaded.rooms)
         await self._publish(decided)

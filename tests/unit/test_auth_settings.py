@@ -10,7 +10,7 @@ from pydantic import SecretStr, ValidationError
 from parley.auth.app import create_app
 from parley.auth.endpoints import Credentials
 from parley.auth.settings import Settings, rate
-from parley.auth.throttle import Throttle, Throttled, address_key
+from parley.auth.throttle import AttemptThrottle, Throttled, address_key
 from parley.cli.failure import CommandFailure
 from parley.cli.stack.stack import _log_settings
 from parley.common.errors import Reject
@@ -78,7 +78,7 @@ def test_passwords_too_short_or_too_long_are_refused(password: str) -> None:
 
 
 async def test_attempts_beyond_the_limit_are_told_when_to_come_back() -> None:
-    throttle = Throttle("tests", rate("2/minute"))
+    throttle = AttemptThrottle("tests", rate("2/minute"))
     await throttle.take("alice")
     await throttle.take("alice")
     with pytest.raises(Throttled) as rejection:
@@ -88,7 +88,7 @@ async def test_attempts_beyond_the_limit_are_told_when_to_come_back() -> None:
 
 
 async def test_attempts_given_back_do_not_count() -> None:
-    throttle = Throttle("tests", rate("1/minute"))
+    throttle = AttemptThrottle("tests", rate("1/minute"))
     for _ in range(5):
         await throttle.take("alice")
         await throttle.give_back("alice")

@@ -356,9 +356,9 @@ async def test_arguments_that_were_only_looked_at_reach_the_controller_as_they_c
     }
 
 
-async def test_a_session_that_becomes_too_large_is_refused_and_stays_as_it_was():
+async def test_data_that_becomes_too_large_is_refused_and_stays_as_it_was():
     async def keep(context: Context[None], text: str) -> None:
-        context.session["text"] = text
+        context.data["text"] = text
 
     table: Router[None] = Router("/deep")
     table.route("keep", keep)
@@ -367,12 +367,12 @@ async def test_a_session_that_becomes_too_large_is_refused_and_stays_as_it_was()
     refused = await ann.emit("keep", "x" * 5_000)
     assert refused["error"]["code"] == "payload_too_large"
     assert "4096" in refused["error"]["message"]
-    assert ann.session == {"text": "short"}
+    assert ann.data == {"text": "short"}
 
 
-async def test_a_connection_whose_session_is_too_large_from_the_start_is_refused():
+async def test_a_connection_whose_data_is_too_large_from_the_start_is_refused():
     async def keep(connection: ConnectionContext[None], call_next: Next) -> None:
-        connection.session["text"] = "x" * 5_000
+        connection.data["text"] = "x" * 5_000
         await call_next()
 
     table: Router[None] = Router("/deep")

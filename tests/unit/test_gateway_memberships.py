@@ -34,7 +34,7 @@ from parley.common.wire.rooms import (
 )
 from parley.engineio.packets import Packet
 from parley.engineio.session import Session
-from parley.gateway.connections.connection import Connection, State
+from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.rooms import catch_up, heads, log_reader, memory, repair
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio import packets
@@ -105,7 +105,7 @@ class Broker:
     def on_reconnect(self, callback: Callable[[], None]) -> None:
         pass
 
-    async def request(self, _subject: str, request: Any, _kind: Any) -> Any:
+    async def request(self, _subject: str, request: Any, _kind: Any, **_options: Any) -> Any:
         self.asked += 1
         events, head = self.log.events, self.log.head
         if isinstance(request, GetRoomHeads):
@@ -178,7 +178,7 @@ class World:
 
     def open(self, connection: Connection) -> None:
         """CONNECT was sent, with the rooms of the moment."""
-        connection.state = State.OPEN
+        connection.state = ConnectionState.OPEN
         if connection.identity == ANN:
             for membership in self.log.memberships():
                 connection.last_change[membership.room] = membership.joined
@@ -500,7 +500,7 @@ async def test_who_comes_back_from_before_a_leave_and_has_joined_again_stays_a_m
     joined = world.move().sequence
     if ben_is_here:
         world.fanout.enter(world.connect(BEN), ROOM, head=joined)
-    ann = Connection("sid-ann", cast("Session", None), NAMESPACE, ANN, 0.0, state=State.OPEN)
+    ann = Connection("sid-ann", cast("Session", None), NAMESPACE, ANN, 0.0, state=ConnectionState.OPEN)
     world.fanout.enter_user_room(ann)
     world.fanout.enter(ann, ROOM, head=joined, after=2, joined=joined)
     world.fanout.open(ann)

@@ -94,9 +94,9 @@ async def look(context: Context[Notes], sid: str) -> dict[str, Any]:
 
 @router.on("remember")
 async def remember(context: Context[Notes], value: Any) -> dict[str, Any]:
-    context.session["count"] = context.session.get("count", 0) + 1
-    context.session["value"] = value
-    return dict(context.session)
+    context.data["count"] = context.data.get("count", 0) + 1
+    context.data["value"] = value
+    return dict(context.data)
 
 
 @router.on("shake")
@@ -141,8 +141,8 @@ class Basket:
 
     @on("basket.add")
     async def add(self, item: Item) -> dict[str, Any]:
-        self.context.session.setdefault("basket", []).append(item.name)
-        return {"items": self.context.session["basket"], "count": item.count}
+        self.context.data.setdefault("basket", []).append(item.name)
+        return {"items": self.context.data["basket"], "count": item.count}
 
 
 router.controllers(Basket)
@@ -152,7 +152,7 @@ router.controllers(Basket)
 async def connected(context: Context[Notes], recovered: bool) -> None:
     context.state.lines.append(("connect", context.identity.user_id, recovered))
     await context.join("lobby")
-    await context.emit("welcome", sorted(context.session))
+    await context.emit("welcome", sorted(context.data))
     if context.handshake.query.get("as") == "unlucky":
         raise Reject(Code.NOT_FOUND, "no luck")
 
@@ -164,7 +164,7 @@ async def disconnecting(context: Context[Notes], reason: str, rooms: list[str]) 
 
 @router.on("disconnect")
 async def disconnected(context: Context[Notes], reason: str, rooms: list[str]) -> None:
-    context.state.lines.append(("disconnect", context.identity.user_id, dict(context.session)))
+    context.state.lines.append(("disconnect", context.identity.user_id, dict(context.data)))
     await context.everybody.emit("left", context.identity.user_id)
 
 
@@ -208,7 +208,7 @@ async def inner(connection: ConnectionContext, call_next: Next) -> None:
             raise RuntimeError("a secret")
         case _:
             pass
-    connection.session["since"] = 1
+    connection.data["since"] = 1
     await connection.join("admitted")
     await connection.emit("greeting", connection.identity.name)
     await call_next()
@@ -336,13 +336,13 @@ class Conduct:
 
     # -- what is kept ----------------------------------------------------------------------------------------------
 
-    async def test_a_session_is_kept_with_the_connection_and_is_its_own(self, connect: Connect):
+    async def test_data_is_kept_with_the_connection_and_is_its_own(self, connect: Connect):
         ann, ben = await connect("ann"), await connect("ben")
         assert await ann.emit("remember", [1, "x"]) == {"ok": True, "since": 1, "count": 1, "value": [1, "x"]}
         assert (await ann.emit("remember", 2))["count"] == 2
         assert (await ben.emit("remember", 3))["count"] == 1
 
-    async def test_a_session_that_is_too_large_is_not_kept(self, connect: Connect):
+    async def test_data_that_is_too_large_is_not_kept(self, connect: Connect):
         ann = await connect("ann")
         assert (await ann.emit("remember", 1))["count"] == 1
         await ann.emit("remember", "x" * 5000)
@@ -481,7 +481,7 @@ async def test_everything_has_happened_when_a_call_returns(fake: FakeNamespace):
     ann, ben = await fake.connect("ann"), await fake.connect("ben")
     await ann.emit("enter", "red")
     assert (ann.rooms, ben.rooms) == ({"admitted", "lobby", "red"}, {"admitted", "lobby"})
-    assert (ann.session, ann.identity.name, ann.connected) == ({"since": 1}, "ann", True)
+    assert (ann.data, ann.identity.name, ann.connected) == ({"since": 1}, "ann", True)
     await ann.emit("dismiss", ben.sid)
     assert not ben.connected
     assert ("disconnect", "ben", {"since": 1}) in notes.lines
@@ -557,7 +557,7 @@ async def test_events_of_a_connection_are_handled_in_turn_and_pipelined_ones_tog
         lines.append(f"+{name}")
         if name in gates:
             await gates[name].wait()
-        context.session[name] = True
+        context.data[name] = True
         lines.append(f"-{name}")
 
     table.route("work", work)
@@ -574,7 +574,7 @@ async def test_events_of_a_connection_are_handled_in_turn_and_pipelined_ones_tog
     gates["a"].set()
     await asyncio.gather(*emits)
     assert lines == ["+a", "+b", "+ben", "-ben", "-b", "-a", "+c", "-c"]
-    assert ann.session == {"a": True, "b": True, "c": True}
+    assert ann.data == {"a": True, "b": True, "c": True}
 
 
 async def test_what_is_in_flight_ends_before_a_connection_is_told_to_be_gone():

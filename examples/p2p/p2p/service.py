@@ -53,7 +53,7 @@ async def into_a_room(connection: ConnectionContext[Rooms], call_next: Next) -> 
         raise _deleted()
     if len(await connection.everybody.to(_key(room)).fetch_connections()) >= MAX_CLIENTS:
         raise Reject(Code.LIMIT_EXCEEDED, "The room is full.", data={"field": "room"})
-    connection.session.update(room=room, userId=user_id)
+    connection.data.update(room=room, userId=user_id)
     await call_next()
 
 
@@ -72,7 +72,7 @@ router.use_connection(into_a_room)
 @router.on("connect")
 async def connect(context: Context[Rooms], _recovered: bool) -> None:
     """Join the room and tell everybody in it."""
-    room = context.session["room"]
+    room = context.data["room"]
     await context.join(_key(room))
     # It may have been closed since; whoever closed it has not seen this client in it then.
     if context.state.is_closed(room):
@@ -85,7 +85,7 @@ async def connect(context: Context[Rooms], _recovered: bool) -> None:
 @router.on("disconnect")
 async def disconnect(context: Context[Rooms], _reason: str, _rooms: list[str]) -> None:
     """Tell who is left in the room."""
-    room = context.session["room"]
+    room = context.data["room"]
     clients = [member.sid for member in await _members(context, room) if member.sid != context.sid]
     await context.everybody.to(_key(room)).emit("online", messages.left(context.sid, clients))
 
@@ -100,7 +100,7 @@ async def _members(context: Context[Rooms], room: str) -> list[ConnectionInfo]:
 @router.on("exchange")
 async def exchange(context: Context[Rooms], said: Exchange) -> None:
     """Hand something to one other client of the same room, and to nobody else."""
-    key = _key(context.session["room"])
+    key = _key(context.data["room"])
     sender, target = await asyncio.gather(context.socket.fetch(), _find(context.everybody, said.target))
     if key not in sender.rooms:
         raise Reject(Code.NOT_A_MEMBER)

@@ -20,7 +20,7 @@ def import_log(
     """Add the events of an export to the log. What is there already is left as it is, so it may be run again."""
     from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
-    from parley.chat.log.importing import Imported, Importer, Refused  # noqa: PLC0415
+    from parley.chat.log.importing import Imported, Importer, ImportRefused  # noqa: PLC0415
     from parley.cli.database.log_connection import log_connection, wait_for_database  # noqa: PLC0415
 
     async def run() -> Imported:
@@ -36,7 +36,7 @@ def import_log(
     wait_for_database(database_url, 10)
     try:
         done = asyncio.run(run())
-    except Refused as error:
+    except ImportRefused as error:
         raise CommandFailure(str(error)) from error
     except OSError as error:
         raise CommandFailure(f"cannot read {file}: {error.strerror or error}") from error

@@ -23,7 +23,7 @@ Publish = Callable[[str, bytes, str], Awaitable[None]]
 """Sends a payload on a subject, with a reply subject or none. Raises `Reject`."""
 
 
-class Connection(Protocol):
+class OutboxConnection(Protocol):
     """The part of a `Bus` that gathered things leave by."""
 
     @property
@@ -53,7 +53,7 @@ class Outbox(Generic[ItemT]):
 
     def __init__(
         self,
-        connection: Connection,
+        connection: OutboxConnection,
         tasks: Tasks,
         name: str,
         *,

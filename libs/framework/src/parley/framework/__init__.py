@@ -14,7 +14,7 @@ from parley.common.wire.connections import ConnectionInfo, Handshake
 from parley.common.wire.consumers import LogEvent
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Delivery, Membership, MembershipChange, Replayed, RoomEvent, RoomHead
-from parley.framework.remote.emitter import AcksResult, Broadcast, Emitter, RemoteSocket
+from parley.framework.remote.emitter import AcksResult, BroadcastOperator, Emitter, RemoteSocket
 from parley.framework.remote.room_publisher import RoomPublisher
 from parley.framework.routing.connection_context import ConnectionContext
 from parley.framework.routing.context import Context
@@ -26,7 +26,7 @@ from parley.framework.service import Lifespan, Running, Runtime, Service
 
 __all__ = [
     "AcksResult",
-    "Broadcast",
+    "BroadcastOperator",
     "Bus",
     "Code",
     "ConnectionContext",

@@ -1,7 +1,7 @@
 """A connection that exists only in a test. It does itself what a gateway would do for it.
 
 It keeps the gateway's promises to a service: events are handled one after the other unless they are pipelined, an event
-sees the session that those before it left, and lifecycle events keep their place between the others.
+sees the data that those before it left, and lifecycle events keep their place between the others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from parley.common.wire.connections import ConnectionClosed, ConnectionInfo, Han
 from parley.common.wire.identity import Identity
 from parley.common.wire.operations import Emit
 from parley.common.wire.rooms import UnloggedEvent
-from parley.framework.routing.connection_data import Session
+from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.router import LIFECYCLE, Router
 from parley.framework.serving.event_result import Outcome
 from parley.testing.mailbox import Mailbox, single
@@ -59,11 +59,11 @@ class FakeConnection(Mailbox):
         """Set this to play a client that reads too slowly, which misses volatile events."""
         self.in_flight = 0
         """How many of its events are being handled."""
-        self.data = b""
-        """The encoded session, as a gateway would keep it."""
+        self.encoded_data = b""
+        """The encoded data, as a gateway would keep it."""
         self.handshake = handshake
-        self.context_data = Session()
-        """The session that the events which are being handled share."""
+        self.shared_data = ConnectionData()
+        """The data that the events which are being handled share."""
         self._router = router
         self._handle = handle
         self._on_end = on_end
@@ -79,9 +79,9 @@ class FakeConnection(Mailbox):
         return frozenset(self._rooms - {self._own_room})
 
     @property
-    def session(self) -> dict[str, Any]:
-        """The session that the service keeps with the connection."""
-        return Session(self.data).values
+    def data(self) -> dict[str, Any]:
+        """What the service keeps with the connection."""
+        return ConnectionData(self.encoded_data).values
 
     # -- what its client does --------------------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class FakeConnection(Mailbox):
         if event in RESERVED_EVENTS or event in LIFECYCLE:
             return Outcome.refused(Reject(Code.UNKNOWN_EVENT, f"The name {event!r} is reserved."))
         if not self.in_flight:
-            self.context_data = Session(self.data)
+            self.shared_data = ConnectionData(self.encoded_data)
         self.in_flight += 1
         try:
             outcome = await self._in_turn(event, lambda: self._run(event, encoded, attachments))
@@ -127,7 +127,7 @@ class FakeConnection(Mailbox):
     async def notice(self, event: str, *args: Any) -> None:
         """Send the service a lifecycle event if it has a controller for it, in order with what the client sends."""
         if event in self._router.routes:
-            self.context_data = Session(self.data)
+            self.shared_data = ConnectionData(self.encoded_data)
             self._report(await self._in_turn(event, lambda: self._run(event, msgspec.json.encode(args), ())))
 
     def is_in(self, rooms: frozenset[str]) -> bool:
@@ -152,7 +152,7 @@ class FakeConnection(Mailbox):
         if self.connected:
             self.connected = False
             self._gone.set()
-            self._on_end(self, ConnectionClosed(self.sid, self.sid, reason, self.data), sorted(self._rooms))
+            self._on_end(self, ConnectionClosed(self.sid, self.sid, reason, self.encoded_data), sorted(self._rooms))
 
     def described(self) -> ConnectionInfo:
         """Describe the connection as `fetch_connections` does."""

@@ -20,7 +20,7 @@ from parley.common.wire.connections import ConnectionClosed, Handshake
 from parley.common.wire.identity import Identity
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_context import ConnectionContext
-from parley.framework.routing.connection_data import Session
+from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.context import Context
 from parley.framework.routing.router import Router
 from parley.framework.service import Service
@@ -115,12 +115,12 @@ class FakeNamespace:
     ) -> Outcome:
         context: Context[Any] = Context(
             self.emitter, connection.identity, connection.sid, GATEWAY, f"{GATEWAY}-{uuid7().hex}",
-            connection.handshake.encode(), connection.context_data,
+            connection.handshake.encode(), connection.shared_data,
             event=event, args=args, attachments=attachments, state=self.state,
         )  # fmt: skip
         outcome = await self.handle(context)
-        if (changed := context.changed_session()) is not None:
-            connection.data = changed
+        if (changed := context.changed_data()) is not None:
+            connection.encoded_data = changed
         return outcome
 
     def _on_end(self, connection: FakeConnection, closed: ConnectionClosed, rooms: list[str]) -> None:
@@ -135,17 +135,17 @@ class FakeNamespace:
     async def _admit(self, connection: FakeConnection) -> None:
         context: ConnectionContext[Any] = ConnectionContext(
             self.emitter, connection.identity, connection.sid, GATEWAY, f"conn-{uuid7().hex}",
-            connection.handshake.encode(), Session(),
+            connection.handshake.encode(), ConnectionData(),
         )  # fmt: skip
         context.state = self.state
         members: list[str] = []
 
         async def core(_context: ConnectionContext) -> None:
-            if self.router.log is not None:
-                rooms = await self.router.log(self.state).memberships(connection.identity)
+            if self.router.room_log is not None:
+                rooms = await self.router.room_log(self.state).memberships(connection.identity)
                 members.extend(membership.room for membership in rooms)
-            context.check_session()
-            connection.data = context.changed_session() or b""
+            context.check_data()
+            connection.encoded_data = context.changed_data() or b""
 
         life: tuple[ConnectionLifetime, asyncio.Task[None]] | None = None
         if self.router.connection_middleware:

@@ -31,14 +31,14 @@ class Command(Wire, frozen=True):
 class ConnectionCommands(Wire, frozen=True):
     """What one connection sent since its last batch was answered, in the order it was sent.
 
-    `handshake` and `session` are encoded: a `Handshake`, and a map of what services keep with the connection.
+    `handshake` and `data` are encoded: a `Handshake`, and a map of what services keep with the connection.
     """
 
     sid: str
     identity: Identity
     commands: list[Command]
     handshake: bytes = b""
-    session: bytes = b""
+    data: bytes = b""
 
 
 class CommandBatch(Wire, frozen=True):
@@ -52,18 +52,18 @@ class CommandBatch(Wire, frozen=True):
 class Ack(Wire, frozen=True):
     """The outcome of the command with this tag: the JSON that becomes the arguments of the client's ack.
 
-    It is one object, or what a controller answered itself, with placeholders for the attachments. `session` are
-    `SessionChanges`, encoded, where what is kept with the connection has changed.
+    It is one object, or what a controller answered itself, with placeholders for the attachments. `data_changes` are
+    `DataChanges`, encoded, where what is kept with the connection has changed.
     """
 
     tag: int
     payload: bytes
     ok: bool
     attachments: tuple[bytes, ...] = ()
-    session: bytes | None = None
+    data_changes: bytes | None = None
 
 
-class SessionChanges(Wire, frozen=True):
+class DataChanges(Wire, frozen=True):
     """What a controller did to the map that is kept with a connection, by key: others may have changed other keys.
 
     Values are encoded.

@@ -33,7 +33,7 @@ class ConnectRequest(Wire, frozen=True):
     sid: str
     identity: Identity
     handshake: bytes = b""
-    session: bytes = b""
+    data: bytes = b""
 
 
 class ConnectReply(Wire, frozen=True):
@@ -48,7 +48,7 @@ class ConnectReply(Wire, frozen=True):
     rooms: list[Membership] = []
     initial_rooms: list[str] = []
     initial_events: list[UnloggedEvent] = []
-    session: bytes | None = None
+    data: bytes | None = None
     lifecycle_events: tuple[str, ...] = ()
     log: str = ""
 
@@ -59,7 +59,7 @@ class ConnectionClosed(Wire, frozen=True):
     connect_sid: str
     sid: str
     reason: str
-    session: bytes = b""
+    data: bytes = b""
 
 
 class ConnectionInfo(Wire, frozen=True):

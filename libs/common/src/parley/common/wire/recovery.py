@@ -38,7 +38,7 @@ class Recovered(Wire, frozen=True):
     rooms: list[str] = []
     """Other rooms that it was put into."""
     missed: list[UnloggedEvent] = []
-    session: bytes = b""
+    data: bytes = b""
     """What services keep with it."""
     identity: Identity | None = None
     age: float = 0.0

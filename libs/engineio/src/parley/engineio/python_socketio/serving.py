@@ -87,6 +87,9 @@ class _WebSocket(WebSocket):
         """Uvicorn stops."""
         if self._session is not None:
             self._session.close(DisconnectReason.SHUTDOWN, GOING_AWAY)
+        elif self._transport is not None:
+            # Closed already, and uvicorn waits: an engine that was shut down does not end the client's time any more.
+            self._transport.close()
 
 
 def _head(scope: Mapping[str, Any]) -> bytes:

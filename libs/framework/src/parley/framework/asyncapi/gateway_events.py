@@ -35,5 +35,5 @@ class Reset(msgspec.Struct):
 
 def sent_events(router: Router[Any]) -> dict[str, Any]:
     """Events that clients are sent by the service, and in each namespace by the gateway."""
-    own = {"error": Failure, "kicked": Kicked} | ({"reset": Reset} if router.log is not None else {})
+    own = {"error": Failure, "kicked": Kicked} | ({"reset": Reset} if router.room_log is not None else {})
     return router.sent | {event: kind for event, kind in own.items() if event not in router.sent}

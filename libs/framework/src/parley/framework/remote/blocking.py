@@ -13,36 +13,36 @@ from typing import Any, TypeVar
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from parley.common.wire.connections import ConnectionInfo
-from parley.framework.remote.emitter import AcksResult, Broadcast, Emitter
+from parley.framework.remote.emitter import AcksResult, BroadcastOperator, Emitter
 
 ResultT = TypeVar("ResultT")
 
 
-class BlockingBroadcast:
-    """A `Broadcast` whose calls return when they are done. Threads may share one."""
+class BlockingBroadcastOperator:
+    """A `BroadcastOperator` whose calls return when they are done. Threads may share one."""
 
-    def __init__(self, portal: BlockingPortal, broadcast: Broadcast) -> None:
+    def __init__(self, portal: BlockingPortal, broadcast: BroadcastOperator) -> None:
         self._portal = portal
         self._broadcast = broadcast
 
     # -- to whom, and how ------------------------------------------------------------------------------------------
 
-    def to(self, *rooms: str) -> BlockingBroadcast:
+    def to(self, *rooms: str) -> BlockingBroadcastOperator:
         """Also those in any of these rooms."""
-        return BlockingBroadcast(self._portal, self._broadcast.to(*rooms))
+        return BlockingBroadcastOperator(self._portal, self._broadcast.to(*rooms))
 
-    def to_user(self, *user_ids: str) -> BlockingBroadcast:
+    def to_user(self, *user_ids: str) -> BlockingBroadcastOperator:
         """Also every connection of these users."""
-        return BlockingBroadcast(self._portal, self._broadcast.to_user(*user_ids))
+        return BlockingBroadcastOperator(self._portal, self._broadcast.to_user(*user_ids))
 
-    def except_(self, *rooms: str) -> BlockingBroadcast:
+    def except_(self, *rooms: str) -> BlockingBroadcastOperator:
         """Without those in any of these rooms."""
-        return BlockingBroadcast(self._portal, self._broadcast.except_(*rooms))
+        return BlockingBroadcastOperator(self._portal, self._broadcast.except_(*rooms))
 
     @property
-    def volatile(self) -> BlockingBroadcast:
+    def volatile(self) -> BlockingBroadcastOperator:
         """Skip clients whose write buffer is full (Socket.IO's `volatile`)."""
-        return BlockingBroadcast(self._portal, self._broadcast.volatile)
+        return BlockingBroadcastOperator(self._portal, self._broadcast.volatile)
 
     # -- what to do ------------------------------------------------------------------------------------------------
 
@@ -79,7 +79,7 @@ class BlockingBroadcast:
         return self._portal.call(call)
 
 
-class BlockingEmitter(BlockingBroadcast):
+class BlockingEmitter(BlockingBroadcastOperator):
     """Everybody in a namespace, for code that is not async."""
 
     @classmethod

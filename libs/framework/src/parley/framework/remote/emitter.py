@@ -69,7 +69,7 @@ class _Target:
     """Stop waiting once so many connections were found: 1 for a sid."""
 
 
-class Broadcast:
+class BroadcastOperator:
     """Some connections of a namespace, and what to do with them. Immutable: each step makes another."""
 
     __slots__ = ("_requests", "_target")
@@ -80,7 +80,7 @@ class Broadcast:
 
     # -- to whom, and how ------------------------------------------------------------------------------------------
 
-    def to(self, *rooms: str) -> Broadcast:
+    def to(self, *rooms: str) -> BroadcastOperator:
         """Also those in any of these rooms; a sid and `user:<id>` are rooms. Raises `ValueError` when none is named.
 
         Whoever is in several gets one copy. Where `to` is never called it is everybody.
@@ -90,27 +90,27 @@ class Broadcast:
         selection = self._target.selection
         return self._with(selection=Selection(selection.namespace, (*selection.rooms, *rooms), selection.except_rooms))
 
-    def to_user(self, *user_ids: str) -> Broadcast:
+    def to_user(self, *user_ids: str) -> BroadcastOperator:
         """Also every connection of these users."""
         return self.to(*map(subjects.user_room, user_ids))
 
-    def except_(self, *rooms: str) -> Broadcast:
+    def except_(self, *rooms: str) -> BroadcastOperator:
         """Without those in any of these rooms."""
         selection = self._target.selection
         excepted = (*selection.except_rooms, *rooms)
         return self._with(selection=Selection(selection.namespace, selection.rooms, excepted))
 
-    def local(self, gateway: str) -> Broadcast:
+    def local(self, gateway: str) -> BroadcastOperator:
         """Only those on this gateway, which is named by its address, or by its name whatever run has it now."""
         return self._with(gateway=gateway)
 
     @property
-    def volatile(self) -> Broadcast:
+    def volatile(self) -> BroadcastOperator:
         """Skip clients whose write buffer is full (Socket.IO's `volatile`)."""
         return self._with(volatile=True)
 
-    def _with(self, **changes: Any) -> Broadcast:
-        return Broadcast(self._requests, replace(self._target, **changes))
+    def _with(self, **changes: Any) -> BroadcastOperator:
+        return BroadcastOperator(self._requests, replace(self._target, **changes))
 
     # -- events ----------------------------------------------------------------------------------------------------
 
@@ -188,7 +188,7 @@ class Broadcast:
         return await self._requests.request(operation, self._target.gateway, kind, timeout, self._target.enough)
 
 
-class Emitter(Broadcast):
+class Emitter(BroadcastOperator):
     """Everybody in a namespace; the beginning of every chain."""
 
     __slots__ = ()
@@ -235,7 +235,7 @@ class Emitter(Broadcast):
     def socket(self, sid: str, gateway: str = "") -> RemoteSocket:
         """One connection. Unless its gateway is named, all hear of it: one that recovered may be on any."""
         target = replace(self._target, selection=Selection(self.namespace, (sid,), (), sid), gateway=gateway, enough=1)
-        return RemoteSocket(Broadcast(self._requests, target), sid)
+        return RemoteSocket(BroadcastOperator(self._requests, target), sid)
 
 
 class RemoteSocket:
@@ -243,7 +243,7 @@ class RemoteSocket:
 
     __slots__ = ("_only", "sid")
 
-    def __init__(self, only: Broadcast, sid: str) -> None:
+    def __init__(self, only: BroadcastOperator, sid: str) -> None:
         self._only = only
         self.sid = sid
 
@@ -275,7 +275,7 @@ class RemoteSocket:
         raise Reject(Code.NOT_FOUND, "There is no such connection.")
 
     async def join(self, *rooms: str) -> None:
-        """Put it into rooms, as `Broadcast.join` does."""
+        """Put it into rooms, as `BroadcastOperator.join` does."""
         await self._only.join(*rooms)
 
     async def leave(self, *rooms: str) -> None:

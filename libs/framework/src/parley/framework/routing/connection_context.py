@@ -57,6 +57,6 @@ class ConnectionContext(PeerContext, Generic[StateT]):
             self.initial_rooms.append(room)
 
     def part(self, closed: ConnectionClosed) -> None:
-        """Mark the connection as gone and load its last session."""
+        """Mark the connection as gone and load its last data."""
         self.sid, self.reason, self.gone = closed.sid, closed.reason, True
-        self.renew_session(closed.session)
+        self.renew_data(closed.data)

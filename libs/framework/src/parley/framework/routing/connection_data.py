@@ -1,4 +1,4 @@
-"""The session: a small map that a service keeps with a connection.
+"""`context.data`: a small map that a service keeps with a connection (Socket.IO's `socket.data`).
 
 It lives in the connection's gateway and travels with what the client sends, so any replica of the service sees it. It
 ends with the connection.
@@ -12,18 +12,18 @@ import msgspec
 
 from parley.common.errors import Code, Reject
 from parley.common.wire.codec import decode
-from parley.common.wire.commands import SessionChanges
+from parley.common.wire.commands import DataChanges
 
 MAX_BYTES = 4096
-"""A session is sent along with every batch of commands, so it holds what is asked for all the time, and no more."""
+"""It is sent along with every batch of commands, so it is for what is needed all the time, and no more."""
 
 _decoder = msgspec.msgpack.Decoder(dict[str, Any])
 _encoder = msgspec.msgpack.Encoder()
 _by_key = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 
 
-class Session:
-    """A connection's session, decoded when it is first looked at."""
+class ConnectionData:
+    """A connection's data, decoded when it is first looked at."""
 
     __slots__ = ("_encoded", "_values")
 
@@ -65,19 +65,19 @@ class Session:
         values, self._values = self._values, None
         encoded = _encoder.encode(values) if values else b""
         if len(encoded) > MAX_BYTES:
-            message = f"A session is at most {MAX_BYTES} bytes, not {len(encoded)}; the change is not kept."
+            message = f"A connection's data are at most {MAX_BYTES} bytes, not {len(encoded)}; the change is not kept."
             raise Reject(Code.PAYLOAD_TOO_LARGE, message)
         self._values = values
         return encoded
 
     def changes(self) -> bytes | None:
-        """Return the `SessionChanges` since the last call, encoded, if there are any. Raises as `changed` does."""
+        """Return the `DataChanges` since the last call, encoded, if there are any. Raises as `changed` does."""
         before = self._encoded
         if (after := self.changed()) is None:
             return None
         old, new = _split(before), _split(after)
         values = {key: bytes(value) for key, value in new.items() if old.get(key) != value}
-        return SessionChanges(values, [key for key in old if key not in new]).encode()
+        return DataChanges(values, [key for key in old if key not in new]).encode()
 
     def renew(self, encoded: bytes) -> None:
         """Look at another map from now on."""
@@ -85,18 +85,18 @@ class Session:
 
 
 def merged(encoded: bytes, changes: bytes) -> bytes:
-    """An encoded map after some `SessionChanges`, which may have been made to an earlier one.
+    """An encoded map after some `DataChanges`, which may have been made to an earlier one.
 
     Raises `ValueError` beyond `MAX_BYTES`.
     """
-    changed = decode(changes, SessionChanges)
+    changed = decode(changes, DataChanges)
     kept = _split(encoded)
     for key in changed.removed:
         kept.pop(key, None)
     kept |= {key: msgspec.Raw(value) for key, value in changed.values.items()}
     whole = _encoder.encode(kept) if kept else b""
     if len(whole) > MAX_BYTES:
-        raise ValueError(f"a session is at most {MAX_BYTES} bytes, not {len(whole)}; the change is not kept")
+        raise ValueError(f"a connection's data are at most {MAX_BYTES} bytes, not {len(whole)}; the change is not kept")
     return whole
 
 

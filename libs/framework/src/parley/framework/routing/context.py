@@ -14,8 +14,8 @@ from parley.common.errors import Code, Reject
 from parley.common.logs import CONTEXTS, get_logger
 from parley.common.wire.connections import Handshake
 from parley.common.wire.identity import Identity
-from parley.framework.remote.emitter import Broadcast, Emitter, RemoteSocket
-from parley.framework.routing.connection_data import Session
+from parley.framework.remote.emitter import BroadcastOperator, Emitter, RemoteSocket
+from parley.framework.routing.connection_data import ConnectionData
 
 StateT = TypeVar("StateT", default=Any)
 """What a service's lifespan made for its controllers."""
@@ -27,7 +27,7 @@ _handshakes = msgspec.msgpack.Decoder(Handshake)
 class PeerContext:
     """The part that all contexts share: one connection, and emitting to it and to others in its namespace."""
 
-    __slots__ = ("_emitter", "_handshake", "_session", "correlation", "gateway", "identity", "sid")
+    __slots__ = ("_data", "_emitter", "_handshake", "correlation", "gateway", "identity", "sid")
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class PeerContext:
         gateway: str,
         correlation: str,
         handshake: bytes | Handshake,
-        session: Session,
+        data: ConnectionData,
     ) -> None:
         self.identity = identity
         """The user, as the token proved it."""
@@ -48,7 +48,7 @@ class PeerContext:
         """The id that marks every log line about this event, in every process."""
         self._emitter = emitter
         self._handshake = handshake
-        self._session = session
+        self._data = data
 
     @property
     def namespace(self) -> str:
@@ -63,33 +63,33 @@ class PeerContext:
         return self._handshake
 
     @property
-    def session(self) -> dict[str, Any]:
+    def data(self) -> dict[str, Any]:
         """A dict that the gateway keeps with the connection while it lasts; every replica of the service sees it.
 
         It holds at most 4 KB of what msgpack can encode. A larger one refuses the event that made it so, with
         `payload_too_large`, and nothing of the event's change is kept.
         """
-        return self._session.values
+        return self._data.values
 
-    def check_session(self) -> None:
-        """Raise `Reject` when the session has become something that cannot be kept, and forget the change."""
+    def check_data(self) -> None:
+        """Raise `Reject` when `data` has become something that cannot be kept, and forget the change."""
         try:
-            self._session.check()
+            self._data.check()
         except (TypeError, ValueError, msgspec.MsgspecError) as error:
-            self.log.exception("a session that cannot be kept")
+            self.log.exception("connection data that cannot be kept")
             raise Reject(Code.INTERNAL) from error
 
-    def changed_session(self) -> bytes | None:
-        """Return the encoded session if it has changed since the last call. One that cannot be kept is only logged."""
+    def changed_data(self) -> bytes | None:
+        """Return `data`, encoded, if it has changed since the last call. What cannot be kept is only logged."""
         try:
-            return self._session.changed()
+            return self._data.changed()
         except (Reject, TypeError, ValueError, msgspec.MsgspecError):
-            self.log.exception("a session that cannot be kept")
+            self.log.exception("connection data that cannot be kept")
             return None
 
-    def renew_session(self, encoded: bytes) -> None:
-        """Replace the session by what the gateway keeps now."""
-        self._session = Session(encoded)
+    def renew_data(self, encoded: bytes) -> None:
+        """Replace `data` by what the gateway keeps now."""
+        self._data = ConnectionData(encoded)
 
     @property
     def log(self) -> BoundLogger:
@@ -132,15 +132,15 @@ class PeerContext:
         return self._emitter
 
     @property
-    def broadcast(self) -> Broadcast:
+    def broadcast(self) -> BroadcastOperator:
         """Everybody else in the namespace."""
         return self._emitter.except_(self.sid)
 
-    def to(self, *rooms: str) -> Broadcast:
+    def to(self, *rooms: str) -> BroadcastOperator:
         """Everybody else in any of these rooms; a sid is a room, and `user:<id>` is one."""
         return self.broadcast.to(*rooms)
 
-    def except_(self, *rooms: str) -> Broadcast:
+    def except_(self, *rooms: str) -> BroadcastOperator:
         """Everybody else, without those in any of these rooms."""
         return self.broadcast.except_(*rooms)
 
@@ -172,14 +172,14 @@ class Context(PeerContext, Generic[StateT]):
         gateway: str = "",
         correlation: str = "",
         handshake: bytes | Handshake = b"",
-        session: Session | None = None,
+        data: ConnectionData | None = None,
         *,
         event: str,
         args: bytes = b"[]",
         attachments: tuple[bytes, ...] = (),
         state: StateT,
     ) -> None:
-        super().__init__(emitter, identity, sid, gateway, correlation, handshake, session or Session())
+        super().__init__(emitter, identity, sid, gateway, correlation, handshake, data or ConnectionData())
         self.event = event
         """The event's name. Middleware may set another."""
         self.state = state
@@ -234,7 +234,7 @@ class Context(PeerContext, Generic[StateT]):
     def fresh(self, event: str, args: bytes) -> Context[StateT]:
         """Make the context of another event of the same connection."""
         return Context(
-            self._emitter, self.identity, self.sid, self.gateway, self.correlation, self._handshake, self._session,
+            self._emitter, self.identity, self.sid, self.gateway, self.correlation, self._handshake, self._data,
             event=event, args=args, state=self.state,
         )  # fmt: skip
 

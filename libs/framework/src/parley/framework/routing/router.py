@@ -86,9 +86,9 @@ class Router(Generic[StateT]):
     async def roll(context: Context, dice: int) -> Rolled: ...
     """
 
-    def __init__(self, namespace: str, *, log: Callable[[StateT], RoomLog] | None = None) -> None:
+    def __init__(self, namespace: str, *, room_log: Callable[[StateT], RoomLog] | None = None) -> None:
         self.namespace = namespace
-        self.log = log
+        self.room_log = room_log
         """A function that finds the log of the namespace's rooms in the service's state; None when they have no log."""
         self.routes: dict[str, Route] = {}
         self.sent: dict[str, Any] = {}

@@ -50,8 +50,8 @@ def watch(name: str) -> None:
     """Run the current command without `--reload` in a child process, and again after each change, until a stop signal.
 
     Only this service restarts: the sockets are the gateway's and stay connected, and what clients send meanwhile is
-    answered `unavailable`.
-    It watches the Python files below the working directory, except in tests and in the other services' packages.
+    answered `unavailable`. It watches the Python files below the working
+    directory, except in tests and in the other services' packages.
     """
     here = Path.cwd()
     others = [found.parent for found in here.glob("*/service.py") if found.parent.name != name.partition(".")[0]]

@@ -32,7 +32,7 @@ from parley.common.tasks import Tasks
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.framework.remote.emitter import Emitter
-from parley.framework.routing.connection_data import Session
+from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.context import Context
 from parley.framework.routing.router import Router
 from parley.framework.serving.event_result import Outcome
@@ -85,7 +85,7 @@ class _Handled(msgspec.Struct):
 
     acks: str
     tag: int
-    session: Session
+    data: ConnectionData
     size: int
 
 
@@ -167,26 +167,26 @@ class Dispatcher:
         now, clean = time.monotonic(), copy_context()
         for item in beginning:
             _, acks, _, conversation, _ = item
-            session = Session(conversation.session)
-            size = len(conversation.handshake) + len(conversation.session)
+            data = ConnectionData(conversation.data)
+            size = len(conversation.handshake) + len(conversation.data)
             for command in conversation.commands:
-                handled = _Handled(acks, command.tag, session, size + _command_size(command))
-                clean.copy().run(self._begin, item, session, command, handled, now)
+                handled = _Handled(acks, command.tag, data, size + _command_size(command))
+                clean.copy().run(self._begin, item, data, command, handled, now)
                 size = 0  # what travels along with all of them is counted once
         if self._beginning:
             asyncio.get_running_loop().call_soon(self._begin_all, context=ContextVariables())
 
     def _begin(
-        self, item: _QueuedConversation, session: Session, command: Command, handled: _Handled, now: float
+        self, item: _QueuedConversation, data: ConnectionData, command: Command, handled: _Handled, now: float
     ) -> None:
         CORRELATION.set(command.correlation)
-        item[2].runner.begin(self._context(item, session, command), handled, self._ended, now)
+        item[2].runner.begin(self._context(item, data, command), handled, self._ended, now)
 
     def _ended(self, context: Context[Any], handled: _Handled, outcome: Outcome) -> None:
         self._pending -= 1
         self._pending_bytes -= handled.size
-        session = handled.session
-        changes = None if session.untouched else _changes(context, session)
+        data = handled.data
+        changes = None if data.untouched else _changes(context, data)
         self._acks.add(handled.acks, Ack(handled.tag, outcome.payload, outcome.ok, outcome.attachments, changes))
 
     async def _run_shared(self) -> None:
@@ -205,7 +205,7 @@ class Dispatcher:
             item = queued[0]
             try:
                 conversation = item[3]
-                await self._handle(item, Session(conversation.session), conversation.commands[0], task)
+                await self._handle(item, ConnectionData(conversation.data), conversation.commands[0], task)
             finally:
                 self._pending -= 1
                 self._pending_bytes -= item[4]
@@ -232,11 +232,11 @@ class Dispatcher:
     async def _run_alone(self, item: _QueuedConversation) -> None:
         started: list[asyncio.Task[None]] = []
         _, _, served, conversation, size = item
-        commands, session = conversation.commands, Session(conversation.session)
+        commands, data = conversation.commands, ConnectionData(conversation.data)
         try:
             for command in commands:
                 route = served.router.routes.get(command.event)
-                handled = self._handle(item, session, command)
+                handled = self._handle(item, data, command)
                 if route is not None and route.pipelined and len(commands) > 1:
                     started.append(asyncio.create_task(handled))
                     continue
@@ -251,19 +251,19 @@ class Dispatcher:
             self._pending_bytes -= size
 
     async def _handle(
-        self, item: _QueuedConversation, session: Session, command: Command, task: asyncio.Task[Any] | None = None
+        self, item: _QueuedConversation, data: ConnectionData, command: Command, task: asyncio.Task[Any] | None = None
     ) -> None:
         CORRELATION.set(command.correlation)
-        context = self._context(item, session, command)
+        context = self._context(item, data, command)
         outcome = await item[2].runner.handle(context, task)
-        changes = None if session.untouched else _changes(context, session)
+        changes = None if data.untouched else _changes(context, data)
         self._acks.add(item[1], Ack(command.tag, outcome.payload, outcome.ok, outcome.attachments, changes))
 
-    def _context(self, item: _QueuedConversation, session: Session, command: Command) -> Context[Any]:
+    def _context(self, item: _QueuedConversation, data: ConnectionData, command: Command) -> Context[Any]:
         gateway, _, served, conversation, _ = item
         return Context(
             served.emitter, conversation.identity, conversation.sid, gateway, command.correlation,
-            conversation.handshake, session, event=command.event, args=command.args, attachments=command.attachments,
+            conversation.handshake, data, event=command.event, args=command.args, attachments=command.attachments,
             state=self._state,
         )  # fmt: skip
 
@@ -272,19 +272,19 @@ _OVERLOADED = Outcome.refused(Reject(Code.OVERLOADED))
 _TOO_LARGE = Outcome.refused(Reject(Code.INTERNAL))
 
 
-def _changes(context: Context[Any], session: Session) -> bytes | None:
-    """What a controller did to its connection's session. What cannot be kept is logged."""
+def _changes(context: Context[Any], data: ConnectionData) -> bytes | None:
+    """What a controller changed in its connection's data. What cannot be kept is logged."""
     try:
-        return session.changes()
+        return data.changes()
     except Exception:
         # Whatever it is, too large as well: the ack goes, and so does what follows.
-        context.log.exception("a session that cannot be kept")
+        context.log.exception("connection data that cannot be kept")
         return None
 
 
 def _size(conversation: ConnectionCommands) -> int:
     """The bytes of what a connection sent, with what travels along."""
-    return len(conversation.handshake) + len(conversation.session) + sum(map(_command_size, conversation.commands))
+    return len(conversation.handshake) + len(conversation.data) + sum(map(_command_size, conversation.commands))
 
 
 def _command_size(command: Command) -> int:
@@ -299,4 +299,4 @@ def _weight(ack: Ack) -> int:
     size = len(ack.payload) + ACK_OVERHEAD
     if ack.attachments:
         size += sum(len(attachment) + ACK_OVERHEAD for attachment in ack.attachments)
-    return size if ack.session is None else size + len(ack.session)
+    return size if ack.data_changes is None else size + len(ack.data_changes)

@@ -9,7 +9,7 @@ bounded size (see `parley.common.logs`), and the client is told one of the codes
 | `Reject` | its own code |
 | `Unsendable`, by emitting or acking what a client had sent | `invalid_payload` |
 | cancelled by the sweep, after the route's seconds | `timeout` |
-| nothing, but the session became too large | `payload_too_large` |
+| nothing, but the connection's data became too large | `payload_too_large` |
 | nothing, but middleware did not let it through | `forbidden` |
 | nothing, but there is no controller | `unknown_event` |
 | anything else, or a result that cannot be an ack | `internal` |
@@ -136,7 +136,7 @@ class EventRunner:
         self._end(context, begun.key, begun.ended, rejection)
 
     def _end(self, context: Context[Any], key: KeyT, ended: Ended[KeyT], rejection: Reject | None) -> None:
-        outcome, code = self._outcome(context, rejection or _session_refusal(context))
+        outcome, code = self._outcome(context, rejection or _data_refusal(context))
         self._counts[context.event, code] += 1
         ended(context, key, outcome)
 
@@ -211,7 +211,7 @@ class EventRunner:
                 self._expired.remove(task)
                 # The task goes on with the next command, whatever the controller made of its cancellation.
                 task.uncancel()
-        return self._unanswered(context) or _session_refusal(context)
+        return self._unanswered(context) or _data_refusal(context)
 
     @staticmethod
     def _refusal(context: Context[Any], error: BaseException) -> Reject:
@@ -268,10 +268,10 @@ def _unsendable(context: Context[Any], error: Unsendable) -> Reject:
     return Reject(Code.INVALID_PAYLOAD, f"{context.event[:64]}: {error}")
 
 
-def _session_refusal(context: Context[Any]) -> Reject | None:
-    """Return the refusal of an event that put too much into the session."""
+def _data_refusal(context: Context[Any]) -> Reject | None:
+    """Return the refusal of an event that put too much into the connection's data."""
     try:
-        context.check_session()
+        context.check_data()
     except Reject as rejection:
         context.log.warning("rejected", code=str(rejection.code), message=rejection.message)
         return rejection

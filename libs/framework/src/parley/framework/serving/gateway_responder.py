@@ -28,7 +28,7 @@ from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import GetMemberships, GetRoomHeads, Membership, Memberships, Replay, Replayed, RoomHeads
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_context import ConnectionContext
-from parley.framework.routing.connection_data import Session
+from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.room_log import NoRoomLog, RoomLog
 from parley.framework.routing.router import LIFECYCLE, Router
 from parley.framework.serving.connection_lifetime import ConnectionLifetime
@@ -54,7 +54,7 @@ class _Held(NamedTuple):
     """A connection whose end is waited for: to run what stands after it, and the controllers of its end."""
 
     request: ConnectRequest
-    session: bytes
+    data: bytes
     lifetime: ConnectionLifetime | None
 
 
@@ -66,7 +66,7 @@ class GatewayResponder:
         self._router = router
         self._emitter = emitter
         self._state = state
-        self._log: RoomLog = router.log(state) if router.log is not None else NoRoomLog()
+        self._log: RoomLog = router.room_log(state) if router.room_log is not None else NoRoomLog()
         self._lifecycle_events = tuple(sorted(LIFECYCLE - {"error"} & router.routes.keys()))
         self._farewells = [event for event in FAREWELLS if event in router.routes]
         self._holds = bool(router.connection_middleware or self._farewells)
@@ -113,17 +113,17 @@ class GatewayResponder:
             log=self._incarnation(),
         )
         if self._holds and not full:
-            self._hold(_Held(request, request.session, None))
+            self._hold(_Held(request, request.data, None))
         return reply
 
     def _incarnation(self) -> str:
         return getattr(self._log, "incarnation", "")
 
     async def _pass(self, request: ConnectRequest) -> ConnectReply:
-        session, correlation = Session(request.session), f"conn-{uuid7().hex}"
+        data, correlation = ConnectionData(request.data), f"conn-{uuid7().hex}"
         CORRELATION.set(correlation)
         context = ConnectionContext(
-            self._emitter, request.identity, request.sid, request.gateway, correlation, request.handshake, session
+            self._emitter, request.identity, request.sid, request.gateway, correlation, request.handshake, data
         )
         context.state = self._state
         opened = ConnectReply()
@@ -132,18 +132,18 @@ class GatewayResponder:
             nonlocal opened
             rooms = await self._log.memberships(request.identity)
             opened = ConnectReply(
-                rooms, context.initial_rooms, context.initial_events, session.changed(), self._lifecycle_events,
+                rooms, context.initial_rooms, context.initial_events, data.changed(), self._lifecycle_events,
                 self._incarnation(),
             )  # fmt: skip
 
         if (earlier := self._held.get(request.sid)) is not None and earlier.lifetime is not None:
             earlier.lifetime.cancel()  # the gateway has not heard its answer
         lifetime = ConnectionLifetime(self._router.connection_middleware, context, core)
-        self._hold(_Held(request, request.session, lifetime))
+        self._hold(_Held(request, request.data, lifetime))
         self._tasks.spawn(self._live(request.sid, lifetime), name="connection middleware")
         await lifetime.admitted(ADMIT_SECONDS)
-        if opened.session is not None and request.sid in self._held:
-            self._held[request.sid] = _Held(request, opened.session, lifetime)
+        if opened.data is not None and request.sid in self._held:
+            self._held[request.sid] = _Held(request, opened.data, lifetime)
         return opened
 
     async def _live(self, sid: str, lifetime: ConnectionLifetime) -> None:
@@ -179,7 +179,7 @@ class GatewayResponder:
         request, args = held.request, msgspec.json.encode((reason, []))
         # Nobody waits for these acks.
         commands = [Command(0, event, args, f"gone-{request.sid}") for event in self._farewells]
-        conversation = ConnectionCommands(request.sid, request.identity, commands, request.handshake, held.session)
+        conversation = ConnectionCommands(request.sid, request.identity, commands, request.handshake, held.data)
         batch = CommandBatch(request.gateway, self._router.namespace, [conversation])
         try:
             await self._bus.publish(subjects.commands(self._router.namespace), batch.encode())

@@ -156,8 +156,8 @@ class Admission:
             deadline, lambda: self._bus.request(subjects.connect(connection.namespace), request, ConnectReply)
         )
         connection.lifecycle_events = reply.lifecycle_events
-        if reply.session is not None:
-            connection.data = reply.session
+        if reply.data is not None:
+            connection.data = reply.data
 
     def _claim(self, namespace: str, auth: Mapping[str, Any]) -> Authenticate:
         token = auth.get("token", "")

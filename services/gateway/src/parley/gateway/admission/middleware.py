@@ -20,7 +20,7 @@ from parley.common.tasks import Tasks
 from parley.common.wire.connections import ConnectionClosed, Handshake
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_context import ConnectionContext
-from parley.framework.routing.connection_data import Session
+from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.middleware import ConnectionMiddleware
 from parley.framework.serving.connection_lifetime import ConnectionLifetime
 from parley.gateway import middleware
@@ -59,14 +59,14 @@ class MiddlewareRunner:
         if middlewares is None:
             await admit()
             return
-        session = Session()
+        data = ConnectionData()
         context = ConnectionContext(
             self._emitter.of(connection.namespace), connection.identity, connection.sid, self._bus.address,
-            f"conn-{uuid7().hex}", handshake, session,
+            f"conn-{uuid7().hex}", handshake, data,
         )  # fmt: skip
 
         async def core(_context: ConnectionContext) -> None:
-            connection.data = session.changed() or b""
+            connection.data = data.changed() or b""
             await admit()
             reply = attempt.reply
             attempt.reply = msgspec.structs.replace(

@@ -26,7 +26,7 @@ from parley.common.wire.codec import decode
 from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.framework.routing.connection_data import merged
 from parley.framework.serving.event_result import Outcome
-from parley.gateway.connections.connection import Connection, QueuedCommand, State
+from parley.gateway.connections.connection import Connection, ConnectionState, QueuedCommand
 from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
@@ -44,7 +44,7 @@ FULL = 32
 """Connections with something to send for which no more are waited: the service begins while others are still read."""
 MAX_EVENT_NAME = 256
 MAX_LATE = 100_000
-"""Commands that timed out whose connections are remembered: what a controller keeps in its session still counts."""
+"""Commands that timed out whose connections are remembered: what their controllers keep with those still counts."""
 
 
 class Replies(Protocol):
@@ -219,10 +219,10 @@ class CommandForwarder:
     def _on_acks(self, data: bytes) -> None:
         for ack in decode(data, AckBatch).acks:
             if (pending := self._sent.settle(ack.tag)) is not None:
-                self.keep(pending.connection, ack.session)
+                self.keep(pending.connection, ack.data_changes)
                 self._finish(pending, Outcome(ack.payload, ack.ok, ack.attachments))
             elif (connection := self._late.pop(ack.tag, None)) is not None:
-                self.keep(connection, ack.session)
+                self.keep(connection, ack.data_changes)
 
     async def _on_no_responders(self, message: Msg) -> None:
         # The broker answers at once, with an empty message, when nobody serves the namespace.
@@ -247,13 +247,13 @@ class CommandForwarder:
         """Change what is kept with a connection, key by key: others may have changed other keys meanwhile."""
         if changes is None:
             return
-        if connection.state is State.ENDED:
+        if connection.state is ConnectionState.ENDED:
             # Its client may have come back to this gateway while the command was in flight; it has its sid then.
             connection = self._connections.get(connection.sid) or connection
         try:
             connection.data = merged(connection.data, changes)
         except Exception:
-            log.exception("a session that cannot be kept", sid=connection.sid, namespace=connection.namespace)
+            log.exception("connection data that cannot be kept", sid=connection.sid, namespace=connection.namespace)
 
     def _finish(self, pending: QueuedCommand, outcome: Outcome) -> None:
         connection = pending.connection

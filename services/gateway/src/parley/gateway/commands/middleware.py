@@ -18,7 +18,7 @@ from parley.common.errors import Code, Reject, known_code
 from parley.common.identifiers import uuid7
 from parley.common.tasks import Tasks
 from parley.framework.remote.emitter import Emitter
-from parley.framework.routing.connection_data import Session
+from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.context import Context
 from parley.framework.routing.middleware import compose
 from parley.framework.serving.event_result import Outcome
@@ -47,10 +47,10 @@ class _Refused(msgspec.Struct):
 class _MiddlewareContext(Context[None]):
     """An event in the middleware."""
 
-    __slots__ = ("connection", "data", "forwarded", "free", "outcome")
+    __slots__ = ("connection", "connection_data", "forwarded", "free", "outcome")
 
     connection: Connection
-    data: Session
+    connection_data: ConnectionData
     """What is kept with the connection, as this event sees it."""
     free: asyncio.Event
     """Set when the next event of the connection may enter."""
@@ -148,18 +148,18 @@ class EventMiddleware:
             del self._queues[connection]
 
     async def _pass(self, connection: Connection, packet: EventPacket, free: asyncio.Event) -> None:
-        session = Session(connection.data)
+        data = ConnectionData(connection.data)
         context = _MiddlewareContext(
             self._emitters[connection.namespace], connection.identity, connection.sid, self._bus.address,
-            f"{self._bus.instance}-{uuid7().hex}", connection.handshake, session,
+            f"{self._bus.instance}-{uuid7().hex}", connection.handshake, data,
             event=packet.event, args=packet.args, attachments=packet.attachments, state=None,
         )  # fmt: skip
-        context.connection, context.data, context.free = connection, session, free
+        context.connection, context.connection_data, context.free = connection, data, free
         context.outcome = context.forwarded = None
         try:
             async with asyncio.timeout(self._commands.timeout_of(connection.namespace) + SECONDS):
                 await self._handlers[connection.namespace](context)
-            context.check_session()
+            context.check_data()
             outcome = self._outcome(context)
         except Reject as rejection:
             outcome = Outcome.refused(rejection)
@@ -181,7 +181,7 @@ class EventMiddleware:
     async def _forward(self, context: _MiddlewareContext) -> None:
         """The innermost: send the event to the service, and bring back what it answers."""
         context.released = True
-        context.check_session()
+        context.check_data()
         self._keep(context)
         args, attachments = context.encoded_args
         waits: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -197,7 +197,7 @@ class EventMiddleware:
         context.free.set()
         outcome = await waits
         # Also what other events and their controllers have changed meanwhile.
-        context.data.renew(context.connection.data)
+        context.connection_data.renew(context.connection.data)
         if not outcome.ok:
             error = msgspec.json.decode(outcome.payload, type=_Refused).error
             code = known_code(error.code, Code.INTERNAL)
@@ -208,10 +208,10 @@ class EventMiddleware:
     def _keep(self, context: _MiddlewareContext) -> None:
         """Keep what this event's middleware changed, and nothing that it only looked at."""
         try:
-            changes = context.data.changes()
+            changes = context.connection_data.changes()
         except Exception:
             # Whatever it is, too large as well: its outcome goes to the client.
-            context.log.exception("a session that cannot be kept")
+            context.log.exception("connection data that cannot be kept")
             return
         self._commands.keep(context.connection, changes)
 
