@@ -18,12 +18,12 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.identity import Identity
 from parley.engineio.polling import Polling
 from parley.engineio.websocket.protocol import STATE_KEY
 from parley.gateway.app import PATH, SERVER_OPTIONS
-from parley.gateway.connections.connection import Connection, State
+from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.namespaces import Namespace
 from parley.gateway.process.gc_scheduling import run_collector
 from parley.gateway.settings import Settings
@@ -44,7 +44,9 @@ class Room:
 
     def connect(self, client: Client, namespace: str, auth: Mapping[str, Any]) -> None:  # noqa: ARG002 - see `ServerEvents`
         sid = self.server.sid_for(client, namespace)
-        connection = Connection(sid, client.session, namespace, Identity(sid, sid), time.time(), state=State.OPEN)
+        connection = Connection(
+            sid, client.session, namespace, Identity(sid, sid), time.time(), state=ConnectionState.OPEN
+        )
         self._members[sid] = connection
         self.server.admit(connection)
 

@@ -9,7 +9,7 @@ from typing import Any
 import lag
 from fastapi import FastAPI
 
-from parley.common import process
+from parley.common import run as process
 from parley.gateway.app import SERVER_OPTIONS, create_app
 from parley.gateway.settings import Settings
 

@@ -16,6 +16,8 @@ import aiohttp
 import socketio
 from socketio.exceptions import ConnectionError as RefusedError
 
+from tests.support.python_client import WholeResponse
+
 TIMEOUT = 15.0
 WEB = Path(__file__).parents[2] / "web"
 HAS_JS_CLIENT = shutil.which("node") is not None and (WEB / "node_modules" / "socket.io-client").is_dir()
@@ -84,16 +86,6 @@ class Client:
     async def connected(self, times: int = 1) -> None:
         """Wait for the n-th connect."""
         await self.until(lambda: len(self.connects) >= times, f"connect number {times}")
-
-
-class _WholeResponse(aiohttp.ClientResponse):
-    """Read to its end at once, since python-engineio drops those that say no unread, with their connection."""
-
-    async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        await super().start(connection)
-        if self.status != 101:
-            await self.read()
-        return self
 
 
 class PythonClient(Client):
@@ -167,7 +159,7 @@ class PythonClient(Client):
             await session.close()
 
     def _session(self) -> aiohttp.ClientSession:
-        self._sessions.append(aiohttp.ClientSession(response_class=_WholeResponse))
+        self._sessions.append(aiohttp.ClientSession(response_class=WholeResponse))
         return self._sessions[-1]
 
 

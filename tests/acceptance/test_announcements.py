@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import RoomCommand
-from parley.cli.database.log_connection import begin_incarnation
+from parley.cli.database.incarnation import begin_incarnation
 from parley.common.wire.identity import Identity
 from tests.acceptance.conftest import People
 from tests.acceptance.conversation import make_room, ok

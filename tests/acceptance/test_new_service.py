@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from parley.cli.stack.embedded import is_alive
-from parley.testing import Client
+from parley.testing import StockClient
 from tests.acceptance.one_command import PARLEY, OneCommand, wait_until
 from tests.support.bus import until
 
@@ -50,7 +50,7 @@ async def ann(stack: OneCommand) -> Any:
     body = {"username": f"ann_{time.monotonic_ns()}", "password": "correct-horse-battery"}
     async with httpx.AsyncClient(base_url=stack.url) as http:
         account = (await http.post("/auth/register", json=body)).raise_for_status().json()
-    client = Client("/dice")
+    client = StockClient("/dice")
     await client.connect(stack.url, auth={"token": account["access_token"]})
     yield client
     await client.close()
@@ -68,7 +68,7 @@ def test_its_own_test_passes(project: Path, tmp_path: Path) -> None:
     assert "3 passed" in result.stdout
 
 
-async def test_a_stock_client_is_served(ann: Client) -> None:
+async def test_a_stock_client_is_served(ann: StockClient) -> None:
     assert (await ann.emit("say", "lobby", "hello"))["text"] == "hello"
 
 
@@ -80,7 +80,7 @@ def test_the_welcome_names_every_service_and_how_to_start_the_missing_one(stack:
 
 
 async def test_a_changed_controller_answers_on_the_same_connection(
-    project: Path, stack: OneCommand, ann: Client
+    project: Path, stack: OneCommand, ann: StockClient
 ) -> None:
     code, sid = project / "dice" / "service.py", ann.sid
     written, family = code.read_text(), set(stack.family())
@@ -95,7 +95,9 @@ async def test_a_changed_controller_answers_on_the_same_connection(
     code.write_text(written)
 
 
-async def test_code_that_cannot_be_loaded_is_told_and_waited_for(project: Path, stack: OneCommand, ann: Client) -> None:
+async def test_code_that_cannot_be_loaded_is_told_and_waited_for(
+    project: Path, stack: OneCommand, ann: StockClient
+) -> None:
     code, watching = project / "dice" / "service.py", watcher(stack)
     written = code.read_text()
     code.write_text(written.replace('@router.on("say")', '@router.on("say"'))
@@ -115,7 +117,7 @@ async def test_code_that_cannot_be_loaded_is_told_and_waited_for(project: Path, 
     assert "dice | parley: dice.service cannot be imported, SyntaxError: '(' was never closed (" in stack.printed
 
 
-async def test_a_service_whose_process_was_killed_is_started_again(stack: OneCommand, ann: Client) -> None:
+async def test_a_service_whose_process_was_killed_is_started_again(stack: OneCommand, ann: StockClient) -> None:
     watching = watcher(stack)
     service = watching.children()[0]
     watching.kill()

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from parley.common.settings import ServiceSettings
+from parley.common.process.settings import ServiceSettings
 from parley.framework import Router, Service
 from parley.gateway.namespaces import load
-from parley.testing import Server, running
+from parley.testing import RunningServer, running
 from parley.testing.tokens import token_for
 from tests.acceptance.clients import HAS_OLDER_CLIENT, Client
 from tests.support.bus import until
@@ -86,7 +86,7 @@ class Peer(Client):
 class Browsers:
     """The Node process that all clients are in."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: RunningServer) -> None:
         self.tags = itertools.count(1)
         self._server = server
         self._peers: dict[str, Peer] = {}
@@ -141,7 +141,7 @@ def service() -> Any:
 
 
 @pytest.fixture(scope="module")
-async def server(service: Any) -> AsyncIterator[Server]:
+async def server(service: Any) -> AsyncIterator[RunningServer]:
     declared = tomllib.loads((EXAMPLE / "namespaces.toml").read_text("utf-8"))["namespaces"]["/p2p"]
     namespaces = {"/p2p": declared, "/beside": {"auth": "guest"}}
     beside, settings = Service("beside", Router[None]("/beside")), {"gateway_allow_eio3": True}
@@ -150,7 +150,7 @@ async def server(service: Any) -> AsyncIterator[Server]:
 
 
 @pytest.fixture(scope="module")
-async def browsers(server: Server) -> AsyncIterator[Browsers]:
+async def browsers(server: RunningServer) -> AsyncIterator[Browsers]:
     opened = Browsers(server)
     await opened.run()
     yield opened

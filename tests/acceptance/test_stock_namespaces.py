@@ -14,8 +14,7 @@ import pytest
 
 from parley.common.wire.identity import Authenticate, Identity
 from parley.gateway import lifecycle
-from parley.testing import Server
-from parley.testing import server as testing_server
+from parley.testing import RunningServer, running_server
 from parley.testing.tokens import authenticate, token_for
 from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.integration.life_parts import NAMESPACES, gate, kick, served
@@ -27,7 +26,7 @@ SCRIPT = Path(__file__).with_name("namespaces_client.mjs")
 
 
 @pytest.fixture(scope="module")
-async def server(nats_url: str) -> AsyncIterator[Server]:
+async def server(nats_url: str) -> AsyncIterator[RunningServer]:
     gate.set()
     async with served(nats_url) as running:
         yield running
@@ -40,7 +39,7 @@ class Scenario:
         self._process = process
 
     @classmethod
-    async def begin(cls, name: str, server: Server, user: str) -> Scenario:
+    async def begin(cls, name: str, server: RunningServer, user: str) -> Scenario:
         return cls(
             await asyncio.create_subprocess_exec(
                 "node", str(SCRIPT), name, server.url, token_for(user),
@@ -66,42 +65,42 @@ class Scenario:
         return json.loads(said)
 
 
-async def played(name: str, server: Server) -> Any:
+async def played(name: str, server: RunningServer) -> Any:
     """What happened in a scenario."""
     return await (await Scenario.begin(name, server, fresh("user"))).found()
 
 
-async def test_leaving_and_joining_in_a_hurry_ends_in_a_living_socket(server: Server):
+async def test_leaving_and_joining_in_a_hurry_ends_in_a_living_socket(server: RunningServer):
     assert await played("twice", server) == {
         "errors": [], "ok": True, "same": True, "connected": True, "active": True, "b": True,
     }  # fmt: skip
 
 
-async def test_half_an_emoji_is_told_to_who_sent_it_and_ends_nothing(server: Server):
+async def test_half_an_emoji_is_told_to_who_sent_it_and_ends_nothing(server: RunningServer):
     found = {"code": "invalid_payload", "acked": "invalid_payload", "fine": True, "ended": []}
     assert await played("half_emoji", server) == {"found": [found, found], "refused": "invalid_payload"}
 
 
 async def test_a_neighbour_whose_service_is_away_is_no_concern_of_the_others(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(lifecycle, "PATIENCE", 0.2)
     monkeypatch.setattr(lifecycle, "FIRST_PAUSE", 0.2)
     assert await played("neighbour", server) == {"ok": 30, "ended": []}
 
 
-async def test_buffered_emits_are_not_lost_to_a_slow_neighbour(server: Server):
+async def test_buffered_emits_are_not_lost_to_a_slow_neighbour(server: RunningServer):
     gate.clear()
     asyncio.get_running_loop().call_later(0.5, gate.set)
     assert await played("buffered", server) == {"ok": 200}
 
 
-async def test_a_guest_is_recovered_three_times_running(server: Server):
+async def test_a_guest_is_recovered_three_times_running(server: RunningServer):
     once = {"recovered": True, "same": True}
     assert await played("guest", server) == {"found": [once, once, once], "ok": True}
 
 
-async def test_who_is_kicked_hears_why_in_every_namespace_and_stays_away(server: Server):
+async def test_who_is_kicked_hears_why_in_every_namespace_and_stays_away(server: RunningServer):
     user = fresh("user")
     scenario = await Scenario.begin("kicked", server, user)
     assert await scenario.says() == "connected"
@@ -114,7 +113,7 @@ async def test_who_is_let_go_with_the_token_comes_back_with_another_and_is_recov
     async def briefly(claim: Authenticate) -> Identity:
         return msgspec.structs.replace(await authenticate(claim), expires_at=time.time() + 1.5)
 
-    monkeypatch.setattr(testing_server, "authenticate", briefly)
+    monkeypatch.setattr(running_server, "authenticate", briefly)
     async with served(namespaces=NAMESPACES | {"/b": {"expires": True, "recovery": 60}}) as server:
         assert await played("expired", server) == {
             "asked": 2, "ended": ["transport close"], "recovered": True, "same": True,

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from parley.cli.database import verify_projections
+from parley.cli.database.replays import verify_projections
 from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.chaos.evidence import history_of, logged
 from tests.chaos.faults import Faults

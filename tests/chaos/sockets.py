@@ -23,7 +23,7 @@ class RecordedPython(PythonClient):
 
     The library (5.18) sets `connected` only after the `connect` handlers have run. A connection that ends before that
     is not told to anybody, and is taken for open ever after: what is emitted is dropped, and each attempt to reconnect
-    fails with "Already connected". Such a client is noticed here as an app can notice it, and replaced.
+    fails with "Already connected". Such a client is noticed here, as an app can notice it, and replaced.
     """
 
     def __init__(self, name: str, user: str, ledger: Ledger) -> None:
@@ -46,7 +46,7 @@ class RecordedPython(PythonClient):
 
     def again(self) -> None:
         """Connect anew, where the library has given up."""
-        if self._unaware:
+        if NAMESPACE in self._sio.namespaces:
             self._ledger.write("closed", client=self.name, reason=UNNOTICED)
         # With another client, since a `disconnect` of the old one that is still under way may end what it has by then.
         self._leaving.add(leaving := asyncio.create_task(self._leave(self._sio, self._starting)))
@@ -67,11 +67,6 @@ class RecordedPython(PythonClient):
             await client.disconnect()
 
     @property
-    def _unaware(self) -> bool:
-        """Whether the library takes a connection for open that it has itself closed."""
-        return NAMESPACE in self._sio.namespaces and self._sio.eio.state == "disconnected"
-
-    @property
     def connected_now(self) -> bool:
         """Whether it is in its namespace, on a transport that is there."""
         return NAMESPACE in self._sio.namespaces and self._sio.eio.state == "connected"
@@ -80,7 +75,7 @@ class RecordedPython(PythonClient):
     def given_up(self) -> bool:
         """Whether it does not try any more, or in vain."""
         trying = any(task is not None and not task.done() for task in (self._starting, self._sio._reconnect_task))
-        return self._unaware or (not trying and self._sio.eio.state == "disconnected")
+        return self._sio.eio.state == "disconnected" and (self._sio.connected or not trying)
 
     def renew(self, token: str) -> None:
         """Use another token from now on."""

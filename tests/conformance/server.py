@@ -20,7 +20,7 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.identity import Identity
 from parley.engineio.packets import Packet, Part
 from parley.engineio.polling import EnginePaths
@@ -28,7 +28,7 @@ from parley.engineio.server import STATE_KEY, Engine
 from parley.engineio.session import Limits, Session
 from parley.engineio.websocket.frames import BINARY
 from parley.gateway.app import SERVER_OPTIONS
-from parley.gateway.connections.connection import Connection, State
+from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.client import Client
@@ -50,7 +50,9 @@ class Echo:
 
     def connect(self, client: Client, namespace: str, auth: Mapping[str, Any]) -> None:
         sid = self.server.sid_for(client, namespace)
-        connection = Connection(sid, client.session, namespace, Identity(sid, sid), time.time(), state=State.OPEN)
+        connection = Connection(
+            sid, client.session, namespace, Identity(sid, sid), time.time(), state=ConnectionState.OPEN
+        )
         self.connections.add(connection)
         self.server.admit(connection)
         greeting = event_packet(namespace, "auth", msgspec.json.encode([auth]))

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from parley.chat.domain.batch import Plan
+from parley.chat.domain.batch import BatchDecision
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import RoomCommand
@@ -23,7 +23,7 @@ from parley.chat.domain.rooms import CreateRoom
 from parley.chat.log.writer import COMMANDS_BY_WAY, Writer
 from parley.chat.settings import Settings
 from parley.common.errors import Code, Reject
-from parley.common.tasks import Tasks
+from parley.common.process.tasks import Tasks
 from parley.common.wire.identity import Identity
 
 CLIENTS, ROOMS = 24, 3
@@ -71,7 +71,7 @@ async def client(writer: Writer, who: Identity, rooms: list[str], seed: int, unt
 async def main(url: str, seconds: float, seed: int, output: Path) -> None:
     with output.open("w", buffering=1) as lines:
 
-        async def publish(plan: Plan) -> None:
+        async def publish(plan: BatchDecision) -> None:
             for event in plan.appended:
                 note(lines, "published", event.room, event.sequence, event.actor_id, event.command_id)
 

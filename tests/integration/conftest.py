@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from parley.chat.domain.batch import Plan
+from parley.chat.domain.batch import BatchDecision
 from parley.chat.log import database
 from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings
-from parley.common.bus import Bus
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.tasks import Tasks
 from tests.integration.fanout_parts import Gateway, Log, running_gateway, running_log
 from tests.support.bus import fresh, running_bus
 
@@ -22,9 +22,9 @@ class RecordingPublisher:
     """Keeps what a writer announced, in order."""
 
     def __init__(self) -> None:
-        self.plans: list[Plan] = []
+        self.plans: list[BatchDecision] = []
 
-    async def publish(self, plan: Plan) -> None:
+    async def publish(self, plan: BatchDecision) -> None:
         """Take note of a committed batch."""
         self.plans.append(plan)
 

@@ -14,9 +14,9 @@ from typing import Any, cast
 
 import pytest
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import (
     Delivery,
@@ -30,7 +30,7 @@ from parley.common.wire.rooms import (
 )
 from parley.engineio.packets import Packet
 from parley.engineio.session import Session
-from parley.gateway.connections.connection import Connection, State
+from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.packets import EventPacket
 from tests.socketio_packets import parse
@@ -173,7 +173,7 @@ class Gateway:
 
     def open(self, connection: Connection) -> None:
         """CONNECT was sent, and longer ago than any hint is late."""
-        connection.state = State.OPEN
+        connection.state = ConnectionState.OPEN
         pending = connection.pending_changes.copy()
         connection.pending_changes.clear()
         self.fanout.open(connection)

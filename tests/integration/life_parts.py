@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from parley.common import subjects
+from parley.common.wire import subjects
 from parley.common.wire.operations import Kick, Selection
 from parley.framework import ConnectionContext, Context, Next, Router, Service
-from parley.testing import Server, running
+from parley.testing import RunningServer, running
 from parley.testing.tokens import token_for
 from tests.acceptance.raw_socket import RawSocket
 from tests.support.bus import fresh
@@ -116,7 +116,7 @@ def error_code(text: str) -> str:
 
 
 @asynccontextmanager
-async def hand(server: Server, user: str = "", gateway: int = 0) -> AsyncGenerator[Hand]:
+async def hand(server: RunningServer, user: str = "", gateway: int = 0) -> AsyncGenerator[Hand]:
     """A transport of a user of its own, or of this one."""
     async with Hand.open(server.urls[gateway]) as socket:
         assert isinstance(socket, Hand)
@@ -126,20 +126,20 @@ async def hand(server: Server, user: str = "", gateway: int = 0) -> AsyncGenerat
 
 
 @asynccontextmanager
-async def hands(server: Server, count: int, user: str = "") -> AsyncGenerator[list[Hand]]:
+async def hands(server: RunningServer, count: int, user: str = "") -> AsyncGenerator[list[Hand]]:
     """Several transports."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(hand(server, user)) for _ in range(count)]
 
 
-async def kick(server: Server, user: str, code: str = "kicked") -> None:
+async def kick(server: RunningServer, user: str, code: str = "kicked") -> None:
     """Have every gateway end a user's connections."""
     operation = Kick(Selection("", user_id=user), "", code, "bye")
     await server._bus.publish(subjects.GATEWAYS, operation.encode())
 
 
 @asynccontextmanager
-async def served(nats_url: str = "", **settings: Any) -> AsyncGenerator[Server]:
+async def served(nats_url: str = "", **settings: Any) -> AsyncGenerator[RunningServer]:
     """A gateway with the services behind it."""
     namespaces = settings.pop("namespaces", NAMESPACES)
     async with running(service, namespaces=namespaces, settings={"nats_url": nats_url, **settings}) as server:

@@ -16,7 +16,7 @@ from parley.chat.delivery.announcer import Announcer
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.log.database import Pool
 from parley.chat.log.tail import Tail
-from parley.cli.database.log_connection import begin_incarnation
+from parley.cli.database.incarnation import begin_incarnation
 from parley.common.errors import Code, Reject
 from parley.common.wire.rooms import Announcement, MembershipChange
 from parley.framework import Bus, RoomPublisher
@@ -33,11 +33,13 @@ class Gateways:
     def __init__(self) -> None:
         self.heard: list[Announcement] = []
         self.hearing = True
+        self.raises = True
+        """Whether what cannot be told is refused; else it goes nowhere."""
         self.mended = 0
 
     async def announce(self, announcements: Sequence[Announcement]) -> None:
         """Take note, or refuse."""
-        if not self.hearing:
+        if not self.hearing and self.raises:
             raise Reject(Code.UNAVAILABLE)
         self.heard += announcements
 
@@ -132,6 +134,23 @@ async def test_what_could_not_be_told_is_told_later(gateways: Gateways, database
         await until(lambda: gateways.heads == {room: 1})
 
 
+async def test_what_nobody_could_be_told_is_not_passed_over(
+    gateways: Gateways, database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    refusals, announce = [Reject(Code.UNAVAILABLE)], gateways.announce
+
+    async def refuse_once(announcements: Sequence[Announcement]) -> None:
+        if refusals and announcements[0].heads:
+            raise refusals.pop()
+        await announce(announcements)
+
+    monkeypatch.setattr(gateways, "announce", refuse_once)
+    async with running_writer(database_url) as (writer, _), running(gateways.announcer(database_url)):
+        room = await create(writer)
+        await until(lambda: gateways.heads == {room: 1})
+    assert not refusals
+
+
 async def test_who_stands_still_or_is_cut_off_is_replaced_within_two_seconds(gateways: Gateways, database_url: str):
     async with Proxy.running(database_url) as proxy:
         frozen, cut_off, last = (gateways.announcer(url) for url in (database_url, proxy.url, database_url))
@@ -151,6 +170,15 @@ async def test_who_stands_still_or_is_cut_off_is_replaced_within_two_seconds(gat
                 await until(lambda: last.leading)
                 assert time.monotonic() - began < 2.3
         frozen._step_down()
+
+
+async def test_who_does_not_hear_itself_lets_another_one_announce(gateways: Gateways, database_url: str):
+    deaf = Gateways()
+    async with running(deaf.announcer(database_url)) as _, running(gateways.announcer(database_url)):
+        await until(lambda: deaf.heard or gateways.heard)
+        first, second = (deaf, gateways) if deaf.heard else (gateways, deaf)
+        first.hearing, first.raises = False, False
+        await until(lambda: second.heard)
 
 
 async def test_who_was_replaced_moves_nothing_when_it_wakes_up(gateways: Gateways, database_url: str, pool: Pool):

@@ -237,12 +237,12 @@ async def test_two_replicas_make_the_same_rooms_in_another_order_without_a_deadl
     assert await pool.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
 
 
-async def waits(pool: Pool) -> None:
-    """Until the writer waits for a lock."""
+async def waits(pool: Pool, writers: int = 1) -> None:
+    """Until so many writers wait for a lock."""
     waiting = (
         "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND application_name ~ $1"
     )
-    while not await pool.fetchval(waiting, "writer"):
+    while await pool.fetchval(waiting, "writer") < writers:
         await asyncio.sleep(0.005)
 
 
@@ -308,6 +308,26 @@ async def test_who_waited_for_a_room_appends_behind_what_came_meanwhile_at_the_f
             await waits(pool)
         assert (await behind).sequence == 4
     assert statements.asked.count(event_store._APPEND_KNOWN if way == "short" else event_store._LOAD_EARLIER) == 1
+
+
+async def test_two_replicas_that_append_the_same_command_at_the_same_moment_append_it_once(
+    database_url: str, pool: Pool
+):
+    async with (
+        running_writer(database_url) as (one, _),
+        running_writer(database_url) as (two, _),
+        pool.acquire() as other,
+    ):
+        room = await create(one)
+        for number, writer in enumerate((one, two)):
+            await send(writer, room, number)
+        async with other.transaction():
+            await other.fetch("SELECT FROM chat.rooms FOR NO KEY UPDATE")
+            # Neither finds it in the log yet.
+            both = [asyncio.ensure_future(send(writer, room, 2)) for writer in (one, two)]
+            await waits(pool, 2)
+        assert await asyncio.gather(*both) == [4, 4]
+    assert await pool.fetchval("SELECT count(*) FROM chat.events") == 4
 
 
 async def test_an_answer_that_cannot_be_made_harms_no_neighbour(database_url: str):

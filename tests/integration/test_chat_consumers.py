@@ -23,9 +23,9 @@ from parley.chat.log.database import Pool
 from parley.chat.log.erasure_ledger import Ledger
 from parley.chat.log.erasure_runner import wait_until_completed
 from parley.cli.database import consumer_rows as commands
-from parley.cli.failure import Failure
-from parley.common import subjects
+from parley.cli.failure import CommandFailure
 from parley.common.errors import Code, Reject
+from parley.common.wire import subjects
 from parley.common.wire.consumers import LogEvent, RegisterConsumer
 from parley.framework import Service, ServiceSettings
 from tests.support.bus import fresh, rejected, running_bus, until
@@ -225,7 +225,7 @@ async def test_operators_pause_reset_and_forget_a_consumer(database_url: str, na
         commands.move(database_url, store.ANNOUNCEMENTS, end=True),
         commands.skip_event(database_url, "nobody", "no id"),
     ):
-        with pytest.raises(Failure):
+        with pytest.raises(CommandFailure):
             await work
 
 

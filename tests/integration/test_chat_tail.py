@@ -16,10 +16,10 @@ from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.rooms import RoomCreated
 from parley.chat.log import tail
-from parley.chat.log.database import Connection, Pool
+from parley.chat.log.database import Pool, PostgresConnection
 from parley.chat.log.position import BEGINNING, Position
 from parley.chat.log.tail import SETTINGS, Tail
-from parley.cli.database.log_connection import begin_incarnation
+from parley.cli.database.incarnation import begin_incarnation
 
 from .chat_parts import fill
 from .conftest import running_writer
@@ -33,7 +33,7 @@ ALL = (MessageSent.NUMBER, RoomCreated.NUMBER, 3)
 async def session(database_url: str) -> AsyncIterator[Any]:
     """A connection as those have that follow the log; it may say nothing for longer."""
     settings = SETTINGS | {"idle_session_timeout": "0"}
-    connection = await asyncpg.connect(database_url, server_settings=settings, connection_class=Connection)
+    connection = await asyncpg.connect(database_url, server_settings=settings, connection_class=PostgresConnection)
     yield connection
     await connection.close()
 

@@ -18,7 +18,7 @@ from parley.chat.domain.messages import SendMessage
 from parley.chat.log import erasures
 from parley.chat.log.erasure_ledger import Ledger
 from parley.chat.log.export import Interrupted, export
-from parley.chat.log.importing import Imported, Importer, Refused
+from parley.chat.log.importing import Imported, Importer, ImportRefused
 from parley.chat.projections import rebuild as projections
 from tests.conftest import run_sql, with_database
 
@@ -121,7 +121,7 @@ async def test_an_import_that_was_stopped_goes_on(database_url: str, other_url: 
     file = await exported(database_url)
     lines = file.splitlines(keepends=True)
     for end in (1, 5, 700, len(lines) - 2):
-        with pytest.raises(Refused, match="cut off"):
+        with pytest.raises(ImportRefused, match="cut off"):
             await imported(other_url, b"".join(lines[:end]))
         async with connected(other_url) as connection:
             stored = await tables(other_url)
@@ -159,7 +159,7 @@ async def test_what_was_erased_stays_erased_whatever_an_older_export_has(
         assert await tables(database_url) == stored
     # The other way round: this file is of a log in which it was erased, and here it is not.
     await imported(other_url, file)
-    with pytest.raises(Refused, match="is erased; erase it here first"):
+    with pytest.raises(ImportRefused, match="is erased; erase it here first"):
         await imported(other_url, again)
 
 
@@ -206,7 +206,7 @@ async def test_what_no_log_has_written_is_refused_by_its_line_and_nothing_wrong_
     for name, (change, message) in HOSTILE.items():
         lines = decode(hostile_file)
         change(lines)
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(ImportRefused) as caught:
             await imported(other_url, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
         assert message in str(caught.value), name
         # The room in hand is stored as far as it was whole, or not at all.
@@ -230,7 +230,7 @@ async def test_a_line_that_is_no_json_or_too_long_is_refused(hostile_file: bytes
     for tail in tails:
         opened = io.BytesIO(start + tail)
         async with connected(other_url) as connection:
-            with pytest.raises(Refused, match=r"^line 4: "):
+            with pytest.raises(ImportRefused, match=r"^line 4: "):
                 await Importer(connection, lambda *_: None).run(iter(partial(opened.readline, MAX_LINE), b""))
             assert await connection.fetchval("SELECT count(*) FROM chat.events") == 0
 
@@ -245,7 +245,7 @@ async def test_another_event_in_the_same_place_is_refused_by_name(
         await say(here, room, "here", BEN)
         await say(there, room, "there", BEN)
     before = await tables(other_url)
-    with pytest.raises(Refused, match=f"room {room} has another event 12"):
+    with pytest.raises(ImportRefused, match=f"room {room} has another event 12"):
         await imported(other_url, await exported(database_url))
     assert await tables(other_url) == before
 
@@ -254,10 +254,10 @@ async def test_a_file_of_another_log_is_refused_where_there_are_events_or_writer
     database_url: str, other_url: str, hostile_file: bytes
 ):
     async with running_writer(other_url) as (writer, _):
-        with pytest.raises(Refused, match="stop all chats"):
+        with pytest.raises(ImportRefused, match="stop all chats"):
             await imported(other_url, hostile_file)
         await conversation(writer)
     before = await tables(other_url)
-    with pytest.raises(Refused, match="of another log"):
+    with pytest.raises(ImportRefused, match="of another log"):
         await imported(other_url, hostile_file)
     assert await tables(other_url) == before

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from parley.chat.domain.batch import Plan
+from parley.chat.domain.batch import BatchDecision
 from parley.chat.domain.identifiers import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
@@ -73,7 +73,7 @@ async def test_the_next_batch_is_with_postgres_while_the_one_before_is_told_and_
         room = await create(writer)
         publish, gate = publisher.publish, asyncio.Event()
 
-        async def wait(plan: Plan) -> None:
+        async def wait(plan: BatchDecision) -> None:
             await gate.wait()
             await publish(plan)
 

@@ -22,8 +22,7 @@ from parley.gateway.lifecycle import Lifecycle
 from parley.gateway.recovery.recovery import Recovery
 from parley.gateway.socketio.attempt import MAX_HELD, Attempt
 from parley.gateway.socketio.server import SocketIoServer
-from parley.testing import Server
-from parley.testing import server as testing_server
+from parley.testing import RunningServer, running_server
 from parley.testing.tokens import authenticate
 from tests.integration.life_parts import (
     NAMESPACES,
@@ -44,7 +43,7 @@ from tests.support.bus import until
 
 
 @pytest.fixture(scope="module")
-async def server(nats_url: str) -> AsyncIterator[Server]:
+async def server(nats_url: str) -> AsyncIterator[RunningServer]:
     async with served(nats_url) as running:
         yield running
 
@@ -83,7 +82,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- namespaces beside each other --------------------------------------------------------------------------------------
 
 
-async def test_a_namespace_whose_service_is_away_leaves_its_neighbours_alone(server: Server, impatient: None):
+async def test_a_namespace_whose_service_is_away_leaves_its_neighbours_alone(server: RunningServer, impatient: None):
     async with hand(server) as socket:
         await socket.joined("/a")
         await socket.connect("/gone")
@@ -92,7 +91,7 @@ async def test_a_namespace_whose_service_is_away_leaves_its_neighbours_alone(ser
             await asyncio.sleep(0.02)
 
 
-async def test_it_is_tried_again_until_the_service_is_there(server: Server, impatient: None, nats_url: str):
+async def test_it_is_tried_again_until_the_service_is_there(server: RunningServer, impatient: None, nats_url: str):
     async with hand(server) as socket:
         await socket.joined("/a")
         await socket.connect("/gone")
@@ -104,13 +103,13 @@ async def test_it_is_tried_again_until_the_service_is_there(server: Server, impa
             assert (await socket.acked("/a", 1))["ok"]
 
 
-async def test_alone_on_its_transport_it_is_sent_to_come_again(server: Server, impatient: None):
+async def test_alone_on_its_transport_it_is_sent_to_come_again(server: RunningServer, impatient: None):
     async with hand(server) as socket:
         await socket.connect("/gone")
         assert await socket.close_code() == 1001
 
 
-async def test_what_is_emitted_into_one_namespace_does_not_wait_for_another(server: Server):
+async def test_what_is_emitted_into_one_namespace_does_not_wait_for_another(server: RunningServer):
     gate.clear()
     async with hand(server) as socket:
         await socket.connect("/a")
@@ -124,7 +123,7 @@ async def test_what_is_emitted_into_one_namespace_does_not_wait_for_another(serv
         assert (await socket.acked("/slow", 1))["ok"]
 
 
-async def test_what_is_emitted_too_early_waits_within_a_bound_and_keeps_its_order(server: Server):
+async def test_what_is_emitted_too_early_waits_within_a_bound_and_keeps_its_order(server: RunningServer):
     gate.clear()
     async with hand(server) as socket:
         await socket.connect("/slow")
@@ -142,7 +141,7 @@ async def test_what_is_emitted_too_early_waits_within_a_bound_and_keeps_its_orde
 # -- while it is being let in ------------------------------------------------------------------------------------------
 
 
-async def test_a_second_connect_before_the_answer_gets_the_one_answer_and_a_living_socket(server: Server):
+async def test_a_second_connect_before_the_answer_gets_the_one_answer_and_a_living_socket(server: RunningServer):
     gate.clear()
     async with hand(server) as socket:
         await socket.joined("/a")
@@ -158,7 +157,7 @@ async def test_a_second_connect_before_the_answer_gets_the_one_answer_and_a_livi
         assert [c.sid for c in await server.emitter("/slow").fetch_connections()] == [sid]
 
 
-async def test_connect_to_a_namespace_it_is_in_is_leaving_and_joining(server: Server):
+async def test_connect_to_a_namespace_it_is_in_is_leaving_and_joining(server: RunningServer):
     async with hand(server) as socket:
         first = await socket.joined("/a")
         second = await socket.joined("/a")
@@ -168,7 +167,7 @@ async def test_connect_to_a_namespace_it_is_in_is_leaving_and_joining(server: Se
         assert [c.sid for c in await server.emitter("/a").fetch_connections()] == [second["sid"]]
 
 
-async def test_who_leaves_before_the_answer_gets_none_and_the_service_hears_of_it(server: Server):
+async def test_who_leaves_before_the_answer_gets_none_and_the_service_hears_of_it(server: RunningServer):
     gate.clear()
     async with hand(server) as socket:
         await socket.joined("/a")
@@ -182,7 +181,7 @@ async def test_who_leaves_before_the_answer_gets_none_and_the_service_hears_of_i
         await socket.joined("/slow")
 
 
-async def test_who_is_lost_before_the_answer_leaves_no_trace(server: Server):
+async def test_who_is_lost_before_the_answer_leaves_no_trace(server: RunningServer):
     gate.clear()
     async with hand(server) as socket:
         await socket.joined("/a")
@@ -195,7 +194,7 @@ async def test_who_is_lost_before_the_answer_leaves_no_trace(server: Server):
 
 
 @pytest.mark.parametrize("code", ["kicked", "banned"])
-async def test_a_kick_before_the_answer_is_the_answer(server: Server, code: str):
+async def test_a_kick_before_the_answer_is_the_answer(server: RunningServer, code: str):
     gate.clear()
     async with hand(server) as socket:
         await socket.joined("/a")
@@ -212,7 +211,7 @@ async def test_a_kick_before_the_answer_is_the_answer(server: Server, code: str)
     assert await server.emitter("/slow").fetch_connections() == []
 
 
-async def test_a_kick_in_the_very_last_moment_refuses(server: Server, monkeypatch: pytest.MonkeyPatch):
+async def test_a_kick_in_the_very_last_moment_refuses(server: RunningServer, monkeypatch: pytest.MonkeyPatch):
     admit, began = Admission.admit, Lifecycle._try
     lives: list[Lifecycle] = []
 
@@ -239,7 +238,7 @@ async def test_a_kick_in_the_very_last_moment_refuses(server: Server, monkeypatc
 # -- its end -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_kick_is_told_in_every_namespace_of_the_transport(server: Server):
+async def test_a_kick_is_told_in_every_namespace_of_the_transport(server: RunningServer):
     async with hands(server, 2) as (ann, ben):
         for namespace in ("/a", "/b", "/guests"):
             await ann.joined(namespace)
@@ -254,7 +253,9 @@ async def test_a_kick_is_told_in_every_namespace_of_the_transport(server: Server
         await until(lambda: {(ann.user, namespace, "kicked") for namespace in ("/a", "/b", "/guests")} <= set(ended))
 
 
-async def test_what_fails_in_one_connection_leaves_no_other_unkicked(server: Server, monkeypatch: pytest.MonkeyPatch):
+async def test_what_fails_in_one_connection_leaves_no_other_unkicked(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+):
     say, failures = SocketIoServer.say_disconnect, list[Connection]()
 
     def fail_once(self: SocketIoServer, connection: Connection) -> None:
@@ -296,7 +297,7 @@ async def test_a_transport_that_has_left_its_last_namespace_and_joins_no_other_i
         assert await socket.close_code() == 1000
 
 
-async def test_a_service_that_closes_the_transport_ends_every_namespace_with_disconnect(server: Server):
+async def test_a_service_that_closes_the_transport_ends_every_namespace_with_disconnect(server: RunningServer):
     async with hand(server) as socket:
         for namespace in ("/a", "/b"):
             await socket.joined(namespace)
@@ -306,7 +307,7 @@ async def test_a_service_that_closes_the_transport_ends_every_namespace_with_dis
     await until(lambda: {(socket.user, name, "server disconnect") for name in ("/a", "/b")} <= set(ended))
 
 
-async def test_a_service_may_end_one_namespace_alone(server: Server):
+async def test_a_service_may_end_one_namespace_alone(server: RunningServer):
     async with hand(server) as socket:
         for namespace in ("/a", "/b"):
             await socket.joined(namespace)
@@ -321,7 +322,7 @@ async def test_a_connection_ends_with_its_token_where_the_namespace_says_so(monk
     async def briefly(claim: Authenticate) -> Identity:
         return msgspec.structs.replace(await authenticate(claim), expires_at=time.time() + 0.5)
 
-    monkeypatch.setattr(testing_server, "authenticate", briefly)
+    monkeypatch.setattr(running_server, "authenticate", briefly)
     namespaces = NAMESPACES | {"/b": {"expires": True, "recovery": 60}}
     async with served(namespaces=namespaces) as server, hands(server, 2) as (ann, ben):
         await ben.joined("/a")
@@ -341,7 +342,7 @@ async def test_nothing_waits_for_the_token_of_who_has_left(
     async def for_years(claim: Authenticate) -> Identity:
         return msgspec.structs.replace(await authenticate(claim), expires_at=time.time() + 10**9)
 
-    monkeypatch.setattr(testing_server, "authenticate", for_years)
+    monkeypatch.setattr(running_server, "authenticate", for_years)
     async with served(namespaces=NAMESPACES | {"/b": {"expires": True}}) as server, hand(server) as ann:
         await ann.joined("/b")
         wheel = asked_servers[0].engine._wheel
@@ -382,7 +383,7 @@ async def test_addresses_that_are_refused_again_and_again_lose_their_transports(
             assert (await socket.acked("/a", 1))["ok"]
 
 
-async def test_a_flood_of_connects_ends_the_transport(server: Server):
+async def test_a_flood_of_connects_ends_the_transport(server: RunningServer):
     async with hand(server) as socket:
         for _ in range(101):
             await socket.send("40/nowhere,")
@@ -408,7 +409,7 @@ async def test_services_know_a_recovered_connection_by_the_sid_it_has():
 
     kept.use_connection(keep)
     options = {"/kept": {"recovery": 60}}
-    async with testing_server.running(Service("kept", kept), namespaces=options) as server:
+    async with running_server.running(Service("kept", kept), namespaces=options) as server:
         async with hand(server) as socket:
             first = await socket.joined("/kept")
         await until(lambda: doors[0].gone)
@@ -426,7 +427,7 @@ async def test_services_know_a_recovered_connection_by_the_sid_it_has():
 
 @pytest.mark.parametrize("gateways", [1, 2])
 async def test_a_guest_who_brings_the_pid_is_that_guest(gateways: int):
-    async with testing_server.running(service, namespaces=NAMESPACES, gateways=gateways) as server:
+    async with running_server.running(service, namespaces=NAMESPACES, gateways=gateways) as server:
         async with hand(server) as socket:
             first = socket.admitted(await socket.join("/guests", {}), "/guests")
         for who, same in (({}, False), ({"pid": first["pid"] + "x"}, False), ({"pid": first["pid"]}, True)):
@@ -449,8 +450,8 @@ async def test_a_kick_that_was_missed_ends_a_guest_who_came_back_after_it(
         older = [position for position, held in enumerate(question.held) if held.age > ago]
         return UnwelcomeUsers([Unwelcome(position, "kicked", "bye") for position in older])
 
-    monkeypatch.setattr(testing_server, "check_welcome", check)
-    async with testing_server.running(service, namespaces=NAMESPACES, gateways=gateways) as server:
+    monkeypatch.setattr(running_server, "check_welcome", check)
+    async with running_server.running(service, namespaces=NAMESPACES, gateways=gateways) as server:
         async with hand(server) as socket:
             first = socket.admitted(await socket.join("/guests", {}), "/guests")
         kicked = time.monotonic()
@@ -462,7 +463,7 @@ async def test_a_kick_that_was_missed_ends_a_guest_who_came_back_after_it(
             assert (await another.acked("/guests", 1))["ok"]
 
 
-async def test_a_kicked_guest_is_not_recovered(server: Server):
+async def test_a_kicked_guest_is_not_recovered(server: RunningServer):
     async with hand(server) as socket:
         first = socket.admitted(await socket.join("/guests", {}), "/guests")
         (info,) = await server.emitter("/guests").fetch_connections()
@@ -490,7 +491,7 @@ async def test_a_connection_is_not_spent_on_who_goes_away_while_being_let_in(
         return answer
 
     monkeypatch.setattr(Recovery, "_answer", slowly)
-    async with testing_server.running(service, namespaces=namespaces, gateways=gateways) as server:
+    async with running_server.running(service, namespaces=namespaces, gateways=gateways) as server:
         async with hand(server) as socket:
             first = await socket.joined("/slow")
         user = socket.user
@@ -517,7 +518,7 @@ async def test_what_is_said_at_connect_counts_until_the_answer_and_its_cursors_s
         await answer.wait()
         return await authenticate(claim)
 
-    monkeypatch.setattr(testing_server, "authenticate", slow)
+    monkeypatch.setattr(running_server, "authenticate", slow)
     many = {f"room{number}": number for number in range(3000)}
     async with (
         served(gateway_max_unjoined_memory=128 * 1024) as server,

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from parley.common.logs import CORRELATION
+from parley.common.process.logs import CORRELATION
 from parley.framework import Code, Context, Next, Reject, Router, on
 from parley.framework.serving import dispatcher, event_runner
 from tests.integration.test_dispatch import Caller, Say, caller, namespace, running_service

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parley.common import subjects
+from parley.common.wire import subjects
 from parley.common.wire.rooms import Announcement, Membership, MembershipChange, RoomEvent, RoomHead
 from parley.gateway.connections.connection import Connection
 from parley.gateway.rooms.announcements import AnnouncementLog, Heard, Notices

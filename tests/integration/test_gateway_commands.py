@@ -16,11 +16,11 @@ import pytest
 from nats.aio.msg import Msg
 
 from parley.cli.stack import embedded
-from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.disconnects import DisconnectReason
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, DataChanges, ok_payload
+from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.identity import Identity
 from parley.engineio.session import Session
 from parley.framework.serving.event_result import EventResult

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from parley.common import subjects
-from parley.common.bus import Bus
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.commands import Ack, AckBatch, DataChanges, ok_payload
 from parley.framework import Code, Context, Next, Reject
 from parley.framework.remote.emitter import Emitter

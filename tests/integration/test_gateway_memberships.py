@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import (
     Delivery,
@@ -29,7 +29,7 @@ from parley.common.wire.rooms import (
 from parley.framework import Replayed, RoomHead, Router, Service
 from parley.gateway.admission import memberships, reconciliation
 from parley.gateway.admission.memberships import MembershipCheck
-from parley.gateway.connections.connection import Connection, State
+from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.rooms import heads
 from tests.integration.fanout_parts import Gateway, running_gateway
@@ -248,13 +248,13 @@ async def test_a_service_that_answers_for_nobody_is_asked_again_at_a_pace(scene:
 async def test_who_is_opened_meanwhile_is_asked_about_after_that(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(memberships, "OPENED_AFTER", 0.1)
     ann = await scene.member("left")
-    ann.state = State.ATTEMPTING
+    ann.state = ConnectionState.ATTEMPTING
     scene.answers.rooms.clear()
     check = scene.check()
     check.verify_all()
     await until(lambda: check.done)
     assert not scene.answers.asked
-    ann.state = State.OPEN
+    ann.state = ConnectionState.OPEN
     await until(lambda: not scene.rooms(ann))
     await check.close()
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router, Service
-from parley.testing import Refused, running
+from parley.testing import ConnectError, running
 from tests.support.bus import until
 
 router = Router("/place")
@@ -136,7 +136,7 @@ async def test_services_see_no_token_and_only_the_headers_that_are_asked_for():
 
 async def test_who_says_too_much_at_connect_is_refused():
     async with running(service) as server:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(ConnectError) as refused:
             await server.connect("/place", user="ann", auth={"more": "x" * 5000})
         assert refused.value.data["code"] == "payload_too_large"
 
@@ -227,10 +227,10 @@ async def test_connection_middleware_of_the_gateway_lets_in_refuses_and_sees_off
     passed.clear()
     options = {"/place": {"connection_middleware": ["log", f"{__name__}:with_card"]}}
     async with running(service, namespaces=options) as server:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(ConnectError) as refused:
             await server.connect("/place", user="ann")
         assert refused.value.data["data"] == {"needed": "card"}
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(ConnectError) as refused:
             await server.connect("/place", user="ann", auth={"card": ""})
         assert refused.value.data["code"] == "forbidden"
         assert passed == []
@@ -247,7 +247,7 @@ async def test_connection_middleware_of_the_gateway_lets_in_refuses_and_sees_off
 
 async def test_who_is_not_let_in_leaves_no_trace():
     async with running(service, namespaces={"/place": {"connection_middleware": ["websocket_only"]}}) as server:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(ConnectError) as refused:
             await server.connect("/place", user="ann", transports=["polling"])
         assert refused.value.data["code"] == "forbidden"
         ann = await server.connect("/place", user="ann")

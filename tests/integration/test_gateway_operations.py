@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import cast
 
-from parley.common.bus import Bus
+from parley.common.nats.bus import Bus
 from parley.common.wire.codec import decode
 from parley.common.wire.identity import Identity
 from parley.common.wire.operations import ClientAckReport, Selection
 from parley.engineio.session import Session
-from parley.gateway.connections.connection import Connection, State
+from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
@@ -20,7 +20,7 @@ from tests.support.bus import fresh, until
 
 def connection(sid: str, namespace: str = "/chat") -> Connection:
     """An open one."""
-    return Connection(sid, cast("Session", None), namespace, Identity(f"u_{sid}", sid), 0.0, state=State.OPEN)
+    return Connection(sid, cast("Session", None), namespace, Identity(f"u_{sid}", sid), 0.0, state=ConnectionState.OPEN)
 
 
 def test_an_emit_to_a_whole_namespace_costs_its_connections_alone():

@@ -16,15 +16,17 @@ import pytest
 import socketio
 
 from parley.cli.stack import embedded
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.identity import Authenticate, CheckWelcome, Unwelcome, UnwelcomeUsers
+from parley.common.wire.rooms import Announcement, MembershipChange
 from parley.framework import ConnectionContext, Context, Next, Router, Service
 from parley.framework.serving import gateway_responder
 from parley.framework.serving.held_connections import GatewayTimeouts
-from parley.testing.client import Client
-from parley.testing.gateways import declare, serving
+from parley.gateway.admission.memberships import MembershipCheck
+from parley.testing.running_gateways import declare, serving
+from parley.testing.stock_client import StockClient
 from parley.testing.tokens import authenticate, token_for
 from tests.acceptance.stack import free_port
 from tests.support.bus import fresh, running_bus, until
@@ -156,8 +158,8 @@ async def status(url: str) -> int:
 
 
 @asynccontextmanager
-async def connected(url: str, user: str) -> AsyncGenerator[Client]:
-    client = Client(NAMESPACE)
+async def connected(url: str, user: str) -> AsyncGenerator[StockClient]:
+    client = StockClient(NAMESPACE)
     await client.connect(url, auth={"token": token_for(user)})
     try:
         yield client
@@ -242,3 +244,22 @@ def _impatient(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
     """Where somebody is to be taken for gone, that need not take long."""
     if "seen_off" in request.node.name or "taken_for_gone_with" in request.node.name:
         monkeypatch.setattr(gateway_responder, "GATEWAY_TIMEOUTS", GatewayTimeouts(1.5, 10, 1, 60))
+
+
+async def test_what_a_gateway_missed_and_what_it_hears_late_make_it_ask_who_is_where(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    asked: set[str] = set()
+    monkeypatch.setattr(MembershipCheck, "verify_all", lambda _: asked.add("everybody"))
+    monkeypatch.setattr(MembershipCheck, "verify", lambda _, connection: asked.add(connection.identity.user_id))
+    async with (
+        serving([fresh("gateway")], world.declared, {"nats_url": world.nats_url}) as (url,),
+        connected(url, "ann"),
+    ):
+        came_in = MembershipChange("room", True, 1)
+        for announcement in (
+            Announcement(NAMESPACE, "log", "", "1", changes=[("ann", came_in)]),
+            Announcement(NAMESPACE, "log", "2", "3"),
+        ):
+            await world.bus.publish(subjects.ANNOUNCEMENTS, announcement.encode())
+        await until(lambda: asked == {"everybody", "ann"})

@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 import pytest
 from nats.aio.subscription import Subscription
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.identity import CheckWelcome, HeldUser, Identity, Unwelcome, UnwelcomeUsers
 from parley.gateway.admission import reconciliation, standing
 from parley.gateway.admission.standing import ASKING, StandingCheck
-from parley.gateway.connections.connection import Connection, State
+from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.connections.registry import ConnectionRegistry
 from tests.integration.fanout_parts import another
 from tests.support.bus import until
@@ -71,7 +71,7 @@ class Gateway:
         connection = another("/n", Identity(user_id, user_id, (), issued_at))
         connection.registered_at -= 5
         connection.authenticated = authenticated
-        connection.state = State.OPEN if authenticated else State.ATTEMPTING
+        connection.state = ConnectionState.OPEN if authenticated else ConnectionState.ATTEMPTING
         self.here.add(connection)
         return connection
 

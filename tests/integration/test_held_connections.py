@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager
 import pytest
 from nats.aio.subscription import Subscription
 
-from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.disconnects import DisconnectReason
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.connections import CompareConnections, ComparedConnections
+from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.processes import SignOfLife
 from parley.framework.remote import gateway_registry
 from parley.framework.remote.gateway_registry import GatewayRegistry

@@ -13,7 +13,7 @@ import pytest
 from parley.engineio.server import InputBudget
 from parley.engineio.session import Session
 from parley.gateway.socketio.packets import InvalidPayload, MalformedPacket
-from parley.testing import Server
+from parley.testing import RunningServer
 from tests.acceptance.raw_socket import RawSocket
 from tests.integration.life_parts import Hand, error_code, hand, handled, refusal, served
 from tests.socketio_packets import parse
@@ -32,13 +32,13 @@ PAYLOADS = {
 
 
 @pytest.fixture(scope="module")
-async def server(nats_url: str) -> AsyncIterator[Server]:
+async def server(nats_url: str) -> AsyncIterator[RunningServer]:
     async with served(nats_url) as running:
         yield running
 
 
 @pytest.fixture
-async def socket(server: Server) -> AsyncIterator[Hand]:
+async def socket(server: RunningServer) -> AsyncIterator[Hand]:
     async with hand(server) as socket:
         await socket.joined("/a")
         yield socket
@@ -88,7 +88,7 @@ async def test_a_connect_that_says_too_much_is_refused_before_it_is_decoded(sock
     assert refusal(await socket.text(), "/b") == "payload_too_large"
 
 
-async def test_connect_with_nonsense_to_a_namespace_it_is_in_leaves_it(server: Server):
+async def test_connect_with_nonsense_to_a_namespace_it_is_in_leaves_it(server: RunningServer):
     async with hand(server) as socket:
         await socket.joined("/a")
         await socket.send("40/a,null")
@@ -97,7 +97,7 @@ async def test_connect_with_nonsense_to_a_namespace_it_is_in_leaves_it(server: S
 
 
 @pytest.mark.parametrize("payload", ['["', "[" * 150 + "]" * 150, '["\\ud800"]', "[1,]"], ids=ascii)
-async def test_a_clients_ack_that_is_nonsense_hurts_nobody_who_asked(server: Server, payload: str):
+async def test_a_clients_ack_that_is_nonsense_hurts_nobody_who_asked(server: RunningServer, payload: str):
     async with hand(server) as honest, hand(server) as hostile:
         for socket in (honest, hostile):
             await socket.joined("/a")
@@ -112,7 +112,7 @@ async def test_a_clients_ack_that_is_nonsense_hurts_nobody_who_asked(server: Ser
 
 
 @pytest.mark.parametrize("packet", ['42/a{"e":1}', "42/a,{}", "4x", "44/a,{}", "43/a,[]", "45-/a,[]"])
-async def test_a_head_that_is_no_packets_ends_the_transport(server: Server, packet: str):
+async def test_a_head_that_is_no_packets_ends_the_transport(server: RunningServer, packet: str):
     async with hand(server) as socket:
         await socket.joined("/a")
         await socket.send(packet)
@@ -156,7 +156,7 @@ async def test_who_sends_more_bytes_than_allowed_is_told_and_then_disconnected()
 
 
 async def test_what_waits_for_its_attachments_counts_in_the_engines_budget(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ):
     budgets: set[InputBudget] = set()
     take = InputBudget.take

@@ -56,7 +56,7 @@ from parley.framework import (
     Service,
     on,
 )
-from parley.testing import Client, Refused, Server, running
+from parley.testing import ConnectError, RunningServer, StockClient, running
 from tests.own_server import Server as Nats
 from tests.support.bus import fresh, until
 
@@ -253,14 +253,14 @@ typed_service = Service("typed", typed)
 
 
 @pytest.fixture(scope="module")
-async def server() -> AsyncIterator[Server]:
+async def server() -> AsyncIterator[RunningServer]:
     services = (peer_service, peer_service, typed_service)
     async with running(*services, namespaces=NAMESPACES, gateways=2) as started:
         yield started
 
 
 @pytest.fixture(params=[0, 1], ids=["gateway 1", "gateway 2"])
-async def ann(request: pytest.FixtureRequest, server: Server) -> AsyncIterator[Client]:
+async def ann(request: pytest.FixtureRequest, server: RunningServer) -> AsyncIterator[StockClient]:
     """A client of `/peer`."""
     client = await server.connect("/peer", "ann", gateway=request.param)
     yield client
@@ -268,7 +268,7 @@ async def ann(request: pytest.FixtureRequest, server: Server) -> AsyncIterator[C
 
 
 @pytest.fixture
-async def ben(server: Server) -> AsyncIterator[Client]:
+async def ben(server: RunningServer) -> AsyncIterator[StockClient]:
     """Another one, who is to notice nothing."""
     client = await server.connect("/peer", "ben", gateway=1)
     yield client
@@ -285,7 +285,7 @@ def user() -> str:
 
 async def refusal(connecting: Any) -> dict[str, Any]:
     """The code and the data with which a connection is refused."""
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ConnectError) as refused:
         await connecting
     return refused.value.data
 
@@ -295,30 +295,32 @@ async def refusal(connecting: Any) -> dict[str, Any]:
 INWARD = ["gateway a", "gateway b", "service a", "service b"]
 
 
-async def test_packet_middleware_surrounds_controllers_in_the_order_configured(ann: Client):
+async def test_packet_middleware_surrounds_controllers_in_the_order_configured(ann: StockClient):
     assert (await ann.emit("work"))["ok"]
     assert passed() == [*(f"+{name}" for name in INWARD), "work", *(f"-{name}" for name in reversed(INWARD))]
 
 
-async def test_an_event_without_a_controller_releases_middleware_at_once(ann: Client):
+async def test_an_event_without_a_controller_releases_middleware_at_once(ann: StockClient):
     assert (await ann.emit("nobody's", 1))["error"]["code"] == "unknown_event"
     assert passed() == [*(f"+{name}" for name in INWARD), *(f"-{name}" for name in reversed(INWARD))]
 
 
-async def test_events_that_middleware_answers_stand_beside_those_with_a_controller(ann: Client):
+async def test_events_that_middleware_answers_stand_beside_those_with_a_controller(ann: StockClient):
     assert await ann.emit("ping", 1) == ("pong", 1)
     assert passed() == ["+gateway a", "-gateway a"]
     assert (await ann.emit("work"))["ok"]
 
 
 @pytest.mark.parametrize("name", INWARD)
-async def test_packets_that_are_not_let_through_skip_the_controller_and_resume_what_is_outside(ann: Client, name: str):
+async def test_packets_that_are_not_let_through_skip_the_controller_and_resume_what_is_outside(
+    ann: StockClient, name: str
+):
     assert (await ann.emit("work", [name, "before", "return"]))["error"]["code"] == "forbidden"
     reached = INWARD[: INWARD.index(name) + 1]
     assert passed() == [*(f"+{one}" for one in reached), *(f"-{one}" for one in reversed(reached))]
 
 
-async def test_connection_middleware_surrounds_a_connections_life(server: Server, user: str):
+async def test_connection_middleware_surrounds_a_connections_life(server: RunningServer, user: str):
     ann = await server.connect("/peer", user, gateway=1)
     assert life(user) == [(f"+{name}",) for name in INWARD]
     await ann.disconnect()
@@ -336,7 +338,7 @@ async def test_connection_middleware_surrounds_a_connections_life(server: Server
 
 @pytest.mark.parametrize("name", INWARD)
 async def test_connections_that_are_not_let_through_are_refused_and_resume_what_is_outside(
-    server: Server, user: str, name: str
+    server: RunningServer, user: str, name: str
 ):
     refused = await refusal(server.connect("/peer", user, query={name: "return"}))
     assert refused["code"] == "forbidden"
@@ -347,7 +349,7 @@ async def test_connections_that_are_not_let_through_are_refused_and_resume_what_
 # -- processes and namespaces ------------------------------------------------------------------------------------------
 
 
-async def test_any_replica_serves_any_gateway(server: Server):
+async def test_any_replica_serves_any_gateway(server: RunningServer):
     clients = [await server.connect("/peer", user, gateway=n) for n, user in enumerate(("ann", "ben"))]
     for client in clients:
         served = {(await client.emit("work"))["replica"] for _ in range(30)}
@@ -355,7 +357,7 @@ async def test_any_replica_serves_any_gateway(server: Server):
         await client.close()
 
 
-async def test_namespaces_have_controllers_and_middleware_of_their_own(server: Server, ben: Client):
+async def test_namespaces_have_controllers_and_middleware_of_their_own(server: RunningServer, ben: StockClient):
     guest = await server.connect("/typed")
     assert await guest.emit("work", {"item": "pear"}) == {"ok": True, "item": "pear", "count": 2}
     assert passed() == []
@@ -364,7 +366,7 @@ async def test_namespaces_have_controllers_and_middleware_of_their_own(server: S
     assert await guest.event("news") == []
 
 
-async def test_typed_controllers_get_what_they_say_and_middleware_tells_before_and_after(server: Server):
+async def test_typed_controllers_get_what_they_say_and_middleware_tells_before_and_after(server: RunningServer):
     guest = await server.connect("/typed", gateway=1)
     await guest.tell("work", {"item": "pear", "count": 2})
     await guest.event("after")
@@ -374,7 +376,7 @@ async def test_typed_controllers_get_what_they_say_and_middleware_tells_before_a
     assert (await guest.emit("work", {"count": 2}))["error"]["code"] == "invalid_payload"
 
 
-async def test_who_is_asked_for_by_sid_is_that_connection_and_nobody_in_a_room_of_that_name(server: Server):
+async def test_who_is_asked_for_by_sid_is_that_connection_and_nobody_in_a_room_of_that_name(server: RunningServer):
     guest = await server.connect("/typed")
     emitter = server.emitter("/typed")
     await emitter.socket(guest.sid).join("lobby")
@@ -384,7 +386,9 @@ async def test_who_is_asked_for_by_sid_is_that_connection_and_nobody_in_a_room_o
         assert refused.value.code is Code.NOT_FOUND
 
 
-async def test_who_enters_a_room_named_like_a_sid_does_not_hear_what_is_for_that_connection_alone(server: Server):
+async def test_who_enters_a_room_named_like_a_sid_does_not_hear_what_is_for_that_connection_alone(
+    server: RunningServer,
+):
     guest, eve = await server.connect("/typed"), await server.connect("/typed", gateway=1)
     emitter = server.emitter("/typed")
     await emitter.socket(eve.sid).join(guest.sid)
@@ -399,7 +403,7 @@ async def test_who_enters_a_room_named_like_a_sid_does_not_hear_what_is_for_that
 
 
 async def test_data_that_is_set_at_connect_is_there_on_every_replica_and_ends_with_its_connection(
-    server: Server, user: str
+    server: RunningServer, user: str
 ):
     ann = await server.connect("/peer", user, auth={"card": "gold"})
     told = [await ann.emit("session") for _ in range(30)]
@@ -414,8 +418,10 @@ async def test_data_that_is_set_at_connect_is_there_on_every_replica_and_ends_wi
     await again.close()
 
 
-async def test_without_what_a_session_is_made_of_a_connection_is_refused(server: Server, ben: Client, user: str):
-    with pytest.raises(Refused) as refused:
+async def test_without_what_a_session_is_made_of_a_connection_is_refused(
+    server: RunningServer, ben: StockClient, user: str
+):
+    with pytest.raises(ConnectError) as refused:
         await server.connect("/peer", user, auth={"card": "none"})
     assert refused.value.message == "auth failed!"
     assert (refused.value.data["code"], refused.value.data["data"]) == ("forbidden", {"missing": "card"})
@@ -431,7 +437,7 @@ def tracebacks(logged: list[Any]) -> list[tuple[str, str, str]]:
     return [(line["event"], line.get("event_name", ""), line.get("sid", "")) for line in logged if "exception" in line]
 
 
-async def test_a_controller_that_crashes_tells_its_client_a_code_and_the_log_why(ann: Client, ben: Client):
+async def test_a_controller_that_crashes_tells_its_client_a_code_and_the_log_why(ann: StockClient, ben: StockClient):
     with capture_logs(processors=[format_exc_info]) as logged:
         failed = await ann.emit("trouble", "crash")
         await ann.tell("trouble", "crash")
@@ -445,7 +451,7 @@ async def test_a_controller_that_crashes_tells_its_client_a_code_and_the_log_why
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("name", INWARD)
 async def test_packet_middleware_that_crashes_tells_its_client_a_code_and_the_log_why(
-    ann: Client, ben: Client, name: str, when: str
+    ann: StockClient, ben: StockClient, name: str, when: str
 ):
     with capture_logs(processors=[format_exc_info]) as logged:
         failed = await ann.emit("work", [name, when, "crash"])
@@ -462,7 +468,7 @@ async def test_packet_middleware_that_crashes_tells_its_client_a_code_and_the_lo
 
 @pytest.mark.parametrize("name", INWARD)
 async def test_connection_middleware_that_crashes_refuses_with_a_code_and_the_log_says_why(
-    server: Server, ben: Client, user: str, name: str
+    server: RunningServer, ben: StockClient, user: str, name: str
 ):
     with capture_logs(processors=[format_exc_info]) as logged:
         refused = await refusal(server.connect("/peer", user, query={name: "crash"}))
@@ -475,7 +481,7 @@ async def test_connection_middleware_that_crashes_refuses_with_a_code_and_the_lo
 
 @pytest.mark.parametrize("name", INWARD)
 async def test_a_crash_after_a_connection_is_gone_is_logged_and_all_else_is_done(
-    server: Server, ben: Client, user: str, name: str
+    server: RunningServer, ben: StockClient, user: str, name: str
 ):
     ann = await server.connect("/peer", user, query={name: "crash after"})
     with capture_logs(processors=[format_exc_info]) as logged:
@@ -488,7 +494,9 @@ async def test_a_crash_after_a_connection_is_gone_is_logged_and_all_else_is_done
 
 
 @pytest.mark.parametrize("event", ["disconnecting", "disconnect"])
-async def test_a_crash_at_the_end_is_logged_and_the_end_goes_on(server: Server, ben: Client, user: str, event: str):
+async def test_a_crash_at_the_end_is_logged_and_the_end_goes_on(
+    server: RunningServer, ben: StockClient, user: str, event: str
+):
     ann = await server.connect("/peer", user)
     assert (await ann.emit("plan", event))["ok"]
     with capture_logs(processors=[format_exc_info]) as logged:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from parley.common.bus import Bus
+from parley.common.nats.bus import Bus
 from parley.common.wire.recovery import Recover
-from parley.gateway.connections.connection import Connection, State
+from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.namespaces import Namespace
 from parley.gateway.recovery.packet_history import PacketHistory
 from parley.gateway.recovery.recovery import Recovery, Resumption
@@ -92,7 +92,7 @@ async def test_who_entered_ahead_of_the_gateway_lacks_nothing_of_what_others_wer
     for received, has in (("", 11), (offset, 12)):
         question = Recover(bus.address, namespace, connection.identity.user_id, connection.pid, received, "claim")
         assert here._on_recover(question).cursors == {"room": has}
-        connection.state = State.PARKED
+        connection.state = ConnectionState.PARKED
         here.begin(connection, connection.pid, "")
         connection.first_offset = 0
         assert here.lose(connection, recoverable=True)

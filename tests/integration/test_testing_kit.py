@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from parley.common.settings import ServiceSettings
+from parley.common.process.settings import ServiceSettings
 from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router, Runtime, Service
 from parley.gateway.namespaces import ConfigurationError
-from parley.testing import Client, Refused, Server, running
+from parley.testing import ConnectError, RunningServer, StockClient, running
 from tests.support.bus import until
 from tests.unit.test_testing_fakes import NAMESPACE, Conduct, Connect, notes, service
 
@@ -26,7 +26,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-async def server() -> AsyncIterator[Server]:
+async def server() -> AsyncIterator[RunningServer]:
     async with running(service, Service("guests", open_table), namespaces=OPTIONS, gateways=2) as started:
         yield started
 
@@ -46,10 +46,10 @@ async def who(context: Context[None]) -> dict[str, str]:
 
 class TestStockClients(Conduct):
     @pytest.fixture(params=[(0, 0, 0), (0, 1, 0)], ids=["one gateway", "two gateways"])
-    async def connect(self, request: pytest.FixtureRequest, server: Server) -> AsyncIterator[Connect]:
-        clients: list[Client] = []
+    async def connect(self, request: pytest.FixtureRequest, server: RunningServer) -> AsyncIterator[Connect]:
+        clients: list[StockClient] = []
 
-        async def connect(user: str, **options: Any) -> Client:
+        async def connect(user: str, **options: Any) -> StockClient:
             client = await server.connect(NAMESPACE, user, gateway=request.param[len(clients)], **options)
             clients.append(client)
             return client
@@ -70,23 +70,23 @@ def seen(kind: str) -> list[Any]:
 # -- letting in --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_refusal_is_raised_with_what_the_client_was_told(server: Server):
-    with pytest.raises(Refused) as refused:
+async def test_a_refusal_is_raised_with_what_the_client_was_told(server: RunningServer):
+    with pytest.raises(ConnectError) as refused:
         await server.connect(NAMESPACE, "eve", query={"as": "stranger"})
     assert refused.value.message == "not you"
     assert refused.value.data == {
         "code": "forbidden", "message": "not you", "retryable": False, "data": {"ask": "ann"},
     }  # fmt: skip
     for kind, code in (("ghost", "forbidden"), ("broken", "internal")):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(ConnectError) as refused:
             await server.connect(NAMESPACE, "eve", query={"as": kind})
         assert refused.value.data["code"] == code
     assert seen("connect") == []
 
 
-async def test_who_somebody_is_the_test_says(server: Server):
+async def test_who_somebody_is_the_test_says(server: RunningServer):
     for auth, code in (({}, "missing_token"), ({"token": "nonsense"}, "invalid_token")):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(ConnectError) as refused:
             await server.connect(NAMESPACE, auth=auth)
         assert refused.value.data["code"] == code
     guests = [await server.connect("/open", gateway=gateway) for gateway in (0, 1)]
@@ -102,14 +102,14 @@ async def overloaded(_connection: ConnectionContext, _call_next: Next) -> None:
     raise Reject(Code.OVERLOADED)
 
 
-async def test_a_transport_that_ends_instead_of_a_refusal_is_noticed_at_once(server: Server):
-    with pytest.raises(Refused) as refused:
+async def test_a_transport_that_ends_instead_of_a_refusal_is_noticed_at_once(server: RunningServer):
+    with pytest.raises(ConnectError) as refused:
         await asyncio.wait_for(server.connect("/full", "ann"), 5)
     assert (refused.value.message, refused.value.data) == ("", None)
 
 
-async def test_a_namespace_nobody_declared_is_refused(server: Server):
-    with pytest.raises(Refused) as refused:
+async def test_a_namespace_nobody_declared_is_refused(server: RunningServer):
+    with pytest.raises(ConnectError) as refused:
         await server.connect("/nowhere", "ann")
     assert (refused.value.message, refused.value.data) == ("Invalid namespace", None)
 
@@ -117,7 +117,7 @@ async def test_a_namespace_nobody_declared_is_refused(server: Server):
 # -- clients -----------------------------------------------------------------------------------------------------------
 
 
-async def test_the_emitter_reaches_clients_of_every_gateway(server: Server):
+async def test_the_emitter_reaches_clients_of_every_gateway(server: RunningServer):
     here, there = [await server.connect("/open", user, gateway=n) for n, user in enumerate(("ann", "ben"))]
     emitter = server.emitter("/open")
     await emitter.emit("news", 1, b"\2")
@@ -129,7 +129,7 @@ async def test_the_emitter_reaches_clients_of_every_gateway(server: Server):
     assert [(await client.event("vote"), client.connected) for client in (here, there)] == [([], True)] * 2
 
 
-async def test_handlers_of_the_library_work_as_ever(server: Server):
+async def test_handlers_of_the_library_work_as_ever(server: RunningServer):
     ann = await server.connect("/open", "ann", transports=["polling"])
     seen: list[Any] = []
 
@@ -145,7 +145,7 @@ async def test_handlers_of_the_library_work_as_ever(server: Server):
     assert seen == [1, 2]
 
 
-async def test_an_event_that_does_not_come_is_said(server: Server):
+async def test_an_event_that_does_not_come_is_said(server: RunningServer):
     ann = await server.connect("/open", "ann")
     with pytest.raises(AssertionError, match="no 'news' arrived"):
         await ann.event("news", timeout=0.01)
@@ -183,7 +183,7 @@ async def test_settings_reach_services_and_gateways(nats_url: str):
         ann = await server.connect("/greet", "ann")
         assert await ann.emit("greet", "x") == {"ok": True, "greeting": "good evening"}
         assert (await ann.emit("greet", "x" * 1024))["error"]["code"] == "payload_too_large"
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(ConnectError) as refused:
             await server.connect("/greet", "ann")
         assert refused.value.data["code"] == "limit_exceeded"
 
@@ -206,14 +206,14 @@ async def test_nothing_is_left_when_it_ends_and_the_process_is_nobody_elses():
     await until(lambda: asyncio.all_tasks() <= before)
 
 
-async def fail_with(server: Server, left: list[Client]) -> None:
+async def fail_with(server: RunningServer, left: list[StockClient]) -> None:
     left.append(await server.connect("/open", "ann"))
     raise ZeroDivisionError
 
 
 @pytest.mark.asyncio(loop_scope="function")
 async def test_a_test_that_fails_fails_with_its_own_error_and_leaves_nothing(nats_url: str):
-    before, left = asyncio.all_tasks(), list[Client]()
+    before, left = asyncio.all_tasks(), list[StockClient]()
     with pytest.raises(ZeroDivisionError):
         async with running(Service("guests", open_table), settings={"nats_url": nats_url}) as server:
             await fail_with(server, left)

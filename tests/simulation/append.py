@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from parley.chat.domain.batch import Plan
+from parley.chat.domain.batch import BatchDecision
 from parley.chat.domain.identifiers import LogSecret, public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, TransferRoom, UserRef
 from parley.chat.domain.messages import SendMessage
@@ -142,7 +142,7 @@ class Append:
 
         self.world.loop.after(seconds, self.world.loop.physics, again)
 
-    async def announced(self, plan: Plan) -> None:
+    async def announced(self, plan: BatchDecision) -> None:
         """What a writer tells gateways has to be in the log by then."""
         for event in plan.appended:
             there = committed(self.world, event.room_id, event.actor_id, event.command_id, event.sequence)

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from parley.common.errors import Code, Reject
-from parley.common.tasks import Tasks
+from parley.common.nats.requests import REPEAT_AFTER
+from parley.common.process.tasks import Tasks
 from parley.common.wire.codec import decode
 from tests.simulation.loop import Process, SimulatedLoop
 
@@ -150,7 +151,7 @@ class Broker:
 
 
 class SimulatedBus:
-    """One process's connection, with what `parley.common.bus.Bus` offers."""
+    """One process's connection, with what `parley.common.nats.bus.Bus` offers."""
 
     def __init__(self, broker: Broker, process: Process, service: str, run: str) -> None:
         self.broker = broker
@@ -266,25 +267,34 @@ class SimulatedBus:
 
     # -- requests --------------------------------------------------------------------------------------------------
 
-    async def request(self, subject: str, payload: Any, kind: Any, timeout: float | None = None) -> Any:
-        """Ask one responder. Raises `Reject`."""
+    async def request(
+        self, subject: str, payload: Any, kind: Any, timeout: float | None = None, *, repeat: bool = False
+    ) -> Any:
+        """Ask one responder; with `repeat` another one as well, after a while. Raises `Reject`."""
         if not self.connected:
             raise Reject(Code.UNAVAILABLE)
-        loop = self.broker.loop
+        loop, allowed = self.broker.loop, timeout or REQUEST_TIMEOUT
         answer: asyncio.Future[Any] = loop.create_future()
-        late = loop.call_later(timeout or REQUEST_TIMEOUT, _settle, answer, Reject(Code.TIMEOUT))
-        if self.attached:
-            chosen = self.broker.hearing(subject)
-            if chosen:
+
+        def ask() -> None:
+            if not self.attached:
+                return
+            if chosen := self.broker.hearing(subject):
                 asked = Message(subject, payload.encode(), "")
                 asked.headers = {"asker": self, "answer": answer}  # type: ignore[assignment]
                 self.broker._deliver(self, chosen[0], asked)
             else:
                 loop.after(self.broker.latency, self.process, _settle, answer, Reject(Code.UNAVAILABLE))
+
+        timers = [loop.call_later(allowed, _settle, answer, Reject(Code.TIMEOUT))]
+        if repeat:
+            timers += [loop.call_later(after, ask) for after in REPEAT_AFTER if after < allowed]
+        ask()
         try:
             value = await answer
         finally:
-            late.cancel()
+            for timer in timers:
+                timer.cancel()
         return msgspec.msgpack.decode(value, type=kind)
 
     async def respond(

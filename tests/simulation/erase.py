@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 from typing_extensions import override
 
-from parley.chat.domain.batch import Plan
+from parley.chat.domain.batch import BatchDecision
 from parley.chat.domain.codec import ERASED
 from parley.chat.domain.identifiers import public_room_id
 from parley.chat.log import erasures
@@ -25,6 +25,7 @@ from parley.common.errors import Reject
 from tests.simulation.append import PATIENCE, Append
 from tests.simulation.erasures import covers
 from tests.simulation.loop import Process
+from tests.simulation.tables import Row
 from tests.simulation.world import World
 
 COLUMNS = ("room_id", "sequence", "number", "event_id", "type", "version", "actor_id", "actor_name", "command_id",
@@ -58,12 +59,12 @@ class Erase(Append):
             await asyncio.sleep(0.1)
 
     @override
-    async def announced(self, plan: Plan) -> None:
+    async def announced(self, plan: BatchDecision) -> None:
         """A batch that was held up is not told to gateways with what was asked to be erased meanwhile."""
         asked = self.world.database.tables.erasures.values()
         since = self.world.database.clock() - timedelta(seconds=LATE_SECONDS)
         for event in (*plan.appended, *plan.repeated.values()):
-            row = dict(zip(COLUMNS, event_row(event), strict=True))
+            row = Row(zip(COLUMNS, event_row(event), strict=True))
             for one in asked if not event.erased else ():
                 told = event.recorded_at < one["requested_at"] < since and covers(one, row)
                 self.world.require(not told, "published though it was to be erased:", event)

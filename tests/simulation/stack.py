@@ -17,15 +17,15 @@ from parley.chat.api.socket import router
 from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
-from parley.chat.domain.batch import Plan
+from parley.chat.domain.batch import BatchDecision
 from parley.chat.log.database import DATABASE_ERRORS, Pool
 from parley.chat.log.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings as ChatSettings
-from parley.chat.state import State
-from parley.common import subjects
+from parley.chat.state import ChatState
+from parley.common.process.tasks import Tasks
 from parley.common.rate_limiter import RateLimiter
-from parley.common.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.identity import Authenticate, CheckWelcome, Identity, UnwelcomeUsers
 from parley.framework.remote.emitter import Emitter
 from parley.framework.remote.room_publisher import RoomPublisher
@@ -119,7 +119,7 @@ class Chat(Replica):
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
         consumers: Any = None  # nobody follows the log here but the announcer
         erasing = ErasureRunner("", pool, None, 0)
-        state = State(bus, pool, writer, ChatLog(pool, announcer), consumers, erasing, rates)
+        state = ChatState(bus, pool, writer, ChatLog(pool, announcer), consumers, erasing, rates)
         tasks = self.tasks = Tasks()
         tasks.forever(writer.run(), name="writer")
         tasks.forever(announcer.run(), name="announcements")
@@ -130,7 +130,7 @@ class Chat(Replica):
         self.up = True
 
 
-async def _do_nothing(_plan: Plan) -> None:
+async def _do_nothing(_plan: BatchDecision) -> None:
     """Say nothing of a batch."""
 
 

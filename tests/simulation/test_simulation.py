@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from parley.chat.domain.batch import Plan
+from parley.chat.domain.batch import BatchDecision
 from parley.chat.domain.identifiers import room_key
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.rooms import CreateRoom
@@ -70,9 +70,9 @@ def test_a_run_in_which_nothing_goes_on_is_an_error():
 def test_what_waits_aside_is_not_overtaken_by_what_was_sent_after_it(monkeypatch: pytest.MonkeyPatch):
     """A room comes free while what waits for it is tried again, a part at a time."""
     world = World(1)
-    plans: list[Plan] = []
+    plans: list[BatchDecision] = []
 
-    async def publish(plan: Plan) -> None:
+    async def publish(plan: BatchDecision) -> None:
         plans.append(plan)
 
     async def send() -> None:
@@ -112,7 +112,7 @@ def test_a_writer_that_did_not_get_the_logs_secret_at_first_takes_no_command_wit
     """Else its fingerprints are others than every other writer's, and what is sent again is refused."""
     world = World(1)
 
-    async def publish(_plan: Plan) -> None:
+    async def publish(_plan: BatchDecision) -> None:
         pass
 
     async def send() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from parley.common.subscriptions import ListeningClient
-from parley.common.tasks import Tasks
+from parley.common.nats.subscriptions import ListeningClient
+from parley.common.process.tasks import Tasks
 from parley.common.wire.commands import Command, ConnectionCommands
 from parley.framework import Bus, Emitter, Identity
 from parley.framework.routing.connection_data import ConnectionData

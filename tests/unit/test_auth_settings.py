@@ -10,12 +10,12 @@ from pydantic import SecretStr, ValidationError
 from parley.auth.app import create_app
 from parley.auth.endpoints import Credentials
 from parley.auth.settings import Settings, rate
-from parley.auth.throttle import Throttle, Throttled, address_key
-from parley.cli.failure import Failure
+from parley.auth.throttle import AttemptThrottle, Throttled, address_key
+from parley.cli.failure import CommandFailure
 from parley.cli.stack.stack import _log_settings
 from parley.common.errors import Reject
-from parley.common.json_input import fields_as
-from parley.common.settings import UnsafeSettings, name_refused
+from parley.common.http.json_input import fields_as
+from parley.common.process.settings import UnsafeSettings, name_refused
 
 
 @pytest.mark.parametrize("password", ["", "parley-admin"])
@@ -56,7 +56,7 @@ def test_what_is_refused_is_named_as_the_environment_names_it_and_not_repeated(m
         "PARLEY_LOG_LEVEL: Input should be 'debug', 'info', 'warning' or 'error'",
         "PARLEY_AUTH_HS256_SECRET: an HS256 secret has at least 32 bytes",
     ]
-    with pytest.raises(Failure, match="PARLEY_LOG_LEVEL"):
+    with pytest.raises(CommandFailure, match="PARLEY_LOG_LEVEL"):
         _log_settings()
 
 
@@ -78,7 +78,7 @@ def test_passwords_too_short_or_too_long_are_refused(password: str) -> None:
 
 
 async def test_attempts_beyond_the_limit_are_told_when_to_come_back() -> None:
-    throttle = Throttle("tests", rate("2/minute"))
+    throttle = AttemptThrottle("tests", rate("2/minute"))
     await throttle.take("alice")
     await throttle.take("alice")
     with pytest.raises(Throttled) as rejection:
@@ -88,7 +88,7 @@ async def test_attempts_beyond_the_limit_are_told_when_to_come_back() -> None:
 
 
 async def test_attempts_given_back_do_not_count() -> None:
-    throttle = Throttle("tests", rate("1/minute"))
+    throttle = AttemptThrottle("tests", rate("1/minute"))
     for _ in range(5):
         await throttle.take("alice")
         await throttle.give_back("alice")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import cast
 
-from parley.chat.domain.batch import Accepted, Loaded, Outcome, Plan, Remembered, Submission, plan
+from parley.chat.domain.batch import Accepted, BatchDecision, Loaded, Outcome, Remembered, Submission, decide_batch
 from parley.chat.domain.draft import Drafts, candidates, draft, settle
 from parley.chat.domain.identifiers import LogSecret, event_id, public_room_id
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
-from parley.chat.domain.state import Limits, Member, Room
+from parley.chat.domain.state import Member, Room, UserLimits
 from parley.chat.log.known_rooms import KnownRooms
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
@@ -26,14 +26,14 @@ def submissions(*commands: tuple[RoomCommand, Identity]) -> list[Submission]:
     return [Submission(command, identity, "", SECRET) for command, identity in commands]
 
 
-def run(loaded: Loaded, *commands: tuple[RoomCommand, Identity], limits: Limits | None = None) -> Plan:
+def run(loaded: Loaded, *commands: tuple[RoomCommand, Identity], limits: UserLimits | None = None) -> BatchDecision:
     batch = submissions(*commands)
     for one in batch:
         if one.needs.rooms:
             loaded.joined.setdefault(one.identity.user_id, 0)
         if one.needs.invitations:
             loaded.invitations.setdefault((one.room_id, one.identity.user_id), 0)
-    return plan(batch, loaded, limits or Limits())
+    return decide_batch(batch, loaded, limits or UserLimits())
 
 
 def made(kind: str = "public", command_id: str = "c") -> tuple[Loaded, str]:
@@ -50,7 +50,7 @@ def room_shown(outcome: Outcome) -> Room:
     return outcome.room
 
 
-def codes(result: Plan) -> list[Code | str]:
+def codes(result: BatchDecision) -> list[Code | str]:
     return [outcome.code if isinstance(outcome, Reject) else "ok" for outcome in result.outcomes]
 
 
@@ -61,7 +61,7 @@ def test_at_the_limit_of_rooms_one_is_left_and_another_joined_in_one_batch():
     loaded.joined = {"u_ben": 0}
     result = run(
         loaded, (JoinRoom("1", first), BEN), (JoinRoom("2", other), BEN), (LeaveRoom("3", first), BEN),
-        (JoinRoom("4", other), BEN), limits=Limits(rooms=1),
+        (JoinRoom("4", other), BEN), limits=UserLimits(rooms=1),
     )  # fmt: skip
     assert codes(result) == ["ok", Code.LIMIT_EXCEEDED, "ok", "ok"]
 
@@ -69,7 +69,7 @@ def test_at_the_limit_of_rooms_one_is_left_and_another_joined_in_one_batch():
 def test_an_archived_room_counts_no_more_towards_the_limit():
     loaded, room = made()
     loaded.joined = {"u_ann": 1}
-    result = run(loaded, (ArchiveRoom("1", room), ANN), (CreateRoom("2", "Next"), ANN), limits=Limits(rooms=1))
+    result = run(loaded, (ArchiveRoom("1", room), ANN), (CreateRoom("2", "Next"), ANN), limits=UserLimits(rooms=1))
     assert codes(result) == ["ok", "ok"]
 
 
@@ -116,9 +116,9 @@ def test_a_command_may_lead_to_several_events_and_is_recognised_by_the_first():
 def test_invitations_wait_up_to_the_limit_and_an_answer_makes_place():
     loaded, room = made("private")
     invite = [(InviteUser(f"i{n}", room, UserRef(f"u_{n}")), ANN) for n in range(3)]
-    assert codes(run(loaded, *invite, limits=Limits(invitations=2))) == ["ok", "ok", Code.LIMIT_EXCEEDED]
+    assert codes(run(loaded, *invite, limits=UserLimits(invitations=2))) == ["ok", "ok", Code.LIMIT_EXCEEDED]
     declined = (LeaveRoom("no", room), Identity("u_0", "Zero"))
-    assert codes(run(loaded, declined, invite[2], limits=Limits(invitations=2))) == ["ok", "ok"]
+    assert codes(run(loaded, declined, invite[2], limits=UserLimits(invitations=2))) == ["ok", "ok"]
 
 
 def known(*rooms: Room) -> KnownRooms:

@@ -12,7 +12,7 @@ import pytest
 from parley.chat.domain.codec import CODEC, Codec, StoredEvent, UnknownEvent
 from parley.chat.domain.compact import pack, unpack
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.events import EventData, Upcaster, User
+from parley.chat.domain.events import EventData, NamedUser, Upcaster
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.room import Event, RoomCommand
@@ -22,13 +22,13 @@ EXAMPLES = {path.stem: msgspec.json.decode(path.read_bytes()) for path in Path(_
 """By `<type>.<version>`. They are never changed; a new version gets an example beside them."""
 MEANING: dict[str, Event] = {
     "room.created.1": RoomCreated("General", "private"),
-    "member.invited.1": MemberInvited(User("u_ben", "Ben")),
-    "member.joined.1": MemberJoined(User("u_ben", "Ben"), "owner"),
-    "member.left.1": MemberLeft(User("u_ben")),
+    "member.invited.1": MemberInvited(NamedUser("u_ben", "Ben")),
+    "member.joined.1": MemberJoined(NamedUser("u_ben", "Ben"), "owner"),
+    "member.left.1": MemberLeft(NamedUser("u_ben")),
     "message.sent.1": MessageSent("Hello", 7),
     "room.archived.1": RoomArchived("done"),
     "room.updated.1": RoomUpdated("Plans", "For the summer"),
-    "member.changed.1": MemberChanged(User("u_cat", "Cat"), "owner"),
+    "member.changed.1": MemberChanged(NamedUser("u_cat", "Cat"), "owner"),
     "events.erased.1": EventsErased([(1, 3), (7, 7)]),
 }
 """What each of them says, in today's types."""

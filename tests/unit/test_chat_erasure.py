@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from parley.chat.domain.codec import CODEC
-from parley.chat.domain.erasure import Erasure, Scope, State, evolve_recorded, hidden, ranges
+from parley.chat.domain.erasure import Erasure, ErasureState, Scope, evolve_recorded, hidden, ranges
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.events import User
+from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.recorded import Recorded
@@ -46,23 +46,27 @@ def recorded(event: Event, sequence: int = 1, actor: str = "u_ann") -> Recorded:
 
 
 def test_an_erasure_is_requested_then_executing_then_completed():
-    assert ANNS.state is State.REQUESTED
-    assert erasure(started_at=NOW).state is State.EXECUTING
-    assert erasure(started_at=NOW, completed_at=NOW).state is State.COMPLETED
+    assert ANNS.state is ErasureState.REQUESTED
+    assert erasure(started_at=NOW).state is ErasureState.EXECUTING
+    assert erasure(started_at=NOW, completed_at=NOW).state is ErasureState.COMPLETED
 
 
 @pytest.mark.parametrize(
     ("one", "covered", "not_covered"),
     [
         (ANNS, recorded(MessageSent("x")), recorded(MessageSent("u_ann"), actor="u_ben")),
-        (ANNS, recorded(MemberInvited(User("u_ann")), 1, "u_ben"), recorded(MemberLeft(User("u_ben")), 1, "u_ben")),
+        (
+            ANNS,
+            recorded(MemberInvited(NamedUser("u_ann")), 1, "u_ben"),
+            recorded(MemberLeft(NamedUser("u_ben")), 1, "u_ben"),
+        ),
         (erasure(Scope.ROOM, room_id=7), recorded(RoomArchived("x")), recorded(EventsErased([(1, 1)]))),
         (erasure(Scope.ROOM, room_id=7), recorded(MessageSent("x")), recorded(MessageSent("x"))._replace(room_id=8)),
         (erasure(Scope.MESSAGE, event_id=UUID(int=1)), recorded(MessageSent("x")), recorded(MessageSent("x"), 2)),
         (
             erasure(Scope.AGE, before=datetime(2026, 1, 3, tzinfo=UTC)),
             recorded(MessageSent("x")),
-            recorded(MemberJoined(User("u_ann", "Ann"))),
+            recorded(MemberJoined(NamedUser("u_ann", "Ann"))),
         ),
     ],
 )  # fmt: skip
@@ -75,10 +79,10 @@ def test_what_an_erasure_covers(one: Erasure, covered: Recorded, not_covered: Re
     ("event", "actor", "left"),
     [
         (MessageSent("secret", 3), "u_ann", {}),
-        (MemberJoined(User("u_ann", "secret"), "owner"), "u_ann", {}),
-        (MemberInvited(User("u_ann")), "u_ben", {}),
-        (MemberInvited(User("u_ben", "secret")), "u_ann", {"user": {"id": "u_ben"}}),
-        (MemberChanged(User("u_ben", "secret"), "owner"), "u_ann", {"user": {"id": "u_ben"}, "role": "owner"}),
+        (MemberJoined(NamedUser("u_ann", "secret"), "owner"), "u_ann", {}),
+        (MemberInvited(NamedUser("u_ann")), "u_ben", {}),
+        (MemberInvited(NamedUser("u_ben", "secret")), "u_ann", {"user": {"id": "u_ben"}}),
+        (MemberChanged(NamedUser("u_ben", "secret"), "owner"), "u_ann", {"user": {"id": "u_ben"}, "role": "owner"}),
         (RoomCreated("secret", "private", "secret"), "u_ann", {"name": "", "kind": "private"}),
         (RoomUpdated("secret", "secret"), "u_ann", {"name": ""}),
         (RoomArchived("secret"), "u_ann", {}),
@@ -104,16 +108,16 @@ def test_a_room_keeps_the_name_that_others_have_by_now():
 def test_a_room_is_made_from_any_part_of_its_events_that_is_erased():
     log = [
         recorded(RoomCreated("Den", "public"), 1),
-        recorded(MemberJoined(User("u_ben", "Ben")), 2, "u_ben"),
-        recorded(MemberInvited(User("u_cat")), 3),
-        recorded(MemberLeft(User("u_ann", "Ann")), 4),
-        recorded(MemberChanged(User("u_ben", "Ben"), "owner"), 5),
-        recorded(MemberInvited(User("u_ann")), 6, "u_ben"),
-        recorded(MemberJoined(User("u_ann", "Ann")), 7),
-        recorded(MemberChanged(User("u_ann", "Ann"), "owner"), 8, "u_ben"),
-        recorded(MemberChanged(User("u_ben", "Ben"), "member"), 9, "u_ben"),
-        recorded(MemberLeft(User("u_ann", "Ann")), 10),
-        recorded(MemberChanged(User("u_ben", "Ben"), "owner"), 11),
+        recorded(MemberJoined(NamedUser("u_ben", "Ben")), 2, "u_ben"),
+        recorded(MemberInvited(NamedUser("u_cat")), 3),
+        recorded(MemberLeft(NamedUser("u_ann", "Ann")), 4),
+        recorded(MemberChanged(NamedUser("u_ben", "Ben"), "owner"), 5),
+        recorded(MemberInvited(NamedUser("u_ann")), 6, "u_ben"),
+        recorded(MemberJoined(NamedUser("u_ann", "Ann")), 7),
+        recorded(MemberChanged(NamedUser("u_ann", "Ann"), "owner"), 8, "u_ben"),
+        recorded(MemberChanged(NamedUser("u_ben", "Ben"), "member"), 9, "u_ben"),
+        recorded(MemberLeft(NamedUser("u_ann", "Ann")), 10),
+        recorded(MemberChanged(NamedUser("u_ben", "Ben"), "owner"), 11),
     ]
     for erased in range(len(log) + 1):
         room: Room | None = None

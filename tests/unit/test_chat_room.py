@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from parley.chat.domain import identifiers
-from parley.chat.domain.events import User
+from parley.chat.domain.events import NamedUser
 from parley.chat.domain.fields import check_name
 from parley.chat.domain.identifiers import LogSecret, event_id, public_room_id, room_key
 from parley.chat.domain.membership import (
@@ -35,7 +35,7 @@ from parley.chat.domain.rooms import (
     RoomUpdated,
     UpdateRoom,
 )
-from parley.chat.domain.state import DecisionContext, Limits, Room
+from parley.chat.domain.state import DecisionContext, Room, UserLimits
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 
@@ -50,7 +50,7 @@ def given(*events: tuple[Event, Identity]) -> Room | None:
     """The room these events, by these actors, lead to."""
     room: Room | None = None
     for sequence, (event, actor) in enumerate(events, start=1):
-        room = evolve(room, event, 1, sequence, User(actor.user_id, actor.name), NOW)
+        room = evolve(room, event, 1, sequence, NamedUser(actor.user_id, actor.name), NOW)
     return room
 
 
@@ -61,7 +61,7 @@ def created(kind: str = "public") -> tuple[Event, Identity]:
 
 def joined(who: Identity) -> tuple[Event, Identity]:
     """Somebody joined."""
-    return MemberJoined(User(who.user_id, who.name)), who
+    return MemberJoined(NamedUser(who.user_id, who.name)), who
 
 
 def rejected(command: RoomCommand, room: Room | None, identity: Identity) -> Code:
@@ -133,7 +133,7 @@ def test_a_field_that_a_later_version_adds_changes_no_fingerprint():
 
 
 def test_a_public_room_is_joined_by_anyone_and_joining_twice_changes_nothing():
-    assert decided(JoinRoom("c", ROOM), given(created()), BEN) == [MemberJoined(User("u_ben", "Ben"))]
+    assert decided(JoinRoom("c", ROOM), given(created()), BEN) == [MemberJoined(NamedUser("u_ben", "Ben"))]
     assert decided(JoinRoom("c", ROOM), given(created(), joined(BEN)), BEN) == []
 
 
@@ -153,9 +153,9 @@ def test_a_private_room_does_not_exist_for_others(command: RoomCommand):
 
 
 def test_an_invited_user_may_join_a_private_room_but_not_write_before():
-    room = given(created("private"), (MemberInvited(User("u_ben")), ANN))
+    room = given(created("private"), (MemberInvited(NamedUser("u_ben")), ANN))
     assert rejected(SendMessage("c", ROOM, "hi"), room, BEN) is Code.NOT_A_MEMBER
-    assert decided(JoinRoom("c", ROOM), room, BEN) == [MemberJoined(User("u_ben", "Ben"))]
+    assert decided(JoinRoom("c", ROOM), room, BEN) == [MemberJoined(NamedUser("u_ben", "Ben"))]
 
 
 def test_only_members_write_to_a_public_room():
@@ -169,20 +169,20 @@ def test_a_reply_names_an_event_that_exists():
 
 
 def test_leaving_ends_membership_and_the_count_follows():
-    room = given(created(), joined(BEN), (MemberLeft(User("u_ben", "Ben")), BEN))
+    room = given(created(), joined(BEN), (MemberLeft(NamedUser("u_ben", "Ben")), BEN))
     assert room is not None
     assert ("u_ben" in room.members, room.member_count) == (False, 1)
     assert rejected(LeaveRoom("c", ROOM), room, BEN) is Code.NOT_A_MEMBER
 
 
 def test_declining_an_invitation_does_not_lower_the_member_count():
-    room = given(created(), (MemberInvited(User("u_ben")), ANN), (MemberLeft(User("u_ben")), BEN))
+    room = given(created(), (MemberInvited(NamedUser("u_ben")), ANN), (MemberLeft(NamedUser("u_ben")), BEN))
     assert room is not None
     assert room.member_count == 1
 
 
 def test_only_the_owner_archives_and_an_archived_room_refuses_changes():
-    room = given(created("private"), (MemberInvited(User("u_ben")), ANN), joined(BEN))
+    room = given(created("private"), (MemberInvited(NamedUser("u_ben")), ANN), joined(BEN))
     assert rejected(ArchiveRoom("c", ROOM), room, BEN) is Code.FORBIDDEN
     assert decided(ArchiveRoom("c", ROOM, "spam"), room, ANN) == [RoomArchived("spam")]
     assert rejected(ArchiveRoom("c", ROOM), room, ADMIN) is Code.NOT_FOUND
@@ -199,23 +199,25 @@ def test_an_administrator_closes_any_room_once_and_nobody_else_does():
 
 
 def test_an_archived_room_is_left_and_its_invitations_declined():
-    invited = (MemberInvited(User("u_cat")), ANN)
-    closed = given(created("private"), (MemberInvited(User("u_ben")), ANN), joined(BEN), invited, (RoomArchived(), ANN))
-    assert decided(LeaveRoom("c", ROOM), closed, BEN) == [MemberLeft(User("u_ben", "Ben"))]
-    assert decided(LeaveRoom("c", ROOM), closed, CAT) == [MemberLeft(User("u_cat", "Cat"))]
+    invited = (MemberInvited(NamedUser("u_cat")), ANN)
+    closed = given(
+        created("private"), (MemberInvited(NamedUser("u_ben")), ANN), joined(BEN), invited, (RoomArchived(), ANN)
+    )
+    assert decided(LeaveRoom("c", ROOM), closed, BEN) == [MemberLeft(NamedUser("u_ben", "Ben"))]
+    assert decided(LeaveRoom("c", ROOM), closed, CAT) == [MemberLeft(NamedUser("u_cat", "Cat"))]
     assert rejected(JoinRoom("c", ROOM), closed, CAT) is Code.ROOM_ARCHIVED
 
 
 def test_a_room_goes_from_an_owner_who_leaves_to_who_is_there_the_longest():
     room = given(created(), joined(BEN), joined(CAT))
     left, changed = decided(LeaveRoom("c", ROOM), room, ANN)
-    assert (left, changed) == (MemberLeft(User("u_ann", "Ann")), MemberChanged(User("u_ben", "Ben"), "owner"))
+    assert (left, changed) == (MemberLeft(NamedUser("u_ann", "Ann")), MemberChanged(NamedUser("u_ben", "Ben"), "owner"))
     room = given(created(), joined(BEN), joined(CAT), (left, ANN), (changed, ANN))
     assert room is not None
     assert (room.members["u_ben"].role, room.members["u_ben"].sequence) == ("owner", 2), "since the join, not since now"
     assert decided(ArchiveRoom("c", ROOM), room, BEN) == [RoomArchived()]
-    assert decided(JoinRoom("c", ROOM), room, ANN) == [MemberJoined(User("u_ann", "Ann"))]
-    assert decided(LeaveRoom("c", ROOM), room, CAT) == [MemberLeft(User("u_cat", "Cat"))]
+    assert decided(JoinRoom("c", ROOM), room, ANN) == [MemberJoined(NamedUser("u_ann", "Ann"))]
+    assert decided(LeaveRoom("c", ROOM), room, CAT) == [MemberLeft(NamedUser("u_cat", "Cat"))]
 
 
 def test_an_owner_gives_the_room_to_a_member_and_only_so():
@@ -232,24 +234,24 @@ def test_an_owner_gives_the_room_to_a_member_and_only_so():
 
 
 def test_an_owner_who_comes_back_to_the_empty_room_owns_it_again():
-    empty = given(created(), (MemberLeft(User("u_ann", "Ann")), ANN))
+    empty = given(created(), (MemberLeft(NamedUser("u_ann", "Ann")), ANN))
     (back,) = decided(JoinRoom("c", ROOM), empty, ANN)
-    assert back == MemberJoined(User("u_ann", "Ann"), "owner")
-    room = given(created(), (MemberLeft(User("u_ann", "Ann")), ANN), (back, ANN))
+    assert back == MemberJoined(NamedUser("u_ann", "Ann"), "owner")
+    room = given(created(), (MemberLeft(NamedUser("u_ann", "Ann")), ANN), (back, ANN))
     assert decided(ArchiveRoom("c", ROOM), room, ANN) == [RoomArchived()]
 
 
 def test_the_next_owner_is_nobody_who_was_only_invited():
-    room = given(created("private"), (MemberInvited(User("u_ben")), ANN))
-    assert decided(LeaveRoom("c", ROOM), room, ANN) == [MemberLeft(User("u_ann", "Ann"))]
+    room = given(created("private"), (MemberInvited(NamedUser("u_ben")), ANN))
+    assert decided(LeaveRoom("c", ROOM), room, ANN) == [MemberLeft(NamedUser("u_ann", "Ann"))]
 
 
 def test_invitations_that_wait_are_bounded_per_room_and_inviter():
-    context = DecisionContext(ANN, Limits(invitations=2), invitations=2)
+    context = DecisionContext(ANN, UserLimits(invitations=2), invitations=2)
     with pytest.raises(Reject) as caught:
         decide(InviteUser("c", ROOM, UserRef("u_ben")), given(created()), context)
     assert caught.value.code is Code.LIMIT_EXCEEDED
-    invited = given(created(), (MemberInvited(User("u_ben")), ANN))
+    invited = given(created(), (MemberInvited(NamedUser("u_ben")), ANN))
     assert decide(InviteUser("c", ROOM, UserRef("u_ben")), invited, context) == []
 
 
@@ -276,16 +278,16 @@ def test_an_update_says_something_that_can_be_read(fields: dict[str, str]):
 
 
 def test_who_declined_is_left_alone_for_a_while_and_who_left_is_not():
-    invited = (MemberInvited(User("u_ben")), ANN)
-    declined = given(created("private"), invited, (MemberLeft(User("u_ben", "Ben")), BEN))
-    invite, limits = InviteUser("c", ROOM, UserRef("u_ben")), Limits(invite_again=timedelta(hours=1))
+    invited = (MemberInvited(NamedUser("u_ben")), ANN)
+    declined = given(created("private"), invited, (MemberLeft(NamedUser("u_ben", "Ben")), BEN))
+    invite, limits = InviteUser("c", ROOM, UserRef("u_ben")), UserLimits(invite_again=timedelta(hours=1))
     with pytest.raises(Reject) as caught:
         decide(invite, declined, DecisionContext(ANN, limits, now=NOW + timedelta(minutes=59)))
     assert caught.value.code is Code.FORBIDDEN
     later = DecisionContext(ANN, limits, now=NOW + timedelta(hours=1))
-    assert decide(invite, declined, later) == [MemberInvited(User("u_ben"))]
-    left = given(created("private"), invited, joined(BEN), (MemberLeft(User("u_ben", "Ben")), BEN))
-    assert decide(invite, left, DecisionContext(ANN, limits, now=NOW)) == [MemberInvited(User("u_ben"))]
+    assert decide(invite, declined, later) == [MemberInvited(NamedUser("u_ben"))]
+    left = given(created("private"), invited, joined(BEN), (MemberLeft(NamedUser("u_ben", "Ben")), BEN))
+    assert decide(invite, left, DecisionContext(ANN, limits, now=NOW)) == [MemberInvited(NamedUser("u_ben"))]
 
 
 def test_an_invitation_is_for_an_id_that_shows_what_it_is():

@@ -15,8 +15,8 @@ import pytest
 from parley.chat.delivery import announcements
 from parley.chat.delivery.announcements import announce
 from parley.chat.delivery.publisher import Publisher
-from parley.chat.domain.batch import Plan
-from parley.chat.domain.events import User
+from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.events import NamedUser
 from parley.chat.domain.identifiers import public_room_id
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
@@ -27,7 +27,7 @@ from parley.chat.log.database import reachable
 from parley.common.errors import Code
 from parley.framework import Delivery, MembershipChange, Reject, RoomEvent, RoomPublisher
 
-BEN = User("u_ben", "ben")
+BEN = NamedUser("u_ben", "ben")
 ROOM = public_room_id(1)
 
 
@@ -69,7 +69,7 @@ def test_an_event_names_the_user_who_joins_or_leaves_with_it(event: Event, moves
 
 async def test_users_are_told_where_to_look_before_the_rooms_events_are_published():
     rooms = RecordingRooms()
-    plan = Plan(appended=[recorded(MemberJoined(BEN), 4), recorded(MemberLeft(BEN), 5)])
+    plan = BatchDecision(appended=[recorded(MemberJoined(BEN), 4), recorded(MemberLeft(BEN), 5)])
     await Publisher(cast("RoomPublisher", rooms)).publish(plan)
     assert [(room, [item.sequence for item in items], moves) for room, items, moves in rooms.published] == [
         ("user:u_ben", [], [MembershipChange(ROOM, True, 4), MembershipChange(ROOM, False, 5)]),
@@ -79,7 +79,7 @@ async def test_users_are_told_where_to_look_before_the_rooms_events_are_publishe
 
 async def test_what_a_resent_command_led_to_is_published_again_once():
     rooms, sent = RecordingRooms(), recorded(MemberJoined(BEN), 7)
-    plan = Plan(repeated={(1, 7): sent}, appended=[recorded(MessageSent("new"), 9)])
+    plan = BatchDecision(repeated={(1, 7): sent}, appended=[recorded(MessageSent("new"), 9)])
     await Publisher(cast("RoomPublisher", rooms)).publish(plan)
     assert [[item.sequence for item in items] for _, items, _ in rooms.published] == [[7, 9]], "no hint at an old join"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from parley.cli.failure import Failure
+from parley.cli.failure import CommandFailure
 from parley.cli.stack.data_directory import DataDirectory
 
 TRY_TO_HOLD = """
@@ -36,7 +36,7 @@ def test_a_directory_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_made_is_a_failure_and_not_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(Failure, match="cannot keep state in"), DataDirectory(tmp_path / "file" / "data").hold():
+    with pytest.raises(CommandFailure, match="cannot keep state in"), DataDirectory(tmp_path / "file" / "data").hold():
         pass
 
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 
-from parley.cli.stack.single_port import OnePort
-from parley.common.health import health_router
+from parley.cli.stack.single_port import SinglePort
+from parley.common.http.health import health_router
 
 
 def service(name: str, journal: list[str], problem: str | None = None) -> FastAPI:
@@ -49,7 +49,7 @@ def service(name: str, journal: list[str], problem: str | None = None) -> FastAP
     ],
 )
 async def test_a_path_goes_to_the_service_that_owns_its_first_segment(path: str, owner: str) -> None:
-    front = OnePort({name: service(name, []) for name in ("auth", "chat", "gateway")})
+    front = SinglePort({name: service(name, []) for name in ("auth", "chat", "gateway")})
     transport = httpx.ASGITransport(front)
     async with front.running(), httpx.AsyncClient(transport=transport, base_url="http://parley") as client:
         answer = await client.get(f"http://parley{path}")
@@ -58,14 +58,14 @@ async def test_a_path_goes_to_the_service_that_owns_its_first_segment(path: str,
 
 async def test_services_start_in_order_and_stop_in_reverse() -> None:
     journal: list[str] = []
-    front = OnePort({name: service(name, journal) for name in ("auth", "gateway")})
+    front = SinglePort({name: service(name, journal) for name in ("auth", "gateway")})
     async with front.running():
         assert journal == ["auth starts", "gateway starts"]
     assert journal[2:] == ["gateway stops", "auth stops"]
 
 
 async def test_readiness_names_the_service_that_is_not_ready() -> None:
-    front = OnePort({"auth": service("auth", [], "no route to host"), "gateway": service("gateway", [])})
+    front = SinglePort({"auth": service("auth", [], "no route to host"), "gateway": service("gateway", [])})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(front), base_url="http://parley") as client:
         answer = await client.get("/readyz")
     assert answer.status_code == 503

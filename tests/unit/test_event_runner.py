@@ -17,9 +17,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from parley.common import logs
-from parley.common.binary import MAX_DEPTH
-from parley.common.settings import ServiceSettings
+from parley.common.process import logs
+from parley.common.process.settings import ServiceSettings
+from parley.common.wire.binary import MAX_DEPTH
 from parley.common.wire.commands import Command, ConnectionCommands
 from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router
 from parley.framework.routing.connection_data import ConnectionData

@@ -18,10 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.common import subjects
-from parley.common.bus import Bus
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import (
+    Announcement,
     Delivery,
     GetRoomHeads,
     Membership,
@@ -34,9 +35,10 @@ from parley.common.wire.rooms import (
 )
 from parley.engineio.packets import Packet
 from parley.engineio.session import Session
-from parley.gateway.connections.connection import Connection, State
+from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.rooms import catch_up, heads, log_reader, memory, repair
 from parley.gateway.rooms.fanout import Fanout
+from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.socketio import packets
 
 NAMESPACE, ROOM = "/chat", "r1"
@@ -105,7 +107,7 @@ class Broker:
     def on_reconnect(self, callback: Callable[[], None]) -> None:
         pass
 
-    async def request(self, _subject: str, request: Any, _kind: Any) -> Any:
+    async def request(self, _subject: str, request: Any, _kind: Any, **_options: Any) -> Any:
         self.asked += 1
         events, head = self.log.events, self.log.head
         if isinstance(request, GetRoomHeads):
@@ -128,6 +130,11 @@ class Broker:
     def hint(self, change: MembershipChange) -> None:
         """Publish a change in Ann's own room."""
         self.publish(subjects.room(NAMESPACE, subjects.user_room(ANN.user_id)), Delivery([], [change]).encode())
+
+    def announce(self, change: MembershipChange) -> None:
+        """Announce a change of Ann's from the log."""
+        announcement = Announcement(NAMESPACE, "log", "", "1", changes=[(ANN.user_id, change)])
+        self.publish(subjects.ANNOUNCEMENTS, announcement.encode())
 
     def beacon(self, head: int) -> None:
         self.publish(subjects.HEADS, RoomHeads(NAMESPACE, [RoomHead(ROOM, head)]).encode())
@@ -178,7 +185,7 @@ class World:
 
     def open(self, connection: Connection) -> None:
         """CONNECT was sent, with the rooms of the moment."""
-        connection.state = State.OPEN
+        connection.state = ConnectionState.OPEN
         if connection.identity == ANN:
             for membership in self.log.memberships():
                 connection.last_change[membership.room] = membership.joined
@@ -413,6 +420,25 @@ async def test_a_leave_that_was_only_supposed_is_forgotten_when_a_join_is_heard_
     assert ROOM in ann.rooms
 
 
+async def test_of_a_leave_that_is_known_an_answer_tells_nothing_new_and_the_next_join_is_asked_about():
+    world, ann = await with_ben()
+    asked: list[Connection] = []
+    world.fanout.on_hearsay(asked.append)
+    world.broker.deliver(world.move().sequence)
+    world.broker.hint(world.move())
+    # The answer is there before the leave itself, for which the log is still to be read.
+    for _ in range(2):
+        mark = world.fanout.mark()
+        world.fanout.apply_memberships([ann], world.log.memberships(), mark)
+        world.fanout.stay_disproved(
+            cast("LocalRoom", world.fanout._rooms.get(NAMESPACE, ROOM)), ann, world.log.head, mark
+        )
+    await world.settle()
+    assert world.received(ann) == [2, 3]
+    world.broker.announce(world.move())
+    assert asked == [ann]
+
+
 @pytest.mark.parametrize("ben_is_here", [True, False])
 async def test_a_late_hint_of_a_join_lets_nobody_hear_what_followed_the_leave(ben_is_here: bool):
     world = World()
@@ -500,7 +526,7 @@ async def test_who_comes_back_from_before_a_leave_and_has_joined_again_stays_a_m
     joined = world.move().sequence
     if ben_is_here:
         world.fanout.enter(world.connect(BEN), ROOM, head=joined)
-    ann = Connection("sid-ann", cast("Session", None), NAMESPACE, ANN, 0.0, state=State.OPEN)
+    ann = Connection("sid-ann", cast("Session", None), NAMESPACE, ANN, 0.0, state=ConnectionState.OPEN)
     world.fanout.enter_user_room(ann)
     world.fanout.enter(ann, ROOM, head=joined, after=2, joined=joined)
     world.fanout.open(ann)

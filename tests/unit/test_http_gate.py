@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from parley.common.addresses import address_key, normal_origin
-from parley.common.forwarded import Client, TrustedProxies
-from parley.common.http_gate import (
+from parley.common.http.addresses import address_key, normal_origin
+from parley.common.http.forwarded import RequestSource, TrustedProxies
+from parley.common.http.gate import (
     DISCARDS_PER_TURN,
     PARSED_PER_TURN,
     REQUESTS_PER_TURN,
@@ -196,19 +196,19 @@ FORWARDED = [
 @pytest.mark.parametrize(
     ("trusted", "headers", "client"),
     [
-        ("10.0.0.1", FORWARDED, Client("203.0.113.5", "https", "chat.example.com")),
-        ("10.0.0.0/8, 203.0.113.0/24", FORWARDED, Client("198.51.100.7", "https", "chat.example.com")),
-        ("*", FORWARDED, Client("198.51.100.7", "https", "chat.example.com")),
-        ("192.0.2.1", FORWARDED, Client("10.0.0.1", "http", None)),
-        ("10.0.0.1", [(b"x-forwarded-proto", b"wss")], Client("10.0.0.1", "https", None)),
-        ("10.0.0.1", [(b"x-forwarded-proto", b"WS")], Client("10.0.0.1", "http", None)),
-        ("10.0.0.1", [(b"x-forwarded-proto", b"gopher")], Client("10.0.0.1", "http", None)),
-        ("10.0.0.1", [(b"x-forwarded-host", b"")], Client("10.0.0.1", "http", None)),
-        ("10.0.0.1", [], Client("10.0.0.1", "http", None)),
+        ("10.0.0.1", FORWARDED, RequestSource("203.0.113.5", "https", "chat.example.com")),
+        ("10.0.0.0/8, 203.0.113.0/24", FORWARDED, RequestSource("198.51.100.7", "https", "chat.example.com")),
+        ("*", FORWARDED, RequestSource("198.51.100.7", "https", "chat.example.com")),
+        ("192.0.2.1", FORWARDED, RequestSource("10.0.0.1", "http", None)),
+        ("10.0.0.1", [(b"x-forwarded-proto", b"wss")], RequestSource("10.0.0.1", "https", None)),
+        ("10.0.0.1", [(b"x-forwarded-proto", b"WS")], RequestSource("10.0.0.1", "http", None)),
+        ("10.0.0.1", [(b"x-forwarded-proto", b"gopher")], RequestSource("10.0.0.1", "http", None)),
+        ("10.0.0.1", [(b"x-forwarded-host", b"")], RequestSource("10.0.0.1", "http", None)),
+        ("10.0.0.1", [], RequestSource("10.0.0.1", "http", None)),
     ],
 )
 def test_what_a_trusted_proxy_says_counts_and_what_others_say_does_not(
-    trusted: str, headers: list[tuple[bytes, bytes]], client: Client
+    trusted: str, headers: list[tuple[bytes, bytes]], client: RequestSource
 ):
     assert TrustedProxies(trusted).client("10.0.0.1", "http", headers) == client
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.disconnects import DisconnectReason
 from parley.framework import Code, ConnectionContext, Context, LogEvent, Next, Reject, Router, Runtime, Service, on
 from parley.testing import FakeConnection, FakeNamespace, consume, log_event
 from tests.support.bus import rejected, until
@@ -510,7 +510,7 @@ async def test_the_emitter_reaches_fake_connections_from_outside(fake: FakeNames
     assert ("disconnect", "ben", {"since": 1}) in notes.lines
     assert (await rejected(fake.emitter.socket(ben.sid).fetch())).code is Code.NOT_FOUND
     with pytest.raises(ValueError, match="own room"):
-        await ann._home.emitter.join("user:eve")
+        await fake.emitter.join("user:eve")
 
 
 async def test_arguments_travel_as_they_would_in_reality(fake: FakeNamespace):

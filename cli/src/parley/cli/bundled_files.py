@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from parley.cli.failure import Failure
+from parley.cli.failure import CommandFailure
 
 ROOTS = (Path(__file__).resolve().parents[4], Path(__file__).resolve().parent / "repository")
 """The checkout, and where `hatch_build.py` puts what a wheel carries."""
 
 
 def find(relative: str) -> Path:
-    """A file or directory, named as in the repository. Raises `Failure` when this installation lacks it."""
+    """A file or directory, named as in the repository. Raises `CommandFailure` when this installation lacks it."""
     for root in ROOTS:
         if (root / relative).exists():
             return root / relative
-    raise Failure(f"this installation lacks {relative}; install the wheel of parley-cli, or use a checkout")
+    raise CommandFailure(f"this installation lacks {relative}; install the wheel of parley-cli, or use a checkout")
 
 
 def page() -> Path | None:

@@ -1,4 +1,4 @@
-"""`parley consumers`: who follows the log, how far each is, and moving one that cannot go on."""
+"""`parley consumers`: list those who follow the log, and move one that cannot go on."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from parley.cli.failure import Failure, fail
+from parley.cli.failure import CommandFailure
 from parley.cli.options import DatabaseUrl
 
 app = typer.Typer(name="consumers", help="Who follows the log, and how far they are.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The consumer.")]
-T = TypeVar("T")
+ResultT = TypeVar("ResultT")
 
 
 @app.command("list")
@@ -78,11 +78,11 @@ def remove(database_url: DatabaseUrl, name: Name) -> None:
     typer.echo(f"{name} is forgotten.")
 
 
-def _run(work: Awaitable[T]) -> T:
-    async def run() -> T:
+def _run(work: Awaitable[ResultT]) -> ResultT:
+    async def run() -> ResultT:
         return await work
 
     try:
         return asyncio.run(run())
-    except (Failure, OSError) as error:
-        fail(error)
+    except OSError as error:
+        raise CommandFailure(str(error)) from error

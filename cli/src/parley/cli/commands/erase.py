@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from parley.cli.failure import Failure, fail
+from parley.cli.failure import CommandFailure
 from parley.cli.options import DatabaseUrl
 
 if TYPE_CHECKING:  # `parley run` is to start fast
     from parley.chat.domain.erasure import Erasure
 
-commands = typer.Typer(
+app = typer.Typer(
     name="erase",
     help="""Erase what was written, for good: from the log and all that is made of it.
 
@@ -34,7 +34,7 @@ LedgerFile = Annotated[
 ]
 
 
-@commands.command()
+@app.command()
 def user(
     user_id: Annotated[str, typer.Argument(metavar="USER", help="The user's id.")],
     database_url: DatabaseUrl,
@@ -46,7 +46,7 @@ def user(
     _erase(database_url, ledger, lambda connection: erasures.request_user(connection, user_id))
 
 
-@commands.command()
+@app.command()
 def message(
     room: Annotated[str, typer.Argument(help="The room's id.")],
     sequence: Annotated[int, typer.Argument(min=1, help="The message's sequence.")],
@@ -59,7 +59,7 @@ def message(
     _erase(database_url, ledger, lambda connection: erasures.request_message(connection, room, sequence))
 
 
-@commands.command()
+@app.command()
 def room(
     room_id: Annotated[str, typer.Argument(metavar="ROOM", help="The room's id.")],
     database_url: DatabaseUrl,
@@ -104,7 +104,5 @@ def _erase(url: str, path: Path, request: Callable[[Any], Awaitable[Erasure]]) -
         wait_for_database(url, 10)
         done = asyncio.run(run())
     except (LedgerError, Reject) as error:
-        fail(Failure(error.message if isinstance(error, Reject) else str(error)))
-    except Failure as error:
-        fail(error)
+        raise CommandFailure(error.message if isinstance(error, Reject) else str(error)) from error
     typer.echo(f"Erased {done.events} events.")

@@ -1,4 +1,4 @@
-"""A service's routes, middleware and events, as tables to read."""
+"""`parley routes`: a service's routes, middleware and events, as tables to read."""
 
 from __future__ import annotations
 
@@ -6,26 +6,41 @@ import inspect
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from parley.cli.options import SERVICE_HELP, load
 from parley.framework import Route, Router, Service
 from parley.framework.routing.router import LIFECYCLE
 
 WIDE = 10_000
-"""Columns where nobody looks at a terminal: what reads the table finds a route in one line."""
+"""Columns where nobody looks at a terminal: a program that reads the table finds each route in one line."""
 
 
-def console() -> Console:
-    """Where to print: at a terminal as wide as that, elsewhere plain and never wrapped."""
+def routes(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help=SERVICE_HELP, show_default="parley.chat")
+    ] = None,
+) -> None:
+    """Print which controller handles which event of services, their middleware and what they send."""
+    services = [load(name) for name in names or ["parley.chat"]]
+    output = _console()
+    for number, service in enumerate(services):
+        if number:
+            output.print()
+        _show_service(output, service)
+
+
+def _console() -> Console:
+    """Return a console as wide as the terminal, or one that never wraps where there is no terminal."""
     terminal = Console(highlight=False)
     return terminal if terminal.is_terminal else Console(highlight=False, width=WIDE, color_system=None)
 
 
-def show(output: Console, service: Service[Any]) -> None:
-    """Print everything that a service routes."""
+def _show_service(output: Console, service: Service[Any]) -> None:
     output.print(Text.assemble((service.name, "bold")))
     for router in service.routers.values():
         _show_router(output, router)
@@ -49,22 +64,22 @@ def _show_router(output: Console, router: Router[Any]) -> None:
         if middleware:
             output.print(Text(f"{router.namespace} {kind}, outermost first: {', '.join(map(_place, middleware))}"))
     if router.sent:
-        sent = ", ".join(f"{event} ({type_name(kind)})" if kind else event for event, kind in router.sent.items())
+        sent = ", ".join(f"{event} ({_type_name(kind)})" if kind else event for event, kind in router.sent.items())
         output.print(Text(f"{router.namespace} sends: {sent}"))
 
 
 def _payload(route: Route) -> str:
     signature = route.signature
     if get_origin(signature.shape) is list:
-        return f"*{type_name(get_args(signature.shape)[0])}"
-    names = [type_name(kind) for kind in signature.types]
+        return f"*{_type_name(get_args(signature.shape)[0])}"
+    names = [_type_name(kind) for kind in signature.types]
     optional = [f"{name}?" if number >= signature.required else name for number, name in enumerate(names)]
     return ", ".join(optional) or "-"
 
 
 def _ack(route: Route) -> str:
     returns = route.signature.returns
-    return "-" if route.event in LIFECYCLE or returns in {None, NoneType} else type_name(returns)
+    return "-" if route.event in LIFECYCLE or returns in {None, NoneType} else _type_name(returns)
 
 
 def _flags(route: Route) -> list[str]:
@@ -81,13 +96,13 @@ def _place(function: Any) -> str:
     return f"{unwrapped.__module__}:{getattr(unwrapped, '__qualname__', type(unwrapped).__qualname__)}"
 
 
-def type_name(kind: Any) -> str:
-    """How a type is written, without its modules and without constraints."""
+def _type_name(kind: Any) -> str:
+    """Write a type without its modules and without constraints."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return type_name(arguments[0])
+        return _type_name(arguments[0])
     if origin in {Union, UnionType}:
-        return " | ".join(map(type_name, arguments))
+        return " | ".join(map(_type_name, arguments))
     if origin is Literal:
         return " | ".join(map(repr, arguments))
     if kind is NoneType:
@@ -95,4 +110,4 @@ def type_name(kind: Any) -> str:
     if kind is Ellipsis:
         return "..."
     name = str(getattr(origin or kind, "__qualname__", None) or kind).removeprefix("typing.")
-    return f"{name}[{', '.join(map(type_name, arguments))}]" if arguments else name
+    return f"{name}[{', '.join(map(_type_name, arguments))}]" if arguments else name

@@ -1,4 +1,4 @@
-"""What `parley consumers` does to the rows of consumers; chat looks at them twice a second."""
+"""The rows of consumers, as `parley consumers` lists and changes them; chat looks at them twice a second."""
 
 from __future__ import annotations
 
@@ -11,39 +11,42 @@ from parley.chat.consumers.store import StoredConsumer
 from parley.chat.log.position import BEGINNING
 from parley.chat.log.tail import ANNOUNCEMENTS, SETTINGS, lag
 from parley.cli.database.log_connection import log_connection
-from parley.cli.failure import Failure
+from parley.cli.failure import CommandFailure
 
 MOST_COUNTED = 100_000
-"""Events that are counted of how far a consumer is behind."""
+"""So many events at most are counted to say how far a consumer is behind."""
 
 
 async def list_consumers(url: str) -> list[str]:
-    """A line for each consumer. Raises `Failure` when there is no log."""
+    """Return a line for each consumer. Raises `CommandFailure` when there is no log."""
     async with log_connection(url, **_SETTINGS) as connection:
         return [await _line(connection, consumer) for consumer in await store.load(connection)]
 
 
 async def set_paused(url: str, name: str, *, paused: bool) -> None:
-    """Pause a consumer, or have it go on. Raises `Failure` for a name that nobody has."""
+    """Pause a consumer, or have it go on. Raises `CommandFailure` for a name that nobody has."""
     await _change(url, "UPDATE chat.consumers SET paused = $2 WHERE name = $1 RETURNING true", name, paused)
 
 
 async def skip_event(url: str, name: str, event: str) -> UUID:
-    """Leave an event out, or the one that the consumer fails over. Raises `Failure` where there is none."""
+    """Have a consumer skip an event, by default the one that it fails over, and return its id.
+
+    Raises `CommandFailure` where there is none.
+    """
     try:
         given = UUID(event) if event else None
     except ValueError:
-        raise Failure(f"{event!r} is no event_id") from None
+        raise CommandFailure(f"{event!r} is no event_id") from None
     skipped = await _change(
         url, "UPDATE chat.consumers SET skip = coalesce($2, failing_event) WHERE name = $1 RETURNING skip", name, given
     )
     if skipped is None:
-        raise Failure(f"{name} fails over nothing; name the event")
+        raise CommandFailure(f"{name} fails over nothing; name the event")
     return skipped
 
 
 async def move(url: str, name: str, *, end: bool) -> None:
-    """Move a consumer to the beginning of the log, or to its end. Raises `Failure` for a name that nobody has."""
+    """Move a consumer to an end of the log. Raises `CommandFailure` for a name that nobody has."""
     async with log_connection(url) as connection:
         position = await store.now(connection) if end else BEGINNING
     await _change(
@@ -55,7 +58,7 @@ async def move(url: str, name: str, *, end: bool) -> None:
 
 
 async def forget(url: str, name: str) -> None:
-    """Forget a consumer. Raises `Failure` for a name that nobody has."""
+    """Forget a consumer. Raises `CommandFailure` for a name that nobody has."""
     await _change(url, "DELETE FROM chat.consumers WHERE name = $1 RETURNING true", name)
 
 
@@ -68,22 +71,22 @@ _SETTINGS = SETTINGS | {
 
 async def _change(url: str, statement: str, name: str, *args: Any) -> Any:
     if name == ANNOUNCEMENTS:
-        raise Failure(f"{name} is chat's own")
+        raise CommandFailure(f"{name} is chat's own")
     async with log_connection(url) as connection:
         rows = await connection.fetch(statement, name, *args)
     if not rows:
-        raise Failure(f"there is no consumer {name!r}")
+        raise CommandFailure(f"there is no consumer {name!r}")
     return rows[0][0]
 
 
 async def _line(connection: Any, consumer: StoredConsumer) -> str:
     behind, oldest = await lag(connection, consumer.position, MOST_COUNTED)
     if oldest is None:
-        told = "up to date"
+        state = "up to date"
     else:
         count = f"{behind} events" if behind < MOST_COUNTED else f"{MOST_COUNTED} events or more"
-        told = f"{count} of the log to look at, the oldest {(datetime.now(UTC) - oldest).total_seconds():.0f} s old"
-    line = f"{consumer.name}  {consumer.events}  {'paused, ' if consumer.paused else ''}{told}"
+        state = f"{count} of the log to look at, the oldest {(datetime.now(UTC) - oldest).total_seconds():.0f} s old"
+    line = f"{consumer.name}  {consumer.events}  {'paused, ' if consumer.paused else ''}{state}"
     if consumer.failure:
         line += f"; failed {consumer.attempts} times over {consumer.failing_event}: {consumer.failure}"
     return line

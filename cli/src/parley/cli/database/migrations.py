@@ -1,8 +1,7 @@
-"""Database migrations from code: apply them, and write a new one from the tables."""
+"""Parley's migrations: apply them to a database, and write a new one from the tables."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from alembic import command
@@ -13,7 +12,7 @@ from parley.cli import bundled_files
 
 
 def config(database_url: str) -> Config:
-    """Alembic's configuration for one database. Raises `Failure` where this installation has no migrations."""
+    """Return Alembic's configuration for a database. Raises `CommandFailure` in an installation without migrations."""
     return Config(bundled_files.find("alembic.ini"), attributes={"database_url": database_url})
 
 
@@ -32,15 +31,11 @@ def check(database_url: str) -> None:
     command.check(config(database_url))
 
 
-def revise(message: str) -> Path:
-    """Write the migration that brings a fresh, fully migrated database to the tables in code; returns its file."""
-    from parley.cli.stack import embedded  # noqa: PLC0415 - only developers have the embedded parts
-
-    with tempfile.TemporaryDirectory() as directory, embedded.postgres(Path(directory) / "data") as url:
-        upgrade(url)
-        settings = config(url)
-        number = len(list(ScriptDirectory.from_config(settings).walk_revisions())) + 1
-        script = command.revision(settings, message, autogenerate=True, rev_id=f"{number:04d}")
+def revise(database_url: str, message: str) -> Path:
+    """Write the migration that brings this fully migrated database to the tables in code; returns its file."""
+    settings = config(database_url)
+    number = len(list(ScriptDirectory.from_config(settings).walk_revisions())) + 1
+    script = command.revision(settings, message, autogenerate=True, rev_id=f"{number:04d}")
     if script is None or isinstance(script, list):
         raise RuntimeError("expected one migration")
     return Path(script.path)

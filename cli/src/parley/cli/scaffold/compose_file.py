@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from parley.cli import bundled_files
-from parley.cli.failure import Failure
+from parley.cli.failure import CommandFailure
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 """What Compose looks for, in its order."""
@@ -40,7 +40,7 @@ def layout() -> str:
 
 
 def services(text: str, where: Path) -> Any:
-    """The services of a compose file, merge keys resolved. Raises `Failure` when it has none."""
+    """The services of a compose file, merge keys resolved. Raises `CommandFailure` when it has none."""
     return _load(text, where)["services"]
 
 
@@ -60,10 +60,10 @@ def mounted_namespaces(text: str, where: Path) -> Path | None:
 
 
 def with_service(text: str, name: str, where: Path) -> str:
-    """A file's text with a service put behind the others. Raises `Failure` when it cannot be."""
+    """A file's text with a service put behind the others. Raises `CommandFailure` when it cannot be."""
     document = _load(text, where)
     if name in document["services"]:
-        raise Failure(f"{where} has a service {name} already; nothing was written")
+        raise CommandFailure(f"{where} has a service {name} already; nothing was written")
     entry = _entry(document, name)
     indent = " " * (document["services"].lc.col or 2)
     lines = text.splitlines()
@@ -71,7 +71,9 @@ def with_service(text: str, name: str, where: Path) -> str:
     lines[place:place] = ["", *(f"{indent}{line}".rstrip() for line in entry)]
     written = "\n".join(lines) + "\n"
     if name not in services(written, where):
-        raise Failure(f"{where}: its services are written in a way that takes no further one; nothing was written")
+        raise CommandFailure(
+            f"{where}: its services are written in a way that takes no further one; nothing was written"
+        )
     return written
 
 
@@ -126,7 +128,7 @@ def _load(text: str, where: Path) -> Any:
     try:
         document: Any = YAML().load(text)
     except YAMLError as error:
-        raise Failure(f"{where}: {str(error).splitlines()[0]}; nothing was written") from error
+        raise CommandFailure(f"{where}: {str(error).splitlines()[0]}; nothing was written") from error
     if not isinstance(document, Mapping) or not isinstance(document.get("services"), Mapping):
-        raise Failure(f"{where} has no services; nothing was written")
+        raise CommandFailure(f"{where} has no services; nothing was written")
     return document  # pyright: ignore[reportUnknownVariableType]

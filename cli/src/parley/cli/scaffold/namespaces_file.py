@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from parley.cli.failure import Failure
+from parley.cli.failure import CommandFailure
 
 STOCK = frozenset({"auth", "chat", "gateway"})
 """Services that are Parley's own."""
@@ -24,15 +24,15 @@ def choose(configured: Path | None) -> Path | None:
 def with_namespace(text: str, name: str, where: Path) -> str:
     """A file's text with the namespace of a service appended, everything else as it was.
 
-    Raises `Failure` when it cannot be, saying where.
+    Raises `CommandFailure` when it cannot be, saying where.
     """
     namespace = f"/{name}"
     if namespace in _namespaces(text, where):
-        raise Failure(f"{where} has the namespace {namespace} already; nothing was written")
+        raise CommandFailure(f"{where} has the namespace {namespace} already; nothing was written")
     table = f'[namespaces."{namespace}"]\nservice = "{name}"\nauth = "required"\n'
     appended = f"{text.rstrip()}\n\n{table}".lstrip()
     if namespace not in _namespaces(appended, where):
-        raise Failure(f"{where} takes no further table at its end; nothing was written")
+        raise CommandFailure(f"{where} takes no further table at its end; nothing was written")
     return appended
 
 
@@ -40,7 +40,7 @@ def _namespaces(text: str, where: Path) -> dict[str, Any]:
     try:
         found: Any = tomllib.loads(text).get("namespaces", {})
     except tomllib.TOMLDecodeError as error:
-        raise Failure(f"{where}: {error}; nothing was written") from error
+        raise CommandFailure(f"{where}: {error}; nothing was written") from error
     if not isinstance(found, dict):
-        raise Failure(f"{where}: namespaces is not a table; nothing was written")
+        raise CommandFailure(f"{where}: namespaces is not a table; nothing was written")
     return found  # pyright: ignore[reportUnknownVariableType]

@@ -10,7 +10,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from parley.cli import bundled_files
-from parley.cli.failure import Failure
+from parley.cli.failure import CommandFailure
 from parley.cli.scaffold import compose_file
 from parley.cli.scaffold.namespaces_file import NAMESPACES, STOCK, with_namespace
 
@@ -24,7 +24,7 @@ PYTEST = ('asyncio_mode = "auto"', 'pythonpath = ["."]')
 
 
 @dataclass
-class Plan:
+class ServiceFiles:
     """What is to be written; all of it is known, and refused, before anything is."""
 
     new: dict[Path, str] = field(default_factory=dict[Path, str])
@@ -32,7 +32,7 @@ class Plan:
     notes: list[str] = field(default_factory=list[str])
 
     def write(self) -> None:
-        """Write it. Raises `Failure` for what the system refuses."""
+        """Write it. Raises `CommandFailure` for what the system refuses."""
         try:
             for path, text in self.new.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,13 +41,13 @@ class Plan:
             for path, text in self.changed.items():
                 path.write_text(text, "utf-8")
         except OSError as error:
-            raise Failure(f"cannot write {error.filename}: {error.strerror}") from error
+            raise CommandFailure(f"cannot write {error.filename}: {error.strerror}") from error
 
 
-def plan(name: str) -> Plan:
-    """What makes a service of this name. Raises `Failure` when that is no name, or something has it already."""
+def plan_service(name: str) -> ServiceFiles:
+    """What makes a service of this name. Raises `CommandFailure` when that is no name, or something has it already."""
     _check_name(name)
-    planned = Plan()
+    planned = ServiceFiles()
     for path, template in (
         (Path(name, "__init__.py"), "__init__.py.txt"),
         (Path(name, "service.py"), "service.py.txt"),
@@ -57,7 +57,7 @@ def plan(name: str) -> Plan:
         planned.new[path] = _template(template).replace("NAME", name)
     for path in planned.new:
         if path.exists():
-            raise Failure(f"{path} exists already; nothing was written")
+            raise CommandFailure(f"{path} exists already; nothing was written")
     pyproject = Path("pyproject.toml")
     if pyproject.exists():
         if "asyncio_mode" not in pyproject.read_text("utf-8"):
@@ -73,20 +73,22 @@ def plan(name: str) -> Plan:
 
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name) or len(name) > MAX_NAME or keyword.iskeyword(name):
-        raise Failure(
+        raise CommandFailure(
             f"{name!r} cannot be a service's name: that is lower-case letters and digits, words joined by _, "
             "beginning with a letter, and no Python keyword"
         )
     if name in TAKEN:
-        raise Failure(f"{name} is a part of Parley; choose another name")
+        raise CommandFailure(f"{name} is a part of Parley; choose another name")
     if Path(name).exists() or Path(f"{name}.py").exists():
-        raise Failure(f"{name if Path(name).exists() else f'{name}.py'} exists already; nothing was written")
+        raise CommandFailure(f"{name if Path(name).exists() else f'{name}.py'} exists already; nothing was written")
     elsewhere = [entry for entry in sys.path if Path(entry).resolve() != Path.cwd()]
     if name in sys.stdlib_module_names or PathFinder.find_spec(name, elsewhere) is not None:
-        raise Failure(f"{name} is the name of an installed Python module, which it would hide; choose another name")
+        raise CommandFailure(
+            f"{name} is the name of an installed Python module, which it would hide; choose another name"
+        )
 
 
-def _plan_compose(planned: Plan, name: str) -> Path | None:
+def _plan_compose(planned: ServiceFiles, name: str) -> Path | None:
     """Plan the compose file, and return which namespaces file its gateway reads, besides the project's."""
     existing = compose_file.find()
     if existing is None:
@@ -106,12 +108,12 @@ def _plan_compose(planned: Plan, name: str) -> Path | None:
         )
     elif not mounted.is_file():
         if mounted.resolve() != NAMESPACES.resolve():
-            raise Failure(f"the gateway in {existing} reads {mounted}, which is not there; nothing was written")
+            raise CommandFailure(f"the gateway in {existing} reads {mounted}, which is not there; nothing was written")
         return None
     return mounted
 
 
-def _plan_namespaces(planned: Plan, name: str, mounted: Path | None) -> None:
+def _plan_namespaces(planned: ServiceFiles, name: str, mounted: Path | None) -> None:
     """The project's file, and the one of the compose file's gateway where that is another."""
     if mounted is not None and mounted.resolve() == NAMESPACES.resolve():
         mounted = None

@@ -12,17 +12,17 @@ from parley.auth.app import create_app as create_auth
 from parley.auth.settings import Settings as AuthSettings
 from parley.chat.app import create_app as create_chat
 from parley.chat.settings import Settings as ChatSettings
-from parley.cli.failure import Failure
+from parley.cli.failure import CommandFailure
 from parley.cli.scaffold.namespaces_file import choose
-from parley.cli.stack.dev_services import Project, survey
-from parley.common.settings import UnsafeSettings, name_refused
+from parley.cli.stack.dev_services import DevServices, find_services
+from parley.common.process.settings import UnsafeSettings, name_refused
 from parley.gateway.app import create_app as create_gateway
 from parley.gateway.namespaces import ConfigurationError, load
 from parley.gateway.settings import Settings as GatewaySettings
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Endpoints:
     """What the services need to know."""
 
     database_url: str
@@ -33,31 +33,31 @@ class Surroundings:
     """Directory with the web page; None where it is not complete."""
 
 
-def create_services(around: Surroundings) -> tuple[dict[str, FastAPI], Project]:
+def create_apps(endpoints: Endpoints) -> tuple[dict[str, FastAPI], DevServices]:
     """Build the apps, in the order to start them, and find out which services the namespaces need besides.
 
-    Other settings come from `PARLEY_*` as always. Raises `Failure` when those are not valid.
+    Other settings come from `PARLEY_*` as always. Raises `CommandFailure` when those are not valid.
     """
     try:
         auth = AuthSettings(
-            nats_url=around.nats_url,
-            database_url=around.database_url,
-            auth_admin_password=SecretStr(around.admin_password),
+            nats_url=endpoints.nats_url,
+            database_url=endpoints.database_url,
+            auth_admin_password=SecretStr(endpoints.admin_password),
             instance="auth",
         )
         chat = ChatSettings(
-            nats_url=around.nats_url,
-            database_url=around.database_url,
-            chat_erasure_ledger=around.erasure_ledger,
+            nats_url=endpoints.nats_url,
+            database_url=endpoints.database_url,
+            chat_erasure_ledger=endpoints.erasure_ledger,
             instance="chat",
         )
         gateway = GatewaySettings(
-            nats_url=around.nats_url, web_dir=around.page, instance="gateway", gateway_drain_seconds=0
+            nats_url=endpoints.nats_url, web_dir=endpoints.page, instance="gateway", gateway_drain_seconds=0
         )
         gateway = gateway.model_copy(update={"namespaces_file": choose(gateway.namespaces_file)})
         apps = {"auth": create_auth(auth), "chat": create_chat(chat), "gateway": create_gateway(gateway)}
-        return apps, survey(load(gateway.namespaces_file))
+        return apps, find_services(load(gateway.namespaces_file))
     except ValidationError as error:
-        raise Failure(name_refused(error)) from error
+        raise CommandFailure(name_refused(error)) from error
     except (ConfigurationError, UnsafeSettings) as error:
-        raise Failure(str(error)) from error
+        raise CommandFailure(str(error)) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fasteners import InterProcessLock
 
-from parley.cli.failure import Failure
+from parley.cli.failure import CommandFailure
 
 
 class DataDirectory:
@@ -30,7 +30,7 @@ class DataDirectory:
 
     @contextmanager
     def hold(self) -> Generator[None]:
-        """Make the directory when needed and keep other processes out. Raises `Failure` when one has it.
+        """Make the directory when needed and keep other processes out. Raises `CommandFailure` when one has it.
 
         The system drops the lock with its process, however that ends.
         """
@@ -39,9 +39,9 @@ class DataDirectory:
             lock = InterProcessLock(self.path / "lock")
             acquired = lock.acquire(blocking=False)
         except OSError as error:
-            raise Failure(f"cannot keep state in {self.path}: {error.strerror}") from error
+            raise CommandFailure(f"cannot keep state in {self.path}: {error.strerror}") from error
         if not acquired:
-            raise Failure(f"another parley runs on {self.path}; stop it, or give this one its own with --data")
+            raise CommandFailure(f"another parley runs on {self.path}; stop it, or give this one its own with --data")
         try:
             yield
         finally:

@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.text import Text
 
 from parley.cli.scaffold.namespaces_file import STOCK
-from parley.common import subjects
-from parley.common.bus import Bus, connect
 from parley.common.errors import Code, Reject
-from parley.common.settings import ServiceSettings
+from parley.common.nats.bus import Bus, connect
+from parley.common.process.settings import ServiceSettings
+from parley.common.wire import subjects
 from parley.common.wire.rooms import GetRoomHeads
 from parley.gateway.namespaces import Namespace
 
@@ -32,7 +32,7 @@ _CHUNK = 65536
 
 
 @dataclass
-class Project:
+class DevServices:
     """Which services the namespaces name, and which of them are here."""
 
     namespaces: Mapping[str, str]
@@ -47,13 +47,13 @@ class Project:
         return [namespace for namespace, behind in self.namespaces.items() if behind == service]
 
 
-def survey(namespaces: Mapping[str, Namespace]) -> Project:
+def find_services(namespaces: Mapping[str, Namespace]) -> DevServices:
     """Look for the services of these namespaces, as packages or modules in the working directory."""
     named = dict.fromkeys(namespace.service for namespace in namespaces.values())
     own = [name for name in named if name not in STOCK]
     here = tuple(name for name in own if _is_here(name))
     behind = {name: namespace.service for name, namespace in namespaces.items()}
-    return Project(behind, here, tuple(name for name in own if name not in here))
+    return DevServices(behind, here, tuple(name for name in own if name not in here))
 
 
 def _is_here(name: str) -> bool:
@@ -61,7 +61,7 @@ def _is_here(name: str) -> bool:
     return any(candidate.is_file() for candidate in candidates)
 
 
-class Processes:
+class DevProcesses:
     """The processes of a project's services."""
 
     def __init__(self, console: Console, environment: Mapping[str, str], record: Path) -> None:
@@ -172,7 +172,7 @@ def end_left_behind(record: Path) -> None:
 
 
 async def wait_until_served(
-    project: Project, processes: Processes, nats_url: str, stopping: Callable[[], bool]
+    project: DevServices, processes: DevProcesses, nats_url: str, stopping: Callable[[], bool]
 ) -> None:
     """Return once every service that is here answers for its namespaces, has failed, or has not in time."""
     settings = ServiceSettings(nats_url=nats_url, instance="up")

@@ -24,6 +24,8 @@ from urllib.parse import quote
 
 import psutil
 
+from parley.cli.failure import CommandFailure
+
 with warnings.catch_warnings():
     # It looks for a runtime directory at import, of which nothing is used here, and warns where there is none.
     warnings.simplefilter("ignore")
@@ -40,7 +42,7 @@ SOCKET_PATH_BYTES = 100
 ReadyT = TypeVar("ReadyT")
 
 
-class EmbeddedError(RuntimeError):
+class EmbeddedError(CommandFailure):
     """An embedded part did not start; the text holds the end of its log."""
 
 

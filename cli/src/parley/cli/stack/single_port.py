@@ -17,7 +17,7 @@ OWNERS = {"auth": "auth", "admin": "auth", "api": "chat"}
 READY_PATH = "/readyz"
 
 
-class OnePort:
+class SinglePort:
     """One ASGI app in front of the services, each of which stays an app of its own."""
 
     def __init__(self, services: dict[str, FastAPI]) -> None:

@@ -22,20 +22,20 @@ from uvicorn.server import ServerState
 from parley.auth.first_admin import issue_admin_token
 from parley.cli import bundled_files
 from parley.cli.database.migrations import upgrade
-from parley.cli.failure import Failure
+from parley.cli.failure import CommandFailure
 from parley.cli.scaffold.namespaces_file import STOCK
 from parley.cli.stack import embedded, welcome
-from parley.cli.stack.apps import Surroundings, create_services
+from parley.cli.stack.apps import Endpoints, create_apps
 from parley.cli.stack.data_directory import DataDirectory
-from parley.cli.stack.dev_services import Processes, Project, wait_until_served
-from parley.cli.stack.single_port import OnePort
+from parley.cli.stack.dev_services import DevProcesses, DevServices, wait_until_served
+from parley.cli.stack.single_port import SinglePort
 from parley.cli.stack.stop_signals import StopSignals
-from parley.common import logs
-from parley.common.http_server import http_options
-from parley.common.listening import bind
-from parley.common.process import DrainingServer
-from parley.common.settings import ServiceSettings, name_refused
-from parley.common.tasks import Tasks
+from parley.common.http.listening import bind
+from parley.common.http.server import http_options
+from parley.common.process import logs
+from parley.common.process.settings import ServiceSettings, name_refused
+from parley.common.process.tasks import Tasks
+from parley.common.run import DrainingServer
 from parley.engineio.websocket.protocol import WebSocket
 from parley.gateway.app import SERVER_OPTIONS
 
@@ -44,7 +44,7 @@ TOKEN_SECONDS = 24 * 3600
 
 
 def run(host: str, port: int, data: Path) -> None:
-    """Start everything, serve until a stop signal, stop everything. Raises `Failure` and `EmbeddedError`."""
+    """Start everything, serve until a stop signal, stop everything. Raises `CommandFailure`."""
     console = Console(highlight=False, soft_wrap=True)
     started = time.monotonic()
     with StopSignals() as stops, suppress(KeyboardInterrupt), ExitStack() as stack:
@@ -53,24 +53,24 @@ def run(host: str, port: int, data: Path) -> None:
         listener = stack.enter_context(_listen(host, port))
         _configure_logs()
         password, is_new = directory.read_or_make_password()
-        around = _start_parts(console, stack, directory, password, stops)
+        endpoints = _start_parts(console, stack, directory, password, stops)
 
-        def greet(token: str, project: Project) -> None:
+        def greet(token: str, project: DevServices) -> None:
             welcome.show(
                 console,
                 url=_url(listener),
                 token=token,
                 password=password if is_new else None,
                 password_file=directory.admin_password,
-                page=around.page is not None,
+                page=endpoints.page is not None,
                 seconds=time.monotonic() - started,
             )
             if set(project.namespaces.values()) - STOCK:
-                welcome.show_project(console, project, around.nats_url)
+                welcome.show_project(console, project, endpoints.nats_url)
             welcome.show_end(console)
 
         with stops.held(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(console, listener, around, directory.services, stops, greet))
+            runner.run(_serve(console, listener, endpoints, directory.services, stops, greet))
     with suppress(OSError):  # the terminal may be the reason to stop, and gone
         console.print("Stopped.")
 
@@ -85,12 +85,12 @@ def _step(console: Console, doing: str) -> Generator[None]:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Take the port before anything is started. Raises `Failure` when it is taken or the address is not ours."""
+    """Take the port before anything is started. Raises `CommandFailure` when it is taken or the address is not ours."""
     try:
         listener = bind(host, port)
         listener.listen(2048)
     except OSError as error:
-        raise Failure(f"cannot listen on {host} port {port}: {error.strerror}; --port takes another") from error
+        raise CommandFailure(f"cannot listen on {host} port {port}: {error.strerror}; --port takes another") from error
     return listener
 
 
@@ -102,11 +102,11 @@ def _url(listener: socket.socket) -> str:
 
 
 def _log_settings() -> tuple[ServiceSettings, bool]:
-    """The settings to log by at the terminal, and whether `PARLEY_LOG_LEVEL` asks for a level. Raises `Failure`."""
+    """Return the settings to log by at the terminal, and whether `PARLEY_LOG_LEVEL` is set. Raises `CommandFailure`."""
     try:
         settings = ServiceSettings(log_format="console")
     except ValidationError as error:
-        raise Failure(name_refused(error)) from error
+        raise CommandFailure(name_refused(error)) from error
     return settings, "log_level" in settings.model_fields_set
 
 
@@ -122,7 +122,7 @@ def _configure_logs() -> None:
 
 def _start_parts(
     console: Console, stack: ExitStack, directory: DataDirectory, password: str, stops: StopSignals
-) -> Surroundings:
+) -> Endpoints:
     first = not directory.postgres.exists()
     with _step(console, "Creating the database" if first else "Starting Postgres"):
         database_url = stack.enter_context(embedded.postgres(directory.postgres))
@@ -131,29 +131,29 @@ def _start_parts(
         directory.write_nats_url(nats_url)
     with _step(console, "Migrating the database"), stops.held():
         upgrade(database_url)
-    return Surroundings(database_url, nats_url, password, directory.erasures, bundled_files.page())
+    return Endpoints(database_url, nats_url, password, directory.erasures, bundled_files.page())
 
 
 async def _serve(
     console: Console,
     listener: socket.socket,
-    around: Surroundings,
+    endpoints: Endpoints,
     record: Path,
     stops: StopSignals,
-    greet: Callable[[str, Project], None],
+    greet: Callable[[str, DevServices], None],
 ) -> None:
     embedded_servers = psutil.Process().children()
     async with AsyncExitStack() as stack:
         with _step(console, "Starting the services"):
-            services, project = create_services(around)
-            front = OnePort(services)
+            services, project = create_apps(endpoints)
+            front = SinglePort(services)
             await stack.enter_async_context(front.running())
             await _until_ready(front)
-        processes = Processes(console, _environment(around), record)
+        processes = DevProcesses(console, _environment(endpoints), record)
         await stack.enter_async_context(processes.run(project.here))
         if project.here:
             with _step(console, f"Starting {', '.join(project.here)}"):
-                await wait_until_served(project, processes, around.nats_url, lambda: stops.requested)
+                await wait_until_served(project, processes, endpoints.nats_url, lambda: stops.requested)
         if stops.requested:
             return
         greet(await issue_admin_token(services["auth"], TOKEN_SECONDS), project)
@@ -162,30 +162,30 @@ async def _serve(
             console.print("\nStopping…")
 
 
-def _environment(around: Surroundings) -> dict[str, str]:
+def _environment(endpoints: Endpoints) -> dict[str, str]:
     """What the project's services are told: where everything is, and to log at the terminal, `info` by default."""
     settings, _ = _log_settings()
     return {
-        "PARLEY_NATS_URL": around.nats_url,
-        "PARLEY_DATABASE_URL": around.database_url,
+        "PARLEY_NATS_URL": endpoints.nats_url,
+        "PARLEY_DATABASE_URL": endpoints.database_url,
         "PARLEY_PORT": "0",
         "PARLEY_LOG_LEVEL": settings.log_level,
         "PARLEY_LOG_FORMAT": settings.log_format,
     }
 
 
-async def _until_ready(front: OnePort) -> None:
+async def _until_ready(front: SinglePort) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while problems := await front.problems():
         if time.monotonic() > deadline:
-            raise Failure(f"the services did not get ready in {READY_SECONDS:g} s: {problems}")
+            raise CommandFailure(f"the services did not get ready in {READY_SECONDS:g} s: {problems}")
         await asyncio.sleep(0.05)
 
 
 async def _serve_http(
-    front: OnePort, listener: socket.socket, embedded_servers: list[psutil.Process], stops: StopSignals
+    front: SinglePort, listener: socket.socket, embedded_servers: list[psutil.Process], stops: StopSignals
 ) -> None:
-    """Serve until a stop signal. Raises `Failure` when one of the embedded servers ends by itself."""
+    """Serve until a stop signal. Raises `CommandFailure` when one of the embedded servers ends by itself."""
     # uvicorn runs no lifespan here, so what it would hand to each WebSocket comes from the services themselves.
     state = dict(front.state("gateway"))
 
@@ -213,4 +213,6 @@ async def _serve_http(
         tasks.spawn(watch(), name="watch the embedded servers")
         await server.serve(sockets=[listener])
     if not all(map(embedded.is_alive, embedded_servers)):
-        raise Failure("Postgres or NATS has ended by itself, so everything was stopped; their logs are with the data")
+        raise CommandFailure(
+            "Postgres or NATS has ended by itself, so everything was stopped; their logs are with the data"
+        )

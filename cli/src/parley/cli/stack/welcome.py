@@ -8,7 +8,7 @@ from string import Template
 from rich.console import Console
 from rich.markup import escape
 
-from parley.cli.stack.dev_services import Project
+from parley.cli.stack.dev_services import DevServices
 
 CLIENT = Template("""\
 import { io } from "socket.io-client";
@@ -62,7 +62,7 @@ def show(
     verbatim(KICK.substitute(url=url, token=token))
 
 
-def show_project(console: Console, project: Project, nats_url: str) -> None:
+def show_project(console: Console, project: DevServices, nats_url: str) -> None:
     """Print which services the namespaces have, and how to start what is not here."""
     console.print("\n[bold]Services[/]  by namespaces.toml:")
     for service in dict.fromkeys(project.namespaces.values()):

@@ -9,10 +9,10 @@ To read the code, start with `routing`, which services are written with, and `re
 `serving` is what runs behind, `service` puts them together, `running` makes a process of it, `asyncapi` documents it.
 """
 
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
-from parley.common.settings import ServiceSettings
+from parley.common.nats.bus import Bus
+from parley.common.process.logs import get_logger
+from parley.common.process.settings import ServiceSettings
 from parley.common.wire.connections import ConnectionInfo, Handshake
 from parley.common.wire.consumers import LogEvent
 from parley.common.wire.identity import Identity

@@ -7,21 +7,21 @@ as chat does.
 
 import structlog
 
-from parley.common.log_limits import limited
-from parley.testing.client import Client, Refused
+from parley.common.process.log_limits import limited
 from parley.testing.fake_connection import FakeConnection
 from parley.testing.fake_namespace import FakeNamespace
 from parley.testing.log_events import consume, log_event
-from parley.testing.mailbox import Received
-from parley.testing.server import Server, running
+from parley.testing.mailbox import ReceivedEvent
+from parley.testing.running_server import RunningServer, running
+from parley.testing.stock_client import ConnectError, StockClient
 
 __all__ = [
-    "Client",
+    "ConnectError",
     "FakeConnection",
     "FakeNamespace",
-    "Received",
-    "Refused",
-    "Server",
+    "ReceivedEvent",
+    "RunningServer",
+    "StockClient",
     "consume",
     "log_event",
     "running",

@@ -1,56 +1,56 @@
-"""A connection that exists only in a test. It does itself what a gateway would do for it."""
+"""A connection that exists only in a test. It does itself what a gateway would do for it.
+
+It keeps the gateway's promises to a service: events are handled one after the other unless they are pipelined, an event
+sees the data that those before it left, and lifecycle events keep their place between the others.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextvars import ContextVar
+from typing import Any
 
 import msgspec
 
-from parley.common import subjects
-from parley.common.binary import Unsendable, extract, insert
-from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
-from parley.common.identifiers import uuid7
-from parley.common.wire.commands import RESERVED_EVENTS, Command, ConnectionCommands
+from parley.common.wire import subjects
+from parley.common.wire.binary import Unsendable, extract, insert
+from parley.common.wire.commands import RESERVED_EVENTS
 from parley.common.wire.connections import ConnectionClosed, ConnectionInfo, Handshake
+from parley.common.wire.disconnects import DisconnectReason
+from parley.common.wire.identifiers import uuid7
 from parley.common.wire.identity import Identity
 from parley.common.wire.operations import Emit
 from parley.common.wire.rooms import UnloggedEvent
-from parley.framework.remote.emitter import Emitter
-from parley.framework.routing.connection_data import ConnectionData, apply_changes
+from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.router import LIFECYCLE, Router
 from parley.framework.serving.event_result import EventResult
-from parley.framework.serving.invocation import Invocation
-from parley.testing.fake_gateway import GATEWAY, HANDLING
 from parley.testing.mailbox import Mailbox, single
 
-
-class Home(Protocol):
-    """The namespace that a fake connection is in."""
-
-    router: Router[Any]
-    emitter: Emitter
-    state: Any
-
-    async def handle(self, invocation: Invocation[Any]) -> EventResult:
-        """Run the middleware and the controller of an event."""
-        ...
-
-    def parted(self, connection: FakeConnection, closed: ConnectionClosed, rooms: list[str]) -> None:
-        """A connection has ended."""
-        ...
-
-    async def settled(self) -> None:
-        """Wait for what follows."""
-        ...
+GATEWAY = "fake"
+"""The gateway that holds all fake connections."""
+HANDLING: ContextVar[bool] = ContextVar("HANDLING", default=False)
+"""Whether a controller or middleware acts, and not the test itself."""
 
 
 class FakeConnection(Mailbox):
     """One connection of a `FakeNamespace`, which makes it."""
 
-    def __init__(self, home: Home, identity: Identity, handshake: Handshake) -> None:
+    def __init__(
+        self,
+        router: Router[Any],
+        identity: Identity,
+        handshake: Handshake,
+        handle: Callable[[FakeConnection, str, bytes, tuple[bytes, ...]], Awaitable[EventResult]],
+        on_end: Callable[[FakeConnection, ConnectionClosed, list[str]], None],
+        settled: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Make a connection that is not connected yet.
+
+        `handle` runs the service's controller for an event, `on_end` is called once with the rooms that the connection
+        was in, and `settled` waits until the service has handled whatever follows.
+        """
         super().__init__()
         self.sid = f"{GATEWAY}.{uuid7().hex}"
         self.identity = identity
@@ -62,10 +62,14 @@ class FakeConnection(Mailbox):
         self.encoded_data = b""
         """The encoded data, as a gateway would keep it."""
         self.handshake = handshake
-        self._home = home
+        self.context_data = ConnectionData()
+        """The data that the events which are being handled share."""
+        self._router = router
+        self._handle = handle
+        self._on_end = on_end
+        self._settled = settled
         self._own_room = subjects.user_room(identity.user_id)
         self._rooms = {self._own_room}
-        self._data = ConnectionData()
         self._turn = asyncio.Lock()
         self._pipelined: set[asyncio.Task[EventResult]] = set()
 
@@ -96,7 +100,7 @@ class FakeConnection(Mailbox):
     async def disconnect(self, reason: str = DisconnectReason.CLIENT_LEFT) -> None:
         """Disconnect, and wait until the service has handled it."""
         self.end(reason)
-        await self._home.settled()
+        await self._settled()
 
     async def _send(self, event: str, args: tuple[Any, ...]) -> EventResult:
         if not self.connected:
@@ -109,22 +113,22 @@ class FakeConnection(Mailbox):
         if event in RESERVED_EVENTS or event in LIFECYCLE:
             return EventResult.refused(Reject(Code.UNKNOWN_EVENT, f"The name {event!r} is reserved."))
         if not self.in_flight:
-            self._data = ConnectionData(self.encoded_data)
+            self.context_data = ConnectionData(self.encoded_data)
         self.in_flight += 1
         try:
-            outcome = await self._in_turn(event, lambda: self._handle(event, encoded, attachments))
+            outcome = await self._in_turn(event, lambda: self._run(event, encoded, attachments))
         finally:
             self.in_flight -= 1
-        await self._home.settled()
+        await self._settled()
         return outcome
 
     # -- what its gateway does -------------------------------------------------------------------------------------
 
     async def notice(self, event: str, *args: Any) -> None:
         """Send the service a lifecycle event if it has a controller for it, in order with what the client sends."""
-        if event in self._home.router.routes:
-            self._data = ConnectionData(self.encoded_data)
-            self._report(await self._in_turn(event, lambda: self._handle(event, msgspec.json.encode(args), ())))
+        if event in self._router.routes:
+            self.context_data = ConnectionData(self.encoded_data)
+            self._report(await self._in_turn(event, lambda: self._run(event, msgspec.json.encode(args), ())))
 
     def is_in(self, rooms: frozenset[str]) -> bool:
         """Return whether the connection is in any of these rooms. Its sid is a room, and `user:<id>`."""
@@ -148,14 +152,13 @@ class FakeConnection(Mailbox):
         if self.connected:
             self.connected = False
             self._gone.set()
-            closed = ConnectionClosed(self.sid, self.sid, reason, self.encoded_data)
-            self._home.parted(self, closed, sorted(self._rooms))
+            self._on_end(self, ConnectionClosed(self.sid, self.sid, reason, self.encoded_data), sorted(self._rooms))
 
     def described(self) -> ConnectionInfo:
         """Describe the connection as `fetch_connections` does."""
         identity, handshake = self.identity, self.handshake
         return ConnectionInfo(
-            self.sid, identity.user_id, identity.name, self._home.router.namespace, GATEWAY, handshake.address,
+            self.sid, identity.user_id, identity.name, self._router.namespace, GATEWAY, handshake.address,
             handshake.transport, handshake.connected_at, [self.sid, *sorted(self._rooms)],
         )  # fmt: skip
 
@@ -165,7 +168,7 @@ class FakeConnection(Mailbox):
 
     async def _in_turn(self, event: str, work: Callable[[], Coroutine[Any, Any, EventResult]]) -> EventResult:
         """Handle an event when those before it have ended, or with them if all of them are pipelined."""
-        route = self._home.router.routes.get(event)
+        route = self._router.routes.get(event)
         async with self._turn:
             if route is None or not route.pipelined:
                 await asyncio.gather(*self._pipelined, return_exceptions=True)
@@ -175,13 +178,6 @@ class FakeConnection(Mailbox):
             task.add_done_callback(self._pipelined.discard)
         return await task
 
-    async def _handle(self, event: str, args: bytes, attachments: tuple[bytes, ...]) -> EventResult:
+    async def _run(self, event: str, args: bytes, attachments: tuple[bytes, ...]) -> EventResult:
         HANDLING.set(True)
-        home = self._home
-        command = Command(0, event, args, f"{GATEWAY}-{uuid7().hex}", attachments)
-        sender = ConnectionCommands(self.sid, self.identity, [command], self.handshake.encode())
-        invocation = Invocation(home.emitter, GATEWAY, sender, command, self._data, home.state)
-        outcome = await home.handle(invocation)
-        if (changes := invocation.data_changes()) is not None:
-            self.encoded_data = apply_changes(self.encoded_data, changes)
-        return outcome
+        return await self._handle(self, event, args, attachments)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextvars import ContextVar
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Collection, Iterable
 
-from parley.common.binary import extract
-from parley.common.disconnects import DisconnectReason
+from typing_extensions import override
+
+from parley.common.wire.binary import extract
 from parley.common.wire.codec import Wire, decode
-from parley.common.wire.connections import ConnectionInfo
+from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.operations import (
     AnyOperation,
     ClientAck,
@@ -29,84 +28,32 @@ from parley.common.wire.operations import (
 )
 from parley.framework.remote.gateway_requests import GatewayRequests
 from parley.framework.remote.reply_collector import GatewayReplies, ReplyCollector, ReplyT
-
-GATEWAY = "fake"
-"""The gateway that holds all fake connections."""
-HANDLING: ContextVar[bool] = ContextVar("HANDLING", default=False)
-"""Whether it is a controller or middleware that does something, and not the test itself."""
-
-
-class Target(Protocol):
-    """A connection as operations see it."""
-
-    @property
-    def sid(self) -> str:
-        """Its sid."""
-        ...
-
-    @property
-    def congested(self) -> bool:
-        """Whether it reads too slowly at the moment."""
-        ...
-
-    def is_in(self, rooms: frozenset[str]) -> bool:
-        """Whether it is in any of these rooms."""
-        ...
-
-    def deliver(self, emit: Emit) -> tuple[Any, ...] | None:
-        """Take in an event and return what it is answered with, or None when it is not."""
-        ...
-
-    def join(self, rooms: Iterable[str]) -> None:
-        """Be put into rooms."""
-        ...
-
-    def leave(self, rooms: Iterable[str]) -> None:
-        """Be taken out of rooms."""
-        ...
-
-    def end(self, reason: str) -> None:
-        """Be disconnected."""
-        ...
-
-    def described(self) -> ConnectionInfo:
-        """Say who it is."""
-        ...
-
-
-class Gathering(Protocol):
-    """Who is connected, and to what."""
-
-    @property
-    def namespace(self) -> str:
-        """The namespace's name."""
-        ...
-
-    @property
-    def connections(self) -> Sequence[Target]:
-        """Those that are connected."""
-        ...
-
-    async def settled(self) -> None:
-        """Wait for what follows."""
-        ...
+from parley.testing.fake_connection import GATEWAY, HANDLING, FakeConnection
 
 
 class FakeGateway(GatewayRequests):
-    """Questions that fake connections answer."""
+    """Requests to gateways, done at once to the fake connections of one namespace."""
 
-    def __init__(self, gathering: Gathering) -> None:
-        # There is no bus, and no gateway to look out for.
-        self._gathering = gathering
+    def __init__(
+        self, namespace: str, connections: Collection[FakeConnection], settled: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Take the connections as they are at each request; `settled` waits for what follows the end of some."""
+        # The base class is not initialised: there is no bus, and no gateway that could be away.
+        self._namespace = namespace
+        self._connections = connections
+        self._settled = settled
 
+    @override
     async def start(self) -> None:
         """There is nothing to learn."""
 
+    @override
     async def send(self, operation: Operation, gateway: str) -> None:
-        """Do something with the connections."""
+        """Do an operation to the connections that it selects."""
         if gateway in {"", GATEWAY}:
             await self._do(decode_operation(operation.encode()))
 
+    @override
     async def request(
         self,
         operation: Callable[[str], Operation],
@@ -115,7 +62,7 @@ class FakeGateway(GatewayRequests):
         timeout: float,
         most: int | None = None,
     ) -> GatewayReplies[ReplyT]:
-        """Do something with the connections and say how it went. Who does not answer now is not waited for."""
+        """Do an operation and return the replies. A connection that does not answer at once is not waited for."""
         del timeout, most
         collector = ReplyCollector[ReplyT](gateway, None)
         if gateway in {"", GATEWAY}:
@@ -148,14 +95,14 @@ class FakeGateway(GatewayRequests):
                 for target in targets:
                     target.end(reason)
                 if not HANDLING.get():
-                    await self._gathering.settled()
+                    await self._settled()
         return OperationReport(GATEWAY, len(targets))
 
-    def _select(self, selection: Selection) -> list[Target]:
-        if selection.namespace not in {"", self._gathering.namespace}:
+    def _select(self, selection: Selection) -> list[FakeConnection]:
+        if selection.namespace not in {"", self._namespace}:
             return []
         rooms, excepted = frozenset(selection.rooms), frozenset(selection.except_rooms)
-        targets = self._gathering.connections
+        targets = list(self._connections)
         if selection.user_id:
             targets = [target for target in targets if target.described().user_id == selection.user_id]
         if selection.sid:
@@ -163,7 +110,7 @@ class FakeGateway(GatewayRequests):
         return [target for target in targets if (not rooms or target.is_in(rooms)) and not target.is_in(excepted)]
 
 
-def _deliver(emit: Emit, targets: list[Target]) -> Iterable[ClientAck]:
+def _deliver(emit: Emit, targets: list[FakeConnection]) -> Iterable[ClientAck]:
     for target in targets:
         if emit.volatile and target.congested:
             continue

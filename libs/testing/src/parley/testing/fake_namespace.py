@@ -14,13 +14,14 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from parley.common.disconnects import DisconnectReason
-from parley.common.identifiers import uuid7
+from parley.common.wire.commands import Command, ConnectionCommands
 from parley.common.wire.connections import ConnectionClosed, ConnectRequest, Handshake
+from parley.common.wire.disconnects import DisconnectReason
+from parley.common.wire.identifiers import uuid7
 from parley.common.wire.identity import Identity
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_context import ConnectionContext
-from parley.framework.routing.connection_data import ConnectionData
+from parley.framework.routing.connection_data import ConnectionData, apply_changes
 from parley.framework.routing.router import Router
 from parley.framework.service import Service
 from parley.framework.serving.connection_lifetime import ConnectionLifetime
@@ -28,8 +29,8 @@ from parley.framework.serving.event_result import EventResult
 from parley.framework.serving.event_runner import EventRunner
 from parley.framework.serving.gateway_responder import ADMIT_SECONDS
 from parley.framework.serving.invocation import Invocation
-from parley.testing.fake_connection import FakeConnection
-from parley.testing.fake_gateway import GATEWAY, HANDLING, FakeGateway
+from parley.testing.fake_connection import GATEWAY, HANDLING, FakeConnection
+from parley.testing.fake_gateway import FakeGateway
 
 _LIVES: set[asyncio.Task[None]] = set()
 """Connection middleware under way: a loop keeps only weak references, and a test may forget its connections."""
@@ -47,10 +48,11 @@ class FakeNamespace:
         self.router = _router(service, namespace)
         self.state = state
         """The value of `context.state`."""
-        self.emitter = Emitter(FakeGateway(self), self.router.namespace)
-        """An emitter to the namespace, as any process may have one."""
         self._runner = EventRunner(self.router)
         self._open: dict[FakeConnection, tuple[ConnectionLifetime, asyncio.Task[None]] | None] = {}
+        """The connections, each with the run of its connection middleware if there is any."""
+        self.emitter = Emitter(FakeGateway(self.namespace, self._open.keys(), self.settled), self.namespace)
+        """An emitter to the namespace, as any process may have one."""
         self._parting: dict[FakeConnection, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
@@ -65,12 +67,12 @@ class FakeNamespace:
 
     @property
     def namespace(self) -> str:
-        """Its name."""
+        """Return the namespace's name."""
         return self.router.namespace
 
     @property
     def connections(self) -> list[FakeConnection]:
-        """The connections that are connected, in the order in which they came."""
+        """Return those who are connected, in the order in which they came."""
         return list(self._open)
 
     async def connect(
@@ -87,7 +89,7 @@ class FakeNamespace:
             "127.0.0.1", dict(query or {}), dict(auth or {}), dict(headers or {}), False, time.time(), "websocket"
         )
         identity = Identity(user, user if name is None else name, tuple(roles), time.time())
-        connection = FakeConnection(self, identity, handshake)
+        connection = FakeConnection(self.router, identity, handshake, self._handle, self._on_end, self.settled)
         await self._admit(connection)
         await connection.notice("connect", False)
         await self.settled()
@@ -102,13 +104,25 @@ class FakeNamespace:
 
     async def handle(self, invocation: Invocation[Any]) -> EventResult:
         """Run the middleware and the controller of an event, for as long as they may take."""
+        # The sweep is what ends a controller at its time limit; in a service one runs for all events.
         sweep = asyncio.create_task(self._runner.run_sweep())
         try:
             return await self._runner.handle(invocation)
         finally:
             sweep.cancel()
 
-    def parted(self, connection: FakeConnection, closed: ConnectionClosed, rooms: list[str]) -> None:
+    async def _handle(
+        self, connection: FakeConnection, event: str, args: bytes, attachments: tuple[bytes, ...]
+    ) -> EventResult:
+        command = Command(0, event, args, f"{GATEWAY}-{uuid7().hex}", attachments)
+        sender = ConnectionCommands(connection.sid, connection.identity, [command], connection.handshake.encode())
+        invocation = Invocation(self.emitter, GATEWAY, sender, command, connection.context_data, self.state)
+        outcome = await self.handle(invocation)
+        if (changes := invocation.data_changes()) is not None:
+            connection.encoded_data = apply_changes(connection.encoded_data, changes)
+        return outcome
+
+    def _on_end(self, connection: FakeConnection, closed: ConnectionClosed, rooms: list[str]) -> None:
         """Tell the middleware and the controllers that a connection has ended."""
         life = self._open.pop(connection)
         if life is not None:
@@ -118,11 +132,9 @@ class FakeNamespace:
     # -- coming and going ------------------------------------------------------------------------------------------
 
     async def _admit(self, connection: FakeConnection) -> None:
-        data = ConnectionData()
+        data, correlation = ConnectionData(), f"conn-{uuid7().hex}"
         request = ConnectRequest(GATEWAY, connection.sid, connection.identity, connection.handshake.encode())
-        context: ConnectionContext[Any] = ConnectionContext(
-            self.emitter, request, f"conn-{uuid7().hex}", data, self.state
-        )
+        context: ConnectionContext[Any] = ConnectionContext(self.emitter, request, correlation, data, self.state)
         members: list[str] = []
 
         async def core(_context: ConnectionContext) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, NamedTuple
 
 
-class Received(NamedTuple):
+class ReceivedEvent(NamedTuple):
     """An event that arrived, with its arguments; `bytes` where they hold binary data."""
 
     event: str
@@ -17,9 +17,9 @@ class Mailbox:
     """The events that one connection received, in order."""
 
     def __init__(self) -> None:
-        self.received: list[Received] = []
+        self.received: list[ReceivedEvent] = []
         """Everything that arrived so far."""
-        self._untaken: list[Received] = []
+        self._untaken: list[ReceivedEvent] = []
         self._answers: dict[str, tuple[Any, ...]] = {}
         self._changed = asyncio.Event()
         self._gone = asyncio.Event()
@@ -57,7 +57,7 @@ class Mailbox:
             raise AssertionError(f"still connected after {timeout:g} s") from None
 
     def _take_in(self, event: str, args: list[Any]) -> None:
-        received = Received(event, args)
+        received = ReceivedEvent(event, args)
         self.received.append(received)
         self._untaken.append(received)
         self._changed.set()

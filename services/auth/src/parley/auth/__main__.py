@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parley.auth.app import create_app, service
 from parley.auth.settings import Settings
-from parley.common import process
+from parley.common import run as process
 
 if __name__ == "__main__":
     process.main(

@@ -11,10 +11,10 @@ from parley.auth.passwords import Passwords
 from parley.auth.refresh_tokens import Grant, RefreshTokens, lock_user
 from parley.auth.settings import Settings, rate
 from parley.auth.tables import users
-from parley.auth.throttle import Throttle, address_key
+from parley.auth.throttle import AttemptThrottle, address_key
 from parley.auth.verification import LOCAL_PREFIX
 from parley.common.errors import Code, Reject
-from parley.common.identifiers import uuid7
+from parley.common.wire.identifiers import uuid7
 
 
 class Accounts:
@@ -27,9 +27,9 @@ class Accounts:
         self._passwords = passwords
         self._refresh_tokens = refresh_tokens
         self._open = settings.auth_registration
-        self._by_username = Throttle("login user", rate(settings.auth_login_rate_username))
-        self._by_address = Throttle("login address", rate(settings.auth_login_rate_address))
-        self._registrations = Throttle("register address", rate(settings.auth_register_rate_address))
+        self._by_username = AttemptThrottle("login user", rate(settings.auth_login_rate_username))
+        self._by_address = AttemptThrottle("login address", rate(settings.auth_login_rate_address))
+        self._registrations = AttemptThrottle("register address", rate(settings.auth_register_rate_address))
 
     async def register(self, username: str, password: str, address: str) -> Grant:
         """Make an account and log it in.

@@ -17,7 +17,7 @@ MAX_CONNECTIONS = 1_000
 """Connections one answer names."""
 
 
-class Connection(BaseModel):
+class LiveConnection(BaseModel):
     """One live connection."""
 
     sid: str
@@ -33,11 +33,11 @@ class Connection(BaseModel):
 class ConnectionsPage(BaseModel):
     """Live connections, oldest first; `unanswered` names gateways that may hold more."""
 
-    connections: list[Connection]
+    connections: list[LiveConnection]
     unanswered: list[str]
 
 
-class Gateway(BaseModel):
+class LiveGateway(BaseModel):
     """A gateway that is alive."""
 
     id: str
@@ -47,7 +47,7 @@ class Gateway(BaseModel):
 class GatewayList(BaseModel):
     """The gateways that are alive."""
 
-    gateways: list[Gateway]
+    gateways: list[LiveGateway]
 
 
 @router.get("/connections", summary="Live connections")
@@ -63,7 +63,7 @@ async def list_gateways(services: Current, _admin: Admin) -> GatewayList:
     """The gateways heard within the last seconds."""
     alive = services.gateways.alive()
     return GatewayList(
-        gateways=[Gateway(id=gateway, last_heard_seconds=round(ago, 3)) for gateway, ago in alive.items()]
+        gateways=[LiveGateway(id=gateway, last_heard_seconds=round(ago, 3)) for gateway, ago in alive.items()]
     )
 
 
@@ -72,7 +72,7 @@ async def connections_page(gateways: Gateways, user_id: str, limit: int) -> Conn
     found, unanswered = await gateways.connections(user_id, limit)
     return ConnectionsPage(
         connections=[
-            Connection(
+            LiveConnection(
                 sid=connection.sid,
                 user_id=connection.user_id,
                 name=connection.name,

@@ -14,18 +14,18 @@ from parley.auth.admin_users import MAX_PAGE, NO_NUL, Because, GivenReason
 from parley.auth.audit import AuditEntry
 from parley.auth.endpoints import Done
 from parley.auth.services import Admin, Current
-from parley.common import subjects
-from parley.common.http import correlation_id
-from parley.common.http_bodies import described
-from parley.common.identifiers import uuid7
+from parley.common.http.api import correlation_id
+from parley.common.http.bodies import described
+from parley.common.wire import subjects
 from parley.common.wire.admin import ArchiveRoomRequest, ListRooms, RoomList
+from parley.common.wire.identifiers import uuid7
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 
 MAX_ROOM = 128
 
 
-class Room(BaseModel):
+class RoomDetails(BaseModel):
     """A room as administrators see it."""
 
     id: str
@@ -41,7 +41,7 @@ class Room(BaseModel):
 class RoomsPage(BaseModel):
     """Rooms, newest first; `more` means the last one's id as `before` gives the next page."""
 
-    rooms: list[Room]
+    rooms: list[RoomDetails]
     more: bool
 
 
@@ -62,7 +62,7 @@ async def list_rooms(
 ) -> RoomsPage:
     """Rooms of any kind, as chat knows them."""
     page = await services.bus.request(subjects.LIST_ROOMS, ListRooms(search, before, limit), RoomList, repeat=True)
-    return RoomsPage(rooms=[Room(**msgspec.structs.asdict(room)) for room in page.rooms], more=page.more)
+    return RoomsPage(rooms=[RoomDetails(**msgspec.structs.asdict(room)) for room in page.rooms], more=page.more)
 
 
 @router.post("/rooms/{room_id}/close", summary="Close a room", openapi_extra=described(Because))

@@ -18,10 +18,10 @@ from parley.auth.standing import BAN_STANDS, ban_message
 from parley.auth.tables import bans as bans_table
 from parley.auth.tables import users
 from parley.auth.verification import MAX_SUBJECT
-from parley.common import subjects
 from parley.common.errors import Code, Reject
-from parley.common.http import correlation_id
-from parley.common.http_bodies import body_of, described
+from parley.common.http.api import correlation_id
+from parley.common.http.bodies import body_of, described
+from parley.common.wire import subjects
 from parley.common.wire.admin import EraseUser, ErasureInfo, GetErasure
 
 router = APIRouter(prefix="/admin/users", tags=["admin"])
@@ -53,7 +53,7 @@ GivenReason = Annotated[Because, body_of(Because)]
 GivenBan = Annotated[BanRequest, body_of(BanRequest)]
 
 
-class Erasure(BaseModel):
+class UserErasure(BaseModel):
     """How far an erasure is."""
 
     id: str
@@ -73,7 +73,7 @@ class Ban(BaseModel):
     expires_at: datetime | None = Field(description="null: for ever")
 
 
-class User(BaseModel):
+class UserDetails(BaseModel):
     """A user as administrators see them."""
 
     id: str
@@ -89,7 +89,7 @@ class User(BaseModel):
 class UsersPage(BaseModel):
     """Users, newest first; `more` means the last one's id as `before` gives the next page."""
 
-    users: list[User]
+    users: list[UserDetails]
     more: bool
 
 
@@ -158,13 +158,13 @@ async def list_connections(user_id: UserId, services: Current, _admin: Admin) ->
 
 
 @router.get("/{user_id:path}/erase", summary="How far a user's erasure is")
-async def get_erasure(user_id: UserId, services: Current, _admin: Admin) -> Erasure:
+async def get_erasure(user_id: UserId, services: Current, _admin: Admin) -> UserErasure:
     """The erasure that was asked for last: `not_found` where none was."""
     return _erasure(await services.bus.request(subjects.GET_ERASURE, GetErasure(user_id), ErasureInfo, repeat=True))
 
 
 @router.post("/{user_id:path}/erase", summary="Erase what a user wrote")
-async def erase(user_id: UserId, request: Request, services: Current, admin: Admin) -> Erasure:
+async def erase(user_id: UserId, request: Request, services: Current, admin: Admin) -> UserErasure:
     """All that the user wrote in rooms, and their names there; nobody reads it once this answers. There is no way back.
 
     Their account stays; ban the user first, or they may come back and write. One that is under way is taken for it.
@@ -175,7 +175,7 @@ async def erase(user_id: UserId, request: Request, services: Current, admin: Adm
 
 
 @router.get("/{user_id:path}", summary="One user")
-async def get_user(user_id: UserId, services: Current, _admin: Admin) -> User:
+async def get_user(user_id: UserId, services: Current, _admin: Admin) -> UserDetails:
     """A user by id: `not_found` for one we do not know."""
     async with services.database.autocommit() as connection:
         row = (await connection.execute(_users.where(users.c.id == user_id))).first()
@@ -228,15 +228,15 @@ async def revoke(user_id: UserId, request: Request, services: Current, admin: Ad
     return RevokeResponse(revoked_before=moment, disconnected=result.disconnected, unanswered=result.unanswered)
 
 
-def _erasure(info: ErasureInfo) -> Erasure:
-    return Erasure(**msgspec.structs.asdict(info))
+def _erasure(info: ErasureInfo) -> UserErasure:
+    return UserErasure(**msgspec.structs.asdict(info))
 
 
-def _user(row: Any) -> User:
+def _user(row: Any) -> UserDetails:
     ban = row.banned_at and Ban(
         reason=row.reason, banned_by=row.banned_by, created_at=row.banned_at, expires_at=row.expires_at
     )
-    return User(
+    return UserDetails(
         id=row.id,
         username=row.username,
         name=row.name,

@@ -23,8 +23,8 @@ from parley.auth.settings import Settings
 from parley.auth.signing import Signer, load_signer
 from parley.auth.throttle import Throttled
 from parley.auth.verification import Verifier
-from parley.common.health import health_router
-from parley.common.http import install_errors
+from parley.common.http.api import install_errors
+from parley.common.http.health import health_router
 from parley.framework import Service
 
 MAX_WAIT = 3.0

@@ -21,7 +21,7 @@ class Throttled(Reject):
         self.retry_after = retry_after
 
 
-class Throttle:
+class AttemptThrottle:
     """One limit over many keys. An attempt is counted before its outcome is known, so parallel ones cannot slip by."""
 
     def __init__(self, name: str, limit: RateLimitItem) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parley.chat.app import create_app
 from parley.chat.settings import Settings
-from parley.common import process
+from parley.common import run as process
 
 if __name__ == "__main__":
     process.main(

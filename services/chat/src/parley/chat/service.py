@@ -18,7 +18,7 @@ from parley.chat.log.erasure_ledger import Ledger
 from parley.chat.log.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings
-from parley.chat.state import State
+from parley.chat.state import ChatState
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Runtime, Service
 
@@ -37,7 +37,7 @@ async def _sweep(rates: RateLimiter) -> None:
 
 
 @asynccontextmanager
-async def lifespan(runtime: Runtime) -> AsyncGenerator[State]:
+async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
     """Connect to Postgres, commit and announce until the service ends."""
     settings: Settings = runtime.settings
     rooms = runtime.rooms(NAMESPACE)
@@ -59,7 +59,7 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[State]:
         # Before anything is answered: of a log that was restored, what had been erased is hidden first.
         with database.reachable():
             await erasing.look()
-        state = State(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates)
+        state = ChatState(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates)
         runtime.tasks.forever(writer.run(), name="writer")
         runtime.tasks.forever(announcer.run(), name="announcements")
         runtime.tasks.forever(consumers.run(), name="consumers")

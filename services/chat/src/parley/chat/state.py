@@ -14,7 +14,7 @@ from parley.framework import Bus
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ChatState:
     """Everything the service's lifespan opened."""
 
     bus: Bus

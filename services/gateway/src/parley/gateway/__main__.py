@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parley.common import process
+from parley.common import run as process
 from parley.gateway.app import SERVER_OPTIONS, create_app
 from parley.gateway.namespaces import ConfigurationError
 from parley.gateway.settings import Settings

@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 from typing_extensions import override
 
-from parley.common.bus import Bus
-from parley.common.disconnects import DisconnectReason, reason_of
 from parley.common.errors import Code, Reject
+from parley.common.nats.bus import Bus
+from parley.common.process.tasks import Tasks
 from parley.common.rate_limiter import RateLimiter
-from parley.common.tasks import Tasks
 from parley.common.wire.commands import RESERVED_EVENTS
+from parley.common.wire.disconnects import DisconnectReason, reason_of
 from parley.engineio.metrics import LIMIT_HITS
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.router import LIFECYCLE

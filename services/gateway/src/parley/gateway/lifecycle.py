@@ -33,11 +33,11 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge
 
-from parley.common.disconnects import KICKS, RECOVERABLE, DisconnectReason, reason_of
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
 from parley.common.rate_limiter import RateLimiter
-from parley.common.tasks import Tasks
+from parley.common.wire.disconnects import KICKS, RECOVERABLE, DisconnectReason, reason_of
 from parley.common.wire.identity import Identity
 from parley.common.wire.recovery import Recovered
 from parley.engineio.websocket.frames import GOING_AWAY, NORMAL
@@ -46,7 +46,7 @@ from parley.gateway.admission.middleware import MiddlewareRunner
 from parley.gateway.admission.standing import StandingCheck
 from parley.gateway.commands.forwarder import CommandForwarder
 from parley.gateway.commands.middleware import EventMiddleware
-from parley.gateway.connections.connection import Connection, State
+from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.client_acks import ClientAcks
@@ -166,7 +166,7 @@ class Lifecycle:
         # after CONNECT, and what it emitted too early comes to its service after `connect`.
         held = self._server.release(attempt)
         attempt.over = True
-        connection.state = State.OPEN
+        connection.state = ConnectionState.OPEN
         CONNECTED.inc()
         _ADMITTED.inc()
         if recovered is not None:
@@ -196,7 +196,7 @@ class Lifecycle:
 
     def _forget_rooms(self, connection: Connection) -> None:
         """It could not take what it was sent while it was opened."""
-        if connection.state is not State.PARKED:
+        if connection.state is not ConnectionState.PARKED:
             self._fanout.leave_all(connection)
 
     def _expire(self, sid: str, expires_at: float) -> None:
@@ -225,9 +225,9 @@ class Lifecycle:
     def _withdraw(self, attempt: Attempt, reason: DisconnectReason) -> None:
         """Undo what trying to let it in has done so far."""
         connection = attempt.connection
-        if connection is None or connection.state is not State.ATTEMPTING:
+        if connection is None or connection.state is not ConnectionState.ATTEMPTING:
             return
-        connection.state, connection.ended = State.ENDED, reason
+        connection.state, connection.ended = ConnectionState.ENDED, reason
         self._connections.remove(connection)
         self._middleware.leave(connection, reason)
         self._fanout.leave_all(connection)
@@ -240,17 +240,17 @@ class Lifecycle:
         `reason` is for people, and goes with a kick.
         """
         client: Client = connection.session.client
-        if connection.state is State.ATTEMPTING:
+        if connection.state is ConnectionState.ATTEMPTING:
             attempt = client.namespaces.get(connection.namespace)
             if isinstance(attempt, Attempt) and attempt.connection is connection:
                 self._refuse(attempt, Reject(_code_of(code), reason or None, retryable=False))
-        elif connection.state is State.OPEN:
+        elif connection.state is ConnectionState.OPEN:
             if close:
                 self._close(client, code, reason)
             else:
                 self._say(connection, code, reason)
                 self._finish(connection, code)
-        elif connection.state is State.PARKED:
+        elif connection.state is ConnectionState.PARKED:
             self._recovery.forget_connection(connection)
 
     def end_user(self, user_id: str, code: Code, reason: str) -> int:
@@ -319,14 +319,14 @@ class Lifecycle:
         namespaces = connection.session.client.namespaces
         if namespaces.get(connection.namespace) is connection:
             del namespaces[connection.namespace]
-        if connection.state is not State.OPEN:
+        if connection.state is not ConnectionState.OPEN:
             return
         rooms = sorted(connection.rooms)
         if connection.expiry is not None:
             # A client may come and go all day with a token that is good for years.
             self._server.engine.cancel(connection.expiry)
             connection.expiry = None
-        connection.state, connection.ended = State.ENDED, reason
+        connection.state, connection.ended = ConnectionState.ENDED, reason
         CONNECTED.dec()
         self._connections.remove(connection)
         if connection.kicked:
@@ -335,7 +335,7 @@ class Lifecycle:
             connection.waiting_bytes = 0
         # Parking looks at its rooms, so it comes before they are left.
         if self._recovery.lose(connection, recoverable=reason in RECOVERABLE):
-            connection.state = State.PARKED
+            connection.state = ConnectionState.PARKED
         else:
             self._fanout.leave_all(connection)
         self._acks.lost(connection)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.reading import MODEST, UNCOUNTED
 from parley.engineio.session import Session
 from parley.engineio.timer_wheel import TimerEntry
@@ -33,8 +33,8 @@ class EngineClient:
     """A client as python-engineio's users know it: `sid`, `session` (what the app keeps), `upgraded` and `closed`."""
 
     __slots__ = (
-        "_attached", "_held", "_inbox", "_running", "_server", "_size", "_waiting", "_waiting_size", "_working",
-        "closed", "engine_session", "environ", "session", "sid", "timeout",
+        "_attached", "_held", "_inbox", "_running", "_server", "_size", "_waiting", "_waiting_size",
+        "closed", "engine_session", "environ", "session", "sid", "timeout", "worker",
     )  # fmt: skip
 
     def __init__(self, server: EngineServer, engine_session: Session, environ: dict[str, Any]) -> None:
@@ -46,9 +46,10 @@ class EngineClient:
         """Whether the app has been told of its end."""
         self.timeout: TimerEntry | None = None
         """When it must have joined a namespace."""
+        self.worker: asyncio.Task[None] | None = None
+        """Works off the inbox, while there is something in it."""
         self._server = server
         self._inbox: deque[tuple[str, Any, int]] = deque()
-        self._working = False
         self._size = 0
         """Of the message that is being worked off, with what of it came before."""
         self._attached = 0
@@ -74,9 +75,8 @@ class EngineClient:
         self._inbox.append((event, argument, size))
         if size:
             self._hold(size + EVENT_COST)
-        if not self._working:
-            self._working = True
-            self._server.keep(self._work())
+        if self.worker is None:
+            self.worker = self._server.keep(self._work())
 
     def ended(self, reason: str) -> None:
         """The session is over. What it sent last is still handled, unless that is a lot."""
@@ -95,7 +95,7 @@ class EngineClient:
                 if size:
                     self._hold(-size - EVENT_COST)
         finally:
-            self._working = False
+            self.worker = None
 
     # -- events ----------------------------------------------------------------------------------------------------
 

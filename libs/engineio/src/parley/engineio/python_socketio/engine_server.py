@@ -17,14 +17,14 @@ import engineio
 import engineio.packet
 from starlette.types import Receive, Scope, Send
 
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.packets import Packet, Part
 from parley.engineio.polling import Polling
 from parley.engineio.python_socketio.asgi_websocket import serve_websocket
 from parley.engineio.python_socketio.client import EngineClient
 from parley.engineio.python_socketio.environ import environ_of
 from parley.engineio.request import Request, unknown_transport
-from parley.engineio.server import Engine
+from parley.engineio.server import CLOSE_GRACE, Engine
 from parley.engineio.session import Session
 from parley.engineio.transports import Limits
 from parley.engineio.websocket.frames import BINARY, TEXT
@@ -141,12 +141,12 @@ class EngineServer(engineio.AsyncServer):
     # -- the end ---------------------------------------------------------------------------------------------------
 
     async def shutdown(self) -> None:
-        """End all sessions and wait until their disconnect handlers have run."""
+        """End all sessions, and give their disconnect handlers a moment to run."""
         await super().shutdown()
         if self._engine is not None:
             await self._engine.shutdown()
-            while self._tasks:
-                await asyncio.wait(self._tasks)
+            if workers := [client.worker for client in self.sockets.values() if client.worker is not None]:
+                await asyncio.wait(workers, timeout=CLOSE_GRACE)
 
     # -- options ---------------------------------------------------------------------------------------------------
 

@@ -14,10 +14,11 @@ from functools import partial
 from typing import Any
 
 import socketio
+from engineio.async_socket import AsyncSocket
 from socketio import packet as packets
 
-from parley.common.disconnects import DisconnectReason
-from parley.common.http_gate import HttpLimits
+from parley.common.http.gate import HttpLimits
+from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.python_socketio import serving
 from parley.engineio.python_socketio.client import EngineClient
 from parley.engineio.python_socketio.client_manager import BroadcastManager
@@ -28,6 +29,7 @@ CONNECT_TIMEOUT = 45.0
 MAX_ATTACHMENTS = 64
 """Binary attachments of one packet."""
 
+_INSTRUMENTED = ("handle_post_request", "_websocket_handler", "_send_ping")
 _BINARY = {packets.BINARY_EVENT: packets.EVENT, packets.BINARY_ACK: packets.ACK}
 
 
@@ -58,7 +60,11 @@ class AsyncServer(socketio.AsyncServer):
 
     def instrument(self, *arguments: Any, **options: Any) -> Any:
         """Instrument the server for the official admin page; see python-socketio's documentation."""
+        # It also changes the class that python-engineio's own servers make their sockets of, for all of this process.
+        theirs = {name: getattr(AsyncSocket, name) for name in _INSTRUMENTED}
         instrumented: Any = super().instrument(*arguments, **options)
+        for name, method in theirs.items():
+            setattr(AsyncSocket, name, method)
         self.eio.traffic = instrumented.event_buffer
         return instrumented
 

@@ -13,9 +13,9 @@ from urllib.parse import quote
 from uvicorn import Config
 from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 
-from parley.common.disconnects import DisconnectReason
-from parley.common.http_gate import HttpLimits
-from parley.common.http_server import http_options
+from parley.common.http.gate import HttpLimits
+from parley.common.http.server import http_options
+from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.python_socketio.engine_server import EngineServer
 from parley.engineio.server import STATE_KEY
 from parley.engineio.websocket.frames import GOING_AWAY
@@ -87,6 +87,9 @@ class _WebSocket(WebSocket):
         """Uvicorn stops."""
         if self._session is not None:
             self._session.close(DisconnectReason.SHUTDOWN, GOING_AWAY)
+        elif self._transport is not None:
+            # Closed already, and uvicorn waits: an engine that was shut down does not end the client's time any more.
+            self._transport.close()
 
 
 def _head(scope: Mapping[str, Any]) -> bytes:

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from nats.aio.msg import Msg
 
-from parley.common import subjects
-from parley.common.bus import Bus
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.processes import SignOfLife
 

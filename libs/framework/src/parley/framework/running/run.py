@@ -12,10 +12,10 @@ from typing import Any
 import watchfiles
 from fastapi import FastAPI
 
-from parley.common import process
-from parley.common.health import health_router
-from parley.common.http import install_errors
-from parley.common.settings import ServiceSettings
+from parley.common import run as process
+from parley.common.http.api import install_errors
+from parley.common.http.health import health_router
+from parley.common.process.settings import ServiceSettings
 from parley.framework.service import Service
 
 RELOAD_OPTION = "--reload"

@@ -22,13 +22,13 @@ from typing import Any
 
 import msgspec
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
-from parley.common.logs import CORRELATION
-from parley.common.outbox import Outbox
-from parley.common.subscriptions import Listener
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.nats.outbox import Outbox
+from parley.common.nats.subscriptions import Listener
+from parley.common.process.logs import CORRELATION
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.framework.remote.emitter import Emitter

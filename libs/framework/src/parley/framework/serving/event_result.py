@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from parley.common.binary import extract
 from parley.common.errors import Reject
+from parley.common.wire.binary import extract
 from parley.common.wire.commands import error_payload, ok_payload
 
 

@@ -2,7 +2,7 @@
 
 The dispatcher calls `EventRunner.begin` for plain controllers, whose outcome is there at once or with their future, and
 `EventRunner.handle` for all others, the testing kit too. What fails is logged once, in a line of
-bounded size (see `parley.common.logs`), and the client is told one of the codes:
+bounded size (see `parley.common.process.logs`), and the client is told one of the codes:
 
 | raised | told |
 |---|---|
@@ -28,8 +28,8 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 from prometheus_client import Counter
 
-from parley.common.binary import Unsendable
 from parley.common.errors import Code, Reject
+from parley.common.wire.binary import Unsendable
 from parley.framework.routing.middleware import compose
 from parley.framework.routing.router import LIFECYCLE, Route, Router
 from parley.framework.serving.deadlines import DeadlineExceeded, Deadlines

@@ -13,17 +13,17 @@ import msgspec
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.chunks import split_by_size
-from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
-from parley.common.identifiers import uuid7
-from parley.common.logs import CORRELATION, get_logger
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.nats.chunks import split_by_size
+from parley.common.process.logs import CORRELATION, get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Command, CommandBatch, ConnectionCommands
 from parley.common.wire.connections import ConnectionClosed, ConnectReply, ConnectRequest
+from parley.common.wire.disconnects import DisconnectReason
+from parley.common.wire.identifiers import uuid7
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import GetMemberships, GetRoomHeads, Membership, Memberships, Replay, Replayed, RoomHeads
 from parley.framework.remote.emitter import Emitter

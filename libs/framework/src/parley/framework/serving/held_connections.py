@@ -23,13 +23,13 @@ from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
 
-from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.connections import CompareConnections, ComparedConnections
+from parley.common.wire.disconnects import DisconnectReason
 from parley.framework.remote.gateway_registry import GatewayRegistry
 
 log = get_logger(__name__)

@@ -8,14 +8,14 @@ from parley.chat.domain.rooms import CloseRoom
 from parley.chat.log import erasures
 from parley.chat.log.database import reachable
 from parley.chat.queries import rooms
-from parley.chat.state import State
-from parley.common import subjects
+from parley.chat.state import ChatState
 from parley.common.errors import Code, Reject
+from parley.common.wire import subjects
 from parley.common.wire.admin import ArchiveRoomRequest, EraseUser, ErasureInfo, GetErasure, ListRooms, RoomList
 from parley.common.wire.consumers import RegisterConsumer
 
 
-async def start(state: State) -> None:
+async def start(state: ChatState) -> None:
     """Begin to answer."""
     bus = state.bus
 

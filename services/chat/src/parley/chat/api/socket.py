@@ -11,22 +11,22 @@ from parley.chat.domain.events import ClientEvent
 from parley.chat.domain.room import RoomCommand
 from parley.chat.log.database import COMMAND_SECONDS, reachable
 from parley.chat.queries import history, sync
-from parley.chat.state import State
+from parley.chat.state import ChatState
 from parley.framework import Context, RoomLog, Router
 
 TIMEOUT = 2 * COMMAND_SECONDS
 """Longer than Postgres may take: whoever waits for a commit learns how it ended."""
 
 
-def room_log(state: State) -> RoomLog:
+def room_log(state: ChatState) -> RoomLog:
     """Where gateways find what clients missed."""
     return state.log
 
 
-router: Router[State] = Router(NAMESPACE, room_log=room_log)
+router: Router[ChatState] = Router(NAMESPACE, room_log=room_log)
 
 
-def command(context: Context[State], payload: RoomCommand) -> asyncio.Future[CommandAck]:
+def command(context: Context[ChatState], payload: RoomCommand) -> asyncio.Future[CommandAck]:
     """Decide, commit, and answer with what became of it."""
     identity = context.identity
     return context.state.writer.submit(payload, identity, context.correlation, partial(ack, identity))
@@ -37,14 +37,14 @@ for row in COMMANDS:
 
 
 @router.on("history", timeout=TIMEOUT)
-async def read_history(context: Context[State], query: history.History) -> history.Page:
+async def read_history(context: Context[ChatState], query: history.History) -> history.HistoryPage:
     """A page of a room's log."""
     with reachable():
         return await history.page(context.state.reads, query, context.identity)
 
 
 @router.on("sync", timeout=TIMEOUT)
-async def read_missed(context: Context[State], query: sync.Sync) -> sync.Synced:
+async def read_missed(context: Context[ChatState], query: sync.Sync) -> sync.Synced:
     """What each cursor missed."""
     with reachable():
         return await sync.missed(context.state.reads, query, context.identity)

@@ -9,8 +9,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from parley.chat.delivery.hints import NAMESPACE, change_of, notice_of
-from parley.chat.domain.batch import Plan
-from parley.common import subjects
+from parley.chat.domain.batch import BatchDecision
+from parley.common.wire import subjects
 from parley.framework import Delivery, MembershipChange, RoomEvent, RoomPublisher
 
 __all__ = ["NAMESPACE", "Publisher"]
@@ -28,7 +28,7 @@ class Publisher:
     def __init__(self, rooms: RoomPublisher) -> None:
         self._rooms = rooms
 
-    async def publish(self, plan: Plan) -> None:
+    async def publish(self, plan: BatchDecision) -> None:
         """Tell users first, so that a gateway knows of a join before the room's events arrive."""
         rooms: defaultdict[str, list[RoomEvent]] = defaultdict(list)
         hints: defaultdict[str, _Hint] = defaultdict(_Hint)

@@ -11,13 +11,13 @@ from typing import NamedTuple
 from uuid import UUID
 
 from parley.chat.domain.codec import CODEC
-from parley.chat.domain.events import User
+from parley.chat.domain.events import NamedUser
 from parley.chat.domain.identifiers import LogSecret, event_id
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
 from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.room import Event, RoomCommand, decide, evolve, moved_user, needs, room_of, since
 from parley.chat.domain.rooms import CreateRoom, RoomArchived, RoomCreated
-from parley.chat.domain.state import DecisionContext, Limits, Needs, Room
+from parley.chat.domain.state import DecisionContext, Needs, Room, UserLimits
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
@@ -88,7 +88,7 @@ class Loaded:
 
 
 @dataclass(slots=True)
-class Plan:
+class BatchDecision:
     """What a decided batch appends and projects."""
 
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
@@ -115,9 +115,9 @@ class Plan:
         return bool(self.appended or self.remembered)
 
 
-def plan(submissions: list[Submission], loaded: Loaded, limits: Limits) -> Plan:
+def decide_batch(submissions: list[Submission], loaded: Loaded, limits: UserLimits) -> BatchDecision:
     """Decide every submission in order. Never raises for one of them: its outcome is a `Reject`."""
-    result = Plan()
+    result = BatchDecision()
     for submission in submissions:
         try:
             outcome: Outcome = _decide_one(submission, loaded, limits, result)
@@ -127,7 +127,7 @@ def plan(submissions: list[Submission], loaded: Loaded, limits: Limits) -> Plan:
     return result
 
 
-def _decide_one(submission: Submission, loaded: Loaded, limits: Limits, result: Plan) -> Accepted:
+def _decide_one(submission: Submission, loaded: Loaded, limits: UserLimits, result: BatchDecision) -> Accepted:
     command, identity, room_id = submission.command, submission.identity, submission.room_id
     room = loaded.rooms.get(room_id)
     if room is not None and (earlier := loaded.earlier.get(submission.key)) is not None:
@@ -157,7 +157,7 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: Limits, result: 
 
 
 def _again(
-    submission: Submission, room: Room, earlier: list[Recorded] | Remembered, loaded: Loaded, result: Plan
+    submission: Submission, room: Room, earlier: list[Recorded] | Remembered, loaded: Loaded, result: BatchDecision
 ) -> Accepted:
     """The first result of a command that is sent again."""
     events = [] if isinstance(earlier, Remembered) else earlier
@@ -178,7 +178,7 @@ def _shown(submission: Submission, room: Room) -> Room | None:
     return room.as_seen_by(user_id) if submission.command.SHOWS_ROOM and room.visible_to(user_id) else None
 
 
-def _confirm(submission: Submission, room: Room, sequence: int, result: Plan) -> None:
+def _confirm(submission: Submission, room: Room, sequence: int, result: BatchDecision) -> None:
     """A resent join or leave tells the gateways again: its sender may resend because the first telling was lost."""
     user_id = submission.identity.user_id
     member = room.members.get(user_id)
@@ -188,7 +188,7 @@ def _confirm(submission: Submission, room: Room, sequence: int, result: Plan) ->
         result.confirmed.append((user_id, MembershipChange(room.id, False, sequence)))
 
 
-def _append(submission: Submission, index: int, event: Event, loaded: Loaded, result: Plan) -> Recorded:
+def _append(submission: Submission, index: int, event: Event, loaded: Loaded, result: BatchDecision) -> Recorded:
     command, identity, room_id = submission.command, submission.identity, submission.room_id
     before = loaded.rooms.get(room_id)
     sequence, messages = (before.head + 1, before.messages) if before else (1, 0)
@@ -198,7 +198,7 @@ def _append(submission: Submission, index: int, event: Event, loaded: Loaded, re
     )  # fmt: skip
     user_id = moved_user(event, identity.user_id)
     _uncount(loaded, before, user_id, archived=isinstance(event, RoomArchived))
-    room = evolve(before, event, room_id, sequence, User(identity.user_id, identity.name), loaded.now)
+    room = evolve(before, event, room_id, sequence, NamedUser(identity.user_id, identity.name), loaded.now)
     _count(loaded, room, user_id)
     loaded.rooms[room_id] = room
     result.appended.append(recorded)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from parley.chat.domain.batch import Accepted, Plan, Submission
+from parley.chat.domain.batch import Accepted, BatchDecision, Submission
 from parley.chat.domain.codec import CODEC, StoredEvent
 from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.room import Event, decide
@@ -121,7 +121,7 @@ def _decide(submission: Submission, room: Room) -> list[Event]:
         return []
 
 
-def settle(drafts: Drafts, heads: dict[int, tuple[int, int]], now: datetime) -> tuple[Plan, list[int]]:
+def settle(drafts: Drafts, heads: dict[int, tuple[int, int]], now: datetime) -> tuple[BatchDecision, list[int]]:
     """What was appended behind these heads and message numbers, in the batch's order, and the places in it."""
     made: list[tuple[int, Recorded]] = []
     for room_id, (_, waiting) in drafts.rooms.items():
@@ -134,7 +134,7 @@ def settle(drafts: Drafts, heads: dict[int, tuple[int, int]], now: datetime) -> 
             )  # fmt: skip
             made.append((one.place, recorded))
     made.sort(key=lambda entry: entry[0])
-    plan, places = Plan(), list[int]()
+    plan, places = BatchDecision(), list[int]()
     for place, recorded in made:
         plan.appended.append(recorded)
         if not places or places[-1] != place:

@@ -27,7 +27,7 @@ import msgspec
 
 from parley.chat.domain.codec import CODEC
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.events import User
+from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import MembershipEvent
 from parley.chat.domain.recorded import NOTHING, Recorded
 from parley.chat.domain.room import evolve
@@ -50,7 +50,7 @@ class Scope(StrEnum):
     AGE = "age"
 
 
-class State(StrEnum):
+class ErasureState(StrEnum):
     """How far an erasure is; see the table above."""
 
     REQUESTED = "requested"
@@ -82,11 +82,11 @@ class Erasure:
     events: int = 0
 
     @property
-    def state(self) -> State:
+    def state(self) -> ErasureState:
         """How far it is."""
         if self.completed_at is not None:
-            return State.COMPLETED
-        return State.REQUESTED if self.started_at is None else State.EXECUTING
+            return ErasureState.COMPLETED
+        return ErasureState.REQUESTED if self.started_at is None else ErasureState.EXECUTING
 
     def covers(self, recorded: Recorded) -> bool:
         """Whether an event that is not erased falls under it, whatever its state."""
@@ -139,7 +139,7 @@ def hidden(recorded: Recorded) -> Recorded:
 def evolve_recorded(room: Room | None, recorded: Recorded) -> Room:
     """The room after an event, erased or not. Changes `room` in place, except for the event that makes it."""
     place = recorded.room_id, recorded.sequence
-    actor = User(recorded.actor_id, recorded.actor_name)
+    actor = NamedUser(recorded.actor_id, recorded.actor_name)
     if not recorded.erased:
         return evolve(room, recorded.event(), *place, actor, recorded.recorded_at)
     if recorded.type == RoomCreated.TYPE:

@@ -16,7 +16,7 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 """Makes the data of one version those of the next."""
 
 
-class User(msgspec.Struct, frozen=True, omit_defaults=True):
+class NamedUser(msgspec.Struct, frozen=True, omit_defaults=True):
     """A user named in an event: as they were called then, whatever today's limits are."""
 
     id: str
@@ -52,7 +52,7 @@ class ClientEvent(msgspec.Struct, Generic[DataT], frozen=True, omit_defaults=Tru
     sequence: int
     event_id: UUID
     at: Instant
-    actor: User
+    actor: NamedUser
     data: DataT
     id: str
     number: int | None = None

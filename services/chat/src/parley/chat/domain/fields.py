@@ -26,7 +26,7 @@ _BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
 """Letters and signs by their category that show nothing."""
 
 
-class Command(msgspec.Struct, frozen=True, omit_defaults=True):
+class ClientCommand(msgspec.Struct, frozen=True, omit_defaults=True):
     """What every command of a client has: an `id` of the client's own making, by which a resend is recognised.
 
     `NAME` is its event name on the wire. `SHOWS_ROOM` says whether its ack holds the room, `CHANGES_DECISIONS` whether

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 
-from parley.chat.domain.fields import Command
+from parley.chat.domain.fields import ClientCommand
 
 _encoder = msgspec.json.Encoder(order="sorted")
 
@@ -73,7 +73,7 @@ class LogSecret:
         digest = hmac.digest(self._secret, f"{command_id}\0{actor_id}".encode("utf-8", "surrogatepass"), "sha256")
         return int.from_bytes(digest[:8], "big", signed=True)
 
-    def fingerprint(self, command: Command) -> int:
+    def fingerprint(self, command: ClientCommand) -> int:
         """Four bytes that tell a resent command from another one under the same id.
 
         Fields that have their defaults count for nothing, so that a later version's new ones change no fingerprint.

@@ -96,7 +96,7 @@ def event_line(recorded: Recorded) -> EventLine:
 
 
 @dataclass(slots=True)
-class Reader:
+class LogLineReader:
     """Reads lines in order. `events` and `commands` count them, `ended` says that the last one was there."""
 
     secret: bytes | None = None

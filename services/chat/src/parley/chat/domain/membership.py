@@ -13,8 +13,8 @@ from typing import ClassVar, Literal, assert_never
 
 import msgspec
 
-from parley.chat.domain.events import EventData, User
-from parley.chat.domain.fields import Command, RoomId, UserId, check_line, checked_text
+from parley.chat.domain.events import EventData, NamedUser
+from parley.chat.domain.fields import ClientCommand, RoomId, UserId, check_line, checked_text
 from parley.chat.domain.state import (
     DecisionContext,
     Member,
@@ -36,7 +36,7 @@ class UserRef(msgspec.Struct, frozen=True):
     id: UserId
 
 
-class JoinRoom(Command, frozen=True):
+class JoinRoom(ClientCommand, frozen=True):
     """`room.join`: a public room, or a private one one was invited to."""
 
     NAME: ClassVar[str] = "room.join"
@@ -45,7 +45,7 @@ class JoinRoom(Command, frozen=True):
     room: RoomId
 
 
-class LeaveRoom(Command, frozen=True):
+class LeaveRoom(ClientCommand, frozen=True):
     """`room.leave`: also declines an invitation, and works in archived rooms."""
 
     NAME: ClassVar[str] = "room.leave"
@@ -53,7 +53,7 @@ class LeaveRoom(Command, frozen=True):
     room: RoomId
 
 
-class InviteUser(Command, frozen=True):
+class InviteUser(ClientCommand, frozen=True):
     """`room.invite`: lets a user see and join a room."""
 
     NAME: ClassVar[str] = "room.invite"
@@ -66,7 +66,7 @@ class InviteUser(Command, frozen=True):
         check_line(self.user.id)
 
 
-class TransferRoom(Command, frozen=True):
+class TransferRoom(ClientCommand, frozen=True):
     """`room.transfer`: the owner makes another member the room's owner, and is a member like others then."""
 
     NAME: ClassVar[str] = "room.transfer"
@@ -85,7 +85,7 @@ class MemberInvited(EventData, frozen=True):
     TYPE: ClassVar[str] = "member.invited"
     NUMBER: ClassVar[int] = 2
 
-    user: User
+    user: NamedUser
 
 
 class MemberJoined(EventData, frozen=True):
@@ -94,7 +94,7 @@ class MemberJoined(EventData, frozen=True):
     TYPE: ClassVar[str] = "member.joined"
     NUMBER: ClassVar[int] = 3
 
-    user: User
+    user: NamedUser
     role: Role = "member"
 
 
@@ -104,7 +104,7 @@ class MemberLeft(EventData, frozen=True):
     TYPE: ClassVar[str] = "member.left"
     NUMBER: ClassVar[int] = 4
 
-    user: User
+    user: NamedUser
 
 
 class MemberChanged(EventData, frozen=True):
@@ -113,7 +113,7 @@ class MemberChanged(EventData, frozen=True):
     TYPE: ClassVar[str] = "member.changed"
     NUMBER: ClassVar[int] = 7
 
-    user: User
+    user: NamedUser
     role: Role
 
 
@@ -160,7 +160,7 @@ def decide_join(_command: JoinRoom, room: Room | None, context: DecisionContext)
     if room.is_in(identity.user_id):
         return []
     require_room_left(context)
-    return [MemberJoined(User(identity.user_id, identity.name), "member" if room.member_count else "owner")]
+    return [MemberJoined(NamedUser(identity.user_id, identity.name), "member" if room.member_count else "owner")]
 
 
 def decide_leave(_command: LeaveRoom, room: Room | None, context: DecisionContext) -> list[MemberLeft | MemberChanged]:
@@ -170,11 +170,11 @@ def decide_leave(_command: LeaveRoom, room: Room | None, context: DecisionContex
     member = room.members.get(identity.user_id)
     if member is None:
         raise Reject(Code.NOT_A_MEMBER)
-    events: list[MemberLeft | MemberChanged] = [MemberLeft(User(identity.user_id, identity.name))]
+    events: list[MemberLeft | MemberChanged] = [MemberLeft(NamedUser(identity.user_id, identity.name))]
     others = [other for other in room.members.values() if other.joined and other is not member]
     if member.role == "owner" and others:
         heir = min(others, key=lambda other: other.sequence)
-        events.append(MemberChanged(User(heir.user_id, heir.name), "owner"))
+        events.append(MemberChanged(NamedUser(heir.user_id, heir.name), "owner"))
     return events
 
 
@@ -190,7 +190,7 @@ def decide_invite(command: InviteUser, room: Room | None, context: DecisionConte
     if context.invitations >= context.limits.invitations:
         most = context.limits.invitations
         raise Reject(Code.LIMIT_EXCEEDED, f"At most {most} of your invitations into a room may wait for an answer.")
-    return [MemberInvited(User(command.user.id))]
+    return [MemberInvited(NamedUser(command.user.id))]
 
 
 def decide_transfer(command: TransferRoom, room: Room | None, context: DecisionContext) -> list[MemberChanged]:
@@ -205,8 +205,8 @@ def decide_transfer(command: TransferRoom, room: Room | None, context: DecisionC
     if heir is owner:
         return []
     return [
-        MemberChanged(User(heir.user_id, heir.name), "owner"),
-        MemberChanged(User(owner.user_id, owner.name), "member"),
+        MemberChanged(NamedUser(heir.user_id, heir.name), "owner"),
+        MemberChanged(NamedUser(owner.user_id, owner.name), "member"),
     ]
 
 

@@ -7,12 +7,12 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from parley.chat.domain.events import EventData
-from parley.chat.domain.fields import Command, RoomId, checked_text
+from parley.chat.domain.fields import ClientCommand, RoomId, checked_text
 from parley.chat.domain.state import DecisionContext, Room, require_member, require_open
 from parley.common.errors import Code, Reject
 
 
-class SendMessage(Command, frozen=True):
+class SendMessage(ClientCommand, frozen=True):
     """`message.send`: `body` is text; `reply_to` the sequence of the message it answers."""
 
     NAME: ClassVar[str] = "message.send"

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from parley.chat.domain.codec import CODEC
-from parley.chat.domain.events import ClientEvent, User
+from parley.chat.domain.events import ClientEvent, NamedUser
 from parley.chat.domain.identifiers import public_room_id
 from parley.chat.domain.membership import MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
@@ -53,7 +53,7 @@ class Recorded(NamedTuple):
 
     def client_event(self) -> ClientEvent[msgspec.Raw]:
         """The event as members receive it."""
-        actor = User(self.actor_id, self.actor_name or None)
+        actor = NamedUser(self.actor_id, self.actor_name or None)
         return ClientEvent(
             self.type, self.room, self.sequence, self.event_id, self.recorded_at, actor,
             msgspec.Raw(NOTHING if self.erased else self.data), self.command_id,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.events import User
+from parley.chat.domain.events import NamedUser
 from parley.chat.domain.identifiers import LogSecret, room_key
 from parley.chat.domain.membership import (
     InviteUser,
@@ -72,7 +72,7 @@ def since(command: RoomCommand, room: Room, user_id: str) -> int:
     return member.sequence if member else room.changed
 
 
-def evolve(room: Room | None, event: Event, room_id: int, sequence: int, actor: User, at: datetime) -> Room:
+def evolve(room: Room | None, event: Event, room_id: int, sequence: int, actor: NamedUser, at: datetime) -> Room:
     """The room after an event. Changes `room` in place, except for the event that makes it."""
     if isinstance(event, RoomCreated):
         room = evolve_created(event, room_id, sequence, actor, at)

@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, assert_never
 
 import msgspec
 
-from parley.chat.domain.events import EventData, User
-from parley.chat.domain.fields import Command, Kind, Name, RoomId, Topic, check_line, check_name, checked_text
+from parley.chat.domain.events import EventData, NamedUser
+from parley.chat.domain.fields import ClientCommand, Kind, Name, RoomId, Topic, check_line, check_name, checked_text
 from parley.chat.domain.state import (
     DecisionContext,
     Member,
@@ -22,7 +22,7 @@ from parley.chat.domain.state import (
 from parley.common.errors import Code, Reject
 
 
-class CreateRoom(Command, frozen=True):
+class CreateRoom(ClientCommand, frozen=True):
     """Make a room. Its id is derived from its maker and the command's id, so that making it twice makes one."""
 
     NAME: ClassVar[str] = "room.create"
@@ -38,7 +38,7 @@ class CreateRoom(Command, frozen=True):
         check_line(self.topic)
 
 
-class UpdateRoom(Command, frozen=True):
+class UpdateRoom(ClientCommand, frozen=True):
     """`room.update`: by its owner; another name, another topic, or both. What is left out stays as it is."""
 
     NAME: ClassVar[str] = "room.update"
@@ -56,7 +56,7 @@ class UpdateRoom(Command, frozen=True):
         check_line(self.topic or "")
 
 
-class ArchiveRoom(Command, frozen=True):
+class ArchiveRoom(ClientCommand, frozen=True):
     """`room.archive`: by its owner; the room stays readable and takes no more changes."""
 
     NAME: ClassVar[str] = "room.archive"
@@ -177,7 +177,7 @@ def decide_close(command: CloseRoom, room: Room | None, context: DecisionContext
     return [] if room.archived else [RoomArchived(command.reason)]
 
 
-def evolve_created(event: RoomCreated, room_id: int, sequence: int, actor: User, at: datetime) -> Room:
+def evolve_created(event: RoomCreated, room_id: int, sequence: int, actor: NamedUser, at: datetime) -> Room:
     """The room at its beginning."""
     owner = Member(actor.id, actor.name or actor.id, "joined", "owner", sequence)
     return Room(

@@ -89,7 +89,7 @@ class Needs(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class UserLimits:
     """How much one user may have."""
 
     rooms: int = 1000
@@ -106,7 +106,7 @@ class DecisionContext(NamedTuple):
     """
 
     identity: Identity
-    limits: Limits = Limits()
+    limits: UserLimits = UserLimits()
     rooms: int = 0
     invitations: int = 0
     now: datetime = datetime.min.replace(tzinfo=UTC)

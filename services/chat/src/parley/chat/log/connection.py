@@ -11,7 +11,7 @@ from parley.chat.log.database import (
     COMMAND_SECONDS,
     DATABASE_ERRORS,
     STATEMENT_SECONDS,
-    Connection,
+    PostgresConnection,
     fault_of,
     session_settings,
 )
@@ -53,7 +53,7 @@ async def dial(url: str, settings: dict[str, str]) -> Any:
     # Bounded as a whole: Postgres may take a connection and say nothing.
     async with asyncio.timeout(CONNECT_SECONDS):
         return await cast("Any", asyncpg).connect(
-            url, command_timeout=COMMAND_SECONDS, connection_class=Connection, server_settings=settings
+            url, command_timeout=COMMAND_SECONDS, connection_class=PostgresConnection, server_settings=settings
         )
 
 

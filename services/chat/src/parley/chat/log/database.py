@@ -14,10 +14,10 @@ from typing import Any
 
 import asyncpg
 
-from parley.common.dead_peers import notice_dead_peer
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
-from parley.common.outage_log import OutageLog
+from parley.common.process.dead_peers import notice_dead_peer
+from parley.common.process.logs import get_logger
+from parley.common.process.outage_log import OutageLog
 from parley.common.sqlstate import Fault, fault_of_state, lacks_schema
 
 log = get_logger(__name__)
@@ -117,7 +117,7 @@ class Pool:
             self._waiting -= 1
 
 
-class Connection(asyncpg.Connection):
+class PostgresConnection(asyncpg.Connection):
     """A connection that notices when Postgres is gone, and never waits for it when it closes."""
 
     def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
@@ -142,7 +142,7 @@ async def connect(url: str, size: int, **settings: str) -> AsyncGenerator[Pool]:
         max_size=size,
         timeout=CONNECT_SECONDS,
         command_timeout=COMMAND_SECONDS,
-        connection_class=Connection,
+        connection_class=PostgresConnection,
         # Sessions carry no state between uses here, so the round trip that would reset it is saved.
         reset=_keep_session,
         server_settings=session_settings("parley-chat", lock=LOCK_SECONDS, idle=IDLE_SECONDS) | settings,

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
-from parley.chat.domain.batch import Submission, plan
+from parley.chat.domain.batch import Submission, decide_batch
 from parley.chat.domain.codec import CODEC, StoredEvent
 from parley.chat.domain.compact import pack
 from parley.chat.domain.erasure import MEMBERSHIP_TYPES, NAMING_TYPES, Erasure, Scope, ranges
@@ -24,7 +24,7 @@ from parley.chat.domain.membership import LeaveRoom, MemberInvited
 from parley.chat.domain.recorded import NOTHING, Recorded
 from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.rooms import CloseRoom, RoomCreated, RoomUpdated
-from parley.chat.domain.state import Limits
+from parley.chat.domain.state import UserLimits
 from parley.chat.log import event_store
 from parley.chat.log.connection import CONFLICTS
 from parley.chat.log.erasures import COVERS, find
@@ -191,7 +191,7 @@ class Executor:
             locked = await event_store.lock_rooms(self._connection, [submission], wait=True)
             loaded = await event_store.load(self._connection, [submission], locked.rooms)
             loaded.erasing.clear()
-            decided = plan([submission], loaded, Limits())
+            decided = decide_batch([submission], loaded, UserLimits())
             if decided.stores:
                 await event_store.save(self._connection, decided, loaded.rooms)
 

@@ -30,8 +30,8 @@ from parley.chat.log.database import (
 from parley.chat.log.erasure_executor import SESSION, Executor, Report
 from parley.chat.log.erasure_ledger import Ledger, LedgerError
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
-from parley.common.outage_log import OutageLog
+from parley.common.process.logs import get_logger
+from parley.common.process.outage_log import OutageLog
 
 log = get_logger(__name__)
 outages = OutageLog(log, "erasures cannot be executed now")

@@ -24,7 +24,7 @@ from parley.chat.domain.identifiers import room_key
 from parley.chat.domain.membership import MembershipEvent
 from parley.chat.domain.room import Event
 from parley.common.errors import Code, Reject
-from parley.common.identifiers import uuid7
+from parley.common.wire.identifiers import uuid7
 
 GATE = 0x7061726C6579 << 8 | 1
 """The advisory lock by which requests are ordered with transactions that decide."""

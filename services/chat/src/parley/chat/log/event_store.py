@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from parley.chat.domain.batch import Loaded, Plan, Remembered, Submission
+from parley.chat.domain.batch import BatchDecision, Loaded, Remembered, Submission
 from parley.chat.domain.codec import CODEC, ERASED, StoredEvent
 from parley.chat.domain.compact import pack, pack_user, unpack
 from parley.chat.domain.draft import Drafts
@@ -363,7 +363,7 @@ async def append(connection: Any, drafts: Drafts, *, wait: bool) -> Taken:
     return Taken(dict(zip(rooms or (), placed, strict=True)), now, {events[ordinal - 1][3] for ordinal in resent})
 
 
-async def save(connection: Any, plan: Plan, rooms: dict[int, Room]) -> None:
+async def save(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> None:
     """Append the planned events, bring the projections up to them, and remember what appended nothing."""
     if created := sorted(plan.created.values(), key=lambda room: room.room_id):
         await connection.execute(_CREATE_ROOMS, *_columns([room_row(room) for room in created]))

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from parley.chat.domain.batch import Plan, Remembered
+from parley.chat.domain.batch import BatchDecision, Remembered
 from parley.chat.domain.codec import CODEC
 from parley.chat.domain.erasure import Erasure, evolve_recorded
-from parley.chat.domain.log_lines import CommandLine, EndLine, LogLine, Reader, Unbelievable
+from parley.chat.domain.log_lines import CommandLine, EndLine, LogLine, LogLineReader, Unbelievable
 from parley.chat.domain.recorded import NOTHING, Recorded
 from parley.chat.domain.room import moved_user
 from parley.chat.domain.rooms import RoomCreated
@@ -42,7 +42,7 @@ Report = Callable[[int, int], None]
 """Hears how many lines were read, and how many events were added."""
 
 
-class Refused(Exception):
+class ImportRefused(Exception):
     """The file, or something in it, cannot be imported; the text names the line and says why."""
 
 
@@ -60,7 +60,7 @@ class Importer:
     def __init__(self, connection: Any, report: Report) -> None:
         self._connection = connection
         self._report = report
-        self._reader = Reader()
+        self._reader = LogLineReader()
         self._erasures: list[Erasure] = []
         self._room: Room | None = None
         self._chunk: list[tuple[int, Recorded]] = []
@@ -69,17 +69,17 @@ class Importer:
         self._result = Imported()
 
     async def run(self, lines: Iterable[bytes]) -> Imported:
-        """Import all lines. Raises `Refused`, and what asyncpg does; what was committed by then stays."""
+        """Import all lines. Raises `ImportRefused`, and what asyncpg does; what was committed by then stays."""
         self._erasures = await asked_for(self._connection)
         number = 0
         for number, line in enumerate(lines, 1):
             try:
                 found = self._reader.read(line)
             except Unbelievable as error:
-                raise Refused(f"line {number}: {error}") from error
+                raise ImportRefused(f"line {number}: {error}") from error
             await self._take(number, found)
         if not self._reader.ended:
-            raise Refused(f"the file ends after line {number}, before its last one: it was cut off")
+            raise ImportRefused(f"the file ends after line {number}, before its last one: it was cut off")
         return self._result
 
     async def _take(self, number: int, found: LogLine | Recorded | tuple[int, CommandLine] | EndLine) -> None:
@@ -104,9 +104,9 @@ class Importer:
         if await event_store.read_secret(self._connection) == secret:
             return
         if await self._connection.fetchval("SELECT EXISTS (SELECT FROM chat.events)"):
-            raise Refused("line 1: the file is of another log, and this one has events of its own")
+            raise ImportRefused("line 1: the file is of another log, and this one has events of its own")
         if await self._connection.fetchval(_WRITERS):
-            raise Refused("line 1: the log takes over the file's secret; stop all chats, and import again")
+            raise ImportRefused("line 1: the log takes over the file's secret; stop all chats, and import again")
         await self._connection.execute("UPDATE chat.log SET room_secret = $1", secret)
 
     async def _store(self, number: int) -> None:
@@ -118,20 +118,20 @@ class Importer:
             head = await self._connection.fetchval(_LOCK, first.room_id)
             rows = await self._connection.fetch(_STORED, first.room_id, first.sequence, last.sequence)
             stored = {row["sequence"]: event_store.stored_row(row) for row in rows}
-            plan = Plan()
+            plan = BatchDecision()
             for line, recorded in chunk:
                 self._place(line, recorded, stored.get(recorded.sequence), plan)
             room = self._room
             if plan.appended and room is not None:
                 if (head or 0) != plan.appended[0].sequence - 1:
-                    raise Refused(f"line {chunk[0][0]}: room {first.room} is being written to; import again")
+                    raise ImportRefused(f"line {chunk[0][0]}: room {first.room} is being written to; import again")
                 (plan.created if head is None else plan.changed)[room.room_id] = room
                 await event_store.save(self._connection, plan, {room.room_id: room})
         self._result.added += len(plan.appended)
         self._result.present += len(chunk) - len(plan.appended)
         self._report(number, self._result.added)
 
-    def _place(self, line: int, recorded: Recorded, stored: Recorded | None, plan: Plan) -> None:
+    def _place(self, line: int, recorded: Recorded, stored: Recorded | None, plan: BatchDecision) -> None:
         """Compare an event with what is stored, or plan to append it; and bring the room up to it."""
         if stored is None:
             # What was erased here stays erased, whatever an older file still has of it.
@@ -141,15 +141,15 @@ class Importer:
         elif stored.erased and stored.event_id == recorded.event_id:
             recorded = stored
         elif stored.event_id == recorded.event_id and recorded.erased:
-            raise Refused(
+            raise ImportRefused(
                 f"line {line}: event {recorded.sequence} of room {recorded.room} is erased; erase it here first"
             )
         elif stored != recorded:
-            raise Refused(f"line {line}: room {recorded.room} has another event {recorded.sequence}")
+            raise ImportRefused(f"line {line}: room {recorded.room} has another event {recorded.sequence}")
         try:
             self._room = evolve_recorded(self._room, recorded)
         except (ValueError, KeyError) as error:
-            raise Refused(f"line {line}: {recorded.type} cannot be here") from error
+            raise ImportRefused(f"line {line}: {recorded.type} cannot be here") from error
         if stored is None and (user_id := _moved(recorded)) is not None:
             plan.members[recorded.room_id, user_id] = None
 
@@ -162,9 +162,9 @@ class Importer:
     async def _remember(self, number: int, room_id: int, line: CommandLine) -> None:
         other = await self._connection.fetchval(_OTHER_COMMAND, room_id, line.key, line.sequence, line.fingerprint)
         if other is not None:
-            raise Refused(f"line {number}: room {line.room} remembers another command of this id")
+            raise ImportRefused(f"line {number}: room {line.room} remembers another command of this id")
         remembered = Remembered(line.fingerprint, line.sequence)
-        await event_store.save(self._connection, Plan(remembered={line.key: (room_id, remembered)}), {})
+        await event_store.save(self._connection, BatchDecision(remembered={line.key: (room_id, remembered)}), {})
 
 
 def _moved(recorded: Recorded) -> str | None:

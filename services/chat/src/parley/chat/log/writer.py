@@ -24,18 +24,18 @@ from typing import Any, TypeVar, overload
 import asyncpg
 from prometheus_client import Counter, Histogram
 
-from parley.chat.domain.batch import Accepted, Loaded, Plan, Submission, plan
+from parley.chat.domain.batch import Accepted, BatchDecision, Loaded, Submission, decide_batch
 from parley.chat.domain.draft import Drafts, candidates, draft, settle
 from parley.chat.domain.identifiers import LogSecret
 from parley.chat.domain.room import RoomCommand
-from parley.chat.domain.state import Limits
+from parley.chat.domain.state import UserLimits
 from parley.chat.log import event_store
 from parley.chat.log.connection import CONFLICTS, OwnConnection, is_own_fault
 from parley.chat.log.database import note_outage, unavailable
 from parley.chat.log.known_rooms import KnownRooms
 from parley.chat.settings import Settings
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
+from parley.common.process.logs import get_logger
 from parley.common.wire.identity import Identity
 
 log = get_logger(__name__)
@@ -66,7 +66,7 @@ LATE_SECONDS = 1.0
 STOP_SECONDS = 8.0
 """A service that stops waits for the batch in hand; Postgres has answered within this, or never will."""
 
-Publish = Callable[[Plan], Awaitable[None]]
+Publish = Callable[[BatchDecision], Awaitable[None]]
 AnswerT = TypeVar("AnswerT")
 Answer = Callable[[Accepted], AnswerT]
 """Makes of an accepted command what its sender is told."""
@@ -92,7 +92,7 @@ class Writer:
         self._publish = publish
         self._settings = settings
         again = timedelta(seconds=settings.chat_invite_again_seconds)
-        self._limits = Limits(settings.chat_max_rooms, settings.chat_max_invitations, again)
+        self._limits = UserLimits(settings.chat_max_rooms, settings.chat_max_invitations, again)
         self._connection = OwnConnection(settings.database_url)
         self._known = KnownRooms()
         self._forget = False
@@ -282,7 +282,7 @@ class Writer:
     def _wary(self) -> bool:
         return time.monotonic() < self._wary_until
 
-    async def _append(self, submissions: list[Submission]) -> tuple[Plan, list[int], list[int]]:
+    async def _append(self, submissions: list[Submission]) -> tuple[BatchDecision, list[int], list[int]]:
         """Append what is allowed by what is known; the places of these commands in the batch, and of the rest."""
         connection = await self._connected()
         eligible = candidates(submissions)
@@ -296,7 +296,7 @@ class Writer:
                 self._known.learn(room, room.changed)
         drafts = draft(submissions, eligible, self._known.find)
         if not drafts.rooms:
-            return Plan(), [], drafts.rest
+            return BatchDecision(), [], drafts.rest
         taken = await self._append_drafts(connection, drafts)
         stale = [room_id for room_id in drafts.rooms if room_id not in taken.heads]
         self._known.forget(stale)
@@ -347,7 +347,7 @@ class Writer:
         COMMANDS_BY_WAY.labels("long").inc(len(done))
         await self._finish(done, decided, began)
 
-    async def _transact(self, batch: list[_Waiting], *, wait: bool) -> tuple[Plan, list[_Waiting]]:
+    async def _transact(self, batch: list[_Waiting], *, wait: bool) -> tuple[BatchDecision, list[_Waiting]]:
         """Decide and commit; the commands it was done for. The others wait aside."""
         attempt = 1
         while True:
@@ -364,14 +364,14 @@ class Writer:
                 await asyncio.sleep(random.uniform(0, PAUSE_SECONDS * 2**attempt))  # noqa: S311 - no secret
                 attempt += 1
 
-    async def _try(self, batch: list[_Waiting], *, wait: bool) -> tuple[Plan, list[_Waiting]]:
+    async def _try(self, batch: list[_Waiting], *, wait: bool) -> tuple[BatchDecision, list[_Waiting]]:
         connection = await self._connected()
         async with connection.transaction(isolation="read_committed"):
             locked = await event_store.lock_rooms(connection, [one.submission for one in batch], wait=wait)
             done = [one for one in batch if one.submission.room_id not in locked.away]
             loaded = await event_store.load(connection, [one.submission for one in done], locked.rooms)
             since = {room.room_id: room.changed for room in loaded.rooms.values()}
-            decided = plan([one.submission for one in done], loaded, self._limits)
+            decided = decide_batch([one.submission for one in done], loaded, self._limits)
             if decided.stores:
                 await event_store.save(connection, decided, loaded.rooms)
         for one in batch:
@@ -380,7 +380,7 @@ class Writer:
         self._learn(loaded, since, decided)
         return decided, done
 
-    def _learn(self, loaded: Loaded, since: dict[int, int], decided: Plan) -> None:
+    def _learn(self, loaded: Loaded, since: dict[int, int], decided: BatchDecision) -> None:
         gone: defaultdict[int, list[str]] = defaultdict(list)
         for room_id, user_id in decided.members:
             if user_id not in loaded.rooms[room_id].members:
@@ -409,7 +409,7 @@ class Writer:
         for waiting in batch:
             self._refuse(waiting, unavailable())
 
-    async def _finish_beside(self, batch: list[_Waiting], decided: Plan, began: float) -> None:
+    async def _finish_beside(self, batch: list[_Waiting], decided: BatchDecision, began: float) -> None:
         """Announce and answer; where another batch waits, while Postgres has that one."""
         if self._waiting:
             await self._told()
@@ -423,12 +423,12 @@ class Writer:
             self._telling = None
             await telling
 
-    async def _finish(self, batch: list[_Waiting], decided: Plan, began: float) -> None:
+    async def _finish(self, batch: list[_Waiting], decided: BatchDecision, began: float) -> None:
         """Announce what was committed, and answer."""
         await self._told()
         await self._tell(batch, decided, began)
 
-    async def _tell(self, batch: list[_Waiting], decided: Plan, began: float) -> None:
+    async def _tell(self, batch: list[_Waiting], decided: BatchDecision, began: float) -> None:
         if batch:
             BATCH_SIZE.observe(len(batch))
         if decided.announces and time.monotonic() - began < LATE_SECONDS:

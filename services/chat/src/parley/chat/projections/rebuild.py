@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from parley.chat.domain.projectors import ALL, ROOMS, Difference, Folded, Projector, Row
-from parley.chat.projections.replay import Replayed, fold_rooms, replay
+from parley.chat.projections.replay import RoomReplay, fold_rooms, replay
 from parley.chat.projections.verify import Progress
 
 ROWS_AT_ONCE = 200
@@ -48,7 +48,7 @@ async def rebuild(
     return Rebuilt(rooms, mended)
 
 
-async def _mend(connection: Any, room: Replayed) -> None:
+async def _mend(connection: Any, room: RoomReplay) -> None:
     folded = room.folded
     if folded is None:
         async with connection.transaction(isolation="read_committed"):

@@ -59,7 +59,7 @@ SETTINGS = {
 """Of a connection for this: each room is found by its key, whatever is believed of the tables' sizes."""
 
 
-class Replayed(NamedTuple):
+class RoomReplay(NamedTuple):
     """One room: what its events lead to, None without any, and how the tables differ from it."""
 
     room_id: int
@@ -67,7 +67,7 @@ class Replayed(NamedTuple):
     differences: list[Difference]
 
 
-async def replay(connection: Any, projectors: Collection[Projector]) -> AsyncIterator[list[Replayed]]:
+async def replay(connection: Any, projectors: Collection[Projector]) -> AsyncIterator[list[RoomReplay]]:
     """All rooms, in the order of their keys and some at a time, each as of one moment."""
     first = FIRST_ROOM
     while True:
@@ -78,7 +78,7 @@ async def replay(connection: Any, projectors: Collection[Projector]) -> AsyncIte
             folded = await fold_rooms(connection, dict.fromkeys(rooms))
             stored = {projector.name: await _stored(connection, projector, rooms) for projector in projectors}
         yield [
-            Replayed(room_id, folded[room_id], [
+            RoomReplay(room_id, folded[room_id], [
                 difference
                 for projector in projectors
                 for difference in compare(projector, folded[room_id], stored[projector.name][room_id])

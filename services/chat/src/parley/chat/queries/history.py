@@ -36,7 +36,7 @@ class History(msgspec.Struct, frozen=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = 50
 
 
-class Page(msgspec.Struct, frozen=True):
+class HistoryPage(msgspec.Struct, frozen=True):
     """Events, oldest first, and whether there are more in the direction asked for.
 
     `log` names the history that their sequences are of. Who keeps cursors says it with them.
@@ -68,7 +68,7 @@ LEFT JOIN LATERAL (
 """
 
 
-async def page(pool: Pool, query: History, identity: Identity) -> Page:
+async def page(pool: Pool, query: History, identity: Identity) -> HistoryPage:
     """A page of a visible room's log. Raises `Reject`."""
     if query.before is not None and query.after is not None:
         raise Reject(Code.INVALID_PAYLOAD, "history takes before or after, not both.")
@@ -84,12 +84,12 @@ async def page(pool: Pool, query: History, identity: Identity) -> Page:
     events = PageBytes().take(found, at_least_one=True)
     log: str = rows[0]["incarnation"]
     if not events:
-        return Page([], more=False, log=log)
+        return HistoryPage([], more=False, log=log)
     # Sequences are gapless, so the last one taken tells whether there are more.
     last = found[len(events) - 1].sequence
     if forward:
-        return Page(events, last < rows[0]["head"], log)
-    return Page(events[::-1], last > rows[0]["first_sequence"], log)
+        return HistoryPage(events, last < rows[0]["head"], log)
+    return HistoryPage(events[::-1], last > rows[0]["first_sequence"], log)
 
 
 async def replay(pool: Pool, requests: list[Replay]) -> dict[Replay, Replayed]:

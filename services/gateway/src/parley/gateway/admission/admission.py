@@ -16,10 +16,10 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
+from parley.common.nats.bus import Bus
+from parley.common.process.logs import get_logger
+from parley.common.wire import subjects
 from parley.common.wire.connections import ConnectReply, ConnectRequest
 from parley.common.wire.identity import Authenticate, Identity
 from parley.common.wire.recovery import Recovered

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Reject
-from parley.common.identifiers import uuid7
-from parley.common.logs import get_logger
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.connections import ConnectionClosed, ConnectRequest, Handshake
+from parley.common.wire.identifiers import uuid7
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_context import ConnectionContext
 from parley.framework.routing.connection_data import ConnectionData

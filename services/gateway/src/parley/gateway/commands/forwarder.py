@@ -15,18 +15,18 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 from nats.aio.msg import Msg
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
-from parley.common.tags import TagTable
-from parley.common.tally import Tally
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.nats.tags import TagTable
+from parley.common.nats.tally import Tally
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.framework.routing.connection_data import apply_changes
 from parley.framework.serving.event_result import EventResult
-from parley.gateway.connections.connection import Connection, QueuedCommand, State
+from parley.gateway.connections.connection import Connection, ConnectionState, QueuedCommand
 from parley.gateway.connections.registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
@@ -247,7 +247,7 @@ class CommandForwarder:
         """Change what is kept with a connection, key by key: others may have changed other keys meanwhile."""
         if changes is None:
             return
-        if connection.state is State.ENDED:
+        if connection.state is ConnectionState.ENDED:
             # Its client may have come back to this gateway while the command was in flight; it has its sid then.
             connection = self._connections.get(connection.sid) or connection
         try:

@@ -12,12 +12,12 @@ from typing import Any, cast
 
 import msgspec
 
-from parley.common.binary import Unsendable, insert
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject, known_code
-from parley.common.identifiers import uuid7
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.tasks import Tasks
+from parley.common.wire.binary import Unsendable, insert
 from parley.common.wire.commands import Command, ConnectionCommands
+from parley.common.wire.identifiers import uuid7
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.middleware import compose

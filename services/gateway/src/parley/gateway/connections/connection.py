@@ -13,8 +13,8 @@ from enum import Enum
 
 import msgspec
 
-from parley.common.disconnects import KICKS, DisconnectReason
 from parley.common.wire.connections import ConnectionClosed, ConnectionInfo
+from parley.common.wire.disconnects import KICKS, DisconnectReason
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
 from parley.engineio.session import Session
@@ -23,7 +23,7 @@ from parley.framework.serving.event_result import EventResult
 from parley.gateway.process.boot_clock import boot_time
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """Where a connection is in its life; see `lifecycle`."""
 
     ATTEMPTING = "attempting"
@@ -78,7 +78,7 @@ class Connection:
     """Whether auth has said who it is; until then the identity is what the token claims."""
     guest: bool = False
     """Whether it came without a token: then whoever knows its pid is that guest."""
-    state: State = State.ATTEMPTING
+    state: ConnectionState = ConnectionState.ATTEMPTING
     ended: DisconnectReason | None = None
     """Why it ended, once it has ended."""
     pending_changes: list[MembershipChange] = field(default_factory=list[MembershipChange])
@@ -105,7 +105,7 @@ class Connection:
     @property
     def opened(self) -> bool:
         """Whether CONNECT was sent: before it, nothing may be delivered."""
-        return self.state is not State.ATTEMPTING
+        return self.state is not ConnectionState.ATTEMPTING
 
     @property
     def kicked(self) -> bool:

@@ -18,13 +18,13 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from prometheus_client import Counter
 
-from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
+from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.recovery import Recover, Recovered
-from parley.gateway.connections.connection import Connection, State
+from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.namespaces import Namespace
 from parley.gateway.process.boot_clock import boot_time
 from parley.gateway.recovery.packet_history import PacketHistory
@@ -196,7 +196,7 @@ class Recovery:
 
     def _drop(self, pid: str) -> None:
         connection = self._parked.pop(pid).connection
-        connection.state = State.ENDED
+        connection.state = ConnectionState.ENDED
         # Whoever comes back to this gateway enters the same rooms in this tick, and misses nothing between the two.
         asyncio.get_running_loop().call_soon(self._parking.leave_all, connection)
 

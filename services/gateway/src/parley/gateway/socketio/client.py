@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from parley.engineio.session import Session
-from parley.gateway.connections.connection import Connection, State
+from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.socketio.attempt import Attempt
 from parley.gateway.socketio.packets import AckPacket, EventPacket
 
@@ -49,4 +49,6 @@ class Client:
     @property
     def joined(self) -> bool:
         """Whether it is in any namespace."""
-        return any(found.state is State.OPEN for found in self.namespaces.values() if isinstance(found, Connection))
+        return any(
+            found.state is ConnectionState.OPEN for found in self.namespaces.values() if isinstance(found, Connection)
+        )

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from parley.common.addresses import SCHEMES
+from parley.common.http.addresses import SCHEMES
 
 
-class Client(NamedTuple):
+class RequestSource(NamedTuple):
     """Whom a request comes from. `host` is what its page was asked for, None where the Host header says so itself."""
 
     address: str
@@ -33,10 +33,10 @@ class TrustedProxies:
     def __contains__(self, address: str) -> bool:
         return address in self._hosts
 
-    def client(self, peer: str, scheme: str, headers: Iterable[tuple[bytes, bytes]]) -> Client:
+    def client(self, peer: str, scheme: str, headers: Iterable[tuple[bytes, bytes]]) -> RequestSource:
         """Say whom a request comes from; its headers have lower-case names."""
         if peer not in self._hosts:
-            return Client(peer, scheme)
+            return RequestSource(peer, scheme)
         addresses: list[bytes] = []
         address, host = peer, None
         for name, value in headers:
@@ -50,7 +50,7 @@ class TrustedProxies:
         if addresses:
             told = self._hosts.get_trusted_client_address(b", ".join(addresses).decode("latin-1"))
             address = str(told[0]) or peer
-        return Client(address, scheme, host)
+        return RequestSource(address, scheme, host)
 
 
 def _first(value: bytes) -> str:

@@ -17,13 +17,13 @@ import msgspec
 from nats.aio.client import NO_RESPONDERS_STATUS
 from nats.aio.msg import Msg
 
-from parley.common import subjects
-from parley.common.chunks import split_by_size
 from parley.common.errors import Code, Reject, known_code
-from parley.common.logs import get_logger
-from parley.common.outbox import Connection, Outbox, Publish
-from parley.common.tags import TagTable
-from parley.common.tasks import Tasks
+from parley.common.nats.chunks import split_by_size
+from parley.common.nats.outbox import Outbox, OutboxConnection, Publish
+from parley.common.nats.tags import TagTable
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.codec import Wire, decode
 from parley.common.wire.requests import Answer, Answers, Rejection, Request, Requests
 
@@ -161,7 +161,7 @@ class RequestClient:
 class RequestServer:
     """The side that answers."""
 
-    def __init__(self, connection: Connection, tasks: Tasks) -> None:
+    def __init__(self, connection: OutboxConnection, tasks: Tasks) -> None:
         self._connection = connection
         self._tasks = tasks
         self._answers = Outbox[tuple[int, Answer]](

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from parley.common.chunks import split_by_size
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
-from parley.common.tasks import Tasks
+from parley.common.nats.chunks import split_by_size
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
 
 log = get_logger(__name__)
 
@@ -23,7 +23,7 @@ Publish = Callable[[str, bytes, str], Awaitable[None]]
 """Sends a payload on a subject, with a reply subject or none. Raises `Reject`."""
 
 
-class Connection(Protocol):
+class OutboxConnection(Protocol):
     """The part of a `Bus` that gathered things leave by."""
 
     @property
@@ -53,7 +53,7 @@ class Outbox(Generic[ItemT]):
 
     def __init__(
         self,
-        connection: Connection,
+        connection: OutboxConnection,
         tasks: Tasks,
         name: str,
         *,

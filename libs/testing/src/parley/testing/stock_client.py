@@ -27,7 +27,7 @@ FLUSH_SECONDS = 1.0
 """What a transport that is there needs to send what waits."""
 
 
-class Refused(Exception):
+class ConnectError(Exception):
     """The namespace was not joined.
 
     `message` and `data` are those of the client's `connect_error`: `data` is `{code, message, retryable, data?}`. It is
@@ -41,7 +41,7 @@ class Refused(Exception):
         self.data: Any = told.get("data")
 
 
-class Client(Mailbox):
+class StockClient(Mailbox):
     """One connection to one namespace of a running server, which makes it. `client` is python-socketio's."""
 
     def __init__(self, namespace: str) -> None:
@@ -70,7 +70,7 @@ class Client(Mailbox):
         headers: Mapping[str, str] | None = None,
         transports: list[str] | None = None,
     ) -> None:
-        """Join the namespace. Raises `Refused`."""
+        """Join the namespace. Raises `ConnectError`."""
         client, namespace = self.client, self.namespace
         client.on("connect_error", self._on_refused, namespace=namespace)
         client.on("disconnect", self._on_disconnect, namespace=namespace)
@@ -86,7 +86,7 @@ class Client(Mailbox):
             )
         except NotConnected as error:
             await self.close()
-            raise Refused(self._refusal.result() if self._refusal.done() else None) from error
+            raise ConnectError(self._refusal.result() if self._refusal.done() else None) from error
         except BaseException:
             await self.close()
             raise
@@ -125,7 +125,7 @@ class Client(Mailbox):
 class _Socket(socketio.AsyncClient):
     """The library's client, which tells its owner of every event, and acknowledges only what was given an answer."""
 
-    def __init__(self, owner: Client) -> None:
+    def __init__(self, owner: StockClient) -> None:
         super().__init__(reconnection=False)
         self._owner = owner
 

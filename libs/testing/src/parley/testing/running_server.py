@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from parley.cli.stack import embedded
-from parley.common import subjects
-from parley.common.bus import Bus, connect
-from parley.common.identifiers import uuid7
-from parley.common.settings import ServiceSettings
+from parley.common.nats.bus import Bus, connect
+from parley.common.process.settings import ServiceSettings
+from parley.common.wire import subjects
+from parley.common.wire.identifiers import uuid7
 from parley.common.wire.identity import Authenticate, CheckWelcome
 from parley.framework.remote.emitter import Emitter
 from parley.framework.service import Service
-from parley.testing.client import Client
-from parley.testing.gateways import declare, serving
+from parley.testing.running_gateways import declare, serving
+from parley.testing.stock_client import StockClient
 from parley.testing.tokens import authenticate, check_welcome, token_for
 
 
-class Server:
+class RunningServer:
     """What runs, for tests to connect to."""
 
     def __init__(self, bus: Bus, nats_url: str, urls: Sequence[str]) -> None:
@@ -37,7 +37,7 @@ class Server:
         """Where each gateway answers."""
         self._bus = bus
         self._emitter = Emitter(bus, "/")
-        self._clients: list[Client] = []
+        self._clients: list[StockClient] = []
 
     @property
     def url(self) -> str:
@@ -60,13 +60,13 @@ class Server:
         *,
         gateway: int = 0,
         transports: list[str] | None = None,
-    ) -> Client:
+    ) -> StockClient:
         """A stock client that has joined a namespace: as this user or, without one, with what `auth` says alone.
 
-        Raises `Refused` when it was not let in.
+        Raises `ConnectError` when it was not let in.
         """
         token = {} if user is None else {"token": token_for(user, name, roles)}
-        client = Client(namespace)
+        client = StockClient(namespace)
         await client.connect(
             self.urls[gateway], auth={**token, **(auth or {})}, query=query, headers=headers, transports=transports
         )
@@ -84,7 +84,7 @@ async def running(
     namespaces: Mapping[str, Mapping[str, Any]] | None = None,
     settings: Mapping[str, Any] | None = None,
     gateways: int = 1,
-) -> AsyncGenerator[Server]:
+) -> AsyncGenerator[RunningServer]:
     """Run services behind gateways until the block ends.
 
     `namespaces` adds to what the gateways know of the services' namespaces, as in `{"/dice": {"auth": "guest"}}`;
@@ -105,7 +105,7 @@ async def running(
         declared = declare(directory / "namespaces.toml", services, namespaces or {})
         names = [_fresh(f"gateway{number}") for number in range(1, gateways + 1)]
         urls = await stack.enter_async_context(serving(names, declared, given))
-        server = Server(bus, url, urls)
+        server = RunningServer(bus, url, urls)
         stack.push_async_callback(server.close)
         yield server
 

@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from parley.cli import bundled_files
-from parley.cli.failure import Failure
+from parley.cli.failure import CommandFailure
 from parley.cli.scaffold.namespaces_file import choose
-from parley.cli.stack.dev_services import end_left_behind, survey
+from parley.cli.stack.dev_services import end_left_behind, find_services
 from parley.gateway.namespaces import Namespace
 
 
@@ -38,7 +38,7 @@ def test_a_service_is_here_as_a_package_or_a_module(folder: Path) -> None:
         Path(path).parent.mkdir(exist_ok=True)
         Path(path).touch()
     named = {f"/{name}": Namespace(name) for name in ("a", "b", "c", "d", "chat")} | {"/a2": Namespace("a")}
-    project = survey(named)
+    project = find_services(named)
     assert (project.here, project.elsewhere) == (("a", "b", "c"), ("d",))
     assert project.of("a") == ["/a", "/a2"]
 
@@ -72,7 +72,7 @@ def test_files_come_from_the_checkout_and_elsewhere_from_the_wheel(
 ) -> None:
     assert bundled_files.find("alembic.ini") == Path(__file__).parents[2] / "alembic.ini"
     monkeypatch.setattr(bundled_files, "ROOTS", (tmp_path / "checkout", tmp_path / "wheel"))
-    with pytest.raises(Failure, match=r"this installation lacks alembic\.ini; install the wheel of parley-cli"):
+    with pytest.raises(CommandFailure, match=r"this installation lacks alembic\.ini; install the wheel of parley-cli"):
         bundled_files.find("alembic.ini")
     page = tmp_path / "wheel" / "web" / "public"
     page.mkdir(parents=True)

@@ -71,7 +71,7 @@ class Waiting(Protocol):
         ...
 
 
-class Refused(Protocol):
+class RefusedConnection(Protocol):
     """A connection that was refused, and may have sent more than was read of it."""
 
     def discard_on(self) -> None:
@@ -166,7 +166,7 @@ class HttpGate:
         self._turning = False
         self._waiting = _TurnQueue[Callable[[], object]]()
         self._parsers = _TurnQueue[Waiting]()
-        self._refused = _TurnQueue[Refused]()
+        self._refused = _TurnQueue[RefusedConnection]()
         self._held: dict[Expiring, int] = {}
         self._held_bytes = 0
 
@@ -262,7 +262,7 @@ class HttpGate:
         if len(self.lingering) > self.limits.lingering:
             self._expire(self.lingering, self.lingering.oldest())
 
-    def discard_later(self, address: str, connection: Refused) -> None:
+    def discard_later(self, address: str, connection: RefusedConnection) -> None:
         """Have a refused connection read on when it is its turn."""
         self._refused.append(address, connection)
         self._schedule()
