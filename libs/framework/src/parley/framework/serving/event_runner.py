@@ -32,7 +32,7 @@ from parley.common.errors import Code, Reject
 from parley.common.wire.binary import Unsendable
 from parley.framework.routing.middleware import compose
 from parley.framework.routing.router import LIFECYCLE, Route, Router
-from parley.framework.serving.deadlines import DeadlineExceeded, Deadlines
+from parley.framework.serving.deadlines import ControllerDeadlines, DeadlineExceeded
 from parley.framework.serving.event_result import EventResult
 from parley.framework.serving.invocation import Invocation
 
@@ -73,7 +73,7 @@ class EventRunner:
         self._handle = compose(router.packet_middleware, self._call_controller)
         self._counts: defaultdict[tuple[str, str], int] = defaultdict(int)
         """Events by outcome since the last sweep: updating a metric costs more than most events do."""
-        self._deadlines = Deadlines()
+        self._deadlines = ControllerDeadlines()
 
     # -- plain controllers -----------------------------------------------------------------------------------------
 
