@@ -132,11 +132,9 @@ class FakeNamespace:
     # -- coming and going ------------------------------------------------------------------------------------------
 
     async def _admit(self, connection: FakeConnection) -> None:
-        data = ConnectionData()
+        data, correlation = ConnectionData(), f"conn-{uuid7().hex}"
         request = ConnectRequest(GATEWAY, connection.sid, connection.identity, connection.handshake.encode())
-        context: ConnectionContext[Any] = ConnectionContext(
-            self.emitter, request, f"conn-{uuid7().hex}", data, self.state
-        )
+        context: ConnectionContext[Any] = ConnectionContext(self.emitter, request, correlation, data, self.state)
         members: list[str] = []
 
         async def core(_context: ConnectionContext) -> None:

@@ -151,7 +151,7 @@ class BroadcastOperator:
     # -- connections -----------------------------------------------------------------------------------------------
 
     async def fetch_connections(self) -> list[ConnectionInfo]:
-        """Who they are, and in which rooms."""
+        """Return who they are, and in which rooms."""
         replies = await self._operate(lambda inbox: FetchConnections(self._target.selection, inbox), FetchedConnections)
         return [connection for page in replies.received for connection in page.connections]
 
@@ -208,17 +208,17 @@ class Emitter(BroadcastOperator):
 
     @property
     def namespace(self) -> str:
-        """Whose connections these are."""
+        """The namespace whose connections these are."""
         return self._target.selection.namespace
 
     @property
     def requests(self) -> GatewayRequests:
-        """What asks gateways: operations on the connections of all namespaces go through it as well."""
+        """The requests to gateways, for operations on connections of all namespaces."""
         return self._requests
 
     @property
     def registry(self) -> GatewayRegistry:
-        """Which gateways live."""
+        """The gateways that live."""
         return self._requests.registry
 
     async def start(self) -> None:
@@ -268,7 +268,7 @@ class RemoteSocket:
         raise Reject(Code.NOT_FOUND, "The connection is gone, or owes too many answers already.")
 
     async def fetch(self) -> ConnectionInfo:
-        """Who it is, and in which rooms."""
+        """Return who it is, and in which rooms."""
         for connection in await self._only.fetch_connections():
             return connection
         raise Reject(Code.NOT_FOUND, "There is no such connection.")

@@ -16,7 +16,7 @@ class DeadlineExceeded(Exception):
     """What was guarded took too long and was cancelled."""
 
 
-class Deadlines:
+class ControllerDeadlines:
     """When tasks and futures have to be done; `cancel_late` cancels those that are not."""
 
     def __init__(self) -> None:
@@ -50,9 +50,9 @@ class Deadlines:
 
 
 class _Guard(msgspec.Struct, gc=False):
-    """The `with` of `Deadlines.guard`."""
+    """The `with` of `ControllerDeadlines.guard`."""
 
-    deadlines: Deadlines
+    deadlines: ControllerDeadlines
     task: asyncio.Task[Any]
 
     def __enter__(self) -> None:

@@ -62,7 +62,7 @@ class _Namespace:
         self.emitter = emitter
         self.runner = EventRunner(router)
         self.never_waited = {event for event, route in router.routes.items() if not route.pipelined}
-        """Events that have not been seen to wait."""
+        """Events whose controllers have never waited so far, so that connections may share a task for them."""
 
     def may_start(self, conversation: ConnectionCommands) -> bool:
         """Whether all commands of a connection can be started at once, without a task."""
@@ -108,9 +108,9 @@ class Dispatcher:
         self._pending = 0
         self._pending_bytes = 0
         self._shared: deque[_QueuedConversation] = deque()
-        """For the next task that connections share."""
+        """Connections that the next shared task handles."""
         self._plain: list[_QueuedConversation] = []
-        """Those whose controllers are plain, for the next callback."""
+        """Connections whose controllers are plain; the next callback starts them."""
         self._acks = Outbox[Ack](
             bus,
             self._tasks,

@@ -1,14 +1,14 @@
 """Runs the middleware and the controller of an event and tells its outcome, whatever they raise.
 
-The dispatcher calls `EventRunner.begin` for plain controllers, whose outcome is there at once or with their future, and
-`EventRunner.handle` for all others, the testing kit too. What fails is logged once, in a line of
+The dispatcher calls `EventRunner.start` for plain controllers, whose result is there at once or with their future, and
+`EventRunner.handle` for all others, as the testing kit does. What fails is logged once, in a line of
 bounded size (see `parley.common.process.logs`), and the client is told one of the codes:
 
 | raised | told |
 |---|---|
 | `Reject` | its own code |
 | `Unsendable`, by emitting or acking what a client had sent | `invalid_payload` |
-| cancelled by the sweep, after the route's seconds | `timeout` |
+| cancelled at its deadline, after the route's seconds | `timeout` |
 | nothing, but the connection's data became too large | `payload_too_large` |
 | nothing, but middleware did not let it through | `forbidden` |
 | nothing, but there is no controller | `unknown_event` |
@@ -32,7 +32,7 @@ from parley.common.errors import Code, Reject
 from parley.common.wire.binary import Unsendable
 from parley.framework.routing.middleware import compose
 from parley.framework.routing.router import LIFECYCLE, Route, Router
-from parley.framework.serving.deadlines import DeadlineExceeded, Deadlines
+from parley.framework.serving.deadlines import ControllerDeadlines, DeadlineExceeded
 from parley.framework.serving.event_result import EventResult
 from parley.framework.serving.invocation import Invocation
 
@@ -48,7 +48,7 @@ MAX_RESULT_BYTES = 512 * 1024
 
 
 OnResult = Callable[[Invocation[Any], KeyT, EventResult], object]
-"""Hears the outcome of an event that was started, with what the caller knows it by."""
+"""Called with the result of an event that was started, and with what the caller knows it by."""
 
 
 class _Started(msgspec.Struct, Generic[KeyT]):
@@ -66,19 +66,19 @@ class EventRunner:
     def __init__(self, router: Router[Any]) -> None:
         self._router = router
         self._waits_around = bool(router.packet_middleware)
-        """Whether there is something around controllers that has to be awaited."""
+        """Whether middleware surrounds the controllers, which has to be awaited."""
         self._started: dict[asyncio.Future[Any], _Started[Any]] = {}
-        """What plain controllers returned and is not done."""
+        """Futures that plain controllers returned and that are not done."""
         self._closed = False
         self._handle = compose(router.packet_middleware, self._call_controller)
         self._counts: defaultdict[tuple[str, str], int] = defaultdict(int)
         """Events by outcome since the last sweep: updating a metric costs more than most events do."""
-        self._deadlines = Deadlines()
+        self._deadlines = ControllerDeadlines()
 
     # -- plain controllers -----------------------------------------------------------------------------------------
 
     def may_start(self, event: str, *, alone: bool) -> bool:
-        """Whether `begin` may run an event: `alone`, or while others of its connection are under way.
+        """Whether `start` may run an event: `alone`, or while others of its connection are under way.
 
         What is around a controller, and the `error` controller, need a task.
         """
