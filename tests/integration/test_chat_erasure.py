@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from parley.chat.domain.erasure import Erasure
-from parley.chat.domain.identifiers import room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.room_ids import room_key
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
 from parley.chat.log import database, erasures, event_store
 from parley.chat.log.database import Pool

@@ -26,7 +26,7 @@ from parley.engineio.session import Session
 from parley.framework.serving.event_result import EventResult
 from parley.gateway.commands.forwarder import FULL, CommandForwarder
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import MAX_PAYLOAD as LARGEST_PAYLOAD
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings

@@ -16,7 +16,7 @@ from parley.common.wire import subjects
 from parley.common.wire.operations import Emit, Selection
 from parley.common.wire.rooms import MembershipChange, RoomEvent, RoomHead, RoomHeads
 from parley.gateway.connections.connection import ConnectionState
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
 from parley.gateway.recovery.packet_history import PacketHistory

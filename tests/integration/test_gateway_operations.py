@@ -11,7 +11,7 @@ from parley.common.wire.identity import Identity
 from parley.common.wire.operations import ClientAckReport, Selection
 from parley.engineio.session import Session
 from parley.gateway.connections.connection import Connection, ConnectionState
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
 from parley.gateway.socketio.packets import MAX_ACK_DIGITS, AckPacket

@@ -12,7 +12,8 @@ from parley.framework.remote import room_publisher
 from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.connections.connection import Connection
 from parley.gateway.recovery import packet_history
-from parley.gateway.rooms import announcements, cursor, fanout, local_room, member_state, memory
+from parley.gateway.rooms import announcement_log as announcements
+from parley.gateway.rooms import cursor, fanout, local_room, member_state, memory
 from tests.simulation import stack, statements
 
 Replaced = tuple[Any, str, Any]

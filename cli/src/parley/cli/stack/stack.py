@@ -35,7 +35,7 @@ from parley.common.http.server import http_options
 from parley.common.process import logs
 from parley.common.process.settings import ServiceSettings, name_refused
 from parley.common.process.tasks import Tasks
-from parley.common.run import DrainingServer
+from parley.common.run_process import DrainingServer
 from parley.engineio.websocket.protocol import WebSocket
 from parley.gateway.app import SERVER_OPTIONS
 

@@ -27,13 +27,13 @@ from parley.framework.routing.router import LIFECYCLE
 from parley.framework.serving.event_result import EventResult
 from parley.gateway.admission.admission import Admission
 from parley.gateway.admission.comparison import Comparison
+from parley.gateway.admission.connection_middleware import MiddlewareRunner
 from parley.gateway.admission.memberships import MembershipCheck
-from parley.gateway.admission.middleware import MiddlewareRunner
-from parley.gateway.admission.standing import StandingCheck
+from parley.gateway.admission.standing_check import StandingCheck
+from parley.gateway.commands.event_middleware import EventMiddleware
 from parley.gateway.commands.forwarder import CommandForwarder, Replies
-from parley.gateway.commands.middleware import EventMiddleware
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.lifecycle import SWEEP_INTERVAL, Lifecycle
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.client_acks import ClientAcks

@@ -40,7 +40,7 @@ class BroadcastManager(socketio.AsyncManager):
         **options: Any,
     ) -> None:
         """Emit to a connection, a room, several rooms, or everybody in the namespace."""
-        eio = None if self.server is None else self.server.eio
+        eio = getattr(self.server, "eio", None)
         if callback or not isinstance(eio, EngineServer):
             await super().emit(event, data, namespace, room=to or room, skip_sid=skip_sid, callback=callback, **options)
             return

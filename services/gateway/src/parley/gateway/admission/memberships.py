@@ -21,7 +21,7 @@ from parley.common.wire import subjects
 from parley.common.wire.identity import Identity
 from parley.gateway.admission.reconciliation import Reconciliation, in_rounds
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.rooms.fanout import Fanout
 
 ROUND = 120.0

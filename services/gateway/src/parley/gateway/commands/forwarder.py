@@ -27,7 +27,7 @@ from parley.common.wire.commands import AckBatch, Command, CommandBatch, Connect
 from parley.framework.routing.connection_data import apply_changes
 from parley.framework.serving.event_result import EventResult
 from parley.gateway.connections.connection import Connection, ConnectionState, QueuedCommand
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import EventPacket

@@ -36,7 +36,7 @@ from parley.common.wire.operations import (
 )
 from parley.common.wire.rooms import UnloggedEvent
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.recovery.packet_history import PacketHistory, with_offset
 from parley.gateway.rooms.fanout import DELIVERIES, Fanout

@@ -16,7 +16,7 @@ from parley.gateway.connections.connection import Connection
 from parley.gateway.recovery.packet_history import PacketHistory, with_offset
 from parley.gateway.rooms import memory
 from parley.gateway.rooms.local_room import LocalRoom
-from parley.gateway.rooms.registry import RoomRegistry
+from parley.gateway.rooms.room_registry import RoomRegistry
 from parley.gateway.socketio.packets import event_packet, single_event_packet
 
 DELIVERIES = Tally("parley_gateway_deliveries_total", "Events written to connections")

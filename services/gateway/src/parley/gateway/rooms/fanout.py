@@ -41,15 +41,15 @@ from parley.gateway.connections.connection import Connection
 from parley.gateway.recovery.packet_history import PacketHistory, with_offset
 from parley.gateway.recovery.recovery import Parking
 from parley.gateway.rooms import memory
-from parley.gateway.rooms.announcements import AnnouncementLog, Notices
+from parley.gateway.rooms.announcement_log import AnnouncementLog, Notices
 from parley.gateway.rooms.catch_up import CatchUp
 from parley.gateway.rooms.cursor import UNKNOWN
 from parley.gateway.rooms.delivery import DELIVERIES, Outlet, RoomDelivery
 from parley.gateway.rooms.heads import HeadListener, RoomHeadReader
 from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.rooms.log_reader import LogReader
-from parley.gateway.rooms.registry import Awaited, RoomRegistry, listeners
 from parley.gateway.rooms.repair import Repair
+from parley.gateway.rooms.room_registry import Awaited, RoomRegistry, listeners
 from parley.gateway.socketio.packets import event_packet
 
 log = get_logger(__name__)

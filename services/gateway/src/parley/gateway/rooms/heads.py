@@ -21,7 +21,7 @@ from parley.common.wire import subjects
 from parley.common.wire.rooms import GetRoomHeads, RoomHead, RoomHeads
 from parley.gateway.connections.connection import Connection
 from parley.gateway.rooms.local_room import LocalRoom
-from parley.gateway.rooms.registry import RoomRegistry
+from parley.gateway.rooms.room_registry import RoomRegistry
 
 log = get_logger(__name__)
 

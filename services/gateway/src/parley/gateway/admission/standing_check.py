@@ -23,7 +23,7 @@ from parley.common.wire import subjects
 from parley.common.wire.identity import MAX_CHECKED, CheckWelcome, HeldUser, UnwelcomeUsers
 from parley.gateway.admission.reconciliation import Reconciliation, in_rounds
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.process.boot_clock import boot_time
 
 log = get_logger(__name__)

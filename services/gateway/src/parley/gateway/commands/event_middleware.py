@@ -22,7 +22,7 @@ from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.context import Context
 from parley.framework.routing.middleware import compose
 from parley.framework.serving.event_result import EventResult
-from parley.gateway import middleware
+from parley.gateway import named_middleware
 from parley.gateway.commands.forwarder import CommandForwarder, Replies
 from parley.gateway.connections.connection import Connection, QueuedCommand
 from parley.gateway.namespaces import Namespace
@@ -91,7 +91,7 @@ class EventMiddleware:
         self._queues: dict[Connection, _Queue] = {}
         self._emitters = {name: emitter.of(name) for name in namespaces}
         self._handlers: dict[str, Callable[[Any], Awaitable[None]]] = {
-            name: compose([middleware.packet(wanted) for wanted in namespace.packet_middleware], self._forward)
+            name: compose([named_middleware.packet(wanted) for wanted in namespace.packet_middleware], self._forward)
             for name, namespace in namespaces.items()
             if namespace.packet_middleware
         }
