@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import machine
 import typer
 from attack_table import write_table
-from contestants import BENCH, BROADCASTERS, PEERS
+from contestants import BENCH, BROADCASTERS, ON_REQUEST, PEERS
 from durable_peers import missing
 from floods import FLOODS
 from machine import CLIENT_CORES, on_cores
@@ -49,6 +49,7 @@ _RENEWING = {
     SCALE: {"--only"},
 }
 _SERVERS = list(dict.fromkeys([*BROADCASTERS, *KEEPERS, *OPTIONAL]))
+_UNNAMED = [*OPTIONAL, *sorted(ON_REQUEST)]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -79,7 +80,7 @@ def bench(
         ),
     ] = "",
     servers: Annotated[
-        str, typer.Option(help=f"Servers: {', '.join(_SERVERS)}. Without it all but {', '.join(OPTIONAL)}.")
+        str, typer.Option(help=f"Servers: {', '.join(_SERVERS)}. Without it all but {', '.join(_UNNAMED)}.")
     ] = "",
     seconds: Annotated[float, typer.Option(min=0.5, help="How long each rate is measured.")] = 4.0,
     recipients: Annotated[str, typer.Option(help="Sizes of the room in fanout.")] = "100,1000,5000",
@@ -109,7 +110,7 @@ def bench(
         chosen = [name for name in chosen if name not in _BY_NAME]
     most = machine.allow_many_sockets() - RESERVED_FILES
     plan = Plan(
-        servers=frozenset(named) - (frozenset() if servers else OPTIONAL.keys()),
+        servers=frozenset(named) - (frozenset() if servers else _UNNAMED),
         seconds=seconds,
         recipients=_numbers(recipients, "--recipients"),
         in_flight=_numbers(in_flight, "--in-flight"),

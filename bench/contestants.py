@@ -93,6 +93,11 @@ def python_socketio(around: Surroundings) -> AbstractContextManager[Contestant]:
     return _single(around, "python-socketio", [sys.executable, SERVERS / "python_socketio.py"])
 
 
+def drop_in(around: Surroundings) -> AbstractContextManager[Contestant]:
+    """The same application on Parley's engine."""
+    return _single(around, "drop-in", [sys.executable, SERVERS / "python_socketio.py", "drop-in"])
+
+
 @contextmanager
 def engine(around: Surroundings) -> Generator[Contestant]:
     """Parley's edge alone."""
@@ -132,4 +137,7 @@ BROADCASTERS: dict[str, Start] = {
     "python-socketio": python_socketio,
     "engine": engine,
     "parley": parley,
+    "drop-in": drop_in,
 }
+ON_REQUEST = frozenset({"drop-in"})
+"""Those that are measured only when they are named."""

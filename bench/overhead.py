@@ -22,9 +22,9 @@ from machine import SERVER_CORES, BenchError, child, machine_cpu_seconds, runnin
 from nats.aio.msg import Msg
 
 from parley.cli.stack import embedded
-from parley.common import subjects
-from parley.common.bus import Bus, connect
-from parley.common.settings import ServiceSettings
+from parley.common.nats.bus import Bus, connect
+from parley.common.process.settings import ServiceSettings
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.common.wire.connections import Handshake

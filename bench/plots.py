@@ -19,6 +19,7 @@ COLOURS = {
     "node": "#5b8c5a",
     "node-gathered": "#2f5d50",
     "python-socketio": "#c9a227",
+    "drop-in": "#8a6d9e",
     "engine": "#7fb2e5",
     "parley": "#1f5fa8",
 }
@@ -27,6 +28,7 @@ NAMES = {
     "node": "Socket.IO on Node.js",
     "node-gathered": "the same, gathered INSERTs",
     "python-socketio": "python-socketio",
+    "drop-in": "python-socketio on Parley's engine",
     "engine": "Parley's edge alone",
     "parley": "Parley",
 }

@@ -11,8 +11,9 @@ import msgspec
 import uvloop
 from nats.aio.msg import Msg
 
-from parley.common import bus as buses
-from parley.common import logs, subjects
+from parley.common.nats import bus as buses
+from parley.common.process import logs
+from parley.common.wire import subjects
 from parley.common.wire.commands import Ack, AckBatch, CommandBatch
 from parley.framework import Context, Next, Router, Service, ServiceSettings
 

@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 import msgspec
 import uvloop
 
-from parley.common import logs, subjects
+from parley.common.process import logs
+from parley.common.wire import subjects
 from parley.common.wire.identity import Authenticate, CheckWelcome, UnwelcomeUsers
 from parley.framework import (
     Context,

@@ -9,7 +9,7 @@ from typing import Any
 import lag
 from fastapi import FastAPI
 
-from parley.common import process
+from parley.common import run_process
 from parley.gateway.app import SERVER_OPTIONS, create_app
 from parley.gateway.settings import Settings
 
@@ -30,4 +30,4 @@ def create_watched_app(settings: Settings) -> FastAPI:
 
 
 if __name__ == "__main__":
-    process.main("gateway", "The gateway, watched.", Settings, create_watched_app, **SERVER_OPTIONS)
+    run_process.main("gateway", "The gateway, watched.", Settings, create_watched_app, **SERVER_OPTIONS)

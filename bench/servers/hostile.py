@@ -6,7 +6,7 @@ import asyncio
 
 import uvloop
 
-from parley.common import logs
+from parley.common.process import logs
 from parley.framework import Context, Router, Service, ServiceSettings
 
 router: Router[None] = Router("/echo")

@@ -1,15 +1,23 @@
-"""The peer python-socketio, with its own Engine.IO, on uvicorn and uvloop."""
+"""The peer python-socketio, on uvicorn and uvloop: with its own Engine.IO, or as `drop-in` on Parley's."""
 
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import lag
 import socketio
 import uvicorn
 
-server = socketio.AsyncServer(async_mode="asgi")
+from parley.engineio import AsyncServer
+
+options: dict[str, Any] = {"ws_per_message_deflate": False}
+if sys.argv[1:] == ["drop-in"]:
+    server = AsyncServer()
+    options = server.server_options()
+else:
+    server = socketio.AsyncServer(async_mode="asgi")
 
 
 async def join(sid: str, room: str) -> str:
@@ -36,6 +44,6 @@ if __name__ == "__main__":
         port=int(os.environ["PORT"]),
         loop="uvloop",
         log_level="warning",
-        ws_per_message_deflate=False,
         backlog=4096,
+        **options,
     )

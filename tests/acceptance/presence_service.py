@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from parley.common import logs
+from parley.common.process import logs
 from parley.framework import ConnectionContext, Context, Next, Router, Service, ServiceSettings
 
 NAMESPACE = "/presence"

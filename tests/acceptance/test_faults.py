@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from parley.framework.serving.held_connections import PATIENCE
+from parley.framework.serving.held_connections import GATEWAY_TIMEOUTS
 from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.acceptance.conftest import HasUrl, People
 from tests.acceptance.conversation import make_room
@@ -25,7 +25,7 @@ from tests.acceptance.presence_service import NAMESPACE as PRESENCE
 from tests.acceptance.stack import Process
 from tests.support.proxy import Proxy
 
-SILENT_AFTER = PATIENCE.silent_after
+SILENT_AFTER = GATEWAY_TIMEOUTS.silent_after
 HEALING = 5.0
 """Seconds after a fault in which all must be right again."""
 LONG = pytest.mark.skipif(not os.environ.get("TEST_LONG_FAULTS"), reason="takes a minute: TEST_LONG_FAULTS=1")

@@ -12,9 +12,9 @@ import httpx
 import psutil
 import pytest
 
-from parley.common import subjects
-from parley.common.bus import Bus, connect
-from parley.common.settings import ServiceSettings
+from parley.common.nats.bus import Bus, connect
+from parley.common.process.settings import ServiceSettings
+from parley.common.wire import subjects
 from parley.common.wire.rooms import Delivery, RoomEvent
 from tests.acceptance.conftest import People, running_stack
 from tests.acceptance.conversation import code, command, make_room, ok

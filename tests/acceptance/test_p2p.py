@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from parley.common.settings import ServiceSettings
+from parley.common.process.settings import ServiceSettings
 from parley.framework import Router, Service
 from parley.gateway.namespaces import load
 from parley.testing import RunningServer, running

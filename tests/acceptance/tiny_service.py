@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from parley.common.identifiers import uuid7
+from parley.common.wire.identifiers import uuid7
 from parley.framework import Context, Emitter, RoomEvent, Router, Runtime, Service, ServiceSettings
 
 NAMESPACES = ("/tiny", "/brief")

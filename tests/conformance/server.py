@@ -20,7 +20,7 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.identity import Identity
 from parley.engineio.packets import Packet, Part
 from parley.engineio.polling import EnginePaths

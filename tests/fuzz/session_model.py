@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio import packets
 from parley.engineio.packets import CLOSE_PACKET, MalformedPayload, Packet
 from parley.engineio.session import Limits, NotPolling, RequestInfo, Session

@@ -23,7 +23,7 @@ from parley.chat.domain.rooms import CreateRoom
 from parley.chat.log.writer import COMMANDS_BY_WAY, Writer
 from parley.chat.settings import Settings
 from parley.common.errors import Code, Reject
-from parley.common.tasks import Tasks
+from parley.common.process.tasks import Tasks
 from parley.common.wire.identity import Identity
 
 CLIENTS, ROOMS = 24, 3

@@ -12,8 +12,8 @@ from parley.chat.domain.batch import BatchDecision
 from parley.chat.log import database
 from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings
-from parley.common.bus import Bus
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.tasks import Tasks
 from tests.integration.fanout_parts import Gateway, Log, running_gateway, running_log
 from tests.support.bus import fresh, running_bus
 

@@ -21,8 +21,8 @@ import httpx
 import socketio
 
 from parley.cli.stack import embedded
-from parley.common import subjects
-from parley.common.bus import Bus
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.commands import Command
 from parley.common.wire.connections import ConnectionInfo, ConnectReply, ConnectRequest
 from parley.common.wire.identity import Authenticate, CheckWelcome, Identity

@@ -14,8 +14,8 @@ from typing import Any
 
 import uvicorn
 
-from parley.common.http_gate import HttpLimits
-from parley.common.http_server import http_options
+from parley.common.http.gate import HttpLimits
+from parley.common.http.server import http_options
 from parley.engineio.websocket.frames import BINARY, CLOSE, TEXT
 from parley.engineio.websocket.protocol import WebSocket
 from parley.gateway.settings import Settings

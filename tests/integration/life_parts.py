@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from parley.common import subjects
+from parley.common.wire import subjects
 from parley.common.wire.operations import Kick, Selection
 from parley.framework import ConnectionContext, Context, Next, Router, Service
 from parley.testing import RunningServer, running

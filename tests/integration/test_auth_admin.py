@@ -13,10 +13,10 @@ import pytest
 from nats.aio.msg import Msg
 
 from parley.auth import gateways
-from parley.common import subjects
-from parley.common.bus import Bus, connect
 from parley.common.errors import Code, Reject
-from parley.common.settings import ServiceSettings
+from parley.common.nats.bus import Bus, connect
+from parley.common.process.settings import ServiceSettings
+from parley.common.wire import subjects
 from parley.common.wire.admin import (
     ArchiveRoomRequest,
     EraseUser,

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import text
 
 from parley.auth import gateway_memory
-from parley.common import subjects
-from parley.common.identifiers import uuid7
+from parley.common.wire import subjects
+from parley.common.wire.identifiers import uuid7
 from parley.common.wire.processes import SignOfLife
 from parley.framework.remote.gateway_registry import FORGET_AFTER, Sighting
 from tests.support.bus import running_bus, until

@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 
-from parley.common import subjects
-from parley.common.bus import Bus, connect
 from parley.common.errors import Code, Reject
-from parley.common.settings import ServiceSettings
+from parley.common.nats.bus import Bus, connect
+from parley.common.process.settings import ServiceSettings
+from parley.common.wire import subjects
 from parley.common.wire.identity import Authenticate, Identity
 
 from .test_auth_accounts import Auth, code, running_auth

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.identity import MAX_CHECKED, CheckWelcome, HeldUser, Unwelcome, UnwelcomeUsers
 from tests.integration.test_auth_accounts import Auth, running_auth
 from tests.integration.test_auth_identities import SECRET, external, identify, refusal

@@ -16,9 +16,10 @@ from nats.aio.msg import Msg
 from structlog.testing import capture_logs
 
 from parley.cli.stack import embedded
-from parley.common import liveness, requests, subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
+from parley.common.nats import liveness, requests
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.identity import Authenticate, Identity
 from parley.common.wire.processes import SignOfLife

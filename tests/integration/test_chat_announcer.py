@@ -33,11 +33,13 @@ class Gateways:
     def __init__(self) -> None:
         self.heard: list[Announcement] = []
         self.hearing = True
+        self.raises = True
+        """Whether what cannot be told is refused; else it goes nowhere."""
         self.mended = 0
 
     async def announce(self, announcements: Sequence[Announcement]) -> None:
         """Take note, or refuse."""
-        if not self.hearing:
+        if not self.hearing and self.raises:
             raise Reject(Code.UNAVAILABLE)
         self.heard += announcements
 
@@ -168,6 +170,15 @@ async def test_who_stands_still_or_is_cut_off_is_replaced_within_two_seconds(gat
                 await until(lambda: last.leading)
                 assert time.monotonic() - began < 2.3
         frozen._step_down()
+
+
+async def test_who_does_not_hear_itself_lets_another_one_announce(gateways: Gateways, database_url: str):
+    deaf = Gateways()
+    async with running(deaf.announcer(database_url)) as _, running(gateways.announcer(database_url)):
+        await until(lambda: deaf.heard or gateways.heard)
+        first, second = (deaf, gateways) if deaf.heard else (gateways, deaf)
+        first.hearing, first.raises = False, False
+        await until(lambda: second.heard)
 
 
 async def test_who_was_replaced_moves_nothing_when_it_wakes_up(gateways: Gateways, database_url: str, pool: Pool):

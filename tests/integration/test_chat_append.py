@@ -9,11 +9,11 @@ import asyncpg
 import pytest
 
 from parley.chat.domain.batch import Accepted
-from parley.chat.domain.identifiers import LogSecret, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.room_ids import LogSecret, room_key
 from parley.chat.domain.rooms import ArchiveRoom
-from parley.chat.log import connection, event_store
+from parley.chat.log import event_store, own_connection
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import COMMANDS_BY_WAY, SMALL_BATCH, Writer
 from parley.common.errors import Code, Reject
@@ -437,7 +437,7 @@ async def test_a_service_that_stops_commits_and_announces_the_batch_in_hand(data
 async def test_a_connection_that_is_dead_costs_one_batch_and_is_replaced(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(connection, "COMMAND_SECONDS", 0.5)
+    monkeypatch.setattr(own_connection, "COMMAND_SECONDS", 0.5)
     async with Proxy.running(database_url) as proxy, running_writer(proxy.url) as (writer, _):
         room = await create(writer)
         proxy.freeze()

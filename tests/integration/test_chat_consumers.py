@@ -24,8 +24,8 @@ from parley.chat.log.erasure_ledger import Ledger
 from parley.chat.log.erasure_runner import wait_until_completed
 from parley.cli.database import consumer_rows as commands
 from parley.cli.failure import CommandFailure
-from parley.common import subjects
 from parley.common.errors import Code, Reject
+from parley.common.wire import subjects
 from parley.common.wire.consumers import LogEvent, RegisterConsumer
 from parley.framework import Service, ServiceSettings
 from tests.support.bus import fresh, rejected, running_bus, until

@@ -13,15 +13,22 @@ import msgspec
 import pytest
 
 from parley.chat.domain.erasure import Erasure
-from parley.chat.domain.identifiers import room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.room_ids import room_key
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
 from parley.chat.log import database, erasures, event_store
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure_executor import Executor
 from parley.chat.log.erasure_ledger import Ledger
-from parley.chat.log.erasure_runner import ErasureRunner, compare, erasure_connection, wait_until_completed
+from parley.chat.log.erasure_runner import (
+    EXECUTING,
+    ErasureRunner,
+    compare,
+    erasure_connection,
+    execute_open,
+    wait_until_completed,
+)
 from parley.chat.log.writer import Writer
 from parley.chat.projections import rebuild as projections
 from parley.chat.queries import history, members, rooms, sync
@@ -30,7 +37,7 @@ from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Replay
 
 from .conftest import running_writer
-from .test_chat_writer import create
+from .test_chat_writer import create, send
 
 ANN, BEN, CAT = Identity("u_ann", "Ann Mallory"), Identity("u_ben", "Ben"), Identity("u_cat", "Cat")
 SECRETS = ("Mallory", "my address", "u_ann")
@@ -518,3 +525,18 @@ async def test_an_archived_room_is_left_as_well(database_url: str, ledger: Ledge
         assert await pool.fetchval("SELECT count(*) FROM chat.members WHERE user_id = 'u_ann'") == 0
         names = dict(await pool.fetch("SELECT room_id, name FROM chat.rooms"))
         assert names == {room_key(room): "The den", room_key(alone): ""}, "a room's name goes when nobody is in it"
+
+
+async def test_one_process_executes_at_a_time(database_url: str, pool: Pool, ledger: Ledger):
+    async with running_writer(database_url) as (writer, _):
+        room = await create(writer)
+        await send(writer, room, 1)
+    async with pool.acquire() as other, erasure_connection(database_url) as connection:
+        await erasures.request_message(connection, room, 2)
+        await compare(connection, ledger)
+        await other.fetchval("SELECT pg_advisory_lock($1)", EXECUTING)
+        assert not await execute_open(connection)
+        assert await erasures.open_erasures(connection)
+        await other.fetchval("SELECT pg_advisory_unlock($1)", EXECUTING)
+        assert await execute_open(connection)
+        assert not await erasures.open_erasures(connection)

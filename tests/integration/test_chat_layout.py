@@ -12,11 +12,11 @@ import asyncpg
 import msgspec
 import pytest
 
-from parley.chat.domain.identifiers import event_id
 from parley.chat.domain.recorded import Recorded
+from parley.chat.domain.room_ids import event_id
 from parley.chat.log import event_store
-from parley.chat.log.connection import SETTINGS
 from parley.chat.log.database import Pool
+from parley.chat.log.own_connection import SETTINGS
 from parley.common.wire.identity import Identity
 
 from .conftest import running_writer

@@ -11,9 +11,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from parley.chat.domain.identifiers import room_key
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
 from parley.chat.domain.projectors import ALL, MEMBERS, PROJECTORS
+from parley.chat.domain.room_ids import room_key
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import Writer
 from parley.chat.projections import rebuild as rebuilding
@@ -151,6 +151,31 @@ async def test_a_rebuild_holds_a_rooms_lock_for_some_rows_at_a_time_and_may_be_k
     await rebuild(connection, ALL)
     assert await tables(pool) == before
     assert stores == 6
+
+
+async def test_what_is_mended_is_what_the_log_says_under_the_rooms_lock(database_url: str, pool: Pool, connection: Any):
+    async with running_writer(database_url) as (writer, _), pool.acquire() as other:
+        room = await create(writer)
+        await pool.fetch("UPDATE chat.rooms SET topic = 'of no event'")
+
+        async def replay_before_somebody_joins(*args: Any) -> AsyncIterator[Any]:
+            async for chunk in replaying.replay(*args):
+                await writer.submit(JoinRoom("j", room), BEN, "")
+                yield chunk
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rebuilding, "replay", replay_before_somebody_joins)
+            await rebuild(connection, ALL)
+        assert (await verify(connection, ALL)).wrong == 0
+        await pool.fetch("UPDATE chat.members SET role = 'owner'")
+        async with other.transaction():
+            await other.fetch("SELECT FROM chat.rooms FOR NO KEY UPDATE")
+            mending = asyncio.create_task(rebuild(connection, ALL))
+            async with asyncio.timeout(5):
+                while not await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                    assert not mending.done()
+                    await asyncio.sleep(0.005)
+        assert (await mending).mended == 1
 
 
 async def test_writers_read_again_what_was_mended(database_url: str, pool: Pool, connection: Any):

@@ -21,7 +21,7 @@ from parley.common.wire.admin import ListRooms
 from parley.common.wire.commands import ok_payload
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MAX_BEHIND, Replay
-from parley.framework.serving.event_runner import MAX_OUTCOME_BYTES
+from parley.framework.serving.event_runner import MAX_RESULT_BYTES
 from tests.support.bus import rejected
 
 from .chat_parts import fill, plan_of
@@ -103,7 +103,7 @@ async def test_sync_and_history_fit_an_ack_whatever_makes_them_long_and_end_at_t
         answer = await sync.missed(pool, Sync(dict(cursors)), ANN)
         size = len(ok_payload(answer))
         sum_of_sizes += size
-        assert size < MAX_OUTCOME_BYTES
+        assert size < MAX_RESULT_BYTES
         for room, found in answer.rooms.items():
             seen[room] += sequences(found)
             cursors[room] = seen[room][-1] if seen[room] else 0
@@ -116,7 +116,7 @@ async def test_sync_and_history_fit_an_ack_whatever_makes_them_long_and_end_at_t
         query, pages = start, []
         while True:
             page = await history.page(pool, query, ANN)
-            assert len(ok_payload(page)) < MAX_OUTCOME_BYTES
+            assert len(ok_payload(page)) < MAX_RESULT_BYTES
             pages.append(sequences(page))
             if not page.more:
                 break

@@ -16,9 +16,9 @@ from parley.chat.api.commands import COMMANDS
 from parley.chat.api.socket import router
 from parley.chat.app import create_app
 from parley.chat.settings import Settings
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import MEANINGS, Code, Reject
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.admin import ArchiveRoomRequest, EraseUser, ErasureInfo, GetErasure
 from parley.common.wire.identity import Authenticate, Identity
 from tests.support.bus import running_bus

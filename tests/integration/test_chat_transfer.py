@@ -11,10 +11,10 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from parley.chat.domain.identifiers import public_room_id, room_key
 from parley.chat.domain.log_lines import MAX_LINE
 from parley.chat.domain.membership import JoinRoom
 from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.room_ids import public_room_id, room_key
 from parley.chat.log import erasures
 from parley.chat.log.erasure_ledger import Ledger
 from parley.chat.log.export import Interrupted, export

@@ -22,8 +22,8 @@ from parley.chat.domain.rooms import CreateRoom
 from parley.chat.log import database
 from parley.cli.database.migrations import upgrade
 from parley.cli.stack import embedded
-from parley.common import health
 from parley.common.errors import Code, Reject
+from parley.common.http import health
 from parley.common.wire.identity import Identity
 from tests.conftest import run_sql
 from tests.own_server import Server

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 from nats.aio.msg import Msg
 
-from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.settings import ServiceSettings
+from parley.common.nats.bus import Bus
+from parley.common.process.settings import ServiceSettings
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.common.wire.identity import Identity

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from parley.common.logs import CORRELATION
+from parley.common.process.logs import CORRELATION
 from parley.framework import Code, Context, Next, Reject, Router, on
 from parley.framework.serving import dispatcher, event_runner
 from tests.integration.test_dispatch import Caller, Say, caller, namespace, running_service
@@ -105,10 +105,10 @@ async def test_others_have_a_turn_while_the_connections_of_one_message_are_begun
         desk.counts["begun"] += 1
 
     router.route("note", note_turn)
-    number = 3 * dispatcher.BEGUN_AT_ONCE
+    number = 3 * dispatcher.STARTED_AT_ONCE
     await caller.send(*(caller.says(str(n), event="note") for n in range(number)))
     assert len(await caller.acked(number)) == number
-    assert turns == [dispatcher.BEGUN_AT_ONCE]
+    assert turns == [dispatcher.STARTED_AT_ONCE]
 
 
 async def test_what_a_future_fails_with_becomes_its_code_and_its_neighbours_go_on(

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.rooms import Delivery, RoomEvent
 from parley.framework.remote.emitter import Emitter
 from tests.acceptance.clients import HAS_JS_CLIENT

@@ -18,8 +18,8 @@ import socketio
 import uvicorn
 from starlette.applications import Starlette
 
-from parley.common.http_gate import HttpLimits
-from parley.common.http_server import http_options
+from parley.common.http.gate import HttpLimits
+from parley.common.http.server import http_options
 from parley.engineio.packets import Packet
 from parley.engineio.polling import EnginePaths
 from parley.engineio.server import STATE_KEY, Engine

@@ -13,8 +13,8 @@ from nats.aio.msg import Msg
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from parley.common import subjects
-from parley.common.binary import insert
+from parley.common.wire import subjects
+from parley.common.wire.binary import insert
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, Command, ConnectionCommands, DataChanges
 from parley.common.wire.connections import Handshake

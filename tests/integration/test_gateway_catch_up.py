@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Collection
 import pytest
 from structlog.testing import capture_logs
 
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.packets import Packet
 from parley.gateway.connections.connection import Connection
 from parley.gateway.rooms import catch_up, heads, log_reader, repair

@@ -16,17 +16,17 @@ import pytest
 from nats.aio.msg import Msg
 
 from parley.cli.stack import embedded
-from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.disconnects import DisconnectReason
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, DataChanges, ok_payload
+from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.identity import Identity
 from parley.engineio.session import Session
-from parley.framework.serving.event_result import Outcome
+from parley.framework.serving.event_result import EventResult
 from parley.gateway.commands.forwarder import FULL, CommandForwarder
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import MAX_PAYLOAD as LARGEST_PAYLOAD
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
@@ -56,7 +56,7 @@ class Clients:
         self.replies: list[Reply] = []
         self._ack_ids = itertools.count(1)
 
-    def reply(self, connection: Connection, ack_id: int | None, outcome: Outcome) -> None:
+    def reply(self, connection: Connection, ack_id: int | None, outcome: EventResult) -> None:
         """Take note of an outcome."""
         self.replies.append(Reply(connection, ack_id, json.loads(outcome.payload), outcome.ok))
 
@@ -127,7 +127,7 @@ class _Later:
 
     clients: Clients
 
-    def reply(self, connection: Connection, ack_id: int | None, outcome: Outcome) -> None:
+    def reply(self, connection: Connection, ack_id: int | None, outcome: EventResult) -> None:
         self.clients.reply(connection, ack_id, outcome)
 
 

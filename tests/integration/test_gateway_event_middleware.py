@@ -10,16 +10,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from parley.common import subjects
-from parley.common.bus import Bus
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.commands import Ack, AckBatch, DataChanges, ok_payload
 from parley.framework import Code, Context, Next, Reject
 from parley.framework.remote.emitter import Emitter
-from parley.gateway.commands import middleware
+from parley.gateway.commands import event_middleware
+from parley.gateway.commands.event_middleware import EventMiddleware
 from parley.gateway.commands.forwarder import CommandForwarder
-from parley.gateway.commands.middleware import EventMiddleware
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import EventPacket
@@ -111,7 +111,7 @@ async def test_middleware_and_controllers_change_the_same_data_and_lose_nothing_
 async def test_an_event_may_take_as_long_as_its_namespace_says_and_the_middleware_besides(
     gateway_bus: Bus, backend: Backend, namespace: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(middleware, "SECONDS", 0.1)
+    monkeypatch.setattr(event_middleware, "SECONDS", 0.1)
     await backend.serve(namespace)
     async with around(gateway_bus, namespace, "counting", of={"timeout": 30}) as clients:
         clients.emit(clients.connect())

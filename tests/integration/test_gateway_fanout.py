@@ -11,12 +11,12 @@ from typing import Any, cast
 import pytest
 
 from parley.cli.stack import embedded
-from parley.common import subjects
-from parley.common.bus import Bus
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.operations import Emit, Selection
 from parley.common.wire.rooms import MembershipChange, RoomEvent, RoomHead, RoomHeads
 from parley.gateway.connections.connection import ConnectionState
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
 from parley.gateway.recovery.packet_history import PacketHistory
@@ -53,6 +53,30 @@ async def test_a_room_is_opened_no_earlier_than_it_was_delivered_here_whatever_i
     assert room is not None
     assert room.cursor.head == 13
     assert room.catching_up(connection) is not None
+    await fanout.close()
+
+
+async def test_what_a_repair_brings_to_a_room_that_is_closed_by_then_was_sent_to_nobody(
+    bus: Bus, log: Log, namespace: str
+):
+    """Else a client that had it, and is recovered, would get it twice."""
+    history = PacketHistory("gateway")
+    fanout = Fanout(bus, Sockets(), {namespace: history}, [namespace])
+    await fanout.start()
+    connection = another(namespace)
+    fanout.enter_user_room(connection)
+    connection.state = ConnectionState.OPEN
+    fanout.open(connection)
+    fanout.enter(connection, ROOM, head=0)
+    log.append(3)
+    log.gate.clear()
+    fanout.verify_all()
+    await until(lambda: log.held == 1)
+    fanout.park(connection)
+    assert fanout._rooms.get(namespace, ROOM) is None
+    log.gate.set()
+    await until(lambda: not background("repair"))
+    assert history.delivered(ROOM) == 0
     await fanout.close()
 
 

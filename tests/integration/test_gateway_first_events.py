@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from parley.common import subjects
+from parley.common.wire import subjects
 from parley.common.wire.rooms import Delivery, RoomEvent
 from parley.framework import ConnectionContext, Next, Router, Service
 from parley.testing import running

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import (
     Delivery,
@@ -30,7 +30,7 @@ from parley.framework import Replayed, RoomHead, Router, Service
 from parley.gateway.admission import memberships, reconciliation
 from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.connections.connection import Connection, ConnectionState
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.rooms import heads
 from tests.integration.fanout_parts import Gateway, running_gateway
 from tests.support.bus import fresh, running_bus, until

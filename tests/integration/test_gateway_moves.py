@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parley.common import subjects
+from parley.common.wire import subjects
 from parley.common.wire.rooms import Membership, MembershipChange, RoomEvent
 from tests.integration.fanout_parts import ROOM, Gateway, Log, another
 from tests.support.bus import until

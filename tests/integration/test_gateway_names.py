@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from parley.auth.gateways import Gateways
-from parley.common.bus import Bus
 from parley.common.errors import Code
+from parley.common.nats.bus import Bus
 from parley.framework.remote.gateway_requests import GatewayRequests
 from tests.acceptance.stack import Process
 from tests.support.bus import fresh, until

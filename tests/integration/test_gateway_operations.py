@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import cast
 
-from parley.common.bus import Bus
+from parley.common.nats.bus import Bus
 from parley.common.wire.codec import decode
 from parley.common.wire.identity import Identity
 from parley.common.wire.operations import ClientAckReport, Selection
 from parley.engineio.session import Session
 from parley.gateway.connections.connection import Connection, ConnectionState
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
 from parley.gateway.socketio.packets import MAX_ACK_DIGITS, AckPacket

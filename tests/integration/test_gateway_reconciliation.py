@@ -16,13 +16,15 @@ import pytest
 import socketio
 
 from parley.cli.stack import embedded
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.identity import Authenticate, CheckWelcome, Unwelcome, UnwelcomeUsers
+from parley.common.wire.rooms import Announcement, MembershipChange
 from parley.framework import ConnectionContext, Context, Next, Router, Service
 from parley.framework.serving import gateway_responder
-from parley.framework.serving.held_connections import Patience
+from parley.framework.serving.held_connections import GatewayTimeouts
+from parley.gateway.admission.memberships import MembershipCheck
 from parley.testing.running_gateways import declare, serving
 from parley.testing.stock_client import StockClient
 from parley.testing.tokens import authenticate, token_for
@@ -241,4 +243,23 @@ async def test_who_was_taken_for_gone_with_a_gateway_that_was_cut_off_comes_back
 def _impatient(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Where somebody is to be taken for gone, that need not take long."""
     if "seen_off" in request.node.name or "taken_for_gone_with" in request.node.name:
-        monkeypatch.setattr(gateway_responder, "PATIENCE", Patience(1.5, 10, 1, 60))
+        monkeypatch.setattr(gateway_responder, "GATEWAY_TIMEOUTS", GatewayTimeouts(1.5, 10, 1, 60))
+
+
+async def test_what_a_gateway_missed_and_what_it_hears_late_make_it_ask_who_is_where(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    asked: set[str] = set()
+    monkeypatch.setattr(MembershipCheck, "verify_all", lambda _: asked.add("everybody"))
+    monkeypatch.setattr(MembershipCheck, "verify", lambda _, connection: asked.add(connection.identity.user_id))
+    async with (
+        serving([fresh("gateway")], world.declared, {"nats_url": world.nats_url}) as (url,),
+        connected(url, "ann"),
+    ):
+        came_in = MembershipChange("room", True, 1)
+        for announcement in (
+            Announcement(NAMESPACE, "log", "", "1", changes=[("ann", came_in)]),
+            Announcement(NAMESPACE, "log", "2", "3"),
+        ):
+            await world.bus.publish(subjects.ANNOUNCEMENTS, announcement.encode())
+        await until(lambda: asked == {"everybody", "ann"})

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from parley.common import liveness, subjects
-from parley.common.bus import Bus
+from parley.common.nats import liveness
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.operations import Kick, OperationReport, Selection, decode_operation
 from parley.common.wire.processes import SignOfLife
 from parley.framework.remote import gateway_registry

@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 import pytest
 from nats.aio.subscription import Subscription
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.identity import CheckWelcome, HeldUser, Identity, Unwelcome, UnwelcomeUsers
-from parley.gateway.admission import reconciliation, standing
-from parley.gateway.admission.standing import ASKING, StandingCheck
+from parley.gateway.admission import reconciliation, standing_check
+from parley.gateway.admission.standing_check import ASKING, StandingCheck
 from parley.gateway.connections.connection import Connection, ConnectionState
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from tests.integration.fanout_parts import another
 from tests.support.bus import until
 
@@ -170,7 +170,7 @@ async def test_of_a_user_with_two_tokens_only_the_connection_with_the_revoked_on
 async def test_who_has_not_been_identified_yet_is_not_taken_at_their_word_and_asked_about_afterwards(
     auth: Auth, bus: Bus, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(standing, "AUTHENTICATED_AFTER", 0.1)
+    monkeypatch.setattr(standing_check, "AUTHENTICATED_AFTER", 0.1)
     gateway = Gateway()
     connection = gateway.connect("ann", issued_at=0.0, authenticated=False)
     auth.refuse("ann", Code.BANNED)

@@ -13,19 +13,19 @@ from contextlib import asynccontextmanager
 import pytest
 from nats.aio.subscription import Subscription
 
-from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.disconnects import DisconnectReason
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.connections import CompareConnections, ComparedConnections
+from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.processes import SignOfLife
 from parley.framework.remote import gateway_registry
 from parley.framework.remote.gateway_registry import GatewayRegistry
 from parley.framework.serving import held_connections
-from parley.framework.serving.held_connections import HeldConnections, Patience
+from parley.framework.serving.held_connections import GatewayTimeouts, HeldConnections
 from tests.support.bus import fresh, until
 
-PATIENCE = Patience(silent_after=0.6, given_up_after=1.2, compare_every=0.3, remember=10)
+PATIENCE = GatewayTimeouts(silent_after=0.6, given_up_after=1.2, compare_every=0.3, remember=10)
 
 
 class Gateway:
@@ -212,7 +212,7 @@ async def test_the_connections_of_an_earlier_run_are_gone_as_soon_as_a_later_one
         earlier.sids.add("cleo")
         held.table.add("cleo", earlier.name)
         await until(lambda: earlier.asked)
-        held.table._patience = PATIENCE._replace(silent_after=60)
+        held.table._timeouts = PATIENCE._replace(silent_after=60)
         await earlier.vanish()
         async with living(other, namespace, f"{name}:2"):
             await until(lambda: held.seen_off)

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from parley.common.http_gate import HTTP_LIMITED, PARSED_PER_TURN, REQUESTS_PER_TURN, HttpGate, HttpLimits
-from parley.common.http_server import PIECE_COST, REQUEST_COST, SLICE, HttpProtocol, http_options
+from parley.common.http.gate import HTTP_LIMITED, PARSED_PER_TURN, REQUESTS_PER_TURN, HttpGate, HttpLimits
+from parley.common.http.server import PIECE_COST, REQUEST_COST, SLICE, HttpProtocol, http_options
 
 TIMEOUT = 10.0
 QUICK = HttpLimits(head_seconds=0.2, body_seconds=0.2, linger_seconds=0.2)

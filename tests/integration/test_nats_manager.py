@@ -32,8 +32,6 @@ async def member(kind: str, nats_url: str, channel: str) -> AsyncGenerator[tuple
 
     async with served(kind, sio) as url:
         yield sio, url
-        manager.thread.cancel()
-        await asyncio.gather(manager.thread, return_exceptions=True)
         await manager.close()
 
 

@@ -123,14 +123,15 @@ async def test_a_message_above_the_size_ends_the_session_also_while_it_has_joine
         async with raw_client(url) as websocket:
             await websocket.send('42["note","%s"]' % ("x" * 150_000))
             await until(lambda: app.handled)
-            await websocket.send("x" * 200_001)
+            await websocket.send('42["note","%s"]' % ("x" * 200_000))
             await ended(websocket)
         async with raw_client(url, joined=False) as websocket:
-            await websocket.send("40" + "x" * 150_000)
+            await websocket.send('40{"token":"%s"}' % ("x" * 150_000))
             await ended(websocket)
         async with httpx.AsyncClient(base_url=url) as http:
             address = f"{POLL}&sid={json.loads((await http.get(POLL)).text[1:])['sid']}"
             assert (await http.post(address, content="40" + "x" * 150_000)).status_code == 413
+        assert len(app.handled) == app.connects == 1
 
 
 async def test_who_joins_no_namespace_is_disconnected(kind: str, app: App, monkeypatch: pytest.MonkeyPatch):
@@ -196,6 +197,24 @@ async def test_attachments_count_until_their_packet_is_whole(kind: str, app: App
         await websocket.send(b"y")
         await until(lambda: app.handled == [[b"x" * 50_000, b"y"]])
         await until(lambda: app.held == 0)
+
+
+async def test_a_packet_that_is_not_whole_when_its_client_is_disconnected_is_forgotten(kind: str, app: App):
+    async def slow(_sid: str, _reason: str) -> None:
+        await app.going_on.wait()
+
+    app.sio.on("disconnect", slow)
+    async with served(kind, app.sio) as url:
+        async with raw_client(url) as websocket:
+            ((sid, _),) = app.sio.manager.get_participants("/", None)
+            kicking = asyncio.ensure_future(app.sio.disconnect(sid))
+            assert await websocket.recv() == "41"
+            await websocket.send('451-["note",{"_placeholder":true,"num":0}]')
+            await until(lambda: app.sio._binary_packet)
+        await until(lambda: not app.sio.eio.sockets)
+        assert not app.sio._binary_packet
+        app.going_on.set()
+        await kicking
 
 
 async def test_who_does_not_read_is_disconnected(kind: str, app: App):

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from engineio.async_socket import AsyncSocket
 from socketio.exceptions import ConnectionError as RefusedError
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -73,7 +74,9 @@ async def test_events_of_a_client_are_handled_one_after_the_other_where_that_is_
 async def test_the_admin_page_sees_sockets_and_may_move_and_disconnect_them(kind: str):
     sio: Any = make_server(kind)
     login = {"username": "a", "password": "b"}
+    theirs = AsyncSocket._websocket_handler
     admin = sio.instrument(auth=login, server_stats_interval=0.05)
+    assert AsyncSocket._websocket_handler is theirs, "servers of python-engineio's own are not touched"
     seen: dict[str, Any] = {}
     gone: list[Any] = []
 
@@ -128,7 +131,13 @@ async def test_pages_and_websockets_of_another_app_beside_it_are_still_its_own(k
 @OURS
 async def test_a_server_that_stops_ends_its_sessions_and_its_handlers_hear_of_it(kind: str):
     sio, left = make_server(kind), list[Any]()
-    sio.on("disconnect", lambda _sid, reason: left.append(reason))
+
+    @sio.event
+    async def disconnect(_sid: str, reason: str) -> None:
+        for _ in range(50):
+            await sio.sleep(0)
+        left.append(reason)
+
     async with served(kind, sio) as url, python_client(url), httpx.AsyncClient(base_url=url) as http:
         polling = f"{POLL}&sid={json.loads((await http.get(POLL)).text[1:])['sid']}"
         await http.post(polling, content="40")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parley.common.bus import Bus
+from parley.common.nats.bus import Bus
 from parley.common.wire.recovery import Recover
 from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.namespaces import Namespace

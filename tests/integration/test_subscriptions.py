@@ -14,10 +14,10 @@ from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError
 from structlog.testing import capture_logs
 
-from parley.common.bus import Bus, connect
 from parley.common.errors import Code, Reject
-from parley.common.settings import ServiceSettings
-from parley.common.subscriptions import ListeningClient, ListeningParser
+from parley.common.nats.bus import Bus, connect
+from parley.common.nats.subscriptions import ListeningClient, ListeningParser
+from parley.common.process.settings import ServiceSettings
 from parley.common.wire.identity import Authenticate
 from tests.own_server import Server
 from tests.support.bus import fresh, running_bus, until

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from parley.common.settings import ServiceSettings
+from parley.common.process.settings import ServiceSettings
 from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router, Runtime, Service
 from parley.gateway.namespaces import ConfigurationError
 from parley.testing import ConnectError, RunningServer, StockClient, running

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from parley.common.errors import Code, Reject
-from parley.common.requests import REPEAT_AFTER
-from parley.common.tasks import Tasks
+from parley.common.nats.requests import REPEAT_AFTER
+from parley.common.process.tasks import Tasks
 from parley.common.wire.codec import decode
 from tests.simulation.loop import Process, SimulatedLoop
 
@@ -151,7 +151,7 @@ class Broker:
 
 
 class SimulatedBus:
-    """One process's connection, with what `parley.common.bus.Bus` offers."""
+    """One process's connection, with what `parley.common.nats.bus.Bus` offers."""
 
     def __init__(self, broker: Broker, process: Process, service: str, run: str) -> None:
         self.broker = broker

@@ -14,8 +14,8 @@ import asyncpg
 from typing_extensions import override
 
 from parley.chat.domain.batch import BatchDecision
-from parley.chat.domain.codec import ERASED
-from parley.chat.domain.identifiers import public_room_id
+from parley.chat.domain.event_codec import ERASED
+from parley.chat.domain.room_ids import public_room_id
 from parley.chat.log import erasures
 from parley.chat.log.database import DATABASE_ERRORS
 from parley.chat.log.erasure_executor import Executor

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from parley.chat.domain.codec import ERASED
 from parley.chat.domain.compact import unpack
+from parley.chat.domain.event_codec import ERASED
 from parley.chat.log import erasure_executor, erasures
 from tests.simulation.database import Database, Statement
 from tests.simulation.tables import Row, Tables, Transaction

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from parley.chat.log import erasure_executor, event_store, known_rooms, leadership, position, writer
 from parley.framework.remote import room_publisher
+from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.connections.connection import Connection
-from parley.gateway.gateway import Gateway
 from parley.gateway.recovery import packet_history
-from parley.gateway.rooms import announcements, cursor, fanout, local_room, member_state, memory
+from parley.gateway.rooms import announcement_log as announcements
+from parley.gateway.rooms import cursor, fanout, local_room, member_state, memory
 from tests.simulation import stack, statements
 
 Replaced = tuple[Any, str, Any]
@@ -294,6 +295,6 @@ BUGS: tuple[Bug, ...] = (
         [(memory, "is_old", _says_no)], 0),
     Bug("who leaves stays", "moves", "an event that ends a stay takes nobody out of the room",
         [(local_room.LocalRoom, "after_event", _nobody_leaves), (fanout.Fanout, "leave", _do_nothing)], 30),
-    Bug("nobody asks again", "moves", "memberships are not compared after an outage, nor now and then",
-        [(Gateway, "_reconcile", _do_nothing), (stack, "ROUND", 1e9)], 0),
+    Bug("nobody asks again", "moves", "memberships are not compared after what was missed, nor now and then",
+        [(MembershipCheck, "verify_all", _do_nothing), (stack, "ROUND", 1e9)], 0),
 )  # fmt: skip

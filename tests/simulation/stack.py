@@ -23,9 +23,9 @@ from parley.chat.log.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings as ChatSettings
 from parley.chat.state import ChatState
-from parley.common import subjects
+from parley.common.process.tasks import Tasks
 from parley.common.rate_limiter import RateLimiter
-from parley.common.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.identity import Authenticate, CheckWelcome, Identity, UnwelcomeUsers
 from parley.framework.remote.emitter import Emitter
 from parley.framework.remote.room_publisher import RoomPublisher

@@ -11,15 +11,18 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from parley.chat.domain.identifiers import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.room_ids import public_room_id, room_key
 from parley.chat.domain.rooms import CreateRoom
 from parley.chat.log.event_store import stored_row
 from tests.simulation.devices import Command, Device
 from tests.simulation.log_checks import check_log, committed
 from tests.simulation.stack import Stack
 from tests.simulation.world import World
+
+LAST_WORDS = 20.0
+"""Simulated seconds for which messages are lost, doubled and late after the other faults, unless all is said before."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,10 @@ class Stream:
         faults = world.loop.physics.spawn(self._faults())
         talking = [device.process.spawn(self._talk(device)) for device in self.devices]
         await faults
+        # What is said last may be lost as well, and nothing that is said later tells of it.
+        await asyncio.wait(talking, timeout=LAST_WORDS)
+        await asyncio.sleep(world.rng.random())
+        world.broker.loses = world.broker.doubles = world.broker.delays = 0.0
         try:
             async with asyncio.timeout(self.weather.settling):
                 await asyncio.gather(*talking)
@@ -161,7 +168,7 @@ class Stream:
                         replica.bus.cut(seconds * (0.9 + 0.1 * rng.random()))
             else:
                 self._fault_of_process(kind)
-        broker.loses = broker.doubles = broker.delays = database.slow = 0.0
+        database.slow = 0.0
 
     def _fault_of_process(self, kind: str) -> None:
         rng = self.world.rng
@@ -257,6 +264,7 @@ GAPS = Weather(
 RETURNS = Weather(
     kinds=("device", "device", "device", "kill gateway", "stall gateway", "cut gateway"),
     loses=(0.0, 0.0, 0.1),
+    delays=(0.0, 0.0, 0.2),
     lasts=(2.0, 5.0),
     pause=(0.3, 1.0),
     recovery=(0, 60, 60),
@@ -264,6 +272,7 @@ RETURNS = Weather(
 MOVES = Weather(
     kinds=("nats", "cut gateway", "cut chat", "device", "stall gateway", "kill chat"),
     loses=(0.0, 0.0, 0.05),
+    delays=(0.0, 0.0, 0.2),
     moves=0.5,
     pause=(0.3, 1.0),
     recovery=(0, 60),

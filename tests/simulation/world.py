@@ -20,7 +20,7 @@ import asyncpg
 import structlog
 import uuid_utils.compat
 
-from parley.common import tasks
+from parley.common.process import tasks
 from tests.simulation.broker import Broker
 from tests.simulation.database import Database
 from tests.simulation.loop import Process, SimulatedLoop, current

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from parley.common.bus import Bus, connect
 from parley.common.errors import Reject
-from parley.common.identifiers import uuid7
-from parley.common.settings import ServiceSettings
+from parley.common.nats.bus import Bus, connect
+from parley.common.process.settings import ServiceSettings
+from parley.common.wire.identifiers import uuid7
 
 
 def fresh(prefix: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -33,5 +34,9 @@ async def python_client(
         try:
             await client.connect(url, transports=[transport], wait_timeout=10, **options)
             yield client
+            # It does not say that it leaves while something else that it says is on its way.
+            if client.connected:
+                async with asyncio.timeout(5):
+                    await client.eio.queue.join()
         finally:
             await client.disconnect()

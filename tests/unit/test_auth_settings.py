@@ -8,14 +8,14 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from parley.auth.app import create_app
+from parley.auth.attempt_throttle import AttemptThrottle, Throttled, address_key
 from parley.auth.endpoints import Credentials
 from parley.auth.settings import Settings, rate
-from parley.auth.throttle import AttemptThrottle, Throttled, address_key
 from parley.cli.failure import CommandFailure
 from parley.cli.stack.stack import _log_settings
 from parley.common.errors import Reject
-from parley.common.json_input import fields_as
-from parley.common.settings import UnsafeSettings, name_refused
+from parley.common.http.json_input import fields_as
+from parley.common.process.settings import UnsafeSettings, name_refused
 
 
 @pytest.mark.parametrize("password", ["", "parley-admin"])

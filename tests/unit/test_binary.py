@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.common.binary import MAX_DEPTH, Unsendable, extract, insert, too_deep
+from parley.common.wire.binary import MAX_DEPTH, Unsendable, extract, insert, too_deep
 
 BINARY = st.binary(max_size=4)
 SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.text('ab[]{}"\\é', max_size=6)

@@ -10,9 +10,9 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from parley.chat.domain.codec import CODEC
 from parley.chat.domain.erasure import Erasure, ErasureState, Scope, evolve_recorded, hidden, ranges
 from parley.chat.domain.erasure_events import EventsErased
+from parley.chat.domain.event_codec import CODEC
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent

@@ -9,10 +9,9 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 import pytest
 
-from parley.chat.domain import identifiers
+from parley.chat.domain import room_ids
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.fields import check_name
-from parley.chat.domain.identifiers import LogSecret, event_id, public_room_id, room_key
 from parley.chat.domain.membership import (
     InviteUser,
     JoinRoom,
@@ -26,6 +25,7 @@ from parley.chat.domain.membership import (
 )
 from parley.chat.domain.messages import MessageSent, SendMessage
 from parley.chat.domain.room import Event, RoomCommand, decide, evolve, room_of, since
+from parley.chat.domain.room_ids import LogSecret, event_id, public_room_id, room_key
 from parley.chat.domain.rooms import (
     ArchiveRoom,
     CloseRoom,
@@ -368,9 +368,9 @@ def test_no_text_of_any_command_holds_what_cannot_be_stored(kind: Any, path: tup
 
 
 def test_texts_that_are_no_rooms_id_take_no_memory():
-    before = identifiers._room_key.cache_info().currsize
+    before = room_ids._room_key.cache_info().currsize
     assert room_key("x" * 30_000) is None
-    assert identifiers._room_key.cache_info().currsize == before
+    assert room_ids._room_key.cache_info().currsize == before
 
 
 @pytest.mark.parametrize("body", ["nul \x00 inside", "half \ud83d of a pair"])

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI, Request
 
 from parley.cli.stack.single_port import SinglePort
-from parley.common.health import health_router
+from parley.common.http.health import health_router
 
 
 def service(name: str, journal: list[str], problem: str | None = None) -> FastAPI:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from parley.auth.settings import Settings as AuthSettings
 from parley.chat.settings import Settings as ChatSettings
-from parley.common.settings import ServiceSettings
+from parley.common.process.settings import ServiceSettings
 from parley.gateway.settings import Settings as GatewaySettings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"

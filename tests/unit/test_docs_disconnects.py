@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from parley.common.disconnects import DISCONNECTS, KICKS, RECOVERABLE, DisconnectReason, reason_of
 from parley.common.errors import Code
+from parley.common.wire.disconnects import DISCONNECTS, KICKS, RECOVERABLE, DisconnectReason, reason_of
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
 ROW = re.compile(r"^\| `([a-z_ ]+)` \| (yes|no) \| (.+?) \|$", re.MULTILINE)

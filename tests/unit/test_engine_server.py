@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.packets import Packet
 from parley.engineio.request import Refusal, read_request
 from parley.engineio.server import FAILURES_BURST, Engine

@@ -17,11 +17,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from parley.common import logs
-from parley.common.binary import MAX_DEPTH
-from parley.common.settings import ServiceSettings
+from parley.common.process import logs
+from parley.common.process.settings import ServiceSettings
+from parley.common.wire.binary import MAX_DEPTH
 from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router
-from parley.framework.serving.event_result import Outcome
+from parley.framework.serving.event_result import EventResult
 from parley.testing import FakeNamespace
 from tests.unit.test_router import ANN
 
@@ -88,7 +88,7 @@ async def reject(_context: Context[None], value: Any) -> None:
     raise Reject(Code.FORBIDDEN, data={"value": value, "object": object()})
 
 
-async def outcome_of(table: Router[None], event: str, args: bytes, *attachments: bytes) -> Outcome:
+async def outcome_of(table: Router[None], event: str, args: bytes, *attachments: bytes) -> EventResult:
     """What becomes of an event that reached the service like this."""
     fake = FakeNamespace(table)
     await fake.connect("ben")

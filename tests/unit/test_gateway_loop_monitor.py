@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from parley.common.tasks import Tasks
+from parley.common.process.tasks import Tasks
 from parley.gateway.process import loop_monitor
 from parley.gateway.process.loop_monitor import LoopMonitor
 from tests.support.bus import until

@@ -18,10 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.common import subjects
-from parley.common.bus import Bus
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import (
+    Announcement,
     Delivery,
     GetRoomHeads,
     Membership,
@@ -37,6 +38,7 @@ from parley.engineio.session import Session
 from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.rooms import catch_up, heads, log_reader, memory, repair
 from parley.gateway.rooms.fanout import Fanout
+from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.socketio import packets
 
 NAMESPACE, ROOM = "/chat", "r1"
@@ -128,6 +130,11 @@ class Broker:
     def hint(self, change: MembershipChange) -> None:
         """Publish a change in Ann's own room."""
         self.publish(subjects.room(NAMESPACE, subjects.user_room(ANN.user_id)), Delivery([], [change]).encode())
+
+    def announce(self, change: MembershipChange) -> None:
+        """Announce a change of Ann's from the log."""
+        announcement = Announcement(NAMESPACE, "log", "", "1", changes=[(ANN.user_id, change)])
+        self.publish(subjects.ANNOUNCEMENTS, announcement.encode())
 
     def beacon(self, head: int) -> None:
         self.publish(subjects.HEADS, RoomHeads(NAMESPACE, [RoomHead(ROOM, head)]).encode())
@@ -411,6 +418,25 @@ async def test_a_leave_that_was_only_supposed_is_forgotten_when_a_join_is_heard_
     world.broker.deliver(world.log.commit())
     assert world.received(ann)[-1] == world.log.head
     assert ROOM in ann.rooms
+
+
+async def test_of_a_leave_that_is_known_an_answer_tells_nothing_new_and_the_next_join_is_asked_about():
+    world, ann = await with_ben()
+    asked: list[Connection] = []
+    world.fanout.on_hearsay(asked.append)
+    world.broker.deliver(world.move().sequence)
+    world.broker.hint(world.move())
+    # The answer is there before the leave itself, for which the log is still to be read.
+    for _ in range(2):
+        mark = world.fanout.mark()
+        world.fanout.apply_memberships([ann], world.log.memberships(), mark)
+        world.fanout.stay_disproved(
+            cast("LocalRoom", world.fanout._rooms.get(NAMESPACE, ROOM)), ann, world.log.head, mark
+        )
+    await world.settle()
+    assert world.received(ann) == [2, 3]
+    world.broker.announce(world.move())
+    assert asked == [ann]
 
 
 @pytest.mark.parametrize("ben_is_here", [True, False])

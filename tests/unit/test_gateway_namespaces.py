@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from parley.gateway import middleware
+from parley.gateway import named_middleware
 from parley.gateway.namespaces import MAX_PAYLOAD, ConfigurationError, Namespace, load
 
 
@@ -118,7 +118,8 @@ def test_middleware_is_named_where_it_is_or_by_its_name_here(tmp_path: Path, kin
     path = write(tmp_path, f'[namespaces."/c"]\nservice = "c"\n{kind} = {names}\n')
     assert getattr(load(path)["/c"], kind) == tuple(names)
     found = [
-        {"connection_middleware": middleware.connection, "packet_middleware": middleware.packet}[kind](n) for n in names
+        {"connection_middleware": named_middleware.connection, "packet_middleware": named_middleware.packet}[kind](n)
+        for n in names
     ]
     assert found[1:] == [around_all, around_one]
 

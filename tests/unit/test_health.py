@@ -8,8 +8,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from parley.common import health
-from parley.common.health import health_router
+from parley.common.http import health
+from parley.common.http.health import health_router
 
 
 @pytest.mark.parametrize(("problem", "ready"), [(None, 200), ("unreachable", 503)])

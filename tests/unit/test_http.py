@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI, HTTPException, Request
 
 from parley.common.errors import MEANINGS, Code, Reject
-from parley.common.http import install_errors
+from parley.common.http.api import install_errors
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from parley.common.addresses import address_key, normal_origin
-from parley.common.forwarded import RequestSource, TrustedProxies
-from parley.common.http_gate import (
+from parley.common.http.addresses import address_key, normal_origin
+from parley.common.http.forwarded import RequestSource, TrustedProxies
+from parley.common.http.gate import (
     DISCARDS_PER_TURN,
     PARSED_PER_TURN,
     REQUESTS_PER_TURN,

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parley.common.errors import Code, Reject
-from parley.common.http_bodies import described
-from parley.common.json_input import convert, decode, fields_as, read_object, whole_numbers
+from parley.common.http.bodies import described
+from parley.common.http.json_input import convert, decode, fields_as, read_object, whole_numbers
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import uvloop
 
-from parley.common.listening import ACCEPTED_PER_TURN, RECEIVE_BUFFER, bind, listeners
+from parley.common.http.listening import ACCEPTED_PER_TURN, RECEIVE_BUFFER, bind, listeners
 
 
 async def accepted(clients: int, descriptors: int) -> tuple[int, set[int]]:

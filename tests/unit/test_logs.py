@@ -11,9 +11,9 @@ from typing import Any, Literal
 import pytest
 import structlog
 
-from parley.common import logs
-from parley.common.log_limits import MAX_FRAMES, MAX_LINE, MAX_VALUE, cut, format_exception
-from parley.common.settings import ServiceSettings
+from parley.common.process import logs
+from parley.common.process.log_limits import MAX_FRAMES, MAX_LINE, MAX_VALUE, cut, format_exception
+from parley.common.process.settings import ServiceSettings
 
 Logged = Callable[[Callable[[], object]], str]
 

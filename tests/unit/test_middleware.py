@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from parley.framework import Code, Context, Next, PacketMiddleware, Reject, Router
-from parley.framework.serving.event_result import Outcome
+from parley.framework.serving.event_result import EventResult
 from parley.framework.serving.event_runner import EventRunner
 from tests.unit.test_router import context_of
 
@@ -56,7 +56,7 @@ class Table(Router[None]):
         assert answer["ok"] is outcome.ok
         return answer
 
-    async def outcome(self, event: str, *args: Any) -> Outcome:
+    async def outcome(self, event: str, *args: Any) -> EventResult:
         """What becomes of an event."""
         return await EventRunner(self).handle(context_of(event, json.dumps(args).encode()))
 
@@ -158,7 +158,7 @@ async def test_it_may_answer_as_socketio_does():
     async def pong(context: Context[Any], _call_next: Next) -> None:
         context.ack("pong", 1)
 
-    assert await Table(pong).outcome("unrouted") == Outcome(b'"pong",1', True)
+    assert await Table(pong).outcome("unrouted") == EventResult(b'"pong",1', True)
 
 
 async def test_it_may_add_to_the_controllers_result():
@@ -255,7 +255,7 @@ async def test_an_event_is_answered_once():
             context.ack("second")
         await call_next()
 
-    assert await Table(eager).outcome("say", "x") == Outcome(b'"first"', True)
+    assert await Table(eager).outcome("say", "x") == EventResult(b'"first"', True)
 
 
 # -- lifecycle ---------------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from parley.common.errors import Code, Reject
-from parley.common.outbox import Outbox
-from parley.common.tasks import Tasks
+from parley.common.nats.outbox import Outbox
+from parley.common.process.tasks import Tasks
 
 LIMIT = 10
 """Bytes that the broker of these tests takes."""

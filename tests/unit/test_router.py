@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from parley.common.subscriptions import ListeningClient
-from parley.common.tasks import Tasks
+from parley.common.nats.subscriptions import ListeningClient
+from parley.common.process.tasks import Tasks
 from parley.framework import Bus, Code, Context, Controller, Emitter, Identity, Reject, Route, Router, on
 
 ANN = Identity("u_ann", "Ann")

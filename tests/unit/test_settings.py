@@ -9,7 +9,7 @@ import pytest
 
 from parley.auth.settings import Settings as AuthSettings
 from parley.chat.settings import Settings as ChatSettings
-from parley.common.settings import ServiceSettings, misspelt_settings
+from parley.common.process.settings import ServiceSettings, misspelt_settings
 from parley.gateway.settings import Settings as GatewaySettings
 
 

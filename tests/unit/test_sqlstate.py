@@ -11,9 +11,9 @@ from sqlalchemy.exc import DBAPIError
 
 from parley.auth import database as auth_database
 from parley.chat.log import database as chat_database
-from parley.common import outage_log
-from parley.common.dead_peers import notice_dead_peer
-from parley.common.outage_log import OutageLog
+from parley.common.process import outage_log
+from parley.common.process.dead_peers import notice_dead_peer
+from parley.common.process.outage_log import OutageLog
 from parley.common.sqlstate import Fault, fault_of_state
 
 STATEMENT, CONFLICT, OUTAGE = Fault.STATEMENT, Fault.CONFLICT, Fault.OUTAGE

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from parley.common import subjects
+from parley.common.wire import subjects
 
 ANY_TEXT = st.text(st.characters())
 """Lone surrogates included: JSON can carry them."""

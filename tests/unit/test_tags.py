@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 
-from parley.common import tags
-from parley.common.tags import MAX_LATE_AT_ONCE, TagTable
+from parley.common.nats import tags
+from parley.common.nats.tags import MAX_LATE_AT_ONCE, TagTable
 
 
 class Thing:

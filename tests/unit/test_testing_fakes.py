@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.disconnects import DisconnectReason
 from parley.framework import Code, ConnectionContext, Context, LogEvent, Next, Reject, Router, Runtime, Service, on
 from parley.testing import FakeConnection, FakeNamespace, consume, log_event
 from tests.support.bus import rejected, until

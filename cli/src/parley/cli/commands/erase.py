@@ -75,7 +75,7 @@ def _erase(url: str, path: Path, request: Callable[[Any], Awaitable[Erasure]]) -
     from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
     from parley.chat.domain.erasure import Scope  # noqa: PLC0415
-    from parley.chat.domain.identifiers import share_before  # noqa: PLC0415
+    from parley.chat.domain.room_ids import share_before  # noqa: PLC0415
     from parley.chat.log.erasure_ledger import Ledger, LedgerError  # noqa: PLC0415
     from parley.chat.log.erasure_runner import wait_until_completed  # noqa: PLC0415
     from parley.cli.database.log_connection import log_connection, wait_for_database  # noqa: PLC0415

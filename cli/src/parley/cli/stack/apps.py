@@ -15,7 +15,7 @@ from parley.chat.settings import Settings as ChatSettings
 from parley.cli.failure import CommandFailure
 from parley.cli.scaffold.namespaces_file import choose
 from parley.cli.stack.dev_services import DevServices, find_services
-from parley.common.settings import UnsafeSettings, name_refused
+from parley.common.process.settings import UnsafeSettings, name_refused
 from parley.gateway.app import create_app as create_gateway
 from parley.gateway.namespaces import ConfigurationError, load
 from parley.gateway.settings import Settings as GatewaySettings

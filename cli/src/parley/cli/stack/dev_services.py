@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.text import Text
 
 from parley.cli.scaffold.namespaces_file import STOCK
-from parley.common import subjects
-from parley.common.bus import Bus, connect
 from parley.common.errors import Code, Reject
-from parley.common.settings import ServiceSettings
+from parley.common.nats.bus import Bus, connect
+from parley.common.process.settings import ServiceSettings
+from parley.common.wire import subjects
 from parley.common.wire.rooms import GetRoomHeads
 from parley.gateway.namespaces import Namespace
 

@@ -33,12 +33,12 @@ from parley.cli.stack.data_directory import DataDirectory
 from parley.cli.stack.dev_services import DevProcesses, DevServices, wait_until_served
 from parley.cli.stack.single_port import SinglePort
 from parley.cli.stack.stop_signals import StopSignals
-from parley.common import logs
-from parley.common.http_server import http_options
-from parley.common.listening import bind
-from parley.common.process import DrainingServer
-from parley.common.settings import ServiceSettings, misspelt_settings, name_refused
-from parley.common.tasks import Tasks
+from parley.common.http.listening import bind
+from parley.common.http.server import http_options
+from parley.common.process import logs
+from parley.common.process.settings import ServiceSettings, misspelt_settings, name_refused
+from parley.common.process.tasks import Tasks
+from parley.common.run_process import DrainingServer
 from parley.engineio.websocket.protocol import WebSocket
 from parley.gateway.app import SERVER_OPTIONS
 from parley.gateway.settings import Settings as GatewaySettings

@@ -1,13 +1,13 @@
-"""What crosses a process boundary in Parley, and nothing else.
+"""What crosses a process boundary in Parley, and what every process of it has; nothing else.
 
-Services build on this package and never import each other; they are written with `parley.framework`. It holds
+Services build on this package and never import each other; they are written with `parley.framework`.
+From the ground up:
 
-- what travels: the wire types (`wire`), the names of NATS subjects (`subjects`), the closed tables of error codes
-  (`errors`) and of disconnect reasons (`disconnects`);
-- the NATS connection: `bus`, with `requests` and `outbox` (what one loop tick has to send goes together), `tags`,
-  `subscriptions` and `liveness`;
-- what every process is run with: `process`, `settings`, `logs`, `health`, `tasks`, and its HTTP server (`http_server`,
-  `http_gate`, `forwarded`).
+- `errors`, the closed table of codes, and small pure modules that all the rest uses;
+- `wire`: what travels on NATS, a module per conversation, with `subjects` and the table of `disconnects`;
+- `process`: settings, logs and tasks of a process;
+- `nats`: the connection to NATS, start with `bus`; and `http`: the HTTP server, start with `server`;
+- `run`: runs a service as a process on all of these.
 
-Invariants: `wire`, `subjects`, `errors` and `identifiers` do no I/O; nothing here imports a database.
+Invariants: `wire` and what is below it do no I/O; nothing here imports a database.
 """

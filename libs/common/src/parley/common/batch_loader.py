@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
 from parley.common.errors import Code, Reject
-from parley.common.tasks import Tasks
+from parley.common.process.tasks import Tasks
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ValueT = TypeVar("ValueT")

@@ -53,6 +53,9 @@ class AsyncNatsManager(AsyncPubSubManager, BroadcastManager):
 
     async def close(self) -> None:
         """Send what is on its way and disconnect. Of a server, this ends its part in the channel."""
+        if (listening := getattr(self, "thread", None)) is not None:
+            listening.cancel()
+            await asyncio.wait([listening])
         client, self._client = self._client, None
         if client is not None and not client.is_closed:
             await client.drain()

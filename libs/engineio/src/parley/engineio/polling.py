@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.metrics import LIMIT_HITS
 from parley.engineio.packets import Incoming, MalformedPayload, Packet, encode_payload
 from parley.engineio.reading import FEW, FRAMES, SMALL, UNCOUNTED, ReadScheduler

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from parley.common.addresses import normal_origin
+from parley.common.http.addresses import normal_origin
 
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_QUERY = 8192
@@ -111,7 +111,7 @@ def read_request(
     scheme: str,
     scope: Mapping[str, Any] = MappingProxyType({}),
 ) -> Request:
-    """Read a request whose address, scheme and Host header are the client's (see `parley.common.forwarded`).
+    """Read a request whose address, scheme and Host header are the client's (see `parley.common.http.forwarded`).
 
     Raises `Refusal` for a query that no client of ours makes.
     """

@@ -14,11 +14,11 @@ from typing import Protocol
 
 from prometheus_client import Counter, Gauge
 
-from parley.common.addresses import address_key
-from parley.common.disconnects import DisconnectReason
-from parley.common.logs import get_logger
+from parley.common.http.addresses import address_key
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
 from parley.common.rate_limiter import RateLimiter
-from parley.common.tasks import Tasks
+from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.metrics import LIMIT_HITS
 from parley.engineio.packets import Packet
 from parley.engineio.reading import InputBudget, ReadScheduler

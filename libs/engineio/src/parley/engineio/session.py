@@ -35,8 +35,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from parley.common.addresses import address_key
-from parley.common.disconnects import DisconnectReason
+from parley.common.http.addresses import address_key
+from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio import packets
 from parley.engineio.packets import (
     CLOSE_PACKET,

@@ -6,10 +6,10 @@ Start with `routing`, which services are written with, and `remote`, which speak
 what runs behind; `service` puts them together and `running` makes a process of it. `asyncapi` writes the documents.
 """
 
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
-from parley.common.settings import ServiceSettings
+from parley.common.nats.bus import Bus
+from parley.common.process.logs import get_logger
+from parley.common.process.settings import ServiceSettings
 from parley.common.wire.connections import ConnectionInfo, Handshake
 from parley.common.wire.consumers import LogEvent
 from parley.common.wire.identity import Identity

@@ -14,10 +14,10 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Generic
 
-from parley.common import bus as buses
-from parley.common.bus import Bus
-from parley.common.settings import ServiceSettings
-from parley.common.tasks import Tasks
+from parley.common.nats import bus as buses
+from parley.common.nats.bus import Bus
+from parley.common.process.settings import ServiceSettings
+from parley.common.process.tasks import Tasks
 from parley.framework.remote.emitter import Emitter
 from parley.framework.remote.room_publisher import RoomPublisher
 from parley.framework.routing.context import StateT

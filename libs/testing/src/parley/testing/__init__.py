@@ -7,7 +7,7 @@ as chat does.
 
 import structlog
 
-from parley.common.log_limits import limited
+from parley.common.process.log_limits import limited
 from parley.testing.fake_connection import FakeConnection
 from parley.testing.fake_namespace import FakeNamespace
 from parley.testing.log_events import consume, log_event

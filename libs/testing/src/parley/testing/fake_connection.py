@@ -13,19 +13,19 @@ from typing import Any
 
 import msgspec
 
-from parley.common import subjects
-from parley.common.binary import Unsendable, extract, insert
-from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
-from parley.common.identifiers import uuid7
+from parley.common.wire import subjects
+from parley.common.wire.binary import Unsendable, extract, insert
 from parley.common.wire.commands import RESERVED_EVENTS
 from parley.common.wire.connections import ConnectionClosed, ConnectionInfo, Handshake
+from parley.common.wire.disconnects import DisconnectReason
+from parley.common.wire.identifiers import uuid7
 from parley.common.wire.identity import Identity
 from parley.common.wire.operations import Emit
 from parley.common.wire.rooms import UnloggedEvent
 from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.router import LIFECYCLE, Router
-from parley.framework.serving.event_result import Outcome
+from parley.framework.serving.event_result import EventResult
 from parley.testing.mailbox import Mailbox, single
 
 GATEWAY = "fake"
@@ -42,7 +42,7 @@ class FakeConnection(Mailbox):
         router: Router[Any],
         identity: Identity,
         handshake: Handshake,
-        handle: Callable[[FakeConnection, str, bytes, tuple[bytes, ...]], Awaitable[Outcome]],
+        handle: Callable[[FakeConnection, str, bytes, tuple[bytes, ...]], Awaitable[EventResult]],
         on_end: Callable[[FakeConnection, ConnectionClosed, list[str]], None],
         settled: Callable[[], Awaitable[None]],
     ) -> None:
@@ -62,7 +62,7 @@ class FakeConnection(Mailbox):
         self.encoded_data = b""
         """The encoded data, as a gateway would keep it."""
         self.handshake = handshake
-        self.shared_data = ConnectionData()
+        self.context_data = ConnectionData()
         """The data that the events which are being handled share."""
         self._router = router
         self._handle = handle
@@ -71,7 +71,7 @@ class FakeConnection(Mailbox):
         self._own_room = subjects.user_room(identity.user_id)
         self._rooms = {self._own_room}
         self._turn = asyncio.Lock()
-        self._pipelined: set[asyncio.Task[Outcome]] = set()
+        self._pipelined: set[asyncio.Task[EventResult]] = set()
 
     @property
     def rooms(self) -> frozenset[str]:
@@ -102,18 +102,18 @@ class FakeConnection(Mailbox):
         self.end(reason)
         await self._settled()
 
-    async def _send(self, event: str, args: tuple[Any, ...]) -> Outcome:
+    async def _send(self, event: str, args: tuple[Any, ...]) -> EventResult:
         if not self.connected:
             raise ConnectionError(f"{self.identity.user_id} is not connected")
         try:
             encoded, attachments = extract(args)
         except Unsendable as error:
             # What a real client nests too deeply is sent, and refused by the service.
-            return Outcome.refused(Reject(Code.INVALID_PAYLOAD, f"{event}: {error}"))
+            return EventResult.refused(Reject(Code.INVALID_PAYLOAD, f"{event}: {error}"))
         if event in RESERVED_EVENTS or event in LIFECYCLE:
-            return Outcome.refused(Reject(Code.UNKNOWN_EVENT, f"The name {event!r} is reserved."))
+            return EventResult.refused(Reject(Code.UNKNOWN_EVENT, f"The name {event!r} is reserved."))
         if not self.in_flight:
-            self.shared_data = ConnectionData(self.encoded_data)
+            self.context_data = ConnectionData(self.encoded_data)
         self.in_flight += 1
         try:
             outcome = await self._in_turn(event, lambda: self._run(event, encoded, attachments))
@@ -127,7 +127,7 @@ class FakeConnection(Mailbox):
     async def notice(self, event: str, *args: Any) -> None:
         """Send the service a lifecycle event if it has a controller for it, in order with what the client sends."""
         if event in self._router.routes:
-            self.shared_data = ConnectionData(self.encoded_data)
+            self.context_data = ConnectionData(self.encoded_data)
             self._report(await self._in_turn(event, lambda: self._run(event, msgspec.json.encode(args), ())))
 
     def is_in(self, rooms: frozenset[str]) -> bool:
@@ -162,11 +162,11 @@ class FakeConnection(Mailbox):
             handshake.transport, handshake.connected_at, [self.sid, *sorted(self._rooms)],
         )  # fmt: skip
 
-    def _report(self, outcome: Outcome) -> None:
+    def _report(self, outcome: EventResult) -> None:
         if not outcome.ok and self.connected:
             self._take_in("error", [msgspec.json.decode(outcome.payload)["error"]])
 
-    async def _in_turn(self, event: str, work: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
+    async def _in_turn(self, event: str, work: Callable[[], Coroutine[Any, Any, EventResult]]) -> EventResult:
         """Handle an event when those before it have ended, or with them if all of them are pipelined."""
         route = self._router.routes.get(event)
         async with self._turn:
@@ -178,6 +178,6 @@ class FakeConnection(Mailbox):
             task.add_done_callback(self._pipelined.discard)
         return await task
 
-    async def _run(self, event: str, args: bytes, attachments: tuple[bytes, ...]) -> Outcome:
+    async def _run(self, event: str, args: bytes, attachments: tuple[bytes, ...]) -> EventResult:
         HANDLING.set(True)
         return await self._handle(self, event, args, attachments)

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from typing_extensions import override
 
-from parley.common.binary import extract
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.binary import extract
 from parley.common.wire.codec import Wire, decode
+from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.operations import (
     AnyOperation,
     ClientAck,

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from parley.common.disconnects import DisconnectReason
-from parley.common.identifiers import uuid7
 from parley.common.wire.connections import ConnectionClosed, Handshake
+from parley.common.wire.disconnects import DisconnectReason
+from parley.common.wire.identifiers import uuid7
 from parley.common.wire.identity import Identity
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_context import ConnectionContext
@@ -25,7 +25,7 @@ from parley.framework.routing.context import Context
 from parley.framework.routing.router import Router
 from parley.framework.service import Service
 from parley.framework.serving.connection_lifetime import ConnectionLifetime
-from parley.framework.serving.event_result import Outcome
+from parley.framework.serving.event_result import EventResult
 from parley.framework.serving.event_runner import EventRunner
 from parley.framework.serving.gateway_responder import ADMIT_SECONDS
 from parley.testing.fake_connection import GATEWAY, HANDLING, FakeConnection
@@ -101,7 +101,7 @@ class FakeNamespace:
         ]:
             await asyncio.wait(parting)
 
-    async def handle(self, context: Context[Any]) -> Outcome:
+    async def handle(self, context: Context[Any]) -> EventResult:
         """Run the middleware and the controller of an event, for as long as they may take."""
         # The sweep is what ends a controller at its time limit; in a service one runs for all events.
         sweep = asyncio.create_task(self._runner.run_sweep())
@@ -112,10 +112,10 @@ class FakeNamespace:
 
     async def _handle(
         self, connection: FakeConnection, event: str, args: bytes, attachments: tuple[bytes, ...]
-    ) -> Outcome:
+    ) -> EventResult:
         context: Context[Any] = Context(
             self.emitter, connection.identity, connection.sid, GATEWAY, f"{GATEWAY}-{uuid7().hex}",
-            connection.handshake.encode(), connection.shared_data,
+            connection.handshake.encode(), connection.context_data,
             event=event, args=args, attachments=attachments, state=self.state,
         )  # fmt: skip
         outcome = await self.handle(context)

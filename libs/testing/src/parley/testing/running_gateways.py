@@ -11,8 +11,8 @@ from typing import Any
 
 import uvicorn
 
-from parley.common.http_server import http_options
-from parley.common.process import DrainingServer
+from parley.common.http.server import http_options
+from parley.common.run_process import DrainingServer
 from parley.framework.service import Service
 from parley.gateway.app import SERVER_OPTIONS, create_app
 from parley.gateway.settings import Settings

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from parley.cli.stack import embedded
-from parley.common import subjects
-from parley.common.bus import Bus, connect
-from parley.common.identifiers import uuid7
-from parley.common.settings import ServiceSettings
+from parley.common.nats.bus import Bus, connect
+from parley.common.process.settings import ServiceSettings
+from parley.common.wire import subjects
+from parley.common.wire.identifiers import uuid7
 from parley.common.wire.identity import Authenticate, CheckWelcome
 from parley.framework.remote.emitter import Emitter
 from parley.framework.service import Service

@@ -8,7 +8,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 import msgspec
 
 from parley.common.errors import Code, Reject
-from parley.common.identifiers import uuid7
+from parley.common.wire.identifiers import uuid7
 from parley.common.wire.identity import Authenticate, CheckWelcome, Identity, UnwelcomeUsers
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from parley.auth.app import create_app, service
 from parley.auth.settings import Settings
-from parley.common import process
+from parley.common import run_process
 
 if __name__ == "__main__":
-    process.main(
+    run_process.main(
         service.name,
         "Parley's auth service: accounts, tokens, bans and the admin API. Needs Postgres and NATS.",
         Settings,

@@ -5,16 +5,16 @@ from __future__ import annotations
 from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from parley.auth.attempt_throttle import AttemptThrottle, address_key
 from parley.auth.database import Database
 from parley.auth.metrics import LOGINS, outcome
 from parley.auth.passwords import Passwords
 from parley.auth.refresh_tokens import Grant, RefreshTokens, lock_user
 from parley.auth.settings import Settings, rate
 from parley.auth.tables import users
-from parley.auth.throttle import AttemptThrottle, address_key
 from parley.auth.verification import LOCAL_PREFIX
 from parley.common.errors import Code, Reject
-from parley.common.identifiers import uuid7
+from parley.common.wire.identifiers import uuid7
 
 
 class Accounts:

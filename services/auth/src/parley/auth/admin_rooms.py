@@ -14,11 +14,11 @@ from parley.auth.admin_users import MAX_PAGE, NO_NUL, Because, GivenReason
 from parley.auth.audit import AuditEntry
 from parley.auth.endpoints import Done
 from parley.auth.services import Admin, Current
-from parley.common import subjects
-from parley.common.http import correlation_id
-from parley.common.http_bodies import described
-from parley.common.identifiers import uuid7
+from parley.common.http.api import correlation_id
+from parley.common.http.bodies import described
+from parley.common.wire import subjects
 from parley.common.wire.admin import ArchiveRoomRequest, ListRooms, RoomList
+from parley.common.wire.identifiers import uuid7
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 

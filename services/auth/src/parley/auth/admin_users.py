@@ -18,10 +18,10 @@ from parley.auth.standing import BAN_STANDS, ban_message
 from parley.auth.tables import bans as bans_table
 from parley.auth.tables import users
 from parley.auth.verification import MAX_SUBJECT
-from parley.common import subjects
 from parley.common.errors import Code, Reject
-from parley.common.http import correlation_id
-from parley.common.http_bodies import body_of, described
+from parley.common.http.api import correlation_id
+from parley.common.http.bodies import body_of, described
+from parley.common.wire import subjects
 from parley.common.wire.admin import EraseUser, ErasureInfo, GetErasure
 
 router = APIRouter(prefix="/admin/users", tags=["admin"])

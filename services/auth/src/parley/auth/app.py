@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 
 from parley.auth import admin_connections, admin_rooms, admin_users, endpoints, first_admin, responders
 from parley.auth.accounts import Accounts
+from parley.auth.attempt_throttle import Throttled
 from parley.auth.database import Database, create_engine
 from parley.auth.gateway_memory import GatewayMemory
 from parley.auth.gateways import Gateways
@@ -21,10 +22,9 @@ from parley.auth.refresh_tokens import RefreshTokens
 from parley.auth.services import Services, services_of
 from parley.auth.settings import Settings
 from parley.auth.signing import Signer, load_signer
-from parley.auth.throttle import Throttled
 from parley.auth.verification import Verifier
-from parley.common.health import health_router
-from parley.common.http import install_errors
+from parley.common.http.api import install_errors
+from parley.common.http.health import health_router
 from parley.framework import Service
 
 MAX_WAIT = 3.0

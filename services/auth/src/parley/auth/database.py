@@ -14,10 +14,10 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from parley.common.dead_peers import notice_dead_peer
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
-from parley.common.outage_log import OutageLog
+from parley.common.process.dead_peers import notice_dead_peer
+from parley.common.process.logs import get_logger
+from parley.common.process.outage_log import OutageLog
 from parley.common.sqlstate import Fault, fault_of_state, lacks_schema
 
 log = get_logger(__name__)

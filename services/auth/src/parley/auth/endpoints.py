@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from parley.auth.refresh_tokens import MAX_REFRESH_TOKEN, Grant
 from parley.auth.services import Bearer, Current
-from parley.common.http_bodies import body_of, described
+from parley.common.http.bodies import body_of, described
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 

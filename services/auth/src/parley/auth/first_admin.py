@@ -16,7 +16,7 @@ from parley.auth.refresh_tokens import lock_user, revoke_all
 from parley.auth.services import services_of
 from parley.auth.settings import Settings
 from parley.auth.tables import users
-from parley.common.logs import get_logger
+from parley.common.process.logs import get_logger
 
 log = get_logger(__name__)
 

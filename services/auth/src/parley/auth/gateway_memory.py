@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from parley.auth.database import Database
 from parley.auth.tables import gateways
-from parley.common.logs import get_logger
+from parley.common.process.logs import get_logger
 from parley.framework import Reject
 from parley.framework.remote.gateway_registry import FORGET_AFTER, GatewayRegistry, Sighting
 

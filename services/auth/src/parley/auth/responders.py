@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parley.auth.identities import Identities
-from parley.common import subjects
+from parley.common.wire import subjects
 from parley.common.wire.identity import Authenticate, CheckWelcome
 from parley.framework import Bus
 

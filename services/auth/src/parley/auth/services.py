@@ -14,7 +14,7 @@ from parley.auth.identities import Identities
 from parley.auth.refresh_tokens import RefreshTokens
 from parley.auth.settings import Settings
 from parley.auth.signing import Signer
-from parley.common.http import bearer_token
+from parley.common.http.api import bearer_token
 from parley.common.wire.identity import Authenticate
 from parley.framework import Bus, Code, Identity, Reject
 

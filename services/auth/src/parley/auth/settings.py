@@ -8,7 +8,7 @@ from limits import RateLimitItem, parse
 from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from parley.common.settings import ServiceSettings
+from parley.common.process.settings import ServiceSettings
 
 DEVELOPMENT_PASSWORD = "parley-admin"
 MIN_SECRET_BYTES = 32

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from parley.chat.app import create_app
 from parley.chat.settings import Settings
-from parley.common import process
+from parley.common import run_process
 
 if __name__ == "__main__":
-    process.main(
+    run_process.main(
         "chat", "Parley's chat service: rooms, messages and their log. Needs Postgres and NATS.", Settings, create_app
     )

@@ -11,8 +11,8 @@ from parley.chat.api import rest
 from parley.chat.log import database
 from parley.chat.service import service
 from parley.chat.settings import Settings
-from parley.common.health import health_router
-from parley.common.http import install_errors
+from parley.common.http.api import install_errors
+from parley.common.http.health import health_router
 from parley.framework.asyncapi.routes import asyncapi_router
 
 MAX_WAIT = 3.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from parley.common.settings import ServiceSettings
+from parley.common.process.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from parley.common import process
+from parley.common import run_process
 from parley.gateway.app import SERVER_OPTIONS, create_app
 from parley.gateway.namespaces import ConfigurationError
 from parley.gateway.settings import Settings
 
 if __name__ == "__main__":
-    process.main(
+    run_process.main(
         "gateway",
         "Parley's gateway: Socket.IO connections, and the page. Needs NATS.",
         Settings,

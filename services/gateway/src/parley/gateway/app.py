@@ -12,10 +12,10 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from parley.common import bus
-from parley.common.health import health_router
-from parley.common.http import install_errors
-from parley.common.http_server import http_options
+from parley.common.http.api import install_errors
+from parley.common.http.health import health_router
+from parley.common.http.server import http_options
+from parley.common.nats import bus
 from parley.engineio.polling import EnginePaths
 from parley.engineio.server import STATE_KEY
 from parley.engineio.websocket.protocol import WebSocket

@@ -15,25 +15,25 @@ from typing import Any
 import msgspec
 from typing_extensions import override
 
-from parley.common.bus import Bus
-from parley.common.disconnects import DisconnectReason, reason_of
 from parley.common.errors import Code, Reject
+from parley.common.nats.bus import Bus
+from parley.common.process.tasks import Tasks
 from parley.common.rate_limiter import RateLimiter
-from parley.common.tasks import Tasks
 from parley.common.wire.commands import RESERVED_EVENTS
+from parley.common.wire.disconnects import DisconnectReason, reason_of
 from parley.engineio.metrics import LIMIT_HITS
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.router import LIFECYCLE
-from parley.framework.serving.event_result import Outcome
+from parley.framework.serving.event_result import EventResult
 from parley.gateway.admission.admission import Admission
 from parley.gateway.admission.comparison import Comparison
+from parley.gateway.admission.connection_middleware import MiddlewareRunner
 from parley.gateway.admission.memberships import MembershipCheck
-from parley.gateway.admission.middleware import MiddlewareRunner
-from parley.gateway.admission.standing import StandingCheck
+from parley.gateway.admission.standing_check import StandingCheck
+from parley.gateway.commands.event_middleware import EventMiddleware
 from parley.gateway.commands.forwarder import CommandForwarder, Replies
-from parley.gateway.commands.middleware import EventMiddleware
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.lifecycle import SWEEP_INTERVAL, Lifecycle
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.client_acks import ClientAcks
@@ -189,7 +189,7 @@ class Gateway(ServerEvents, Replies):
             self._event_middleware.submit(connection, packet)
 
     def _refuse(self, connection: Connection, packet: EventPacket, rejection: Reject) -> None:
-        self.reply(connection, packet.ack_id, Outcome.refused(rejection))
+        self.reply(connection, packet.ack_id, EventResult.refused(rejection))
 
     async def _sweep(self) -> None:
         while True:
@@ -202,7 +202,7 @@ class Gateway(ServerEvents, Replies):
         self._acks.answered(connection, packet)
 
     @override
-    def reply(self, connection: Connection, ack_id: int | None, outcome: Outcome) -> None:
+    def reply(self, connection: Connection, ack_id: int | None, outcome: EventResult) -> None:
         if ack_id is not None:
             self.server.ack(connection, ack_id, outcome.payload, outcome.attachments)
         elif not outcome.ok:

@@ -33,21 +33,21 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge
 
-from parley.common.disconnects import KICKS, RECOVERABLE, DisconnectReason, reason_of
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
 from parley.common.rate_limiter import RateLimiter
-from parley.common.tasks import Tasks
+from parley.common.wire.disconnects import KICKS, RECOVERABLE, DisconnectReason, reason_of
 from parley.common.wire.identity import Identity
 from parley.common.wire.recovery import Recovered
 from parley.engineio.websocket.frames import GOING_AWAY, NORMAL
 from parley.gateway.admission.admission import PATIENCE, Admission
-from parley.gateway.admission.middleware import MiddlewareRunner
-from parley.gateway.admission.standing import StandingCheck
+from parley.gateway.admission.connection_middleware import MiddlewareRunner
+from parley.gateway.admission.standing_check import StandingCheck
+from parley.gateway.commands.event_middleware import EventMiddleware
 from parley.gateway.commands.forwarder import CommandForwarder
-from parley.gateway.commands.middleware import EventMiddleware
 from parley.gateway.connections.connection import Connection, ConnectionState
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.recovery.recovery import Recovery, Resumption

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from parley.gateway import middleware
+from parley.gateway import named_middleware
 
 MAX_PAYLOAD = 512 * 1024
 """The largest `max_payload` that fits a broker message together with its envelope."""
@@ -80,12 +80,12 @@ def load(path: Path | None) -> dict[str, Namespace]:
                 f'{path}: namespaces."{name}": a name begins with "/" and holds no comma, question mark or space'
             )
         for kind, found_by in (
-            ("connection_middleware", middleware.connection),
-            ("packet_middleware", middleware.packet),
+            ("connection_middleware", named_middleware.connection),
+            ("packet_middleware", named_middleware.packet),
         ):
             for number, wanted in enumerate(getattr(namespaces[name], kind)):
                 try:
                     found_by(wanted)
-                except middleware.UnknownMiddleware as error:
+                except named_middleware.UnknownMiddleware as error:
                     raise ConfigurationError(f'{path}: namespaces."{name}".{kind}[{number}]: {error}') from error
     return namespaces

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from parley.common.addresses import normal_origin
-from parley.common.settings import ServiceSettings
+from parley.common.http.addresses import normal_origin
+from parley.common.process.settings import ServiceSettings
 from parley.engineio.transports import Limits
 
 MAX_MESSAGE = 4 * 1024 * 1024

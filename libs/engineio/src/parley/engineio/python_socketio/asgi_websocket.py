@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.packets import OVERHEAD, Packet
 from parley.engineio.request import Refusal, Request, read_request, unknown_transport
 from parley.engineio.server import Engine

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.reading import MODEST, UNCOUNTED
 from parley.engineio.session import Session
 from parley.engineio.timer_wheel import TimerEntry

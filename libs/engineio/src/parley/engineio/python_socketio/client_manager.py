@@ -22,6 +22,8 @@ Connection = tuple[str, str]
 class BroadcastManager(socketio.AsyncManager):
     """The connections and rooms of one server. `AsyncServer` has it where no other client manager is given."""
 
+    server: Any
+
     def __init__(self) -> None:
         super().__init__()
         self._rooms_of: dict[Connection, set[Any]] = {}
@@ -38,8 +40,7 @@ class BroadcastManager(socketio.AsyncManager):
         **options: Any,
     ) -> None:
         """Emit to a connection, a room, several rooms, or everybody in the namespace."""
-        server: Any = self.server
-        eio = None if server is None else server.eio
+        eio = getattr(self.server, "eio", None)
         if callback or not isinstance(eio, EngineServer):
             await super().emit(event, data, namespace, room=to or room, skip_sid=skip_sid, callback=callback, **options)
             return
@@ -48,7 +49,7 @@ class BroadcastManager(socketio.AsyncManager):
         if not receivers:
             return
         arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
-        packet: Any = server.packet_class(socketio.packet.EVENT, namespace=namespace, data=[event, *arguments])
+        packet = self.server.packet_class(socketio.packet.EVENT, namespace=namespace, data=[event, *arguments])
         eio.broadcast(receivers, engine_packet(packet.encode()))
 
     def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> None:

@@ -17,7 +17,7 @@ import engineio
 import engineio.packet
 from starlette.types import Receive, Scope, Send
 
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.packets import Packet, Part
 from parley.engineio.polling import Polling
 from parley.engineio.python_socketio.asgi_websocket import serve_websocket

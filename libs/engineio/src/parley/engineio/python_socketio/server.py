@@ -17,8 +17,8 @@ import socketio
 from engineio.async_socket import AsyncSocket
 from socketio import packet as packets
 
-from parley.common.disconnects import DisconnectReason
-from parley.common.http_gate import HttpLimits
+from parley.common.http.gate import HttpLimits
+from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.python_socketio import serving
 from parley.engineio.python_socketio.client import EngineClient
 from parley.engineio.python_socketio.client_manager import BroadcastManager

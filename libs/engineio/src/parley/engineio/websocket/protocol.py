@@ -1,6 +1,6 @@
 """The WebSocket shell: an `asyncio.Protocol` that takes over when a request asks for an upgrade.
 
-`parley.common.http_server` has parsed the request and hands it over with the transport (RFC 6455, section 4.2).
+`parley.common.http.server` has parsed the request and hands it over with the transport (RFC 6455, section 4.2).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from uvicorn import Config
 
-from parley.common.disconnects import DisconnectReason
+from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.metrics import LIMIT_HITS
 from parley.engineio.packets import Packet
 from parley.engineio.reading import FEW, FRAMES, SIZE, SMALL, STRANGER, UNCOUNTED

@@ -11,9 +11,9 @@ from typing import Any, get_args, get_origin
 import msgspec
 
 from parley.common.errors import MEANINGS
-from parley.framework.asyncapi.descriptions import said, told
+from parley.framework.asyncapi.descriptions import inner_docstring, summary_and_description
 from parley.framework.asyncapi.examples import Examples
-from parley.framework.asyncapi.gateway_events import Failure, sent_events
+from parley.framework.asyncapi.gateway_events import ErrorBody, sent_events
 from parley.framework.asyncapi.schemas import REF, Schema, holds_bytes, referred, resolve, schemas_of
 from parley.framework.routing.router import LIFECYCLE, Route, Router
 from parley.framework.service import Service
@@ -32,7 +32,7 @@ def document(service: Service[Any], *, version: str) -> dict[str, Any]:
 class _Writer:
     def __init__(self, service: Service[Any]) -> None:
         self._service = service
-        kinds = [Failure, *(kind for router in service.routers.values() for kind in _kinds(router))]
+        kinds = [ErrorBody, *(kind for router in service.routers.values() for kind in _kinds(router))]
         schemas, self._components = schemas_of(kinds)
         self._schemas = iter(schemas)
         self._failure = next(self._schemas)
@@ -105,13 +105,13 @@ class _Writer:
         message, of_argument = self._arguments(route)
         # A controller of several events says nothing of each: what it takes does.
         text = inspect.getdoc(inspect.unwrap(route.controller)) if alone else None
-        message |= said(text or of_argument, route.event)
+        message |= summary_and_description(text or of_argument, route.event)
         messages[name] = {"name": route.event, "title": route.event, **message}
         accepted = self._accepted(next(self._schemas))
         messages[ack] = {
             "name": "ack",
             "title": f"ack of {route.event}",
-            **said(resolve(accepted, self._components).get("description"), route.event),
+            **summary_and_description(resolve(accepted, self._components).get("description"), route.event),
             "payload": accepted,
             "examples": [{"payload": self._example(accepted, lean=False)}],
         }
@@ -133,7 +133,8 @@ class _Writer:
         message: dict[str, Any] = {"name": event, "title": event}
         if kind is not None:
             schema = next(self._schemas)
-            message |= said(told(kind) or resolve(schema, self._components).get("description"), event)
+            docstring = inner_docstring(kind) or resolve(schema, self._components).get("description")
+            message |= summary_and_description(docstring, event)
             message |= {"payload": schema, "examples": [{"payload": self._example(schema, lean=False)}]}
             if holds_bytes(schema, self._components):
                 message["x-binary"] = True

@@ -10,7 +10,7 @@ from parley.common.errors import MEANINGS, Code
 from parley.framework.routing.router import Router
 
 
-class Failure(msgspec.Struct):
+class ErrorBody(msgspec.Struct):
     """Why something was refused. `retryable` says whether sending the same again may succeed."""
 
     code: Annotated[Code, msgspec.Meta(examples=["forbidden"])]
@@ -35,5 +35,5 @@ class Reset(msgspec.Struct):
 
 def sent_events(router: Router[Any]) -> dict[str, Any]:
     """Events that clients are sent by the service, and in each namespace by the gateway."""
-    own = {"error": Failure, "kicked": Kicked} | ({"reset": Reset} if router.room_log is not None else {})
+    own = {"error": ErrorBody, "kicked": Kicked} | ({"reset": Reset} if router.room_log is not None else {})
     return router.sent | {event: kind for event, kind in own.items() if event not in router.sent}

@@ -8,8 +8,8 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-from parley.framework.asyncapi.page_model import Event, Namespace, Page, page_of
-from parley.framework.asyncapi.schema_rows import Field
+from parley.framework.asyncapi.page_model import Event, NamespaceEvents, ReferencePage, read_page
+from parley.framework.asyncapi.schema_rows import SchemaRow
 
 _CODE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)*)`")
 _TOKENS = re.compile(
@@ -19,7 +19,7 @@ _TOKENS = re.compile(
 
 def render_html(document: dict[str, Any]) -> str:
     """The reference of all events in a document. Whatever docstrings hold, is text."""
-    page = page_of(document)
+    page = read_page(document)
     style = resources.files(__package__ or __name__).joinpath("page.css").read_text("utf-8")
     title = escape(f"{page.title}: events")
     return (
@@ -30,7 +30,7 @@ def render_html(document: dict[str, Any]) -> str:
     )
 
 
-def _navigation(page: Page) -> str:
+def _navigation(page: ReferencePage) -> str:
     parts = [f"<strong>{escape(page.title)}</strong><small>Version {escape(page.version)}</small>"]
     for namespace in page.namespaces:
         parts.append(f'<h2><a href="#{namespace.anchor}">{escape(namespace.address)}</a></h2>')
@@ -41,7 +41,7 @@ def _navigation(page: Page) -> str:
     return "\n".join(['<nav aria-label="Events">', *parts, "</nav>"])
 
 
-def _main(page: Page) -> str:
+def _main(page: ReferencePage) -> str:
     codes = (
         [f"<code>{escape(code.name)}</code>", "yes" if code.retryable else "no", escape(code.message)]
         for code in page.codes
@@ -60,7 +60,7 @@ def _main(page: Page) -> str:
     ])  # fmt: skip
 
 
-def _namespace(namespace: Namespace) -> str:
+def _namespace(namespace: NamespaceEvents) -> str:
     events = "\n".join(map(_event, namespace.events))
     return (
         f'<section id="{namespace.anchor}">\n<h2>Namespace <code>{escape(namespace.address)}</code></h2>\n'
@@ -95,7 +95,7 @@ def _ack(event: Event) -> str:
     )
 
 
-def _fields(fields: list[Field], must: str) -> str:
+def _fields(fields: list[SchemaRow], must: str) -> str:
     rows = (
         [
             f"<code>{escape(field.path)}</code>",
@@ -108,14 +108,14 @@ def _fields(fields: list[Field], must: str) -> str:
     return _table(["Name", "Type", "Presence", "Notes"], rows)
 
 
-def _presence(field: Field, must: str) -> str:
+def _presence(field: SchemaRow, must: str) -> str:
     if field.required:
         return f'<span class="must">{must}</span>'
     default = f", else <code>{escape(field.default)}</code>" if field.default is not None else ""
     return f'<span class="may">optional{default}</span>'
 
 
-def _notes(field: Field) -> str:
+def _notes(field: SchemaRow) -> str:
     only = f"only in <code>{escape(field.only_in)}</code>" if field.only_in else ""
     parts = [_inline(field.description).removesuffix("."), _inline(field.limits), only]
     return "; ".join(part for part in parts if part)

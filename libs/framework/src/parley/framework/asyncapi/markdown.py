@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from parley.framework.asyncapi.page_model import Event, Namespace, page_of
-from parley.framework.asyncapi.schema_rows import Field
+from parley.framework.asyncapi.page_model import Event, NamespaceEvents, read_page
+from parley.framework.asyncapi.schema_rows import SchemaRow
 
 _CODE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)*)`")
 _AT_START = re.compile(r"^[ \t]*([#>+=~-]|\d+(?=[.)]\s)|)", re.MULTILINE)
@@ -16,7 +16,7 @@ _AT_START = re.compile(r"^[ \t]*([#>+=~-]|\d+(?=[.)]\s)|)", re.MULTILINE)
 
 def render_markdown(document: dict[str, Any]) -> str:
     """The reference of all events in a document: what of it a client has to know, with an example of each."""
-    page = page_of(document)
+    page = read_page(document)
     lines = [
         f"# Events of {_text(page.title)}",
         _text(page.description),
@@ -37,7 +37,7 @@ def render_markdown(document: dict[str, Any]) -> str:
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
-def _namespace(namespace: Namespace) -> Iterator[str]:
+def _namespace(namespace: NamespaceEvents) -> Iterator[str]:
     yield f'<a id="{namespace.anchor}"></a>'
     yield f"## Namespace {_code(namespace.address)}"
     for title, events in (("Clients emit", namespace.emitted), ("Clients are sent", namespace.sent)):
@@ -67,16 +67,16 @@ def _event(event: Event) -> Iterator[str]:
         yield _block("json", event.ack_example)
 
 
-def _fields(title: str, fields: list[Field]) -> str:
+def _fields(title: str, fields: list[SchemaRow]) -> str:
     rows = ([_code(field.path), _code(field.type), _presence(field), _remarks(field)] for field in fields)
     return _table([title, "type", "required", "notes"], rows)
 
 
-def _presence(field: Field) -> str:
+def _presence(field: SchemaRow) -> str:
     return "yes" if field.required else f"no, {_code(field.default)}" if field.default is not None else "no"
 
 
-def _remarks(field: Field) -> str:
+def _remarks(field: SchemaRow) -> str:
     parts = [_cell(field.description), _cell(field.limits), f"only in {_code(field.only_in)}" if field.only_in else ""]
     return "; ".join(part.removesuffix(".") for part in parts if part)
 

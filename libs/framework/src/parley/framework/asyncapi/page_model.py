@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from parley.framework.asyncapi.schema_rows import Field, Reader
+from parley.framework.asyncapi.schema_rows import SchemaReader, SchemaRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Event:
     """Whether clients emit it; they are sent it otherwise."""
     summary: str
     description: str
-    fields: list[Field]
+    fields: list[SchemaRow]
     positional: bool
     """Whether the fields are arguments, not those of an only one."""
     binary: bool
@@ -28,12 +28,12 @@ class Event:
     """How a client emits it or listens to it, in JavaScript."""
     example: str
     ack_summary: str
-    ack: list[Field]
+    ack: list[SchemaRow]
     ack_example: str
 
 
 @dataclass(frozen=True, slots=True)
-class Namespace:
+class NamespaceEvents:
     """A namespace and its events, those that clients emit first."""
 
     address: str
@@ -52,7 +52,7 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class ErrorCode:
     """One code of the table of errors."""
 
     name: str
@@ -61,7 +61,7 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ReferencePage:
     """Everything that a page shows."""
 
     title: str
@@ -69,31 +69,31 @@ class Page:
     description: str
     server: str
     token: str
-    namespaces: list[Namespace]
+    namespaces: list[NamespaceEvents]
     refused: str
     """An ack of what was refused, as JSON."""
-    codes: list[Code]
+    codes: list[ErrorCode]
 
 
-def page_of(document: dict[str, Any]) -> Page:
+def read_page(document: dict[str, Any]) -> ReferencePage:
     """Read a document that `document` wrote."""
     components: dict[str, Any] = document["components"]["schemas"]
     explained = [schema["x-meanings"] for schema in components.values() if "x-meanings" in schema]
     meanings: dict[str, Any] = explained[0] if explained else {}
     channels: dict[str, Any] = document["channels"]
     refused: dict[str, Any] = next((channel["messages"]["refused"] for channel in channels.values()), dict[str, Any]())
-    return Page(
+    return ReferencePage(
         document["info"]["title"],
         document["info"]["version"],
         document["info"].get("description", ""),
         document["servers"]["gateway"]["description"],
         document["components"]["securitySchemes"]["token"]["description"],
         [
-            Namespace(channel["address"], f"namespace:{key}", list(_events(document, key)))
+            NamespaceEvents(channel["address"], f"namespace:{key}", list(_events(document, key)))
             for key, channel in channels.items()
         ],
         _example(refused),
-        [Code(code, meaning["message"], meaning["retryable"]) for code, meaning in meanings.items()],
+        [ErrorCode(code, meaning["message"], meaning["retryable"]) for code, meaning in meanings.items()],
     )
 
 
@@ -105,8 +105,8 @@ def _events(document: dict[str, Any], channel: str) -> Iterator[Event]:
         replies = operation.get("reply", {}).get("messages", [])
         ack = _followed(document, replies[0]) if replies else {}
         positional = message.get("x-positional", False)
-        reader = Reader(document["components"]["schemas"], binary=message.get("x-binary", False))
-        of_ack = Reader(document["components"]["schemas"], binary=ack.get("x-binary", False))
+        reader = SchemaReader(document["components"]["schemas"], binary=message.get("x-binary", False))
+        ack_reader = SchemaReader(document["components"]["schemas"], binary=ack.get("x-binary", False))
         emitted = operation["action"] == "receive"
         yield Event(
             message["name"],
@@ -120,7 +120,7 @@ def _events(document: dict[str, Any], channel: str) -> Iterator[Event]:
             _emit(message) if emitted else _listen(message),
             "" if emitted else _example(message),
             "\n\n".join(ack[key] for key in ("summary", "description") if key in ack),
-            list(of_ack.arguments(ack["payload"])) if ack else [],
+            list(ack_reader.arguments(ack["payload"])) if ack else [],
             _example(ack),
         )
 

@@ -27,7 +27,7 @@ _LENGTHS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class SchemaRow:
     """One row."""
 
     path: str
@@ -42,14 +42,14 @@ class Field:
     """Of several alternatives, the one that has this field."""
 
 
-class Reader:
+class SchemaReader:
     """Reads schemas out of one set of components."""
 
     def __init__(self, components: dict[str, Schema], *, binary: bool = False) -> None:
         self._components = components
         self._binary = "binary" if binary else "string (base64)"
 
-    def arguments(self, payload: Schema) -> Iterator[Field]:
+    def arguments(self, payload: Schema) -> Iterator[SchemaRow]:
         """The fields of a payload: of an object those inside of it, of an array of arguments each of these."""
         members = [self._resolved(member) for member in self._members(payload)]
         if "prefixItems" in payload:
@@ -91,13 +91,13 @@ class Reader:
 
     def _field(
         self, path: str, schema: Schema, seen: tuple[str, ...], *, required: bool, only: str = ""
-    ) -> Iterator[Field]:
+    ) -> Iterator[SchemaRow]:
         default = _json(schema["default"]) if "default" in schema else None
-        said = schema.get("description") or self._said(schema)
-        yield Field(path, self.type_of(schema), required, default, self._limits(schema), said, only)
+        description = schema.get("description") or self._type_description(schema)
+        yield SchemaRow(path, self.type_of(schema), required, default, self._limits(schema), description, only)
         yield from self._inside(path, schema, seen)
 
-    def _inside(self, path: str, schema: Schema, seen: tuple[str, ...]) -> Iterator[Field]:
+    def _inside(self, path: str, schema: Schema, seen: tuple[str, ...]) -> Iterator[SchemaRow]:
         """The fields inside of one, unless it is inside of itself."""
         members = self._members(schema)
         several = sum("properties" in self._resolved(member) for member in members) > 1
@@ -126,8 +126,8 @@ class Reader:
                 return [each for member in resolved[union] for each in self._members(member)]
         return [] if resolved.get("type") == "null" else [schema]
 
-    def _said(self, schema: Schema) -> str:
-        """What the type says of itself, where there is one alone and it is no object: those show their fields."""
+    def _type_description(self, schema: Schema) -> str:
+        """The type's own description, where there is one alternative and it is no object: those show their fields."""
         members = self._members(schema)
         if len(members) != 1:
             return ""
@@ -158,9 +158,9 @@ class Reader:
         return resolve(schema, self._components) if schema.get("$ref", REF).startswith(REF) else {}
 
 
-def _merged(rows: Iterable[Field]) -> Iterable[Field]:
+def _merged(rows: Iterable[SchemaRow]) -> Iterable[SchemaRow]:
     """Rows without those that several alternatives have alike."""
-    merged: dict[tuple[str, str], Field] = {}
+    merged: dict[tuple[str, str], SchemaRow] = {}
     for row in rows:
         key = (row.path, row.type)
         merged[key] = replace(merged[key], only_in="") if key in merged else row

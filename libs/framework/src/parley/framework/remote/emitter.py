@@ -17,11 +17,11 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
-from parley.common import subjects
-from parley.common.binary import extract, insert
-from parley.common.bus import Bus, connect
 from parley.common.errors import Code, Reject
-from parley.common.settings import ServiceSettings
+from parley.common.nats.bus import Bus, connect
+from parley.common.process.settings import ServiceSettings
+from parley.common.wire import subjects
+from parley.common.wire.binary import extract, insert
 from parley.common.wire.commands import RESERVED_EVENTS
 from parley.common.wire.connections import ConnectionInfo
 from parley.common.wire.operations import (

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from nats.aio.msg import Msg
 
-from parley.common import subjects
-from parley.common.bus import Bus
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.processes import SignOfLife
 
@@ -69,9 +69,9 @@ class GatewayRegistry:
         if self._started:
             return
         self._started = True
-        await self._bus.subscribe(subjects.ALIVE, self._hear)
+        await self._bus.subscribe(subjects.ALIVE, self._on_sign_of_life)
         self._bus.on_reconnect(self.start_over)
-        self._bus.run_forever(self._check_for_ever(), name="living gateways")
+        self._bus.run_forever(self._run_checks(), name="living gateways")
         self.start_over()
 
     def start_over(self) -> None:
@@ -123,7 +123,7 @@ class GatewayRegistry:
         """The name of a gateway, as configured for people to read."""
         return subjects.split_address(address)[0]
 
-    async def _check_for_ever(self) -> None:
+    async def _run_checks(self) -> None:
         while True:
             self._check(time.monotonic())
             await asyncio.sleep(CHECK_INTERVAL)
@@ -143,7 +143,7 @@ class GatewayRegistry:
         """Give everybody who lives as long as if they had been heard now."""
         self._alive = {address: run._replace(last_seen=now) for address, run in self._alive.items()}
 
-    async def _hear(self, message: Msg) -> None:
+    async def _on_sign_of_life(self, message: Msg) -> None:
         service, address = subjects.parse_alive(message.subject)
         if service != SERVICE:
             return

@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.operations import Operation
 from parley.framework.remote.gateway_registry import GatewayRegistry

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from parley.common import subjects
-from parley.common.binary import extract
-from parley.common.bus import Bus
-from parley.common.chunks import split_by_size
 from parley.common.errors import Code, Reject
+from parley.common.nats.bus import Bus
+from parley.common.nats.chunks import split_by_size
+from parley.common.wire import subjects
+from parley.common.wire.binary import extract
 from parley.common.wire.rooms import (
     Announcement,
     Deliveries,

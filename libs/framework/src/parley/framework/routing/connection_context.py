@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Generic
 
-from parley.common import subjects
-from parley.common.binary import extract
+from parley.common.wire import subjects
+from parley.common.wire.binary import extract
 from parley.common.wire.connections import ConnectionClosed
 from parley.common.wire.rooms import UnloggedEvent
 from parley.framework.routing.context import PeerContext, StateT
@@ -27,7 +27,7 @@ class ConnectionContext(PeerContext, Generic[StateT]):
         self.gone = False
         """Whether the connection has gone since."""
         self.reason = ""
-        """Why the connection has gone: one of `parley.common.disconnects.DisconnectReason`."""
+        """Why the connection has gone: one of `parley.common.wire.disconnects.DisconnectReason`."""
         self.initial_rooms: list[str] = []
         """Rooms to put the connection into when it is admitted."""
         self.initial_events: list[UnloggedEvent] = []

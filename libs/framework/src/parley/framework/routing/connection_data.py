@@ -39,7 +39,7 @@ class ConnectionData:
         return self._values
 
     @property
-    def untouched(self) -> bool:
+    def never_read(self) -> bool:
         """Whether nobody has looked at it, so that nothing can have changed."""
         return self._values is None
 
@@ -84,7 +84,7 @@ class ConnectionData:
         self._encoded, self._values = encoded, None
 
 
-def merged(encoded: bytes, changes: bytes) -> bytes:
+def apply_changes(encoded: bytes, changes: bytes) -> bytes:
     """An encoded map after some `DataChanges`, which may have been made to an earlier one.
 
     Raises `ValueError` beyond `MAX_BYTES`.

@@ -9,9 +9,9 @@ import msgspec
 from structlog.stdlib import BoundLogger
 from typing_extensions import TypeVar
 
-from parley.common.binary import extract, insert
 from parley.common.errors import Code, Reject
-from parley.common.logs import CONTEXTS, get_logger
+from parley.common.process.logs import CONTEXTS, get_logger
+from parley.common.wire.binary import extract, insert
 from parley.common.wire.connections import Handshake
 from parley.common.wire.identity import Identity
 from parley.framework.remote.emitter import BroadcastOperator, Emitter, RemoteSocket

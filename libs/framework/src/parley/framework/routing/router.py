@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
-from parley.common import json_input
-from parley.common.binary import MAX_DEPTH, insert, too_deep
 from parley.common.errors import Code, Reject
+from parley.common.http import json_input
+from parley.common.wire.binary import MAX_DEPTH, insert, too_deep
 from parley.framework.routing.context import Context, StateT
 from parley.framework.routing.middleware import ConnectionMiddleware, PacketMiddleware, compose
 from parley.framework.routing.room_log import RoomLog

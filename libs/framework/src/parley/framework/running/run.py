@@ -12,10 +12,10 @@ from typing import Any
 import watchfiles
 from fastapi import FastAPI
 
-from parley.common import process
-from parley.common.health import health_router
-from parley.common.http import install_errors
-from parley.common.settings import ServiceSettings
+from parley.common import run_process
+from parley.common.http.api import install_errors
+from parley.common.http.health import health_router
+from parley.common.process.settings import ServiceSettings
 from parley.framework.service import Service
 
 RELOAD_OPTION = "--reload"
@@ -43,7 +43,7 @@ def create_app(service: Service[Any], settings: ServiceSettings) -> FastAPI:
 
 def serve(service: Service[Any]) -> None:
     """Run a service as a process until SIGTERM, with the settings of the environment."""
-    process.serve(service.name, service.settings, lambda settings: create_app(service, settings))
+    run_process.serve(service.name, service.settings, lambda settings: create_app(service, settings))
 
 
 def watch(name: str) -> None:

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from parley.common.binary import Unsendable
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
+from parley.common.process.logs import get_logger
+from parley.common.wire.binary import Unsendable
 from parley.common.wire.connections import ConnectionClosed
 from parley.framework.routing.connection_context import ConnectionContext
 from parley.framework.routing.middleware import ConnectionMiddleware, compose

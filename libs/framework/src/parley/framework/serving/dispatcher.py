@@ -22,20 +22,20 @@ from typing import Any
 
 import msgspec
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
-from parley.common.logs import CORRELATION
-from parley.common.outbox import Outbox
-from parley.common.subscriptions import Listener
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.nats.outbox import Outbox
+from parley.common.nats.subscriptions import Listener
+from parley.common.process.logs import CORRELATION
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.context import Context
 from parley.framework.routing.router import Router
-from parley.framework.serving.event_result import Outcome
+from parley.framework.serving.event_result import EventResult
 from parley.framework.serving.event_runner import EventRunner
 
 MAX_PENDING = 20_000
@@ -46,8 +46,8 @@ MAX_ACK_BYTES = 512 * 1024
 """An ack batch is cut here, to stay below the broker's message limit."""
 ACK_OVERHEAD = 32
 """Bytes counted for an ack, or an attachment of it, besides what is in it."""
-BEGUN_AT_ONCE = 32
-"""Connections whose commands are begun before others have a turn: what has a batch need not wait for all of a read."""
+STARTED_AT_ONCE = 32
+"""Connections whose commands are started before others have a turn: a batch need not wait for all of a read."""
 FINISH_SECONDS = 5.0
 """Seconds that commands in hand may take when the service stops."""
 
@@ -64,12 +64,12 @@ class _Namespace:
         self.never_waited = {event for event, route in router.routes.items() if not route.pipelined}
         """Events that have not been seen to wait."""
 
-    def may_begin(self, conversation: ConnectionCommands) -> bool:
-        """Whether all commands of a connection can be begun at once, without a task."""
-        commands, may_begin = conversation.commands, self.runner.may_begin
+    def may_start(self, conversation: ConnectionCommands) -> bool:
+        """Whether all commands of a connection can be started at once, without a task."""
+        commands, may_start = conversation.commands, self.runner.may_start
         if len(commands) == 1:
-            return may_begin(commands[0].event, alone=True)
-        return all(may_begin(command.event, alone=False) for command in commands)
+            return may_start(commands[0].event, alone=True)
+        return all(may_start(command.event, alone=False) for command in commands)
 
     def may_share(self, conversation: ConnectionCommands) -> bool:
         """Whether a task may go on to another connection after this one."""
@@ -102,9 +102,9 @@ class Dispatcher:
         self._subscriptions: list[Listener] = []
         self._pending = 0
         self._pending_bytes = 0
-        self._sharing: deque[_QueuedConversation] = deque()
+        self._shared: deque[_QueuedConversation] = deque()
         """For the next task that connections share."""
-        self._beginning: list[_QueuedConversation] = []
+        self._plain: list[_QueuedConversation] = []
         """Those whose controllers are plain, for the next callback."""
         self._acks = Outbox[Ack](
             bus,
@@ -130,7 +130,7 @@ class Dispatcher:
         deadline = time.monotonic() + FINISH_SECONDS
         while (self._pending or not self._acks.empty) and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.01)
-        self._sharing.clear()
+        self._shared.clear()
         for served in self._served.values():
             served.runner.close()
         await self._tasks.close()
@@ -147,25 +147,25 @@ class Dispatcher:
             self._pending += len(conversation.commands)
             self._pending_bytes += size
             item = (batch.gateway, acks, served, conversation, size)
-            if served.may_begin(conversation):
-                if not self._beginning:
+            if served.may_start(conversation):
+                if not self._plain:
                     # Not here, where messages are read: what a controller does to the present task or context would be
                     # done to the reader.
-                    asyncio.get_running_loop().call_soon(self._begin_all, context=ContextVariables())
-                self._beginning.append(item)
+                    asyncio.get_running_loop().call_soon(self._start_plain, context=ContextVariables())
+                self._plain.append(item)
                 continue
             if not served.may_share(conversation):
                 self._tasks.spawn(self._run_alone(item), name="conversation")
                 continue
-            if not self._sharing:
+            if not self._shared:
                 self._tasks.spawn(self._run_shared(), name="conversations")
-            self._sharing.append(item)
+            self._shared.append(item)
 
-    def _begin_all(self) -> None:
-        """Begin what is gathered, each in a context of its own, so that nobody sees what another's controller sets."""
-        beginning, self._beginning = self._beginning[:BEGUN_AT_ONCE], self._beginning[BEGUN_AT_ONCE:]
+    def _start_plain(self) -> None:
+        """Start what is gathered, each in a context of its own, so that nobody sees what another's controller sets."""
+        starting, self._plain = self._plain[:STARTED_AT_ONCE], self._plain[STARTED_AT_ONCE:]
         now, clean = time.monotonic(), copy_context()
-        for item in beginning:
+        for item in starting:
             _, acks, _, conversation, _ = item
             data = ConnectionData(conversation.data)
             size = len(conversation.handshake) + len(conversation.data)
@@ -173,27 +173,27 @@ class Dispatcher:
                 handled = _Handled(acks, command.tag, data, size + _command_size(command))
                 clean.copy().run(self._begin, item, data, command, handled, now)
                 size = 0  # what travels along with all of them is counted once
-        if self._beginning:
-            asyncio.get_running_loop().call_soon(self._begin_all, context=ContextVariables())
+        if self._plain:
+            asyncio.get_running_loop().call_soon(self._start_plain, context=ContextVariables())
 
     def _begin(
         self, item: _QueuedConversation, data: ConnectionData, command: Command, handled: _Handled, now: float
     ) -> None:
         CORRELATION.set(command.correlation)
-        item[2].runner.begin(self._context(item, data, command), handled, self._ended, now)
+        item[2].runner.start(self._context(item, data, command), handled, self._add_ack, now)
 
-    def _ended(self, context: Context[Any], handled: _Handled, outcome: Outcome) -> None:
+    def _add_ack(self, context: Context[Any], handled: _Handled, outcome: EventResult) -> None:
         self._pending -= 1
         self._pending_bytes -= handled.size
         data = handled.data
-        changes = None if data.untouched else _changes(context, data)
+        changes = None if data.never_read else _changes(context, data)
         self._acks.add(handled.acks, Ack(handled.tag, outcome.payload, outcome.ok, outcome.attachments, changes))
 
     async def _run_shared(self) -> None:
         """Give one connection after the other its turn, until one waits or changes what the next would see."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker
-        queued, self._sharing = self._sharing, deque()
+        queued, self._shared = self._shared, deque()
         CORRELATION.set("")
         clean = copy_context()
         # The loop runs this callback after the present step of this task, which is when all have had their turn or when
@@ -256,7 +256,7 @@ class Dispatcher:
         CORRELATION.set(command.correlation)
         context = self._context(item, data, command)
         outcome = await item[2].runner.handle(context, task)
-        changes = None if data.untouched else _changes(context, data)
+        changes = None if data.never_read else _changes(context, data)
         self._acks.add(item[1], Ack(command.tag, outcome.payload, outcome.ok, outcome.attachments, changes))
 
     def _context(self, item: _QueuedConversation, data: ConnectionData, command: Command) -> Context[Any]:
@@ -268,8 +268,8 @@ class Dispatcher:
         )  # fmt: skip
 
 
-_OVERLOADED = Outcome.refused(Reject(Code.OVERLOADED))
-_TOO_LARGE = Outcome.refused(Reject(Code.INTERNAL))
+_OVERLOADED = EventResult.refused(Reject(Code.OVERLOADED))
+_TOO_LARGE = EventResult.refused(Reject(Code.INTERNAL))
 
 
 def _changes(context: Context[Any], data: ConnectionData) -> bytes | None:

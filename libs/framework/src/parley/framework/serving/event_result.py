@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from parley.common.binary import extract
 from parley.common.errors import Reject
+from parley.common.wire.binary import extract
 from parley.common.wire.commands import error_payload, ok_payload
 
 
-class Outcome(msgspec.Struct, frozen=True, gc=False):
+class EventResult(msgspec.Struct, frozen=True, gc=False):
     """The ack of an event: the JSON of its arguments, their binary data, and whether the event was accepted."""
 
     payload: bytes
@@ -19,7 +19,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     attachments: tuple[bytes, ...] = ()
 
     @classmethod
-    def accepted(cls, result: Any, *, binary: bool) -> Outcome:
+    def accepted(cls, result: Any, *, binary: bool) -> EventResult:
         """Make the outcome of an event that was accepted: the ack is `{ok: true, ...result}`.
 
         With `binary`, the result is searched for binary data, which becomes attachments. Without it `bytes` would be
@@ -34,6 +34,6 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
         return cls(ok_payload(msgspec.Raw(args[1:-1])), True, attachments)
 
     @classmethod
-    def refused(cls, rejection: Reject) -> Outcome:
+    def refused(cls, rejection: Reject) -> EventResult:
         """Make the outcome of an event that was refused."""
         return cls(error_payload(rejection.as_dict()), False)

@@ -2,7 +2,7 @@
 
 The dispatcher calls `EventRunner.begin` for plain controllers, whose outcome is there at once or with their future, and
 `EventRunner.handle` for all others, the testing kit too. What fails is logged once, in a line of
-bounded size (see `parley.common.logs`), and the client is told one of the codes:
+bounded size (see `parley.common.process.logs`), and the client is told one of the codes:
 
 | raised | told |
 |---|---|
@@ -27,11 +27,11 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from prometheus_client import Counter
 
-from parley.common.binary import Unsendable
 from parley.common.errors import Code, Reject
+from parley.common.wire.binary import Unsendable
 from parley.framework.routing.context import Context
 from parley.framework.routing.router import LIFECYCLE, Route, Router, as_future
-from parley.framework.serving.event_result import Outcome
+from parley.framework.serving.event_result import EventResult
 
 KeyT = TypeVar("KeyT")
 
@@ -40,22 +40,22 @@ EVENTS = Counter("parley_service_events_total", "Events handled by outcome", ["n
 TIMEOUT = 5.0
 """Seconds a controller may take, unless its route says otherwise. By default the gateway waits no longer either."""
 SWEEP_INTERVAL = 0.25
-MAX_OUTCOME_BYTES = 512 * 1024
+MAX_RESULT_BYTES = 512 * 1024
 """The largest outcome that fits a broker message."""
 
 
-Ended = Callable[[Context[Any], KeyT, Outcome], object]
-"""Hears the outcome of an event that was begun, with what the caller knows it by."""
+OnResult = Callable[[Context[Any], KeyT, EventResult], object]
+"""Hears the outcome of an event that was started, with what the caller knows it by."""
 
 
-class _Begun(msgspec.Struct, Generic[KeyT]):
+class _Started(msgspec.Struct, Generic[KeyT]):
     """An event whose controller returned a future. `deadline` is when that has to be done."""
 
     deadline: float
     context: Context[Any]
     route: Route
     key: KeyT
-    ended: Ended[KeyT]
+    on_result: OnResult[KeyT]
 
 
 class EventRunner:
@@ -65,7 +65,7 @@ class EventRunner:
         self._router = router
         self._waits_around = bool(router.packet_middleware)
         """Whether there is something around controllers that has to be awaited."""
-        self._begun: dict[asyncio.Future[Any], _Begun[Any]] = {}
+        self._started: dict[asyncio.Future[Any], _Started[Any]] = {}
         """What plain controllers returned and is not done."""
         self._closed = False
         self._handle = router.with_middleware()
@@ -78,7 +78,7 @@ class EventRunner:
 
     # -- plain controllers -----------------------------------------------------------------------------------------
 
-    def may_begin(self, event: str, *, alone: bool) -> bool:
+    def may_start(self, event: str, *, alone: bool) -> bool:
         """Whether `begin` may run an event: `alone`, or while others of its connection are under way.
 
         What is around a controller, and the `error` controller, need a task.
@@ -94,33 +94,33 @@ class EventRunner:
             and "error" not in routes
         )
 
-    def begin(self, context: Context[Any], key: KeyT, ended: Ended[KeyT], now: float) -> None:
-        """Run a plain controller. `ended` hears the outcome, at once or, without a task, when its future is done."""
+    def start(self, context: Context[Any], key: KeyT, on_result: OnResult[KeyT], now: float) -> None:
+        """Run a plain controller. `on_result` is called at once or, without a task, when its future is done."""
         route = self._router.routes[context.event]
         context.released = True
         try:
             result = route.controller(context, *route.arguments(*context.encoded_args))
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, the client is told a code
-            self._end(context, key, ended, self._refusal(context, error))
+            self._end(context, key, on_result, self._refusal(context, error))
             return
         if (future := as_future(result)) is not None:
-            if future in self._begun:
+            if future in self._started:
                 future = asyncio.shield(future)  # one that several events wait for
-            self._begun[future] = _Begun(now + _seconds(route), context, route, key, ended)
+            self._started[future] = _Started(now + _seconds(route), context, route, key, on_result)
             future.add_done_callback(self._done)
             return
         context.succeed(result, binary=route.binary_result)
-        self._end(context, key, ended, None)
+        self._end(context, key, on_result, None)
 
     def close(self) -> None:
         """Cancel what plain controllers wait for; nobody is told an outcome."""
         self._closed = True
-        for future in list(self._begun):
+        for future in list(self._started):
             future.cancel()
 
     def _done(self, future: asyncio.Future[Any]) -> None:
-        begun = self._begun.pop(future)
-        context, route = begun.context, begun.route
+        started = self._started.pop(future)
+        context, route = started.context, started.route
         rejection: Reject | None = None
         try:
             context.succeed(future.result(), binary=route.binary_result)
@@ -133,16 +133,16 @@ class EventRunner:
             rejection = self._refusal(context, error)
         if self._expired:
             self._expired.discard(future)
-        self._end(context, begun.key, begun.ended, rejection)
+        self._end(context, started.key, started.on_result, rejection)
 
-    def _end(self, context: Context[Any], key: KeyT, ended: Ended[KeyT], rejection: Reject | None) -> None:
+    def _end(self, context: Context[Any], key: KeyT, on_result: OnResult[KeyT], rejection: Reject | None) -> None:
         outcome, code = self._outcome(context, rejection or _data_refusal(context))
         self._counts[context.event, code] += 1
-        ended(context, key, outcome)
+        on_result(context, key, outcome)
 
     # -- all others ------------------------------------------------------------------------------------------------
 
-    async def handle(self, context: Context[Any], task: asyncio.Task[Any] | None = None) -> Outcome:
+    async def handle(self, context: Context[Any], task: asyncio.Task[Any] | None = None) -> EventResult:
         """Handle an event and return its outcome. It tells the namespace's `error` controller of what fails.
 
         `task` is the current one, for callers that know it: asking is a system call on Python 3.11.
@@ -165,29 +165,29 @@ class EventRunner:
         # What fails in the `error` controller itself is logged, and told nobody.
         await self._run(context.fresh("error", failure), task)
 
-    def _outcome(self, context: Context[Any], rejection: Reject | None) -> tuple[Outcome, str]:
+    def _outcome(self, context: Context[Any], rejection: Reject | None) -> tuple[EventResult, str]:
         """The outcome to send, and the label that counts it."""
         try:
             if context.answer is not None:
                 payload, attachments = context.answer
-                outcome, code = Outcome(payload, True, attachments), "accepted"
+                outcome, code = EventResult(payload, True, attachments), "accepted"
             elif rejection is not None:
-                outcome, code = Outcome.refused(rejection), str(rejection.code)
+                outcome, code = EventResult.refused(rejection), str(rejection.code)
             else:
                 binary = context.result is not context.plain_result
-                outcome, code = Outcome.accepted(context.result, binary=binary), "accepted"
+                outcome, code = EventResult.accepted(context.result, binary=binary), "accepted"
         except Unsendable as error:
             refusal = _unsendable(context, error)
-            return Outcome.refused(refusal), str(refusal.code)
+            return EventResult.refused(refusal), str(refusal.code)
         except (TypeError, ValueError, msgspec.MsgspecError, RecursionError):
             context.log.exception("a result that cannot be an ack")
-            return Outcome.refused(Reject(Code.INTERNAL)), str(Code.INTERNAL)
+            return EventResult.refused(Reject(Code.INTERNAL)), str(Code.INTERNAL)
         size = len(outcome.payload)
         if outcome.attachments:
             size += sum(map(len, outcome.attachments))
-        if size > MAX_OUTCOME_BYTES:
+        if size > MAX_RESULT_BYTES:
             context.log.error("outcome too large", bytes=size)
-            return Outcome.refused(Reject(Code.INTERNAL)), str(Code.INTERNAL)
+            return EventResult.refused(Reject(Code.INTERNAL)), str(Code.INTERNAL)
         return outcome, code
 
     async def _run(self, context: Context[Any], task: asyncio.Task[Any]) -> Reject | None:
@@ -251,7 +251,7 @@ class EventRunner:
                 EVENTS.labels(self._router.namespace, event, outcome).inc(count)
             now = time.monotonic()
             late: list[asyncio.Future[Any]] = [task for task, deadline in self._deadlines.items() if deadline < now]
-            late += [future for future, begun in self._begun.items() if begun.deadline < now]
+            late += [future for future, started in self._started.items() if started.deadline < now]
             for future in late:
                 if future not in self._expired:
                     self._expired.add(future)

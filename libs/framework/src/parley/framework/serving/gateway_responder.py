@@ -13,17 +13,17 @@ import msgspec
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.chunks import split_by_size
-from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
-from parley.common.identifiers import uuid7
-from parley.common.logs import CORRELATION, get_logger
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.nats.chunks import split_by_size
+from parley.common.process.logs import CORRELATION, get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Command, CommandBatch, ConnectionCommands
 from parley.common.wire.connections import ConnectionClosed, ConnectReply, ConnectRequest
+from parley.common.wire.disconnects import DisconnectReason
+from parley.common.wire.identifiers import uuid7
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import GetMemberships, GetRoomHeads, Membership, Memberships, Replay, Replayed, RoomHeads
 from parley.framework.remote.emitter import Emitter
@@ -32,17 +32,17 @@ from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.room_log import NoRoomLog, RoomLog
 from parley.framework.routing.router import LIFECYCLE, Router
 from parley.framework.serving.connection_lifetime import ConnectionLifetime
-from parley.framework.serving.held_connections import PATIENCE, HeldConnections
+from parley.framework.serving.held_connections import GATEWAY_TIMEOUTS, HeldConnections
 
 log = get_logger(__name__)
 
-MAX_CONTEXTS = 100_000
+MAX_HELD = 100_000
 """Connections whose end one process waits for; beyond it new ones are told `overloaded`."""
 ADMIT_SECONDS = 4.0
 """Seconds that middleware may take to admit a connection; the gateway waits a little longer, and asks again."""
-FAREWELLS = ("disconnecting", "disconnect")
+DISCONNECT_EVENTS = ("disconnecting", "disconnect")
 """Controllers that run when a connection has gone, in this order."""
-AT_ONCE = 100
+USERS_AT_ONCE = 100
 """Users whose rooms the log is asked for together."""
 MAX_BYTES = 384 * 1024
 """A message is cut here, to stay below the broker's limit."""
@@ -68,22 +68,22 @@ class GatewayResponder:
         self._state = state
         self._log: RoomLog = router.room_log(state) if router.room_log is not None else NoRoomLog()
         self._lifecycle_events = tuple(sorted(LIFECYCLE - {"error"} & router.routes.keys()))
-        self._farewells = [event for event in FAREWELLS if event in router.routes]
-        self._holds = bool(router.connection_middleware or self._farewells)
+        self._disconnect_events = [event for event in DISCONNECT_EVENTS if event in router.routes]
+        self._follows_connections = bool(router.connection_middleware or self._disconnect_events)
         """Whether anything is to be done here when a connection has gone."""
-        if self._holds:
+        if self._follows_connections:
             self._lifecycle_events = (*self._lifecycle_events, "closed")
         self._tasks = Tasks()
         self._subscriptions: list[Subscription] = []
         self._held: dict[str, _Held] = {}
-        self._comparing = HeldConnections(bus, router.namespace, emitter.registry, self._see_off, PATIENCE)
+        self._comparison = HeldConnections(bus, router.namespace, emitter.registry, self._on_gone, GATEWAY_TIMEOUTS)
 
     async def start(self) -> None:
         """Begin to answer."""
         namespace, queue = self._router.namespace, self._bus.service
-        if self._holds:
+        if self._follows_connections:
             self._subscriptions.append(await self._bus.subscribe(subjects.closed(namespace), self._on_closed))
-            self._comparing.start()
+            self._comparison.start()
         self._subscriptions += [
             await self._bus.respond(subjects.replay(namespace), Replay, self._replay, queue),
             await self._bus.respond(subjects.room_heads(namespace), GetRoomHeads, self._heads, queue),
@@ -96,13 +96,13 @@ class GatewayResponder:
         """Leave what comes to other replicas, and give up on what still runs."""
         for subscription in self._subscriptions:
             await self._bus.unsubscribe(subscription)
-        await self._comparing.close()
+        await self._comparison.close()
         await self._tasks.close()
 
     # -- connections that come and go ------------------------------------------------------------------------------
 
     async def _open(self, request: ConnectRequest) -> ConnectReply:
-        full = len(self._held) >= MAX_CONTEXTS
+        full = len(self._held) >= MAX_HELD
         if self._router.connection_middleware:
             if full:
                 raise Reject(Code.OVERLOADED)
@@ -112,7 +112,7 @@ class GatewayResponder:
             lifecycle_events=self._lifecycle_events,
             log=self._incarnation(),
         )
-        if self._holds and not full:
+        if self._follows_connections and not full:
             self._hold(_Held(request, request.data, None))
         return reply
 
@@ -152,39 +152,39 @@ class GatewayResponder:
         finally:
             if (held := self._held.get(sid)) is not None and held.lifetime is lifetime:
                 del self._held[sid]
-                self._comparing.discard(sid)
+                self._comparison.discard(sid)
 
     def _hold(self, held: _Held) -> None:
         self._held[held.request.sid] = held
-        self._comparing.add(held.request.sid, held.request.gateway)
+        self._comparison.add(held.request.sid, held.request.gateway)
 
     async def _on_closed(self, message: Msg) -> None:
         self._leave(decode(message.data, ConnectionClosed))
 
     def _leave(self, closed: ConnectionClosed) -> _Held | None:
-        self._comparing.discard(closed.connect_sid)
+        self._comparison.discard(closed.connect_sid)
         held = self._held.pop(closed.connect_sid, None)
         if held is not None and held.lifetime is not None:
             held.lifetime.leave(closed)
         return held
 
-    def _see_off(self, sid: str, reason: DisconnectReason) -> None:
-        """A connection is gone though nobody has said so."""
+    def _on_gone(self, sid: str, reason: DisconnectReason) -> None:
+        """Called when a comparison shows that a connection is gone though nobody has said so."""
         held = self._leave(ConnectionClosed(sid, sid, reason))
-        if held is not None and reason is DisconnectReason.GATEWAY_GONE and self._farewells:
-            self._tasks.spawn(self._bid_farewell(held, reason), name="farewell")
+        if held is not None and reason is DisconnectReason.GATEWAY_GONE and self._disconnect_events:
+            self._tasks.spawn(self._send_disconnect_events(held, reason), name="disconnect events")
 
-    async def _bid_farewell(self, held: _Held, reason: DisconnectReason) -> None:
+    async def _send_disconnect_events(self, held: _Held, reason: DisconnectReason) -> None:
         """Have the controllers of a connection's end run, which its gateway would have done."""
         request, args = held.request, msgspec.json.encode((reason, []))
         # Nobody waits for these acks.
-        commands = [Command(0, event, args, f"gone-{request.sid}") for event in self._farewells]
+        commands = [Command(0, event, args, f"gone-{request.sid}") for event in self._disconnect_events]
         conversation = ConnectionCommands(request.sid, request.identity, commands, request.handshake, held.data)
         batch = CommandBatch(request.gateway, self._router.namespace, [conversation])
         try:
             await self._bus.publish(subjects.commands(self._router.namespace), batch.encode())
         except Reject as rejection:
-            log.warning("no farewell", sid=request.sid, code=str(rejection.code))
+            log.warning("disconnect events not sent", sid=request.sid, code=str(rejection.code))
 
     # -- rooms -----------------------------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class GatewayResponder:
         """As many users' rooms as fit a message and can be had; the gateway asks again for the rest."""
         answered: list[list[Membership] | None] = []
         size = 0
-        for users in split_by_size(request.users, AT_ONCE, lambda _user: 1):
+        for users in split_by_size(request.users, USERS_AT_ONCE, lambda _user: 1):
             found = await asyncio.gather(*(self._log.memberships(user) for user in users), return_exceptions=True)
             for user, rooms in zip(users, found, strict=True):
                 if isinstance(rooms, Reject) and rooms.retryable:

@@ -23,13 +23,13 @@ from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
 
-from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.connections import CompareConnections, ComparedConnections
+from parley.common.wire.disconnects import DisconnectReason
 from parley.framework.remote.gateway_registry import GatewayRegistry
 
 log = get_logger(__name__)
@@ -42,7 +42,7 @@ SIDS = 2_000
 ANSWER_TIMEOUT = 5.0
 
 
-class Patience(NamedTuple):
+class GatewayTimeouts(NamedTuple):
     """Seconds that a service waits before it does something about a gateway."""
 
     silent_after: float = 15.0
@@ -54,7 +54,7 @@ class Patience(NamedTuple):
     """How long those are remembered who were seen off, in case that their gateway comes back."""
 
 
-PATIENCE = Patience()
+GATEWAY_TIMEOUTS = GatewayTimeouts()
 
 
 class HeldConnections:
@@ -65,20 +65,20 @@ class HeldConnections:
         bus: Bus,
         namespace: str,
         registry: GatewayRegistry,
-        see_off: Callable[[str, DisconnectReason], None],
-        patience: Patience,
+        on_gone: Callable[[str, DisconnectReason], None],
+        timeouts: GatewayTimeouts,
     ) -> None:
-        """`see_off` is called for a connection that is gone; it is held no longer then."""
+        """`on_gone` is called for a connection that is gone; it is held no longer then."""
         self._bus = bus
         self._namespace = namespace
         self._registry = registry
-        self._see_off = see_off
-        self._patience = patience
+        self._on_gone = on_gone
+        self._timeouts = timeouts
         self._gateways: dict[str, str] = {}
         """By sid."""
         self._sids: dict[str, dict[str, None]] = {}
         """By gateway."""
-        self._seen_off: dict[str, tuple[float, list[str]]] = {}
+        self._presumed_gone: dict[str, tuple[float, list[str]]] = {}
         """By gateway that seemed to be gone: when, and which."""
         self._due: dict[str, float] = {}
         """When to compare, by gateway."""
@@ -132,20 +132,20 @@ class HeldConnections:
 
     def _sweep(self, now: float) -> None:
         alive = self._registry.alive()
-        for gateway, (since, _) in list(self._seen_off.items()):
-            if now - since > self._patience.remember:
-                del self._seen_off[gateway]
-        for gateway in {*self._sids, *self._seen_off} - self._asking:
+        for gateway, (since, _) in list(self._presumed_gone.items()):
+            if now - since > self._timeouts.remember:
+                del self._presumed_gone[gateway]
+        for gateway in {*self._sids, *self._presumed_gone} - self._asking:
             if gateway not in alive:
                 self._due.pop(gateway, None)  # when it is back, at once
                 if gateway not in self._sids or not self._may_be_gone(gateway):
                     continue
             elif self._due.setdefault(gateway, now) > now:
                 continue
-            self._due[gateway] = now + self._patience.compare_every
+            self._due[gateway] = now + self._timeouts.compare_every
             self._asking.add(gateway)
             self._tasks.spawn(self._compare(gateway), name="compare connections")
-        for gateway in self._due.keys() - self._sids.keys() - self._seen_off.keys():
+        for gateway in self._due.keys() - self._sids.keys() - self._presumed_gone.keys():
             del self._due[gateway]
 
     def _silence(self, gateway: str) -> float:
@@ -160,7 +160,7 @@ class HeldConnections:
         # Another run under its name: the earlier one has ended, or stops as soon as it hears of the other.
         if any(other != gateway and name_of(other) == name for other in self._registry.alive()):
             return True
-        return self._silence(gateway) >= self._patience.silent_after
+        return self._silence(gateway) >= self._timeouts.silent_after
 
     async def _compare(self, gateway: str) -> None:
         try:
@@ -170,14 +170,14 @@ class HeldConnections:
             # `unavailable` is the broker's word that nobody listens at this address. A timeout alone proves nothing: a
             # process that stands still does not answer either.
             nobody = rejection.code is Code.UNAVAILABLE and self._bus.connected and self._may_be_gone(gateway)
-            if nobody or (rejection.code is Code.TIMEOUT and silence >= self._patience.given_up_after):
+            if nobody or (rejection.code is Code.TIMEOUT and silence >= self._timeouts.given_up_after):
                 self._gone(gateway)
         finally:
             self._asking.discard(gateway)
 
     async def _ask(self, gateway: str) -> None:
         held = list(self._sids.get(gateway, ()))
-        _, ended = self._seen_off.get(gateway, (0.0, []))
+        _, ended = self._presumed_gone.get(gateway, (0.0, []))
         sids = iter([(sid, True) for sid in ended] + [(sid, False) for sid in held])
         while portion := list(islice(sids, SIDS)):
             question = CompareConnections(
@@ -191,16 +191,16 @@ class HeldConnections:
                 if self._gateways.get(sid) == gateway:
                     log.info("a connection had gone unnoticed", namespace=self._namespace, sid=sid)
                     self._end(sid, DisconnectReason.TRANSPORT_CLOSE)
-        self._seen_off.pop(gateway, None)
+        self._presumed_gone.pop(gateway, None)
 
     def _gone(self, gateway: str) -> None:
         sids = list(self._sids.get(gateway, ()))
         log.warning("a gateway is gone", gateway=gateway, namespace=self._namespace, connections=len(sids))
-        _, earlier = self._seen_off.get(gateway, (0.0, []))
-        self._seen_off[gateway] = (time.monotonic(), [*earlier, *sids])
+        _, earlier = self._presumed_gone.get(gateway, (0.0, []))
+        self._presumed_gone[gateway] = (time.monotonic(), [*earlier, *sids])
         for sid in sids:
             self._end(sid, DisconnectReason.GATEWAY_GONE)
 
     def _end(self, sid: str, reason: DisconnectReason) -> None:
         self.discard(sid)
-        self._see_off(sid, reason)
+        self._on_gone(sid, reason)

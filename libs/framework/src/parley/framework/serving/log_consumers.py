@@ -13,11 +13,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Reject
-from parley.common.logs import get_logger
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.consumers import ConsumeEvents, LogEvent, RegisterConsumer
 
 log = get_logger(__name__)

@@ -9,8 +9,8 @@ from parley.chat.log import erasures
 from parley.chat.log.database import reachable
 from parley.chat.queries import rooms
 from parley.chat.state import ChatState
-from parley.common import subjects
 from parley.common.errors import Code, Reject
+from parley.common.wire import subjects
 from parley.common.wire.admin import ArchiveRoomRequest, EraseUser, ErasureInfo, GetErasure, ListRooms, RoomList
 from parley.common.wire.consumers import RegisterConsumer
 

@@ -13,12 +13,12 @@ from parley.chat.api.commands import COMMANDS, CommandRoute, ack
 from parley.chat.log.database import reachable
 from parley.chat.queries import history, members, rooms, sync
 from parley.chat.state import ChatState
-from parley.common import subjects
-from parley.common.http import bearer_token, correlation_id
-from parley.common.http_bodies import body_of, described, read_body
-from parley.common.identifiers import uuid7
-from parley.common.json_input import fields_as
+from parley.common.http.api import bearer_token, correlation_id
+from parley.common.http.bodies import body_of, described, read_body
+from parley.common.http.json_input import fields_as
+from parley.common.wire import subjects
 from parley.common.wire.commands import ok_payload
+from parley.common.wire.identifiers import uuid7
 from parley.common.wire.identity import Authenticate
 from parley.framework import Code, Identity, Reject
 

@@ -23,8 +23,8 @@ from parley.chat.log.database import DATABASE_ERRORS
 from parley.chat.log.leadership import STANDBY_SECONDS, Leadership
 from parley.chat.log.position import Position
 from parley.chat.log.tail import ANNOUNCEMENTS, LAG, EventsPage, Tail
-from parley.common import subjects
-from parley.common.outage_log import OutageLog
+from parley.common.process.outage_log import OutageLog
+from parley.common.wire import subjects
 from parley.common.wire.consumers import ConsumeEvents, LogEvent
 from parley.framework import Bus, Code, Reject, get_logger
 

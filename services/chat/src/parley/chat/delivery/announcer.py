@@ -20,7 +20,7 @@ from parley.chat.log.database import DATABASE_ERRORS
 from parley.chat.log.leadership import STANDBY_SECONDS, Leadership
 from parley.chat.log.position import Position
 from parley.chat.log.tail import ANNOUNCEMENTS, LAG, LogState, Tail
-from parley.common.outage_log import OutageLog
+from parley.common.process.outage_log import OutageLog
 from parley.common.wire.rooms import Announcement
 from parley.framework import Bus, Reject, RoomPublisher, get_logger
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from parley.chat.delivery.hints import NAMESPACE, change_of, notice_of
 from parley.chat.domain.batch import BatchDecision
-from parley.common import subjects
+from parley.common.wire import subjects
 from parley.framework import Delivery, MembershipChange, RoomEvent, RoomPublisher
 
 __all__ = ["NAMESPACE", "Publisher"]

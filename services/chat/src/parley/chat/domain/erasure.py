@@ -25,8 +25,8 @@ from uuid import UUID
 
 import msgspec
 
-from parley.chat.domain.codec import CODEC
 from parley.chat.domain.erasure_events import EventsErased
+from parley.chat.domain.event_codec import CODEC
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import MembershipEvent
 from parley.chat.domain.recorded import NOTHING, Recorded

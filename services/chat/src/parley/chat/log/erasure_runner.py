@@ -19,7 +19,6 @@ import asyncpg
 
 from parley.chat.domain.erasure import Erasure, Scope
 from parley.chat.log import erasures
-from parley.chat.log.connection import dial
 from parley.chat.log.database import (
     DATABASE_ERRORS,
     IDLE_SECONDS,
@@ -29,9 +28,10 @@ from parley.chat.log.database import (
 )
 from parley.chat.log.erasure_executor import SESSION, Executor, Report
 from parley.chat.log.erasure_ledger import Ledger, LedgerError
+from parley.chat.log.own_connection import dial
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
-from parley.common.outage_log import OutageLog
+from parley.common.process.logs import get_logger
+from parley.common.process.outage_log import OutageLog
 
 log = get_logger(__name__)
 outages = OutageLog(log, "erasures cannot be executed now")

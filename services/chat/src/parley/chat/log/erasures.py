@@ -20,11 +20,11 @@ import asyncpg
 from parley.chat.domain.compact import pack_user
 from parley.chat.domain.erasure import Erasure, Scope
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.identifiers import room_key
 from parley.chat.domain.membership import MembershipEvent
 from parley.chat.domain.room import Event
+from parley.chat.domain.room_ids import room_key
 from parley.common.errors import Code, Reject
-from parley.common.identifiers import uuid7
+from parley.common.wire.identifiers import uuid7
 
 GATE = 0x7061726C6579 << 8 | 1
 """The advisory lock by which requests are ordered with transactions that decide."""

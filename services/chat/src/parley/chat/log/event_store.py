@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from parley.chat.domain.batch import BatchDecision, Loaded, Remembered, Submission
-from parley.chat.domain.codec import CODEC, ERASED, StoredEvent
 from parley.chat.domain.compact import pack, pack_user, unpack
 from parley.chat.domain.draft import Drafts
 from parley.chat.domain.erasure import hidden
+from parley.chat.domain.event_codec import CODEC, ERASED, StoredEvent
 from parley.chat.domain.projectors import ROOM_COLUMNS, declined_row, member_row, room_row
 from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.rooms import CloseRoom

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from parley.chat.domain.batch import BatchDecision, Remembered
-from parley.chat.domain.codec import CODEC
 from parley.chat.domain.erasure import Erasure, evolve_recorded
+from parley.chat.domain.event_codec import CODEC
 from parley.chat.domain.log_lines import CommandLine, EndLine, LogLine, LogLineReader, Unbelievable
 from parley.chat.domain.recorded import NOTHING, Recorded
 from parley.chat.domain.room import moved_user

@@ -19,7 +19,7 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-from parley.chat.log.connection import OwnConnection
+from parley.chat.log.own_connection import OwnConnection
 from parley.chat.log.tail import SETTINGS
 
 LOCKS = 0x7061726C

@@ -26,16 +26,16 @@ from prometheus_client import Counter, Histogram
 
 from parley.chat.domain.batch import Accepted, BatchDecision, Loaded, Submission, decide_batch
 from parley.chat.domain.draft import Drafts, candidates, draft, settle
-from parley.chat.domain.identifiers import LogSecret
 from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.room_ids import LogSecret
 from parley.chat.domain.state import UserLimits
 from parley.chat.log import event_store
-from parley.chat.log.connection import CONFLICTS, OwnConnection, is_own_fault
 from parley.chat.log.database import note_outage, unavailable
 from parley.chat.log.known_rooms import KnownRooms
+from parley.chat.log.own_connection import CONFLICTS, OwnConnection, is_own_fault
 from parley.chat.settings import Settings
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
+from parley.common.process.logs import get_logger
 from parley.common.wire.identity import Identity
 
 log = get_logger(__name__)

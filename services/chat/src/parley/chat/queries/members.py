@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from parley.chat.domain.identifiers import public_room_id
+from parley.chat.domain.room_ids import public_room_id
 from parley.chat.domain.state import Member
 from parley.chat.log.database import Pool
 from parley.chat.log.erasures import unless_erasing

@@ -9,7 +9,7 @@ import msgspec
 
 from parley.chat.domain.events import Instant
 from parley.chat.domain.fields import Kind
-from parley.chat.domain.identifiers import public_room_id, room_key
+from parley.chat.domain.room_ids import public_room_id, room_key
 from parley.chat.domain.state import Room
 from parley.chat.log.database import Pool
 from parley.chat.log.erasures import unless_erasing

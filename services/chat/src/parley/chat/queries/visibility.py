@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parley.chat.domain.identifiers import room_key
+from parley.chat.domain.room_ids import room_key
 from parley.chat.log.erasures import room_is_erased
 from parley.common.errors import Code, Reject
 

@@ -16,19 +16,19 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
+from parley.common.nats.bus import Bus
+from parley.common.process.logs import get_logger
+from parley.common.wire import subjects
 from parley.common.wire.connections import ConnectReply, ConnectRequest
 from parley.common.wire.identity import Authenticate, Identity
 from parley.common.wire.recovery import Recovered
 from parley.common.wire.rooms import MAX_BEHIND
 from parley.engineio.metrics import LIMIT_HITS
+from parley.gateway.admission.connection_middleware import MiddlewareRunner
 from parley.gateway.admission.handshake import encoded, handshake_of
-from parley.gateway.admission.middleware import MiddlewareRunner
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.operations import MAX_AD_HOC
 from parley.gateway.process.boot_clock import boot_time

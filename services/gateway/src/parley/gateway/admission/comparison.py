@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.logs import get_logger
+from parley.common.nats.bus import Bus
+from parley.common.process.logs import get_logger
+from parley.common.wire import subjects
 from parley.common.wire.connections import CompareConnections, ComparedConnections
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 
 log = get_logger(__name__)
 

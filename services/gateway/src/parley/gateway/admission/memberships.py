@@ -12,16 +12,16 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.chunks import split_by_size
 from parley.common.errors import Code, Reject
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.nats.chunks import split_by_size
+from parley.common.process.tasks import Tasks
 from parley.common.wire import rooms as wire
+from parley.common.wire import subjects
 from parley.common.wire.identity import Identity
 from parley.gateway.admission.reconciliation import Reconciliation, in_rounds
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.rooms.fanout import Fanout
 
 ROUND = 120.0

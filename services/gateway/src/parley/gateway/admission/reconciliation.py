@@ -13,8 +13,8 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 from parley.common.errors import Reject
-from parley.common.logs import get_logger
-from parley.common.tasks import Tasks
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
 
 log = get_logger(__name__)
 

@@ -15,19 +15,19 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 from nats.aio.msg import Msg
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
-from parley.common.tags import TagTable
-from parley.common.tally import Tally
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.nats.tags import TagTable
+from parley.common.nats.tally import Tally
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
-from parley.framework.routing.connection_data import merged
-from parley.framework.serving.event_result import Outcome
+from parley.framework.routing.connection_data import apply_changes
+from parley.framework.serving.event_result import EventResult
 from parley.gateway.connections.connection import Connection, ConnectionState, QueuedCommand
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import EventPacket
@@ -50,7 +50,7 @@ MAX_LATE = 100_000
 class Replies(Protocol):
     """How outcomes reach the client."""
 
-    def reply(self, connection: Connection, ack_id: int | None, outcome: Outcome) -> None:
+    def reply(self, connection: Connection, ack_id: int | None, outcome: EventResult) -> None:
         """Send the ack, or without one the `error` event of a failed emit."""
         ...
 
@@ -115,7 +115,7 @@ class CommandForwarder:
         """Take an event whose outcome somebody may wait for."""
         rejection = self._refusal(waiting)
         if rejection is not None:
-            self._settle(waiting, Outcome.refused(rejection))
+            self._settle(waiting, EventResult.refused(rejection))
             return
         self._queue(waiting)
         if len(self._ready) >= FULL and not self._bus.congested:
@@ -220,7 +220,7 @@ class CommandForwarder:
         for ack in decode(data, AckBatch).acks:
             if (pending := self._sent.settle(ack.tag)) is not None:
                 self.keep(pending.connection, ack.data_changes)
-                self._finish(pending, Outcome(ack.payload, ack.ok, ack.attachments))
+                self._finish(pending, EventResult(ack.payload, ack.ok, ack.attachments))
             elif (connection := self._late.pop(ack.tag, None)) is not None:
                 self.keep(connection, ack.data_changes)
 
@@ -229,7 +229,7 @@ class CommandForwarder:
         for pending in self._sent.settle_range(*subjects.parse_range(message.subject)):
             service = self._namespaces[pending.connection.namespace].service
             unavailable = Reject(Code.UNAVAILABLE, f"The service {service} does not answer now; try again.")
-            self._finish(pending, Outcome.refused(unavailable))
+            self._finish(pending, EventResult.refused(unavailable))
 
     def _on_timeout(self, tag: int, pending: QueuedCommand) -> None:
         if not pending.connection.ended:
@@ -239,7 +239,7 @@ class CommandForwarder:
         self._finish(pending, _TIMED_OUT)
 
     def _fail(self, tags: range, rejection: Reject) -> None:
-        refused = Outcome.refused(rejection)
+        refused = EventResult.refused(rejection)
         for pending in self._sent.settle_range(tags.start, tags.stop - 1):
             self._finish(pending, refused)
 
@@ -251,11 +251,11 @@ class CommandForwarder:
             # Its client may have come back to this gateway while the command was in flight; it has its sid then.
             connection = self._connections.get(connection.sid) or connection
         try:
-            connection.data = merged(connection.data, changes)
+            connection.data = apply_changes(connection.data, changes)
         except Exception:
             log.exception("connection data that cannot be kept", sid=connection.sid, namespace=connection.namespace)
 
-    def _finish(self, pending: QueuedCommand, outcome: Outcome) -> None:
+    def _finish(self, pending: QueuedCommand, outcome: EventResult) -> None:
         connection = pending.connection
         connection.in_flight -= 1
         if not connection.in_flight and connection.waiting:
@@ -266,7 +266,7 @@ class CommandForwarder:
             # A service may ack with anything; those of others that came along are told theirs.
             log.exception("an outcome that cannot be passed on", sid=connection.sid, namespace=connection.namespace)
 
-    def _settle(self, command: QueuedCommand, outcome: Outcome) -> None:
+    def _settle(self, command: QueuedCommand, outcome: EventResult) -> None:
         connection = command.connection
         COMMANDS.counts[connection.namespace, "accepted" if outcome.ok else "rejected"] += 1
         if command.on_result is not None:
@@ -275,7 +275,7 @@ class CommandForwarder:
             self._replies.reply(connection, command.ack_id, outcome)
 
 
-_TIMED_OUT = Outcome.refused(Reject(Code.TIMEOUT))
+_TIMED_OUT = EventResult.refused(Reject(Code.TIMEOUT))
 
 
 def _take(connection: Connection, room: int) -> tuple[list[QueuedCommand], int]:

@@ -13,13 +13,13 @@ from enum import Enum
 
 import msgspec
 
-from parley.common.disconnects import KICKS, DisconnectReason
 from parley.common.wire.connections import ConnectionClosed, ConnectionInfo
+from parley.common.wire.disconnects import KICKS, DisconnectReason
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
 from parley.engineio.session import Session
 from parley.engineio.timer_wheel import TimerEntry
-from parley.framework.serving.event_result import Outcome
+from parley.framework.serving.event_result import EventResult
 from parley.gateway.process.boot_clock import boot_time
 
 
@@ -42,7 +42,7 @@ class QueuedCommand(msgspec.Struct, frozen=True):
     attachments: tuple[bytes, ...]
     size: int
     """Its bytes."""
-    on_result: Callable[[Outcome], None] | None = None
+    on_result: Callable[[EventResult], None] | None = None
     """Called with the result instead of acking the client; middleware uses it."""
 
 

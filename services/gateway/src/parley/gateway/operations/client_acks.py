@@ -11,9 +11,9 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from parley.common.bus import Bus
-from parley.common.outbox import Outbox
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.nats.outbox import Outbox
+from parley.common.process.tasks import Tasks
 from parley.common.wire.operations import ClientAck, ClientAckReport
 from parley.gateway.connections.connection import Connection
 from parley.gateway.socketio.packets import AckPacket

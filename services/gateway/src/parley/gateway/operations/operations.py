@@ -13,14 +13,14 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapp
 from itertools import islice
 from typing import Protocol
 
-from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject, known_code
-from parley.common.logs import get_logger
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.codec import Wire
 from parley.common.wire.connections import ConnectionInfo
+from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.operations import (
     Disconnect,
     Emit,
@@ -36,7 +36,7 @@ from parley.common.wire.operations import (
 )
 from parley.common.wire.rooms import UnloggedEvent
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.recovery.packet_history import PacketHistory, with_offset
 from parley.gateway.rooms.fanout import DELIVERIES, Fanout

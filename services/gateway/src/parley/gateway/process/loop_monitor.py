@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from parley.common.logs import get_logger
+from parley.common.process.logs import get_logger
 from parley.gateway.process.boot_clock import boot_time
 
 log = get_logger(__name__)

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from prometheus_client import Counter
 
-from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.disconnects import DisconnectReason
 from parley.common.errors import Code, Reject
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
+from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.recovery import Recover, Recovered
 from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.namespaces import Namespace

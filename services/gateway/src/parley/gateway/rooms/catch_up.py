@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
-from parley.common.tasks import Tasks
+from parley.common.process.tasks import Tasks
 from parley.common.wire.rooms import RoomEvent
 from parley.gateway.connections.connection import Connection
 from parley.gateway.rooms.cursor import following

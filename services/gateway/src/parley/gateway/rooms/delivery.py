@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
-from parley.common.tally import Tally
+from parley.common.nats.tally import Tally
 from parley.common.wire.rooms import MembershipChange, RoomEvent, UnloggedEvent
 from parley.engineio.packets import Packet
 from parley.gateway.connections.connection import Connection
 from parley.gateway.recovery.packet_history import PacketHistory, with_offset
 from parley.gateway.rooms import memory
 from parley.gateway.rooms.local_room import LocalRoom
-from parley.gateway.rooms.registry import RoomRegistry
+from parley.gateway.rooms.room_registry import RoomRegistry
 from parley.gateway.socketio.packets import event_packet, single_event_packet
 
 DELIVERIES = Tally("parley_gateway_deliveries_total", "Events written to connections")
@@ -62,8 +62,8 @@ class RoomDelivery:
 
     def deliver(self, room: LocalRoom, items: list[RoomEvent]) -> None:
         """Send live members the events that are next, each once."""
-        if not items:
-            return
+        if not items or room.closed:
+            return  # what a repair brings to a room that is closed by now would be remembered as sent later than it was
         if room.changes_nothing(items):
             # Everybody gets the same: one piece, however many they are.
             if room.keeps_recent:

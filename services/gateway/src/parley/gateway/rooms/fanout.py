@@ -21,10 +21,10 @@ import msgspec
 from prometheus_client import Counter
 from typing_extensions import override
 
-from parley.common import subjects
-from parley.common.bus import Bus
-from parley.common.logs import get_logger
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.rooms import (
     MAX_BEHIND,
@@ -41,15 +41,15 @@ from parley.gateway.connections.connection import Connection
 from parley.gateway.recovery.packet_history import PacketHistory, with_offset
 from parley.gateway.recovery.recovery import Parking
 from parley.gateway.rooms import memory
-from parley.gateway.rooms.announcements import AnnouncementLog, Notices
+from parley.gateway.rooms.announcement_log import AnnouncementLog, Notices
 from parley.gateway.rooms.catch_up import CatchUp
 from parley.gateway.rooms.cursor import UNKNOWN
 from parley.gateway.rooms.delivery import DELIVERIES, Outlet, RoomDelivery
 from parley.gateway.rooms.heads import HeadListener, RoomHeadReader
 from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.rooms.log_reader import LogReader
-from parley.gateway.rooms.registry import Awaited, RoomRegistry, listeners
 from parley.gateway.rooms.repair import Repair
+from parley.gateway.rooms.room_registry import Awaited, RoomRegistry, listeners
 from parley.gateway.socketio.packets import event_packet
 
 log = get_logger(__name__)
@@ -459,7 +459,7 @@ class Fanout(HeadListener, Parking):
 
     @override
     def stay_disproved(self, room: LocalRoom, connection: Connection, head: int | None, asked: int) -> None:
-        if connection not in room or memory.heard_since(connection, room.room, asked):
+        if memory.heard_since(connection, room.room, asked) or not room.stays(connection, head or 0):
             return
         # The join that brought it here is old from now on, so that no late hint of it brings it back; a later one does.
         connection.last_change[room.room] = connection.last_change.get(room.room, 0) + 1

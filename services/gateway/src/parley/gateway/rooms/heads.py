@@ -13,15 +13,15 @@ from collections.abc import Collection, Iterable
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Reject
-from parley.common.logs import get_logger
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.rooms import GetRoomHeads, RoomHead, RoomHeads
 from parley.gateway.connections.connection import Connection
 from parley.gateway.rooms.local_room import LocalRoom
-from parley.gateway.rooms.registry import RoomRegistry
+from parley.gateway.rooms.room_registry import RoomRegistry
 
 log = get_logger(__name__)
 

@@ -20,7 +20,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from parley.common.subscriptions import Listener
+from parley.common.nats.subscriptions import Listener
 from parley.common.wire.rooms import RoomEvent
 from parley.gateway.connections.connection import Connection
 from parley.gateway.rooms import member_state
@@ -124,6 +124,10 @@ class LocalRoom:
         state = member_state.join(self.state(connection), after, self.cursor.head, sent)
         self._put(connection, state)
         return isinstance(state, CatchingUp)
+
+    def stays(self, connection: Connection, head: int) -> bool:
+        """Whether a member is one beyond the event `head`, for all that is known."""
+        return member_state.stays(self.state(connection), head)
 
     def leave(self, connection: Connection, at: int, *, supposed: bool = False) -> bool:
         """Let a member go after the event `at`, or at once with 0. True when it is gone now."""

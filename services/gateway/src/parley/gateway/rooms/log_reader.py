@@ -11,10 +11,10 @@ import asyncio
 from collections import OrderedDict, defaultdict
 from typing import NamedTuple
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Reject
-from parley.common.logs import get_logger
+from parley.common.nats.bus import Bus
+from parley.common.process.logs import get_logger
+from parley.common.wire import subjects
 from parley.common.wire.rooms import Replay, Replayed, RoomEvent
 from parley.gateway.rooms.local_room import LocalRoom
 

@@ -102,6 +102,19 @@ def join(state: MemberState | None, after: int, head: int, sent: int = 0) -> Mem
             return state._replace(changes=_noted(changes, Change(after + 1, joined=True), max(head, had)))
 
 
+def stays(state: MemberState | None, head: int) -> bool:
+    """Whether somebody is a member beyond the event `head`, for all that is known: neither to leave nor yet to join."""
+    match state:
+        case None:
+            return False
+        case Registered():
+            return True
+        case WaitingToJoin(changes=changes) if changes[0].sequence >= head:
+            return False
+        case Live(changes=changes) | CatchingUp(changes=changes) | WaitingToJoin(changes=changes):
+            return not changes or changes[-1].joined
+
+
 def leave(state: MemberState | None, at: int, head: int, *, supposed: bool = False) -> MemberState | None:
     """A member leaves after the event `at`."""
     change = Change(at, joined=False, supposed=supposed)

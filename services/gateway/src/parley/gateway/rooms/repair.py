@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from prometheus_client import Counter
 
-from parley.common.tasks import Tasks
+from parley.common.process.tasks import Tasks
 from parley.common.wire.rooms import RoomEvent
 from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.rooms.log_reader import LogReader

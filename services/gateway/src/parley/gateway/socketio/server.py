@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from parley.common.disconnects import DisconnectReason, reason_of
 from parley.common.errors import Code, Reject
 from parley.common.rate_limiter import Rate
 from parley.common.wire.commands import error_payload
+from parley.common.wire.disconnects import DisconnectReason, reason_of
 from parley.engineio.metrics import LIMIT_HITS
 from parley.engineio.packets import Packet
 from parley.engineio.reading import UNCOUNTED

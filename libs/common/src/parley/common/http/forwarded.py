@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from parley.common.addresses import SCHEMES
+from parley.common.http.addresses import SCHEMES
 
 
 class RequestSource(NamedTuple):

@@ -26,16 +26,16 @@ from nats.errors import (
 )
 from nats.errors import TimeoutError as NatsTimeoutError
 
-from parley.common import subjects
 from parley.common.errors import Code, Reject
-from parley.common.identifiers import instance_id
-from parley.common.liveness import NAME_TIMEOUT, Liveness, NameTaken
-from parley.common.logs import get_logger
-from parley.common.requests import RequestClient, RequestServer, rejected
-from parley.common.settings import ServiceSettings
-from parley.common.subscriptions import Listener, ListeningClient
-from parley.common.tasks import Tasks
+from parley.common.nats.liveness import NAME_TIMEOUT, Liveness, NameTaken
+from parley.common.nats.requests import RequestClient, RequestServer, rejected
+from parley.common.nats.subscriptions import Listener, ListeningClient
+from parley.common.process.logs import get_logger
+from parley.common.process.settings import ServiceSettings
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.codec import Wire
+from parley.common.wire.identifiers import instance_id
 
 log = get_logger(__name__)
 

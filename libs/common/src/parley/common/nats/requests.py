@@ -17,13 +17,13 @@ import msgspec
 from nats.aio.client import NO_RESPONDERS_STATUS
 from nats.aio.msg import Msg
 
-from parley.common import subjects
-from parley.common.chunks import split_by_size
 from parley.common.errors import Code, Reject, known_code
-from parley.common.logs import get_logger
-from parley.common.outbox import Outbox, OutboxConnection, Publish
-from parley.common.tags import TagTable
-from parley.common.tasks import Tasks
+from parley.common.nats.chunks import split_by_size
+from parley.common.nats.outbox import Outbox, OutboxConnection, Publish
+from parley.common.nats.tags import TagTable
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.codec import Wire, decode
 from parley.common.wire.requests import Answer, Answers, Rejection, Request, Requests
 

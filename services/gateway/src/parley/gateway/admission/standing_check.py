@@ -15,15 +15,15 @@ from typing import NamedTuple
 
 from prometheus_client import Counter
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, known_code
-from parley.common.logs import get_logger
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.identity import MAX_CHECKED, CheckWelcome, HeldUser, UnwelcomeUsers
 from parley.gateway.admission.reconciliation import Reconciliation, in_rounds
 from parley.gateway.connections.connection import Connection
-from parley.gateway.connections.registry import ConnectionRegistry
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.process.boot_clock import boot_time
 
 log = get_logger(__name__)

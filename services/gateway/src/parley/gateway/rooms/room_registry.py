@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from nats.errors import Error
 from prometheus_client import Gauge
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.gateway.connections.connection import Connection
 from parley.gateway.rooms.local_room import LocalRoom
 

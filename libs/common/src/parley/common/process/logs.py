@@ -1,6 +1,6 @@
 """Structured logs: one JSON object a line (or coloured text at a terminal), each with service and correlation id.
 
-Every line has a bounded size, whatever a client sent: see `parley.common.log_limits`.
+Every line has a bounded size, whatever a client sent: see `parley.common.process.log_limits`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 import structlog
 
-from parley.common.log_limits import limited
-from parley.common.settings import ServiceSettings
+from parley.common.process.log_limits import limited
+from parley.common.process.settings import ServiceSettings
 
 CORRELATION: ContextVar[str] = ContextVar("correlation", default="")
 """The correlation id of what the running task handles; a field of every line that it logs."""

@@ -11,19 +11,19 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from parley.common import subjects
-from parley.common.bus import Bus
 from parley.common.errors import Reject
-from parley.common.identifiers import uuid7
-from parley.common.logs import get_logger
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
 from parley.common.wire.connections import ConnectionClosed, Handshake
+from parley.common.wire.identifiers import uuid7
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_context import ConnectionContext
 from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.middleware import ConnectionMiddleware
 from parley.framework.serving.connection_lifetime import ConnectionLifetime
-from parley.gateway import middleware
+from parley.gateway import named_middleware
 from parley.gateway.connections.connection import Connection
 from parley.gateway.namespaces import Namespace
 from parley.gateway.socketio.attempt import Attempt
@@ -42,7 +42,7 @@ class MiddlewareRunner:
         self._tasks = Tasks()
         self._emitter = emitter
         self._middleware: dict[str, list[ConnectionMiddleware]] = {
-            name: [middleware.connection(wanted) for wanted in namespace.connection_middleware]
+            name: [named_middleware.connection(wanted) for wanted in namespace.connection_middleware]
             for name, namespace in namespaces.items()
             if namespace.connection_middleware
         }

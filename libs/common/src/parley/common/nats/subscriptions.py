@@ -27,7 +27,7 @@ from nats.errors import (
 )
 from nats.protocol.parser import AWAITING_MSG_PAYLOAD, PERMISSIONS_ERR, STALE_CONNECTION, Parser
 
-from parley.common.logs import get_logger
+from parley.common.process.logs import get_logger
 from parley.common.throttle import Throttle
 
 log = get_logger(__name__)

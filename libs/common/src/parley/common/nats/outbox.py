@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from parley.common.chunks import split_by_size
 from parley.common.errors import Code, Reject
-from parley.common.logs import get_logger
-from parley.common.tasks import Tasks
+from parley.common.nats.chunks import split_by_size
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import Tasks
 
 log = get_logger(__name__)
 

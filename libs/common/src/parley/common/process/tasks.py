@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self
 
-from parley.common.logs import get_logger
+from parley.common.process.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -27,11 +27,11 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
-from parley.common.addresses import address_key
 from parley.common.errors import Code, Reject
-from parley.common.forwarded import TrustedProxies
-from parley.common.http_gate import HTTP_LIMITED, HttpGate, HttpLimits
-from parley.common.upgrade_request import UpgradeRequest, read_upgrade
+from parley.common.http.addresses import address_key
+from parley.common.http.forwarded import TrustedProxies
+from parley.common.http.gate import HTTP_LIMITED, HttpGate, HttpLimits
+from parley.common.http.upgrade_request import UpgradeRequest, read_upgrade
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept: longer than the 60 s of common load balancers, which must close first."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import cache, lru_cache
 
-from parley.common.identifiers import uuid7
+from parley.common.wire.identifiers import uuid7
 
 AUTHENTICATE = "auth.authenticate"
 """Request, queue group `auth`: `Authenticate` → `Identity`, or a code."""

@@ -12,17 +12,17 @@ from typing import Any, cast
 
 import msgspec
 
-from parley.common.binary import Unsendable, insert
-from parley.common.bus import Bus
 from parley.common.errors import Code, Reject, known_code
-from parley.common.identifiers import uuid7
-from parley.common.tasks import Tasks
+from parley.common.nats.bus import Bus
+from parley.common.process.tasks import Tasks
+from parley.common.wire.binary import Unsendable, insert
+from parley.common.wire.identifiers import uuid7
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.context import Context
 from parley.framework.routing.middleware import compose
-from parley.framework.serving.event_result import Outcome
-from parley.gateway import middleware
+from parley.framework.serving.event_result import EventResult
+from parley.gateway import named_middleware
 from parley.gateway.commands.forwarder import CommandForwarder, Replies
 from parley.gateway.connections.connection import Connection, QueuedCommand
 from parley.gateway.namespaces import Namespace
@@ -54,7 +54,7 @@ class _MiddlewareContext(Context[None]):
     """What is kept with the connection, as this event sees it."""
     free: asyncio.Event
     """Set when the next event of the connection may enter."""
-    outcome: Outcome | None
+    outcome: EventResult | None
     """What the service answered."""
     forwarded: dict[str, Any] | None
     """The result in it, which goes to the client as it came unless middleware sets another."""
@@ -91,7 +91,7 @@ class EventMiddleware:
         self._queues: dict[Connection, _Queue] = {}
         self._emitters = {name: emitter.of(name) for name in namespaces}
         self._handlers: dict[str, Callable[[Any], Awaitable[None]]] = {
-            name: compose([middleware.packet(wanted) for wanted in namespace.packet_middleware], self._forward)
+            name: compose([named_middleware.packet(wanted) for wanted in namespace.packet_middleware], self._forward)
             for name, namespace in namespaces.items()
             if namespace.packet_middleware
         }
@@ -106,7 +106,7 @@ class EventMiddleware:
             self._commands.submit(connection, packet)
             return
         if (rejection := self._refusal(connection, packet)) is not None:
-            self._replies.reply(connection, packet.ack_id, Outcome.refused(rejection))
+            self._replies.reply(connection, packet.ack_id, EventResult.refused(rejection))
             return
         if (queue := self._queues.get(connection)) is None:
             queue = self._queues[connection] = _Queue()
@@ -162,16 +162,16 @@ class EventMiddleware:
             context.check_data()
             outcome = self._outcome(context)
         except Reject as rejection:
-            outcome = Outcome.refused(rejection)
+            outcome = EventResult.refused(rejection)
         except RecursionError:
-            outcome = Outcome.refused(Reject(Code.INVALID_PAYLOAD, f"{packet.event[:64]}: nested too deeply"))
+            outcome = EventResult.refused(Reject(Code.INVALID_PAYLOAD, f"{packet.event[:64]}: nested too deeply"))
         except TimeoutError:
-            outcome = Outcome.refused(Reject(Code.TIMEOUT))
+            outcome = EventResult.refused(Reject(Code.TIMEOUT))
         except Unsendable as error:
-            outcome = Outcome.refused(Reject(Code.INVALID_PAYLOAD, f"{packet.event[:64]}: {error}"))
+            outcome = EventResult.refused(Reject(Code.INVALID_PAYLOAD, f"{packet.event[:64]}: {error}"))
         except Exception:
             context.log.exception("packet middleware failed")
-            outcome = Outcome.refused(Reject(Code.INTERNAL))
+            outcome = EventResult.refused(Reject(Code.INTERNAL))
         finally:
             free.set()
         self._keep(context)
@@ -184,9 +184,9 @@ class EventMiddleware:
         context.check_data()
         self._keep(context)
         args, attachments = context.encoded_args
-        waits: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        waits: asyncio.Future[EventResult] = asyncio.get_running_loop().create_future()
 
-        def tell(outcome: Outcome) -> None:
+        def tell(outcome: EventResult) -> None:
             if not waits.done():
                 waits.set_result(outcome)
 
@@ -215,18 +215,18 @@ class EventMiddleware:
             return
         self._commands.keep(context.connection, changes)
 
-    def _outcome(self, context: _MiddlewareContext) -> Outcome:
+    def _outcome(self, context: _MiddlewareContext) -> EventResult:
         if context.answer is not None:
             payload, attachments = context.answer
-            return Outcome(payload, True, attachments)
+            return EventResult(payload, True, attachments)
         if context.outcome is not None and context.result is context.forwarded:
             return context.outcome
         if context.result is not None:
-            return Outcome.accepted(context.result, binary=True)
-        return Outcome.refused(context.stopped())
+            return EventResult.accepted(context.result, binary=True)
+        return EventResult.refused(context.stopped())
 
 
-def _result(outcome: Outcome) -> dict[str, Any] | None:
+def _result(outcome: EventResult) -> dict[str, Any] | None:
     """The fields of an ordinary ack; None for one that a controller made itself."""
     try:
         (ack,) = insert(b"[" + outcome.payload + b"]", outcome.attachments)

@@ -11,8 +11,8 @@ from starlette.exceptions import HTTPException
 from structlog.contextvars import bound_contextvars
 
 from parley.common.errors import Code, Reject
-from parley.common.identifiers import uuid7
-from parley.common.logs import get_logger
+from parley.common.process.logs import get_logger
+from parley.common.wire.identifiers import uuid7
 
 log = get_logger(__name__)
 

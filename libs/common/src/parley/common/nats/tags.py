@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from parley.common.logs import get_logger
+from parley.common.process.logs import get_logger
 
 log = get_logger(__name__)
 

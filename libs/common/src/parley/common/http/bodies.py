@@ -13,7 +13,7 @@ import msgspec
 from fastapi import Depends, Request
 
 from parley.common.errors import Code, Reject
-from parley.common.json_input import fields_as, read_object
+from parley.common.http.json_input import fields_as, read_object
 
 T = TypeVar("T")
 Schema = dict[str, Any]

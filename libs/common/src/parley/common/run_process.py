@@ -20,12 +20,12 @@ from pydantic import ValidationError
 from starlette.datastructures import State
 from uvicorn.config import STARTUP_FAILURE
 
-from parley.common import logs
 from parley.common.errors import Reject
-from parley.common.http_server import http_options
-from parley.common.listening import bind, listeners
-from parley.common.liveness import NameTaken
-from parley.common.settings import ServiceSettings, UnsafeSettings, misspelt_settings, name_refused
+from parley.common.http.listening import bind, listeners
+from parley.common.http.server import http_options
+from parley.common.nats.liveness import NameTaken
+from parley.common.process import logs
+from parley.common.process.settings import ServiceSettings, UnsafeSettings, misspelt_settings, name_refused
 
 STOP_POLL = 0.1
 """Seconds between looks at whether a signal came while the app starts."""

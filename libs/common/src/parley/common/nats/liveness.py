@@ -21,10 +21,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from parley.common import subjects
 from parley.common.errors import Reject
-from parley.common.logs import get_logger
-from parley.common.tasks import stop_process
+from parley.common.process.logs import get_logger
+from parley.common.process.tasks import stop_process
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.processes import SignOfLife
 
