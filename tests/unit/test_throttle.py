@@ -36,7 +36,8 @@ async def test_what_is_asked_soon_after_waits_until_the_interval_is_over_and_the
     for _ in range(10):
         throttle.soon()
         await turns(1)
-    assert len(ran) == 1
+        # A busy machine may be slower than the interval.
+        assert len(ran) == 1 or ran[1] - ran[0] > INTERVAL - 0.002
     await until(lambda: len(ran) == 2)
     # Loops round their timers to milliseconds.
     assert ran[1] - ran[0] > INTERVAL - 0.002
