@@ -20,10 +20,13 @@ import pytest
 from parley.common.process import logs
 from parley.common.process.settings import ServiceSettings
 from parley.common.wire.binary import MAX_DEPTH
+from parley.common.wire.commands import Command, ConnectionCommands
 from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router
+from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.serving.event_result import EventResult
+from parley.framework.serving.invocation import Invocation
 from parley.testing import FakeNamespace
-from tests.unit.test_router import ANN
+from tests.support.invocations import ANN
 
 
 class Blob(msgspec.Struct):
@@ -92,8 +95,9 @@ async def outcome_of(table: Router[None], event: str, args: bytes, *attachments:
     """What becomes of an event that reached the service like this."""
     fake = FakeNamespace(table)
     await fake.connect("ben")
-    context = Context(fake.emitter, ANN, "sid", event=event, args=args, attachments=attachments, state=None)
-    return await fake.handle(context)
+    command = Command(0, event, args, "", attachments)
+    sender = ConnectionCommands("sid", ANN, [command])
+    return await fake.handle(Invocation(fake.emitter, "", sender, command, ConnectionData(), None))
 
 
 async def acked(table: Router[None], event: str, args: bytes = b"[]") -> Any:

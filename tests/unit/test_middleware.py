@@ -10,7 +10,8 @@ import pytest
 from parley.framework import Code, Context, Next, PacketMiddleware, Reject, Router
 from parley.framework.serving.event_result import EventResult
 from parley.framework.serving.event_runner import EventRunner
-from tests.unit.test_router import context_of
+from parley.framework.serving.invocation import Invocation
+from tests.support.invocations import invocation_of
 
 Lines = list[str]
 
@@ -58,7 +59,7 @@ class Table(Router[None]):
 
     async def outcome(self, event: str, *args: Any) -> EventResult:
         """What becomes of an event."""
-        return await EventRunner(self).handle(context_of(event, json.dumps(args).encode()))
+        return await EventRunner(self).handle(invocation_of(event, json.dumps(args).encode()))
 
 
 async def refused(table: Table, event: str, *args: Any) -> str:
@@ -169,12 +170,12 @@ async def test_it_may_add_to_the_controllers_result():
     assert await Table(signed).handle("say", "x") == {"ok": True, "said": "x", "by": "u_ann"}
 
 
-async def test_an_event_that_nothing_handles_is_released_at_once_and_may_be_answered_by_what_is_around():
+async def test_an_event_that_nothing_handles_is_let_through_at_once_and_may_be_answered_by_what_is_around():
     seen: list[bool] = []
 
     async def catch_all(context: Context[Any], call_next: Next) -> None:
         await call_next()
-        seen.append(context.released)
+        seen.append(isinstance(context, Invocation) and context.let_through)
         if context.event not in {"say", "fail", "really unknown"}:
             context.result = {"event": context.event}
 

@@ -8,11 +8,9 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from parley.common.nats.subscriptions import ListeningClient
-from parley.common.process.tasks import Tasks
-from parley.framework import Bus, Code, Context, Controller, Emitter, Identity, Reject, Route, Router, on
-
-ANN = Identity("u_ann", "Ann")
+from parley.framework import Code, Context, Controller, Reject, Route, Router, on
+from parley.framework.serving.event_runner import EventRunner
+from tests.support.invocations import invocation_of
 
 
 class Say(msgspec.Struct, forbid_unknown_fields=True):
@@ -46,12 +44,6 @@ async def every(_context: Context, *args: int) -> None: ...
 
 
 async def upload(_context: Context, name: str, blob: Blob, raw: bytes = b"none") -> None: ...
-
-
-def context_of(event: str, args: bytes = b"[]", namespace: str = "/chat") -> Context[None]:
-    """An event of Ann's, on a bus that is not connected."""
-    bus = Bus(ListeningClient(), "test", "test", 1.0, Tasks())
-    return Context(Emitter(bus, namespace), ANN, event=event, args=args, state=None)
 
 
 def routed(controller: Controller, **options: Any) -> Route:
@@ -264,9 +256,9 @@ class Overriding(Counting):
 
 async def control(router: Router[None], event: str, args: bytes) -> Any:
     """The result of an event's controller."""
-    context = context_of(event, args)
-    await router.call_controller(context)
-    return context.result
+    invocation = invocation_of(event, args)
+    await EventRunner(router).handle(invocation)
+    return invocation.result
 
 
 async def test_the_marked_methods_of_a_class_are_controllers_on_a_fresh_object_each():

@@ -1,9 +1,12 @@
-"""The framework for services behind Parley's gateway: everything that a service is written with.
+"""The framework for services behind Parley's gateway. Adopters import from here, and nothing from the packages below.
 
-A service is a `Service` of `Router`s; a router's controllers take a `Context`. `parley run` runs it, on NATS alone.
+- To write a service: `Router`, `on`, `Context`, `ConnectionContext`, middleware, `Reject` with a `Code`.
+- To speak to connections, from a service or any process: `Emitter`, `BlockingEmitter`, `RoomPublisher`, and for rooms
+  with a log `RoomLog` with what it returns.
+- To run it: `Service`, its `Lifespan` and `Runtime`, `ServiceSettings`. `parley run` runs it, on NATS alone.
 
-Start with `routing`, which services are written with, and `remote`, which speaks to connections anywhere; `serving` is
-what runs behind; `service` puts them together and `running` makes a process of it. `asyncapi` writes the documents.
+To read the code, start with `routing`, which services are written with, and `remote`, which speaks to connections;
+`serving` is what runs behind, `service` puts them together, `running` makes a process of it, `asyncapi` documents it.
 """
 
 from parley.common.errors import Code, Reject
@@ -14,6 +17,7 @@ from parley.common.wire.connections import ConnectionInfo, Handshake
 from parley.common.wire.consumers import LogEvent
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Delivery, Membership, MembershipChange, Replayed, RoomEvent, RoomHead
+from parley.framework.remote.blocking import BlockingEmitter
 from parley.framework.remote.emitter import AcksResult, BroadcastOperator, Emitter, RemoteSocket
 from parley.framework.remote.room_publisher import RoomPublisher
 from parley.framework.routing.connection_context import ConnectionContext
@@ -24,39 +28,40 @@ from parley.framework.routing.router import Route, Router
 from parley.framework.routing.signatures import Controller, on
 from parley.framework.service import Lifespan, Running, Runtime, Service
 
-__all__ = [
-    "AcksResult",
-    "BroadcastOperator",
-    "Bus",
+__all__ = [  # noqa: RUF022 - to write a service, to speak to connections, to run it
     "Code",
     "ConnectionContext",
-    "ConnectionInfo",
     "ConnectionMiddleware",
     "Context",
     "Controller",
-    "Delivery",
-    "Emitter",
     "Handshake",
     "Identity",
-    "Lifespan",
     "LogEvent",
-    "Membership",
-    "MembershipChange",
     "Next",
     "PacketMiddleware",
     "Reject",
+    "Route",
+    "Router",
+    "get_logger",
+    "on",
+    "AcksResult",
+    "BlockingEmitter",
+    "BroadcastOperator",
+    "ConnectionInfo",
+    "Delivery",
+    "Emitter",
+    "Membership",
+    "MembershipChange",
     "RemoteSocket",
     "Replayed",
     "RoomEvent",
     "RoomHead",
     "RoomLog",
     "RoomPublisher",
-    "Route",
-    "Router",
+    "Bus",
+    "Lifespan",
     "Running",
     "Runtime",
     "Service",
     "ServiceSettings",
-    "get_logger",
-    "on",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import TypeVar
 
 from typing_extensions import override
 
@@ -27,10 +26,9 @@ from parley.common.wire.operations import (
     Selection,
     decode_operation,
 )
-from parley.framework.remote.gateway_requests import GatewayReplies, GatewayReply, GatewayRequests
+from parley.framework.remote.gateway_requests import GatewayRequests
+from parley.framework.remote.reply_collector import GatewayReplies, ReplyCollector, ReplyT
 from parley.testing.fake_connection import GATEWAY, HANDLING, FakeConnection
-
-ReplyT = TypeVar("ReplyT", bound=GatewayReply)
 
 
 class FakeGateway(GatewayRequests):
@@ -62,16 +60,18 @@ class FakeGateway(GatewayRequests):
         gateway: str,
         kind: type[ReplyT],
         timeout: float,
-        enough: int | None = None,
+        most: int | None = None,
     ) -> GatewayReplies[ReplyT]:
         """Do an operation and return the replies. A connection that does not answer at once is not waited for."""
-        del timeout, enough
-        replies = GatewayReplies[ReplyT](nobody=gateway not in {"", GATEWAY})
-        if not replies.nobody:
+        del timeout, most
+        collector = ReplyCollector[ReplyT](gateway, None)
+        if gateway in {"", GATEWAY}:
+            collector.expect({GATEWAY}, all_known=True)
             report = await self._do(decode_operation(operation("inbox").encode()))
-            replies.add(decode(report.encode(), kind))
-        replies.complete = replies.outstanding <= 0
-        return replies
+            collector.add(decode(report.encode(), kind))
+        else:
+            collector.no_listener = True
+        return collector.result(())
 
     async def _do(self, operation: AnyOperation) -> Wire:
         targets = self._select(operation.selection)

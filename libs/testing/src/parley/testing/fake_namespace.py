@@ -14,20 +14,21 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from parley.common.wire.connections import ConnectionClosed, Handshake
+from parley.common.wire.commands import Command, ConnectionCommands
+from parley.common.wire.connections import ConnectionClosed, ConnectRequest, Handshake
 from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.identifiers import uuid7
 from parley.common.wire.identity import Identity
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_context import ConnectionContext
-from parley.framework.routing.connection_data import ConnectionData
-from parley.framework.routing.context import Context
+from parley.framework.routing.connection_data import ConnectionData, apply_changes
 from parley.framework.routing.router import Router
 from parley.framework.service import Service
 from parley.framework.serving.connection_lifetime import ConnectionLifetime
 from parley.framework.serving.event_result import EventResult
 from parley.framework.serving.event_runner import EventRunner
 from parley.framework.serving.gateway_responder import ADMIT_SECONDS
+from parley.framework.serving.invocation import Invocation
 from parley.testing.fake_connection import GATEWAY, HANDLING, FakeConnection
 from parley.testing.fake_gateway import FakeGateway
 
@@ -101,26 +102,24 @@ class FakeNamespace:
         ]:
             await asyncio.wait(parting)
 
-    async def handle(self, context: Context[Any]) -> EventResult:
+    async def handle(self, invocation: Invocation[Any]) -> EventResult:
         """Run the middleware and the controller of an event, for as long as they may take."""
         # The sweep is what ends a controller at its time limit; in a service one runs for all events.
         sweep = asyncio.create_task(self._runner.run_sweep())
         try:
-            return await self._runner.handle(context)
+            return await self._runner.handle(invocation)
         finally:
             sweep.cancel()
 
     async def _handle(
         self, connection: FakeConnection, event: str, args: bytes, attachments: tuple[bytes, ...]
     ) -> EventResult:
-        context: Context[Any] = Context(
-            self.emitter, connection.identity, connection.sid, GATEWAY, f"{GATEWAY}-{uuid7().hex}",
-            connection.handshake.encode(), connection.context_data,
-            event=event, args=args, attachments=attachments, state=self.state,
-        )  # fmt: skip
-        outcome = await self.handle(context)
-        if (changed := context.changed_data()) is not None:
-            connection.encoded_data = changed
+        command = Command(0, event, args, f"{GATEWAY}-{uuid7().hex}", attachments)
+        sender = ConnectionCommands(connection.sid, connection.identity, [command], connection.handshake.encode())
+        invocation = Invocation(self.emitter, GATEWAY, sender, command, connection.shared_data, self.state)
+        outcome = await self.handle(invocation)
+        if (changes := invocation.data_changes()) is not None:
+            connection.encoded_data = apply_changes(connection.encoded_data, changes)
         return outcome
 
     def _on_end(self, connection: FakeConnection, closed: ConnectionClosed, rooms: list[str]) -> None:
@@ -133,19 +132,16 @@ class FakeNamespace:
     # -- coming and going ------------------------------------------------------------------------------------------
 
     async def _admit(self, connection: FakeConnection) -> None:
-        context: ConnectionContext[Any] = ConnectionContext(
-            self.emitter, connection.identity, connection.sid, GATEWAY, f"conn-{uuid7().hex}",
-            connection.handshake.encode(), ConnectionData(),
-        )  # fmt: skip
-        context.state = self.state
+        data, correlation = ConnectionData(), f"conn-{uuid7().hex}"
+        request = ConnectRequest(GATEWAY, connection.sid, connection.identity, connection.handshake.encode())
+        context: ConnectionContext[Any] = ConnectionContext(self.emitter, request, correlation, data, self.state)
         members: list[str] = []
 
         async def core(_context: ConnectionContext) -> None:
             if self.router.room_log is not None:
                 rooms = await self.router.room_log(self.state).memberships(connection.identity)
                 members.extend(membership.room for membership in rooms)
-            context.check_data()
-            connection.encoded_data = context.changed_data() or b""
+            connection.encoded_data = data.changed() or b""
 
         life: tuple[ConnectionLifetime, asyncio.Task[None]] | None = None
         if self.router.connection_middleware:

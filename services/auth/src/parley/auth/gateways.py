@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from parley.auth.metrics import KICKED_CONNECTIONS, KICKS
 from parley.common.wire.operations import FetchedConnections, Kick, ListConnections, OperationReport, Selection
 from parley.framework import Code, ConnectionInfo
-from parley.framework.remote.gateway_requests import GatewayReplies, GatewayRequests, ReplyT
+from parley.framework.remote.gateway_requests import GatewayRequests
+from parley.framework.remote.reply_collector import GatewayReplies, ReplyT
 
 ANSWER_TIMEOUT = 2.0
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from parley.common.errors import Code, Reject
 from parley.common.nats.bus import Bus, connect
@@ -38,9 +38,8 @@ from parley.common.wire.operations import (
     Selection,
 )
 from parley.framework.remote.gateway_registry import GatewayRegistry
-from parley.framework.remote.gateway_requests import GatewayReplies, GatewayReply, GatewayRequests
-
-ReplyT = TypeVar("ReplyT", bound=GatewayReply)
+from parley.framework.remote.gateway_requests import GatewayRequests
+from parley.framework.remote.reply_collector import GatewayReplies, ReplyT
 
 ANSWER_TIMEOUT = 5.0
 """Seconds that gateways have to answer."""
@@ -65,8 +64,8 @@ class _Target:
     selection: Selection
     gateway: str = ""
     volatile: bool = False
-    enough: int | None = None
-    """Stop waiting once so many connections were found: 1 for a sid."""
+    most: int | None = None
+    """How many connections it can be, if that is known: 1 for a sid. Once they are found, nobody else is waited for."""
 
 
 class BroadcastOperator:
@@ -152,7 +151,7 @@ class BroadcastOperator:
     # -- connections -----------------------------------------------------------------------------------------------
 
     async def fetch_connections(self) -> list[ConnectionInfo]:
-        """Who they are, and in which rooms."""
+        """Return who they are, and in which rooms."""
         replies = await self._operate(lambda inbox: FetchConnections(self._target.selection, inbox), FetchedConnections)
         return [connection for page in replies.received for connection in page.connections]
 
@@ -185,7 +184,7 @@ class BroadcastOperator:
     async def _ask(
         self, operation: Callable[[str], Operation], kind: type[ReplyT], timeout: float
     ) -> GatewayReplies[ReplyT]:
-        return await self._requests.request(operation, self._target.gateway, kind, timeout, self._target.enough)
+        return await self._requests.request(operation, self._target.gateway, kind, timeout, self._target.most)
 
 
 class Emitter(BroadcastOperator):
@@ -209,17 +208,17 @@ class Emitter(BroadcastOperator):
 
     @property
     def namespace(self) -> str:
-        """Whose connections these are."""
+        """The namespace whose connections these are."""
         return self._target.selection.namespace
 
     @property
     def requests(self) -> GatewayRequests:
-        """What asks gateways: operations on the connections of all namespaces go through it as well."""
+        """The requests to gateways, for operations on connections of all namespaces."""
         return self._requests
 
     @property
     def registry(self) -> GatewayRegistry:
-        """Which gateways live."""
+        """The gateways that live."""
         return self._requests.registry
 
     async def start(self) -> None:
@@ -234,7 +233,7 @@ class Emitter(BroadcastOperator):
 
     def socket(self, sid: str, gateway: str = "") -> RemoteSocket:
         """One connection. Unless its gateway is named, all hear of it: one that recovered may be on any."""
-        target = replace(self._target, selection=Selection(self.namespace, (sid,), (), sid), gateway=gateway, enough=1)
+        target = replace(self._target, selection=Selection(self.namespace, (sid,), (), sid), gateway=gateway, most=1)
         return RemoteSocket(BroadcastOperator(self._requests, target), sid)
 
 
@@ -269,7 +268,7 @@ class RemoteSocket:
         raise Reject(Code.NOT_FOUND, "The connection is gone, or owes too many answers already.")
 
     async def fetch(self) -> ConnectionInfo:
-        """Who it is, and in which rooms."""
+        """Return who it is, and in which rooms."""
         for connection in await self._only.fetch_connections():
             return connection
         raise Reject(Code.NOT_FOUND, "There is no such connection.")

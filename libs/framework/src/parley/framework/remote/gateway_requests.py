@@ -10,8 +10,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
 
 from parley.common.errors import Code, Reject
 from parley.common.nats.bus import Bus
@@ -19,56 +17,10 @@ from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.operations import Operation
 from parley.framework.remote.gateway_registry import GatewayRegistry
+from parley.framework.remote.reply_collector import GatewayReplies, ReplyCollector, ReplyT
 
 RECHECK = 0.25
 """Seconds after which it is looked again which gateways live."""
-
-
-class GatewayReply(Protocol):
-    """One message of one gateway."""
-
-    @property
-    def gateway(self) -> str:
-        """The address of who says it."""
-        ...
-
-    @property
-    def matched(self) -> int:
-        """How many connections were found, in addition to what was said before."""
-        ...
-
-    @property
-    def outstanding(self) -> int:
-        """By how much the number of things to come changes."""
-        ...
-
-
-ReplyT = TypeVar("ReplyT", bound=GatewayReply)
-
-
-@dataclass(slots=True)
-class GatewayReplies(Generic[ReplyT]):
-    """What was answered, and by whom it was not. Gateways are named by their addresses."""
-
-    received: list[ReplyT] = field(default_factory=list[ReplyT])
-    matched: int = 0
-    outstanding: int = 0
-    answered: set[str] = field(default_factory=set[str])
-    nobody: bool = False
-    """Whether nobody listened: there is no such gateway, or none at all, or it has lost the broker."""
-    complete: bool = False
-    """Whether everything has come, from every living gateway."""
-    unanswered: tuple[str, ...] = ()
-    """The living gateways that said nothing."""
-    silent: tuple[str, ...] = ()
-    """Those that fell silent some time ago and said nothing: they may stand still, and hold connections."""
-
-    def add(self, reply: ReplyT) -> None:
-        """Take in one message."""
-        self.received.append(reply)
-        self.matched += reply.matched
-        self.outstanding += reply.outstanding
-        self.answered.add(reply.gateway)
 
 
 class GatewayRequests:
@@ -92,68 +44,46 @@ class GatewayRequests:
         gateway: str,
         kind: type[ReplyT],
         timeout: float,
-        enough: int | None = None,
+        most: int | None = None,
     ) -> GatewayReplies[ReplyT]:
         """Ask one gateway, or with an empty address all, until everything has come or `timeout` seconds have passed.
 
-        `operation` makes what is asked for an inbox. Once `enough` connections are found, no other gateway is waited
+        `operation` makes what is asked for an inbox. Once `most` connections are found, no other gateway is waited
         for. Raises `Reject` when it cannot be sent.
         """
         if not self.bus.connected:
             raise Reject(Code.UNAVAILABLE)
         if not gateway:
             await self.registry.start()
-        replies, changed = GatewayReplies[ReplyT](), asyncio.Event()
+        collector, changed = ReplyCollector[ReplyT](gateway, most), asyncio.Event()
 
         def hear(data: bytes) -> None:
             if data:
-                replies.add(decode(data, kind))
+                collector.add(decode(data, kind))
             else:
-                replies.nobody = True  # the broker says that nobody listens there
+                collector.no_listener = True
             changed.set()
 
+        def expect() -> None:
+            alive, name_of = self.registry.alive(), self.registry.name_of
+            asked = {address for address in alive if not gateway or gateway in (address, name_of(address))}
+            collector.expect(asked, all_known=self.registry.warmed_up)
+
         deadline = time.monotonic() + timeout
-        asked = operation(subjects.inbox())
-        listener = self.bus.listen(asked.inbox, hear)
+        request = operation(subjects.inbox())
+        listener = self.bus.listen(request.inbox, hear)
         try:
-            await self.bus.publish(_subject(asked, gateway), asked.encode(), asked.inbox)
-            while self._waits(replies, gateway, enough) and (left := deadline - time.monotonic()) > 0:
+            await self.bus.publish(_subject(request, gateway), request.encode(), request.inbox)
+            expect()
+            while not collector.ended and (left := deadline - time.monotonic()) > 0:
                 changed.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(min(left, RECHECK)):
                         await changed.wait()
+                expect()
         finally:
             listener.close()
-        missing = self._missing(replies, gateway)
-        if replies.nobody:
-            # Those that were heard a moment ago are cut off from the broker, or dead; their connections may live on.
-            missing = {
-                address
-                for address in self.registry.alive()
-                if not gateway or gateway in (address, self.registry.name_of(address))
-            }
-        replies.complete = not self._waits(replies, gateway, enough) and not (replies.nobody and missing)
-        replies.unanswered = () if replies.complete else tuple(sorted(missing))
-        if not gateway:
-            replies.silent = tuple(sorted(self.registry.silent().keys() - replies.answered))
-        return replies
-
-    def _waits(self, replies: GatewayReplies[ReplyT], gateway: str, enough: int | None) -> bool:
-        if replies.nobody:
-            return False
-        if replies.outstanding > 0:
-            return True
-        if enough is not None and replies.matched >= enough:
-            return False
-        warmed_up = bool(gateway) or self.registry.warmed_up
-        return not warmed_up or bool(self._missing(replies, gateway))
-
-    def _missing(self, replies: GatewayReplies[ReplyT], gateway: str) -> set[str]:
-        """Who of those that are waited for has said nothing."""
-        if not gateway:
-            return self.registry.alive().keys() - replies.answered
-        # Whoever is asked by its name answers by its address.
-        return set() if replies.answered else {gateway}
+        return collector.result(self.registry.silent())
 
 
 def _subject(operation: Operation, gateway: str) -> str:

@@ -6,8 +6,10 @@ from typing import Any, Generic
 
 from parley.common.wire import subjects
 from parley.common.wire.binary import extract
-from parley.common.wire.connections import ConnectionClosed
+from parley.common.wire.connections import ConnectionClosed, ConnectRequest
 from parley.common.wire.rooms import UnloggedEvent
+from parley.framework.remote.emitter import Emitter
+from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.context import PeerContext, StateT
 
 
@@ -20,8 +22,17 @@ class ConnectionContext(PeerContext, Generic[StateT]):
 
     __slots__ = ("gone", "initial_events", "initial_rooms", "open", "reason", "state")
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(
+        self,
+        emitter: Emitter,
+        request: ConnectRequest,
+        correlation: str,
+        data: ConnectionData,
+        state: StateT = None,  # pyright: ignore[reportArgumentType] - a gateway's middleware has none
+    ) -> None:
+        super().__init__(emitter, request.gateway, request, correlation, data)
+        self.state = state
+        """What the service's lifespan made; None in a gateway."""
         self.open = False
         """Whether the connection has been admitted."""
         self.gone = False
@@ -32,8 +43,6 @@ class ConnectionContext(PeerContext, Generic[StateT]):
         """Rooms to put the connection into when it is admitted."""
         self.initial_events: list[UnloggedEvent] = []
         """Events to send the connection when it is admitted."""
-        self.state: StateT = None  # pyright: ignore[reportAttributeAccessIssue] - set right after, where there is one
-        """What the service's lifespan made; None in a gateway."""
 
     async def emit(self, event: str, *args: Any) -> None:
         """Send this connection an event, after CONNECT."""
@@ -56,7 +65,7 @@ class ConnectionContext(PeerContext, Generic[StateT]):
             subjects.check_ad_hoc(self.namespace, room)
             self.initial_rooms.append(room)
 
-    def part(self, closed: ConnectionClosed) -> None:
-        """Mark the connection as gone and load its last data."""
+    def mark_gone(self, closed: ConnectionClosed) -> None:
+        """Mark the connection as gone and load its last data. The sid may be another one, if it was recovered."""
         self.sid, self.reason, self.gone = closed.sid, closed.reason, True
-        self.renew_data(closed.data)
+        self._data = ConnectionData(closed.data)

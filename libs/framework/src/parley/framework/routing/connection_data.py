@@ -38,11 +38,6 @@ class ConnectionData:
             self._values = _decoder.decode(self._encoded) if self._encoded else {}
         return self._values
 
-    @property
-    def never_read(self) -> bool:
-        """Whether nobody has looked at it, so that nothing can have changed."""
-        return self._values is None
-
     def check(self) -> None:
         """Raise what `changed` would raise, and forget the change then."""
         if self._values is not None:
@@ -72,6 +67,8 @@ class ConnectionData:
 
     def changes(self) -> bytes | None:
         """Return the `DataChanges` since the last call, encoded, if there are any. Raises as `changed` does."""
+        if self._values is None:
+            return None
         before = self._encoded
         if (after := self.changed()) is None:
             return None

@@ -12,8 +12,8 @@ from typing_extensions import TypeVar
 from parley.common.errors import Code, Reject
 from parley.common.process.logs import CONTEXTS, get_logger
 from parley.common.wire.binary import extract, insert
-from parley.common.wire.connections import Handshake
-from parley.common.wire.identity import Identity
+from parley.common.wire.commands import Command, ConnectionCommands
+from parley.common.wire.connections import ConnectRequest, Handshake
 from parley.framework.remote.emitter import BroadcastOperator, Emitter, RemoteSocket
 from parley.framework.routing.connection_data import ConnectionData
 
@@ -27,27 +27,26 @@ _handshakes = msgspec.msgpack.Decoder(Handshake)
 class PeerContext:
     """The part that all contexts share: one connection, and emitting to it and to others in its namespace."""
 
-    __slots__ = ("_data", "_emitter", "_handshake", "correlation", "gateway", "identity", "sid")
+    __slots__ = ("_connection", "_data", "_emitter", "_handshake", "correlation", "gateway", "identity", "sid")
 
     def __init__(
         self,
         emitter: Emitter,
-        identity: Identity,
-        sid: str,
         gateway: str,
+        connection: ConnectionCommands | ConnectRequest,
         correlation: str,
-        handshake: bytes | Handshake,
         data: ConnectionData,
     ) -> None:
-        self.identity = identity
+        self.identity = connection.identity
         """The user, as the token proved it."""
-        self.sid = sid
+        self.sid = connection.sid
         self.gateway = gateway
         """The gateway that holds the connection."""
         self.correlation = correlation
         """The id that marks every log line about this event, in every process."""
         self._emitter = emitter
-        self._handshake = handshake
+        self._connection = connection
+        self._handshake: Handshake | None = None
         self._data = data
 
     @property
@@ -58,8 +57,9 @@ class PeerContext:
     @property
     def handshake(self) -> Handshake:
         """What the client connected with: `address`, `query`, `auth`, the `headers` that the namespace asks for."""
-        if isinstance(self._handshake, bytes):
-            self._handshake = _handshakes.decode(self._handshake) if self._handshake else Handshake()
+        if self._handshake is None:
+            encoded = self._connection.handshake
+            self._handshake = _handshakes.decode(encoded) if encoded else Handshake()
         return self._handshake
 
     @property
@@ -70,26 +70,6 @@ class PeerContext:
         `payload_too_large`, and nothing of the event's change is kept.
         """
         return self._data.values
-
-    def check_data(self) -> None:
-        """Raise `Reject` when `data` has become something that cannot be kept, and forget the change."""
-        try:
-            self._data.check()
-        except (TypeError, ValueError, msgspec.MsgspecError) as error:
-            self.log.exception("connection data that cannot be kept")
-            raise Reject(Code.INTERNAL) from error
-
-    def changed_data(self) -> bytes | None:
-        """Return `data`, encoded, if it has changed since the last call. What cannot be kept is only logged."""
-        try:
-            return self._data.changed()
-        except (Reject, TypeError, ValueError, msgspec.MsgspecError):
-            self.log.exception("connection data that cannot be kept")
-            return None
-
-    def renew_data(self, encoded: bytes) -> None:
-        """Replace `data` by what the gateway keeps now."""
-        self._data = ConnectionData(encoded)
 
     @property
     def log(self) -> BoundLogger:
@@ -160,43 +140,30 @@ _DONE = _Done()
 class Context(PeerContext, Generic[StateT]):
     """One event of a client: it passes the middleware, a controller handles it, and the result becomes the ack."""
 
-    __slots__ = (
-        "_args", "_attachments", "_raw", "_seen", "answer", "event", "plain_result", "released", "result", "state",
-    )  # fmt: skip
+    __slots__ = ("_answer", "_args", "_attachments", "_encoded_when_read", "_raw", "event", "result", "state")
 
     def __init__(
         self,
         emitter: Emitter,
-        identity: Identity,
-        sid: str = "",
-        gateway: str = "",
-        correlation: str = "",
-        handshake: bytes | Handshake = b"",
-        data: ConnectionData | None = None,
-        *,
-        event: str,
-        args: bytes = b"[]",
-        attachments: tuple[bytes, ...] = (),
+        gateway: str,
+        connection: ConnectionCommands | ConnectRequest,
+        command: Command,
+        data: ConnectionData,
         state: StateT,
     ) -> None:
-        super().__init__(emitter, identity, sid, gateway, correlation, handshake, data or ConnectionData())
-        self.event = event
+        super().__init__(emitter, gateway, connection, command.correlation, data)
+        self.event = command.event
         """The event's name. Middleware may set another."""
         self.state = state
         """What the service's lifespan made."""
         self.result: Any = None
         """What the controller returned: the fields of the ack. Middleware may set it, before or after."""
-        self.plain_result: Any = None
-        """The result, when the controller's annotation says that it holds no binary data."""
-        self.answer: tuple[bytes, tuple[bytes, ...]] | None = None
-        """What `ack` was called with: JSON arguments and their binary data."""
-        self.released = False
-        """Whether all middleware let the event through."""
-        self._raw = args
-        self._attachments = attachments
+        self._answer: tuple[bytes, tuple[bytes, ...]] | None = None
+        self._raw = command.args
+        self._attachments = command.attachments
         self._args: list[Any] | None = None
-        self._seen = b""
-        """The JSON of the arguments when somebody first looked at them."""
+        self._encoded_when_read = b""
+        """The arguments as JSON when they were first read, to see later whether they were changed in place."""
 
     @property
     def args(self) -> list[Any]:
@@ -210,7 +177,7 @@ class Context(PeerContext, Generic[StateT]):
                 self._args = insert(self._raw, self._attachments)
             except ValueError as error:
                 raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: {error}") from error
-            self._seen = msgspec.json.encode(self._args)
+            self._encoded_when_read = msgspec.json.encode(self._args)
         return self._args
 
     @args.setter
@@ -222,7 +189,7 @@ class Context(PeerContext, Generic[StateT]):
     def encoded_args(self) -> tuple[bytes, tuple[bytes, ...]]:
         """The arguments as they travel: a JSON array with placeholders, and the binary data."""
         # The list was given away, so whoever has it may have changed it in place.
-        if self._args is not None and msgspec.json.encode(self._args) != self._seen:
+        if self._args is not None and msgspec.json.encode(self._args) != self._encoded_when_read:
             self.args = self._args
         return self._raw, self._attachments
 
@@ -231,31 +198,14 @@ class Context(PeerContext, Generic[StateT]):
         """A logger whose lines name the event and the connection."""
         return super().log.bind(event_name=self.event)
 
-    def fresh(self, event: str, args: bytes) -> Context[StateT]:
-        """Make the context of another event of the same connection."""
-        return Context(
-            self._emitter, self.identity, self.sid, self.gateway, self.correlation, self._handshake, self._data,
-            event=event, args=args, state=self.state,
-        )  # fmt: skip
-
-    def succeed(self, result: Any, *, binary: bool) -> None:
-        """Take what the controller returned. Without `binary`, its annotation says that it holds no binary data."""
-        self.result = result
-        if not binary:
-            self.plain_result = result
-
-    def stopped(self) -> Reject:
-        """Return the refusal of an event that middleware neither let through nor answered."""
-        return Reject(Code.FORBIDDEN, f"{self.event[:64]} was not let through.")
-
     def ack(self, *args: Any) -> Awaitable[None]:
         """Answer with these arguments instead of `{ok: true, ...}`, as Socket.IO's own acks are. Once only.
 
         It may be awaited, as `emit` must be, or not. Raises `RuntimeError` when the event was answered already.
         """
-        if self.answer is not None:
+        if self._answer is not None:
             raise RuntimeError(f"{self.event} was answered already")
         encoded, attachments = extract(args)
-        self.answer = encoded[1:-1], attachments
+        self._answer = encoded[1:-1], attachments
         # All the other ways to send are awaited, so people await this one. A coroutine would warn whoever does not.
         return _DONE

@@ -5,19 +5,18 @@ A service fills it while its modules are imported. The `EventRunner` looks route
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from parley.common.errors import Code, Reject
 from parley.common.http import json_input
 from parley.common.wire.binary import MAX_DEPTH, insert, too_deep
-from parley.framework.routing.context import Context, StateT
-from parley.framework.routing.middleware import ConnectionMiddleware, PacketMiddleware, compose
+from parley.framework.routing.context import StateT
+from parley.framework.routing.middleware import ConnectionMiddleware, PacketMiddleware
 from parley.framework.routing.room_log import RoomLog
 from parley.framework.routing.signatures import (
     Controller,
@@ -168,39 +167,3 @@ class Router(Generic[StateT]):
     def use_connection(self, *middleware: ConnectionMiddleware) -> None:
         """Put middleware around every connection's life, inside of what was added before."""
         self.connection_middleware.extend(middleware)
-
-    # -- dispatch --------------------------------------------------------------------------------------------------
-
-    def with_middleware(self) -> Callable[[Context[Any]], Awaitable[None]]:
-        """Return one function that runs the middleware around an event's controller. It raises what they raise."""
-        return compose(self.packet_middleware, self.call_controller)
-
-    async def call_controller(self, context: Context[Any]) -> None:
-        """Run an event's controller without the middleware, if there is one, and set the context's result."""
-        context.released = True
-        route = self.routes.get(context.event)
-        if route is not None:
-            if context.event in LIFECYCLE and not route.signature.variadic:
-                # Controllers of lifecycle events may leave out arguments that they do not need.
-                context.args = context.args[: len(route.signature.types)]
-            result = route.controller(context, *route.arguments(*context.encoded_args))
-            if not route.plain:
-                result = await result
-            if (future := as_future(result)) is not None:
-                result = await future
-            context.succeed(result, binary=route.binary_result)
-
-
-def as_future(result: Any) -> asyncio.Future[Any] | None:
-    """What a controller returned as a future; None when it is the result itself. A coroutine is run as a task."""
-    if isinstance(result, asyncio.Future):
-        return cast("asyncio.Future[Any]", result)
-    # Nearly all results are structs or dicts; asking any object whether it is awaitable costs more than the rest.
-    if result is None or isinstance(result, msgspec.Struct | dict) or not inspect.isawaitable(result):
-        return None
-    return asyncio.ensure_future(_awaited(result))
-
-
-async def _awaited(result: Awaitable[Any]) -> Any:
-    resolved = await result
-    return await cast("asyncio.Future[Any]", resolved) if isinstance(resolved, asyncio.Future) else resolved

@@ -78,7 +78,7 @@ class ConnectionLifetime:
         context.open = True
         if not self._admitted.done():
             self._admitted.set_result(None)
-        context.part(await self._gone)
+        context.mark_gone(await self._gone)
 
     def _refuse(self, rejection: Reject) -> None:
         if not self._admitted.done():

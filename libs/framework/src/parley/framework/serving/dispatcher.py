@@ -33,10 +33,10 @@ from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_data import ConnectionData
-from parley.framework.routing.context import Context
 from parley.framework.routing.router import Router
 from parley.framework.serving.event_result import EventResult
 from parley.framework.serving.event_runner import EventRunner
+from parley.framework.serving.invocation import Invocation
 
 MAX_PENDING = 20_000
 """Commands one process has in hand; beyond it the sender is told `overloaded`."""
@@ -62,7 +62,7 @@ class _Namespace:
         self.emitter = emitter
         self.runner = EventRunner(router)
         self.never_waited = {event for event, route in router.routes.items() if not route.pipelined}
-        """Events that have not been seen to wait."""
+        """Events whose controllers have never waited so far, so that connections may share a task for them."""
 
     def may_start(self, conversation: ConnectionCommands) -> bool:
         """Whether all commands of a connection can be started at once, without a task."""
@@ -76,16 +76,21 @@ class _Namespace:
         return len(conversation.commands) == 1 and conversation.commands[0].event in self.never_waited
 
 
-_QueuedConversation = tuple[str, str, _Namespace, ConnectionCommands, int]
-"""What one connection sent, to be handled in order: through which gateway, where its acks go, and its bytes."""
+class _QueuedConversation(msgspec.Struct, gc=False):
+    """What one connection sent, to be handled in order: through which gateway, where its acks go, and its bytes."""
+
+    gateway: str
+    acks: str
+    namespace: _Namespace
+    conversation: ConnectionCommands
+    size: int
 
 
-class _Handled(msgspec.Struct):
+class _PlainCommand(msgspec.Struct):
     """A command that a plain controller handles: where its ack goes, and the bytes that are free with it."""
 
     acks: str
     tag: int
-    data: ConnectionData
     size: int
 
 
@@ -103,9 +108,9 @@ class Dispatcher:
         self._pending = 0
         self._pending_bytes = 0
         self._shared: deque[_QueuedConversation] = deque()
-        """For the next task that connections share."""
+        """Connections that the next shared task handles."""
         self._plain: list[_QueuedConversation] = []
-        """Those whose controllers are plain, for the next callback."""
+        """Connections whose controllers are plain; the next callback starts them."""
         self._acks = Outbox[Ack](
             bus,
             self._tasks,
@@ -146,7 +151,7 @@ class Dispatcher:
                 continue
             self._pending += len(conversation.commands)
             self._pending_bytes += size
-            item = (batch.gateway, acks, served, conversation, size)
+            item = _QueuedConversation(batch.gateway, acks, served, conversation, size)
             if served.may_start(conversation):
                 if not self._plain:
                     # Not here, where messages are read: what a controller does to the present task or context would be
@@ -166,28 +171,30 @@ class Dispatcher:
         starting, self._plain = self._plain[:STARTED_AT_ONCE], self._plain[STARTED_AT_ONCE:]
         now, clean = time.monotonic(), copy_context()
         for item in starting:
-            _, acks, _, conversation, _ = item
+            conversation = item.conversation
             data = ConnectionData(conversation.data)
             size = len(conversation.handshake) + len(conversation.data)
             for command in conversation.commands:
-                handled = _Handled(acks, command.tag, data, size + _command_size(command))
-                clean.copy().run(self._begin, item, data, command, handled, now)
+                plain = _PlainCommand(item.acks, command.tag, size + _command_size(command))
+                clean.copy().run(self._start_command, item, data, command, plain, now)
                 size = 0  # what travels along with all of them is counted once
         if self._plain:
             asyncio.get_running_loop().call_soon(self._start_plain, context=ContextVariables())
 
-    def _begin(
-        self, item: _QueuedConversation, data: ConnectionData, command: Command, handled: _Handled, now: float
+    def _start_command(
+        self, item: _QueuedConversation, data: ConnectionData, command: Command, plain: _PlainCommand, now: float
     ) -> None:
         CORRELATION.set(command.correlation)
-        item[2].runner.start(self._context(item, data, command), handled, self._add_ack, now)
+        item.namespace.runner.start(self._invocation(item, data, command), plain, self._ack_plain, now)
 
-    def _add_ack(self, context: Context[Any], handled: _Handled, outcome: EventResult) -> None:
+    def _ack_plain(self, invocation: Invocation[Any], plain: _PlainCommand, result: EventResult) -> None:
         self._pending -= 1
-        self._pending_bytes -= handled.size
-        data = handled.data
-        changes = None if data.never_read else _changes(context, data)
-        self._acks.add(handled.acks, Ack(handled.tag, outcome.payload, outcome.ok, outcome.attachments, changes))
+        self._pending_bytes -= plain.size
+        self._ack(plain.acks, plain.tag, invocation, result)
+
+    def _ack(self, acks: str, tag: int, invocation: Invocation[Any], result: EventResult) -> None:
+        changes = invocation.data_changes()
+        self._acks.add(acks, Ack(tag, result.payload, result.ok, result.attachments, changes))
 
     async def _run_shared(self) -> None:
         """Give one connection after the other its turn, until one waits or changes what the next would see."""
@@ -204,11 +211,11 @@ class Dispatcher:
         while queued:
             item = queued[0]
             try:
-                conversation = item[3]
+                conversation = item.conversation
                 await self._handle(item, ConnectionData(conversation.data), conversation.commands[0], task)
             finally:
                 self._pending -= 1
-                self._pending_bytes -= item[4]
+                self._pending_bytes -= item.size
             CORRELATION.set("")
             # A controller that set a context variable would hand it on to the next connection, and one that cancelled
             # its task would cancel the next one's controller. The callback gives the others tasks of their own.
@@ -223,19 +230,18 @@ class Dispatcher:
         An event that has waited never shares a task again.
         """
         if queued:
-            _, _, served, conversation, _ = queued.popleft()
-            served.never_waited.discard(conversation.commands[0].event)
+            waiting = queued.popleft()
+            waiting.namespace.never_waited.discard(waiting.conversation.commands[0].event)
         for item in queued:
             self._tasks.spawn(self._run_alone(item), name="conversation")
         queued.clear()
 
     async def _run_alone(self, item: _QueuedConversation) -> None:
         started: list[asyncio.Task[None]] = []
-        _, _, served, conversation, size = item
-        commands, data = conversation.commands, ConnectionData(conversation.data)
+        commands, data = item.conversation.commands, ConnectionData(item.conversation.data)
         try:
             for command in commands:
-                route = served.router.routes.get(command.event)
+                route = item.namespace.router.routes.get(command.event)
                 handled = self._handle(item, data, command)
                 if route is not None and route.pipelined and len(commands) > 1:
                     started.append(asyncio.create_task(handled))
@@ -248,38 +254,22 @@ class Dispatcher:
                 await asyncio.gather(*started)
         finally:
             self._pending -= len(commands)
-            self._pending_bytes -= size
+            self._pending_bytes -= item.size
 
     async def _handle(
         self, item: _QueuedConversation, data: ConnectionData, command: Command, task: asyncio.Task[Any] | None = None
     ) -> None:
         CORRELATION.set(command.correlation)
-        context = self._context(item, data, command)
-        outcome = await item[2].runner.handle(context, task)
-        changes = None if data.never_read else _changes(context, data)
-        self._acks.add(item[1], Ack(command.tag, outcome.payload, outcome.ok, outcome.attachments, changes))
+        invocation = self._invocation(item, data, command)
+        result = await item.namespace.runner.handle(invocation, task)
+        self._ack(item.acks, command.tag, invocation, result)
 
-    def _context(self, item: _QueuedConversation, data: ConnectionData, command: Command) -> Context[Any]:
-        gateway, _, served, conversation, _ = item
-        return Context(
-            served.emitter, conversation.identity, conversation.sid, gateway, command.correlation,
-            conversation.handshake, data, event=command.event, args=command.args, attachments=command.attachments,
-            state=self._state,
-        )  # fmt: skip
+    def _invocation(self, item: _QueuedConversation, data: ConnectionData, command: Command) -> Invocation[Any]:
+        return Invocation(item.namespace.emitter, item.gateway, item.conversation, command, data, self._state)
 
 
 _OVERLOADED = EventResult.refused(Reject(Code.OVERLOADED))
 _TOO_LARGE = EventResult.refused(Reject(Code.INTERNAL))
-
-
-def _changes(context: Context[Any], data: ConnectionData) -> bytes | None:
-    """What a controller changed in its connection's data. What cannot be kept is logged."""
-    try:
-        return data.changes()
-    except Exception:
-        # Whatever it is, too large as well: the ack goes, and so does what follows.
-        context.log.exception("connection data that cannot be kept")
-        return None
 
 
 def _size(conversation: ConnectionCommands) -> int:

@@ -51,7 +51,7 @@ MEMBERSHIP_BYTES = 24
 
 
 class _Held(NamedTuple):
-    """A connection whose end is waited for: to run what stands after it, and the controllers of its end."""
+    """A connection whose end this process waits for, to end its middleware and to send its `disconnect` events."""
 
     request: ConnectRequest
     data: bytes
@@ -70,7 +70,7 @@ class GatewayResponder:
         self._lifecycle_events = tuple(sorted(LIFECYCLE - {"error"} & router.routes.keys()))
         self._disconnect_events = [event for event in DISCONNECT_EVENTS if event in router.routes]
         self._follows_connections = bool(router.connection_middleware or self._disconnect_events)
-        """Whether anything is to be done here when a connection has gone."""
+        """Whether this process has something to do when a connection has gone."""
         if self._follows_connections:
             self._lifecycle_events = (*self._lifecycle_events, "closed")
         self._tasks = Tasks()
@@ -122,10 +122,7 @@ class GatewayResponder:
     async def _pass(self, request: ConnectRequest) -> ConnectReply:
         data, correlation = ConnectionData(request.data), f"conn-{uuid7().hex}"
         CORRELATION.set(correlation)
-        context = ConnectionContext(
-            self._emitter, request.identity, request.sid, request.gateway, correlation, request.handshake, data
-        )
-        context.state = self._state
+        context = ConnectionContext(self._emitter, request, correlation, data, self._state)
         opened = ConnectReply()
 
         async def core(_context: ConnectionContext) -> None:
@@ -175,7 +172,7 @@ class GatewayResponder:
             self._tasks.spawn(self._send_disconnect_events(held, reason), name="disconnect events")
 
     async def _send_disconnect_events(self, held: _Held, reason: DisconnectReason) -> None:
-        """Have the controllers of a connection's end run, which its gateway would have done."""
+        """Send the service the events of a connection's end, as its gateway would have done if it had lived."""
         request, args = held.request, msgspec.json.encode((reason, []))
         # Nobody waits for these acks.
         commands = [Command(0, event, args, f"gone-{request.sid}") for event in self._disconnect_events]

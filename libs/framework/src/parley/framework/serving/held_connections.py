@@ -8,11 +8,11 @@ gateway:
 | living | it was heard within `silent_after` | compares with it every `compare_every` seconds |
 | back | it is heard again after a silence, or this service was away itself | compares at once |
 | silent | nothing was heard for `silent_after`, or a later run lives under its name | compares at every sweep |
-| gone | it was silent and nobody listens at its address, or did not answer either | sees off those it had |
+| gone | it was silent and nobody listens at its address, or did not answer either | ends those it had |
 
 Silence counts only as far as this service itself was listening: a stall of its own loop, and a reconnect of its own to
-NATS, give every gateway the whole time again. A gateway that was taken for gone and is back is told to end what was
-seen off, so that those clients come back and are admitted anew.
+NATS, give every gateway the whole time again. A gateway that was taken for gone and is back is told to end them,
+so that those clients come back and are admitted anew.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class GatewayTimeouts(NamedTuple):
     """Without a sign of life or an answer, until it counts as gone: its clients have left it by then."""
     compare_every: float = 30.0
     remember: float = 600.0
-    """How long those are remembered who were seen off, in case that their gateway comes back."""
+    """How long connections of a gateway that was taken for gone are remembered, in case that it comes back."""
 
 
 GATEWAY_TIMEOUTS = GatewayTimeouts()
@@ -79,7 +79,7 @@ class HeldConnections:
         self._sids: dict[str, dict[str, None]] = {}
         """By gateway."""
         self._presumed_gone: dict[str, tuple[float, list[str]]] = {}
-        """By gateway that seemed to be gone: when, and which."""
+        """By gateway that was taken for gone: when that was, and its connections then."""
         self._due: dict[str, float] = {}
         """When to compare, by gateway."""
         self._asking: set[str] = set()
@@ -114,7 +114,7 @@ class HeldConnections:
                 del self._sids[gateway]
 
     def _was_away(self) -> None:
-        """This process missed signs of life, and perhaps the end of connections."""
+        """Start to listen anew: this process missed signs of life, and perhaps the end of connections."""
         self._listening_since = time.monotonic()
         self._due.clear()
 

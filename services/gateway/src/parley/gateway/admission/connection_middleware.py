@@ -16,7 +16,7 @@ from parley.common.nats.bus import Bus
 from parley.common.process.logs import get_logger
 from parley.common.process.tasks import Tasks
 from parley.common.wire import subjects
-from parley.common.wire.connections import ConnectionClosed, Handshake
+from parley.common.wire.connections import ConnectionClosed, ConnectRequest, Handshake
 from parley.common.wire.identifiers import uuid7
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_context import ConnectionContext
@@ -60,10 +60,9 @@ class MiddlewareRunner:
             await admit()
             return
         data = ConnectionData()
-        context = ConnectionContext(
-            self._emitter.of(connection.namespace), connection.identity, connection.sid, self._bus.address,
-            f"conn-{uuid7().hex}", handshake, data,
-        )  # fmt: skip
+        request = ConnectRequest(self._bus.address, connection.sid, connection.identity, handshake.encode())
+        emitter = self._emitter.of(connection.namespace)
+        context: ConnectionContext[None] = ConnectionContext(emitter, request, f"conn-{uuid7().hex}", data)
 
         async def core(_context: ConnectionContext) -> None:
             connection.data = data.changed() or b""

@@ -16,12 +16,13 @@ from parley.common.errors import Code, Reject, known_code
 from parley.common.nats.bus import Bus
 from parley.common.process.tasks import Tasks
 from parley.common.wire.binary import Unsendable, insert
+from parley.common.wire.commands import Command, ConnectionCommands
 from parley.common.wire.identifiers import uuid7
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_data import ConnectionData
-from parley.framework.routing.context import Context
 from parley.framework.routing.middleware import compose
 from parley.framework.serving.event_result import EventResult
+from parley.framework.serving.invocation import Invocation
 from parley.gateway import named_middleware
 from parley.gateway.commands.forwarder import CommandForwarder, Replies
 from parley.gateway.connections.connection import Connection, QueuedCommand
@@ -44,14 +45,12 @@ class _Refused(msgspec.Struct):
     error: _Error
 
 
-class _MiddlewareContext(Context[None]):
+class _MiddlewareInvocation(Invocation[None]):
     """An event in the middleware."""
 
-    __slots__ = ("connection", "connection_data", "forwarded", "free", "outcome")
+    __slots__ = ("connection", "forwarded", "free", "outcome")
 
     connection: Connection
-    connection_data: ConnectionData
-    """What is kept with the connection, as this event sees it."""
     free: asyncio.Event
     """Set when the next event of the connection may enter."""
     outcome: EventResult | None
@@ -148,13 +147,12 @@ class EventMiddleware:
             del self._queues[connection]
 
     async def _pass(self, connection: Connection, packet: EventPacket, free: asyncio.Event) -> None:
-        data = ConnectionData(connection.data)
-        context = _MiddlewareContext(
-            self._emitters[connection.namespace], connection.identity, connection.sid, self._bus.address,
-            f"{self._bus.instance}-{uuid7().hex}", connection.handshake, data,
-            event=packet.event, args=packet.args, attachments=packet.attachments, state=None,
-        )  # fmt: skip
-        context.connection, context.connection_data, context.free = connection, data, free
+        correlation = f"{self._bus.instance}-{uuid7().hex}"
+        command = Command(0, packet.event, packet.args, correlation, packet.attachments)
+        sender = ConnectionCommands(connection.sid, connection.identity, [command], connection.handshake)
+        emitter, data = self._emitters[connection.namespace], ConnectionData(connection.data)
+        context = _MiddlewareInvocation(emitter, self._bus.address, sender, command, data, None)
+        context.connection, context.free = connection, free
         context.outcome = context.forwarded = None
         try:
             async with asyncio.timeout(self._commands.timeout_of(connection.namespace) + SECONDS):
@@ -178,9 +176,9 @@ class EventMiddleware:
         if not connection.ended:
             self._replies.reply(connection, packet.ack_id, outcome)
 
-    async def _forward(self, context: _MiddlewareContext) -> None:
+    async def _forward(self, context: _MiddlewareInvocation) -> None:
         """The innermost: send the event to the service, and bring back what it answers."""
-        context.released = True
+        context.let_through = True
         context.check_data()
         self._keep(context)
         args, attachments = context.encoded_args
@@ -197,7 +195,7 @@ class EventMiddleware:
         context.free.set()
         outcome = await waits
         # Also what other events and their controllers have changed meanwhile.
-        context.connection_data.renew(context.connection.data)
+        context.renew_data(context.connection.data)
         if not outcome.ok:
             error = msgspec.json.decode(outcome.payload, type=_Refused).error
             code = known_code(error.code, Code.INTERNAL)
@@ -205,17 +203,11 @@ class EventMiddleware:
         context.outcome = outcome
         context.result = context.forwarded = _result(outcome)
 
-    def _keep(self, context: _MiddlewareContext) -> None:
+    def _keep(self, context: _MiddlewareInvocation) -> None:
         """Keep what this event's middleware changed, and nothing that it only looked at."""
-        try:
-            changes = context.connection_data.changes()
-        except Exception:
-            # Whatever it is, too large as well: its outcome goes to the client.
-            context.log.exception("connection data that cannot be kept")
-            return
-        self._commands.keep(context.connection, changes)
+        self._commands.keep(context.connection, context.data_changes())
 
-    def _outcome(self, context: _MiddlewareContext) -> EventResult:
+    def _outcome(self, context: _MiddlewareInvocation) -> EventResult:
         if context.answer is not None:
             payload, attachments = context.answer
             return EventResult(payload, True, attachments)
@@ -223,7 +215,7 @@ class EventMiddleware:
             return context.outcome
         if context.result is not None:
             return EventResult.accepted(context.result, binary=True)
-        return EventResult.refused(context.stopped())
+        return EventResult.refused(context.not_let_through())
 
 
 def _result(outcome: EventResult) -> dict[str, Any] | None:
