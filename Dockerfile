@@ -16,8 +16,7 @@ COPY migrations migrations
 RUN pip install --no-deps --no-build-isolation ./libs/common ./libs/engineio ./libs/framework ./services/gateway ./services/auth ./services/chat ./cli
 
 # The web page needs one file from npm: the stock Socket.IO client.
-FROM python:3.13-slim AS page
-RUN apt-get update && apt-get install -y --no-install-recommends nodejs npm && rm -rf /var/lib/apt/lists/*
+FROM node:22-slim AS page
 WORKDIR /web
 COPY web/package.json web/package-lock.json ./
 RUN npm ci --omit=dev --no-audit --no-fund

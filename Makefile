@@ -48,7 +48,7 @@ wheels: $(VENV)/up page ## Build a wheel of every package into dist/
 	@ls $(DIST)/parley_*.whl
 
 docs: $(VENV)/docs ## Build the documentation as a web site into site/
-	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict && echo "Open site/index.html, or see it with: $(BIN)/mkdocs serve"
+	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict && echo "Open site/index.html; with its search box: $(BIN)/mkdocs serve"
 
 lock: $(VENV)/dev ## Resolve the dependencies anew (hashes, no index addresses)
 	@$(BIN)/uv pip compile --quiet $(LOCK) -o requirements.lock

@@ -120,6 +120,20 @@ async def two_visitors(signed_up: tuple[Visitor, Visitor]) -> tuple[Visitor, Vis
     return signed_up
 
 
+@pytest.mark.parametrize("part", ["js/api.js", "js/main.js", "socket.io.min.js"])
+async def test_a_part_that_cannot_be_loaded_is_told_and_may_be_tried_again(
+    browser: Browser, stack_url: str, part: str
+) -> None:
+    page = await (await browser.new_context()).new_page()
+    await page.route(f"**/{part}", lambda route: route.abort())
+    await page.goto(stack_url)
+    await expect(page.get_by_role("alert")).to_contain_text("could not be loaded")
+    await page.unroute_all()
+    await page.get_by_role("button", name="Try again").click()
+    await expect(page.get_by_test_id("sign-in-submit")).to_be_visible()
+    await page.context.close()
+
+
 async def test_two_people_sign_up_meet_in_a_room_and_talk_both_ways(two_visitors: tuple[Visitor, Visitor]) -> None:
     ada, grace = two_visitors
     await expect(ada.page.get_by_test_id("system-line").filter(has_text=f"{grace.name} joined")).to_be_visible()

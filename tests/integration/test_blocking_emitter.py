@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 
 from parley.framework import BlockingEmitter, Context, Router, Service
@@ -56,3 +57,34 @@ async def test_what_a_short_script_emits_last_is_not_lost():
 
         await asyncio.to_thread(script)
         assert await ann.event("closing") == []
+
+
+FORKING = """
+import os, sys
+from parley.framework.remote.blocking import BlockingEmitter
+
+# As in a module of a Django project: made when it is loaded, and kept for the whole program.
+everybody = BlockingEmitter(sys.argv[1], "/shop")
+everybody.to_user("ann").emit("price", "before the fork")
+workers = []
+for number in range(2):
+    if (worker := os.fork()) == 0:
+        everybody.to_user("ann").emit("price", f"worker {number}")
+        os._exit(0)
+    workers.append(worker)
+for worker in workers:
+    assert os.waitpid(worker, 0)[1] == 0
+everybody.to_user("ann").emit("price", "after the fork")
+everybody.close()
+everybody.to_user("ann").emit("price", "opened again")
+"""
+
+
+async def test_an_emitter_of_a_module_works_in_the_workers_that_a_web_server_forks():
+    async with running(service) as server:
+        ann = await server.connect("/shop", user="ann")
+        program = await asyncio.create_subprocess_exec(sys.executable, "-c", FORKING, server.nats_url)
+        assert await asyncio.wait_for(program.wait(), 30) == 0
+        told = [(await ann.event("price"))[0] for _ in range(5)]
+        assert (told[0], *told[3:]) == ("before the fork", "after the fork", "opened again")
+        assert sorted(told[1:3]) == ["worker 0", "worker 1"]

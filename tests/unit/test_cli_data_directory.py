@@ -47,3 +47,23 @@ def test_the_admin_password_is_made_once_and_for_this_user_only(tmp_path: Path) 
     assert len(password) >= 20
     assert stat.S_IMODE(directory.admin_password.stat().st_mode) == 0o600
     assert directory.read_or_make_password() == (password, False)
+
+
+def test_git_sees_nothing_of_it(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    directory = DataDirectory(tmp_path / ".parley")
+    with directory.hold():
+        directory.read_or_make_password()
+    seen = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=all"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert seen.stdout == ""
+
+
+def test_a_directory_that_was_there_before_keeps_its_own_gitignore(tmp_path: Path) -> None:
+    with DataDirectory(tmp_path).hold():
+        assert not (tmp_path / ".gitignore").exists()

@@ -17,6 +17,7 @@ from parley.gateway.namespaces import load
 
 ROOT = Path(__file__).parents[2]
 WRITTEN = {
+    ".gitignore",
     "dice/__init__.py", "dice/service.py", "dice/Dockerfile", "tests/test_dice.py", "pyproject.toml",
     "namespaces.toml", "docker-compose.yml", "deploy/nginx/nginx.conf", ".env.example",
 }  # fmt: skip
@@ -199,3 +200,16 @@ def test_what_stands_in_the_way_is_named_and_nothing_is_written(folder: Path, pa
     assert output.endswith("; nothing was written\n")
     assert output.count("\n") == 1
     assert everything(folder) == {path: text}
+
+
+def test_secrets_and_state_are_kept_out_of_git(folder: Path) -> None:
+    assert new()[0] == 0
+    assert {".parley/", ".env"} <= set(Path(".gitignore").read_text().splitlines())
+
+
+def test_an_own_gitignore_is_left_alone_and_told_what_is_missing(folder: Path) -> None:
+    Path(".gitignore").write_text(".env\n")
+    code, said = new()
+    assert code == 0
+    assert ".gitignore is left as it is; add .parley, which hold secrets." in said
+    assert Path(".gitignore").read_text() == ".env\n"

@@ -66,6 +66,13 @@ def plan_service(name: str) -> ServiceFiles:
             )
     else:
         planned.new[pyproject] = _template("pyproject.toml.txt")
+    ignored = Path(".gitignore")
+    if not ignored.exists():
+        planned.new[ignored] = _template("gitignore.txt")
+    else:
+        lines = {line.strip().strip("/") for line in ignored.read_text("utf-8").splitlines()}
+        if missing := [name for name in (".parley", ".env") if name not in lines]:
+            planned.notes.append(f"{ignored} is left as it is; add {' and '.join(missing)}, which hold secrets.")
     mounted = _plan_compose(planned, name)
     _plan_namespaces(planned, name, mounted)
     return planned

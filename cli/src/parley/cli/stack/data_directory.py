@@ -35,7 +35,10 @@ class DataDirectory:
         The system drops the lock with its process, however that ends.
         """
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.path.exists():
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                # Secrets and a database: git is to see nothing of it, whatever the project ignores.
+                (self.path / ".gitignore").write_text("*\n")
             lock = InterProcessLock(self.path / "lock")
             acquired = lock.acquire(blocking=False)
         except OSError as error:

@@ -23,7 +23,6 @@ from parley.common.wire import subjects
 from parley.common.wire.rooms import GetRoomHeads
 from parley.gateway.namespaces import Namespace
 
-READY_SECONDS = 15.0
 RETRY_SECONDS = 1.0
 """How long after a service's process has ended by itself it is started again."""
 STOP_SECONDS = 12.0
@@ -40,7 +39,7 @@ class DevServices:
     here: tuple[str, ...]
     elsewhere: tuple[str, ...]
     not_ready: set[str] = field(default_factory=set[str])
-    """Services of those here that did not answer in time."""
+    """Services of those here that have not answered yet."""
 
     def of(self, service: str) -> list[str]:
         """The namespaces of a service."""
@@ -53,7 +52,7 @@ def find_services(namespaces: Mapping[str, Namespace]) -> DevServices:
     own = [name for name in named if name not in STOCK]
     here = tuple(name for name in own if _is_here(name))
     behind = {name: namespace.service for name, namespace in namespaces.items()}
-    return DevServices(behind, here, tuple(name for name in own if name not in here))
+    return DevServices(behind, here, tuple(name for name in own if name not in here), set(here))
 
 
 def _is_here(name: str) -> bool:
@@ -172,14 +171,14 @@ def end_left_behind(record: Path) -> None:
 
 
 async def wait_until_served(
-    project: DevServices, processes: DevProcesses, nats_url: str, stopping: Callable[[], bool]
+    project: DevServices, processes: DevProcesses, nats_url: str, stopping: Callable[[], bool], seconds: float
 ) -> None:
-    """Return once every service that is here answers for its namespaces, has failed, or has not in time."""
+    """Return once every service that is not ready answers for its namespaces, has failed, or has not in time."""
     settings = ServiceSettings(nats_url=nats_url, instance="up")
-    waiting = set(project.here)
+    waiting = set(project.not_ready)
     async with connect(settings, "up") as bus:
         with suppress(TimeoutError):
-            async with asyncio.timeout(READY_SECONDS):
+            async with asyncio.timeout(seconds):
                 while not stopping() and any(not processes.has_failed(name) for name in waiting):
                     for name in list(waiting):
                         if all([await _is_served(bus, namespace) for namespace in project.of(name)]):

@@ -17,9 +17,12 @@ import uvicorn
 import uvloop
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from uvicorn.server import ServerState
 
 from parley.auth.first_admin import issue_admin_token
+from parley.auth.settings import Settings as AuthSettings
+from parley.chat.settings import Settings as ChatSettings
 from parley.cli import bundled_files
 from parley.cli.database.migrations import upgrade
 from parley.cli.failure import CommandFailure
@@ -33,13 +36,18 @@ from parley.cli.stack.stop_signals import StopSignals
 from parley.common.http.listening import bind
 from parley.common.http.server import http_options
 from parley.common.process import logs
-from parley.common.process.settings import ServiceSettings, name_refused
+from parley.common.process.settings import ServiceSettings, misspelt_settings, name_refused
 from parley.common.process.tasks import Tasks
 from parley.common.run_process import DrainingServer
 from parley.engineio.websocket.protocol import WebSocket
 from parley.gateway.app import SERVER_OPTIONS
+from parley.gateway.settings import Settings as GatewaySettings
 
 READY_SECONDS = 30.0
+SERVED_SECONDS = 15.0
+"""The longest that the welcome waits for the project's services."""
+LATE_SECONDS = 1.0
+"""How often it is looked whether a service that was late has come up."""
 TOKEN_SECONDS = 24 * 3600
 
 
@@ -52,6 +60,8 @@ def run(host: str, port: int, data: Path) -> None:
         stack.enter_context(directory.hold())
         listener = stack.enter_context(_listen(host, port))
         _configure_logs()
+        for name, meant in misspelt_settings(AuthSettings, ChatSettings, GatewaySettings).items():
+            console.print(f"[yellow]{escape(name)} is no setting:[/] did you mean {meant}?")
         password, is_new = directory.read_or_make_password()
         endpoints = _start_parts(console, stack, directory, password, stops)
 
@@ -153,13 +163,29 @@ async def _serve(
         await stack.enter_async_context(processes.run(project.here))
         if project.here:
             with _step(console, f"Starting {', '.join(project.here)}"):
-                await wait_until_served(project, processes, endpoints.nats_url, lambda: stops.requested)
+                await wait_until_served(project, processes, endpoints.nats_url, lambda: stops.requested, SERVED_SECONDS)
         if stops.requested:
             return
         greet(await issue_admin_token(services["auth"], TOKEN_SECONDS), project)
-        await _serve_http(front, listener, embedded_servers, stops)
+        async with Tasks() as tasks:
+            if project.not_ready:
+                tasks.spawn(_tell_when_served(console, project, processes, endpoints, stops), name="wait for services")
+            await _serve_http(front, listener, embedded_servers, stops)
         with suppress(OSError):
             console.print("\nStopping…")
+
+
+async def _tell_when_served(
+    console: Console, project: DevServices, processes: DevProcesses, endpoints: Endpoints, stops: StopSignals
+) -> None:
+    """Say that a service has come up after all, when the welcome had to say that it does not answer yet."""
+    while (late := sorted(project.not_ready)) and not stops.requested:
+        # One that has failed is not waited for, but looked at again: its code may have been changed.
+        await asyncio.sleep(LATE_SECONDS)
+        await wait_until_served(project, processes, endpoints.nats_url, lambda: stops.requested, LATE_SECONDS)
+        for name in late:
+            if name not in project.not_ready:
+                console.print(f"[green]✓[/] {escape(name)} on {escape(', '.join(project.of(name)))} answers now")
 
 
 def _environment(endpoints: Endpoints) -> dict[str, str]:

@@ -67,7 +67,7 @@ def show_project(console: Console, project: DevServices, nats_url: str) -> None:
     console.print("\n[bold]Services[/]  by namespaces.toml:")
     for service in dict.fromkeys(project.namespaces.values()):
         if service in project.not_ready:
-            state = "[yellow]does not answer yet; see what it says above[/]"
+            state = "[yellow]does not answer yet; it is said here when it does[/]"
         elif service in project.here:
             state = "from this directory, restarts when its code changes"
         elif service in project.elsewhere:

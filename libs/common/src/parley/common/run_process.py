@@ -25,7 +25,7 @@ from parley.common.http.listening import bind, listeners
 from parley.common.http.server import http_options
 from parley.common.nats.liveness import NameTaken
 from parley.common.process import logs
-from parley.common.process.settings import ServiceSettings, UnsafeSettings, name_refused
+from parley.common.process.settings import ServiceSettings, UnsafeSettings, misspelt_settings, name_refused
 
 STOP_POLL = 0.1
 """Seconds between looks at whether a signal came while the app starts."""
@@ -75,6 +75,8 @@ def serve(
         sys.exit(f"{service}: {name_refused(error)}")
     except (UnsafeSettings, *refusals) as error:
         sys.exit(f"{service}: {error}")
+    for name, meant in misspelt_settings(settings_type).items():
+        logs.get_logger(__name__).warning("unknown setting", name=name, meant=meant)
     _allow_many_sockets()
     # uvicorn raises the signal again once it has shut down in order; ending on SIGTERM is success.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))

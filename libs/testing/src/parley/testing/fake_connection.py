@@ -62,7 +62,7 @@ class FakeConnection(Mailbox):
         self.encoded_data = b""
         """The encoded data, as a gateway would keep it."""
         self.handshake = handshake
-        self.context_data = ConnectionData()
+        self.shared_data = ConnectionData()
         """The data that the events which are being handled share."""
         self._router = router
         self._handle = handle
@@ -113,7 +113,7 @@ class FakeConnection(Mailbox):
         if event in RESERVED_EVENTS or event in LIFECYCLE:
             return EventResult.refused(Reject(Code.UNKNOWN_EVENT, f"The name {event!r} is reserved."))
         if not self.in_flight:
-            self.context_data = ConnectionData(self.encoded_data)
+            self.shared_data = ConnectionData(self.encoded_data)
         self.in_flight += 1
         try:
             outcome = await self._in_turn(event, lambda: self._run(event, encoded, attachments))
@@ -127,7 +127,7 @@ class FakeConnection(Mailbox):
     async def notice(self, event: str, *args: Any) -> None:
         """Send the service a lifecycle event if it has a controller for it, in order with what the client sends."""
         if event in self._router.routes:
-            self.context_data = ConnectionData(self.encoded_data)
+            self.shared_data = ConnectionData(self.encoded_data)
             self._report(await self._in_turn(event, lambda: self._run(event, msgspec.json.encode(args), ())))
 
     def is_in(self, rooms: frozenset[str]) -> bool:

@@ -116,7 +116,7 @@ class FakeNamespace:
     ) -> EventResult:
         command = Command(0, event, args, f"{GATEWAY}-{uuid7().hex}", attachments)
         sender = ConnectionCommands(connection.sid, connection.identity, [command], connection.handshake.encode())
-        invocation = Invocation(self.emitter, GATEWAY, sender, command, connection.context_data, self.state)
+        invocation = Invocation(self.emitter, GATEWAY, sender, command, connection.shared_data, self.state)
         outcome = await self.handle(invocation)
         if (changes := invocation.data_changes()) is not None:
             connection.encoded_data = apply_changes(connection.encoded_data, changes)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from difflib import get_close_matches
 from typing import ClassVar, Literal
 
+from dotenv import dotenv_values
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SIMILAR = 0.9
+"""Names are alike from this share of equal characters on: settings of different services are less so."""
 
 
 class UnsafeSettings(ValueError):
@@ -19,6 +25,20 @@ def name_refused(error: ValidationError) -> str:
         name = "_".join(["PARLEY", *(str(part).upper() for part in problem["loc"][:1])])
         lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}" if problem["loc"] else problem["msg"])
     return "\n".join(lines)
+
+
+def misspelt_settings(*kinds: type[ServiceSettings]) -> dict[str, str]:
+    """Return the variables that are almost the name of a setting of these kinds, each with that name.
+
+    What resembles none is left alone: the environment may hold settings of other services, and Compose's own.
+    """
+    known = {f"PARLEY_{name}".upper() for kind in kinds for name in kind.model_fields}
+    given = {name.upper() for name in (*os.environ, *dotenv_values(".env"))}
+    found: dict[str, str] = {}
+    for name in sorted(given - known):
+        if name.startswith("PARL") and (near := get_close_matches(name, known, 1, SIMILAR)):
+            found[name] = near[0]
+    return found
 
 
 class ServiceSettings(BaseSettings):
