@@ -115,6 +115,8 @@ async def test_a_consumer_is_handed_all_that_matches_and_goes_on_where_it_was(
     assert (first.type, first.room, first.actor_id, first.data) == (
         "member.joined", room, "u_ben", {"user": {"id": "u_ben", "name": "Ben"}},
     )  # fmt: skip
+    ids = await pool.fetch("SELECT event_id::text FROM chat.events WHERE sequence > 1 ORDER BY sequence")
+    assert [event.event_id for event in billing.handed] == [row["event_id"] for row in ids], "the same at every attempt"
     row = await pool.fetchrow("SELECT * FROM chat.consumers WHERE name = $1", billing.name)
     assert row["read_up_to"] == billing.handed[-1].at
 
@@ -227,6 +229,16 @@ async def test_operators_pause_reset_and_forget_a_consumer(database_url: str, na
     ):
         with pytest.raises(CommandFailure):
             await work
+
+
+async def test_who_was_replaced_or_overtaken_by_an_operator_moves_a_consumer_nowhere(pool: Pool):
+    async with pool.acquire() as connection:
+        await store.register(connection, "billing", "*", beginning=True)
+        (before,) = await store.load(connection)
+        assert await store.save(connection, before, before.position._replace(next=9), "dealt with", [])
+        assert not await store.save(connection, before, before.position._replace(next=7), "late", [])
+        (after,) = await store.load(connection)
+    assert (after.position.next, after.batch) == (9, "dealt with")
 
 
 async def test_a_pattern_that_matches_nothing_and_a_name_of_chats_own_are_refused(pool: Pool):

@@ -102,15 +102,17 @@ async def test_projections_are_rebuilt_and_verified_beside_writers_who_do_not_wa
         done = asyncio.Event()
         pair = enumerate((writer, other))
         working = [asyncio.create_task(come_and_go(each, rooms, seed, done)) for seed, each in pair]
-        for _ in range(6):
-            found = await verify(connection, ALL)
-            assert found == (8, 0, None), str(found.first)
-        for _ in range(4):
-            # What writers change while rows are missing is right as well.
-            await pool.fetch("DELETE FROM chat.declined")
-            await pool.fetch("UPDATE chat.rooms SET messages = messages + 5, topic = 'x' WHERE room_id % 2 = 0")
-            await rebuild(connection, ALL)
-        done.set()
+        try:
+            for _ in range(6):
+                found = await verify(connection, ALL)
+                assert found == (8, 0, None), str(found.first)
+            for _ in range(4):
+                # What writers change while rows are missing is right as well.
+                await pool.fetch("DELETE FROM chat.declined")
+                await pool.fetch("UPDATE chat.rooms SET messages = messages + 5, topic = 'x' WHERE room_id % 2 = 0")
+                await rebuild(connection, ALL)
+        finally:
+            done.set()
         took = [seconds for each in await asyncio.gather(*working) for seconds in each]
         assert (await verify(connection, ALL)).wrong == 0
         assert took

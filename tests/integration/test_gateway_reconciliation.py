@@ -263,3 +263,16 @@ async def test_what_a_gateway_missed_and_what_it_hears_late_make_it_ask_who_is_w
         ):
             await world.bus.publish(subjects.ANNOUNCEMENTS, announcement.encode())
         await until(lambda: asked == {"everybody", "ann"})
+
+
+async def test_after_a_reconnect_everybody_is_asked_about(world: World, monkeypatch: pytest.MonkeyPatch):
+    asked = asyncio.Event()
+    async with gateway_behind_proxy(world) as url:
+        world.proxy.cut()
+        async with asyncio.timeout(10):
+            while await status(url) == 200:
+                await asyncio.sleep(0.02)
+        monkeypatch.setattr(MembershipCheck, "verify_all", lambda _: asked.set())
+        world.proxy.mend()
+        async with asyncio.timeout(10):
+            await asked.wait()

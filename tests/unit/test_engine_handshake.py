@@ -11,10 +11,12 @@ from websockets.utils import accept_key as their_accept_key
 from websockets.utils import generate_key
 
 from parley.engineio import request as handshake
-from parley.engineio.request import MAX_QUERY, Refusal, Request, accept_key, read_request
+from parley.engineio.request import MAX_QUERY, Refusal, TransportRequest, accept_key, read_request
 
 
-def request(query: bytes = b"", headers: list[tuple[bytes, bytes]] | None = None, scheme: str = "http") -> Request:
+def request(
+    query: bytes = b"", headers: list[tuple[bytes, bytes]] | None = None, scheme: str = "http"
+) -> TransportRequest:
     return read_request("GET", query, headers or [], "203.0.113.9", scheme)
 
 

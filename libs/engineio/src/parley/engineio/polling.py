@@ -20,7 +20,7 @@ from parley.engineio.packets import Incoming, MalformedPayload, Packet, encode_p
 from parley.engineio.reading import FEW, FRAMES, SMALL, UNCOUNTED, ReadScheduler
 from parley.engineio.request import (
     Refusal,
-    Request,
+    TransportRequest,
     bad_method,
     bad_request,
     overloaded,
@@ -156,7 +156,9 @@ class Polling:
         except Refusal as refusal:
             await _respond(send, refusal.status, _JSON, refusal.body, cors)
 
-    async def _serve(self, request: Request, receive: Receive, send: Send, cors: list[tuple[bytes, bytes]]) -> None:
+    async def _serve(
+        self, request: TransportRequest, receive: Receive, send: Send, cors: list[tuple[bytes, bytes]]
+    ) -> None:
         if not request.sid:
             if request.method != "GET":
                 raise bad_method()
@@ -181,7 +183,7 @@ class Polling:
             raise bad_request()
 
     async def _answer(
-        self, session: Session, request: Request, receive: Receive, send: Send, cors: list[tuple[bytes, bytes]]
+        self, session: Session, request: TransportRequest, receive: Receive, send: Send, cors: list[tuple[bytes, bytes]]
     ) -> None:
         poll = _Poll()
         try:
@@ -201,7 +203,7 @@ class Polling:
                 raise unknown_session()
             await _packets(send, session, answer, cors)
 
-    async def _post(self, session: Session, request: Request, receive: Receive) -> None:
+    async def _post(self, session: Session, request: TransportRequest, receive: Receive) -> None:
         """Read the body, no further than it may be long, whatever the client said of its length, and work it off.
 
         What has come counts against the budget until then. Reading ends with the session, when another POST comes for
@@ -248,7 +250,7 @@ class Polling:
             raise overloaded()
         return size
 
-    def _cors(self, request: Request) -> list[tuple[bytes, bytes]]:
+    def _cors(self, request: TransportRequest) -> list[tuple[bytes, bytes]]:
         origin = request.headers.get("origin")
         if origin is None or not self._engine.allows_origin(request):
             return []
@@ -270,7 +272,7 @@ def _too_big(limit: int) -> Refusal:
     return Refusal(3, f"At most {limit} bytes in one request", 413)
 
 
-def _read(scope: Scope) -> Request:
+def _read(scope: Scope) -> TransportRequest:
     client: Any = scope.get("client")
     return read_request(
         scope["method"], scope["query_string"], scope["headers"], client[0] if client else "", scope["scheme"], scope
@@ -283,7 +285,7 @@ async def _hung_up(receive: Receive) -> None:
 
 
 async def _packets(
-    send: Send, client: Session | Request, packets: list[Packet], cors: list[tuple[bytes, bytes]]
+    send: Send, client: Session | TransportRequest, packets: list[Packet], cors: list[tuple[bytes, bytes]]
 ) -> None:
     body, binary = encode_payload(packets, client.revision, base64_only=client.base64_only)
     await _respond(send, 200, _BINARY if binary else _TEXT, body, cors)

@@ -71,7 +71,7 @@ def unsupported_revision() -> Refusal:
     return Refusal(5, "Unsupported protocol version")
 
 
-class Request(NamedTuple):
+class TransportRequest(NamedTuple):
     """What matters of a request; header names are lower case."""
 
     method: str
@@ -110,7 +110,7 @@ def read_request(
     address: str,
     scheme: str,
     scope: Mapping[str, Any] = MappingProxyType({}),
-) -> Request:
+) -> TransportRequest:
     """Read a request whose address, scheme and Host header are the client's (see `parley.common.http.forwarded`).
 
     Raises `Refusal` for a query that no client of ours makes.
@@ -121,7 +121,7 @@ def read_request(
         fields = read_query(query.decode("ascii"))
     except ValueError as error:
         raise bad_request() from error
-    return Request(
+    return TransportRequest(
         method=method,
         query={name: value for name, value in fields.items() if name not in OWN_FIELDS},
         headers={name.decode("latin-1"): value.decode("latin-1") for name, value in headers},

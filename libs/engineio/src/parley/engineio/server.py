@@ -24,7 +24,7 @@ from parley.engineio.packets import Packet
 from parley.engineio.reading import InputBudget, ReadScheduler
 from parley.engineio.request import (
     Refusal,
-    Request,
+    TransportRequest,
     forbidden,
     jsonp_not_served,
     unknown_session,
@@ -78,7 +78,7 @@ class Engine:
         generate_id: Callable[[], str],
         revisions: Collection[int] = (4,),
         deflate: bool = False,
-        allows_origin: Callable[[Request], bool] = lambda _request: True,
+        allows_origin: Callable[[TransportRequest], bool] = lambda _request: True,
         exposed_headers: Collection[str] = (),
     ) -> None:
         self.limits = limits
@@ -110,7 +110,7 @@ class Engine:
 
     # -- sessions --------------------------------------------------------------------------------------------------
 
-    def check(self, request: Request) -> None:
+    def check(self, request: TransportRequest) -> None:
         """Raise `Refusal` for a request that may neither begin nor continue a session."""
         if request.revision not in self.revisions:
             raise unsupported_revision()
@@ -119,7 +119,7 @@ class Engine:
         if request.origin is not None and not self.allows_origin(request):
             raise forbidden()
 
-    def begin(self, request: Request) -> Session:
+    def begin(self, request: TransportRequest) -> Session:
         """Make a new session, not greeted yet. Raises `Refusal`."""
         address = address_key(request.address)
         if self.draining:
@@ -135,7 +135,7 @@ class Engine:
         self._wheel.add(session, self.clock() + self.limits.ping_interval)
         return session
 
-    def _origin(self, request: Request) -> RequestInfo:
+    def _origin(self, request: TransportRequest) -> RequestInfo:
         headers = {name: request.headers[name] for name in self._exposed_headers if name in request.headers}
         # The empty ones are shared: most connections have nothing to remember.
         return RequestInfo(request.address, request.query or NOTHING, headers or NOTHING, request.scheme == "https")
@@ -152,7 +152,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - as in `received`
             self._failed(session, error)
 
-    def find(self, request: Request) -> Session:
+    def find(self, request: TransportRequest) -> Session:
         """Return the session that a request continues. Raises `Refusal`."""
         session = self.sessions.get(request.sid)
         if session is None or session.revision != request.revision:

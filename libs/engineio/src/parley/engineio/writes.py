@@ -25,7 +25,7 @@ LOST_SLICE = 64
 """Lost sockets dealt with before the loop gets its turn: more are being lost meanwhile."""
 
 
-class Writer(Protocol):
+class PendingOutput(Protocol):
     """Something with pending output."""
 
     def write(self) -> None:
@@ -46,12 +46,12 @@ class WriteScheduler:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._dirty: deque[Writer] = deque()
-        self._bulk: deque[Writer] = deque()
+        self._dirty: deque[PendingOutput] = deque()
+        self._bulk: deque[PendingOutput] = deque()
         self._lost: deque[tuple[LostSocket, str, int | None]] = deque()
         self._writing = False
 
-    def write_soon(self, session: Writer) -> None:
+    def write_soon(self, session: PendingOutput) -> None:
         """Have it write at the end of this tick. Sessions and WebSockets both use it."""
         self._dirty.append(session)
         if not self._writing:

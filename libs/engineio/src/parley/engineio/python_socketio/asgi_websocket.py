@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.packets import OVERHEAD, Packet
-from parley.engineio.request import Refusal, Request, read_request, unknown_transport
+from parley.engineio.request import Refusal, TransportRequest, read_request, unknown_transport
 from parley.engineio.server import Engine
 from parley.engineio.session import CHOKED_BYTES, Session
 from parley.engineio.websocket.frames import NORMAL, TEXT, TOO_BIG
@@ -157,7 +157,7 @@ def _give_up(engine: Engine, session: Session, socket: AsgiWebSocket) -> None:
         engine.limited("upgrade_timeout")
 
 
-def _read(scope: Scope) -> Request:
+def _read(scope: Scope) -> TransportRequest:
     client = scope.get("client")
     request = read_request(
         "GET", scope["query_string"], scope["headers"], client[0] if client else "", scope["scheme"], scope

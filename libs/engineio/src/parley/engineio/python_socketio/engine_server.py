@@ -23,7 +23,7 @@ from parley.engineio.polling import Polling
 from parley.engineio.python_socketio.asgi_websocket import serve_websocket
 from parley.engineio.python_socketio.client import EngineClient
 from parley.engineio.python_socketio.environ import environ_of
-from parley.engineio.request import Request, unknown_transport
+from parley.engineio.request import TransportRequest, unknown_transport
 from parley.engineio.server import CLOSE_GRACE, Engine
 from parley.engineio.session import Session
 from parley.engineio.transports import Limits
@@ -150,14 +150,14 @@ class EngineServer(engineio.AsyncServer):
 
     # -- options ---------------------------------------------------------------------------------------------------
 
-    def allows(self, request: Request) -> bool:
+    def allows(self, request: TransportRequest) -> bool:
         """Whether a page of this origin may connect, by `cors_allowed_origins`."""
         if self.cors_allowed_origins == []:
             return True
         allowed = self._cors_allowed_origins(environ_of(request.scope))
         return allowed is None or request.headers["origin"] in allowed
 
-    def cors_headers(self, request: Request) -> list[tuple[bytes, bytes]]:
+    def cors_headers(self, request: TransportRequest) -> list[tuple[bytes, bytes]]:
         """What an answer to a request of this origin says of who may read it."""
         if "origin" not in request.headers:
             return []
@@ -203,13 +203,13 @@ class _Engine(Engine):
         super().__init__(limits, server, generate_id=lambda: server.generate_id(), allows_origin=server.allows)  # noqa: PLW0108
         self._server = server
 
-    def check(self, request: Request) -> None:
+    def check(self, request: TransportRequest) -> None:
         """Raise `Refusal` for a request that may neither begin nor continue a session."""
         super().check(request)
         if request.transport not in self._server.transports and not request.sid:
             raise unknown_transport()
 
-    def begin(self, request: Request) -> Session:
+    def begin(self, request: TransportRequest) -> Session:
         """Make a new session, and what the app knows of its client."""
         session = super().begin(request)
         session.client = EngineClient(self._server, session, environ_of(request.scope))
@@ -224,10 +224,10 @@ class _Polling(Polling):
         self._server = server
 
     async def _answer(
-        self, session: Session, request: Request, receive: Receive, send: Send, cors: list[tuple[bytes, bytes]]
+        self, session: Session, request: TransportRequest, receive: Receive, send: Send, cors: list[tuple[bytes, bytes]]
     ) -> None:
         cookie = [] if request.sid else self._server.cookie_header(session.sid)
         await super()._answer(session, request, receive, send, [*cors, *cookie])
 
-    def _cors(self, request: Request) -> list[tuple[bytes, bytes]]:
+    def _cors(self, request: TransportRequest) -> list[tuple[bytes, bytes]]:
         return self._server.cors_headers(request)

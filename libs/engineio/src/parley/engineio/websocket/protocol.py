@@ -17,7 +17,7 @@ from parley.engineio.packets import Packet
 from parley.engineio.reading import FEW, FRAMES, SIZE, SMALL, STRANGER, UNCOUNTED
 from parley.engineio.request import (
     Refusal,
-    Request,
+    TransportRequest,
     accept_key,
     bad_request,
     read_request,
@@ -243,7 +243,7 @@ class WebSocket(asyncio.Protocol):
             session.open(self)
             self._engine.opened(session)
 
-    def _read(self, scope: dict[str, Any]) -> Request:
+    def _read(self, scope: dict[str, Any]) -> TransportRequest:
         engine = self._engines.get(scope["path"].rstrip("/").encode())
         if engine is None:
             raise Refusal(3, "Not found", 404)

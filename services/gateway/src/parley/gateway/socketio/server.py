@@ -23,7 +23,7 @@ from parley.common.wire.disconnects import DisconnectReason, reason_of
 from parley.engineio.metrics import LIMIT_HITS
 from parley.engineio.packets import Packet
 from parley.engineio.reading import UNCOUNTED
-from parley.engineio.request import MAX_FIELDS, Request, read_query
+from parley.engineio.request import MAX_FIELDS, TransportRequest, read_query
 from parley.engineio.server import Engine
 from parley.engineio.session import Session
 from parley.engineio.websocket.frames import NORMAL
@@ -445,7 +445,7 @@ class SocketIoServer:
         # Proxies route by the first part of the sid, so that every request of a session reaches its gateway.
         return f"{self._instance}.{next(self._random)}"
 
-    def _allows_origin(self, request: Request) -> bool:
+    def _allows_origin(self, request: TransportRequest) -> bool:
         return "*" in self._origins or request.origin == request.own_origin or request.origin in self._origins
 
 
