@@ -15,6 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import psutil
+from typing_extensions import override
+from uvicorn.config import STARTUP_FAILURE
 
 from parley.cli.database.migrations import upgrade
 from parley.cli.stack import embedded
@@ -162,6 +164,17 @@ class Service(Process):
 
     ready_seconds = 150.0
     """All begin at once, perhaps on a machine that does something else as well."""
+
+    @override
+    async def ready(self) -> None:
+        """Wait until it serves. One that found no Postgres has ended, and is started again, as a supervisor does it."""
+        while True:
+            try:
+                return await super().ready()
+            except AssertionError:
+                if self._process is None or self._process.poll() != STARTUP_FAILURE:
+                    raise
+                self.start()
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
