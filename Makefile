@@ -27,8 +27,8 @@ test: $(VENV)/dev page tests/acceptance/node_modules/.installed ## Run the whole
 chaos: $(VENV)/dev page ## Ten minutes of faults by a seed, and what became of everything (ARGS="--help" says how to choose)
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-check: $(VENV)/dev ## What CI checks besides the tests: format, lint, types, import direction, spelling
-	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/basedpyright && $(BIN)/lint-imports --no-cache && $(BIN)/codespell
+check: $(VENV)/dev ## What CI checks besides the tests: format, lint, types, import direction, spelling, names
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/basedpyright && $(BIN)/lint-imports --no-cache && $(BIN)/codespell && $(BIN)/python -m tests.structure
 
 format: $(VENV)/dev ## Format and fix what can be fixed
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
