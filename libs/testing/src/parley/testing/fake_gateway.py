@@ -87,9 +87,8 @@ class FakeGateway(GatewayRequests):
                 for target in targets:
                     target.leave(rooms)
             case ListConnections(limit=limit):
-                return FetchedConnections(
-                    GATEWAY, len(targets[:limit]), [target.described() for target in targets[:limit]]
-                )
+                listed = [target.described() for target in targets[:limit]]
+                return FetchedConnections(GATEWAY, len(listed), listed)
             case Disconnect() | Kick():
                 reason = operation.code if isinstance(operation, Kick) else DisconnectReason.SERVER_DISCONNECT
                 for target in targets:
@@ -104,7 +103,7 @@ class FakeGateway(GatewayRequests):
         rooms, excepted = frozenset(selection.rooms), frozenset(selection.except_rooms)
         targets = list(self._connections)
         if selection.user_id:
-            targets = [target for target in targets if target.described().user_id == selection.user_id]
+            targets = [target for target in targets if target.identity.user_id == selection.user_id]
         if selection.sid:
             targets = [target for target in targets if target.sid == selection.sid]
         return [target for target in targets if (not rooms or target.is_in(rooms)) and not target.is_in(excepted)]

@@ -28,8 +28,6 @@ MAX_EVENTS = 20_000
 """Events of a page of heads, of which only their rooms and sequences are read."""
 MAX_PAGE_BYTES = 512 * 1024
 """A page of events ends here, to fit one message of the broker."""
-SUMMARIZE_BLOCKS = 64
-"""After so many new blocks of the log, summaries are made."""
 
 ANNOUNCEMENTS = "announcements"
 """The name under which chat itself follows the log, to announce what is there."""

@@ -49,11 +49,6 @@ class AnnouncementLog:
             return Heard(missed=True, restored=True)
         return Heard(missed=before.last not in (announcement.after, last))
 
-    def log_of(self, namespace: str) -> str:
-        """The log that was announced last, or an empty text."""
-        chain = self._chains.get(namespace)
-        return "" if chain is None else chain.log
-
 
 class Notices:
     """Which notices users were given; what is said in the quick way and announced is given once."""

@@ -42,11 +42,6 @@ def enter(connection: Connection, room: str) -> int:
     return connection.left.pop(room, 0) if connection.left else 0
 
 
-def was_sent(connection: Connection, room: str) -> int:
-    """The last event that the connection was sent in a room that it is not in, or 0."""
-    return connection.left.get(room, 0) if connection.left else 0
-
-
 def heard_since(connection: Connection, room: str, mark: int) -> bool:
     """Whether a join or leave in a room was heard of after a mark, as far as is remembered."""
     if connection.heard and room in connection.heard:
