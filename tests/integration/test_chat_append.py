@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 
 from parley.chat.domain.batch import Accepted
+from parley.chat.domain.encoding.room_ids import LogSecret, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
-from parley.chat.domain.room_ids import LogSecret, room_key
 from parley.chat.domain.rooms import ArchiveRoom
 from parley.chat.log import event_store, own_connection
 from parley.chat.log.database import Pool

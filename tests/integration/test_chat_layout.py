@@ -12,8 +12,8 @@ import asyncpg
 import msgspec
 import pytest
 
-from parley.chat.domain.recorded import Recorded
-from parley.chat.domain.room_ids import event_id
+from parley.chat.domain.encoding.recorded import Recorded
+from parley.chat.domain.encoding.room_ids import event_id
 from parley.chat.log import event_store
 from parley.chat.log.database import Pool
 from parley.chat.log.own_connection import SETTINGS

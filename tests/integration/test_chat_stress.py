@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from parley.chat.domain.room_ids import public_room_id
+from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.log.database import Pool
 from parley.chat.log.event_store import EVENT_COLUMNS, recorded_row
 from parley.chat.projections.rebuild import rebuild

@@ -6,7 +6,8 @@ from typing import Any
 
 import asyncpg
 
-from parley.chat.log import erasure_executor, event_store
+from parley.chat.log import event_store
+from parley.chat.log.erasure import executor as erasure_executor
 from tests.simulation import erasures, reads
 from tests.simulation.database import Database, Statement
 from tests.simulation.erasures import open_erasures, shown, shown_room

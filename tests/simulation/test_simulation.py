@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.messages import SendMessage
-from parley.chat.domain.room_ids import room_key
 from parley.chat.domain.rooms import CreateRoom
 from parley.chat.log import event_store
 from parley.chat.log.writer import Writer

@@ -14,8 +14,8 @@ from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log import database
-from parley.chat.log.erasure_ledger import Ledger
-from parley.chat.log.erasure_runner import ErasureRunner
+from parley.chat.log.erasure.erasure_runner import ErasureRunner
+from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings
 from parley.chat.state import ChatState

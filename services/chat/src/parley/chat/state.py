@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from parley.chat.consumers.runner import ConsumerRunner
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log.database import Pool
-from parley.chat.log.erasure_runner import ErasureRunner
+from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Bus

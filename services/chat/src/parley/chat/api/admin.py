@@ -5,8 +5,8 @@ from __future__ import annotations
 from parley.chat.consumers.runner import answer_registration
 from parley.chat.domain.erasure import Erasure
 from parley.chat.domain.rooms import CloseRoom
-from parley.chat.log import erasures
 from parley.chat.log.database import reachable
+from parley.chat.log.erasure import erasures
 from parley.chat.queries import rooms
 from parley.chat.state import ChatState
 from parley.common.errors import Code, Reject

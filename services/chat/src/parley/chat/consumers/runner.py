@@ -18,7 +18,7 @@ from parley.chat.consumers import store
 from parley.chat.consumers.pace import Pace
 from parley.chat.consumers.pattern import matching
 from parley.chat.consumers.store import StoredConsumer
-from parley.chat.domain.recorded import Recorded
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.log.database import DATABASE_ERRORS
 from parley.chat.log.leadership import STANDBY_SECONDS, Leadership
 from parley.chat.log.position import Position

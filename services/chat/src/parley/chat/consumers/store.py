@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from parley.chat.domain.recorded import Recorded
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.log.position import BEGINNING, Position, Snapshot
 from parley.chat.log.tail import ANNOUNCEMENTS
 

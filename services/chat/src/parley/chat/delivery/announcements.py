@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from parley.chat.delivery.hints import NAMESPACE, change_of, notice_of
-from parley.chat.domain.recorded import Recorded
-from parley.chat.domain.room_ids import public_room_id
+from parley.chat.domain.encoding.recorded import Recorded
+from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.common.nats.chunks import split_by_size
 from parley.common.wire.rooms import Announcement, MembershipChange, RoomEvent, RoomHead
 

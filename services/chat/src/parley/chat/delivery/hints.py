@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.membership import MemberInvited, MemberJoined, MemberLeft
-from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.rooms import RoomCreated
 from parley.common.wire.rooms import MembershipChange, RoomEvent
 

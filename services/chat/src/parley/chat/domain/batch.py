@@ -10,12 +10,12 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from parley.chat.domain.event_codec import CODEC
+from parley.chat.domain.encoding.event_codec import CODEC
+from parley.chat.domain.encoding.recorded import Recorded
+from parley.chat.domain.encoding.room_ids import LogSecret, event_id
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
-from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.room import Event, RoomCommand, decide, evolve, moved_user, needs, room_of, since
-from parley.chat.domain.room_ids import LogSecret, event_id
 from parley.chat.domain.rooms import CreateRoom, RoomArchived, RoomCreated
 from parley.chat.domain.state import DecisionContext, Needs, Room, UserLimits
 from parley.common.errors import Code, Reject

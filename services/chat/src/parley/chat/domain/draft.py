@@ -12,8 +12,8 @@ from datetime import datetime
 from uuid import UUID
 
 from parley.chat.domain.batch import Accepted, BatchDecision, Submission
-from parley.chat.domain.event_codec import CODEC, StoredEvent
-from parley.chat.domain.recorded import Recorded
+from parley.chat.domain.encoding.event_codec import CODEC, StoredEvent
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.room import Event, decide
 from parley.chat.domain.state import DecisionContext, Room
 from parley.common.errors import Reject

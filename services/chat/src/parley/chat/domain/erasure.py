@@ -25,11 +25,11 @@ from uuid import UUID
 
 import msgspec
 
+from parley.chat.domain.encoding.event_codec import CODEC
+from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.event_codec import CODEC
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import MembershipEvent
-from parley.chat.domain.recorded import NOTHING, Recorded
 from parley.chat.domain.room import evolve
 from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUpdated
 from parley.chat.domain.state import Room

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args
 
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.erasure import evolve_recorded
-from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.room import Event
 from parley.chat.domain.state import Member, Room
 

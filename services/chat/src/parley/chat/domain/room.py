@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from parley.chat.domain.encoding.room_ids import LogSecret, room_key
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import (
@@ -18,7 +19,6 @@ from parley.chat.domain.membership import (
     membership_needs,
 )
 from parley.chat.domain.messages import MessageCommand, MessageEvent, decide_message
-from parley.chat.domain.room_ids import LogSecret, room_key
 from parley.chat.domain.rooms import (
     CreateRoom,
     LifeCommand,

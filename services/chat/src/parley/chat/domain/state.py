@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.fields import Kind
-from parley.chat.domain.room_ids import public_room_id
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 

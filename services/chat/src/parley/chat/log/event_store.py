@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from parley.chat.domain.batch import BatchDecision, Loaded, Remembered, Submission
-from parley.chat.domain.compact import pack, pack_user, unpack
 from parley.chat.domain.draft import Drafts
+from parley.chat.domain.encoding.compact import pack, pack_user, unpack
+from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.erasure import hidden
-from parley.chat.domain.event_codec import CODEC, ERASED, StoredEvent
 from parley.chat.domain.projectors import ROOM_COLUMNS, declined_row, member_row, room_row
-from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.rooms import CloseRoom
 from parley.chat.domain.state import Member, Room
-from parley.chat.log.erasures import ANY_OPEN, GATE, HIDDEN, unless_erasing
+from parley.chat.log.erasure.erasures import ANY_OPEN, GATE, HIDDEN, unless_erasing
 
 EVENT_COLUMNS = f"""e.room_id, e.sequence, e.number, e.event_id, e.type, e.version, e.actor_id, e.actor_name,
 e.command_id, e.fingerprint, e.data::text, e.recorded_at, {HIDDEN} AS hidden"""

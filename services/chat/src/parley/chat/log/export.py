@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from parley.chat.domain.log_lines import FORMAT, CommandLine, EndLine, LogLine, encode_line, event_line
-from parley.chat.domain.room_ids import public_room_id
+from parley.chat.domain.encoding.log_lines import FORMAT, CommandLine, EndLine, LogLine, encode_line, event_line
+from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.log.event_store import EVENT_COLUMNS, read_secret, recorded_row
 
 PAGE = 500

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from parley.chat.domain.batch import BatchDecision, Remembered
+from parley.chat.domain.encoding.event_codec import CODEC
+from parley.chat.domain.encoding.log_lines import CommandLine, EndLine, LogLine, LogLineReader, Unbelievable
+from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.erasure import Erasure, evolve_recorded
-from parley.chat.domain.event_codec import CODEC
-from parley.chat.domain.log_lines import CommandLine, EndLine, LogLine, LogLineReader, Unbelievable
-from parley.chat.domain.recorded import NOTHING, Recorded
 from parley.chat.domain.room import moved_user
 from parley.chat.domain.rooms import RoomCreated
 from parley.chat.domain.state import Room
 from parley.chat.log import event_store
-from parley.chat.log.erasures import asked_for
+from parley.chat.log.erasure.erasures import asked_for
 
 CHUNK = 500
 """Events in one transaction."""

@@ -72,7 +72,7 @@ events = Table(
     Column("fingerprint", Integer, nullable=False),
     Column("type", SmallInteger, nullable=False),
     Column("version", SmallInteger, nullable=False),
-    # These two as `domain/compact.py` packs them.
+    # These two as `domain/encoding/compact.py` packs them.
     Column("actor_id", LargeBinary, nullable=False),
     Column("command_id", LargeBinary, nullable=False),
     Column("actor_name", Text, nullable=False),
@@ -189,7 +189,7 @@ commands = Table(
     PrimaryKeyConstraint("room_id", "command_key", name="commands_pkey"),
 )
 
-# What was asked to be erased. Until it is completed, what it covers is hidden from all who read (`log/erasures.py`).
+# What was asked to be erased. Until it is completed, all who read are shown nothing of it (`log/erasure/erasures.py`).
 erasures = Table(
     "erasures",
     metadata,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from prometheus_client import Gauge
 
-from parley.chat.domain.recorded import Recorded
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.log.database import session_settings
 from parley.chat.log.event_store import EVENT_COLUMNS, recorded_row
 from parley.chat.log.position import Place, Position, Snapshot, Stride

@@ -26,8 +26,8 @@ from prometheus_client import Counter, Histogram
 
 from parley.chat.domain.batch import Accepted, BatchDecision, Loaded, Submission, decide_batch
 from parley.chat.domain.draft import Drafts, candidates, draft, settle
+from parley.chat.domain.encoding.room_ids import LogSecret
 from parley.chat.domain.room import RoomCommand
-from parley.chat.domain.room_ids import LogSecret
 from parley.chat.domain.state import UserLimits
 from parley.chat.log import event_store
 from parley.chat.log.database import note_outage, unavailable

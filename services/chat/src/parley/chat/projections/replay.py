@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
 from typing import Any, NamedTuple
 
+from parley.chat.domain.encoding.room_ids import FIRST_ROOM, LAST_ROOM
 from parley.chat.domain.projectors import STRUCTURAL, Difference, Folded, Projector, Row, compare, fold
-from parley.chat.domain.room_ids import FIRST_ROOM, LAST_ROOM
 from parley.chat.log.event_store import EVENT_COLUMNS, stored_row
 
 ROOMS_AT_ONCE = 200

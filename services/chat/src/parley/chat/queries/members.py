@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from parley.chat.domain.room_ids import public_room_id
+from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.state import Member
 from parley.chat.log.database import Pool
-from parley.chat.log.erasures import unless_erasing
+from parley.chat.log.erasure.erasures import unless_erasing
 from parley.chat.queries.visibility import VISIBLE, key_of, no_such_room
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Membership

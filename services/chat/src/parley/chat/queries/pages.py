@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.events import ClientEvent
-from parley.chat.domain.recorded import Recorded
 from parley.chat.log.event_store import EVENT_COLUMNS
 
 MAX_PAGE_BYTES = 384 * 1024

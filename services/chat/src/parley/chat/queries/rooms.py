@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
+from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.events import Instant
 from parley.chat.domain.fields import Kind
-from parley.chat.domain.room_ids import public_room_id, room_key
 from parley.chat.domain.state import Room
 from parley.chat.log.database import Pool
-from parley.chat.log.erasures import unless_erasing
+from parley.chat.log.erasure.erasures import unless_erasing
 from parley.chat.queries.visibility import EXISTING, VISIBLE, key_of, no_such_room
 from parley.common.wire.admin import ListRooms, RoomInfo, RoomList
 from parley.common.wire.identity import Identity

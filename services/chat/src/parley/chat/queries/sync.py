@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import msgspec
 
+from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.events import ClientEvent
 from parley.chat.domain.fields import RoomId
-from parley.chat.domain.room_ids import room_key
 from parley.chat.log.database import Pool
 from parley.chat.log.event_store import EVENT_COLUMNS, recorded_row
 from parley.chat.queries.pages import MAX_PAGE_BYTES, SIZE, PageBytes

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from parley.chat.domain.room_ids import room_key
-from parley.chat.log.erasures import room_is_erased
+from parley.chat.domain.encoding.room_ids import room_key
+from parley.chat.log.erasure.erasures import room_is_erased
 from parley.common.errors import Code, Reject
 
 EXISTING = f"NOT {room_is_erased('r.room_id')}"

@@ -15,18 +15,18 @@ from uuid import UUID
 import asyncpg
 
 from parley.chat.domain.batch import Submission, decide_batch
-from parley.chat.domain.compact import pack
+from parley.chat.domain.encoding.compact import pack
+from parley.chat.domain.encoding.event_codec import CODEC, StoredEvent
+from parley.chat.domain.encoding.recorded import NOTHING, Recorded
+from parley.chat.domain.encoding.room_ids import FIRST_ROOM, LogSecret, event_id, public_room_id
 from parley.chat.domain.erasure import MEMBERSHIP_TYPES, NAMING_TYPES, Erasure, Scope, ranges
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.event_codec import CODEC, StoredEvent
 from parley.chat.domain.membership import LeaveRoom, MemberInvited
-from parley.chat.domain.recorded import NOTHING, Recorded
 from parley.chat.domain.room import RoomCommand
-from parley.chat.domain.room_ids import FIRST_ROOM, LogSecret, event_id, public_room_id
 from parley.chat.domain.rooms import CloseRoom, RoomCreated, RoomUpdated
 from parley.chat.domain.state import UserLimits
 from parley.chat.log import event_store
-from parley.chat.log.erasures import COVERS, find
+from parley.chat.log.erasure.erasures import COVERS, find
 from parley.chat.log.own_connection import CONFLICTS
 from parley.chat.log.position import Position
 from parley.chat.log.tail import ANNOUNCEMENTS

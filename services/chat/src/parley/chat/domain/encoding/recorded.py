@@ -8,12 +8,12 @@ from uuid import UUID
 
 import msgspec
 
-from parley.chat.domain.event_codec import CODEC
+from parley.chat.domain.encoding.event_codec import CODEC
+from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.events import ClientEvent, NamedUser
 from parley.chat.domain.membership import MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.room import Event
-from parley.chat.domain.room_ids import public_room_id
 from parley.chat.domain.rooms import RoomCreated
 from parley.common.wire.rooms import RoomEvent
 

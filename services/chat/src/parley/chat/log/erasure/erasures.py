@@ -17,12 +17,12 @@ from uuid import UUID
 
 import asyncpg
 
-from parley.chat.domain.compact import pack_user
+from parley.chat.domain.encoding.compact import pack_user
+from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.erasure import Erasure, Scope
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.membership import MembershipEvent
 from parley.chat.domain.room import Event
-from parley.chat.domain.room_ids import room_key
 from parley.common.errors import Code, Reject
 from parley.common.wire.identifiers import uuid7
 

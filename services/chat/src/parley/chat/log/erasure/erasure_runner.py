@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from parley.chat.domain.erasure import Erasure, Scope
-from parley.chat.log import erasures
 from parley.chat.log.database import (
     DATABASE_ERRORS,
     IDLE_SECONDS,
@@ -26,8 +25,9 @@ from parley.chat.log.database import (
     Pool,
     session_settings,
 )
-from parley.chat.log.erasure_executor import SESSION, Executor, Report
-from parley.chat.log.erasure_ledger import Ledger, LedgerError
+from parley.chat.log.erasure import erasures
+from parley.chat.log.erasure.executor import SESSION, Executor, Report
+from parley.chat.log.erasure.ledger import Ledger, LedgerError
 from parley.chat.log.own_connection import dial
 from parley.common.errors import Code, Reject
 from parley.common.process.logs import get_logger

@@ -15,11 +15,11 @@ from uuid import UUID
 
 import msgspec
 
+from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent, UnknownEvent
+from parley.chat.domain.encoding.recorded import NOTHING, Recorded
+from parley.chat.domain.encoding.room_ids import event_id, room_key
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.event_codec import CODEC, ERASED, StoredEvent, UnknownEvent
 from parley.chat.domain.fields import checked_text
-from parley.chat.domain.recorded import NOTHING, Recorded
-from parley.chat.domain.room_ids import event_id, room_key
 from parley.chat.domain.rooms import RoomCreated
 from parley.common.errors import Reject
 

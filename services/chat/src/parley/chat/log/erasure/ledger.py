@@ -16,8 +16,8 @@ from uuid import UUID
 
 import msgspec
 
+from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.erasure import Erasure, Scope
-from parley.chat.domain.room_ids import public_room_id, room_key
 
 
 class LedgerError(Exception):
