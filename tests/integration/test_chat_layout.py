@@ -14,7 +14,7 @@ import pytest
 
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.encoding.room_ids import event_id
-from parley.chat.log import event_store
+from parley.chat.log import event_store, statements
 from parley.chat.log.database import Pool
 from parley.chat.log.own_connection import SETTINGS
 from parley.common.wire.identity import Identity
@@ -22,7 +22,7 @@ from parley.common.wire.identity import Identity
 from .conftest import running_writer
 from .test_chat_writer import create, send
 
-STATEMENTS = {name: text for name, text in vars(event_store).items() if isinstance(text, str) and "$1" in text}
+STATEMENTS = {name: text for name, text in vars(statements).items() if isinstance(text, str) and "$1" in text}
 
 FILL = (
     """INSERT INTO chat.rooms (room_id, head, changed, created_at, name, kind, created_by)
@@ -91,7 +91,7 @@ async def test_an_event_takes_at_most_350_bytes_with_all_its_indices(database_ur
     rooms, count = list(heads), 60_000
     now = await pool.fetchval("SELECT now()")
     data = msgspec.json.encode({"body": "x" * 90})
-    insert = event_store._APPEND.partition("UPDATE")[0].replace("WITH appended AS (", "").rstrip(" )\n") + ")"
+    insert = statements.APPEND.partition("UPDATE")[0].replace("WITH appended AS (", "").rstrip(" )\n") + ")"
     for _ in range(0, count, 500):
         batch: list[Recorded] = []
         for _ in range(500):

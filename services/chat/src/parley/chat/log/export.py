@@ -7,7 +7,8 @@ from typing import Any
 
 from parley.chat.domain.encoding.log_lines import FORMAT, CommandLine, EndLine, LogLine, encode_line, event_line
 from parley.chat.domain.encoding.room_ids import public_room_id
-from parley.chat.log.event_store import EVENT_COLUMNS, read_secret, recorded_row
+from parley.chat.log.event_store import read_secret, recorded_row
+from parley.chat.log.statements import EVENT_COLUMNS
 
 PAGE = 500
 """Events in one statement's answer."""

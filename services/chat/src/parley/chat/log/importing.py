@@ -20,6 +20,7 @@ from parley.chat.domain.rooms import RoomCreated
 from parley.chat.domain.state import Room
 from parley.chat.log import event_store
 from parley.chat.log.erasure.erasures import asked_for
+from parley.chat.log.statements import EVENT_COLUMNS
 
 CHUNK = 500
 """Events in one transaction."""
@@ -27,7 +28,7 @@ CHUNK_BYTES = 4 * 1024 * 1024
 
 _LOCK = "SELECT head FROM chat.rooms WHERE room_id = $1 FOR NO KEY UPDATE"
 _STORED = f"""
-SELECT {event_store.EVENT_COLUMNS} FROM chat.events e WHERE e.room_id = $1 AND e.sequence BETWEEN $2 AND $3
+SELECT {EVENT_COLUMNS} FROM chat.events e WHERE e.room_id = $1 AND e.sequence BETWEEN $2 AND $3
 ORDER BY e.sequence
 """
 _OTHER_COMMAND = """

@@ -16,8 +16,9 @@ from prometheus_client import Gauge
 
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.log.database import session_settings
-from parley.chat.log.event_store import EVENT_COLUMNS, recorded_row
+from parley.chat.log.event_store import recorded_row
 from parley.chat.log.position import Place, Position, Snapshot, Stride
+from parley.chat.log.statements import EVENT_COLUMNS
 
 LAG = Gauge(
     "parley_chat_consumer_lag_seconds",

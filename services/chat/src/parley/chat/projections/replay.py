@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from parley.chat.domain.encoding.room_ids import FIRST_ROOM, LAST_ROOM
 from parley.chat.domain.projectors import STRUCTURAL, Difference, Folded, Projector, Row, compare, fold
-from parley.chat.log.event_store import EVENT_COLUMNS, stored_row
+from parley.chat.log.event_store import stored_row
+from parley.chat.log.statements import EVENT_COLUMNS
 
 ROOMS_AT_ONCE = 200
 

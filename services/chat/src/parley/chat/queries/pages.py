@@ -9,7 +9,7 @@ import msgspec
 
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.events import ClientEvent
-from parley.chat.log.event_store import EVENT_COLUMNS
+from parley.chat.log.statements import EVENT_COLUMNS
 
 MAX_PAGE_BYTES = 384 * 1024
 """Pages end early here, to fit one message of the broker whatever the texts' and the names' sizes."""

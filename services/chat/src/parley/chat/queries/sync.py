@@ -10,7 +10,8 @@ from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.events import ClientEvent
 from parley.chat.domain.fields import RoomId
 from parley.chat.log.database import Pool
-from parley.chat.log.event_store import EVENT_COLUMNS, recorded_row
+from parley.chat.log.event_store import recorded_row
+from parley.chat.log.statements import EVENT_COLUMNS
 from parley.chat.queries.pages import MAX_PAGE_BYTES, SIZE, PageBytes
 from parley.chat.queries.visibility import VISIBLE, no_such_room
 from parley.common.wire.identity import Identity
