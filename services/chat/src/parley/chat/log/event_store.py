@@ -1,6 +1,7 @@
 """The log and its projections in one transaction: load under the rooms' locks, append, project.
 
-`statements` has the SQL, and says how it is meant.
+The writer calls `recall` and `append` for the short way, and `lock_rooms`, `load` and `save` for the long one, all on
+its own connection. `statements` has the SQL.
 """
 
 from __future__ import annotations
@@ -16,29 +17,29 @@ from parley.chat.domain.encoding.compact import pack, pack_user, unpack
 from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.erasure import hidden
-from parley.chat.domain.projectors import ROOM_COLUMNS, declined_row, member_row, room_row
+from parley.chat.domain.projectors import ROOM_COLUMNS, member_row, room_row
 from parley.chat.domain.rooms import CloseRoom
 from parley.chat.domain.state import Member, Room
 from parley.chat.log import statements as sql
 
 
 async def read_secret(connection: Any) -> bytes:
-    """The secret of the log behind a connection."""
+    """Return the secret of the log behind a connection."""
     return await connection.fetchval("SELECT room_secret FROM chat.log")
 
 
 class LockedRooms(NamedTuple):
-    """What `lock_rooms` got: rooms as they are now, and those that another process has locked."""
+    """What `lock_rooms` got: the locked rooms as they are now, and the rooms that another process has locked."""
 
     rooms: dict[int, Room]
     away: set[int]
 
 
 async def lock_rooms(connection: Any, submissions: list[Submission], *, wait: bool) -> LockedRooms:
-    """Lock the rooms of these commands until the end of the transaction; with `wait` all of them, else the free ones.
+    """Lock the rooms of these commands until the transaction ends: with `wait` all of them, else those that are free.
 
-    A room that does not exist for any of the senders is not locked. Raises `asyncpg.LockNotAvailableError` when it has
-    waited for too long.
+    A room that does not exist for any of the senders is not locked. Raises `asyncpg.LockNotAvailableError` after
+    waiting for too long.
     """
     wanted = sorted({one.room_id for one in submissions})
     asks = _columns(
@@ -58,7 +59,7 @@ async def load(connection: Any, submissions: list[Submission], rooms: dict[int, 
     if not submissions:
         return Loaded(datetime.now(UTC), rooms)
     keys = [submission.key for submission in submissions]
-    # First, so that what is recorded is recorded after an erasure of which this sees the end.
+    # Erasures are read first: if this sees one as completed, the events of this batch are recorded after its end.
     asks = [(one.room_id, one.identity.user_id, one.needs.member) for one in submissions]
     erased = await connection.fetch(sql.ERASING, *_columns(asks))
     rows = await connection.fetch(sql.LOAD_EARLIER, [submission.room_id for submission in submissions], keys)
@@ -88,7 +89,7 @@ async def _load_members(connection: Any, submissions: list[Submission], rooms: d
     leaving: dict[int, int] = {}
     for one in submissions:
         if one.needs.eldest:
-            # One more than may leave in this batch: whoever of them is the owner, somebody is left to take over.
+            # One more than may leave in this batch, so that somebody remains to take over whoever of them is the owner.
             leaving[one.room_id] = leaving.get(one.room_id, 1) + 1
     if leaving:
         rows += await connection.fetch(sql.LOAD_ELDEST, list(leaving), list(leaving.values()))
@@ -102,7 +103,10 @@ async def _load_members(connection: Any, submissions: list[Submission], rooms: d
 
 
 async def recall(connection: Any, places: list[tuple[int, str]]) -> list[Room]:
-    """Rooms as they are now, each with one user's place in it; without those in which the user has none."""
+    """Return these rooms as they are now, each with one user's membership.
+
+    Rooms in which the user has none are left out.
+    """
     rooms: list[Room] = []
     for row in await connection.fetch(sql.RECALL, *_columns(places)):
         values = list(row.values())
@@ -112,9 +116,9 @@ async def recall(connection: Any, places: list[tuple[int, str]]) -> list[Room]:
 
 
 class Taken(NamedTuple):
-    """What `append` did: `heads` has the head and the number of messages behind which each room was appended to.
+    """What `append` did. `heads` has by room the head and the number of messages behind which its events were appended.
 
-    `resent` are keys of commands that had been appended before; then nothing was done.
+    `resent` has the keys of commands that had been appended before. If there are any, nothing was appended.
     """
 
     heads: dict[int, tuple[int, int]]
@@ -123,11 +127,13 @@ class Taken(NamedTuple):
 
 
 async def append(connection: Any, drafts: Drafts, *, wait: bool) -> Taken:
-    """Append drafts, and commit: to all rooms that are as was known, or to none if a command is found to be a resend.
+    """Append drafts and commit: to every room that is as it was known to be, or to none if a command is a resend.
 
-    Rooms that another process has locked are waited for, or left out. Raises `asyncpg.LockNotAvailableError` when it
-    has waited for too long, and `asyncpg.UniqueViolationError` when a command is appended by another process right now.
+    With `wait`, rooms that another process has locked are waited for, else they are left out. Raises
+    `asyncpg.LockNotAvailableError` after waiting for too long, and `asyncpg.UniqueViolationError` if another process
+    appends one of these commands at this moment.
     """
+    # Every writer locks rooms in the order of their keys, so that two of them cannot wait for each other.
     ids = sorted(drafts.rooms)
     known = [drafts.rooms[room_id] for room_id in ids]
     events = [
@@ -147,7 +153,7 @@ async def append(connection: Any, drafts: Drafts, *, wait: bool) -> Taken:
 
 
 async def save(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> None:
-    """Append the planned events, bring the projections up to them, and remember what appended nothing."""
+    """Append the decided events, bring the projections up to them, and remember commands that appended nothing."""
     if created := sorted(plan.created.values(), key=lambda room: room.room_id):
         await connection.execute(sql.CREATE_ROOMS, *_columns([room_row(room) for room in created]))
     if plan.appended:
@@ -163,7 +169,7 @@ async def save(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> 
         else:
             gone.append((room_id, user_id))
             if at := rooms[room_id].declined.get(user_id):
-                declined.append(declined_row(room_id, user_id, at))
+                declined.append((room_id, user_id, at))
     if present:
         await connection.execute(sql.PUT_MEMBERS, *_columns(present))
     if gone:
@@ -176,13 +182,13 @@ async def save(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> 
 
 
 def recorded_row(row: Any) -> Recorded:
-    """The row of `EVENT_COLUMNS` as everybody may read it, its data of today's version."""
+    """Return the event of a row of `EVENT_COLUMNS` as everybody may read it, with its data in the current version."""
     recorded = stored_row(row)
     return hidden(recorded) if row["hidden"] and not recorded.erased else recorded
 
 
 def stored_row(row: Any) -> Recorded:
-    """The same as it is in the log, for those alone who make projections of it: hidden or not."""
+    """Return the event of a row as the log has it, hidden or not. Only projections are made from it."""
     name, data = CODEC.upcast(StoredEvent(row["type"], row["version"], row["data"].encode()))
     return Recorded(
         row["room_id"], row["sequence"], row["number"], row["event_id"], name, unpack(row["actor_id"]),
@@ -192,7 +198,7 @@ def stored_row(row: Any) -> Recorded:
 
 
 def event_row(event: Recorded) -> tuple[Any, ...]:
-    """What `chat.events` holds of an event, in the order of the statement that appends."""
+    """Return an event's row in `chat.events`, in the order of the statement that appends it."""
     number, version = CODEC.stored_as(event.type)
     version = ERASED if event.erased else version
     return (

@@ -1,8 +1,8 @@
 """The statements of the event store, which loads, appends and projects with them.
 
-They are set-based (`unnest`), so a batch of one and a batch of hundreds make the same few round trips. Each row is
-looked up by key in a subquery of its own (`LATERAL`) that the planner cannot turn into a join of whole tables, whatever
-it believes of their sizes.
+They are set-based (`unnest`), so a batch of one command and a batch of hundreds make the same few round trips. Each row
+is looked up by key in a subquery of its own (`LATERAL ... LIMIT 1`), which the planner cannot turn into a join of whole
+tables, whatever it believes of their sizes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ SHOWN_ROOM = ROOM.replace("created_by", f"{unless_erasing('created_by')} AS crea
 CHANGING = {name: kind for name, kind in ROOM_COLUMNS.items() if name not in {"kind", "created_by", "created_at"}}
 MEMBER = "user_id, name, state, role, sequence, invited_by"
 
-# The ids come sorted, by every writer, so that two batches cannot wait for each other.
 CONCERNED = """(kind = 'public' OR EXISTS (
   SELECT FROM unnest($2::bigint[], $3::text[], $4::uuid[], $5::boolean[]) AS asks(room, actor, key, anyway)
   WHERE asks.room = q.room_id AND (
@@ -29,10 +28,12 @@ CONCERNED = """(kind = 'public' OR EXISTS (
     OR (SELECT true FROM chat.commands c WHERE c.room_id = asks.room AND c.command_key = asks.key LIMIT 1)
   )
 ))"""
-"""Whether a room is any business of who sends commands for it: it is public, they are in it, or were when they sent
-the same before, or administrate. Nobody else gets to lock it, nor learns by waiting for its lock that it exists."""
+"""Whether a room concerns anybody who sends commands for it. It does if it is public, if they are in it, if they were
+in it when they sent the same command before, or if they are administrators. Nobody else gets to lock the room, or
+learns by waiting for its lock that it exists."""
 
-# With the gate, so that whatever is read thereafter knows of every erasure that was asked for before the commit.
+# Every writer passes the keys sorted, so that two batches cannot wait for each other. The gate comes first: everything
+# that is read under these locks then knows of each erasure that was requested before the commit.
 LOCK_ROOMS = f"""
 WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({GATE}))
 SELECT r.* FROM gate CROSS JOIN unnest($1::bigint[]) AS q(room_id) CROSS JOIN LATERAL (
@@ -47,7 +48,8 @@ SELECT r.* FROM unnest($1::bigint[]) AS q(room_id) CROSS JOIN LATERAL (
 ) r
 """
 
-# Statements of their own, after the locks: only then do their snapshots hold everything earlier owners committed.
+# This and all that follows are statements of their own, after the locks. Under READ COMMITTED each has a new snapshot,
+# and only these snapshots have everything that earlier owners of the locks committed.
 LOAD_EARLIER = f"""
 SELECT q.ordinal, clock_timestamp() AS now, {EVENT_COLUMNS}, c.sequence AS unchanged, c.fingerprint AS unchanged_by
 FROM unnest($1::bigint[], $2::uuid[]) WITH ORDINALITY AS q(room_id, key, ordinal)
@@ -69,7 +71,7 @@ LEFT JOIN LATERAL (
 ) c ON true
 """
 
-# By its place, a command whose sender, whose named user or whose room is being erased.
+# By its index, each command whose sender, whose named user or whose room is being erased.
 ERASING = """
 SELECT q.ordinal, x.scope = 'room' AS room
 FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY AS q(room_id, actor, named, ordinal)
@@ -96,7 +98,7 @@ SELECT q.room_id, m.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, most
 ) m
 """
 
-# The state is no condition, so that no index of members in a state is read through from end to end.
+# The state is not a condition, or the planner might read through an index of all members in that state.
 COUNT_ROOMS = """
 SELECT q.user_id, c.joined FROM unnest($1::text[]) AS q(user_id) CROSS JOIN LATERAL (
   SELECT count(*) FILTER (WHERE m.state = 'joined' AND NOT r.archived) AS joined
@@ -115,9 +117,12 @@ SELECT q.room_id, q.user_id, c.waiting FROM unnest($1::bigint[], $2::text[]) AS 
 
 
 def _changes(first: int) -> str:
-    """Sets what may change of rooms, from arrays that begin at this parameter with the ids, sorted.
+    """Return the SET list for what may change of rooms.
 
-    `width_bucket` finds a room's values in them without a join. What is as it was costs no index.
+    The parameters from `first` on are arrays, the first with sorted ids.
+
+    `width_bucket` finds a room's index in them without a join. Postgres writes no index for a column set to its old
+    value.
     """
     return ", ".join(
         f"{column} = (${place}::{kind}[])[width_bucket(room_id, ${first})]"
@@ -144,10 +149,10 @@ SELECT r.*, m.* FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CRO
 ) m
 """
 
-# One statement, and so one transaction. Each room is locked and compared with what was known of it: under READ
-# COMMITTED a row that another transaction held is read again once it is free, so `head` and `messages` are those under
-# the lock, and a room whose `changed` moved meanwhile is left out. Sequences follow from them, so messages of many
-# processes never conflict. A command whose id was used before makes the statement do nothing but name it.
+# One statement, and so one transaction. It locks each room and compares it with what was known. Under READ COMMITTED,
+# Postgres reads a row again that another transaction held, once it is free: so `head` and `messages` are those under
+# the lock, and a room whose `changed` has moved is left out. The sequences are made from them, so messages of many
+# processes never conflict. If a command's id was used before, the statement only names the command and appends nothing.
 APPEND_KNOWN = """
 WITH resent AS MATERIALIZED (
   SELECT q.ordinal FROM unnest($5::bigint[], $8::uuid[]) WITH ORDINALITY AS q(room_id, event_id, ordinal)
@@ -205,7 +210,7 @@ SET name = excluded.name, state = excluded.state, role = excluded.role, sequence
     invited_by = excluded.invited_by
 """
 
-# By their places in the table, which nobody but the owner of the room's lock can have changed.
+# By the place of each row in the table (`ctid`). It cannot change meanwhile, because the room is locked.
 REMOVE_MEMBERS = """
 DELETE FROM chat.members WHERE ctid = ANY(ARRAY(
   SELECT m.place FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (

@@ -1,1 +1,1 @@
-"""How events and ids are written down. Read `room_ids`, `event_codec`, `recorded`; then `compact` and `log_lines`."""
+"""How events and ids are written down. Read `room_ids`, `compact`, `event_codec`, `recorded`, then `log_lines`."""

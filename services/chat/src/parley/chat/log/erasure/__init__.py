@@ -1,1 +1,1 @@
-"""Erasures in the log. Read `erasures`, then `executor`, then `ledger`, and `erasure_runner`, which drives them."""
+"""Erasures in the log. Read `erasures`, `ledger`, `executor`, then `erasure_runner`, which drives them."""
