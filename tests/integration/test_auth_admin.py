@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from nats.aio.msg import Msg
 
-from parley.auth import gateways
+from parley.auth.moderation import kicks as gateways
 from parley.common.errors import Code, Reject
 from parley.common.nats.bus import Bus, connect
 from parley.common.process.settings import ServiceSettings
@@ -106,7 +106,7 @@ async def played_gateway(nats_url: str, name: str, users: list[str]) -> AsyncGen
 
 def registry_of(auth: Auth) -> GatewayRegistry:
     """What auth knows of the gateways."""
-    return auth.services.gateways._requests.registry
+    return auth.components.gateways._requests.registry
 
 
 async def settled(auth: Auth, *names: str) -> None:
