@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from parley.cli.database.incarnation import begin_incarnation, erase_what_is_open
 from parley.cli.options import DatabaseUrl
 
 
@@ -27,10 +28,6 @@ def restored(
 
     What had been erased since the backup is erased again.
     """
-    from parley.cli.database.incarnation import begin_incarnation, erase_what_is_open  # noqa: PLC0415
-    from parley.cli.database.log_connection import wait_for_database  # noqa: PLC0415
-
-    wait_for_database(database_url, 10)
     incarnation, missing = asyncio.run(begin_incarnation(database_url, ledger))
     typer.echo(f"The log is {incarnation} from here on.")
     if ledger is None:
