@@ -19,8 +19,8 @@ from hypothesis import settings
 
 from parley.cli.database.migrations import upgrade
 from parley.cli.stack import embedded
-from tests.acceptance.stack import free_port
-from tests.own_server import Server
+from tests.support.own_server import Server
+from tests.support.stack.stack import free_port
 
 # Examples are not timed: a busy machine is no failure.
 settings.register_profile("parley", deadline=None, max_examples=50)

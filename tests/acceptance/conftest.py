@@ -16,11 +16,11 @@ import jwt
 import pytest
 
 from parley.cli.stack import embedded
-from tests.acceptance.clients import HAS_JS_CLIENT, JsClient, PythonClient
-from tests.acceptance.one_command import OneCommand
-from tests.acceptance.stack import SECRET, RemoteStack, Stack
-from tests.acceptance.tiny_service import TinyService
 from tests.conftest import run_sql, with_database
+from tests.support.clients.stock_clients import HAS_JS_CLIENT, JsClient, PythonClient
+from tests.support.services.tiny_service import TinyService
+from tests.support.stack.one_command import OneCommand
+from tests.support.stack.stack import SECRET, RemoteStack, Stack
 
 KINDS = [
     pytest.param("python", id="python-socketio"),

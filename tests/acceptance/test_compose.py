@@ -16,14 +16,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.clients import PythonClient
-from tests.acceptance.conversation import make_room, ok, persist
-from tests.acceptance.stack import SECRET
+from tests.support.clients.conversation import make_room, ok, persist
+from tests.support.clients.stock_clients import PythonClient
+from tests.support.paths import ROOT
+from tests.support.stack.stack import SECRET
 
 # Building the image the first time takes minutes.
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
 
-ROOT = Path(__file__).parents[2]
 GATEWAYS = 3
 PASSED_THROUGH = ["tests/acceptance/test_messaging.py", "tests/acceptance/test_admission.py"]
 ADMIN = {"username": "admin", "password": "parley-admin"}

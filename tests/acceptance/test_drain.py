@@ -8,12 +8,12 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from tests.acceptance.balancer import Balancer
-from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.acceptance.conftest import People
-from tests.acceptance.conversation import make_room
-from tests.acceptance.stack import Stack
 from tests.acceptance.test_failover import Conversation
+from tests.support.clients.conversation import make_room
+from tests.support.clients.stock_clients import HAS_JS_CLIENT
+from tests.support.stack.balancer import Balancer
+from tests.support.stack.stack import Stack
 
 DRAIN_SECONDS = 1.5
 """As `edge_stack` has it."""

@@ -13,9 +13,9 @@ import pytest
 from parley.cli.database.migrations import upgrade
 from parley.cli.stack import embedded
 from tests.acceptance.conftest import KINDS, AnyClient, People
-from tests.acceptance.conversation import make_room, ok, persist
-from tests.acceptance.stack import Stack, free_port
-from tests.own_server import Server
+from tests.support.clients.conversation import make_room, ok, persist
+from tests.support.own_server import Server
+from tests.support.stack.stack import Stack, free_port
 
 
 class Breakable(NamedTuple):

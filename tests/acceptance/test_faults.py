@@ -16,14 +16,14 @@ from dataclasses import dataclass
 import pytest
 
 from parley.framework.serving.held_connections import GATEWAY_TIMEOUTS
-from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.acceptance.conftest import HasUrl, People
-from tests.acceptance.conversation import make_room
-from tests.acceptance.fault_stack import FaultStack, sleep_until
-from tests.acceptance.ledger import Ledger, Person
-from tests.acceptance.presence_service import NAMESPACE as PRESENCE
-from tests.acceptance.stack import Process
+from tests.support.clients.conversation import make_room
+from tests.support.clients.stock_clients import HAS_JS_CLIENT
+from tests.support.ledger import Ledger, Person
 from tests.support.proxy import Proxy
+from tests.support.services.presence_service import NAMESPACE as PRESENCE
+from tests.support.stack.fault_stack import FaultStack, sleep_until
+from tests.support.stack.stack import Process
 
 SILENT_AFTER = GATEWAY_TIMEOUTS.silent_after
 HEALING = 5.0

@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -25,11 +24,12 @@ import pytest
 
 from parley.cli.stack import embedded
 from parley.framework import Context, Router, Service, ServiceSettings
-from tests.acceptance.clients import HAS_JS_CLIENT, JsClient, PythonClient
-from tests.acceptance.stack import ADMIN_PASSWORD, SECRET, Process
 from tests.conftest import run_sql, with_database
+from tests.support.clients.stock_clients import HAS_JS_CLIENT, JsClient, PythonClient
+from tests.support.paths import ROOT
+from tests.support.stack.stack import ADMIN_PASSWORD, SECRET, Process
 
-BENCH = Path(__file__).parents[2] / "bench"
+BENCH = ROOT / "bench"
 SECONDS = 0.35
 """How long each flood lasts."""
 LONGEST_WAIT = 1.0

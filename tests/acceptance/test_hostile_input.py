@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from tests.acceptance.conftest import KINDS, People
-from tests.acceptance.conversation import code, command, make_room, ok
-from tests.acceptance.raw_socket import RawSocket
-from tests.acceptance.stack import Stack
+from tests.support.clients.conversation import code, command, make_room, ok
+from tests.support.clients.raw_socket import RawSocket
+from tests.support.stack.stack import Stack
 
 DEEP = "[" * 5000 + "]" * 5000
 

@@ -17,10 +17,10 @@ from parley.common.process.settings import ServiceSettings
 from parley.common.wire import subjects
 from parley.common.wire.rooms import Delivery, RoomEvent
 from tests.acceptance.conftest import People, running_stack
-from tests.acceptance.conversation import code, command, make_room, ok
-from tests.acceptance.meter import Meter
-from tests.acceptance.raw_socket import TIMEOUT, Polling, RawSocket, codes, joined
-from tests.acceptance.stack import Stack
+from tests.support.clients.conversation import code, command, make_room, ok
+from tests.support.clients.raw_socket import TIMEOUT, Polling, RawSocket, codes, joined
+from tests.support.stack.meter import Meter
+from tests.support.stack.stack import Stack
 
 BURST, USER_BURST = 40, 60
 LIMITS = {

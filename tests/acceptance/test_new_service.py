@@ -15,8 +15,8 @@ import pytest
 
 from parley.cli.stack.embedded import is_alive
 from parley.testing import StockClient
-from tests.acceptance.one_command import PARLEY, OneCommand, wait_until
 from tests.support.bus import until
+from tests.support.stack.one_command import PARLEY, OneCommand, wait_until
 
 CHANGE_SECONDS = 30.0
 """What a change may take to show on a busy machine."""

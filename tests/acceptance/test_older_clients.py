@@ -8,14 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.clients import HAS_OLDER_CLIENT, JsClient
 from tests.acceptance.conftest import AnyStack, People
-from tests.acceptance.conversation import code, command, make_room, ok
-from tests.acceptance.stack import Stack
-from tests.acceptance.tiny_service import TinyService
+from tests.support.clients.conversation import code, command, make_room, ok
+from tests.support.clients.stock_clients import HAS_OLDER_CLIENT, JsClient
+from tests.support.services.tiny_service import TinyService
+from tests.support.stack.stack import Stack
 
 needs_older_client = pytest.mark.skipif(
-    not HAS_OLDER_CLIENT, reason="needs Node, and npm ci in web/ and tests/acceptance/: the older stock client"
+    not HAS_OLDER_CLIENT, reason="needs Node, and npm ci in web/ and tests/support/node/: the older stock client"
 )
 TRANSPORTS = [
     pytest.param(["websocket"], id="websocket"),

@@ -19,9 +19,9 @@ import psutil
 import pytest
 
 from parley.cli.stack.embedded import is_alive
-from tests.acceptance.one_command import PARLEY, OneCommand, wait_until
+from tests.support.paths import WEB
+from tests.support.stack.one_command import PARLEY, OneCommand, wait_until
 
-WEB = Path(__file__).parents[2] / "web"
 IN_A_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )

@@ -18,11 +18,11 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from tests.acceptance.clients import HAS_JS_CLIENT
-from tests.acceptance.stack import free_port
 from tests.acceptance.test_compose import Compose, why_not
+from tests.support.clients.stock_clients import HAS_JS_CLIENT
+from tests.support.paths import ROOT
+from tests.support.stack.stack import free_port
 
-ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 _BLOCK = re.compile(r"(?:<!-- (?P<mark>[^\n]+) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```\n", re.DOTALL)
 SECONDS = 60.0

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from tests.acceptance.stack import ADMIN_PASSWORD
 from tests.chaos.ledger import Ledger
+from tests.support.stack.stack import ADMIN_PASSWORD
 
 BANNED_SECONDS = 2.0
 

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import jwt
 
-from tests.acceptance.stack import SECRET
 from tests.chaos.ledger import Ledger
 from tests.chaos.sockets import AnySocket
+from tests.support.stack.stack import SECRET
 
 ATTEMPT_SECONDS = 3.0
 PASSWORD = "a long password"

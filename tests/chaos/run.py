@@ -16,7 +16,6 @@ from typing import Any
 import httpx
 
 from parley.cli.database.replays import verify_projections
-from tests.acceptance.clients import HAS_JS_CLIENT
 from tests.chaos.evidence import history_of, logged
 from tests.chaos.faults import Faults
 from tests.chaos.history import STILL, History, Logged, Member, Room, Verified
@@ -26,8 +25,9 @@ from tests.chaos.moderator import Moderator
 from tests.chaos.people import PASSWORD, Habits, Place, issued
 from tests.chaos.schedule import Fault
 from tests.chaos.stack import Layout, Stack
+from tests.support.clients.stock_clients import HAS_JS_CLIENT
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 ANSWER_SECONDS = 120.0
 STILL_AT_MOST = 15.0
 """Seconds for which is waited until no ledger grows any more."""

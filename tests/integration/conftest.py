@@ -14,8 +14,8 @@ from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings
 from parley.common.nats.bus import Bus
 from parley.common.process.tasks import Tasks
-from tests.integration.fanout_parts import Gateway, Log, running_gateway, running_log
 from tests.support.bus import fresh, running_bus
+from tests.support.gateway.rooms import Gateway, Log, running_gateway, running_log
 
 
 class RecordingPublisher:
