@@ -11,16 +11,19 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 from hypothesis import settings
 
 from parley.cli.database.migrations import upgrade
 from parley.cli.stack import embedded
-from tests.support.own_server import Server
-from tests.support.stack.stack import free_port
+
+# Before it is imported: failed assertions in what tests share tell as much as those in tests.
+pytest.register_assert_rewrite("tests.support")
+
+from tests.support.own_server import Server  # noqa: E402
+from tests.support.ports import free_port  # noqa: E402
+from tests.support.postgres import run_sql, with_database  # noqa: E402
 
 # Examples are not timed: a busy machine is no failure.
 settings.register_profile("parley", deadline=None, max_examples=50)
@@ -57,21 +60,6 @@ def nats_url() -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="parley-test-") as directory, embedded.nats(Path(directory)) as url:
         yield url
-
-
-def with_database(url: str, database: str) -> str:
-    """The same server's URL for another database."""
-    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
-
-
-async def run_sql(url: str, *statements: str) -> None:
-    """Run statements outside a transaction."""
-    connection = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.acceptance.conftest import KINDS, AnyStack, People
 from tests.support.clients.conversation import command, make_room, ok
+from tests.support.clients.people import KINDS, AnyStack, People
 from tests.support.clients.raw_socket import RawSocket
 from tests.support.clients.stock_clients import Client
 from tests.support.stack.stack import SECRET, RemoteStack

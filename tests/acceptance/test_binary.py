@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tests.acceptance.conftest import KINDS, AnyClient, People
 from tests.support.clients.conversation import code, command, ok
+from tests.support.clients.people import KINDS, AnyClient, People
 from tests.support.clients.raw_socket import RawSocket
 from tests.support.clients.stock_clients import HAS_JS_CLIENT, HAS_OLDER_CLIENT
 from tests.support.services.tiny_service import TinyService

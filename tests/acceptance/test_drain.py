@@ -8,10 +8,10 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from tests.acceptance.conftest import People
-from tests.acceptance.test_failover import Conversation
 from tests.support.clients.conversation import make_room
+from tests.support.clients.people import People
 from tests.support.clients.stock_clients import HAS_JS_CLIENT
+from tests.support.clients.talking import Conversation
 from tests.support.stack.balancer import Balancer
 from tests.support.stack.stack import Stack
 

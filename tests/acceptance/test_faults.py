@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import pytest
 
 from parley.framework.serving.held_connections import GATEWAY_TIMEOUTS
-from tests.acceptance.conftest import HasUrl, People
 from tests.support.clients.conversation import make_room
+from tests.support.clients.people import HasUrl, People
 from tests.support.clients.stock_clients import HAS_JS_CLIENT
 from tests.support.ledger import Ledger, Person
 from tests.support.proxy import Proxy

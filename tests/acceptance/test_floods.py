@@ -24,9 +24,9 @@ import pytest
 
 from parley.cli.stack import embedded
 from parley.framework import Context, Router, Service, ServiceSettings
-from tests.conftest import run_sql, with_database
 from tests.support.clients.stock_clients import HAS_JS_CLIENT, JsClient, PythonClient
 from tests.support.paths import ROOT
+from tests.support.postgres import run_sql, with_database
 from tests.support.stack.stack import ADMIN_PASSWORD, SECRET, Process
 
 BENCH = ROOT / "bench"

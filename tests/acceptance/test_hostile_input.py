@@ -11,8 +11,8 @@ import aiohttp
 import httpx
 import pytest
 
-from tests.acceptance.conftest import KINDS, People
 from tests.support.clients.conversation import code, command, make_room, ok
+from tests.support.clients.people import KINDS, People
 from tests.support.clients.raw_socket import RawSocket
 from tests.support.stack.stack import Stack
 

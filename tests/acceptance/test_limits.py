@@ -16,10 +16,11 @@ from parley.common.nats.bus import Bus, connect
 from parley.common.process.settings import ServiceSettings
 from parley.common.wire import subjects
 from parley.common.wire.rooms import Delivery, RoomEvent
-from tests.acceptance.conftest import People, running_stack
 from tests.support.clients.conversation import code, command, make_room, ok
+from tests.support.clients.people import People
 from tests.support.clients.raw_socket import TIMEOUT, Polling, RawSocket, codes, joined
 from tests.support.stack.meter import Meter
+from tests.support.stack.running import running_stack
 from tests.support.stack.stack import Stack
 
 BURST, USER_BURST = 40, 60

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.conftest import AnyStack, People
 from tests.support.clients.conversation import code, command, make_room, ok
+from tests.support.clients.people import AnyStack, People
 from tests.support.clients.stock_clients import HAS_OLDER_CLIENT, JsClient
 from tests.support.services.tiny_service import TinyService
 from tests.support.stack.stack import Stack

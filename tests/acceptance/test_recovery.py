@@ -9,9 +9,9 @@ import signal
 import pytest
 
 from parley.common.wire.rooms import RoomEvent
-from tests.acceptance.conftest import People
 from tests.support.clients.conversation import make_room, ok
 from tests.support.clients.member import Member, js
+from tests.support.clients.people import People
 from tests.support.clients.raw_socket import RawSocket
 from tests.support.clients.stock_clients import HAS_JS_CLIENT
 from tests.support.services.tiny_service import TinyService

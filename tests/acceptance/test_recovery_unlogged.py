@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from parley.common.wire.rooms import RoomEvent
-from tests.acceptance.conftest import People
 from tests.support.clients.conversation import ok
 from tests.support.clients.member import Member, js
+from tests.support.clients.people import People
 from tests.support.clients.raw_socket import RawSocket
 from tests.support.clients.stock_clients import HAS_JS_CLIENT, JsClient
 from tests.support.services.tiny_service import TinyService

@@ -18,10 +18,10 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from tests.acceptance.test_compose import Compose, why_not
 from tests.support.clients.stock_clients import HAS_JS_CLIENT
 from tests.support.paths import ROOT
-from tests.support.stack.stack import free_port
+from tests.support.ports import free_port
+from tests.support.stack.compose import Compose, why_not
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 _BLOCK = re.compile(r"(?:<!-- (?P<mark>[^\n]+) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```\n", re.DOTALL)

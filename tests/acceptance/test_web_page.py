@@ -11,8 +11,8 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from tests.support.ports import free_port
 from tests.support.stack.one_command import OneCommand
-from tests.support.stack.stack import free_port
 
 CHROMIUM = Path("/usr/bin/chromium")
 # No background traffic of the browser's own, and what a container without a GPU or user namespaces needs.

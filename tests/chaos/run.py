@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 
 from parley.cli.database.replays import verify_projections
-from tests.chaos.evidence import history_of, logged
+from tests.chaos.evidence import history_of
 from tests.chaos.faults import Faults
-from tests.chaos.history import STILL, History, Logged, Member, Room, Verified
+from tests.chaos.history import STILL, History, Room, Verified
 from tests.chaos.judge import Verdict, judge
 from tests.chaos.ledger import Evidence, Ledger
 from tests.chaos.moderator import Moderator
@@ -27,6 +27,7 @@ from tests.chaos.schedule import Fault
 from tests.chaos.stack import Layout, Stack
 from tests.support.clients.stock_clients import HAS_JS_CLIENT
 from tests.support.paths import ROOT
+from tests.support.room_log import Logged, Member, logged
 
 ANSWER_SECONDS = 120.0
 STILL_AT_MOST = 15.0

@@ -8,11 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.chaos.evidence import logged
-from tests.chaos.history import Logged
-from tests.chaos.memberships import spans_of
 from tests.support.clients.conversation import persist
 from tests.support.clients.stock_clients import JsClient, PythonClient
+from tests.support.room_log import Logged, logged, spans_of
 
 AnyClient = PythonClient | JsClient
 

@@ -10,8 +10,8 @@ from parley.common.wire import subjects
 from parley.common.wire.identifiers import uuid7
 from parley.common.wire.processes import SignOfLife
 from parley.framework.remote.gateway_registry import FORGET_AFTER, Sighting
-from tests.integration.auth.test_accounts import Auth, running_auth
-from tests.integration.auth.test_admin import played_gateway, registry_of, settled
+from tests.support.auth.played_gateway import played_gateway, registry_of, settled
+from tests.support.auth.service import Auth, running_auth
 from tests.support.bus import running_bus, until
 
 

@@ -18,10 +18,9 @@ from parley.common.errors import Code, Reject
 from parley.common.nats.bus import Bus, connect
 from parley.common.process.settings import ServiceSettings
 from parley.common.wire import subjects
-from parley.common.wire.identity import Authenticate, Identity
-from tests.integration.auth.test_accounts import Auth, code, running_auth
-
-SECRET = "the adopter's secret, longer than 32 bytes"
+from parley.common.wire.identity import Identity
+from tests.support.auth.identities import SECRET, external, identify, refusal
+from tests.support.auth.service import Auth, code, running_auth
 
 
 @pytest.fixture
@@ -48,21 +47,6 @@ def statements() -> Any:
     event.listen(Engine, "before_cursor_execute", collect)
     yield collected
     event.remove(Engine, "before_cursor_execute", collect)
-
-
-def external(sub: str = "bob@example.com", **changed: Any) -> str:
-    now = int(time.time())
-    return jwt.encode({"sub": sub, "name": "Bob", "iat": now, "exp": now + 60, **changed}, SECRET, "HS256")
-
-
-async def identify(bus: Bus, token: str, *, guest: bool = False) -> Identity:
-    return await bus.request(subjects.AUTHENTICATE, Authenticate(token, guest), Identity)
-
-
-async def refusal(bus: Bus, token: str) -> Reject:
-    with pytest.raises(Reject) as rejection:
-        await identify(bus, token)
-    return rejection.value
 
 
 async def test_local_user_is_identified_by_their_token(auth: Auth, bus: Bus) -> None:

@@ -16,8 +16,8 @@ from parley.common.errors import Code, Reject
 from parley.common.nats.bus import Bus
 from parley.common.wire import subjects
 from parley.common.wire.identity import MAX_CHECKED, CheckWelcome, HeldUser, Unwelcome, UnwelcomeUsers
-from tests.integration.auth.test_accounts import Auth, running_auth
-from tests.integration.auth.test_identities import SECRET, external, identify, refusal
+from tests.support.auth.identities import SECRET, external, identify, refusal
+from tests.support.auth.service import Auth, running_auth
 from tests.support.bus import rejected
 
 BOB = "bob@example.com"

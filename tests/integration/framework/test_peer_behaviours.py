@@ -1,18 +1,17 @@
 """What the tests of egg-socket.io, the framework that others come from, show of it: here the same, or why not.
 
-Real NATS, two gateways in front, two replicas of one service and another service behind them. `Conduct` is
-tests/unit/testing/test_fake_namespace.py, which tests/integration/testing/test_testing_kit.py runs on one gateway and
-on two.
+Real NATS, two gateways in front, two replicas of one service and another service behind them. `ConnectionBehaviour` is
+in tests/support/testing, and tests/integration/testing/test_testing_kit.py runs it on one gateway and on two.
 
 | behaviour there | test here, or why there is none |
 |---|---|
-| controllers that are async functions | Conduct.test_a_controller_gets_typed_arguments... |
-| controllers that are classes | Conduct.test_a_class_of_controllers..., test_typed_controllers... |
+| controllers that are async functions | ConnectionBehaviour.test_a_controller_gets_typed_arguments... |
+| controllers that are classes | ConnectionBehaviour.test_a_class_of_controllers..., test_typed_controllers... |
 | ids of one's own (`generateId`) | none: proxies route by sids, so gateways make them |
-| one process | Conduct on one gateway; acceptance/test_one_command.py |
+| one process | ConnectionBehaviour on one gateway; acceptance/test_one_command.py |
 | several processes behind a sticky proxy | test_any_replica_serves_any_gateway; acceptance/test_failover.py |
 | `uws` as the WebSocket engine | none: gateways have an engine of their own, test_engine_wire.py |
-| the redis adapter | none: NATS is always there; Conduct on two gateways, test_emitter.py |
+| the redis adapter | none: NATS is always there; ConnectionBehaviour on two gateways, test_emitter.py |
 | connection middleware at connect and disconnect (2) | test_connection_middleware_surrounds... |
 | packet middleware before and after (2) | test_packet_middleware_surrounds... |
 | an event without a controller still releases middleware | test_an_event_without_a_controller... |
@@ -28,7 +27,8 @@ on two.
 | the same in TypeScript, with a namespace and without (2) | test_typed_controllers... |
 
 Not tested there: kick, rooms, online lists and exchange are in acceptance/test_p2p.py; acks in
-Conduct.test_what_is_answered_with_ack_arrives_as_it_is; broadcasts across processes in Conduct on two gateways.
+ConnectionBehaviour.test_what_is_answered_with_ack_arrives_as_it_is; broadcasts across processes in the same on two
+gateways.
 """
 
 from __future__ import annotations

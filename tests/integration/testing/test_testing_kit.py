@@ -16,7 +16,8 @@ from parley.framework import Code, ConnectionContext, Context, Next, Reject, Rou
 from parley.gateway.namespaces import ConfigurationError
 from parley.testing import ConnectError, RunningServer, StockClient, running
 from tests.support.bus import until
-from tests.unit.testing.test_fake_namespace import NAMESPACE, Conduct, Connect, notes, service
+from tests.support.testing.connection_behaviour import Connect, ConnectionBehaviour
+from tests.support.testing.lab import NAMESPACE, notes, service
 
 OPTIONS: dict[str, dict[str, Any]] = {
     NAMESPACE: {"headers": ["language"]},
@@ -44,7 +45,7 @@ async def who(context: Context[None]) -> dict[str, str]:
     return {"user": context.identity.user_id, "gateway": context.gateway}
 
 
-class TestStockClients(Conduct):
+class TestStockClients(ConnectionBehaviour):
     @pytest.fixture(params=[(0, 0, 0), (0, 1, 0)], ids=["one gateway", "two gateways"])
     async def connect(self, request: pytest.FixtureRequest, server: RunningServer) -> AsyncIterator[Connect]:
         clients: list[StockClient] = []

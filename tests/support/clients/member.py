@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.acceptance.conftest import People
 from tests.support.clients.conversation import ok
+from tests.support.clients.people import People
 from tests.support.clients.stock_clients import JsClient
 from tests.support.stack.stack import Process
 

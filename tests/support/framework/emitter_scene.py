@@ -29,12 +29,13 @@ from parley.common.wire.identity import Authenticate, CheckWelcome, Identity
 from parley.common.wire.rooms import GetMemberships, GetRoomHeads, Membership, Memberships, Replay, Replayed, RoomHeads
 from parley.framework.remote.emitter import Emitter
 from parley.testing.tokens import check_welcome
-from tests.integration.gateway.commands.test_forwarder import Backend
 from tests.support.bus import running_bus
 from tests.support.clients.stock_clients import Client
+from tests.support.gateway.backend import Backend
 from tests.support.own_server import Server
 from tests.support.paths import CLIENTS
-from tests.support.stack.stack import Process, free_port
+from tests.support.ports import free_port
+from tests.support.stack.stack import Process
 
 NAMESPACES = 60
 RECOVERING = "/recovering"

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from parley.cli.stack import embedded
-from tests.conftest import run_sql, with_database
 from tests.support.clients.conversation import AnyClient
 from tests.support.paths import ROOT
+from tests.support.postgres import run_sql, with_database
 from tests.support.proxy import Proxy
 from tests.support.services.presence_service import NAMESPACE
 from tests.support.stack.stack import READY_SECONDS, Process, Stack

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,16 +12,11 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from tests.support.ports import free_port
+
 READY_SECONDS = 60.0
 ADMIN_PASSWORD = "correct horse battery"
 SECRET = "a secret that the adopter's own server signs with"
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Process:

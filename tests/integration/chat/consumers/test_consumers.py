@@ -28,9 +28,8 @@ from parley.common.errors import Code, Reject
 from parley.common.wire import subjects
 from parley.common.wire.consumers import LogEvent, RegisterConsumer
 from parley.framework import Service, ServiceSettings
-from tests.integration.chat.log.test_writer import BEN, create, send
-from tests.integration.conftest import running_writer
 from tests.support.bus import fresh, rejected, running_bus, until
+from tests.support.chat.writing import BEN, create, running_writer, send
 
 
 @pytest.fixture(autouse=True)

@@ -17,9 +17,8 @@ from parley.chat.log import event_store, own_connection
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import COMMANDS_BY_WAY, SMALL_BATCH, Writer
 from parley.common.errors import Code, Reject
-from tests.integration.chat.log.test_writer import ANN, BEN, create, send
-from tests.integration.common.nats.test_bus import until
-from tests.integration.conftest import running_writer
+from tests.support.bus import until
+from tests.support.chat.writing import ANN, BEN, create, running_writer, send
 from tests.support.proxy import Proxy
 
 

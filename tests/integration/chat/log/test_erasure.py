@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,10 @@ import msgspec
 import pytest
 
 from parley.chat.domain.erasure import Erasure
-from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
+from parley.chat.domain.membership import InviteUser, JoinRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room_ids import room_key
-from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
+from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
 from parley.chat.log import database, erasures, event_store
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure_executor import Executor
@@ -27,7 +25,6 @@ from parley.chat.log.erasure_runner import (
     compare,
     erasure_connection,
     execute_open,
-    wait_until_completed,
 )
 from parley.chat.log.writer import Writer
 from parley.chat.projections import rebuild as projections
@@ -35,10 +32,9 @@ from parley.chat.queries import history, members, rooms, sync
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Replay
-from tests.integration.chat.log.test_writer import create, send
-from tests.integration.conftest import running_writer
+from tests.support.chat.erasing import ANN, BEN, connected, conversation, erase, say
+from tests.support.chat.writing import create, running_writer, send
 
-ANN, BEN, CAT = Identity("u_ann", "Ann Mallory"), Identity("u_ben", "Ben"), Identity("u_cat", "Cat")
 SECRETS = ("Mallory", "my address", "u_ann")
 """What Ann wrote, what she is called, and her id."""
 
@@ -48,44 +44,9 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "erasures.jsonl")
 
 
-@asynccontextmanager
-async def connected(url: str) -> AsyncGenerator[Any]:
-    connection = await asyncpg.connect(url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
 async def ask(url: str, user_id: str = "u_ann") -> Erasure:
     async with connected(url) as connection:
         return await erasures.request_user(connection, user_id)
-
-
-async def erase(url: str, ledger: Ledger, erasure: Erasure) -> Erasure:
-    return await wait_until_completed(url, ledger, erasure, lambda _: None)
-
-
-async def say(writer: Writer, room: str, text: str, identity: Identity = ANN) -> int:
-    return (await writer.submit(SendMessage(f"say {text}"[:64], room, text), identity, "")).sequence
-
-
-async def conversation(writer: Writer, *, renames: bool = True) -> str:
-    """A room that Ann makes and leaves traces in, and in which Ben and Cat go on."""
-    room = await create(writer, ANN, "Ann's command")
-    if renames:
-        await writer.submit(UpdateRoom("u", room, "Mallory's den", "my address"), ANN, "")
-        await writer.submit(UpdateRoom("u2", room, "The den", "All that is"), ANN, "")
-    await writer.submit(JoinRoom("j", room), BEN, "")
-    await say(writer, room, "my address is 7 Elm Street")
-    await writer.submit(InviteUser("i", room, UserRef("u_cat")), ANN, "")
-    await writer.submit(InviteUser("i2", room, UserRef("u_dan")), ANN, "")
-    await writer.submit(LeaveRoom("l", room), ANN, "")
-    await writer.submit(InviteUser("i3", room, UserRef("u_ann")), BEN, "")
-    await writer.submit(JoinRoom("j2", room), ANN, "")
-    await writer.submit(JoinRoom("j3", room), CAT, "")
-    await say(writer, room, "hello", BEN)
-    return room
 
 
 async def everything(url: str) -> str:

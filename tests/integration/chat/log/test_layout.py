@@ -18,26 +18,10 @@ from parley.chat.log import event_store
 from parley.chat.log.database import Pool
 from parley.chat.log.own_connection import SETTINGS
 from parley.common.wire.identity import Identity
-from tests.integration.chat.log.test_writer import create, send
-from tests.integration.conftest import running_writer
+from tests.support.chat.plans import FILL, plan_nodes
+from tests.support.chat.writing import create, running_writer, send
 
 STATEMENTS = {name: text for name, text in vars(event_store).items() if isinstance(text, str) and "$1" in text}
-
-FILL = (
-    """INSERT INTO chat.rooms (room_id, head, changed, created_at, name, kind, created_by)
-       SELECT n, 10, 1, now(), 'R', 'public', 'u' FROM generate_series({0}, {1}) n""",
-    """INSERT INTO chat.members (room_id, user_id, name, state, role, sequence)
-       SELECT n, 'u' || (n + m) % 500, 'U', 'joined', 'member', m
-       FROM generate_series({0}, {1}) n, generate_series(1, 8) m""",
-    """INSERT INTO chat.declined (room_id, user_id, declined_at)
-       SELECT n, 'u' || n % 500, now() FROM generate_series({0}, {1}) n""",
-    """INSERT INTO chat.commands (room_id, command_key, sequence, fingerprint)
-       SELECT n, gen_random_uuid(), 1, 1 FROM generate_series({0}, {1}) n""",
-    """INSERT INTO chat.events (room_id, sequence, number, recorded_at, event_id, fingerprint, type, version, actor_id,
-                                command_id, actor_name, data)
-       SELECT n, s, s, now(), gen_random_uuid(), 1, 5, 1, 'u', 'c', 'U', '{{"body":"x"}}'
-       FROM generate_series({0}, {1}) n, generate_series(1, 10) s""",
-)
 
 
 async def scans(url: str, statement: str) -> list[tuple[str, ...]]:
@@ -50,14 +34,6 @@ async def scans(url: str, statement: str) -> list[tuple[str, ...]]:
     finally:
         await connection.close()
     return list(plan_nodes(msgspec.json.decode(plan)[0]["Plan"]))
-
-
-def plan_nodes(plan: dict[str, Any]) -> Any:
-    """The nodes of a plan that touch tables or indices."""
-    if {"Relation Name", "Index Name"} & set(plan):
-        yield tuple(str(plan.get(key, "")) for key in ("Node Type", "Relation Name", "Index Name", "Index Cond"))
-    for child in plan.get("Plans", ()):
-        yield from plan_nodes(child)
 
 
 async def test_no_plan_of_a_writer_follows_statistics(database_url: str, pool: Pool):

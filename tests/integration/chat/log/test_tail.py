@@ -20,10 +20,9 @@ from parley.chat.log.database import Pool, PostgresConnection
 from parley.chat.log.position import BEGINNING, Position
 from parley.chat.log.tail import SETTINGS, Tail
 from parley.cli.database.incarnation import begin_incarnation
-from tests.integration.chat.log.test_layout import FILL, plan_nodes
-from tests.integration.chat.log.test_writer import BEN, create, send
-from tests.integration.conftest import running_writer
 from tests.support.chat.bulk_rows import fill
+from tests.support.chat.plans import FILL, plan_nodes
+from tests.support.chat.writing import BEN, create, running_writer, send
 
 ALL = (MessageSent.NUMBER, RoomCreated.NUMBER, 3)
 

@@ -20,9 +20,9 @@ from parley.chat.log.erasure_ledger import Ledger
 from parley.chat.log.export import Interrupted, export
 from parley.chat.log.importing import Imported, Importer, ImportRefused
 from parley.chat.projections import rebuild as projections
-from tests.conftest import run_sql, with_database
-from tests.integration.chat.log.test_erasure import BEN, connected, conversation, erase, say
-from tests.integration.conftest import running_writer
+from tests.support.chat.erasing import BEN, connected, conversation, erase, say
+from tests.support.chat.writing import running_writer
+from tests.support.postgres import run_sql, with_database
 
 Lines = list[dict[str, Any]]
 
@@ -63,7 +63,7 @@ async def filled(url: str) -> str:
 
 
 async def conversation_with(writer: Any) -> None:
-    from tests.integration.chat.log.test_writer import create
+    from tests.support.chat.writing import create
 
     for number in range(3):
         room = await create(writer, BEN, f"other {number}", kind="private")

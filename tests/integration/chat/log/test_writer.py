@@ -18,28 +18,13 @@ from parley.chat.domain.room_ids import public_room_id, room_key
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
 from parley.chat.log import database, event_store
 from parley.chat.log.database import Pool
-from parley.chat.log.writer import LATE_SECONDS, SMALL_BATCH, Writer
+from parley.chat.log.writer import LATE_SECONDS, SMALL_BATCH
 from parley.chat.projections.rebuild import rebuild
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
-from tests.integration.conftest import running_writer
 from tests.support.bus import until
-
-ANN, BEN = Identity("u_ann", "Ann"), Identity("u_ben", "Ben")
-
-
-async def create(writer: Writer, identity: Identity = ANN, command_id: str = "create", **fields: Any) -> str:
-    """Make a room and return its id."""
-    accepted = await writer.submit(CreateRoom(command_id, "General", **fields), identity, "test")
-    assert accepted.room is not None
-    return accepted.room.id
-
-
-async def send(writer: Writer, room: str, number: int, identity: Identity = ANN) -> int:
-    """Send one message and return its sequence."""
-    accepted = await writer.submit(SendMessage(f"m{number}", room, f"text {number}"), identity, f"corr-{number}")
-    return accepted.sequence
+from tests.support.chat.writing import ANN, BEN, create, running_writer, send
 
 
 async def test_one_senders_messages_get_consecutive_sequences_in_the_order_sent(database_url: str):

@@ -23,8 +23,7 @@ from parley.chat.projections.replay import SETTINGS
 from parley.chat.projections.verify import verify
 from parley.common.errors import Reject
 from parley.common.wire.identity import Identity
-from tests.integration.chat.log.test_writer import ANN, BEN, create, send
-from tests.integration.conftest import running_writer
+from tests.support.chat.writing import ANN, BEN, create, running_writer, send
 
 EVERYBODY = [Identity(f"u{n}", f"User {n}") for n in range(12)]
 

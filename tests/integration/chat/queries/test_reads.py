@@ -22,10 +22,9 @@ from parley.common.wire.commands import ok_payload
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MAX_BEHIND, Replay
 from parley.framework.serving.event_runner import MAX_RESULT_BYTES
-from tests.integration.chat.log.test_writer import create, send
-from tests.integration.conftest import running_writer
 from tests.support.bus import rejected
 from tests.support.chat.bulk_rows import fill, plan_of
+from tests.support.chat.writing import create, running_writer, send
 
 ANN, BEN = Identity("u_ann", "Ann"), Identity("u_ben", "Ben")
 EMOJI = "\N{FAMILY}" * 128

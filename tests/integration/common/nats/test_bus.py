@@ -27,8 +27,8 @@ from parley.common.wire.requests import Answer, Answers, Rejection, Request, Req
 from parley.common.wire.rooms import GetRoomHeads
 from tests.support.bus import fresh, rejected, running_bus, until
 from tests.support.own_server import Server
+from tests.support.ports import free_port
 from tests.support.proxy import Proxy
-from tests.support.stack.stack import free_port
 
 ANN = Identity("u_ann", "Ann", ("admin",), 12.5)
 TOKEN = Authenticate("token")

@@ -25,12 +25,11 @@ from parley.cli.stack import embedded
 from parley.common.errors import Code, Reject
 from parley.common.http import health
 from parley.common.wire.identity import Identity
-from tests.conftest import run_sql
-from tests.integration.auth.test_accounts import Auth, running_auth
-from tests.integration.chat.log.test_writer import create
-from tests.integration.conftest import running_writer
+from tests.support.auth.service import Auth, running_auth
 from tests.support.bus import until
+from tests.support.chat.writing import create, running_writer
 from tests.support.own_server import Server
+from tests.support.postgres import run_sql
 from tests.support.proxy import Proxy
 
 ANN = Identity("u_ann", "Ann")

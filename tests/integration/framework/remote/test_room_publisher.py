@@ -50,11 +50,6 @@ def said(sequence: int, size: int = 0) -> RoomEvent:
     return RoomEvent("message.sent", json.dumps({"sequence": sequence, "text": "x" * size}).encode(), sequence)
 
 
-@pytest.fixture
-def namespace() -> str:
-    return fresh("/n")
-
-
 def publisher(bus: Bus, namespace: str, living: int = 1) -> RoomPublisher:
     return RoomPublisher(bus, namespace, cast("GatewayRegistry", Registry(living)))
 

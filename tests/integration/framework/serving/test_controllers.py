@@ -20,20 +20,13 @@ from parley.common.wire.commands import Ack, Command, ConnectionCommands, DataCh
 from parley.common.wire.connections import Handshake
 from parley.common.wire.operations import Emit
 from parley.framework import Code, Context, Next, Reject, Router, on
-from tests.integration.framework.serving.test_dispatcher import ANN, Caller, caller, running_service
-from tests.support.bus import fresh, until
-
-__all__ = ["caller"]
+from tests.support.bus import until
+from tests.support.framework.calling import ANN, Caller, running_service
 
 SHORT = 0.3
 """Seconds that a controller may take here."""
 
 Lines = list[str]
-
-
-@pytest.fixture
-def namespace() -> str:
-    return fresh("/n")
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ import asyncio
 from contextvars import ContextVar
 
 from parley.framework import Context, Router
-from tests.integration.framework.serving.test_dispatcher import Book, Caller, Say, caller, running_service
-
-__all__ = ["caller"]
+from tests.support.framework.calling import Book, Caller, Say, running_service
 
 WHO: ContextVar[str] = ContextVar("who", default="nobody")
 

@@ -29,8 +29,8 @@ from parley.testing.running_gateways import declare, serving
 from parley.testing.stock_client import StockClient
 from parley.testing.tokens import authenticate, token_for
 from tests.support.bus import fresh, running_bus, until
+from tests.support.ports import free_port
 from tests.support.proxy import Proxy
-from tests.support.stack.stack import free_port
 
 NAMESPACE = "/place"
 

@@ -23,18 +23,9 @@ from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import EventPacket
-from tests.integration.gateway.commands.test_forwarder import (
-    Backend,
-    Clients,
-    _Later,
-    backend,
-    commands_of,
-    gateway_bus,
-    namespace,
-)
 from tests.support.bus import until
-
-__all__ = ["backend", "gateway_bus", "namespace"]
+from tests.support.gateway.backend import Backend, commands_of
+from tests.support.gateway.emitting_clients import Clients, ForwardedReplies
 
 SEEN: list[Any] = []
 """What the middleware of this module saw."""
@@ -66,7 +57,7 @@ async def around(bus: Bus, namespace: str, name: str, **options: Any) -> AsyncGe
     """Clients whose events pass a middleware of this module."""
     SEEN.clear()
     table = {namespace: Namespace("service", packet_middleware=(f"{__name__}:{name}",), **options.pop("of", {}))}
-    replies, settings = _Later(), Settings(**options)
+    replies, settings = ForwardedReplies(), Settings(**options)
     forwarder = CommandForwarder(bus, table, ConnectionRegistry(), replies, settings)
     passing = EventMiddleware(bus, Emitter(bus, "/"), table, forwarder, replies, settings)
     replies.clients = Clients(passing, namespace)  # type: ignore[arg-type] - what is emitted is submitted there

@@ -3,132 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import msgspec
 import pytest
-from nats.aio.msg import Msg
 
 from parley.cli.stack import embedded
 from parley.common.nats.bus import Bus
 from parley.common.wire import subjects
-from parley.common.wire.codec import decode
-from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, DataChanges, ok_payload
+from parley.common.wire.commands import Ack, AckBatch, DataChanges, ok_payload
 from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.identity import Identity
-from parley.engineio.session import Session
-from parley.framework.serving.event_result import EventResult
 from parley.gateway.commands.forwarder import FULL, CommandForwarder
-from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import MAX_PAYLOAD as LARGEST_PAYLOAD
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import EventPacket
 from tests.support.bus import fresh, running_bus, until
+from tests.support.gateway.backend import Backend, commands_of, events_of
+from tests.support.gateway.emitting_clients import Clients, ForwardedReplies
 from tests.support.own_server import Server
-from tests.support.stack.stack import free_port
+from tests.support.ports import free_port
 
 MAX_PAYLOAD = 4096
-
-
-class Reply(NamedTuple):
-    """What one client was told."""
-
-    connection: Connection
-    ack_id: int | None
-    body: dict[str, Any]
-    ok: bool
-
-
-class Clients:
-    """The clients' side: connections that emit, and a record of what they were told."""
-
-    def __init__(self, commands: CommandForwarder, namespace: str) -> None:
-        self.commands = commands
-        self.namespace = namespace
-        self.replies: list[Reply] = []
-        self._ack_ids = itertools.count(1)
-
-    def reply(self, connection: Connection, ack_id: int | None, outcome: EventResult) -> None:
-        """Take note of an outcome."""
-        self.replies.append(Reply(connection, ack_id, json.loads(outcome.payload), outcome.ok))
-
-    def connect(self, namespace: str = "") -> Connection:
-        """A connection of a user of its own."""
-        sid = fresh("sid")
-        identity = Identity(f"u_{sid}", sid)
-        return Connection(sid, cast("Session", None), namespace or self.namespace, identity, 0.0)
-
-    def emit(self, connection: Connection, event: str = "say", args: bytes = b"[]") -> int:
-        """Emit an event with an ack, and return the ack's id."""
-        ack_id = next(self._ack_ids)
-        self.commands.submit(connection, EventPacket(connection.namespace, ack_id, event, args))
-        return ack_id
-
-    async def told(self, count: int) -> list[str]:
-        """Wait for so many outcomes: `ok` or the code, in the order of the emits."""
-        await until(lambda: len(self.replies) >= count)
-        assert len({reply.ack_id for reply in self.replies}) == len(self.replies), "told twice"
-        assert all(reply.body["ok"] is reply.ok for reply in self.replies)
-        ordered = sorted(self.replies, key=lambda reply: reply.ack_id or 0)
-        return ["ok" if reply.ok else reply.body["error"]["code"] for reply in ordered]
-
-
-class Backend:
-    """The service's side: keeps the batches that come, and answers when told to."""
-
-    def __init__(self, bus: Bus) -> None:
-        self.bus = bus
-        self.batches: list[CommandBatch] = []
-        self.answering = False
-
-    async def serve(self, *namespaces: str) -> None:
-        """Begin to take batches."""
-        for namespace in namespaces:
-            await self.bus.subscribe(subjects.commands(namespace), self._receive, queue="service")
-        await self.bus.flush()
-
-    async def _receive(self, message: Msg) -> None:
-        batch = decode(message.data, CommandBatch)
-        self.batches.append(batch)
-        if self.answering:
-            await self.answer(batch)
-
-    async def answer(self, batch: CommandBatch) -> None:
-        """Accept all commands of a batch."""
-        acks = [Ack(command.tag, ok_payload(None), True) for command in commands_of(batch)]
-        await self.bus.publish(subjects.acks(batch.gateway), AckBatch(acks).encode())
-
-    async def batch(self, number: int) -> CommandBatch:
-        """Wait for the batch of this number, from 0."""
-        await until(lambda: len(self.batches) > number)
-        return self.batches[number]
-
-
-def commands_of(batch: CommandBatch) -> list[Command]:
-    """A batch's commands, in order."""
-    return [command for talk in batch.conversations for command in talk.commands]
-
-
-def events_of(batch: CommandBatch) -> list[str]:
-    """The names of a batch's events, in order."""
-    return [command.event for command in commands_of(batch)]
-
-
-class _Later:
-    """Stands in until the clients exist: they and the commands know each other."""
-
-    clients: Clients
-
-    def reply(self, connection: Connection, ack_id: int | None, outcome: EventResult) -> None:
-        self.clients.reply(connection, ack_id, outcome)
 
 
 @asynccontextmanager
@@ -136,7 +38,7 @@ async def gateway(
     bus: Bus, *namespaces: str, max_payload: int = MAX_PAYLOAD, **settings: Any
 ) -> AsyncGenerator[Clients]:
     """The commands part of a gateway, with clients."""
-    replies = _Later()
+    replies = ForwardedReplies()
     table = {name: Namespace("service", max_payload=max_payload) for name in namespaces}
     commands = CommandForwarder(bus, table, ConnectionRegistry(), replies, Settings(**settings))
     replies.clients = Clients(commands, namespaces[0])
@@ -144,23 +46,6 @@ async def gateway(
     await bus.flush()
     yield replies.clients
     await commands.close()
-
-
-@pytest.fixture
-def namespace() -> str:
-    return fresh("/n")
-
-
-@pytest.fixture
-async def gateway_bus(nats_url: str) -> AsyncIterator[Bus]:
-    async with running_bus(nats_url, "gateway") as bus:
-        yield bus
-
-
-@pytest.fixture
-async def backend(nats_url: str) -> AsyncIterator[Backend]:
-    async with running_bus(nats_url, "service") as bus:
-        yield Backend(bus)
 
 
 # -- gathering ---------------------------------------------------------------------------------------------------------

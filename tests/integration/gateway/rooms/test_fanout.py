@@ -35,7 +35,7 @@ from tests.support.gateway.rooms import (
     subscribed,
 )
 from tests.support.own_server import Server
-from tests.support.stack.stack import free_port
+from tests.support.ports import free_port
 
 
 async def test_a_room_is_opened_no_earlier_than_it_was_delivered_here_whatever_is_said_of_its_head(bus: Bus):

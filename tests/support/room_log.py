@@ -1,12 +1,43 @@
-"""Who was a member of a room when, by its log: written apart from chat, so that it is no echo of it."""
+"""A room's log as the API answers it, and who was a member when: written apart from chat, to be no echo of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
-from tests.chaos.history import Logged, Member
+
+@dataclass(frozen=True)
+class Logged:
+    """An event as the log has it."""
+
+    sequence: int
+    event_id: str
+    type: str
+    actor: str
+    command: str
+    subject: str = ""
+    """The user it is about, or who acted."""
+    body: str = ""
+    number: int = 0
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A row of what chat says of a room's members."""
+
+    state: str
+    role: str
+
+
+def logged(event: Mapping[str, Any]) -> Logged:
+    """An event as the API answers it."""
+    actor, data = event["actor"]["id"], event["data"]
+    return Logged(
+        event["sequence"], event["event_id"], event["type"], actor, event.get("id", ""),
+        data.get("user", {}).get("id", actor), data.get("body", ""), event.get("number", 0), data.get("role", ""),
+    )  # fmt: skip
 
 
 class Span(NamedTuple):
