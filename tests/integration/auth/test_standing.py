@@ -63,7 +63,7 @@ async def test_a_revocation_ends_older_tokens_and_leaves_newer_ones(auth: Auth, 
 
 async def test_who_was_deleted_must_go(auth: Auth, bus: Bus):
     alice = await identify(bus, (await auth.register())["access_token"])
-    async with auth.services.database.transaction() as connection:
+    async with auth.components.database.transaction() as connection:
         await connection.execute(text("DELETE FROM auth.users WHERE name = 'alice'"))
     assert await check(bus, HeldUser(alice.user_id, alice.issued_at, 5.0)) == [(0, "invalid_token")]
 
@@ -81,7 +81,7 @@ async def test_a_kick_under_a_clock_that_was_ahead_ends_nobody_who_comes_later_a
     admin = await auth.admin_token()
     for reason in ("first", "an hour ahead"):
         await auth.post(f"/admin/users/{BOB}/kick", {"reason": reason}, admin)
-    async with auth.services.database.transaction() as connection:
+    async with auth.components.database.transaction() as connection:
         ahead = "UPDATE auth.audit SET at = at + interval '1 hour' WHERE detail->>'reason' = 'an hour ahead'"
         await connection.execute(text(ahead))
     held = [HeldUser(BOB, time.time(), age) for age in (60.0, 0.0)]
@@ -134,7 +134,7 @@ async def test_who_was_here_before_a_kick_must_go_however_long_the_database_is_w
 ):
     began, admin = time.monotonic(), await auth.admin_token()
     await auth.post(f"/admin/users/{BOB}/kick", {"reason": "too loud"}, admin)
-    database = auth.services.database
+    database = auth.components.database
     autocommit = database.autocommit
 
     @asynccontextmanager

@@ -77,7 +77,7 @@ async def played_gateway(nats_url: str, name: str, users: list[str]) -> AsyncGen
 
 def registry_of(auth: Auth) -> GatewayRegistry:
     """What auth knows of the gateways."""
-    return auth.services.gateways._requests.registry
+    return auth.components.gateways._requests.registry
 
 
 async def settled(auth: Auth, *names: str) -> None:

@@ -14,9 +14,9 @@ from argon2 import PasswordHasher
 from argon2.profiles import CHEAPEST
 from fastapi import FastAPI
 
-from parley.auth import passwords
+from parley.auth.accounts import passwords
 from parley.auth.app import create_app
-from parley.auth.services import Services, services_of
+from parley.auth.components import Components, components_of
 from parley.auth.settings import Settings
 
 PASSWORD = "correct horse battery"
@@ -33,8 +33,8 @@ class Auth:
     client: httpx.AsyncClient
 
     @property
-    def services(self) -> Services:
-        return services_of(self.app)
+    def components(self) -> Components:
+        return components_of(self.app)
 
     async def post(self, path: str, body: Any = None, token: str = "") -> httpx.Response:
         return await self.client.post(path, json=body or {}, headers=bearer(token))

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from parley.auth.accounts.attempt_throttle import AttemptThrottle, Throttled, address_key
 from parley.auth.app import create_app
-from parley.auth.attempt_throttle import AttemptThrottle, Throttled, address_key
-from parley.auth.endpoints import Credentials
+from parley.auth.http.endpoints import Credentials
 from parley.auth.settings import Settings, rate
 from parley.cli.failure import CommandFailure
 from parley.cli.stack.stack import _log_settings

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from parley.auth.gateways import Gateways
+from parley.auth.moderation.kicks import Gateways
 from parley.common.errors import Code
 from parley.common.nats.bus import Bus
 from parley.framework.remote.gateway_requests import GatewayRequests

@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from parley.auth.gateways import Gateways
-from parley.auth.services import Admin, Current
+from parley.auth.components import Admin, Current
+from parley.auth.moderation.kicks import Gateways
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 
@@ -52,16 +52,16 @@ class GatewayList(BaseModel):
 
 @router.get("/connections", summary="Live connections")
 async def list_connections(
-    services: Current, _admin: Admin, limit: Annotated[int, Query(ge=1, le=MAX_CONNECTIONS)] = 200
+    components: Current, _admin: Admin, limit: Annotated[int, Query(ge=1, le=MAX_CONNECTIONS)] = 200
 ) -> ConnectionsPage:
     """Connections on all gateways."""
-    return await connections_page(services.gateways, "", limit)
+    return await connections_page(components.gateways, "", limit)
 
 
 @router.get("/gateways", summary="Living gateways")
-async def list_gateways(services: Current, _admin: Admin) -> GatewayList:
+async def list_gateways(components: Current, _admin: Admin) -> GatewayList:
     """The gateways heard within the last seconds."""
-    alive = services.gateways.alive()
+    alive = components.gateways.alive()
     return GatewayList(
         gateways=[LiveGateway(id=gateway, last_heard_seconds=round(ago, 3)) for gateway, ago in alive.items()]
     )

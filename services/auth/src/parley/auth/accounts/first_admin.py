@@ -1,21 +1,18 @@
-"""The first administrator, made at start, and an admin token for the process that runs this service."""
+"""The first administrator, made when the service starts."""
 
 from __future__ import annotations
 
 import secrets
 import sys
 
-from fastapi import FastAPI
-from sqlalchemy import ColumnElement, func, insert, literal, select, update
+from sqlalchemy import func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts import new_user_id
+from parley.auth.accounts.passwords import Passwords
 from parley.auth.database import STARTUP_LOCK, Database
-from parley.auth.passwords import Passwords
-from parley.auth.refresh_tokens import lock_user, revoke_all
-from parley.auth.services import services_of
 from parley.auth.settings import Settings
 from parley.auth.tables import users
+from parley.auth.user_rows import lock_user, named, new_user_id, revoke_all
 from parley.common.process.logs import get_logger
 
 log = get_logger(__name__)
@@ -45,20 +42,8 @@ async def ensure_first_admin(database: Database, passwords: Passwords, settings:
     sys.stdout.flush()
 
 
-async def issue_admin_token(app: FastAPI, ttl_seconds: int) -> str:
-    """An access token of the configured first administrator, for a started app in this process.
-
-    For the one-command stack, which prints it; it cannot be refreshed. Raises `Reject(not_found)` when that user does
-    not exist, which `ensure_first_admin` rules out unless the username setting was changed without a password.
-    """
-    services = services_of(app)
-    async with services.database.transaction() as connection:
-        user_id = await connection.scalar(select(users.c.id).where(_named(services.settings.auth_admin_username)))
-        return await services.refresh_tokens.access_token(connection, user_id or "", ttl_seconds)
-
-
 async def _install(connection: AsyncConnection, passwords: Passwords, username: str, password: str) -> None:
-    found = (await connection.execute(select(users).where(_named(username)))).first()
+    found = (await connection.execute(select(users).where(named(username)))).first()
     if found is None:
         password_hash = await passwords.hash(password)
         await connection.execute(
@@ -81,7 +66,3 @@ async def _install(connection: AsyncConnection, passwords: Passwords, username: 
         await connection.execute(mine.values(password_hash=await passwords.hash(password)))
         await revoke_all(connection, found.id)
         log.info("the administrator's password follows the setting", username=username)
-
-
-def _named(username: str) -> ColumnElement[bool]:
-    return func.lower(users.c.username) == username.lower()

@@ -10,14 +10,14 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy import and_, or_, select, tuple_
 
-from parley.auth import audit, bans
-from parley.auth.admin_connections import MAX_CONNECTIONS, ConnectionsPage, connections_page
-from parley.auth.refresh_tokens import lock_user, revoke_all
-from parley.auth.services import Admin, Current
+from parley.auth.components import Admin, Current
+from parley.auth.http.admin.connections import MAX_CONNECTIONS, ConnectionsPage, connections_page
+from parley.auth.moderation import audit, bans
 from parley.auth.standing import BAN_STANDS, ban_message
 from parley.auth.tables import bans as bans_table
 from parley.auth.tables import users
-from parley.auth.verification import MAX_SUBJECT
+from parley.auth.tokens.verifier import MAX_SUBJECT
+from parley.auth.user_rows import lock_user, revoke_all
 from parley.common.errors import Code, Reject
 from parley.common.http.api import correlation_id
 from parley.common.http.bodies import body_of, described
@@ -129,7 +129,7 @@ _users = select(
 
 @router.get("", summary="List and find users")
 async def list_users(
-    services: Current,
+    components: Current,
     _admin: Admin,
     search: Annotated[str, Query(max_length=128, pattern=NO_NUL, description="part of an id, name or username")] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
@@ -143,7 +143,7 @@ async def list_users(
     if before:
         last = select(users.c.created_at, users.c.id).where(users.c.id == before).scalar_subquery()
         query = query.where(tuple_(users.c.created_at, users.c.id) < last)
-    async with services.database.autocommit() as connection:
+    async with components.database.autocommit() as connection:
         rows = (await connection.execute(query)).all()
         if before and not rows and await connection.scalar(select(users.c.id).where(users.c.id == before)) is None:
             # An empty page would say that this is the end.
@@ -152,32 +152,32 @@ async def list_users(
 
 
 @router.get("/{user_id:path}/connections", summary="A user's live connections")
-async def list_connections(user_id: UserId, services: Current, _admin: Admin) -> ConnectionsPage:
+async def list_connections(user_id: UserId, components: Current, _admin: Admin) -> ConnectionsPage:
     """Which gateway, since when, from which address and over which transport; also for guests."""
-    return await connections_page(services.gateways, user_id, MAX_CONNECTIONS)
+    return await connections_page(components.gateways, user_id, MAX_CONNECTIONS)
 
 
 @router.get("/{user_id:path}/erase", summary="How far a user's erasure is")
-async def get_erasure(user_id: UserId, services: Current, _admin: Admin) -> UserErasure:
+async def get_erasure(user_id: UserId, components: Current, _admin: Admin) -> UserErasure:
     """The erasure that was asked for last: `not_found` where none was."""
-    return _erasure(await services.bus.request(subjects.GET_ERASURE, GetErasure(user_id), ErasureInfo, repeat=True))
+    return _erasure(await components.bus.request(subjects.GET_ERASURE, GetErasure(user_id), ErasureInfo, repeat=True))
 
 
 @router.post("/{user_id:path}/erase", summary="Erase what a user wrote")
-async def erase(user_id: UserId, request: Request, services: Current, admin: Admin) -> UserErasure:
+async def erase(user_id: UserId, request: Request, components: Current, admin: Admin) -> UserErasure:
     """All that the user wrote in rooms, and their names there; nobody reads it once this answers. There is no way back.
 
     Their account stays; ban the user first, or they may come back and write. One that is under way is taken for it.
     """
-    async with services.database.transaction() as connection:
+    async with components.database.transaction() as connection:
         await audit.record(connection, admin, "user.erase", user_id, {}, correlation_id(request))
-    return _erasure(await services.bus.request(subjects.ERASE_USER, EraseUser(user_id), ErasureInfo))
+    return _erasure(await components.bus.request(subjects.ERASE_USER, EraseUser(user_id), ErasureInfo))
 
 
 @router.get("/{user_id:path}", summary="One user")
-async def get_user(user_id: UserId, services: Current, _admin: Admin) -> UserDetails:
+async def get_user(user_id: UserId, components: Current, _admin: Admin) -> UserDetails:
     """A user by id: `not_found` for one we do not know."""
-    async with services.database.autocommit() as connection:
+    async with components.database.autocommit() as connection:
         row = (await connection.execute(_users.where(users.c.id == user_id))).first()
     if row is None:
         raise Reject(Code.NOT_FOUND, "There is no such user.")
@@ -185,46 +185,46 @@ async def get_user(user_id: UserId, services: Current, _admin: Admin) -> UserDet
 
 
 @router.post("/{user_id:path}/kick", summary="End a user's connections", openapi_extra=described(Because))
-async def kick(user_id: UserId, body: GivenReason, request: Request, services: Current, admin: Admin) -> KickResponse:
+async def kick(user_id: UserId, body: GivenReason, request: Request, components: Current, admin: Admin) -> KickResponse:
     """End every connection of a user, on every gateway; they may come back. Works for guests."""
-    async with services.database.transaction() as connection:
+    async with components.database.transaction() as connection:
         await audit.record(connection, admin, "user.kick", user_id, msgspec.to_builtins(body), correlation_id(request))
-    result = await services.gateways.kick(user_id, Code.KICKED, body.reason)
+    result = await components.gateways.kick(user_id, Code.KICKED, body.reason)
     return KickResponse(disconnected=result.disconnected, unanswered=result.unanswered)
 
 
 @router.post("/{user_id:path}/ban", summary="Keep a user out", openapi_extra=described(BanRequest))
-async def ban(user_id: UserId, body: GivenBan, request: Request, services: Current, admin: Admin) -> BanResponse:
+async def ban(user_id: UserId, body: GivenBan, request: Request, components: Current, admin: Admin) -> BanResponse:
     """Ban a user and end their connections: `not_found` for one we do not know, `forbidden` for yourself."""
     if user_id == admin.user_id:
         raise Reject(Code.FORBIDDEN, "You cannot ban yourself.")
     duration = timedelta(seconds=body.duration_seconds) if body.duration_seconds is not None else None
-    async with services.database.transaction() as connection:
+    async with components.database.transaction() as connection:
         until = await bans.ban(connection, user_id, body.reason, admin, duration)
         await audit.record(connection, admin, "user.ban", user_id, msgspec.to_builtins(body), correlation_id(request))
     # Committed first: a connection being set up asks again once the gateway has it, and finds either ban or kick.
-    result = await services.gateways.kick(user_id, Code.BANNED, ban_message(body.reason, until))
+    result = await components.gateways.kick(user_id, Code.BANNED, ban_message(body.reason, until))
     return BanResponse(banned_until=until, disconnected=result.disconnected, unanswered=result.unanswered)
 
 
 @router.post("/{user_id:path}/unban", summary="Let a user in again")
-async def unban(user_id: UserId, request: Request, services: Current, admin: Admin) -> UnbanResponse:
+async def unban(user_id: UserId, request: Request, components: Current, admin: Admin) -> UnbanResponse:
     """End a user's ban, if there is one."""
-    async with services.database.transaction() as connection:
+    async with components.database.transaction() as connection:
         lifted = await bans.lift(connection, user_id)
         await audit.record(connection, admin, "user.unban", user_id, {"lifted": lifted}, correlation_id(request))
     return UnbanResponse(unbanned=lifted)
 
 
 @router.post("/{user_id:path}/revoke", summary="Refuse every token a user was given so far")
-async def revoke(user_id: UserId, request: Request, services: Current, admin: Admin) -> RevokeResponse:
+async def revoke(user_id: UserId, request: Request, components: Current, admin: Admin) -> RevokeResponse:
     """Revoke access and refresh tokens and end the user's connections; they may log in again at once."""
-    async with services.database.transaction() as connection:
+    async with components.database.transaction() as connection:
         if await lock_user(connection, user_id) is None:
             raise Reject(Code.NOT_FOUND, "There is no such user.")
         moment = await revoke_all(connection, user_id)
         await audit.record(connection, admin, "user.revoke", user_id, {}, correlation_id(request))
-    result = await services.gateways.kick(user_id, Code.REVOKED_TOKEN, "Log in again.")
+    result = await components.gateways.kick(user_id, Code.REVOKED_TOKEN, "Log in again.")
     return RevokeResponse(revoked_before=moment, disconnected=result.disconnected, unanswered=result.unanswered)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from parley.auth.passwords import WAITING_PER_WORKER, Passwords
+from parley.auth.accounts.passwords import WAITING_PER_WORKER, Passwords
 from parley.common.errors import Code, Reject
 
 

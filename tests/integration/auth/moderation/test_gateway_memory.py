@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from parley.auth import gateway_memory
+from parley.auth.moderation import gateway_memory
 from parley.common.wire import subjects
 from parley.common.wire.identifiers import uuid7
 from parley.common.wire.processes import SignOfLife
@@ -24,7 +24,7 @@ async def are_written(auth: Auth, *addresses: str) -> None:
     """Wait until exactly these gateways are written down."""
 
     async def agree() -> bool:
-        async with auth.services.database.autocommit() as connection:
+        async with auth.components.database.autocommit() as connection:
             found = await connection.execute(text("SELECT address FROM auth.gateways ORDER BY address"))
             return list(found.scalars()) == sorted(addresses)
 
@@ -67,7 +67,7 @@ async def test_a_gateway_is_remembered_for_as_long_as_if_auth_had_not_started_an
         await say(nats_url, "old:1a2b", SignOfLife(1))
         await say(nats_url, "young:1a2b", SignOfLife(1))
         await are_written(auth, "old:1a2b", "young:1a2b")
-        async with auth.services.database.transaction() as connection:
+        async with auth.components.database.transaction() as connection:
             past = "UPDATE auth.gateways SET last_heard = last_heard - interval '%s s' WHERE address = '%s:1a2b'"
             await connection.execute(text(past % (FORGET_AFTER, "old")))
             await connection.execute(text(past % (FORGET_AFTER / 2, "young")))

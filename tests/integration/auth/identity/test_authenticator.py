@@ -56,8 +56,8 @@ async def test_local_user_is_identified_by_their_token(auth: Auth, bus: Bus) -> 
 
 
 async def test_missing_and_unusable_tokens_have_codes(auth: Auth, bus: Bus) -> None:
-    expired = auth.services.signer.sign("u_1", "A", [], datetime.now(UTC) - timedelta(hours=2), 60)
-    stranger = auth.services.signer.sign("u_1", "A", ["admin"], datetime.now(UTC), 60)
+    expired = auth.components.signer.sign("u_1", "A", [], datetime.now(UTC) - timedelta(hours=2), 60)
+    stranger = auth.components.signer.sign("u_1", "A", ["admin"], datetime.now(UTC), 60)
     for token, expected in (
         ("", Code.MISSING_TOKEN),
         ("nonsense", Code.INVALID_TOKEN),
@@ -84,7 +84,7 @@ async def test_bad_token_does_not_become_a_guest(auth: Auth, bus: Bus) -> None:
 async def test_demoted_administrator_is_none_at_once(auth: Auth, bus: Bus) -> None:
     token = await auth.admin_token()
     assert (await identify(bus, token)).is_admin
-    async with auth.services.database.transaction() as connection:
+    async with auth.components.database.transaction() as connection:
         await connection.execute(text("UPDATE auth.users SET roles = '{}'"))
     assert not (await identify(bus, token)).is_admin
     assert code(await auth.get("/admin/users", token)) == "forbidden"
@@ -111,7 +111,7 @@ async def test_adopters_user_is_written_only_when_something_is_new(auth: Auth, b
 async def test_name_and_roles_are_those_of_now_and_not_those_of_the_token(auth: Auth, bus: Bus) -> None:
     token = (await auth.register())["access_token"]
     proved = await identify(bus, token)
-    async with auth.services.database.transaction() as connection:
+    async with auth.components.database.transaction() as connection:
         await connection.execute(text("UPDATE auth.users SET roles = '{helper}', name = 'Al' WHERE name = 'alice'"))
     assert await identify(bus, token) == msgspec.structs.replace(proved, name="Al", roles=("helper",))
 

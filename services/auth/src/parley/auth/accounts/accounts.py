@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from parley.auth.attempt_throttle import AttemptThrottle, address_key
+from parley.auth.accounts.attempt_throttle import AttemptThrottle, address_key
+from parley.auth.accounts.passwords import Passwords
+from parley.auth.accounts.refresh_tokens import Grant, RefreshTokens
 from parley.auth.database import Database
 from parley.auth.metrics import LOGINS, outcome
-from parley.auth.passwords import Passwords
-from parley.auth.refresh_tokens import Grant, RefreshTokens, lock_user
 from parley.auth.settings import Settings, rate
 from parley.auth.tables import users
-from parley.auth.verification import LOCAL_PREFIX
+from parley.auth.user_rows import lock_user, named, new_user_id
 from parley.common.errors import Code, Reject
-from parley.common.wire.identifiers import uuid7
 
 
 class Accounts:
@@ -79,8 +78,8 @@ class Accounts:
 
     async def _grant(self, name: str, password: str) -> Grant:
         async with self._database.autocommit() as connection:
-            named = select(users.c.id, users.c.password_hash).where(func.lower(users.c.username) == name)
-            found = (await connection.execute(named)).first()
+            known = select(users.c.id, users.c.password_hash).where(named(name))
+            found = (await connection.execute(known)).first()
         password_hash = found.password_hash if found is not None else None
         if not await self._passwords.verify(password_hash, password) or found is None:
             raise Reject(Code.INVALID_CREDENTIALS)
@@ -94,8 +93,3 @@ class Accounts:
     async def _give_back(self, origin: str, name: str) -> None:
         await self._by_address.give_back(origin)
         await self._by_username.give_back(name)
-
-
-def new_user_id() -> str:
-    """An id for an account made here."""
-    return f"{LOCAL_PREFIX}{uuid7().hex}"

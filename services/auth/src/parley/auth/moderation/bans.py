@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import func, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.refresh_tokens import lock_user
 from parley.auth.tables import bans
+from parley.auth.user_rows import lock_user
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 

@@ -20,10 +20,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from parley.auth import issuer_keys, verification
-from parley.auth.issuer_keys import IssuerKeys
-from parley.auth.signing import Signer, SigningKey
-from parley.auth.verification import Verifier
+from parley.auth.tokens import verifier as verification
+from parley.auth.tokens.providers import issuer_keys
+from parley.auth.tokens.providers.issuer_keys import IssuerKeys
+from parley.auth.tokens.signing import Signer, SigningKey
+from parley.auth.tokens.verifier import Verifier
 from parley.common.errors import Code, Reject
 
 SECRET = "a shared secret of more than 32 bytes"

@@ -10,9 +10,9 @@ import jwt
 import pytest
 from sqlalchemy import text
 
+from parley.auth.components import issue_admin_token
 from parley.auth.database import Database, create_engine
-from parley.auth.first_admin import issue_admin_token
-from parley.auth.refresh_tokens import lock_user, revoke_all
+from parley.auth.user_rows import lock_user, revoke_all
 from parley.common.errors import Code, Reject
 from tests.support.auth.service import ADMIN_PASSWORD, PASSWORD, Auth, code, running_auth
 
@@ -147,7 +147,7 @@ async def test_logout_ends_the_family_and_says_nothing_of_unknown_tokens(auth: A
 
 async def test_expired_refresh_token_is_refused(auth: Auth) -> None:
     granted = await auth.register()
-    async with auth.services.database.transaction() as connection:
+    async with auth.components.database.transaction() as connection:
         await connection.execute(text("UPDATE auth.refresh_tokens SET expires_at = clock_timestamp()"))
     response = await auth.post("/auth/refresh", {"refresh_token": granted["refresh_token"]})
     assert code(response) == "expired_token"
@@ -155,7 +155,7 @@ async def test_expired_refresh_token_is_refused(auth: Auth) -> None:
 
 async def test_passwords_and_refresh_tokens_are_stored_as_hashes(auth: Auth) -> None:
     granted = await auth.register()
-    async with auth.services.database.autocommit() as connection:
+    async with auth.components.database.autocommit() as connection:
         dump = repr((await connection.execute(text("SELECT u, r FROM auth.users u, auth.refresh_tokens r"))).all())
     assert "$argon2id$" in dump
     assert PASSWORD not in dump
@@ -190,7 +190,7 @@ async def test_replicas_that_start_together_make_one_key_and_one_administrator(
             pass
 
     await asyncio.gather(*(start_and_stop(f"auth{number}") for number in range(4)))
-    async with running_auth(database_url, nats_url) as auth, auth.services.database.autocommit() as connection:
+    async with running_auth(database_url, nats_url) as auth, auth.components.database.autocommit() as connection:
         counts = "SELECT (SELECT count(*) FROM auth.signing_keys), (SELECT count(*) FROM auth.users)"
         assert tuple((await connection.execute(text(counts))).one()) == (1, 1)
 
@@ -198,14 +198,14 @@ async def test_replicas_that_start_together_make_one_key_and_one_administrator(
 async def test_every_token_issued_before_a_revocation_is_refused_and_none_after(auth: Auth) -> None:
     """Logins and revocations race; whatever the order turns out to be, it is the same for every token."""
     granted = await auth.register()
-    services, user_id = auth.services, granted["user_id"]
+    components, user_id = auth.components, granted["user_id"]
     order: list[tuple[str, dict[str, Any]]] = []
 
     async def grant(database: Database) -> None:
         async with database.transaction() as connection:
             user = await lock_user(connection, user_id)
             assert user is not None
-            tokens = (await services.refresh_tokens.begin(connection, user)).model_dump()
+            tokens = (await components.refresh_tokens.begin(connection, user)).model_dump()
             # The row is locked until the commit, so the order in which these are noted is the order of effect.
             order.append(("grant", tokens))
 
@@ -216,8 +216,8 @@ async def test_every_token_issued_before_a_revocation_is_refused_and_none_after(
             order.append(("revoke", {}))
 
     work = [revoke if number % 4 == 0 else grant for number in range(24)]
-    await asyncio.gather(*(step(services.database) for step in work))
-    await grant(services.database)
+    await asyncio.gather(*(step(components.database) for step in work))
+    await grant(components.database)
     last_revocation = max(index for index, (kind, _) in enumerate(order) if kind == "revoke")
     for index, (kind, tokens) in enumerate(order):
         if kind == "grant":
@@ -229,7 +229,7 @@ async def test_every_token_issued_before_a_revocation_is_refused_and_none_after(
 
 async def test_login_after_a_revocation_works_even_if_the_clock_was_set_back(auth: Auth) -> None:
     granted = await auth.register()
-    async with auth.services.database.transaction() as connection:
+    async with auth.components.database.transaction() as connection:
         ahead = "UPDATE auth.users SET revoked_before = clock_timestamp() + interval '1 hour' WHERE id = :id"
         await connection.execute(text(ahead), {"id": granted["user_id"]})
     assert code(await auth.get("/auth/me", granted["access_token"])) == "revoked_token"
@@ -239,7 +239,7 @@ async def test_login_after_a_revocation_works_even_if_the_clock_was_set_back(aut
 
 async def test_token_of_a_deleted_user_is_invalid(auth: Auth) -> None:
     granted = await auth.register()
-    async with auth.services.database.transaction() as connection:
+    async with auth.components.database.transaction() as connection:
         await connection.execute(text("DELETE FROM auth.users WHERE username = 'alice'"))
     assert code(await auth.get("/auth/me", granted["access_token"])) == "invalid_token"
 
@@ -281,7 +281,7 @@ async def test_health_readiness_and_metrics(auth: Auth) -> None:
 
 async def test_cut_database_connections_are_replaced_unnoticed(auth: Auth, postgres_url: str) -> None:
     granted = await auth.register()
-    async with auth.services.database.autocommit() as connection:
+    async with auth.components.database.autocommit() as connection:
         name = (await connection.execute(text("SELECT current_database()"))).scalar_one()
     engine = create_engine(postgres_url)
     async with Database(engine).autocommit() as connection:

@@ -8,8 +8,8 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from parley.auth.refresh_tokens import MAX_REFRESH_TOKEN, Grant
-from parley.auth.services import Bearer, Current
+from parley.auth.accounts.refresh_tokens import MAX_REFRESH_TOKEN, Grant
+from parley.auth.components import Bearer, Current
 from parley.common.http.bodies import body_of, described
 
 router = APIRouter(prefix="/auth", tags=["auth"])
@@ -55,27 +55,27 @@ def _address(request: Request) -> str:
 
 
 @router.post("/register", summary="Make an account", openapi_extra=described(Credentials))
-async def register(body: GivenCredentials, request: Request, services: Current) -> Grant:
+async def register(body: GivenCredentials, request: Request, components: Current) -> Grant:
     """Make an account and log it in: `already_exists` if the name is taken, `forbidden` if registration is off."""
-    return await services.accounts.register(body.username, body.password, _address(request))
+    return await components.accounts.register(body.username, body.password, _address(request))
 
 
 @router.post("/login", summary="Log in", openapi_extra=described(Credentials))
-async def login(body: GivenCredentials, request: Request, services: Current) -> Grant:
+async def login(body: GivenCredentials, request: Request, components: Current) -> Grant:
     """Tokens for a username and password: `invalid_credentials`, `banned`, or `rate_limited` with Retry-After."""
-    return await services.accounts.login(body.username, body.password, _address(request))
+    return await components.accounts.login(body.username, body.password, _address(request))
 
 
 @router.post("/refresh", summary="Spend a refresh token for new tokens", openapi_extra=described(RefreshToken))
-async def refresh(body: GivenToken, services: Current) -> Grant:
+async def refresh(body: GivenToken, components: Current) -> Grant:
     """Each refresh token works once. Using one again ends the login it came from: `revoked_token`."""
-    return await services.refresh_tokens.rotate(body.refresh_token)
+    return await components.refresh_tokens.rotate(body.refresh_token)
 
 
 @router.post("/logout", summary="End a login", openapi_extra=described(RefreshToken))
-async def logout(body: GivenToken, services: Current) -> Done:
+async def logout(body: GivenToken, components: Current) -> Done:
     """Revoke a refresh token and its successors. Access tokens it gave run out by themselves."""
-    await services.refresh_tokens.end(body.refresh_token)
+    await components.refresh_tokens.end(body.refresh_token)
     return Done()
 
 
@@ -86,7 +86,7 @@ async def me(identity: Bearer) -> Me:
 
 
 @router.get("/.well-known/jwks.json", summary="The public keys of access tokens")
-async def jwks(services: Current, response: Response) -> dict[str, list[dict[str, str]]]:
+async def jwks(components: Current, response: Response) -> dict[str, list[dict[str, str]]]:
     """A JSON Web Key Set (RFC 7517), for services that verify tokens themselves."""
     response.headers["cache-control"] = f"public, max-age={JWKS_MAX_AGE}"
-    return services.signer.jwks
+    return components.signer.jwks

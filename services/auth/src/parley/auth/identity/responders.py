@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parley.auth.identities import Identities
+from parley.auth.identity.authenticator import Identities
 from parley.common.wire import subjects
 from parley.common.wire.identity import Authenticate, CheckWelcome
 from parley.framework import Bus

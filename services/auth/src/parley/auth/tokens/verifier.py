@@ -21,9 +21,10 @@ from jwt import PyJWK
 from jwt.algorithms import HMACAlgorithm
 from jwt.exceptions import ExpiredSignatureError, PyJWTError
 
-from parley.auth import issuer_keys, signing
-from parley.auth.issuer_keys import IssuerKeys
-from parley.auth.signing import Signer
+from parley.auth.tokens import signing
+from parley.auth.tokens.providers import issuer_keys
+from parley.auth.tokens.providers.issuer_keys import IssuerKeys
+from parley.auth.tokens.signing import Signer
 from parley.common.errors import Code, Reject
 
 MAX_TOKEN = 8192

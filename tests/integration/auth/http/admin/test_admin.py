@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from parley.auth import gateways
+from parley.auth.moderation import kicks as gateways
 from parley.common.errors import Code, Reject
 from parley.common.nats.bus import connect
 from parley.common.process.settings import ServiceSettings

@@ -9,11 +9,11 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
-from parley.auth import audit
-from parley.auth.admin_users import MAX_PAGE, NO_NUL, Because, GivenReason
-from parley.auth.audit import AuditEntry
-from parley.auth.endpoints import Done
-from parley.auth.services import Admin, Current
+from parley.auth.components import Admin, Current
+from parley.auth.http.admin.users import MAX_PAGE, NO_NUL, Because, GivenReason
+from parley.auth.http.endpoints import Done
+from parley.auth.moderation import audit
+from parley.auth.moderation.audit import AuditEntry
 from parley.common.http.api import correlation_id
 from parley.common.http.bodies import described
 from parley.common.wire import subjects
@@ -54,14 +54,14 @@ class AuditPage(BaseModel):
 
 @router.get("/rooms", summary="List and find rooms")
 async def list_rooms(
-    services: Current,
+    components: Current,
     _admin: Admin,
     search: Annotated[str, Query(max_length=128, pattern=NO_NUL)] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
     before: Annotated[str, Query(max_length=MAX_ROOM, pattern=NO_NUL, description="id of the last room seen")] = "",
 ) -> RoomsPage:
     """Rooms of any kind, as chat knows them."""
-    page = await services.bus.request(subjects.LIST_ROOMS, ListRooms(search, before, limit), RoomList, repeat=True)
+    page = await components.bus.request(subjects.LIST_ROOMS, ListRooms(search, before, limit), RoomList, repeat=True)
     return RoomsPage(rooms=[RoomDetails(**msgspec.structs.asdict(room)) for room in page.rooms], more=page.more)
 
 
@@ -70,29 +70,29 @@ async def close_room(
     room_id: Annotated[str, Path(min_length=1, max_length=MAX_ROOM, pattern=NO_NUL)],
     body: GivenReason,
     request: Request,
-    services: Current,
+    components: Current,
     admin: Admin,
 ) -> Done:
     """Archive a room: it can be read and takes no more changes. A closed one may be closed again.
 
     The audit entry records the attempt; one administrator who has to try again leaves one entry.
     """
-    async with services.database.transaction() as connection:
+    async with components.database.transaction() as connection:
         if not await audit.has(connection, admin, "room.close", room_id):
             said = msgspec.to_builtins(body)
             await audit.record(connection, admin, "room.close", room_id, said, correlation_id(request))
-    await services.bus.call(subjects.ARCHIVE_ROOM, ArchiveRoomRequest(str(uuid7()), room_id, body.reason, admin))
+    await components.bus.call(subjects.ARCHIVE_ROOM, ArchiveRoomRequest(str(uuid7()), room_id, body.reason, admin))
     return Done()
 
 
 @router.get("/audit", summary="What administrators did")
 async def list_audit(
-    services: Current,
+    components: Current,
     _admin: Admin,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
     before: Annotated[int | None, Query(ge=0, lt=2**63, description="id of the last entry seen")] = None,
 ) -> AuditPage:
     """Audit entries, newest first."""
-    async with services.database.autocommit() as connection:
+    async with components.database.autocommit() as connection:
         found = await audit.entries(connection, limit + 1, before)
     return AuditPage(entries=found[:limit], more=len(found) > limit)

@@ -18,9 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.database import Database
 from parley.auth.settings import Settings
-from parley.auth.signing import Signer
-from parley.auth.standing import BAN_STANDS, ban_message
-from parley.auth.tables import bans, refresh_tokens, users
+from parley.auth.standing import require_not_banned
+from parley.auth.tables import refresh_tokens
+from parley.auth.tokens.signing import Signer
+from parley.auth.user_rows import lock_user, revoke_refresh_tokens
 from parley.common.errors import Code, Reject
 
 MAX_REFRESH_TOKEN = 128
@@ -73,7 +74,7 @@ class RefreshTokens:
                 await require_not_banned(connection, user.id)
                 await connection.execute(update(refresh_tokens).where(mine).values(used_at=row.now))
                 return await self._grant(connection, user, row.family)
-            await _revoke(connection, refresh_tokens.c.family == row.family)
+            await revoke_refresh_tokens(connection, refresh_tokens.c.family == row.family)
         raise Reject(Code.REVOKED_TOKEN, "This refresh token was used before; log in again.")
 
     async def end(self, token: str) -> None:
@@ -85,7 +86,7 @@ class RefreshTokens:
             ).first()
             if row is not None:
                 await lock_user(connection, row.user_id)
-                await _revoke(connection, refresh_tokens.c.family == row.family)
+                await revoke_refresh_tokens(connection, refresh_tokens.c.family == row.family)
 
     async def access_token(self, connection: AsyncConnection, user_id: str, ttl: int) -> str:
         """An access token without a refresh token. Raises `Reject(not_found)`."""
@@ -114,43 +115,11 @@ class RefreshTokens:
         return self._signer.sign(user.id, user.name, user.roles, issued_at, ttl)
 
 
-async def lock_user(connection: AsyncConnection, user_id: str) -> Row[Any] | None:
-    """A user's row, locked against other grants and revocations until the transaction ends; None if unknown."""
-    row = select(users).where(users.c.id == user_id).with_for_update(key_share=True)
-    return (await connection.execute(row)).first()
-
-
-async def revoke_all(connection: AsyncConnection, user_id: str) -> datetime:
-    """Refuse every access and refresh token a user was given so far; returns the moment. `lock_user` comes first."""
-    moment = (
-        await connection.execute(
-            update(users)
-            .where(users.c.id == user_id)
-            .values(revoked_before=func.greatest(func.clock_timestamp(), users.c.revoked_before))
-            .returning(users.c.revoked_before)
-        )
-    ).scalar_one()
-    await _revoke(connection, refresh_tokens.c.user_id == user_id)
-    return moment
-
-
-async def require_not_banned(connection: AsyncConnection, user_id: str) -> None:
-    """Raise `Reject(banned)` if a ban of this user stands."""
-    standing = select(bans.c.reason, bans.c.expires_at).where(bans.c.user_id == user_id, BAN_STANDS)
-    if (ban := (await connection.execute(standing)).first()) is not None:
-        raise Reject(Code.BANNED, ban_message(ban.reason, ban.expires_at))
-
-
 def _require_usable(row: Row[Any]) -> None:
     if row.revoked_at is not None:
         raise Reject(Code.REVOKED_TOKEN, "The refresh token was revoked; log in again.")
     if row.expires_at <= row.now:
         raise Reject(Code.EXPIRED_TOKEN, "The refresh token has expired; log in again.")
-
-
-async def _revoke(connection: AsyncConnection, which: Any) -> None:
-    live = update(refresh_tokens).where(which, refresh_tokens.c.revoked_at.is_(None))
-    await connection.execute(live.values(revoked_at=func.clock_timestamp()))
 
 
 def _hash(token: str) -> bytes:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from parley.auth.signing import InvalidSigningKey, Signer, SigningKey, parse_keys
+from parley.auth.tokens.signing import InvalidSigningKey, Signer, SigningKey, parse_keys
 
 
 def test_key_survives_pem_in_an_environment_file() -> None:
