@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.support.clients.conversation import make_room, ok, persist
+from tests.support.clients.plain_http import plain_http
 from tests.support.clients.stock_clients import PythonClient
 from tests.support.paths import ROOT
 from tests.support.stack.compose import Compose, why_not
@@ -45,7 +46,7 @@ class Visitor:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.http = httpx.AsyncClient(base_url=url, timeout=15)
+        self.http = plain_http(base_url=url, timeout=15)
         self._clients: list[PythonClient] = []
 
     async def account(self) -> dict[str, Any]:

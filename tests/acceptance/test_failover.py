@@ -16,7 +16,9 @@ from tests.support.clients.people import KINDS, People
 from tests.support.clients.talking import converse
 from tests.support.own_server import Server
 from tests.support.ports import free_port
+from tests.support.readiness import is_not_ready
 from tests.support.stack.stack import Stack
+from tests.support.waiting import until
 
 
 class Breakable(NamedTuple):
@@ -138,10 +140,8 @@ async def test_while_nats_is_away_services_are_not_ready_and_commands_are_refuse
     client, _ = await people.join()
     room = await make_room(client)
     await nats.stop()
-    async with asyncio.timeout(10):
-        for process in stack.processes:
-            while (await stack.http.get(f"{process.url}/readyz")).status_code != 503:
-                await asyncio.sleep(0.05)
+    for process in stack.processes:
+        await until(lambda url=process.url: is_not_ready(url), f"{process.name} has noticed")
     answer = await client.emit("message.send", {"id": "x", "room": room, "body": "x"}, timeout=1)
     assert answer["error"] | {"message": ""} == {"code": "unavailable", "message": "", "retryable": True}
     assert (await stack.http.get(f"{stack.gateways[0].url}/healthz")).status_code == 200

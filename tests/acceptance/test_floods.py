@@ -17,13 +17,13 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 import jwt
 import psutil
 import pytest
 
 from parley.cli.stack import embedded
 from parley.framework import Context, Router, Service, ServiceSettings
+from tests.support.clients.plain_http import plain_http
 from tests.support.clients.stock_clients import HAS_JS_CLIENT, JsClient, PythonClient
 from tests.support.paths import ROOT
 from tests.support.postgres import run_sql, with_database
@@ -162,7 +162,7 @@ class Attacked:
         """Let those who sit and wait begin, in place of those of before."""
         if self.sitters:
             await self.sitters.all_end(0)
-        async with httpx.AsyncClient() as http:
+        async with plain_http() as http:
             opened = await http.get(f"{self.gateway.url}/socket.io/?EIO=4&transport=polling")
         self.sitters = Sitters(self.gateway.port, json.loads(opened.text[1:])["sid"])
 

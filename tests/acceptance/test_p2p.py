@@ -21,9 +21,9 @@ from parley.framework import Router, Service
 from parley.gateway.namespaces import load
 from parley.testing import RunningServer, running
 from parley.testing.tokens import token_for
-from tests.support.bus import until
 from tests.support.clients.stock_clients import HAS_OLDER_CLIENT, Client
 from tests.support.paths import CLIENTS, ROOT
+from tests.support.waiting import until
 
 EXAMPLE = ROOT / "examples" / "p2p"
 DENIED = {"type": "deleted", "message": "deleted, room has been deleted."}

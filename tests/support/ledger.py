@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 from tests.support.clients.conversation import persist
 from tests.support.clients.stock_clients import JsClient, PythonClient
 from tests.support.room_log import Logged, logged, spans_of
+from tests.support.waiting import until
 
 AnyClient = PythonClient | JsClient
 
@@ -77,10 +77,8 @@ class Ledger:
         due = {person: _due(events, person.user) for person in self.people}
         for person, sequences in due.items():
             assert (sequences[-1:] == [len(log)]) is person.member, "membership in the log"
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                while any(len(self.heard(person)) < len(due[person]) for person in self.people):
-                    await asyncio.sleep(0.02)
+        with suppress(AssertionError):
+            await until(lambda: all(len(self.heard(p)) >= len(due[p]) for p in self.people), seconds=timeout)
         faults = {p.user: _difference(heard, due[p]) for p in self.people if (heard := self.heard(p)) != due[p]}
         assert not faults, faults
 

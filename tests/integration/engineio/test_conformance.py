@@ -10,7 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.clients.plain_http import plain_http
 from tests.support.services.engine_server import TIMEOUT, HttpWire, Wire, conformance_server
+from tests.support.waiting import until
 
 POLLING = {"EIO": "4", "transport": "polling"}
 POLL = "/engine.io/?EIO=4&transport=polling"
@@ -25,7 +27,7 @@ def port(request: pytest.FixtureRequest) -> Generator[int]:
 
 @pytest.fixture
 async def http(port: int) -> AsyncGenerator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT) as client:
+    async with plain_http(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT) as client:
         yield client
 
 
@@ -52,9 +54,12 @@ class Client:
 
     async def is_gone(self) -> None:
         """Wait until the server does not know the session any more."""
-        async with asyncio.timeout(TIMEOUT):
-            while (answer := await self.post("6")).status_code == 200:
-                await asyncio.sleep(0.01)
+
+        async def refused() -> httpx.Response | None:
+            answer = await self.post("6")
+            return None if answer.status_code == 200 else answer
+
+        answer = await until(refused, "the session is over", seconds=TIMEOUT)
         assert answer.status_code == 400
         assert answer.json() == {"code": 1, "message": "Session ID unknown"}
 

@@ -14,10 +14,11 @@ import socketio
 from nats.errors import MaxPayloadError
 
 from parley.engineio.nats_manager import AsyncNatsManager
-from tests.support.bus import fresh, until
+from tests.support.bus import fresh
 from tests.support.clients.python_client import python_client
 from tests.support.own_server import Server
 from tests.support.services.socketio_servers import OWN, STOCK, make_server, served
+from tests.support.waiting import until
 
 
 @asynccontextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,7 +13,6 @@ import aiohttp
 import httpx
 import pytest
 import socketio
-import uvicorn
 from starlette.applications import Starlette
 
 from parley.common.http.gate import HttpLimits
@@ -26,9 +24,12 @@ from parley.engineio.session import Session
 from parley.engineio.transports import Limits
 from parley.engineio.websocket.frames import GOING_AWAY
 from parley.engineio.websocket.protocol import WebSocket
+from tests.support.clients.plain_http import plain_http
 from tests.support.paths import CLIENTS
 from tests.support.proxy import Proxy
 from tests.support.services.engine_server import TIMEOUT, HttpWire
+from tests.support.services.serving import listening
+from tests.support.waiting import until
 
 POLL = "/socket.io/?EIO=4&transport=polling"
 CLIENT = CLIENTS / "polling_client.mjs"
@@ -74,11 +75,6 @@ class Running:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
-    async def until(self, holds: Any) -> None:
-        async with asyncio.timeout(TIMEOUT):
-            while not holds():
-                await asyncio.sleep(0.005)
-
 
 @asynccontextmanager
 async def serving(http: HttpLimits | None = None, **limits: Any) -> AsyncGenerator[Running]:
@@ -92,16 +88,8 @@ async def serving(http: HttpLimits | None = None, **limits: Any) -> AsyncGenerat
     app = Starlette(lifespan=lifespan)
     app.add_middleware(EnginePaths)
     options: dict[str, Any] = {"ws": WebSocket, **http_options(limits=http)}
-    server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", **options))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        task = asyncio.ensure_future(server.serve(sockets=[listening]))
-        running = Running(script, listening.getsockname()[1])
-        try:
-            await running.until(lambda: server.started)
-            yield running
-        finally:
-            server.should_exit = True
-            await task
+    async with listening(app, **options) as port:
+        yield Running(script, port)
 
 
 async def handshake(server: Running, http: httpx.AsyncClient) -> str:
@@ -131,10 +119,10 @@ async def test_a_stock_client_that_polls_gets_what_was_sent_before_its_end_and_t
 
 
 async def test_a_close_comes_with_the_poll_after_the_packets_before_it():
-    async with serving() as server, httpx.AsyncClient(base_url=server.url) as http:
+    async with serving() as server, plain_http(base_url=server.url) as http:
         address = await handshake(server, http)
         waiting = asyncio.ensure_future(http.get(address))
-        await server.until(lambda: next(iter(server.engine.sessions.values()))._poll is not None)
+        await until(lambda: next(iter(server.engine.sessions.values()))._poll is not None)
         await http.post(address, content='42["kick"]')
         assert (await waiting).text == '42["kicked",{"code":"kicked"}]\x1e41'
         assert (await http.get(address)).text == "1"
@@ -147,7 +135,7 @@ async def test_a_close_comes_with_the_poll_after_the_packets_before_it():
 
 
 async def test_a_long_farewell_comes_in_several_answers():
-    async with serving() as server, httpx.AsyncClient(base_url=server.url) as http:
+    async with serving() as server, plain_http(base_url=server.url) as http:
         address = await handshake(server, http)
         session = next(iter(server.engine.sessions.values()))
         for number in range(20):
@@ -165,7 +153,7 @@ async def test_a_python_client_that_polls_comes_back_to_forty_missed_events():
         client.on("missed", got.append)
         await client.connect(server.url, transports=["polling"])
         try:
-            await server.until(lambda: len(got) == 40)
+            await until(lambda: len(got) == 40)
             assert got == list(range(40))
             assert client.connected
         finally:
@@ -179,14 +167,14 @@ async def test_an_answer_that_was_lost_comes_again_when_the_http_library_repeats
         client.on("missed", got.append)
         await client.connect(proxy.url, transports=["polling"])
         session = next(iter(server.engine.sessions.values()))
-        await server.until(lambda: session._poll is not None)
+        await until(lambda: session._poll is not None)
         proxy.hold("down")
         session.send(Packet.of(b'42["missed",0]'))
         await proxy.carries("down", b"missed")
         proxy.flap()
         proxy.release("down")
         session.send(Packet.of(b'42["missed",1]'))
-        await server.until(lambda: len(got) == 2)
+        await until(lambda: len(got) == 2)
         assert got == [0, 1]
         assert client.connected
         await client.disconnect()
@@ -194,7 +182,7 @@ async def test_an_answer_that_was_lost_comes_again_when_the_http_library_repeats
 
 
 async def test_an_event_with_many_attachments_is_spread_over_answers_in_its_order():
-    async with serving() as server, httpx.AsyncClient(base_url=server.url) as http:
+    async with serving() as server, plain_http(base_url=server.url) as http:
         address = await handshake(server, http)
         session = next(iter(server.engine.sessions.values()))
         session.send(Packet.of(b"first"))
@@ -209,12 +197,16 @@ async def test_an_event_with_many_attachments_is_spread_over_answers_in_its_orde
 
 
 async def test_a_second_body_while_the_first_is_still_coming_ends_the_session():
-    async with serving() as server, httpx.AsyncClient(base_url=server.url) as http, HttpWire.open(server.port) as slow:
+    async with (
+        serving() as server,
+        plain_http(base_url=server.url) as http,
+        HttpWire.open(server.port) as slow,
+    ):
         address = await handshake(server, http)
         session = next(iter(server.engine.sessions.values()))
         await slow.ask(address, "Content-Length: 100", method="POST")
         slow.writer.write(b"4half")
-        await server.until(lambda: session._post is not None)
+        await until(lambda: session._post is not None)
         answer = await http.post(address, content="4whole")
         assert (answer.status_code, answer.json()["code"]) == (400, 3)
         assert (await slow.answer())[0] == 400
@@ -223,7 +215,7 @@ async def test_a_second_body_while_the_first_is_still_coming_ends_the_session():
 
 
 async def test_bodies_one_after_the_other_are_fine():
-    async with serving() as server, httpx.AsyncClient(base_url=server.url) as http:
+    async with serving() as server, plain_http(base_url=server.url) as http:
         address = await handshake(server, http)
         for number in range(5):
             assert (await http.post(address, content=f"4{number}")).text == "ok"
@@ -231,12 +223,16 @@ async def test_bodies_one_after_the_other_are_fine():
 
 
 async def test_reading_a_body_ends_with_the_session():
-    async with serving() as server, httpx.AsyncClient(base_url=server.url) as http, HttpWire.open(server.port) as slow:
+    async with (
+        serving() as server,
+        plain_http(base_url=server.url) as http,
+        HttpWire.open(server.port) as slow,
+    ):
         address = await handshake(server, http)
         session = next(iter(server.engine.sessions.values()))
         await slow.ask(address, "Content-Length: 100000", method="POST")
         slow.writer.write(b"4" + b"x" * 50_000)
-        await server.until(lambda: session.held > 40_000)
+        await until(lambda: session.held > 40_000)
         session.end("forgotten")
         assert (await slow.answer())[0] == 400
         assert (session.held, server.engine.budget.held) == (0, 0)
@@ -245,7 +241,7 @@ async def test_reading_a_body_ends_with_the_session():
 async def test_bodies_that_are_still_coming_are_bounded_in_sum():
     async with (
         serving(max_unjoined_memory=60_000) as server,
-        httpx.AsyncClient(base_url=server.url) as http,
+        plain_http(base_url=server.url) as http,
         HttpWire.open(server.port) as first,
         HttpWire.open(server.port) as second,
     ):
@@ -254,36 +250,36 @@ async def test_bodies_that_are_still_coming_are_bounded_in_sum():
             await wire.ask(f"{POLL}&sid={sid}", "Content-Length: 100000", method="POST")
             wire.writer.write(b"4" + b"x" * 40_000)
             if number == 0:
-                await server.until(lambda: server.engine.budget.held > 30_000)
+                await until(lambda: server.engine.budget.held > 30_000)
         status, body = await second.answer()
         assert (status, json.loads(body)["code"]) == (503, 3)
         assert [reason for _, reason in server.script.ended] == ["overloaded"]
 
 
 async def test_a_body_that_is_broken_off_ends_the_session_whose_messages_are_lost_with_it():
-    async with serving() as server, httpx.AsyncClient(base_url=server.url) as http:
+    async with serving() as server, plain_http(base_url=server.url) as http:
         address = await handshake(server, http)
         async with HttpWire.open(server.port) as wire:
             await wire.ask(address, "Content-Length: 100", method="POST")
-            await server.until(lambda: next(iter(server.engine.sessions.values()))._post is not None)
-        await server.until(lambda: [reason for _, reason in server.script.ended] == ["transport error"])
+            await until(lambda: next(iter(server.engine.sessions.values()))._post is not None)
+        await until(lambda: [reason for _, reason in server.script.ended] == ["transport error"])
 
 
 async def test_a_body_that_does_not_come_is_answered_408_and_ends_the_session():
     async with (
         serving(HttpLimits(body_seconds=0.2)) as server,
-        httpx.AsyncClient(base_url=server.url) as http,
+        plain_http(base_url=server.url) as http,
         HttpWire.open(server.port) as wire,
     ):
         address = await handshake(server, http)
         await wire.ask(address, "Transfer-Encoding: chunked", method="POST")
         wire.writer.write(b"2\r\n4x\r\n")
         assert (await wire.answer())[0] == 408
-        await server.until(lambda: [reason for _, reason in server.script.ended] == ["transport error"])
+        await until(lambda: [reason for _, reason in server.script.ended] == ["transport error"])
 
 
 async def test_before_a_namespace_is_joined_a_body_is_as_small_as_a_message():
-    async with serving() as server, httpx.AsyncClient(base_url=server.url) as http:
+    async with serving() as server, plain_http(base_url=server.url) as http:
         sid = json.loads((await http.get(POLL)).text[1:])["sid"]
         answer = await http.post(f"{POLL}&sid={sid}", content=b"4" + b"x" * 128 * 1024)
         assert (answer.status_code, answer.json()["code"]) == (413, 3)
@@ -292,7 +288,7 @@ async def test_before_a_namespace_is_joined_a_body_is_as_small_as_a_message():
 
 
 async def test_a_flood_of_empty_polling_packets_ends_its_session():
-    async with serving() as server, httpx.AsyncClient(base_url=server.url) as http:
+    async with serving() as server, plain_http(base_url=server.url) as http:
         address = await handshake(server, http)
         assert (await http.post(address, content="\x1e".join(["6"] * 200))).status_code == 200
         assert [reason for _, reason in server.script.ended] == ["rate_limited"]
@@ -303,6 +299,6 @@ async def test_a_flood_of_empty_polling_packets_ends_its_session():
 
 @pytest.mark.parametrize("revision", [3, 4])
 async def test_jsonp_is_refused_and_the_answer_says_so(revision: int):
-    async with serving() as server, httpx.AsyncClient(base_url=server.url) as http:
+    async with serving() as server, plain_http(base_url=server.url) as http:
         answer = await http.get(f"/socket.io/?EIO={revision}&transport=polling&j=0")
         assert (answer.status_code, answer.json()) == (400, {"code": 0, "message": "JSONP is not served"})

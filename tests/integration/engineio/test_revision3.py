@@ -11,6 +11,7 @@ from typing import Any, Self
 import httpx
 import pytest
 
+from tests.support.clients.plain_http import plain_http
 from tests.support.services.engine_server import TIMEOUT, Wire, conformance_server
 
 PING_INTERVAL, PING_TIMEOUT = 0.3, 0.2
@@ -42,7 +43,7 @@ class Client:
 
     @classmethod
     async def open(cls, port: int, revision: int = 3, query: str = "") -> Client:
-        client = cls(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT), revision, query)
+        client = cls(plain_http(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT), revision, query)
         text = (await client.poll()).text
         client.opening = json.loads(text[text.index("{") :])
         client.sid = client.opening["sid"]
@@ -77,7 +78,7 @@ async def client(port: int) -> AsyncGenerator[Client]:
 
 
 async def test_the_handshake_is_a_counted_packet(port: int):
-    async with httpx.AsyncClient() as http:
+    async with plain_http() as http:
         text = (await http.get(f"http://127.0.0.1:{port}/engine.io/?EIO=3&transport=polling")).text
     size, packet = text.split(":", 1)
     assert int(size) == len(packet)

@@ -11,7 +11,6 @@ import struct
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack
 
-import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
@@ -23,7 +22,9 @@ from parley.engineio.server import SESSIONS
 from parley.engineio.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from parley.engineio.writes import LOST_SLICE
 from tests.fuzz.mutation import client_frame
+from tests.support.clients.plain_http import plain_http
 from tests.support.services.engine_server import TIMEOUT, HttpWire, Wire, conformance_server, edge_server
+from tests.support.waiting import until
 
 POLLING = "/socket.io/?EIO=4&transport=polling"
 SOCKET = "/socket.io/?EIO=4&transport=websocket"
@@ -175,7 +176,7 @@ async def test_only_a_trusted_proxy_says_whose_address_it_is():
             Wire.open(port, SOCKET, clients[0]) as one,
             Wire.open(port, SOCKET, clients[1]) as two,
             Wire.open(port, SOCKET, clients[0]) as again,
-            httpx.AsyncClient() as http,
+            plain_http() as http,
         ):
             assert (one.status, two.status, again.status) == (101, second, 429)
             answer = await http.get(f"http://127.0.0.1:{port}{POLLING}", headers=clients[0])
@@ -191,7 +192,7 @@ async def test_pages_of_other_origins_may_connect_only_where_allowed():
     friend, foe = {"Origin": "https://friend.example"}, {"Origin": "https://foe.example"}
     async with (
         edge_server(environment="production", gateway_cors_origins=["https://friend.example"]) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http,
+        plain_http(base_url=f"http://127.0.0.1:{port}") as http,
     ):
         answer = await http.get(POLLING, headers=friend)
         assert answer.headers["access-control-allow-origin"] == friend["Origin"]
@@ -258,7 +259,7 @@ async def test_a_client_that_does_not_read_is_cut_off_while_others_go_on():
 async def test_a_client_that_does_not_poll_is_forgotten_at_its_limit():
     async with (
         edge_server(gateway_max_buffer=200_000, gateway_max_message=200_000) as port,
-        httpx.AsyncClient() as http,
+        plain_http() as http,
     ):
         address = f"http://127.0.0.1:{port}{POLLING}"
         address += f"&sid={json.loads((await http.get(address)).text[1:])['sid']}"
@@ -306,13 +307,16 @@ HOST = "chat.example.com"
     ],
 )  # fmt: skip
 async def test_pages_of_the_own_origin_connect_behind_every_proxy_by_both_transports(headers: dict[str, str]):
-    async with edge_server(environment="production") as port, httpx.AsyncClient() as http:
+    async with edge_server(environment="production") as port, plain_http() as http:
         async with Wire.open(port, SOCKET, headers) as wire:
             assert wire.status == 101
         answer = await http.get(f"http://127.0.0.1:{port}{POLLING}", headers=headers)
         assert answer.status_code == 200
         assert answer.headers["access-control-allow-origin"] == headers["Origin"], "in the browser's own words"
-    async with edge_server(environment="production", trusted="192.0.2.1") as port, httpx.AsyncClient() as http:
+    async with (
+        edge_server(environment="production", trusted="192.0.2.1") as port,
+        plain_http() as http,
+    ):
         # From anybody else such headers are what a client says of itself.
         believed = {"Host": headers["Host"], "Origin": headers["Origin"]}
         statuses = set[int]()
@@ -327,9 +331,7 @@ async def test_an_old_client_that_is_lost_before_it_was_greeted_leaves_nothing_b
         before = SESSIONS._value.get()
         async with Wire.open(port, SOCKET.replace("EIO=4", "EIO=3")) as wire:
             assert wire.status == 101
-        async with asyncio.timeout(TIMEOUT):
-            while SESSIONS._value.get() > before:
-                await asyncio.sleep(0.005)
+        await until(lambda: SESSIONS._value.get() <= before, "the sessions have ended", seconds=TIMEOUT)
 
 
 @pytest.mark.parametrize(
@@ -370,9 +372,11 @@ async def test_of_clients_that_are_reset_all_at_once_nothing_stays_open():
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             await (await stack.enter_async_context(Wire.open(port, SOCKET, sock=client))).opened()
         await stack.aclose()
-        async with asyncio.timeout(TIMEOUT):
-            while open_files() - before or SESSIONS._value.get() != sessions:  # pyright: ignore[reportPrivateUsage]
-                await asyncio.sleep(0.01)
+        await until(
+            lambda: not open_files() - before and SESSIONS._value.get() == sessions,
+            "nothing is left of the sessions",
+            seconds=TIMEOUT,
+        )
 
 
 # -- requests for a WebSocket that are read at once --------------------------------------------------------------------

@@ -33,7 +33,6 @@ gateways.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -58,8 +57,9 @@ from parley.framework import (
     on,
 )
 from parley.testing import ConnectError, RunningServer, StockClient, running
-from tests.support.bus import fresh, until
+from tests.support.bus import fresh
 from tests.support.own_server import Server as Nats
+from tests.support.waiting import until
 
 lines: list[Any] = []
 """What middleware and controllers wrote down, in order."""
@@ -519,7 +519,9 @@ async def test_while_nats_is_away_events_are_refused_and_the_service_comes_back_
             failed = (await guest.emit("work", {"item": "pear"}))["error"]
             assert (failed["code"], failed["retryable"]) == ("unavailable", True)
             await own_nats.start()
-            async with asyncio.timeout(10):
-                while not (await guest.emit("work", {"item": "pear"}))["ok"]:
-                    await asyncio.sleep(0.02)
+
+            async def works() -> bool:
+                return (await guest.emit("work", {"item": "pear"}))["ok"]
+
+            await until(works, "the service answers again")
         assert guest.connected

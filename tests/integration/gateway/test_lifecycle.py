@@ -24,7 +24,6 @@ from parley.gateway.socketio.attempt import MAX_HELD, Attempt
 from parley.gateway.socketio.server import SocketIoServer
 from parley.testing import RunningServer, running_server
 from parley.testing.tokens import authenticate
-from tests.support.bus import until
 from tests.support.gateway.lives import (
     NAMESPACES,
     Hand,
@@ -40,6 +39,7 @@ from tests.support.gateway.lives import (
     served,
     service,
 )
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router, Service
 from parley.testing import ConnectError, running
-from tests.support.bus import until
+from tests.support.waiting import until
 
 router = Router("/place")
 gate = asyncio.Event()
@@ -286,8 +286,11 @@ async def test_a_disconnect_comes_after_what_the_middleware_still_held():
             await ann.tell("last", word)
         await ann.disconnect()
         emitter = server.emitter("/leaving")
-        while await emitter.fetch_connections():
-            await asyncio.sleep(0.01)
+
+        async def empty() -> bool:
+            return not await emitter.fetch_connections()
+
+        await until(empty, "nobody is connected")
         gate.set()
         await until(lambda: len(told) == 3)
         assert told[:2] == ["one", "two"]

@@ -15,9 +15,10 @@ from parley.common.process.settings import ServiceSettings
 from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router, Runtime, Service
 from parley.gateway.namespaces import ConfigurationError
 from parley.testing import ConnectError, RunningServer, StockClient, running
-from tests.support.bus import until
+from tests.support.clients.plain_http import plain_http
 from tests.support.testing.connection_behaviour import Connect, ConnectionBehaviour
 from tests.support.testing.lab import NAMESPACE, notes, service
+from tests.support.waiting import until
 
 OPTIONS: dict[str, dict[str, Any]] = {
     NAMESPACE: {"headers": ["language"]},
@@ -193,7 +194,7 @@ async def test_settings_reach_services_and_gateways(nats_url: str):
 @pytest.mark.asyncio(loop_scope="function")
 async def test_nothing_is_left_when_it_ends_and_the_process_is_nobody_elses():
     before, handler = asyncio.all_tasks(), signal.getsignal(signal.SIGTERM)
-    async with httpx.AsyncClient() as http:
+    async with plain_http() as http:
         async with running(Service("guests", open_table), gateways=2) as server:
             ann = await server.connect("/open", "ann")
             assert signal.getsignal(signal.SIGTERM) is handler

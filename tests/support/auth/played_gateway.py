@@ -22,7 +22,7 @@ from parley.common.wire.operations import (
 from parley.framework.remote import gateway_registry
 from parley.framework.remote.gateway_registry import GatewayRegistry
 from tests.support.auth.service import Auth
-from tests.support.bus import until
+from tests.support.waiting import until
 
 
 class PlayedGateway:

@@ -8,6 +8,7 @@ from collections import Counter
 from tests.support.clients.conversation import make_room, persist
 from tests.support.clients.people import AnyClient, People
 from tests.support.stack.stack import Stack
+from tests.support.waiting import until
 
 
 class Conversation:
@@ -33,12 +34,12 @@ class Conversation:
     async def goes_on(self, count: int = 20) -> None:
         """Wait until everybody got so many more messages acked."""
         before = Counter(body.split(":")[0] for body in self.acked)
-        async with asyncio.timeout(40):
-            while True:
-                now = Counter(body.split(":")[0] for body in self.acked)
-                if all(now[str(n)] >= before[str(n)] + count for n in range(len(self.clients))):
-                    return
-                await asyncio.sleep(0.05)
+
+        def went_on() -> bool:
+            now = Counter(body.split(":")[0] for body in self.acked)
+            return all(now[str(n)] >= before[str(n)] + count for n in range(len(self.clients)))
+
+        await until(went_on, f"everybody got {count} more messages acked", seconds=40)
 
     async def ends_whole(self) -> None:
         """Stop talking; the log and what every member saw must be exactly what was acked."""

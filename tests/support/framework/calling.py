@@ -20,7 +20,8 @@ from parley.common.wire.codec import decode
 from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.common.wire.identity import Identity
 from parley.framework import Code, Reject, Router, Running, Runtime, Service
-from tests.support.bus import fresh, until
+from tests.support.bus import fresh
+from tests.support.waiting import until
 
 ANN = Identity("u_ann", "Ann", ("admin",), 12.5)
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import httpx
 import socketio
 
 from parley.cli.stack import embedded
@@ -30,6 +29,7 @@ from parley.common.wire.rooms import GetMemberships, GetRoomHeads, Membership, M
 from parley.framework.remote.emitter import Emitter
 from parley.testing.tokens import check_welcome
 from tests.support.bus import running_bus
+from tests.support.clients.plain_http import plain_http
 from tests.support.clients.stock_clients import Client
 from tests.support.gateway.backend import Backend
 from tests.support.own_server import Server
@@ -261,7 +261,7 @@ class Stack:
 
     async def volatile_dropped(self, gateway: int = 0) -> float:
         """How many volatile packets a gateway did not send."""
-        async with httpx.AsyncClient() as http:
+        async with plain_http() as http:
             text = (await http.get(f"{self.urls[gateway]}/metrics")).text
         (line,) = (line for line in text.splitlines() if line.startswith("parley_gateway_volatile_dropped_total"))
         return float(line.split()[1])

@@ -8,7 +8,7 @@ from parley.common.nats.bus import Bus
 from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ok_payload
-from tests.support.bus import until
+from tests.support.waiting import until
 
 
 class Backend:

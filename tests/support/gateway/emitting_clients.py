@@ -12,7 +12,8 @@ from parley.framework.serving.event_result import EventResult
 from parley.gateway.commands.forwarder import CommandForwarder
 from parley.gateway.connections.connection import Connection
 from parley.gateway.socketio.packets import EventPacket
-from tests.support.bus import fresh, until
+from tests.support.bus import fresh
+from tests.support.waiting import until
 
 
 class Reply(NamedTuple):

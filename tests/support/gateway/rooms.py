@@ -33,8 +33,9 @@ from parley.engineio.session import Session
 from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.packets import EventPacket
-from tests.support.bus import fresh, running_bus, until
+from tests.support.bus import fresh, running_bus
 from tests.support.clients.socketio_packets import parse
+from tests.support.waiting import until
 
 ROOM = "general"
 
@@ -202,8 +203,8 @@ class Gateway:
 
     async def receives(self, connection: Connection, sequences: list[int], seconds: float = 5) -> None:
         """Wait until a connection received exactly these."""
-        with suppress(TimeoutError):
-            await until(lambda: len(self.sockets.sequences(connection)) >= len(sequences), seconds)
+        with suppress(AssertionError):
+            await until(lambda: len(self.sockets.sequences(connection)) >= len(sequences), seconds=seconds)
         assert self.sockets.sequences(connection) == sequences
 
 

@@ -7,12 +7,9 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
-
-import uvicorn
 
 from parley.common.http.gate import HttpLimits
 from parley.common.http.server import http_options
@@ -21,10 +18,10 @@ from parley.engineio.websocket.protocol import WebSocket
 from parley.gateway.settings import Settings
 from tests.conformance.server import create_app
 from tests.fuzz.mutation import client_frame
+from tests.support.services.serving import listening
+from tests.support.waiting import until_blocking
 
 TIMEOUT = 10.0
-START_SECONDS = 60.0
-"""Where everything is busy, importing alone takes long."""
 MASK = b"\x8f\x00\x37\xaa"
 
 
@@ -35,15 +32,13 @@ def conformance_server(*options: str) -> Generator[int]:
         port = free.getsockname()[1]
     process = subprocess.Popen([sys.executable, "-m", "tests.conformance.server", "--port", str(port), *options])
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert process.poll() is None, "the server did not start"
-                assert time.monotonic() < deadline, "the server does not listen"
-                time.sleep(0.02)
+
+        def accepts() -> bool:
+            assert process.poll() is None, "the server did not start"
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        until_blocking(accepts, "the server listens")
         yield port
     finally:
         process.terminate()
@@ -57,19 +52,8 @@ async def edge_server(
     """The same server in this process, with settings of the gateway; they count on `/socket.io/`. Yields its port."""
     app = create_app(Settings(**settings))
     options: dict[str, Any] = {"ws": WebSocket, **http_options(trusted, limits=limits)}
-    config = uvicorn.Config(app, access_log=False, log_level="warning", **options)
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        serving = asyncio.ensure_future(server.serve(sockets=[listening]))
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                while not server.started:
-                    assert not serving.done()
-                    await asyncio.sleep(0.01)
-            yield listening.getsockname()[1]
-        finally:
-            server.should_exit = True
-            await serving
+    async with listening(app, **options) as port:
+        yield port
 
 
 class HttpWire:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import socketio
-import uvicorn
 
 from parley.engineio import AsyncServer
+from tests.support.services.serving import listening
 
 STOCK, PLAIN, OWN = "python-socketio", "drop-in on plain uvicorn", "drop-in with its server options"
 KINDS = (STOCK, PLAIN, OWN)
@@ -28,17 +26,8 @@ async def served(kind: str, sio: socketio.AsyncServer, other_app: Any = None, **
     app = socketio.ASGIApp(sio, other_app)
     if isinstance(sio, AsyncServer) and kind == OWN:
         options = {**sio.server_options(), **options}
-    config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=1, **options)
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        serving = asyncio.ensure_future(server.serve(sockets=[listening]))
+    async with listening(app, timeout_graceful_shutdown=1, **options) as port:
         try:
-            async with asyncio.timeout(10):
-                while not server.started:
-                    assert not serving.done()
-                    await asyncio.sleep(0.005)
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            yield f"http://127.0.0.1:{port}"
         finally:
             await sio.shutdown()
-            server.should_exit = True
-            await serving

@@ -21,6 +21,7 @@ from tests.support.postgres import run_sql, with_database
 from tests.support.proxy import Proxy
 from tests.support.services.presence_service import NAMESPACE
 from tests.support.stack.stack import READY_SECONDS, Process, Stack
+from tests.support.waiting import until
 
 NAMESPACES = f"""
 [namespaces."/chat"]
@@ -47,10 +48,8 @@ class Presence(Process):
 
     async def ready(self) -> None:
         """Wait until it serves."""
-        async with asyncio.timeout(READY_SECONDS):
-            while not self.notes("ready"):
-                assert self.running, self.log()
-                await asyncio.sleep(0.05)
+        await until(lambda: self.notes("ready") or not self.running, "the service is ready", seconds=READY_SECONDS)
+        assert self.running, self.log()
 
     def notes(self, kind: str) -> list[list[Any]]:
         """What was noted of a kind."""
@@ -151,9 +150,7 @@ class FaultStack(Stack):
                 process.start()
             self.resume(process)
         await asyncio.gather(*(process.ready() for process in self.processes))
-        async with asyncio.timeout(READY_SECONDS):
-            while not await self._all_known():
-                await asyncio.sleep(0.05)
+        await until(self._all_known, "everybody is known to everybody", seconds=READY_SECONDS)
 
     async def _all_known(self) -> bool:
         """Whether auth has heard of every gateway."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from tests.support.clients.raw_socket import TIMEOUT
 from tests.support.stack.stack import Stack
+from tests.support.waiting import until
 
 
 class Meter:
@@ -26,6 +25,8 @@ class Meter:
 
     async def grows(self, name: str, by: float = 1) -> None:
         """Wait until one has grown so much."""
-        async with asyncio.timeout(TIMEOUT):
-            while await self.grown(name) < by:
-                await asyncio.sleep(0.02)
+
+        async def has_grown() -> bool:
+            return await self.grown(name) >= by
+
+        await until(has_grown, f"{name} grows by {by}", seconds=TIMEOUT)

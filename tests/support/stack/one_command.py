@@ -6,21 +6,14 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
+from tests.support.waiting import until_blocking
+
 PARLEY = str(Path(sys.executable).with_name("parley"))
 START_SECONDS = 60.0
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
-        time.sleep(0.05)
 
 
 class OneCommand:
@@ -42,7 +35,9 @@ class OneCommand:
         return self._output.read_text()
 
     def wait_until_ready(self) -> OneCommand:
-        wait_until(lambda: "Ctrl-C stops" in self.printed or self.process.poll() is not None, "ready stack")
+        until_blocking(
+            lambda: "Ctrl-C stops" in self.printed or self.process.poll() is not None, "a ready stack", START_SECONDS
+        )
         assert self.process.poll() is None, self.printed
         return self
 

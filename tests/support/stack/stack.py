@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
-
+from tests.support.clients.plain_http import plain_http
 from tests.support.ports import free_port
+from tests.support.readiness import is_ready
+from tests.support.waiting import until
 
 READY_SECONDS = 60.0
 ADMIN_PASSWORD = "correct horse battery"
@@ -42,20 +43,12 @@ class Process:
 
     async def ready(self) -> None:
         """Wait until it says that it can serve."""
-        async with httpx.AsyncClient() as http:
-            try:
-                async with asyncio.timeout(self.ready_seconds):
-                    while True:
-                        assert self._process is not None
-                        assert self._process.poll() is None, f"{self.name} died:\n{self.log()}"
-                        try:
-                            if (await http.get(f"{self.url}/readyz")).status_code == 200:
-                                return
-                        except httpx.TransportError:
-                            pass
-                        await asyncio.sleep(0.05)
-            except TimeoutError:
-                raise AssertionError(f"{self.name} did not become ready:\n{self.log()}") from None
+
+        async def ready() -> bool:
+            assert self.running, f"{self.name} died:\n{self.log()}"
+            return await is_ready(self.url)
+
+        await until(ready, lambda: f"{self.name} is ready\n{self.log()}", seconds=self.ready_seconds)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Stop the process and return its exit code."""
@@ -95,7 +88,7 @@ class Api:
     """The HTTP side of a running stack, as its users and its administrator use it."""
 
     def __init__(self, auth_url: str, admin_password: str) -> None:
-        self.http = httpx.AsyncClient(timeout=15)
+        self.http = plain_http(timeout=15)
         self._auth_url = auth_url
         self._admin_password = admin_password
         self._admin_token = ""

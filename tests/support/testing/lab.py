@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router, Runtime, Service, on
-from tests.support.bus import until
+from tests.support.waiting import until
 
 NAMESPACE = "/lab"
 

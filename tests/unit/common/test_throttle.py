@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from parley.common.throttle import Throttle
-from tests.support.bus import until
+from tests.support.waiting import until
 
 INTERVAL = 0.05
 

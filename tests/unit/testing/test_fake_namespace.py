@@ -11,9 +11,10 @@ import pytest
 from parley.common.wire.disconnects import DisconnectReason
 from parley.framework import Code, Context, LogEvent, Router, Service
 from parley.testing import FakeConnection, FakeNamespace, consume, log_event
-from tests.support.bus import rejected, until
+from tests.support.bus import rejected
 from tests.support.testing.connection_behaviour import Connect, ConnectionBehaviour
 from tests.support.testing.lab import NAMESPACE, notes, service
+from tests.support.waiting import until
 
 
 @pytest.fixture(autouse=True)

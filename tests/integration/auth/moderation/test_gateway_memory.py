@@ -12,7 +12,8 @@ from parley.common.wire.processes import SignOfLife
 from parley.framework.remote.gateway_registry import FORGET_AFTER, Sighting
 from tests.support.auth.played_gateway import played_gateway, registry_of, settled
 from tests.support.auth.service import Auth, running_auth
-from tests.support.bus import running_bus, until
+from tests.support.bus import running_bus
+from tests.support.waiting import until
 
 
 @pytest.fixture(autouse=True)

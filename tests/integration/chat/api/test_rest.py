@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from parley.common.wire import subjects
 from parley.common.wire.admin import ArchiveRoomRequest, EraseUser, ErasureInfo, GetErasure
 from parley.common.wire.identity import Authenticate, Identity
 from tests.support.bus import running_bus
+from tests.support.waiting import until
 
 ADMIN = Identity("u_admin", "admin", ("admin",))
 
@@ -186,7 +186,7 @@ async def test_an_administrator_has_a_user_erased_and_sees_how_far_that_is(
             assert found.id == asked.id
             return found.state == "completed" and found.events == 4
 
-        await until_true(completed)
+        await until(completed, "the erasure is completed")
         assert asked.id in ledger.read_text()
         _, page = await rest.send("GET", f"/rooms/{room}/messages", user="ben")
         assert [event["type"] for event in page["events"] if "erased" not in event] == [
@@ -194,9 +194,3 @@ async def test_an_administrator_has_a_user_erased_and_sees_how_far_that_is(
             "events.erased",
         ]
         assert (await rest.http.get("/readyz")).status_code == 200
-
-
-async def until_true(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
-        while not await condition():
-            await asyncio.sleep(0.05)

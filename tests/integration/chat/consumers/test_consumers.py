@@ -28,8 +28,9 @@ from parley.common.errors import Code, Reject
 from parley.common.wire import subjects
 from parley.common.wire.consumers import LogEvent, RegisterConsumer
 from parley.framework import Service, ServiceSettings
-from tests.support.bus import fresh, rejected, running_bus, until
+from tests.support.bus import fresh, rejected, running_bus
 from tests.support.chat.writing import BEN, create, running_writer, send
+from tests.support.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -156,7 +157,7 @@ async def test_one_process_hands_over_and_another_takes_over(database_url: str, 
                 one.task.cancel()
             step, first.step = first.step, cast("Any", lambda: asyncio.sleep(60))
             await send(writer, room, 1)
-            await until(lambda: second.leading, 4)
+            await until(lambda: second.leading, seconds=4)
             await until(lambda: billing.bodies() == ["text 1"])
             first.step = step
     assert Counter(event.event_id for event in billing.handed).most_common(1)[0][1] == 1

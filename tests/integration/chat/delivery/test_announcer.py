@@ -20,9 +20,9 @@ from parley.cli.database.incarnation import begin_incarnation
 from parley.common.errors import Code, Reject
 from parley.common.wire.rooms import Announcement, MembershipChange
 from parley.framework import Bus, RoomPublisher
-from tests.support.bus import until
 from tests.support.chat.writing import ANN, BEN, create, running_writer, send
 from tests.support.proxy import Proxy
+from tests.support.waiting import until
 
 
 class Gateways:

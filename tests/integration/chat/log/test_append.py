@@ -17,9 +17,9 @@ from parley.chat.log import event_store, own_connection
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import COMMANDS_BY_WAY, SMALL_BATCH, Writer
 from parley.common.errors import Code, Reject
-from tests.support.bus import until
 from tests.support.chat.writing import ANN, BEN, create, running_writer, send
 from tests.support.proxy import Proxy
+from tests.support.waiting import until
 
 
 def by_way(way: str) -> float:
@@ -238,10 +238,10 @@ async def test_two_replicas_make_the_same_rooms_in_another_order_without_a_deadl
 async def waits(pool: Pool, writers: int = 1) -> None:
     """Until so many writers wait for a lock."""
     waiting = (
-        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND application_name ~ $1"
+        "SELECT count(*) >= $2 FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE NOT granted AND application_name ~ $1"
     )
-    while await pool.fetchval(waiting, "writer") < writers:
-        await asyncio.sleep(0.005)
+    await until(lambda: pool.fetchval(waiting, "writer", writers), f"{writers} writers wait for a lock")
 
 
 @pytest.mark.parametrize("turn", [1, -1])
@@ -421,9 +421,7 @@ async def test_a_service_that_stops_commits_and_announces_the_batch_in_hand(data
             await frozen.fetch("SELECT FROM chat.rooms FOR NO KEY UPDATE")
             sent = asyncio.ensure_future(send(writer, room, 1))
             waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-            async with asyncio.timeout(5):
-                while not await pool.fetchval(waits):
-                    await asyncio.sleep(0.01)
+            await until(lambda: pool.fetchval(waits), "the writer waits for the room", seconds=5)
             asyncio.get_running_loop().call_later(0.05, lambda: asyncio.ensure_future(frozen.execute("ROLLBACK")))
         await until(sent.done)
         assert sent.result() == 2

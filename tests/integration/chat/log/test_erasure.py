@@ -34,6 +34,7 @@ from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Replay
 from tests.support.chat.erasing import ANN, BEN, connected, conversation, erase, say
 from tests.support.chat.writing import create, running_writer, send
+from tests.support.waiting import until
 
 SECRETS = ("Mallory", "my address", "u_ann")
 """What Ann wrote, what she is called, and her id."""
@@ -234,8 +235,7 @@ async def test_no_text_of_a_user_who_goes_on_writing_is_left_when_their_erasure_
             for which, writer in enumerate((one, two)):
                 tasks.create_task(write(writer, which))
             tasks.create_task(others())
-            while sent < 60:
-                await asyncio.sleep(0.01)
+            await until(lambda: sent >= 60, "60 messages are sent")
             done = await erase(database_url, ledger, await ask(database_url))
             stopped.set()
         assert refused
@@ -433,8 +433,7 @@ async def test_gateways_are_told_who_left_before_nothing_says_so_any_more(
     )
     async with asyncio.TaskGroup() as tasks:
         erasing = tasks.create_task(erase(database_url, ledger, asked))
-        while (transaction := await pool.fetchval(left)) is None:
-            await asyncio.sleep(0.01)
+        transaction = await until(lambda: pool.fetchval(left), "the leave is in the log")
         await asyncio.sleep(0.3)
         assert "my address" in await everything(database_url)
         assert not erasing.done()

@@ -20,6 +20,7 @@ from parley.chat.log.own_connection import SETTINGS
 from parley.common.wire.identity import Identity
 from tests.support.chat.plans import FILL, plan_nodes
 from tests.support.chat.writing import create, running_writer, send
+from tests.support.waiting import until
 
 STATEMENTS = {name: text for name, text in vars(event_store).items() if isinstance(text, str) and "$1" in text}
 
@@ -89,10 +90,8 @@ async def test_a_head_moves_within_its_page_and_writes_no_index(database_url: st
                 *(send(writer, room, turn, person) for room, person in zip(rooms, people, strict=True))
             )
     updates = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'chat.rooms'::regclass"
-    async with asyncio.timeout(20):
-        while (found := await pool.fetch(updates))[0]["n_tup_upd"] < 600:
-            await asyncio.sleep(0.1)
-    assert found[0]["n_tup_hot_upd"] >= 0.97 * found[0]["n_tup_upd"]
+    found = await until(lambda: pool.fetchrow(f"{updates} AND n_tup_upd >= 600"), "the updates are counted", seconds=20)
+    assert found["n_tup_hot_upd"] >= 0.97 * found["n_tup_upd"]
 
 
 @pytest.mark.parametrize("table", ["events", "rooms", "members", "declined", "commands"])

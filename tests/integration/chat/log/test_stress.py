@@ -20,6 +20,7 @@ from parley.chat.log.database import Pool
 from parley.chat.log.event_store import EVENT_COLUMNS, recorded_row
 from parley.chat.projections.rebuild import rebuild
 from parley.chat.projections.replay import SETTINGS
+from tests.support.waiting import until
 
 SECONDS = float(os.environ.get("TEST_STRESS_SECONDS", "4"))
 REFUSALS = {"not_a_member", "invalid_payload", "unavailable"}
@@ -36,9 +37,9 @@ async def run_and_kill(url: str, directory: Path) -> list[Any]:
     """What the processes noted, of which one was killed in the middle of its work, and another one took its place."""
     files = [directory / f"{n}.jsonl" for n in range(5)]
     running = [await process(url, SECONDS, n, files[n]) for n in range(4)]
-    async with asyncio.timeout(60):
-        while not all(file.exists() and file.stat().st_size > 5_000 for file in files[:4]):
-            await asyncio.sleep(0.05)
+    await until(
+        lambda: all(file.exists() and file.stat().st_size > 5_000 for file in files[:4]), "all four write", seconds=60
+    )
     await asyncio.sleep(SECONDS / 4)
     running[0].kill()
     await running[0].wait()

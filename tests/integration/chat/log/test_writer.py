@@ -23,8 +23,8 @@ from parley.chat.projections.rebuild import rebuild
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
-from tests.support.bus import until
 from tests.support.chat.writing import ANN, BEN, create, running_writer, send
+from tests.support.waiting import until
 
 
 async def test_one_senders_messages_get_consecutive_sequences_in_the_order_sent(database_url: str):
@@ -315,9 +315,10 @@ async def test_nothing_is_acked_or_published_before_its_commit(database_url: str
         )
         await blocker.execute("SELECT pg_advisory_lock(42)")
         acked = asyncio.create_task(send(writer, room, 1))
-        async with asyncio.timeout(10):
-            while not await pool.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
-                await asyncio.sleep(0.01)
+        await until(
+            lambda: pool.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"),
+            "the other one waits for the lock",
+        )
         assert not acked.done()
         assert len(publisher.plans) == 1
         await blocker.execute("SELECT pg_advisory_unlock(42)")

@@ -24,6 +24,7 @@ from parley.chat.projections.verify import verify
 from parley.common.errors import Reject
 from parley.common.wire.identity import Identity
 from tests.support.chat.writing import ANN, BEN, create, running_writer, send
+from tests.support.waiting import until
 
 EVERYBODY = [Identity(f"u{n}", f"User {n}") for n in range(12)]
 
@@ -171,10 +172,10 @@ async def test_what_is_mended_is_what_the_log_says_under_the_rooms_lock(database
         async with other.transaction():
             await other.fetch("SELECT FROM chat.rooms FOR NO KEY UPDATE")
             mending = asyncio.create_task(rebuild(connection, ALL))
-            async with asyncio.timeout(5):
-                while not await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-                    assert not mending.done()
-                    await asyncio.sleep(0.005)
+            await until(
+                lambda: pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"), "it waits for the room"
+            )
+            assert not mending.done()
         assert (await mending).mended == 1
 
 

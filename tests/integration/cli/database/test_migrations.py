@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from parley.auth.database import create_engine
 from parley.cli.database import migrations
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -84,9 +85,12 @@ async def test_a_migration_that_waits_for_a_lock_lets_others_pass_and_tries_agai
         async with engine.connect() as reader:
             await reader.execute(text("SELECT FROM chat.events"))
             downgrading = asyncio.create_task(asyncio.to_thread(migrations.downgrade, empty_database, "base"))
+
+            async def waiting() -> bool:
+                return await run_sql(empty_database, waits) == [1]
+
+            await until(waiting, "the migration waits for the reader")
             async with asyncio.timeout(20):
-                while await run_sql(empty_database, waits) != [1]:
-                    await asyncio.sleep(0.02)
                 # Behind the migration, until that has given up for now.
                 assert await run_sql(empty_database, "SELECT count(*) FROM chat.events") == [0]
             assert not downgrading.done()

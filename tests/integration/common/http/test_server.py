@@ -13,10 +13,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
-import uvicorn
 
 from parley.common.http.gate import HTTP_LIMITED, PARSED_PER_TURN, REQUESTS_PER_TURN, HttpGate, HttpLimits
 from parley.common.http.server import PIECE_COST, REQUEST_COST, SLICE, HttpProtocol, http_options
+from tests.support.services.serving import listening
+from tests.support.waiting import until
 
 TIMEOUT = 10.0
 QUICK = HttpLimits(head_seconds=0.2, body_seconds=0.2, linger_seconds=0.2)
@@ -70,19 +71,11 @@ async def serving(
 ) -> AsyncGenerator[tuple[App, int]]:
     app = App()
     options: dict[str, Any] = http_options(trusted, limits=limits, keep_alive=keep_alive)
-    config = uvicorn.Config(app, lifespan="off", ws="none", access_log=False, log_level="warning", **options)
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        task = asyncio.ensure_future(server.serve(sockets=[listening]))
+    async with listening(app, lifespan="off", ws="none", **options) as port:
         try:
-            async with asyncio.timeout(TIMEOUT):
-                while not server.started:
-                    await asyncio.sleep(0.005)
-            yield app, listening.getsockname()[1]
+            yield app, port
         finally:
             app.release.set()
-            server.should_exit = True
-            await task
 
 
 class Wire:
@@ -128,9 +121,7 @@ def limited(limit: str) -> float:
 
 async def began(app: App, count: int) -> None:
     """Wait until the app has so many requests."""
-    async with asyncio.timeout(TIMEOUT):
-        while len(app.began) < count:
-            await asyncio.sleep(0.005)
+    await until(lambda: len(app.began) >= count, "so many requests have begun", seconds=TIMEOUT)
 
 
 def connections() -> list[HttpProtocol]:
@@ -256,9 +247,7 @@ async def test_who_does_not_read_an_answer_is_closed():
         transport: Any = wire.writer.transport
         transport.pause_reading()
         wire.send("GET /large HTTP/1.1", "Host: x")
-        async with asyncio.timeout(TIMEOUT):
-            while limited("answer_seconds") == before:
-                await asyncio.sleep(0.02)
+        await until(lambda: limited("answer_seconds") != before, "the limit is counted", seconds=TIMEOUT)
         assert app.began
 
 
@@ -296,9 +285,7 @@ async def test_a_pipeline_is_answered_in_order_and_no_more_of_it_is_parsed_than_
         count = 2000
         requests = b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(count))
         wire.send("GET /hold HTTP/1.1", "Host: x", body=requests)
-        async with asyncio.timeout(TIMEOUT):
-            while not app.began:
-                await asyncio.sleep(0.005)
+        await until(lambda: app.began, "the request has begun", seconds=TIMEOUT)
         await asyncio.sleep(0.05)
         waiting = [task for task in asyncio.all_tasks() if "run_asgi" in repr(task)]
         assert len(app.began) == len(waiting) == 1
@@ -312,9 +299,7 @@ async def test_what_was_asked_before_a_request_that_is_refused_is_answered_first
     async with serving() as (app, port), Wire.open(port) as wire:
         wire.send("GET /hold HTTP/1.1", "Host: x")
         wire.send("POST / HTTP/1.1", "Host: x", f"Content-Length: {10**9}")
-        async with asyncio.timeout(TIMEOUT):
-            while not app.began:
-                await asyncio.sleep(0.005)
+        await until(lambda: app.began, "the request has begun", seconds=TIMEOUT)
         app.release.set()
         assert (await wire.answer())[1]["path"] == "/hold"
         assert (await wire.answer())[0] == 413
@@ -441,9 +426,9 @@ async def test_a_request_whose_head_has_begun_when_the_one_before_is_answered_is
     async with serving() as (app, port), Wire.open(port) as wire:
         wire.send("GET /hold HTTP/1.1", "Host: x", body=b"GET /next HTTP/1.1\r\nHost: half")
         await began(app, 1)
-        async with asyncio.timeout(TIMEOUT):
-            while not all(connection._in_head for connection in connections()):
-                await asyncio.sleep(0.005)
+        await until(
+            lambda: all(connection._in_head for connection in connections()), "all are within a head", seconds=TIMEOUT
+        )
         app.release.set()
         assert (await wire.answer())[1]["path"] == "/hold"
         wire.send("")
@@ -484,9 +469,7 @@ async def test_a_request_hears_that_its_client_is_gone_though_others_wait_behind
             reset = struct.pack("ii", 1, 0)
             wire.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
         app.release.set()
-        async with asyncio.timeout(TIMEOUT):
-            while not app.gone:
-                await asyncio.sleep(0.005)
+        await until(lambda: app.gone, "the app is told", seconds=TIMEOUT)
         assert len(app.began) == 1, "nobody waits for the others"
 
 

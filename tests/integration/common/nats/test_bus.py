@@ -25,10 +25,11 @@ from parley.common.wire.identity import Authenticate, Identity
 from parley.common.wire.processes import SignOfLife
 from parley.common.wire.requests import Answer, Answers, Rejection, Request, Requests
 from parley.common.wire.rooms import GetRoomHeads
-from tests.support.bus import fresh, rejected, running_bus, until
+from tests.support.bus import fresh, rejected, running_bus
 from tests.support.own_server import Server
 from tests.support.ports import free_port
 from tests.support.proxy import Proxy
+from tests.support.waiting import until
 
 ANN = Identity("u_ann", "Ann", ("admin",), 12.5)
 TOKEN = Authenticate("token")

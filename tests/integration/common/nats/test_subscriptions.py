@@ -19,8 +19,9 @@ from parley.common.nats.bus import Bus, connect
 from parley.common.nats.subscriptions import ListeningClient, ListeningParser
 from parley.common.process.settings import ServiceSettings
 from parley.common.wire.identity import Authenticate
-from tests.support.bus import fresh, running_bus, until
+from tests.support.bus import fresh, running_bus
 from tests.support.own_server import Server
+from tests.support.waiting import until
 
 MANY = 5_000
 

@@ -26,11 +26,11 @@ from parley.common.errors import Code, Reject
 from parley.common.http import health
 from parley.common.wire.identity import Identity
 from tests.support.auth.service import Auth, running_auth
-from tests.support.bus import until
 from tests.support.chat.writing import create, running_writer
 from tests.support.own_server import Server
 from tests.support.postgres import run_sql
 from tests.support.proxy import Proxy
+from tests.support.waiting import until
 
 ANN = Identity("u_ann", "Ann")
 
@@ -190,7 +190,7 @@ async def test_a_frozen_postgres_is_unavailable_and_not_ready_until_it_goes_on(
             with pytest.raises(Reject) as caught, database.reachable():
                 await pool.fetchval("SELECT 1")
             assert caught.value.code is Code.UNAVAILABLE
-        await until(lambda: _works(auth, token), 5)
+        await until(lambda: _works(auth, token), seconds=5)
         assert await pool.fetchval("SELECT 1") == 1
 
 
@@ -218,7 +218,7 @@ async def test_while_postgres_recovers_from_a_crash_everybody_is_told_unavailabl
 
         for _ in range(3):
             await postgres.crash()
-            await until(ask, 20)
+            await until(ask, seconds=20)
     assert codes <= {"ok", "unavailable"}
     assert "unavailable" in codes
     assert "Traceback" not in caplog.text

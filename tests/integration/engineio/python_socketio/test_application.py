@@ -8,16 +8,16 @@ import shutil
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import httpx
 import pytest
 from socketio.exceptions import ConnectionError as RefusedError
 from websockets.asyncio.client import connect
 
-from tests.support.bus import until
+from tests.support.clients.plain_http import plain_http
 from tests.support.clients.python_client import python_client
 from tests.support.paths import CLIENTS
 from tests.support.services.python_socketio_app import Application
 from tests.support.services.socketio_servers import KINDS, STOCK, make_server, served
+from tests.support.waiting import until
 
 CLIENT = CLIENTS / "python_socketio_client.mjs"
 SEEN: dict[str, Any] = {
@@ -128,7 +128,7 @@ async def test_a_lost_transport_is_told_apart_from_leaving(server: Served):
 
 async def test_only_pages_of_allowed_origins_may_connect(server: Served):
     path = "/socket.io/?EIO=4&transport=polling"
-    async with httpx.AsyncClient(base_url=server.url) as http:
+    async with plain_http(base_url=server.url) as http:
         allowed = await http.get(path, headers={"Origin": "http://page"})
         assert allowed.status_code == 200
         assert allowed.headers["access-control-allow-origin"] == "http://page"

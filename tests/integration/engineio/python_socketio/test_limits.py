@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -20,8 +19,9 @@ from parley.engineio.python_socketio import client as client_module
 from parley.engineio.python_socketio import server as server_module
 from parley.engineio.python_socketio.client_manager import BroadcastManager
 from parley.engineio.reading import InputBudget
-from tests.support.bus import until
+from tests.support.clients.plain_http import plain_http
 from tests.support.services.socketio_servers import OWN, PLAIN, served
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.parametrize("kind", [PLAIN, OWN])
 POLL = "/socket.io/?EIO=4&transport=polling"
@@ -128,7 +128,7 @@ async def test_a_message_above_the_size_ends_the_session_also_while_it_has_joine
         async with raw_client(url, joined=False) as websocket:
             await websocket.send('40{"token":"%s"}' % ("x" * 150_000))
             await ended(websocket)
-        async with httpx.AsyncClient(base_url=url) as http:
+        async with plain_http(base_url=url) as http:
             address = f"{POLL}&sid={json.loads((await http.get(POLL)).text[1:])['sid']}"
             assert (await http.post(address, content="40" + "x" * 150_000)).status_code == 413
         assert len(app.handled) == app.connects == 1

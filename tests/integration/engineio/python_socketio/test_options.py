@@ -7,7 +7,6 @@ import subprocess
 import sys
 from typing import Any
 
-import httpx
 import pytest
 from engineio.async_socket import AsyncSocket
 from socketio.exceptions import ConnectionError as RefusedError
@@ -18,9 +17,10 @@ from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tests.support.bus import until
+from tests.support.clients.plain_http import plain_http
 from tests.support.clients.python_client import python_client
 from tests.support.services.socketio_servers import KINDS, OWN, PLAIN, STOCK, make_server, served
+from tests.support.waiting import until
 
 POLL = "/socket.io/?EIO=4&transport=polling"
 SOCKET = "/socket.io/?EIO=4&transport=websocket"
@@ -32,7 +32,7 @@ async def test_the_handshake_follows_the_options(kind: str):
     sio = make_server(
         kind, ping_interval=(20, 3), ping_timeout=7, max_http_buffer_size=5000, cookie="io", allow_upgrades=False
     )
-    async with served(kind, sio) as url, httpx.AsyncClient(base_url=url) as http:
+    async with served(kind, sio) as url, plain_http(base_url=url) as http:
         answer = await http.get(POLL)
     opened = json.loads(answer.text[1:])
     assert answer.headers["set-cookie"] == f"io={opened.pop('sid')}; path=/; SameSite=Lax"
@@ -41,11 +41,14 @@ async def test_the_handshake_follows_the_options(kind: str):
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_transport_that_is_not_in_the_list_is_not_served(kind: str):
-    async with served(kind, make_server(kind, transports=["websocket"])) as url, httpx.AsyncClient() as http:
+    async with (
+        served(kind, make_server(kind, transports=["websocket"])) as url,
+        plain_http() as http,
+    ):
         assert (await http.get(url + POLL)).status_code == 400
         async with python_client(url):
             pass
-    async with served(kind, make_server(kind, transports=["polling"])) as url, httpx.AsyncClient() as http:
+    async with served(kind, make_server(kind, transports=["polling"])) as url, plain_http() as http:
         upgrades = json.loads((await http.get(url + POLL)).text[1:])["upgrades"]
         assert upgrades == (["websocket"] if kind == STOCK else [])
         with pytest.raises(InvalidStatus):
@@ -121,7 +124,11 @@ async def _page(_request: Any) -> PlainTextResponse:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_pages_and_websockets_of_another_app_beside_it_are_still_its_own(kind: str):
     other = Starlette(routes=[Route("/page", _page), WebSocketRoute("/own/socket", _say)])
-    async with served(kind, make_server(kind), other) as url, httpx.AsyncClient() as http, python_client(url):
+    async with (
+        served(kind, make_server(kind), other) as url,
+        plain_http() as http,
+        python_client(url),
+    ):
         assert (await http.get(f"{url}/page")).text == "a page"
         async with connect(f"{url.replace('http', 'ws')}/own/socket?who=ann") as websocket:
             await websocket.send("hello")
@@ -138,7 +145,7 @@ async def test_a_server_that_stops_ends_its_sessions_and_its_handlers_hear_of_it
             await sio.sleep(0)
         left.append(reason)
 
-    async with served(kind, sio) as url, python_client(url), httpx.AsyncClient(base_url=url) as http:
+    async with served(kind, sio) as url, python_client(url), plain_http(base_url=url) as http:
         polling = f"{POLL}&sid={json.loads((await http.get(POLL)).text[1:])['sid']}"
         await http.post(polling, content="40")
         assert (await http.get(polling)).text[:2] == "40"

@@ -13,10 +13,11 @@ from parley.common.nats.bus import Bus
 from parley.common.wire import subjects
 from parley.common.wire.rooms import Delivery, RoomEvent
 from parley.framework.remote.emitter import Emitter
-from tests.support.bus import rejected, running_bus, until
+from tests.support.bus import rejected, running_bus
 from tests.support.clients.raw_socket import RawSocket
 from tests.support.clients.stock_clients import HAS_JS_CLIENT
 from tests.support.framework.emitter_scene import RECOVERING, Crowd, Scene, Service, Stack, running_stack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.skipif(not HAS_JS_CLIENT, reason="needs Node and npm ci in web/: the stock JS client")
 
@@ -513,9 +514,11 @@ async def test_a_recovered_connection_gets_what_was_emitted_while_it_was_away(sc
     await socket.until(lambda: socket.of("n"))
     await socket.drop()
     await socket.until(lambda: socket.disconnects)
-    async with asyncio.timeout(10):
-        while await here.emitter.fetch_connections():
-            await asyncio.sleep(0.01)
+
+    async def empty() -> bool:
+        return not await here.emitter.fetch_connections()
+
+    await until(empty, "nobody is connected")
     await here.emitter.to("room").emit("n", 2, b"data")
     await here.emitter.to("room").except_("busy").emit("n", "not for the busy")
     await here.emitter.volatile.emit("n", "volatile")
@@ -549,20 +552,18 @@ async def test_rooms_joined_from_outside_outlast_the_broker_and_lost_memberships
         verified = service.verified
         await stack.nats.stop()
         await stack.nats.start()
-        await until(lambda: service.verified > verified, 20)
-        async with asyncio.timeout(10):
-            while "left" in (rooms := await scene.rooms(socket)):
-                await asyncio.sleep(0.05)
-        assert rooms == {"kept", "guest", "became member"}
+        await until(lambda: service.verified > verified, seconds=20)
+
+        async def has_rooms(*rooms: str) -> bool:
+            return await scene.rooms(socket) == {*rooms}
+
+        await until(lambda: has_rooms("kept", "guest", "became member"), "the lost memberships have ended")
         service.rooms["ann"] = ["kept"]
         verified = service.verified
         await stack.nats.stop()
         await stack.nats.start()
-        await until(lambda: service.verified > verified, 20)
-        async with asyncio.timeout(10):
-            while "became member" in (rooms := await scene.rooms(socket)):
-                await asyncio.sleep(0.05)
-        assert rooms == {"kept", "guest"}
+        await until(lambda: service.verified > verified, seconds=20)
+        await until(lambda: has_rooms("kept", "guest"), "the lost membership has ended")
         await scene.emitter.to("guest").emit("x")
         await socket.until(lambda: socket.of("x") == [[]])
         await scene.stop()

@@ -14,8 +14,9 @@ from parley.common.wire.processes import SignOfLife
 from parley.framework.remote import gateway_registry
 from parley.framework.remote.gateway_registry import GatewayRegistry
 from parley.framework.remote.gateway_requests import GatewayRequests
-from tests.support.bus import fresh, running_bus, until
+from tests.support.bus import fresh, running_bus
 from tests.support.own_server import Server
+from tests.support.waiting import until
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,9 @@ from parley.common.wire.codec import decode
 from parley.common.wire.rooms import Deliveries, Delivery, MembershipChange, RoomEvent, UndecodedDeliveries
 from parley.framework.remote.gateway_registry import GatewayRegistry
 from parley.framework.remote.room_publisher import FEW_GATEWAYS, MAX_DELIVERY_BYTES, RoomPublisher
-from tests.support.bus import fresh, until
+from tests.support.bus import fresh
 from tests.support.gateway.rooms import Gateway, Log
+from tests.support.waiting import until
 
 
 class Registry:

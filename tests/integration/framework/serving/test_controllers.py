@@ -20,8 +20,8 @@ from parley.common.wire.commands import Ack, Command, ConnectionCommands, DataCh
 from parley.common.wire.connections import Handshake
 from parley.common.wire.operations import Emit
 from parley.framework import Code, Context, Next, Reject, Router, on
-from tests.support.bus import until
 from tests.support.framework.calling import ANN, Caller, running_service
+from tests.support.waiting import until
 
 SHORT = 0.3
 """Seconds that a controller may take here."""

@@ -15,8 +15,8 @@ from parley.common.wire.commands import ConnectionCommands
 from parley.framework import Code, Context, Reject, Router
 from parley.framework.serving import dispatcher
 from parley.framework.serving.dispatcher import MAX_ACK_BYTES
-from tests.support.bus import until
 from tests.support.framework.calling import ANN, Book, Caller, Say, running_service
+from tests.support.waiting import until
 
 
 async def say(context: Context[Book], payload: Say) -> dict[str, str]:

@@ -23,7 +23,8 @@ from parley.framework.remote import gateway_registry
 from parley.framework.remote.gateway_registry import GatewayRegistry
 from parley.framework.serving import held_connections
 from parley.framework.serving.held_connections import GatewayTimeouts, HeldConnections
-from tests.support.bus import fresh, until
+from tests.support.bus import fresh
+from tests.support.waiting import until
 
 PATIENCE = GatewayTimeouts(silent_after=0.6, given_up_after=1.2, compare_every=0.3, remember=10)
 

@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 from parley.common.process.logs import CORRELATION
 from parley.framework import Code, Context, Next, Reject, Router, on
 from parley.framework.serving import dispatcher, event_runner
-from tests.support.bus import until
 from tests.support.framework.calling import Caller, Say, running_service
+from tests.support.waiting import until
 
 WHO: ContextVar[str] = ContextVar("who", default="nobody")
 

@@ -32,9 +32,10 @@ from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.rooms import heads
-from tests.support.bus import fresh, running_bus, until
+from tests.support.bus import fresh, running_bus
 from tests.support.gateway.rooms import Gateway, running_gateway
 from tests.support.proxy import Proxy
+from tests.support.waiting import until
 
 
 class Answers:

@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import socketio
 
@@ -28,9 +27,12 @@ from parley.gateway.admission.memberships import MembershipCheck
 from parley.testing.running_gateways import declare, serving
 from parley.testing.stock_client import StockClient
 from parley.testing.tokens import authenticate, token_for
-from tests.support.bus import fresh, running_bus, until
+from tests.support.bus import fresh, running_bus
+from tests.support.clients.plain_http import plain_http
 from tests.support.ports import free_port
 from tests.support.proxy import Proxy
+from tests.support.readiness import is_not_ready, is_ready
+from tests.support.waiting import until
 
 NAMESPACE = "/place"
 
@@ -72,12 +74,12 @@ class World:
         self.place = place
         self.declared = declared
         self.unwelcome: dict[str, Code] = {}
-        self.silent = False
-        """Whether auth leaves the question unanswered who is welcome."""
+        self.answering = asyncio.Event()
+        """Until it is set, auth leaves the question unanswered who is welcome."""
+        self.answering.set()
 
     async def check_welcome(self, question: CheckWelcome) -> UnwelcomeUsers:
-        while self.silent:
-            await asyncio.sleep(0.02)
+        await self.answering.wait()
         return UnwelcomeUsers(
             [
                 Unwelcome(position, str(code), "You are banned.")
@@ -137,24 +139,13 @@ async def gateway_process(world: World) -> AsyncGenerator[GatewayProcess]:
     )
     try:
         gateway = GatewayProcess(process, f"http://127.0.0.1:{port}")
-        async with asyncio.timeout(20):
-            while await status(gateway.url) != 200:
-                await asyncio.sleep(0.05)
+        await until(lambda: is_ready(gateway.url), "the gateway is ready", seconds=20)
         yield gateway
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGCONT)
             process.kill()
         await process.wait()
-
-
-async def status(url: str) -> int:
-    """What `/readyz` says, or 0."""
-    try:
-        async with httpx.AsyncClient() as client:
-            return (await client.get(f"{url}/readyz")).status_code
-    except httpx.TransportError:
-        return 0
 
 
 @asynccontextmanager
@@ -172,20 +163,19 @@ async def test_a_ban_while_its_gateway_is_cut_off_from_nats_ends_the_connection_
         world.proxy.cut()
         world.unwelcome["ann"] = Code.BANNED  # and its kick reaches nobody
         await asyncio.sleep(0.3)
-        world.silent = True
+        world.answering.clear()
         world.proxy.mend()
-        async with asyncio.timeout(5):
-            while await status(url) != 503:
-                await asyncio.sleep(0.02)
-            async with httpx.AsyncClient() as http:
-                while "who is still welcome" not in (await http.get(f"{url}/readyz")).text:
-                    await asyncio.sleep(0.02)
-        world.silent = False
+
+        async def asks() -> bool:
+            async with plain_http() as http:
+                answer = await http.get(f"{url}/readyz")
+            return answer.status_code == 503 and "who is still welcome" in answer.text
+
+        await until(asks, "the gateway asks who is still welcome", seconds=5)
+        world.answering.set()
         assert await ann.event("kicked") == [{"code": "banned", "reason": "You are banned."}]
         await ann.disconnected()
-        async with asyncio.timeout(5):
-            while await status(url) != 200:
-                await asyncio.sleep(0.02)
+        await until(lambda: is_ready(url), "the gateway is ready again", seconds=5)
         assert (await ben.emit("hi"))["ok"]
 
 
@@ -211,7 +201,7 @@ async def test_the_connections_of_a_killed_gateway_are_seen_off(world: World, mo
     async with gateway_process(world) as gateway, connected(gateway.url, "ann"):
         await until(lambda: world.place.events)
         gateway.signal(signal.SIGKILL)
-        await until(lambda: world.place.gone, 6)
+        await until(lambda: world.place.gone, seconds=6)
         await until(lambda: len(world.place.events) == 3)
     assert sorted(world.place.events) == [
         ("disconnect", "ann", "gateway gone"),
@@ -228,10 +218,10 @@ async def test_who_was_taken_for_gone_with_a_gateway_that_was_cut_off_comes_back
         await ann.connect(url, auth={"token": token_for("ann")}, namespaces=[NAMESPACE], transports=["websocket"])
         await until(lambda: world.place.events)
         world.proxy.cut()
-        await until(lambda: world.place.gone, 6)
+        await until(lambda: world.place.gone, seconds=6)
         assert world.place.gone == [("offline", "ann", "gateway gone")]
         world.proxy.mend()
-        await until(lambda: world.place.events.count(("online", "ann")) == 2, 8)
+        await until(lambda: world.place.events.count(("online", "ann")) == 2, seconds=8)
         assert world.place.events.count(("disconnect", "ann", "gateway gone")) == 1
         await until(lambda: NAMESPACE in ann.namespaces)
         assert (await ann.call("hi", (), namespace=NAMESPACE))["ok"]
@@ -269,9 +259,7 @@ async def test_after_a_reconnect_everybody_is_asked_about(world: World, monkeypa
     asked = asyncio.Event()
     async with gateway_behind_proxy(world) as url:
         world.proxy.cut()
-        async with asyncio.timeout(10):
-            while await status(url) == 200:
-                await asyncio.sleep(0.02)
+        await until(lambda: is_not_ready(url), "the gateway has noticed")
         monkeypatch.setattr(MembershipCheck, "verify_all", lambda _: asked.set())
         world.proxy.mend()
         async with asyncio.timeout(10):

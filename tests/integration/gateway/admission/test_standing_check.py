@@ -17,8 +17,8 @@ from parley.gateway.admission import reconciliation, standing_check
 from parley.gateway.admission.standing_check import ASKING, StandingCheck
 from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.connections.connection_registry import ConnectionRegistry
-from tests.support.bus import until
 from tests.support.gateway.rooms import another
+from tests.support.waiting import until
 
 
 class Auth:

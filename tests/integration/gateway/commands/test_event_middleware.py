@@ -23,9 +23,9 @@ from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import EventPacket
-from tests.support.bus import until
 from tests.support.gateway.backend import Backend, commands_of
 from tests.support.gateway.emitting_clients import Clients, ForwardedReplies
+from tests.support.waiting import until
 
 SEEN: list[Any] = []
 """What the middleware of this module saw."""

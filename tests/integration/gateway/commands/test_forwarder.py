@@ -24,11 +24,12 @@ from parley.gateway.namespaces import MAX_PAYLOAD as LARGEST_PAYLOAD
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import EventPacket
-from tests.support.bus import fresh, running_bus, until
+from tests.support.bus import fresh, running_bus
 from tests.support.gateway.backend import Backend, commands_of, events_of
 from tests.support.gateway.emitting_clients import Clients, ForwardedReplies
 from tests.support.own_server import Server
 from tests.support.ports import free_port
+from tests.support.waiting import until
 
 MAX_PAYLOAD = 4096
 

@@ -15,7 +15,8 @@ from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
 from parley.gateway.socketio.packets import MAX_ACK_DIGITS, AckPacket
-from tests.support.bus import fresh, until
+from tests.support.bus import fresh
+from tests.support.waiting import until
 
 
 def connection(sid: str, namespace: str = "/chat") -> Connection:

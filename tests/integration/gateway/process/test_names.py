@@ -15,8 +15,9 @@ from parley.auth.moderation.kicks import Gateways
 from parley.common.errors import Code
 from parley.common.nats.bus import Bus
 from parley.framework.remote.gateway_requests import GatewayRequests
-from tests.support.bus import fresh, until
+from tests.support.bus import fresh
 from tests.support.stack.stack import Process
+from tests.support.waiting import until
 
 
 @pytest.fixture

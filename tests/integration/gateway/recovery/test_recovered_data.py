@@ -9,8 +9,8 @@ import pytest
 
 from parley.framework import Context, Router, Service
 from parley.testing import running
-from tests.support.bus import until
 from tests.support.gateway.lives import Hand, ack, hand
+from tests.support.waiting import until
 
 router = Router[None]("/kept")
 begun, gate = asyncio.Event(), asyncio.Event()
@@ -58,4 +58,4 @@ async def test_what_a_command_in_flight_keeps_is_there_after_a_recovery(nats_url
             async def there() -> bool:
                 return (await kept(client)).get("value") == 7
 
-            await until(there, 5)
+            await until(there, seconds=5)

@@ -8,8 +8,9 @@ from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.namespaces import Namespace
 from parley.gateway.recovery.packet_history import PacketHistory
 from parley.gateway.recovery.recovery import Recovery, Resumption
-from tests.support.bus import fresh, until
+from tests.support.bus import fresh
 from tests.support.gateway.rooms import another
+from tests.support.waiting import until
 
 
 class Rooms:

@@ -6,8 +6,8 @@ from parley.common.wire import subjects
 from parley.common.wire.rooms import Announcement, Membership, MembershipChange, RoomEvent, RoomHead
 from parley.gateway.connections.connection import Connection
 from parley.gateway.rooms.announcement_log import AnnouncementLog, Heard, Notices
-from tests.support.bus import until
 from tests.support.gateway.rooms import ROOM, Gateway, Log
+from tests.support.waiting import until
 
 
 def announcement(after: str, name: str = "", *, log: str = "one", namespace: str = "/n") -> Announcement:

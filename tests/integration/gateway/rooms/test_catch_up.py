@@ -14,8 +14,9 @@ from parley.engineio.packets import Packet
 from parley.gateway.connections.connection import Connection
 from parley.gateway.rooms import catch_up, heads, log_reader, repair
 from parley.gateway.rooms.fanout import Fanout
-from tests.support.bus import running_bus, until
+from tests.support.bus import running_bus
 from tests.support.gateway.rooms import ROOM, Gateway, Log, Sockets, background
+from tests.support.waiting import until
 
 CHOKED = 64 * 1024
 MAX_BUFFER = 1024 * 1024
@@ -72,7 +73,7 @@ async def test_a_slow_client_that_missed_megabytes_in_many_rooms_arrives_and_is_
     for room in rooms:
         log.append(30, room, size=10_000)
         narrow.fanout.enter(ann, room, head=30, after=0)
-    await until(lambda: len(narrow.sockets.sequences(ann)) == 40 * 30 or ann.ended, 30)
+    await until(lambda: len(narrow.sockets.sequences(ann)) == 40 * 30 or ann.ended, seconds=30)
     assert not ann.ended
     sockets = narrow.sockets
     assert isinstance(sockets, NarrowSockets)

@@ -23,7 +23,7 @@ from parley.gateway.recovery.packet_history import PacketHistory
 from parley.gateway.rooms import catch_up, heads, log_reader, repair
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.server import SocketIoServer
-from tests.support.bus import fresh, running_bus, until
+from tests.support.bus import fresh, running_bus
 from tests.support.gateway.rooms import (
     ROOM,
     Gateway,
@@ -36,6 +36,7 @@ from tests.support.gateway.rooms import (
 )
 from tests.support.own_server import Server
 from tests.support.ports import free_port
+from tests.support.waiting import until
 
 
 async def test_a_room_is_opened_no_earlier_than_it_was_delivered_here_whatever_is_said_of_its_head(bus: Bus):

@@ -6,8 +6,8 @@ import pytest
 
 from parley.common.wire import subjects
 from parley.common.wire.rooms import Membership, MembershipChange, RoomEvent
-from tests.support.bus import until
 from tests.support.gateway.rooms import ROOM, Gateway, Log, another
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize("somebody_is_there", [True, False])

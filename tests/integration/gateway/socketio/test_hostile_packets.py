@@ -14,10 +14,10 @@ from parley.engineio.server import InputBudget
 from parley.engineio.session import Session
 from parley.gateway.socketio.packets import InvalidPayload, MalformedPacket
 from parley.testing import RunningServer
-from tests.support.bus import until
 from tests.support.clients.raw_socket import RawSocket
 from tests.support.clients.socketio_packets import parse
 from tests.support.gateway.lives import Hand, error_code, hand, handled, refusal, served
+from tests.support.waiting import until
 
 DEEP = "[" * 700 + "]" * 700
 PAYLOADS = {

@@ -7,6 +7,7 @@ import gc
 
 from parley.common.nats import tags
 from parley.common.nats.tags import MAX_LATE_AT_ONCE, TagTable
+from tests.support.waiting import until
 
 
 class Thing:
@@ -38,9 +39,7 @@ async def test_what_is_not_settled_in_time_is_told_so_and_what_is_settled_is_not
     table = TagTable[str](lambda tag, entry: late.append((tag, entry)))
     message = table.issue(["a", "b", "c"], 0.02)
     table.settle(message[1])
-    async with asyncio.timeout(5):
-        while len(late) < 2:
-            await asyncio.sleep(0.005)
+    await until(lambda: len(late) >= 2, "both are late", seconds=5)
     assert late == [(message[0], "a"), (message[2], "c")]
     assert len(table) == 0
 
@@ -84,7 +83,5 @@ async def test_one_that_cannot_be_told_that_it_is_late_keeps_no_other_from_being
     table = TagTable[str](tell)
     table.issue(["broken", "neighbour"], 0.01)
     table.issue(["later"], 0.03)
-    async with asyncio.timeout(5):
-        while len(told) < 2:
-            await asyncio.sleep(0.005)
+    await until(lambda: len(told) >= 2, "both are told", seconds=5)
     assert told == ["neighbour", "later"]

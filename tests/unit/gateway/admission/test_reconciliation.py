@@ -12,7 +12,7 @@ import pytest
 from parley.common.errors import Code, Reject
 from parley.gateway.admission import reconciliation
 from parley.gateway.admission.reconciliation import Reconciliation, in_rounds
-from tests.support.bus import until
+from tests.support.waiting import until
 
 
 class Answers:

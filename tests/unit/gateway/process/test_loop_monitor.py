@@ -10,7 +10,7 @@ import pytest
 from parley.common.process.tasks import Tasks
 from parley.gateway.process import loop_monitor
 from parley.gateway.process.loop_monitor import LoopMonitor
-from tests.support.bus import until
+from tests.support.waiting import until
 
 
 @pytest.fixture(autouse=True)

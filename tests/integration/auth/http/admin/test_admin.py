@@ -34,7 +34,7 @@ from parley.common.wire.processes import SignOfLife
 from parley.framework.remote import gateway_registry
 from tests.support.auth.played_gateway import played_gateway, registry_of, settled
 from tests.support.auth.service import PASSWORD, Auth, code, running_auth
-from tests.support.bus import until
+from tests.support.waiting import until
 
 
 @pytest.fixture
