@@ -63,7 +63,7 @@ async def outer(context: Context, call_next: Next) -> None:
     passed.append(f"+{context.args}")
     context.data["outer"] = context.data.get("outer", 0) + 1
     if context.args == [1]:
-        await asyncio.sleep(0.05)  # the next one must not overtake it meanwhile
+        await gate.wait()  # the next ones must not overtake it meanwhile
     try:
         await call_next()
     except Reject as rejection:
@@ -205,14 +205,19 @@ async def test_packet_middleware_of_the_gateway_replaces_answers_stops_and_keeps
     passed.clear()
     options = {"/place": {"packet_middleware": [f"{__name__}:outer", f"{__name__}:inner"]}}
     async with running(service, namespaces=options) as server:
-        ann = await server.connect("/place", user="ann")
-        acks = await asyncio.gather(*(ann.emit("number", value) for value in range(1, 8)))
+        ann, ben = await server.connect("/place", user="ann"), await server.connect("/place", user="ben")
+        gate.clear()
+        emitting = asyncio.gather(*(ann.emit("number", value) for value in range(1, 8)))
+        await until(lambda: "+[1]" in passed, "the first one is held")
+        await ben.emit("number", 8)  # by now all of hers have arrived
+        gate.set()
+        acks = await emitting
         assert acks[:4] == [
             {"ok": True, "value": 1}, {"ok": True, "value": 22}, {"ok": True, "value": 33}, ("answered here", b"\x04"),
         ]  # fmt: skip
         assert [ack["error"]["code"] for ack in acks[4:]] == ["forbidden", "forbidden", "internal"]
         assert acks[4]["error"]["data"] == {"five": 5}
-        assert [line for line in passed if line.startswith("+")] == [f"+[{value}]" for value in range(1, 8)]
+        assert [line for line in passed if line.startswith("+")] == [f"+[{n}]" for n in (1, 8, 2, 3, 4, 5, 6, 7)]
         assert "-{'value': 22}" in passed
         assert "!forbidden" in passed
         passed.clear()
