@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import itertools
 import json
 import shutil
@@ -15,6 +14,7 @@ import aiohttp
 import socketio
 from socketio.exceptions import ConnectionError as RefusedError
 
+from tests.support.clients.json_lines import packed, unpacked
 from tests.support.clients.python_client import WholeResponse
 from tests.support.paths import CLIENTS, WEB
 
@@ -201,7 +201,7 @@ class JsClient(Client):
         assert self._process is not None
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
-            message = _unpacked(json.loads(line))
+            message = unpacked(json.loads(line))
             match message["on"]:
                 case "connect":
                     self.active = True
@@ -233,7 +233,7 @@ class JsClient(Client):
         """Emit and return the ack."""
         tag = next(self._tags)
         self._acks[tag] = answered = asyncio.get_running_loop().create_future()
-        self._do("emit", tag=tag, event=event, args=[_jsonable(arg) for arg in args], timeout=timeout * 1000)
+        self._do("emit", tag=tag, event=event, args=[packed(arg) for arg in args], timeout=timeout * 1000)
         return await answered
 
     async def cut(self) -> None:
@@ -273,7 +273,7 @@ class JsClient(Client):
 
     async def tell(self, event: str, *args: Any) -> None:
         """Emit without an ack."""
-        self._do("emit", tag=None, event=event, args=[_jsonable(arg) for arg in args], timeout=0)
+        self._do("emit", tag=None, event=event, args=[packed(arg) for arg in args], timeout=0)
 
     async def stop(self) -> None:
         """End the process."""
@@ -287,19 +287,3 @@ class JsClient(Client):
         # The pipe's transport closes on the next tick.
         self._process._transport.close()  # type: ignore[attr-defined]
         await asyncio.sleep(0)
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return {"$binary": base64.b64encode(value).decode()}
-    if isinstance(value, dict):
-        return {key: _jsonable(item) for key, item in value.items()}
-    return [_jsonable(item) for item in value] if isinstance(value, list) else value
-
-
-def _unpacked(value: Any) -> Any:
-    if isinstance(value, dict):
-        if "$binary" in value:
-            return base64.b64decode(value["$binary"])
-        return {key: _unpacked(item) for key, item in value.items()}
-    return [_unpacked(item) for item in value] if isinstance(value, list) else value

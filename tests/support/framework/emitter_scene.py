@@ -6,7 +6,6 @@ The service's process and the auth service are played by the test on the same NA
 from __future__ import annotations
 
 import asyncio
-import base64
 import itertools
 import json
 import os
@@ -29,6 +28,7 @@ from parley.common.wire.rooms import GetMemberships, GetRoomHeads, Membership, M
 from parley.framework.remote.emitter import Emitter
 from parley.testing.tokens import check_welcome
 from tests.support.bus import running_bus
+from tests.support.clients.json_lines import packed, unpacked
 from tests.support.clients.plain_http import plain_http
 from tests.support.clients.stock_clients import Client
 from tests.support.gateway.backend import Backend
@@ -106,16 +106,16 @@ class JsSocket(Client):
 
     async def answers(self, *answer: Any) -> None:
         """Answer so from now on; before, every answer is owed."""
-        await self._do("answers", answer=_packed(answer))
+        await self._do("answers", answer=packed(answer))
 
     async def pay(self, *answer: Any) -> None:
         """Answer what is owed."""
-        await self._do("pay", answer=_packed(answer))
+        await self._do("pay", answer=packed(answer))
 
     async def emit(self, event: str, *args: Any) -> Any:
         """Emit and return the ack's arguments."""
         tag = self._crowd.tag()
-        await self._do("emit", tag=tag, event=event, args=_packed(args))
+        await self._do("emit", tag=tag, event=event, args=packed(args))
         await self.until(lambda: tag in self.acks, f"the ack of {event}")
         return self.acks[tag]
 
@@ -187,7 +187,7 @@ class Crowd:
     async def _read(self) -> None:
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
-            message = _unpacked(json.loads(line))
+            message = unpacked(json.loads(line))
             socket = self._sockets[message["name"]]
             match message["on"]:
                 case "connect":
@@ -351,19 +351,3 @@ class Scene:
         """Stop the clients."""
         await asyncio.gather(*(socket.close() for socket in self._js))
         await asyncio.gather(*(socket.stop() for socket in self._python))
-
-
-def _packed(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return {"$binary": base64.b64encode(value).decode()}
-    if isinstance(value, dict):
-        return {key: _packed(item) for key, item in value.items()}
-    return [_packed(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _unpacked(value: Any) -> Any:
-    if isinstance(value, dict):
-        if "$binary" in value:
-            return base64.b64decode(value["$binary"])
-        return {key: _unpacked(item) for key, item in value.items()}
-    return [_unpacked(item) for item in value] if isinstance(value, list) else value

@@ -196,6 +196,19 @@ class Gateway:
         await self.bus.flush()
         return connection
 
+    async def catching_up(self, log: Log, after: int = 0) -> tuple[Connection, Connection]:
+        """A member of a room with five events, and one who was there up to `after` and is being caught up.
+
+        The log answers once its gate is open.
+        """
+        log.append(5)
+        here = await self.member(head=5)
+        log.gate.clear()
+        late = await self.connect()
+        self.fanout.enter(late, ROOM, head=5, after=after)
+        await until(lambda: log.replays == 1, "the log is asked for what it missed")
+        return here, late
+
     async def settled(self) -> None:
         """Wait until what is on its way from and to the broker has arrived and nothing is being looked up."""
         await until(lambda: not background("verify heads"))

@@ -21,3 +21,11 @@ async def gateway_bus(nats_url: str) -> AsyncIterator[Bus]:
 async def backend(nats_url: str) -> AsyncIterator[Backend]:
     async with running_bus(nats_url, "service") as bus:
         yield Backend(bus)
+
+
+@pytest.fixture
+async def answering(backend: Backend, namespace: str) -> Backend:
+    """The service behind the test's namespace, which accepts everything at once."""
+    backend.answering = True
+    await backend.serve(namespace)
+    return backend

@@ -52,9 +52,7 @@ async def gateway(
 # -- gathering ---------------------------------------------------------------------------------------------------------
 
 
-async def test_all_that_one_tick_brings_goes_in_one_message(gateway_bus: Bus, backend: Backend, namespace: str):
-    backend.answering = True
-    await backend.serve(namespace)
+async def test_all_that_one_tick_brings_goes_in_one_message(gateway_bus: Bus, answering: Backend, namespace: str):
     async with gateway(gateway_bus, namespace) as clients:
         connections = [clients.connect() for _ in range(FULL - 1)]
         for connection in connections:
@@ -62,7 +60,7 @@ async def test_all_that_one_tick_brings_goes_in_one_message(gateway_bus: Bus, ba
             clients.emit(connection, "two")
         number = 2 * len(connections)
         assert await clients.told(number) == ["ok"] * number
-    (batch,) = backend.batches
+    (batch,) = answering.batches
     assert (batch.gateway, batch.namespace) == (gateway_bus.address, namespace)
     assert [(talk.sid, talk.identity) for talk in batch.conversations] == [(c.sid, c.identity) for c in connections]
     assert all([command.event for command in talk.commands] == ["one", "two"] for talk in batch.conversations)
@@ -93,9 +91,7 @@ async def test_the_arguments_and_the_ack_pass_as_the_bytes_they_are(gateway_bus:
         assert clients.replies[0][:2] == (connection, ack_id)
 
 
-async def test_an_emit_without_an_ack_has_an_outcome_too(gateway_bus: Bus, backend: Backend, namespace: str):
-    backend.answering = True
-    await backend.serve(namespace)
+async def test_an_emit_without_an_ack_has_an_outcome_too(gateway_bus: Bus, answering: Backend, namespace: str):
     async with gateway(gateway_bus, namespace) as clients:
         clients.commands.submit(clients.connect(), EventPacket(namespace, None, "say", b"[]"))
         assert await clients.told(1) == ["ok"]
@@ -408,10 +404,8 @@ async def test_while_nats_is_away_the_outcome_is_unavailable_at_once(tmp_path: P
 
 
 async def test_a_payload_over_the_namespaces_limit_is_too_large_and_one_at_the_limit_is_not(
-    gateway_bus: Bus, backend: Backend, namespace: str
+    gateway_bus: Bus, answering: Backend, namespace: str
 ):
-    backend.answering = True
-    await backend.serve(namespace)
     async with gateway(gateway_bus, namespace) as clients:
         connection = clients.connect()
         clients.emit(connection, args=b"[" + b"1" * (MAX_PAYLOAD - 2) + b"]")
@@ -450,10 +444,8 @@ async def test_more_than_may_wait_is_overloaded_until_there_is_room(
 
 
 async def test_batches_are_cut_below_the_brokers_limit_and_nothing_is_lost(
-    gateway_bus: Bus, backend: Backend, namespace: str
+    gateway_bus: Bus, answering: Backend, namespace: str
 ):
-    backend.answering = True
-    await backend.serve(namespace)
     async with gateway(gateway_bus, namespace) as clients:
         args = b"[" + b"1" * (MAX_PAYLOAD - 2) + b"]"
         connections = [clients.connect() for _ in range(10)]
@@ -462,14 +454,14 @@ async def test_batches_are_cut_below_the_brokers_limit_and_nothing_is_lost(
                 clients.emit(connection, str(number), args)
         assert await clients.told(1000) == ["ok"] * 1000
     talks: dict[str, list[str]] = {}
-    for talk in (talk for batch in backend.batches for talk in batch.conversations):
+    for talk in (talk for batch in answering.batches for talk in batch.conversations):
         talks.setdefault(talk.sid, []).extend(command.event for command in talk.commands)
     assert talks == {connection.sid: [str(number) for number in range(100)] for connection in connections}
 
 
-async def test_many_small_commands_in_one_tick_still_fit_the_broker(gateway_bus: Bus, backend: Backend, namespace: str):
-    backend.answering = True
-    await backend.serve(namespace)
+async def test_many_small_commands_in_one_tick_still_fit_the_broker(
+    gateway_bus: Bus, answering: Backend, namespace: str
+):
     async with gateway(gateway_bus, namespace) as clients:
         for _ in range(20):
             connection = clients.connect()
@@ -479,10 +471,8 @@ async def test_many_small_commands_in_one_tick_still_fit_the_broker(gateway_bus:
 
 
 async def test_many_users_with_the_longest_names_and_roles_in_one_tick_still_fit_the_broker(
-    gateway_bus: Bus, backend: Backend, namespace: str
+    gateway_bus: Bus, answering: Backend, namespace: str
 ):
-    backend.answering = True
-    await backend.serve(namespace)
     identity = Identity("u" * 128, "n" * 128, tuple(f"{number:064}" for number in range(32)))
     async with gateway(gateway_bus, namespace) as clients:
         for _ in range(800):
@@ -493,10 +483,8 @@ async def test_many_users_with_the_longest_names_and_roles_in_one_tick_still_fit
 
 
 async def test_huge_event_names_do_not_cost_other_connections_their_commands(
-    gateway_bus: Bus, backend: Backend, namespace: str
+    gateway_bus: Bus, answering: Backend, namespace: str
 ):
-    backend.answering = True
-    await backend.serve(namespace)
     async with gateway(gateway_bus, namespace, gateway_command_timeout=1) as clients:
         hostile, ann = clients.connect(), clients.connect()
         mine = {clients.emit(ann, args=b"[" + b"1" * (MAX_PAYLOAD - 2) + b"]") for _ in range(60)}
@@ -506,9 +494,9 @@ async def test_huge_event_names_do_not_cost_other_connections_their_commands(
         assert {reply.ack_id for reply in clients.replies if reply.ok} >= mine
 
 
-async def test_the_largest_allowed_payloads_fit_the_broker_together(gateway_bus: Bus, backend: Backend, namespace: str):
-    backend.answering = True
-    await backend.serve(namespace)
+async def test_the_largest_allowed_payloads_fit_the_broker_together(
+    gateway_bus: Bus, answering: Backend, namespace: str
+):
     async with gateway(gateway_bus, namespace, max_payload=LARGEST_PAYLOAD) as clients:
         connection = clients.connect()
         for _ in range(4):
