@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -18,12 +19,13 @@ from parley.cli.stack import embedded
 from parley.common.errors import Code
 from parley.common.nats.bus import Bus
 from parley.common.wire import subjects
-from parley.common.wire.identity import Authenticate, CheckWelcome, Unwelcome, UnwelcomeUsers
-from parley.common.wire.rooms import Announcement, MembershipChange
+from parley.common.wire.identity import Authenticate, CheckWelcome, Identity, Unwelcome, UnwelcomeUsers
+from parley.common.wire.rooms import Announcement, Membership, MembershipChange, Replayed, RoomEvent, RoomHead
 from parley.framework import ConnectionContext, Context, Next, Router, Service
 from parley.framework.serving import gateway_responder
 from parley.framework.serving.held_connections import GatewayTimeouts
 from parley.gateway.admission.memberships import MembershipCheck
+from parley.gateway.process import loop_monitor
 from parley.testing.running_gateways import declare, serving
 from parley.testing.stock_client import StockClient
 from parley.testing.tokens import authenticate, token_for
@@ -37,12 +39,36 @@ from tests.support.waiting import until
 NAMESPACE = "/place"
 
 
+class Room:
+    """The log of one room: each event says which it is."""
+
+    def __init__(self) -> None:
+        self.members: set[str] = set()
+        self.head = 0
+        self.gate = asyncio.Event()
+        """Who asks for members waits for it."""
+        self.gate.set()
+
+    async def memberships(self, identity: Identity) -> list[Membership]:
+        await self.gate.wait()
+        return [Membership("room", self.head, 0)] if identity.user_id in self.members else []
+
+    async def replay(self, room: str, after: int, limit: int) -> Replayed:
+        assert room == "room"
+        sequences = range(after + 1, min(self.head, after + limit) + 1)
+        return Replayed([RoomEvent("said", str(n).encode(), n) for n in sequences], self.head)
+
+    async def heads(self, rooms: list[str]) -> list[RoomHead]:
+        return [RoomHead(room, self.head) for room in rooms]
+
+
 class Place:
-    """A service that notes who comes and goes."""
+    """A service that notes who comes and goes, with one room."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, ...]] = []
-        router: Router[Any] = Router(NAMESPACE)
+        self.room = Room()
+        router: Router[Any] = Router(NAMESPACE, room_log=lambda _state: self.room)
         router.use_connection(self._around)
         router.on("hi")(self._hi)
         router.on("disconnect")(self._disconnect)
@@ -227,6 +253,21 @@ async def test_who_was_taken_for_gone_with_a_gateway_that_was_cut_off_comes_back
         assert (await ann.call("hi", (), namespace=NAMESPACE))["ok"]
         assert len([event for event in world.place.events if event[0] != "online"]) == 2
         await ann.shutdown()
+
+
+async def test_a_gateway_that_stood_still_asks_how_far_its_rooms_are(world: World):
+    """What was published meanwhile may be lost without the connection to NATS being so.
+
+    Who is a member is asked as well, which tells heads too; but that is a question for each user, and takes longer.
+    """
+    async with serving([fresh("gateway")], world.declared, {"nats_url": world.nats_url}) as (url,):
+        world.place.room.members.add("ann")
+        async with connected(url, "ann") as ann:
+            world.place.room.gate.clear()
+            world.place.room.head += 1  # which nobody hears of
+            time.sleep(loop_monitor.STALL + loop_monitor.INTERVAL + 0.1)  # noqa: ASYNC251 - standing still is the point
+            assert await ann.event("said") == [1]
+            world.place.room.gate.set()
 
 
 @pytest.fixture(autouse=True)
