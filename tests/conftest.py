@@ -6,6 +6,7 @@ The schema is migrated once into a template database that each test clones, so t
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import tempfile
 import uuid
@@ -17,6 +18,7 @@ from hypothesis import settings
 
 from parley.cli.database.migrations import upgrade
 from parley.cli.stack import embedded
+from parley.gateway import gateway
 
 # Before it is imported: failed assertions in what tests share tell as much as those in tests.
 pytest.register_assert_rewrite("tests.support")
@@ -28,6 +30,19 @@ from tests.support.postgres import run_sql, with_database  # noqa: E402
 # Examples are not timed: a busy machine is no failure.
 settings.register_profile("parley", deadline=None, max_examples=50)
 settings.load_profile("parley")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _little_garbage_collection() -> Iterator[None]:
+    """What was imported stays, so it is not searched for garbage again and again.
+
+    Nor by gateways in this process, which would search it at each start, and leave it to themselves to collect.
+    """
+    gc.collect()
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gateway, "run_collector", asyncio.Event().wait)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
