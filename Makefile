@@ -21,8 +21,9 @@ help: ## This list
 up: $(VENV)/up page ## Start everything on http://localhost:8000, state in .parley/ (Ctrl-C stops it)
 	@exec $(BIN)/parley up $(ARGS)
 
+# Where the environment forbids it, each of the many processes that tests start would compile everything anew.
 test: $(VENV)/dev page tests/support/node/node_modules/.installed ## Run the whole test suite (no Docker needed; ARGS="-k name" narrows it)
-	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(VENV)/dev page ## Ten minutes of faults by a seed, and what became of everything (ARGS="--help" says how to choose)
 	@$(BIN)/python -m tests.chaos $(ARGS)
