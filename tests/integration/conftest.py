@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -10,6 +10,14 @@ from parley.chat.log import database
 from parley.common.nats.bus import Bus
 from tests.support.bus import fresh, running_bus
 from tests.support.gateway.rooms import Gateway, Log, running_gateway, running_log
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_nats(nats_url: str) -> Iterator[None]:
+    """Services that a test starts with the kit use the shared NATS as well, unless it gives them another one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_NATS_URL", nats_url)
+        yield
 
 
 @pytest.fixture
