@@ -52,8 +52,8 @@ class CommandTable(Mapping[str, Any]):
         return len(COMMANDS)
 
 
-class CommandLine(ReportingGroup):
-    """The group of all commands."""
+class LazyGroup(ReportingGroup):
+    """The group of all commands, which imports a command when it is used."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -63,7 +63,7 @@ class CommandLine(ReportingGroup):
 
 app = typer.Typer(
     name="parley",
-    cls=CommandLine,
+    cls=LazyGroup,
     help="Parley: a self-hosted realtime messaging backend.",
     no_args_is_help=True,
     add_completion=False,

@@ -45,7 +45,10 @@ def user(
     database_url: DatabaseUrl,
     ledger: LedgerFile,
 ) -> None:
-    """All that a user wrote, with their names and ids; they leave their rooms. Ban them first: their account stays."""
+    """Everything that a user wrote, with their names and ids; they leave their rooms.
+
+    Ban them first: their account stays.
+    """
     _erase(database_url, ledger, lambda connection: erasures.request_user(connection, user_id))
 
 
