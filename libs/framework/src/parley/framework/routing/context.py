@@ -140,7 +140,10 @@ _DONE = _Done()
 class Context(PeerContext, Generic[StateT]):
     """One event of a client: it passes the middleware, a controller handles it, and the result becomes the ack."""
 
-    __slots__ = ("_answer", "_args", "_attachments", "_encoded_when_read", "_raw", "event", "result", "state")
+    __slots__ = (
+        "_answer", "_args", "_attachments", "_encoded_when_read", "_let_through", "_plain_result", "_raw",
+        "event", "result", "state",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -159,6 +162,9 @@ class Context(PeerContext, Generic[StateT]):
         self.result: Any = None
         """What the controller returned: the fields of the ack. Middleware may set it, before or after."""
         self._answer: tuple[bytes, tuple[bytes, ...]] | None = None
+        # The next two are `Invocation`'s. They are set here because a constructor of its own would cost a call per event.
+        self._let_through = False
+        self._plain_result: Any = None
         self._raw = command.args
         self._attachments = command.attachments
         self._args: list[Any] | None = None

@@ -10,43 +10,40 @@ from typing import Any
 import msgspec
 
 from parley.common.errors import Code, Reject
-from parley.common.wire.commands import Command, ConnectionCommands
-from parley.common.wire.connections import ConnectRequest
-from parley.framework.remote.emitter import Emitter
-from parley.framework.routing.connection_data import ConnectionData
+from parley.common.wire.commands import Command
 from parley.framework.routing.context import Context, StateT
 
 
 class Invocation(Context[StateT]):
-    """A context with what only its runner may use."""
+    """A context, and the part of its state that only its runner may use."""
 
-    __slots__ = ("let_through", "plain_result")
-
-    def __init__(
-        self,
-        emitter: Emitter,
-        gateway: str,
-        connection: ConnectionCommands | ConnectRequest,
-        command: Command,
-        data: ConnectionData,
-        state: StateT,
-    ) -> None:
-        super().__init__(emitter, gateway, connection, command, data, state)
-        self.let_through = False
-        """Whether all middleware called `call_next`."""
-        self.plain_result: Any = None
-        """The result, when the controller's annotation says that it holds no binary data."""
+    __slots__ = ()
 
     @property
     def answer(self) -> tuple[bytes, tuple[bytes, ...]] | None:
-        """What `ack` was called with: JSON arguments and their binary data."""
+        """The JSON arguments that `ack` was called with, and their binary data; None when it was not called."""
         return self._answer
 
+    @property
+    def let_through(self) -> bool:
+        """Whether all middleware called `call_next`. The runner sets it when the event has reached the controller."""
+        return self._let_through
+
+    @let_through.setter
+    def let_through(self, let_through: bool) -> None:
+        self._let_through = let_through
+
+    @property
+    def may_hold_binary(self) -> bool:
+        """Whether the result has to be searched for binary data: the controller's annotation does not rule it out."""
+        # Middleware may have replaced the result that the annotation speaks of.
+        return self.result is not self._plain_result
+
     def succeed(self, result: Any, *, binary: bool) -> None:
-        """Take what the controller returned. Without `binary`, its annotation says that it holds no binary data."""
+        """Set the result that the controller returned. `binary` is False when its annotation rules out binary data."""
         self.result = result
         if not binary:
-            self.plain_result = result
+            self._plain_result = result
 
     def error_event(self, error: dict[str, Any]) -> Invocation[StateT]:
         """Make the event `error` of the same connection. Raises what encoding raises."""
