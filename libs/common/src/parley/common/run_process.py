@@ -10,7 +10,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -81,22 +81,7 @@ def serve(
     # uvicorn raises the signal again once it has shut down in order; ending on SIGTERM is success.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     logs.get_logger(__name__).info("starting", host=settings.host, port=settings.port)
-    server_options: dict[str, Any] = {
-        "ws": "none",
-        **options,
-        **http_options(settings.trusted_proxies, keep_alive=settings.http_keep_alive),
-    }
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-        **server_options,
-    )
-    server = DrainingServer(config, app.state)
+    server = DrainingServer(server_config(app, settings, options), app.state)
     _refuse_in_a_line(app)
     # Modules and models live as long as the process: no collection need look at them, a tenth of a busy service's time.
     gc.collect()
@@ -107,6 +92,20 @@ def serve(
         server.run()
     if not server.started and not server.should_exit:
         sys.exit(STARTUP_FAILURE)
+
+
+def server_config(app: Any, settings: ServiceSettings, options: Mapping[str, Any]) -> uvicorn.Config:
+    """Return the configuration of uvicorn for an app with these settings. `options` are uvicorn's own.
+
+    HTTP is read within Parley's limits, log lines are Parley's, and a stop waits at most 5 s for answers under way.
+    """
+    everything: dict[str, Any] = {
+        "host": settings.host, "port": settings.port, "ws": "none", "log_config": None, "access_log": False,
+        "server_header": False, "timeout_graceful_shutdown": 5, **options,
+        # Last: HTTP options among the given ones were made without these settings.
+        **http_options(settings.trusted_proxies, keep_alive=settings.http_keep_alive),
+    }  # fmt: skip
+    return uvicorn.Config(app, **everything)
 
 
 def _refuse_in_a_line(app: FastAPI) -> None:

@@ -23,10 +23,11 @@ from parley.common.wire.identifiers import uuid7
 from parley.common.wire.identity import Identity
 from parley.common.wire.operations import Emit
 from parley.common.wire.rooms import UnloggedEvent
+from parley.framework.remote.emitter import ack_value
 from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.router import LIFECYCLE, Router
 from parley.framework.serving.event_result import EventResult
-from parley.testing.mailbox import Mailbox, single
+from parley.testing.mailbox import Mailbox
 
 GATEWAY = "fake"
 """The gateway that holds all fake connections."""
@@ -91,7 +92,7 @@ class FakeConnection(Mailbox):
         Raises `ConnectionError` when it is not connected.
         """
         outcome = await self._send(event, args)
-        return single(insert(b"[" + outcome.payload + b"]", outcome.attachments))
+        return ack_value(insert(b"[" + outcome.payload + b"]", outcome.attachments))
 
     async def tell(self, event: str, *args: Any) -> None:
         """Emit an event without asking for an ack; a failure arrives as event `error`."""

@@ -61,8 +61,3 @@ class Mailbox:
         self.received.append(received)
         self._untaken.append(received)
         self._changed.set()
-
-
-def single(args: list[Any]) -> Any:
-    """What an ack's arguments are for the caller: None without any, the argument itself, or a tuple of several."""
-    return None if not args else args[0] if len(args) == 1 else tuple(args)

@@ -9,10 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
-from parley.common.http.server import http_options
-from parley.common.run_process import DrainingServer
+from parley.common.run_process import DrainingServer, server_config
 from parley.framework.service import Service
 from parley.gateway.app import SERVER_OPTIONS, create_app
 from parley.gateway.settings import Settings
@@ -53,18 +50,8 @@ async def serving(names: Sequence[str], namespaces: Path, settings: Mapping[str,
 
 
 def _server(settings: Settings) -> _Server:
-    app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        host="127.0.0.1",
-        port=0,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=2,
-        **{**SERVER_OPTIONS, **http_options(settings.trusted_proxies)},
-    )
-    return _Server(config, app.state)
+    app, here = create_app(settings), {"host": "127.0.0.1", "port": 0, "timeout_graceful_shutdown": 2}
+    return _Server(server_config(app, settings, {**SERVER_OPTIONS, **here}), app.state)
 
 
 async def _started(server: _Server, task: asyncio.Task[None]) -> None:

@@ -1,4 +1,7 @@
-"""An AsyncAPI document as a page of Markdown, for GitHub and for MkDocs."""
+"""An AsyncAPI document as a page of Markdown, for GitHub and for MkDocs.
+
+Anchors are HTML elements because the two make different ones of headings. Whatever a docstring holds is escaped.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _AT_START = re.compile(r"^[ \t]*([#>+=~-]|\d+(?=[.)]\s)|)", re.MULTILINE)
 
 
 def render_markdown(document: dict[str, Any]) -> str:
-    """The reference of all events in a document: what of it a client has to know, with an example of each."""
+    """Render the reference of all events in a document: what a client has to know, with an example of each event."""
     page = read_page(document)
     lines = [
         f"# Events of {_text(page.title)}",
@@ -96,14 +99,14 @@ def _cell(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Text as code, also where Markdown would see the end of it, or of a table's cell."""
+    """Return a text as code, in HTML where backticks or a table's cell would end inside of it."""
     if re.search(r"[`|\n]|^\s|\s$", text) or not text:
         return f"<code>{html.escape(text).replace('|', '&#124;').replace('`', '&#96;').replace('*', '&#42;')}</code>"
     return f"`{text}`"
 
 
 def _text(text: str) -> str:
-    """Text in which only code in backticks is markup."""
+    """Return a text in which only code in backticks is markup."""
     parts = _CODE.split(text)
     return "".join(_code(part) if number % 2 else _plain(part) for number, part in enumerate(parts))
 

@@ -41,8 +41,8 @@ class ControllerDeadlines:
 
     def release(self, task: asyncio.Task[Any]) -> bool:
         """Stop watching the current task. Return whether it was cancelled for being late, and for nothing else."""
-        # The task goes on with the next command, so the cancellation for being late must not stay with it, whatever the
-        # controller made of it. What `uncancel` leaves is somebody else's request, such as that of a service that stops.
+        # The task goes on with the next command, so this cancellation must not stay with it, whatever the controller
+        # made of it. What `uncancel` leaves is somebody else's request, such as that of a service that stops.
         return self.forget(task) and not task.uncancel()
 
     def cancel_late(self, now: float) -> None:

@@ -1,6 +1,7 @@
-"""One event on its way through middleware and controller: what runs it keeps on the context that they are given.
+"""One event on its way through middleware and controller: the context that they are given, as its runner sees it.
 
-Adopters see a `Context`. The dispatcher, the gateway's own middleware and the testing kit make an `Invocation`.
+The dispatcher, the gateway's packet middleware and the testing kit make an `Invocation` for each event. Adopters see
+the `Context` that it is; what only the runner may use is kept out of their API by being defined here.
 """
 
 from __future__ import annotations
@@ -46,16 +47,16 @@ class Invocation(Context[StateT]):
             self._plain_result = result
 
     def error_event(self, error: dict[str, Any]) -> Invocation[StateT]:
-        """Make the event `error` of the same connection. Raises what encoding raises."""
+        """Make the invocation of the event `error` for the same connection. Raises what msgspec's encoder raises."""
         command = Command(0, "error", msgspec.json.encode([error]), self.correlation)
         return Invocation(self._emitter, self.gateway, self._connection, command, self._data, self.state)
 
     def not_let_through(self) -> Reject:
-        """Return the refusal of an event that middleware neither let through nor answered."""
+        """Make the refusal of an event that middleware neither let through nor answered."""
         return Reject(Code.FORBIDDEN, f"{self.event[:64]} was not let through.")
 
     def check_data(self) -> None:
-        """Raise `Reject` when `data` has become something that cannot be kept, and forget the change."""
+        """Raise `Reject` when `data` holds what cannot be encoded or is too large; then the change is dropped."""
         try:
             self._data.check()
         except (TypeError, ValueError, msgspec.MsgspecError) as error:
@@ -63,14 +64,14 @@ class Invocation(Context[StateT]):
             raise Reject(Code.INTERNAL) from error
 
     def data_changes(self) -> bytes | None:
-        """Return the encoded `DataChanges` since the last call, for the gateway. What cannot be kept is logged."""
+        """Return the encoded `DataChanges` since the last call, for the gateway; None without any that can be kept."""
         try:
             return self._data.changes()
         except Exception:
-            # Whatever it is, too large as well: the ack goes, and so does what follows.
+            # Even what a value's own encoding raises: the ack must go out, and the commands behind it must be handled.
             self.log.exception("connection data that cannot be kept")
             return None
 
     def renew_data(self, encoded: bytes) -> None:
-        """Replace `data` by what the gateway keeps now."""
+        """Replace `data` by the map that the gateway keeps now, after the service has handled the event."""
         self._data.renew(encoded)
