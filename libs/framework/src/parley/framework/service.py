@@ -104,12 +104,14 @@ class Service(Generic[StateT]):
             # the lifespan closes what they work with.
             stack.push_async_callback(tasks.close)
             runtime = Runtime(bus, settings, tasks)
+            # First of all, since the registry of gateways takes two seconds to warm up.
             await runtime.emitter("/").start()
             state: Any = None
             if self._lifespan is not None:
                 state = await stack.enter_async_context(self._lifespan(runtime))
                 stack.push_async_callback(tasks.close)
             emitters = {namespace: runtime.emitter(namespace) for namespace in self.routers}
+            # The dispatcher before the responders: a client that was admitted may send an event at once.
             dispatcher = Dispatcher(bus, self.routers, emitters, state)
             stack.push_async_callback(dispatcher.close)
             await dispatcher.start()
@@ -119,6 +121,7 @@ class Service(Generic[StateT]):
                 await responder.start()
             if self.consumers:
                 await Consumers(bus, [*self.consumers.values()], tasks).start()
+            # NATS knows the subscriptions before anybody is told that the service runs.
             await bus.flush()
             yield Running(runtime, state)
 

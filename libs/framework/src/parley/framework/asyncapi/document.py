@@ -235,6 +235,7 @@ def _slug(name: str) -> str:
 
 
 def _unused(name: str, taken: dict[str, Any]) -> str:
+    # Two events may have the same slug.
     number, unused = 1, name
     while unused in taken:
         number += 1

@@ -69,6 +69,7 @@ class Examples:
         made: dict[str, Any] = {}
         required = schema.get("required", [])
         for name, part in schema.get("properties", {}).items():
+            # A field whose type is one of those around it can only be left out.
             if name not in required and (self._lean_without(part) or self._circular(part, seen)):
                 continue
             made[name] = self.of(part, name, seen)
@@ -109,4 +110,5 @@ def _number(schema: Schema) -> float:
     number = min(number, schema.get("maximum", number))
     if "exclusiveMaximum" in schema and number >= schema["exclusiveMaximum"]:
         number = schema["exclusiveMaximum"] - step
+    # Rounded up to a multiple of the step.
     return -(-number // step) * step if step else number

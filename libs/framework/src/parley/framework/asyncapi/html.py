@@ -15,6 +15,7 @@ from parley.framework.asyncapi.page_model import Event, NamespaceEvents, Referen
 from parley.framework.asyncapi.schema_rows import SchemaRow
 
 _CODE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)*)`")
+# Texts that are values, numbers, words; the last alternative takes keys, so that nothing inside of them is coloured.
 _TOKENS = re.compile(
     r'(?P<s>"(?:[^"\\]|\\.)*")(?!:)|(?<![\w"])(?P<n>-?\d[\d.eE+-]*)|\b(?P<w>true|false|null|const|await)\b|"(?:[^"\\]|\\.)*"'
 )

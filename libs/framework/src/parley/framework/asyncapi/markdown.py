@@ -14,6 +14,7 @@ from parley.framework.asyncapi.page_model import Event, NamespaceEvents, read_pa
 from parley.framework.asyncapi.schema_rows import SchemaRow
 
 _CODE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)*)`")
+# What Markdown takes for headings, quotes, lists, rules and numbered items at the beginning of a line.
 _AT_START = re.compile(r"^[ \t]*([#>+=~-]|\d+(?=[.)]\s)|)", re.MULTILINE)
 
 
@@ -90,6 +91,7 @@ def _table(titles: list[str], rows: Iterable[list[str]]) -> str:
 
 
 def _block(language: str, text: str) -> str:
+    # A fence is longer than any run of backticks inside of it (CommonMark, section 4.5).
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}{language}\n{text}\n{fence}"
 

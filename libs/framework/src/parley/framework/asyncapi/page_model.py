@@ -81,6 +81,7 @@ class ReferencePage:
 def read_page(document: dict[str, Any]) -> ReferencePage:
     """Read a document that `document` made."""
     components: dict[str, Any] = document["components"]["schemas"]
+    # The codes are one of the schemas, under a name that msgspec has chosen.
     explained = [schema["x-meanings"] for schema in components.values() if "x-meanings" in schema]
     meanings: dict[str, Any] = explained[0] if explained else {}
     channels: dict[str, Any] = document["channels"]

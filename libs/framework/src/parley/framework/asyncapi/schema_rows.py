@@ -57,6 +57,7 @@ class SchemaReader:
             for number, part in enumerate(payload["prefixItems"]):
                 required = number < payload.get("minItems", 0)
                 yield from self._field(part.get("title", f"argument {number + 1}"), part, (), required=required)
+        # Only if every alternative is an object can the fields be shown without the payload's own row.
         elif members and all("properties" in member for member in members):
             yield from _merged(self._inside("", payload, ()))
         else:
@@ -156,6 +157,7 @@ class SchemaReader:
         return ", ".join(limits)
 
     def _resolved(self, schema: Schema) -> Schema:
+        # Any other reference leads out of the document, and nothing is known of it.
         return resolve(schema, self._components) if schema.get("$ref", REF).startswith(REF) else {}
 
 

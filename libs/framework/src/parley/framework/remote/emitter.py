@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -125,6 +124,7 @@ class BroadcastOperator:
 
         Two events that one process emits to a room arrive in order. Raises `Reject` when the event cannot be sent now.
         """
+        # Without an inbox, so that gateways report nothing.
         await self._requests.send(self._emit(event, args, "", 0), self._target.gateway)
 
     async def flush(self) -> None:
@@ -185,6 +185,7 @@ class BroadcastOperator:
 
     async def _operate(self, operation: Callable[[str], Operation], kind: type[ReplyT]) -> GatewayReplies[ReplyT]:
         replies = await self._ask(operation, kind, ANSWER_TIMEOUT)
+        # A list or a number without one gateway's part would be taken for the whole.
         if not replies.complete:
             raise Reject(Code.TIMEOUT, "Not every gateway answered in time.")
         return replies
@@ -236,12 +237,11 @@ class Emitter(BroadcastOperator):
 
     def of(self, namespace: str) -> Emitter:
         """Return an emitter for another namespace, on the same bus and registry."""
-        other = copy(self)
-        other._target = _Target(Selection(namespace))  # noqa: SLF001 - a copy of itself
-        return other
+        return Emitter(self._requests, namespace)
 
     def socket(self, sid: str, gateway: str = "") -> RemoteSocket:
         """Select one connection. Unless `gateway` is named, all gateways are asked: a recovered one may be on any."""
+        # Gateways find it in its own room; the sid besides keeps out others that have joined a room of that name.
         target = replace(self._target, selection=Selection(self.namespace, (sid,), (), sid), gateway=gateway, most=1)
         return RemoteSocket(BroadcastOperator(self._requests, target), sid)
 

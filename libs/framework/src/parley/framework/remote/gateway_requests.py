@@ -55,6 +55,7 @@ class GatewayRequests:
         """
         if not self.bus.connected:
             raise Reject(Code.UNAVAILABLE)
+        # One gateway can be asked without a registry: its reply, or NATS' no-responders status, ends the wait.
         if not gateway:
             await self.registry.start()
         collector, changed = ReplyCollector[ReplyT](gateway, most), asyncio.Event()
@@ -78,6 +79,7 @@ class GatewayRequests:
         listener = self.bus.listen(request.inbox, hear)
         try:
             await self.bus.publish(_subject(request, gateway), request.encode(), request.inbox)
+            # After publishing, which may have waited for NATS, and with the gateways that live now.
             expect()
             while not collector.ended and (left := deadline - time.monotonic()) > 0:
                 changed.clear()

@@ -72,6 +72,7 @@ class RoomPublisher:
     async def announce(self, announcements: Sequence[Announcement]) -> None:
         """Publish announcements to all gateways. Raises `Reject(unavailable)` while this process is deaf."""
         for announcement in announcements:
+            # Before each, since publishing may wait: an announcement that nobody hears must not count as made.
             if not self._bus.hearing:
                 raise Reject(Code.UNAVAILABLE)
             await self._bus.publish(subjects.ANNOUNCEMENTS, announcement.encode())

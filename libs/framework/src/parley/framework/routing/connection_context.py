@@ -56,6 +56,7 @@ class ConnectionContext(PeerContext, Generic[StateT]):
         if self.open:
             await super().emit(event, *args)
             return
+        # Encoded now: the caller may change its arguments before the connection is admitted.
         encoded, attachments = extract(args)
         self.initial_events.append(UnloggedEvent(event, encoded, attachments))
 
@@ -66,6 +67,7 @@ class ConnectionContext(PeerContext, Generic[StateT]):
         if self.open:
             await super().join(*rooms)
             return
+        # Checked now, so that a mistake is raised where it was made.
         for room in rooms:
             subjects.check_ad_hoc(self.namespace, room)
             self.initial_rooms.append(room)

@@ -73,6 +73,7 @@ class ConnectionData:
         before = self._encoded
         if (after := self.changed()) is None:
             return None
+        # Values are compared in their encoding, and travel in it.
         old, new = _split(before), _split(after)
         values = {key: bytes(value) for key, value in new.items() if old.get(key) != value}
         return DataChanges(values, [key for key in old if key not in new]).encode()
@@ -87,6 +88,7 @@ def apply_changes(encoded: bytes, changes: bytes) -> bytes:
 
     The connection's gateway calls it for each ack that brings changes. Raises `ValueError` beyond `MAX_BYTES`.
     """
+    # Values stay encoded: a gateway has no use for them.
     changed = decode(changes, DataChanges)
     kept = _split(encoded)
     for key in changed.removed:

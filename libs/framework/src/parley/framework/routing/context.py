@@ -136,6 +136,7 @@ class _Done:
 
     __slots__ = ()
 
+    # A generator that yields nothing: `await` returns at once, without a turn of the loop.
     def __await__(self) -> Generator[Any, None, None]:
         yield from ()
 

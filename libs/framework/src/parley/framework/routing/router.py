@@ -55,6 +55,7 @@ class Route:
     @property
     def place(self) -> str:
         """The place where the controller is defined, as `module:name`."""
+        # Past decorators made with `functools.wraps`, to the function that somebody wants to find.
         function: Any = inspect.unwrap(self.controller)
         return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__qualname__)}"
 

@@ -33,6 +33,7 @@ def create_app(service: Service[Any], settings: ServiceSettings) -> FastAPI:
             async def bus_ready() -> str | None:
                 return running.check()
 
+            # Only here, since the check needs the running service.
             app.include_router(health_router({"bus": bus_ready}))
             yield
 

@@ -177,6 +177,7 @@ class Dispatcher:
         So no controller sees the context variables that another connection's controller has set.
         """
         starting, self._plain = self._plain[:STARTED_AT_ONCE], self._plain[STARTED_AT_ONCE:]
+        # This callback's own context is empty, so copies of it are clean.
         now, clean = time.monotonic(), copy_context()
         for item in starting:
             conversation = item.conversation
@@ -209,6 +210,7 @@ class Dispatcher:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker
         queued, self._shared = self._shared, deque()
+        # Set before the copy, so that contexts compare equal after each command has set it and it was reset.
         CORRELATION.set("")
         clean = copy_context()
         # The loop runs this callback after the present step of this task, which is when all have had their turn or when
@@ -252,6 +254,7 @@ class Dispatcher:
             for command in commands:
                 route = item.namespace.router.routes.get(command.event)
                 handled = self._handle(item, data, command)
+                # A lone command needs no second task, whatever its route says.
                 if route is not None and route.pipelined and len(commands) > 1:
                     started.append(asyncio.create_task(handled))
                     continue

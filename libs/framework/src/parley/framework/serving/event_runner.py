@@ -101,6 +101,7 @@ class EventRunner:
         route = self._router.routes[invocation.event]
         try:
             result = route.controller(invocation, *route.arguments(*invocation.encoded_args))
+        # `CancelledError` too: it is what the result of a cancelled future raises, and nobody cancels a callback.
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, the client is told a code
             self._end(invocation, key, on_result, self._refusal(invocation, error))
             return

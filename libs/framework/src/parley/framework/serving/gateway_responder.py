@@ -118,6 +118,8 @@ class GatewayResponder:
             lifecycle_events=self._lifecycle_events,
             log=self._incarnation(),
         )
+        # Without middleware, a connection too many is admitted all the same. It is not compared, so if its gateway is
+        # killed, there are no `disconnect` events.
         if self._follows_connections and not full:
             self._hold(_Held(request, request.data, None))
         return reply
@@ -212,6 +214,7 @@ class GatewayResponder:
         for users in split_by_size(request.users, USERS_AT_ONCE, lambda _user: 1):
             found = await asyncio.gather(*(self._log.memberships(user) for user in users), return_exceptions=True)
             for user, rooms in zip(users, found, strict=True):
+                # An outage of the log: the gateway asks again for this user and the rest.
                 if isinstance(rooms, Reject) and rooms.retryable:
                     if not answered:
                         raise rooms
