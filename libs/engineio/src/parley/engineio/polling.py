@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.metrics import LIMIT_HITS
 from parley.engineio.packets import Incoming, MalformedPayload, Packet, encode_payload
-from parley.engineio.reading import FEW, FRAMES, SMALL, UNCOUNTED, ReadScheduler
+from parley.engineio.reading import FEW, FRAMES, SMALL, ReadScheduler
 from parley.engineio.request import (
     Refusal,
     TransportRequest,
@@ -258,13 +258,11 @@ class Polling:
 
         Raises `Refusal` and ends the session when that is too much.
         """
-        if size <= UNCOUNTED:
-            return held
-        if not self._engine.budget.take(session, size - held):
+        if (counted := self._engine.budget.hold(session, size, held)) is None:
             self._engine.limited("input_memory")
             session.end(DisconnectReason.OVERLOADED)
             raise overloaded()
-        return size
+        return counted
 
     def _cors(self, request: TransportRequest) -> list[tuple[bytes, bytes]]:
         origin = request.headers.get("origin")

@@ -133,6 +133,18 @@ class InputBudget:
         if not session.joined:
             self._strangers.count(session.address, -size)
 
+    def hold(self, session: Holder, size: int, counted: int) -> int | None:
+        """Count a part of what a session holds that has become `size` bytes long, `counted` of which are counted.
+
+        Return how many are counted now, 0 for a part that is too small to be counted; None when it is too much.
+        """
+        held = size if size > UNCOUNTED else 0
+        if held < counted:
+            self.give_back(session, counted - held)
+        elif held > counted and not self.take(session, held - counted):
+            return None
+        return held
+
     def joining(self, session: Holder) -> None:
         """Count a session's bytes as those of one that has joined. It is called right before `joined` becomes true."""
         self._strangers.count(session.address, -session.held)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from parley.common.wire.disconnects import DisconnectReason
-from parley.engineio.reading import MODEST, UNCOUNTED
+from parley.engineio.reading import MODEST
 from parley.engineio.session import Session
 from parley.engineio.timer_wheel import TimerEntry
 
@@ -140,17 +140,16 @@ class EngineClient:
     def _hold(self, change: int) -> None:
         """Change the number of bytes that wait here, and tell the budget of it. Too much ends the session."""
         self._waiting_size += change
-        held = self._waiting_size if self._waiting_size > UNCOUNTED else 0
-        more, self._held = held - self._held, held
-        if not more or self.engine_session.over:
+        session, engine = self.engine_session, self._server.engine
+        # A session that is over has given back everything.
+        if session.over:
             return
-        engine = self._server.engine
-        if more < 0:
-            engine.budget.give_back(self.engine_session, -more)
-        elif not engine.budget.take(self.engine_session, more):
-            self._held -= more
+        held = engine.budget.hold(session, self._waiting_size, self._held)
+        if held is None:
             engine.limited("input_memory")
-            self.engine_session.end(DisconnectReason.OVERLOADED)
+            session.end(DisconnectReason.OVERLOADED)
+        else:
+            self._held = held
 
     # -- python-engineio's ------------------------------------------------------------------------------------------
 

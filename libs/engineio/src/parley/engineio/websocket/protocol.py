@@ -24,7 +24,7 @@ from uvicorn import Config
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.metrics import LIMIT_HITS
 from parley.engineio.packets import Packet
-from parley.engineio.reading import FEW, FRAMES, SIZE, SMALL, STRANGER, UNCOUNTED
+from parley.engineio.reading import FEW, FRAMES, SIZE, SMALL, STRANGER
 from parley.engineio.request import (
     Refusal,
     TransportRequest,
@@ -146,17 +146,13 @@ class WebSocket(asyncio.Protocol):
 
     def _hold(self, session: Session, held: int) -> bool:
         """Tell the budget how many bytes wait in the reader. Return False when that is too much: then it is over."""
-        budget = self._engine.budget
-        held = held if held > UNCOUNTED else 0
-        more, self._held = held - self._held, held
-        if more < 0:
-            budget.give_back(session, -more)
-        elif not budget.take(session, more):
-            self._held = 0
+        counted = self._engine.budget.hold(session, held, self._held)
+        if counted is None:
             self._engine.limited("input_memory")
             self.close(TRY_LATER)
             session.socket_lost(self, DisconnectReason.OVERLOADED)
             return False
+        self._held = counted
         return True
 
     def eof_received(self) -> bool:

@@ -34,6 +34,7 @@ from parley.common.nats.subscriptions import Listener
 from parley.common.process.logs import CORRELATION
 from parley.common.process.tasks import Tasks
 from parley.common.wire import subjects
+from parley.common.wire.binary import size_of
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.framework.remote.emitter import Emitter
@@ -290,7 +291,7 @@ def _size(conversation: ConnectionCommands) -> int:
 
 
 def _command_size(command: Command) -> int:
-    return len(command.args) + sum(map(len, command.attachments)) if command.attachments else len(command.args)
+    return size_of(command.args, command.attachments)
 
 
 def _encode(acks: Sequence[Ack]) -> bytes:
@@ -298,7 +299,5 @@ def _encode(acks: Sequence[Ack]) -> bytes:
 
 
 def _weight(ack: Ack) -> int:
-    size = len(ack.payload) + ACK_OVERHEAD
-    if ack.attachments:
-        size += sum(len(attachment) + ACK_OVERHEAD for attachment in ack.attachments)
+    size = size_of(ack.payload, ack.attachments) + ACK_OVERHEAD * (1 + len(ack.attachments))
     return size if ack.data_changes is None else size + len(ack.data_changes)

@@ -29,7 +29,7 @@ import msgspec
 from prometheus_client import Counter
 
 from parley.common.errors import Code, Reject
-from parley.common.wire.binary import Unsendable
+from parley.common.wire.binary import Unsendable, size_of
 from parley.framework.routing.middleware import compose
 from parley.framework.routing.router import LIFECYCLE, Route, Router
 from parley.framework.serving.deadlines import ControllerDeadlines
@@ -186,10 +186,7 @@ class EventRunner:
         except (TypeError, ValueError, msgspec.MsgspecError, RecursionError):
             invocation.log.exception("a result that cannot be an ack")
             return _FAILED
-        size = len(outcome.payload)
-        if outcome.attachments:
-            size += sum(map(len, outcome.attachments))
-        if size > MAX_RESULT_BYTES:
+        if (size := size_of(outcome.payload, outcome.attachments)) > MAX_RESULT_BYTES:
             invocation.log.error("outcome too large", bytes=size)
             return _FAILED
         return outcome, code
