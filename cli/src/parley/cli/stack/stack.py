@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from uvicorn.server import ServerState
 
-from parley.auth.first_admin import issue_admin_token
+from parley.auth.components import issue_admin_token
 from parley.auth.settings import Settings as AuthSettings
 from parley.chat.settings import Settings as ChatSettings
 from parley.cli import bundled_files

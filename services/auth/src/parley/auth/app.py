@@ -9,20 +9,25 @@ import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from parley.auth import admin_connections, admin_rooms, admin_users, endpoints, first_admin, responders
-from parley.auth.accounts import Accounts
-from parley.auth.attempt_throttle import Throttled
+from parley.auth.accounts import first_admin
+from parley.auth.accounts.accounts import Accounts
+from parley.auth.accounts.attempt_throttle import Throttled
+from parley.auth.accounts.passwords import Passwords
+from parley.auth.accounts.refresh_tokens import RefreshTokens
+from parley.auth.components import Components, components_of
 from parley.auth.database import Database, create_engine
-from parley.auth.gateway_memory import GatewayMemory
-from parley.auth.gateways import Gateways
-from parley.auth.identities import Identities
-from parley.auth.issuer_keys import FETCH_TIMEOUT, IssuerKeys
-from parley.auth.passwords import Passwords
-from parley.auth.refresh_tokens import RefreshTokens
-from parley.auth.services import Services, services_of
+from parley.auth.http import endpoints
+from parley.auth.http.admin import connections as admin_connections
+from parley.auth.http.admin import rooms as admin_rooms
+from parley.auth.http.admin import users as admin_users
+from parley.auth.identity import responders
+from parley.auth.identity.authenticator import Identities
+from parley.auth.moderation.gateway_memory import GatewayMemory
+from parley.auth.moderation.kicks import Gateways
 from parley.auth.settings import Settings
-from parley.auth.signing import Signer, load_signer
-from parley.auth.verification import Verifier
+from parley.auth.tokens.providers.issuer_keys import FETCH_TIMEOUT, IssuerKeys
+from parley.auth.tokens.signing import Signer, load_signer
+from parley.auth.tokens.verifier import Verifier
 from parley.common.http.api import install_errors
 from parley.common.http.health import health_router
 from parley.framework import Service
@@ -43,7 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
-            app.state.services = await open_services(settings, stack)
+            app.state.components = await open_components(settings, stack)
             yield
 
     app = FastAPI(
@@ -65,13 +70,13 @@ def create_app(settings: Settings) -> FastAPI:
         )
 
     async def check_database() -> str | None:
-        services = services_of(app)
-        if (waits := services.identities.waits()) > MAX_WAIT:
+        components = components_of(app)
+        if (waits := components.identities.waits()) > MAX_WAIT:
             return f"authentications have been waiting for {waits:.0f} s"
-        return await services.database.check()
+        return await components.database.check()
 
     async def check_bus() -> str | None:
-        return services_of(app).bus.check()
+        return components_of(app).bus.check()
 
     _ = throttled
     app.include_router(health_router({"database": check_database, "nats": check_bus}))
@@ -93,7 +98,7 @@ async def _start_up(passwords: Passwords, settings: Settings) -> Signer:
         await engine.dispose()
 
 
-async def open_services(settings: Settings, stack: AsyncExitStack) -> Services:
+async def open_components(settings: Settings, stack: AsyncExitStack) -> Components:
     """Open everything in order of dependence; the stack closes it in reverse, so NATS drains before its answers end."""
     engine = create_engine(settings.database_url, settings.auth_database_connections)
     stack.push_async_callback(engine.dispose)
@@ -123,4 +128,4 @@ async def open_services(settings: Settings, stack: AsyncExitStack) -> Services:
     bus.run_forever(memory.run(), name="memory of gateways")
     gateways = Gateways(requests)
     await responders.start(bus, identities)
-    return Services(settings, bus, database, signer, accounts, refresh_tokens, identities, gateways)
+    return Components(settings, bus, database, signer, accounts, refresh_tokens, identities, gateways)

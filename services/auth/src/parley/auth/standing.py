@@ -142,3 +142,10 @@ async def check(connection: AsyncConnection, user_ids: set[str]) -> dict[str, Ch
         )
         for row in rows
     }
+
+
+async def require_not_banned(connection: AsyncConnection, user_id: str) -> None:
+    """Raise `Reject(banned)` if a ban of this user stands."""
+    standing = select(bans.c.reason, bans.c.expires_at).where(bans.c.user_id == user_id, BAN_STANDS)
+    if (ban := (await connection.execute(standing)).first()) is not None:
+        raise Reject(Code.BANNED, ban_message(ban.reason, ban.expires_at))

@@ -1,0 +1,1 @@
+"""Accounts made here. Reading order: `passwords`, `refresh_tokens`, `attempt_throttle`, `accounts`, `first_admin`."""

@@ -1,0 +1,68 @@
+"""The first administrator, made when the service starts."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+
+from sqlalchemy import func, insert, literal, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from parley.auth.accounts.passwords import Passwords
+from parley.auth.database import STARTUP_LOCK, Database
+from parley.auth.settings import Settings
+from parley.auth.tables import users
+from parley.auth.user_rows import lock_user, named, new_user_id, revoke_all
+from parley.common.process.logs import get_logger
+
+log = get_logger(__name__)
+
+ADMIN_ROLE = "admin"
+
+
+async def ensure_first_admin(database: Database, passwords: Passwords, settings: Settings) -> None:
+    """See to it that somebody can administrate.
+
+    With a configured password, the configured user exists, is an administrator and has that password; a changed one
+    revokes what was issued for the old. Without one, and if there is no administrator yet, one is made with a
+    generated password, which is written to standard output once and can never be read again.
+    """
+    username, password = settings.auth_admin_username, settings.auth_admin_password.get_secret_value()
+    async with database.transaction() as connection:
+        await connection.execute(select(func.pg_advisory_xact_lock(STARTUP_LOCK)))
+        if password:
+            await _install(connection, passwords, username, password)
+            return
+        any_admin = select(users.c.id).where(users.c.roles.contains([ADMIN_ROLE]), users.c.kind == "local").limit(1)
+        if await connection.scalar(any_admin) is not None:
+            return
+        password = secrets.token_urlsafe(18)
+        await _install(connection, passwords, username, password)
+    sys.stdout.write(f"\nThe first administrator is {username!r} with password {password!r}. Shown only now.\n\n")
+    sys.stdout.flush()
+
+
+async def _install(connection: AsyncConnection, passwords: Passwords, username: str, password: str) -> None:
+    found = (await connection.execute(select(users).where(named(username)))).first()
+    if found is None:
+        password_hash = await passwords.hash(password)
+        await connection.execute(
+            insert(users).values(
+                id=new_user_id(),
+                username=username,
+                name=username,
+                password_hash=password_hash,
+                roles=[ADMIN_ROLE],
+                kind="local",
+            )
+        )
+        log.info("first administrator made", username=username)
+        return
+    await lock_user(connection, found.id)
+    mine = update(users).where(users.c.id == found.id)
+    if ADMIN_ROLE not in found.roles:
+        await connection.execute(mine.values(roles=func.array_append(users.c.roles, literal(ADMIN_ROLE))))
+    if not await passwords.verify(found.password_hash, password):
+        await connection.execute(mine.values(password_hash=await passwords.hash(password)))
+        await revoke_all(connection, found.id)
+        log.info("the administrator's password follows the setting", username=username)

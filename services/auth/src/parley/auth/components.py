@@ -1,0 +1,80 @@
+"""What a running auth service consists of, typed, for its endpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Request
+from sqlalchemy import select
+
+from parley.auth.accounts.accounts import Accounts
+from parley.auth.accounts.refresh_tokens import RefreshTokens
+from parley.auth.database import Database
+from parley.auth.identity.authenticator import Identities
+from parley.auth.moderation.kicks import Gateways
+from parley.auth.settings import Settings
+from parley.auth.tables import users
+from parley.auth.tokens.signing import Signer
+from parley.auth.user_rows import named
+from parley.common.http.api import bearer_token
+from parley.common.wire.identity import Authenticate
+from parley.framework import Bus, Code, Identity, Reject
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """Everything the lifespan of the app opened."""
+
+    settings: Settings
+    bus: Bus
+    database: Database
+    signer: Signer
+    accounts: Accounts
+    refresh_tokens: RefreshTokens
+    identities: Identities
+    gateways: Gateways
+
+
+def components_of(app: FastAPI) -> Components:
+    """The components of a started app."""
+    return app.state.components
+
+
+async def current(request: Request) -> Components:
+    """The components behind a request."""
+    return components_of(request.app)
+
+
+Current = Annotated[Components, Depends(current)]
+
+
+async def bearer(request: Request, components: Current) -> Identity:
+    """Who sends a request. Raises `Reject` (401), or `banned`."""
+    return await components.identities.authenticate(Authenticate(bearer_token(request)))
+
+
+Bearer = Annotated[Identity, Depends(bearer)]
+
+
+async def administrator(identity: Bearer) -> Identity:
+    """The administrator who sends a request. Raises `Reject` (401 without a token, 403 without the role)."""
+    if not identity.is_admin:
+        raise Reject(Code.FORBIDDEN, "Only administrators may do this.")
+    return identity
+
+
+Admin = Annotated[Identity, Depends(administrator)]
+
+
+async def issue_admin_token(app: FastAPI, ttl_seconds: int) -> str:
+    """An access token of the configured first administrator, for a started app in this process.
+
+    For the one-command stack, which prints it; it cannot be refreshed. Raises `Reject(not_found)` when that user does
+    not exist, which `ensure_first_admin` rules out unless the username setting was changed without a password.
+    """
+    components = components_of(app)
+    async with components.database.transaction() as connection:
+        known = select(users.c.id).where(named(components.settings.auth_admin_username))
+        user_id = await connection.scalar(known)
+        return await components.refresh_tokens.access_token(connection, user_id or "", ttl_seconds)

@@ -1,0 +1,1 @@
+"""What people, bots and administrators ask over HTTP: `endpoints`, then `admin`."""

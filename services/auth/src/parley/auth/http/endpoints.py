@@ -1,0 +1,92 @@
+"""`/auth`: accounts and tokens over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from parley.auth.accounts.refresh_tokens import MAX_REFRESH_TOKEN, Grant
+from parley.auth.components import Bearer, Current
+from parley.common.http.bodies import body_of, described
+
+router = APIRouter(prefix="/auth", tags=["auth"])
+
+JWKS_MAX_AGE = 300
+"""Seconds a verifier may keep our public keys."""
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """A username (letters, digits, `_`, `.`, `-`; case does not matter) and a password."""
+
+    # Python's `$` alone would let a line end through.
+    username: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{3,32}(?!\n)$")]
+    password: Annotated[str, msgspec.Meta(min_length=8, max_length=256)]
+
+
+class RefreshToken(msgspec.Struct, frozen=True):
+    """A refresh token."""
+
+    refresh_token: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REFRESH_TOKEN)]
+
+
+GivenCredentials = Annotated[Credentials, body_of(Credentials)]
+GivenToken = Annotated[RefreshToken, body_of(RefreshToken)]
+
+
+class Me(BaseModel):
+    """Who the bearer of a token is."""
+
+    user_id: str
+    name: str
+    roles: list[str]
+
+
+class Done(BaseModel):
+    """Success with nothing to tell."""
+
+    ok: bool = True
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
+
+
+@router.post("/register", summary="Make an account", openapi_extra=described(Credentials))
+async def register(body: GivenCredentials, request: Request, components: Current) -> Grant:
+    """Make an account and log it in: `already_exists` if the name is taken, `forbidden` if registration is off."""
+    return await components.accounts.register(body.username, body.password, _address(request))
+
+
+@router.post("/login", summary="Log in", openapi_extra=described(Credentials))
+async def login(body: GivenCredentials, request: Request, components: Current) -> Grant:
+    """Tokens for a username and password: `invalid_credentials`, `banned`, or `rate_limited` with Retry-After."""
+    return await components.accounts.login(body.username, body.password, _address(request))
+
+
+@router.post("/refresh", summary="Spend a refresh token for new tokens", openapi_extra=described(RefreshToken))
+async def refresh(body: GivenToken, components: Current) -> Grant:
+    """Each refresh token works once. Using one again ends the login it came from: `revoked_token`."""
+    return await components.refresh_tokens.rotate(body.refresh_token)
+
+
+@router.post("/logout", summary="End a login", openapi_extra=described(RefreshToken))
+async def logout(body: GivenToken, components: Current) -> Done:
+    """Revoke a refresh token and its successors. Access tokens it gave run out by themselves."""
+    await components.refresh_tokens.end(body.refresh_token)
+    return Done()
+
+
+@router.get("/me", summary="Who am I")
+async def me(identity: Bearer) -> Me:
+    """The identity of the bearer, as gateways and services see it."""
+    return Me(user_id=identity.user_id, name=identity.name, roles=list(identity.roles))
+
+
+@router.get("/.well-known/jwks.json", summary="The public keys of access tokens")
+async def jwks(components: Current, response: Response) -> dict[str, list[dict[str, str]]]:
+    """A JSON Web Key Set (RFC 7517), for services that verify tokens themselves."""
+    response.headers["cache-control"] = f"public, max-age={JWKS_MAX_AGE}"
+    return components.signer.jwks

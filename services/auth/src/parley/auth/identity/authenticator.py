@@ -1,0 +1,131 @@
+"""From a token to an identity, and whether that identity is still welcome."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+import msgspec
+from sqlalchemy import text
+
+from parley.auth.database import Database
+from parley.auth.metrics import AUTHENTICATIONS, outcome
+from parley.auth.standing import UNKNOWN, Standing, check, gone, standings
+from parley.auth.tokens.verifier import GUEST_PREFIX, LOCAL_PREFIX, Verifier
+from parley.common.batch_loader import BatchLoader
+from parley.common.errors import Code, Reject
+from parley.common.wire.identity import (
+    MAX_CHECKED,
+    Authenticate,
+    CheckWelcome,
+    Identity,
+    Unwelcome,
+    UnwelcomeUsers,
+)
+
+GUEST_ROLE = "guest"
+MAX_AT_ONCE = 1_000
+"""Users one statement is about."""
+
+# In the order of their ids, so that replicas which write the same users wait for each other in one order.
+_REMEMBER = text(
+    """
+    INSERT INTO auth.users (id, kind, name, roles)
+    SELECT id, 'external', name, ARRAY(SELECT jsonb_array_elements_text(roles))
+    FROM jsonb_to_recordset(CAST(:seen AS jsonb)) AS seen (id text, name text, roles jsonb) ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET name = excluded.name, roles = excluded.roles
+""".strip()
+)
+
+
+class Identities:
+    """Answers who the bearer of a token is."""
+
+    def __init__(self, database: Database, verifier: Verifier) -> None:
+        self._database = database
+        self._verifier = verifier
+        self._standings = BatchLoader(self._look_up, MAX_AT_ONCE)
+
+    async def close(self) -> None:
+        """Stop asking the database; who still waits for it is told `unavailable`."""
+        await self._standings.close()
+
+    def waits(self) -> float:
+        """Seconds for which the oldest question for a user's standing has been waiting for the database."""
+        return self._standings.age()
+
+    async def authenticate(self, request: Authenticate) -> Identity:
+        """The identity a token proves, or a new guest for an empty token with `guest`.
+
+        Raises `Reject` with `missing_token`, `invalid_token`, `expired_token`, `revoked_token`, `banned`, or a
+        retryable code when the answer cannot be had now.
+        """
+        with outcome(AUTHENTICATIONS):
+            if request.token:
+                claims = await self._verifier.verify(request.token)
+                proved = Identity(claims.user_id, claims.name, claims.roles, claims.issued_at, float(claims.expires_at))
+                return await self._welcome(proved)
+            if not request.guest:
+                raise Reject(Code.MISSING_TOKEN)
+            number = secrets.token_hex(10)
+            return Identity(f"{GUEST_PREFIX}{number}", f"Guest-{number[:4]}", (GUEST_ROLE,), time.time())
+
+    async def check_welcome(self, request: CheckWelcome) -> UnwelcomeUsers:
+        """Who of those whom a gateway holds must go: banned, revoked, deleted, or kicked since they were let in.
+
+        An adopter's user of whom nothing is known is welcome, and so is a guest. Raises `Reject`.
+        """
+        if len(request.held) > MAX_CHECKED:
+            raise Reject(Code.PAYLOAD_TOO_LARGE, f"At most {MAX_CHECKED} users are checked at a time.")
+        asked = time.monotonic()
+        async with self._database.autocommit() as connection:
+            # They were as old as they say when the question came, and grow older while the database is waited for.
+            waited = time.monotonic() - asked
+            known = await check(connection, {held.user_id for held in request.held})
+        refusals = (
+            known.get(held.user_id, UNKNOWN).refusal(held, waited, must_exist=held.user_id.startswith(LOCAL_PREFIX))
+            for held in request.held
+        )
+        return UnwelcomeUsers(
+            [
+                Unwelcome(position, str(refusal.code), refusal.message)
+                for position, refusal in enumerate(refusals)
+                if refusal is not None
+            ]
+        )
+
+    async def _welcome(self, proved: Identity) -> Identity:
+        standing = await self._standings.load(proved)
+        if standing is not None and (refusal := standing.refusal(proved.issued_at)) is not None:
+            raise refusal
+        if not proved.user_id.startswith(LOCAL_PREFIX):
+            return proved
+        if standing is None:
+            raise gone()
+        # The name and roles of now, not those of the token: a demoted administrator is none at once.
+        return msgspec.structs.replace(proved, name=standing.name, roles=standing.roles)
+
+    async def _look_up(self, proved: list[Identity]) -> dict[Identity, Standing]:
+        async with self._database.autocommit() as connection:
+            found = await standings(connection, {identity.user_id for identity in proved})
+            # One row cannot be written twice by a statement; the last that was seen of a user stands.
+            seen = {
+                identity.user_id: {"id": identity.user_id, "name": identity.name, "roles": identity.roles}
+                for identity in proved
+                if _is_news(identity, found.get(identity.user_id))
+            }
+            if seen:
+                await connection.execute(_REMEMBER, {"seen": msgspec.json.encode(list(seen.values())).decode()})
+        return {identity: found[identity.user_id] for identity in proved if identity.user_id in found}
+
+
+def _is_news(proved: Identity, standing: Standing | None) -> bool:
+    """Whether to keep what a token says of an adopter's user, so that administrators can find and ban them.
+
+    A write only when something is new: reconnecting clients cost one read.
+    """
+    if not proved.name or proved.user_id.startswith(LOCAL_PREFIX):
+        return False
+    if standing is None:
+        return True
+    return standing.refusal(proved.issued_at) is None and (standing.name, standing.roles) != (proved.name, proved.roles)

@@ -1,0 +1,1 @@
+"""What administrators do to users. Reading order: `bans`, `kicks`, `audit`, `gateway_memory`."""

@@ -1,0 +1,1 @@
+"""What an access token proves, and how ours are made. Reading order: `signing`, `providers`, `verifier`."""

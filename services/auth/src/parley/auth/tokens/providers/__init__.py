@@ -1,0 +1,1 @@
+"""Where keys of tokens come from, a module each."""

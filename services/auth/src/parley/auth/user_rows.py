@@ -1,0 +1,49 @@
+"""The row of a user: locked by whoever issues or revokes tokens, so that each token is issued before or after."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from parley.auth.tables import refresh_tokens, users
+from parley.auth.tokens.verifier import LOCAL_PREFIX
+from parley.common.wire.identifiers import uuid7
+
+
+def new_user_id() -> str:
+    """An id for an account made here."""
+    return f"{LOCAL_PREFIX}{uuid7().hex}"
+
+
+def named(username: str) -> ColumnElement[bool]:
+    """The condition that a user has this username, in whatever case it was written."""
+    return func.lower(users.c.username) == username.lower()
+
+
+async def lock_user(connection: AsyncConnection, user_id: str) -> Row[Any] | None:
+    """A user's row, locked against other grants and revocations until the transaction ends; None if unknown."""
+    row = select(users).where(users.c.id == user_id).with_for_update(key_share=True)
+    return (await connection.execute(row)).first()
+
+
+async def revoke_all(connection: AsyncConnection, user_id: str) -> datetime:
+    """Refuse every access and refresh token a user was given so far; returns the moment. `lock_user` comes first."""
+    moment = (
+        await connection.execute(
+            update(users)
+            .where(users.c.id == user_id)
+            .values(revoked_before=func.greatest(func.clock_timestamp(), users.c.revoked_before))
+            .returning(users.c.revoked_before)
+        )
+    ).scalar_one()
+    await revoke_refresh_tokens(connection, refresh_tokens.c.user_id == user_id)
+    return moment
+
+
+async def revoke_refresh_tokens(connection: AsyncConnection, which: Any) -> None:
+    """Revoke the refresh tokens that a condition names and that stand yet."""
+    live = update(refresh_tokens).where(which, refresh_tokens.c.revoked_at.is_(None))
+    await connection.execute(live.values(revoked_at=func.clock_timestamp()))
