@@ -35,7 +35,7 @@ STOP_POLL = 0.1
 """Seconds between two looks for a stop signal while the app starts."""
 
 YOUNG_OBJECTS = 10_000
-"""Objects that are made before the garbage collector searches the youngest for cycles: Python's 700 are one batch."""
+"""Objects that are made before the collector searches the youngest for cycles. A batch makes Python's 700 many times."""
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 

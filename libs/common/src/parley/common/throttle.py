@@ -6,8 +6,8 @@
     | pending   | `soon`          | nothing: the action that is pending serves this request as well                  |
     | pending   | its time comes  | idle; the action runs                                                            |
 
-The interval begins when the action has run. It takes two turns because what follows from an event, such as the ack that
-a future's callback makes, comes one turn after it and should travel in the same message.
+The interval begins when the action runs. It takes two turns because what follows from an event, such as the ack that a
+future's callback makes, comes one turn after it and should travel in the same message.
 
 `ListeningClient` writes to NATS by it.
 """

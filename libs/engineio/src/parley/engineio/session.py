@@ -167,7 +167,7 @@ class Session:
         self._controls = 0.0
         """The token bucket of control packets: the time at which it will be full again (`rate_limiter.Rate`)."""
         limits = owner.limits
-        # In revision 3 the client pings, so its first PING may come an interval late and still be in time.
+        # In revision 3 the client pings: its first PING is due after an interval, and may be late by the timeout.
         first = limits.ping_interval if revision == 4 else limits.ping_interval + limits.ping_timeout
         self._due = owner.clock() + first
 
