@@ -35,7 +35,7 @@ STOP_POLL = 0.1
 """Seconds between two looks for a stop signal while the app starts."""
 
 YOUNG_OBJECTS = 10_000
-"""Objects that are made before the collector searches the youngest for cycles. A batch makes Python's 700 many times."""
+"""Objects that are made before the youngest are searched for cycles: a batch makes Python's own 700 several times."""
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
