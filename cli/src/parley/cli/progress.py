@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 @contextmanager
 def progress_of_rooms(description: str) -> Generator[Callable[[int, int], None]]:
     """Show a bar until the block ends; yields what reports how many rooms are done, and the id of the last of them."""
-    from parley.chat.domain.room_ids import share_before  # noqa: PLC0415
+    from parley.chat.domain.encoding.room_ids import share_before  # noqa: PLC0415
 
     count, left = TextColumn("{task.fields[rooms]} rooms"), TimeRemainingColumn()
     columns = TextColumn("{task.description}"), BarColumn(), count, left

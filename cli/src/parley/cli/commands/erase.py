@@ -41,7 +41,7 @@ def user(
     ledger: LedgerFile,
 ) -> None:
     """All that a user wrote, with their names and ids; they leave their rooms. Ban them first: their account stays."""
-    from parley.chat.log import erasures  # noqa: PLC0415
+    from parley.chat.log.erasure import erasures  # noqa: PLC0415
 
     _erase(database_url, ledger, lambda connection: erasures.request_user(connection, user_id))
 
@@ -54,7 +54,7 @@ def message(
     ledger: LedgerFile,
 ) -> None:
     """One message."""
-    from parley.chat.log import erasures  # noqa: PLC0415
+    from parley.chat.log.erasure import erasures  # noqa: PLC0415
 
     _erase(database_url, ledger, lambda connection: erasures.request_message(connection, room, sequence))
 
@@ -66,7 +66,7 @@ def room(
     ledger: LedgerFile,
 ) -> None:
     """A room with all that anybody wrote there. It is closed, and exists for nobody any more."""
-    from parley.chat.log import erasures  # noqa: PLC0415
+    from parley.chat.log.erasure import erasures  # noqa: PLC0415
 
     _erase(database_url, ledger, lambda connection: erasures.request_room(connection, room_id))
 
@@ -74,10 +74,10 @@ def room(
 def _erase(url: str, path: Path, request: Callable[[Any], Awaitable[Erasure]]) -> None:
     from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
+    from parley.chat.domain.encoding.room_ids import share_before  # noqa: PLC0415
     from parley.chat.domain.erasure import Scope  # noqa: PLC0415
-    from parley.chat.domain.room_ids import share_before  # noqa: PLC0415
-    from parley.chat.log.erasure_ledger import Ledger, LedgerError  # noqa: PLC0415
-    from parley.chat.log.erasure_runner import wait_until_completed  # noqa: PLC0415
+    from parley.chat.log.erasure.erasure_runner import wait_until_completed  # noqa: PLC0415
+    from parley.chat.log.erasure.ledger import Ledger, LedgerError  # noqa: PLC0415
     from parley.cli.database.log_connection import log_connection, wait_for_database  # noqa: PLC0415
     from parley.common.errors import Reject  # noqa: PLC0415
 

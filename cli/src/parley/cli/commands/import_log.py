@@ -44,7 +44,7 @@ def import_log(
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    from parley.chat.domain.log_lines import MAX_LINE  # noqa: PLC0415
+    from parley.chat.domain.encoding.log_lines import MAX_LINE  # noqa: PLC0415
 
     # No more of a line is read than one may have, however long it is.
     while line := file.readline(MAX_LINE):

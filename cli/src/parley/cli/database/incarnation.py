@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from parley.chat.log.erasure_ledger import Ledger, LedgerError
-from parley.chat.log.erasure_runner import compare, erasure_connection, execute_open
+from parley.chat.log.erasure.erasure_runner import compare, erasure_connection, execute_open
+from parley.chat.log.erasure.ledger import Ledger, LedgerError
 from parley.cli.database.log_connection import log_connection
 from parley.cli.failure import CommandFailure
 
