@@ -61,7 +61,7 @@ ASIDE_SECONDS = 10.0
 ASIDE_INTERVAL = 0.02
 """Seconds between two looks whether such a room is free."""
 WARY_SECONDS = 5.0
-"""Seconds without waiting for any lock, after one was waited for in vain: its holder may have locked many rooms."""
+"""Seconds without waiting for any lock, after waiting for one took too long: its holder may have locked many rooms."""
 STUCK_SECONDS = 3.0
 """Seconds after which a batch that Postgres has not answered makes the service unready."""
 SMALL_BATCH = 32

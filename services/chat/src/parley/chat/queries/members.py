@@ -15,7 +15,7 @@ from parley.common.wire.rooms import Membership
 _MEMBERS = f"""
 SELECT page.* FROM (SELECT r.room_id FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE} LIMIT 1) found
 LEFT JOIN LATERAL (
-  -- Whoever is being erased is not shown, and the name under which somebody was invited by them is not either.
+  -- A user who is being erased is not shown, nor is the name under which they invited somebody.
   SELECT user_id, CASE WHEN {unless_erasing("coalesce(invited_by, 'x')")} = '' THEN user_id ELSE name END AS name,
     state, role, sequence
   FROM chat.members
