@@ -8,6 +8,19 @@ from functools import lru_cache
 SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 """The scheme of the page's origin, by a request's scheme: a page on `https` opens WebSockets on `wss`."""
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_MAPPED = "::ffff:"
+"""How a socket that takes IPv4 and IPv6 names a peer of IPv4 (RFC 4291, section 2.5.5.2)."""
+
+
+def plain_address(address: str) -> str:
+    """Write an IPv4 address as such, however the socket that it came to or a proxy writes it; others as they are."""
+    if not address.lower().startswith(_MAPPED):
+        return address
+    try:
+        mapped = ipaddress.IPv6Address(address).ipv4_mapped
+    except ValueError:
+        return address
+    return address if mapped is None else str(mapped)
 
 
 def address_key(address: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from parley.common.http.addresses import SCHEMES
+from parley.common.http.addresses import SCHEMES, plain_address
 
 
 class RequestSource(NamedTuple):
@@ -32,24 +32,25 @@ class TrustedProxies:
         self._hosts: Any = ProxyHeadersMiddleware(unused, trusted_hosts=proxies).trusted_hosts
 
     def __contains__(self, address: str) -> bool:
-        return address in self._hosts
+        return plain_address(address) in self._hosts
 
     def client(self, peer: str, scheme: str, headers: Iterable[tuple[bytes, bytes]]) -> RequestSource:
         """Return whom a request comes from. `peer` is the connection's address; header names are in lower case."""
+        peer = plain_address(peer)
         if peer not in self._hosts:
             return RequestSource(peer, scheme)
-        addresses: list[bytes] = []
+        addresses: list[str] = []
         address, host = peer, None
         for name, value in headers:
             if name == b"x-forwarded-for":
-                addresses.append(value)
+                addresses += [plain_address(address.strip()) for address in value.decode("latin-1").split(",")]
             elif name == b"x-forwarded-proto":
                 # Each proxy of a chain appends its own; the client spoke to the first.
                 scheme = SCHEMES.get(_first(value).lower(), scheme)
             elif name == b"x-forwarded-host":
                 host = _first(value) or None
         if addresses:
-            told = self._hosts.get_trusted_client_address(b", ".join(addresses).decode("latin-1"))
+            told = self._hosts.get_trusted_client_address(", ".join(addresses))
             address = str(told[0]) or peer
         return RequestSource(address, scheme, host)
 

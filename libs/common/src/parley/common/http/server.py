@@ -35,7 +35,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from parley.common.errors import Code, Reject
-from parley.common.http.addresses import address_key
+from parley.common.http.addresses import address_key, plain_address
 from parley.common.http.forwarded import TrustedProxies
 from parley.common.http.gate import HTTP_LIMITED, HttpGate, HttpLimits
 from parley.common.http.upgrade_request import UpgradeRequest, read_upgrade
@@ -177,7 +177,8 @@ class HttpProtocol(HttpToolsProtocol):
         """
         self.connections.add(cast("Any", self))
         self.transport = transport
-        self.client = get_remote_addr(transport)
+        peer = get_remote_addr(transport)
+        self.client = (plain_address(peer[0]), peer[1]) if peer else None
         if self._gate.server is None:
             self._gate.server = get_local_addr(transport)
         self.server = self._gate.server
