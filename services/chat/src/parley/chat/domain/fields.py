@@ -1,4 +1,4 @@
-"""The types of what clients name in commands, with the bounds that documents show."""
+"""The types of a command's fields, with the bounds that the documents show."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-# Printable ASCII, so that ids are safe in logs, keys and URLs. Python's `$` alone would let a newline through at the
-# end, and `\Z`, which would not, is unknown to the JSON Schema that documents show.
+# Printable ASCII, so that ids are safe in logs, keys and URLs. The look-ahead is there because Python's `$` also
+# matches before a newline at the end, and because the JSON Schema of the documents does not know `\Z`, which would not.
 _TOKEN = r"^[\x21-\x7e]+(?!\n)$"
 
 CommandId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_TOKEN)]
@@ -19,10 +19,10 @@ Kind = Literal["public", "private"]
 
 
 class ClientCommand(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What every command of a client has: an `id` of the client's own making, by which a resend is recognised.
+    """What every command of a client has: an `id` that the client makes up, by which a resend is recognised.
 
-    `NAME` is its event name on the wire. `SHOWS_ROOM` says whether its ack holds the room, `CHANGES_DECISIONS` whether
-    any of its events changes what decisions read.
+    `NAME` is the command's event name on the wire. `SHOWS_ROOM` says whether its ack contains the room.
+    `CHANGES_DECISIONS` says whether any of its events changes what decisions read.
     """
 
     NAME: ClassVar[str]
@@ -32,4 +32,7 @@ class ClientCommand(msgspec.Struct, frozen=True, omit_defaults=True):
     id: CommandId
 
     def validate(self, max_body: int) -> None:
-        """Check what types cannot say. Raises `Reject`."""
+        """Check what the types of the fields cannot say. Raises `Reject`.
+
+        `max_body` is the limit of a message in bytes.
+        """

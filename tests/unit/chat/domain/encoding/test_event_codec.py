@@ -1,0 +1,132 @@
+"""What was once stored is read for ever: an example of each version of each type, as it was written then."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, ClassVar, get_args
+
+import msgspec
+import pytest
+
+from parley.chat.domain.encoding.compact import pack, unpack
+from parley.chat.domain.encoding.event_codec import CODEC, Codec, StoredEvent, UnknownEvent
+from parley.chat.domain.erasure_events import EventsErased
+from parley.chat.domain.events import EventData, NamedUser, Upcaster
+from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
+from parley.chat.domain.messages import MessageSent
+from parley.chat.domain.room import Event, RoomCommand
+from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUpdated
+
+EXAMPLES = {path.stem: msgspec.json.decode(path.read_bytes()) for path in Path(__file__).parent.glob("stored_events/*")}
+"""By `<type>.<version>`. They are never changed; a new version gets an example beside them."""
+MEANING: dict[str, Event] = {
+    "room.created.1": RoomCreated("General", "private"),
+    "member.invited.1": MemberInvited(NamedUser("u_ben", "Ben")),
+    "member.joined.1": MemberJoined(NamedUser("u_ben", "Ben"), "owner"),
+    "member.left.1": MemberLeft(NamedUser("u_ben")),
+    "message.sent.1": MessageSent("Hello", 7),
+    "room.archived.1": RoomArchived("done"),
+    "room.updated.1": RoomUpdated("Plans", "For the summer"),
+    "member.changed.1": MemberChanged(NamedUser("u_cat", "Cat"), "owner"),
+    "events.erased.1": EventsErased([(1, 3), (7, 7)]),
+}
+"""What each of them says, in today's types."""
+
+
+def stored(name: str) -> StoredEvent:
+    example = EXAMPLES[name]
+    return StoredEvent(example["type"], example["version"], msgspec.json.encode(example["data"]))
+
+
+@pytest.mark.parametrize("name", sorted(MEANING))
+def test_a_stored_event_is_read_whatever_its_version(name: str):
+    assert CODEC.decode(stored(name)) == MEANING[name]
+    assert CODEC.upcast(stored(name))[0] == name.rpartition(".")[0]
+
+
+def test_there_is_an_example_of_each_version_of_each_type():
+    versions = {f"{kind.TYPE}.{n}" for kind in get_args(Event) for n in range(1, len(kind.UPCASTERS) + 2)}
+    assert versions == set(EXAMPLES) == set(MEANING)
+
+
+@pytest.mark.parametrize("kind", get_args(Event), ids=lambda kind: kind.TYPE)
+def test_what_is_written_today_is_the_latest_example(kind: type[Event]):
+    name = f"{kind.TYPE}.{len(kind.UPCASTERS) + 1}"
+    written = CODEC.encode(MEANING[name])
+    assert (
+        (written.number, written.version) == (stored(name).number, stored(name).version) == CODEC.stored_as(kind.TYPE)
+    )
+    assert msgspec.json.decode(written.data) == EXAMPLES[name]["data"]
+
+
+def with_topic(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "topic": data["name"].lower()}
+
+
+def with_title(data: dict[str, Any]) -> dict[str, Any]:
+    return {"title": data["name"], "topic": data["topic"]}
+
+
+class Renamed(EventData, frozen=True):
+    """Its data once had a name, then a name and a topic, and now a title and a topic."""
+
+    TYPE: ClassVar[str] = "room.renamed"
+    NUMBER: ClassVar[int] = 1
+    UPCASTERS: ClassVar[tuple[Upcaster, ...]] = (with_topic, with_title)
+
+    title: str
+    topic: str = ""
+
+
+@pytest.mark.parametrize(
+    ("version", "data"),
+    [(1, b'{"name":"Art"}'), (2, b'{"name":"Art","topic":"art"}'), (3, b'{"title":"Art","topic":"art"}')],
+)
+def test_older_versions_are_brought_up_to_date_for_clients_too(version: int, data: bytes):
+    codec = Codec([Renamed])
+    assert codec.decode(StoredEvent(1, version, data)) == Renamed("Art", "art")
+    assert codec.upcast(StoredEvent(1, version, data)) == ("room.renamed", b'{"title":"Art","topic":"art"}')
+    assert codec.encode(Renamed("Art")) == (1, 3, b'{"title":"Art"}')
+
+
+@pytest.mark.parametrize("unknown", [StoredEvent(99, 1, b"{}"), StoredEvent(1, 4, b"{}")])
+def test_what_a_newer_version_of_the_code_wrote_is_not_guessed_at(unknown: StoredEvent):
+    with pytest.raises(UnknownEvent):
+        Codec([Renamed]).decode(unknown)
+
+
+def test_no_two_types_have_one_number():
+    with pytest.raises(ValueError, match="one number"):
+        Codec([Renamed, Renamed])
+
+
+def test_commands_and_events_agree_on_whether_decisions_read_what_they_change():
+    assert {kind.NAME for kind in get_args(RoomCommand) if not kind.CHANGES_DECISIONS} == {"message.send"}
+    assert {kind.TYPE for kind in get_args(Event) if not kind.CHANGES_DECISIONS} == {"message.sent", "events.erased"}
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0197b1b2-7a5e-7cc3-beb0-91fc0e8b9750", 17),
+        ("u_0197b1b27a5e7cc3beb091fc0e8b9750", 17),
+        ("0197B1B2-7A5E-7CC3-BEB0-91FC0E8B9750", 36),
+        ("u_0197b1b27a5e7cc3beb091fc0e8b975", 33),
+        ("0197b1b2-7a5e-7cc3-beb0-91fc0e8b9750\n", 37),
+        ("m1", 2),
+        ("auth0|62f", 9),
+        ("\x01abc", 5),
+        ("\x02" + "a" * 16, 18),
+        ("é", 2),
+    ],
+)
+def test_an_id_comes_back_as_it_was_and_a_uuid_takes_few_bytes(text: str, size: int):
+    packed = pack(text)
+    assert (unpack(packed), len(packed)) == (text, size)
+
+
+def test_no_two_ids_are_stored_alike():
+    texts = ["\x00", "\x00\x00", "\x01", "\x01" + "\x00" * 16, "00000000-0000-0000-0000-000000000000", "u_" + "0" * 32]
+    assert len({pack(text) for text in texts}) == len(texts)
+    assert all(re.match(rb"[\x00-\x02]", pack(text)) for text in texts)

@@ -1,0 +1,161 @@
+"""What is left of events, what a room is made of without them, and the ledger's lines."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from parley.chat.domain.encoding.event_codec import CODEC
+from parley.chat.domain.encoding.recorded import Recorded
+from parley.chat.domain.erasure import Erasure, ErasureState, Scope, evolve_recorded, hidden, ranges
+from parley.chat.domain.erasure_events import EventsErased
+from parley.chat.domain.events import NamedUser
+from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
+from parley.chat.domain.messages import MessageSent
+from parley.chat.domain.room import Event
+from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUpdated
+from parley.chat.domain.state import Room
+from parley.chat.log.erasure.ledger import Ledger, LedgerError
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def erasure(scope: Scope = Scope.USER, number: int = 1, **fields: Any) -> Erasure:
+    given: dict[str, Any] = {
+        "user_id": None,
+        "room_id": None,
+        "event_id": None,
+        "before": None,
+        "requested_at": NOW,
+    } | fields
+    return Erasure(UUID(int=number), scope, **given)
+
+
+ANNS = erasure(user_id="u_ann")
+
+
+def recorded(event: Event, sequence: int = 1, actor: str = "u_ann") -> Recorded:
+    return Recorded(
+        7, sequence, 0, UUID(int=sequence), event.TYPE, actor, actor.title(), "c", 5, CODEC.encode(event).data, NOW
+    )  # fmt: skip
+
+
+def test_an_erasure_is_requested_then_executing_then_completed():
+    assert ANNS.state is ErasureState.REQUESTED
+    assert erasure(started_at=NOW).state is ErasureState.EXECUTING
+    assert erasure(started_at=NOW, completed_at=NOW).state is ErasureState.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("one", "covered", "not_covered"),
+    [
+        (ANNS, recorded(MessageSent("x")), recorded(MessageSent("u_ann"), actor="u_ben")),
+        (
+            ANNS,
+            recorded(MemberInvited(NamedUser("u_ann")), 1, "u_ben"),
+            recorded(MemberLeft(NamedUser("u_ben")), 1, "u_ben"),
+        ),
+        (erasure(Scope.ROOM, room_id=7), recorded(RoomArchived("x")), recorded(EventsErased([(1, 1)]))),
+        (erasure(Scope.ROOM, room_id=7), recorded(MessageSent("x")), recorded(MessageSent("x"))._replace(room_id=8)),
+        (erasure(Scope.MESSAGE, event_id=UUID(int=1)), recorded(MessageSent("x")), recorded(MessageSent("x"), 2)),
+        (
+            erasure(Scope.AGE, before=datetime(2026, 1, 3, tzinfo=UTC)),
+            recorded(MessageSent("x")),
+            recorded(MemberJoined(NamedUser("u_ann", "Ann"))),
+        ),
+    ],
+)  # fmt: skip
+def test_what_an_erasure_covers(one: Erasure, covered: Recorded, not_covered: Recorded):
+    assert one.covers(covered)
+    assert not one.covers(not_covered)
+
+
+@pytest.mark.parametrize(
+    ("event", "actor", "left"),
+    [
+        (MessageSent("secret", 3), "u_ann", {}),
+        (MemberJoined(NamedUser("u_ann", "secret"), "owner"), "u_ann", {}),
+        (MemberInvited(NamedUser("u_ann")), "u_ben", {}),
+        (MemberInvited(NamedUser("u_ben", "secret")), "u_ann", {"user": {"id": "u_ben"}}),
+        (MemberChanged(NamedUser("u_ben", "secret"), "owner"), "u_ann", {"user": {"id": "u_ben"}, "role": "owner"}),
+        (RoomCreated("secret", "private", "secret"), "u_ann", {"name": "", "kind": "private"}),
+        (RoomUpdated("secret", "secret"), "u_ann", {"name": ""}),
+        (RoomArchived("secret"), "u_ann", {}),
+    ],
+)
+def test_of_an_erased_event_only_what_others_are_made_of_is_left(event: Event, actor: str, left: dict[str, Any]):
+    erased = ANNS.erase(recorded(event, actor=actor))
+    assert msgspec.json.decode(erased.data) == left
+    assert (erased.actor_id, erased.actor_name, erased.command_id, erased.fingerprint) == ("", "", "", 0)
+    for shown in (erased, hidden(recorded(event, actor=actor))):
+        told = msgspec.json.decode(msgspec.json.encode(shown.client_event()))
+        assert (told["data"], told["actor"], told["id"], told["erased"]) == ({}, {"id": ""}, "", True)
+        assert b"secret" not in shown.item().payload
+
+
+def test_a_room_keeps_the_name_that_others_have_by_now():
+    erased = ANNS.erase(recorded(RoomUpdated("The den", "Ours")), names_room=True)
+    assert msgspec.json.decode(erased.data) == {"name": "The den", "topic": "Ours"}
+    alone = erasure(Scope.ROOM, room_id=7).erase(recorded(RoomCreated("The den", "public")))
+    assert msgspec.json.decode(alone.data) == {"name": "", "kind": "private"}
+
+
+def test_a_room_is_made_from_any_part_of_its_events_that_is_erased():
+    log = [
+        recorded(RoomCreated("Den", "public"), 1),
+        recorded(MemberJoined(NamedUser("u_ben", "Ben")), 2, "u_ben"),
+        recorded(MemberInvited(NamedUser("u_cat")), 3),
+        recorded(MemberLeft(NamedUser("u_ann", "Ann")), 4),
+        recorded(MemberChanged(NamedUser("u_ben", "Ben"), "owner"), 5),
+        recorded(MemberInvited(NamedUser("u_ann")), 6, "u_ben"),
+        recorded(MemberJoined(NamedUser("u_ann", "Ann")), 7),
+        recorded(MemberChanged(NamedUser("u_ann", "Ann"), "owner"), 8, "u_ben"),
+        recorded(MemberChanged(NamedUser("u_ben", "Ben"), "member"), 9, "u_ben"),
+        recorded(MemberLeft(NamedUser("u_ann", "Ann")), 10),
+        recorded(MemberChanged(NamedUser("u_ben", "Ben"), "owner"), 11),
+    ]
+    for erased in range(len(log) + 1):
+        room: Room | None = None
+        for place, one in enumerate(log):
+            room = evolve_recorded(room, ANNS.erase(one) if place < erased and ANNS.covers(one) else one)
+        assert room is not None
+        assert {user: member.role for user, member in room.members.items()} == {"u_ben": "owner", "u_cat": "member"}
+        assert (room.member_count, room.head, room.changed) == (1, 11, 11)
+
+
+def test_sequences_are_told_as_ranges():
+    assert ranges([1, 2, 3, 7, 9, 10]) == [(1, 3), (7, 7), (9, 10)]
+    assert ranges([]) == []
+
+
+def test_the_ledger_keeps_every_whole_line_and_drops_a_torn_one(tmp_path: Path):
+    ledger = Ledger(tmp_path / "erasures.jsonl")
+    assert ledger.read() == []
+    ledger.append([erasure(number=1, user_id="u_ann"), erasure(Scope.ROOM, 2, room_id=7)])
+    before = ledger.changed()
+    with ledger.path.open("ab") as file:
+        file.write(b'{"id":"0')
+    assert len(ledger.read()) == 2
+    ledger.append([erasure(Scope.MESSAGE, 3, room_id=7, event_id=UUID(int=9))])
+    assert [(one.id.int, one.user_id, one.room_id) for one in ledger.read()] == [
+        (1, "u_ann", None),
+        (2, None, 7),
+        (3, None, 7),
+    ]
+    assert ledger.changed() != before
+    assert ledger.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_ledger_that_says_nothing_is_told_from_one_that_cannot_be_read(tmp_path: Path):
+    with pytest.raises(LedgerError, match="does not exist"):
+        Ledger(tmp_path / "not mounted" / "erasures.jsonl").read()
+    with pytest.raises(LedgerError, match="cannot read"):
+        Ledger(tmp_path).read()
+    (tmp_path / "broken").write_text('{"id": 1}\n')
+    with pytest.raises(LedgerError, match="line 1 of the erasure ledger"):
+        Ledger(tmp_path / "broken").read()
