@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from  import pack_user
+from parley.chat.domain.encoding.compact import pack_user
 from parley.chat.log.database import Pool
-from parley.chat.log.statements import EVENT_COLUMNS
 from parley.chat.log.event_store import recorded_row
+from parley.chat.log.statements import EVENT_COLUMNS
 from parley.chat.queries.pages import MAX_PAGE_BYTES
 from parley.common.errors import Code, Reject
 from parley.common.wire.admin import ReadWritten, Written
