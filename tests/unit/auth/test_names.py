@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from parley.auth.http.own_account import ProfileChange
+from parley.auth.http.me import ProfileChange
 from parley.auth.names import check_display_name, skeletons, username_key
 from parley.auth.password_policy import weakness
 from parley.auth.settings import Settings

@@ -21,8 +21,7 @@ from parley.auth.accounts.sessions import Sessions
 from parley.auth.clock import DatabaseClock
 from parley.auth.components import Components, components_of
 from parley.auth.database import Database, create_engine
-from parley.auth.http import endpoints, own_account
-from parley.auth.http import sessions as sessions_api
+from parley.auth.http import endpoints, me, own_sessions
 from parley.auth.http.admin import connections as admin_connections
 from parley.auth.http.admin import rooms as admin_rooms
 from parley.auth.http.admin import users as admin_users
@@ -87,8 +86,8 @@ def create_app(settings: Settings) -> FastAPI:
     _ = throttled
     app.include_router(health_router({"database": check_database, "nats": check_bus}))
     app.include_router(endpoints.router)
-    app.include_router(sessions_api.router)
-    app.include_router(own_account.router)
+    app.include_router(own_sessions.router)
+    app.include_router(me.router)
     app.include_router(admin_users.router)
     app.include_router(admin_connections.router)
     app.include_router(admin_rooms.router)

@@ -14,7 +14,7 @@ from parley.auth.accounts.own_account import Proof
 from parley.auth.components import Bearer, Components, Current
 from parley.auth.http.device_cookie import proven_device
 from parley.auth.http.endpoints import Done, device_of
-from parley.auth.http.sessions import EndedSessions
+from parley.auth.http.own_sessions import EndedSessions
 from parley.auth.names import MAX_DISPLAY_NAME
 from parley.auth.password_policy import MAX_PASSWORD, MIN_PASSWORD
 from parley.common.errors import Code, Reject
