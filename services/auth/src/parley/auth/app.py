@@ -11,20 +11,26 @@ from fastapi.responses import JSONResponse
 
 from parley.auth.accounts import first_admin
 from parley.auth.accounts.accounts import Accounts
-from parley.auth.accounts.attempt_throttle import Throttled
+from parley.auth.accounts.attempt_counts import AttemptLimit, Throttled
+from parley.auth.accounts.data_export import DataExport
+from parley.auth.accounts.deletions import Deletions
+from parley.auth.accounts.device_proofs import DeviceProofs
+from parley.auth.accounts.own_account import OwnAccount
 from parley.auth.accounts.passwords import Passwords
-from parley.auth.accounts.refresh_tokens import RefreshTokens
+from parley.auth.accounts.sessions import Sessions
+from parley.auth.clock import DatabaseClock
 from parley.auth.components import Components, components_of
 from parley.auth.database import Database, create_engine
-from parley.auth.http import endpoints
+from parley.auth.http import endpoints, me, own_sessions
 from parley.auth.http.admin import connections as admin_connections
 from parley.auth.http.admin import rooms as admin_rooms
 from parley.auth.http.admin import users as admin_users
+from parley.auth.http.login_gate import LoginGate, throttled_response
 from parley.auth.identity import responders
 from parley.auth.identity.authenticator import Identities
 from parley.auth.moderation.gateway_memory import GatewayMemory
 from parley.auth.moderation.kicks import Gateways
-from parley.auth.settings import Settings
+from parley.auth.settings import AttemptRate, Settings
 from parley.auth.tokens.providers.issuer_keys import FETCH_TIMEOUT, IssuerKeys
 from parley.auth.tokens.signing import Signer, load_signer
 from parley.auth.tokens.verifier import Verifier
@@ -34,6 +40,8 @@ from parley.framework import Service
 
 MAX_WAIT = 3.0
 """Seconds a question for a user may have been waiting in a service that is ready."""
+ACCOUNT_CHANGES = AttemptRate(60, 60)
+"""Changes that somebody makes to their own account."""
 STARTUP_SECONDS = 60.0
 """Seconds that replicas which start together wait for each other."""
 
@@ -60,14 +68,11 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     install_errors(app)
+    app.add_middleware(LoginGate)
 
     @app.exception_handler(Throttled)
     async def throttled(_request: Request, rejection: Throttled) -> JSONResponse:
-        return JSONResponse(
-            {"ok": False, "error": rejection.as_dict()},
-            status_code=rejection.status,
-            headers={"retry-after": str(rejection.retry_after)},
-        )
+        return throttled_response(rejection)
 
     async def check_database() -> str | None:
         components = components_of(app)
@@ -81,6 +86,8 @@ def create_app(settings: Settings) -> FastAPI:
     _ = throttled
     app.include_router(health_router({"database": check_database, "nats": check_bus}))
     app.include_router(endpoints.router)
+    app.include_router(own_sessions.router)
+    app.include_router(me.router)
     app.include_router(admin_users.router)
     app.include_router(admin_connections.router)
     app.include_router(admin_rooms.router)
@@ -106,6 +113,8 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     passwords = Passwords(settings.auth_hash_workers)
     stack.callback(passwords.close)
     signer = await _start_up(passwords, settings)
+    clock = DatabaseClock(database)
+    await clock.measure()
     issuer_keys = None
     if settings.auth_jwks_url:
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=FETCH_TIMEOUT))
@@ -116,16 +125,37 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
         issuer_keys=issuer_keys,
         audience=settings.auth_audience,
         issuer=settings.auth_issuer,
+        now=clock.now,
     )
-    identities = Identities(database, verifier)
+    identities = Identities(database, verifier, clock.now)
     stack.push_async_callback(identities.close)
-    refresh_tokens = RefreshTokens(database, signer, settings)
-    accounts = Accounts(database, passwords, refresh_tokens, settings)
+    sessions = Sessions(database, signer, settings)
+    accounts = Accounts(database, passwords, sessions, settings)
     runtime = (await stack.enter_async_context(service.running(settings))).runtime
     bus, requests = runtime.bus, runtime.emitter("/").requests
     memory = GatewayMemory(database, requests.registry)
     await memory.start()
     bus.run_forever(memory.run(), name="memory of gateways")
+    bus.run_forever(clock.run(), name="the database's clock")
+    bus.run_forever(sessions.run_sweep(), name="sessions that are over")
     gateways = Gateways(requests)
     await responders.start(bus, identities)
-    return Components(settings, bus, database, signer, accounts, refresh_tokens, identities, gateways)
+    deletions = Deletions(database)
+    bus.run_forever(deletions.run(bus), name="deleted accounts")
+    own = OwnAccount(database, passwords, accounts, deletions)
+    return Components(
+        settings,
+        bus,
+        database,
+        signer,
+        accounts,
+        sessions,
+        identities,
+        gateways,
+        clock,
+        DeviceProofs(signer.derived_keys(b"device proofs")),
+        deletions,
+        own,
+        DataExport(bus, own, sessions),
+        AttemptLimit(ACCOUNT_CHANGES),
+    )

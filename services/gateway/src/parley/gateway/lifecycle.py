@@ -14,9 +14,9 @@
 | open | the token expires, with `expires = true` | parked or ended: `expired_token` | the transport is closed |
 | open | a service disconnects it | ended: `server disconnect` | DISCONNECT |
 | open | the same with `close` | the same, in every namespace | DISCONNECT in each; the transport is closed |
-| open | kick of its user | ended: the code | `kicked`, DISCONNECT in every namespace; the transport is closed |
+| open | its user or session is kicked | ended: the code | `kicked`, DISCONNECT in each; the transport is closed |
 | parked | claimed | ended; it goes on as another one, under the same sid | CONNECT with that sid |
-| parked | too late, kick of its user | ended | nothing |
+| parked | too late, or its user or session is kicked | ended | nothing |
 
 Attempting is one task per client and namespace, and only what is sent into that namespace waits for it. Opening is one
 step without an `await`, so nothing can end a connection half-way.
@@ -27,7 +27,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -68,7 +68,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 REFUSALS_PER_SECOND, REFUSALS_BURST = 5.0, 100
 """Refusals of one address. Each further one closes its transport and is not logged."""
 SOON = 1.0
-"""Seconds that a connection lives at least if clocks disagree whether its token has expired."""
+"""Seconds that a connection lives at least, however little time its token had left."""
 
 
 class Lifecycle:
@@ -181,7 +181,8 @@ class Lifecycle:
         self._forwarder.send_lifecycle(connection, "connect", recovered is not None)
         expires_at = connection.identity.expires_at
         if expires_at and self._namespaces[connection.namespace].expires:
-            seconds = max(SOON, expires_at - time.time())
+            # As auth counted it, since this host's clock may be minutes off.
+            seconds = max(SOON, connection.identity.valid_for)
             # By its sid: the engine's timer must not keep a connection alive that is gone.
             then = partial(self._expire, connection.sid, expires_at)
             connection.expiry = self._server.engine.call_later(seconds, then)
@@ -251,14 +252,17 @@ class Lifecycle:
         """End a connection that a service disconnects: in its namespace, or with `close` its transport too."""
         self.end(connection, DisconnectReason.SERVER_DISCONNECT, close=close)
 
-    def end_user(self, user_id: str, code: Code, reason: str) -> int:
-        """End every connection of a user, whatever its state. Returns how many there were, without parked ones.
+    def end_user(self, user_id: str, code: Code, reason: str, sessions: Collection[str] = ()) -> int:
+        """End every connection of a user, or those of some sessions, whatever its state.
 
-        Each transport is told of it once, in every namespace, and closed.
+        Returns how many there were, without parked ones. Each transport is told of it once, in every namespace, and
+        closed.
         """
         why = reason_of(code, DisconnectReason.KICKED)
-        self._recovery.forget(user_id)
+        self._recovery.forget(user_id, sessions)
         connections = self._connections.of_user(user_id)
+        if sessions:
+            connections = [connection for connection in connections if connection.identity.session in sessions]
         # Those that only claim to be this user are refused too, since auth may have been asked about them before the
         # ban. They are not counted.
         ended = sum(connection.authenticated for connection in connections)

@@ -15,6 +15,10 @@ class Identity(Wire, frozen=True):
     """Unix seconds at which the token was issued. It is refused if the user's tokens were revoked after that."""
     expires_at: float = 0.0
     """Unix seconds at which the token expires; 0 for guests, who have none."""
+    session: str = ""
+    """The session that the token belongs to; empty for guests, and for users who log in elsewhere."""
+    valid_for: float = 0.0
+    """Seconds until the token expires, counted from auth's reply, so that the receiver's clock does not matter."""
 
     @property
     def is_admin(self) -> bool:
@@ -41,6 +45,7 @@ class HeldUser(Wire, frozen=True):
     user_id: str
     issued_at: float
     age: float
+    session: str = ""
 
 
 class CheckWelcome(Wire, frozen=True):

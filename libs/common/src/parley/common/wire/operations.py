@@ -13,7 +13,7 @@ class Selection(Wire, frozen=True):
 
     A sid is a room as well. `sid` selects that connection alone, and not others that have joined a room of that name.
     Without a namespace, which is for `Kick` and `ListConnections`, it selects the connections of a user in all
-    namespaces, or everybody's.
+    namespaces, or everybody's. With `sessions`, a `Kick` selects only those whose tokens belong to one of them.
     """
 
     namespace: str
@@ -21,6 +21,7 @@ class Selection(Wire, frozen=True):
     except_rooms: tuple[str, ...] = ()
     sid: str = ""
     user_id: str = ""
+    sessions: tuple[str, ...] = ()
 
 
 class Operation(Wire, frozen=True):

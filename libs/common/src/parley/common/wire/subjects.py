@@ -36,6 +36,9 @@ ERASE_USER = "ctl.user.erase"
 GET_ERASURE = "ctl.user.erasure"
 """Request, queue group `chat`: `GetErasure` → `ErasureInfo`, or a code."""
 
+READ_WRITTEN = "ctl.user.written"
+"""Request, queue group `chat`: `ReadWritten` → `Written`, or a code."""
+
 LIST_ROOMS = "ctl.room.list"
 """Request, queue group `chat`: `ListRooms` → `RoomList`."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, assert_never
 import msgspec
 
 from parley.chat.domain.events import EventData, NamedUser
-from parley.chat.domain.fields import ClientCommand, Kind, Name, RoomId, Topic, check_line, check_name, checked_text
+from parley.chat.domain.fields import ClientCommand, Kind, Name, RoomId, Topic
 from parley.chat.domain.state import (
     DecisionContext,
     Member,
@@ -20,6 +20,7 @@ from parley.chat.domain.state import (
     require_room_left,
 )
 from parley.common.errors import Code, Reject
+from parley.common.wire.text import check_line, check_name, checked_text
 
 
 class CreateRoom(ClientCommand, frozen=True):

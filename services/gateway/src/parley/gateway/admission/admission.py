@@ -85,7 +85,7 @@ class Admission:
         """
         deadline = time.monotonic() + patience
         namespace, claim = connection.namespace, self._claim(connection.namespace, attempt.auth)
-        connection.identity = Identity(claimed_user(claim.token), "")
+        connection.identity = claimed_identity(claim.token)
         handshake = handshake_of(connection, attempt.auth, self._namespaces[namespace].headers)
         connection.handshake = encoded(handshake)
         self._connections.add(connection)
@@ -230,20 +230,22 @@ class Admission:
             await asyncio.sleep(next(pauses))
 
 
-def claimed_user(token: str) -> str:
-    """Return the `sub` claim of a token that nobody has verified, or '' if it is no JSON Web Token.
+def claimed_identity(token: str) -> Identity:
+    """Return the user and the session that a token names, which nobody has verified; empty if it is no JSON Web Token.
 
     It is only used to register the connection before it is authenticated.
     """
     try:
         payload = token.split(".", 2)[1]
-        return _claims.decode(a2b_base64(payload.replace("-", "+").replace("_", "/") + "===")).sub
+        claims = _claims.decode(a2b_base64(payload.replace("-", "+").replace("_", "/") + "==="))
     except (IndexError, ValueError, msgspec.DecodeError, RecursionError):
-        return ""
+        return Identity("", "")
+    return Identity(claims.sub, "", session=claims.sid if isinstance(claims.sid, str) else "")
 
 
 class _Claims(msgspec.Struct):
     sub: str
+    sid: Any = ""
 
 
 _claims = msgspec.json.Decoder(_Claims)

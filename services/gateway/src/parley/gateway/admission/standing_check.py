@@ -47,6 +47,7 @@ class _Held(NamedTuple):
 
     user_id: str
     issued_at: float
+    session: str
     registered_at: float
 
 
@@ -66,7 +67,7 @@ class StandingCheck:
         """Take the functions that this check needs: `parked` returns the parked connections.
 
         `end_user` ends all connections of a user. `end` ends a single one, if others of its user may stay: those with a
-        newer token, or that began after a kick.
+        newer token, of another session, or that began after a kick.
         """
         self._bus = bus
         self._connections = connections
@@ -120,7 +121,9 @@ class StandingCheck:
 
     async def _ask(self, batch: list[_Held]) -> None:
         now = boot_time()
-        question = CheckWelcome([HeldUser(held.user_id, held.issued_at, now - held.registered_at) for held in batch])
+        question = CheckWelcome(
+            [HeldUser(held.user_id, held.issued_at, now - held.registered_at, held.session) for held in batch]
+        )
         answer = await self._bus.request(subjects.WELCOME, question, UnwelcomeUsers, timeout=TIMEOUT, repeat=True)
         if not answer.users:
             return
@@ -152,7 +155,7 @@ class StandingCheck:
 
 def _key(connection: Connection) -> _Held:
     identity = connection.identity
-    return _Held(identity.user_id, identity.issued_at, connection.registered_at)
+    return _Held(identity.user_id, identity.issued_at, identity.session, connection.registered_at)
 
 
 def _keys(connections: Iterable[Connection]) -> Iterator[_Held]:

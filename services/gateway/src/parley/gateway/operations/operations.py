@@ -54,8 +54,8 @@ MAX_PAGE_BYTES = 512 * 1024
 
 Disconnected = Callable[[Connection, bool], None]
 """Ends a connection that a service disconnects: only in its namespace, or, if true, with its transport."""
-EndUser = Callable[[str, Code, str], int]
-"""Ends every connection of a user, with a code and a reason that the user is told. Returns how many there were."""
+EndUser = Callable[[str, Code, str, Collection[str]], int]
+"""Ends every connection of a user, or of some sessions, with a code and a reason. Returns how many there were."""
 
 
 class Operations:
@@ -172,7 +172,7 @@ class Operations:
         No kick waits, or is dropped because there are many.
         """
         user_id, code = kick.selection.user_id, known_code(kick.code, Code.KICKED)
-        ended = self._end_user(user_id, code, kick.reason)
+        ended = self._end_user(user_id, code, kick.reason, kick.selection.sessions)
         self._tasks.spawn(self._answer(kick.inbox, OperationReport(self._bus.address, ended)), name="operation")
 
     async def _list(self, wanted: ListConnections) -> None:

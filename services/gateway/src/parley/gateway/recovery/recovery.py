@@ -17,7 +17,7 @@ import asyncio
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, Protocol, Self
 
 from msgspec.structs import replace
@@ -184,9 +184,14 @@ class Recovery:
         self._parked[connection.pid] = ParkedConnection(connection, heads, rooms, expires)
         return True
 
-    def forget(self, user_id: str) -> None:
-        """Drop all parked connections of a user."""
-        self._drop_all(lambda parked: parked.connection.identity.user_id == user_id)
+    def forget(self, user_id: str, sessions: Collection[str] = ()) -> None:
+        """Drop all parked connections of a user, or those of some sessions."""
+
+        def concerned(parked: ParkedConnection) -> bool:
+            identity = parked.connection.identity
+            return identity.user_id == user_id and (not sessions or identity.session in sessions)
+
+        self._drop_all(concerned)
 
     def forget_all(self, namespace: str) -> None:
         """Drop all parked connections of a namespace, because the log of what they were sent was restored."""
