@@ -24,10 +24,10 @@ from parley.auth.identity import responders
 from parley.auth.identity.authenticator import Identities
 from parley.auth.moderation.gateway_memory import GatewayMemory
 from parley.auth.moderation.kicks import Gateways
+from parley.auth.outbound import TIMEOUT, Outbound
 from parley.auth.settings import Settings
-from parley.auth.tokens.providers.issuer_keys import FETCH_TIMEOUT, IssuerKeys
+from parley.auth.tokens import accepted
 from parley.auth.tokens.signing import Signer, load_signer
-from parley.auth.tokens.verifier import Verifier
 from parley.common.http.api import install_errors
 from parley.common.http.health import health_router
 from parley.framework import Service
@@ -106,17 +106,8 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     passwords = Passwords(settings.auth_hash_workers)
     stack.callback(passwords.close)
     signer = await _start_up(passwords, settings)
-    issuer_keys = None
-    if settings.auth_jwks_url:
-        client = await stack.enter_async_context(httpx.AsyncClient(timeout=FETCH_TIMEOUT))
-        issuer_keys = IssuerKeys(settings.auth_jwks_url, client)
-    verifier = Verifier(
-        signer,
-        hs256_secret=settings.auth_hs256_secret.get_secret_value(),
-        issuer_keys=issuer_keys,
-        audience=settings.auth_audience,
-        issuer=settings.auth_issuer,
-    )
+    outbound = Outbound(await stack.enter_async_context(httpx.AsyncClient(timeout=TIMEOUT)))
+    verifier, key_sets = accepted.verifier(settings, signer, outbound)
     identities = Identities(database, verifier)
     stack.push_async_callback(identities.close)
     refresh_tokens = RefreshTokens(database, signer, settings)
@@ -126,6 +117,8 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     memory = GatewayMemory(database, requests.registry)
     await memory.start()
     bus.run_forever(memory.run(), name="memory of gateways")
+    for keys in key_sets:
+        bus.run_forever(keys.run(), name="keys of an issuer")
     gateways = Gateways(requests)
     await responders.start(bus, identities)
     return Components(settings, bus, database, signer, accounts, refresh_tokens, identities, gateways)

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.tables import refresh_tokens, users
-from parley.auth.tokens.verifier import LOCAL_PREFIX
+from parley.auth.tokens.claims import LOCAL_PREFIX
 from parley.common.wire.identifiers import uuid7
 
 

@@ -1,0 +1,1 @@
+"""Logins at OpenID Connect providers."""
