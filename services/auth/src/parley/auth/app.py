@@ -16,7 +16,7 @@ from parley.auth.accounts.passwords import Passwords
 from parley.auth.accounts.refresh_tokens import RefreshTokens
 from parley.auth.components import Components, components_of
 from parley.auth.database import Database, create_engine
-from parley.auth.http import endpoints
+from parley.auth.http import endpoints, oidc
 from parley.auth.http.admin import connections as admin_connections
 from parley.auth.http.admin import rooms as admin_rooms
 from parley.auth.http.admin import users as admin_users
@@ -24,6 +24,8 @@ from parley.auth.identity import responders
 from parley.auth.identity.authenticator import Identities
 from parley.auth.moderation.gateway_memory import GatewayMemory
 from parley.auth.moderation.kicks import Gateways
+from parley.auth.oidc.logins import OpenIdLogins
+from parley.auth.oidc.provider import OpenIdProvider
 from parley.auth.outbound import TIMEOUT, Outbound
 from parley.auth.settings import Settings
 from parley.auth.tokens import accepted
@@ -81,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
     _ = throttled
     app.include_router(health_router({"database": check_database, "nats": check_bus}))
     app.include_router(endpoints.router)
+    app.include_router(oidc.router)
     app.include_router(admin_users.router)
     app.include_router(admin_connections.router)
     app.include_router(admin_rooms.router)
@@ -119,6 +122,10 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     bus.run_forever(memory.run(), name="memory of gateways")
     for keys in key_sets:
         bus.run_forever(keys.run(), name="keys of an issuer")
+    openid = {name: OpenIdProvider(name, each, outbound) for name, each in settings.providers.oidc.items()}
+    for provider in openid.values():
+        bus.run_forever(provider.run(), name=f"identity provider {provider.name}")
+    logins = OpenIdLogins(database, refresh_tokens, openid, settings.auth_redirect_uris)
     gateways = Gateways(requests)
     await responders.start(bus, identities)
-    return Components(settings, bus, database, signer, accounts, refresh_tokens, identities, gateways)
+    return Components(settings, bus, database, signer, accounts, refresh_tokens, identities, gateways, logins)

@@ -13,6 +13,7 @@ from parley.auth.accounts.refresh_tokens import RefreshTokens
 from parley.auth.database import Database
 from parley.auth.identity.authenticator import Identities
 from parley.auth.moderation.kicks import Gateways
+from parley.auth.oidc.logins import OpenIdLogins
 from parley.auth.settings import Settings
 from parley.auth.tables import users
 from parley.auth.tokens.signing import Signer
@@ -34,6 +35,7 @@ class Components:
     refresh_tokens: RefreshTokens
     identities: Identities
     gateways: Gateways
+    logins: OpenIdLogins
 
 
 def components_of(app: FastAPI) -> Components:

@@ -88,6 +88,11 @@ class RefreshTokens:
                 await lock_user(connection, row.user_id)
                 await revoke_refresh_tokens(connection, refresh_tokens.c.family == row.family)
 
+    async def session_of(self, connection: AsyncConnection, token: str) -> str:
+        """The session that a refresh token belongs to; empty for one that is nobody's."""
+        mine = select(refresh_tokens.c.family).where(refresh_tokens.c.hash == _hash(token))
+        return await connection.scalar(mine) or ""
+
     async def access_token(self, connection: AsyncConnection, user_id: str, ttl: int) -> str:
         """An access token without a refresh token. Raises `Reject(not_found)`."""
         user = await lock_user(connection, user_id)

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from parley.auth.accounts.refresh_tokens import MAX_REFRESH_TOKEN, Grant
 from parley.auth.components import Bearer, Current
+from parley.auth.http.oidc import public_url
 from parley.common.http.bodies import body_of, described
 
 router = APIRouter(prefix="/auth", tags=["auth"])
@@ -50,6 +51,12 @@ class Done(BaseModel):
     ok: bool = True
 
 
+class LoggedOut(Done):
+    """A login has ended."""
+
+    logout_url: str = Field(default="", description="where a browser goes to log out at the provider it logged in at")
+
+
 def _address(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
@@ -73,10 +80,11 @@ async def refresh(body: GivenToken, components: Current) -> Grant:
 
 
 @router.post("/logout", summary="End a login", openapi_extra=described(RefreshToken))
-async def logout(body: GivenToken, components: Current) -> Done:
+async def logout(body: GivenToken, request: Request, components: Current) -> LoggedOut:
     """Revoke a refresh token and its successors. Access tokens it gave run out by themselves."""
+    logout_url = await components.logins.logout_url(body.refresh_token, public_url(request, components))
     await components.refresh_tokens.end(body.refresh_token)
-    return Done()
+    return LoggedOut(logout_url=logout_url)
 
 
 @router.get("/me", summary="Who am I")

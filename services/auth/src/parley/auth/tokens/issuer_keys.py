@@ -43,9 +43,13 @@ class IssuerKeys:
     async def run(self) -> None:
         """Keep the keys fresh for as long as the process lives."""
         while True:
-            async with self._lock:
-                fetched = await self._fetch()
+            fetched = await self.refresh()
             await asyncio.sleep(MAX_AGE if fetched else REFETCH_INTERVAL)
+
+    async def refresh(self) -> bool:
+        """Fetch the keys again, and say whether that went well; those that were known serve on meanwhile."""
+        async with self._lock:
+            return await self._fetch()
 
     async def get(self, kid: str) -> PyJWK | None:
         """The key of this id, or None. For tokens without one ("") the only key, if there is just one.
