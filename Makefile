@@ -21,8 +21,9 @@ help: ## This list
 up: $(VENV)/up page ## Start everything on http://localhost:8000, state in .parley/ (Ctrl-C stops it)
 	@exec $(BIN)/parley up $(ARGS)
 
-test: $(VENV)/dev page tests/acceptance/node_modules/.installed ## Run the whole test suite (no Docker needed; ARGS="-k name" narrows it)
-	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+# Where the environment forbids it, each of the many processes that tests start would compile everything anew.
+test: $(VENV)/dev page tests/support/node/node_modules/.installed ## Run the whole test suite (no Docker needed; ARGS="-k name" narrows it)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(VENV)/dev page ## Ten minutes of faults by a seed, and what became of everything (ARGS="--help" says how to choose)
 	@$(BIN)/python -m tests.chaos $(ARGS)
@@ -56,7 +57,7 @@ lock: $(VENV)/dev ## Resolve the dependencies anew (hashes, no index addresses)
 	@$(BIN)/uv pip compile --quiet $(LOCK) libs/testing/pyproject.toml --extra embedded --group dev -c requirements-embedded.lock -o requirements-dev.lock
 
 clean: ## Remove what was installed; state in .parley/ stays
-	rm -rf $(VENV) web/node_modules tests/acceptance/node_modules web/public/socket.io.min.js web/public/socket.io.min.js.map
+	rm -rf $(VENV) web/node_modules tests/support/node/node_modules web/public/socket.io.min.js web/public/socket.io.min.js.map
 
 # The one file the page needs from npm is the stock Socket.IO client. Without Node.js everything but the page works.
 page: web/node_modules/.installed
@@ -70,13 +71,13 @@ web/node_modules/.installed: web/package.json web/package-lock.json
 	fi
 
 # The client of older apps and an identity provider, which tests need.
-tests/acceptance/node_modules/.installed: tests/acceptance/package.json tests/acceptance/package-lock.json
+tests/support/node/node_modules/.installed: tests/support/node/package.json tests/support/node/package-lock.json
 	@if ! command -v npm >/dev/null; then \
-		echo "npm was not found, so the tests with older clients are skipped"; \
-	elif echo "Fetching an older Socket.IO client and an identity provider for the tests" && cd tests/acceptance && npm ci --no-audit --no-fund --silent; then \
+		echo "npm was not found, so the tests with these are skipped"; \
+	elif echo "Fetching an older Socket.IO client and an identity provider for the tests" && cd tests/support/node && npm ci --no-audit --no-fund --silent; then \
 		touch node_modules/.installed; \
 	else \
-		echo "npm could not fetch it, so the tests with older clients are skipped"; \
+		echo "npm could not fetch it, so the tests with these are skipped"; \
 	fi
 
 $(VENV)/bin/pip:

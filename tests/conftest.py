@@ -6,25 +6,43 @@ The schema is migrated once into a template database that each test clones, so t
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 from hypothesis import settings
 
 from parley.cli.database.migrations import upgrade
 from parley.cli.stack import embedded
-from tests.acceptance.stack import free_port
-from tests.own_server import Server
+from parley.gateway import gateway
+
+# Before it is imported: failed assertions in what tests share tell as much as those in tests.
+pytest.register_assert_rewrite("tests.support")
+
+from tests.support.own_server import Server  # noqa: E402
+from tests.support.ports import free_port  # noqa: E402
+from tests.support.postgres import run_sql, with_database  # noqa: E402
 
 # Examples are not timed: a busy machine is no failure.
 settings.register_profile("parley", deadline=None, max_examples=50)
 settings.load_profile("parley")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _little_garbage_collection() -> Iterator[None]:
+    """What was imported stays, so it is not searched for garbage again and again.
+
+    Nor by gateways in this process, which would search it at each start, and leave it to themselves to collect.
+    """
+    gc.collect()
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gateway, "run_collector", asyncio.Event().wait)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,21 +75,6 @@ def nats_url() -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="parley-test-") as directory, embedded.nats(Path(directory)) as url:
         yield url
-
-
-def with_database(url: str, database: str) -> str:
-    """The same server's URL for another database."""
-    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
-
-
-async def run_sql(url: str, *statements: str) -> None:
-    """Run statements outside a transaction."""
-    connection = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 @pytest.fixture(scope="session")

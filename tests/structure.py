@@ -1,4 +1,4 @@
-"""One word, one thing: no class and no module of the product has another's name; and which modules no test imports.
+"""The order of names and tests: one word for one thing, tests where their modules are, what they share in one place.
 
 `make check` runs it. A name that occurs twice on purpose is in one of the tables below, with the reason.
 """
@@ -6,12 +6,20 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+TESTS = ROOT / "tests"
+TIERS = {"unit", "integration", "acceptance"}
+"""Folders that hold tests and nothing else."""
+MIRRORS = {"unit", "integration"}
+"""Folders in which tests lie as the packages do that they are about."""
+BESIDE_PACKAGES = {"docs", "web"}
+"""What else there is to test."""
 
 SAME_CLASSES = {
     "Settings": "each service has its own, and its process reads just that one",
@@ -72,26 +80,96 @@ def twice(paths: list[Path]) -> list[str]:
     ]
 
 
+def imports_of(path: Path) -> set[str]:
+    """What a file imports: modules, and what it takes from them, with their full names."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
 def without_tests(paths: list[Path]) -> list[str]:
-    """The modules that no test file imports."""
+    """The modules that no test imports, itself or through their package, and that have no test of their name."""
+    offered = {
+        name: given
+        for path in ROOT.glob("*/**/src/parley/**/__init__.py")
+        for given in imports_of(path)
+        for name in [f"{shown(path.parent).replace('/', '.')}.{given.rpartition('.')[2]}"]
+    }
     imported: set[str] = set()
-    for path in (ROOT / "tests").glob("**/test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-            elif isinstance(node, ast.Import):
-                imported |= {alias.name for alias in node.names}
-    return [shown(path) for path in paths if shown(path).removesuffix(".py").replace("/", ".") not in imported]
+    for path in test_files():
+        used = imports_of(path)
+        used |= {offered[name] for name in used if name in offered}
+        imported |= used | {name.rpartition(".")[0] for name in used}
+    tested = {path.relative_to(TESTS).as_posix().partition("/")[2] for path in test_files()}
+    return [
+        name
+        for name in map(shown, paths)
+        if name.removesuffix(".py").replace("/", ".") not in imported
+        and re.sub(r"^parley/(.*?)(\w+\.py)$", r"\1test_\2", name) not in tested
+    ]
+
+
+def test_files() -> list[Path]:
+    """Every file below `tests` that is Python."""
+    return [path for path in sorted(TESTS.glob("**/*.py")) if "node_modules" not in path.parts]
+
+
+def is_test(name: str) -> bool:
+    """Whether a module of this name is for pytest alone."""
+    return name.startswith("test_") or name == "conftest"
+
+
+def imported_modules(path: Path) -> list[str]:
+    """The modules below `tests` that a file imports, or imports from."""
+    tree = ast.walk(ast.parse(path.read_text("utf-8")))
+    return sorted(
+        {node.module for node in tree if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests.")}
+    )
+
+
+def misplaced(paths: list[Path]) -> list[str]:
+    """Tests that lie elsewhere than what they are about, and what is shared elsewhere than in `tests/support`.
+
+    A test imports from `tests.support`, from what belongs to its own program, and from programs that have no tests.
+    """
+    packages = {shown(path.parent).removeprefix("parley/") for path in paths}
+    with_tests = {path.relative_to(TESTS).parts[0] for path in test_files() if path.stem.startswith("test_")}
+    wrong: list[str] = []
+    for path in test_files():
+        folder, *inner = path.relative_to(TESTS).parts
+        if folder in TIERS and not is_test(path.stem) and path.stem != "__init__":
+            wrong.append(f"{shown_test(path)} is no test: it belongs into tests/support")
+        if folder in MIRRORS and path.stem.startswith("test_") and inner[:-1] != [] and inner[0] not in BESIDE_PACKAGES:
+            place = "/".join(inner[:-1])
+            if place not in packages:
+                wrong.append(f"{shown_test(path)} is about no package: there is no parley/{place}")
+        if folder in MIRRORS and path.stem.startswith("test_") and len(inner) == 1:
+            wrong.append(f"{shown_test(path)} belongs into the folder of the package that it is about")
+        for name in imported_modules(path):
+            source, *_ = parts = name.split(".")[1:]
+            allowed = source == "support" or source not in with_tests or (source == folder and folder not in TIERS)
+            if not allowed or any(map(is_test, parts)):
+                wrong.append(f"{shown_test(path)} imports from {name}")
+    return wrong
+
+
+def shown_test(path: Path) -> str:
+    """A test's path in the repository."""
+    return path.relative_to(ROOT).as_posix()
 
 
 def main() -> int:
     """Print what is wrong, and what is only worth knowing. Returns the exit code."""
     paths = list(modules())
-    wrong = twice(paths)
+    wrong = [f"the same name twice: {line}" for line in twice(paths)] + misplaced(paths)
     for line in wrong:
-        print(f"the same name twice: {line}")  # noqa: T201
+        print(line)  # noqa: T201
     untested = without_tests(paths)
-    print(f"{len(paths)} modules, {len(untested)} of which no test imports by name: {', '.join(untested)}")  # noqa: T201
+    print(f"{len(paths)} modules, {len(untested)} of which no test imports or is named after: {', '.join(untested)}")  # noqa: T201
     return 1 if wrong else 0
 
 

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import os
-import time
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
 
-import jwt
 import pytest
 
 from parley.cli.stack import embedded
-from tests.acceptance.clients import HAS_JS_CLIENT, JsClient, PythonClient
-from tests.acceptance.one_command import OneCommand
-from tests.acceptance.stack import SECRET, RemoteStack, Stack
-from tests.acceptance.tiny_service import TinyService
-from tests.conftest import run_sql, with_database
-
-KINDS = [
-    pytest.param("python", id="python-socketio"),
-    pytest.param(
-        "js",
-        id="socket.io-client",
-        marks=pytest.mark.skipif(not HAS_JS_CLIENT, reason="needs Node and npm ci in web/: the stock JS client"),
-    ),
-]
-AnyClient = PythonClient | JsClient
-AnyStack = Stack | RemoteStack
+from tests.support.clients.people import AnyStack, People
+from tests.support.services.tiny_service import TinyService
+from tests.support.stack.one_command import OneCommand
+from tests.support.stack.running import running_stack
+from tests.support.stack.stack import RemoteStack, Stack
 
 
 @pytest.fixture(scope="session")
@@ -49,21 +31,6 @@ async def stack(
         return
     async with running_stack(postgres_url, template_database, tmp_path_factory.mktemp("stack")) as running:
         yield running
-
-
-@asynccontextmanager
-async def running_stack(
-    postgres_url: str, template_database: str, directory: Path, **settings: str
-) -> AsyncGenerator[Stack]:
-    """A stack with a database of its own, for as long as the tests of a module or all take."""
-    name = f"stack_{uuid.uuid4().hex[:8]}"
-    await run_sql(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template_database}")
-    # A NATS of its own: services of another test on the same one would answer each other's requests.
-    with embedded.nats(directory / "nats") as nats_url:
-        running = Stack(with_database(postgres_url, name), nats_url, directory, **settings)
-        await running.start()
-        yield running
-        await running.stop()
 
 
 NAMESPACES = """
@@ -112,58 +79,6 @@ async def edge_people(edge_stack: Stack) -> AsyncIterator[People]:
     everybody = People(edge_stack, registered=False)
     yield everybody
     await everybody.stop()
-
-
-class HasUrl(Protocol):
-    """Something that clients can connect to."""
-
-    @property
-    def url(self) -> str:
-        """Where it answers."""
-        ...
-
-
-class People:
-    """Makes users with connected clients, and stops the clients in the end."""
-
-    def __init__(self, stack: AnyStack, *, registered: bool = True) -> None:
-        self._stack = stack
-        self._registered = registered
-        """Else they are an adopter's own, which takes less time."""
-        self._numbers = itertools.count(1)
-        self._run = uuid.uuid4().hex[:6]
-        self._clients: list[AnyClient] = []
-
-    async def account(self, name: str = "user") -> dict[str, Any]:
-        """A fresh account: `{user_id, access_token, ..., username}`."""
-        username = f"{name}_{self._run}_{next(self._numbers)}"
-        if not self._registered:
-            claims = {"sub": username, "name": username, "exp": time.time() + 600}
-            token = jwt.encode(claims, SECRET, "HS256")
-            return {"user_id": username, "access_token": token, "username": username}
-        return {**await self._stack.account(username), "username": username}
-
-    async def attempt(
-        self, auth: Any, *, gateway: HasUrl | None = None, kind: str = "python", namespace: str = "/chat",
-        transports: list[str] | None = None, **options: Any,
-    ) -> AnyClient:  # fmt: skip
-        """A client that tries to connect."""
-        client: AnyClient = PythonClient() if kind == "python" else JsClient(2 if kind == "old" else 4)
-        self._clients.append(client)
-        url = (gateway or self._stack.gateways[0]).url
-        await client.start(url, namespace, auth, transports or ["websocket"], **options)
-        return client
-
-    async def join(self, name: str = "user", **options: Any) -> tuple[AnyClient, dict[str, Any]]:
-        """A new user with a connected client."""
-        account = await self.account(name)
-        client = await self.attempt({"token": account["access_token"]}, **options)
-        await client.connected()
-        return client, account
-
-    async def stop(self) -> None:
-        """Disconnect everybody."""
-        await asyncio.gather(*(client.stop() for client in self._clients))
 
 
 @pytest.fixture

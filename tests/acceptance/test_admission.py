@@ -9,11 +9,11 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.acceptance.clients import Client
-from tests.acceptance.conftest import KINDS, AnyStack, People
-from tests.acceptance.conversation import command, make_room, ok
-from tests.acceptance.raw_socket import RawSocket
-from tests.acceptance.stack import SECRET, RemoteStack
+from tests.support.clients.conversation import command, make_room, ok
+from tests.support.clients.people import KINDS, AnyStack, People
+from tests.support.clients.raw_socket import RawSocket
+from tests.support.clients.stock_clients import Client
+from tests.support.stack.stack import SECRET, RemoteStack
 
 
 def signed(**claims: Any) -> str:

@@ -13,11 +13,11 @@ from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import RoomCommand
 from parley.cli.database.incarnation import begin_incarnation
 from parley.common.wire.identity import Identity
-from tests.acceptance.conftest import People
-from tests.acceptance.conversation import make_room, ok
-from tests.acceptance.stack import Stack
-from tests.conftest import run_sql
-from tests.integration.conftest import running_writer
+from tests.support.chat.writing import running_writer
+from tests.support.clients.conversation import make_room, ok
+from tests.support.clients.people import People
+from tests.support.postgres import run_sql
+from tests.support.stack.stack import Stack
 
 MakeStack = Callable[..., Awaitable[Stack]]
 

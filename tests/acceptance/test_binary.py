@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from tests.acceptance.clients import HAS_JS_CLIENT, HAS_OLDER_CLIENT
-from tests.acceptance.conftest import KINDS, AnyClient, People
-from tests.acceptance.conversation import code, command, ok
-from tests.acceptance.raw_socket import RawSocket
-from tests.acceptance.stack import Stack
-from tests.acceptance.tiny_service import TinyService
+from tests.support.clients.conversation import code, command, ok
+from tests.support.clients.people import KINDS, AnyClient, People
+from tests.support.clients.raw_socket import RawSocket
+from tests.support.clients.stock_clients import HAS_JS_CLIENT, HAS_OLDER_CLIENT
+from tests.support.services.tiny_service import TinyService
+from tests.support.stack.stack import Stack
 
 MORE = [b"", b"\x00", b"\xff\xfe\x1e4", bytes(range(256)) * 40]
 

@@ -8,12 +8,13 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from tests.acceptance.balancer import Balancer
-from tests.acceptance.clients import HAS_JS_CLIENT
-from tests.acceptance.conftest import People
-from tests.acceptance.conversation import make_room
-from tests.acceptance.stack import Stack
-from tests.acceptance.test_failover import Conversation
+from tests.support.clients.conversation import make_room
+from tests.support.clients.people import People
+from tests.support.clients.plain_http import plain_http
+from tests.support.clients.stock_clients import HAS_JS_CLIENT
+from tests.support.clients.talking import Conversation
+from tests.support.stack.balancer import Balancer
+from tests.support.stack.stack import Stack
 
 DRAIN_SECONDS = 1.5
 """As `edge_stack` has it."""
@@ -21,7 +22,7 @@ DRAIN_SECONDS = 1.5
 
 async def test_clients_of_a_gateway_that_stops_move_to_another_over_some_time(edge_people: People, edge_stack: Stack):
     leaving = edge_stack.gateways[0]
-    async with Balancer.running(edge_stack.gateways) as balancer, httpx.AsyncClient() as kept:
+    async with Balancer.running(edge_stack.gateways) as balancer, plain_http() as kept:
         kinds = [("python", 13), ("js", 2)] if HAS_JS_CLIENT else [("python", 15)]
         clients = [
             (await edge_people.join(kind=kind, gateway=balancer, transports=[transport]))[0]
@@ -41,7 +42,7 @@ async def test_clients_of_a_gateway_that_stops_move_to_another_over_some_time(ed
         await moving[0].until(lambda: any(client.disconnects for client in moving), "the first to go", timeout=10)
         readiness = await kept.get(f"{leaving.url}/readyz")
         assert (readiness.status_code, "stopping" in readiness.text) == (503, True)
-        async with httpx.AsyncClient() as http:
+        async with plain_http() as http:
             with pytest.raises(httpx.ConnectError):
                 await http.get(f"{leaving.url}/socket.io/?EIO=4&transport=polling")
 

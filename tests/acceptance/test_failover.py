@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
@@ -12,10 +11,14 @@ import pytest
 
 from parley.cli.database.migrations import upgrade
 from parley.cli.stack import embedded
-from tests.acceptance.conftest import KINDS, AnyClient, People
-from tests.acceptance.conversation import make_room, ok, persist
-from tests.acceptance.stack import Stack, free_port
-from tests.own_server import Server
+from tests.support.clients.conversation import make_room, ok
+from tests.support.clients.people import KINDS, People
+from tests.support.clients.talking import converse
+from tests.support.own_server import Server
+from tests.support.ports import free_port
+from tests.support.readiness import is_not_ready
+from tests.support.stack.stack import Stack
+from tests.support.waiting import until
 
 
 class Breakable(NamedTuple):
@@ -55,74 +58,6 @@ async def breakable(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[B
 async def mended(breakable: Breakable) -> None:
     """A test that failed half-way takes no other with it."""
     await breakable.mend()
-
-
-class Conversation:
-    """People who talk all the time, and a ledger of what was acked to them."""
-
-    def __init__(self, people: People, clients: list[AnyClient], room: str) -> None:
-        self.people = people
-        self.clients = clients
-        self.room = room
-        self.acked: dict[str, int] = {}
-        self._talking = True
-        self._tasks = [asyncio.create_task(self._talk(n, client)) for n, client in enumerate(clients)]
-
-    async def _talk(self, who: int, client: AnyClient) -> None:
-        number = 0
-        while self._talking:
-            body = f"{who}:{number}"
-            answer = await persist(client, "message.send", room=self.room, body=body)
-            self.acked[body] = answer["sequence"]
-            number += 1
-            await asyncio.sleep(0.01)
-
-    async def goes_on(self, count: int = 20) -> None:
-        """Wait until everybody got so many more messages acked."""
-        before = Counter(body.split(":")[0] for body in self.acked)
-        async with asyncio.timeout(40):
-            while True:
-                now = Counter(body.split(":")[0] for body in self.acked)
-                if all(now[str(n)] >= before[str(n)] + count for n in range(len(self.clients))):
-                    return
-                await asyncio.sleep(0.05)
-
-    async def ends_whole(self) -> None:
-        """Stop talking; the log and what every member saw must be exactly what was acked."""
-        self._talking = False
-        await asyncio.gather(*self._tasks)
-        logged: dict[str, int] = {}
-        after = 0
-        while True:
-            page = await self.clients[0].emit("history", {"room": self.room, "after": after, "limit": 200})
-            for event in page["events"]:
-                assert event["sequence"] == after + 1, "a gap in the log"
-                after += 1
-                if event["type"] == "message.sent":
-                    assert event["data"]["body"] not in logged, "doubled"
-                    logged[event["data"]["body"]] = event["sequence"]
-            if not page["more"]:
-                break
-        assert logged == self.acked
-        for n in range(len(self.clients)):
-            mine = [sequence for body, sequence in logged.items() if body.startswith(f"{n}:")]
-            assert mine == sorted(mine), "out of the order sent"
-        for client in self.clients:
-            await client.until(lambda c=client: c.logged(self.room)[-1]["sequence"] == after, "the last event")
-            sequences = [event["sequence"] for event in client.logged(self.room)]
-            assert sequences == list(range(sequences[0], after + 1)), "a member missed or doubled an event"
-            assert not client.of("reset")
-
-
-async def converse(stack: Stack, kinds: tuple[str, ...] = ("python", "python")) -> Conversation:
-    """Members on both gateways in one room, talking."""
-    people = People(stack)
-    clients = [
-        (await people.join(f"p{n}", kind=kind, gateway=stack.gateways[n % 2]))[0] for n, kind in enumerate(kinds)
-    ]
-    room = await make_room(clients[0], *clients[1:])
-    await clients[0].until(lambda: clients[0].logged(room), "the room")
-    return Conversation(people, clients, room)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -205,10 +140,8 @@ async def test_while_nats_is_away_services_are_not_ready_and_commands_are_refuse
     client, _ = await people.join()
     room = await make_room(client)
     await nats.stop()
-    async with asyncio.timeout(10):
-        for process in stack.processes:
-            while (await stack.http.get(f"{process.url}/readyz")).status_code != 503:
-                await asyncio.sleep(0.05)
+    for process in stack.processes:
+        await until(lambda url=process.url: is_not_ready(url), f"{process.name} has noticed")
     answer = await client.emit("message.send", {"id": "x", "room": room, "body": "x"}, timeout=1)
     assert answer["error"] | {"message": ""} == {"code": "unavailable", "message": "", "retryable": True}
     assert (await stack.http.get(f"{stack.gateways[0].url}/healthz")).status_code == 200

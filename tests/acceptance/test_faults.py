@@ -16,14 +16,16 @@ from dataclasses import dataclass
 import pytest
 
 from parley.framework.serving.held_connections import GATEWAY_TIMEOUTS
-from tests.acceptance.clients import HAS_JS_CLIENT
-from tests.acceptance.conftest import HasUrl, People
-from tests.acceptance.conversation import make_room
-from tests.acceptance.fault_stack import FaultStack, sleep_until
-from tests.acceptance.ledger import Ledger, Person
-from tests.acceptance.presence_service import NAMESPACE as PRESENCE
-from tests.acceptance.stack import Process
+from tests.support.clients.conversation import make_room
+from tests.support.clients.people import HasUrl, People
+from tests.support.clients.stock_clients import HAS_JS_CLIENT
+from tests.support.ledger import Ledger, Person
 from tests.support.proxy import Proxy
+from tests.support.readiness import is_not_ready
+from tests.support.services.presence_service import NAMESPACE as PRESENCE
+from tests.support.stack.fault_stack import FaultStack, sleep_until
+from tests.support.stack.stack import Process
+from tests.support.waiting import until
 
 SILENT_AFTER = GATEWAY_TIMEOUTS.silent_after
 HEALING = 5.0
@@ -224,9 +226,11 @@ async def test_no_ack_of_an_earlier_run_reaches_a_client_of_the_next_one(stack: 
     before = len(stack.presence.notes("slow"))
     alices = [(await crowd.join("alice", gateway=gateway, namespace=PRESENCE))[0] for _ in range(3)]
     lost = [asyncio.create_task(alice.emit("slow", 3.5, timeout=4)) for alice in alices]
-    async with asyncio.timeout(5):
-        while len(stack.presence.notes("slow")) < before + len(lost):
-            await asyncio.sleep(0.02)
+    await until(
+        lambda: len(stack.presence.notes("slow")) >= before + len(lost),
+        "the service begins with all of them",
+        seconds=5,
+    )
     await gateway.restart(signal.SIGKILL)
     for alice in alices:
         await alice.stop()
@@ -260,9 +264,7 @@ async def stale_answer(stack: FaultStack, users: list[Person]) -> AsyncGenerator
     """During the block the first gateway has asked for memberships anew, and the answer of before is on its way."""
     first, second = (stack.proxy(chat) for chat in stack.chats)
     second.cut()
-    async with asyncio.timeout(10):
-        while (await stack.http.get(f"{stack.chats[1].url}/readyz")).status_code != 503:
-            await asyncio.sleep(0.02)
+    await until(lambda: is_not_ready(stack.chats[1].url), "the second chat has noticed")
     first.forget()
     first.hold("up")
     stack.proxy(stack.gateways[0]).flap()
@@ -321,9 +323,7 @@ async def test_a_late_notice_of_a_join_does_not_let_in_who_has_left(stack: Fault
     link = stack.proxy(stack.chats[0])
     link.hold_from("up", b"member.joined")
     joins = await stack.rest(stack.chats[0], gone.account, "POST", f"/rooms/{ledger.room}/join")
-    async with asyncio.timeout(3):
-        while not link.held("up"):
-            await asyncio.sleep(0.01)
+    await until(lambda: link.held("up"), "the join is held up", seconds=3)
     link.detach()
     leaves = await stack.rest(stack.chats[1], gone.account, "POST", f"/rooms/{ledger.room}/leave")
     ledger.joined |= {"join": joins["sequence"], "leave": leaves["sequence"]}

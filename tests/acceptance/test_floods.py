@@ -15,21 +15,21 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import httpx
 import jwt
 import psutil
 import pytest
 
 from parley.cli.stack import embedded
 from parley.framework import Context, Router, Service, ServiceSettings
-from tests.acceptance.clients import HAS_JS_CLIENT, JsClient, PythonClient
-from tests.acceptance.stack import ADMIN_PASSWORD, SECRET, Process
-from tests.conftest import run_sql, with_database
+from tests.support.clients.plain_http import plain_http
+from tests.support.clients.stock_clients import HAS_JS_CLIENT, JsClient, PythonClient
+from tests.support.paths import ROOT
+from tests.support.postgres import run_sql, with_database
+from tests.support.stack.stack import ADMIN_PASSWORD, SECRET, Process
 
-BENCH = Path(__file__).parents[2] / "bench"
+BENCH = ROOT / "bench"
 SECONDS = 0.35
 """How long each flood lasts."""
 LONGEST_WAIT = 1.0
@@ -162,7 +162,7 @@ class Attacked:
         """Let those who sit and wait begin, in place of those of before."""
         if self.sitters:
             await self.sitters.all_end(0)
-        async with httpx.AsyncClient() as http:
+        async with plain_http() as http:
             opened = await http.get(f"{self.gateway.url}/socket.io/?EIO=4&transport=polling")
         self.sitters = Sitters(self.gateway.port, json.loads(opened.text[1:])["sid"])
 

@@ -8,13 +8,13 @@ import json
 from typing import Any
 
 import aiohttp
-import httpx
 import pytest
 
-from tests.acceptance.conftest import KINDS, People
-from tests.acceptance.conversation import code, command, make_room, ok
-from tests.acceptance.raw_socket import RawSocket
-from tests.acceptance.stack import Stack
+from tests.support.clients.conversation import code, command, make_room, ok
+from tests.support.clients.people import KINDS, People
+from tests.support.clients.plain_http import plain_http
+from tests.support.clients.raw_socket import RawSocket
+from tests.support.stack.stack import Stack
 
 DEEP = "[" * 5000 + "]" * 5000
 
@@ -200,7 +200,7 @@ async def test_a_frame_over_the_limit_ends_the_connection(raw: RawSocket):
 
 async def test_a_polling_body_over_the_limit_is_refused_whatever_it_says_of_its_length(stack: Stack):
     url = f"{stack.gateways[0].url}/socket.io/?EIO=4&transport=polling"
-    async with httpx.AsyncClient() as http:
+    async with plain_http() as http:
         sid = json.loads((await http.get(url)).text[1:])["sid"]
 
         async def chunks():
@@ -215,7 +215,7 @@ async def test_a_polling_body_over_the_limit_is_refused_whatever_it_says_of_its_
 async def test_a_burst_of_many_packets_in_one_polling_request_is_not_lost(people: People, stack: Stack):
     account = await people.account("burst")
     url = f"{stack.gateways[0].url}/socket.io/?EIO=4&transport=polling"
-    async with httpx.AsyncClient(timeout=10) as http:
+    async with plain_http(timeout=10) as http:
         sid = json.loads((await http.get(url)).text[1:])["sid"]
         token = json.dumps({"token": account["access_token"]})
         assert (await http.post(f"{url}&sid={sid}", content=f"40/chat,{token}")).text.lower() == "ok"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
-import httpx
 import psutil
 import pytest
 
@@ -16,11 +13,14 @@ from parley.common.nats.bus import Bus, connect
 from parley.common.process.settings import ServiceSettings
 from parley.common.wire import subjects
 from parley.common.wire.rooms import Delivery, RoomEvent
-from tests.acceptance.conftest import People, running_stack
-from tests.acceptance.conversation import code, command, make_room, ok
-from tests.acceptance.meter import Meter
-from tests.acceptance.raw_socket import TIMEOUT, Polling, RawSocket, codes, joined
-from tests.acceptance.stack import Stack
+from tests.support.clients.conversation import code, command, make_room, ok
+from tests.support.clients.people import People
+from tests.support.clients.plain_http import plain_http
+from tests.support.clients.raw_socket import TIMEOUT, Polling, RawSocket, codes, joined
+from tests.support.stack.meter import Meter
+from tests.support.stack.running import running_stack
+from tests.support.stack.stack import Stack
+from tests.support.waiting import until
 
 BURST, USER_BURST = 40, 60
 LIMITS = {
@@ -82,7 +82,7 @@ async def meter(narrow: Stack) -> Meter:
 @pytest.fixture
 async def polling(narrow: Stack) -> AsyncIterator[Polling]:
     """A client that polls."""
-    async with httpx.AsyncClient(timeout=TIMEOUT) as http:
+    async with plain_http(timeout=TIMEOUT) as http:
         yield Polling(http, narrow.gateways[0].url)
 
 
@@ -109,7 +109,7 @@ async def test_an_upgrade_that_is_not_finished_is_given_up_and_polling_goes_on(
 
 
 async def test_one_address_has_so_many_connections_and_no_more(narrow: Stack, meter: Meter, auth: dict[str, Any]):
-    async with httpx.AsyncClient(timeout=TIMEOUT) as http:
+    async with plain_http(timeout=TIMEOUT) as http:
         sessions = [Polling(http, narrow.gateways[0].url) for _ in range(30)]
         for session in sessions:
             assert (await session.open(**{"x-forwarded-for": "192.0.2.7"})).status_code == 200
@@ -171,14 +171,12 @@ async def test_all_connections_of_a_user_share_a_rate_and_stay(narrow: Stack, me
             acked += codes([await socket.text() for _ in range(BURST - 2)])
         assert acked.count("not_found") in range(USER_BURST - 5, USER_BURST + 10)
         assert acked.count("rate_limited") == await meter.grown('limited_total{limit="user_events_per_second"}') > 0
-        began = time.monotonic()
-        while time.monotonic() < began + TIMEOUT:
+
+        async def recovered() -> bool:
             await one.send('42/chat,99["history",{"room":"nowhere"}]')
-            if codes([await one.text()]) == ["not_found"]:
-                break
-            await asyncio.sleep(0.2)
-        else:
-            raise AssertionError("its rate has not recovered")
+            return codes([await one.text()]) == ["not_found"]
+
+        await until(recovered, "its rate has recovered", seconds=TIMEOUT)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 from parley.chat.domain.messages import MessageSent
-from tests.acceptance.conftest import KINDS, AnyStack, People
-from tests.acceptance.conversation import code, command, make_room, ok
-from tests.acceptance.stack import RemoteStack
+from tests.support.clients.conversation import code, command, make_room, ok
+from tests.support.clients.people import KINDS, AnyStack, People
+from tests.support.stack.stack import RemoteStack
 
 
 @pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]], ids="+".join)

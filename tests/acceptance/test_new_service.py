@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 
 from parley.cli.stack.embedded import is_alive
 from parley.testing import StockClient
-from tests.acceptance.one_command import PARLEY, OneCommand, wait_until
-from tests.support.bus import until
+from tests.support.clients.plain_http import plain_http
+from tests.support.stack.one_command import PARLEY, OneCommand
+from tests.support.waiting import until, until_blocking
 
 CHANGE_SECONDS = 30.0
 """What a change may take to show on a busy machine."""
@@ -48,7 +48,7 @@ def stack(project: Path) -> Iterator[OneCommand]:
 async def ann(stack: OneCommand) -> Any:
     """Somebody with an account, connected to the new namespace."""
     body = {"username": f"ann_{time.monotonic_ns()}", "password": "correct-horse-battery"}
-    async with httpx.AsyncClient(base_url=stack.url) as http:
+    async with plain_http(base_url=stack.url) as http:
         account = (await http.post("/auth/register", json=body)).raise_for_status().json()
     client = StockClient("/dice")
     await client.connect(stack.url, auth={"token": account["access_token"]})
@@ -89,7 +89,7 @@ async def test_a_changed_controller_answers_on_the_same_connection(
     async def shouts() -> bool:
         return (await ann.emit("say", "lobby", "hello")).get("text") == "HELLO"
 
-    await until(shouts, CHANGE_SECONDS)
+    await until(shouts, seconds=CHANGE_SECONDS)
     assert (ann.connected, ann.sid) == (True, sid)
     assert len(family - set(stack.family())) == 1, "only the service was started again"
     code.write_text(written)
@@ -101,18 +101,18 @@ async def test_code_that_cannot_be_loaded_is_told_and_waited_for(
     code, watching = project / "dice" / "service.py", watcher(stack)
     written = code.read_text()
     code.write_text(written.replace('@router.on("say")', '@router.on("say"'))
-    wait_until(lambda: "SyntaxError: '(' was never closed" in stack.printed, "error", CHANGE_SECONDS)
+    until_blocking(lambda: "SyntaxError: '(' was never closed" in stack.printed, "error", CHANGE_SECONDS)
 
     async def is_away() -> bool:
         return (await ann.emit("say", "lobby", "hello")).get("error", {}).get("code") == "unavailable"
 
-    await until(is_away, CHANGE_SECONDS)
+    await until(is_away, seconds=CHANGE_SECONDS)
     code.write_text(written)
 
     async def answers() -> bool:
         return (await ann.emit("say", "lobby", "hello"))["ok"]
 
-    await until(answers, CHANGE_SECONDS)
+    await until(answers, seconds=CHANGE_SECONDS)
     assert is_alive(watching)
     assert "dice | parley: dice.service cannot be imported, SyntaxError: '(' was never closed (" in stack.printed
 
@@ -121,11 +121,11 @@ async def test_a_service_whose_process_was_killed_is_started_again(stack: OneCom
     watching = watcher(stack)
     service = watching.children()[0]
     watching.kill()
-    wait_until(lambda: "dice | ended with exit code -9; starting it again" in stack.printed, "message")
-    wait_until(lambda: not is_alive(service), "end of the service itself")
+    until_blocking(lambda: "dice | ended with exit code -9; starting it again" in stack.printed, "message")
+    until_blocking(lambda: not is_alive(service), "end of the service itself")
 
     async def answers() -> bool:
         return (await ann.emit("say", "lobby", "hello"))["ok"]
 
-    await until(answers, CHANGE_SECONDS)
+    await until(answers, seconds=CHANGE_SECONDS)
     assert watcher(stack) != watching

@@ -8,14 +8,15 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.clients import HAS_OLDER_CLIENT, JsClient
-from tests.acceptance.conftest import AnyStack, People
-from tests.acceptance.conversation import code, command, make_room, ok
-from tests.acceptance.stack import Stack
-from tests.acceptance.tiny_service import TinyService
+from tests.support.clients.conversation import code, command, make_room, ok
+from tests.support.clients.people import AnyStack, People
+from tests.support.clients.plain_http import plain_http
+from tests.support.clients.stock_clients import HAS_OLDER_CLIENT, JsClient
+from tests.support.services.tiny_service import TinyService
+from tests.support.stack.stack import Stack
 
 needs_older_client = pytest.mark.skipif(
-    not HAS_OLDER_CLIENT, reason="needs Node, and npm ci in web/ and tests/acceptance/: the older stock client"
+    not HAS_OLDER_CLIENT, reason="needs Node, and npm ci in web/ and tests/support/node/: the older stock client"
 )
 TRANSPORTS = [
     pytest.param(["websocket"], id="websocket"),
@@ -123,7 +124,7 @@ async def test_older_clients_reconnect_by_themselves_and_read_what_they_missed(e
 
 
 async def test_they_are_refused_unless_they_are_allowed(stack: AnyStack):
-    async with httpx.AsyncClient() as http:
+    async with plain_http() as http:
         for url in (f"{stack.gateways[0].url}/socket.io/", f"{stack.gateways[0].url}/socket.io/?EIO=3"):
             answer = await http.get(url, params={"transport": "polling", **dict(httpx.URL(url).params)})
             assert answer.status_code == 400

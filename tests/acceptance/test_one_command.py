@@ -19,9 +19,10 @@ import psutil
 import pytest
 
 from parley.cli.stack.embedded import is_alive
-from tests.acceptance.one_command import PARLEY, OneCommand, wait_until
+from tests.support.paths import WEB
+from tests.support.stack.one_command import PARLEY, OneCommand
+from tests.support.waiting import until_blocking
 
-WEB = Path(__file__).parents[2] / "web"
 IN_A_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
@@ -79,13 +80,13 @@ def test_the_printed_client_and_kick_work_as_printed(one_command: OneCommand, tm
     with said.open("w") as output:
         client = subprocess.Popen([node, "hello.mjs"], cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT)
     try:
-        wait_until(lambda: "Hello" in said.read_text() or client.poll() is not None, "message", 20)
+        until_blocking(lambda: "Hello" in said.read_text() or client.poll() is not None, "message", 20)
         user = re.search(r"(\S+) sent message", said.read_text())
         assert user, said.read_text()
         kick = one_command.find(r"(curl -X POST .+)").replace("USER_ID", user[1])
         kicked = subprocess.run([curl, "-s", *shlex.split(kick)[1:]], capture_output=True, text=True, check=True)
         assert '"disconnected":1' in kicked.stdout.replace(" ", "")
-        wait_until(lambda: "disconnected: io server disconnect" in said.read_text(), "disconnect", 10)
+        until_blocking(lambda: "disconnected: io server disconnect" in said.read_text(), "disconnect", 10)
     finally:
         client.kill()
         client.wait()
@@ -116,7 +117,7 @@ def test_a_stop_signal_ends_everything_with_exit_code_0(data: Path, number: sign
 @pytest.mark.parametrize("step", ["Creating the database", "Starting NATS", "Migrating the database"])
 def test_ctrl_c_while_it_starts_leaves_nothing(data: Path, step: str) -> None:
     stack = OneCommand(data)
-    wait_until(lambda: step in stack.printed, step)
+    until_blocking(lambda: step in stack.printed, step)
     family = stack.family()
     assert stack.stop() == 0
     assert alive(family) == []
@@ -143,7 +144,7 @@ def test_a_closed_terminal_ends_everything(data: Path) -> None:
             printed.extend(os.read(terminal, 65536))
         return b"Ctrl-C stops" in printed
 
-    wait_until(ready, "ready stack")
+    until_blocking(ready, "ready stack")
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     assert len(family) > 2
     os.close(terminal)

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,13 +21,14 @@ from parley.framework import Router, Service
 from parley.gateway.namespaces import load
 from parley.testing import RunningServer, running
 from parley.testing.tokens import token_for
-from tests.acceptance.clients import HAS_OLDER_CLIENT, Client
-from tests.support.bus import until
+from tests.support.clients.stock_clients import HAS_OLDER_CLIENT, Client
+from tests.support.paths import CLIENTS, ROOT
+from tests.support.waiting import until
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "p2p"
+EXAMPLE = ROOT / "examples" / "p2p"
 DENIED = {"type": "deleted", "message": "deleted, room has been deleted."}
 needs_clients = pytest.mark.skipif(
-    not HAS_OLDER_CLIENT, reason="needs Node, and npm ci in web/ and tests/acceptance/: the stock clients"
+    not HAS_OLDER_CLIENT, reason="needs Node, and npm ci in web/ and tests/support/node/: the stock clients"
 )
 
 
@@ -94,7 +94,7 @@ class Browsers:
 
     async def run(self) -> None:
         """Start Node, and pass on what it says until it ends."""
-        script = Path(__file__).with_name("p2p_client.mjs")
+        script = CLIENTS / "p2p_client.mjs"
         pipe = asyncio.subprocess.PIPE
         self._process = await asyncio.create_subprocess_exec("node", str(script), stdin=pipe, stdout=pipe)
         self._reader = asyncio.create_task(self._read())

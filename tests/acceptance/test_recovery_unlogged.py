@@ -7,13 +7,13 @@ import asyncio
 import pytest
 
 from parley.common.wire.rooms import RoomEvent
-from tests.acceptance.clients import HAS_JS_CLIENT, JsClient
-from tests.acceptance.conftest import People
-from tests.acceptance.conversation import ok
-from tests.acceptance.member import Member, js
-from tests.acceptance.raw_socket import RawSocket
-from tests.acceptance.stack import Stack
-from tests.acceptance.tiny_service import TinyService
+from tests.support.clients.conversation import ok
+from tests.support.clients.member import Member, js
+from tests.support.clients.people import People
+from tests.support.clients.raw_socket import RawSocket
+from tests.support.clients.stock_clients import HAS_JS_CLIENT, JsClient
+from tests.support.services.tiny_service import TinyService
+from tests.support.stack.stack import Stack
 
 pytestmark = pytest.mark.skipif(not HAS_JS_CLIENT, reason="needs Node and npm ci in web/: the stock JS client")
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,13 +15,14 @@ from parley.common.wire.identity import Authenticate, Identity
 from parley.gateway import lifecycle
 from parley.testing import RunningServer, running_server
 from parley.testing.tokens import authenticate, token_for
-from tests.acceptance.clients import HAS_JS_CLIENT
-from tests.integration.life_parts import NAMESPACES, gate, kick, served
 from tests.support.bus import fresh
+from tests.support.clients.stock_clients import HAS_JS_CLIENT
+from tests.support.gateway.lives import NAMESPACES, gate, kick, served
+from tests.support.paths import CLIENTS
 
 pytestmark = pytest.mark.skipif(not HAS_JS_CLIENT, reason="needs Node and npm ci in web/: the stock JS client")
 
-SCRIPT = Path(__file__).with_name("namespaces_client.mjs")
+SCRIPT = CLIENTS / "namespaces_client.mjs"
 
 
 @pytest.fixture(scope="module")

@@ -15,14 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import httpx
 import pytest
 
-from tests.acceptance.clients import HAS_JS_CLIENT
-from tests.acceptance.stack import free_port
-from tests.acceptance.test_compose import Compose, why_not
+from tests.support.clients.stock_clients import HAS_JS_CLIENT
+from tests.support.paths import ROOT
+from tests.support.ports import free_port
+from tests.support.readiness import is_ready
+from tests.support.stack.compose import Compose, why_not
+from tests.support.waiting import until, until_blocking
 
-ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 _BLOCK = re.compile(r"(?:<!-- (?P<mark>[^\n]+) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```\n", re.DOTALL)
 SECONDS = 60.0
@@ -145,22 +146,20 @@ class Reader:
     def _await_logged(self, expected: str) -> None:
         """Wait until `parley up` has shown these lines, in which … stands for anything."""
         patterns = [re.escape(line).replace("…", ".*") for line in expected.splitlines()]
-        deadline = time.monotonic() + SECONDS
-        while missing := [pattern for pattern in patterns if not re.search(pattern, self.log())]:
-            assert time.monotonic() < deadline, f"{missing} is not in\n{self.log()}"
-            time.sleep(0.1)
+        until_blocking(
+            lambda: all(re.search(pattern, self.log()) for pattern in patterns),
+            lambda: f"{patterns} is in\n{self.log()}",
+            seconds=SECONDS,
+        )
 
     async def up(self) -> None:
         """Wait until what was started in the background can serve."""
-        async with httpx.AsyncClient() as http, asyncio.timeout(SECONDS):
-            while True:
-                assert all(process.poll() is None for process in self.background), self.log()
-                try:
-                    if (await http.get(f"http://127.0.0.1:{self.port}/readyz")).status_code == 200:
-                        return
-                except httpx.TransportError:
-                    pass
-                await asyncio.sleep(0.1)
+
+        async def ready() -> bool:
+            assert all(process.poll() is None for process in self.background), self.log()
+            return await is_ready(f"http://127.0.0.1:{self.port}")
+
+        await until(ready, "`parley up` is ready", seconds=SECONDS)
 
     def log(self) -> str:
         """What `parley up` said."""

@@ -7,12 +7,12 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from tests.acceptance.one_command import OneCommand
-from tests.acceptance.stack import free_port
+from tests.support.clients.plain_http import plain_http
+from tests.support.ports import free_port
+from tests.support.stack.one_command import OneCommand
 
 CHROMIUM = Path("/usr/bin/chromium")
 # No background traffic of the browser's own, and what a container without a GPU or user namespaces needs.
@@ -239,7 +239,7 @@ async def test_the_page_works_on_after_a_server_restart_without_a_reload(browser
 
 async def test_a_kicked_visitor_is_told_why(browser: Browser, one_command: OneCommand) -> None:
     visitor = await Visitor.sign_up(browser, one_command.url, f"loud-{uuid.uuid4().hex[:8]}")
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {one_command.token}"}) as http:
+    async with plain_http(headers={"Authorization": f"Bearer {one_command.token}"}) as http:
         found = (await http.get(f"{one_command.url}/admin/users", params={"search": visitor.name})).json()["users"]
         kick = f"{one_command.url}/admin/users/{found[0]['id']}/kick"
         assert (await http.post(kick, json={"reason": "Too loud"})).json()["disconnected"] == 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 import email
 import subprocess
 import zipfile
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 PACKAGES = ("auth", "chat", "cli", "common", "engineio", "framework", "gateway", "testing")
 CARRIED = "parley/cli/repository/"
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tests.chaos.history import Answer, Ban, Command, History, Logged, Reading, Receipt, Room, Stay
+from tests.chaos.history import Answer, Ban, Command, History, Reading, Receipt, Room, Stay
 from tests.chaos.ledger import Evidence
 
 
@@ -93,12 +93,3 @@ def _stays(lines: Iterable[Mapping[str, Any]]) -> list[Stay]:
     for client in list(opened):
         close(client, None)
     return stays
-
-
-def logged(event: Mapping[str, Any]) -> Logged:
-    """An event as the API answers it."""
-    actor, data = event["actor"]["id"], event["data"]
-    return Logged(
-        event["sequence"], event["event_id"], event["type"], actor, event.get("id", ""),
-        data.get("user", {}).get("id", actor), data.get("body", ""), event.get("number", 0), data.get("role", ""),
-    )  # fmt: skip

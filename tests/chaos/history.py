@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tests.support.room_log import Logged, Member
+
 STILL = 4.0
 
 
@@ -94,30 +96,6 @@ class Ban:
     """Whether some gateway could not be told in time."""
     sure: bool = True
     """Whether auth said that it was done."""
-
-
-@dataclass(frozen=True)
-class Logged:
-    """An event as the log has it."""
-
-    sequence: int
-    event_id: str
-    type: str
-    actor: str
-    command: str
-    subject: str = ""
-    """The user it is about, or who acted."""
-    body: str = ""
-    number: int = 0
-    role: str = ""
-
-
-@dataclass(frozen=True)
-class Member:
-    """A row of what chat says of a room's members."""
-
-    state: str
-    role: str
 
 
 @dataclass(frozen=True)

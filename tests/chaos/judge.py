@@ -23,9 +23,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tests.chaos.history import Answer, Command, History, Logged, Room
-from tests.chaos.memberships import is_move, members_of
+from tests.chaos.history import Answer, Command, History, Room
 from tests.chaos.streams import Finding, judge_stays, waited
+from tests.support.room_log import Logged, is_move, members_of
 
 IN_TIME = 10.0
 """Seconds to an outcome, and without any ack, that are borne."""

@@ -10,8 +10,9 @@ from typing import Any
 
 import httpx
 
-from tests.acceptance.stack import ADMIN_PASSWORD
 from tests.chaos.ledger import Ledger
+from tests.support.clients.plain_http import plain_http
+from tests.support.stack.stack import ADMIN_PASSWORD
 
 BANNED_SECONDS = 2.0
 
@@ -28,7 +29,7 @@ class Moderator:
         self._unsure: set[str] = set()
         self._doubtful: dict[str, float] = {}
         """Who may be banned at any time from then on."""
-        self._http = httpx.AsyncClient(timeout=4)
+        self._http = plain_http(timeout=4)
 
     async def work(self, over: asyncio.Event, pause: float) -> None:
         """Go on until it is over."""

@@ -12,9 +12,10 @@ from typing import Any
 import httpx
 import jwt
 
-from tests.acceptance.stack import SECRET
 from tests.chaos.ledger import Ledger
 from tests.chaos.sockets import AnySocket
+from tests.support.clients.plain_http import plain_http
+from tests.support.stack.stack import SECRET
 
 ATTEMPT_SECONDS = 3.0
 PASSWORD = "a long password"
@@ -101,7 +102,7 @@ class Person:
         if not self.own:
             return issued(self.user)
         login = {"username": self.name, "password": PASSWORD}
-        async with httpx.AsyncClient(timeout=5) as http:
+        async with plain_http(timeout=5) as http:
             for auth in self.dice.sample(self.auths, len(self.auths)):
                 try:
                     answer = await http.post(f"{auth}/auth/login", json=login)

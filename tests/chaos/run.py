@@ -13,21 +13,21 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from parley.cli.database.replays import verify_projections
-from tests.acceptance.clients import HAS_JS_CLIENT
-from tests.chaos.evidence import history_of, logged
+from tests.chaos.evidence import history_of
 from tests.chaos.faults import Faults
-from tests.chaos.history import STILL, History, Logged, Member, Room, Verified
+from tests.chaos.history import STILL, History, Room, Verified
 from tests.chaos.judge import Verdict, judge
 from tests.chaos.ledger import Evidence, Ledger
 from tests.chaos.moderator import Moderator
 from tests.chaos.people import PASSWORD, Habits, Place, issued
 from tests.chaos.schedule import Fault
 from tests.chaos.stack import Layout, Stack
+from tests.support.clients.plain_http import plain_http
+from tests.support.clients.stock_clients import HAS_JS_CLIENT
+from tests.support.paths import ROOT
+from tests.support.room_log import Logged, Member, logged
 
-ROOT = Path(__file__).parents[2]
 ANSWER_SECONDS = 120.0
 STILL_AT_MOST = 15.0
 """Seconds for which is waited until no ledger grows any more."""
@@ -90,7 +90,7 @@ class Run:
         self._people = make_people(settings)
         self._places: list[Place] = []
         self._workers: list[asyncio.subprocess.Process] = []
-        self._http = httpx.AsyncClient(timeout=15)
+        self._http = plain_http(timeout=15)
 
     async def play(self, stack: Stack) -> Outcome:
         """Play it on a deployment that runs."""

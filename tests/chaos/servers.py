@@ -20,8 +20,9 @@ from uvicorn.config import STARTUP_FAILURE
 
 from parley.cli.database.migrations import upgrade
 from parley.cli.stack import embedded
-from tests.acceptance.stack import Process, free_port
 from tests.chaos.clock import Clock
+from tests.support.ports import free_port
+from tests.support.stack.stack import Process
 
 READY_SECONDS = 60.0
 DATABASE = "chaos"

@@ -8,8 +8,8 @@ from typing import Any
 
 from typing_extensions import override
 
-from tests.acceptance.clients import JsClient, PythonClient
 from tests.chaos.ledger import Ledger
+from tests.support.clients.stock_clients import JsClient, PythonClient
 
 NAMESPACE = "/chat"
 OUTDATED = {"expired_token", "invalid_token", "revoked_token"}

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.acceptance.balancer import Balancer
-from tests.acceptance.stack import ADMIN_PASSWORD, SECRET
 from tests.chaos.clock import Clock, compiled
 from tests.chaos.servers import Nats, Postgres, Service
 from tests.support.proxy import Proxy
+from tests.support.stack.balancer import Balancer
+from tests.support.stack.stack import ADMIN_PASSWORD, SECRET
 
 NAMESPACES = """
 [namespaces."/chat"]

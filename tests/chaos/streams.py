@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tests.chaos.history import STILL, History, Receipt, Stay
-from tests.chaos.memberships import Span, spans_of
+from tests.support.room_log import Span, spans_of
 
 
 class Finding(NamedTuple):

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from tests.chaos.history import Answer, Ban, Command, History, Logged, Member, Reading, Receipt, Room, Stay, Verified
+from tests.chaos.history import Answer, Ban, Command, History, Reading, Receipt, Room, Stay, Verified
 from tests.chaos.judge import Verdict, judge
-from tests.chaos.memberships import members_of
+from tests.support.room_log import Logged, Member, members_of
 
 ROOM = "r1"
 TYPES = {"message.send": "message.sent", "room.join": "member.joined", "room.leave": "member.left",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing_extensions import override
 
 from tests.chaos.ledger import Ledger
 from tests.chaos.sockets import NAMESPACE, UNNOTICED, RecordedPython
+from tests.support.waiting import until
 
 
 @asynccontextmanager
@@ -46,12 +46,6 @@ class Hasty(RecordedPython):
             await self.part()
 
     ended = False
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("transports", [["websocket"], ["polling", "websocket"]])

@@ -31,7 +31,7 @@ from parley.gateway.socketio.packets import (
 from tests.fuzz.http import LIMITS, Connection
 from tests.fuzz.mutation import client_frame, mutated, pieces
 from tests.fuzz.session_model import OPERATIONS, Model, run
-from tests.socketio_packets import parse
+from tests.support.clients.socketio_packets import parse
 
 LIMIT = 1000
 PACKETS = 8

@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from parley.chat.domain.batch import BatchDecision
 from parley.chat.log import database
-from parley.chat.log.writer import Writer
-from parley.chat.settings import Settings
 from parley.common.nats.bus import Bus
-from parley.common.process.tasks import Tasks
-from tests.integration.fanout_parts import Gateway, Log, running_gateway, running_log
 from tests.support.bus import fresh, running_bus
+from tests.support.gateway.rooms import Gateway, Log, running_gateway, running_log
 
 
-class RecordingPublisher:
-    """Keeps what a writer announced, in order."""
-
-    def __init__(self) -> None:
-        self.plans: list[BatchDecision] = []
-
-    async def publish(self, plan: BatchDecision) -> None:
-        """Take note of a committed batch."""
-        self.plans.append(plan)
-
-
-@asynccontextmanager
-async def running_writer(url: str, **settings: Any) -> AsyncGenerator[tuple[Writer, RecordingPublisher]]:
-    """A writer with its own connection, and a recording publisher."""
-    publisher = RecordingPublisher()
-    configured = Settings(database_url=url, **settings)
-    async with Tasks() as tasks:
-        writer = Writer(publisher.publish, configured)
-        await writer.connect()
-        tasks.forever(writer.run(), name="writer")
-        yield writer, publisher
+@pytest.fixture(scope="session", autouse=True)
+def _one_nats(nats_url: str) -> Iterator[None]:
+    """Services that a test starts with the kit use the shared NATS as well, unless it gives them another one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_NATS_URL", nats_url)
+        yield
 
 
 @pytest.fixture

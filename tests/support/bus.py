@@ -1,10 +1,8 @@
-"""What tests on a real NATS need all the time: a connection, names of their own, waiting, and refusals."""
+"""What tests on a real NATS need all the time: a connection, names of their own, and refusals."""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,18 +17,6 @@ from parley.common.wire.identifiers import uuid7
 def fresh(prefix: str) -> str:
     """A name nobody else uses on the shared server."""
     return f"{prefix}-{uuid7().hex}"
-
-
-async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    """Wait until a condition holds, which may have to be awaited itself."""
-    async with asyncio.timeout(seconds):
-        while True:
-            holds = condition()
-            if inspect.isawaitable(holds):
-                holds = await holds
-            if holds:
-                return
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
+from tests.support.waiting import until
+
 Direction = Literal["up", "down"]
 """Up: from the process to the server. Down: from the server to the process."""
 
@@ -193,8 +195,11 @@ class Proxy:
 
     async def passed(self, direction: Direction) -> None:
         """Wait until all that was kept back or late is on its way."""
-        while any(link.waiting[direction].qsize() for link in self._links):
-            await asyncio.sleep(0.01)
+        await until(
+            lambda: not any(link.waiting[direction].qsize() for link in self._links),
+            "everything was passed on",
+            seconds=60,
+        )
 
     def forget(self) -> None:
         """What has been carried so far is of no interest any more."""
@@ -219,8 +224,7 @@ class Proxy:
         for way in self._ways.values():
             way.open.set()
         for link in [link for link in self._links if link.detached]:
-            while link.waiting["up"].qsize():
-                await asyncio.sleep(0.01)
+            await until(lambda waiting=link.waiting["up"]: not waiting.qsize(), "everything was passed on", seconds=60)
             reader, writer = await self._connect()
             writer.write(link.greeting + b"".join(link.kept) + GREETED)
             for _ in range(2):

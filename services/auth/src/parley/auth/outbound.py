@@ -18,7 +18,7 @@ class Unanswered(Exception):
     """Another server gave no answer that is one: none in time, a broken one, or too much of it."""
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """A status and a body."""
 
     status: int
@@ -38,13 +38,13 @@ class Outbound:
             raise Unanswered(f"{url} answered {answer.status}")
         return answer.body
 
-    async def post(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
+    async def post(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> HttpAnswer:
         """Whatever is answered to a form. Raises `Unanswered`."""
         return await self._ask("POST", url, headers=headers, form=form)
 
     async def _ask(
         self, method: str, url: str, *, headers: Mapping[str, str], form: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> HttpAnswer:
         body = bytearray()
         try:
             async with (
@@ -57,6 +57,6 @@ class Outbound:
                     body += chunk
                     if len(body) > MAX_BYTES:
                         raise Unanswered(f"{url} answered more than {MAX_BYTES} bytes")
-                return Answer(response.status_code, bytes(body))
+                return HttpAnswer(response.status_code, bytes(body))
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
             raise Unanswered(f"{url}: {type(error).__name__}: {error}") from error

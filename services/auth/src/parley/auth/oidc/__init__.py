@@ -10,6 +10,6 @@
 Each step takes what the one before it left, once; only the browser that began a login, or the app that knows its PKCE
 verifier, can take the next. No token is ever part of a URL.
 
-Reading order: `redirects` and `claims` (what is believed, pure), `provider` (what is asked of a provider), `identities`
-(whose account it is), `logins`, `logouts`.
+Reading order: `redirects` and `provider_tokens` (what is believed, pure), `provider` (what is asked of a provider),
+`identities` (whose account it is), `logins`, `logouts`.
 """

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.oidc.claims import Person
+from parley.auth.oidc.provider_tokens import Person
 from parley.auth.tables import identities, users
 from parley.auth.user_rows import lock_user, new_user_id
 from parley.common.errors import Code, Reject

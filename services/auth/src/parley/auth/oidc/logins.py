@@ -17,7 +17,7 @@ from parley.auth.accounts.refresh_tokens import Grant, RefreshTokens
 from parley.auth.database import Database
 from parley.auth.metrics import LOGINS, outcome
 from parley.auth.oidc.identities import account_of
-from parley.auth.oidc.provider import Attempt, OpenIdProvider, challenge_of
+from parley.auth.oidc.provider import LoginSecrets, OpenIdProvider, challenge_of
 from parley.auth.oidc.redirects import Destination, destination, with_query
 from parley.auth.tables import login_codes, oidc_logins, provider_logouts, provider_sessions
 from parley.auth.user_rows import lock_user
@@ -89,7 +89,7 @@ class OpenIdLogins:
         browser = browser if _CHALLENGE.fullmatch(browser) else secrets.token_urlsafe(32)
         redirect_uri = f"{public_url}/auth/oidc/{provider.name}/callback"
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-        attempt = Attempt(state, nonce, verifier, redirect_uri)
+        attempt = LoginSecrets(state, nonce, verifier, redirect_uri)
         try:
             location = await provider.authorization_url(attempt)
             await self._remember(provider, attempt, target, challenge, app_state, browser)
@@ -146,7 +146,7 @@ class OpenIdLogins:
     async def _remember(
         self,
         provider: OpenIdProvider,
-        attempt: Attempt,
+        attempt: LoginSecrets,
         target: Destination,
         challenge: str,
         app_state: str,
@@ -189,7 +189,7 @@ class OpenIdLogins:
         if "error" in answer or not answer.get("code"):
             denied = answer.get("error") in {"access_denied", "login_required", "consent_required"}
             raise Reject(*_REFUSED if denied else (Code.UNAVAILABLE, f"{provider.settings.label} refuses; try again."))
-        attempt = Attempt("", login.nonce, login.verifier, login.redirect_uri)
+        attempt = LoginSecrets("", login.nonce, login.verifier, login.redirect_uri)
         person, id_token = await provider.redeem(answer["code"], attempt)
         code = secrets.token_urlsafe(32)
         async with self._database.transaction() as connection:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.database import Database
-from parley.auth.oidc.claims import LogoutNotice, refused
+from parley.auth.oidc.provider_tokens import LogoutNotice, refused
 from parley.auth.tables import identities, login_codes, provider_logouts, provider_sessions, refresh_tokens
 from parley.auth.user_rows import lock_user, revoke_refresh_tokens
 

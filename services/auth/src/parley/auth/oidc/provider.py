@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from parley.auth.oidc.claims import (
+from parley.auth.oidc.provider_tokens import (
     LogoutNotice,
     Person,
     check_id_token,
@@ -66,7 +66,7 @@ class _Refusal(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class LoginSecrets(msgspec.Struct, frozen=True):
     """The secrets of one login: what the provider must give back, and what proves to it that it was we who asked."""
 
     state: str
@@ -97,7 +97,7 @@ class OpenIdProvider:
                 discovered = await self._keys.refresh()
             await asyncio.sleep(REFRESH_SECONDS if discovered else RETRY_SECONDS)
 
-    async def authorization_url(self, attempt: Attempt) -> str:
+    async def authorization_url(self, attempt: LoginSecrets) -> str:
         """Where the browser goes to log in. Raises `Reject(unavailable)`: nobody is sent to a provider that is away."""
         metadata, _ = await self._discovered(present=True)
         query = {
@@ -123,7 +123,7 @@ class OpenIdProvider:
         if issuer != self.settings.issuer and (issuer or metadata.authorization_response_iss_parameter_supported):
             raise refused("it comes from another provider")
 
-    async def redeem(self, code: str, attempt: Attempt) -> tuple[Person, str]:
+    async def redeem(self, code: str, attempt: LoginSecrets) -> tuple[Person, str]:
         """Who came with a code, and the ID token that says so.
 
         Raises `Reject` with `invalid_token`, `unavailable`, or `forbidden` for who may not log in.
@@ -190,7 +190,7 @@ class OpenIdProvider:
             self._keys, self._keys_url = IssuerKeys(found.jwks_uri, self._outbound), found.jwks_uri
         return True
 
-    async def _exchange(self, metadata: Metadata, code: str, attempt: Attempt) -> _Tokens:
+    async def _exchange(self, metadata: Metadata, code: str, attempt: LoginSecrets) -> _Tokens:
         form = {
             "grant_type": "authorization_code",
             "code": code,

@@ -1,0 +1,196 @@
+"""Chat over HTTP: the commands of the socket, one validation, statuses of the table, a rate for each user."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from parley.chat.api.commands import COMMANDS
+from parley.chat.api.socket import router
+from parley.chat.app import create_app
+from parley.chat.settings import Settings
+from parley.common.errors import MEANINGS, Code, Reject
+from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
+from parley.common.wire.admin import ArchiveRoomRequest, EraseUser, ErasureInfo, GetErasure
+from parley.common.wire.identity import Authenticate, Identity
+from tests.support.bus import running_bus
+from tests.support.waiting import until
+
+ADMIN = Identity("u_admin", "admin", ("admin",))
+
+
+class Rest:
+    """A client of the API; who asks is whoever the token says."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.http = http
+
+    async def send(
+        self, method: str, path: str, body: Any = None, *, user: str = "ann", content: bytes | None = None, **query: Any
+    ) -> tuple[int, dict[str, Any]]:
+        headers = {"authorization": f"Bearer {user}", "content-type": "application/json"}
+        content = msgspec.json.encode(body) if body is not None else content
+        answer = await self.http.request(method, f"/api{path}", headers=headers, content=content, params=query)
+        return answer.status_code, answer.json()
+
+    async def code(self, method: str, path: str, body: Any = None, **options: Any) -> str:
+        """The code of a refusal, whose status must be that of the table."""
+        status, answer = await self.send(method, path, body, **options)
+        code = Code(answer["error"]["code"])
+        assert status == MEANINGS[code].status
+        return str(code)
+
+    async def room(self, **fields: Any) -> str:
+        status, answer = await self.send("POST", "/rooms", {"name": "General"} | fields)
+        assert status == 200, answer
+        return answer["room"]["id"]
+
+
+@asynccontextmanager
+async def running_rest(database_url: str, nats_url: str, bus: Bus, **settings: Any) -> AsyncGenerator[Rest]:
+    async def authenticate(request: Authenticate) -> Identity:
+        return ADMIN if request.token == "admin" else Identity(f"u_{request.token}", request.token)
+
+    await bus.respond(subjects.AUTHENTICATE, Authenticate, authenticate, "auth")
+    app = create_app(Settings(database_url=database_url, nats_url=nats_url, instance="c1", **settings))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://c") as http:
+        yield Rest(http)
+
+
+@pytest.fixture
+async def rest(database_url: str, own_nats: Any) -> AsyncIterator[Rest]:
+    async with running_bus(own_nats.url, "auth") as bus, running_rest(database_url, own_nats.url, bus) as running:
+        yield running
+
+
+async def test_every_command_of_the_socket_is_a_request_with_a_described_body(rest: Rest):
+    assert {row.command.NAME for row in COMMANDS} == router.routes.keys() - {"history", "sync"}
+    paths = (await rest.http.get("/api/openapi.json")).json()["paths"]
+    for row in COMMANDS:
+        described = paths[f"/api{row.path}"]["post"]
+        schema = described["requestBody"]["content"]["application/json"]["schema"]
+        in_path = {parameter["name"] for parameter in described.get("parameters", [])}
+        assert schema["properties"].keys() | in_path == {field.name for field in msgspec.structs.fields(row.command)}
+        assert "id" not in schema.get("required", [])
+    assert "cursors" in str(paths["/api/sync"]["post"]["requestBody"])
+
+
+async def test_a_conversation_over_http(rest: Rest):
+    room = await rest.room(id="make")
+    assert await rest.room(id="make") == room
+    status, answer = await rest.send("POST", f"/rooms/{room}/join", user="ben")
+    assert (status, answer["room"]["joined"]) == (200, True)
+    status, sent = await rest.send("POST", f"/rooms/{room}/messages", {"id": "m", "body": "hello", "reply_to": 1.0})
+    assert (status, sent["number"]) == (200, 1)
+    assert await rest.send("POST", f"/rooms/{room}/messages", {"id": "m", "body": "hello", "reply_to": 1}) == (
+        200,
+        sent,
+    )
+    _, page = await rest.send("GET", f"/rooms/{room}/messages", limit=1)
+    assert [event["data"]["body"] for event in page["events"]] == ["hello"]
+    _, synced = await rest.send("POST", "/sync", {"cursors": {room: 2.0}, "log": page["log"]})
+    assert [event["id"] for event in synced["rooms"][room]["events"]] == ["m"]
+    assert synced["log"] == page["log"]
+    status, invited = await rest.send("POST", f"/rooms/{room}/invite", {"user": {"id": "u_cid", "name": "Cid"}})
+    assert (status, invited["ok"]) == (200, True)
+    status, updated = await rest.send("POST", f"/rooms/{room}/update", {"name": "Plans", "topic": "Summer"})
+    assert (status, updated["sequence"]) == (200, 5)
+    _, found = await rest.send("GET", "/rooms", user="cid", search="plans")
+    assert [(one["name"], one["topic"], one["head"]) for one in found["rooms"]] == [("Plans", "Summer", 5)]
+    assert await rest.code("POST", f"/rooms/{room}/update", {"name": "Mine"}, user="ben") == "forbidden"
+    assert (await rest.send("POST", f"/rooms/{room}/transfer", {"user": "u_ben"}))[0] == 200
+    assert await rest.code("POST", f"/rooms/{room}/archive") == "forbidden"
+    assert (await rest.send("POST", f"/rooms/{room}/archive", {"reason": "done"}, user="ben"))[0] == 200
+    assert await rest.code("POST", f"/rooms/{room}/messages", {"body": "late"}) == "room_archived"
+    assert (await rest.send("POST", f"/rooms/{room}/leave", user="ben"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"body": "x", "reply_to": true}', b'{"body": "x", "reply_to": "1"}', b'{"body": "x", "reply_to": 1.5}',
+     b'{"body": "x", "other": NaN}', b'{"body": "x", "other": "\\ud83d"}', b'{"body": "x\\u0000"}', b'{"body": 7}',
+     b'{"body": "x", "id": "a b"}', b'{"body": "x", "id": "a\\n"}', b'{"body": ""}', b"[]", b"", b"nonsense",
+     '{"body": "x"}'.encode("utf-16")],
+)  # fmt: skip
+async def test_what_the_socket_refuses_is_refused_with_the_same_code(rest: Rest, content: bytes):
+    room = await rest.room(id="make")
+    assert await rest.code("POST", f"/rooms/{room}/messages", content=content) == "invalid_payload"
+
+
+async def test_statuses_are_those_of_the_table_whatever_is_wrong(rest: Rest):
+    room = await rest.room(kind="private")
+    assert await rest.code("PUT", "/rooms") == "not_found"
+    for unknown in ("/nowhere", "/../redoc"):
+        assert await rest.code("GET", unknown) == "not_found"
+    for asked in (room, "rnowhere", "a%00b", "x" * 70):
+        assert await rest.code("GET", f"/rooms/{asked}", user="ben") == "not_found"
+    assert await rest.code("GET", "/rooms", before=room, user="ben") == "not_found"
+    assert await rest.code("POST", f"/rooms/{room}/join", user="ben") == "not_found"
+    assert await rest.code("POST", "/sync", {"cursors": {room: -1}}) == "invalid_payload"
+    assert await rest.code("GET", f"/rooms/{room}/messages", limit=0) == "invalid_payload"
+
+
+async def test_an_administrator_closes_rooms_by_the_admin_api_alone_and_as_often_as_they_like(
+    rest: Rest, own_nats: Any
+):
+    room, secret = await rest.room(), await rest.room(kind="private")
+    assert await rest.code("POST", f"/rooms/{room}/archive", user="admin") == "not_a_member"
+    assert await rest.code("POST", f"/rooms/{secret}/archive", user="admin") == "not_found"
+    async with running_bus(own_nats.url, "auth") as auth:
+        for number in range(2):
+            await auth.call(subjects.ARCHIVE_ROOM, ArchiveRoomRequest(f"close{number}", secret, "over", ADMIN))
+    _, answer = await rest.send("GET", f"/rooms/{secret}")
+    assert (answer["room"]["archived"], answer["room"]["head"]) == (True, 2)
+
+
+async def test_a_user_who_asks_too_fast_is_told_to_wait_and_nobody_else_is(database_url: str, own_nats: Any):
+    async with (
+        running_bus(own_nats.url, "auth") as bus,
+        running_rest(
+            database_url, own_nats.url, bus, chat_user_requests_per_second=0.001, chat_user_requests_burst=3
+        ) as rest,
+    ):
+        outcomes = [(await rest.send("GET", "/rooms"))[0] for _ in range(5)]
+        assert outcomes == [200, 200, 200, 429, 429]
+        assert (await rest.send("GET", "/rooms", user="ben"))[0] == 200
+
+
+async def test_an_administrator_has_a_user_erased_and_sees_how_far_that_is(
+    database_url: str, nats_url: str, bus: Bus, tmp_path: Path
+):
+    async with running_rest(database_url, nats_url, bus) as rest:
+        with pytest.raises(Reject, match="PARLEY_CHAT_ERASURE_LEDGER"):
+            await bus.request(subjects.ERASE_USER, EraseUser("u_ann"), ErasureInfo)
+    ledger = tmp_path / "erasures.jsonl"
+    async with running_rest(database_url, nats_url, bus, chat_erasure_ledger=ledger) as rest:
+        room = await rest.room()
+        assert (await rest.send("POST", f"/rooms/{room}/join", user="ben"))[0] == 200
+        await rest.send("POST", f"/rooms/{room}/messages", {"body": "my address"})
+        with pytest.raises(Reject) as caught:
+            await bus.request(subjects.GET_ERASURE, GetErasure("u_ann"), ErasureInfo)
+        assert caught.value.code is Code.NOT_FOUND
+        asked = await bus.request(subjects.ERASE_USER, EraseUser("u_ann"), ErasureInfo)
+        _, page = await rest.send("GET", f"/rooms/{room}/messages", user="ben")
+        assert "my address" not in str(page), "hidden by the time the administrator is answered"
+
+        async def completed() -> bool:
+            found = await bus.request(subjects.GET_ERASURE, GetErasure("u_ann"), ErasureInfo)
+            assert found.id == asked.id
+            return found.state == "completed" and found.events == 4
+
+        await until(completed, "the erasure is completed")
+        assert asked.id in ledger.read_text()
+        _, page = await rest.send("GET", f"/rooms/{room}/messages", user="ben")
+        assert [event["type"] for event in page["events"] if "erased" not in event] == [
+            "member.joined",
+            "events.erased",
+        ]
+        assert (await rest.http.get("/readyz")).status_code == 200

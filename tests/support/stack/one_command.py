@@ -1,0 +1,64 @@
+"""`parley up` as a process."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from tests.support.waiting import until_blocking
+
+PARLEY = str(Path(sys.executable).with_name("parley"))
+START_SECONDS = 60.0
+
+
+class OneCommand:
+    """A `parley up` on a data directory, started at once; by default on a port that it finds itself."""
+
+    def __init__(self, data: Path, *options: str, port: int = 0) -> None:
+        self._output = data.with_suffix(".out")
+        with self._output.open("w") as output:
+            self.process = subprocess.Popen(
+                [PARLEY, "up", "--port", str(port), "--data", str(data), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=data.parent,
+            )
+
+    @property
+    def printed(self) -> str:
+        return self._output.read_text()
+
+    def wait_until_ready(self) -> OneCommand:
+        until_blocking(
+            lambda: "Ctrl-C stops" in self.printed or self.process.poll() is not None, "a ready stack", START_SECONDS
+        )
+        assert self.process.poll() is None, self.printed
+        return self
+
+    @property
+    def url(self) -> str:
+        return self.find(r"ready at (http://\S+)")
+
+    @property
+    def token(self) -> str:
+        return self.find(r"(?m)^(ey\S+)$")
+
+    def find(self, pattern: str) -> str:
+        found = re.search(pattern, self.printed)
+        assert found, self.printed
+        return found[1]
+
+    def family(self) -> list[psutil.Process]:
+        """The process and its servers."""
+        process = psutil.Process(self.process.pid)
+        return [process, *process.children(recursive=True)]
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
