@@ -271,6 +271,16 @@ async def test_nothing_of_logins_that_were_broken_off_piles_up(
         assert await connection.scalar(text("SELECT count(*) FROM auth.oidc_logins")) == 1
 
 
+async def test_one_address_begins_so_many_logins_at_most(
+    auth: Auth, lying: Lying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logins, "MAX_BEGUN", 2)
+    asked = [await start(auth, lying) for _ in range(3)]
+    assert [one.get("error", "") for one in asked] == ["", "", "rate_limited"]
+    await come_back(auth, asked[0])
+    assert "error" not in await start(auth, lying), "what has ended does not count"
+
+
 async def test_an_unknown_provider_is_not_found(auth: Auth) -> None:
     assert code(await auth.get("/auth/oidc/other/start")) == "not_found"
     assert code(await auth.get("/auth/oidc/other/callback")) == "not_found"

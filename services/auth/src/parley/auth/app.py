@@ -13,10 +13,12 @@ from parley.auth.accounts import first_admin
 from parley.auth.accounts.accounts import Accounts
 from parley.auth.accounts.attempt_throttle import Throttled
 from parley.auth.accounts.passwords import Passwords
-from parley.auth.accounts.refresh_tokens import RefreshTokens
+from parley.auth.accounts.sessions import Sessions
+from parley.auth.clock import DatabaseClock
 from parley.auth.components import Components, components_of
 from parley.auth.database import Database, create_engine
 from parley.auth.http import endpoints, oidc
+from parley.auth.http import sessions as sessions_api
 from parley.auth.http.admin import connections as admin_connections
 from parley.auth.http.admin import rooms as admin_rooms
 from parley.auth.http.admin import users as admin_users
@@ -83,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
     _ = throttled
     app.include_router(health_router({"database": check_database, "nats": check_bus}))
     app.include_router(endpoints.router)
+    app.include_router(sessions_api.router)
     app.include_router(oidc.router)
     app.include_router(admin_users.router)
     app.include_router(admin_connections.router)
@@ -109,12 +112,14 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     passwords = Passwords(settings.auth_hash_workers)
     stack.callback(passwords.close)
     signer = await _start_up(passwords, settings)
+    clock = DatabaseClock(database)
+    await clock.measure()
     outbound = Outbound(await stack.enter_async_context(httpx.AsyncClient(timeout=TIMEOUT)))
-    verifier, key_sets = accepted.verifier(settings, signer, outbound)
-    identities = Identities(database, verifier)
+    verifier, key_sets = accepted.verifier(settings, signer, outbound, clock.now)
+    identities = Identities(database, verifier, clock.now)
     stack.push_async_callback(identities.close)
-    refresh_tokens = RefreshTokens(database, signer, settings)
-    accounts = Accounts(database, passwords, refresh_tokens, settings)
+    sessions = Sessions(database, signer, settings)
+    accounts = Accounts(database, passwords, sessions, settings)
     runtime = (await stack.enter_async_context(service.running(settings))).runtime
     bus, requests = runtime.bus, runtime.emitter("/").requests
     memory = GatewayMemory(database, requests.registry)
@@ -125,7 +130,9 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     openid = {name: OpenIdProvider(name, each, outbound) for name, each in settings.providers.oidc.items()}
     for provider in openid.values():
         bus.run_forever(provider.run(), name=f"identity provider {provider.name}")
-    logins = OpenIdLogins(database, refresh_tokens, openid, settings.auth_redirect_uris)
+    logins = OpenIdLogins(database, sessions, openid, settings.auth_redirect_uris)
+    bus.run_forever(clock.run(), name="the database's clock")
+    bus.run_forever(sessions.run_sweep(), name="sessions that are over")
     gateways = Gateways(requests)
     await responders.start(bus, identities)
-    return Components(settings, bus, database, signer, accounts, refresh_tokens, identities, gateways, logins)
+    return Components(settings, bus, database, signer, accounts, sessions, identities, gateways, logins)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import attrgetter
 from typing import Annotated
 from urllib.parse import parse_qsl
 
@@ -10,8 +12,9 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 
-from parley.auth.accounts.refresh_tokens import Grant
-from parley.auth.components import Components, Current
+from parley.auth.accounts.sessions import Grant
+from parley.auth.components import Current, public_url
+from parley.auth.http.endpoints import device_of
 from parley.auth.oidc.logins import LOGIN_SECONDS, MAX_APP_STATE
 from parley.auth.oidc.logouts import end_sessions
 from parley.auth.oidc.redirects import MAX_RETURN, with_query
@@ -64,11 +67,6 @@ class LoginCode(msgspec.Struct, frozen=True):
 GivenCode = Annotated[LoginCode, body_of(LoginCode)]
 
 
-def public_url(request: Request, components: Components) -> str:
-    """Where people reach this deployment, without a slash at the end."""
-    return components.settings.auth_public_url or str(request.base_url).rstrip("/")
-
-
 @router.get("/providers", summary="Where to log in besides here")
 async def providers(components: Current) -> ProvidersInfo:
     """The configured OpenID Connect providers."""
@@ -95,8 +93,9 @@ async def start(
         raise Reject(Code.INVALID_PAYLOAD, "The only code_challenge_method is S256.")
     url = public_url(request, components)
     begun = await components.logins.begin(
-        components.logins.provider(name), url, return_to, code_challenge, state, _browser(request, url)
-    )
+        components.logins.provider(name), url, return_to, challenge=code_challenge, app_state=state,
+        browser=_browser(request, url), address=device_of(request).address,
+    )  # fmt: skip
     response = _sent_to(begun.location)
     response.set_cookie(
         _cookie(url), begun.browser, max_age=LOGIN_SECONDS, path="/", secure=url.startswith("https://"), httponly=True,
@@ -124,7 +123,7 @@ async def token(body: GivenCode, request: Request, components: Current, response
     """Each code works once, within a minute, where its login was begun: `invalid_credentials`, `revoked_token`."""
     response.headers["cache-control"] = "no-store"
     url = public_url(request, components)
-    return await components.logins.exchange(body.code, body.code_verifier, _browser(request, url))
+    return await components.logins.exchange(body.code, body.code_verifier, _browser(request, url), device_of(request))
 
 
 @router.post("/oidc/{name}/backchannel-logout", summary="Hear of a logout at a provider", openapi_extra=_FORM)
@@ -139,8 +138,8 @@ async def backchannel_logout(name: str, request: Request, components: Current) -
         # Section 2.8: 400 for what is wrong with the request.
         response = error_response(rejection, None if rejection.retryable else 400)
     else:
-        for user_id in {session.user_id for session in ended}:
-            await components.gateways.kick(user_id, Code.REVOKED_TOKEN, "You have logged out.")
+        for user_id, sessions in groupby(sorted(ended), key=attrgetter("user_id")):
+            await components.gateways.end_sessions(user_id, [session.session_id for session in sessions])
         response = Response()
     response.headers["cache-control"] = "no-store"
     return response

@@ -13,15 +13,17 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, delete, func, insert, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts.refresh_tokens import Grant, RefreshTokens
+from parley.auth.accounts.refresh_seal import hash_of
+from parley.auth.accounts.sessions import Device, Grant, Sessions
 from parley.auth.database import Database
 from parley.auth.metrics import LOGINS, outcome
 from parley.auth.oidc.identities import account_of
 from parley.auth.oidc.provider import LoginSecrets, OpenIdProvider, challenge_of
 from parley.auth.oidc.redirects import Destination, destination, with_query
-from parley.auth.tables import login_codes, oidc_logins, provider_logouts, provider_sessions
+from parley.auth.tables import login_codes, oidc_logins, provider_logouts, provider_sessions, refresh_tokens
 from parley.auth.user_rows import lock_user
 from parley.common.errors import Code, Reject
+from parley.common.http.addresses import address_key
 from parley.common.process.logs import get_logger
 
 log = get_logger(__name__)
@@ -29,6 +31,10 @@ log = get_logger(__name__)
 LOGIN_SECONDS = 600
 """Within which somebody has to come back from the provider."""
 CODE_SECONDS = 60
+MAX_BEGUN = 300
+"""Logins of one address that are under way: whoever begins one has a row written."""
+METHOD = "oidc"
+"""How the user of such a session proved who they are, as they are told."""
 MAX_APP_STATE = 512
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -46,12 +52,12 @@ class OpenIdLogins:
     def __init__(
         self,
         database: Database,
-        refresh_tokens: RefreshTokens,
+        sessions: Sessions,
         providers: Mapping[str, OpenIdProvider],
         redirect_uris: list[str],
     ) -> None:
         self._database = database
-        self._refresh_tokens = refresh_tokens
+        self._sessions = sessions
         self.providers = providers
         self._redirect_uris = redirect_uris
         self._trusted = [each.settings.issuer for each in providers.values() if each.settings.link_by_email]
@@ -62,20 +68,27 @@ class OpenIdLogins:
             raise Reject(Code.NOT_FOUND, "There is no such provider.")
         return found
 
-    async def logout_url(self, refresh_token: str, public_url: str) -> str:
+    async def logout_url(self, session_id: str, public_url: str) -> str:
         """Where a browser goes to log out at the provider as well; empty where there is no such place.
 
-        It is asked before the session of the refresh token ends. Raises `Reject(unavailable)`.
+        Raises `Reject(unavailable)`.
         """
         async with self._database.autocommit() as connection:
-            session_id = await self._refresh_tokens.session_of(connection, refresh_token)
             mine = select(provider_sessions).where(provider_sessions.c.session_id == session_id)
             session = (await connection.execute(mine)).first()
         provider = self.providers.get(session.provider) if session is not None else None
         return provider.logout_url(session.id_token, f"{public_url}/") if provider and session is not None else ""
 
     async def begin(
-        self, provider: OpenIdProvider, public_url: str, return_to: str, challenge: str, app_state: str, browser: str
+        self,
+        provider: OpenIdProvider,
+        public_url: str,
+        return_to: str,
+        *,
+        challenge: str,
+        app_state: str,
+        browser: str,
+        address: str,
     ) -> Begun:
         """Begin a login that ends at `return_to`; `browser` is what the browser's cookie holds already, if it does.
 
@@ -92,7 +105,7 @@ class OpenIdLogins:
         attempt = LoginSecrets(state, nonce, verifier, redirect_uri)
         try:
             location = await provider.authorization_url(attempt)
-            await self._remember(provider, attempt, target, challenge, app_state, browser)
+            await self._remember(provider, attempt, target, challenge, app_state, browser, address_key(address))
         except Reject as rejection:
             return Begun(_told(target.url, rejection, app_state), browser)
         return Begun(location, browser)
@@ -111,7 +124,7 @@ class OpenIdLogins:
             return _told(login.destination, rejection, login.app_state)
         return with_query(login.destination, {"code": code, "state": login.app_state})
 
-    async def exchange(self, code: str, verifier: str, browser: str) -> Grant:
+    async def exchange(self, code: str, verifier: str, browser: str, device: Device) -> Grant:
         """A grant for a code, once, to the browser or the app that began the login.
 
         Raises `Reject` with `invalid_credentials`, `revoked_token` if the provider said meanwhile that the user logged
@@ -129,10 +142,11 @@ class OpenIdLogins:
             if user is None:
                 raise Reject(Code.INVALID_CREDENTIALS, "The account was deleted.")
             await _require_still_logged_in(connection, found)
-            grant = await self._refresh_tokens.begin(connection, user)
+            grant = await self._sessions.begin(connection, user, device, METHOD)
+            begun = select(refresh_tokens.c.session_id).where(refresh_tokens.c.hash == hash_of(grant.refresh_token))
             await connection.execute(
                 insert(provider_sessions).values(
-                    session_id=await self._refresh_tokens.session_of(connection, grant.refresh_token),
+                    session_id=begun.scalar_subquery(),
                     user_id=user.id,
                     provider=found.provider,
                     issuer=found.issuer,
@@ -151,13 +165,18 @@ class OpenIdLogins:
         challenge: str,
         app_state: str,
         browser: str,
+        address: str,
     ) -> None:
         async with self._database.transaction() as connection:
             # Whoever begins one clears away what others left, so that nothing piles up.
             for table in (oidc_logins, login_codes):
                 await connection.execute(delete(table).where(table.c.expires_at < func.clock_timestamp()))
+            begun = select(func.count()).select_from(oidc_logins).where(oidc_logins.c.address == address)
+            if (await connection.execute(begun)).scalar_one() >= MAX_BEGUN:
+                raise Reject(Code.RATE_LIMITED, "Too many logins were begun and not ended; try again in some minutes.")
             await connection.execute(
                 insert(oidc_logins).values(
+                    address=address,
                     state=_hash(attempt.state),
                     browser=_hash(browser),
                     provider=provider.name,

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Table, delete, func, or_, select, union
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from parley.auth.accounts.sessions import EndedSession
 from parley.auth.database import Database
 from parley.auth.oidc.provider_tokens import LogoutNotice, refused
-from parley.auth.tables import identities, login_codes, provider_logouts, provider_sessions, refresh_tokens
-from parley.auth.user_rows import lock_user, revoke_refresh_tokens
+from parley.auth.tables import identities, login_codes, provider_logouts, provider_sessions, sessions
+from parley.auth.user_rows import lock_user, revoke_sessions
 
 KEPT = timedelta(hours=1)
 """How long a logout token is remembered: it is refused by its age long before."""
-
-
-class EndedSession(NamedTuple):
-    """A session of ours that a provider's logout ended."""
-
-    user_id: str
-    session_id: str
 
 
 async def end_sessions(database: Database, notice: LogoutNotice) -> list[EndedSession]:
@@ -42,12 +35,11 @@ async def end_sessions(database: Database, notice: LogoutNotice) -> list[EndedSe
         for user_id in await _affected(connection, notice):
             await lock_user(connection, user_id)
         await connection.execute(delete(login_codes).where(_meant(login_codes, notice)))
-        ended = delete(provider_sessions).where(_meant(provider_sessions, notice))
-        rows = await connection.execute(ended.returning(provider_sessions.c.user_id, provider_sessions.c.session_id))
+        gone = delete(provider_sessions).where(_meant(provider_sessions, notice))
+        rows = await connection.execute(gone.returning(provider_sessions.c.user_id, provider_sessions.c.session_id))
         found = [EndedSession(row.user_id, row.session_id) for row in rows]
-        which = refresh_tokens.c.family.in_([session.session_id for session in found])
-        await revoke_refresh_tokens(connection, which)
-        return found
+        ended = set(await revoke_sessions(connection, sessions.c.id.in_([each.session_id for each in found])))
+        return [each for each in found if each.session_id in ended]
 
 
 async def _affected(connection: AsyncConnection, notice: LogoutNotice) -> list[str]:

@@ -70,8 +70,9 @@ def person(claims: Mapping[str, Any], settings: OpenIdSettings) -> Person:
         if value != wanted or isinstance(value, bool) is not isinstance(wanted, bool):
             raise Reject(Code.FORBIDDEN, f"This account may not log in here: its {name!r} is another one.")
     address = _text(found_at(claims, settings.email_claim), MAX_ADDRESS).lower()
+    said = found_at(claims, settings.verified_claim)
     # Some providers write booleans as strings.
-    verified = found_at(claims, settings.verified_claim) in {True, "true", "True", "1"} if address else False
+    verified = said is True or (isinstance(said, str) and said.lower() in {"true", "1"})
     shown = (
         _text(found_at(claims, settings.name_claim), None)
         or _text(claims.get("preferred_username"), None)

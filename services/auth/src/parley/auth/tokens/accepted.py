@@ -15,8 +15,10 @@ from parley.auth.tokens.signing import Signer
 from parley.auth.tokens.verifier import Provider, Verifier
 
 
-def verifier(settings: Settings, signer: Signer, outbound: Outbound) -> tuple[Verifier, list[IssuerKeys]]:
-    """The verifier, and the key sets that somebody has to keep fresh. Raises `InvalidProviders`."""
+def verifier(
+    settings: Settings, signer: Signer, outbound: Outbound, now: Callable[[], float]
+) -> tuple[Verifier, list[IssuerKeys]]:
+    """The verifier, and the key sets that somebody has to keep fresh; `now` is the time our own tokens go by."""
     key_sets: list[IssuerKeys] = []
 
     def published(url: str) -> IssuerKeys:
@@ -24,8 +26,8 @@ def verifier(settings: Settings, signer: Signer, outbound: Outbound) -> tuple[Ve
         return key_sets[-1]
 
     # Those of the file name their issuer, so they come before those of the environment, which need not.
-    providers = [OwnTokens(signer), *_of_file(settings, published), *_of_environment(settings, published)]
-    return Verifier(providers), key_sets
+    providers = [OwnTokens(signer, now), *_of_file(settings, published), *_of_environment(settings, published)]
+    return Verifier(providers, now), key_sets
 
 
 def _of_file(settings: Settings, published: Callable[[str], IssuerKeys]) -> list[Provider]:

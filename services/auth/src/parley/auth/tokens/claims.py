@@ -40,6 +40,8 @@ class Claims:
     roles: tuple[str, ...]
     issued_at: float
     expires_at: int
+    session: str = ""
+    """The session that it is of; empty for who has none here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,10 +63,12 @@ def decode(
     audience: str | None = None,
     leeway: int = 0,
     require: tuple[str, ...] = ("sub", "exp"),
+    verify_end: bool = True,
 ) -> dict[str, Any]:
     """The claims of a token that this key signed by this algorithm, which has not expired.
 
-    `iat` and `nbf` are the caller's to check. Raises `Reject` with `invalid_token` or `expired_token`.
+    `iat` and `nbf` are the caller's to check, and without `verify_end` so is `exp`. Raises `Reject`: `invalid_token` or
+    `expired_token`.
     """
     try:
         return jwt.decode(
@@ -79,6 +81,7 @@ def decode(
             options={
                 "require": list(require),
                 "verify_aud": audience is not None,
+                "verify_exp": verify_end,
                 "verify_iat": False,
                 "verify_nbf": False,
             },

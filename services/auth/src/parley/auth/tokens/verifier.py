@@ -8,7 +8,7 @@ published for.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Protocol
 
@@ -41,8 +41,10 @@ class Provider(Protocol):
 class Verifier:
     """Checks signature, algorithm, lifetime and claims of any token this deployment accepts."""
 
-    def __init__(self, providers: Sequence[Provider]) -> None:
+    def __init__(self, providers: Sequence[Provider], now: Callable[[], float] = time.time) -> None:
+        """`now` tells the time, in Unix seconds, by which our own tokens were issued: the database's."""
         self._providers = tuple(providers)
+        self._now = now
         self._verified: dict[bytes, Claims] = {}
 
     async def verify(self, token: str) -> Claims:
@@ -51,7 +53,7 @@ class Verifier:
             raise invalid("it is too long")
         # Everybody comes back with the same token when a gateway restarts.
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
-        if (claims := self._verified.get(digest)) is not None and time.time() < claims.expires_at:
+        if (claims := self._verified.get(digest)) is not None and self._now() < claims.expires_at:
             return claims
         said = unverified(token)
         for provider in self._providers:

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY
 
-revision = "0010"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 
@@ -48,12 +48,15 @@ def upgrade() -> None:
         "oidc_logins",
         sa.Column("state", sa.LargeBinary, primary_key=True),
         sa.Column("browser", sa.LargeBinary, nullable=False),
-        *map(text, ("provider", "nonce", "verifier", "redirect_uri", "destination", "app_state", "challenge")),
+        *map(
+            text, ("address", "provider", "nonce", "verifier", "redirect_uri", "destination", "app_state", "challenge")
+        ),
         moment("started_at", NOW),
         moment("expires_at"),
         schema="auth",
     )
     op.create_index("oidc_logins_expires_at_idx", "oidc_logins", ["expires_at"], schema="auth")
+    op.create_index("oidc_logins_address_idx", "oidc_logins", ["address"], schema="auth")
     op.create_table(
         "login_codes",
         sa.Column("code", sa.LargeBinary, primary_key=True),
@@ -68,7 +71,7 @@ def upgrade() -> None:
     op.create_index("login_codes_expires_at_idx", "login_codes", ["expires_at"], schema="auth")
     op.create_table(
         "provider_sessions",
-        sa.Column("session_id", sa.Text, primary_key=True),
+        sa.Column("session_id", sa.Text, sa.ForeignKey("auth.sessions.id", ondelete="CASCADE"), primary_key=True),
         user_id(),
         *map(text, ("provider", "issuer", "subject", "provider_session", "id_token")),
         schema="auth",
