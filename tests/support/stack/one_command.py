@@ -30,7 +30,7 @@ class OneCommand:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=data.parent,
-                env={**os.environ, **(settings or {})},
+                env=os.environ | {"PARLEY_AUTH_REGISTER_RATE_ADDRESS": "1000/minute", **(settings or {})},
             )
 
     @property

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from tests.support.auth.lying_provider import Lying, come_back, query_of, sign_in, start
+from tests.support.auth.lying_provider import Lying, come_back, me, query_of, sign_in, start
 from tests.support.auth.service import Auth
 
 SECOND = """
@@ -56,6 +57,17 @@ async def test_an_account_is_linked_by_a_verified_address_of_providers_that_are_
     first = await sign_in(auth, lying)
     assert (first["user_id"] == "u_before") is linked
     assert (await sign_in(auth, lying))["user_id"] == first["user_id"]
+
+
+async def test_a_name_that_shows_nothing_is_passed_over_and_a_login_elsewhere_is_part_of_the_export(
+    auth: Auth, lying: Lying
+) -> None:
+    lying.claims = {"name": "\u200b\u2800", "preferred_username": "ada", "email": "ada@example.com"}
+    granted = await sign_in(auth, lying)
+    assert (await me(auth, granted))["name"] == "ada"
+    lines = (await auth.get("/auth/me/export", granted["access_token"])).text.splitlines()
+    (login,) = [json.loads(line)["identity"] for line in lines if '"type":"identity"' in line]
+    assert (login["issuer"], login["subject"], login["address"]) == (lying.url, "ada", "")
 
 
 async def test_first_logins_of_one_person_at_once_make_one_account(auth: Auth, lying: Lying) -> None:

@@ -11,17 +11,21 @@ from fastapi.responses import JSONResponse
 
 from parley.auth.accounts import first_admin
 from parley.auth.accounts.accounts import Accounts
-from parley.auth.accounts.attempt_throttle import Throttled
+from parley.auth.accounts.attempt_counts import AttemptLimit, Throttled
+from parley.auth.accounts.data_export import DataExport
+from parley.auth.accounts.deletions import Deletions
+from parley.auth.accounts.device_proofs import DeviceProofs
+from parley.auth.accounts.own_account import OwnAccount
 from parley.auth.accounts.passwords import Passwords
 from parley.auth.accounts.sessions import Sessions
 from parley.auth.clock import DatabaseClock
 from parley.auth.components import Components, components_of
 from parley.auth.database import Database, create_engine
-from parley.auth.http import endpoints, oidc
-from parley.auth.http import sessions as sessions_api
+from parley.auth.http import endpoints, me, oidc, own_sessions
 from parley.auth.http.admin import connections as admin_connections
 from parley.auth.http.admin import rooms as admin_rooms
 from parley.auth.http.admin import users as admin_users
+from parley.auth.http.login_gate import LoginGate, throttled_response
 from parley.auth.identity import responders
 from parley.auth.identity.authenticator import Identities
 from parley.auth.moderation.gateway_memory import GatewayMemory
@@ -29,7 +33,7 @@ from parley.auth.moderation.kicks import Gateways
 from parley.auth.oidc.logins import OpenIdLogins
 from parley.auth.oidc.provider import OpenIdProvider
 from parley.auth.outbound import TIMEOUT, Outbound
-from parley.auth.settings import Settings
+from parley.auth.settings import AttemptRate, Settings
 from parley.auth.tokens import accepted
 from parley.auth.tokens.signing import Signer, load_signer
 from parley.common.http.api import install_errors
@@ -38,6 +42,8 @@ from parley.framework import Service
 
 MAX_WAIT = 3.0
 """Seconds a question for a user may have been waiting in a service that is ready."""
+ACCOUNT_CHANGES = AttemptRate(60, 60)
+"""Changes that somebody makes to their own account."""
 STARTUP_SECONDS = 60.0
 """Seconds that replicas which start together wait for each other."""
 
@@ -64,14 +70,11 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     install_errors(app)
+    app.add_middleware(LoginGate)
 
     @app.exception_handler(Throttled)
     async def throttled(_request: Request, rejection: Throttled) -> JSONResponse:
-        return JSONResponse(
-            {"ok": False, "error": rejection.as_dict()},
-            status_code=rejection.status,
-            headers={"retry-after": str(rejection.retry_after)},
-        )
+        return throttled_response(rejection)
 
     async def check_database() -> str | None:
         components = components_of(app)
@@ -85,7 +88,8 @@ def create_app(settings: Settings) -> FastAPI:
     _ = throttled
     app.include_router(health_router({"database": check_database, "nats": check_bus}))
     app.include_router(endpoints.router)
-    app.include_router(sessions_api.router)
+    app.include_router(own_sessions.router)
+    app.include_router(me.router)
     app.include_router(oidc.router)
     app.include_router(admin_users.router)
     app.include_router(admin_connections.router)
@@ -135,4 +139,23 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     bus.run_forever(sessions.run_sweep(), name="sessions that are over")
     gateways = Gateways(requests)
     await responders.start(bus, identities)
-    return Components(settings, bus, database, signer, accounts, sessions, identities, gateways, logins)
+    deletions = Deletions(database)
+    bus.run_forever(deletions.run(bus), name="deleted accounts")
+    own = OwnAccount(database, passwords, accounts, deletions)
+    return Components(
+        settings,
+        bus,
+        database,
+        signer,
+        accounts,
+        sessions,
+        identities,
+        gateways,
+        logins,
+        clock,
+        DeviceProofs(signer.derived_keys(b"device proofs")),
+        deletions,
+        own,
+        DataExport(bus, own, sessions),
+        AttemptLimit(ACCOUNT_CHANGES),
+    )

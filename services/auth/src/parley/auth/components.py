@@ -9,7 +9,13 @@ from fastapi import Depends, FastAPI, Request
 from sqlalchemy import select
 
 from parley.auth.accounts.accounts import Accounts
+from parley.auth.accounts.attempt_counts import AttemptLimit
+from parley.auth.accounts.data_export import DataExport
+from parley.auth.accounts.deletions import Deletions
+from parley.auth.accounts.device_proofs import DeviceProofs
+from parley.auth.accounts.own_account import OwnAccount
 from parley.auth.accounts.sessions import Sessions
+from parley.auth.clock import DatabaseClock
 from parley.auth.database import Database
 from parley.auth.identity.authenticator import Identities
 from parley.auth.moderation.kicks import Gateways
@@ -36,6 +42,12 @@ class Components:
     identities: Identities
     gateways: Gateways
     logins: OpenIdLogins
+    clock: DatabaseClock
+    device_proofs: DeviceProofs
+    deletions: Deletions
+    own_account: OwnAccount
+    data_export: DataExport
+    account_changes: AttemptLimit
 
 
 def components_of(app: FastAPI) -> Components:

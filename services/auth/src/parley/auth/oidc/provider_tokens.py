@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any, cast
 
+from parley.auth.names import check_display_name
 from parley.auth.providers_file import OpenIdSettings
 from parley.auth.tokens.claims import MAX_ROLES, RoleRule, found_at, is_text
 from parley.common.errors import Code, Reject
@@ -74,16 +75,16 @@ def person(claims: Mapping[str, Any], settings: OpenIdSettings) -> Person:
     # Some providers write booleans as strings.
     verified = said is True or (isinstance(said, str) and said.lower() in {"true", "1"})
     shown = (
-        _text(found_at(claims, settings.name_claim), None)
-        or _text(claims.get("preferred_username"), None)
-        or address.partition("@")[0]
+        _name(found_at(claims, settings.name_claim))
+        or _name(claims.get("preferred_username"))
+        or _name(address.partition("@")[0])
         or "Somebody"
     )
     return Person(
         issuer=settings.issuer,
         subject=_subject(claims),
         provider_session=_text(claims.get("sid"), MAX_ID),
-        name=shown[:MAX_SHOWN_NAME].strip(),
+        name=shown,
         address=address if verified and "@" in address else "",
         roles=_roles(claims, settings),
     )
@@ -134,11 +135,19 @@ def _subject(claims: Mapping[str, Any]) -> str:
     return subject
 
 
-def _text(value: Any, longest: int | None) -> str:
-    """A claim for people to read, or empty for what is none."""
-    if not isinstance(value, str) or not is_text(value) or (longest is not None and len(value) > longest):
+def _text(value: Any, longest: int) -> str:
+    """A claim that is a text, or empty for what is none."""
+    return value.strip() if isinstance(value, str) and len(value) <= longest and is_text(value) else ""
+
+
+def _name(value: Any) -> str:
+    """A claim by which others may see somebody, by the rules for whoever names themselves here; else empty."""
+    shown = value[:MAX_SHOWN_NAME].strip() if isinstance(value, str) else ""
+    try:
+        check_display_name(shown)
+    except Reject:
         return ""
-    return value.strip()
+    return shown
 
 
 def _roles(claims: Mapping[str, Any], settings: OpenIdSettings) -> tuple[str, ...]:
