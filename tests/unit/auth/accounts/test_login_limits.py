@@ -97,6 +97,10 @@ def test_a_flood_is_refused_before_it_is_read_and_nobody_who_was_there_before(li
     refused = limits.refusal("10.0.0.8", "", 0.0, full=True)
     assert refused is not None
     assert refused.code is Code.OVERLOADED
+    # Only a pause makes an address fresh again.
+    for now in (50.0, 100.0):
+        assert limits.refusal("10.0.0.8", "", now, full=True) is not None
+    assert limits.refusal("10.0.0.8", "", 161.0, full=True) is None
     assert limits.refusal("10.0.0.8", "d1", 0.0, full=True) is None
     succeed(limits, LoginAttempt("ben", "10.0.0.8"))
     assert limits.refusal("10.0.0.8", "", 0.0, full=True) is None

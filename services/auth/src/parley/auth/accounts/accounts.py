@@ -87,7 +87,10 @@ class Accounts:
     def refusal(self, address: str, device: str) -> Reject | None:
         """Why a login from an address is refused before it is read, if it is; `device` has a genuine proof."""
         full = self._passwords.full(Lane.SUSPECT)
-        return self._limits.refusal(address_key(address), device, time.monotonic(), full=full)
+        rejection = self._limits.refusal(address_key(address), device, time.monotonic(), full=full)
+        if rejection is not None:
+            LOGINS.labels(str(rejection.code)).inc()
+        return rejection
 
     async def prove(self, user_id: str, password: str, device: Device, proven_device: str) -> Row[Any]:
         """The row of somebody who is logged in, and shows that it is them by their password.

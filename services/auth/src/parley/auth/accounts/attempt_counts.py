@@ -49,6 +49,12 @@ class AttemptCounts:
         self._windows[key] = _Window(1, now + self._seconds)
         return 1
 
+    def renew(self, key: Hashable, now: float) -> None:
+        """Have the key's window begin now with what it holds: whoever goes on stays counted until they pause."""
+        if (attempts := self.count(key, now)) > 0:
+            del self._windows[key]
+            self._windows[key] = _Window(attempts, now + self._seconds)
+
     def give_back(self, key: Hashable, now: float) -> None:
         """Uncount an attempt that turned out harmless."""
         window = self._windows.get(key)

@@ -27,8 +27,9 @@ from parley.common.errors import Code, Reject
 STEP_SECONDS = 0.1
 """By which each failure beyond the rate of a pair slows the next attempt."""
 FRESH_TRIES = 3
-"""Attempts of an address a minute, whatever became of them, that still make nobody suspicious."""
+"""Attempts of an address, whatever became of them, that still make nobody suspicious."""
 TRIES_SECONDS = 60.0
+"""Seconds for which an address has to pause to be fresh again."""
 PASSES = AttemptRate(60, 60)
 """Attempts that a device's proof spares a refusal before they are read."""
 MAX_DELAY = 1.0
@@ -94,7 +95,10 @@ class LoginLimits:
             return None
         if self._addresses.count(address, now) >= self._by_address.attempts:
             return Throttled(self._addresses.left(address, now))
-        return Reject(Code.OVERLOADED) if full and self._tries.count(address, now) >= FRESH_TRIES else None
+        if not full or self._tries.count(address, now) < FRESH_TRIES:
+            return None
+        self._tries.renew(address, now)
+        return Reject(Code.OVERLOADED)
 
     def begin(self, attempt: LoginAttempt, now: float) -> Treatment:
         """Count an attempt and say how it is treated. Raises `Throttled`."""
@@ -110,6 +114,8 @@ class LoginLimits:
         self._refuse_beyond(self._by_pair, self._pairs, pair, now)
         self._refuse_beyond(self._by_address, self._addresses, attempt.address, now)
         lane = Lane.FRESH if self._tries.add(attempt.address, now) <= FRESH_TRIES else Lane.SUSPECT
+        if lane is Lane.SUSPECT:
+            self._tries.renew(attempt.address, now)
         delay = self._delay(self._usernames.count(attempt.username, now))
         return self._counted(
             now, delay, lane,
