@@ -31,6 +31,8 @@ log = get_logger(__name__)
 LOGIN_SECONDS = 600
 """Within which somebody has to come back from the provider."""
 CODE_SECONDS = 60
+SWEPT = 1_000
+"""Rows that one login clears away at most."""
 MAX_BEGUN = 300
 """Logins of one address that are under way: whoever begins one has a row written."""
 METHOD = "oidc"
@@ -169,8 +171,10 @@ class OpenIdLogins:
     ) -> None:
         async with self._database.transaction() as connection:
             # Whoever begins one clears away what others left, so that nothing piles up.
-            for table in (oidc_logins, login_codes):
-                await connection.execute(delete(table).where(table.c.expires_at < func.clock_timestamp()))
+            for table, key in ((oidc_logins, oidc_logins.c.state), (login_codes, login_codes.c.code)):
+                left = select(key).where(table.c.expires_at < func.clock_timestamp()).limit(SWEPT)
+                # Two who do so at once would wait for each other's rows.
+                await connection.execute(delete(table).where(key.in_(left.with_for_update(skip_locked=True))))
             begun = select(func.count()).select_from(oidc_logins).where(oidc_logins.c.address == address)
             if (await connection.execute(begun)).scalar_one() >= MAX_BEGUN:
                 raise Reject(Code.RATE_LIMITED, "Too many logins were begun and not ended; try again in some minutes.")
