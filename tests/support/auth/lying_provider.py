@@ -127,4 +127,5 @@ async def send_logout(auth: Auth, token: str) -> httpx.Response:
 
 
 async def me(auth: Auth, grant: dict[str, Any]) -> dict[str, Any]:
-    return (await auth.get("/auth/me", grant["access_token"])).json()
+    known = (await auth.get("/auth/me", grant["access_token"])).json()
+    return {name: known[name] for name in ("user_id", "name", "roles")}

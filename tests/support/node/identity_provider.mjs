@@ -38,6 +38,8 @@ function generation() {
     findAccount: (_ctx, id) => account(id),
     loadExistingGrant: consent,
     pkce: { required: () => true },
+    // Its own refuses loopback addresses.
+    fetch: (url, { dispatcher, ...options }) => fetch(url, options),
     features: { backchannelLogout: { enabled: true }, rpInitiatedLogout: { enabled: true }, devInteractions: { enabled: true } },
   }).callback();
 }
