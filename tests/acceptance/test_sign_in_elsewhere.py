@@ -129,7 +129,6 @@ async def test_the_page_leads_to_the_provider_and_back_and_out_of_both(company: 
         page.on("pageerror", lambda error: errors.append(str(error)))
         await page.goto(stack.url)
         await expect(page.get_by_test_id("provider-company")).to_have_text("Company account")
-        await page.screenshot(path="/tmp/oidc-signin.png")
         await page.get_by_test_id("provider-company").click()
         await page.locator("[name=login]").fill("grace")
         await page.locator("[name=password]").fill("any")

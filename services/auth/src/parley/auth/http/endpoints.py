@@ -48,7 +48,9 @@ class Done(BaseModel):
 class LoggedOut(Done):
     """A session has ended."""
 
-    logout_url: str = Field(default="", description="where a browser goes to log out at the provider it logged in at")
+    logout_url: str | None = Field(
+        default=None, description="where a browser goes to log out at the provider that it logged in at, if it did"
+    )
 
 
 def device_of(request: Request) -> Device:
@@ -90,13 +92,16 @@ async def refresh(body: GivenToken, request: Request, components: Current) -> Gr
         raise
 
 
-@router.post("/logout", summary="End a session", openapi_extra=described(RefreshToken))
+@router.post(
+    "/logout", summary="End a session", openapi_extra=described(RefreshToken), response_model_exclude_none=True
+)
 async def logout(body: GivenToken, request: Request, components: Current) -> LoggedOut:
     """End the session of a refresh token: its refresh and access tokens are refused, its connections end."""
     if (ended := await components.sessions.end_by_token(body.refresh_token)) is None:
         return LoggedOut()
     await components.gateways.end_sessions(ended.user_id, [ended.session_id])
-    return LoggedOut(logout_url=await components.logins.logout_url(ended.session_id, public_url(request, components)))
+    url = await components.logins.logout_url(ended.session_id, public_url(request, components))
+    return LoggedOut(logout_url=url or None)
 
 
 @router.get("/.well-known/jwks.json", summary="The public keys of access tokens")
