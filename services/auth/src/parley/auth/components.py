@@ -19,6 +19,7 @@ from parley.auth.clock import DatabaseClock
 from parley.auth.database import Database
 from parley.auth.identity.authenticator import Identities
 from parley.auth.moderation.kicks import Gateways
+from parley.auth.oidc.logins import OpenIdLogins
 from parley.auth.settings import Settings
 from parley.auth.tables import users
 from parley.auth.tokens.signing import Signer
@@ -40,6 +41,7 @@ class Components:
     sessions: Sessions
     identities: Identities
     gateways: Gateways
+    logins: OpenIdLogins
     clock: DatabaseClock
     device_proofs: DeviceProofs
     deletions: Deletions
@@ -77,6 +79,11 @@ async def administrator(identity: Bearer) -> Identity:
 
 
 Admin = Annotated[Identity, Depends(administrator)]
+
+
+def public_url(request: Request, components: Components) -> str:
+    """Where people reach this deployment, without a slash at the end."""
+    return components.settings.auth_public_url or str(request.base_url).rstrip("/")
 
 
 async def issue_admin_token(app: FastAPI, ttl_seconds: int) -> str:

@@ -12,7 +12,8 @@ from sqlalchemy import text
 from parley.auth.database import Database
 from parley.auth.metrics import AUTHENTICATIONS, outcome
 from parley.auth.standing import UNKNOWN, Holder, Standing, check, gone, standings
-from parley.auth.tokens.verifier import GUEST_PREFIX, LOCAL_PREFIX, Verifier
+from parley.auth.tokens.claims import GUEST_PREFIX, LOCAL_PREFIX
+from parley.auth.tokens.verifier import Verifier
 from parley.common.batch_loader import BatchLoader
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import (

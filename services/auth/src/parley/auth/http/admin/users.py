@@ -16,7 +16,7 @@ from parley.auth.moderation import audit, bans
 from parley.auth.standing import BAN_STANDS, ban_message
 from parley.auth.tables import bans as bans_table
 from parley.auth.tables import users
-from parley.auth.tokens.verifier import MAX_SUBJECT
+from parley.auth.tokens.claims import MAX_SUBJECT
 from parley.auth.user_rows import lock_user, revoke_all
 from parley.common.errors import Code, Reject
 from parley.common.http.api import correlation_id
