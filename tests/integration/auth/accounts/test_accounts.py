@@ -118,33 +118,6 @@ async def test_refresh_token_works_once_and_gives_its_successor(auth: Auth) -> N
     assert (await auth.get("/auth/me", third.json()["access_token"])).status_code == 200
 
 
-async def test_reuse_of_a_refresh_token_revokes_its_whole_family_and_no_other(auth: Auth) -> None:
-    stolen = await auth.register()
-    other = (await auth.login()).json()
-    successor = (await auth.post("/auth/refresh", {"refresh_token": stolen["refresh_token"]})).json()
-    for token in (stolen, successor, successor):
-        response = await auth.post("/auth/refresh", {"refresh_token": token["refresh_token"]})
-        assert (response.status_code, code(response)) == (401, "revoked_token")
-    assert (await auth.post("/auth/refresh", {"refresh_token": other["refresh_token"]})).status_code == 200
-
-
-async def test_of_parallel_uses_of_a_refresh_token_at_most_one_succeeds(auth: Auth) -> None:
-    granted = await auth.register()
-    body = {"refresh_token": granted["refresh_token"]}
-    responses = await asyncio.gather(*(auth.post("/auth/refresh", body) for _ in range(4)))
-    assert sorted(response.status_code for response in responses) == [200, 401, 401, 401]
-
-
-async def test_logout_ends_the_family_and_says_nothing_of_unknown_tokens(auth: Auth) -> None:
-    granted = await auth.register()
-    successor = (await auth.post("/auth/refresh", {"refresh_token": granted["refresh_token"]})).json()
-    assert (await auth.post("/auth/logout", {"refresh_token": granted["refresh_token"]})).json() == {"ok": True}
-    response = await auth.post("/auth/refresh", {"refresh_token": successor["refresh_token"]})
-    assert code(response) == "revoked_token"
-    assert (await auth.post("/auth/logout", {"refresh_token": "unknown"})).json() == {"ok": True}
-    assert code(await auth.post("/auth/refresh", {"refresh_token": "unknown"})) == "invalid_token"
-
-
 async def test_expired_refresh_token_is_refused(auth: Auth) -> None:
     granted = await auth.register()
     async with auth.components.database.transaction() as connection:
@@ -168,7 +141,7 @@ async def test_published_keys_verify_access_tokens(auth: Auth) -> None:
     header = jwt.get_unverified_header(granted["access_token"])
     key = jwt.PyJWKSet.from_dict(keys)[header["kid"]]
     claims = jwt.decode(granted["access_token"], key, algorithms=["EdDSA"], issuer="parley", leeway=5)
-    assert set(claims) == {"iss", "sub", "name", "roles", "iat", "exp", "jti"}
+    assert set(claims) == {"iss", "sub", "name", "roles", "iat", "exp", "jti", "sid"}
 
 
 async def test_replicas_share_the_signing_key_and_a_restart_keeps_it(database_url: str, nats_url: str) -> None:
@@ -205,7 +178,7 @@ async def test_every_token_issued_before_a_revocation_is_refused_and_none_after(
         async with database.transaction() as connection:
             user = await lock_user(connection, user_id)
             assert user is not None
-            tokens = (await components.refresh_tokens.begin(connection, user)).model_dump()
+            tokens = (await components.sessions.begin(connection, user, Device(), "password")).model_dump()
             # The row is locked until the commit, so the order in which these are noted is the order of effect.
             order.append(("grant", tokens))
 

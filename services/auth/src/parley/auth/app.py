@@ -13,10 +13,12 @@ from parley.auth.accounts import first_admin
 from parley.auth.accounts.accounts import Accounts
 from parley.auth.accounts.attempt_throttle import Throttled
 from parley.auth.accounts.passwords import Passwords
-from parley.auth.accounts.refresh_tokens import RefreshTokens
+from parley.auth.accounts.sessions import Sessions
+from parley.auth.clock import DatabaseClock
 from parley.auth.components import Components, components_of
 from parley.auth.database import Database, create_engine
 from parley.auth.http import endpoints
+from parley.auth.http import sessions as sessions_api
 from parley.auth.http.admin import connections as admin_connections
 from parley.auth.http.admin import rooms as admin_rooms
 from parley.auth.http.admin import users as admin_users
@@ -81,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
     _ = throttled
     app.include_router(health_router({"database": check_database, "nats": check_bus}))
     app.include_router(endpoints.router)
+    app.include_router(sessions_api.router)
     app.include_router(admin_users.router)
     app.include_router(admin_connections.router)
     app.include_router(admin_rooms.router)
@@ -106,6 +109,8 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     passwords = Passwords(settings.auth_hash_workers)
     stack.callback(passwords.close)
     signer = await _start_up(passwords, settings)
+    clock = DatabaseClock(database)
+    await clock.measure()
     issuer_keys = None
     if settings.auth_jwks_url:
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=FETCH_TIMEOUT))
@@ -116,16 +121,19 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
         issuer_keys=issuer_keys,
         audience=settings.auth_audience,
         issuer=settings.auth_issuer,
+        now=clock.now,
     )
-    identities = Identities(database, verifier)
+    identities = Identities(database, verifier, clock.now)
     stack.push_async_callback(identities.close)
-    refresh_tokens = RefreshTokens(database, signer, settings)
-    accounts = Accounts(database, passwords, refresh_tokens, settings)
+    sessions = Sessions(database, signer, settings)
+    accounts = Accounts(database, passwords, sessions, settings)
     runtime = (await stack.enter_async_context(service.running(settings))).runtime
     bus, requests = runtime.bus, runtime.emitter("/").requests
     memory = GatewayMemory(database, requests.registry)
     await memory.start()
     bus.run_forever(memory.run(), name="memory of gateways")
+    bus.run_forever(clock.run(), name="the database's clock")
+    bus.run_forever(sessions.run_sweep(), name="sessions that are over")
     gateways = Gateways(requests)
     await responders.start(bus, identities)
-    return Components(settings, bus, database, signer, accounts, refresh_tokens, identities, gateways)
+    return Components(settings, bus, database, signer, accounts, sessions, identities, gateways)

@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI, Request
 from sqlalchemy import select
 
 from parley.auth.accounts.accounts import Accounts
-from parley.auth.accounts.refresh_tokens import RefreshTokens
+from parley.auth.accounts.sessions import Sessions
 from parley.auth.database import Database
 from parley.auth.identity.authenticator import Identities
 from parley.auth.moderation.kicks import Gateways
@@ -31,7 +31,7 @@ class Components:
     database: Database
     signer: Signer
     accounts: Accounts
-    refresh_tokens: RefreshTokens
+    sessions: Sessions
     identities: Identities
     gateways: Gateways
 
@@ -77,4 +77,4 @@ async def issue_admin_token(app: FastAPI, ttl_seconds: int) -> str:
     async with components.database.transaction() as connection:
         known = select(users.c.id).where(named(components.settings.auth_admin_username))
         user_id = await connection.scalar(known)
-        return await components.refresh_tokens.access_token(connection, user_id or "", ttl_seconds)
+        return await components.sessions.access_token(connection, user_id or "", ttl_seconds)

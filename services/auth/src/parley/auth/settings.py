@@ -41,6 +41,12 @@ class Settings(ServiceSettings):
     )
     auth_access_ttl: int = Field(default=3600, ge=10, le=7 * 86400, description="seconds an access token is valid")
     auth_refresh_ttl: int = Field(default=30 * 86400, ge=60, description="seconds a refresh token is valid")
+    auth_refresh_grace: float = Field(
+        default=30, ge=0, le=600, description="seconds in which a spent refresh token gives another one"
+    )
+    auth_session_ttl: int = Field(
+        default=90 * 86400, ge=60, description="seconds after which a session ends, however often it is refreshed"
+    )
     auth_registration: bool = Field(default=True, description="whether anyone may make an account")
     auth_hs256_secret: SecretStr = Field(
         default=SecretStr(""), description="accept your own users' tokens signed with this secret (HS256)"

@@ -53,19 +53,34 @@ bans = Table(
     Index("bans_standing_key", "user_id", unique=True, postgresql_where=text("lifted_at IS NULL")),
 )
 
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),  # `s_<uuid7 hex>`
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("last_used_at", DateTime(timezone=True), nullable=False),  # at login, and at each refresh since
+    Column("expires_at", DateTime(timezone=True), nullable=False),  # however often it is refreshed
+    # From then on no token of it is any good, and the row may go.
+    Column("usable_until", DateTime(timezone=True), nullable=False),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("device", Text, nullable=False),  # in short what its User-Agent said
+    Column("address", Text, nullable=False),
+    Column("method", Text, nullable=False),  # how its user proved who they are
+    Index("sessions_user_id_idx", "user_id"),
+    Index("sessions_usable_until_idx", "usable_until"),
+)
+
 refresh_tokens = Table(
     "refresh_tokens",
     metadata,
     Column("hash", LargeBinary, primary_key=True),  # SHA-256 of the token
-    # The chain of rotations since one login; reuse of a spent token revokes all of it.
-    Column("family", Text, nullable=False),
-    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("session_id", Text, ForeignKey("auth.sessions.id", ondelete="CASCADE"), nullable=False),
     Column("issued_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("expires_at", DateTime(timezone=True), nullable=False),
+    # Spent; the row stays for the period of grace.
     Column("used_at", DateTime(timezone=True)),
-    Column("revoked_at", DateTime(timezone=True)),
-    Index("refresh_tokens_family_idx", "family"),
-    Index("refresh_tokens_user_id_idx", "user_id"),
+    Index("refresh_tokens_session_id_idx", "session_id"),
 )
 
 signing_keys = Table(

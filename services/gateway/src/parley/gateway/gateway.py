@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -124,8 +124,8 @@ class Gateway(ServerEvents, Replies):
         self._standing.verify_all()
         self._memberships.verify_all()
 
-    def _end_user(self, user_id: str, code: Code, message: str) -> int:
-        return self.lifecycle.end_user(user_id, code, message)
+    def _end_user(self, user_id: str, code: Code, message: str, sessions: Collection[str] = ()) -> int:
+        return self.lifecycle.end_user(user_id, code, message, sessions)
 
     def _verify_memberships(self) -> None:
         self._memberships.verify_all()

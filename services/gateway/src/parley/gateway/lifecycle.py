@@ -14,9 +14,9 @@
 | open | the token expires, with `expires = true` | parked or ended: `expired_token` | the transport is closed |
 | open | a service disconnects it | ended: `server disconnect` | DISCONNECT |
 | open | the same with `close` | the same, in every namespace | DISCONNECT in each; the transport is closed |
-| open | kick of its user | ended: the code | `kicked`, DISCONNECT in every namespace; the transport is closed |
+| open | its user or session is kicked | ended: the code | `kicked`, DISCONNECT in each; the transport is closed |
 | parked | claimed | ended; it goes on as another, under the same sid | CONNECT with that sid |
-| parked | too late, kick of its user | ended | nothing |
+| parked | too late, or its user or session is kicked | ended | nothing |
 
 Attempting is a task for each client and namespace, and only what is sent into that namespace waits for it. Opening is
 one step without a pause, so that nothing can end a connection half-way.
@@ -27,7 +27,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -69,7 +69,7 @@ REFUSALS_PER_SECOND, REFUSALS_BURST = 5.0, 100
 """Refusals of one address, after which each ends its transport, and is not logged any more."""
 SWEEP_INTERVAL = 10.0
 SOON = 1.0
-"""Seconds that a connection lives at least, where clocks do not agree whether its token has expired."""
+"""Seconds that a connection lives at least, however little time its token had left."""
 
 
 class Lifecycle:
@@ -187,7 +187,8 @@ class Lifecycle:
         self._forwarder.send_lifecycle(connection, "connect", recovered is not None)
         expires_at = connection.identity.expires_at
         if expires_at and self._namespaces[connection.namespace].expires:
-            seconds = max(SOON, expires_at - time.time())
+            # As auth saw it, not by this host's clock, which may be minutes off.
+            seconds = max(SOON, connection.identity.valid_for)
             # By its sid: what waits on the engine's wheel must not keep a connection that has gone.
             then = partial(self._expire, connection.sid, expires_at)
             connection.expiry = self._server.engine.call_later(seconds, then)
@@ -253,14 +254,16 @@ class Lifecycle:
         elif connection.state is ConnectionState.PARKED:
             self._recovery.forget_connection(connection)
 
-    def end_user(self, user_id: str, code: Code, reason: str) -> int:
-        """End every connection of a user, in whatever state. Returns how many there were, without lost ones.
+    def end_user(self, user_id: str, code: Code, reason: str, sessions: Collection[str] = ()) -> int:
+        """End every connection of a user, or those of some sessions, in whatever state.
 
-        A transport is told of it in every namespace, and closed, once.
+        Returns how many there were, without lost ones. A transport is told of it in every namespace, and closed, once.
         """
         why = reason_of(code, DisconnectReason.KICKED)
-        self._recovery.forget(user_id)
+        self._recovery.forget(user_id, sessions)
         connections = self._connections.of_user(user_id)
+        if sessions:
+            connections = [connection for connection in connections if connection.identity.session in sessions]
         # Who only says that they are this user is refused, too: auth may have been asked before the ban.
         ended = sum(connection.authenticated for connection in connections)
         for connection in connections:

@@ -15,6 +15,10 @@ class Identity(Wire, frozen=True):
     """Unix seconds at which the token was issued; a later revocation refuses it."""
     expires_at: float = 0.0
     """Unix seconds at which the token ends; 0 for who has none (guests)."""
+    session: str = ""
+    """The session that the token is of; empty for guests and for users who log in elsewhere."""
+    valid_for: float = 0.0
+    """Seconds for which the token was still good when auth answered: no clock but auth's own is needed for it."""
 
     @property
     def is_admin(self) -> bool:
@@ -41,6 +45,7 @@ class HeldUser(Wire, frozen=True):
     user_id: str
     issued_at: float
     age: float
+    session: str = ""
 
 
 class CheckWelcome(Wire, frozen=True):

@@ -13,7 +13,7 @@ class Selection(Wire, frozen=True):
 
     A sid is a room as well. With `sid` it is that connection alone, and nobody who has entered a room of that name.
     Without a namespace it is the connections of a user in all of them, or everybody's: for `Kick` and
-    `ListConnections`.
+    `ListConnections`. With `sessions` a `Kick` means only those whose token is of one of them.
     """
 
     namespace: str
@@ -21,6 +21,7 @@ class Selection(Wire, frozen=True):
     except_rooms: tuple[str, ...] = ()
     sid: str = ""
     user_id: str = ""
+    sessions: tuple[str, ...] = ()
 
 
 class Operation(Wire, frozen=True):

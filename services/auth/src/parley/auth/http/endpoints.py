@@ -8,7 +8,9 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from parley.auth.accounts.refresh_tokens import MAX_REFRESH_TOKEN, Grant
+from parley.auth.accounts.device_names import device_name
+from parley.auth.accounts.refresh_seal import MAX_REFRESH_TOKEN
+from parley.auth.accounts.sessions import Device, Grant, ReusedToken
 from parley.auth.components import Bearer, Current
 from parley.common.http.bodies import body_of, described
 
@@ -50,32 +52,42 @@ class Done(BaseModel):
     ok: bool = True
 
 
-def _address(request: Request) -> str:
-    return request.client.host if request.client else "unknown"
+def device_of(request: Request) -> Device:
+    """What a request comes from."""
+    address = request.client.host if request.client else "unknown"
+    return Device(address, device_name(request.headers.get("user-agent", "")))
 
 
 @router.post("/register", summary="Make an account", openapi_extra=described(Credentials))
 async def register(body: GivenCredentials, request: Request, components: Current) -> Grant:
     """Make an account and log it in: `already_exists` if the name is taken, `forbidden` if registration is off."""
-    return await components.accounts.register(body.username, body.password, _address(request))
+    return await components.accounts.register(body.username, body.password, device_of(request))
 
 
 @router.post("/login", summary="Log in", openapi_extra=described(Credentials))
 async def login(body: GivenCredentials, request: Request, components: Current) -> Grant:
     """Tokens for a username and password: `invalid_credentials`, `banned`, or `rate_limited` with Retry-After."""
-    return await components.accounts.login(body.username, body.password, _address(request))
+    return await components.accounts.login(body.username, body.password, device_of(request))
 
 
 @router.post("/refresh", summary="Spend a refresh token for new tokens", openapi_extra=described(RefreshToken))
-async def refresh(body: GivenToken, components: Current) -> Grant:
-    """Each refresh token works once. Using one again ends the login it came from: `revoked_token`."""
-    return await components.refresh_tokens.rotate(body.refresh_token)
+async def refresh(body: GivenToken, request: Request, components: Current) -> Grant:
+    """Each refresh token works once. For some seconds more it gives a sibling, for whom an answer was lost.
+
+    Used again after these it ends its session, with its connections: `revoked_token`.
+    """
+    try:
+        return await components.sessions.rotate(body.refresh_token, device_of(request))
+    except ReusedToken as reused:
+        await components.gateways.end_sessions(reused.session.user_id, [reused.session.session_id])
+        raise
 
 
-@router.post("/logout", summary="End a login", openapi_extra=described(RefreshToken))
+@router.post("/logout", summary="End a session", openapi_extra=described(RefreshToken))
 async def logout(body: GivenToken, components: Current) -> Done:
-    """Revoke a refresh token and its successors. Access tokens it gave run out by themselves."""
-    await components.refresh_tokens.end(body.refresh_token)
+    """End the session of a refresh token: its refresh and access tokens are refused, its connections end."""
+    if (ended := await components.sessions.end_by_token(body.refresh_token)) is not None:
+        await components.gateways.end_sessions(ended.user_id, [ended.session_id])
     return Done()
 
 

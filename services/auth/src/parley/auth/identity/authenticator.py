@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 
 import msgspec
 from sqlalchemy import text
 
 from parley.auth.database import Database
 from parley.auth.metrics import AUTHENTICATIONS, outcome
-from parley.auth.standing import UNKNOWN, Standing, check, gone, standings
+from parley.auth.standing import UNKNOWN, Holder, Standing, check, gone, standings
 from parley.auth.tokens.verifier import GUEST_PREFIX, LOCAL_PREFIX, Verifier
 from parley.common.batch_loader import BatchLoader
 from parley.common.errors import Code, Reject
@@ -41,9 +42,11 @@ _REMEMBER = text(
 class Identities:
     """Answers who the bearer of a token is."""
 
-    def __init__(self, database: Database, verifier: Verifier) -> None:
+    def __init__(self, database: Database, verifier: Verifier, now: Callable[[], float]) -> None:
+        """`now` tells the database's time, in Unix seconds."""
         self._database = database
         self._verifier = verifier
+        self._now = now
         self._standings = BatchLoader(self._look_up, MAX_AT_ONCE)
 
     async def close(self) -> None:
@@ -63,8 +66,16 @@ class Identities:
         with outcome(AUTHENTICATIONS):
             if request.token:
                 claims = await self._verifier.verify(request.token)
-                proved = Identity(claims.user_id, claims.name, claims.roles, claims.issued_at, float(claims.expires_at))
-                return await self._welcome(proved)
+                proved = Identity(
+                    claims.user_id,
+                    claims.name,
+                    claims.roles,
+                    claims.issued_at,
+                    float(claims.expires_at),
+                    claims.session,
+                )
+                welcome = await self._welcome(proved)
+                return msgspec.structs.replace(welcome, valid_for=max(0.0, claims.expires_at - self._now()))
             if not request.guest:
                 raise Reject(Code.MISSING_TOKEN)
             number = secrets.token_hex(10)
@@ -81,9 +92,11 @@ class Identities:
         async with self._database.autocommit() as connection:
             # They were as old as they say when the question came, and grow older while the database is waited for.
             waited = time.monotonic() - asked
-            known = await check(connection, {held.user_id for held in request.held})
+            known = await check(connection, {(held.user_id, held.session) for held in request.held})
         refusals = (
-            known.get(held.user_id, UNKNOWN).refusal(held, waited, must_exist=held.user_id.startswith(LOCAL_PREFIX))
+            known.get((held.user_id, held.session), UNKNOWN).refusal(
+                held, waited, must_exist=held.user_id.startswith(LOCAL_PREFIX)
+            )
             for held in request.held
         )
         return UnwelcomeUsers(
@@ -107,16 +120,20 @@ class Identities:
 
     async def _look_up(self, proved: list[Identity]) -> dict[Identity, Standing]:
         async with self._database.autocommit() as connection:
-            found = await standings(connection, {identity.user_id for identity in proved})
+            found = await standings(connection, {_holder(identity) for identity in proved})
             # One row cannot be written twice by a statement; the last that was seen of a user stands.
             seen = {
                 identity.user_id: {"id": identity.user_id, "name": identity.name, "roles": identity.roles}
                 for identity in proved
-                if _is_news(identity, found.get(identity.user_id))
+                if _is_news(identity, found.get(_holder(identity)))
             }
             if seen:
                 await connection.execute(_REMEMBER, {"seen": msgspec.json.encode(list(seen.values())).decode()})
-        return {identity: found[identity.user_id] for identity in proved if identity.user_id in found}
+        return {identity: found[_holder(identity)] for identity in proved if _holder(identity) in found}
+
+
+def _holder(identity: Identity) -> Holder:
+    return identity.user_id, identity.session
 
 
 def _is_news(proved: Identity, standing: Standing | None) -> bool:

@@ -6,10 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from parley.auth.metrics import KICKED_CONNECTIONS, KICKS
+from parley.common.process.logs import get_logger
 from parley.common.wire.operations import FetchedConnections, Kick, ListConnections, OperationReport, Selection
-from parley.framework import Code, ConnectionInfo
+from parley.framework import Code, ConnectionInfo, Reject
 from parley.framework.remote.gateway_requests import GatewayRequests
 from parley.framework.remote.reply_collector import GatewayReplies, ReplyT
+
+log = get_logger(__name__)
 
 ANSWER_TIMEOUT = 2.0
 
@@ -49,6 +52,22 @@ class Gateways:
         )
         KICKED_CONNECTIONS.inc(replies.matched)
         return KickResult(replies.matched, self._unanswered(replies))
+
+    async def end_sessions(self, user_id: str, sessions: Iterable[str]) -> None:
+        """End the connections of some sessions of a user, everywhere, without waiting for it.
+
+        The sessions have ended in the database before. So whoever misses this, and whoever cannot be told now, finds
+        out as soon as they ask who is still welcome.
+        """
+        ended = tuple(sessions)
+        if not ended:
+            return
+        KICKS.labels(str(Code.REVOKED_TOKEN)).inc()
+        selection = Selection("", user_id=user_id, sessions=ended)
+        try:
+            await self._requests.send(Kick(selection, "", str(Code.REVOKED_TOKEN), "This session was ended."), "")
+        except Reject as rejection:
+            log.warning("gateways are not told that a session ended", user=user_id, code=str(rejection.code))
 
     async def connections(self, user_id: str, limit: int) -> tuple[list[ConnectionInfo], list[str]]:
         """Live connections, of one user or of all (""), oldest first, and the gateways that may hold more."""

@@ -10,6 +10,7 @@ import math
 import time
 import unicodedata
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -51,15 +52,26 @@ class Claims:
     roles: tuple[str, ...]
     issued_at: float
     expires_at: int
+    session: str = ""
+    """The session that it is of; empty for who has none here."""
 
 
 class Verifier:
     """Checks signature, algorithm, lifetime and claims of any token this deployment accepts."""
 
     def __init__(
-        self, signer: Signer, *, hs256_secret: str, issuer_keys: IssuerKeys | None, audience: str, issuer: str
+        self,
+        signer: Signer,
+        *,
+        hs256_secret: str,
+        issuer_keys: IssuerKeys | None,
+        audience: str,
+        issuer: str,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        """`now` tells the time, in Unix seconds, by which our own tokens were issued: the database's."""
         self._signer = signer
+        self._now = now
         self._secret = _shared_key(hs256_secret) if hs256_secret else None
         self._issuer_keys = issuer_keys
         self._audience = audience or None
@@ -72,7 +84,7 @@ class Verifier:
             raise _invalid("it is too long")
         # Everybody comes back with the same token when a gateway restarts.
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
-        if (claims := self._verified.get(digest)) is not None and time.time() < claims.expires_at:
+        if (claims := self._verified.get(digest)) is not None and self._now() < claims.expires_at:
             return claims
         header = _header(token)
         if (key := self._signer.public_key(header.kid)) is not None:
@@ -93,9 +105,12 @@ class Verifier:
         return claims
 
     def _own(self, token: str, key: Ed25519PublicKey) -> Claims:
-        # Issued by the database's clock, which may be ahead of this host's.
-        claims = _decode(token, key, signing.ALGORITHM, issuer=signing.ISSUER, verify_iat=False)
-        return Claims(claims["sub"], claims["name"], tuple(claims["roles"]), claims["iat"], int(claims["exp"]))
+        # Issued by the database's clock, from which this host's may differ by minutes.
+        claims = _decode(token, key, signing.ALGORITHM, issuer=signing.ISSUER, own_clock=False)
+        if self._now() >= claims["exp"]:
+            raise Reject(Code.EXPIRED_TOKEN)
+        session = claims.get("sid", "")
+        return Claims(claims["sub"], claims["name"], tuple(claims["roles"]), claims["iat"], int(claims["exp"]), session)
 
     def _external(self, token: str, key: PyJWK, algorithm: str) -> Claims:
         claims = _decode(token, key, algorithm, issuer=self._issuer, audience=self._audience, leeway=LEEWAY)
@@ -153,7 +168,7 @@ def _decode(
     issuer: str | None = None,
     audience: str | None = None,
     leeway: int = 0,
-    verify_iat: bool = True,
+    own_clock: bool = True,
 ) -> dict[str, Any]:
     try:
         return jwt.decode(
@@ -163,7 +178,12 @@ def _decode(
             issuer=issuer,
             audience=audience,
             leeway=leeway,
-            options={"require": ["sub", "exp"], "verify_aud": audience is not None, "verify_iat": verify_iat},
+            options={
+                "require": ["sub", "exp"],
+                "verify_aud": audience is not None,
+                "verify_iat": own_clock,
+                "verify_exp": own_clock,
+            },
         )
     except ExpiredSignatureError as error:
         raise Reject(Code.EXPIRED_TOKEN) from error

@@ -76,7 +76,7 @@ class Admission:
         """
         deadline = time.monotonic() + patience
         namespace, claim = connection.namespace, self._claim(connection.namespace, attempt.auth)
-        connection.identity = Identity(claimed_user(claim.token), "")
+        connection.identity = claimed_identity(claim.token)
         handshake = handshake_of(connection, attempt.auth, self._namespaces[namespace].headers)
         connection.handshake = encoded(handshake)
         self._connections.add(connection)
@@ -215,17 +215,19 @@ class Admission:
             await asyncio.sleep(next(pauses))
 
 
-def claimed_user(token: str) -> str:
-    """Whose token it says it is; nobody has checked that. Empty for what is no JSON Web Token."""
+def claimed_identity(token: str) -> Identity:
+    """Whose token it says it is, and of which session, which nobody has checked; nobody's for what is no JWT."""
     try:
         payload = token.split(".", 2)[1]
-        return _claims.decode(a2b_base64(payload.replace("-", "+").replace("_", "/") + "===")).sub
+        claims = _claims.decode(a2b_base64(payload.replace("-", "+").replace("_", "/") + "==="))
     except (IndexError, ValueError, msgspec.DecodeError, RecursionError):
-        return ""
+        return Identity("", "")
+    return Identity(claims.sub, "", session=claims.sid if isinstance(claims.sid, str) else "")
 
 
 class _Claims(msgspec.Struct):
     sub: str
+    sid: Any = ""
 
 
 _claims = msgspec.json.Decoder(_Claims)

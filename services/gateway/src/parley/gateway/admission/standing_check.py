@@ -46,6 +46,7 @@ class _Held(NamedTuple):
 
     user_id: str
     issued_at: float
+    session: str
     registered_at: float
 
 
@@ -65,7 +66,7 @@ class StandingCheck:
         """`parked` are those who have gone and may come back.
 
         `end_user` ends all connections of a user, and `end` one where others of its user may stay: with a newer token,
-        or begun after a kick.
+        of another session, or begun after a kick.
         """
         self._bus = bus
         self._connections = connections
@@ -119,7 +120,9 @@ class StandingCheck:
 
     async def _ask(self, batch: list[_Held]) -> None:
         now = boot_time()
-        question = CheckWelcome([HeldUser(held.user_id, held.issued_at, now - held.registered_at) for held in batch])
+        question = CheckWelcome(
+            [HeldUser(held.user_id, held.issued_at, now - held.registered_at, held.session) for held in batch]
+        )
         answer = await self._bus.request(subjects.WELCOME, question, UnwelcomeUsers, timeout=TIMEOUT, repeat=True)
         if not answer.users:
             return
@@ -151,7 +154,7 @@ class StandingCheck:
 
 def _key(connection: Connection) -> _Held:
     identity = connection.identity
-    return _Held(identity.user_id, identity.issued_at, connection.registered_at)
+    return _Held(identity.user_id, identity.issued_at, identity.session, connection.registered_at)
 
 
 def _keys(connections: Iterable[Connection]) -> Iterator[_Held]:

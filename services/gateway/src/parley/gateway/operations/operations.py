@@ -53,8 +53,8 @@ MAX_AD_HOC = 1000
 """Rooms that one connection may be put into ad hoc."""
 MAX_PAGE_BYTES = 512 * 1024
 
-EndUser = Callable[[str, Code, str], int]
-"""Ends every connection of a user, with a code and a reason that it is told; returns how many they were."""
+EndUser = Callable[[str, Code, str, Collection[str]], int]
+"""Ends every connection of a user, or of some sessions, with a code and a reason; returns how many they were."""
 
 
 class EndConnection(Protocol):
@@ -174,7 +174,7 @@ class Operations:
     def _kick(self, kick: Kick) -> None:
         """End a user's connections where the message arrives: no kick waits, or is dropped because there are many."""
         user_id, code = kick.selection.user_id, known_code(kick.code, Code.KICKED)
-        ended = self._end_user(user_id, code, kick.reason)
+        ended = self._end_user(user_id, code, kick.reason, kick.selection.sessions)
         self._tasks.spawn(self._answer(kick.inbox, OperationReport(self._bus.address, ended)), name="operation")
 
     async def _list(self, wanted: ListConnections) -> None:

@@ -13,7 +13,7 @@ import asyncio
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, Protocol, Self
 
 from prometheus_client import Counter
@@ -179,10 +179,12 @@ class Recovery:
         self._parked[connection.pid] = ParkedConnection(connection, heads, rooms, expires)
         return True
 
-    def forget(self, user_id: str) -> None:
-        """None of a user's lost connections may come back."""
-        for pid in [pid for pid, parked in self._parked.items() if parked.connection.identity.user_id == user_id]:
-            self._drop(pid)
+    def forget(self, user_id: str, sessions: Collection[str] = ()) -> None:
+        """None of a user's lost connections may come back, or none of those of some sessions."""
+        parked = [(pid, parked.connection.identity) for pid, parked in self._parked.items()]
+        for pid, identity in parked:
+            if identity.user_id == user_id and (not sessions or identity.session in sessions):
+                self._drop(pid)
 
     def forget_all(self, namespace: str) -> None:
         """None of a namespace's lost connections may come back: what they were sent is of a log that is no more."""
