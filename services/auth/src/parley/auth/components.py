@@ -9,9 +9,12 @@ from fastapi import Depends, FastAPI, Request
 from sqlalchemy import select
 
 from parley.auth.accounts.accounts import Accounts
+from parley.auth.accounts.passwords import Passwords
 from parley.auth.accounts.sessions import Sessions
 from parley.auth.database import Database
 from parley.auth.identity.authenticator import Identities
+from parley.auth.moderation.address_bans import AddressBans
+from parley.auth.moderation.kick_records import KickRecords
 from parley.auth.moderation.kicks import Gateways
 from parley.auth.settings import Settings
 from parley.auth.tables import users
@@ -30,10 +33,13 @@ class Components:
     bus: Bus
     database: Database
     signer: Signer
+    passwords: Passwords
     accounts: Accounts
     sessions: Sessions
     identities: Identities
     gateways: Gateways
+    kicks: KickRecords
+    address_bans: AddressBans
 
 
 def components_of(app: FastAPI) -> Components:
@@ -49,22 +55,22 @@ async def current(request: Request) -> Components:
 Current = Annotated[Components, Depends(current)]
 
 
-async def bearer(request: Request, components: Current) -> Identity:
-    """Who sends a request. Raises `Reject` (401), or `banned`."""
+async def any_bearer(request: Request, components: Current) -> Identity:
+    """Who sends a request, with a token of any kind. Raises `Reject` (401), or `banned`."""
     return await components.identities.authenticate(Authenticate(bearer_token(request)))
 
 
-Bearer = Annotated[Identity, Depends(bearer)]
+AnyBearer = Annotated[Identity, Depends(any_bearer)]
 
 
-async def administrator(identity: Bearer) -> Identity:
-    """The administrator who sends a request. Raises `Reject` (401 without a token, 403 without the role)."""
-    if not identity.is_admin:
-        raise Reject(Code.FORBIDDEN, "Only administrators may do this.")
+async def bearer(identity: AnyBearer) -> Identity:
+    """The user who sends a request: not a server with an API key, nor whoever sees with their eyes. Raises `Reject`."""
+    if identity.scopes is not None:
+        raise Reject(Code.FORBIDDEN, "This is for the user themselves; an API key or a token to look on is no login.")
     return identity
 
 
-Admin = Annotated[Identity, Depends(administrator)]
+Bearer = Annotated[Identity, Depends(bearer)]
 
 
 async def issue_admin_token(app: FastAPI, ttl_seconds: int) -> str:

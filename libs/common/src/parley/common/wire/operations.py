@@ -13,7 +13,8 @@ class Selection(Wire, frozen=True):
 
     A sid is a room as well. With `sid` it is that connection alone, and nobody who has entered a room of that name.
     Without a namespace it is the connections of a user in all of them, or everybody's: for `Kick` and
-    `ListConnections`. With `sessions` a `Kick` means only those whose token is of one of them.
+    `ListConnections`. With `sessions` a `Kick` means only those whose token is of one of them. With `users` or
+    `ranges`, a `Kick` and a `Recheck` mean the connections of all these users and from all these ranges of addresses.
     """
 
     namespace: str
@@ -22,6 +23,8 @@ class Selection(Wire, frozen=True):
     sid: str = ""
     user_id: str = ""
     sessions: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = ()
 
 
 class Operation(Wire, frozen=True):
@@ -69,11 +72,21 @@ class Disconnect(Operation, frozen=True, tag="disconnect"):
 class Kick(Operation, frozen=True, tag="kick"):
     """End every connection of the selected user, also one that is being made or may come back: `OperationReport`.
 
-    `code` and `reason` are what the client is told.
+    `code` and `reason` are what the client is told. Those are meant that were registered at least `min_age` seconds
+    ago: a gateway that missed a kick is asked again later, and must not end what has begun since.
     """
 
     code: str
     reason: str
+    min_age: float = 0.0
+
+
+class Recheck(Operation, frozen=True, tag="recheck"):
+    """Ask auth about the selected users now, end who has to go, and take in what has changed: `OperationReport`."""
+
+
+class RenewAddressBans(Operation, frozen=True, tag="address-bans"):
+    """Ask auth which ranges of addresses are banned, and end the connections from them: `OperationReport`."""
 
 
 class ListConnections(Operation, frozen=True, tag="list"):
@@ -82,7 +95,9 @@ class ListConnections(Operation, frozen=True, tag="list"):
     limit: int
 
 
-AnyOperation = Emit | FetchConnections | JoinRooms | LeaveRooms | Disconnect | Kick | ListConnections
+AnyOperation = (
+    Emit | FetchConnections | JoinRooms | LeaveRooms | Disconnect | Kick | ListConnections | Recheck | RenewAddressBans
+)
 
 
 class ClientAck(Wire, frozen=True):

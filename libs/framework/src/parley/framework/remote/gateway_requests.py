@@ -45,11 +45,12 @@ class GatewayRequests:
         kind: type[ReplyT],
         timeout: float,
         most: int | None = None,
+        inbox: str = "",
     ) -> GatewayReplies[ReplyT]:
         """Ask one gateway, or with an empty address all, until everything has come or `timeout` seconds have passed.
 
-        `operation` makes what is asked for an inbox. Once `most` connections are found, no other gateway is waited
-        for. Raises `Reject` when it cannot be sent.
+        `operation` makes what is asked for an inbox, which is a new one unless it is given. Once `most` connections are
+        found, no other gateway is waited for. Raises `Reject` when it cannot be sent.
         """
         if not self.bus.connected:
             raise Reject(Code.UNAVAILABLE)
@@ -70,7 +71,7 @@ class GatewayRequests:
             collector.expect(asked, all_known=self.registry.warmed_up)
 
         deadline = time.monotonic() + timeout
-        request = operation(subjects.inbox())
+        request = operation(inbox or subjects.inbox())
         listener = self.bus.listen(request.inbox, hear)
         try:
             await self.bus.publish(_subject(request, gateway), request.encode(), request.inbox)

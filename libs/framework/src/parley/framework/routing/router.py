@@ -15,6 +15,7 @@ import msgspec
 from parley.common.errors import Code, Reject
 from parley.common.http import json_input
 from parley.common.wire.binary import MAX_DEPTH, insert, too_deep
+from parley.common.wire.identity import area_of
 from parley.framework.routing.context import StateT
 from parley.framework.routing.middleware import ConnectionMiddleware, PacketMiddleware
 from parley.framework.routing.room_log import RoomLog
@@ -49,6 +50,8 @@ class Route:
     """Whether what the controller returns may hold binary data, as far as its annotation tells."""
     plain: bool
     """Whether calling the controller runs it; what it returns may be a future."""
+    writes: bool
+    """Whether it is refused to who may read only."""
 
     @property
     def place(self) -> str:
@@ -87,6 +90,8 @@ class Router(Generic[StateT]):
 
     def __init__(self, namespace: str, *, room_log: Callable[[StateT], RoomLog] | None = None) -> None:
         self.namespace = namespace
+        self.area = area_of(namespace)
+        """What the scopes of API keys call it."""
         self.room_log = room_log
         """A function that finds the log of the namespace's rooms in the service's state; None when they have no log."""
         self.routes: dict[str, Route] = {}
@@ -105,11 +110,14 @@ class Router(Generic[StateT]):
         pipelined: bool = False,
         binary: bool = False,
         timeout: float | None = None,
+        writes: bool = True,
     ) -> Callable[[ControllerT], ControllerT]:
         """`route` as a decorator."""
 
         def decorate(controller: ControllerT) -> ControllerT:
-            self.route(event, controller, payload=payload, pipelined=pipelined, binary=binary, timeout=timeout)
+            self.route(
+                event, controller, payload=payload, pipelined=pipelined, binary=binary, timeout=timeout, writes=writes
+            )
             return controller
 
         return decorate
@@ -123,6 +131,7 @@ class Router(Generic[StateT]):
         pipelined: bool = False,
         binary: bool = False,
         timeout: float | None = None,
+        writes: bool = True,
     ) -> None:
         """Route an event to a controller, whose annotations say which arguments the event has.
 
@@ -130,7 +139,8 @@ class Router(Generic[StateT]):
         With `payload` it is one argument of that type, whatever the annotation. A connection's commands are handled
         one after the other; with `pipelined`, the next pipelined one starts before this one has ended: for controllers
         that take their place in a queue before they first wait. With `binary`, arguments may hold binary data, which
-        is `bytes`. After `timeout` seconds, by default the service's, the controller is cancelled.
+        is `bytes`. After `timeout` seconds, by default the service's, the controller is cancelled. Users who may read
+        only, and API keys that may, are refused; without `writes` they are not: say that of an event that only reads.
         Raises `ValueError` when the event has a controller already, or an argument has no annotation.
         """
         if not event or not isinstance(event, str):  # pyright: ignore[reportUnnecessaryIsInstance] - from callers
@@ -141,8 +151,9 @@ class Router(Generic[StateT]):
         decoder = msgspec.json.Decoder[Any](signature.shape)
         binary_result = may_hold_binary(signature.returns)
         self.routes[event] = Route(
-            event, controller, signature, pipelined, binary, timeout, decoder, binary_result, is_plain(controller)
-        )
+            event, controller, signature, pipelined, binary, timeout, decoder, binary_result, is_plain(controller),
+            writes,
+        )  # fmt: skip
 
     def controllers(self, kind: type[Any]) -> None:
         """Route the methods of a class that are marked with `on`. Each event gets an object of its own.

@@ -7,6 +7,7 @@ bounded size (see `parley.common.process.logs`), and the client is told one of t
 | raised | told |
 |---|---|
 | `Reject` | its own code |
+| nothing, but the sender may read only, or their token is for something else | `suspended`, `forbidden` |
 | `Unsendable`, by emitting or acking what a client had sent | `invalid_payload` |
 | cancelled at its deadline, after the route's seconds | `timeout` |
 | nothing, but the connection's data became too large | `payload_too_large` |
@@ -98,6 +99,7 @@ class EventRunner:
         route = self._router.routes[invocation.event]
         invocation.let_through = True
         try:
+            self._require_permission(invocation, route)
             result = route.controller(invocation, *route.arguments(*invocation.encoded_args))
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, the client is told a code
             self._end(invocation, key, on_result, self._refusal(invocation, error))
@@ -198,12 +200,22 @@ class EventRunner:
                 if invocation.event in LIFECYCLE:
                     await self._call_controller(invocation)
                 else:
+                    if route is not None:
+                        self._require_permission(invocation, route)
                     await self._handle(invocation)
         except DeadlineExceeded:
             return _timed_out(invocation, route)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told a code
             return self._refusal(invocation, error)
         return self._unanswered(invocation) or _data_refusal(invocation)
+
+    def _require_permission(self, invocation: Invocation[Any], route: Route) -> None:
+        """Raise `Reject` for an event that its sender may not send: they read only, or their token is not for it."""
+        identity = invocation.identity
+        if identity.suspended or identity.scopes is not None:
+            refusal = identity.refusal(self._router.area, writes=route.writes)
+            if refusal is not None:
+                raise refusal
 
     async def _call_controller(self, invocation: Invocation[Any]) -> None:
         """Run an event's controller, inside of all middleware, if there is one, and take its result."""

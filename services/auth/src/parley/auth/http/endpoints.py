@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from parley.auth.accounts.device_names import device_name
 from parley.auth.accounts.refresh_seal import MAX_REFRESH_TOKEN
 from parley.auth.accounts.sessions import Device, Grant, ReusedToken
-from parley.auth.components import Bearer, Current
+from parley.auth.components import AnyBearer, Current
 from parley.common.http.bodies import body_of, described
 
 router = APIRouter(prefix="/auth", tags=["auth"])
@@ -92,7 +92,7 @@ async def logout(body: GivenToken, components: Current) -> Done:
 
 
 @router.get("/me", summary="Who am I")
-async def me(identity: Bearer) -> Me:
+async def me(identity: AnyBearer) -> Me:
     """The identity of the bearer, as gateways and services see it."""
     return Me(user_id=identity.user_id, name=identity.name, roles=list(identity.roles))
 

@@ -54,6 +54,8 @@ class Claims:
     expires_at: int
     session: str = ""
     """The session that it is of; empty for who has none here."""
+    scopes: tuple[str, ...] | None = None
+    """What it is good for; None for whatever its user may."""
 
 
 class Verifier:
@@ -109,8 +111,11 @@ class Verifier:
         claims = _decode(token, key, signing.ALGORITHM, issuer=signing.ISSUER, own_clock=False)
         if self._now() >= claims["exp"]:
             raise Reject(Code.EXPIRED_TOKEN)
-        session = claims.get("sid", "")
-        return Claims(claims["sub"], claims["name"], tuple(claims["roles"]), claims["iat"], int(claims["exp"]), session)
+        scope = claims.get("scope")
+        return Claims(
+            claims["sub"], claims["name"], tuple(claims["roles"]), claims["iat"], int(claims["exp"]),
+            claims.get("sid", ""), None if scope is None else tuple(scope.split()),
+        )  # fmt: skip
 
     def _external(self, token: str, key: PyJWK, algorithm: str) -> Claims:
         claims = _decode(token, key, algorithm, issuer=self._issuer, audience=self._audience, leeway=LEEWAY)

@@ -24,11 +24,13 @@ from parley.framework import Identity
 
 @dataclass(frozen=True, slots=True)
 class CommandRoute:
-    """One command: its type, which has its name, where it is over HTTP, and what it is in a few words."""
+    """One command: its type, which has its name, where it is over HTTP, what it is in a few words, and who may not."""
 
     command: type[RoomCommand]
     path: str
     summary: str
+    writes: bool = True
+    """Whether it is refused to who may read only."""
 
 
 COMMANDS: tuple[CommandRoute, ...] = (

@@ -20,6 +20,7 @@ from parley.chat.domain.state import (
     require_room_left,
 )
 from parley.common.errors import Code, Reject
+from parley.common.wire.rights import Right
 
 
 class CreateRoom(ClientCommand, frozen=True):
@@ -170,7 +171,7 @@ def decide_archive(command: ArchiveRoom, room: Room | None, context: DecisionCon
 
 def decide_close(command: CloseRoom, room: Room | None, context: DecisionContext) -> list[RoomArchived]:
     """The end of any room, by an administrator; of one that has ended, nothing. Raises `Reject`."""
-    if not context.identity.is_admin:
+    if not context.identity.may(Right.MODERATE):
         raise Reject(Code.FORBIDDEN)
     if room is None:
         raise Reject(Code.NOT_FOUND, "There is no such room.")

@@ -21,7 +21,7 @@ from parley.common.nats.bus import Bus
 from parley.common.process.logs import get_logger
 from parley.common.wire import subjects
 from parley.common.wire.connections import ConnectReply, ConnectRequest
-from parley.common.wire.identity import Authenticate, Identity
+from parley.common.wire.identity import Authenticate, Identity, area_of
 from parley.common.wire.recovery import Recovered
 from parley.common.wire.rooms import MAX_BEHIND
 from parley.engineio.metrics import LIMIT_HITS
@@ -44,6 +44,8 @@ PATIENCE = 10.0
 """Seconds to keep trying while another service is away, before a client is sent to try again."""
 PAUSES = (0.1, 0.25, 0.5, 1.0)
 MAX_TOKEN = 8192
+MAX_ASKED = 3
+"""Times that auth is asked about one attempt: again if it is somebody else than was claimed, or was just changed."""
 MAX_CURSORS = 1000
 MAX_CURSOR = 2**53
 
@@ -75,7 +77,8 @@ class Admission:
         Returns what is to be claimed, if it comes back. Whoever registered it takes it out again when this fails.
         """
         deadline = time.monotonic() + patience
-        namespace, claim = connection.namespace, self._claim(connection.namespace, attempt.auth)
+        namespace = connection.namespace
+        claim = self._claim(namespace, attempt.auth, connection.session.origin.address)
         connection.identity = claimed_identity(claim.token)
         handshake = handshake_of(connection, attempt.auth, self._namespaces[namespace].headers)
         connection.handshake = encoded(handshake)
@@ -123,7 +126,8 @@ class Admission:
 
     async def _authenticate(self, connection: Connection, claim: Authenticate, deadline: float) -> None:
         """Find out who it is and whether they may be here, while it is registered as theirs. Raises `Reject`."""
-        for _ in range(2):
+        for _ in range(MAX_ASKED):
+            connection.doubtful = False
             identity = await self._patiently(
                 deadline, lambda: self._bus.request(subjects.AUTHENTICATE, claim, Identity, repeat=True)
             )
@@ -131,7 +135,10 @@ class Admission:
             self._connections.identify(connection, identity)
             # A guest is somebody new, whom nobody can have banned yet; for anybody else the answer must be one to a
             # question that was asked after registering.
-            if registered or claim.guest:
+            if (registered or claim.guest) and not connection.doubtful:
+                refusal = identity.refusal(area_of(connection.namespace), writes=False)
+                if refusal is not None:
+                    raise refusal
                 return
         raise Reject(Code.INVALID_TOKEN)
 
@@ -159,14 +166,14 @@ class Admission:
         if reply.data is not None:
             connection.data = reply.data
 
-    def _claim(self, namespace: str, auth: Mapping[str, Any]) -> Authenticate:
+    def _claim(self, namespace: str, auth: Mapping[str, Any], address: str) -> Authenticate:
         token = auth.get("token", "")
         if not isinstance(token, str) or len(token) > MAX_TOKEN:
             raise Reject(Code.INVALID_TOKEN)
         guest = self._namespaces[namespace].auth == "guest"
         if not token and not guest:
             raise Reject(Code.MISSING_TOKEN)
-        return Authenticate(token, guest=guest and not token)
+        return Authenticate(token, guest and not token, address)
 
     def enter_rooms(self, attempt: Attempt, connection: Connection, recovered: Recovered | None) -> None:
         """CONNECT was sent: put the connection into its rooms, from its cursors where it named them."""

@@ -76,6 +76,8 @@ class Connection:
     """The latest mark of what is remembered no more."""
     authenticated: bool = False
     """Whether auth has said who it is; until then the identity is what the token claims."""
+    doubtful: bool = False
+    """Whether its user was changed while auth was asked who it is, so that the answer may be of before."""
     guest: bool = False
     """Whether it came without a token: then whoever knows its pid is that guest."""
     state: ConnectionState = ConnectionState.ATTEMPTING

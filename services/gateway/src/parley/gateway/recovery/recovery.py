@@ -10,6 +10,7 @@ read from the log.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections import OrderedDict
@@ -179,11 +180,14 @@ class Recovery:
         self._parked[connection.pid] = ParkedConnection(connection, heads, rooms, expires)
         return True
 
-    def forget(self, user_id: str, sessions: Collection[str] = ()) -> None:
-        """None of a user's lost connections may come back, or none of those of some sessions."""
-        parked = [(pid, parked.connection.identity) for pid, parked in self._parked.items()]
-        for pid, identity in parked:
-            if identity.user_id == user_id and (not sessions or identity.session in sessions):
+    def forget(self, user_id: str, sessions: Collection[str] = (), born_before: float = math.inf) -> None:
+        """None of a user's lost connections may come back, or none of those of some sessions, or of before a moment."""
+        parked = [(pid, parked.connection) for pid, parked in self._parked.items()]
+        for pid, connection in parked:
+            identity = connection.identity
+            if identity.user_id != user_id or connection.registered_at > born_before:
+                continue
+            if not sessions or identity.session in sessions:
                 self._drop(pid)
 
     def forget_all(self, namespace: str) -> None:
