@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -28,6 +29,7 @@ class OneCommand:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=data.parent,
+                env=os.environ | {"PARLEY_AUTH_REGISTER_RATE_ADDRESS": "1000/minute"},
             )
 
     @property

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from parley.cli.database.log_connection import wait_for_database
+from parley.cli.database.migrations import upgrade
 from parley.cli.options import DatabaseUrl
 
 
@@ -14,10 +16,6 @@ def migrate(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the database to come up.")] = 60.0,
 ) -> None:
     """Bring the database up to this version's schema; safe to run from several places at once."""
-    # Imported here, as in other commands that need a database: `parley run` is to start fast.
-    from parley.cli.database.log_connection import wait_for_database  # noqa: PLC0415
-    from parley.cli.database.migrations import upgrade  # noqa: PLC0415
-
     wait_for_database(database_url, wait)
     upgrade(database_url)
     typer.echo("The database is up to date.")

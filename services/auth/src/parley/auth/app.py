@@ -11,16 +11,20 @@ from fastapi.responses import JSONResponse
 
 from parley.auth.accounts import first_admin
 from parley.auth.accounts.accounts import Accounts
-from parley.auth.accounts.attempt_throttle import Throttled
+from parley.auth.accounts.attempt_counts import AttemptLimit, Throttled
+from parley.auth.accounts.data_export import DataExport
+from parley.auth.accounts.deletions import Deletions
+from parley.auth.accounts.device_proofs import DeviceProofs
+from parley.auth.accounts.own_account import OwnAccount
 from parley.auth.accounts.passwords import Passwords
 from parley.auth.accounts.sessions import Sessions
 from parley.auth.clock import DatabaseClock
 from parley.auth.components import Components, components_of
 from parley.auth.database import Database, create_engine
 from parley.auth.http import bots as bots_api
-from parley.auth.http import endpoints
-from parley.auth.http import sessions as sessions_api
+from parley.auth.http import endpoints, me, own_sessions
 from parley.auth.http.admin.routes import ROUTERS
+from parley.auth.http.login_gate import LoginGate, throttled_response
 from parley.auth.identity import responders
 from parley.auth.identity.authenticator import Identities
 from parley.auth.moderation import audit
@@ -28,7 +32,7 @@ from parley.auth.moderation.address_bans import AddressBans
 from parley.auth.moderation.gateway_memory import GatewayMemory
 from parley.auth.moderation.kick_records import KickRecords
 from parley.auth.moderation.kicks import Gateways
-from parley.auth.settings import Settings
+from parley.auth.settings import AttemptRate, Settings
 from parley.auth.tokens.providers.issuer_keys import FETCH_TIMEOUT, IssuerKeys
 from parley.auth.tokens.signing import Signer, load_signer
 from parley.auth.tokens.verifier import Verifier
@@ -38,6 +42,8 @@ from parley.framework import Service
 
 MAX_WAIT = 3.0
 """Seconds a question for a user may have been waiting in a service that is ready."""
+ACCOUNT_CHANGES = AttemptRate(60, 60)
+"""Changes that somebody makes to their own account."""
 STARTUP_SECONDS = 60.0
 """Seconds that replicas which start together wait for each other."""
 
@@ -64,14 +70,11 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     install_errors(app)
+    app.add_middleware(LoginGate)
 
     @app.exception_handler(Throttled)
     async def throttled(_request: Request, rejection: Throttled) -> JSONResponse:
-        return JSONResponse(
-            {"ok": False, "error": rejection.as_dict()},
-            status_code=rejection.status,
-            headers={"retry-after": str(rejection.retry_after)},
-        )
+        return throttled_response(rejection)
 
     async def check_database() -> str | None:
         components = components_of(app)
@@ -85,7 +88,8 @@ def create_app(settings: Settings) -> FastAPI:
     _ = throttled
     app.include_router(health_router({"database": check_database, "nats": check_bus}))
     app.include_router(endpoints.router)
-    app.include_router(sessions_api.router)
+    app.include_router(own_sessions.router)
+    app.include_router(me.router)
     app.include_router(bots_api.router)
     for router in ROUTERS:
         app.include_router(router)
@@ -143,6 +147,25 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     await address_bans.start(bus)
     await responders.start(bus, identities)
     await audit.start(bus, database)
+    deletions = Deletions(database)
+    bus.run_forever(deletions.run(bus), name="deleted accounts")
+    own = OwnAccount(database, passwords, accounts, deletions)
     return Components(
-        settings, bus, database, signer, passwords, accounts, sessions, identities, gateways, kicks, address_bans
+        settings,
+        bus,
+        database,
+        signer,
+        passwords,
+        accounts,
+        sessions,
+        identities,
+        gateways,
+        kicks,
+        address_bans,
+        clock,
+        DeviceProofs(signer.derived_keys(b"device proofs")),
+        deletions,
+        own,
+        DataExport(bus, own, sessions),
+        AttemptLimit(ACCOUNT_CHANGES),
     )

@@ -9,8 +9,14 @@ from fastapi import Depends, FastAPI, Request
 from sqlalchemy import select
 
 from parley.auth.accounts.accounts import Accounts
+from parley.auth.accounts.attempt_counts import AttemptLimit
+from parley.auth.accounts.data_export import DataExport
+from parley.auth.accounts.deletions import Deletions
+from parley.auth.accounts.device_proofs import DeviceProofs
+from parley.auth.accounts.own_account import OwnAccount
 from parley.auth.accounts.passwords import Passwords
 from parley.auth.accounts.sessions import Sessions
+from parley.auth.clock import DatabaseClock
 from parley.auth.database import Database
 from parley.auth.identity.authenticator import Identities
 from parley.auth.moderation.address_bans import AddressBans
@@ -40,6 +46,12 @@ class Components:
     gateways: Gateways
     kicks: KickRecords
     address_bans: AddressBans
+    clock: DatabaseClock
+    device_proofs: DeviceProofs
+    deletions: Deletions
+    own_account: OwnAccount
+    data_export: DataExport
+    account_changes: AttemptLimit
 
 
 def components_of(app: FastAPI) -> Components:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+import re
+from typing import Annotated, ClassVar, NamedTuple
 
-from limits import RateLimitItem, parse
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from parley.auth.password_policy import weakness
 from parley.common.process.settings import ServiceSettings
 
 DEVELOPMENT_PASSWORD = "parley-admin"
@@ -15,8 +16,19 @@ MIN_SECRET_BYTES = 32
 """RFC 7518 asks for a key at least as long as the hash of HS256."""
 
 
+_RATE = re.compile(r"(\d{1,9}) ?/ ?(second|minute|hour|day)")
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+class AttemptRate(NamedTuple):
+    """How many attempts in how many seconds."""
+
+    attempts: int
+    seconds: int
+
+
 def _rate(text: str) -> str:
-    parse(text)
+    rate(text)
     return text
 
 
@@ -60,21 +72,31 @@ class Settings(ServiceSettings):
         default="admin", pattern=r"^[A-Za-z0-9_.-]{3,32}$", description="the first administrator"
     )
     auth_admin_password: SecretStr = Field(
-        default=SecretStr(""), max_length=256, description="their password; made and printed once if unset"
+        default=SecretStr(""), description="their password; made and printed once if unset"
     )
     auth_bots_per_user: int = Field(
         default=10, ge=0, le=1000, description="bots a user may make; 0: only administrators"
     )
     auth_hash_workers: int = Field(default=2, ge=1, le=64, description="passwords hashed at a time, 64 MiB each")
-    auth_login_rate_username: Rate = Field(default="10/minute", description="failed logins as one user")
+    auth_login_rate_username: Rate = Field(
+        default="10/minute", description="failed logins as one user from one address"
+    )
     auth_login_rate_address: Rate = Field(default="60/minute", description="failed logins from one address")
-    auth_register_rate_address: Rate = Field(default="600/minute", description="accounts made from one address")
+    auth_register_rate_address: Rate = Field(default="10/minute", description="accounts made from one address")
 
     @field_validator("auth_hs256_secret")
     @classmethod
     def _long_enough(cls, secret: SecretStr) -> SecretStr:
         if 0 < len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
             raise ValueError(f"an HS256 secret has at least {MIN_SECRET_BYTES} bytes")
+        return secret
+
+    @field_validator("auth_admin_password")
+    @classmethod
+    def _no_weak_one(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        password = secret.get_secret_value()
+        if password and (why := weakness(password, info.data.get("auth_admin_username", ""))) is not None:
+            raise ValueError(why)
         return secret
 
     @field_validator("auth_jwks_url")
@@ -97,6 +119,9 @@ class Settings(ServiceSettings):
         self.refuse_unless_development(problems)
 
 
-def rate(text: str) -> RateLimitItem:
-    """The limit a `Rate` setting means."""
-    return parse(text)
+def rate(text: str) -> AttemptRate:
+    """What a `Rate` setting means. Raises `ValueError`."""
+    found = _RATE.fullmatch(text.strip())
+    if found is None or not int(found[1]):
+        raise ValueError("a rate is a number per second, minute, hour or day, such as 10/minute")
+    return AttemptRate(int(found[1]), _SECONDS[found[2]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -28,10 +29,13 @@ users = Table(
     # `u_<uuid7 hex>` for accounts made here, the token's `sub` for an adopter's own users.
     Column("id", Text, primary_key=True),
     Column("username", Text),
+    # The username as it is compared: made here, so that no database's collation has a say in it.
+    Column("username_key", Text(collation="C")),
     Column("name", Text, nullable=False),
     Column("password_hash", Text),
     Column("roles", ARRAY(Text), nullable=False, server_default="{}"),
     Column("kind", Text, nullable=False),
+    Column("avatar_url", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     # Every token issued up to this moment is refused.
     Column("revoked_before", DateTime(timezone=True)),
@@ -41,8 +45,31 @@ users = Table(
     CheckConstraint("(kind = 'bot') = (owner_id IS NOT NULL)", name="users_owner_check"),
     Index("users_owner_id_idx", "owner_id", postgresql_where=text("owner_id IS NOT NULL")),
     Index("users_created_at_idx", "created_at", "id"),
+    Index("users_username_key", "username_key", unique=True),
 )
-Index("users_username_key", func.lower(users.c.username), unique=True)
+
+# What usernames look like: nobody else may have one that looks the same.
+username_skeletons = Table(
+    "username_skeletons",
+    metadata,
+    Column("skeleton", Text(collation="C"), primary_key=True),
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Index("username_skeletons_user_id_idx", "user_id"),
+)
+
+# Accounts that were deleted, of which chat has yet to erase what was written, or has.
+deletions = Table(
+    "deletions",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("requested_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("next_at", DateTime(timezone=True), nullable=False),  # when chat is asked again
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("erasure", Text),  # chat's name for it, once it has it
+    Column("once_more", Boolean, nullable=False, server_default=text("false")),
+    Column("completed_at", DateTime(timezone=True)),
+    Index("deletions_open_idx", "next_at", postgresql_where=text("completed_at IS NULL")),
+)
 
 bans = Table(
     "bans",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, select, update
+from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.tables import sessions, users
+from parley.auth.names import skeletons, username_key
+from parley.auth.tables import sessions, username_skeletons, users
 from parley.auth.tokens.verifier import LOCAL_PREFIX
 from parley.common.wire.identifiers import uuid7
 
@@ -23,7 +25,28 @@ def new_user_id() -> str:
 
 def named(username: str) -> ColumnElement[bool]:
     """The condition that a user has this username, in whatever case it was written."""
-    return func.lower(users.c.username) == username.lower()
+    return users.c.username_key == username_key(username)
+
+
+async def insert_local_user(
+    connection: AsyncConnection, username: str, password_hash: str, roles: Sequence[str] = ()
+) -> str:
+    """Make an account; returns its id. Raises `IntegrityError` for a name that somebody has, or that looks like one."""
+    user_id = new_user_id()
+    await connection.execute(
+        insert(users).values(
+            id=user_id,
+            username=username,
+            username_key=username_key(username),
+            name=username,
+            password_hash=password_hash,
+            roles=list(roles),
+            kind="local",
+        )
+    )
+    looks = [{"skeleton": skeleton, "user_id": user_id} for skeleton in skeletons(username)]
+    await connection.execute(insert(username_skeletons), looks)
+    return user_id
 
 
 async def lock_user(connection: AsyncConnection, user_id: str) -> Row[Any] | None:

@@ -1,16 +1,13 @@
-"""Namespaces come from configuration: a TOML file, checked when the gateway starts.
+"""The namespaces, as they are configured in a TOML file that is checked when the gateway starts.
 
-[namespaces."/chat"]
-service = "chat"         # the service behind it: its queue group
-auth = "required"        # "required": a valid token; "guest": without a token a guest identity
-max_payload = 262144     # bytes of one event's arguments as JSON, and its attachments
-recovery = 0             # seconds in which a client that lost its transport is recovered; 0: never
-expires = false          # whether a connection ends when its token does; stock clients come back with a new one
-timeout = 5              # seconds to wait for an event's outcome; without it, the gateway's setting
-events_per_second = 50   # that a connection may emit here for long, ten times as many at once; without it, no own limit
-headers = ["user-agent"] # of the request that began a connection, for middleware and services to see
-connection_middleware = ["log", "shop.middleware:signed_in"]   # by name: outermost first
-packet_middleware = ["log"]
+[namespaces."/chat"] service = "chat"         # the service behind it: its queue group auth = "required"        #
+"required": a valid token; "guest": without a token a guest identity max_payload = 262144     # bytes of one event's
+arguments as JSON, and of its attachments recovery = 0             # seconds in which a client that lost its transport
+is recovered; 0: never expires = false          # whether a connection ends when its token does; stock clients come back
+with a new one timeout = 5              # seconds to wait for an event's outcome; without it, the gateway's setting
+events_per_second = 50   # events a connection may emit here for long, ten times as many at once; without it, no own
+limit headers = ["user-agent"] # headers of the request that began a connection which middleware and services may see
+connection_middleware = ["log", "shop.middleware:signed_in"]   # by name: outermost first packet_middleware = ["log"]
 """
 
 from __future__ import annotations
@@ -25,17 +22,17 @@ import msgspec
 from parley.gateway import named_middleware
 
 MAX_PAYLOAD = 512 * 1024
-"""The largest `max_payload` that fits a broker message together with its envelope."""
+"""The largest `max_payload` that fits one message of NATS together with its envelope."""
 
 _NAME = re.compile(r"/[^\s,?\x00-\x1f]*")
 
 
 class ConfigurationError(ValueError):
-    """The namespaces file is missing or wrong; the text says where."""
+    """The namespaces file is missing or wrong. The text says where."""
 
 
 class Namespace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the gateway knows of one namespace."""
+    """One namespace, as it is configured."""
 
     service: Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_-]*$")]
     auth: Literal["required", "guest"] = "required"
@@ -54,11 +51,11 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 DEFAULT = {"/chat": Namespace(service="chat")}
-"""What is served when no file is configured."""
+"""The namespaces when no file is configured."""
 
 
 def load(path: Path | None) -> dict[str, Namespace]:
-    """The namespaces of a file, or the default without one. Raises `ConfigurationError`."""
+    """Return the namespaces of a file, or the default without one. Raises `ConfigurationError`."""
     if path is None:
         return DEFAULT
     try:
@@ -69,6 +66,7 @@ def load(path: Path | None) -> dict[str, Namespace]:
         raise ConfigurationError(f"{path}: {error}") from error
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
+    # Each is converted by itself, so that an error names the namespace it is in.
     namespaces: dict[str, Namespace] = {}
     for name, fields in found.namespaces.items():
         try:

@@ -1,4 +1,4 @@
-"""Settings every service shares, read from `PARLEY_*` environment variables (and a `.env` file when present)."""
+"""The settings that every service has, read from `PARLEY_*` environment variables and from a `.env` file, if any."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SIMILAR = 0.9
-"""Names are alike from this share of equal characters on: settings of different services are less so."""
+"""The similarity (`difflib`) from which on a name counts as misspelt: names of different settings are less alike."""
 
 
 class UnsafeSettings(ValueError):
-    """A development default is still in place outside development."""
+    """A default that is only safe in development, such as a known secret, is in use outside of it."""
 
 
 def name_refused(error: ValidationError) -> str:
-    """What is wrong with which variable, for whoever set it: a line for each. No value is shown; it may be a secret."""
+    """Describe what is wrong with which variable, a line for each. No value is shown, since it may be a secret."""
     lines: list[str] = []
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         name = "_".join(["PARLEY", *(str(part).upper() for part in problem["loc"][:1])])
@@ -28,9 +28,9 @@ def name_refused(error: ValidationError) -> str:
 
 
 def misspelt_settings(*kinds: type[ServiceSettings]) -> dict[str, str]:
-    """Return the variables that are almost the name of a setting of these kinds, each with that name.
+    """Return the environment variables whose names are almost those of a setting, each with the setting's name.
 
-    What resembles none is left alone: the environment may hold settings of other services, and Compose's own.
+    Names that resemble none are left alone: the environment may hold settings of other services and of Compose.
     """
     known = {f"PARLEY_{name}".upper() for kind in kinds for name in kind.model_fields}
     given = {name.upper() for name in (*os.environ, *dotenv_values(".env"))}
@@ -42,7 +42,7 @@ def misspelt_settings(*kinds: type[ServiceSettings]) -> dict[str, str]:
 
 
 class ServiceSettings(BaseSettings):
-    """What every process needs: where NATS is, where to listen, how to log."""
+    """The settings that every process needs: where NATS is, where to listen, how to log."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         env_prefix="PARLEY_", env_file=".env", extra="ignore", frozen=True
@@ -68,6 +68,6 @@ class ServiceSettings(BaseSettings):
     request_timeout: float = Field(default=5.0, gt=0, description="seconds to wait for another service's answer")
 
     def refuse_unless_development(self, problems: list[str]) -> None:
-        """Raise `UnsafeSettings` naming each problem when this is not a development environment."""
+        """Raise `UnsafeSettings` with all problems, if there are any and this is not a development environment."""
         if problems and self.environment != "development":
             raise UnsafeSettings("refusing to start in production: " + "; ".join(problems))

@@ -1,4 +1,4 @@
-"""Who somebody is, and the request that asks auth."""
+"""The identity of a user, and the requests that gateways and services send to auth about users."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from parley.common.wire.rights import Right, right_of_roles, right_of_scopes
 
 
 class Identity(Wire, frozen=True):
-    """Who a connection or a request is: what a token proved, and nothing a client could claim by itself."""
+    """The user of a connection or a request, as proven by a token. Nothing in it is a client's mere claim."""
 
     user_id: str
     name: str
     roles: tuple[str, ...] = ()
     issued_at: float = 0.0
-    """Unix seconds at which the token was issued; a later revocation refuses it."""
+    """Unix seconds at which the token was issued. It is refused if the user's tokens were revoked after that."""
     expires_at: float = 0.0
-    """Unix seconds at which the token ends; 0 for who has none (guests)."""
+    """Unix seconds at which the token expires; 0 for guests, who have none."""
     session: str = ""
-    """The session that the token is of; empty for guests and for users who log in elsewhere."""
+    """The session that the token belongs to; empty for guests, and for users who log in elsewhere."""
     valid_for: float = 0.0
-    """Seconds for which the token was still good when auth answered: no clock but auth's own is needed for it."""
+    """Seconds until the token expires, counted from auth's reply, so that the receiver's clock does not matter."""
     suspended: bool = False
     """Whether it may read only."""
     suspended_for: float = 0.0
@@ -80,9 +80,9 @@ def area_of(namespace: str) -> str:
 
 
 class Authenticate(Wire, frozen=True):
-    """Ask auth who the bearer of a token is, and whether they are welcome.
+    """Ask auth for the identity in a token, and whether the user is welcome.
 
-    An empty token with `guest` asks for a guest identity. The token may be an API key as well.
+    With `guest`, and an empty token, it asks for the identity of a new guest. The token may be an API key as well.
     """
 
     token: str
@@ -92,9 +92,9 @@ class Authenticate(Wire, frozen=True):
 
 
 class HeldUser(Wire, frozen=True):
-    """A user whom a gateway has let in: with a token issued at `issued_at`, and registered `age` seconds ago.
+    """A user whom a gateway has let in with a token issued at `issued_at` (Unix seconds), `age` seconds ago.
 
-    It is an age because the clocks of two machines differ, and what counts is whether it is older than a kick.
+    It is an age, and not a time, because the clocks of two machines differ. It tells whether a kick was later.
     """
 
     user_id: str
@@ -107,13 +107,13 @@ class HeldUser(Wire, frozen=True):
 
 
 class CheckWelcome(Wire, frozen=True):
-    """Ask auth who of these is not welcome any more. At most `MAX_CHECKED` of them."""
+    """Ask auth which of these users, `MAX_CHECKED` at most, are not welcome any more."""
 
     held: list[HeldUser]
 
 
 class Unwelcome(Wire, frozen=True):
-    """One who is to be ended: its place in the question, and the code and the words that its client is told."""
+    """A user whose connections have to end: the position in the request, and what the clients are told."""
 
     position: int
     code: str
@@ -134,13 +134,13 @@ class ChangedUser(Wire, frozen=True):
 
 
 class UnwelcomeUsers(Wire, frozen=True):
-    """Those who are not welcome any more, and those who have changed, `MAX_CHANGED` of them at most."""
+    """The users who are not welcome any more, and those who have changed, `MAX_CHANGED` of them at most."""
 
     users: list[Unwelcome] = []
     changed: list[ChangedUser] = []
 
 
 MAX_CHECKED = 1_000
-"""Users of one `CheckWelcome`, which is one statement of the database."""
+"""Users in one `CheckWelcome`, which becomes one statement of the database."""
 MAX_CHANGED = 100
 """Changed users of one answer; where there are as many there may be more, and asking again tells."""

@@ -23,7 +23,6 @@ _SYSTEMS = (
     ("iPhone", "iOS"),
     ("iPad", "iPadOS"),
     ("Android", "Android"),
-    ("CrOS", "ChromeOS"),
     ("Mac OS X", "macOS"),
     ("Linux", "Linux"),
 )

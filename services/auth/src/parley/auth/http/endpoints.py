@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from parley.auth.accounts.device_names import device_name
 from parley.auth.accounts.refresh_seal import MAX_REFRESH_TOKEN
 from parley.auth.accounts.sessions import Device, Grant, ReusedToken
-from parley.auth.components import AnyBearer, Current
+from parley.auth.components import Current
+from parley.auth.http.device_cookie import proven_device, remember_device
 from parley.common.http.bodies import body_of, described
 
 router = APIRouter(prefix="/auth", tags=["auth"])
@@ -38,14 +39,6 @@ GivenCredentials = Annotated[Credentials, body_of(Credentials)]
 GivenToken = Annotated[RefreshToken, body_of(RefreshToken)]
 
 
-class Me(BaseModel):
-    """Who the bearer of a token is."""
-
-    user_id: str
-    name: str
-    roles: list[str]
-
-
 class Done(BaseModel):
     """Success with nothing to tell."""
 
@@ -59,15 +52,23 @@ def device_of(request: Request) -> Device:
 
 
 @router.post("/register", summary="Make an account", openapi_extra=described(Credentials))
-async def register(body: GivenCredentials, request: Request, components: Current) -> Grant:
+async def register(body: GivenCredentials, request: Request, response: Response, components: Current) -> Grant:
     """Make an account and log it in: `already_exists` if the name is taken, `forbidden` if registration is off."""
-    return await components.accounts.register(body.username, body.password, device_of(request))
+    grant = await components.accounts.register(body.username, body.password, device_of(request))
+    remember_device(request, response, components, body.username)
+    return grant
 
 
 @router.post("/login", summary="Log in", openapi_extra=described(Credentials))
-async def login(body: GivenCredentials, request: Request, components: Current) -> Grant:
-    """Tokens for a username and password: `invalid_credentials`, `banned`, or `rate_limited` with Retry-After."""
-    return await components.accounts.login(body.username, body.password, device_of(request))
+async def login(body: GivenCredentials, request: Request, response: Response, components: Current) -> Grant:
+    """Tokens for a username and password: `invalid_credentials`, `banned`, or `rate_limited` with Retry-After.
+
+    Sets a cookie by which this device is not slowed down by what others guess.
+    """
+    proven = proven_device(request, components, body.username)
+    grant = await components.accounts.login(body.username, body.password, device_of(request), proven)
+    remember_device(request, response, components, body.username)
+    return grant
 
 
 @router.post("/refresh", summary="Spend a refresh token for new tokens", openapi_extra=described(RefreshToken))
@@ -89,12 +90,6 @@ async def logout(body: GivenToken, components: Current) -> Done:
     if (ended := await components.sessions.end_by_token(body.refresh_token)) is not None:
         await components.gateways.end_sessions(ended.user_id, [ended.session_id])
     return Done()
-
-
-@router.get("/me", summary="Who am I")
-async def me(identity: AnyBearer) -> Me:
-    """The identity of the bearer, as gateways and services see it."""
-    return Me(user_id=identity.user_id, name=identity.name, roles=list(identity.roles))
 
 
 @router.get("/.well-known/jwks.json", summary="The public keys of access tokens")

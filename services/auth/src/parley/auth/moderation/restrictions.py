@@ -9,7 +9,7 @@ from sqlalchemy import Row, Table, func, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.moderation.audit import Actor, Detail
-from parley.auth.moderation.owners import require_another_owner, require_not_above
+from parley.auth.owners import require_another_owner, require_not_above
 from parley.auth.tables import bans, suspensions
 from parley.auth.user_rows import lock_user
 from parley.common.errors import Code, Reject

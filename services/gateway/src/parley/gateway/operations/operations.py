@@ -1,9 +1,10 @@
-"""What others do to this gateway's connections over NATS: emit, ask, fetch, join, leave, disconnect, kick, list.
+"""What other processes do to this gateway's connections over NATS.
 
-Emits are heard by every gateway on one subject, also those to a single room. A room's own subject would spare the
-gateways without a member, but a connection that was put into a room a moment ago would miss what is published before
-the broker knows of the gateway's interest, and order between emits to one room and to several would rest on the broker
-keeping it across subjects. What is said all day in a room belongs on the room's subject, as events do.
+They emit, ask for acks, fetch, join, leave, disconnect, kick and list. Every gateway receives all emits on one subject,
+also those to a single room. A room's own subject would spare gateways without a member. But a connection that was put
+into a room a moment ago would miss what is published before NATS knows the gateway's subscription, and the order of
+emits to one room and to several would depend on NATS keeping it across subjects. What is said in a room all day belongs
+on the room's subject, as events do.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
 from itertools import islice
-from typing import Protocol
 
 from parley.common.errors import Code, Reject, known_code
 from parley.common.http.address_ranges import AddressRanges
@@ -22,7 +22,6 @@ from parley.common.process.tasks import Tasks
 from parley.common.wire import subjects
 from parley.common.wire.codec import Wire
 from parley.common.wire.connections import ConnectionInfo
-from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.operations import (
     Disconnect,
     Emit,
@@ -50,13 +49,15 @@ from parley.gateway.socketio.server import SocketIoServer
 log = get_logger(__name__)
 
 SLICE = 256
-"""Connections operated on before the loop gets its turn."""
+"""Connections that are operated on before the loop gets its turn."""
 MAX_AT_ONCE = 1024
-"""Operations, other than emits and kicks, under way; further ones are dropped, and time out where they were asked."""
+"""Operations under way, besides emits and kicks. Further ones are dropped, and time out for the asker."""
 MAX_AD_HOC = 1000
 """Rooms that one connection may be put into ad hoc."""
 MAX_PAGE_BYTES = 512 * 1024
 
+Disconnected = Callable[[Connection, bool], None]
+"""Ends a connection that a service disconnects: only in its namespace, or, if true, with its transport."""
 EndUser = Callable[[str, Code, str, Collection[str], float], int]
 """Ends every connection of a user, or of some sessions, with a code and a reason, if they have an age in seconds.
 
@@ -70,16 +71,8 @@ AskAgain = Callable[[Collection[str]], Awaitable[int]]
 """Asks auth about some users, and returns how many connections they have."""
 
 
-class EndConnection(Protocol):
-    """How a connection is ended; see `Lifecycle.end`."""
-
-    def __call__(self, connection: Connection, code: DisconnectReason, reason: str = "", *, close: bool = True) -> None:
-        """End one connection."""
-        ...
-
-
 class Operations:
-    """Does what it hears on `sockets.<ns>`, on `gateways` and under its own address and name."""
+    """Does what is asked on `sockets.<ns>`, on `gateways`, and on this gateway's own address and name."""
 
     def __init__(
         self,
@@ -89,7 +82,7 @@ class Operations:
         fanout: Fanout,
         acks: ClientAcks,
         offsets: Mapping[str, PacketHistory],
-        end: EndConnection,
+        disconnect: Disconnected,
         end_user: EndUser,
         end_addresses: EndAddresses,
         recheck: AskAgain,
@@ -101,7 +94,7 @@ class Operations:
         self._fanout = fanout
         self._acks = acks
         self._offsets = offsets
-        self._end = end
+        self._disconnect = disconnect
         self._end_user = end_user
         self._end_addresses = end_addresses
         self._recheck = recheck
@@ -110,7 +103,7 @@ class Operations:
 
     def start(self) -> None:
         """Begin to listen."""
-        # Heard where messages arrive: between an emit and an event that follows it there is no queue.
+        # Listeners run as messages arrive, without a queue, so an emit cannot be overtaken by an event published later.
         for subject in (
             subjects.SOCKETS,
             subjects.GATEWAYS,
@@ -120,7 +113,7 @@ class Operations:
             self._bus.listen(subject, self._hear)
 
     async def close(self) -> None:
-        """Stop what still runs."""
+        """Cancel what still runs."""
         await self._tasks.close()
 
     def _hear(self, data: bytes) -> None:
@@ -145,6 +138,7 @@ class Operations:
             itself = self._connections.get(selection.sid)
             found = {itself} if itself is not None and itself.namespace == namespace else set[Connection]()
         elif selection.rooms:
+            # A set: a connection that is in several of the rooms receives the event once.
             found = {connection for room in selection.rooms for connection in self._in_room(namespace, room)}
         else:
             found = set(self._connections.in_namespace(namespace))
@@ -162,6 +156,7 @@ class Operations:
     def _emit(self, emit: Emit) -> None:
         receivers, args, ack_id = self._select(emit.selection), emit.args, None
         if emit.inbox:
+            # Not remembered: by the time a recovered client got it, nobody would wait for its ack.
             ack_id, receivers = self._acks.ask(receivers, emit.inbox, emit.timeout)
         elif not emit.volatile:
             args = self._remembered(emit)
@@ -171,7 +166,7 @@ class Operations:
             DELIVERIES.counts[()] += len(receivers)
 
     def _remembered(self, emit: Emit) -> bytes:
-        """The arguments, with their offset where lost connections may come back for what they missed."""
+        """Return the arguments, with their offset if lost connections may come back for what they missed."""
         selection = emit.selection
         offsets = self._offsets.get(selection.namespace)
         if offsets is None or not self._anybody_hears(selection):
@@ -183,7 +178,7 @@ class Operations:
         return with_offset(emit.args, offset)
 
     def _anybody_hears(self, selection: Selection) -> bool:
-        """Whether anybody is selected here, or may come back for what they miss now."""
+        """Return whether anybody is selected here, or may come back for what they miss now."""
         namespace, names = selection.namespace, selection.rooms
         if selection.sid:
             names = (selection.sid,)
@@ -194,7 +189,10 @@ class Operations:
     # -- operators -------------------------------------------------------------------------------------------------
 
     def _kick(self, kick: Kick) -> None:
-        """End connections where the message arrives: no kick waits, or is dropped because there are many."""
+        """End connections right as the message arrives.
+
+        No kick waits, or is dropped because there are many.
+        """
         selection, code = kick.selection, known_code(kick.code, Code.KICKED)
         ended = 0
         for user_id in (selection.user_id, *selection.users) if selection.user_id else selection.users:
@@ -242,7 +240,7 @@ class Operations:
                 case LeaveRooms(rooms=rooms):
                     self._leave(connection, rooms)
                 case Disconnect(close=close):
-                    self._end(connection, DisconnectReason.SERVER_DISCONNECT, close=close)
+                    self._disconnect(connection, close)
         await self._answer(operation.inbox, OperationReport(self._bus.address, len(connections)))
 
     def _join(self, connection: Connection, rooms: Iterable[str]) -> None:
@@ -258,19 +256,20 @@ class Operations:
 
     def _leave(self, connection: Connection, rooms: Iterable[str]) -> None:
         for room in rooms:
-            # Without its user's own room it would miss joins and leaves.
+            # A connection outside of its user's own room would miss joins and leaves.
             if room != subjects.user_room(connection.identity.user_id):
                 connection.forget_ad_hoc(room)
                 self._fanout.leave(connection, room)
 
     async def _tell(self, inbox: str, connections: list[Connection], *, with_rooms: bool) -> None:
-        """Send a page at least, as many as are needed."""
+        """Send the connections in as many pages as they need, at least one."""
         page: list[ConnectionInfo] = []
         size, matched = 0, len(connections)
         async for connection in _in_slices(connections):
             rooms = [connection.sid, *sorted(connection.rooms)] if with_rooms else ()
             info = connection.described(self._bus.instance, rooms)
             weight = len(info.encode())
+            # A page has at least one connection, however many rooms that one is in.
             if page and size + weight > MAX_PAGE_BYTES:
                 await self._answer(inbox, FetchedConnections(self._bus.address, matched, page))
                 page, size, matched = [], 0, 0
@@ -292,7 +291,7 @@ def _is_open(connection: Connection) -> bool:
 
 
 async def _in_slices(connections: Collection[Connection]) -> AsyncGenerator[Connection]:
-    """Give the loop its turn now and then; some may be gone when it is theirs."""
+    """Yield the connections, and let the loop have its turn now and then. Some may be gone when theirs comes."""
     for number, connection in enumerate(connections, start=1):
         yield connection
         if number % SLICE == 0:

@@ -15,13 +15,14 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from parley.auth.accounts import bots
 from parley.auth.components import Components, Current
 from parley.auth.http.admin.moderation import KickResponse, carried_out
 from parley.auth.http.admin.parameters import Because, EntryId, ForHowLong, Limit, duration
 from parley.auth.http.admin.rights import Admin
 from parley.auth.http.endpoints import Done
 from parley.auth.moderation import address_bans, kick_records, restrictions
-from parley.auth.moderation.owners import require_not_above
+from parley.auth.owners import require_not_above
 from parley.auth.standing import ban_message
 from parley.auth.tokens.verifier import MAX_SUBJECT
 from parley.auth.user_rows import lock_user
@@ -150,7 +151,8 @@ async def ban_many(body: GivenBannedTargets, request: Request, components: Curre
     banned, also = await _each(components, list(ranges), ban_range)
     async with components.database.transaction() as connection:
         told = ban_message(body.reason, None)
-        order = await kick_records.order(connection, admin.user_id, Code.BANNED, told, users=users, ranges=banned)
+        ended = [*users, *await bots.owned_by(connection, users)]
+        order = await kick_records.order(connection, admin.user_id, Code.BANNED, told, users=ended, ranges=banned)
     if banned:
         await components.address_bans.renew()
         await components.gateways.renew_address_bans()

@@ -12,12 +12,14 @@ from sqlalchemy import Row, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts import view_tokens
+from parley.auth.accounts.accounts import require_strong
 from parley.auth.components import Current
-from parley.auth.http.admin.moderation import KickResponse, carried_out
+from parley.auth.http.admin.moderation import KickResponse, carried_out, rechecked
 from parley.auth.http.admin.parameters import Because, GivenReason, UserId
 from parley.auth.http.admin.rights import Admin
 from parley.auth.moderation import kick_records
-from parley.auth.moderation.owners import require_another_owner, require_not_above
+from parley.auth.owners import require_another_owner, require_not_above
+from parley.auth.password_policy import MAX_PASSWORD, MIN_PASSWORD
 from parley.auth.tables import users
 from parley.auth.tokens.verifier import MAX_ROLE, MAX_ROLES
 from parley.auth.user_rows import lock_user, revoke_all
@@ -39,7 +41,7 @@ class Roles(msgspec.Struct, frozen=True):
 class NewPassword(msgspec.Struct, frozen=True):
     """A password."""
 
-    password: Annotated[str, msgspec.Meta(min_length=8, max_length=256)]
+    password: Annotated[str, msgspec.Meta(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
 
 
 GivenRoles = Annotated[Roles, body_of(Roles)]
@@ -84,7 +86,7 @@ async def set_roles(user_id: UserId, body: GivenRoles, components: Current, admi
             await require_another_owner(connection, user)
         await connection.execute(update(users).where(users.c.id == user_id).values(roles=roles))
         await admin.record(connection, "user.roles", user_id, before={"roles": user.roles}, after={"roles": roles})
-    result = await components.gateways.recheck([user_id])
+    result = await rechecked(components, user_id)
     return RolesResponse(roles=roles, refreshed=result.disconnected, unanswered=result.unanswered)
 
 
@@ -96,6 +98,7 @@ async def set_password(user_id: UserId, body: GivenPassword, components: Current
         user = await _locked(connection, user_id)
         if user.kind != "local":
             raise Reject(Code.FORBIDDEN, "Only accounts made here have a password.")
+        require_strong(body.password, user.username)
         await connection.execute(update(users).where(users.c.id == user_id).values(password_hash=password_hash))
         moment = await revoke_all(connection, user_id)
         await admin.record(connection, "user.password", user_id)

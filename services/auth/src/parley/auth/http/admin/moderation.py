@@ -9,13 +9,14 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from parley.auth.accounts import bots
 from parley.auth.components import Components, Current
 from parley.auth.http.admin.parameters import Because, GivenReason, GivenRestriction, Restriction, UserId
 from parley.auth.http.admin.rights import Admin
 from parley.auth.moderation import kick_records, restrictions
 from parley.auth.moderation.audit import Actor
-from parley.auth.moderation.kicks import KickOrder
-from parley.auth.moderation.owners import require_not_above
+from parley.auth.moderation.kicks import KickOrder, KickResult
+from parley.auth.owners import require_not_above
 from parley.auth.standing import ban_message
 from parley.auth.user_rows import lock_user
 from parley.common.errors import Code
@@ -76,7 +77,8 @@ async def ban(user_id: UserId, body: GivenRestriction, components: Current, admi
     async with components.database.transaction() as connection:
         until = await restrictions.ban(connection, user_id, body.reason, admin, body.duration)
         told = ban_message(body.reason, until)
-        order = await kick_records.order(connection, admin.user_id, Code.BANNED, told, users=[user_id])
+        banned = [user_id, *await bots.owned_by(connection, [user_id])]
+        order = await kick_records.order(connection, admin.user_id, Code.BANNED, told, users=banned)
     # Committed first: a connection being set up asks again once the gateway has it, and finds either ban or kick.
     return BanResponse(banned_until=until, **(await carried_out(components, order)).model_dump())
 
@@ -96,7 +98,7 @@ async def suspend(user_id: UserId, body: GivenRestriction, components: Current, 
     """
     async with components.database.transaction() as connection:
         until = await restrictions.suspend(connection, user_id, body.reason, admin, body.duration)
-    result = await components.gateways.recheck([user_id])
+    result = await rechecked(components, user_id)
     return SuspensionResponse(suspended_until=until, refreshed=result.disconnected, unanswered=result.unanswered)
 
 
@@ -105,7 +107,7 @@ async def lift_suspension(user_id: UserId, components: Current, admin: Admin) ->
     """End a user's suspension, if there is one."""
     async with components.database.transaction() as connection:
         lifted = await restrictions.lift_suspension(connection, user_id, admin)
-    result = await components.gateways.recheck([user_id])
+    result = await rechecked(components, user_id)
     return LiftResponse(lifted=lifted, refreshed=result.disconnected, unanswered=result.unanswered)
 
 
@@ -113,6 +115,13 @@ async def _require_equal(connection: AsyncConnection, admin: Actor, user_id: str
     user = await lock_user(connection, user_id)
     if user is not None:
         require_not_above(admin.identity, user.roles)
+
+
+async def rechecked(components: Components, user_id: str) -> KickResult:
+    """Have gateways ask who a user is now, and who their bots are."""
+    async with components.database.autocommit() as connection:
+        changed = [user_id, *await bots.owned_by(connection, [user_id])]
+    return await components.gateways.recheck(changed)
 
 
 async def carried_out(components: Components, order: KickOrder) -> KickResponse:

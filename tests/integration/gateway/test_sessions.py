@@ -11,16 +11,17 @@ from parley.common.wire import subjects
 from parley.common.wire.identity import Identity
 from parley.common.wire.operations import Kick, Selection
 from parley.framework import Code
+from parley.gateway.admission.standing_check import StandingCheck
 from parley.gateway.connections.connection import Connection, ConnectionState
+from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.testing import RunningServer
 from parley.testing.tokens import token_for
-from tests.integration.fanout_parts import another
-from tests.integration.life_parts import Hand, at_the_door, ended, gate, hand, refusal, served
-from tests.integration.test_auth_accounts import Auth, bearer, running_auth
-from tests.integration.test_auth_identities import identify
-from tests.integration.test_auth_sessions import session_of
-from tests.integration.test_gateway_standing import Gateway, checking
-from tests.support.bus import until
+from tests.support.auth.identities import identify
+from tests.support.auth.service import Auth, bearer, running_auth
+from tests.support.auth.sessions import session_of
+from tests.support.gateway.lives import Hand, at_the_door, ended, gate, hand, refusal, served
+from tests.support.gateway.rooms import another
+from tests.support.waiting import until
 
 PHONE, LAPTOP = "s_phone", "s_laptop"
 
@@ -97,20 +98,26 @@ async def auth(database_url: str, nats_url: str) -> AsyncIterator[Auth]:
 async def test_a_gateway_that_missed_the_end_of_a_session_ends_its_connections_later(auth: Auth, bus: Bus):
     phone = await auth.register()
     laptop = (await auth.login()).json()
-    gateway = Gateway()
+    here, ended_connections = ConnectionRegistry(), list[tuple[Connection, Code]]()
 
     def connect(identity: Identity) -> Connection:
         connection = another("/n", identity)
         connection.authenticated, connection.state = True, ConnectionState.OPEN
-        gateway.here.add(connection)
+        here.add(connection)
         return connection
+
+    def end_user(user_id: str, code: Code, message: str) -> int:
+        raise AssertionError("another session of the user stands")
+
+    def end(connection: Connection, code: Code, message: str) -> None:
+        ended_connections.append((connection, code))
 
     _, gone = [connect(await identify(bus, each["access_token"])) for each in (phone, laptop)]
     # No gateway listens to what is said to all of them.
     path = f"/auth/sessions/{session_of(laptop)}"
     assert (await auth.client.delete(path, headers=bearer(phone["access_token"]))).status_code == 200
-    async with checking(bus, gateway, seconds=0.2) as check:
-        check.start()
-        await until(lambda: gateway.ended)
-    assert gateway.ended_users == []
-    assert {(connection, code) for connection, code, _ in gateway.ended} == {(gone, Code.REVOKED_TOKEN)}
+    check = StandingCheck(bus, here, list, end_user, end, round_seconds=0.2)
+    check.start()
+    await until(lambda: ended_connections)
+    await check.close()
+    assert {*ended_connections} == {(gone, Code.REVOKED_TOKEN)}

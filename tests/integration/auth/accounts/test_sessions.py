@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
-import jwt
 import pytest
 from sqlalchemy import text
 
@@ -18,12 +16,12 @@ from parley.auth.accounts.sessions import Device
 from parley.auth.user_rows import lock_user
 from parley.common.nats.bus import Bus
 from parley.common.wire import subjects
-from parley.common.wire.identity import HeldUser
-from parley.common.wire.operations import Kick, Selection, decode_operation
-from tests.integration.test_auth_accounts import Auth, bearer, code, running_auth
-from tests.integration.test_auth_identities import identify
-from tests.integration.test_auth_welcome import check
-from tests.support.bus import until
+from parley.common.wire.identity import CheckWelcome, HeldUser, UnwelcomeUsers
+from parley.common.wire.operations import Selection
+from tests.support.auth.identities import identify
+from tests.support.auth.service import Auth, bearer, code, running_auth
+from tests.support.auth.sessions import kicks_heard, session_of
+from tests.support.waiting import until
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
@@ -53,25 +51,6 @@ async def later(auth: Auth, seconds: float) -> None:
 async def count(auth: Auth, table: str) -> int:
     async with auth.components.database.autocommit() as connection:
         return (await connection.execute(text(f"SELECT count(*) FROM auth.{table}"))).scalar_one()
-
-
-def session_of(granted: dict[str, Any]) -> str:
-    return jwt.decode(granted["access_token"], options={"verify_signature": False})["sid"]
-
-
-@asynccontextmanager
-async def kicks_heard(bus: Bus) -> AsyncGenerator[list[Selection]]:
-    """What gateways are told to end."""
-    heard: list[Selection] = []
-
-    def hear(data: bytes) -> None:
-        if isinstance(operation := decode_operation(data), Kick):
-            heard.append(operation.selection)
-
-    listener = bus.listen(subjects.GATEWAYS, hear)
-    await bus.flush()
-    yield heard
-    listener.close()
 
 
 async def test_two_tabs_that_refresh_at_once_both_go_on(auth: Auth) -> None:
@@ -230,7 +209,8 @@ async def test_a_gateway_that_missed_the_end_of_a_session_hears_of_it_when_it_as
     assert [identity.session for identity in held] == [session_of(phone), session_of(laptop)]
     await auth.client.delete(f"/auth/sessions/{session_of(laptop)}", headers=bearer(phone["access_token"]))
     asked = [HeldUser(identity.user_id, identity.issued_at, 5.0, identity.session) for identity in held]
-    assert await check(bus, *asked) == [(1, "revoked_token")]
+    answer = await bus.request(subjects.WELCOME, CheckWelcome(asked), UnwelcomeUsers)
+    assert [(unwelcome.position, unwelcome.code) for unwelcome in answer.users] == [(1, "revoked_token")]
 
 
 async def test_a_login_and_an_end_of_all_sessions_that_race_have_one_order(auth: Auth) -> None:
