@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from parley.common.wire.identity import Identity
 from parley.testing.stock_client import StockClient
 from tests.support.administration import Stack, stack
 from tests.support.auth.service import PASSWORD, bearer, code
@@ -97,6 +99,30 @@ async def test_a_gateway_that_missed_it_finds_out_when_it_asks_who_is_welcome(ev
     # What a gateway asks after a reconnect to NATS and every few minutes is what it asks when it is told to.
     assert (await auth.components.gateways.recheck([ann["user_id"]])).disconnected == 1
     assert await said(client, room, 2) == "suspended"
+
+
+async def test_who_is_being_let_in_while_they_are_suspended_is_let_in_as_suspended(
+    everything: Stack, monkeypatch: pytest.MonkeyPatch
+):
+    auth, admin = everything.auth, await everything.auth.admin_token()
+    ann = await auth.register("ann")
+    room = await room_of(everything, ann["access_token"])
+    identities = auth.components.identities
+    looked_up, answer, look_up = asyncio.Event(), asyncio.Event(), identities._welcome
+
+    async def slowly(proved: Identity) -> Identity:
+        found = await look_up(proved)
+        if not looked_up.is_set():
+            looked_up.set()
+            await answer.wait()
+        return found
+
+    monkeypatch.setattr(identities, "_welcome", slowly)
+    connecting = asyncio.create_task(everything.connected(ann["access_token"]))
+    await looked_up.wait()
+    await auth.post(f"/admin/users/{ann['user_id']}/suspension", {}, admin)
+    answer.set()
+    assert await said(await connecting, room, 1) == "suspended"
 
 
 @pytest.mark.parametrize("body", [{"duration_seconds": 0}, {"duration_seconds": 1.5}, {"reason": "x" * 501}], ids=str)
