@@ -91,7 +91,9 @@ async def test_new_accounts_take_no_place_from_logins_nor_logins_from_them(passw
     assert sum(isinstance(outcome, Reject) for outcome in outcomes) == 1
 
 
-async def test_who_is_known_comes_before_a_crowd_of_guesses(queue: HashingQueue, gate: threading.Event) -> None:
+async def test_who_is_known_comes_before_a_crowd_of_guesses_and_newcomers_next(
+    queue: HashingQueue, gate: threading.Event
+) -> None:
     order: list[str] = []
 
     def note(name: str) -> None:
@@ -101,14 +103,25 @@ async def test_who_is_known_comes_before_a_crowd_of_guesses(queue: HashingQueue,
     guesses = [asyncio.create_task(queue.run(lambda: note("guess"), Lane.SUSPECT)) for _ in range(CAPACITY + 5)]
     await asyncio.sleep(0)
     known = asyncio.create_task(queue.run(lambda: note("known"), Lane.KNOWN))
-    fresh = asyncio.create_task(queue.run(lambda: note("fresh"), Lane.FRESH))
+    fresh = [asyncio.create_task(queue.run(lambda n=n: note(f"fresh {n}"), Lane.FRESH)) for n in range(2)]
     await asyncio.sleep(0)
     gate.set()
-    await asyncio.gather(known, fresh)
-    # The one that had begun could not be stopped.
-    assert order[:3] == ["guess", "known", "fresh"]
+    await asyncio.gather(known, *fresh)
+    # The one that had begun could not be stopped. Who came last has waited least.
+    assert order[:4] == ["guess", "known", "fresh 1", "fresh 0"]
     outcomes = await asyncio.gather(*guesses, return_exceptions=True)
-    assert sum(isinstance(outcome, Reject) for outcome in outcomes) == 5
+    # The oldest of those that waited had to make room.
+    assert [isinstance(outcome, Reject) for outcome in outcomes[:7]] == [False] + [True] * 5 + [False]
+
+
+async def test_guesses_leave_a_worker_to_who_is_known(gate: threading.Event) -> None:
+    queue = HashingQueue("test", 2, len(Lane), urgent=1)
+    guesses = [asyncio.create_task(queue.run(gate.wait, Lane.SUSPECT)) for _ in range(5)]
+    await asyncio.sleep(0)
+    assert await asyncio.wait_for(queue.run(lambda: "done", Lane.KNOWN), 30) == "done"
+    gate.set()
+    assert await asyncio.gather(*guesses) == [True] * 5
+    queue.close()
 
 
 async def test_who_waits_behind_others_for_too_long_is_told(
@@ -129,10 +142,10 @@ async def test_who_hangs_up_frees_a_place_unless_a_thread_is_at_it(queue: Hashin
     await asyncio.sleep(0)
     callers[0].cancel()
     await asyncio.sleep(0)
-    with pytest.raises(Reject):
-        queue.require_place()
+    assert queue.full()
     callers[5].cancel()
     await asyncio.sleep(0)
+    assert not queue.full()
     late = asyncio.create_task(queue.run(gate.wait))
     await asyncio.sleep(0)
     gate.set()

@@ -65,6 +65,7 @@ def run(host: str, port: int, data: Path) -> None:
     with StopSignals() as stops, suppress(KeyboardInterrupt), ExitStack() as stack:
         directory = DataDirectory(data)
         stack.enter_context(directory.hold())
+        # Before anything is started, so that a taken port costs no database.
         listener = stack.enter_context(_listen(host, port))
         _configure_logs()
         for name, meant in misspelt_settings(AuthSettings, ChatSettings, GatewaySettings).items():
@@ -145,6 +146,7 @@ def _start_parts(
     with _step(console, "Creating the database" if first else "Starting Postgres"):
         database_url = stack.enter_context(embedded.postgres(directory.postgres))
     with _step(console, "Starting NATS"):
+        # With a fresh token in each run, since every user of the machine can reach loopback.
         nats_url = stack.enter_context(embedded.nats(directory.nats, token=secrets.token_urlsafe(24)))
         directory.write_nats_url(nats_url)
     with _step(console, "Migrating the database"), stops.held():
@@ -165,6 +167,8 @@ async def _serve(
     async with AsyncExitStack() as stack:
         with _step(console, "Starting the services"):
             services, project = create_apps(endpoints)
+            # One event loop for all: the services speak over NATS here too, so nothing differs from production but the
+            # process.
             front = SinglePort(services)
             await stack.enter_async_context(front.running())
             await _until_ready(front)

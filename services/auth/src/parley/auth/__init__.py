@@ -9,5 +9,5 @@ revocation and never during it.
 
 Reading order: `tables` and `user_rows` (what is stored), `clock` (the time tokens go by), `tokens` (what a token
 proves), `accounts` (passwords, sessions), `standing` (who is kept out), `identity` (what gateways ask), `moderation`
-(kick, ban, audit), `http`, `components` and `app` (what it is made of).
+(kick, ban, audit), `oidc` (logins elsewhere), `http`, `components` and `app` (what it is made of).
 """

@@ -22,7 +22,7 @@ from parley.auth.clock import DatabaseClock
 from parley.auth.components import Components, components_of
 from parley.auth.database import Database, create_engine
 from parley.auth.http import bots as bots_api
-from parley.auth.http import endpoints, me, own_sessions
+from parley.auth.http import endpoints, me, oidc, own_sessions
 from parley.auth.http.admin.routes import ROUTERS
 from parley.auth.http.login_gate import LoginGate, throttled_response
 from parley.auth.identity import responders
@@ -32,10 +32,12 @@ from parley.auth.moderation.address_bans import AddressBans
 from parley.auth.moderation.gateway_memory import GatewayMemory
 from parley.auth.moderation.kick_records import KickRecords
 from parley.auth.moderation.kicks import Gateways
+from parley.auth.oidc.logins import OpenIdLogins
+from parley.auth.oidc.provider import OpenIdProvider
+from parley.auth.outbound import TIMEOUT, Outbound
 from parley.auth.settings import AttemptRate, Settings
-from parley.auth.tokens.providers.issuer_keys import FETCH_TIMEOUT, IssuerKeys
+from parley.auth.tokens import accepted
 from parley.auth.tokens.signing import Signer, load_signer
-from parley.auth.tokens.verifier import Verifier
 from parley.common.http.api import install_errors
 from parley.common.http.health import health_router
 from parley.framework import Service
@@ -90,6 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(endpoints.router)
     app.include_router(own_sessions.router)
     app.include_router(me.router)
+    app.include_router(oidc.router)
     app.include_router(bots_api.router)
     for router in ROUTERS:
         app.include_router(router)
@@ -117,18 +120,8 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     signer = await _start_up(passwords, settings)
     clock = DatabaseClock(database)
     await clock.measure()
-    issuer_keys = None
-    if settings.auth_jwks_url:
-        client = await stack.enter_async_context(httpx.AsyncClient(timeout=FETCH_TIMEOUT))
-        issuer_keys = IssuerKeys(settings.auth_jwks_url, client)
-    verifier = Verifier(
-        signer,
-        hs256_secret=settings.auth_hs256_secret.get_secret_value(),
-        issuer_keys=issuer_keys,
-        audience=settings.auth_audience,
-        issuer=settings.auth_issuer,
-        now=clock.now,
-    )
+    outbound = Outbound(await stack.enter_async_context(httpx.AsyncClient(timeout=TIMEOUT)))
+    verifier, key_sets = accepted.verifier(settings, signer, outbound, clock.now)
     address_bans = AddressBans(database)
     identities = Identities(database, verifier, clock.now, address_bans.require_allowed)
     stack.push_async_callback(identities.close)
@@ -139,6 +132,12 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     memory = GatewayMemory(database, requests.registry)
     await memory.start()
     bus.run_forever(memory.run(), name="memory of gateways")
+    for keys in key_sets:
+        bus.run_forever(keys.run(), name="keys of an issuer")
+    openid = {name: OpenIdProvider(name, each, outbound) for name, each in settings.providers.oidc.items()}
+    for provider in openid.values():
+        bus.run_forever(provider.run(), name=f"identity provider {provider.name}")
+    logins = OpenIdLogins(database, sessions, openid, settings.auth_redirect_uris)
     bus.run_forever(clock.run(), name="the database's clock")
     bus.run_forever(sessions.run_sweep(), name="sessions that are over")
     gateways = Gateways(requests)
@@ -162,6 +161,7 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
         gateways,
         kicks,
         address_bans,
+        logins,
         clock,
         DeviceProofs(signer.derived_keys(b"device proofs")),
         deletions,

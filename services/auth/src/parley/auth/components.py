@@ -22,6 +22,7 @@ from parley.auth.identity.authenticator import Identities
 from parley.auth.moderation.address_bans import AddressBans
 from parley.auth.moderation.kick_records import KickRecords
 from parley.auth.moderation.kicks import Gateways
+from parley.auth.oidc.logins import OpenIdLogins
 from parley.auth.settings import Settings
 from parley.auth.tables import users
 from parley.auth.tokens.signing import Signer
@@ -46,6 +47,7 @@ class Components:
     gateways: Gateways
     kicks: KickRecords
     address_bans: AddressBans
+    logins: OpenIdLogins
     clock: DatabaseClock
     device_proofs: DeviceProofs
     deletions: Deletions
@@ -83,6 +85,11 @@ async def bearer(identity: AnyBearer) -> Identity:
 
 
 Bearer = Annotated[Identity, Depends(bearer)]
+
+
+def public_url(request: Request, components: Components) -> str:
+    """Where people reach this deployment, without a slash at the end."""
+    return components.settings.auth_public_url or str(request.base_url).rstrip("/")
 
 
 async def issue_admin_token(app: FastAPI, ttl_seconds: int) -> str:

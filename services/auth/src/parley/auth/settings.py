@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
+from pathlib import Path
 from typing import Annotated, ClassVar, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from parley.auth import providers_file
 from parley.auth.password_policy import weakness
+from parley.auth.providers_file import MIN_SECRET_BYTES, Providers
 from parley.common.process.settings import ServiceSettings
 
 DEVELOPMENT_PASSWORD = "parley-admin"
-MIN_SECRET_BYTES = 32
-"""RFC 7518 asks for a key at least as long as the hash of HS256."""
 
 
 _RATE = re.compile(r"(\d{1,9}) ?/ ?(second|minute|hour|day)")
@@ -68,6 +71,21 @@ class Settings(ServiceSettings):
         default="", description="`aud` that your own users' tokens must have; empty: not checked"
     )
     auth_issuer: str = Field(default="", description="`iss` that your own users' tokens must have; empty: not checked")
+    auth_roles_claim: str = Field(
+        default="roles", min_length=1, description="claim of your own users' tokens, or path into one, that holds roles"
+    )
+    auth_roles: dict[str, tuple[str, ...]] = Field(
+        default={}, description="which of those values give which roles here, as JSON; none do by themselves"
+    )
+    auth_providers_file: Path | None = Field(
+        default=None, description="TOML file of more issuers of tokens, and of OpenID Connect providers"
+    )
+    auth_public_url: str = Field(
+        default="", description="where people reach this deployment; empty: as each request says"
+    )
+    auth_redirect_uris: list[str] = Field(
+        default=[], description="where a login may end besides the own pages, as JSON: exactly these"
+    )
     auth_admin_username: str = Field(
         default="admin", pattern=r"^[A-Za-z0-9_.-]{3,32}$", description="the first administrator"
     )
@@ -106,6 +124,35 @@ class Settings(ServiceSettings):
             raise ValueError("must be an http(s) URL")
         return url
 
+    @field_validator("auth_providers_file")
+    @classmethod
+    def _readable(cls, path: Path | None) -> Path | None:
+        providers_file.load(path)
+        return path
+
+    @field_validator("auth_public_url")
+    @classmethod
+    def _an_origin(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in {"https", "http"} or not parts.netloc or parts.path.strip("/") or parts.query):
+            raise ValueError("must be scheme, host and port alone, such as https://chat.example.com")
+        return url.rstrip("/")
+
+    @field_validator("auth_redirect_uris")
+    @classmethod
+    def _safe_ends(cls, uris: list[str]) -> list[str]:
+        for uri in uris:
+            parts = urlsplit(uri)
+            # A private scheme has a dot (RFC 8252, 7.1), which also keeps out `javascript:` and its like.
+            if parts.fragment or not (providers_file.is_safe_url(uri) or "." in parts.scheme):
+                raise ValueError(f"{uri!r} is neither https, nor http on the user's machine, nor com.example.app:/path")
+        return uris
+
+    @cached_property
+    def providers(self) -> Providers:
+        """What the providers file says. Raises `InvalidProviders`."""
+        return providers_file.load(self.auth_providers_file)
+
     def refuse_unsafe(self) -> None:
         """Raise `UnsafeSettings` when this is production and a development default is still in place."""
         password = self.auth_admin_password.get_secret_value()
@@ -116,6 +163,8 @@ class Settings(ServiceSettings):
             problems.append("PARLEY_AUTH_ADMIN_PASSWORD is the development default")
         if "parley:parley@" in self.database_url:
             problems.append("PARLEY_DATABASE_URL holds the development password")
+        if self.providers.oidc and not self.auth_public_url:
+            problems.append("PARLEY_AUTH_PUBLIC_URL is not set, and people log in at OpenID Connect providers")
         self.refuse_unless_development(problems)
 
 

@@ -225,6 +225,86 @@ audit = Table(
     Index("audit_kicks_idx", "target", "at", postgresql_where=text("action = 'user.kick'")),
 )
 
+identities = Table(
+    "identities",
+    metadata,
+    # Who somebody is at a provider of OpenID Connect. The provider's name here may change; these two do not.
+    Column("issuer", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    # What it said at the last login: what was changed here since is told from it.
+    Column("name", Text, nullable=False),
+    Column("address", Text, nullable=False),  # in lower case; empty unless verified
+    Column("roles", ARRAY(Text), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("last_login_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Index("identities_user_id_idx", "user_id"),
+    Index("identities_address_idx", "address", postgresql_where=text("address <> ''")),
+)
+
+oidc_logins = Table(
+    "oidc_logins",
+    metadata,
+    Column("state", LargeBinary, primary_key=True),  # SHA-256
+    Column("browser", LargeBinary, nullable=False),  # SHA-256 of what its cookie holds
+    Column("address", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("nonce", Text, nullable=False),
+    Column("verifier", Text, nullable=False),  # of PKCE, towards the provider
+    Column("redirect_uri", Text, nullable=False),  # our own, as the provider was told
+    Column("destination", Text, nullable=False),  # where the browser goes in the end
+    Column("app_state", Text, nullable=False),
+    Column("challenge", Text, nullable=False),  # of the app's PKCE; empty for our own pages
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index("oidc_logins_expires_at_idx", "expires_at"),
+    Index("oidc_logins_address_idx", "address"),
+)
+
+login_codes = Table(
+    "login_codes",
+    metadata,
+    Column("code", LargeBinary, primary_key=True),  # SHA-256
+    Column("browser", LargeBinary, nullable=False),
+    Column("challenge", Text, nullable=False),
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("provider_session", Text, nullable=False),
+    Column("id_token", Text, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index("login_codes_expires_at_idx", "expires_at"),
+)
+
+provider_sessions = Table(
+    "provider_sessions",
+    metadata,
+    # Which session of a provider one of ours came from, and what the provider wants to see when it ends.
+    Column("session_id", Text, ForeignKey("auth.sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("provider_session", Text, nullable=False),  # empty: the provider names none
+    Column("id_token", Text, nullable=False),
+    Index("provider_sessions_subject_idx", "issuer", "subject"),
+    Index("provider_sessions_session_idx", "issuer", "provider_session"),
+)
+
+provider_logouts = Table(
+    "provider_logouts",
+    metadata,
+    # Logout tokens that were taken: no one works twice, and a login that was under way then does not outlive it.
+    Column("issuer", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("provider_session", Text, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Index("provider_logouts_at_idx", "at"),
+)
+
 gateways = Table(
     "gateways",
     metadata,

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.names import skeletons, username_key
 from parley.auth.tables import sessions, username_skeletons, users
-from parley.auth.tokens.verifier import LOCAL_PREFIX
+from parley.auth.tokens.claims import LOCAL_PREFIX
 from parley.common.wire.identifiers import uuid7
 
 REMEMBERED = timedelta(days=1)

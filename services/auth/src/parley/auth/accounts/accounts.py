@@ -125,17 +125,18 @@ class Accounts:
         self._limits.succeeded(attempt, time.monotonic())
 
     async def _slow_down(self, treatment: Treatment) -> None:
-        self._passwords.require_place(treatment.lane)
+        suspect = treatment.lane is Lane.SUSPECT
+        if suspect and self._passwords.full(Lane.SUSPECT):
+            raise Reject(Code.OVERLOADED)
         if not treatment.delay:
             return
-        if self._slowed >= MAX_SLOWED * (1 if treatment.lane is Lane.SUSPECT else 2):
+        if self._slowed >= MAX_SLOWED * (1 if suspect else 2):
             raise Reject(Code.OVERLOADED)
         self._slowed += 1
         try:
             await asyncio.sleep(treatment.delay)
         finally:
             self._slowed -= 1
-        self._passwords.require_place(treatment.lane)
 
     async def _grant(self, name: str, password: str, device: Device, lane: Lane) -> Grant:
         async with self._database.autocommit() as connection:

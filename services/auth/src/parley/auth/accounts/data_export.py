@@ -52,6 +52,8 @@ class DataExport:
             yield _line("account", await self._account(identity))
             for session in await self._sessions.of_user(identity.user_id, identity.session):
                 yield _line("session", session.model_dump(mode="json"))
+            for login in await self._own_account.identities(identity.user_id):
+                yield _line("identity", login)
             events, cursor = 0, ""
             while True:
                 page = await self._page(ReadWritten(identity.user_id, cursor))

@@ -14,7 +14,7 @@ from parley.auth.accounts.sessions import Device
 from parley.auth.database import Database
 from parley.auth.names import check_display_name, skeletons
 from parley.auth.owners import require_another_owner
-from parley.auth.tables import sessions, username_skeletons, users
+from parley.auth.tables import identities, sessions, username_skeletons, users
 from parley.auth.user_rows import lock_user, revoke_sessions
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
@@ -41,6 +41,18 @@ class OwnAccount:
         """The row of a user; None for who logs in elsewhere and is not known yet."""
         async with self._database.autocommit() as connection:
             return (await connection.execute(select(users).where(users.c.id == user_id))).first()
+
+    async def identities(self, user_id: str) -> list[dict[str, Any]]:
+        """By which logins at identity providers somebody comes in, those from before first."""
+        told = select(
+            identities.c.issuer, identities.c.subject, identities.c.name, identities.c.address,
+            identities.c.created_at, identities.c.last_login_at,
+        )  # fmt: skip
+        async with self._database.autocommit() as connection:
+            rows = await connection.execute(
+                told.where(identities.c.user_id == user_id).order_by(identities.c.created_at)
+            )
+            return [dict(row) for row in rows.mappings()]
 
     async def change_password(self, identity: Identity, proof: Proof, password: str, *, end_others: bool) -> list[str]:
         """Give an account another password; returns the ids of the other sessions, if they are to end.

@@ -28,7 +28,7 @@ class Passwords:
 
     def __init__(self, workers: int) -> None:
         self._hasher = PasswordHasher()
-        self._logins = HashingQueue("argon2", workers, len(Lane))
+        self._logins = HashingQueue("argon2", workers, len(Lane), urgent=1)
         self._registrations = HashingQueue("argon2-new", REGISTERING_WORKERS)
         # Nobody's password; verifying against it makes an unknown user take as long as a known one.
         self._nobody = self._hasher.hash(secrets.token_urlsafe())
@@ -36,10 +36,6 @@ class Passwords:
     def full(self, lane: Lane) -> bool:
         """Whether nothing more can wait in a lane now."""
         return self._logins.full(lane)
-
-    def require_place(self, lane: Lane) -> None:
-        """Raise `Reject(overloaded)` when nothing more can wait in a lane now."""
-        self._logins.require_place(lane)
 
     async def hash_new(self, password: str) -> str:
         """The encoded hash of somebody's first password. Raises `Reject(overloaded)`."""

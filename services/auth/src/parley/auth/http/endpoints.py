@@ -6,12 +6,12 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from parley.auth.accounts.device_names import device_name
 from parley.auth.accounts.refresh_seal import MAX_REFRESH_TOKEN
 from parley.auth.accounts.sessions import Device, Grant, ReusedToken
-from parley.auth.components import Current
+from parley.auth.components import Current, public_url
 from parley.auth.http.device_cookie import proven_device, remember_device
 from parley.common.http.bodies import body_of, described
 
@@ -43,6 +43,12 @@ class Done(BaseModel):
     """Success with nothing to tell."""
 
     ok: bool = True
+
+
+class LoggedOut(Done):
+    """A session has ended."""
+
+    logout_url: str = Field(default="", description="where a browser goes to log out at the provider it logged in at")
 
 
 def device_of(request: Request) -> Device:
@@ -85,11 +91,12 @@ async def refresh(body: GivenToken, request: Request, components: Current) -> Gr
 
 
 @router.post("/logout", summary="End a session", openapi_extra=described(RefreshToken))
-async def logout(body: GivenToken, components: Current) -> Done:
+async def logout(body: GivenToken, request: Request, components: Current) -> LoggedOut:
     """End the session of a refresh token: its refresh and access tokens are refused, its connections end."""
-    if (ended := await components.sessions.end_by_token(body.refresh_token)) is not None:
-        await components.gateways.end_sessions(ended.user_id, [ended.session_id])
-    return Done()
+    if (ended := await components.sessions.end_by_token(body.refresh_token)) is None:
+        return LoggedOut()
+    await components.gateways.end_sessions(ended.user_id, [ended.session_id])
+    return LoggedOut(logout_url=await components.logins.logout_url(ended.session_id, public_url(request, components)))
 
 
 @router.get("/.well-known/jwks.json", summary="The public keys of access tokens")

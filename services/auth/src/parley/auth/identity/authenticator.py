@@ -14,7 +14,8 @@ from parley.auth.identity.key_verifier import KeyVerifier
 from parley.auth.metrics import AUTHENTICATIONS, outcome
 from parley.auth.standing import UNKNOWN, Holder, Standing, check, gone, standings
 from parley.auth.tokens import api_key
-from parley.auth.tokens.verifier import GUEST_PREFIX, LOCAL_PREFIX, Verifier
+from parley.auth.tokens.claims import GUEST_PREFIX, LOCAL_PREFIX
+from parley.auth.tokens.verifier import Verifier
 from parley.common.batch_loader import BatchLoader
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import (

@@ -29,7 +29,7 @@ from parley.auth.http.bots import (
 )
 from parley.auth.http.endpoints import Done
 from parley.auth.tables import api_keys as keys_table
-from parley.auth.tokens.verifier import MAX_SUBJECT
+from parley.auth.tokens.claims import MAX_SUBJECT
 from parley.common.http.bodies import body_of, described
 
 router = APIRouter(prefix="/admin", tags=["admin"])

@@ -24,7 +24,7 @@ from parley.auth.http.endpoints import Done
 from parley.auth.moderation import address_bans, kick_records, restrictions
 from parley.auth.owners import require_not_above
 from parley.auth.standing import ban_message
-from parley.auth.tokens.verifier import MAX_SUBJECT
+from parley.auth.tokens.claims import MAX_SUBJECT
 from parley.auth.user_rows import lock_user
 from parley.common.errors import Code, Reject
 from parley.common.http.address_ranges import AddressRange, AddressRanges, parse_range

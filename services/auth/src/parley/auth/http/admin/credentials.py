@@ -21,7 +21,7 @@ from parley.auth.moderation import kick_records
 from parley.auth.owners import require_another_owner, require_not_above
 from parley.auth.password_policy import MAX_PASSWORD, MIN_PASSWORD
 from parley.auth.tables import users
-from parley.auth.tokens.verifier import MAX_ROLE, MAX_ROLES
+from parley.auth.tokens.claims import MAX_ROLE, MAX_ROLES
 from parley.auth.user_rows import lock_user, revoke_all
 from parley.common.errors import Code, Reject
 from parley.common.http.bodies import body_of, described

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from fastapi import Path, Query
 
-from parley.auth.tokens.verifier import MAX_SUBJECT
+from parley.auth.tokens.claims import MAX_SUBJECT
 from parley.common.http.bodies import body_of
 
 NO_NUL = r"^[^\x00]*$"

@@ -24,7 +24,7 @@ from parley.auth.moderation.audit import AuditEntry, AuditFilter
 from parley.auth.tables import api_keys as keys_table
 from parley.auth.tables import bans as bans_table
 from parley.auth.tables import users
-from parley.auth.tokens.verifier import MAX_SUBJECT
+from parley.auth.tokens.claims import MAX_SUBJECT
 from parley.common.errors import Code, Reject
 
 router = APIRouter(prefix="/admin/users", tags=["admin"])
