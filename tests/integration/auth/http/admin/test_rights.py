@@ -12,6 +12,7 @@ from sqlalchemy import update
 
 from parley.auth.app import create_app
 from parley.auth.http.admin.rights import RIGHTS, administrator
+from parley.auth.http.admin.routes import ROUTERS
 from parley.auth.settings import Settings
 from parley.auth.tables import users
 from parley.common.wire.rights import RIGHT_OF_ROLE, Right
@@ -21,8 +22,9 @@ from tests.support.paths import ROOT
 APP = create_app(Settings(auth_admin_password="not the default of development"))
 ROUTES = [
     (method, route)
-    for route in APP.routes
-    if isinstance(route, APIRoute) and route.path.startswith("/admin")
+    for router in ROUTERS
+    for route in router.routes
+    if isinstance(route, APIRoute)
     for method in sorted(route.methods)
 ]
 
@@ -30,11 +32,6 @@ ROUTES = [
 def calls(dependant: Any) -> set[Any]:
     """The functions that an endpoint depends on."""
     return {each.call for each in dependant.dependencies}.union(*(calls(each) for each in dependant.dependencies))
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture
@@ -52,6 +49,13 @@ async def with_roles(auth: Auth, *roles: str) -> str:
 
 
 def test_every_endpoint_of_the_admin_api_has_a_right_and_asks_for_it():
+    served = {
+        (method.upper(), path)
+        for path, methods in APP.openapi()["paths"].items()
+        for method in methods
+        if path.startswith("/admin")
+    }
+    assert served == {(method, route.path_format) for method, route in ROUTES}
     assert {(method, route.path) for method, route in ROUTES} == set(RIGHTS)
     assert [route.path for _, route in ROUTES if administrator not in calls(route.dependant)] == []
 
