@@ -21,7 +21,7 @@ WELCOME = "auth.welcome"
 ADDRESS_BANS = "auth.address_bans"
 """Request, queue group `auth`: `ListAddressBans` → `AddressBanList`, or a code."""
 
-AUDIT = "auth.audit"
+AUDIT = "ctl.audit"
 """Request, queue group `auth`: `RecordArchiving` → nothing, or a code."""
 
 KICKED = "ctl.kicked.*"
