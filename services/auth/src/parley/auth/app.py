@@ -21,14 +21,16 @@ from parley.auth.accounts.sessions import Sessions
 from parley.auth.clock import DatabaseClock
 from parley.auth.components import Components, components_of
 from parley.auth.database import Database, create_engine
+from parley.auth.http import bots as bots_api
 from parley.auth.http import endpoints, me, oidc, own_sessions
-from parley.auth.http.admin import connections as admin_connections
-from parley.auth.http.admin import rooms as admin_rooms
-from parley.auth.http.admin import users as admin_users
+from parley.auth.http.admin.routes import ROUTERS
 from parley.auth.http.login_gate import LoginGate, throttled_response
 from parley.auth.identity import responders
 from parley.auth.identity.authenticator import Identities
+from parley.auth.moderation import audit
+from parley.auth.moderation.address_bans import AddressBans
 from parley.auth.moderation.gateway_memory import GatewayMemory
+from parley.auth.moderation.kick_records import KickRecords
 from parley.auth.moderation.kicks import Gateways
 from parley.auth.oidc.logins import OpenIdLogins
 from parley.auth.oidc.provider import OpenIdProvider
@@ -91,9 +93,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(own_sessions.router)
     app.include_router(me.router)
     app.include_router(oidc.router)
-    app.include_router(admin_users.router)
-    app.include_router(admin_connections.router)
-    app.include_router(admin_rooms.router)
+    app.include_router(bots_api.router)
+    for router in ROUTERS:
+        app.include_router(router)
     return app
 
 
@@ -120,7 +122,8 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     await clock.measure()
     outbound = Outbound(await stack.enter_async_context(httpx.AsyncClient(timeout=TIMEOUT)))
     verifier, key_sets = accepted.verifier(settings, signer, outbound, clock.now)
-    identities = Identities(database, verifier, clock.now)
+    address_bans = AddressBans(database)
+    identities = Identities(database, verifier, clock.now, address_bans.require_allowed)
     stack.push_async_callback(identities.close)
     sessions = Sessions(database, signer, settings)
     accounts = Accounts(database, passwords, sessions, settings)
@@ -138,7 +141,11 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     bus.run_forever(clock.run(), name="the database's clock")
     bus.run_forever(sessions.run_sweep(), name="sessions that are over")
     gateways = Gateways(requests)
+    kicks = KickRecords(database, gateways)
+    await kicks.start(bus)
+    await address_bans.start(bus)
     await responders.start(bus, identities)
+    await audit.start(bus, database)
     deletions = Deletions(database)
     bus.run_forever(deletions.run(bus), name="deleted accounts")
     own = OwnAccount(database, passwords, accounts, deletions)
@@ -147,10 +154,13 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
         bus,
         database,
         signer,
+        passwords,
         accounts,
         sessions,
         identities,
         gateways,
+        kicks,
+        address_bans,
         logins,
         clock,
         DeviceProofs(signer.derived_keys(b"device proofs")),

@@ -14,10 +14,13 @@ from parley.auth.accounts.data_export import DataExport
 from parley.auth.accounts.deletions import Deletions
 from parley.auth.accounts.device_proofs import DeviceProofs
 from parley.auth.accounts.own_account import OwnAccount
+from parley.auth.accounts.passwords import Passwords
 from parley.auth.accounts.sessions import Sessions
 from parley.auth.clock import DatabaseClock
 from parley.auth.database import Database
 from parley.auth.identity.authenticator import Identities
+from parley.auth.moderation.address_bans import AddressBans
+from parley.auth.moderation.kick_records import KickRecords
 from parley.auth.moderation.kicks import Gateways
 from parley.auth.oidc.logins import OpenIdLogins
 from parley.auth.settings import Settings
@@ -37,10 +40,13 @@ class Components:
     bus: Bus
     database: Database
     signer: Signer
+    passwords: Passwords
     accounts: Accounts
     sessions: Sessions
     identities: Identities
     gateways: Gateways
+    kicks: KickRecords
+    address_bans: AddressBans
     logins: OpenIdLogins
     clock: DatabaseClock
     device_proofs: DeviceProofs
@@ -63,22 +69,22 @@ async def current(request: Request) -> Components:
 Current = Annotated[Components, Depends(current)]
 
 
-async def bearer(request: Request, components: Current) -> Identity:
-    """Who sends a request. Raises `Reject` (401), or `banned`."""
+async def any_bearer(request: Request, components: Current) -> Identity:
+    """Who sends a request, with a token of any kind. Raises `Reject` (401), or `banned`."""
     return await components.identities.authenticate(Authenticate(bearer_token(request)))
 
 
-Bearer = Annotated[Identity, Depends(bearer)]
+AnyBearer = Annotated[Identity, Depends(any_bearer)]
 
 
-async def administrator(identity: Bearer) -> Identity:
-    """The administrator who sends a request. Raises `Reject` (401 without a token, 403 without the role)."""
-    if not identity.is_admin:
-        raise Reject(Code.FORBIDDEN, "Only administrators may do this.")
+async def bearer(identity: AnyBearer) -> Identity:
+    """The user who sends a request: not a server with an API key, nor whoever sees with their eyes. Raises `Reject`."""
+    if identity.scopes is not None:
+        raise Reject(Code.FORBIDDEN, "This is for the user themselves; an API key or a token to look on is no login.")
     return identity
 
 
-Admin = Annotated[Identity, Depends(administrator)]
+Bearer = Annotated[Identity, Depends(bearer)]
 
 
 def public_url(request: Request, components: Components) -> str:

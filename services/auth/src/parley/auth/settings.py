@@ -92,6 +92,9 @@ class Settings(ServiceSettings):
     auth_admin_password: SecretStr = Field(
         default=SecretStr(""), description="their password; made and printed once if unset"
     )
+    auth_bots_per_user: int = Field(
+        default=10, ge=0, le=1000, description="bots a user may make; 0: only administrators"
+    )
     auth_hash_workers: int = Field(default=2, ge=1, le=64, description="passwords hashed at a time, 64 MiB each")
     auth_login_rate_username: Rate = Field(
         default="10/minute", description="failed logins as one user from one address"

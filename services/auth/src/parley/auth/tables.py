@@ -19,7 +19,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, CIDR, JSONB
 
 metadata = MetaData(schema="auth")
 
@@ -39,7 +39,11 @@ users = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     # Every token issued up to this moment is refused.
     Column("revoked_before", DateTime(timezone=True)),
-    CheckConstraint("kind IN ('local', 'external')", name="users_kind_check"),
+    # Of a bot alone: whoever answers for it, and whose rights cap its own.
+    Column("owner_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE", name="users_owner_id_fkey")),
+    CheckConstraint("kind IN ('local', 'external', 'bot')", name="users_kind_check"),
+    CheckConstraint("(kind = 'bot') = (owner_id IS NOT NULL)", name="users_owner_check"),
+    Index("users_owner_id_idx", "owner_id", postgresql_where=text("owner_id IS NOT NULL")),
     Index("users_created_at_idx", "created_at", "id"),
     Index("users_username_key", "username_key", unique=True),
 )
@@ -99,6 +103,78 @@ sessions = Table(
     Index("sessions_usable_until_idx", "usable_until"),
 )
 
+suspensions = Table(
+    "suspensions",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("suspended_by", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("expires_at", DateTime(timezone=True)),  # null: until it is lifted
+    Column("lifted_at", DateTime(timezone=True)),
+    Index("suspensions_standing_key", "user_id", unique=True, postgresql_where=text("lifted_at IS NULL")),
+)
+
+address_bans = Table(
+    "address_bans",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("range", CIDR, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("banned_by", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("lifted_at", DateTime(timezone=True)),
+    Index("address_bans_standing_key", "range", unique=True, postgresql_where=text("lifted_at IS NULL")),
+)
+
+kicks = Table(
+    "kicks",
+    metadata,
+    Column("id", Text, primary_key=True),  # `kick_<uuid7 hex>`
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("admin_id", Text, nullable=False),
+    Column("users", ARRAY(Text), nullable=False),
+    Column("ranges", ARRAY(Text), nullable=False),
+    Column("code", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("disconnected", Integer, nullable=False, server_default="0"),
+    Index("kicks_at_idx", "at"),
+)
+
+kick_gateways = Table(
+    "kick_gateways",
+    metadata,
+    # The gateways that had not answered when the administrator was told, and what became of each.
+    Column("kick_id", Text, ForeignKey("auth.kicks.id", ondelete="CASCADE"), primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("settled_at", DateTime(timezone=True)),
+    CheckConstraint("state IN ('unanswered', 'answered', 'forgotten')", name="kick_gateways_state_check"),
+    Index("kick_gateways_unanswered_idx", "kick_id", postgresql_where=text("state = 'unanswered'")),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),  # `pk_<16 hex>`, the beginning of the key itself
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False),  # SHA-256 of the secret
+    # After a rotation the secret before is good until then.
+    Column("previous_hash", LargeBinary),
+    Column("previous_until", DateTime(timezone=True)),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),  # to the minutes
+    Column("revoked_at", DateTime(timezone=True)),
+    Index("api_keys_user_id_idx", "user_id"),
+)
+
 refresh_tokens = Table(
     "refresh_tokens",
     metadata,
@@ -130,6 +206,21 @@ audit = Table(
     Column("target", Text, nullable=False),
     Column("detail", JSONB, nullable=False),
     Column("correlation", Text, nullable=False),
+    # What the entry is about as it was and as it became; null where there is nothing to compare.
+    Column("before", JSONB),
+    Column("after", JSONB),
+    # How the client names its request, so that a retry leaves one entry; empty for none.
+    Column("request_id", Text, nullable=False, server_default=""),
+    Index(
+        "audit_request_key",
+        "admin_id",
+        "request_id",
+        "action",
+        "target",
+        unique=True,
+        postgresql_where=text("request_id <> ''"),
+    ),
+    Index("audit_target_idx", "target", "id"),
     # Who was kicked, and when: what a gateway missed of it is found here.
     Index("audit_kicks_idx", "target", "at", postgresql_where=text("action = 'user.kick'")),
 )

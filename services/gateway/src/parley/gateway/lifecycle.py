@@ -34,6 +34,7 @@ from typing import Any
 from prometheus_client import Counter, Gauge
 
 from parley.common.errors import Code, Reject
+from parley.common.http.address_ranges import AddressRanges
 from parley.common.process.logs import get_logger
 from parley.common.process.tasks import Tasks
 from parley.common.rate_limiter import RateLimiter
@@ -50,6 +51,7 @@ from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.client_acks import ClientAcks
+from parley.gateway.process.boot_clock import boot_time
 from parley.gateway.recovery.recovery import Recovery, Resumption
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.attempt import Attempt
@@ -163,6 +165,7 @@ class Lifecycle:
         connection.state = ConnectionState.OPEN
         CONNECTED.inc()
         _ADMITTED.inc()
+        self._standing.watch(connection)
         if recovered is not None:
             connection.data = recovered.data or connection.data
             self._standing.check_soon(connection)
@@ -252,15 +255,22 @@ class Lifecycle:
         """End a connection that a service disconnects: in its namespace, or with `close` its transport too."""
         self.end(connection, DisconnectReason.SERVER_DISCONNECT, close=close)
 
-    def end_user(self, user_id: str, code: Code, reason: str, sessions: Collection[str] = ()) -> int:
-        """End every connection of a user, or those of some sessions, whatever its state.
+    def end_user(
+        self, user_id: str, code: Code, reason: str, sessions: Collection[str] = (), min_age: float = 0.0
+    ) -> int:
+        """End every connection of a user, or those of some sessions or of an age in seconds, whatever its state.
 
         Returns how many there were, without parked ones. Each transport is told of it once, in every namespace, and
         closed.
         """
         why = reason_of(code, DisconnectReason.KICKED)
-        self._recovery.forget(user_id, sessions)
-        connections = self._connections.of_user(user_id)
+        born_before = boot_time() - min_age
+        self._recovery.forget(user_id, sessions, born_before)
+        connections = [
+            connection
+            for connection in self._connections.of_user(user_id)
+            if not min_age or connection.registered_at <= born_before
+        ]
         if sessions:
             connections = [connection for connection in connections if connection.identity.session in sessions]
         # Those that only claim to be this user are refused too, since auth may have been asked about them before the
@@ -276,6 +286,26 @@ class Lifecycle:
         if ended:
             KICKED.labels(str(why)).inc(ended)
             log.info("kicked", user=user_id, code=str(why), connections=ended)
+        return ended
+
+    def end_addresses(self, ranges: AddressRanges, code: Code, reason: str, min_age: float = 0.0) -> int:
+        """End every connection from ranges of addresses, in whatever state, as `end_user` does."""
+        why, born_before = reason_of(code, DisconnectReason.KICKED), boot_time() - min_age
+        theirs = [
+            connection
+            for connection in (*self._connections, *self._recovery.parked)
+            if ranges.hold(connection.session.origin.address, 0.0) and connection.registered_at <= born_before
+        ]
+        ended = sum(connection.authenticated and connection.state is ConnectionState.OPEN for connection in theirs)
+        for connection in theirs:
+            try:
+                self.end(connection, why, reason)
+            except Exception:
+                log.exception("kick failed", sid=connection.sid)
+                connection.session.end(why)
+        if ended:
+            KICKED.labels(str(why)).inc(ended)
+            log.info("kicked by address", code=str(why), connections=ended)
         return ended
 
     def seen_off(self, connection: Connection) -> None:

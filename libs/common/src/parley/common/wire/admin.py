@@ -17,6 +17,19 @@ class ArchiveRoomRequest(Wire, frozen=True):
     admin: Identity
 
 
+class RecordArchiving(Wire, frozen=True):
+    """An administrator is about to archive a room of their own, as its owner: have it in the audit log first.
+
+    `id` names their command: a resend leaves one entry.
+    """
+
+    id: str
+    room: str
+    reason: str
+    admin: Identity
+    correlation: str
+
+
 class EraseUser(Wire, frozen=True):
     """Erase everything that a user wrote. While that is under way already, it only asks for its progress."""
 

@@ -14,10 +14,9 @@ from parley.auth.settings import Settings
 from parley.auth.tables import users
 from parley.auth.user_rows import insert_local_user, lock_user, named, revoke_all
 from parley.common.process.logs import get_logger
+from parley.common.wire.rights import ADMIN_ROLE
 
 log = get_logger(__name__)
-
-ADMIN_ROLE = "admin"
 
 
 async def ensure_first_admin(database: Database, passwords: Passwords, settings: Settings) -> None:

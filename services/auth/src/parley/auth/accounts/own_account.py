@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, func, select, true, update
+from sqlalchemy import ColumnElement, Row, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts.accounts import Accounts, require_strong
 from parley.auth.accounts.deletions import Deletions
-from parley.auth.accounts.first_admin import ADMIN_ROLE
 from parley.auth.accounts.passwords import Passwords
 from parley.auth.accounts.sessions import Device
-from parley.auth.database import STARTUP_LOCK, Database
+from parley.auth.database import Database
 from parley.auth.names import check_display_name, skeletons
+from parley.auth.owners import require_another_owner
 from parley.auth.tables import identities, sessions, username_skeletons, users
 from parley.auth.user_rows import lock_user, revoke_sessions
 from parley.common.errors import Code, Reject
@@ -97,14 +97,8 @@ class OwnAccount:
         """
         proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven_device)
         async with self._database.transaction() as connection:
-            if ADMIN_ROLE in proved.roles:
-                # Of two administrators who go at once, one must see that the other has gone.
-                await connection.execute(select(func.pg_advisory_xact_lock(STARTUP_LOCK)))
             await self._still_proved(connection, proved)
-            if ADMIN_ROLE in proved.roles:
-                administrators = select(users.c.id).where(users.c.roles.contains([ADMIN_ROLE]), users.c.kind == "local")
-                if await connection.scalar(administrators.where(users.c.id != proved.id).limit(1)) is None:
-                    raise Reject(Code.FORBIDDEN, "The last administrator stays. Make somebody else one first.")
+            await require_another_owner(connection, proved)
             await self._deletions.begin(connection, proved.id)
 
     @staticmethod

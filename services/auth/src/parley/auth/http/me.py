@@ -10,11 +10,13 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
+from parley.auth.accounts import bots
 from parley.auth.accounts.own_account import Proof
-from parley.auth.components import Bearer, Components, Current
+from parley.auth.components import AnyBearer, Bearer, Components, Current
 from parley.auth.http.device_cookie import proven_device
 from parley.auth.http.endpoints import Done, device_of
 from parley.auth.http.own_sessions import EndedSessions
+from parley.auth.moderation import kick_records
 from parley.auth.names import MAX_DISPLAY_NAME
 from parley.auth.password_policy import MAX_PASSWORD, MIN_PASSWORD
 from parley.common.errors import Code, Reject
@@ -70,7 +72,7 @@ Owner = Annotated[Identity, Depends(limited)]
 
 
 @router.get("/me", summary="Who am I")
-async def me(identity: Bearer, components: Current) -> Me:
+async def me(identity: AnyBearer, components: Current) -> Me:
     """The identity of the bearer, as gateways and services see it."""
     row = await components.own_account.read(identity.user_id)
     return Me(
@@ -119,9 +121,15 @@ async def delete_me(
     `invalid_credentials` if the password is wrong, `forbidden` for the last administrator.
     """
     proof = await _proof(body.password, request, components, identity)
+    async with components.database.autocommit() as connection:
+        owned = await bots.owned_by(connection, [identity.user_id])
     await components.own_account.delete(identity, proof)
     components.deletions.soon()
-    result = await components.gateways.kick(identity.user_id, Code.INVALID_TOKEN, "The account was deleted.")
+    gone = [identity.user_id, *owned]
+    async with components.database.transaction() as connection:
+        told = "The account was deleted."
+        order = await kick_records.order(connection, identity.user_id, Code.INVALID_TOKEN, told, users=gone)
+    result = await components.kicks.carry_out(order)
     if result.unanswered:
         await components.deletions.repeat(identity.user_id)
     return Done()

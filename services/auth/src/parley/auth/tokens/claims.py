@@ -42,6 +42,8 @@ class Claims:
     expires_at: int
     session: str = ""
     """The session that it is of; empty for who has none here."""
+    scopes: tuple[str, ...] | None = None
+    """What it is good for; None for whatever its user may."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ In between, token, ban and memberships are checked as always. Events are read fr
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections import OrderedDict
@@ -184,12 +185,14 @@ class Recovery:
         self._parked[connection.pid] = ParkedConnection(connection, heads, rooms, expires)
         return True
 
-    def forget(self, user_id: str, sessions: Collection[str] = ()) -> None:
-        """Drop all parked connections of a user, or those of some sessions."""
+    def forget(self, user_id: str, sessions: Collection[str] = (), born_before: float = math.inf) -> None:
+        """Drop all parked connections of a user, or those of some sessions, that were registered before a moment."""
 
         def concerned(parked: ParkedConnection) -> bool:
-            identity = parked.connection.identity
-            return identity.user_id == user_id and (not sessions or identity.session in sessions)
+            connection = parked.connection
+            if connection.identity.user_id != user_id or connection.registered_at > born_before:
+                return False
+            return not sessions or connection.identity.session in sessions
 
         self._drop_all(concerned)
 

@@ -35,5 +35,8 @@ class OwnTokens:
         claims = decode(token.token, key, signing.ALGORITHM, issuer=signing.ISSUER, verify_end=False)
         if self._now() >= claims["exp"]:
             raise Reject(Code.EXPIRED_TOKEN)
-        session = claims.get("sid", "")
-        return Claims(claims["sub"], claims["name"], tuple(claims["roles"]), claims["iat"], int(claims["exp"]), session)
+        scope = claims.get("scope")
+        return Claims(
+            claims["sub"], claims["name"], tuple(claims["roles"]), claims["iat"], int(claims["exp"]),
+            claims.get("sid", ""), None if scope is None else tuple(scope.split()),
+        )  # fmt: skip
