@@ -67,11 +67,11 @@ class Verifier:
         issuer_keys: IssuerKeys | None,
         audience: str,
         issuer: str,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] | None = None,
     ) -> None:
         """`now` tells the time, in Unix seconds, by which our own tokens were issued: the database's."""
         self._signer = signer
-        self._now = now
+        self._now = now or _host_time
         self._secret = _shared_key(hs256_secret) if hs256_secret else None
         self._issuer_keys = issuer_keys
         self._audience = audience or None
@@ -125,6 +125,10 @@ class Verifier:
         # Without `iat` nobody can tell it was issued after a revocation, so it counts as issued before any.
         roles, expires_at = _roles(claims.get("roles", [])), int(claims["exp"])
         return Claims(subject, name.strip(), roles, _issued_at(claims), expires_at)
+
+
+def _host_time() -> float:
+    return time.time()
 
 
 class _PreparedHMAC(HMACAlgorithm):
