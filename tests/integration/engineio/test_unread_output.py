@@ -48,17 +48,14 @@ async def test_guests_that_never_poll_again_are_ended_before_they_fill_the_memor
         for _ in range(3):
             assert (await honest.post(here, content=message(250_000))).status_code == 200
         limited, slow = (value(LIMIT_HITS.labels("output_memory")), value(SESSIONS_CLOSED.labels("slow")))
-        ended = 0
         for _ in range(10):
             attacker, there = await stack.enter_async_context(guest(port, ATTACKER))
             for _ in range(3):
                 await attacker.post(there, content=message(280_000))
-            ended += 1
             assert value(UNREAD) <= 5 * MIB + 300_000
         assert value(SESSIONS_CLOSED.labels("slow")) - slow >= 6
         assert value(LIMIT_HITS.labels("output_memory")) - limited >= 6
         assert len((await honest.get(here)).text) > 750_000, "who only is slow has lost nothing"
-    assert value(UNREAD) == 0
 
 
 async def test_websockets_that_are_not_read_are_ended_before_they_fill_the_memory():
@@ -86,13 +83,14 @@ async def test_websockets_that_are_not_read_are_ended_before_they_fill_the_memor
         other = await stack.enter_async_context(Wire.open(port, SOCKET))
         other.send("40")
         await other.opened()
-        await other.text()
+        assert [(await other.text())[:5], await other.text()] == ['40{"s', '42["auth",{}]']
         honest = await deaf(HONEST)
         slow = value(SESSIONS_CLOSED.labels("slow"))
         for _ in range(14):
             await deaf(ATTACKER)
             assert value(UNREAD) <= 5 * MIB
         assert value(SESSIONS_CLOSED.labels("slow")) > slow + 3
+        assert await honest.text() == '42["auth",{}]'
         for _ in range(5):
             assert (await honest.text()).startswith('42["message-back"')
 
