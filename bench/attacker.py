@@ -20,7 +20,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from floods import FLOODS, SID, Await, Close, Drip, Flood, Hold, Repeat, Send, Step, Target, request
+from floods import FLOODS, OWN_SID, SID, Await, Close, Drip, Flood, Hold, Repeat, Send, Step, Target, request
 
 ADDRESS = "127.0.0.66"
 """Where it comes from: no proxy that is believed, and nobody's neighbour."""
@@ -35,6 +35,7 @@ NICE = 10
 """Whoever shares its core goes first."""
 
 _CODE = re.compile(rb'"code":"([a-z_]+)"')
+_SID = re.compile(rb'"sid":"([^"]+)"')
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
 
 
@@ -50,6 +51,8 @@ class Connection:
     arrived: bool = False
     """Whether it has come to the last step."""
     due: float = 0.0
+    sid: bytes = b""
+    """The sid of the polling session that it has opened."""
     dripped: int = 0
 
 
@@ -129,6 +132,8 @@ class Attacker:
         connection.tail = (connection.tail + data)[-TAIL:]
         step = connection.script[connection.step]
         if isinstance(step, Await) and (at := connection.tail.find(step.marker)) >= 0:
+            if not connection.sid and (found := _SID.search(connection.tail)):
+                connection.sid = found[1]
             connection.tail = connection.tail[at + len(step.marker) :]
             self._advance(connection)
 
@@ -147,7 +152,7 @@ class Attacker:
         connection.step += 1
         match step := connection.script[connection.step]:
             case Send():
-                connection.out = memoryview(step.data)
+                connection.out = memoryview(step.data.replace(OWN_SID.encode(), connection.sid))
                 self._watch(connection, writing=True)
             case Repeat():
                 self._arrived(connection)
@@ -169,7 +174,8 @@ class Attacker:
         connection.arrived = True
 
     def _watch(self, connection: Connection, *, writing: bool) -> None:
-        reads = self._flood.reads or not isinstance(connection.script[connection.step], Repeat)
+        # Who reads nothing still reads the answers that it waits for.
+        reads = self._flood.reads or not isinstance(connection.script[connection.step], Repeat | Hold)
         events = (select.EPOLLIN if reads else 0) | (select.EPOLLOUT if writing else 0)
         self._poll.modify(connection.socket.fileno(), events)
 

@@ -14,6 +14,8 @@ BLOCK = 1_000_000
 """About how many bytes are handed to the kernel at once."""
 SID = b"%SID%"
 """Stands for the sid of a polling session, which the attacker opens first."""
+OWN_SID = "%OWN%"
+"""Stands for the sid of the polling session that the same connection has opened."""
 HALF_OPEN = 2_000
 BODIES = 150
 
@@ -276,6 +278,36 @@ def _kinds() -> Iterator[tuple[str, Kind]]:
         Kind(
             lambda to: Flood(
                 [*joined(to), Repeat(_fill(text(f'42{to.namespace},7["echo","{"x" * 2_000}"]')))], reads=False
+            ),
+            authenticated=True,
+        ),
+    )
+    many = "".join(f'{"" if not n else chr(0x1E)}42{{}},{n}["echo","{"x" * 100_000}"]' for n in range(9))
+    yield (
+        "joined: never polls",
+        Kind(
+            lambda to: Flood(
+                [
+                    # Each connection opens a session of its own, and posts to it for ever: questions, and PONGs.
+                    Send(request("GET")), Await(b'"sid"'),
+                    Send(request("POST", f"&sid={OWN_SID}", joining(to).encode())), Await(b"ok"),
+                    Send(request("GET", f"&sid={OWN_SID}")), Await(b'{"sid"'),
+                    Send(request("POST", f"&sid={OWN_SID}", many.replace("{}", to.namespace).encode())), Await(b"ok"),
+                    Send(request("POST", f"&sid={OWN_SID}", b"3")), Await(b"ok"),
+                    Hold(),
+                ],
+                90,
+            ),
+            authenticated=True,
+        ),
+    )  # fmt: skip
+    yield (
+        "joined: never reads",
+        Kind(
+            lambda to: Flood(
+                [*joined(to), Send(text(f'42{to.namespace},7["echo","{"x" * 100_000}"]') * 40), Hold()],
+                90,
+                reads=False,
             ),
             authenticated=True,
         ),

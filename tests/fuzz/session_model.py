@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio import packets
-from parley.engineio.packets import CLOSE_PACKET, MalformedPayload, Packet
+from parley.engineio.packets import CLOSE_PACKET, PING_PACKET, PONG_PACKET, MalformedPayload, Packet
 from parley.engineio.session import Limits, NotPolling, RequestInfo, Session
 
 PROBE_ANSWER = "3probe"
@@ -93,6 +93,8 @@ class Model:
         self._known: set[int] = set()
         self._pinged_at: float | None = None
         self._heard_at = self.now
+        self._heard_of = True
+        """Whether the client was given the last heartbeat."""
         self._closed = False
         self._look_at: float | None = self.now + self.limits.ping_interval
         self.session.open(self._new_socket() if websocket else None)
@@ -131,11 +133,16 @@ class Model:
     def limited(self, limit: str) -> None:
         self.limits_hit.append(limit)
 
+    def unread(self, session: Session, size: int) -> None:
+        assert size >= 0
+
     def joining(self, session: Session) -> None:
         assert not session.over
 
     def took(self, taken: list[Packet]) -> None:
         """The client was given something."""
+        if any(packet is PING_PACKET or packet is PONG_PACKET for packet in taken):
+            self._heard_of = True
         self.delivered.extend(packet for packet in taken if id(packet) in self._known)
 
     # -- what may happen -------------------------------------------------------------------------------------------
@@ -241,6 +248,7 @@ class Model:
             self._look_at = self.session.beat(self.now)
             if self.session._awaiting and not awaited:
                 self._pinged_at = self.now
+                self._heard_of = self.session.socket is not None
         if self._pinged_at is not None and not self.session.over:
             assert self.now < self._pinged_at + self.limits.ping_timeout, "a silent client was kept"
 
@@ -259,6 +267,8 @@ class Model:
         waiting = [packet for packet in queue if id(packet) in self._known]
         assert self.received_messages == self.expected_messages
         assert session._queued == sum(packet.size for packet in queue) <= self.limits.max_buffer + CLOSE_PACKET.size
+        kept = [*queue, *session._answered]
+        assert session.unread() == sum(packet.weight for packet in kept), "something unread is not counted, or twice"
         assert self.delivered == self.sent[: len(self.delivered)], "lost, doubled or reordered"
         if not session.over:
             assert not self.reasons
@@ -291,10 +301,13 @@ class Model:
         return there[n % len(there)] if there else None
 
     def _heard(self, kind: str) -> None:
+        if not self._heard_of:
+            return  # it cannot answer what it was not given
         if self.session.revision == 4 and kind == packets.PONG:
             self._pinged_at = None
         elif self.session.revision == 3 and kind == packets.PING:
             self._heard_at = self.now
+            self._heard_of = self.session.socket is not None
 
 
 Operation = Callable[[Model, int], None]

@@ -335,6 +335,7 @@ def test_after_a_stall_a_client_still_has_its_time_to_answer():
     model = polling()
     model.now += 300
     assert model.session.beat(model.now) == model.now + 10
+    model.poll(1)
     model.now += 9
     model.take_body(b"3")
     assert model.session.beat(model.now) == model.now + 6
@@ -353,6 +354,72 @@ def test_old_clients_ping_themselves():
     model.now += 0.1
     assert model.session.beat(model.now) is None
     assert model.reasons == ["ping timeout"]
+
+
+@pytest.mark.parametrize(("revision", "heartbeat"), [(4, b"3"), (3, b"1:2")])
+def test_who_polls_no_more_is_ended_although_heartbeats_come(revision: int, heartbeat: bytes):
+    model = polling(revision)
+    start = model.now
+    while not model.session.over and model.now < start + 1000:
+        model.now += 5
+        model._pinged_at = model.now - 20  # the model's own rule about PINGs is not this test's
+        model.session.beat(model.now)
+        if not model.session.over:
+            model.take_body(heartbeat)
+    assert model.reasons == ["ping timeout"]
+    assert model.now <= start + 2 * 45 + 5
+
+
+@pytest.mark.parametrize(("revision", "heartbeat"), [(4, b"3"), (3, b"1:2")])
+def test_a_client_that_polls_slowly_lives_on(revision: int, heartbeat: bytes):
+    model = polling(revision)
+    for _ in range(200):
+        model.send(2)
+        model.now += 6
+        model.session.beat(model.now)
+        model.poll(1)
+        model.write(0)
+        if revision == 3 or model.session._awaiting:
+            model.take_body(heartbeat)
+    assert not model.session.over
+
+
+# -- what is left unread -----------------------------------------------------------------------------------------------
+
+
+def test_the_last_answer_counts_as_unread_until_the_next_poll():
+    model = polling()
+    for stamp in ("a", "b"):
+        model.send(2)
+        model.session.poll(RecordedPoll(model), stamp)
+    assert model.session.unread() == model.sent[-1].weight
+    model.session.poll(RecordedPoll(model), "c")
+    assert model.session.unread() == 0
+
+
+def test_what_many_are_sent_at_once_is_shared_and_weighs_little():
+    packet = Packet.of(b"4" + b"x" * 100_000, (b"y" * 100_000,) * 30)
+    packet.receivers = 1000
+    model = polling()
+    model.session._enqueue(packet)
+    assert model.session.unread() == packet.weight < 5_000
+    model.session._next_answer()
+    assert model.session.unread() > 0
+    model.session._next_answer()
+    assert model.session.unread() == 0
+
+
+def test_a_session_that_is_cut_off_was_slow_and_keeps_nothing():
+    model = polling()
+    model.send(1)
+    model.session.cut_off()
+    assert (model.reasons, model.session.unread(), model.session.has_farewell) == (["slow"], 0, False)
+    closed = polling()
+    closed.send(1)
+    closed.close(0)
+    assert closed.session.unread() > 0
+    closed.session.cut_off()
+    assert (closed.session.unread(), closed.session.has_farewell) == (0, False)
 
 
 # -- answers to polls --------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ class Packet:
     It may be sent to any number of clients. Each encoding is made once, when the first client needs it.
     """
 
-    __slots__ = ("_encodings", "_plain", "parts", "size")
+    __slots__ = ("_encodings", "_plain", "parts", "receivers", "size")
 
     def __init__(self, *parts: Part) -> None:
         self.parts = parts
@@ -68,8 +68,22 @@ class Packet:
         self.size = (
             len(parts[0].data) + OVERHEAD if len(parts) == 1 else sum(len(part.data) + OVERHEAD for part in parts)
         )
+        self.receivers = 1
+        """How many sessions it was sent to at once. While it waits for several, its bytes are there once."""
         self._plain = b""
         self._encodings: dict[tuple[int, bool], bytes] | None = None
+
+    @property
+    def weight(self) -> int:
+        """The memory that it takes in the queue of each of its receivers, in bytes."""
+        return self.size if self.receivers == 1 else OVERHEAD + self.size // self.receivers
+
+    def cut(self, parts: int) -> tuple[Packet, Packet]:
+        """Return its first parts and the rest as two packets."""
+        halves = Packet(*self.parts[:parts]), Packet(*self.parts[parts:])
+        for half in halves:
+            half.receivers = self.receivers
+        return halves
 
     @classmethod
     def of(cls, text: bytes, attachments: tuple[bytes, ...] = ()) -> Packet:

@@ -18,6 +18,7 @@ from typing import Protocol
 from prometheus_client import Counter, Gauge
 
 from parley.common.http.addresses import address_key
+from parley.common.http.output_budget import Holder, OutputBudget
 from parley.common.process.logs import get_logger
 from parley.common.process.tasks import Tasks
 from parley.common.rate_limiter import RateLimiter
@@ -43,6 +44,7 @@ log = get_logger(__name__)
 
 SESSIONS = Gauge("parley_gateway_sessions", "Open Engine.IO sessions")
 SESSIONS_CLOSED = Counter("parley_gateway_sessions_closed_total", "Engine.IO sessions that ended", ["reason"])
+UNREAD = Gauge("parley_gateway_unread_bytes", "Bytes that slow clients leave unread")
 SESSIONS_REFUSED = Counter("parley_gateway_sessions_refused_total", "Handshakes refused", ["reason"])
 
 STATE_KEY = "engines"
@@ -108,6 +110,10 @@ class Engine:
         self.clock = loop.time
         self.output = WriteScheduler(loop)
         self.input = ReadScheduler(loop)
+        self.output_budget = OutputBudget(
+            limits.max_output_memory, largest=limits.max_buffer, call_soon=loop.call_soon,
+            cut=lambda: self.limited("output_memory"),
+        )  # fmt: skip
         self.write_soon = self.output.write_soon
         self.broadcast = self.output.broadcast
         # A quarter of a second is exact enough for the protocol's defaults; tests have much shorter intervals.
@@ -211,12 +217,25 @@ class Engine:
         SESSIONS_CLOSED.labels(reason).inc()
         if session.has_farewell:
             self._farewells[session.sid] = session
-            self.call_later(CLOSE_GRACE, lambda: self._farewells.pop(session.sid, None))
+            self.call_later(CLOSE_GRACE, lambda: self._drop_farewell(session))
         if session.opened:
             try:
                 self._events.session_ended(session, reason)
             except Exception as error:  # noqa: BLE001 - as in `received`
                 self._failed(session, error)
+
+    def _drop_farewell(self, session: Session) -> None:
+        if self._farewells.pop(session.sid, None) is not None:
+            session.cut_off()
+
+    def unread(self, session: Session, size: int) -> None:
+        """Count what a polling client leaves unread."""
+        self.leaves_unread(session, session.address, size)
+
+    def leaves_unread(self, holder: Holder, address: str, size: int) -> None:
+        """Count the bytes that wait for a client of this address, in place of those before."""
+        self.output_budget.count(holder, address, size)
+        UNREAD.set(self.output_budget.held)
 
     def dropped(self) -> None:
         """Count a volatile packet that was not sent to a slow client."""

@@ -26,10 +26,13 @@ The states, and the state or the answer that each input leads to:
 | the poll is hung up | | over, `transport close` | the same | the same | | |
 | `close` | over | over; queue and CLOSE are the farewell | the same | the same | over, once all is written | |
 | `end`, no heartbeat | over | over; a waiting poll gets CLOSE | the same | the same | over | |
+| `cut_off` | | over, `slow` | the same | the same | | the farewell is dropped |
 
 Packets (Engine.IO v4 protocol, "Protocol"): MESSAGE goes to the layer above; CLOSE ends the session; PONG (revision 4)
 and PING (revision 3) keep it alive; NOOP and UPGRADE are ignored; all others are a `parse error`. Packets other than
 messages, and empty messages, are limited to `control_per_second`; a client that sends more is ended as `rate_limited`.
+A heartbeat that still waits to be polled was not heard: a PONG then answers no PING, and a further PING (revision 3)
+tells of no client that has its PONG. So who polls no more is ended when its heartbeat is due, whatever it posts.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from parley.common.http.addresses import address_key
+from parley.common.http.output_budget import MODEST
 from parley.common.rate_limiter import Rate
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio import packets
@@ -58,7 +62,7 @@ from parley.engineio.packets import (
 from parley.engineio.transports import Limits, NotPolling, Poll, Post, Socket
 from parley.engineio.websocket.frames import NORMAL, POLICY
 
-CHOKED_BYTES = 16 * 1024
+CHOKED_BYTES = MODEST
 """Bytes queued for a polling client from which on volatile packets are dropped."""
 MAX_ANSWER = 16
 """Packets in the answer to one poll at most: python-engineio's client refuses a payload with more."""
@@ -93,6 +97,10 @@ class SessionServer(Protocol):
         """Called when the session is ended because of the limit of this name."""
         ...
 
+    def unread(self, session: Session, size: int) -> None:
+        """Called when the bytes that a polling client leaves unread have changed, if they are or were many."""
+        ...
+
     def joining(self, session: Session) -> None:
         """Called right before the session counts as one that has joined a namespace."""
         ...
@@ -125,8 +133,8 @@ class Session:
 
     __slots__ = (
         "_answered", "_awaiting", "_controls", "_due", "_joined", "_owner", "_poll", "_post", "_probe", "_queue",
-        "_queued", "_stamp", "_stamped", "_upgrading", "address", "base64_only", "client", "held", "opened", "origin",
-        "over", "revision", "sid", "slot", "socket",
+        "_queued", "_stamp", "_stamped", "_unheard", "_unread", "_upgrading", "address",
+        "base64_only", "client", "held", "opened", "origin", "over", "revision", "sid", "slot", "socket",
     )  # fmt: skip
 
     def __init__(
@@ -153,6 +161,8 @@ class Session:
         self._joined = False
         self._queue: deque[Packet] | None = None
         self._queued = 0
+        self._unread = 0
+        """The memory of what waits to be polled, and of the last answer, which the client may not have got."""
         self._poll: Poll | None = None
         self._stamp = ""
         """The stamp (`t` in the query) of the last poll."""
@@ -164,6 +174,8 @@ class Session:
         self._probe: Socket | None = None
         self._upgrading = False
         self._awaiting = False
+        self._unheard = False
+        """Whether the last heartbeat still waits to be polled."""
         self._controls = 0.0
         """The token bucket of control packets: the time at which it will be full again (`rate_limiter.Rate`)."""
         limits = owner.limits
@@ -234,6 +246,24 @@ class Session:
             self._queue = deque()
         self._queue.append(packet)
         self._queued += packet.size
+        self._leave(packet.weight)
+
+    def _leave(self, more: int) -> None:
+        """Note that the client leaves so many bytes more unread, or less if it is negative."""
+        before, self._unread = self._unread, self._unread + more
+        if before > MODEST or self._unread > MODEST:
+            self._owner.unread(self, self._unread)
+
+    def unread(self) -> int:
+        """Return the memory of what a polling client has not read, in bytes."""
+        return self._unread
+
+    def cut_off(self) -> None:
+        """End the session because all clients together read too slowly, or drop what is left for its last polls."""
+        if self.over:
+            self._clear()
+        else:
+            self.end(DisconnectReason.SLOW)
 
     def write(self) -> None:
         """Answer a waiting poll with the packets that are queued."""
@@ -247,32 +277,47 @@ class Session:
         be too late.
         """
         answer: list[Packet] = []
-        queue, room = self._queue, MAX_ANSWER
+        queue, room, taken = self._queue, MAX_ANSWER, 0
         while queue and room:
             packet = queue.popleft()
             if packet is CLOSE_PACKET and answer:
                 queue.appendleft(packet)
                 break
             if len(packet.parts) > room:
-                queue.appendleft(Packet(*packet.parts[room:]))
-                packet = Packet(*packet.parts[:room])
+                # Of a packet that many share, the weights of the two may not be that of the whole.
+                taken += packet.weight
+                packet, rest = packet.cut(room)
+                queue.appendleft(rest)
+                taken -= rest.weight + packet.weight
             answer.append(packet)
             room -= len(packet.parts)
             self._queued -= packet.size
+            taken += packet.weight
+            if packet is PING_PACKET or packet is PONG_PACKET:
+                self._unheard = False
         if not queue:
             self._queue = None
+        self._leave(-taken)
         return answer
 
     def _clear(self) -> Sequence[Packet]:
         cleared, self._queue, self._queued = self._queue or (), None, 0
+        self._unheard = False
+        self._leave(-sum(packet.weight for packet in cleared))
         return cleared
 
     def _answer(self, answer: list[Packet]) -> None:
         if (poll := self._poll) is not None:
             self._poll = None
-            if self._stamped:
+            if self._stamped and not self.over:
                 self._answered = answer
+                self._leave(sum(packet.weight for packet in answer))
             poll.answer(answer)
+
+    def _forget_answer(self) -> None:
+        if self._answered:
+            self._leave(-sum(packet.weight for packet in self._answered))
+            self._answered = []
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
@@ -312,6 +357,7 @@ class Session:
         if probe is not None:
             probe.close(NORMAL)
         self._answer([CLOSE_PACKET])
+        self._forget_answer()
         post, self._post = self._post, None
         if post is not None:
             post.abandon()
@@ -341,7 +387,8 @@ class Session:
             poll.answer(self._answered)
             return
         # Of a client that gives all its polls the same stamp, nobody can tell whether it repeats one.
-        self._stamped, self._stamp, self._answered = self._stamp not in {"", stamp}, stamp, []
+        self._stamped, self._stamp = self._stamp not in {"", stamp}, stamp
+        self._forget_answer()
         if self._poll is not None:
             # Engine.IO v4 protocol, "HTTP long-polling": a second GET at once closes the session.
             self.end(DisconnectReason.TRANSPORT_ERROR)
@@ -452,7 +499,7 @@ class Session:
         elif packet.kind == packets.UPGRADE and self._upgrading:
             # No poll waits any more: since `2probe`, each was answered at once.
             self._probe, self._upgrading, self.socket = None, False, socket
-            self._answered = []
+            self._forget_answer()
             socket.allow(self.max_message)
             for waiting in self._clear():
                 socket.push(waiting)
@@ -474,13 +521,15 @@ class Session:
             self._answer([NOOP_PACKET])
             self.end(DisconnectReason.TRANSPORT_CLOSE)
         elif kind == packets.PONG and self.revision == 4:
-            if self._awaiting:
+            if self._awaiting and not self._unheard:
                 self._awaiting = False
                 # The next ping is due one interval after the last one was, however long its PONG took.
                 self._due += self._owner.limits.ping_interval - self._owner.limits.ping_timeout
         elif kind == packets.PING and self.revision == 3:
-            limits = self._owner.limits
-            self._due = self._owner.clock() + limits.ping_interval + limits.ping_timeout
+            if not self._unheard:
+                limits = self._owner.limits
+                self._due = self._owner.clock() + limits.ping_interval + limits.ping_timeout
+                self._unheard = self.socket is None
             self.send(PONG_PACKET)
         elif kind not in {packets.NOOP, packets.UPGRADE}:
             raise MalformedPayload("a packet that only servers send")
@@ -512,5 +561,6 @@ class Session:
         timeout = self._owner.limits.ping_timeout
         # However late this ping is, after a stall of this process, the client has half the timeout to answer it.
         self._due = max(self._due + timeout, now + timeout / 2)
+        self._unheard = self.socket is None
         self.send(PING_PACKET)
         return None if self.over else min(self._due, now + self._owner.limits.ping_interval)

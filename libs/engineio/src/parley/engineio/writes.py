@@ -64,6 +64,7 @@ class WriteScheduler:
         """Send one packet to many sessions. It does what `Session.send` does for each, but in one loop, for speed."""
         # Pending frames are written here for the most common kind of socket: a call per receiver would double the cost.
         frames = packet.frames()
+        packet.receivers = len(sessions) or 1
         bulk = len(sessions) > SLICE
         queue = self._bulk if bulk else self._dirty
         for session in sessions:

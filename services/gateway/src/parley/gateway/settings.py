@@ -42,6 +42,11 @@ class Settings(ServiceSettings):
     gateway_max_unjoined_memory: int = Field(
         default=32 * 1024 * 1024, ge=128 * 1024, description="the same of those that have joined no namespace"
     )
+    gateway_max_output_memory: int = Field(
+        default=128 * 1024 * 1024,
+        ge=MAX_MESSAGE,
+        description="bytes that all clients may leave unread, a quarter of it by one address",
+    )
     gateway_command_timeout: float = Field(default=5, gt=0, description="seconds to wait for a command's outcome")
     gateway_max_waiting: int = Field(default=1000, ge=1, description="commands of one connection that may wait")
     gateway_max_waiting_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="and their bytes")
@@ -94,4 +99,5 @@ class Settings(ServiceSettings):
             max_per_address=self.gateway_max_per_address,
             max_input_memory=self.gateway_max_input_memory,
             max_unjoined_memory=self.gateway_max_unjoined_memory,
+            max_output_memory=self.gateway_max_output_memory,
         )

@@ -20,6 +20,8 @@ from typing import Generic, Protocol, TypeVar
 
 from prometheus_client import Counter
 
+from parley.common.http.output_budget import OutputBudget
+
 HTTP_LIMITED = Counter(
     "parley_http_limited_total", "HTTP requests and connections refused or ended because of a limit", ["limit"]
 )
@@ -49,6 +51,8 @@ class HttpLimits:
     body_seconds: float = 30.0
     answer_seconds: float = 60.0
     """For which a client may leave its answer unread."""
+    unread_bytes: int = 64 * 1024 * 1024
+    """Bytes of answers that all clients may leave unread (`output_budget`)."""
     linger_seconds: float = 2.0
     """For which a refused connection stays open, so that its client can read why."""
     lingering: int = 64
@@ -161,6 +165,10 @@ class HttpGate:
         self.bodies = Deadlines("body_seconds", limits.body_seconds)
         self.answers = Deadlines("answer_seconds", limits.answer_seconds)
         self.lingering = Deadlines("", limits.linger_seconds)
+        self.unread = OutputBudget(
+            limits.unread_bytes, largest=limits.body_bytes, call_soon=loop.call_soon,
+            cut=HTTP_LIMITED.labels("unread_bytes").inc,
+        )  # fmt: skip
         self._new: dict[str, int] = {}
         self._new_connections = Deadlines("new_in_all", 0.0)
         self._connections: dict[str, int] = {}

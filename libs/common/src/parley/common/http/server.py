@@ -38,6 +38,7 @@ from parley.common.errors import Code, Reject
 from parley.common.http.addresses import address_key, plain_address
 from parley.common.http.forwarded import TrustedProxies
 from parley.common.http.gate import HTTP_LIMITED, HttpGate, HttpLimits
+from parley.common.http.output_budget import MODEST
 from parley.common.http.upgrade_request import UpgradeRequest, read_upgrade
 
 KEEP_ALIVE = 75
@@ -158,6 +159,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Whether the connection waits for its turn to parse on."""
         self._held = 0
         """The bytes waiting here that the gate was told of."""
+        self._unread_by = ""
+        """The address of the client that leaves an answer unread."""
 
     def _begin_to_parse(self) -> None:
         """Make the parser and all else that a request takes, unless that was done before."""
@@ -177,6 +180,7 @@ class HttpProtocol(HttpToolsProtocol):
         """
         self.connections.add(cast("Any", self))
         self.transport = transport
+        transport.set_write_buffer_limits(high=MODEST)
         peer = get_remote_addr(transport)
         self.client = (plain_address(peer[0]), peer[1]) if peer else None
         if self._gate.server is None:
@@ -204,11 +208,23 @@ class HttpProtocol(HttpToolsProtocol):
         """Begin the time that a client may leave its answer unread."""
         super().pause_writing()
         self._gate.answers.start(self, self._gate.clock())
+        client = (self.scope or {}).get("client")
+        self._unread_by = address_key(str(client[0])) if client else self._key
+        self._gate.unread.count(self, self._unread_by, self.unread())
 
     def resume_writing(self) -> None:
         """End that time: the client reads again."""
         super().resume_writing()
         self._gate.answers.stop(self)
+        self._gate.unread.count(self, self._unread_by, 0)
+
+    def unread(self) -> int:
+        """Return the bytes of answers that wait for the client."""
+        return self.transport.get_write_buffer_size()
+
+    def cut_off(self) -> None:
+        """End a connection because all clients together leave too much unread."""
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, at once or in slices, or throw it away after a refusal."""
@@ -483,6 +499,10 @@ class HttpProtocol(HttpToolsProtocol):
     def expired(self, limit: str) -> None:
         """Refuse a head or a body that did not come in time. End a connection that reads nothing, or asks nothing."""
         transport = self.transport
+        if limit == "answer_seconds":
+            # Also where it is closing already: it would wait for its client to read for ever.
+            transport.abort()
+            return
         if transport.is_closing():
             return
         if limit == "head_seconds" and (self._in_head or self._head_size):
@@ -581,6 +601,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._counted:
             self._counted = False
             self._gate.disconnected(self, self._key)
+            self._gate.unread.count(self, self._unread_by, 0)
             if self._new:
                 self._new = False
                 self._gate.first_head(self, self._key)

@@ -15,6 +15,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from parley.common.http.output_budget import MODEST
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.packets import OVERHEAD, Packet
 from parley.engineio.request import Refusal, request_of, unknown_transport
@@ -70,6 +71,7 @@ class AsgiWebSocket:
         """Close at once, without sending what waits."""
         self._closing = self._aborted = True
         self._messages.clear()
+        self._wait(-self._waiting)
         # An ASGI server closes the connection when its handler is done.
         for task in (self._writer, self._reader):
             if task is not None:
@@ -81,9 +83,25 @@ class AsgiWebSocket:
         if self._closing:
             return
         self._messages.append((message, size))
-        self._waiting += size
+        self._wait(size)
         if self._writer is None:
             self._writer = asyncio.ensure_future(self._write())
+
+    def _wait(self, more: int) -> None:
+        before, self._waiting = self._waiting, self._waiting + more
+        if before > MODEST or self._waiting > MODEST:
+            self._engine.leaves_unread(self, self._session.address, self._waiting)
+
+    def unread(self) -> int:
+        """Return the bytes that wait for the client."""
+        return self._waiting
+
+    def cut_off(self) -> None:
+        """End the session because all clients together read too slowly, or drop what is left for its client."""
+        if self._session.over:
+            self.abort()
+        else:
+            self._session.end(DisconnectReason.SLOW)
 
     async def _write(self) -> None:
         try:
@@ -92,7 +110,8 @@ class AsgiWebSocket:
                 while self._messages:
                     message, size = self._messages.popleft()
                     await self._send(message)
-                    self._waiting -= size
+                    if not self._aborted:
+                        self._wait(-size)
         finally:
             self._writer = None
 
@@ -152,6 +171,8 @@ async def serve_websocket(engine: Engine, scope: Scope, receive: Receive, send: 
     finally:
         if timeout is not None:
             engine.cancel(timeout)
+        # What still waits is for nobody, and must not be counted any more.
+        socket.abort()
         session.socket_lost(socket, DisconnectReason.TRANSPORT_CLOSE)
 
 

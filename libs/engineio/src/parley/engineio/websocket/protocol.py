@@ -62,8 +62,8 @@ class WebSocket(asyncio.Protocol):
     """One client's WebSocket. `pending` frames are written together at the end of a turn of the loop."""
 
     __slots__ = (
-        "_backlogged", "_connections", "_discarded", "_engine", "_engines", "_held", "_reader", "_session", "_timeout",
-        "_transport", "bulk", "choked", "compress", "pending", "plain", "revision",
+        "_address", "_backlogged", "_connections", "_discarded", "_engine", "_engines", "_held", "_reader", "_session",
+        "_timeout", "_transport", "bulk", "choked", "compress", "pending", "plain", "revision",
     )  # fmt: skip
 
     def __init__(self, config: Config, server_state: Any, app_state: dict[str, Any]) -> None:  # noqa: ARG002 - uvicorn's signature
@@ -77,6 +77,8 @@ class WebSocket(asyncio.Protocol):
         self._held = 0
         """The bytes in the reader that the budget counts."""
         self._discarded = 0
+        self._address = ""
+        """The key of its client's address, also after the session's end: bytes may wait for the client until later."""
         self.revision = 4
         self.compress = False
         self.plain = True
@@ -171,6 +173,8 @@ class WebSocket(asyncio.Protocol):
         The loop calls this for all connections that are lost at once, without a turn between them.
         """
         transport, self._transport = self._transport, None
+        if self.choked:
+            self.resume_writing()
         if self._session is not None:
             self._engine.output.lost(self, _CLOSED if exc is None else _FAILED, transport)
         else:
@@ -195,8 +199,20 @@ class WebSocket(asyncio.Protocol):
         self.choked = True
 
     def resume_writing(self) -> None:
-        """Note that the client has caught up."""
+        """Note that the client has caught up, or that nothing waits for it any more."""
         self.choked = False
+        self._engine.leaves_unread(self, self._address, 0)
+
+    def unread(self) -> int:
+        """Return the bytes that wait for the client in the loop's buffer."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def cut_off(self) -> None:
+        """End the session because all clients together read too slowly, or what is left of it after a close."""
+        if self._session is not None:
+            self._session.end(DisconnectReason.SLOW)
+        elif self._transport is not None:
+            self._transport.abort()
 
     def shutdown(self) -> None:
         """Do nothing when uvicorn stops: the gateway drains its sessions itself."""
@@ -235,6 +251,7 @@ class WebSocket(asyncio.Protocol):
 
     def _join(self, session: Session, *, new: bool) -> None:
         self._session = session
+        self._address = session.address
         if new:
             # Clients of revision 3 may lose a message that arrives with the answer, before they see the socket open.
             if session.revision == 3:
@@ -314,12 +331,12 @@ class WebSocket(asyncio.Protocol):
         self.pending = None
         self.bulk = False
         transport.write(b"".join(pending) if isinstance(pending, list) else pending)
-        if (
-            self.choked
-            and self._session is not None
-            and transport.get_write_buffer_size() > self._engine.limits.max_buffer
-        ):
-            self._session.end(DisconnectReason.SLOW)
+        if self.choked:
+            unread = transport.get_write_buffer_size()
+            if self._session is not None and unread > self._engine.limits.max_buffer:
+                self._session.end(DisconnectReason.SLOW)
+            else:
+                self._engine.leaves_unread(self, self._address, unread)
 
     def close(self, code: int) -> None:
         """Close the session's part, but let the client read what was sent before (RFC 6455, section 7.1.1)."""

@@ -18,7 +18,7 @@ import itertools
 import time
 from binascii import a2b_base64
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -264,17 +264,25 @@ def read_cursors(auth: Mapping[str, Any]) -> dict[str, int | None]:
     None stands for a malformed one, or one too many, whose room is reset.
     """
     said = auth.get("cursors")
-    if isinstance(said, msgspec.Raw):
-        said = msgspec.json.decode(said)
-    if not isinstance(said, dict):
+    if not isinstance(said, msgspec.Raw):
+        return {}
+    try:
+        cursors = _each.decode(said)
+    except msgspec.ValidationError:
         return {}
     return {
-        room: _cursor(value) if number < MAX_CURSORS else None
-        for number, (room, value) in enumerate(cast("dict[str, Any]", said).items())
+        room: _cursor(value) if number < MAX_CURSORS else None for number, (room, value) in enumerate(cursors.items())
     }
 
 
-def _cursor(value: Any) -> int | None:
+_each = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _cursor(said: msgspec.Raw) -> int | None:
+    try:
+        value = msgspec.json.decode(said)
+    except (msgspec.DecodeError, UnicodeError):  # such as 1e400, which is JSON
+        return None
     # In JSON, 1.0 is the integer 1 (RFC 8259, section 6), and many languages write it so.
     if type(value) is float and value.is_integer():
         value = int(value)

@@ -11,6 +11,7 @@ Socket.IO v5 protocol, "Packet encoding" and "Packet types".
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -41,7 +42,6 @@ USUAL_EVENT = re.compile(
 Its groups are the namespace, the ack id, where the payload begins, and the name. `read_head` and `read_event` read the
 same from such a packet in two steps."""
 _text = msgspec.json.Decoder(str)
-_object = msgspec.json.Decoder(dict[str, Any])
 _as_it_came = msgspec.json.Decoder(dict[str, msgspec.Raw])
 MAX_ACK_DIGITS = 15
 """Digits of an ack id. Greater numbers are not exact in JavaScript."""
@@ -175,7 +175,7 @@ def read_connect(text: str, start: int) -> dict[str, Any]:
     """Return what a client says at CONNECT; an empty payload is an empty object. Raises `InvalidPayload`.
 
     Cursors are checked to be JSON and stay `msgspec.Raw`: as Python objects they might take twenty times as much
-    memory.
+    memory, and one that cannot be decoded, such as 1e400, concerns its room alone.
     """
     payload = _checked(text[start:])
     if not payload:
@@ -185,9 +185,12 @@ def read_connect(text: str, start: int) -> dict[str, Any]:
         said = sum(len(memoryview(raw)) for name, raw in fields.items() if name not in _TEXTS and name != CURSORS)
         if said + len(fields) > MAX_SAID:
             raise TooMuchSaid("Query, auth and headers are too long together.")
-        auth = _object.decode(payload)
-        if CURSORS in auth:
-            auth[CURSORS] = msgspec.Raw(bytes(fields[CURSORS]))
+        cursors = fields.pop(CURSORS, None)
+        auth: dict[str, Any] = {name: msgspec.json.decode(raw) for name, raw in fields.items()}
+        if cursors is not None:
+            with suppress(msgspec.ValidationError):  # that they are no object is the same as none
+                _as_it_came.decode(cursors)
+            auth[CURSORS] = msgspec.Raw(bytes(cursors))
         # The bytes of these fields are not counted above, so they are only kept if they are text, which has limits of
         # its own.
         auth |= {name: None for name in _TEXTS if name in auth and not isinstance(auth[name], str)}
