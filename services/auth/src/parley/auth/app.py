@@ -89,7 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 async def _start_up(passwords: Passwords, settings: Settings) -> Signer:
     """Make what must exist once, however long another replica that starts just now takes for the same."""
-    engine = create_engine(settings.database_url, 1, STARTUP_SECONDS)
+    engine = create_engine(settings.database_dsn, 1, STARTUP_SECONDS)
     try:
         database = Database(engine)
         await first_admin.ensure_first_admin(database, passwords, settings)
@@ -100,7 +100,7 @@ async def _start_up(passwords: Passwords, settings: Settings) -> Signer:
 
 async def open_components(settings: Settings, stack: AsyncExitStack) -> Components:
     """Open everything in order of dependence; the stack closes it in reverse, so NATS drains before its answers end."""
-    engine = create_engine(settings.database_url, settings.auth_database_connections)
+    engine = create_engine(settings.database_dsn, settings.auth_database_connections)
     stack.push_async_callback(engine.dispose)
     database = Database(engine)
     passwords = Passwords(settings.auth_hash_workers)

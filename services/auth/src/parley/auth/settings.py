@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from limits import RateLimitItem, parse
 from pydantic import AfterValidator, Field, SecretStr, field_validator
-from pydantic_settings import SettingsConfigDict
 
-from parley.common.process.settings import ServiceSettings
+from parley.common.process.settings import ServiceSettings, unsafe_database, with_password
 
 DEVELOPMENT_PASSWORD = "parley-admin"
 MIN_SECRET_BYTES = 32
@@ -27,12 +26,12 @@ Rate = Annotated[str, AfterValidator(_rate)]
 class Settings(ServiceSettings):
     """What the auth service can be told."""
 
-    # A refused secret must not end up in the log.
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(hide_input_in_errors=True)
-
     port: int = Field(default=8002, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     database_url: str = Field(
         default="postgresql://postgres@127.0.0.1:5432/postgres", description="Postgres, as psql takes it"
+    )
+    database_password: SecretStr = Field(
+        default=SecretStr(""), description="the database user's password, where the URL has none"
     )
     auth_database_connections: int = Field(default=10, ge=2, le=1000, description="connections this process may hold")
     auth_signing_key: SecretStr = Field(
@@ -61,6 +60,11 @@ class Settings(ServiceSettings):
     auth_login_rate_address: Rate = Field(default="60/minute", description="failed logins from one address")
     auth_register_rate_address: Rate = Field(default="600/minute", description="accounts made from one address")
 
+    @property
+    def database_dsn(self) -> str:
+        """The database's URL with the password in it, for whoever connects."""
+        return with_password(self.database_url, self.database_password.get_secret_value())
+
     @field_validator("auth_hs256_secret")
     @classmethod
     def _long_enough(cls, secret: SecretStr) -> SecretStr:
@@ -75,17 +79,15 @@ class Settings(ServiceSettings):
             raise ValueError("must be an http(s) URL")
         return url
 
-    def refuse_unsafe(self) -> None:
-        """Raise `UnsafeSettings` when this is production and a development default is still in place."""
+    def unsafe(self) -> list[str]:
+        """What of these settings is not for production."""
         password = self.auth_admin_password.get_secret_value()
-        problems: list[str] = []
+        problems = super().unsafe()
         if not password:
             problems.append("PARLEY_AUTH_ADMIN_PASSWORD is not set")
         if password == DEVELOPMENT_PASSWORD:
             problems.append("PARLEY_AUTH_ADMIN_PASSWORD is the development default")
-        if "parley:parley@" in self.database_url:
-            problems.append("PARLEY_DATABASE_URL holds the development password")
-        self.refuse_unless_development(problems)
+        return [*problems, *unsafe_database(self.database_url)]
 
 
 def rate(text: str) -> RateLimitItem:

@@ -21,7 +21,7 @@ MAX_WAIT = 3.0
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the service; it connects when the app starts and drains when it stops."""
-    settings.check()
+    settings.refuse_unsafe()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:

@@ -41,7 +41,7 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
     """Connect to Postgres, commit and announce until the service ends."""
     settings: Settings = runtime.settings
     rooms = runtime.rooms(NAMESPACE)
-    url = settings.database_url
+    url = settings.database_dsn
     async with (
         # However many wait to read, what is to be committed and what gateways need to repair do not wait with them.
         # All that is asked here has an index, of which the planner may think little while a table is short.

@@ -84,8 +84,9 @@ class Gateway(ServerEvents, Replies):
             self._connection_middleware, self._event_middleware, self._commands, self._acks, self._standing,
         )  # fmt: skip
         self._operations = Operations(
-            bus, server, connections, fanout, self._acks, offsets, self.lifecycle.end, self.lifecycle.end_user
-        )
+            bus, namespaces, server, connections, fanout, self._acks, offsets,
+            self.lifecycle.end, self.lifecycle.end_user,
+        )  # fmt: skip
         self._rates = RateLimiter(settings.gateway_user_events_per_second, settings.gateway_user_events_burst)
         self._namespace_rates = {
             name: RateLimiter(rate, max(1, round(rate * BURST_SECONDS)))

@@ -77,15 +77,46 @@ class _Waiting:
             self.answer.set_result(outcome)
 
 
-class RequestClient:
-    """The side that asks. `on_answers` takes what arrives on `inbox`, `on_batch_reply` what arrives below it."""
+HearAnswers = Callable[[str, Callable[[bytes], object], Callable[[Msg], Awaitable[None]]], Awaitable[None]]
+"""Listens on an inbox for answers, and below it for replies to whole messages."""
 
-    def __init__(self, publish: Publish, inbox: str, tasks: Tasks) -> None:
+
+class _Questions:
+    """What was asked of one answerer. Only they may publish to the inbox, so they settle nothing asked of others."""
+
+    def __init__(self, inbox: str) -> None:
         self.inbox = inbox
+        self.sent = TagTable[_Waiting]()
+
+    def on_answers(self, data: bytes) -> None:
+        """Take some answers."""
+        for tag, answer in decode(data, Answers).answers:
+            if (request := self.sent.settle(tag)) is not None:
+                request.settle(answer)
+
+    async def on_batch_reply(self, message: Msg) -> None:
+        """Take one answer to all requests of a message, which may be the broker's that nobody is there to answer."""
+        requests = self.sent.settle_range(*subjects.parse_range(message.subject))
+        try:
+            outcome = Reject(Code.UNAVAILABLE) if is_no_responders(message) else decode(message.data, Answer)
+        except _MALFORMED as error:
+            outcome = Reject(Code.INTERNAL)
+            for subject in {request.subject for request in requests}:
+                log.error("malformed answer", subject=subject, error=str(error))
+        for request in requests:
+            request.settle(outcome)
+
+
+class RequestClient:
+    """The side that asks. `asker` is who it is to the broker, `hear` listens on the inbox of each answerer."""
+
+    def __init__(self, publish: Publish, hear: HearAnswers, asker: str, tasks: Tasks) -> None:
         self._publish = publish
+        self._hear = hear
+        self._asker = asker
         self._tasks = tasks
         self._gathered: dict[str, list[_Waiting]] = {}
-        self._sent = TagTable[_Waiting]()
+        self._questions: dict[str, _Questions] = {}
 
     async def ask(self, subject: str, payload: bytes, timeout: float, *, repeat: bool) -> Answer:
         """The outcome of one request, which may be sent several times if `repeat`. Raises `Reject` if there is none."""
@@ -101,8 +132,10 @@ class RequestClient:
         finally:
             for timer in timers:
                 timer.cancel()
-            for tag in request.tags:
-                self._sent.settle(tag)
+            if request.tags:
+                sent = self._questions[subjects.answerer_of(subject)].sent
+                for tag in request.tags:
+                    sent.settle(tag)
 
     def _gather(self, request: _Waiting) -> None:
         if (gathered := self._gathered.get(request.subject)) is None:
@@ -111,27 +144,10 @@ class RequestClient:
             self._tasks.spawn(self._send(request.subject), name="requests")
         gathered.append(request)
 
-    def on_answers(self, data: bytes) -> None:
-        """Take some answers."""
-        for tag, answer in decode(data, Answers).answers:
-            if (request := self._sent.settle(tag)) is not None:
-                request.settle(answer)
-
-    async def on_batch_reply(self, message: Msg) -> None:
-        """Take one answer to all requests of a message, which may be the broker's that nobody is there to answer."""
-        requests = self._sent.settle_range(*subjects.parse_range(message.subject))
-        try:
-            outcome = Reject(Code.UNAVAILABLE) if is_no_responders(message) else decode(message.data, Answer)
-        except _MALFORMED as error:
-            outcome = Reject(Code.INTERNAL)
-            for subject in {request.subject for request in requests}:
-                log.error("malformed answer", subject=subject, error=str(error))
-        for request in requests:
-            request.settle(outcome)
-
     def close(self) -> None:
         """Tell those who still wait that there will be no answer."""
-        for request in (*self._sent, *(request for gathered in self._gathered.values() for request in gathered)):
+        sent = (request for questions in self._questions.values() for request in questions.sent)
+        for request in (*sent, *(request for gathered in self._gathered.values() for request in gathered)):
             request.settle(Reject(Code.UNAVAILABLE))
 
     async def _send(self, subject: str) -> None:
@@ -147,15 +163,25 @@ class RequestClient:
             del self._gathered[subject]
 
     async def _send_batch(self, subject: str, batch: list[_Waiting]) -> None:
-        tags = self._sent.issue(batch)
+        questions = await self._questions_for(subject)
+        tags = questions.sent.issue(batch)
         for tag, request in zip(tags, batch, strict=True):
             request.tags.append(tag)
-        message = Requests(self.inbox, [Request(tag, sent.payload) for tag, sent in zip(tags, batch, strict=True)])
+        requests = [Request(tag, sent.payload) for tag, sent in zip(tags, batch, strict=True)]
+        message = Requests(questions.inbox, requests)
         try:
-            await self._publish(subject, message.encode(), subjects.with_range(self.inbox, tags))
+            await self._publish(subject, message.encode(), subjects.with_range(questions.inbox, tags))
         except Reject as rejection:
-            for request in self._sent.settle_range(tags.start, tags.stop - 1):
+            for request in questions.sent.settle_range(tags.start, tags.stop - 1):
                 request.settle(rejection)
+
+    async def _questions_for(self, subject: str) -> _Questions:
+        """What was asked of those who answer on a subject. They are few: kinds of processes, and namespaces."""
+        answerer = subjects.answerer_of(subject)
+        if (questions := self._questions.get(answerer)) is None:
+            questions = self._questions[answerer] = _Questions(subjects.inbox(self._asker, answerer))
+            await self._hear(questions.inbox, questions.on_answers, questions.on_batch_reply)
+        return questions
 
 
 class RequestServer:
@@ -183,12 +209,18 @@ class RequestServer:
         """What takes the messages of a subject and has each request handled, concurrently, within its own bounds."""
         responder = _Responder(subject, kind, handler, self._answers, self._tasks)
 
+        answerer = subjects.answerer_of(subject)
+
         async def receive(message: Msg) -> None:
             try:
                 batch = decode(message.data, Requests)
             except _MALFORMED as error:
-                if message.reply:
+                if subjects.is_inbox(message.reply.rpartition(".")[0].rpartition(".")[0], answerer):
                     self._connection.send(message.reply, failed(Reject(Code.INVALID_PAYLOAD, str(error))).encode())
+                return
+            if not subjects.is_inbox(batch.inbox, answerer):
+                # Whoever asks must not have this process publish where they may not themselves.
+                log.warning("a question whose answers would go elsewhere", subject=subject, inbox=batch.inbox)
                 return
             responder.take(batch)
 

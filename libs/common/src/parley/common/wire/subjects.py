@@ -8,21 +8,14 @@ and no name can therefore reach another's subject or a wildcard.
 from __future__ import annotations
 
 import re
+import secrets
 from functools import cache, lru_cache
-
-from parley.common.wire.identifiers import uuid7
 
 AUTHENTICATE = "auth.authenticate"
 """Request, queue group `auth`: `Authenticate` → `Identity`, or a code."""
 
 WELCOME = "auth.welcome"
 """Request, queue group `auth`: `CheckWelcome` → `UnwelcomeUsers`, or a code."""
-
-HEADS = "heads"
-"""Publish: `RoomHeads`, the rooms whose head moved lately (anti-entropy)."""
-
-ANNOUNCEMENTS = "announcements"
-"""Publish: `Announcement`, what a log has beyond the announcement before, each second at least."""
 
 ARCHIVE_ROOM = "ctl.room.archive"
 """Request, queue group `chat`: `ArchiveRoomRequest` → nothing, or a code."""
@@ -39,11 +32,8 @@ GET_ERASURE = "ctl.user.erasure"
 LIST_ROOMS = "ctl.room.list"
 """Request, queue group `chat`: `ListRooms` → `RoomList`."""
 
-SOCKETS = "sockets.*"
-"""Subscription to the operations on every namespace's connections, see `sockets`."""
-
 GATEWAYS = "gateways"
-"""Publish: an `Operation` on connections of any namespace, heard by every gateway."""
+"""Publish: an `Operation` on connections whatever their namespace, heard by every gateway."""
 
 ALIVE = "ctl.alive.*.*.*"
 """Subscription to every process's sign of life, see `alive`."""
@@ -82,12 +72,18 @@ def commands(namespace: str) -> str:
     return f"cmd.{encode(namespace)}"
 
 
-def acks(gateway: str) -> str:
-    """Where services publish `AckBatch` for one gateway, which is named by its address.
+def acks(gateway: str, namespace: str) -> str:
+    """Where the service behind a namespace publishes `AckBatch` for one gateway, which is named by its address.
 
     On the subjects below it, see `with_range`, only the broker's no-responders status arrives.
     """
-    return f"ack.{encode(gateway)}"
+    return f"ack.{encode(gateway)}.{encode(namespace)}"
+
+
+@cache  # namespaces are few
+def announcements(namespace: str) -> str:
+    """Publish: `Announcement`, what a log has beyond the announcement before, each second at least."""
+    return f"announce.{encode(namespace)}"
 
 
 @cache  # namespaces are few
@@ -119,6 +115,11 @@ def memberships(namespace: str) -> str:
 def replay(namespace: str) -> str:
     """Request for a room's logged events: `Replay` → `Replayed`."""
     return f"replay.{encode(namespace)}"
+
+
+def moved_heads(namespace: str) -> str:
+    """Publish: `RoomHeads`, the rooms of a namespace whose head moved lately (anti-entropy)."""
+    return f"moved.{encode(namespace)}"
 
 
 def room_heads(namespace: str) -> str:
@@ -195,12 +196,13 @@ def sockets(namespace: str) -> str:
     return f"sockets.{encode(namespace)}"
 
 
-def gateway(address: str) -> str:
-    """Where one gateway hears what is to be done with connections of its own: any `Operation`.
+def gateway(address: str, namespace: str) -> str:
+    """Where one gateway hears what is to be done with its own connections of a namespace: any `Operation`.
 
-    By its address it is that very run, by its name whichever run has the name now.
+    By its address it is that very run, by its name whichever run has the name now. The empty namespace is for what
+    concerns connections whatever theirs.
     """
-    return f"gw.{encode(address)}"
+    return f"gw.{encode(address)}.sockets.{encode(namespace)}"
 
 
 def check_ad_hoc(namespace: str, room_id: str) -> None:
@@ -215,9 +217,42 @@ def check_ad_hoc(namespace: str, room_id: str) -> None:
         raise ValueError("the room's name is too long")
 
 
-def inbox() -> str:
-    """A subject of the caller's own, for the answers to one question."""
-    return f"_INBOX.{uuid7().hex}"
+def inbox(asker: str, answerer: str) -> str:
+    """A subject of the caller's own, for the answers of whoever this is, see `answerer_of`.
+
+    The broker lets only `asker` listen there, and only `answerer` publish. Of those, nobody knows it who was not asked.
+    """
+    return f"_INBOX.{encode(asker)}.{answerer}.{secrets.token_hex(16)}"
+
+
+def is_inbox(subject: str, answerer: str) -> bool:
+    """Whether this is an inbox for the answers of this one: who asks may not have others' subjects written to."""
+    tokens = subject.split(".")
+    return len(tokens) == 4 and tokens[0] == "_INBOX" and tokens[2] == answerer and "*" not in tokens[1:]
+
+
+GATEWAY_ANSWERS = "gateway"
+"""The answerer that all gateways are."""
+
+
+@lru_cache(maxsize=1024)
+def answerer_of(subject: str) -> str:
+    """The token in an inbox for who answers requests on this subject: who may be asked there is who may answer."""
+    match subject.split("."):
+        case ["auth", *_]:
+            return "auth"
+        case ["ctl", "name", service, _]:
+            return f"process:{service}"
+        case ["ctl", *_]:
+            return "chat"
+        case ["gw" | "recover", *_]:
+            return GATEWAY_ANSWERS
+        case ["consume", name]:
+            return f"consumer:{name}"
+        case ["conn" | "members" | "replay" | "heads", namespace, *_]:
+            return f"namespace:{namespace}"
+        case _:
+            return "other"
 
 
 def ranges(base: str) -> str:

@@ -70,7 +70,7 @@ class GatewayRequests:
             collector.expect(asked, all_known=self.registry.warmed_up)
 
         deadline = time.monotonic() + timeout
-        request = operation(subjects.inbox())
+        request = operation(subjects.inbox(self.bus.user, subjects.GATEWAY_ANSWERS))
         listener = self.bus.listen(request.inbox, hear)
         try:
             await self.bus.publish(_subject(request, gateway), request.encode(), request.inbox)
@@ -87,7 +87,7 @@ class GatewayRequests:
 
 
 def _subject(operation: Operation, gateway: str) -> str:
-    if gateway:
-        return subjects.gateway(gateway)
     namespace = operation.selection.namespace
+    if gateway:
+        return subjects.gateway(gateway, namespace)
     return subjects.sockets(namespace) if namespace else subjects.GATEWAYS

@@ -70,7 +70,7 @@ class RoomPublisher:
         for announcement in announcements:
             if not self._bus.hearing:
                 raise Reject(Code.UNAVAILABLE)
-            await self._bus.publish(subjects.ANNOUNCEMENTS, announcement.encode())
+            await self._bus.publish(subjects.announcements(self._namespace), announcement.encode())
 
     async def announce_heads(self, heads: list[RoomHead]) -> bool:
         """Tell gateways the heads of rooms that moved lately, so that a lost last event is noticed.
@@ -81,7 +81,7 @@ class RoomPublisher:
             if not self._bus.connected:
                 return False
             chunk = heads[start : start + MAX_HEADS]
-            await self._bus.publish(subjects.HEADS, RoomHeads(self._namespace, chunk).encode())
+            await self._bus.publish(subjects.moved_heads(self._namespace), RoomHeads(self._namespace, chunk).encode())
         return self._bus.connected
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from functools import partial
 from itertools import islice
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from parley.common.wire.codec import Wire
 from parley.common.wire.connections import ConnectionInfo
 from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.operations import (
+    AnyOperation,
     Disconnect,
     Emit,
     FetchConnections,
@@ -66,11 +68,16 @@ class EndConnection(Protocol):
 
 
 class Operations:
-    """Does what it hears on `sockets.<ns>`, on `gateways` and under its own address and name."""
+    """Does what it hears on `sockets.<ns>`, on `gateways` and under its own address and name.
+
+    The broker says who may publish on which of them. So what is heard on a namespace's subject concerns connections of
+    that namespace alone, and is answered on an inbox that was made for a gateway's answers.
+    """
 
     def __init__(
         self,
         bus: Bus,
+        namespaces: Iterable[str],
         server: SocketIoServer,
         connections: ConnectionRegistry,
         fanout: Fanout,
@@ -80,6 +87,7 @@ class Operations:
         end_user: EndUser,
     ) -> None:
         self._bus = bus
+        self._namespaces = tuple(namespaces)
         self._server = server
         self._connections = connections
         self._fanout = fanout
@@ -92,20 +100,23 @@ class Operations:
     def start(self) -> None:
         """Begin to listen."""
         # Heard where messages arrive: between an emit and an event that follows it there is no queue.
-        for subject in (
-            subjects.SOCKETS,
-            subjects.GATEWAYS,
-            subjects.gateway(self._bus.address),
-            subjects.gateway(self._bus.instance),
-        ):
-            self._bus.listen(subject, self._hear)
+        self._bus.listen(subjects.GATEWAYS, partial(self._hear, ""))
+        for namespace in ("", *self._namespaces):
+            hear = partial(self._hear, namespace)
+            self._bus.listen(subjects.gateway(self._bus.address, namespace), hear)
+            self._bus.listen(subjects.gateway(self._bus.instance, namespace), hear)
+            if namespace:
+                self._bus.listen(subjects.sockets(namespace), hear)
 
     async def close(self) -> None:
         """Stop what still runs."""
         await self._tasks.close()
 
-    def _hear(self, data: bytes) -> None:
+    def _hear(self, namespace: str, data: bytes) -> None:
         operation = decode_operation(data)
+        if (wrong := _misdirected(operation, namespace)) is not None:
+            log.warning("an operation that is not done", operation=type(operation).__name__, why=wrong)
+            return
         if isinstance(operation, Emit):
             self._emit(operation)
         elif isinstance(operation, Kick):
@@ -258,3 +269,15 @@ async def _in_slices(connections: Collection[Connection]) -> AsyncGenerator[Conn
         yield connection
         if number % SLICE == 0:
             await asyncio.sleep(0)
+
+
+def _misdirected(operation: AnyOperation, namespace: str) -> str | None:
+    """Why what was heard on this namespace's subject may not be done; the empty one is for what concerns all of them.
+
+    Kicks and lists look at no namespace.
+    """
+    if operation.selection.namespace != namespace or (namespace and isinstance(operation, Kick | ListConnections)):
+        return f"it was published for the connections of {namespace or 'every namespace'}"
+    if operation.inbox and not subjects.is_inbox(operation.inbox, subjects.GATEWAY_ANSWERS):
+        return "its inbox is not for the answers of gateways"
+    return None
