@@ -41,8 +41,12 @@ def _little_garbage_collection() -> Iterator[None]:
     gc.collect()
     gc.freeze()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gateway, "run_collector", asyncio.Event().wait)
+        patch.setattr(gateway, "run_collector", _collect_nothing)
         yield
+
+
+async def _collect_nothing() -> None:
+    await asyncio.Event().wait()
 
 
 @pytest.fixture(scope="session", autouse=True)

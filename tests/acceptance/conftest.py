@@ -16,7 +16,7 @@ from tests.support.stack.running import running_stack
 from tests.support.stack.stack import RemoteStack, Stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def stack(
     postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[AnyStack]:
@@ -47,7 +47,7 @@ recovery = 1
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def edge_stack(
     postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stack]:
@@ -66,7 +66,7 @@ async def edge_stack(
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def tiny(edge_stack: Stack) -> AsyncIterator[TinyService]:
     """The service behind `/tiny` and `/brief`."""
     async with TinyService.running(edge_stack.nats_url) as running:
@@ -89,7 +89,7 @@ async def people(stack: AnyStack) -> AsyncIterator[People]:
     await everybody.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def one_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneCommand]:
     """`parley up` as a user runs it: everything behind one port."""
     running = OneCommand(tmp_path_factory.mktemp("up") / "data").wait_until_ready()
@@ -97,7 +97,7 @@ def one_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneCommand
     assert running.stop() == 0, running.printed
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack_url(one_command: OneCommand) -> str:
     """Where the one-command stack answers."""
     return one_command.url

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import jwt
 import pytest
 
 from tests.support.clients.conversation import code, command, make_room, ok
 from tests.support.clients.people import KINDS, People
 from tests.support.clients.plain_http import plain_http
 from tests.support.clients.raw_socket import RawSocket
+from tests.support.stack.running import running_stack
 from tests.support.stack.stack import Stack
 
 DEEP = "[" * 5000 + "]" * 5000
@@ -27,6 +31,34 @@ async def raw(people: People, stack: Stack):
         await socket.handshake()
         assert (await socket.join("/chat", {"token": account["access_token"]})).startswith("40/chat,{")
         yield socket
+
+
+STRICT = {
+    "PARLEY_GATEWAY_MAX_PER_USER": "1",
+    "PARLEY_GATEWAY_CONNECT_TIMEOUT": "3",
+    "PARLEY_GATEWAY_MAX_BUFFER": "4194304",
+    # What the tests' own clients send at once is not too much.
+    "PARLEY_GATEWAY_EVENTS_BURST": "20000",
+    "PARLEY_GATEWAY_USER_EVENTS_BURST": "20000",
+    "PARLEY_GATEWAY_BYTES_BURST": "33554432",
+}
+
+
+@pytest.fixture(scope="module")
+async def strict(
+    postgres_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stack]:
+    """A stack that is short of patience for those who are slow, silent or too many."""
+    async with running_stack(postgres_url, template_database, tmp_path_factory.mktemp("strict"), **STRICT) as running:
+        yield running
+
+
+@pytest.fixture
+async def strict_people(strict: Stack) -> AsyncIterator[People]:
+    """Users of that stack."""
+    everybody = People(strict)
+    yield everybody
+    await everybody.stop()
 
 
 def error_code(packet: str, ack_id: int) -> str:
@@ -140,11 +172,9 @@ async def test_joining_a_namespace_again_is_leaving_it_first(raw: RawSocket):
     assert "missing_token" in await raw.join("/chat", {})
 
 
-async def test_ten_thousand_joins_at_once_are_all_answered_and_others_are_served(own_stack: Any):
-    bursts = {"PARLEY_GATEWAY_EVENTS_BURST": "20000", "PARLEY_GATEWAY_USER_EVENTS_BURST": "20000"}
-    people = People(await own_stack(**bursts))
-    flooder, _ = await people.join("flooder")
-    other, _ = await people.join("other")
+async def test_ten_thousand_joins_at_once_are_all_answered_and_others_are_served(strict_people: People):
+    flooder, _ = await strict_people.join("flooder")
+    other, _ = await strict_people.join("other")
     room = await make_room(other)
     started = [
         asyncio.create_task(flooder.emit("room.join", {"id": f"j{n}", "room": f"r{n}"}, timeout=60))
@@ -156,24 +186,33 @@ async def test_ten_thousand_joins_at_once_are_all_answered_and_others_are_served
     assert codes <= {"not_found", "overloaded"}
     assert "not_found" in codes
     assert code(await command(flooder, "room.join", room="nowhere")) == "not_found"
-    await people.stop()
 
 
-async def test_a_client_that_never_joins_a_namespace_is_disconnected(own_stack: Any):
-    stack: Stack = await own_stack(PARLEY_GATEWAY_CONNECT_TIMEOUT="1")
-    people = People(stack)
-    async with RawSocket.open(stack.gateways[0].url) as silent:
+async def test_a_forged_token_in_anothers_name_takes_nothing_from_them(strict_people: People):
+    account = await strict_people.account("victim")
+    forged = jwt.encode({"sub": account["user_id"], "name": "Mallory", "exp": time.time() + 60}, "x" * 32, "HS256")
+    attempts = [await strict_people.attempt({"token": forged}) for _ in range(10)]
+    owner = await strict_people.attempt({"token": account["access_token"]})
+    await owner.connected()
+    for attempt in attempts:
+        await attempt.until(lambda attempt=attempt: attempt.errors, "a refusal")
+        assert attempt.errors[0]["data"]["code"] == "invalid_token"
+    await make_room(owner)
+    second = await strict_people.attempt({"token": account["access_token"]})
+    await second.until(lambda: second.errors, "a refusal")
+    assert second.errors[0]["data"]["code"] == "limit_exceeded"
+
+
+async def test_a_client_that_never_joins_a_namespace_is_disconnected(strict: Stack, strict_people: People):
+    async with RawSocket.open(strict.gateways[0].url) as silent:
         await silent.handshake()
-        client, _ = await people.join()
+        client, _ = await strict_people.join()
         await silent.closed()
         await make_room(client)
-    await people.stop()
 
 
-async def test_a_client_that_does_not_read_is_disconnected_and_others_are_served(own_stack: Any):
-    # The talker's 24 MB may come as fast as a machine can send them.
-    stack: Stack = await own_stack(PARLEY_GATEWAY_MAX_BUFFER="1048576", PARLEY_GATEWAY_BYTES_BURST="33554432")
-    people = People(stack)
+async def test_a_client_that_does_not_read_is_disconnected_and_others_are_served(strict: Stack, strict_people: People):
+    stack, people = strict, strict_people
     talker, _ = await people.join("talker", gateway=stack.gateways[1])
     room = await make_room(talker)
     stalled_account = await people.account("stalled")
@@ -189,7 +228,6 @@ async def test_a_client_that_does_not_read_is_disconnected_and_others_are_served
         path = f"/users/{stalled_account['user_id']}/connections"
         assert (await stack.admin("GET", path))["connections"] == []
     await talker.until(lambda: len(talker.bodies(room)) == 400, "everything, at the one who reads")
-    await people.stop()
 
 
 async def test_a_frame_over_the_limit_ends_the_connection(raw: RawSocket):

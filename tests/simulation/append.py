@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.encoding.room_ids import LogSecret, public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, TransferRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import RoomCommand
-from parley.chat.domain.room_ids import LogSecret, public_room_id, room_key
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
 from parley.chat.log.database import DATABASE_ERRORS
 from parley.chat.log.writer import Writer

@@ -1,7 +1,7 @@
 """Erasure under writers: all that a user wrote is erased, and single messages, while everybody goes on writing.
 
-Drives `parley.chat.log.erasures` and `erasure_executor`, beside the writers of `append` and under the same faults. Who
-executes is killed now and then, and goes on from what the database says.
+Drives `erasures` and `executor` of `parley.chat.log.erasure`, beside the writers of `append` and under the same faults.
+Who executes is killed now and then, and goes on from what the database says.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import asyncpg
 from typing_extensions import override
 
 from parley.chat.domain.batch import BatchDecision
-from parley.chat.domain.event_codec import ERASED
-from parley.chat.domain.room_ids import public_room_id
-from parley.chat.log import erasures
+from parley.chat.domain.encoding.event_codec import ERASED
+from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.log.database import DATABASE_ERRORS
-from parley.chat.log.erasure_executor import Executor
+from parley.chat.log.erasure import erasures
+from parley.chat.log.erasure.executor import Executor
 from parley.chat.log.event_store import event_row
 from parley.chat.log.writer import LATE_SECONDS
 from parley.common.errors import Reject

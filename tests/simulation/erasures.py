@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from parley.chat.domain.compact import unpack
-from parley.chat.domain.event_codec import ERASED
-from parley.chat.log import erasure_executor, erasures
+from parley.chat.domain.encoding.compact import unpack
+from parley.chat.domain.encoding.event_codec import ERASED
+from parley.chat.log.erasure import erasures
+from parley.chat.log.erasure import executor as erasure_executor
 from tests.simulation.database import Database, Statement
 from tests.simulation.tables import Row, Tables, Transaction
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from parley.chat.domain.compact import unpack
+from parley.chat.domain.encoding.compact import unpack
+from parley.chat.domain.encoding.event_codec import ERASED
+from parley.chat.domain.encoding.room_ids import event_id
 from parley.chat.domain.erasure import evolve_recorded
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.event_codec import ERASED
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
-from parley.chat.domain.room_ids import event_id
 from parley.chat.domain.rooms import RoomCreated
 from parley.chat.domain.state import Room
 from parley.chat.log.event_store import stored_row

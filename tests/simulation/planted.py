@@ -7,7 +7,8 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from parley.chat.log import erasure_executor, event_store, known_rooms, leadership, position, writer
+from parley.chat.log import event_store, known_rooms, leadership, position, writer
+from parley.chat.log.erasure import executor as erasure_executor
 from parley.framework.remote import room_publisher
 from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.connections.connection import Connection

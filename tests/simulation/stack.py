@@ -19,7 +19,7 @@ from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.domain.batch import BatchDecision
 from parley.chat.log.database import DATABASE_ERRORS, Pool
-from parley.chat.log.erasure_runner import ErasureRunner
+from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings as ChatSettings
 from parley.chat.state import ChatState

@@ -6,15 +6,16 @@ from typing import Any
 
 import asyncpg
 
-from parley.chat.log import erasure_executor, event_store
+from parley.chat.log import statements
+from parley.chat.log.erasure import executor as erasure_executor
 from tests.simulation import erasures, reads
 from tests.simulation.database import Database, Statement
 from tests.simulation.erasures import open_erasures, shown, shown_room
 from tests.simulation.tables import EVENT, NO_EVENT, Row, Tables, Transaction
 
-ROOM = tuple(name.strip() for name in event_store._ROOM.split(","))
-CHANGING = tuple(name for name in event_store._CHANGING if name != "room_id")
-MEMBER = tuple(name.strip() for name in event_store._MEMBER.split(","))
+ROOM = tuple(name.strip() for name in statements.ROOM.split(","))
+CHANGING = tuple(name for name in statements.CHANGING if name != "room_id")
+MEMBER = tuple(name.strip() for name in statements.MEMBER.split(","))
 POISON = "poison"
 """A text that cannot be stored."""
 Args = tuple[Any, ...]
@@ -367,25 +368,25 @@ def _remember(room_id: int, key: Any, row: Row) -> Any:
 
 STATEMENTS: dict[str, Statement] = {
     "SELECT room_secret FROM chat.log": read_secret,
-    event_store._LOCK_ROOMS: lock_rooms,
-    event_store._LOCK_FREE_ROOMS: lock_free_rooms,
-    event_store._EXISTING_ROOMS: existing_rooms,
-    event_store._LOAD_EARLIER: load_earlier,
-    event_store._ERASING: erasing,
-    event_store._LOAD_MEMBERS: load_members,
-    event_store._LOAD_ELDEST: load_eldest,
-    event_store._LOAD_DECLINED: load_declined,
-    event_store._PUT_DECLINED: put_declined,
-    event_store._COUNT_ROOMS: count_rooms,
-    event_store._COUNT_INVITATIONS: count_invitations,
-    event_store._CREATE_ROOMS: create_rooms,
-    event_store._APPEND: append,
-    event_store._PUT_MEMBERS: put_members,
-    event_store._REMOVE_MEMBERS: remove_members,
-    event_store._REMEMBER: remember,
-    event_store._RECALL: recall,
-    event_store._APPEND_KNOWN: append_known,
-    event_store._APPEND_FREE: append_free,
+    statements.LOCK_ROOMS: lock_rooms,
+    statements.LOCK_FREE_ROOMS: lock_free_rooms,
+    statements.EXISTING_ROOMS: existing_rooms,
+    statements.LOAD_EARLIER: load_earlier,
+    statements.ERASING: erasing,
+    statements.LOAD_MEMBERS: load_members,
+    statements.LOAD_ELDEST: load_eldest,
+    statements.LOAD_DECLINED: load_declined,
+    statements.PUT_DECLINED: put_declined,
+    statements.COUNT_ROOMS: count_rooms,
+    statements.COUNT_INVITATIONS: count_invitations,
+    statements.CREATE_ROOMS: create_rooms,
+    statements.APPEND: append,
+    statements.PUT_MEMBERS: put_members,
+    statements.REMOVE_MEMBERS: remove_members,
+    statements.REMEMBER: remember,
+    statements.RECALL: recall,
+    statements.APPEND_KNOWN: append_known,
+    statements.APPEND_FREE: append_free,
     erasure_executor._NOTIFY: notify,
     **reads.STATEMENTS,
     **erasures.STATEMENTS,

@@ -11,9 +11,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
-from parley.chat.domain.room_ids import public_room_id, room_key
 from parley.chat.domain.rooms import CreateRoom
 from parley.chat.log.event_store import stored_row
 from tests.simulation.devices import Command, Device

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.messages import SendMessage
-from parley.chat.domain.room_ids import room_key
 from parley.chat.domain.rooms import CreateRoom
-from parley.chat.log import event_store
+from parley.chat.log import statements
 from parley.chat.log.writer import Writer
 from parley.common.wire.identity import Identity
 from tests.simulation.append import settings
@@ -85,7 +85,7 @@ def test_what_waits_aside_is_not_overtaken_by_what_was_sent_after_it(monkeypatch
         room = made.room.id
         other = Transaction(Session(database, world.loop.physics, 1.0))
         await database.lock(room_key(room) or 0, other)
-        looked = database.statements[event_store._EXISTING_ROOMS]
+        looked = database.statements[statements.EXISTING_ROOMS]
 
         def look_and_let_go(*asked: Any) -> Any:
             # Between two parts of what waits aside, the other process lets go.
@@ -93,7 +93,7 @@ def test_what_waits_aside_is_not_overtaken_by_what_was_sent_after_it(monkeypatch
                 world.loop.call_later(0.0001, database.end, other)
             return looked(*asked)
 
-        monkeypatch.setitem(database.statements, event_store._EXISTING_ROOMS, look_and_let_go)
+        monkeypatch.setitem(database.statements, statements.EXISTING_ROOMS, look_and_let_go)
         sent = [writer.submit(SendMessage(f"c{number}", room, "hello"), ann, "") for number in range(1, 7)]
         sequences = [accepted.sequence for accepted in await asyncio.gather(*sent)]
         assert not other.alive

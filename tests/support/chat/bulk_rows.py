@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from parley.chat.domain.compact import pack
+from parley.chat.domain.encoding.compact import pack
+from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.messages import MessageSent
-from parley.chat.domain.room_ids import public_room_id
 
 
 async def fill(

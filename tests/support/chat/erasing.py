@@ -12,10 +12,10 @@ from parley.chat.domain.erasure import Erasure
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.rooms import UpdateRoom
-from parley.chat.log.erasure_ledger import Ledger
-from parley.chat.log.erasure_runner import (
+from parley.chat.log.erasure.erasure_runner import (
     wait_until_completed,
 )
+from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.writer import Writer
 from parley.common.wire.identity import Identity
 from tests.support.chat.writing import create

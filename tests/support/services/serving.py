@@ -14,10 +14,10 @@ from tests.support.waiting import until
 
 
 @asynccontextmanager
-async def listening(app: Any, **options: Any) -> AsyncGenerator[int]:
-    """Serve it by uvicorn in this process. Yields its port."""
+async def listening(app: Any, bound: socket.socket | None = None, **options: Any) -> AsyncGenerator[int]:
+    """Serve it by uvicorn in this process, on a socket of IPv4's loopback or that one. Yields its port."""
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", **options))
-    with socket.create_server(("127.0.0.1", 0)) as accepting:
+    with bound or socket.create_server(("127.0.0.1", 0)) as accepting:
         serving = asyncio.ensure_future(server.serve(sockets=[accepting]))
         try:
             await until(lambda: server.started or serving.done(), "the server listens")

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 from typer.testing import CliRunner
 
-from parley.chat.domain.room_ids import public_room_id
+from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.cli.main import app
 
 

@@ -4,7 +4,9 @@ import sys
 
 try:
     from parley.cli.main import app
-except KeyboardInterrupt:  # from who restarts it when code has changed, which need not wait for what it starts
+except (
+    KeyboardInterrupt
+):  # the watcher of the code (`parley run --reload`) may end a process while it is still importing
     sys.exit(130)
 
 app(prog_name="parley")

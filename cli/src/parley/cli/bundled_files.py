@@ -1,4 +1,4 @@
-"""Files of the repository that the command line needs: from a checkout, or from what the wheel carries of it."""
+"""Files of the repository that commands need, from a checkout or from what the wheel carries of it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 from parley.cli.failure import CommandFailure
 
 ROOTS = (Path(__file__).resolve().parents[4], Path(__file__).resolve().parent / "repository")
-"""The checkout, and where `hatch_build.py` puts what a wheel carries."""
+"""The checkout, and the directory in which `hatch_build.py` puts what a wheel carries."""
 
 
 def find(relative: str) -> Path:
-    """A file or directory, named as in the repository. Raises `CommandFailure` when this installation lacks it."""
+    """Return a file or directory by its path in the repository.
+
+    Raises `CommandFailure` if this installation lacks it.
+    """
     for root in ROOTS:
         if (root / relative).exists():
             return root / relative
@@ -19,7 +22,7 @@ def find(relative: str) -> Path:
 
 
 def page() -> Path | None:
-    """The directory of the web page, or None where it is not complete."""
+    """Return the directory of the web page, or None if it is not complete."""
     for root in ROOTS:
         directory = root / "web" / "public"
         if (directory / "index.html").is_file() and (directory / "socket.io.min.js").is_file():

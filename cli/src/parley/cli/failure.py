@@ -1,4 +1,4 @@
-"""How a command fails in a way that its user is to understand: one line, and exit code 1."""
+"""How a command fails if its user is to understand it: with one line, and exit code 1."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing_extensions import override
 
 
 class CommandFailure(Exception):
-    """A command failed in an expected way. Its text is all that the user needs to see."""
+    """A command failed in an expected way. The text is all that its user needs to see."""
 
 
 class ReportingGroup(TyperGroup):
-    """The commands of `parley`: none of them catches `CommandFailure`, which is reported here."""
+    """The commands of `parley`. None of them catches `CommandFailure`; it is reported here."""
 
     @override
     def invoke(self, ctx: Any) -> Any:

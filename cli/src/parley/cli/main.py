@@ -1,35 +1,71 @@
-"""The `parley` command: the list of its commands, each of which has a file in `commands`."""
+"""The `parley` command: the table of its commands, each of which has a file in `commands`."""
 
 from __future__ import annotations
 
+import pkgutil
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from parley.cli.commands import (
-    asyncapi,
-    consumers,
-    erase,
-    export_log,
-    import_log,
-    migrate,
-    migration,
-    nats_config,
-    new,
-    rebuild,
-    restored,
-    routes,
-    run,
-    secrets,
-    up,
-    verify,
-)
 from parley.cli.failure import ReportingGroup
+
+COMMANDS = {
+    "up": "up:up",
+    "migrate": "migrate:migrate",
+    "restored": "restored:restored",
+    "migration": "migration:migration",
+    "rebuild": "rebuild:rebuild",
+    "verify": "verify:verify",
+    "erase": "erase:app",
+    "export": "export_log:export_log",
+    "import": "import_log:import_log",
+    "run": "run:run",
+    "secrets": "secrets:secrets",
+    "nats-config": "nats_config:nats_config",
+    "routes": "routes:routes",
+    "asyncapi": "asyncapi:asyncapi",
+    "consumers": "consumers:app",
+    "new": "new:app",
+}
+"""What is typed, and the function, or the group of functions, in `commands` that it runs; in the order of the help."""
+
+
+class CommandTable(Mapping[str, Any]):
+    """The commands, each imported when it is looked up.
+
+    Otherwise `parley run` would import what only `parley migrate` needs, and start a second later.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        command = pkgutil.resolve_name(f"parley.cli.commands.{COMMANDS[name]}")
+        alone = typer.Typer()
+        if isinstance(command, typer.Typer):
+            alone.add_typer(command)
+        else:
+            alone.command(name)(command)
+        return typer.main.get_group(alone).commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class LazyGroup(ReportingGroup):
+    """The group of all commands, which imports a command when it is used."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        # Typer (0.29) only looks names up in this, and lists them for its help and its "did you mean".
+        self.commands: Any = CommandTable()
+
 
 app = typer.Typer(
     name="parley",
-    cls=ReportingGroup,
+    cls=LazyGroup,
     help="Parley: a self-hosted realtime messaging backend.",
     no_args_is_help=True,
     add_completion=False,
@@ -51,21 +87,3 @@ def parley(
     ] = False,
 ) -> None:
     """Parley: a self-hosted realtime messaging backend."""
-
-
-app.command()(up.up)
-app.command()(migrate.migrate)
-app.command()(restored.restored)
-app.command()(migration.migration)
-app.command()(rebuild.rebuild)
-app.command()(verify.verify)
-app.add_typer(erase.app)
-app.command("export")(export_log.export_log)
-app.command("import")(import_log.import_log)
-app.command()(run.run)
-app.command()(secrets.secrets)
-app.command()(nats_config.nats_config)
-app.command()(routes.routes)
-app.command()(asyncapi.asyncapi)
-app.add_typer(consumers.app)
-app.add_typer(new.app)

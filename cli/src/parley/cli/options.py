@@ -53,7 +53,7 @@ ServiceName = Annotated[str, typer.Argument(metavar="NAME", help=SERVICE_HELP, s
 
 
 def load(name: str) -> Service[Any]:
-    """Load the service that a `ServiceName` names. Raises `CommandFailure` where there is none."""
+    """Load the service that a `ServiceName` names. Raises `CommandFailure` if there is none."""
     try:
         return load_service(name)
     except ServiceNotFound as error:

@@ -8,14 +8,17 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from parley.chat.domain.encoding.room_ids import share_before
+
 
 @contextmanager
-def progress_of_rooms(description: str) -> Generator[Callable[[int, int], None]]:
-    """Show a bar until the block ends; yields what reports how many rooms are done, and the id of the last of them."""
-    from parley.chat.domain.room_ids import share_before  # noqa: PLC0415
+def progress_of_rooms(description: str, counted: str = "rooms") -> Generator[Callable[[int, int], None]]:
+    """Show a bar until the block ends.
 
-    count, left = TextColumn("{task.fields[rooms]} rooms"), TimeRemainingColumn()
+    Yields a function that is told how many things are done, such as rooms, and the key of the last room.
+    """
+    count, left = TextColumn("{task.fields[count]} " + counted), TimeRemainingColumn()
     columns = TextColumn("{task.description}"), BarColumn(), count, left
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=1.0, rooms=0)
-        yield lambda rooms, room_id: bar.update(task, completed=share_before(room_id), rooms=rooms)
+        task = bar.add_task(description, total=1.0, count=0)
+        yield lambda done, room_id: bar.update(task, completed=share_before(room_id), count=done)

@@ -18,10 +18,10 @@ from parley.chat.consumers.pace import Pace
 from parley.chat.consumers.pattern import matching
 from parley.chat.consumers.runner import ConsumerRunner, answer_registration
 from parley.chat.domain.membership import JoinRoom
-from parley.chat.log import erasures
 from parley.chat.log.database import Pool
-from parley.chat.log.erasure_ledger import Ledger
-from parley.chat.log.erasure_runner import wait_until_completed
+from parley.chat.log.erasure import erasures
+from parley.chat.log.erasure.erasure_runner import wait_until_completed
+from parley.chat.log.erasure.ledger import Ledger
 from parley.cli.database import consumer_rows as commands
 from parley.cli.failure import CommandFailure
 from parley.common.errors import Code, Reject

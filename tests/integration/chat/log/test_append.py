@@ -9,11 +9,11 @@ import asyncpg
 import pytest
 
 from parley.chat.domain.batch import Accepted
+from parley.chat.domain.encoding.room_ids import LogSecret, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
-from parley.chat.domain.room_ids import LogSecret, room_key
 from parley.chat.domain.rooms import ArchiveRoom
-from parley.chat.log import event_store, own_connection
+from parley.chat.log import event_store, own_connection, statements
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import COMMANDS_BY_WAY, SMALL_BATCH, Writer
 from parley.common.errors import Code, Reject
@@ -59,10 +59,10 @@ async def test_messages_to_a_known_room_are_one_statement(database_url: str, mon
     async with running_writer(database_url) as (writer, _), running_writer(database_url) as (other, _):
         room = await create(writer)
         await send(other, room, 200)
-        statements, short = Statements(monkeypatch), by_way("short")
+        asked, short = Statements(monkeypatch).asked, by_way("short")
         await asyncio.gather(*(send(writer, room, n) for n in range(SMALL_BATCH)))
         await asyncio.gather(*(send(other, room, 100 + n) for n in range(SMALL_BATCH)))
-    assert len(statements.asked) == 2
+    assert len(asked) == 2
     assert by_way("short") - short == 2 * SMALL_BATCH
 
 
@@ -72,9 +72,9 @@ async def test_a_message_to_an_unknown_room_asks_once_and_then_goes_the_short_wa
     async with running_writer(database_url) as (writer, _):
         room = await create(writer)
     async with running_writer(database_url) as (writer, _):
-        statements = Statements(monkeypatch)
+        asked = Statements(monkeypatch).asked
         assert await send(writer, room, 1) == 2
-    assert len(statements.asked) == 2
+    assert len(asked) == 2
 
 
 async def test_what_is_known_of_a_room_is_not_trusted_when_it_changed_elsewhere(database_url: str):
@@ -124,10 +124,10 @@ async def test_what_is_no_commands_fault_is_told_to_all_at_once_and_nothing_is_t
     async with running_writer(database_url) as (writer, publisher):
         room = await create(writer)
         await refuse(pool, "text 3", "53100")  # disk_full
-        statements = Statements(monkeypatch)
+        asked = Statements(monkeypatch).asked
         results = await asyncio.gather(*(send(writer, room, n) for n in range(SMALL_BATCH)), return_exceptions=True)
         assert {r.code for r in results if isinstance(r, Reject)} == {Code.UNAVAILABLE}
-        assert len(statements.asked) == 1
+        assert len(asked) == 1
         assert len(publisher.plans) == 1
         assert await send(writer, room, 60) == 2
 
@@ -167,7 +167,7 @@ async def test_an_id_that_was_used_for_nothing_is_found_by_the_short_way(
         assert joined.recorded is None
         await send(two, room, 0)
         await send(one, room, 2)
-        statements = Statements(monkeypatch)
+        asked = Statements(monkeypatch).asked
         for writer in (one, two):
             if command == "join":
                 assert (await writer.submit(JoinRoom("m1", room), ANN, "")).sequence == joined.sequence
@@ -176,9 +176,9 @@ async def test_an_id_that_was_used_for_nothing_is_found_by_the_short_way(
             conflict, resent = await sent
             assert isinstance(conflict, Reject)
             assert (conflict.code, resent) == (Code.ID_CONFLICT, 3)
-        del statements.asked[:]
+        del asked[:]
         assert await send(one, room, 3) == 4
-    assert len(statements.asked) == 1, "a message that is sent once pays no round trip for it"
+    assert len(asked) == 1, "a message that is sent once pays no round trip for it"
 
 
 async def test_a_resend_tells_again_all_that_its_command_led_to(database_url: str):
@@ -291,7 +291,7 @@ async def test_who_waited_for_a_room_appends_behind_what_came_meanwhile_at_the_f
     async with running_writer(database_url) as (writer, _), pool.acquire() as other:
         room = await create(writer)
         await send(writer, room, 1)
-        statements = Statements(monkeypatch)
+        asked = Statements(monkeypatch).asked
         async with other.transaction():
             await other.execute("UPDATE chat.rooms SET head = 3, messages = 2 WHERE room_id = $1", room_key(room))
             await other.execute(
@@ -305,7 +305,7 @@ async def test_who_waited_for_a_room_appends_behind_what_came_meanwhile_at_the_f
             behind = writer.submit(command, ANN, "")
             await waits(pool)
         assert (await behind).sequence == 4
-    assert statements.asked.count(event_store._APPEND_KNOWN if way == "short" else event_store._LOAD_EARLIER) == 1
+    assert asked.count(statements.APPEND_KNOWN if way == "short" else statements.LOAD_EARLIER) == 1
 
 
 async def test_two_replicas_that_append_the_same_command_at_the_same_moment_append_it_once(

@@ -12,9 +12,9 @@ import asyncpg
 import msgspec
 import pytest
 
-from parley.chat.domain.recorded import Recorded
-from parley.chat.domain.room_ids import event_id
-from parley.chat.log import event_store
+from parley.chat.domain.encoding.recorded import Recorded
+from parley.chat.domain.encoding.room_ids import event_id
+from parley.chat.log import event_store, statements
 from parley.chat.log.database import Pool
 from parley.chat.log.own_connection import SETTINGS
 from parley.common.wire.identity import Identity
@@ -22,7 +22,7 @@ from tests.support.chat.plans import FILL, plan_nodes
 from tests.support.chat.writing import create, running_writer, send
 from tests.support.waiting import until
 
-STATEMENTS = {name: text for name, text in vars(event_store).items() if isinstance(text, str) and "$1" in text}
+STATEMENTS = {name: text for name, text in vars(statements).items() if isinstance(text, str) and "$1" in text}
 
 
 async def scans(url: str, statement: str) -> list[tuple[str, ...]]:
@@ -67,7 +67,7 @@ async def test_an_event_takes_at_most_350_bytes_with_all_its_indices(database_ur
     rooms, count = list(heads), 60_000
     now = await pool.fetchval("SELECT now()")
     data = msgspec.json.encode({"body": "x" * 90})
-    insert = event_store._APPEND.partition("UPDATE")[0].replace("WITH appended AS (", "").rstrip(" )\n") + ")"
+    insert = statements.APPEND.partition("UPDATE")[0].replace("WITH appended AS (", "").rstrip(" )\n") + ")"
     for _ in range(0, count, 500):
         batch: list[Recorded] = []
         for _ in range(500):

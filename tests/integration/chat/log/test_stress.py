@@ -15,9 +15,10 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from parley.chat.domain.room_ids import public_room_id
+from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.log.database import Pool
-from parley.chat.log.event_store import EVENT_COLUMNS, recorded_row
+from parley.chat.log.event_store import recorded_row
+from parley.chat.log.statements import EVENT_COLUMNS
 from parley.chat.projections.rebuild import rebuild
 from parley.chat.projections.replay import SETTINGS
 from tests.support.waiting import until

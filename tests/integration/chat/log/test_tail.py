@@ -10,10 +10,10 @@ import asyncpg
 import msgspec
 import pytest
 
+from parley.chat.domain.encoding.recorded import Recorded
+from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.membership import JoinRoom
 from parley.chat.domain.messages import MessageSent
-from parley.chat.domain.recorded import Recorded
-from parley.chat.domain.room_ids import room_key
 from parley.chat.domain.rooms import RoomCreated
 from parley.chat.log import tail
 from parley.chat.log.database import Pool, PostgresConnection

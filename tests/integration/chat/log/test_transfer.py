@@ -11,12 +11,12 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from parley.chat.domain.log_lines import MAX_LINE
+from parley.chat.domain.encoding.log_lines import MAX_LINE
+from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.membership import JoinRoom
 from parley.chat.domain.messages import SendMessage
-from parley.chat.domain.room_ids import public_room_id, room_key
-from parley.chat.log import erasures
-from parley.chat.log.erasure_ledger import Ledger
+from parley.chat.log.erasure import erasures
+from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.export import Interrupted, export
 from parley.chat.log.importing import Imported, Importer, ImportRefused
 from parley.chat.projections import rebuild as projections

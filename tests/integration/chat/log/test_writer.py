@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import RoomCommand
-from parley.chat.domain.room_ids import public_room_id, room_key
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
 from parley.chat.log import database, event_store
 from parley.chat.log.database import Pool

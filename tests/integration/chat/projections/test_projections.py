@@ -11,9 +11,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
 from parley.chat.domain.projectors import ALL, MEMBERS, PROJECTORS
-from parley.chat.domain.room_ids import room_key
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import Writer
 from parley.chat.projections import rebuild as rebuilding

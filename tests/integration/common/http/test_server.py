@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from parley.common.http.gate import HTTP_LIMITED, PARSED_PER_TURN, REQUESTS_PER_TURN, HttpGate, HttpLimits
+from parley.common.http.listening import bind
 from parley.common.http.server import PIECE_COST, REQUEST_COST, SLICE, HttpProtocol, http_options
 from tests.support.services.serving import listening
 from tests.support.waiting import until
@@ -67,11 +68,12 @@ class App:
 
 @asynccontextmanager
 async def serving(
-    limits: HttpLimits | None = None, *, trusted: str = "127.0.0.1", keep_alive: int = 75
-) -> AsyncGenerator[tuple[App, int]]:
+    limits: HttpLimits | None = None, *, trusted: str = "127.0.0.1", keep_alive: int = 75,
+    bound: socket.socket | None = None,
+) -> AsyncGenerator[tuple[App, int]]:  # fmt: skip
     app = App()
     options: dict[str, Any] = http_options(trusted, limits=limits, keep_alive=keep_alive)
-    async with listening(app, lifespan="off", ws="none", **options) as port:
+    async with listening(app, bound, lifespan="off", ws="none", **options) as port:
         try:
             yield app, port
         finally:
@@ -349,6 +351,15 @@ async def test_only_a_trusted_proxy_says_who_asked_and_for_what():
         wire.send("GET / HTTP/1.1", "Host: inner", *headers)
         told = (await wire.answer())[1]
         assert (told["client"], told["scheme"], told["host"]) == ("127.0.0.1", "http", "inner")
+
+
+async def test_a_proxy_of_ipv4_is_trusted_on_a_socket_that_takes_both():
+    with bind("::", 0) as both:
+        async with serving(bound=both) as (_, port), Wire.open(port) as wire:
+            wire.send(*GET)
+            assert (await wire.answer())[1]["client"] == "127.0.0.1"
+            wire.send(*GET, "X-Forwarded-For: 203.0.113.9")
+            assert (await wire.answer())[1]["client"] == "203.0.113.9"
 
 
 async def test_a_request_has_so_many_headers():

@@ -16,12 +16,12 @@ from parley.chat.delivery import announcements
 from parley.chat.delivery.announcements import announce
 from parley.chat.delivery.publisher import Publisher
 from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.encoding.recorded import Recorded
+from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
-from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.room import Event
-from parley.chat.domain.room_ids import public_room_id
 from parley.chat.domain.rooms import RoomArchived, RoomCreated
 from parley.chat.log.database import reachable
 from parley.common.errors import Code

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from parley.chat.delivery.hints import FOR_USERS, change_of, notice_of
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
-from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.room import Event
 from parley.common.wire.rooms import MembershipChange, RoomEvent
 

@@ -7,10 +7,10 @@ from typing import cast
 
 from parley.chat.domain.batch import Accepted, BatchDecision, Loaded, Outcome, Remembered, Submission, decide_batch
 from parley.chat.domain.draft import Drafts, candidates, draft, settle
+from parley.chat.domain.encoding.room_ids import LogSecret, event_id, public_room_id
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import RoomCommand
-from parley.chat.domain.room_ids import LogSecret, event_id, public_room_id
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
 from parley.chat.domain.state import Member, Room, UserLimits
 from parley.chat.log.known_rooms import KnownRooms

@@ -10,17 +10,17 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from parley.chat.domain.encoding.event_codec import CODEC
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.erasure import Erasure, ErasureState, Scope, evolve_recorded, hidden, ranges
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.event_codec import CODEC
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
-from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.room import Event
 from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUpdated
 from parley.chat.domain.state import Room
-from parley.chat.log.erasure_ledger import Ledger, LedgerError
+from parley.chat.log.erasure.ledger import Ledger, LedgerError
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

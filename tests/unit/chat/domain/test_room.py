@@ -9,7 +9,8 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 import pytest
 
-from parley.chat.domain import room_ids
+from parley.chat.domain.encoding import room_ids
+from parley.chat.domain.encoding.room_ids import LogSecret, event_id, public_room_id, room_key
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.fields import check_name
 from parley.chat.domain.membership import (
@@ -25,7 +26,6 @@ from parley.chat.domain.membership import (
 )
 from parley.chat.domain.messages import MessageSent, SendMessage
 from parley.chat.domain.room import Event, RoomCommand, decide, evolve, room_of, since
-from parley.chat.domain.room_ids import LogSecret, event_id, public_room_id, room_key
 from parley.chat.domain.rooms import (
     ArchiveRoom,
     CloseRoom,

@@ -213,6 +213,15 @@ def test_what_a_trusted_proxy_says_counts_and_what_others_say_does_not(
     assert TrustedProxies(trusted).client("10.0.0.1", "http", headers) == client
 
 
+def test_a_proxy_of_ipv4_is_trusted_also_where_a_socket_of_ipv6_names_it():
+    proxies = TrustedProxies("10.0.0.0/8")
+    headers = [(b"x-forwarded-for", b"203.0.113.5, ::FFFF:10.0.0.2")]
+    assert "::ffff:10.0.0.1" in proxies
+    assert proxies.client("::ffff:10.0.0.1", "http", headers) == RequestSource("203.0.113.5", "http")
+    assert proxies.client("::ffff:192.0.2.1", "http", headers) == RequestSource("192.0.2.1", "http")
+    assert proxies.client("::ffff:no", "http", headers) == RequestSource("::ffff:no", "http")
+
+
 class Parser(Connection):
     """A connection that has something to be parsed for ever."""
 

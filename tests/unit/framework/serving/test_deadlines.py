@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from parley.framework.serving.deadlines import ControllerDeadlines, DeadlineExceeded
+from parley.framework.serving.deadlines import ControllerDeadlines
 
 
 async def started(work: asyncio.Future[None] | asyncio.Task[None]) -> None:
@@ -36,11 +36,11 @@ async def test_a_task_that_is_late_says_so_and_goes_on():
     async def work() -> None:
         task = asyncio.current_task()
         assert task is not None
+        deadlines.watch(task, 1.0)
         try:
-            with deadlines.guard(task, 1.0):
-                await asyncio.Event().wait()
-        except DeadlineExceeded:
-            outcomes.append("late")
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            outcomes.append("late" if deadlines.release(task) else "cancelled")
         await asyncio.sleep(0)
         outcomes.append("goes on")
 
@@ -58,8 +58,10 @@ async def test_a_controller_that_passes_over_its_cancellation_has_made_nothing_o
     async def work() -> None:
         task = asyncio.current_task()
         assert task is not None
-        with deadlines.guard(task, 1.0), suppress(asyncio.CancelledError):
+        deadlines.watch(task, 1.0)
+        with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
+        deadlines.release(task)
         await asyncio.sleep(0)
 
     task = asyncio.create_task(work())
@@ -75,8 +77,12 @@ async def test_a_cancellation_of_somebody_elses_passes_through():
     async def work() -> None:
         task = asyncio.current_task()
         assert task is not None
-        with deadlines.guard(task, 1.0):
+        deadlines.watch(task, 1.0)
+        try:
             await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            assert not deadlines.release(task)
+            raise
 
     for both in (False, True):
         task = asyncio.create_task(work())

@@ -1,1 +1,4 @@
-"""What can be typed behind `parley`: a file for each command, named like it. `main` lists them."""
+"""The commands of `parley`: one file each, named like what is typed.
+
+`main` lists them, and imports them when needed.
+"""

@@ -12,6 +12,7 @@ import typer
 
 from parley.cli.failure import CommandFailure
 from parley.cli.options import ServiceName, load
+from parley.framework import asyncapi as documents
 
 
 class Format(StrEnum):
@@ -29,9 +30,8 @@ def asyncapi(
     output: Annotated[Path | None, typer.Option(help="File to write; without one it is printed.")] = None,
 ) -> None:
     """Describe a service's events and their payloads as an AsyncAPI document."""
-    from parley.framework import asyncapi as documents  # noqa: PLC0415 - of use to this command alone
-
     document = documents.document(load(name), version=version("parley-cli"))
+    # Whatever the format, the text ends with exactly one line end, so that a file in a repository is stable.
     match format:
         case Format.JSON:
             text = msgspec.json.format(msgspec.json.encode(document)).decode()

@@ -1,19 +1,24 @@
-"""`parley erase`: have what somebody wrote, a message or a room erased, and wait until it is."""
+"""`parley erase`: erase what a user wrote, a message or a room, and wait until that is done."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from parley.chat.domain.encoding.room_ids import FIRST_ROOM
+from parley.chat.domain.erasure import Erasure, Scope
+from parley.chat.log.erasure import erasures
+from parley.chat.log.erasure.erasure_runner import wait_until_completed
+from parley.chat.log.erasure.ledger import Ledger, LedgerError
+from parley.cli.database.log_connection import log_connection
 from parley.cli.failure import CommandFailure
 from parley.cli.options import DatabaseUrl
-
-if TYPE_CHECKING:  # `parley run` is to start fast
-    from parley.chat.domain.erasure import Erasure
+from parley.cli.progress import progress_of_rooms
+from parley.common.errors import Reject
 
 app = typer.Typer(
     name="erase",
@@ -40,9 +45,10 @@ def user(
     database_url: DatabaseUrl,
     ledger: LedgerFile,
 ) -> None:
-    """All that a user wrote, with their names and ids; they leave their rooms. Ban them first: their account stays."""
-    from parley.chat.log import erasures  # noqa: PLC0415
+    """Everything that a user wrote, with their names and ids; they leave their rooms.
 
+    Ban them first: their account stays.
+    """
     _erase(database_url, ledger, lambda connection: erasures.request_user(connection, user_id))
 
 
@@ -54,8 +60,6 @@ def message(
     ledger: LedgerFile,
 ) -> None:
     """One message."""
-    from parley.chat.log import erasures  # noqa: PLC0415
-
     _erase(database_url, ledger, lambda connection: erasures.request_message(connection, room, sequence))
 
 
@@ -66,42 +70,29 @@ def room(
     ledger: LedgerFile,
 ) -> None:
     """A room with all that anybody wrote there. It is closed, and exists for nobody any more."""
-    from parley.chat.log import erasures  # noqa: PLC0415
-
     _erase(database_url, ledger, lambda connection: erasures.request_room(connection, room_id))
 
 
 def _erase(url: str, path: Path, request: Callable[[Any], Awaitable[Erasure]]) -> None:
-    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
-
-    from parley.chat.domain.erasure import Scope  # noqa: PLC0415
-    from parley.chat.domain.room_ids import share_before  # noqa: PLC0415
-    from parley.chat.log.erasure_ledger import Ledger, LedgerError  # noqa: PLC0415
-    from parley.chat.log.erasure_runner import wait_until_completed  # noqa: PLC0415
-    from parley.cli.database.log_connection import log_connection, wait_for_database  # noqa: PLC0415
-    from parley.common.errors import Reject  # noqa: PLC0415
-
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[events]} events")
-
     async def run() -> Erasure:
         ledger = Ledger(path)
-        await asyncio.to_thread(ledger.read)  # before anything is asked for
+        # Before the request: an erasure that no ledger has is undone by the next restore.
+        await asyncio.to_thread(ledger.read)
         async with log_connection(url) as connection:
-            asked = await request(connection)
-        typer.echo(f"Hidden from now on: {asked.id}.")
-        with Progress(*columns, transient=True) as progress:
-            bar = progress.add_task("Erasing", total=1.0, events=0)
+            requested = await request(connection)
+        # Said at once: whatever happens from here on, nobody can read it any more.
+        typer.echo(f"Hidden from now on: {requested.id}.")
+        with progress_of_rooms("Erasing", "events") as progress:
 
             def report(erasure: Erasure) -> None:
-                all_rooms = erasure.scope is Scope.USER and erasure.at_room is not None
-                done = share_before(erasure.at_room or 0) if all_rooms else 0.0
-                if erasure.id == asked.id:
-                    progress.update(bar, completed=done, events=erasure.events)
+                if erasure.id == requested.id:
+                    # Only an erasure of a user goes through the rooms from the first to the last.
+                    place = erasure.at_room if erasure.scope is Scope.USER else None
+                    progress(erasure.events, FIRST_ROOM if place is None else place)
 
-            return await wait_until_completed(url, ledger, asked, report)
+            return await wait_until_completed(url, ledger, requested, report)
 
     try:
-        wait_for_database(url, 10)
         done = asyncio.run(run())
     except (LedgerError, Reject) as error:
         raise CommandFailure(error.message if isinstance(error, Reject) else str(error)) from error

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from parley.chat.log.export import Interrupted, export
+from parley.cli.database.log_connection import log_connection
 from parley.cli.failure import CommandFailure
 from parley.cli.options import DatabaseUrl
 
@@ -18,11 +21,7 @@ def export_log(
     database_url: DatabaseUrl,
 ) -> None:
     """Write the log to a file of JSON lines, which `parley import` reads. Keep it as you keep a backup."""
-    from rich.progress import Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-
-    from parley.chat.log.export import Interrupted, export  # noqa: PLC0415
-    from parley.cli.database.log_connection import log_connection, wait_for_database  # noqa: PLC0415
-
+    # Written beside the file, which is replaced as a whole; only this user may read a log with its secret.
     partial = file.with_name(f"{file.name}.partial")
 
     async def run() -> int:
@@ -38,11 +37,11 @@ def export_log(
                     connection, output.write, lambda n: progress.update(task, description=f"Exported {n:,} events")
                 )
             output.flush()
+            # Before the rename, or a crash of the machine might leave an empty file under the final name.
             os.fsync(output.fileno())
         partial.rename(file)
         return events
 
-    wait_for_database(database_url, 10)
     try:
         events = asyncio.run(run())
     except Interrupted as error:

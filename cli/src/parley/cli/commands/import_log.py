@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, Progress, TextColumn
 
+from parley.chat.domain.encoding.log_lines import MAX_LINE
+from parley.chat.log.importing import Imported, Importer, ImportRefused
+from parley.cli.database.log_connection import log_connection
 from parley.cli.failure import CommandFailure
 from parley.cli.options import DatabaseUrl
 
@@ -18,10 +22,6 @@ def import_log(
     database_url: DatabaseUrl,
 ) -> None:
     """Add the events of an export to the log. What is there already is left as it is, so it may be run again."""
-    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
-
-    from parley.chat.log.importing import Imported, Importer, ImportRefused  # noqa: PLC0415
-    from parley.cli.database.log_connection import log_connection, wait_for_database  # noqa: PLC0415
 
     async def run() -> Imported:
         with file.open("rb") as opened, Progress(TextColumn("{task.description}"), BarColumn()) as progress:
@@ -31,9 +31,9 @@ def import_log(
                 progress.update(task, completed=opened.tell(), description=f"Added {added:,} events")
 
             async with log_connection(database_url) as connection:
-                return await Importer(connection, report).run(_lines(opened))
+                # No more of a line is read than one may have, however long it is.
+                return await Importer(connection, report).run(iter(partial(opened.readline, MAX_LINE), b""))
 
-    wait_for_database(database_url, 10)
     try:
         done = asyncio.run(run())
     except ImportRefused as error:
@@ -41,11 +41,3 @@ def import_log(
     except OSError as error:
         raise CommandFailure(f"cannot read {file}: {error.strerror or error}") from error
     typer.echo(f"Added {done.added} events; {done.present} were there.")
-
-
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    from parley.chat.domain.log_lines import MAX_LINE  # noqa: PLC0415
-
-    # No more of a line is read than one may have, however long it is.
-    while line := file.readline(MAX_LINE):
-        yield line

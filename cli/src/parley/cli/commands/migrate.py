@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from parley.cli.database.log_connection import wait_for_database
+from parley.cli.database.migrations import upgrade
+from parley.cli.database.roles import SERVICES, ensure_roles
 from parley.cli.failure import CommandFailure
 from parley.cli.options import DatabaseUrl, secret_of
 from parley.common.process.settings import unsafe_database
@@ -22,11 +25,6 @@ def migrate(
     Where PARLEY_AUTH_DATABASE_PASSWORD and PARLEY_CHAT_DATABASE_PASSWORD are set, or their _FILE, it also makes the
     roles parley_auth and parley_chat with these passwords, each with the rights on its own schema alone.
     """
-    # Imported here, as in other commands that need a database: `parley run` is to start fast.
-    from parley.cli.database.log_connection import wait_for_database  # noqa: PLC0415
-    from parley.cli.database.migrations import upgrade  # noqa: PLC0415
-    from parley.cli.database.roles import SERVICES, ensure_roles  # noqa: PLC0415
-
     given = {service: secret_of(f"PARLEY_{service.upper()}_DATABASE_PASSWORD") for service in SERVICES}
     passwords = {service: password for service, password in given.items() if password}
     if os.environ.get("PARLEY_ENVIRONMENT") == "production" and (unsafe := unsafe_database(database_url)):

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
+from parley.cli.database.migrations import revise, upgrade
 from parley.cli.failure import CommandFailure
 
 
 def migration(name: Annotated[str, typer.Argument(help='What it does, as in "add topics".')]) -> None:
     """Write a new migration from the tables."""
-    from parley.cli.database.migrations import revise, upgrade  # noqa: PLC0415
     from parley.cli.stack import embedded  # noqa: PLC0415 - only developers have the embedded parts
 
     if not name.strip():

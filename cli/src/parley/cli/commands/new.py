@@ -11,11 +11,6 @@ from parley.cli.scaffold.new_service import plan_service
 app = typer.Typer(name="new", help="Begin something new in the working directory.", no_args_is_help=True)
 
 
-@app.callback()
-def new() -> None:
-    """Begin something new in the working directory."""
-
-
 @app.command()
 def service(
     name: Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from parley.cli.database.incarnation import begin_incarnation, erase_what_is_open
 from parley.cli.options import DatabaseUrl
 
 
@@ -23,18 +24,14 @@ def restored(
         ),
     ] = None,
 ) -> None:
-    """Say that the database was restored from a backup: what clients remember may be of a log that is no more.
+    """Say that the database was restored from a backup, so that clients do not take the log for the one they remember.
 
     What had been erased since the backup is erased again.
     """
-    from parley.cli.database.incarnation import begin_incarnation, erase_what_is_open  # noqa: PLC0415
-    from parley.cli.database.log_connection import wait_for_database  # noqa: PLC0415
-
-    wait_for_database(database_url, 10)
     incarnation, missing = asyncio.run(begin_incarnation(database_url, ledger))
     typer.echo(f"The log is {incarnation} from here on.")
     if ledger is None:
-        typer.echo("No ledger was given: what was erased since the backup is to be read again.", err=True)
+        typer.echo("No ledger was given: what was erased since the backup can be read again.", err=True)
     if missing:
         with Console(stderr=True).status(f"Executing {missing} erasures again…"):
             asyncio.run(erase_what_is_open(database_url))

@@ -17,7 +17,7 @@ from parley.framework import Route, Router, Service
 from parley.framework.routing.router import LIFECYCLE
 
 WIDE = 10_000
-"""Columns where nobody looks at a terminal: a program that reads the table finds each route in one line."""
+"""Columns of the output without a terminal, so that a program that reads the table finds each route in one line."""
 
 
 def routes(
@@ -54,7 +54,7 @@ def _show_router(output: Console, router: Router[Any]) -> None:
         cells = (
             router.namespace, route.event, _payload(route), _ack(route), route.place, " ".join(_flags(route)) or "-"
         )  # fmt: skip
-        # Names are anything, brackets included, so they are no markup.
+        # As `Text`, because names may contain brackets, which rich would take for markup.
         table.add_row(*map(Text, cells))
     output.print(table if router.routes else Text(f"{router.namespace} has no routes"))
     for kind, middleware in (

@@ -20,12 +20,12 @@ def run(
 ) -> None:
     """Run a service until it is stopped, with /healthz, /readyz and /metrics. Settings come from PARLEY_*."""
     if reload:
-        # Without loading it: code that cannot be loaded is waited for to change.
+        # It is not loaded here, so that code that cannot be loaded is started again once it has changed.
         watch(name.partition(":")[0])
         return
     try:
         service = load(name)
     except KeyboardInterrupt as interrupt:
-        # Code changes while it is being loaded, too.
+        # Ctrl-C, or the watcher of the code, may come while the code is being loaded.
         raise typer.Exit(130) from interrupt
     serve(service)

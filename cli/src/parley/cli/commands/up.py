@@ -20,7 +20,7 @@ def up(
     In the directory of a project, its own services run as well, each of which restarts when its code changes.
     """
     try:
-        # The container image lacks the embedded parts, and has no use for this command.
+        # Imported here, because the container image lacks the embedded parts, and has no use for this command.
         from parley.cli.stack.stack import run  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("parley"):

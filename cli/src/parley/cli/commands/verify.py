@@ -6,6 +6,7 @@ import asyncio
 
 import typer
 
+from parley.cli.database.replays import verify_projections
 from parley.cli.failure import CommandFailure
 from parley.cli.options import DatabaseUrl, ProjectionName
 from parley.cli.progress import progress_of_rooms
@@ -13,10 +14,6 @@ from parley.cli.progress import progress_of_rooms
 
 def verify(database_url: DatabaseUrl, name: ProjectionName = "") -> None:
     """Replay the event log and compare the projections with it, while everybody works; exit code 1 if they differ."""
-    from parley.cli.database.log_connection import wait_for_database  # noqa: PLC0415
-    from parley.cli.database.replays import verify_projections  # noqa: PLC0415
-
-    wait_for_database(database_url, 10)
     with progress_of_rooms("Verifying") as progress:
         verified = asyncio.run(verify_projections(database_url, name, progress))
     if verified.first is not None:

@@ -1,1 +1,5 @@
-"""What the command line does to a database: its schema, the log's incarnation, projections and consumers."""
+"""What commands do to a database. Read `log_connection` first.
+
+`migrations` handles the schema, `incarnation` a log that was restored, `replays` the projections, and `consumer_rows`
+the consumers.
+"""

@@ -1,4 +1,4 @@
-"""The rows of consumers, as `parley consumers` lists and changes them; chat looks at them twice a second."""
+"""The rows of consumers, as `parley consumers` lists and changes them. Chat looks at them twice a second."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from parley.cli.database.log_connection import log_connection
 from parley.cli.failure import CommandFailure
 
 MOST_COUNTED = 100_000
-"""So many events at most are counted to say how far a consumer is behind."""
+"""Events that are counted at most to say how far a consumer is behind."""
 
 
 async def list_consumers(url: str) -> list[str]:
-    """Return a line for each consumer. Raises `CommandFailure` when there is no log."""
+    """Return a line for each consumer. Raises `CommandFailure` if there is no log."""
     async with log_connection(url, **_SETTINGS) as connection:
         return [await _line(connection, consumer) for consumer in await store.load(connection)]
 
 
 async def set_paused(url: str, name: str, *, paused: bool) -> None:
-    """Pause a consumer, or have it go on. Raises `CommandFailure` for a name that nobody has."""
+    """Pause a consumer, or let it go on. Raises `CommandFailure` if nobody has the name."""
     await _change(url, "UPDATE chat.consumers SET paused = $2 WHERE name = $1 RETURNING true", name, paused)
 
 
 async def skip_event(url: str, name: str, event: str) -> UUID:
-    """Have a consumer skip an event, by default the one that it fails over, and return its id.
+    """Let a consumer skip an event, by default the one that it fails at, and return the event's id.
 
-    Raises `CommandFailure` where there is none.
+    Raises `CommandFailure` if there is no such event.
     """
     try:
         given = UUID(event) if event else None
@@ -46,23 +46,25 @@ async def skip_event(url: str, name: str, event: str) -> UUID:
 
 
 async def move(url: str, name: str, *, end: bool) -> None:
-    """Move a consumer to an end of the log. Raises `CommandFailure` for a name that nobody has."""
+    """Move a consumer to the beginning or the end of the log. Raises `CommandFailure` if nobody has the name."""
     async with log_connection(url) as connection:
         position = await store.now(connection) if end else BEGINNING
     await _change(
         url,
         """UPDATE chat.consumers SET position = $2, batch = $3, failure = '', attempts = 0, failing_event = NULL
            WHERE name = $1 RETURNING true""",
+        # Another batch than the running chat knows, which makes it start the consumer anew from its row.
         name, position.encode(), uuid4().hex,
     )  # fmt: skip
 
 
 async def forget(url: str, name: str) -> None:
-    """Forget a consumer. Raises `CommandFailure` for a name that nobody has."""
+    """Forget a consumer. Raises `CommandFailure` if nobody has the name."""
     await _change(url, "DELETE FROM chat.consumers WHERE name = $1 RETURNING true", name)
 
 
 _SETTINGS = SETTINGS | {
+    # Those of the tail end a silent session after 1.5 s, so that its locks get free; this one has none.
     "idle_session_timeout": "0",
     "statement_timeout": "60000",
     "application_name": "parley consumers",

@@ -1,4 +1,4 @@
-"""What a log goes through when its database was restored from a backup."""
+"""What is done to a log when its database was restored from a backup."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from parley.chat.log.erasure_ledger import Ledger, LedgerError
-from parley.chat.log.erasure_runner import compare, erasure_connection, execute_open
+from parley.chat.log.erasure.erasure_runner import compare, erasure_connection, execute_open
+from parley.chat.log.erasure.ledger import Ledger, LedgerError
 from parley.cli.database.log_connection import log_connection
 from parley.cli.failure import CommandFailure
 
-# What the log knows of transactions: those of its events, and how far its followers are.
+# What the log knows of transaction numbers: those of its events, and the positions of its consumers.
 _NEW_OFFSET = """
 SELECT CASE WHEN own.next + log.transaction_offset > greatest(known.events, known.followers)
             THEN log.transaction_offset ELSE greatest(known.events, known.followers) + 1 END
@@ -23,13 +23,13 @@ FROM chat.log, (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS 
 
 
 async def begin_incarnation(url: str, ledger: Path | None) -> tuple[UUID, int]:
-    """Give the log another incarnation, and have it erase again what the ledger says that it has not erased.
+    """Give the log another incarnation, and request again what the ledger has and this log has not erased.
 
-    Returns the incarnation, and how many erasures these are: all are hidden by then. Raises `CommandFailure` when there
-    is no log, or no ledger to read.
+    Returns the incarnation, and how many such erasures there are; all of them are hidden by then. Raises
+    `CommandFailure` if there is no log, or the ledger cannot be read.
 
-    The restored server may have given out fewer transaction numbers than the log holds, and would then use some of them
-    a second time. Its numbers get an offset, so that they begin behind those of the log.
+    The restored server may have given out fewer transaction numbers than the log contains, and would use some of them a
+    second time. Its numbers get an offset, so that they begin after those of the log.
     """
     async with log_connection(url) as connection:
         try:
@@ -41,6 +41,7 @@ async def begin_incarnation(url: str, ledger: Path | None) -> tuple[UUID, int]:
 
 
 async def _begin(connection: Any) -> UUID:
+    # No event may be appended between looking at the last transaction number and setting the offset.
     await connection.execute("LOCK TABLE chat.events IN SHARE ROW EXCLUSIVE MODE")
     offset: int = await connection.fetchval(_NEW_OFFSET)
     if offset:
@@ -56,6 +57,6 @@ async def _begin(connection: Any) -> UUID:
 
 
 async def erase_what_is_open(url: str) -> None:
-    """Execute what was asked to be erased, unless a service does."""
+    """Execute the open erasures, unless a service does."""
     async with erasure_connection(url) as connection:
         await execute_open(connection)

@@ -1,4 +1,4 @@
-"""Projections and the log: the log is replayed, and a projection made anew from it or compared with it."""
+"""Replays the log to rebuild projections, or to compare them with it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from parley.cli.failure import CommandFailure
 
 
 async def rebuild_projections(url: str, name: str, progress: Progress | None = None) -> Rebuilt:
-    """Make a projection anew from the log, or all of them.
+    """Rebuild a projection from the log, or all of them without a name.
 
-    Raises `CommandFailure` when there is no log, or no such projection.
+    Raises `CommandFailure` if there is no log or no such projection.
     """
     async with log_connection(url, **SETTINGS) as connection:
         return await rebuild(connection, _projectors(name), progress)
 
 
 async def verify_projections(url: str, name: str, progress: Progress | None = None) -> Verified:
-    """Compare a projection with the log, or all of them.
+    """Compare a projection with the log, or all of them without a name.
 
-    Raises `CommandFailure` when there is no log, or no such projection.
+    Raises `CommandFailure` if there is no log or no such projection.
     """
     async with log_connection(url, **SETTINGS) as connection:
         return await verify(connection, _projectors(name), progress)

@@ -1,1 +1,4 @@
-"""What `parley new` writes: `new_service` plans the files, `compose_file` and `namespaces_file` add to files."""
+"""What `parley new` writes. Read `new_service`, which plans all files; the others add to files that exist.
+
+`compose_file` adds a service to a compose file, `namespaces_file` a namespace to a namespaces file.
+"""

@@ -1,4 +1,4 @@
-"""A project's compose file: a service more in it, all else byte for byte as it was, and the whole layout anew."""
+"""A project's compose file: adding a service and leaving all else byte for byte, and writing the whole layout anew."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from parley.cli import bundled_files
 from parley.cli.failure import CommandFailure
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
-"""What Compose looks for, in its order."""
+"""The file names that Compose looks for, in its order."""
 WRITTEN = Path("docker-compose.yml")
 NATS_URL = "nats://nats:4222"
 SECRETS = "secrets-services"
@@ -29,12 +29,12 @@ _HEADER = """\
 
 
 def find() -> Path | None:
-    """The compose file of the working directory."""
+    """Return the compose file of the working directory, or None."""
     return next((Path(name) for name in NAMES if Path(name).is_file()), None)
 
 
 def layout() -> str:
-    """The production layout for a project: as shipped, with the image given and the project's namespaces."""
+    """Return the production layout for a project: as bundled, but with a ready image and the project's namespaces."""
     text = bundled_files.find("docker-compose.yml").read_text("utf-8")
     text = _HEADER + text[text.index("# No process may") :]
     text = re.sub(r"(?m)^ *build: (\*build|&build(\n    .*)+)\n", "", text)
@@ -42,12 +42,12 @@ def layout() -> str:
 
 
 def services(text: str, where: Path) -> Any:
-    """The services of a compose file, merge keys resolved. Raises `CommandFailure` when it has none."""
+    """Return the services of a compose file with their merge keys resolved. Raises `CommandFailure` if it has none."""
     return _load(text, where)["services"]
 
 
 def mounted_namespaces(text: str, where: Path) -> Path | None:
-    """The file that the gateway's namespaces are mounted from, or None when it reads none of the host's."""
+    """Return the file from which the gateway's namespaces are mounted, or None if none of the host's is."""
     gateway: Any = services(text, where).get("gateway") or {}
     inside = _environment(gateway).get("PARLEY_NAMESPACES_FILE")
     for volume in gateway.get("volumes") or ():
@@ -62,16 +62,18 @@ def mounted_namespaces(text: str, where: Path) -> Path | None:
 
 
 def with_service(text: str, name: str, where: Path) -> str:
-    """A file's text with a service put behind the others. Raises `CommandFailure` when it cannot be."""
+    """Return a file's text with a service added after the others. Raises `CommandFailure` if that is not possible."""
     document = _load(text, where)
     if name in document["services"]:
         raise CommandFailure(f"{where} has a service {name} already; nothing was written")
     entry = _entry(document, name)
     indent = " " * (document["services"].lc.col or 2)
+    # Lines are inserted into the text, because dumping the document again would lose its layout.
     lines = text.splitlines()
     place = _end_of_services(document, lines)
     lines[place:place] = ["", *(f"{indent}{line}".rstrip() for line in entry)]
     written = "\n".join(lines) + "\n"
+    # Read back, because flow style or odd indentation may have swallowed the lines.
     if name not in services(written, where):
         raise CommandFailure(
             f"{where}: its services are written in a way that takes no further one; nothing was written"
@@ -80,7 +82,7 @@ def with_service(text: str, name: str, where: Path) -> str:
 
 
 def _entry(document: Any, name: str) -> list[str]:
-    """The lines of the service, using what the file has for all services."""
+    """Return the lines of the service, which refer to what the file shares among its services."""
     environment: Any = document.get("x-environment")
     gateway: Any = document["services"].get("gateway") or {}
     lines = [
@@ -118,7 +120,7 @@ def _entry(document: Any, name: str) -> list[str]:
 
 
 def _end_of_services(document: Any, lines: list[str]) -> int:
-    """The line before which a further service goes: what stands above the next section belongs to that."""
+    """Return the line before which another service goes. Comments above the next section belong to that section."""
     begin = document.lc.key("services")[0]
     later = [line for line in (document.lc.key(key)[0] for key in document) if line > begin]
     place = min(later, default=len(lines))
@@ -128,7 +130,7 @@ def _end_of_services(document: Any, lines: list[str]) -> int:
 
 
 def _environment(service: Any) -> dict[str, Any]:
-    """A service's environment, which may be a mapping or a list of assignments."""
+    """Return a service's environment, which may be written as a mapping or as a list of assignments."""
     written: Any = service.get("environment") or {}
     if not isinstance(written, Mapping):
         written = {name: value for name, _, value in (str(assignment).partition("=") for assignment in written)}

@@ -1,4 +1,4 @@
-"""A project's namespaces file: which one it is, and a namespace more in it."""
+"""A project's namespaces file: which one it is, and adding a namespace to it."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from typing import Any
 from parley.cli.failure import CommandFailure
 
 STOCK = frozenset({"auth", "chat", "gateway"})
-"""Services that are Parley's own."""
+"""The services that are Parley's own."""
 NAMESPACES = Path("namespaces.toml")
 """The project's file, in the working directory."""
 
 
 def choose(configured: Path | None) -> Path | None:
-    """The file that the gateway reads: the configured one, else the project's if there is one."""
+    """Return the file that the gateway reads: the configured one, or the project's if there is one, or None."""
     if configured is not None:
         return configured
     return NAMESPACES if NAMESPACES.is_file() else None
 
 
 def with_namespace(text: str, name: str, where: Path) -> str:
-    """A file's text with the namespace of a service appended, everything else as it was.
+    """Return a file's text with the namespace of a service appended and all else as it was.
 
-    Raises `CommandFailure` when it cannot be, saying where.
+    Raises `CommandFailure`, which says where, if that is not possible.
     """
     namespace = f"/{name}"
     if namespace in _namespaces(text, where):
         raise CommandFailure(f"{where} has the namespace {namespace} already; nothing was written")
     table = f'[namespaces."{namespace}"]\nservice = "{name}"\nauth = "required"\n'
     appended = f"{text.rstrip()}\n\n{table}".lstrip()
+    # Read back: a file that ends within a table or a string would take the lines into that.
     if namespace not in _namespaces(appended, where):
         raise CommandFailure(f"{where} takes no further table at its end; nothing was written")
     return appended

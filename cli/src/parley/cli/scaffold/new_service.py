@@ -17,25 +17,26 @@ from parley.cli.scaffold.namespaces_file import NAMESPACES, STOCK, with_namespac
 TEMPLATES = Path(__file__).parent / "templates"
 TAKEN = STOCK | {"parley", "tests"}
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-"""What a Python package, a service, a namespace and an image may all be called."""
+"""Names that a Python package, a service, a namespace and an image may all have."""
 MAX_NAME = 64
 PYTEST = ('asyncio_mode = "auto"', 'pythonpath = ["."]')
-"""What tests of services need that pytest does not do by itself."""
+"""The settings that tests of services need and pytest does not have by default."""
 
 
 @dataclass
 class ServiceFiles:
-    """What is to be written; all of it is known, and refused, before anything is."""
+    """What will be written. All of it is known, and possibly refused, before anything is written."""
 
     new: dict[Path, str] = field(default_factory=dict[Path, str])
     changed: dict[Path, str] = field(default_factory=dict[Path, str])
     notes: list[str] = field(default_factory=list[str])
 
     def write(self) -> None:
-        """Write it. Raises `CommandFailure` for what the system refuses."""
+        """Write the files. Raises `CommandFailure` for what the system refuses."""
         try:
             for path, text in self.new.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
+                # "x": a file that came into being meanwhile is not overwritten.
                 with path.open("x", encoding="utf-8") as file:
                     file.write(text)
             for path, text in self.changed.items():
@@ -45,7 +46,10 @@ class ServiceFiles:
 
 
 def plan_service(name: str) -> ServiceFiles:
-    """What makes a service of this name. Raises `CommandFailure` when that is no name, or something has it already."""
+    """Plan the files of a service with this name.
+
+    Raises `CommandFailure` if the name is not allowed or already taken.
+    """
     _check_name(name)
     planned = ServiceFiles()
     for path, template in (
@@ -88,6 +92,7 @@ def _check_name(name: str) -> None:
         raise CommandFailure(f"{name} is a part of Parley; choose another name")
     if Path(name).exists() or Path(f"{name}.py").exists():
         raise CommandFailure(f"{name if Path(name).exists() else f'{name}.py'} exists already; nothing was written")
+    # The working directory itself is left out: what is there was looked at above.
     elsewhere = [entry for entry in sys.path if Path(entry).resolve() != Path.cwd()]
     if name in sys.stdlib_module_names or PathFinder.find_spec(name, elsewhere) is not None:
         raise CommandFailure(
@@ -96,7 +101,10 @@ def _check_name(name: str) -> None:
 
 
 def _plan_compose(planned: ServiceFiles, name: str) -> Path | None:
-    """Plan the compose file, and return which namespaces file its gateway reads, besides the project's."""
+    """Plan the compose file.
+
+    Returns the namespaces file that its gateway reads, if that is another than the project's.
+    """
     existing = compose_file.find()
     if existing is None:
         written = compose_file.with_service(compose_file.layout(), name, compose_file.WRITTEN)
@@ -121,7 +129,7 @@ def _plan_compose(planned: ServiceFiles, name: str) -> Path | None:
 
 
 def _plan_namespaces(planned: ServiceFiles, name: str, mounted: Path | None) -> None:
-    """The project's file, and the one of the compose file's gateway where that is another."""
+    """Plan the project's namespaces file, and the one of the compose file's gateway if that is another."""
     if mounted is not None and mounted.resolve() == NAMESPACES.resolve():
         mounted = None
     if mounted is not None:

@@ -1,4 +1,4 @@
-"""The services as apps of this process, told where the embedded parts are."""
+"""The services as apps of this process, which are told where the embedded servers are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from parley.gateway.settings import Settings as GatewaySettings
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """What the services need to know."""
+    """What the services have to be told."""
 
     database_urls: Mapping[str, str]
     """Postgres' URL for each role: `auth`, `chat`, and `owner`, who may all."""
@@ -33,13 +33,13 @@ class Endpoints:
     admin_password: str
     erasure_ledger: Path
     page: Path | None
-    """Directory with the web page; None where it is not complete."""
+    """The directory of the web page; None if it is not complete."""
 
 
 def create_apps(endpoints: Endpoints) -> tuple[dict[str, FastAPI], DevServices]:
-    """Build the apps, in the order to start them, and find out which services the namespaces need besides.
+    """Build the apps, in the order to start them, and find the other services that the namespaces name.
 
-    Other settings come from `PARLEY_*` as always. Raises `CommandFailure` when those are not valid.
+    All other settings come from `PARLEY_*`, as always. Raises `CommandFailure` if they are not valid.
     """
     try:
         auth = AuthSettings(
@@ -60,6 +60,7 @@ def create_apps(endpoints: Endpoints) -> tuple[dict[str, FastAPI], DevServices]:
             instance="gateway",
             gateway_drain_seconds=0,
         )
+        # The project's own namespaces file is found without being configured.
         gateway = gateway.model_copy(update={"namespaces_file": choose(gateway.namespaces_file)})
         apps = {"auth": create_auth(auth), "chat": create_chat(chat), "gateway": create_gateway(gateway)}
         return apps, find_services(load(gateway.namespaces_file))

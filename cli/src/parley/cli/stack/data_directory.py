@@ -14,7 +14,7 @@ from parley.cli.failure import CommandFailure
 
 
 class DataDirectory:
-    """Postgres' and NATS' data and the admin's password, held by one process at a time."""
+    """The data of Postgres and NATS and the admin's password. One process has it at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -22,22 +22,22 @@ class DataDirectory:
         self.nats = path / "nats"
         self.admin_password = path / "admin-password"
         self.nats_url = path / "nats-url"
-        """Where NATS is, while it runs, for scripts of this user."""
+        """Where NATS is while it runs, for scripts of this user."""
         self.erasures = path / "erasures.jsonl"
-        """What was asked to be erased: never to be put back to an earlier state."""
+        """The erasure ledger, which must never be put back to an earlier state."""
         self.services = path / "services"
         """Which processes of the project's services run."""
 
     @contextmanager
     def hold(self) -> Generator[None]:
-        """Make the directory when needed and keep other processes out. Raises `CommandFailure` when one has it.
+        """Create the directory if needed, and keep other processes out. Raises `CommandFailure` if one has it.
 
-        The system drops the lock with its process, however that ends.
+        The system frees the lock with its process, however that ends.
         """
         try:
             if not self.path.exists():
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                # Secrets and a database: git is to see nothing of it, whatever the project ignores.
+                # It contains secrets and a database, so git must ignore it, whatever the project ignores.
                 (self.path / ".gitignore").write_text("*\n")
             lock = InterProcessLock(self.path / "lock")
             acquired = lock.acquire(blocking=False)
@@ -52,7 +52,7 @@ class DataDirectory:
             lock.release()
 
     def read_or_make_password(self) -> tuple[str, bool]:
-        """The admin's password, and whether it was made just now; only this user can read its file."""
+        """Return the admin's password, and whether it was made just now. Only this user can read its file."""
         try:
             return self.admin_password.read_text().strip(), False
         except FileNotFoundError:
@@ -61,12 +61,12 @@ class DataDirectory:
         return password, True
 
     def write_nats_url(self, url: str) -> None:
-        """Tell this user's scripts where NATS is; the token is in it."""
+        """Tell this user's scripts where NATS is. The URL contains the token."""
         self._write_secret(self.nats_url, url)
 
     @staticmethod
     def _write_secret(path: Path, secret: str) -> None:
-        """Whole or not at all: an interrupted write must not leave an empty file behind."""
+        """Write a file whole or not at all, so that an interrupted write leaves no empty file."""
         partial = path.with_suffix(".partial")
         partial.unlink(missing_ok=True)
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

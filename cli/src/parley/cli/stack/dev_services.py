@@ -1,4 +1,4 @@
-"""The services of the project in the working directory, each run as a process that restarts when its code changes."""
+"""The services of the project in the working directory. Each runs as a process that restarts when its code changes."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from parley.common.wire.rooms import GetRoomHeads
 from parley.gateway.namespaces import Namespace
 
 RETRY_SECONDS = 1.0
-"""How long after a service's process has ended by itself it is started again."""
+"""Seconds until a service whose process has ended by itself is started again."""
 STOP_SECONDS = 12.0
-"""Longer than a service is given by the process that watches its code."""
+"""Seconds to wait for a process that watches a service's code, which gives the service less than that."""
 _CHUNK = 65536
 
 
 @dataclass
 class DevServices:
-    """Which services the namespaces name, and which of them are here."""
+    """Which services the namespaces name, and which of them are in this directory."""
 
     namespaces: Mapping[str, str]
-    """Every namespace with the service behind it."""
+    """Every namespace with its service."""
     here: tuple[str, ...]
     elsewhere: tuple[str, ...]
     not_ready: set[str] = field(default_factory=set[str])
-    """Services of those here that have not answered yet."""
+    """Services in this directory that have not answered yet."""
 
     def of(self, service: str) -> list[str]:
-        """The namespaces of a service."""
+        """Return the namespaces of a service."""
         return [namespace for namespace, behind in self.namespaces.items() if behind == service]
 
 
@@ -70,13 +70,14 @@ class DevProcesses:
         self._environment = environment
         self._nats_urls = nats_urls
         self._record = record
-        """Says which processes run, so that those of a killed process can be ended by the next."""
+        """The file that says which processes run, so that the next start can end those that a killed one left behind.
+        """
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
 
     @asynccontextmanager
     async def run(self, names: tuple[str, ...]) -> AsyncGenerator[None]:
-        """Run services until the block ends, those that end by themselves again."""
+        """Run services until the block ends. One that ends by itself is started again."""
         end_left_behind(self._record)
         keeping = [asyncio.create_task(self._keep(name), name=f"service {name}") for name in names]
         try:
@@ -87,12 +88,12 @@ class DevProcesses:
             self._record.unlink(missing_ok=True)
 
     def has_failed(self, name: str) -> bool:
-        """Whether a service has ended in a way that only a change of its code can mend."""
+        """Return whether a service has ended in a way that only a change of its code can repair."""
         process = self._running.get(name)
         if process is None:
             return False
         with suppress(psutil.NoSuchProcess):
-            # Who watches the code collects what has ended when it starts the next.
+            # The process that watches the code collects the ended one only when it starts the next.
             children = psutil.Process(process.pid).children()
             return any(child.status() == psutil.STATUS_ZOMBIE for child in children)
         return False
@@ -117,7 +118,7 @@ class DevProcesses:
             self._write_record()
             passing_on = asyncio.create_task(self._pass_on(name, process))
             await self._until_ended(process)
-            # The service ends with the process that watches its code: two of them would share the work.
+            # The service must end with the process that watches its code, or it would share the work with the next one.
             _kill_group(process.pid)
             await passing_on
             del self._running[name]
@@ -130,7 +131,7 @@ class DevProcesses:
                         await self._stopping.wait()
 
     async def _until_ended(self, process: asyncio.subprocess.Process) -> None:
-        """Wait until a process has ended, or stop it in time when all is to stop."""
+        """Wait until a process has ended, or stop it if everything stops."""
         ended = asyncio.create_task(process.wait())
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -146,6 +147,7 @@ class DevProcesses:
         rest = b""
         while chunk := await process.stdout.read(_CHUNK):
             *lines, rest = (rest + chunk).split(b"\n")
+            # A line without an end is printed in pieces, so that it cannot fill the memory.
             if len(rest) > _CHUNK:
                 lines, rest = [*lines, rest], b""
             for line in lines:
@@ -154,7 +156,7 @@ class DevProcesses:
             self._print(name, rest.decode(errors="replace"))
 
     def _print(self, name: str, line: str) -> None:
-        # What a service says while it is made to stop is of no interest, and the terminal may be gone.
+        # What a service logs while it is being stopped is of no interest, and the terminal may be gone.
         if not self._stopping.is_set():
             with suppress(OSError):
                 self._console.print(Text.assemble((f"{name} | ", "cyan"), Text.from_ansi(line)))
@@ -172,7 +174,7 @@ def end_left_behind(record: Path) -> None:
     for mark in record.read_text().splitlines():
         pid, created = mark.split()
         with suppress(psutil.NoSuchProcess):
-            # Another process may have the number by now.
+            # Another process may have the number by now; then its start time differs.
             if psutil.Process(int(pid)).create_time() == float(created):
                 _kill_group(int(pid))
     record.unlink()
@@ -181,7 +183,7 @@ def end_left_behind(record: Path) -> None:
 async def wait_until_served(
     project: DevServices, processes: DevProcesses, nats_url: str, stopping: Callable[[], bool], seconds: float
 ) -> None:
-    """Return once every service that is not ready answers for its namespaces, has failed, or has not in time."""
+    """Wait until every service that is not ready answers for its namespaces, has failed, or has had `seconds`."""
     settings = ServiceSettings(nats_url=nats_url, instance="up")
     waiting = set(project.not_ready)
     async with connect(settings, "up") as bus:
@@ -197,6 +199,7 @@ async def wait_until_served(
 
 async def _is_served(bus: Bus, namespace: str) -> bool:
     try:
+        # A question that any service answers, with or without a log, and that changes nothing.
         await bus.call(subjects.room_heads(namespace), GetRoomHeads([]), timeout=1)
     except Reject as rejection:
         return rejection.code not in {Code.UNAVAILABLE, Code.TIMEOUT}

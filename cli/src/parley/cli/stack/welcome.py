@@ -22,7 +22,7 @@ socket.on("disconnect", (reason) => console.log("disconnected:", reason));
 const { room } = await socket.emitWithAck("room.create", { id: crypto.randomUUID(), name: "Lobby", kind: "public" });
 await socket.emitWithAck("message.send", { id: crypto.randomUUID(), room: room.id, body: "Hello" });
 """)
-"""A whole client on the stock library; the acceptance tests run it as printed."""
+"""A whole client on the stock library. The acceptance tests run it as printed."""
 
 KICK = Template("""\
 curl -X POST $url/admin/users/USER_ID/kick -H "Authorization: Bearer $token" \
@@ -39,9 +39,9 @@ def show(
     page: bool,
     seconds: float,
 ) -> None:
-    """Print the address, the admin's credentials, a client to paste and what to try next.
+    """Print the address, the admin's credentials, a client to paste, and what to try next.
 
-    `password` is None when it was shown before; `seconds` is how long the start took.
+    `password` is None if it was shown before. `seconds` is how long the start took.
     """
 
     def verbatim(text: str) -> None:
@@ -78,8 +78,3 @@ def show_project(console: Console, project: DevServices, nats_urls: Mapping[str,
         console.print(f"  [bold]{escape(service)}[/] on {escape(', '.join(project.of(service)))} - {state}")
         if service in project.elsewhere:
             console.print(f"    PARLEY_NATS_URL={nats_urls[service]} PARLEY_PORT=0 parley run {service}", markup=False)
-
-
-def show_end(console: Console) -> None:
-    """Print how to stop, last of all."""
-    console.print("\nCtrl-C stops everything.")

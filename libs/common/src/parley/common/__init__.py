@@ -1,13 +1,14 @@
-"""What crosses a process boundary in Parley, and what every process of it has; nothing else.
+"""What travels between Parley's processes, and what each of these processes is made of.
 
-Services build on this package and never import each other; they are written with `parley.framework`.
-From the ground up:
+Services build on this package and never import each other; they are written with `parley.framework`. To be read from
+the ground up:
 
-- `errors`, the closed table of codes, and small pure modules that all the rest uses;
-- `wire`: what travels on NATS, a module per conversation, with `subjects` and the table of `disconnects`;
-- `process`: settings, logs and tasks of a process;
-- `nats`: the connection to NATS, start with `bus`; and `http`: the HTTP server, start with `server`;
-- `run`: runs a service as a process on all of these.
+1. `errors`: the closed table of codes;
+2. `wire`: what travels on NATS, with `subjects` and the closed table of `disconnects`;
+3. `process`: settings, logs and tasks of a process;
+4. `nats`: the connection to NATS, and `http`: the HTTP server;
+5. `run_process`: runs a service as a process on all of these.
 
-Invariants: `wire` and what is below it do no I/O; nothing here imports a database.
+Beside them are small modules that several packages use: `batch_loader`, `nesting`, `rate_limiter`, `sqlstate`,
+`throttle`. Invariants: `wire` and what it imports do no I/O; nothing here imports a database driver.
 """

@@ -1,8 +1,10 @@
-"""Batches lookups (a DataLoader): keys that are asked for while a query runs are looked up together by the next one.
+"""Batches lookups (a DataLoader): keys that are requested while a query runs are looked up together by the next one.
 
-Auth looks up users this way, and chat who is in which rooms. A storm of connections so costs few queries, and each
-answer is of a moment after its key was asked for, as admission needs it. One query runs at a time, so its time is
-bounded: an answer that was lost on the way must not stop everybody who asks after it.
+Auth looks up users this way, and chat the rooms of users. A storm of connections costs few queries.
+
+Invariant: a key's value is read after the key was requested, never before, as admission needs it. One task runs the
+queries, one at a time, while callers wait in futures; so a query's time is bounded, since one that never ends would
+block everybody who asks later.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ KeyT = TypeVar("KeyT", bound=Hashable)
 ValueT = TypeVar("ValueT")
 
 MAX_WAITING = 50_000
-"""Lookups in hand; beyond it the caller is told `overloaded`."""
+"""Lookups that wait at most; more are refused with `overloaded`."""
 FIND_SECONDS = 10.0
-"""Seconds a query may take, longer than any driver here waits; who asked a slower one is told `unavailable`."""
+"""Seconds that a query may take, longer than any driver here waits; a slower one fails with `unavailable`."""
 
 
 class BatchLoader(Generic[KeyT, ValueT]):
-    """Has `find` look up at most `at_once` different keys at a time."""
+    """Has `find` look up keys, at most `at_once` different ones in a query."""
 
     def __init__(self, find: Callable[[list[KeyT]], Awaitable[Mapping[KeyT, ValueT]]], at_once: int) -> None:
         self._find = find
@@ -37,9 +39,10 @@ class BatchLoader(Generic[KeyT, ValueT]):
         self._tasks = Tasks()
 
     async def load(self, key: KeyT) -> ValueT | None:
-        """The value of a key, or None if there is none.
+        """Return the value of a key, or None if there is none.
 
-        Raises `Reject` with `overloaded`, with `unavailable` when this closes, and what `find` raises.
+        Raises `Reject(overloaded)`, `Reject(unavailable)` when the loader closes or its query takes too long, and what
+        `find` raises.
         """
         if self._in_hand >= MAX_WAITING:
             raise Reject(Code.OVERLOADED)
@@ -47,7 +50,7 @@ class BatchLoader(Generic[KeyT, ValueT]):
         self._waiting.setdefault(key, []).append(answer)
         if not self._finding:
             self._finding, self._since = True, time.monotonic()
-            # A task runs on the next tick, when every key of this one has been gathered.
+            # The task begins on the next turn of the loop, when every key of this turn has been gathered.
             self._tasks.spawn(self._answer(), name="batch loader")
         self._in_hand += 1
         try:
@@ -56,18 +59,20 @@ class BatchLoader(Generic[KeyT, ValueT]):
             self._in_hand -= 1
 
     def age(self) -> float:
-        """Seconds for which the query of now has been running, and so the oldest key waiting; 0 without one."""
+        """Seconds since the present query began, and so the wait of the oldest key; 0 while none runs."""
         return time.monotonic() - self._since if self._finding else 0.0
 
     async def close(self) -> None:
-        """Stop looking up; who still waits is told `unavailable`."""
+        """Stop looking up. Callers that still wait get `Reject(unavailable)`."""
         await self._tasks.close()
         for answers in self._waiting.values():
             _fail(answers, Reject(Code.UNAVAILABLE))
 
     async def _answer(self) -> None:
+        """Look up the keys that wait, batch by batch, until none is left."""
         try:
             while self._waiting:
+                # Taken out before the query: a key that is requested while it runs belongs to the next one.
                 keys = list(self._waiting)[: self._at_once]
                 batch = {key: self._waiting.pop(key) for key in keys}
                 self._since = time.monotonic()
@@ -75,6 +80,7 @@ class BatchLoader(Generic[KeyT, ValueT]):
                     async with asyncio.timeout(FIND_SECONDS):
                         found = await self._find(keys)
                 except BaseException as error:
+                    # Also when the task is cancelled: a future that nobody completes would be awaited for ever.
                     away = isinstance(error, asyncio.CancelledError | TimeoutError)
                     for answers in batch.values():
                         _fail(answers, Reject(Code.UNAVAILABLE) if away else error)

@@ -1,7 +1,7 @@
-"""The closed table of error codes, shared by command acks, `connect_error`, disconnects and REST.
+"""The closed table of error codes, for acks of commands, `connect_error`, disconnects and REST.
 
-A code is part of the protocol: it may be added, never renamed. `retryable` tells a client that sending the same
-command again, with the same `id`, may succeed.
+A code is part of the protocol: one may be added, none renamed. `retryable` tells a client that the same command, sent
+again with the same `id`, may succeed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Code(StrEnum):
 
 
 class Meaning(NamedTuple):
-    """What a code says when the sender adds nothing: default text, whether to retry, and the HTTP status."""
+    """The meaning of a code: its default message, whether to retry, and its HTTP status."""
 
     message: str
     retryable: bool
@@ -75,7 +75,7 @@ MEANINGS: dict[Code, Meaning] = {
 
 
 def known_code(text: str, otherwise: Code) -> Code:
-    """The code of this name, or another where a newer or foreign process named one that is not in the table."""
+    """Return the code of this name, or `otherwise` when a newer process named one that is not in this table."""
     try:
         return Code(text)
     except ValueError:
@@ -83,10 +83,10 @@ def known_code(text: str, otherwise: Code) -> Code:
 
 
 class Reject(Exception):
-    """A command or connection is refused with a code the sender may see.
+    """Refuses a command or a connection with a code that the client is told.
 
-    Attributes: `code`, `message` (for people; defaults to the table's text), `retryable`, and `data`, which is whatever
-    JSON the sender is told besides.
+    Attributes: `code`, `message` (for people; the table's text by default), `retryable`, and `data`: any JSON that the
+    client is told as well, or None.
     """
 
     def __init__(
@@ -106,10 +106,10 @@ class Reject(Exception):
 
     @property
     def status(self) -> int:
-        """The HTTP status this rejection answers with."""
+        """The HTTP status of this rejection."""
         return MEANINGS[self.code].status
 
     def as_dict(self) -> dict[str, Any]:
-        """The `error` object of acks, `connect_error.data` and REST bodies: `{code, message, retryable, data?}`."""
+        """Return the `error` object of acks, `connect_error.data` and REST: `{code, message, retryable, data?}`."""
         error: dict[str, Any] = {"code": str(self.code), "message": self.message, "retryable": self.retryable}
         return error if self.data is None else error | {"data": self.data}

@@ -1,4 +1,8 @@
-"""Token buckets, pure: how fast connections, users and addresses may do something."""
+"""Token buckets, which limit how fast connections, users and addresses may do something. Pure: time is an argument.
+
+A bucket is one number: the time at which it will be full again. It tells how many tokens there are now, and buckets
+that are full need not be kept.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Hashable
 
 
 class Rate:
-    """How fast a bucket fills, and how much it holds. A bucket itself is one number: when it will be full again."""
+    """How many tokens per second a bucket gains, and how many it holds."""
 
     __slots__ = ("_each", "_window")
 
@@ -15,21 +19,22 @@ class Rate:
         self._window = burst / per_second
 
     def spend(self, full_at: float, now: float, tokens: float = 1) -> float:
-        """Take tokens from a bucket. When it is full again then, or 0 when it has too few: what is refused is free."""
-        full_at = (max(now, full_at)) + tokens * self._each
+        """Take tokens from a bucket. Return when it will be full again, or 0 when it has too few and keeps those."""
+        # A bucket that was full is full now, however long ago.
+        full_at = max(now, full_at) + tokens * self._each
         return 0.0 if full_at - now > self._window else full_at
 
 
 class RateLimiter:
-    """A bucket per key; a full one takes no memory."""
+    """A bucket for each key. Full buckets take no memory after `sweep`."""
 
     def __init__(self, per_second: float, burst: float) -> None:
         self._rate = Rate(per_second, burst)
         self._full_at: dict[Hashable, float] = {}
-        """Per key when its bucket will be full again, which says how many tokens it has now."""
+        """The bucket of each key: the time at which it will be full again."""
 
     def take(self, key: Hashable, now: float) -> bool:
-        """Take a token. False when there is none; what is refused costs nothing."""
+        """Take a token. Return False when there is none."""
         full_at = self._rate.spend(self._full_at.get(key, now), now)
         if not full_at:
             return False
@@ -37,6 +42,6 @@ class RateLimiter:
         return True
 
     def sweep(self, now: float) -> None:
-        """Drop the buckets that are full."""
+        """Drop the buckets that are full. The owner calls it now and then."""
         for key in [key for key, full_at in self._full_at.items() if full_at <= now]:
             del self._full_at[key]

@@ -1,4 +1,8 @@
-"""Running a service as a process: `--help` that lists every setting, one-line refusals, and uvicorn until SIGTERM."""
+"""Runs a service as a process: `--help` lists every setting, mistakes are told in a line, uvicorn serves until SIGTERM.
+
+Gateway, auth and chat call `main`, `parley run` calls `serve`; the testing kit and the single-port stack take the
+server alone. A start is in this order: settings, logs, app, server. A stop drains the app before connections are cut.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -28,10 +32,10 @@ from parley.common.process import logs
 from parley.common.process.settings import SecretFile, ServiceSettings, UnsafeSettings, misspelt_settings, name_refused
 
 STOP_POLL = 0.1
-"""Seconds between looks at whether a signal came while the app starts."""
+"""Seconds between two looks for a stop signal while the app starts."""
 
 YOUNG_OBJECTS = 10_000
-"""Objects made before the youngest are searched for cycles; Python does it after 700, several times in each batch."""
+"""Objects that are made before the youngest are searched for cycles: a batch makes Python's own 700 several times."""
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
@@ -45,7 +49,7 @@ def main(
     refusals: tuple[type[Exception], ...] = (),
     **options: Any,
 ) -> None:
-    """Answer `--help`, or `serve`."""
+    """Answer `--help`, or `serve` with these arguments."""
     argparse.ArgumentParser(
         prog=f"python -m parley.{service}",
         description=description,
@@ -63,9 +67,10 @@ def serve(
     refusals: tuple[type[Exception], ...] = (),
     **options: Any,
 ) -> None:
-    """Read the settings and serve until SIGTERM.
+    """Read the settings, make the app and serve it until SIGTERM.
 
-    What `create_app` raises of `refusals` is a mistake in the configuration, told in a line. `options` are uvicorn's.
+    Exceptions of the types in `refusals` that `create_app` raises are mistakes in the configuration, and are told in a
+    line. `options` are uvicorn's.
     """
     try:
         settings = settings_type()
@@ -79,41 +84,42 @@ def serve(
     for name, meant in misspelt_settings(settings_type).items():
         logs.get_logger(__name__).warning("unknown setting", name=name, meant=meant)
     _allow_many_sockets()
-    # uvicorn raises the signal again once it has shut down in order; ending on SIGTERM is success.
+    # uvicorn raises the signal again once it has shut down in order; to end on SIGTERM is success.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     logs.get_logger(__name__).info("starting", host=settings.host, port=settings.port)
-    server_options: dict[str, Any] = {
-        "ws": "none",
-        **options,
-        **http_options(settings.trusted_proxies, keep_alive=settings.http_keep_alive),
-    }
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-        **server_options,
-    )
-    server = DrainingServer(config, app.state)
+    server = DrainingServer(server_config(app, settings, options), app.state)
     _refuse_in_a_line(app)
-    # Modules and models live as long as the process: no collection need look at them, a tenth of a busy service's time.
+    # Modules and models live as long as the process, so no collection has to look at them. It did so for a tenth of the
+    # time of a busy service.
     gc.collect()
     gc.freeze()
-    # What a message makes is gone when it is acked, and looking for cycles in it is in vain.
+    # The objects of a message are freed by reference counting when it is acked; a search for cycles in them is in vain.
     gc.set_threshold(YOUNG_OBJECTS)
     with suppress(KeyboardInterrupt):
         server.run()
+    # As uvicorn's own command does: `Server.run` returns normally when the app could not start.
     if not server.started and not server.should_exit:
         sys.exit(STARTUP_FAILURE)
 
 
-def _refuse_in_a_line(app: FastAPI) -> None:
-    """Spare people uvicorn's traceback of an app that does not start.
+def server_config(app: Any, settings: ServiceSettings, options: Mapping[str, Any]) -> uvicorn.Config:
+    """Return the configuration of uvicorn for an app with these settings. `options` are uvicorn's own.
 
-    That its name is taken, or that what it needs is away, is said in a line; whoever stopped it knows.
+    HTTP is read within Parley's limits, log lines are Parley's, and a stop waits at most 5 s for answers under way.
+    """
+    everything: dict[str, Any] = {
+        "host": settings.host, "port": settings.port, "ws": "none", "log_config": None, "access_log": False,
+        "server_header": False, "timeout_graceful_shutdown": 5, **options,
+        # Last: HTTP options among the given ones were made without these settings.
+        **http_options(settings.trusted_proxies, keep_alive=settings.http_keep_alive),
+    }  # fmt: skip
+    return uvicorn.Config(app, **everything)
+
+
+def _refuse_in_a_line(app: FastAPI) -> None:
+    """Log one line, instead of uvicorn's traceback, when the app cannot start.
+
+    The line tells that the name is taken, or what could not be reached. A start that was cancelled needs none.
     """
     inner = app.router.lifespan_context
 
@@ -127,6 +133,7 @@ def _refuse_in_a_line(app: FastAPI) -> None:
             raise
 
     app.router.lifespan_context = lifespan
+    # uvicorn logs the traceback as one text, so it is recognised by what stands in it.
     expected = (NameTaken.__name__, asyncio.CancelledError.__name__, f"{Reject.__module__}.{Reject.__name__}: ")
     logging.getLogger("uvicorn.error").addFilter(
         lambda record: not any(name in record.getMessage() for name in expected)
@@ -134,9 +141,9 @@ def _refuse_in_a_line(app: FastAPI) -> None:
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn, but an app that has set `state.drain` parts from its clients before connections are cut.
+    """uvicorn's server, which awaits the app's `state.drain`, if there is one, before it cuts connections.
 
-    By then nothing listens any more; `drain` is awaited however long it takes.
+    The gateway drains its clients there. No new connection is accepted by then, and `drain` may take any time.
     """
 
     def __init__(self, config: uvicorn.Config, state: State) -> None:
@@ -144,9 +151,9 @@ class DrainingServer(uvicorn.Server):
         self._state = state
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start as uvicorn does, but give up when a signal asks for it while the app still waits for NATS or Postgres.
+        """Start as uvicorn does, but stop at a signal while the app still waits for NATS or Postgres.
 
-        Leaving the loop cancels what the app is doing then.
+        uvicorn itself would look for signals only once the app has started.
         """
         starting = asyncio.ensure_future(self._start(sockets))
         while not (await asyncio.wait({starting}, timeout=STOP_POLL))[0]:
@@ -157,7 +164,7 @@ class DrainingServer(uvicorn.Server):
             sys.exit(code)
 
     async def _start(self, sockets: list[socket.socket] | None) -> Any:
-        """Start; return the exit code if uvicorn gives up. An exit that leaves a task would print a traceback."""
+        """Start. Return the exit code if uvicorn gives up: a `SystemExit` in a task would leave a traceback behind."""
         try:
             bound = [bind(self.config.host, self.config.port)] if sockets is None else sockets
             await super().startup([listener for each in bound for listener in listeners(each)])
@@ -170,6 +177,7 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, drain, then shut down as uvicorn does."""
+        # Before draining, so that new connections find another process.
         for listener in self.servers:
             listener.close()
         drain: Callable[[], Awaitable[None]] | None = getattr(self._state, "drain", None)
@@ -190,6 +198,6 @@ def usage(settings_type: type[ServiceSettings]) -> str:
 
 
 def _allow_many_sockets() -> None:
-    """Raise the limit of open files to what this process may have: a connection is a file."""
+    """Raise the limit of open files to the hard limit: each connection is an open file."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,8 +1,8 @@
-"""What an error of Postgres means for who asked, by its SQLSTATE; pure, so that every driver is read the same way.
+"""Tells from the SQLSTATE of a Postgres error what the caller should do. Pure, so that it fits every driver.
 
-Only a few classes of errors are a statement's own fault. All others are the server's or the way's: it is starting,
-recovering, read-only, full, out of memory, was told to cancel, or cannot be reached. Nothing is wrong with what was
-asked then, and asking again later may succeed.
+Only a few classes of errors are a statement's own fault. All others come from the server or from the way to it: it is
+starting, recovering, read-only, full, out of memory, was told to cancel, or cannot be reached. Then the same statement
+may succeed later.
 """
 
 from __future__ import annotations
@@ -11,31 +11,32 @@ from enum import Enum
 
 
 class Fault(Enum):
-    """Whose fault it is that a statement failed, and so what is to be done."""
+    """The cause of a statement's failure, which tells what to do about it."""
 
     STATEMENT = "statement"
-    """What was asked cannot be stored or computed; asked again, it fails again."""
+    """The statement cannot be executed with these values; it would fail again."""
     CONFLICT = "conflict"
-    """Two transactions met, and this one lost; it may simply go again."""
+    """Two transactions were in each other's way, and this one lost; it may be repeated at once."""
     OUTAGE = "outage"
-    """Postgres cannot do it now; who asked is told `unavailable`."""
+    """Postgres cannot do it now; the client is told `unavailable`."""
 
 
 _STATEMENT_CLASSES = frozenset(("22", "23", "54"))
-"""Data exceptions, violated constraints, and limits of the program such as too long an index row."""
+"""The classes of data exceptions, of violated constraints, and of exceeded limits such as too long an index row."""
 _CONFLICTS = frozenset(("40001", "40P01", "23505"))
 """Serialization failure, deadlock, and a unique key that another transaction was quicker to insert."""
 _NO_SCHEMA = frozenset(("42P01", "42703", "3F000", "42883"))
-"""A table, column, schema or function that is not there."""
+"""A table, column, schema or function that does not exist."""
 
 
 def fault_of_state(state: str | None) -> Fault:
-    """Whose fault an error with this SQLSTATE is; one without a state never reached Postgres, or lost its answer."""
+    """Return the cause of an error with this SQLSTATE. None: Postgres was not reached, or its answer was lost."""
+    # Before the class of the state: 23505 is a conflict, while class 23 is a statement's fault.
     if state in _CONFLICTS:
         return Fault.CONFLICT
     return Fault.STATEMENT if state and state[:2] in _STATEMENT_CLASSES else Fault.OUTAGE
 
 
 def lacks_schema(state: str | None) -> bool:
-    """Whether this SQLSTATE says that the database was not migrated, or not far enough."""
+    """Whether this SQLSTATE shows that the database was not migrated, or not far enough."""
     return state in _NO_SCHEMA

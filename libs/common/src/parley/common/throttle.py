@@ -1,15 +1,15 @@
-"""When to do at once what was asked for several times: a lone request does not wait, those of a busy time gather.
-
-`Throttle` is what is elsewhere called a throttle with a leading and a trailing edge:
+"""A throttle with a leading and a trailing edge: a lone request is served at once, those of a busy time together.
 
     | state     | input           | what happens                                                                     |
     |-----------|-----------------|----------------------------------------------------------------------------------|
-    | idle      | `soon`          | pending: it runs two turns of the loop later, or when the interval is over       |
-    | pending   | `soon`          | nothing: what is asked for goes along                                            |
+    | idle      | `soon`          | pending: the action runs two turns of the loop later, or when the interval is over |
+    | pending   | `soon`          | nothing: the action that is pending serves this request as well                  |
     | pending   | its time comes  | idle; the action runs                                                            |
 
-The interval counts from when the action ran last. Two turns, because what follows from an event, such as the ack that a
-future's callback makes, comes one turn after it and belongs into the same message.
+The interval begins when the action runs. It takes two turns because what follows from an event, such as the ack that a
+future's callback makes, comes one turn after it and should travel in the same message.
+
+`ListeningClient` writes to NATS by it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 
 class Throttle:
-    """Runs an action at most once per `interval` seconds, which may be 0; rounded as the loop rounds its timers."""
+    """Runs an action at most once per `interval` seconds, which may be 0. uvloop rounds intervals to milliseconds."""
 
     __slots__ = ("_action", "_interval", "_next", "_pending")
 
@@ -28,7 +28,7 @@ class Throttle:
         self._action = action
         self._interval = interval
         self._next = 0.0
-        """When the action may run again."""
+        """The time from which on the action may run again, in seconds of `time.monotonic`."""
         self._pending = False
 
     def soon(self) -> None:
@@ -37,6 +37,7 @@ class Throttle:
             return
         self._pending = True
         loop = asyncio.get_running_loop()
+        # In a busy time the interval has to pass; after a pause only this turn's other requests are waited for.
         if (wait := self._next - time.monotonic()) > 0:
             loop.call_later(wait, self._run)
         else:

@@ -2,11 +2,16 @@
 
 `AsyncServer` is python-socketio's server on this engine: an application changes one import.
 
-The engine itself, which Parley's gateway is built on, is to be read in this order. Pure, without I/O: `frames` and
-`deflate` in `websocket`, `packets` (payloads), `session` (the state machine of one client). Shells:
-`websocket.protocol` (an `asyncio.Protocol` that uvicorn hands upgrades to), `polling` (an ASGI app). `server` owns the
-sessions, their heartbeats and their writes; there is no task, queue or timer per client. `python_socketio` and
-`nats_manager` stand beside it, and it knows neither.
+The engine, which Parley's gateway is built on, in reading order:
+
+1. `packets`: packets and polling payloads, and `websocket.frames` and `websocket.deflate`: frames; all pure;
+2. `session`: the state machine of one client, with the `transports` that it needs; pure;
+3. `server`: owns the sessions, with their heartbeats (`timer_wheel`), their input (`reading`) and output (`writes`);
+4. `websocket.protocol` (an `asyncio.Protocol`) and `polling` (an ASGI app): the transports, and `request`, by which
+   both begin.
+
+Invariant: there is no task, queue or timer per client. `python_socketio` and `nats_manager` are built on the engine,
+which knows neither.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ __all__ = ["AsyncServer"]
 
 
 def __getattr__(name: str) -> Any:
-    # Who uses the engine alone, as the gateway does, loads nothing of python-socketio.
+    # Imported late, so that whoever uses the engine alone, as the gateway does, loads nothing of python-socketio.
     if name == "AsyncServer":
         from parley.engineio.python_socketio.server import AsyncServer  # noqa: PLC0415
 

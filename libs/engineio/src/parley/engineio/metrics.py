@@ -1,6 +1,6 @@
-"""The metric of everything that clients were refused because of a limit; see docs/operations.md for its labels.
+"""The metric of what clients are refused because of a limit. Its labels are in docs/operations.md.
 
-Every other metric stands where it is counted; a test compares all of them with that document.
+It is here because several modules count with it. Every other metric is defined where it is counted.
 """
 
 from __future__ import annotations

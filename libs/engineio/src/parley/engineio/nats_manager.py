@@ -1,11 +1,12 @@
 """A client manager over NATS, for python-socketio's servers, stock or on this engine, and for external processes.
 
-Servers with the same `channel` share their rooms: what one of them emits, lets in or closes reaches the connections of
-all, and a process without a server emits with `write_only`. NATS delivers at most once: while a server is not connected
-to it, what others emit does not reach that server's clients and does not come later, and a server that reads too slowly
-loses what its subscription cannot hold. What must arrive belongs into a log, as Parley's chat has one.
+Servers with the same `channel` share their rooms: what one of them emits to a room, or does with a connection, reaches
+the connections of all. A process without a server emits with `write_only`.
 
-Every server decodes everything on the channel, whether it has the room or not; that is python-socketio's design.
+NATS delivers at most once. While a server is not connected to NATS, its clients miss what others emit, and a server
+that reads too slowly loses what its subscription cannot hold. Events that must arrive belong into a log, as Parley's
+chat has one. Every server decodes everything on the channel, whether it has the room or not: that is python-socketio's
+design.
 """
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportIncompatibleMethodOverride=false
 
@@ -24,14 +25,15 @@ from socketio.async_pubsub_manager import AsyncPubSubManager
 from parley.engineio.python_socketio.client_manager import BroadcastManager
 
 RETRY_SECONDS = 1.0
-"""Between attempts to subscribe, where NATS cannot be reached at first or refuses."""
+"""Seconds between two attempts to subscribe, while NATS cannot be reached or refuses."""
 
 
 class AsyncNatsManager(AsyncPubSubManager, BroadcastManager):
-    """`client_manager=AsyncNatsManager("nats://localhost:4222")`; with `write_only=True` it needs no server.
+    """Shares rooms over NATS: `client_manager=AsyncNatsManager("nats://localhost:4222")`.
 
-    Messages beyond the broker's `max_payload` raise `nats.errors.MaxPayloadError`, after this server's own clients have
-    been sent theirs. `nats_options` go to `nats.connect`, credentials and TLS for instance.
+    With `write_only=True` it needs no server. `nats_options` are passed to `nats.connect`, such as credentials and TLS.
+    An emit beyond NATS' `max_payload` raises `nats.errors.MaxPayloadError` after this server's own clients were sent
+    the event.
     """
 
     name = "asyncnats"
@@ -52,7 +54,7 @@ class AsyncNatsManager(AsyncPubSubManager, BroadcastManager):
         self._connecting = asyncio.Lock()
 
     async def close(self) -> None:
-        """Send what is on its way and disconnect. Of a server, this ends its part in the channel."""
+        """Send what is on its way and disconnect. A server takes no part in the channel any more."""
         if (listening := getattr(self, "thread", None)) is not None:
             listening.cancel()
             await asyncio.wait([listening])
@@ -61,7 +63,8 @@ class AsyncNatsManager(AsyncPubSubManager, BroadcastManager):
             await client.drain()
 
     async def _connected(self) -> Client:
-        """The connection. nats-py keeps it, restores subscriptions, and holds 2 MiB back meanwhile."""
+        """Return the connection, made by the first call. nats-py reconnects it, and buffers up to 2 MiB meanwhile."""
+        # Two emits at once must not make two connections.
         async with self._connecting:
             if self._client is None or self._client.is_closed:
                 options: dict[str, Any] = {"max_reconnect_attempts": -1, "error_cb": self._failed, **self._options}
@@ -75,7 +78,7 @@ class AsyncNatsManager(AsyncPubSubManager, BroadcastManager):
         client = await self._connected()
         await client.publish(self.channel, self.json.dumps(data).encode())
         if self.write_only:
-            # An external process may end right after it has emitted.
+            # An external process may end right after an emit, and nats-py writes in a task of its own.
             await client.flush()
 
     async def _listen(self) -> AsyncGenerator[bytes]:
@@ -85,6 +88,6 @@ class AsyncNatsManager(AsyncPubSubManager, BroadcastManager):
                 subscription = await client.subscribe(self.channel)
                 async for message in subscription.messages:
                     yield message.data
-            # python-socketio asks again at once, however often it is refused.
+            # Waited here, since python-socketio calls `_listen` again at once, however often it fails.
             self._get_logger().warning("NATS: not subscribed to %s, trying again", self.channel)
             await asyncio.sleep(RETRY_SECONDS)

@@ -1,7 +1,8 @@
-"""Engine.IO packets and polling payloads, pure, in both revisions.
+"""Engine.IO packets and polling payloads, in revisions 4 and 3 of the protocol. Pure.
 
-Revision 4 separates the packets of a payload with a record separator and marks base64 with `b`. Revision 3 writes each
-packet's length first, counted in UTF-16 units as JavaScript does, or mixes text and bytes in a binary payload.
+Revision 4 (Engine.IO v4 protocol, "HTTP long-polling") separates the packets of a payload with a record separator and
+marks base64 with `b`. Revision 3 writes each packet's length first, counted in UTF-16 units as in JavaScript, or, for
+clients that take binary payloads, as decimal digits, one per byte, between a mark (0 text, 1 binary) and 255.
 """
 
 from __future__ import annotations
@@ -15,51 +16,55 @@ from parley.engineio.websocket.deflate import THRESHOLD, deflate
 from parley.engineio.websocket.frames import BINARY, TEXT, frame
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
+"""The types of packets (Engine.IO v4 protocol, "Protocol")."""
 
 OVERHEAD = 64
-"""Bytes that a waiting packet costs beside its data, so that a bound on bytes also bounds the number of small ones."""
+"""Bytes that a waiting packet counts for besides its data, so that a bound on bytes also bounds their number."""
 
 _SEPARATOR = "\x1e"
 _MAX_LENGTH_DIGITS = 10
 
 
 class MalformedPayload(ValueError):
-    """Bytes that are no Engine.IO packet."""
+    """Bytes that are not an Engine.IO packet or payload."""
 
 
 class TooManyPackets(MalformedPayload):
-    """More packets in one request than allowed."""
+    """A payload with more packets than allowed."""
 
 
 class Incoming(NamedTuple):
-    """A packet from a client."""
+    """A packet of a client: its type, and its data without that."""
 
     kind: str
     data: str | bytes
 
 
 class Part(NamedTuple):
-    """One packet of a piece: the opcode of its frame, and a text packet's UTF-8 or a binary packet's bytes."""
+    """One Engine.IO packet of a `Packet`: the opcode of its frame, and its UTF-8 or its bytes.
+
+    The data of a text packet begins with the packet's type; a binary packet is a MESSAGE without its type.
+    """
 
     opcode: int
     data: bytes
 
 
-# A named tuple's own constructor is a Python function.
+# A named tuple's own constructor is a Python function, which would cost as much as all the rest of `Packet.text`.
 _new_part: Callable[[type[Part], tuple[int, bytes]], Part] = cast("Any", tuple.__new__)
 
 
 class Packet:
-    """What is sent as one piece: a text packet and the binary packets that belong to it, or several such.
+    """Engine.IO packets that are sent as one piece: a text packet and its binary packets, or several such.
 
-    It may go to any number of clients; each encoding is made once, when the first of them needs it.
+    It may be sent to any number of clients. Each encoding is made once, when the first client needs it.
     """
 
     __slots__ = ("_encodings", "_plain", "parts", "size")
 
     def __init__(self, *parts: Part) -> None:
         self.parts = parts
-        # Nearly all have one part, and are made by the ten thousand.
+        # Nearly all packets have one part, and they are made by the ten thousand.
         self.size = (
             len(parts[0].data) + OVERHEAD if len(parts) == 1 else sum(len(part.data) + OVERHEAD for part in parts)
         )
@@ -68,23 +73,24 @@ class Packet:
 
     @classmethod
     def of(cls, text: bytes, attachments: tuple[bytes, ...] = ()) -> Packet:
-        """A text packet, kind included, and its attachments."""
+        """Make a packet of a text, which begins with its type, and its attachments."""
         if not attachments:
             return cls(Part(TEXT, text))
         return cls(Part(TEXT, text), *(Part(BINARY, data) for data in attachments))
 
     @classmethod
     def text(cls, text: bytes) -> Packet:
-        """A text packet, kind included; as `of`, for those that are made by the ten thousand."""
+        """Make a packet of a text, which begins with its type. It does what `of` does, only faster."""
         return cls(_new_part(Part, (TEXT, text)))
 
     @classmethod
     def joined(cls, packets: Sequence[Packet]) -> Packet:
-        """Several packets as one piece, in their order."""
+        """Make one packet of several, in their order."""
         return packets[0] if len(packets) == 1 else cls(*(part for packet in packets for part in packet.parts))
 
     def frames(self, revision: int = 4, *, compress: bool = False) -> bytes:
-        """The WebSocket frames."""
+        """Return the packet as WebSocket frames for a client of this revision."""
+        # The encoding of nearly all clients has a slot of its own; a dict would cost as much as a small frame.
         if revision == 4 and not compress:
             if not self._plain:
                 self._plain = self._framed(revision, compress=False)
@@ -99,7 +105,7 @@ class Packet:
     def _framed(self, revision: int, *, compress: bool) -> bytes:
         if len(self.parts) == 1 and self.parts[0].opcode == TEXT:
             return _frame(TEXT, self.parts[0].data, compress=compress)
-        # Revision 3 keeps the packet's kind in front of binary data as well.
+        # Revision 3 has the packet's type, as a byte, in front of binary data as well.
         mark = b"\x04" if revision == 3 else b""
         return b"".join(
             _frame(opcode, data if opcode == TEXT else mark + data, compress=compress) for opcode, data in self.parts
@@ -122,7 +128,7 @@ def _frame(opcode: int, payload: bytes, *, compress: bool) -> bytes:
 
 
 def parse_message(message: str | bytes, revision: int) -> Incoming:
-    """The packet in one WebSocket message. Raises `MalformedPayload`."""
+    """Return the packet in one WebSocket message. Raises `MalformedPayload`."""
     if isinstance(message, str):
         return _text_packet(message, revision)
     if revision == 4:
@@ -159,7 +165,7 @@ def _from_base64(text: str) -> bytes:
 
 
 def encode_payload(packets: Sequence[Packet], revision: int, *, base64_only: bool) -> tuple[bytes, bool]:
-    """The body of a poll's answer, and whether it is binary (revision 3 with clients that take it)."""
+    """Return the body of a poll's answer, and whether it is binary, as in revision 3 for clients that take it."""
     parts = [part for packet in packets for part in packet.parts]
     if revision == 4:
         return _SEPARATOR.encode().join(
@@ -184,13 +190,14 @@ def _marked_v3(mark: int, data: bytes) -> bytes:
 
 
 def decode_payload(body: bytes, revision: int, *, binary: bool, limit: int) -> list[Incoming]:
-    """The packets of a POST, at most `limit` of them. Raises `MalformedPayload`."""
+    """Return the packets in the body of a POST. Raises `MalformedPayload`, `TooManyPackets` beyond `limit`."""
     if revision == 3 and binary:
         return _decode_binary_v3(body, limit)
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise MalformedPayload("text that is not UTF-8") from error
+    # Split no further than needed to know that there are too many.
     parts = text.split(_SEPARATOR, limit) if revision == 4 else _split_v3(text, limit)
     if len(parts) > limit:
         raise TooManyPackets(f"more than {limit} packets in one request")
@@ -198,7 +205,7 @@ def decode_payload(body: bytes, revision: int, *, binary: bool, limit: int) -> l
 
 
 def _split_v3(text: str, limit: int) -> list[str]:
-    # Lengths count UTF-16 units, so the text is cut in that encoding.
+    # Lengths count UTF-16 units, so the text is cut in that encoding, two bytes per unit.
     units = text.encode("utf-16-le")
     parts: list[str] = []
     position = 0

@@ -1,8 +1,13 @@
-"""The polling shell: an ASGI app on the same sessions (Engine.IO protocol, "HTTP long-polling").
+"""The polling transport: an ASGI app that serves the engine's sessions (Engine.IO v4 protocol, "HTTP long-polling").
 
-`app` puts `EnginePaths` in front of everything else, so that a poll passes no other middleware. A GET waits in a future
-that the session completes; a POST is read within the session's limits, one at a time, and its bytes count against the
-input budget while they come. How long a request may take is the HTTP server's affair.
+An app puts `EnginePaths` in front of everything else, so that a poll passes no other middleware. Each request runs in
+the HTTP server's task:
+
+- a GET waits in a future that the session completes with packets;
+- a POST is read within the session's limits, one at a time; its bytes count against the input budget while they come,
+  and its packets are worked off in parts, a few in a turn of the loop (`reading.ReadScheduler`).
+
+The HTTP server limits how long a request may take.
 """
 
 from __future__ import annotations
@@ -10,21 +15,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.metrics import LIMIT_HITS
 from parley.engineio.packets import Incoming, MalformedPayload, Packet, encode_payload
-from parley.engineio.reading import FEW, FRAMES, SMALL, UNCOUNTED, ReadScheduler
+from parley.engineio.reading import FEW, FRAMES, SMALL, ReadScheduler
 from parley.engineio.request import (
     Refusal,
     TransportRequest,
     bad_method,
     bad_request,
     overloaded,
-    read_request,
+    request_of,
     unknown_session,
     unknown_transport,
 )
@@ -38,7 +42,7 @@ _BINARY = b"application/octet-stream"
 
 
 class _Poll:
-    """A GET that waits for packets (a `transports.Poll`)."""
+    """A GET that waits for packets; a `transports.Poll`."""
 
     __slots__ = ("packets",)
 
@@ -46,13 +50,21 @@ class _Poll:
         self.packets: asyncio.Future[list[Packet]] = asyncio.get_running_loop().create_future()
 
     def answer(self, packets: list[Packet]) -> None:
-        """Complete the request."""
+        """Complete the request with packets; none means that the session is gone."""
         if not self.packets.done():
             self.packets.set_result(packets)
 
 
 class PostBeingRead:
-    """A POST whose body is being read, then worked off a part in each turn of the loop (a `transports.Post`)."""
+    """A POST whose body is read, and whose packets are then worked off in parts; a `transports.Post`.
+
+    | state | input | next |
+    |---|---|---|
+    | reading | `abandon` | the reader gets `TimeoutError` |
+    | reading | `work_off` | working: a first part is taken at once, or it waits for its turn |
+    | working | `read_on` | working, or done: `done` is completed with the last part |
+    | working | the session ends, or a packet is malformed | done: `done` is completed, or raises |
+    """
 
     __slots__ = ("_body", "_incoming", "_input", "_position", "_read", "_reading", "_session", "binary", "done")
 
@@ -69,29 +81,29 @@ class PostBeingRead:
 
     @property
     def begun(self) -> bool:
-        """Whether its packets have been told apart, which take more memory than its body."""
+        """Whether its body was split into packets, which take more memory than the body."""
         return self._incoming is not None
 
     def abandon(self) -> None:
-        """Read no further; nothing where all was read, or reading was cancelled already."""
+        """Stop reading, unless the body was read or its reader was cancelled already."""
         if self._read:
             return
         with suppress(RuntimeError):
             self._reading.reschedule(asyncio.get_running_loop().time())
 
     def work_off(self, body: bytes) -> None:
-        """Its body is there. Completes `done`, or has that raise `NotPolling` or `MalformedPayload`."""
+        """Work off the whole body. `done` is completed, or raises `NotPolling` or `MalformedPayload`."""
         self._read, self._body = True, body
         if not self._input.exhausted:
             self._work_off(FRAMES)
         elif len(body) <= SMALL:
-            # Another client's next event, as a rule: that need not wait.
+            # As a rule it is one event of a client, which need not wait for others that send much.
             self._work_off(FEW)
         else:
             self._input.wait(self)
 
     def read_on(self) -> None:
-        """See `reading.Backlogged`."""
+        """Work off the next part, when the scheduler calls."""
         self._work_off(FRAMES)
 
     def _work_off(self, allowance: int) -> None:
@@ -117,13 +129,13 @@ class PostBeingRead:
 
 
 class EnginePaths:
-    """ASGI middleware: requests below an engine's path are its own, all others go on to the app."""
+    """ASGI middleware: HTTP requests on an engine's path are served by the engine, all others by the app."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection."""
+        """Serve one ASGI connection."""
         engine = None
         if scope["type"] == "http":
             engines: dict[bytes, Engine] = scope.get("state", {}).get(STATE_KEY, {})
@@ -138,17 +150,17 @@ class Polling:
         self._engine = engine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One HTTP request."""
+        """Serve one HTTP request."""
         cors: list[tuple[bytes, bytes]] = []
         try:
-            request = _read(scope)
+            request = request_of(scope)
             cors = self._cors(request)
             if request.method == "OPTIONS":
                 await _respond(send, 204, _TEXT, b"", cors)
                 return
             self._engine.check(request)
             if request.transport == "websocket":
-                # A proxy on the way has dropped the Upgrade header.
+                # A request for a WebSocket without its Upgrade header, which a proxy must have dropped.
                 raise bad_request()
             if request.transport != "polling":
                 raise unknown_transport()
@@ -204,10 +216,10 @@ class Polling:
             await _packets(send, session, answer, cors)
 
     async def _post(self, session: Session, request: TransportRequest, receive: Receive) -> None:
-        """Read the body, no further than it may be long, whatever the client said of its length, and work it off.
+        """Read the body of a POST, up to the session's limit, and work it off.
 
-        What has come counts against the budget until then. Reading ends with the session, when another POST comes for
-        instance; the deadline is the HTTP server's. Raises `NotPolling`, `MalformedPayload` and `Refusal`.
+        The bytes that have come count against the budget until they are worked off. Reading stops when the session
+        ends, for instance because of a second POST. Raises `NotPolling`, `MalformedPayload` and `Refusal`.
         """
         limit = session.max_message
         declared = request.headers.get("content-length", "")
@@ -215,6 +227,7 @@ class Polling:
             raise _too_big(limit)
         body, held = bytearray(), 0
         try:
+            # Without a time of its own: `abandon` reschedules it to now, which ends the wait for more.
             async with asyncio.timeout(None) as reading:
                 post = PostBeingRead(session, self._engine.input, reading)
                 post.binary = request.headers.get("content-type", "") == _BINARY.decode()
@@ -241,14 +254,15 @@ class Polling:
             self._engine.budget.give_back(session, held)
 
     def _hold(self, session: Session, size: int, held: int) -> int:
-        """Count a body of so many bytes, of which some are counted already. Returns how many are then."""
-        if size <= UNCOUNTED:
-            return held
-        if not self._engine.budget.take(session, size - held):
+        """Count `size` bytes of a body, `held` of which are counted already. Return how many are counted now.
+
+        Raises `Refusal` and ends the session when that is too much.
+        """
+        if (counted := self._engine.budget.hold(session, size, held)) is None:
             self._engine.limited("input_memory")
             session.end(DisconnectReason.OVERLOADED)
             raise overloaded()
-        return size
+        return counted
 
     def _cors(self, request: TransportRequest) -> list[tuple[bytes, bytes]]:
         origin = request.headers.get("origin")
@@ -272,14 +286,8 @@ def _too_big(limit: int) -> Refusal:
     return Refusal(3, f"At most {limit} bytes in one request", 413)
 
 
-def _read(scope: Scope) -> TransportRequest:
-    client: Any = scope.get("client")
-    return read_request(
-        scope["method"], scope["query_string"], scope["headers"], client[0] if client else "", scope["scheme"], scope
-    )
-
-
 async def _hung_up(receive: Receive) -> None:
+    """Wait until the client closes the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -1,12 +1,15 @@
-"""What is read, and when: between the sockets and the parser, so that no client owns a turn of the loop.
+"""Limits how much of the clients' input is worked off in a turn of the loop, and how much of it may wait.
 
-Of a small read of somebody who has joined a namespace, a few frames are worked off at once. Of everything else, at most
-`FRAMES` frames and `SIZE` bytes of one WebSocket are worked off in a turn of the loop, and `TURN_FRAMES` frames and
-`TURN_SIZE` bytes of all of them. What remains is a backlog: the socket reads nothing more (`pause_reading`), others
-have their turn, and the next turn goes on with the backlogs in the order in which they arose. The packets of polling
-requests are worked off the same way, one request after the other. `writes` does it for output.
+`ReadScheduler` is the turn's allowance, shared by the WebSockets and the polling requests of an engine:
 
-What clients sent and nobody has taken yet is bounded as well, in sum and for each address, by `InputBudget`.
+- a small read of a client that has joined a namespace is worked off at once, up to a `FEW` frames, and not counted;
+- of everything else, at most `FRAMES` frames and `SIZE` bytes of one WebSocket are worked off in a turn, and
+  `TURN_FRAMES` frames and `TURN_SIZE` bytes of all of them;
+- what is left is a backlog: its socket reads nothing more (`pause_reading`), and later turns go on with the backlogs in
+  the order in which they arose. The packets of polling requests are worked off the same way.
+
+`InputBudget` bounds the bytes that clients have sent and nobody has taken yet, in sum and for each address.
+`writes` does for output what this does for input.
 """
 
 from __future__ import annotations
@@ -16,33 +19,37 @@ from collections import deque
 from typing import Protocol
 
 FRAMES = 64
+"""Frames of one WebSocket that are worked off in a turn of the loop."""
 SIZE = 64 * 1024
-"""Frames and bytes of one WebSocket that are worked off in a turn of the loop."""
+"""Bytes of one WebSocket after which no more frames of it are begun in a turn of the loop."""
 TURN_FRAMES = 256
+"""Frames of all WebSockets together in a turn of the loop."""
 TURN_SIZE = 512 * 1024
-"""The same for all WebSockets together. What is `SMALL`, and no more than a `FEW` frames, is not counted."""
+"""Bytes of all WebSockets together in a turn of the loop."""
 SMALL = 1024
+"""Bytes of a read up to which it is not counted, if it has no more than a `FEW` frames."""
 FEW = 4
+"""Frames of a read up to which it is not counted, if it is `SMALL`."""
 STRANGER = 2
 """Frames that a read counts for at least, however small, while its session has joined no namespace."""
 UNCOUNTED = 1024
-"""Bytes that a session may hold without their being counted: a message whose end is still on its way."""
+"""Bytes that a session may hold uncounted: most are the beginning of a message whose end is on its way."""
 SHARES = 8
-"""An address may make the gateway hold this part of what all may."""
+"""One address may hold this part of the whole budget (an eighth)."""
 MODEST = 64 * 1024
-"""Bytes that a session may hold while others of its address hold half of the address's share."""
+"""Bytes up to which a session counts as one that holds little, which may use its address's whole share."""
 
 
 class Backlogged(Protocol):
-    """A WebSocket, or a polling request, that has more to work off."""
+    """A WebSocket, or a polling request, that has a backlog."""
 
     def read_on(self) -> None:
-        """Work off a part of the backlog; if some is left, wait again."""
+        """Work off a part of the backlog and, if some is left, wait again."""
         ...
 
 
 class Holder(Protocol):
-    """A session, as the budget sees it."""
+    """The part of a session that the budget looks at."""
 
     held: int
     address: str
@@ -54,25 +61,26 @@ class Holder(Protocol):
 
 
 class _Pool:
-    """What a kind of sessions holds, in sum and by address."""
+    """The bytes that sessions of one kind hold, in sum and by address."""
 
     __slots__ = ("_by_address", "held", "limit", "share")
 
     def __init__(self, limit: int, largest: int) -> None:
         self.limit = limit
+        # However small the limit is, an address must be able to send a few of the largest messages.
         self.share = max(limit // SHARES, 4 * largest)
         self.held = 0
         self._by_address: dict[str, int] = {}
 
     def has_room(self, session: Holder, size: int) -> bool:
-        """Whether a session may hold so much more."""
+        """Whether a session may hold `size` bytes more."""
         if self.held + size > self.limit:
             return False
         share = self.share if session.held + size <= MODEST else self.share // 2
         return self._by_address.get(session.address, 0) + size <= share
 
     def count(self, address: str, size: int) -> None:
-        """So much more is held, or less."""
+        """Count `size` bytes more, or less if it is negative."""
         if size:
             self.held += size
             if more := self._by_address.get(address, 0) + size:
@@ -82,30 +90,30 @@ class _Pool:
 
 
 class InputBudget:
-    """Bytes that clients sent and the gateway has not passed on: unfinished messages, backlogs, attachments, queues.
+    """The bytes that clients have sent and nobody has taken yet: unfinished messages, backlogs, attachments, queues.
 
-    Sessions that have joined no namespace have a smaller sum of their own, since nobody knows who they are. Of either
-    sum one address has a share: half of it for anybody, the rest for those sessions that hold little, so that somebody
-    who fills it does not silence all others of an office.
+    Sessions that have joined no namespace have a smaller budget within the whole one, since nobody knows who they are.
+    Each address has a share of both: half of it for any session, the other half for sessions that hold little. So one
+    client that fills the share does not silence all others behind the same address, such as those of an office.
     """
 
     def __init__(self, total: int, unjoined: int, *, largest: int = 0, largest_unjoined: int = 0) -> None:
-        """`largest` are the sizes of one message: a share has room for it, however small the sum is."""
+        """Budgets are in bytes; `largest` is the size of the largest message, and a share has room for four of them."""
         self._all = _Pool(total, largest)
         self._strangers = _Pool(unjoined, largest_unjoined)
 
     @property
     def held(self) -> int:
-        """Bytes held of everybody."""
+        """The bytes that all sessions hold."""
         return self._all.held
 
     @property
     def held_unjoined(self) -> int:
-        """Bytes held of those that have joined no namespace."""
+        """The bytes that sessions hold which have joined no namespace."""
         return self._strangers.held
 
     def take(self, session: Holder, size: int) -> bool:
-        """Count bytes that a session makes the gateway hold. False, and nothing is counted, when that is too much."""
+        """Count bytes that a session holds. Return False, without counting them, when that is too much."""
         if not self._all.has_room(session, size):
             return False
         if not session.joined:
@@ -117,20 +125,33 @@ class InputBudget:
         return True
 
     def give_back(self, session: Holder, size: int) -> None:
-        """The bytes were passed on or dropped. Nothing after the session's end, when all was given back."""
+        """Count bytes no longer: they were passed on or dropped."""
+        # A session's end gives back everything; whoever held bytes for it may come here afterwards.
         size = min(size, session.held)
         session.held -= size
         self._all.count(session.address, -size)
         if not session.joined:
             self._strangers.count(session.address, -size)
 
+    def hold(self, session: Holder, size: int, counted: int) -> int | None:
+        """Count a part of what a session holds that has become `size` bytes long, `counted` of which are counted.
+
+        Return how many are counted now, 0 for a part that is too small to be counted; None when it is too much.
+        """
+        held = size if size > UNCOUNTED else 0
+        if held < counted:
+            self.give_back(session, counted - held)
+        elif held > counted and not self.take(session, held - counted):
+            return None
+        return held
+
     def joining(self, session: Holder) -> None:
-        """The session is about to have joined a namespace: what it holds is not held by a stranger any more."""
+        """Count a session's bytes as those of one that has joined. It is called right before `joined` becomes true."""
         self._strangers.count(session.address, -session.held)
 
 
 class ReadScheduler:
-    """The backlogs of one engine, and what is left of the allowance of this turn."""
+    """The backlogs of one engine, and what is left of the present turn's allowance."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -141,22 +162,22 @@ class ReadScheduler:
 
     @property
     def exhausted(self) -> bool:
-        """Whether this turn's allowance is used up."""
+        """Whether the allowance of this turn is used up."""
         return self._frames <= 0 or self._size <= 0
 
     def spent(self, frames: int, size: int) -> None:
-        """So much was worked off."""
+        """Take what was worked off from this turn's allowance."""
         self._frames -= frames
         self._size -= size
         self._schedule()
 
     def wait(self, backlogged: Backlogged) -> None:
-        """Go on with this backlog on a later turn."""
+        """Go on with a backlog on a later turn, behind the others."""
         self._waiting.append(backlogged)
         self._schedule()
 
     def go_on(self, backlogged: Backlogged) -> None:
-        """Go on with this backlog before others: what it has begun with takes more memory than what it was sent."""
+        """Go on with a backlog on a later turn, before the others: split into packets it takes more memory."""
         self._waiting.appendleft(backlogged)
         self._schedule()
 
@@ -170,12 +191,12 @@ class ReadScheduler:
         self._frames, self._size = TURN_FRAMES, TURN_SIZE
         waiting = self._waiting
         try:
-            # Only those that wait by now: who still has a backlog after its part queues up behind the others.
+            # Only as many as wait now: a backlog that is not empty after its part queues up again.
             for _ in range(len(waiting)):
                 if self.exhausted:
                     break
                 waiting.popleft().read_on()
         finally:
-            # Also when one of them failed: the others must be read on.
+            # Also when one of them raised: the others must be read on.
             if waiting:
                 self._schedule()

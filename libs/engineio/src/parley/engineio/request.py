@@ -1,4 +1,8 @@
-"""Reading the requests that begin or continue a session, pure: query, origin, address and WebSocket headers."""
+"""Reads the requests that begin or continue a session: query, origin, address and WebSocket headers. Pure.
+
+All transports read a request here, and raise a `Refusal` that is answered in the shape that Socket.IO's clients know:
+`{"code", "message"}` (Engine.IO's server has the codes 0 to 5, which the functions below name).
+"""
 
 from __future__ import annotations
 
@@ -16,14 +20,15 @@ from parley.common.http.addresses import normal_origin
 
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_QUERY = 8192
+"""Characters of a query at most."""
 MAX_FIELDS = 100
-"""Characters and fields of a query."""
+"""Fields of a query at most."""
 OWN_FIELDS = frozenset({"EIO", "transport", "sid", "t", "b64", "j"})
-"""What Engine.IO itself puts into the query."""
+"""The fields that Engine.IO itself puts into the query (Engine.IO v4 protocol, "Query parameters")."""
 
 
 class Refusal(Exception):
-    """A request that is answered with an error, in the shape that Socket.IO clients know."""
+    """Refuses a request with an error in the shape that Socket.IO's clients know."""
 
     def __init__(self, code: int, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -32,51 +37,51 @@ class Refusal(Exception):
 
 
 def unknown_transport() -> Refusal:
-    """`transport` names none, or one that is switched off."""
+    """Refuse a `transport` that does not exist or is switched off."""
     return Refusal(0, "Transport unknown")
 
 
 def unknown_session() -> Refusal:
-    """`sid` names no session of this server."""
+    """Refuse a `sid` that names no session of this server."""
     return Refusal(1, "Session ID unknown")
 
 
 def jsonp_not_served() -> Refusal:
-    """`j` asks for an answer inside a script, as very old browsers needed it."""
+    """Refuse `j`, which asks for the answer inside a script, as browsers without CORS needed it."""
     return Refusal(0, "JSONP is not served")
 
 
 def bad_method() -> Refusal:
-    """A session begins with a GET."""
+    """Refuse a handshake that is not a GET."""
     return Refusal(2, "Bad handshake method")
 
 
 def bad_request() -> Refusal:
-    """Not a request that fits the session, or not one at all."""
+    """Refuse a request that does not fit the session's state, or is malformed."""
     return Refusal(3, "Bad request")
 
 
 def forbidden(message: str = "Forbidden", status: int = 403) -> Refusal:
-    """The origin or the address may not connect."""
+    """Refuse an origin or an address that may not connect."""
     return Refusal(4, message, status)
 
 
 def overloaded() -> Refusal:
-    """There is no memory for what the client sends."""
+    """Refuse a body that the input budget has no room for."""
     return Refusal(3, "The server has more work than it can take", 503)
 
 
 def unsupported_revision() -> Refusal:
-    """`EIO` names no revision that is served."""
+    """Refuse an `EIO` that names no revision that is served."""
     return Refusal(5, "Unsupported protocol version")
 
 
 class TransportRequest(NamedTuple):
-    """What matters of a request; header names are lower case."""
+    """The part of a request that the engine looks at. Header names are in lower case."""
 
     method: str
     query: dict[str, str]
-    """Without what Engine.IO puts there itself."""
+    """The query without the fields of Engine.IO itself."""
     headers: dict[str, str]
     address: str
     scheme: str
@@ -87,19 +92,19 @@ class TransportRequest(NamedTuple):
     base64_only: bool
     jsonp: bool
     stamp: str
-    """What stock clients write differently into every polling request."""
+    """The query's `t`, which stock clients make a different one for every polling request."""
     scope: Mapping[str, Any] = MappingProxyType({})
-    """The whole of it, as the HTTP server has it; it is not kept."""
+    """The request as the HTTP server has it. It is not kept with the session."""
 
     @property
     def origin(self) -> str | None:
-        """The page that a browser says it serves, as origins are compared; the header has it in the browser's words."""
+        """The origin of the page, in the form in which origins are compared; None for clients that are not browsers."""
         told = self.headers.get("origin")
         return None if told is None else normal_origin(told)
 
     @property
     def own_origin(self) -> str:
-        """What `origin` is for a page of this server."""
+        """The origin that a page of this server itself has."""
         return normal_origin(f"{self.scheme}://{self.headers.get('host', '')}")
 
 
@@ -113,7 +118,7 @@ def read_request(
 ) -> TransportRequest:
     """Read a request whose address, scheme and Host header are the client's (see `parley.common.http.forwarded`).
 
-    Raises `Refusal` for a query that no client of ours makes.
+    Raises `Refusal` for a query that no Engine.IO client makes.
     """
     if len(query) > MAX_QUERY:
         raise bad_request()
@@ -137,11 +142,19 @@ def read_request(
     )
 
 
+def request_of(scope: Mapping[str, Any]) -> TransportRequest:
+    """Read the request in an ASGI scope. Raises as `read_request` does."""
+    address = scope["client"][0] if scope.get("client") else ""
+    # The scope of a WebSocket has no method: only a GET can ask for one (RFC 6455, section 4.1).
+    method = scope.get("method", "GET")
+    return read_request(method, scope["query_string"], scope["headers"], address, scope["scheme"], scope)
+
+
 def read_query(query: str) -> dict[str, str]:
-    """The fields of a query. Raises `ValueError` when they are too many."""
+    """Return the fields of a query. Raises `ValueError` when there are too many."""
     if "%" in query or "+" in query or query.count("&") > 8:
         return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_FIELDS))
-    # The same for what stock clients send, in a tenth of the time.
+    # The same result for the queries of stock clients, in a tenth of the time.
     return {name: value for name, _, value in (field.partition("=") for field in query.split("&") if field)}
 
 
@@ -150,15 +163,18 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def subprotocol(offered: str) -> str | None:
-    """The first subprotocol that a client offers (RFC 6455, section 4.2.2): Engine.IO has none, so any will do."""
+    """Return the first subprotocol that a client offers (RFC 6455, section 4.2.2), or None.
+
+    Engine.IO has none, but a browser ends a connection whose server has accepted none of those that it offered.
+    """
     first = offered.split(",", 1)[0].strip()
     return first if _TOKEN.fullmatch(first) else None
 
 
 def accept_key(headers: dict[str, str]) -> str:
-    """The `Sec-WebSocket-Accept` for a WebSocket request. Raises `Refusal` when it is not one."""
+    """Return the `Sec-WebSocket-Accept` for a request (RFC 6455, section 4.2.2). Raises `Refusal` for a bad request."""
     key = headers.get("sec-websocket-key", "").strip()
-    # Sixteen bytes in base64, of which only the last four bits could be written in other ways.
+    # A key is 16 bytes in base64 (section 4.1). It is not decoded: only its four unused last bits could be wrong.
     if _KEY.fullmatch(key) is None or headers.get("sec-websocket-version", "").strip() != "13":
         raise bad_request()
     digest = hashlib.sha1(key.encode() + _WEBSOCKET_GUID, usedforsecurity=False).digest()

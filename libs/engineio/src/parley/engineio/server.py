@@ -1,8 +1,11 @@
-"""The Engine.IO server: it owns the sessions and their heartbeats, and tells the layer above what happens to them.
+"""The Engine.IO server: it owns the sessions, and tells the layer above what happens to them.
 
-The two shells (`polling`, `websocket.protocol`) find it in the ASGI lifespan state and begin or find sessions in it;
-`SocketIoServer` makes it and is told, synchronously, what comes of them. What fails in the layer above ends the session
-it was about and no other.
+The layer above (`SessionEvents`) makes it: the gateway's `SocketIoServer`, or `python_socketio`. The transports
+(`polling`, `websocket.protocol`) find it in the ASGI lifespan state, begin sessions in it or find them there. Sessions
+report to it as their `SessionServer`.
+
+It runs on one loop. Everything is a plain call, and a session may end within any of them; only heartbeats and draining
+are tasks. Invariant: what fails in the layer above ends the session that it concerned, and no other.
 """
 
 from __future__ import annotations
@@ -43,32 +46,33 @@ SESSIONS_CLOSED = Counter("parley_gateway_sessions_closed_total", "Engine.IO ses
 SESSIONS_REFUSED = Counter("parley_gateway_sessions_refused_total", "Handshakes refused", ["reason"])
 
 STATE_KEY = "engines"
-"""Where the ASGI lifespan state holds the engines by their paths, without a slash at the end: `dict[bytes, Engine]`."""
+"""The key in the ASGI lifespan state of the engines by path, without a slash at the end: a `dict[bytes, Engine]`."""
 CLOSE_GRACE = 5.0
-"""Seconds a closing client has to take what was sent before, and to close its side."""
+"""Seconds that a client has to read what was sent before a close, and to close its side."""
 FAILURES_PER_SECOND = 1.0
+"""Failures of the layer above that are logged per second: clients may be able to provoke them."""
 FAILURES_BURST = 10
-"""How often failures of the layer above are logged with their tracebacks: clients may be able to provoke them."""
+"""Failures of the layer above that may be logged at once, before the rate counts."""
 
 
 class SessionEvents(Protocol):
-    """The layer above, which is told what happens to sessions. None of it may wait."""
+    """The layer above, which is told what happens to sessions. Its methods must not block; their errors are logged."""
 
     def session_opened(self, session: Session) -> None:
-        """The client was greeted; it may be sent to."""
+        """Called when the client was greeted; from now on it may be sent packets."""
         ...
 
     def message_received(self, session: Session, data: str | bytes) -> None:
-        """The client sent a message. An exception is logged and ends the session."""
+        """Called with each message of the client."""
         ...
 
     def session_ended(self, session: Session, reason: str) -> None:
-        """An opened session is over; called once, whatever ended it."""
+        """Called once for each session that was opened, whatever ended it."""
         ...
 
 
 class Engine:
-    """Sessions by id, and what they share: limits, budget, timers and writes."""
+    """The sessions by id, and what they share: limits, budget, timers, input and output."""
 
     def __init__(
         self,
@@ -104,6 +108,7 @@ class Engine:
         self.input = ReadScheduler(loop)
         self.write_soon = self.output.write_soon
         self.broadcast = self.output.broadcast
+        # A quarter of a second is exact enough for the protocol's defaults; tests have much shorter intervals.
         tick = min(0.25, limits.ping_interval / 25, limits.ping_timeout / 20)
         self._wheel = TimerWheel(tick, self.clock())
         self._tasks.forever(self._beat(), name="heartbeats")
@@ -120,7 +125,7 @@ class Engine:
             raise forbidden()
 
     def begin(self, request: TransportRequest) -> Session:
-        """Make a new session, not greeted yet. Raises `Refusal`."""
+        """Make a new session, which the transport opens. Raises `Refusal` while draining, or for a busy address."""
         address = address_key(request.address)
         if self.draining:
             raise self._refused("draining", forbidden("This server is going away; connect again", 503))
@@ -137,7 +142,7 @@ class Engine:
 
     def _origin(self, request: TransportRequest) -> RequestInfo:
         headers = {name: request.headers[name] for name in self._exposed_headers if name in request.headers}
-        # The empty ones are shared: most connections have nothing to remember.
+        # Most requests have neither, and one shared empty map saves memory for each idle session.
         return RequestInfo(request.address, request.query or NOTHING, headers or NOTHING, request.scheme == "https")
 
     @staticmethod
@@ -146,7 +151,7 @@ class Engine:
         return refusal
 
     def opened(self, session: Session) -> None:
-        """Tell the layer above that the session was greeted."""
+        """Tell the layer above that a session was opened. The transport calls it right after `Session.open`."""
         try:
             self._events.session_opened(session)
         except Exception as error:  # noqa: BLE001 - as in `received`
@@ -155,14 +160,13 @@ class Engine:
     def find(self, request: TransportRequest) -> Session:
         """Return the session that a request continues. Raises `Refusal`."""
         session = self.sessions.get(request.sid)
-        if session is None or session.revision != request.revision:
-            raise unknown_session()
-        if session.beat(self.clock()) is None:
+        # The heartbeat is looked at now, since the wheel may be late: a session past its time must not come back.
+        if session is None or session.revision != request.revision or session.beat(self.clock()) is None:
             raise unknown_session()
         return session
 
     def farewell(self, sid: str) -> list[Packet]:
-        """Return what the next poll of a closed client is answered with; empty when it has been told everything."""
+        """Return the packets for the next poll of a session that was closed; empty when there are none left."""
         session = self._farewells.get(sid)
         if session is None:
             return []
@@ -172,26 +176,26 @@ class Engine:
         return answer
 
     def call_later(self, seconds: float, then: Callable[[], object]) -> TimerEntry:
-        """Call back after so many seconds, rounded up to the wheel's tick; `cancel` takes what is returned."""
+        """Call back after so many seconds, rounded up to the wheel's tick. `cancel` takes the returned entry."""
         entry = Timeout(then)
         self._wheel.add(entry, self.clock() + seconds)
         return entry
 
     def cancel(self, entry: TimerEntry) -> None:
-        """Do not call back, and forget what would have been called; late or twice is harmless."""
+        """Cancel an entry of `call_later`. To do it twice, or too late, is harmless."""
         self._wheel.remove(entry)
 
     # -- what sessions and sockets report --------------------------------------------------------------------------
 
     def received(self, session: Session, data: str | bytes) -> None:
-        """Hand a message to the layer above."""
+        """Hand a client's message to the layer above."""
         try:
             self._events.message_received(session, data)
         except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this session alone
             self._failed(session, error)
 
     def ended(self, session: Session, reason: str) -> None:
-        """Forget a session that is over, and tell the layer above."""
+        """Remove a session that is over, and tell the layer above."""
         del self.sessions[session.sid]
         self._wheel.remove(session)
         self.budget.give_back(session, session.held)
@@ -211,15 +215,15 @@ class Engine:
                 self._failed(session, error)
 
     def dropped(self) -> None:
-        """Count a volatile packet that was not sent."""
+        """Count a volatile packet that was not sent to a slow client."""
         VOLATILE_DROPPED.inc()
 
     def limited(self, limit: str) -> None:
-        """Count a session or request that is refused or ended because of a limit."""
+        """Count a session or a request that is refused or ended because of this limit."""
         LIMIT_HITS.labels(limit).inc()
 
     def joining(self, session: Session) -> None:
-        """Count what a session holds with those who have joined from now on."""
+        """Count a session's bytes with those of joined sessions from now on."""
         self.budget.joining(session)
 
     def _failed(self, session: Session, error: Exception) -> None:
@@ -230,6 +234,7 @@ class Engine:
     # -- time ------------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
+        """Turn the wheel, for ever: heartbeats and timeouts that are due."""
         while True:
             await asyncio.sleep(self._wheel.tick)
             now = self.clock()
@@ -240,7 +245,10 @@ class Engine:
                     await asyncio.sleep(0)
 
     async def drain(self, seconds: float) -> None:
-        """Take no new sessions and close the present ones, spread at random over so many seconds."""
+        """Refuse new sessions, and close the present ones one after the other within so many seconds.
+
+        They are spread, and shuffled, so that their clients do not all connect elsewhere at once.
+        """
         self.draining = True
         began = self.clock()
         sessions = list(self.sessions.values())
@@ -252,7 +260,7 @@ class Engine:
             session.close(DisconnectReason.SHUTDOWN, GOING_AWAY)
 
     async def shutdown(self) -> None:
-        """End what still runs."""
+        """Close all sessions, wait until everything is written, and stop the heartbeats."""
         for session in list(self.sessions.values()):
             session.close(DisconnectReason.SHUTDOWN, GOING_AWAY)
         await self.output.drained()

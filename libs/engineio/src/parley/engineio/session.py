@@ -1,8 +1,14 @@
-"""One Engine.IO client, pure: a state machine between its transports and the layer above.
+"""One Engine.IO client: the state machine between its transports and the layer above. Pure.
 
-It is handed packets, polls and the time, and writes to the `Socket` or `Poll` it was given. A client begins on polling
-or on a WebSocket; one that polls may probe a WebSocket and move onto it, and what was queued moves along (Engine.IO
-protocol, "Upgrade"). The states, and what leads from one to the next:
+Transports call it with packets, polls and POSTs, the `Engine` with the time (`beat`), the layer above with packets to
+send. It writes to the `Socket` or the `Poll` that it was given, and tells the engine (`SessionServer`) of messages and
+of its end. A client begins on polling or on a WebSocket; one that polls may probe a WebSocket and move onto it, and the
+queued packets move along (Engine.IO v4 protocol, "Upgrade").
+
+Calls are re-entrant: the layer above may close the session while it is told of a message. So methods look at `over`
+again after each call to the outside, and once it is over nothing is written any more.
+
+The states, and the state or the answer that each input leads to:
 
 | input | unopened | polling | probing | upgrading | WebSocket | over |
 |---|---|---|---|---|---|---|
@@ -21,9 +27,9 @@ protocol, "Upgrade"). The states, and what leads from one to the next:
 | `close` | over | over; queue and CLOSE are the farewell | the same | the same | over, once all is written | |
 | `end`, no heartbeat | over | over; a waiting poll gets CLOSE | the same | the same | over | |
 
-Packets (Engine.IO protocol, "Packet types"): MESSAGE goes to the layer above; CLOSE ends the session; PONG (revision 4)
-and PING (revision 3) keep it alive; NOOP and UPGRADE are nothing; all others are a `parse error`. Packets that are no
-messages, and messages without content, may come at `control_per_second` in the long run, else it ends `rate_limited`.
+Packets (Engine.IO v4 protocol, "Protocol"): MESSAGE goes to the layer above; CLOSE ends the session; PONG (revision 4)
+and PING (revision 3) keep it alive; NOOP and UPGRADE are ignored; all others are a `parse error`. Packets other than
+messages, and empty messages, are limited to `control_per_second`; a client that sends more is ended as `rate_limited`.
 """
 
 from __future__ import annotations
@@ -36,6 +42,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from parley.common.http.addresses import address_key
+from parley.common.rate_limiter import Rate
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio import packets
 from parley.engineio.packets import (
@@ -52,46 +59,48 @@ from parley.engineio.transports import Limits, NotPolling, Poll, Post, Socket
 from parley.engineio.websocket.frames import NORMAL, POLICY
 
 CHOKED_BYTES = 16 * 1024
-"""Bytes waiting for a polling client from which on volatile packets are dropped."""
+"""Bytes queued for a polling client from which on volatile packets are dropped."""
 MAX_ANSWER = 16
-"""Packets in the answer to one poll: python-engineio's clients take no more of one payload."""
+"""Packets in the answer to one poll at most: python-engineio's client refuses a payload with more."""
 
 
 class SessionServer(Protocol):
-    """What a session tells its server."""
+    """The owner of a session: the engine, or in tests something that records."""
 
     limits: Limits
 
     def clock(self) -> float:
-        """Monotonic seconds."""
+        """Return the time in monotonic seconds."""
         ...
 
     def received(self, session: Session, data: str | bytes) -> None:
-        """The client sent a message."""
+        """Called with each message of the client."""
         ...
 
     def ended(self, session: Session, reason: str) -> None:
-        """The session is over; called once."""
+        """Called once, when the session is over."""
         ...
 
     def write_soon(self, session: Session) -> None:
-        """Call `write` at the end of this tick."""
+        """Have `write` called at the end of this turn of the loop."""
         ...
 
     def dropped(self) -> None:
-        """A volatile packet was not sent."""
+        """Called when a volatile packet was not sent."""
         ...
 
     def limited(self, limit: str) -> None:
-        """The session is ended because of a limit of this name."""
+        """Called when the session is ended because of the limit of this name."""
         ...
 
     def joining(self, session: Session) -> None:
-        """The layer above is about to let the session in."""
+        """Called right before the session counts as one that has joined a namespace."""
         ...
 
 
 class _Open(msgspec.Struct, rename="camel"):
+    """The data of the OPEN packet (Engine.IO v4 protocol, "Handshake"); times are in milliseconds."""
+
     sid: str
     upgrades: list[str]
     ping_interval: int
@@ -103,7 +112,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class RequestInfo(NamedTuple):
-    """What is remembered of the request that began a session: no header but those that are asked for."""
+    """The part of the request that began a session that is kept with it. `headers` are only those that are exposed."""
 
     address: str
     query: Mapping[str, str] = NOTHING
@@ -112,7 +121,7 @@ class RequestInfo(NamedTuple):
 
 
 class Session:
-    """One client's session; the module has its states. `socket` is None while the client polls."""
+    """One client's session; its states are in the module's docstring. `socket` is None while the client polls."""
 
     __slots__ = (
         "_answered", "_awaiting", "_controls", "_due", "_joined", "_owner", "_poll", "_post", "_probe", "_queue",
@@ -126,18 +135,19 @@ class Session:
         self.sid = sid
         self.revision = revision
         self.origin = origin
-        """The request that began it."""
+        """The request that began it. It is not the request's `Origin` header."""
         self.address = address_key(origin.address)
-        """Who counts as one address, for limits and shares."""
+        """The key by which clients of one address are counted."""
         self.base64_only = base64_only
         self.client: Any = None
-        """For the layer above: what it knows of this client."""
+        """The layer above keeps here what it knows of this client."""
         self.opened = False
         """Whether the client was greeted."""
         self.over = False
         self.held = 0
-        """Bytes of it that count against the budget; see `reading.InputBudget`."""
+        """The bytes of this client that count against the input budget (`reading.InputBudget`)."""
         self.slot = 0
+        """The timer wheel's own."""
         self.socket: Socket | None = None
         self._owner = owner
         self._joined = False
@@ -145,30 +155,31 @@ class Session:
         self._queued = 0
         self._poll: Poll | None = None
         self._stamp = ""
-        """That of the last poll."""
+        """The stamp (`t` in the query) of the last poll."""
         self._stamped = False
-        """Whether the client gives each poll a stamp of its own."""
+        """Whether the client gives each poll another stamp, as stock clients do."""
         self._answered: list[Packet] = []
-        """The answer to the last poll, which its client's HTTP library may not have got."""
+        """The answer to the last poll, in case that the client's HTTP library repeats the request."""
         self._post: Post | None = None
         self._probe: Socket | None = None
         self._upgrading = False
         self._awaiting = False
         self._controls = 0.0
-        """When its allowance of control packets is whole again, which says how many it may send now."""
+        """The token bucket of control packets: the time at which it will be full again (`rate_limiter.Rate`)."""
         limits = owner.limits
+        # In revision 3 the client pings: its first PING is due after an interval, and may be late by the timeout.
         first = limits.ping_interval if revision == 4 else limits.ping_interval + limits.ping_timeout
         self._due = owner.clock() + first
 
     @property
     def joined(self) -> bool:
-        """Whether the layer above has let it in; setting it raises the session's limits."""
+        """Whether the client has joined a namespace. The layer above sets it, which raises the session's limits."""
         return self._joined
 
     @joined.setter
     def joined(self, joined: bool) -> None:
         if joined and not self._joined:
-            # Before `_joined` changes, by which the budget tells the two sums apart.
+            # Before `_joined` changes, by which the budget knows from which sum to take the session's bytes.
             if not self.over:
                 self._owner.joining(self)
             self._joined = True
@@ -177,12 +188,12 @@ class Session:
 
     @property
     def max_message(self) -> int:
-        """Bytes that one message or one polling request may have."""
+        """The bytes that one message or one polling request may have at most."""
         limits = self._owner.limits
         return limits.max_payload if self._joined else min(limits.max_unjoined, limits.max_payload)
 
     def open(self, socket: Socket | None) -> None:
-        """Greet the client, on a WebSocket or in the answer to its first poll."""
+        """Send OPEN, on a WebSocket or in the answer to the first poll (Engine.IO v4 protocol, "Handshake")."""
         self.socket = socket
         self.opened = True
         limits = self._owner.limits
@@ -198,7 +209,7 @@ class Session:
     # -- sending ---------------------------------------------------------------------------------------------------
 
     def send(self, packet: Packet, *, volatile: bool = False) -> None:
-        """Send in order. A client that does not take what waits for it loses volatile packets, then the session."""
+        """Send a packet, in order. A client that does not read loses volatile packets first, and then its session."""
         if self.over:
             return
         socket = self.socket
@@ -206,7 +217,7 @@ class Session:
             self._owner.dropped()
         elif socket is not None:
             socket.push(packet)
-        # One packet is taken whatever its size when nothing else waits: else it could never be sent.
+        # When nothing else waits, a packet is queued whatever its size: otherwise it could never be sent.
         elif self._queued and self._queued + packet.size > self._owner.limits.max_buffer:
             self.end(DisconnectReason.SLOW)
         else:
@@ -225,15 +236,15 @@ class Session:
         self._queued += packet.size
 
     def write(self) -> None:
-        """Answer a waiting poll with what is queued."""
+        """Answer a waiting poll with the packets that are queued."""
         if self._poll is not None and self._queue:
             self._answer(self._next_answer())
 
     def _next_answer(self) -> list[Packet]:
-        """Take what the next answer to a poll holds: so many packets, and CLOSE by itself.
+        """Take the packets for the next answer from the queue: at most `MAX_ANSWER`, and CLOSE in one of its own.
 
-        JavaScript clients act on a CLOSE at once and on the packets before it in the same payload a tick later, which
-        is too late.
+        JavaScript clients act on CLOSE at once, but on packets before it in the same payload a turn later, which would
+        be too late.
         """
         answer: list[Packet] = []
         queue, room = self._queue, MAX_ANSWER
@@ -266,10 +277,11 @@ class Session:
     # -- ending ----------------------------------------------------------------------------------------------------
 
     def close(self, reason: str, code: int = NORMAL) -> None:
-        """End it from this side, once what was sent has been written.
+        """Close the session once everything that was sent has been written.
 
-        Some stock clients that poll stay away for good after a CLOSE, so they get one only with the code for that; else
-        their requests fail, and they connect again.
+        `code` is the WebSocket's close code. A polling client is sent CLOSE only with `NORMAL`, since some stock
+        clients stay away for good after it. With other codes, such as that of a shutdown, its requests fail, and it
+        connects again.
         """
         if self.over:
             return
@@ -281,18 +293,19 @@ class Session:
         self._end(reason, code)
 
     def end(self, reason: str, code: int = NORMAL) -> None:
-        """Fail it: drop what is queued, and close the transport with `code`."""
+        """Fail the session: drop the queued packets and close the transport with `code`."""
         if not self.over:
             self._clear()
             self._end(reason, code)
 
     def _end(self, reason: str, code: int) -> None:
-        # First of all: what the layer above sends while it hears of the end must find nothing to be written to.
+        # First of all: what the layer above sends while it is told of the end must go nowhere.
         self.over = True
         socket, self.socket = self.socket, None
         probe, self._probe = self._probe, None
         if socket is not None:
             if reason == DisconnectReason.SLOW:
+                # A client that does not read would never read a CLOSE frame either.
                 socket.abort()
             else:
                 socket.close(code)
@@ -306,11 +319,11 @@ class Session:
 
     @property
     def has_farewell(self) -> bool:
-        """Whether a closed polling client has something left to be told."""
+        """Whether packets are left for a polling client whose session was closed."""
         return self.over and bool(self._queue)
 
     def farewell(self) -> list[Packet]:
-        """Take what the next poll of a closed client is answered with."""
+        """Take the packets for the next poll of a client whose session was closed."""
         return self._next_answer()
 
     # -- polling ---------------------------------------------------------------------------------------------------
@@ -318,18 +331,19 @@ class Session:
     def poll(self, poll: Poll, stamp: str = "") -> None:
         """Begin a long poll. Raises `NotPolling` if the session is over, on a WebSocket, or polled already.
 
-        HTTP libraries and browsers repeat a GET by themselves whose connection broke, and nobody above them hears of
-        it: what the lost answer held would be gone. Such a poll has the stamp of the one before and gets its answer.
+        HTTP libraries and browsers repeat a GET whose connection broke, and the client above them does not notice, so
+        the packets of the lost answer would be lost. Such a poll has the stamp of the one before, and is given the same
+        answer.
         """
         if self.over or self.socket is not None:
             raise NotPolling
         if self._answered and self._poll is None and stamp == self._stamp:
             poll.answer(self._answered)
             return
-        # A client that writes the same into every poll cannot be told from one that repeats one.
+        # Of a client that gives all its polls the same stamp, nobody can tell whether it repeats one.
         self._stamped, self._stamp, self._answered = self._stamp not in {"", stamp}, stamp, []
         if self._poll is not None:
-            # Engine.IO protocol, "HTTP long-polling": a second GET at once closes the session.
+            # Engine.IO v4 protocol, "HTTP long-polling": a second GET at once closes the session.
             self.end(DisconnectReason.TRANSPORT_ERROR)
             raise NotPolling
         self._poll = poll
@@ -339,13 +353,13 @@ class Session:
             self._answer([NOOP_PACKET])
 
     def poll_cancelled(self, poll: Poll) -> None:
-        """The client hung up on a poll."""
+        """End the session, because the client hung up on a poll."""
         if self._poll is poll:
             self._poll = None
             self.end(DisconnectReason.TRANSPORT_CLOSE)
 
     def begin_post(self, post: Post) -> None:
-        """The head of a POST came. Raises `NotPolling`, also when another one's body is still coming."""
+        """Begin a POST. Raises `NotPolling`, and ends the session when another POST is not over."""
         if self.over or self.socket is not None:
             raise NotPolling
         if self._post is not None:
@@ -354,18 +368,18 @@ class Session:
         self._post = post
 
     def post_over(self, post: Post) -> None:
-        """All of a POST was taken, or it is refused and the client is told so: the next may come."""
+        """End a POST whose packets were all taken, or that was refused. The next may begin."""
         if self._post is post:
             self._post = None
 
     def post_cancelled(self, post: Post) -> None:
-        """The body of a POST will not come, so that messages of the client are lost."""
+        """End the session, because the body of a POST will not come, and with it messages of the client."""
         if self._post is post:
             self._post = None
             self.end(DisconnectReason.TRANSPORT_ERROR)
 
     def decode_post(self, body: bytes, *, binary: bool) -> Sequence[Incoming]:
-        """The body of a POST is there. Raises `NotPolling`, or `MalformedPayload` when that ended the session."""
+        """Return the packets in the body of a POST. Raises `NotPolling`, or `MalformedPayload`, and then it is over."""
         if self.over or self.socket is not None:
             raise NotPolling
         try:
@@ -376,7 +390,7 @@ class Session:
             raise
 
     def take(self, incoming: Iterable[Incoming]) -> None:
-        """Packets of a POST. Raises `MalformedPayload` when one ended the session."""
+        """Take packets of a POST. Raises `MalformedPayload` when one of them was malformed, and then it is over."""
         try:
             for packet in incoming:
                 self._receive(packet)
@@ -387,15 +401,15 @@ class Session:
     # -- WebSocket -------------------------------------------------------------------------------------------------
 
     def probe(self, socket: Socket) -> bool:
-        """A WebSocket came for this session. False when it may not have one."""
+        """Begin an upgrade to a WebSocket. Return False when the session may not have this one."""
         if self.over or self.socket is not None or self._probe is not None or not self._owner.limits.upgrades:
             return False
         self._probe = socket
         return True
 
     def socket_received(self, socket: Socket, message: str | bytes) -> None:
-        """A WebSocket of this session received a message."""
-        # Nearly all are text with something in it, for the layer above, and need no object of their own.
+        """Take a message that came on a WebSocket of this session."""
+        # Nearly all are MESSAGE packets with text, which need no `Incoming`. `__class__` is faster than `isinstance`.
         if socket is self.socket and message.__class__ is str and message[:1] == packets.MESSAGE and message[1:2]:
             if not self.over:
                 self._owner.received(self, message[1:])
@@ -413,14 +427,14 @@ class Session:
                 self.probe_failed(socket)
 
     def socket_lost(self, socket: Socket, reason: str) -> None:
-        """A WebSocket of this session is gone."""
+        """End the session, or its upgrade, because a WebSocket of it is gone."""
         if socket is self.socket or not self.opened:
             self.end(reason)
         elif socket is self._probe:
             self._probe, self._upgrading = None, False
 
     def probe_failed(self, socket: Socket) -> bool:
-        """An upgrade took too long or went wrong; the session goes on polling. False when that is over already."""
+        """Give up an upgrade that took too long or went wrong. Return False when there is none on this WebSocket."""
         if socket is not self._probe:
             return False
         self._probe, self._upgrading = None, False
@@ -428,14 +442,15 @@ class Session:
         return True
 
     def _probed(self, socket: Socket, packet: Incoming) -> None:
-        # Engine.IO protocol, "Upgrade": `2probe`, `3probe`, then `5`; until that the client may go back to polling.
+        # Engine.IO v4 protocol, "Upgrade": the client sends `2probe`, the server `3probe`, the client `5`. Until then
+        # the client polls, and may give up the WebSocket.
         if packet.kind == packets.PING and packet.data == "probe":
             self._upgrading = True
             socket.push(Packet.of(b"3probe"))
-            # The client moves only once its poll has returned.
+            # The client sends `5` only once its waiting poll was answered.
             self._answer([NOOP_PACKET])
         elif packet.kind == packets.UPGRADE and self._upgrading:
-            # No poll waits any more: since the probe, each was answered as it came.
+            # No poll waits any more: since `2probe`, each was answered at once.
             self._probe, self._upgrading, self.socket = None, False, socket
             self._answered = []
             socket.allow(self.max_message)
@@ -461,7 +476,7 @@ class Session:
         elif kind == packets.PONG and self.revision == 4:
             if self._awaiting:
                 self._awaiting = False
-                # One interval after the last ping was due, however long the answer took.
+                # The next ping is due one interval after the last one was, however long its PONG took.
                 self._due += self._owner.limits.ping_interval - self._owner.limits.ping_timeout
         elif kind == packets.PING and self.revision == 3:
             limits = self._owner.limits
@@ -471,13 +486,10 @@ class Session:
             raise MalformedPayload("a packet that only servers send")
 
     def count_control(self) -> bool:
-        """Count a packet or frame that carries no message. False when that was one too many, which ends the session.
-
-        A token bucket of which only the time is kept when it will be full again.
-        """
+        """Count a packet or frame that carries no message. Return False when it was one too many: then it is over."""
         limits, now = self._owner.limits, self._owner.clock()
-        full_at = max(self._controls, now) + 1 / limits.control_per_second
-        if full_at - now > limits.control_burst / limits.control_per_second:
+        full_at = Rate(limits.control_per_second, limits.control_burst).spend(self._controls, now)
+        if not full_at:
             self._owner.limited("control_packets")
             self.end(DisconnectReason.RATE_LIMITED, POLICY)
             return False
@@ -485,7 +497,10 @@ class Session:
         return True
 
     def beat(self, now: float) -> float | None:
-        """Ping the client or end the session if it is time. Returns when to look again, or None once it is over."""
+        """Send PING or end the session, if it is time (Engine.IO v4 protocol, "Heartbeat").
+
+        Return when to call again, or None once the session is over. The engine calls it by its timer wheel.
+        """
         if self.over:
             return None
         if now < self._due:
@@ -495,7 +510,7 @@ class Session:
             return None
         self._awaiting = True
         timeout = self._owner.limits.ping_timeout
-        # However late the ping is, after a stall of this process, clients get half the time to answer it.
+        # However late this ping is, after a stall of this process, the client has half the timeout to answer it.
         self._due = max(self._due + timeout, now + timeout / 2)
         self.send(PING_PACKET)
         return None if self.over else min(self._due, now + self._owner.limits.ping_interval)

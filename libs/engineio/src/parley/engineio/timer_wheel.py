@@ -1,7 +1,7 @@
-"""One wheel for the heartbeats of all sessions and the timeouts of the engine, instead of a timer for each (hashed).
+"""A hashed timing wheel for the heartbeats of all sessions and the timeouts of the engine, instead of a timer for each.
 
-`Engine` turns it once per tick. Adding and removing cost the same however many entries there are, and times are exact
-to a tick, which is enough for a heartbeat.
+The `Engine` turns it once per tick. To add or to remove an entry costs the same however many there are, and times are
+exact to a tick, which is enough for a heartbeat. The caller passes the time in; the wheel has no clock.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ class TimerEntry(Protocol):
     """An entry of the timer wheel."""
 
     slot: int
-    """Where the wheel keeps it; the wheel's own."""
+    """The slot in which the wheel keeps the entry; only the wheel uses it."""
 
     def beat(self, now: float) -> float | None:
-        """Do what is due. Returns when to look again, or None for never."""
+        """Do what is due. Return when to be called again, or None for never."""
         ...
 
 
 class Timeout:
-    """A callback on the wheel."""
+    """An entry that calls back once. `Engine.call_later` makes it."""
 
     __slots__ = ("__weakref__", "_then", "slot")
 
@@ -30,14 +30,14 @@ class Timeout:
         self._then = then
         self.slot = 0
 
-    def beat(self, now: float) -> float | None:  # noqa: ARG002 - see `TimerEntry`
-        """Call back, once."""
+    def beat(self, now: float) -> float | None:  # noqa: ARG002 - of `TimerEntry`
+        """Call back."""
         self._then()
         return None
 
 
 class TimerWheel:
-    """Times are rounded up to whole ticks. An entry that is removed is not referred to any more."""
+    """The entries by the tick at which they are due. Times are rounded up to whole ticks."""
 
     def __init__(self, tick: float, now: float) -> None:
         self.tick = tick
@@ -45,19 +45,19 @@ class TimerWheel:
         self._next = self._slot(now)
 
     def add(self, entry: TimerEntry, at: float) -> None:
-        """Look at it at this time. An entry is on the wheel at most once."""
+        """Add an entry that is due at this time. An entry must be on the wheel at most once."""
         entry.slot = slot = max(self._slot(at), self._next)
         if (entries := self._slots.get(slot)) is None:
             entries = self._slots[slot] = {}
         entries[entry] = None
 
     def remove(self, entry: TimerEntry) -> None:
-        """Forget an entry; one that is not on the wheel is none of its business."""
+        """Remove an entry, if it is on the wheel. The wheel does not refer to it any more."""
         if (entries := self._slots.get(entry.slot)) is not None:
             entries.pop(entry, None)
 
     def due(self, now: float) -> list[TimerEntry]:
-        """Take out everything whose time has come."""
+        """Take out the entries that are due."""
         found: list[TimerEntry] = []
         last = int(now / self.tick)
         while self._next <= last:

@@ -1,7 +1,7 @@
-"""What a session keeps to, and what it needs of the transports it is on, pure.
+"""The limits that a session keeps to, and the transports that it needs. Pure.
 
-The protocols keep `session` free of I/O: in the server they are a WebSocket and two kinds of HTTP requests, in the
-tests and in the fuzzer's model something that records.
+The Protocols keep `session` free of I/O. The server has a WebSocket and two kinds of HTTP requests for them; tests and
+the fuzzer's model have classes that record.
 """
 
 from __future__ import annotations
@@ -14,31 +14,32 @@ from parley.engineio.packets import Packet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Times in seconds, sizes in bytes."""
+    """The limits of an engine's sessions. Times are in seconds, sizes in bytes."""
 
     ping_interval: float = 25.0
     ping_timeout: float = 20.0
     ping_grace: float = 0.0
-    """What clients are told beyond `ping_interval`, so that a late ping is forgiven."""
+    """The time that is added to the `pingInterval` that clients are told, so that they forgive a late ping."""
     upgrades: bool = True
     """Whether a client that polls may move onto a WebSocket."""
     upgrade_timeout: float = 10.0
     max_payload: int = 1_000_000
     max_unjoined: int = 128 * 1024
-    """What `max_payload` is for a session that has joined no namespace."""
+    """The `max_payload` of a session that has joined no namespace."""
     max_buffer: int = 1024 * 1024
+    """Bytes that may wait to be written to a client. One that has more waiting is ended as `slow`."""
     max_packets: int = 1000
     max_per_address: int = 10_000
     control_per_second: float = 10.0
     control_burst: int = 100
     max_input_memory: int = 256 * 1024 * 1024
-    """What all sessions may have sent that has not been passed on yet."""
+    """The input budget: bytes that all clients may have sent and nobody has taken yet."""
     max_unjoined_memory: int = 32 * 1024 * 1024
-    """The same for those that have joined no namespace."""
+    """The part of it for sessions that have joined no namespace."""
 
 
 class Socket(Protocol):
-    """A WebSocket, as a session uses it."""
+    """A WebSocket, as a session uses it. None of its methods waits."""
 
     @property
     def choked(self) -> bool:
@@ -46,37 +47,37 @@ class Socket(Protocol):
         ...
 
     def push(self, packet: Packet) -> None:
-        """Write soon, in order."""
+        """Write a packet soon, in order."""
         ...
 
     def allow(self, size: int) -> None:
-        """Take messages of this size from now on."""
+        """Accept messages up to this size from now on."""
         ...
 
     def close(self, code: int) -> None:
-        """Write what is left, then close."""
+        """Write what waits, then close with this code."""
         ...
 
     def abort(self) -> None:
-        """Close at once; the client does not read anyway."""
+        """Close at once, without writing what waits."""
         ...
 
 
 class Poll(Protocol):
-    """A polling request that waits for its answer."""
+    """A GET that waits for packets."""
 
     def answer(self, packets: list[Packet]) -> None:
-        """Complete the request; without a packet the session is gone."""
+        """Complete the request with packets; none means that the session is gone."""
         ...
 
 
 class Post(Protocol):
-    """A polling request whose body is still coming."""
+    """A POST whose body is still coming."""
 
     def abandon(self) -> None:
-        """Read no further; the session is over."""
+        """Stop reading the body: the session is over."""
         ...
 
 
 class NotPolling(Exception):
-    """A polling request for a session that is on a WebSocket, over, or polled twice at once."""
+    """Raised for a polling request to a session that is over, on a WebSocket, or polled already."""

@@ -1,7 +1,10 @@
-"""What is written, and when: once per socket and tick, and never so much at once that others wait.
+"""Schedules the writes of an engine: each socket is written once per turn of the loop, and large broadcasts in slices.
 
-What a tick of the loop sends to one WebSocket is one write at its end. A packet for very many sockets is written in
-slices, between which everything else gets its turn, and so are sockets dealt with that were lost all at once.
+- Everything that a turn of the loop sends to one WebSocket is one write at its end.
+- A broadcast to more than `SLICE` sockets is encoded once and written in slices, between which the loop has its turns.
+- When thousands of sockets are lost at once, they are dealt with in slices as well.
+
+Order is kept: a packet to a socket that waits in a broadcast is appended to what waits there.
 """
 
 from __future__ import annotations
@@ -20,24 +23,24 @@ from parley.engineio.session import Session
 VOLATILE_DROPPED = Counter("parley_gateway_volatile_dropped_total", "Volatile packets not sent to slow clients")
 
 SLICE = 256
-"""Sockets written, or sessions closed or pinged, before the loop gets its turn."""
+"""Sockets that are written, or sessions that are closed or pinged, before the loop has its turn."""
 LOST_SLICE = 64
-"""Lost sockets dealt with before the loop gets its turn: more are being lost meanwhile."""
+"""Lost sockets that are dealt with before the loop has its turn; one costs more than a write."""
 
 
 class PendingOutput(Protocol):
-    """Something with pending output."""
+    """A session or a WebSocket with pending output."""
 
     def write(self) -> None:
-        """Write it."""
+        """Write what is pending."""
         ...
 
 
 class LostSocket(Protocol):
-    """A WebSocket whose client is gone."""
+    """A WebSocket whose client is gone. `websocket.protocol` imports this module, so it cannot be imported here."""
 
     def close_lost(self, reason: str) -> None:
-        """End its session, and the transport if that is still there."""
+        """End its session, and its transport if that is still there."""
         ...
 
 
@@ -52,13 +55,14 @@ class WriteScheduler:
         self._writing = False
 
     def write_soon(self, session: PendingOutput) -> None:
-        """Have it write at the end of this tick. Sessions and WebSockets both use it."""
+        """Have a session or a WebSocket write at the end of this turn of the loop."""
         self._dirty.append(session)
         if not self._writing:
             self._schedule()
 
     def broadcast(self, sessions: Collection[Session], packet: Packet, *, volatile: bool = False) -> None:
-        """Send one packet to many sessions."""
+        """Send one packet to many sessions. It does what `Session.send` does for each, but in one loop, for speed."""
+        # Pending frames are written here for the most common kind of socket: a call per receiver would double the cost.
         frames = packet.frames()
         bulk = len(sessions) > SLICE
         queue = self._bulk if bulk else self._dirty
@@ -79,11 +83,11 @@ class WriteScheduler:
         self._schedule()
 
     def lost(self, socket: LostSocket, reason: str, closing: asyncio.Transport | None = None) -> None:
-        """A WebSocket is gone. Thousands may go at once.
+        """Deal with a WebSocket whose client is gone, when it is its turn: thousands may go at once.
 
-        `closing` is what the loop closes as soon as this returns. Half of what that costs is the kernel's part, which
-        comes with the last descriptor of a socket: where many go at once, a second one puts it off until it is the
-        socket's turn.
+        `closing` is a transport that the loop closes as soon as this returns. Half of the cost of that is the kernel's,
+        and arises when the last descriptor of a socket is closed. So when many are lost at once, a second descriptor
+        puts it off until it is the socket's turn.
         """
         many = len(self._lost) >= LOST_SLICE
         self._lost.append((socket, reason, _second_descriptor(closing) if closing is not None and many else None))
@@ -91,7 +95,7 @@ class WriteScheduler:
             self._schedule()
 
     async def drained(self) -> None:
-        """Wait until nothing is pending."""
+        """Wait until everything is written."""
         while self._writing:  # noqa: ASYNC110 - a few ticks, at the very end
             await asyncio.sleep(0)
 
@@ -124,5 +128,5 @@ class WriteScheduler:
 def _second_descriptor(transport: asyncio.Transport) -> int | None:
     try:
         return os.dup(transport.get_extra_info("socket").fileno())
-    except OSError:  # there are no more of them
+    except OSError:  # no more files may be opened
         return None

@@ -1,12 +1,17 @@
 """The framework for services behind Parley's gateway. Adopters import from here, and nothing from the packages below.
 
 - To write a service: `Router`, `on`, `Context`, `ConnectionContext`, middleware, `Reject` with a `Code`.
-- To speak to connections, from a service or any process: `Emitter`, `BlockingEmitter`, `RoomPublisher`, and for rooms
-  with a log `RoomLog` with what it returns.
-- To run it: `Service`, its `Lifespan` and `Runtime`, `ServiceSettings`. `parley run` runs it, on NATS alone.
+- To speak to connections, from a service or any process: `Emitter`, `BlockingEmitter`, `RoomPublisher`; and `RoomLog`,
+  with the types that it returns, for rooms whose events are logged.
+- To run it: `Service`, its `Lifespan` and `Runtime`, `ServiceSettings`. `parley run` runs it; it needs only NATS.
 
-To read the code, start with `routing`, which services are written with, and `remote`, which speaks to connections;
-`serving` is what runs behind, `service` puts them together, `running` makes a process of it, `asyncapi` documents it.
+To read the code, take the packages in this order:
+
+1. `routing`: what services are written with;
+2. `remote`: what speaks to connections on any gateway;
+3. `serving`: what takes requests from gateways and runs controllers;
+4. `service`: puts the three together;
+5. `running`: makes a process of a service, and `asyncapi`: documents it.
 """
 
 from parley.common.errors import Code, Reject

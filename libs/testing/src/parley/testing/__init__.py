@@ -1,8 +1,13 @@
-"""Testing what is written with the framework.
+"""Tests services that are written with the framework.
 
-`FakeNamespace` runs a namespace's middleware and controllers with fake connections, at once and without a network;
-`running` runs whole services behind a real gateway on real NATS, for stock clients; `consume` hands a consumer events
-as chat does.
+The modules, in reading order:
+
+1. `fake_namespace`: runs a namespace's middleware and controllers in the test's loop, without a network, with
+   connections of `fake_connection` and a gateway of `fake_gateway`;
+2. `running_server`: runs whole services behind real gateways (`running_gateways`) on real NATS, for `stock_client`s,
+   with `tokens` in the place of auth;
+3. `mailbox`: the events that a connection of either kind has received;
+4. `log_events`: hands a consumer events, as chat does.
 """
 
 import structlog

@@ -1,7 +1,8 @@
-"""A connection that exists only in a test. It does itself what a gateway would do for it.
+"""A connection that exists only in a test, and does itself what a gateway would do for it.
 
-It keeps the gateway's promises to a service: events are handled one after the other unless they are pipelined, an event
-sees the data that those before it left, and lifecycle events keep their place between the others.
+It keeps the promises of a gateway to a service: events are handled one after the other unless they are pipelined, an
+event sees the data that earlier events left, and lifecycle events keep their place between the others. All of it runs
+on the test's loop.
 """
 
 from __future__ import annotations
@@ -23,19 +24,20 @@ from parley.common.wire.identifiers import uuid7
 from parley.common.wire.identity import Identity
 from parley.common.wire.operations import Emit
 from parley.common.wire.rooms import UnloggedEvent
+from parley.framework.remote.emitter import ack_value
 from parley.framework.routing.connection_data import ConnectionData
 from parley.framework.routing.router import LIFECYCLE, Router
 from parley.framework.serving.event_result import EventResult
-from parley.testing.mailbox import Mailbox, single
+from parley.testing.mailbox import Mailbox
 
 GATEWAY = "fake"
-"""The gateway that holds all fake connections."""
+"""The name of the gateway that holds all fake connections."""
 HANDLING: ContextVar[bool] = ContextVar("HANDLING", default=False)
-"""Whether a controller or middleware acts, and not the test itself."""
+"""Whether a controller or middleware is running, and not the test: a controller must not wait for its own end."""
 
 
 class FakeConnection(Mailbox):
-    """One connection of a `FakeNamespace`, which makes it."""
+    """One connection of a `FakeNamespace`. Its `connect` makes it."""
 
     def __init__(
         self,
@@ -48,22 +50,22 @@ class FakeConnection(Mailbox):
     ) -> None:
         """Make a connection that is not connected yet.
 
-        `handle` runs the service's controller for an event, `on_end` is called once with the rooms that the connection
-        was in, and `settled` waits until the service has handled whatever follows.
+        `handle` runs the service's controller for an event. `on_end` is called once, with the rooms that the connection
+        was in. `settled` waits until the service has handled the ends of connections.
         """
         super().__init__()
         self.sid = f"{GATEWAY}.{uuid7().hex}"
         self.identity = identity
         self.connected = False
         self.congested = False
-        """Set this to play a client that reads too slowly, which misses volatile events."""
+        """Set this to play a client that reads too slowly: it misses volatile events."""
         self.in_flight = 0
         """How many of its events are being handled."""
         self.encoded_data = b""
-        """The encoded data, as a gateway would keep it."""
+        """The encoded `context.data`, as a gateway would keep it."""
         self.handshake = handshake
         self.shared_data = ConnectionData()
-        """The data that the events which are being handled share."""
+        """The data that the events share that are being handled at the same time, as those of a batch do."""
         self._router = router
         self._handle = handle
         self._on_end = on_end
@@ -75,23 +77,23 @@ class FakeConnection(Mailbox):
 
     @property
     def rooms(self) -> frozenset[str]:
-        """The rooms that it was put into."""
+        """The rooms that the connection was put into."""
         return frozenset(self._rooms - {self._own_room})
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the service keeps with the connection."""
+        """The map that the service keeps with the connection (`context.data`)."""
         return ConnectionData(self.encoded_data).values
 
     # -- what its client does --------------------------------------------------------------------------------------
 
     async def emit(self, event: str, *args: Any) -> Any:
-        """Emit an event and return its ack: `{"ok": ...}`, or what a controller answered itself, a tuple of several.
+        """Emit an event and return its ack: `{"ok": ...}`, or what the controller passed to `ack`, several as a tuple.
 
         Raises `ConnectionError` when it is not connected.
         """
         outcome = await self._send(event, args)
-        return single(insert(b"[" + outcome.payload + b"]", outcome.attachments))
+        return ack_value(insert(b"[" + outcome.payload + b"]", outcome.attachments))
 
     async def tell(self, event: str, *args: Any) -> None:
         """Emit an event without asking for an ack; a failure arrives as event `error`."""
@@ -108,10 +110,11 @@ class FakeConnection(Mailbox):
         try:
             encoded, attachments = extract(args)
         except Unsendable as error:
-            # What a real client nests too deeply is sent, and refused by the service.
+            # A real client would send it, and the service would refuse it.
             return EventResult.refused(Reject(Code.INVALID_PAYLOAD, f"{event}: {error}"))
         if event in RESERVED_EVENTS or event in LIFECYCLE:
             return EventResult.refused(Reject(Code.UNKNOWN_EVENT, f"The name {event!r} is reserved."))
+        # As a gateway does it: events that are sent while others are under way share the data with those.
         if not self.in_flight:
             self.shared_data = ConnectionData(self.encoded_data)
         self.in_flight += 1
@@ -125,30 +128,31 @@ class FakeConnection(Mailbox):
     # -- what its gateway does -------------------------------------------------------------------------------------
 
     async def notice(self, event: str, *args: Any) -> None:
-        """Send the service a lifecycle event if it has a controller for it, in order with what the client sends."""
+        """Send the service a lifecycle event, in order with the client's events, if there is a controller for it."""
         if event in self._router.routes:
+            # A lifecycle event is a batch of its own, so it begins with the data that the gateway keeps.
             self.shared_data = ConnectionData(self.encoded_data)
             self._report(await self._in_turn(event, lambda: self._run(event, msgspec.json.encode(args), ())))
 
     def is_in(self, rooms: frozenset[str]) -> bool:
-        """Return whether the connection is in any of these rooms. Its sid is a room, and `user:<id>`."""
+        """Whether the connection is in any of these rooms; its sid and `user:<id>` are rooms, too."""
         return self.sid in rooms or not rooms.isdisjoint(self._rooms)
 
     def deliver(self, emit: Emit | UnloggedEvent) -> tuple[Any, ...] | None:
-        """Receive an event and return the answer that the test has set for it, or None."""
+        """Receive an event, and return the ack that the test has set for it, or None."""
         self._take_in(emit.event, insert(emit.args, emit.attachments))
         return self._answers.get(emit.event)
 
     def join(self, rooms: Iterable[str]) -> None:
-        """Add the connection to rooms."""
+        """Put the connection into rooms."""
         self._rooms |= set(rooms) - {self.sid}
 
     def leave(self, rooms: Iterable[str]) -> None:
-        """Remove the connection from rooms, but never from its user's own."""
+        """Take the connection out of rooms, but never out of its user's own."""
         self._rooms -= set(rooms) - {self._own_room}
 
     def end(self, reason: str) -> None:
-        """Disconnect the connection for this reason."""
+        """End the connection for this reason. To do it again is harmless."""
         if self.connected:
             self.connected = False
             self._gone.set()
@@ -167,8 +171,9 @@ class FakeConnection(Mailbox):
             self._take_in("error", [msgspec.json.decode(outcome.payload)["error"]])
 
     async def _in_turn(self, event: str, work: Callable[[], Coroutine[Any, Any, EventResult]]) -> EventResult:
-        """Handle an event when those before it have ended, or with them if all of them are pipelined."""
+        """Handle an event once those before it have ended, or beside them if all of them are pipelined."""
         route = self._router.routes.get(event)
+        # The lock keeps the order of the events; a pipelined one gives it back once its task was made.
         async with self._turn:
             if route is None or not route.pipelined:
                 await asyncio.gather(*self._pipelined, return_exceptions=True)

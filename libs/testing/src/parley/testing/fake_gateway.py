@@ -1,4 +1,8 @@
-"""What an `Emitter` asks of gateways, done at once to the connections of a fake namespace by the gateway's rules."""
+"""Carries out what an `Emitter` asks of gateways, at once, on the connections of a fake namespace.
+
+It takes the place of `GatewayRequests`, so that the emitter itself is the real one. Operations are encoded and decoded
+on the way, so that what could not travel fails in a test as well.
+"""
 
 from __future__ import annotations
 
@@ -32,24 +36,24 @@ from parley.testing.fake_connection import GATEWAY, HANDLING, FakeConnection
 
 
 class FakeGateway(GatewayRequests):
-    """Requests to gateways, done at once to the fake connections of one namespace."""
+    """Carries out requests to gateways on the fake connections of one namespace."""
 
     def __init__(
         self, namespace: str, connections: Collection[FakeConnection], settled: Callable[[], Awaitable[None]]
     ) -> None:
-        """Take the connections as they are at each request; `settled` waits for what follows the end of some."""
-        # The base class is not initialised: there is no bus, and no gateway that could be away.
+        """`connections` is read at each request. `settled` waits until the service has handled the ends of some."""
+        # The base class is not initialised: there is no bus, and no registry of gateways.
         self._namespace = namespace
         self._connections = connections
         self._settled = settled
 
     @override
     async def start(self) -> None:
-        """There is nothing to learn."""
+        """Do nothing: there are no gateways to learn of."""
 
     @override
     async def send(self, operation: Operation, gateway: str) -> None:
-        """Do an operation to the connections that it selects."""
+        """Carry out an operation on the connections that it selects."""
         if gateway in {"", GATEWAY}:
             await self._do(decode_operation(operation.encode()))
 
@@ -62,9 +66,10 @@ class FakeGateway(GatewayRequests):
         timeout: float,
         most: int | None = None,
     ) -> GatewayReplies[ReplyT]:
-        """Do an operation and return the replies. A connection that does not answer at once is not waited for."""
+        """Carry out an operation and return the replies. A connection without an answer set does not ack."""
         del timeout, most
         collector = ReplyCollector[ReplyT](gateway, None)
+        # Asked by another gateway's name or address, it plays NATS' no-responders status.
         if gateway in {"", GATEWAY}:
             collector.expect({GATEWAY}, all_known=True)
             report = await self._do(decode_operation(operation("inbox").encode()))
@@ -93,6 +98,7 @@ class FakeGateway(GatewayRequests):
                 reason = operation.code if isinstance(operation, Kick) else DisconnectReason.SERVER_DISCONNECT
                 for target in targets:
                     target.end(reason)
+                # A controller that disconnects its own connection would wait for itself.
                 if not HANDLING.get():
                     await self._settled()
         return OperationReport(GATEWAY, len(targets))

@@ -1,9 +1,13 @@
-"""A namespace without a network: its real middleware and controllers, with connections that exist in the test alone.
+"""A namespace without a network: its real middleware and controllers, with connections that exist only in the test.
 
-fake = FakeNamespace(router)
-ann, ben = await fake.connect("ann"), await fake.connect("ben")
-assert await ann.emit("roll", 6) == {"ok": True}
-assert await ben.event("rolled") == ["ann", 6]
+    fake = FakeNamespace(router)
+    ann, ben = await fake.connect("ann"), await fake.connect("ben")
+    assert await ann.emit("roll", 6) == {"ok": True}
+    assert await ben.event("rolled") == ["ann", 6]
+
+Events are run by the real `EventRunner`, connection middleware by the real `ConnectionLifetime`. In the place of
+gateways, NATS and the dispatcher are `FakeConnection` and `FakeGateway`. When a call of the test returns, everything
+that the service does because of it has been done.
 """
 
 from __future__ import annotations
@@ -33,18 +37,18 @@ from parley.testing.fake_connection import GATEWAY, HANDLING, FakeConnection
 from parley.testing.fake_gateway import FakeGateway
 
 _LIVES: set[asyncio.Task[None]] = set()
-"""Connection middleware under way: a loop keeps only weak references, and a test may forget its connections."""
+"""The tasks of connection middleware: a loop keeps only weak references, and a test may drop its connections."""
 
 
 class FakeNamespace:
     """One namespace of a service, and the connections in it.
 
-    The service's lifespan does not run: `state` is what it would have made. Used as a context manager, it disconnects
-    everybody in the end.
+    The service's lifespan does not run: `state` stands for what it would yield. As a context manager it disconnects all
+    connections in the end.
     """
 
     def __init__(self, service: Service[Any] | Router[Any], namespace: str | None = None, *, state: Any = None) -> None:
-        """Raises `ValueError` when it is not clear which namespace is meant."""
+        """`namespace` is needed for a service with several. Raises `ValueError` when it is not clear which is meant."""
         self.router = _router(service, namespace)
         self.state = state
         """The value of `context.state`."""
@@ -52,8 +56,9 @@ class FakeNamespace:
         self._open: dict[FakeConnection, tuple[ConnectionLifetime, asyncio.Task[None]] | None] = {}
         """The connections, each with the run of its connection middleware if there is any."""
         self.emitter = Emitter(FakeGateway(self.namespace, self._open.keys(), self.settled), self.namespace)
-        """An emitter to the namespace, as any process may have one."""
+        """An emitter of the namespace, as any process may have one."""
         self._parting: dict[FakeConnection, asyncio.Task[None]] = {}
+        """The connections that have ended, each with the task by which the service handles that."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -67,12 +72,12 @@ class FakeNamespace:
 
     @property
     def namespace(self) -> str:
-        """Return the namespace's name."""
+        """The namespace's name."""
         return self.router.namespace
 
     @property
     def connections(self) -> list[FakeConnection]:
-        """Return those who are connected, in the order in which they came."""
+        """The connections, in the order in which they were admitted."""
         return list(self._open)
 
     async def connect(
@@ -91,20 +96,22 @@ class FakeNamespace:
         identity = Identity(user, user if name is None else name, tuple(roles), time.time())
         connection = FakeConnection(self.router, identity, handshake, self._handle, self._on_end, self.settled)
         await self._admit(connection)
+        # The argument tells whether the connection was recovered.
         await connection.notice("connect", False)
         await self.settled()
         return connection
 
     async def settled(self) -> None:
-        """Wait until the service has handled the end of every connection that has ended."""
+        """Wait until the service has handled the ends of connections."""
+        # Not of one whose own event is being handled: its end waits for that event, which may be what waits here.
         while parting := [
             task for connection, task in self._parting.items() if not task.done() and not connection.in_flight
         ]:
             await asyncio.wait(parting)
 
     async def handle(self, invocation: Invocation[Any]) -> EventResult:
-        """Run the middleware and the controller of an event, for as long as they may take."""
-        # The sweep is what ends a controller at its time limit; in a service one runs for all events.
+        """Run the middleware and the controller of an event until their deadline."""
+        # The sweep cancels a controller at its deadline. In a service one sweep runs for all events.
         sweep = asyncio.create_task(self._runner.run_sweep())
         try:
             return await self._runner.handle(invocation)
@@ -123,7 +130,7 @@ class FakeNamespace:
         return outcome
 
     def _on_end(self, connection: FakeConnection, closed: ConnectionClosed, rooms: list[str]) -> None:
-        """Tell the middleware and the controllers that a connection has ended."""
+        """Have connection middleware and controllers handle the end of a connection."""
         life = self._open.pop(connection)
         if life is not None:
             life[0].leave(closed)
@@ -132,6 +139,7 @@ class FakeNamespace:
     # -- coming and going ------------------------------------------------------------------------------------------
 
     async def _admit(self, connection: FakeConnection) -> None:
+        """Admit a connection as `GatewayResponder` does, and carry out its reply as a gateway does."""
         data, correlation = ConnectionData(), f"conn-{uuid7().hex}"
         request = ConnectRequest(GATEWAY, connection.sid, connection.identity, connection.handshake.encode())
         context: ConnectionContext[Any] = ConnectionContext(self.emitter, request, correlation, data, self.state)
@@ -147,6 +155,7 @@ class FakeNamespace:
         if self.router.connection_middleware:
             lifetime = ConnectionLifetime(self.router.connection_middleware, context, core)
             life = lifetime, _live(lifetime)
+            # The gateway's part begins when the core has run; until then a refusal is raised to the test.
             await lifetime.admitted(ADMIT_SECONDS)
         else:
             await core(context)
@@ -173,6 +182,8 @@ class FakeNamespace:
 
 
 def _live(lifetime: ConnectionLifetime) -> asyncio.Task[None]:
+    """Run connection middleware as a task."""
+
     async def run() -> None:
         HANDLING.set(True)
         await lifetime.run()

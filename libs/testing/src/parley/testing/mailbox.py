@@ -1,4 +1,4 @@
-"""What a connection of a test has received, and how it answers: the same for fake and real ones."""
+"""The events that a connection of a test has received, and the acks that it sends; for fake and real connections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class ReceivedEvent(NamedTuple):
-    """An event that arrived, with its arguments; `bytes` where they hold binary data."""
+    """An event that arrived, with its arguments; binary data in them is `bytes`."""
 
     event: str
     args: list[Any]
@@ -25,16 +25,16 @@ class Mailbox:
         self._gone = asyncio.Event()
 
     def answers(self, event: str, value: Any = None) -> None:
-        """From now on acknowledge an event with this value: None is an empty ack, a tuple one with several arguments.
+        """Ack an event with this value from now on: None is an ack without arguments, a tuple one with several.
 
-        An event that nothing was set for is not acknowledged.
+        An event for which nothing was set is not acked.
         """
         self._answers[event] = () if value is None else value if isinstance(value, tuple) else (value,)
 
     async def event(self, event: str, *, timeout: float = 5.0) -> list[Any]:
-        """Take the next event of this name that was not taken yet, and return its arguments; wait for it if need be.
+        """Take the next event of this name that was not taken yet, and return its arguments.
 
-        Raises `AssertionError` when there is none within so many seconds.
+        Waits for the event if need be. Raises `AssertionError` when none arrives within `timeout` seconds.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -46,10 +46,11 @@ class Mailbox:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
+            # `AssertionError`, since it is the test's expectation that was not met.
             raise AssertionError(f"no {event!r} arrived in {timeout:g} s, only {self._untaken}") from None
 
     async def disconnected(self, *, timeout: float = 5.0) -> None:
-        """Wait until the connection has ended. Raises `AssertionError` when it has not within so many seconds."""
+        """Wait until the connection has ended. Raises `AssertionError` after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 await self._gone.wait()
@@ -61,8 +62,3 @@ class Mailbox:
         self.received.append(received)
         self._untaken.append(received)
         self._changed.set()
-
-
-def single(args: list[Any]) -> Any:
-    """What an ack's arguments are for the caller: None without any, the argument itself, or a tuple of several."""
-    return None if not args else args[0] if len(args) == 1 else tuple(args)

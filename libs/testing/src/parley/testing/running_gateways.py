@@ -1,4 +1,4 @@
-"""Real gateways in the loop of a test, on free ports of the loopback interface."""
+"""Real gateways in the test's loop, on free ports of the loopback interface. `running_server` starts them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
-from parley.common.http.server import http_options
-from parley.common.run_process import DrainingServer
+from parley.common.run_process import DrainingServer, server_config
 from parley.framework.service import Service
 from parley.gateway.app import SERVER_OPTIONS, create_app
 from parley.gateway.settings import Settings
 
 
 def declare(path: Path, services: Iterable[Service[Any]], more: Mapping[str, Mapping[str, Any]]) -> Path:
-    """Write the file of namespaces: those of the services, and what is said besides."""
+    """Write the file of namespaces: those of the services, with the fields in `more` added or replaced."""
     fields: dict[str, dict[str, Any]] = {
         namespace: {"service": service.name} for service in services for namespace in service.routers
     }
@@ -28,7 +25,7 @@ def declare(path: Path, services: Iterable[Service[Any]], more: Mapping[str, Map
     lines: list[str] = []
     for namespace, values in fields.items():
         lines.append(f"[namespaces.{json.dumps(namespace)}]")
-        # What JSON and TOML have in common is all that a namespace is made of.
+        # The values of a namespace are texts, numbers, booleans and lists, which JSON and TOML write alike.
         lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
@@ -36,9 +33,10 @@ def declare(path: Path, services: Iterable[Service[Any]], more: Mapping[str, Map
 
 @asynccontextmanager
 async def serving(names: Sequence[str], namespaces: Path, settings: Mapping[str, Any]) -> AsyncGenerator[list[str]]:
-    """Run gateways of these names until the block ends; yields their URLs."""
+    """Run gateways with these names until the block ends, and yield their URLs."""
     servers: dict[_Server, asyncio.Task[None]] = {}
     for name in names:
+        # No time to drain: a test's clients have nowhere else to connect.
         own: dict[str, Any] = {"instance": name, "namespaces_file": namespaces, "gateway_drain_seconds": 0}
         server = _server(Settings(**(own | dict(settings))))
         servers[server] = asyncio.create_task(server.serve(), name=name)
@@ -53,18 +51,8 @@ async def serving(names: Sequence[str], namespaces: Path, settings: Mapping[str,
 
 
 def _server(settings: Settings) -> _Server:
-    app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        host="127.0.0.1",
-        port=0,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=2,
-        **{**SERVER_OPTIONS, **http_options(settings.trusted_proxies)},
-    )
-    return _Server(config, app.state)
+    app, here = create_app(settings), {"host": "127.0.0.1", "port": 0, "timeout_graceful_shutdown": 2}
+    return _Server(server_config(app, settings, {**SERVER_OPTIONS, **here}), app.state)
 
 
 async def _started(server: _Server, task: asyncio.Task[None]) -> None:
@@ -76,7 +64,7 @@ async def _started(server: _Server, task: asyncio.Task[None]) -> None:
 
 
 class _Server(DrainingServer):
-    """uvicorn in a loop that belongs to somebody else, with the process and its signals."""
+    """uvicorn's server in the test's loop and process, which keep their signals and do not exit with it."""
 
     @property
     def url(self) -> str:
@@ -90,5 +78,5 @@ class _Server(DrainingServer):
     async def serve(self, sockets: Any = None) -> None:
         try:
             await super().serve(sockets)
-        except SystemExit as error:  # which would end the loop
+        except SystemExit as error:  # it would end the test's loop
             raise RuntimeError("a gateway did not start; the log says why") from error

@@ -1,8 +1,10 @@
-"""Services as they run in production, in one line: real NATS, real gateways, and stock clients.
+"""Services as they run in production: real NATS, real gateways, and stock clients.
 
-async with running(service) as server:
-    ann = await server.connect("/dice", user="ann")
-    assert (await ann.emit("roll", 6))["ok"]
+    async with running(service) as server:
+        ann = await server.connect("/dice", user="ann")
+        assert (await ann.emit("roll", 6))["ok"]
+
+NATS is a process of its own; gateways and services run in the test's loop. Auth is played by `tokens`.
 """
 
 from __future__ import annotations
@@ -29,23 +31,23 @@ from parley.testing.tokens import authenticate, check_welcome, token_for
 
 
 class RunningServer:
-    """What runs, for tests to connect to."""
+    """The gateways and services that run, for tests to connect to. `running` yields it."""
 
     def __init__(self, bus: Bus, nats_url: str, urls: Sequence[str]) -> None:
         self.nats_url = nats_url
         self.urls = tuple(urls)
-        """Where each gateway answers."""
+        """The URL of each gateway."""
         self._bus = bus
         self._emitter = Emitter(bus, "/")
         self._clients: list[StockClient] = []
 
     @property
     def url(self) -> str:
-        """Where the first gateway answers."""
+        """The URL of the first gateway."""
         return self.urls[0]
 
     def emitter(self, namespace: str) -> Emitter:
-        """Everybody in a namespace, on any gateway."""
+        """Return the emitter of a namespace, for connections on any gateway."""
         return self._emitter.of(namespace)
 
     async def connect(
@@ -61,9 +63,9 @@ class RunningServer:
         gateway: int = 0,
         transports: list[str] | None = None,
     ) -> StockClient:
-        """A stock client that has joined a namespace: as this user or, without one, with what `auth` says alone.
+        """Return a stock client that has joined a namespace: as this user, or without one with `auth` alone.
 
-        Raises `ConnectError` when it was not let in.
+        `gateway` is the number of the gateway, from 0. Raises `ConnectError` when the client was not let in.
         """
         token = {} if user is None else {"token": token_for(user, name, roles)}
         client = StockClient(namespace)
@@ -74,7 +76,7 @@ class RunningServer:
         return client
 
     async def close(self) -> None:
-        """End all clients."""
+        """Close all clients."""
         await asyncio.gather(*(client.close() for client in self._clients))
 
 
@@ -87,16 +89,18 @@ async def running(
 ) -> AsyncGenerator[RunningServer]:
     """Run services behind gateways until the block ends.
 
-    `namespaces` adds to what the gateways know of the services' namespaces, as in `{"/dice": {"auth": "guest"}}`;
-    `settings` are given to services and gateways alike. NATS is started for this, unless `TEST_NATS_URL` or the setting
-    `nats_url` names one. Who somebody is, the token of `connect` says: the auth service is played.
+    `namespaces` adds to the gateways' declarations of the services' namespaces, as in `{"/dice": {"auth": "guest"}}`.
+    `settings` are given to services and gateways alike. NATS is started, unless `TEST_NATS_URL` or the setting
+    `nats_url` names one. There is no auth service: a client is the user that its token names.
     """
     given = dict(settings or {})
     async with AsyncExitStack() as stack:
+        # Instances have names of their own: tests that share a NATS must not take each other's.
         given["nats_url"] = url = given.get("nats_url") or await stack.enter_async_context(_nats())
         bus = await stack.enter_async_context(connect(ServiceSettings(nats_url=url, instance=_fresh("test")), "test"))
         await bus.respond(subjects.AUTHENTICATE, Authenticate, authenticate, queue="auth")
         await bus.respond(subjects.WELCOME, CheckWelcome, check_welcome, queue="auth")
+        # NATS must know of these two before a gateway asks.
         await bus.flush()
         for service in services:
             own: dict[str, Any] = {"instance": _fresh(service.name)}
@@ -120,5 +124,5 @@ async def _nats() -> AsyncGenerator[str]:
 
 
 def _fresh(name: str) -> str:
-    """The name of a process that no other has, whatever else uses the same NATS."""
+    """Return a name that no other process has, whatever else uses the same NATS."""
     return f"{name}-{uuid7().hex}"

@@ -1,6 +1,10 @@
-"""A stock client, python-socketio's, as tests like to use it."""
+"""A stock client (python-socketio's) with the API of a fake connection.
 
-# What the library itself does not declare the types of.
+It differs from the library's own client in three ways, all in `_Socket`: every event is kept, whether it has a handler
+or not; only events for which the test has set an answer are acked; and a transport that ends during CONNECT is noticed.
+"""
+
+# The library does not declare the types of what is used here.
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
@@ -20,18 +24,16 @@ from socketio.exceptions import ConnectionError as NotConnected
 from parley.testing.mailbox import Mailbox
 
 CONNECT_SECONDS = 15.0
-"""Longer than a gateway waits for a service."""
-
-
+"""Seconds that a CONNECT may take: longer than a gateway waits for a service."""
 FLUSH_SECONDS = 1.0
-"""What a transport that is there needs to send what waits."""
+"""Seconds that a transport may take to send what waits, before it is closed anyway."""
 
 
 class ConnectError(Exception):
-    """The namespace was not joined.
+    """Raised when the namespace was not joined.
 
-    `message` and `data` are those of the client's `connect_error`: `data` is `{code, message, retryable, data?}`. It is
-    None when the transport was ended instead.
+    `message` and `data` are those of the client's `connect_error`: `data` is `{code, message, retryable, data?}`, or
+    None when the transport was closed instead.
     """
 
     def __init__(self, refusal: Any) -> None:
@@ -42,7 +44,7 @@ class ConnectError(Exception):
 
 
 class StockClient(Mailbox):
-    """One connection to one namespace of a running server, which makes it. `client` is python-socketio's."""
+    """One connection to one namespace. `RunningServer.connect` makes it. `client` is python-socketio's client."""
 
     def __init__(self, namespace: str) -> None:
         super().__init__()
@@ -53,12 +55,12 @@ class StockClient(Mailbox):
 
     @property
     def sid(self) -> str:
-        """Its sid in the namespace; empty when it is not connected."""
+        """The sid in the namespace; empty when it is not connected."""
         return self.client.get_sid(self.namespace) or ""
 
     @property
     def connected(self) -> bool:
-        """Whether it is in the namespace."""
+        """Whether the client is in the namespace."""
         return self.client.connected and self.namespace in self.client.namespaces
 
     async def connect(
@@ -92,7 +94,7 @@ class StockClient(Mailbox):
             raise
 
     async def emit(self, event: str, *args: Any, timeout: float = 10.0) -> Any:
-        """Emit an event and return its ack: `{"ok": ...}`, or what a controller answered itself, a tuple of several."""
+        """Emit an event and return its ack: `{"ok": ...}`, or what the controller passed to `ack`, many in a tuple."""
         return await self.client.call(event, args, namespace=self.namespace, timeout=timeout)
 
     async def tell(self, event: str, *args: Any) -> None:
@@ -100,17 +102,17 @@ class StockClient(Mailbox):
         await self.client.emit(event, args, namespace=self.namespace)
 
     async def disconnect(self) -> None:
-        """Leave."""
+        """Leave the namespace and close the client."""
         await self.close()
 
     async def close(self) -> None:
-        """End the client with its transport; doing it twice is harmless."""
+        """Close the client and its transport. To do it twice is harmless."""
         await self.client.shutdown()
         if self._http is not None:
             await self._http.close()
 
     def take_in(self, event: str, args: list[Any]) -> tuple[Any, ...] | None:
-        """An event arrived; returns what to answer, or None when nothing was set for it."""
+        """Keep an event that arrived, and return the ack that was set for it, or None."""
         self._take_in(event, args)
         return self._answers.get(event)
 
@@ -123,15 +125,16 @@ class StockClient(Mailbox):
 
 
 class _Socket(socketio.AsyncClient):
-    """The library's client, which tells its owner of every event, and acknowledges only what was given an answer."""
+    """The library's client with the three differences that the module's docstring names."""
 
     def __init__(self, owner: StockClient) -> None:
         super().__init__(reconnection=False)
         self._owner = owner
 
     async def disconnect(self) -> None:
-        """Leave all namespaces, and close the transport when that has been sent: the library does not wait for it."""
+        """Leave all namespaces, and close the transport once that was sent; the library itself would not wait."""
         transport: Any = self.eio
+        # Sent here and not by the library, which closes the transport before it has written them.
         for namespace in self.namespaces:
             await self._send_packet(packet.Packet(packet.DISCONNECT, namespace=namespace))
         with suppress(TimeoutError):
@@ -141,7 +144,7 @@ class _Socket(socketio.AsyncClient):
 
     async def _handle_eio_disconnect(self, reason: str) -> None:
         if not self.connected:
-            # Otherwise a transport that ends instead of a refusal is waited for in vain.
+            # Without this, `connect` would wait for an answer until `CONNECT_SECONDS` have passed.
             self.failed_namespaces = [self._owner.namespace]
             self._connect_event.set()
         await super()._handle_eio_disconnect(reason)
@@ -151,6 +154,6 @@ class _Socket(socketio.AsyncClient):
         if answer is not None and id is not None:
             ack: Any = packet.Packet(packet.ACK, namespace=namespace, id=id, data=list(answer))
             await self._send_packet(ack)
-        # By itself the library acknowledges everything, also what nobody handles.
+        # The library would ack every event, also one without a handler.
         handled, _ = self._get_event_handler(data[0], namespace or "/", ())
         await super()._handle_event(namespace, id if handled and answer is None else None, data)

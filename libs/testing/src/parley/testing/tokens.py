@@ -1,4 +1,4 @@
-"""Who is who in a test: tokens that say it themselves, and what plays the auth service by believing them."""
+"""Tokens of test users, and the part of auth that believes them without a signature."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class _Claims(msgspec.Struct):
 
 
 def token_for(user: str, name: str | None = None, roles: tuple[str, ...] = ()) -> str:
-    """A token of this user: a JSON Web Token in all but the signature."""
+    """Make a token of this user: a JSON Web Token without a valid signature."""
     claims = msgspec.json.encode(_Claims(user, user if name is None else name, tuple(roles)))
     return f"test.{urlsafe_b64encode(claims).decode()}.unsigned"
 
 
 async def authenticate(claim: Authenticate) -> Identity:
-    """Believe a token of `token_for`; make up a guest where there is none. Raises `Reject(invalid_token)`."""
+    """Return the user that a token of `token_for` names, or a new guest. Raises `Reject(invalid_token)`."""
     if claim.guest:
         return Identity(f"guest-{uuid7().hex}", "Guest", (), time.time())
     try:
@@ -36,5 +36,5 @@ async def authenticate(claim: Authenticate) -> Identity:
 
 
 async def check_welcome(_question: CheckWelcome) -> UnwelcomeUsers:
-    """Everybody is welcome for good."""
+    """Answer that everybody is still welcome."""
     return UnwelcomeUsers()

@@ -1,10 +1,16 @@
 """The chat service: rooms and messages over an append-only event log in Postgres.
 
-A command becomes a committed event in these steps: `controllers` or `rest` submit it, `writer` gathers what waits into
-one batch, `event_store` opens a transaction and loads what the batch touches, `batch` decides every command with the
-pure rules of `room`, `event_store` appends and projects in the same transaction, and after the commit `publisher`
-tells the members and the senders are acked. What gateways ask of the log, `room_log` answers; `service` is all of it.
+Read the packages in this order: `domain` (the rules, pure), `log` (what stores and commits), `queries` (what is read),
+`delivery` (what gateways are told), `consumers` (what services are handed), `projections` (how tables are built anew),
+`api` (what clients, servers and administrators may ask), `service` (what opens all of it) and `app` (the process).
 
-Invariants: `room`, `events`, `commands` and `batch` import no I/O. Only `database`, `event_store`, `queries` and
-`projections` talk SQL. An ack is never sent before its commit.
+A command becomes a committed event in these steps:
+
+1. `api.socket` or `api.rest` submits it to `log.writer`, which gathers the commands that wait into one batch.
+2. `log.event_store` opens a transaction, locks the batch's rooms and loads what their decisions read.
+3. `domain.batch` decides each command with the rules of `domain.room`.
+4. `log.event_store` appends the events and projects them in the same transaction.
+5. After the commit `delivery.publisher` sends the events to the gateways, and the writer answers the senders.
+
+Two invariants hold: an ack is never sent before its commit, and nothing in `domain` does any I/O.
 """

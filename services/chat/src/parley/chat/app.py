@@ -1,4 +1,4 @@
-"""Chat as a web app: the service, its REST API and its health."""
+"""The chat process as a web app: the service, its REST API and its health checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from parley.common.http.health import health_router
 from parley.framework.asyncapi.routes import asyncapi_router
 
 MAX_WAIT = 3.0
-"""Seconds that work for the database may have been waiting in a service that is ready."""
+"""Seconds that looking up users' rooms may wait for the database before this service reports that it is not ready."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -32,6 +32,8 @@ def create_app(settings: Settings) -> FastAPI:
                     return f"users' rooms have been asked for since {waits:.0f} s"
                 return running.state.writer.check() or await database.check(running.state.reads)
 
+            # This is a check of its own: a log that was restored must not serve what had been erased before the backup
+            # was taken.
             async def erasures_ready() -> str | None:
                 return running.state.erasures.check()
 

@@ -1,4 +1,4 @@
-"""The chat service: its namespace, and what it opens to serve it."""
+"""The chat service: its namespace, and the parts that its lifespan opens and runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log import database
-from parley.chat.log.erasure_ledger import Ledger
-from parley.chat.log.erasure_runner import ErasureRunner
+from parley.chat.log.erasure.erasure_runner import ErasureRunner
+from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings
 from parley.chat.state import ChatState
@@ -23,14 +23,15 @@ from parley.common.rate_limiter import RateLimiter
 from parley.framework import Runtime, Service
 
 FOR_GATEWAYS = 2
-"""Connections for what gateways ask."""
+"""Connections to Postgres that only the requests of gateways use."""
 OWN = 3
-"""Connections that have one user each: the writer, who announces, and who hands over to consumers."""
+"""Connections that one part has for itself: the writer, the announcer, and the runner of consumers."""
 SWEEP_INTERVAL = 10.0
+"""Seconds between two sweeps of the per-user request rates."""
 
 
 async def _sweep(rates: RateLimiter) -> None:
-    """Forget users who have not asked for a while, for ever."""
+    """Forget the request rates of users who have not asked for a while, for ever."""
     while True:
         await asyncio.sleep(SWEEP_INTERVAL)
         rates.sweep(time.monotonic())
@@ -38,13 +39,13 @@ async def _sweep(rates: RateLimiter) -> None:
 
 @asynccontextmanager
 async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
-    """Connect to Postgres, commit and announce until the service ends."""
+    """Connect to Postgres, and run the writer, the announcer, the consumers and the erasures until the service ends."""
     settings: Settings = runtime.settings
     rooms = runtime.rooms(NAMESPACE)
     url = settings.database_dsn
     async with (
-        # However many wait to read, what is to be committed and what gateways need to repair do not wait with them.
-        # All that is asked here has an index, of which the planner may think little while a table is short.
+        # Gateways have connections of their own, so that they can repair rooms however many users wait to read. Each of
+        # their queries has an index to use; the planner may ignore it while a table is short, so it may not scan.
         database.connect(url, FOR_GATEWAYS, enable_seqscan="off") as for_gateways,
         database.connect(url, settings.chat_pool_size - OWN - FOR_GATEWAYS) as reads,
     ):
@@ -56,8 +57,8 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
         ledger = Ledger(settings.chat_erasure_ledger) if settings.chat_erasure_ledger else None
         erasing = ErasureRunner(url, reads, ledger, settings.chat_keep_days)
-        # Before anything is answered: of a log that was restored, what had been erased is hidden first.
         with database.reachable():
+            # This comes before anything is answered: after a restore, what had been erased has to be hidden first.
             await erasing.look()
         state = ChatState(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates)
         runtime.tasks.forever(writer.run(), name="writer")

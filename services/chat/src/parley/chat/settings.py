@@ -10,7 +10,7 @@ from parley.common.process.settings import ServiceSettings, unsafe_database, wit
 
 
 class Settings(ServiceSettings):
-    """`PARLEY_DATABASE_URL` and the limits of chat (`PARLEY_CHAT_*`)."""
+    """The settings of a chat process: `PARLEY_DATABASE_URL`, and the limits of chat as `PARLEY_CHAT_*`."""
 
     port: int = Field(default=8003, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     database_url: str = Field(
@@ -25,7 +25,8 @@ class Settings(ServiceSettings):
         description="connections to Postgres: one each to write, announce and hand over to consumers, two for "
         "gateways, the others for reads",
     )
-    # Six times as long as JSON, if all of it is control characters, it must still fit an ack.
+    # JSON writes a control character in six bytes, so a text of nothing else grows to six times its size, and it must
+    # still fit an ack.
     chat_max_body: int = Field(default=64 * 1024, ge=1, le=80 * 1024, description="bytes of a message's text in UTF-8")
     chat_max_rooms: int = Field(default=1000, ge=1, description="rooms a user may be in; archived ones do not count")
     chat_max_invitations: int = Field(

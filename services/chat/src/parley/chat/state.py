@@ -1,4 +1,4 @@
-"""What the controllers, the endpoints and the responders of a running chat service work with."""
+"""The parts of a running chat service, as its controllers, endpoints and responders use them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from parley.chat.consumers.runner import ConsumerRunner
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log.database import Pool
-from parley.chat.log.erasure_runner import ErasureRunner
+from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Bus
@@ -15,14 +15,14 @@ from parley.framework import Bus
 
 @dataclass(frozen=True, slots=True)
 class ChatState:
-    """Everything the service's lifespan opened."""
+    """Everything that the service's lifespan opened. It lives as long as the service runs."""
 
     bus: Bus
     reads: Pool
-    """For what users and administrators ask. The writer has its own connection, and gateways theirs."""
+    """Connections for what users and administrators read. The writer and the gateways have their own."""
     writer: Writer
     log: ChatLog
     consumers: ConsumerRunner
     erasures: ErasureRunner
     request_rates: RateLimiter
-    """How fast each user may ask over HTTP; the gateways limit what comes over sockets."""
+    """How often each user may ask over HTTP. The gateways limit what comes over sockets."""

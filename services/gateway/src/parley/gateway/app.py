@@ -1,7 +1,7 @@
-"""The composition root of the gateway: an ASGI app whose lifespan connects to NATS and runs one `Gateway`.
+"""The gateway process as an ASGI app, whose lifespan connects to NATS and runs one `Gateway`.
 
-It is the only place where parts of the process are put together with the web server. Requests below `/socket.io` never
-reach the app itself: `EnginePaths` takes them, and WebSockets are a protocol of their own (`SERVER_OPTIONS`).
+This is the only place where parts of the process meet the web server. Requests below `/socket.io` never reach the app
+itself: `EnginePaths` takes them, and WebSockets have a protocol class of their own (`SERVER_OPTIONS`).
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from parley.gateway.process.web_page import WebPage
 from parley.gateway.settings import Settings
 
 PATH = "/socket.io"
-"""Where stock clients look for a Socket.IO server."""
+"""The path at which stock clients look for a Socket.IO server."""
 
 WRITE_INTERVAL = 0.002
-"""Seconds for which what clients emit is gathered when much is; see docs/adr/0023-the-path-of-a-message.md."""
+"""Seconds that commands are gathered when there are many; docs/adr/0023-the-path-of-a-message.md says why."""
 SERVER_OPTIONS: dict[str, Any] = {"ws": WebSocket, "backlog": 4096, **http_options()}
-"""How uvicorn must serve a gateway."""
+"""The options with which uvicorn has to serve a gateway."""
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Build the gateway; it connects when the app starts and ends its connections when it stops."""
+    """Build the web app. The gateway connects when the app starts and ends its connections when it stops."""
     configured = namespaces.load(settings.namespaces_file)
 
     @asynccontextmanager

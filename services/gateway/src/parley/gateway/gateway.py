@@ -1,8 +1,8 @@
 """The gateway's parts, put together on one bus.
 
-`app` makes one `Gateway` for a process, starts it, and closes it in the end. `socketio.server` reports to it what
-clients do; it passes that on to `lifecycle`, to the commands' middleware and to `operations`. Everything runs on one
-event loop, so that none of the parts needs a lock.
+`app` makes one `Gateway` per process, starts it, and closes it at the end. `socketio.server` reports to it what clients
+do; it hands that to `lifecycle`, to the commands' middleware or to `operations`. Everything runs on one event loop, so
+none of the parts needs a lock.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from parley.gateway.commands.event_middleware import EventMiddleware
 from parley.gateway.commands.forwarder import CommandForwarder, Replies
 from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.connection_registry import ConnectionRegistry
-from parley.gateway.lifecycle import SWEEP_INTERVAL, Lifecycle
+from parley.gateway.lifecycle import Lifecycle
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
@@ -47,10 +47,12 @@ from parley.gateway.socketio.client import Client
 from parley.gateway.socketio.packets import AckPacket, EventPacket, event_packet
 from parley.gateway.socketio.server import ServerEvents, SocketIoServer
 
+SWEEP_INTERVAL = 10.0
+"""Seconds between two sweeps of the rates of users, connections and addresses."""
 BURST_SECONDS = 10
 """How many seconds' worth of a namespace's own rate may come at once."""
 LINGER = 2.0
-"""Seconds that a draining gateway waits for what follows from the end of the clients it closed last."""
+"""Seconds that a draining gateway waits for what follows from the end of the last clients."""
 
 
 _NOT_FOR_CLIENTS = RESERVED_EVENTS | LIFECYCLE
@@ -85,7 +87,7 @@ class Gateway(ServerEvents, Replies):
         )  # fmt: skip
         self._operations = Operations(
             bus, namespaces, server, connections, fanout, self._acks, offsets,
-            self.lifecycle.end, self.lifecycle.end_user,
+            self.lifecycle.disconnect, self.lifecycle.end_user,
         )  # fmt: skip
         self._rates = RateLimiter(settings.gateway_user_events_per_second, settings.gateway_user_events_burst)
         self._namespace_rates = {
@@ -95,13 +97,12 @@ class Gateway(ServerEvents, Replies):
         }
         self._tasks = Tasks()
         self._memberships = MembershipCheck(bus, connections, fanout)
-        fanout.on_missed(self._verify_memberships)
         fanout.on_restored(recovery.forget_all)
         self._comparison = Comparison(bus, connections, self.lifecycle.seen_off)
         self._loop_monitor = LoopMonitor()
 
     async def start(self) -> None:
-        """Subscribe to what a gateway listens to."""
+        """Subscribe to everything that a gateway listens to, and start what runs for ever."""
         await self._commands.start()
         await self._fanout.start()
         self._operations.start()
@@ -111,45 +112,46 @@ class Gateway(ServerEvents, Replies):
         self._memberships.start()
         self._bus.on_reconnect(self._reconcile)
         self._loop_monitor.on_stall(self._reconcile)
-        # After a reconnect the fanout does it of itself.
+        # The fanout does this after a reconnect by itself, but not after a stall.
         self._loop_monitor.on_stall(self._fanout.verify_all)
+        self._fanout.on_missed(self._memberships.verify_all)
         self._fanout.on_hearsay(self._memberships.verify)
         self._tasks.forever(self._loop_monitor.run(), name="loop monitor")
         self._tasks.forever(self._recovery.run_sweep(), name="lost connections")
         self._tasks.forever(run_collector(), name="garbage")
-        self._tasks.forever(self.lifecycle.run_sweep(), name="refusals")
-        self._tasks.forever(self._sweep(), name="rates of users")
+        self._tasks.forever(self._sweep(), name="rates")
 
     def _reconcile(self) -> None:
-        """What is said once may have been missed: compare, what matters most first."""
+        """Compare everything that is published only once and may have been missed. Bans come first."""
         self._standing.verify_all()
         self._memberships.verify_all()
 
     def _end_user(self, user_id: str, code: Code, message: str) -> int:
         return self.lifecycle.end_user(user_id, code, message)
 
-    def _verify_memberships(self) -> None:
-        self._memberships.verify_all()
-
     def _end_unwelcome(self, connection: Connection, code: Code, message: str) -> None:
         self.lifecycle.end(connection, reason_of(code, DisconnectReason.KICKED), message)
 
     def check(self) -> str | None:
-        """What keeps the gateway from being ready, or None."""
+        """Return what keeps the gateway from being ready, or None."""
         return "stopping" if self.server.engine.draining else self._standing.check()
 
     async def drain(self) -> None:
-        """Take no new connections and end the present ones over the configured time.
+        """Accept no new connections, and end those there are over the configured time.
 
-        Then let go of who is recovered, and have services hear of the last ones' end.
+        Then wait until nobody is about to be recovered by another gateway, and services have heard of the last ones'
+        end.
         """
         await self.server.drain()
         deadline = time.monotonic() + LINGER
+        # Both change within other parts many times a second, and are looked at for two seconds once in a process's
+        # life.
         while (self._recovery.waits or not self._commands.idle) and time.monotonic() < deadline:  # noqa: ASYNC110 - for seconds, once
             await asyncio.sleep(0.05)
 
     async def close(self) -> None:
         """End all connections and stop."""
+        # What still speaks for connections is closed last: their end is told through it.
         await self.server.engine.shutdown()
         await self._tasks.close()
         await self._standing.close()
@@ -178,6 +180,7 @@ class Gateway(ServerEvents, Replies):
     @override
     def event_received(self, connection: Connection, packet: EventPacket) -> None:
         now, rates = time.monotonic(), self._namespace_rates.get(connection.namespace)
+        # The cheapest check comes first, and none of them decodes the arguments.
         if packet.event in _NOT_FOR_CLIENTS:
             self._refuse(connection, packet, Reject(Code.UNKNOWN_EVENT, f"The name {packet.event!r} is reserved."))
         elif not self._rates.take(connection.identity.user_id, now):
@@ -195,7 +198,7 @@ class Gateway(ServerEvents, Replies):
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
-            for rates in (self._rates, *self._namespace_rates.values()):
+            for rates in (self.lifecycle.refusals, self._rates, *self._namespace_rates.values()):
                 rates.sweep(time.monotonic())
 
     @override
@@ -207,5 +210,7 @@ class Gateway(ServerEvents, Replies):
         if ack_id is not None:
             self.server.ack(connection, ack_id, outcome.payload, outcome.attachments)
         elif not outcome.ok:
+            # Without an ack id there is nothing to answer, so Socket.IO's own servers have no way to tell; ours emits
+            # `error`.
             error = msgspec.json.decode(outcome.payload, type=_Failure).error
             self.server.send(connection, event_packet(connection.namespace, "error", b"[" + error + b"]"))

@@ -1,25 +1,25 @@
-"""One life of a connection, from a client's CONNECT to its end, whoever ends it.
+"""The life of a connection, from a client's CONNECT to its end, whoever ends it.
 
-| state | what happens | state after | what the client is told |
+| state | what happens | state afterwards | what the client is told |
 |---|---|---|---|
 | - | CONNECT | attempting | nothing yet |
 | attempting | everything is settled | open | CONNECT |
 | attempting | refused for good, kick | ended | CONNECT_ERROR with the code |
-| attempting | refused for now, nothing else joined | ended | the transport is closed; stock clients come back |
+| attempting | refused for now, nothing else joined | ended | the transport is closed; stock clients reconnect |
 | attempting | refused for now, something else joined | attempting, after a pause | nothing |
 | attempting | DISCONNECT, CONNECT again, the transport is lost | ended | nothing |
 | open | DISCONNECT by the client | ended: `client namespace disconnect` | nothing |
-| open | CONNECT again | ended: `replaced`; another is attempting | what becomes of the other |
+| open | CONNECT again | ended: `replaced`; another one is attempting | the result of the other one |
 | open | the transport is lost, a limit, drain | parked or ended, by the reason | nothing |
 | open | the token expires, with `expires = true` | parked or ended: `expired_token` | the transport is closed |
 | open | a service disconnects it | ended: `server disconnect` | DISCONNECT |
 | open | the same with `close` | the same, in every namespace | DISCONNECT in each; the transport is closed |
 | open | kick of its user | ended: the code | `kicked`, DISCONNECT in every namespace; the transport is closed |
-| parked | claimed | ended; it goes on as another, under the same sid | CONNECT with that sid |
+| parked | claimed | ended; it goes on as another one, under the same sid | CONNECT with that sid |
 | parked | too late, kick of its user | ended | nothing |
 
-Attempting is a task for each client and namespace, and only what is sent into that namespace waits for it. Opening is
-one step without a pause, so that nothing can end a connection half-way.
+Attempting is one task per client and namespace, and only what is sent into that namespace waits for it. Opening is one
+step without an `await`, so nothing can end a connection half-way.
 """
 
 from __future__ import annotations
@@ -64,16 +64,15 @@ _ADMITTED = ADMISSIONS.labels("admitted")
 KICKED = Counter("parley_gateway_kicked_total", "Connections ended by an operator", ["code"])
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds until a refusal that may go away by itself is tried again."""
+"""Seconds until a refusal that may go away by itself is tried again: the first time, and at most."""
 REFUSALS_PER_SECOND, REFUSALS_BURST = 5.0, 100
-"""Refusals of one address, after which each ends its transport, and is not logged any more."""
-SWEEP_INTERVAL = 10.0
+"""Refusals of one address. Each further one closes its transport and is not logged."""
 SOON = 1.0
-"""Seconds that a connection lives at least, where clocks do not agree whether its token has expired."""
+"""Seconds that a connection lives at least if clocks disagree whether its token has expired."""
 
 
 class Lifecycle:
-    """Begins, opens and ends the connections of one gateway; see the module."""
+    """Begins, opens and ends the connections of one gateway. The module says which states there are."""
 
     def __init__(
         self,
@@ -100,23 +99,18 @@ class Lifecycle:
         self._forwarder = forwarder
         self._acks = acks
         self._standing = standing
-        self._refusals = RateLimiter(REFUSALS_PER_SECOND, REFUSALS_BURST)
+        self.refusals = RateLimiter(REFUSALS_PER_SECOND, REFUSALS_BURST)
+        """By address. `Gateway` sweeps it."""
         self._tasks = Tasks()
 
     async def close(self) -> None:
-        """Give up on attempts that are still under way."""
+        """Cancel the attempts that are still running."""
         await self._tasks.close()
-
-    async def run_sweep(self) -> None:
-        """Forget, for ever, addresses that have not been refused lately."""
-        while True:
-            await asyncio.sleep(SWEEP_INTERVAL)
-            self._refusals.sweep(time.monotonic())
 
     # -- attempting ------------------------------------------------------------------------------------------------
 
     def connect(self, client: Client, namespace: str, auth: Mapping[str, Any]) -> None:
-        """Begin the attempt of a client to join a namespace; a task of its own carries it on until it is answered."""
+        """Begin a client's attempt to join a namespace. A task of its own carries it on until it is answered."""
         attempt = client.namespaces[namespace] = Attempt(client, namespace, auth)
         self._tasks.spawn(self._attempt(attempt), name="attempt")
 
@@ -131,9 +125,9 @@ class Lifecycle:
                 rejection = failure
             except Exception:
                 log.exception("attempt failed", namespace=attempt.namespace)
-                # Trying again would fail again.
+                # A fault of our own: the next try would fail in the same way.
                 rejection = Reject(Code.INTERNAL, retryable=False)
-            # Whatever comes next, this try is undone: its middleware and its service must not wait for its end.
+            # Whatever comes next, this try is undone: neither its middleware nor its service must wait for its end.
             self._withdraw(attempt, DisconnectReason.REFUSED)
             if not rejection.retryable:
                 self._refuse(attempt, rejection)
@@ -141,7 +135,7 @@ class Lifecycle:
                 ADMISSIONS.labels(str(rejection.code)).inc()
                 attempt.client.session.close(reason_of(rejection.code, DisconnectReason.UNAVAILABLE), GOING_AWAY)
             else:
-                # Stock clients wait for the answer to CONNECT as long as it takes.
+                # Stock clients wait for the answer to CONNECT for as long as it takes, so this goes on for ever.
                 if patience:
                     log.warning("admission waits", namespace=attempt.namespace, code=str(rejection.code))
                 patience = 0.0
@@ -157,13 +151,13 @@ class Lifecycle:
         rooms = self._admission.rooms_of(attempt, found)
         async with self._fanout.held_open(connection.namespace, rooms) as attempt.waited:
             recovered = await self._admission.claim(connection, found)
-            # Whoever ended it has cancelled this task, and nothing is waited for from here to CONNECT.
+            # Whoever ended the attempt has cancelled this task too. From here to CONNECT nothing is awaited.
             if not attempt.over:
                 self._open(attempt, connection, recovered)
 
     def _open(self, attempt: Attempt, connection: Connection, recovered: Recovered | None) -> None:
-        # From here to the end nothing is awaited. The order matters: what a client is sent by entering its rooms comes
-        # after CONNECT, and what it emitted too early comes to its service after `connect`.
+        # Nothing is awaited in here. The order matters: what a client is sent by entering its rooms must come after
+        # CONNECT, and what it emitted too early must reach its service after the event `connect`.
         held = self._server.release(attempt)
         attempt.over = True
         connection.state = ConnectionState.OPEN
@@ -181,21 +175,21 @@ class Lifecycle:
         self._server.admit(connection)
         self._admission.enter_rooms(attempt, connection, recovered)
         if connection.ended is not None:
-            # What it missed was more than its buffer takes, and that ended its session under our hands.
+            # What it missed was more than its buffer takes, and that ended its session within `enter_rooms`.
             self._forget_rooms(connection)
             return
         self._forwarder.send_lifecycle(connection, "connect", recovered is not None)
         expires_at = connection.identity.expires_at
         if expires_at and self._namespaces[connection.namespace].expires:
             seconds = max(SOON, expires_at - time.time())
-            # By its sid: what waits on the engine's wheel must not keep a connection that has gone.
+            # By its sid: the engine's timer must not keep a connection alive that is gone.
             then = partial(self._expire, connection.sid, expires_at)
             connection.expiry = self._server.engine.call_later(seconds, then)
         for packet in held:
             self._server.deliver(connection, packet)
 
     def _forget_rooms(self, connection: Connection) -> None:
-        """It could not take what it was sent while it was opened."""
+        """Take a connection out of its rooms that could not take what it was sent in them."""
         if connection.state is not ConnectionState.PARKED:
             self._fanout.leave_all(connection)
 
@@ -209,13 +203,13 @@ class Lifecycle:
         self._abandon(attempt, DisconnectReason.REFUSED)
         ADMISSIONS.labels(str(rejection.code)).inc()
         self._server.refuse(client, attempt.namespace, rejection)
-        if self._refusals.take(address, time.monotonic()):
+        if self.refusals.take(address, time.monotonic()):
             log.info("connection refused", namespace=attempt.namespace, code=str(rejection.code), address=address)
         elif not client.joined:
             client.session.close(DisconnectReason.RATE_LIMITED)
 
     def _abandon(self, attempt: Attempt, reason: DisconnectReason) -> None:
-        """Nobody waits for it any more."""
+        """End an attempt for whose answer nobody waits any more."""
         attempt.over = True
         self._server.release(attempt)
         if attempt.task is not None and attempt.task is not asyncio.current_task():
@@ -223,7 +217,7 @@ class Lifecycle:
         self._withdraw(attempt, reason)
 
     def _withdraw(self, attempt: Attempt, reason: DisconnectReason) -> None:
-        """Undo what trying to let it in has done so far."""
+        """Undo what the current try of an attempt has done."""
         connection = attempt.connection
         if connection is None or connection.state is not ConnectionState.ATTEMPTING:
             return
@@ -235,7 +229,7 @@ class Lifecycle:
     # -- ending ----------------------------------------------------------------------------------------------------
 
     def end(self, connection: Connection, code: DisconnectReason, reason: str = "", *, close: bool = True) -> None:
-        """End one connection from this side: with its transport, or only its stay in the namespace.
+        """End one connection from this side: with its transport, or only in its namespace.
 
         `reason` is for people, and goes with a kick.
         """
@@ -253,21 +247,27 @@ class Lifecycle:
         elif connection.state is ConnectionState.PARKED:
             self._recovery.forget_connection(connection)
 
-    def end_user(self, user_id: str, code: Code, reason: str) -> int:
-        """End every connection of a user, in whatever state. Returns how many there were, without lost ones.
+    def disconnect(self, connection: Connection, close: bool) -> None:
+        """End a connection that a service disconnects: in its namespace, or with `close` its transport too."""
+        self.end(connection, DisconnectReason.SERVER_DISCONNECT, close=close)
 
-        A transport is told of it in every namespace, and closed, once.
+    def end_user(self, user_id: str, code: Code, reason: str) -> int:
+        """End every connection of a user, whatever its state. Returns how many there were, without parked ones.
+
+        Each transport is told of it once, in every namespace, and closed.
         """
         why = reason_of(code, DisconnectReason.KICKED)
         self._recovery.forget(user_id)
         connections = self._connections.of_user(user_id)
-        # Who only says that they are this user is refused, too: auth may have been asked before the ban.
+        # Those that only claim to be this user are refused too, since auth may have been asked about them before the
+        # ban. They are not counted.
         ended = sum(connection.authenticated for connection in connections)
         for connection in connections:
             try:
                 self.end(connection, why, reason)
             except Exception:
                 log.exception("kick failed", sid=connection.sid)
+                # However it failed, the connection of a banned user must not stay.
                 connection.session.end(why)
         if ended:
             KICKED.labels(str(why)).inc(ended)
@@ -275,12 +275,15 @@ class Lifecycle:
         return ended
 
     def seen_off(self, connection: Connection) -> None:
-        """Its service took it for gone and has run what follows; its client, who knows nothing of that, comes back."""
+        """End a connection that its service took for gone.
+
+        The service has run what follows an end; the client reconnects.
+        """
         connection.lifecycle_events = ()
         connection.session.close(DisconnectReason.GATEWAY_GONE, GOING_AWAY)
 
     def left(self, client: Client, namespace: str, reason: DisconnectReason) -> None:
-        """End what a client has in one namespace, connection or attempt; its transport stays."""
+        """End what a client has in one namespace, connection or attempt. Its transport stays."""
         found = client.namespaces.get(namespace)
         if isinstance(found, Attempt):
             self._abandon(found, reason)
@@ -288,7 +291,7 @@ class Lifecycle:
             self._finish(found, reason)
 
     def lost(self, client: Client, reason: DisconnectReason) -> None:
-        """End what a client has in every namespace: its transport is gone."""
+        """End what a client has in every namespace, because its transport is gone."""
         for namespace in list(client.namespaces):
             try:
                 self.left(client, namespace, reason)
@@ -296,7 +299,8 @@ class Lifecycle:
                 log.exception("end of a connection failed", namespace=namespace)
 
     def _close(self, client: Client, code: DisconnectReason, reason: str) -> None:
-        """Tell every namespace of a transport, then close it; that ends each of them."""
+        """Tell every namespace of a transport why it ends, then close it, which ends each of them."""
+        # A copy, because telling a namespace of its end may take it out.
         for found in list(client.namespaces.values()):
             try:
                 if isinstance(found, Connection):
@@ -310,12 +314,12 @@ class Lifecycle:
     def _say(self, connection: Connection, code: DisconnectReason, reason: str) -> None:
         if code in KICKS:
             self._fanout.send_event(connection, "kicked", {"code": str(code), "reason": reason})
-        # Stock clients stay away after DISCONNECT, and come back by themselves without it.
+        # After a DISCONNECT stock clients stay away; without one they reconnect by themselves.
         if code not in RECOVERABLE:
             self._server.say_disconnect(connection)
 
     def _finish(self, connection: Connection, reason: DisconnectReason) -> None:
-        """What its end takes on this side."""
+        """Do everything that the end of a connection takes on this side."""
         namespaces = connection.session.client.namespaces
         if namespaces.get(connection.namespace) is connection:
             del namespaces[connection.namespace]
@@ -323,17 +327,17 @@ class Lifecycle:
             return
         rooms = sorted(connection.rooms)
         if connection.expiry is not None:
-            # A client may come and go all day with a token that is good for years.
+            # Otherwise a client that comes and goes all day, with a token for years, leaves a timer each time.
             self._server.engine.cancel(connection.expiry)
             connection.expiry = None
         connection.state, connection.ended = ConnectionState.ENDED, reason
         CONNECTED.dec()
         self._connections.remove(connection)
         if connection.kicked:
-            # Nothing counts any more of what has not been sent on yet.
+            # Commands of a kicked user that were not sent yet must have no effect.
             connection.waiting.clear()
             connection.waiting_bytes = 0
-        # Parking looks at its rooms, so it comes before they are left.
+        # Parking reads its rooms, so it comes before they are left.
         if self._recovery.lose(connection, recoverable=reason in RECOVERABLE):
             connection.state = ConnectionState.PARKED
         else:
@@ -345,7 +349,7 @@ class Lifecycle:
             for event in ("disconnecting", "disconnect"):
                 self._forwarder.send_lifecycle(connection, event, str(reason), rooms)
 
-        # Services hear of the end behind everything that the client had emitted, also what middleware still holds.
+        # Services are told of the end after everything that the client had emitted, also what middleware still holds.
         self._events.after(connection, notify)
 
 

@@ -15,11 +15,11 @@ from parley.framework.running.loading import search_working_directory
 
 
 class UnknownMiddleware(LookupError):
-    """A name in the configuration leads to no middleware; the text says why."""
+    """A name in the configuration leads to no middleware. The text says why."""
 
 
 async def log_connection(connection: ConnectionContext, call_next: Next) -> None:
-    """Log who came, from where, and when they went, for what reason and after how long."""
+    """Log who connected from where, and when, why and after how long they disconnected."""
     started = time.monotonic()
     connection.log.info("connecting", address=connection.handshake.address)
     await call_next()
@@ -27,14 +27,14 @@ async def log_connection(connection: ConnectionContext, call_next: Next) -> None
 
 
 async def websocket_only(connection: ConnectionContext, call_next: Next) -> None:
-    """Refuse who polls: `forbidden`."""
+    """Refuse clients that connect by long polling: `forbidden`."""
     if connection.handshake.transport != "websocket":
         raise Reject(Code.FORBIDDEN, "Connect by WebSocket.")
     await call_next()
 
 
 async def log_packet(context: Context, call_next: Next) -> None:
-    """Log every event, how long it took and whether it was accepted; not what is in it."""
+    """Log every event, how long it took and whether it was accepted, but not what it contains."""
     started = time.monotonic()
     accepted = False
     try:
@@ -50,12 +50,12 @@ PACKET: Mapping[str, PacketMiddleware] = {"log": log_packet}
 
 
 def connection(name: str) -> ConnectionMiddleware:
-    """The connection middleware of this name. Raises `UnknownMiddleware`."""
+    """Return the connection middleware with this name. Raises `UnknownMiddleware`."""
     return _find(name, CONNECTION)
 
 
 def packet(name: str) -> PacketMiddleware:
-    """The packet middleware of this name. Raises `UnknownMiddleware`."""
+    """Return the packet middleware with this name. Raises `UnknownMiddleware`."""
     return _find(name, PACKET)
 
 
@@ -66,6 +66,7 @@ def _find(name: str, own: Mapping[str, Any]) -> Any:
         raise UnknownMiddleware(
             f'there is no "{name}" here, only {", ".join(sorted(own))}; write your own as "package.module:function"'
         )
+    # Before the import: like with uvicorn, the adopter's modules are found beside where the process was started.
     search_working_directory()
     try:
         found = pkgutil.resolve_name(name)

@@ -1,4 +1,4 @@
-"""Namespaces come from configuration: a TOML file, checked when the gateway starts.
+"""The namespaces, as they are configured in a TOML file that is checked when the gateway starts.
 
 [namespaces."/chat"]
 service = "chat"         # the service behind it: its queue group
@@ -30,7 +30,7 @@ from parley.common.wire.permissions import ServiceAccess
 from parley.gateway import named_middleware
 
 MAX_PAYLOAD = 512 * 1024
-"""The largest `max_payload` that fits a broker message together with its envelope."""
+"""The largest `max_payload` that fits one message of NATS together with its envelope."""
 
 _NAME = re.compile(r"/[^\s,?\x00-\x1f]*")
 
@@ -39,11 +39,11 @@ _ServiceName = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=
 
 
 class ConfigurationError(ValueError):
-    """The namespaces file is missing or wrong; the text says where."""
+    """The namespaces file is missing or wrong. The text says where."""
 
 
 class Namespace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the gateway knows of one namespace."""
+    """One namespace, as it is configured."""
 
     service: _ServiceName
     auth: Literal["required", "guest"] = "required"
@@ -70,7 +70,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 DEFAULT = {"/chat": Namespace(service="chat")}
-"""What is served when no file is configured."""
+"""The namespaces when no file is configured."""
 
 
 def load(path: Path | None) -> dict[str, Namespace]:

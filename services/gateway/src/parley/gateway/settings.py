@@ -1,4 +1,4 @@
-"""Settings of the gateway, read from the environment when the process starts; nothing changes them after that."""
+"""Settings of the gateway. They are read from the environment when the process starts, and never change after that."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from parley.common.process.settings import ServiceSettings
 from parley.engineio.transports import Limits
 
 MAX_MESSAGE = 4 * 1024 * 1024
-"""The largest message or polling request that may be configured."""
+"""Bytes of the largest message or polling request that may be configured."""
 
 
 class Settings(ServiceSettings):
-    """Where namespaces are declared, and the limits of connections (`PARLEY_GATEWAY_*`)."""
+    """Where the namespaces are declared, and the limits of connections (`PARLEY_GATEWAY_*`)."""
 
     port: int = Field(default=8001, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     namespaces_file: Path | None = Field(default=None, description="TOML file of namespaces; without it, /chat alone")
@@ -81,14 +81,14 @@ class Settings(ServiceSettings):
         return [normal_origin(origin) for origin in origins]
 
     def engine_limits(self) -> Limits:
-        """What Engine.IO is to keep to."""
+        """Return the limits that the Engine.IO library has to keep."""
         return Limits(
             ping_interval=self.gateway_ping_interval,
             ping_timeout=self.gateway_ping_timeout,
             upgrade_timeout=self.gateway_upgrade_timeout,
             max_payload=self.gateway_max_message,
             max_unjoined=self.gateway_max_unjoined_message,
-            # One message of the largest size must not make anybody a slow client.
+            # A single message of the largest size must not make its receiver a slow client.
             max_buffer=max(self.gateway_max_buffer, self.gateway_max_message),
             max_packets=self.gateway_max_packets,
             max_per_address=self.gateway_max_per_address,

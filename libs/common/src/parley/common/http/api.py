@@ -1,4 +1,4 @@
-"""The part that all services' HTTP APIs share: coded errors, bearer tokens, a correlation id for each request."""
+"""The part that the HTTP APIs of all services share: errors with codes, bearer tokens, correlation ids."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from parley.common.wire.identifiers import uuid7
 
 log = get_logger(__name__)
 
-# What the web framework refuses by itself. Of these, the table of codes has the status as well.
+# What FastAPI and Starlette refuse by themselves, as codes; the answer then has the code's status.
 _HTTP_CODES = {
     401: Code.MISSING_TOKEN,
     403: Code.FORBIDDEN,
@@ -25,14 +25,14 @@ _HTTP_CODES = {
     413: Code.PAYLOAD_TOO_LARGE,
 }
 MAX_BODY = 256 * 1024
-"""Bytes of a request body. A longer one is refused before it is read."""
+"""Bytes of a request body at most. A longer one is refused before it is read."""
 SERVER_ERRORS = 500
 LENGTH_REQUIRED = 411
 """HTTP status of a body without a Content-Length (RFC 9110, 15.5.12)."""
 
 
 def bearer_token(request: Request) -> str:
-    """Return the token of an `Authorization: Bearer` header. Raises `Reject(missing_token)`."""
+    """Return the token of an `Authorization: Bearer` header (RFC 6750, section 2.1). Raises `Reject(missing_token)`."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Reject(Code.MISSING_TOKEN)
@@ -49,6 +49,7 @@ def install_errors(app: FastAPI, max_body: int = MAX_BODY) -> None:
 
     @app.middleware("http")
     async def correlate(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        # The caller's id goes into log lines and into the event log, so it has to be short and printable.
         given = request.headers.get("x-request-id", "")
         request.state.correlation = (
             given if 0 < len(given) <= 64 and given.isascii() and given.isprintable() else str(uuid7())
@@ -89,7 +90,7 @@ def install_errors(app: FastAPI, max_body: int = MAX_BODY) -> None:
         log.error("request failed", path=request.url.path, exc_info=error)
         return _error(Reject(Code.INTERNAL))
 
-    _ = (correlate, rejected, invalid, http_error, failed)
+    _ = (correlate, rejected, invalid, http_error, failed)  # only the decorators use them, which no linter sees
 
 
 def _error(rejection: Reject, status: int | None = None) -> JSONResponse:

@@ -1,12 +1,11 @@
-"""Bodies of HTTP requests: decoded by msgspec into the types that the rest of a service works with, and described.
+"""Bodies of HTTP requests: msgspec decodes them into the structs of the service and describes them for OpenAPI.
 
-So there is one validation, whether something comes over a socket or over HTTP, and the OpenAPI document says the same
-as the code does. A body of which everything may be left out may be left out itself.
+So a command is validated by one type, whether it comes over a socket or over HTTP, and the OpenAPI document is made of
+the same type. A body all of whose fields are optional may be left out itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -22,21 +21,17 @@ _DEFINITIONS = "#/$defs/"
 
 
 def body_of(kind: type[Any]) -> Any:
-    """A dependency of an endpoint: the request's body as this struct. The endpoint refuses with `invalid_payload`."""
-    return Depends(reader_of(kind))
+    """Return FastAPI's dependency for the request's body as this struct. It raises `Reject(invalid_payload)`."""
 
-
-def reader_of(kind: type[T]) -> Callable[[Request], Awaitable[T]]:
-    """A function that reads a request's body as this struct. It raises `Reject`."""
-
-    async def read(request: Request) -> T:
+    async def read(request: Request) -> Any:
         return fields_as(await read_body(request), kind)
 
-    return read
+    return Depends(read)
 
 
 async def read_body(request: Request) -> dict[str, Any]:
-    """The fields of a request's body, which is a JSON object or empty. Raises `Reject`."""
+    """Return the fields of a request's body, which is a JSON object or empty. Raises `Reject(invalid_payload)`."""
+    # Forms and plain text are refused: a page of any origin may send these without the browser asking first (CORS).
     said = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if said != "application/json" and not (said.startswith("application/") and said.endswith("+json")):
         raise Reject(Code.INVALID_PAYLOAD, "A body is JSON, with a Content-Type of application/json.")
@@ -44,9 +39,10 @@ async def read_body(request: Request) -> dict[str, Any]:
 
 
 def described(kind: type[Any], *, without: frozenset[str] = frozenset(), optional: str = "") -> Schema:
-    """What an endpoint adds to its OpenAPI description, as `openapi_extra`: the body that it reads.
+    """Describe the body that an endpoint reads, for its `openapi_extra`.
 
-    `without` names fields that come from elsewhere, and `optional` one that the server makes when it is left out.
+    `without` names fields that the endpoint takes from the path or the token, and `optional` a field that the server
+    makes up when it is left out.
     """
     schema = msgspec.json.schema(kind)
     body = cast("Schema", _inlined(schema, schema.get("$defs", {})))
@@ -59,7 +55,7 @@ def described(kind: type[Any], *, without: frozenset[str] = frozenset(), optiona
 
 
 def _inlined(part: Any, definitions: Schema) -> Any:
-    """The schema with what it refers to in place. No body here refers to itself."""
+    """Return a schema with its references replaced by what they refer to. No body here refers to itself."""
     if isinstance(part, list):
         return [_inlined(each, definitions) for each in cast("list[Any]", part)]
     if not isinstance(part, dict):

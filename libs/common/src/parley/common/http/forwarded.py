@@ -1,8 +1,8 @@
-"""Who asks, and for which host, by one rule for every request: a trusted proxy's `X-Forwarded-*`, or the peer.
+"""Whom a request comes from, and for which host: by `X-Forwarded-*` of a trusted proxy, else by the connection.
 
-The `Host` that a request names without a proxy is believed, whatever it is: where a name is pointed at this server by
-somebody else (DNS rebinding), their page counts as the server's own. Deployments that mind put a proxy in front that
-answers its own names only.
+The `Host` header of a request without a proxy is believed, whatever it names. So if somebody else points a name at this
+server (DNS rebinding), their page counts as the server's own. A deployment that minds has a proxy in front that serves
+only its own names.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from parley.common.http.addresses import SCHEMES
+from parley.common.http.addresses import SCHEMES, plain_address
 
 
 class RequestSource(NamedTuple):
-    """Whom a request comes from. `host` is what its page was asked for, None where the Host header says so itself."""
+    """The client's address, scheme and host. `host` is None when the request's `Host` header is the client's own."""
 
     address: str
     scheme: str
@@ -24,31 +24,33 @@ class RequestSource(NamedTuple):
 
 
 class TrustedProxies:
-    """The proxies whose word is taken: addresses and networks, separated by commas, or `*`, by uvicorn's own rules."""
+    """The trusted proxies: addresses and networks, separated by commas, or `*` (uvicorn's `forwarded_allow_ips`)."""
 
     def __init__(self, proxies: str) -> None:
+        # uvicorn has these rules only inside of its middleware, which wants an app that is not called here.
         unused: Any = None
         self._hosts: Any = ProxyHeadersMiddleware(unused, trusted_hosts=proxies).trusted_hosts
 
     def __contains__(self, address: str) -> bool:
-        return address in self._hosts
+        return plain_address(address) in self._hosts
 
     def client(self, peer: str, scheme: str, headers: Iterable[tuple[bytes, bytes]]) -> RequestSource:
-        """Say whom a request comes from; its headers have lower-case names."""
+        """Return whom a request comes from. `peer` is the connection's address; header names are in lower case."""
+        peer = plain_address(peer)
         if peer not in self._hosts:
             return RequestSource(peer, scheme)
-        addresses: list[bytes] = []
+        addresses: list[str] = []
         address, host = peer, None
         for name, value in headers:
             if name == b"x-forwarded-for":
-                addresses.append(value)
+                addresses += [plain_address(address.strip()) for address in value.decode("latin-1").split(",")]
             elif name == b"x-forwarded-proto":
                 # Each proxy of a chain appends its own; the client spoke to the first.
                 scheme = SCHEMES.get(_first(value).lower(), scheme)
             elif name == b"x-forwarded-host":
                 host = _first(value) or None
         if addresses:
-            told = self._hosts.get_trusted_client_address(b", ".join(addresses).decode("latin-1"))
+            told = self._hosts.get_trusted_client_address(", ".join(addresses))
             address = str(told[0]) or peer
         return RequestSource(address, scheme, host)
 

@@ -1,8 +1,13 @@
-"""What HTTP connections may cost before anybody has looked at a request: how many, how long, how many at once.
+"""Limits what HTTP connections may cost before a request reaches the app: their number, their time and their work.
 
-One `HttpGate` belongs to one server. It counts connections by address, ends those that take too long over a head, a
-body or an answer, and lets so many bytes of heads be parsed and so many requests begin in a turn of the loop, requests
-one address after the other. What connections have sent and nobody has begun with is bounded in sum.
+One `HttpGate` belongs to one server, whose connections (`server.HttpProtocol`) report to it, all on the server's loop:
+
+- connections are counted by address, and one too many is refused;
+- connections that take too long over a head, a body or an answer are ended;
+- in a turn of the loop only so many bytes of heads are parsed and so many requests begin, one address after the other;
+- the bytes that connections have sent and that no request has taken yet are bounded in sum.
+
+`HTTP_LIMITED` counts what is refused or ended, by the name of the limit.
 """
 
 from __future__ import annotations
@@ -20,59 +25,59 @@ HTTP_LIMITED = Counter(
 )
 
 SWEEP_SECONDS = 0.5
-"""How exactly deadlines are kept: there is no timer per connection."""
+"""Seconds between two looks at the deadlines, and so their exactness: there is no timer per connection."""
 REQUESTS_PER_TURN = 4
-"""Requests and upgrades that begin in a turn of the loop."""
+"""Requests and upgrades that may begin in a turn of the loop."""
 PARSED_PER_TURN = 16 * 1024
-"""Bytes outside of bodies that are parsed in a turn of the loop, of all connections together."""
+"""Bytes outside of bodies that may be parsed in a turn of the loop, of all connections together."""
 DISCARDS_PER_TURN = 4
-"""Refused connections of which the next piece is read and thrown away in a turn of the loop."""
+"""Refused connections from which a piece may be read and thrown away in a turn of the loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpLimits:
-    """Times in seconds, sizes in bytes."""
+    """The limits of one server. Times are in seconds, sizes in bytes."""
 
     head_bytes: int = 32 * 1024
     headers: int = 128
-    """Headers of a request: many small ones cost twenty times their bytes."""
+    """Headers of a request. Many small ones cost twenty times their bytes, so they are bounded in number as well."""
     held_bytes: int = 32 * 1024 * 1024
-    """Of heads that are incomplete and of requests that wait behind others, on all connections together."""
+    """Incomplete heads and requests that wait behind others, on all connections together."""
     head_seconds: float = 10.0
     body_bytes: int = 4 * 1024 * 1024
-    """Of any body. What a route takes is its own affair; this is where reading ends."""
+    """The largest body that is read at all. A route may take less."""
     body_seconds: float = 30.0
     answer_seconds: float = 60.0
-    """How long a client may not read an answer."""
+    """For which a client may leave its answer unread."""
     linger_seconds: float = 2.0
-    """How long a connection that was refused stays, so that the answer arrives."""
+    """For which a refused connection stays open, so that its client can read why."""
     lingering: int = 64
-    """How many such connections stay at once; one more ends the one that has stayed longest."""
+    """Refused connections that stay open at once; one more ends the oldest of them."""
     new_per_address: int = 1024
-    """Connections of one address, a proxy's too, that have not completed their first head."""
+    """Connections of one address, also of a proxy, that have not completed their first head."""
     new_in_all: int = 8192
     per_address: int = 10_000
-    """Connections of one address that is no trusted proxy's; WebSockets are not among them."""
+    """Connections of one address that is not a trusted proxy's. WebSockets do not count."""
 
 
 class Expiring(Protocol):
-    """A connection, as deadlines see it."""
+    """A connection that has deadlines."""
 
     def expired(self, limit: str) -> None:
-        """It took too long over this."""
+        """Called when the connection has exceeded the limit of this name."""
         ...
 
 
 class Waiting(Protocol):
-    """A connection that has something to be parsed."""
+    """A connection with bytes that wait to be parsed."""
 
     def parse_on(self) -> None:
-        """Parse it."""
+        """Parse some more of them."""
         ...
 
 
 class RefusedConnection(Protocol):
-    """A connection that was refused, and may have sent more than was read of it."""
+    """A connection that was refused while its client may still be sending."""
 
     def discard_on(self) -> None:
         """Read and throw away another piece."""
@@ -80,7 +85,7 @@ class RefusedConnection(Protocol):
 
 
 class Deadlines:
-    """Who must have done something in so many seconds, in the order in which the time is up."""
+    """The connections that have to do something within so many seconds, oldest first."""
 
     def __init__(self, limit: str, seconds: float) -> None:
         self.limit = limit
@@ -91,17 +96,17 @@ class Deadlines:
         return len(self._due)
 
     def start(self, connection: Expiring, now: float) -> None:
-        """Begin its time, if that does not run already."""
+        """Begin a connection's time, if that does not run already."""
         if connection not in self._due:
             self._due[connection] = now + self._seconds
 
     def stop(self, connection: Expiring) -> None:
-        """It has done it, or is gone."""
+        """End a connection's time: it has done it, or it is gone."""
         self._due.pop(connection, None)
 
     def overdue(self, now: float) -> Iterator[Expiring]:
-        """Take out those whose time is up."""
-        # All have the same time, so they are in order.
+        """Take out the connections whose time is up."""
+        # All have the same time and a dict keeps its order, so the first ones are the oldest.
         while self._due:
             connection = next(iter(self._due))
             if self._due[connection] > now:
@@ -110,7 +115,7 @@ class Deadlines:
             yield connection
 
     def oldest(self) -> Expiring:
-        """Take out the one whose time is up first."""
+        """Take out the connection whose time is up first."""
         connection = next(iter(self._due))
         del self._due[connection]
         return connection
@@ -120,7 +125,7 @@ WaitingT = TypeVar("WaitingT")
 
 
 class _TurnQueue(Generic[WaitingT]):
-    """What waits for a turn: one address after the other, however much one of them has waiting."""
+    """A queue that serves one address after the other (round robin), however much one of them has waiting."""
 
     def __init__(self) -> None:
         self._by_address: dict[str, deque[WaitingT]] = {}
@@ -139,19 +144,19 @@ class _TurnQueue(Generic[WaitingT]):
         queue = self._by_address.pop(address)
         waiting = queue.popleft()
         if queue:
-            # Behind the other addresses.
+            # Inserted anew, and so behind the other addresses.
             self._by_address[address] = queue
         return waiting
 
 
 class HttpGate:
-    """Counts, deadlines and turns of one server's HTTP connections, which report to it."""
+    """The counts, the deadlines and the turns of one server's HTTP connections."""
 
     def __init__(self, limits: HttpLimits, loop: asyncio.AbstractEventLoop) -> None:
         self.limits = limits
         self.clock = loop.time
         self.server: tuple[str, int | None] | None = None
-        """The address that the server listens on."""
+        """The address that the server listens on, found out by the first connection."""
         self.heads = Deadlines("head_seconds", limits.head_seconds)
         self.bodies = Deadlines("body_seconds", limits.body_seconds)
         self.answers = Deadlines("answer_seconds", limits.answer_seconds)
@@ -173,7 +178,7 @@ class HttpGate:
     # -- connections -----------------------------------------------------------------------------------------------
 
     def connected(self, connection: Expiring, address: str, *, proxy: bool) -> bool:
-        """Count a connection. False when its address has too many, which `disconnected` must be told as well."""
+        """Count a connection until `disconnected`. Return False when its address has too many, this one included."""
         connections = self._connections[address] = self._connections.get(address, 0) + 1
         new = self._new[address] = self._new.get(address, 0) + 1
         self._new_connections.start(connection, 0.0)
@@ -184,25 +189,26 @@ class HttpGate:
         if new > self.limits.new_per_address or (connections > self.limits.per_address and not proxy):
             return False
         if len(self._new_connections) > self.limits.new_in_all:
-            # Who means to ask something does so at once, so the oldest has the least to lose.
+            # A client that wants something sends its request at once, so the oldest has the least to lose.
             self._expire(self._new_connections, self._new_connections.oldest())
         return True
 
     def first_head(self, connection: Expiring, address: str) -> None:
-        """The connection has completed its first head, or is gone without."""
+        """Count a connection as new no longer: it has completed its first head, or is gone."""
         self._new_connections.stop(connection)
         _subtract(self._new, address)
 
     def disconnected(self, connection: Expiring, address: str) -> None:
-        """The connection is gone, or no HTTP connection any more."""
+        """Count a connection no longer: it is gone, or has become a WebSocket."""
         _subtract(self._connections, address)
         for deadlines in (self.heads, self.bodies, self.answers, self.lingering):
             deadlines.stop(connection)
         self.holds(connection, 0)
 
     def holds(self, connection: Expiring, size: int) -> None:
-        """Note what a connection makes the server hold. Too much in sum ends those who have held longest."""
+        """Set how many bytes a connection makes the server hold. Too much in sum ends those that have held longest."""
         self._held_bytes += size - self._held.get(connection, 0)
+        # To set a key again keeps its place in the dict, so the first has held something for longest.
         if size:
             self._held[connection] = size
         else:
@@ -232,8 +238,9 @@ class HttpGate:
     # -- turns -----------------------------------------------------------------------------------------------------
 
     def begin(self, address: str, request: Callable[[], object]) -> bool:
-        """Let a request begin, in this turn of the loop or in a later one; says whether it has begun."""
+        """Let a request begin, in this turn of the loop or in a later one. Return whether it has begun."""
         self._schedule()
+        # Not past those that wait already.
         if self._left and not self._waiting:
             self._left -= 1
             request()
@@ -243,27 +250,27 @@ class HttpGate:
 
     @property
     def exhausted(self) -> bool:
-        """Whether so much was parsed in this turn that what else came waits."""
+        """Whether so much was parsed in this turn of the loop that everything else waits for the next."""
         return self._unparsed <= 0
 
     def parsed(self, size: int) -> None:
-        """So many bytes outside of bodies were parsed."""
+        """Count bytes outside of bodies that were parsed in this turn."""
         self._unparsed -= size
         self._schedule()
 
     def parse_later(self, address: str, connection: Waiting) -> None:
-        """Have a connection parse on when others have had their turn."""
+        """Have a connection parse on once the others have had their turn."""
         self._parsers.append(address, connection)
         self._schedule()
 
     def linger(self, connection: Expiring) -> None:
-        """Let a refused connection stay for a while."""
+        """Let a refused connection stay open for a while, and end the oldest of them if there are too many."""
         self.lingering.start(connection, self.clock())
         if len(self.lingering) > self.limits.lingering:
             self._expire(self.lingering, self.lingering.oldest())
 
     def discard_later(self, address: str, connection: RefusedConnection) -> None:
-        """Have a refused connection read on when it is its turn."""
+        """Have a refused connection throw away the next piece when it is its turn."""
         self._refused.append(address, connection)
         self._schedule()
 
@@ -273,6 +280,7 @@ class HttpGate:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
+        """Renew the allowances and serve what waits. Scheduled for as long as anything waits or was used."""
         self._turning = False
         self._left, self._unparsed = REQUESTS_PER_TURN, PARSED_PER_TURN
         waiting, parsers, refused = self._waiting, self._parsers, self._refused

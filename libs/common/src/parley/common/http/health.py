@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`, the same on every service."""
+"""The endpoints `/healthz`, `/readyz` and `/metrics`, the same on every service."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 Check = Callable[[], Awaitable[str | None]]
-"""Says what keeps a dependency from being ready, or None."""
+"""Returns the reason for which a dependency is not ready, or None."""
 
 CHECK_SECONDS = 3.0
-"""A check that takes longer has found something that is not ready; who asks `/readyz` does not wait for ever."""
+"""Seconds that a check may take; a slower one counts as not ready, since `/readyz` has to answer."""
 
 
 def health_router(checks: Mapping[str, Check], notes: Mapping[str, Callable[[], str]] | None = None) -> APIRouter:
-    """Routes that say whether the process lives, whether it can serve, and how it is doing.
+    """Make the routes that tell whether the process lives, whether it can serve, and its metrics.
 
-    `notes` are shown beside the checks; nothing in them makes a process unready.
+    `/readyz` answers 503 while a check fails. `notes` are shown beside the checks and never make it fail.
     """
     router = APIRouter(tags=["operations"])
 
@@ -45,7 +45,7 @@ def health_router(checks: Mapping[str, Check], notes: Mapping[str, Callable[[], 
     async def metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-    # Monitors ask with HEAD as well; the body stays away by itself.
+    # Some monitors ask with HEAD. uvicorn leaves the body out by itself.
     for path, answer in (("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics)):
         router.head(path, include_in_schema=False)(answer)
     return router

@@ -1,7 +1,7 @@
-"""JSON from outside, read the same way wherever it comes in: strictly, and with 1.0 as the integer that it is.
+"""Reads JSON of clients, over sockets and HTTP alike: strictly, but with `1.0` as the integer that it is. Pure.
 
-To JSON `1.0` and `1` are one number (RFC 8259, section 6), and serializers of many languages write the former. `true`
-and `"1"` are no numbers. Pure.
+JSON does not tell `1.0` from `1` (RFC 8259, section 6), and serializers of some languages write the former. `true` and
+`"1"` are not numbers.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from parley.common.nesting import MAX_DEPTH, too_deep
 T = TypeVar("T")
 
 MAX_EXACT = 2.0**53
-"""Below it every whole number has a float of its own."""
+"""Up to here every whole number has a float of its own; larger floats stay floats, since they may be rounded."""
 
 
 def decode(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
-    """Decode JSON that is not nested too deeply. Raises what msgspec raises."""
+    """Decode JSON whose nesting was checked before (`nesting.too_deep`). Raises what msgspec raises."""
     try:
         return decoder.decode(data)
     except msgspec.ValidationError:
         if not any(mark in data for mark in (b".", b"e", b"E")):
             raise
-        # Rare enough to be read twice, so that what is written as usual costs nothing.
+        # Rare enough to be decoded twice, so that integers written as such cost nothing more.
         return msgspec.convert(whole_numbers(msgspec.json.decode(data)), decoder.type)
 
 
 def convert(value: Any, kind: Any) -> Any:
-    """Convert decoded JSON, in which bytes may stand, to a type. Raises `msgspec.ValidationError`."""
+    """Convert decoded JSON, which may hold `bytes`, to a type. Raises `msgspec.ValidationError`."""
     try:
         return msgspec.convert(value, kind, builtin_types=(bytes,))
     except msgspec.ValidationError:
@@ -39,7 +39,7 @@ def convert(value: Any, kind: Any) -> Any:
 
 
 def whole_numbers(value: Any) -> Any:
-    """The value with integers where it has floats that are whole. Only as deep as `MAX_DEPTH`, or it recurses."""
+    """Return a value with integers in the place of whole floats. It recurses, so the depth must have been checked."""
     if type(value) is float:
         return int(value) if value.is_integer() and abs(value) <= MAX_EXACT else value
     if type(value) is list:
@@ -50,13 +50,13 @@ def whole_numbers(value: Any) -> Any:
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """The fields of a request's body, which is one JSON object; of an empty one, none. Raises `Reject`."""
+    """Return the fields of a body, which is one JSON object or empty. Raises `Reject(invalid_payload)`."""
     if not body.strip():
         return {}
     if too_deep(body):
         raise Reject(Code.INVALID_PAYLOAD, f"nested deeper than {MAX_DEPTH} levels")
     try:
-        # All of it is decoded, also what nobody will read: what is no JSON is refused as a whole.
+        # All of it is decoded, also fields that nobody reads, so that a body that is not JSON is refused as a whole.
         fields = msgspec.json.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Reject(Code.INVALID_PAYLOAD, f"The body is no JSON: {error}") from error
@@ -66,7 +66,7 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 def fields_as(fields: dict[str, Any], kind: type[T]) -> T:
-    """The fields as a struct, checked by its types. Raises `Reject(invalid_payload)`, which says what is wrong."""
+    """Return fields as a struct, checked by its types. Raises `Reject(invalid_payload)`, which names what is wrong."""
     try:
         return cast("T", convert(fields, kind))
     except msgspec.ValidationError as error:

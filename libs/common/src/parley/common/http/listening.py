@@ -1,20 +1,21 @@
-"""The sockets that a server accepts connections on, and what the kernel may take in for each connection."""
+"""The sockets that a server accepts connections on, and how many bytes the kernel buffers for each connection."""
 
 from __future__ import annotations
 
 import socket
 
 ACCEPTED_PER_TURN = 4
-"""Connections that are accepted in a turn of the loop."""
+"""Connections that are accepted in a turn of the loop, and so descriptors of the listening socket."""
 RECEIVE_BUFFER = 64 * 1024
-"""Bytes of a connection that the kernel takes in before anybody reads: a client 100 ms away sends 5 Mbit/s."""
+"""Bytes that the kernel buffers for a connection: enough for 5 Mbit/s from a client 100 ms away."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket bound to an address. Raises `OSError` when that is taken, or none of this machine's."""
+    """Return a socket bound to an address. Raises `OSError` when the address is taken, or not this machine's."""
     family, kind, protocol, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)
     try:
+        # A restarted server may bind while connections of the one before are in TIME_WAIT.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError:
@@ -24,14 +25,13 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def listeners(bound: socket.socket) -> list[socket.socket]:
-    """Return descriptors of one bound socket, for a server to accept on each of them.
+    """Return several descriptors of one bound socket, for a server to accept on each of them.
 
-    libuv accepts one connection per descriptor and turn of the loop. With a single one, who connects while somebody
-    floods the server would wait a turn for each connection before theirs.
+    uvloop's libuv accepts one connection per descriptor and turn of the loop. With a single descriptor, a client that
+    connects during a flood of connections would wait one turn for each of those before it.
 
-    Connections inherit the receive buffer. By itself the kernel lets it grow to megabytes, and the loop reads in pieces
-    of 256,000 bytes before a protocol can say that it is enough: many connections together would own a turn, and their
-    pieces memory.
+    Connections inherit the receive buffer. The kernel would let it grow to megabytes, and libuv reads up to 256,000
+    bytes before a protocol can pause it: many connections together would own a turn of the loop and much memory.
     """
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     return [bound, *(bound.dup() for _ in range(ACCEPTED_PER_TURN - 1))]

@@ -1,11 +1,18 @@
-"""How every service reads HTTP: uvicorn's protocol, within limits of size, time and number.
+"""The HTTP connections of every service: uvicorn's protocol, within limits of size, time and number.
 
-A request's head has a size and a deadline, its body too, and what is beyond them is answered with a coded status and
-closed (RFC 7231, section 6.5; RFC 6585, section 5). Requests of one connection are parsed a few at a time, and begin
-when it is the turn of their address, so that neither a long pipeline nor many connections own a turn of the loop. What
-a proxy says of its clients is taken in here, once, for requests and WebSockets alike.
+uvicorn makes an `HttpProtocol` for each connection and calls it on the server's loop. All connections of a server share
+an `HttpGate`, which keeps the counts, the deadlines and the turns:
 
-A connection is given its parser, and what else answers take, with the first request that is more than an upgrade.
+- head and body have a size and a deadline; a request that exceeds one is answered with a status and an error code, and
+  its connection is closed (RFC 9110, section 15.5; RFC 6585, section 5);
+- the bytes of a connection are parsed in slices, a few in a turn of the loop, and its requests begin when it is the
+  turn of their address, so that neither a long pipeline nor many connections own a turn;
+- what a trusted proxy says of its client is read here, once, for requests and WebSockets alike.
+
+Most clients only ask for a WebSocket. So that request is read without a parser where possible (`upgrade_request`), and
+a connection gets its parser, and all else that answers take, with the first bytes that are something else.
+
+The overridden methods and the attributes without a docstring here are `HttpToolsProtocol`'s, as of uvicorn 0.54.
 """
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportIncompatibleMethodOverride=false
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false, reportUnnecessaryComparison=false
@@ -28,29 +35,29 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from parley.common.errors import Code, Reject
-from parley.common.http.addresses import address_key
+from parley.common.http.addresses import address_key, plain_address
 from parley.common.http.forwarded import TrustedProxies
 from parley.common.http.gate import HTTP_LIMITED, HttpGate, HttpLimits
 from parley.common.http.upgrade_request import UpgradeRequest, read_upgrade
 
 KEEP_ALIVE = 75
-"""Seconds that an idle connection is kept: longer than the 60 s of common load balancers, which must close first."""
+"""Seconds for which an idle connection is kept: longer than the 60 s of load balancers, which must close first."""
 AT_ONCE = 4096
-"""Bytes of a request for a WebSocket up to which it is read at once: nearly all of them."""
+"""Bytes up to which a request for a WebSocket is read at once. Nearly all of them are shorter."""
 SLICE = 1024
-"""Bytes outside of bodies that are parsed before it is looked whether a request came out."""
+"""Bytes outside of bodies that are parsed before the connection looks whether a request has begun."""
 STEP = 64
-"""The same where several requests come at once: each that waits behind another costs twenty times its bytes."""
+"""The same for pipelined requests: each that waits behind another takes twenty times its bytes."""
 SLICES = 4
-"""Such slices of one connection that are parsed before others have their turn."""
+"""Slices of one connection that are parsed before other connections have their turn."""
 REQUEST_COST = 512
-"""Bytes that a request counts for besides its own, however few those are."""
+"""Bytes that a request counts for besides its own, since a short one costs nearly as much as a long one."""
 PIECE_COST = 24
-"""The same of each header, and of each piece of a body: a chunk may be a single byte."""
+"""Bytes that each header, and each piece of a body, counts for besides its own: a chunk may be a single byte."""
 DISCARDED = 8 * 1024 * 1024
-"""Bytes read and thrown away of a connection that was refused, so that it can read why: more than any body may have.
+"""Bytes that are read and thrown away of a refused connection: twice the largest body.
 
-Many clients send all they have before they read. What reading it on costs is bounded by the turn, see `HttpGate`.
+Many clients read no answer before they have sent everything. What this costs is bounded by the turns of the gate.
 """
 
 _MEANINGS = {
@@ -68,13 +75,13 @@ _gates: WeakKeyDictionary[Any, HttpGate] = WeakKeyDictionary()
 def http_options(
     trusted_proxies: str = "127.0.0.1", *, limits: HttpLimits | None = None, keep_alive: int = KEEP_ALIVE
 ) -> dict[str, Any]:
-    """Return uvicorn's options for a server with these limits."""
+    """Return uvicorn's options for a server with these limits. `keep_alive` is in seconds."""
     make = _ConnectionMaker(limits or HttpLimits(), TrustedProxies(trusted_proxies))
     return {"http": make, "timeout_keep_alive": keep_alive, "proxy_headers": False}
 
 
 class _ConnectionMaker:
-    """Makes the connections of a server. What uvicorn sets up for the first is the same for all, and copied."""
+    """Makes the connections of a server. uvicorn's constructor runs for the first; the others copy its attributes."""
 
     def __init__(self, limits: HttpLimits, trusted: TrustedProxies) -> None:
         self._limits = limits
@@ -82,7 +89,7 @@ class _ConnectionMaker:
         self._attributes: dict[str, Any] = {}
 
     def __call__(self, *, server_state: Any, **options: Any) -> HttpProtocol:
-        """Make a connection; `HttpProtocol.__init__` is for the first one of a server."""
+        """Make a connection. `server_state` tells the servers of a process apart."""
         if self._attributes.get("server_state") is not server_state:
             first = HttpProtocol(server_state=server_state, limits=self._limits, trusted=self._trusted, **options)
             self._attributes = dict(first.__dict__)
@@ -92,15 +99,16 @@ class _ConnectionMaker:
 
 
 def _pipelined(data: bytes, position: int) -> bool:
-    """Whether the next slice seems to hold the ends of several heads."""
+    """Whether the next slice seems to hold the ends of several heads, of pipelined requests."""
     end = position + SLICE
     return data.count(b"\n\r\n", position, end) + data.count(b"\n\n", position, end) > 1
 
 
 class _Flow(FlowControl):
-    """Reading goes on only when nothing waits to be parsed either."""
+    """uvicorn's flow control, which resumes reading only when nothing waits here to be parsed either."""
 
     held = False
+    """Whether something waits to be parsed."""
 
     def resume_reading(self) -> None:
         if not self.held:
@@ -108,14 +116,14 @@ class _Flow(FlowControl):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One HTTP connection, on uvicorn's protocol: what is not about limits is left to that."""
+    """One HTTP connection. Whatever has nothing to do with limits is left to uvicorn's protocol, its base class."""
 
     def __init__(self, *arguments: Any, limits: HttpLimits, trusted: TrustedProxies, **options: Any) -> None:
         super().__init__(*arguments, **options)
         gate = _gates.get(self.server_state)
         if gate is None:
             gate = _gates[self.server_state] = HttpGate(limits, self.loop)
-        # uvicorn writes a warning for each request that is none, which anybody may send without end.
+        # uvicorn logs a warning for each malformed request, which anybody may send without end.
         self.logger = _errors
         self.parser = cast("Any", None)
         self._gate = gate
@@ -127,35 +135,35 @@ class HttpProtocol(HttpToolsProtocol):
         self._running: Any = None
         """The request that is being answered; uvicorn's `cycle` is the one that came last."""
         self._new = True
-        """Whether no head was completed yet."""
+        """Whether the connection has not completed a head yet."""
         self._rest = b""
-        """What was read and is not parsed yet."""
+        """The bytes that were read and are not parsed yet."""
         self._in_head = False
         self._in_body = False
         self._progress = False
-        """Whether the parser came to the end of a head or of a request with these bytes."""
+        """Whether the parser came to the end of a head or of a request with the present bytes."""
         self._head_size = 0
         self._body_size = 0
         self._pieces = 0
-        """Pieces of bodies that came out of these bytes."""
+        """Pieces of bodies that came out of the present bytes."""
         self._body_left = 0
-        """How much of a body of known length is still to come."""
+        """Bytes of a body with a Content-Length that are still to come."""
         self._asks_for_websocket = False
         self._upgrading = False
         self._refused = False
         self._refusal: tuple[int, str, str] | None = None
-        """What is answered once the answers that are due have been given."""
+        """Status, limit and message of a refusal that waits until the requests before it were answered."""
         self._discarded = 0
         self._queued = False
-        """Whether it waits for its turn to parse on."""
+        """Whether the connection waits for its turn to parse on."""
         self._held = 0
-        """What the gate was told of the bytes that wait here."""
+        """The bytes waiting here that the gate was told of."""
 
     def _begin_to_parse(self) -> None:
-        """Make what requests take that are not read at once; the first time only."""
+        """Make the parser and all else that a request takes, unless that was done before."""
         if self.parser is None:
             self.parser = httptools.HttpRequestParser(self)
-            # As uvicorn does, to answer the first of several requests in one read.
+            # As uvicorn does: the first of several requests in one read may ask for the connection to be closed.
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             self.pipeline = deque()
             self.flow = _Flow(self.transport)
@@ -165,11 +173,12 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Take over the transport and count the connection.
 
-        What uvicorn does here, but without asking the kernel for this side's address, the same for all of them.
+        This does what uvicorn does, but asks the kernel for the server's address only once: it is the same for all.
         """
         self.connections.add(cast("Any", self))
         self.transport = transport
-        self.client = get_remote_addr(transport)
+        peer = get_remote_addr(transport)
+        self.client = (plain_address(peer[0]), peer[1]) if peer else None
         if self._gate.server is None:
             self._gate.server = get_local_addr(transport)
         self.server = self._gate.server
@@ -182,7 +191,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(429, "connections", "Too many connections from this address.")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """Count the connection no longer and tell the app that its client is gone."""
         self._uncount()
         self._rest = b""
         self.pipeline.clear()
@@ -192,18 +201,19 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The client does not read its answer."""
+        """Begin the time that a client may leave its answer unread."""
         super().pause_writing()
         self._gate.answers.start(self, self._gate.clock())
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """End that time: the client reads again."""
         super().resume_writing()
         self._gate.answers.stop(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, a few requests at a time."""
+        """Parse what came, at once or in slices, or throw it away after a refusal."""
         if self._refused:
+            # Paused until the gate calls `discard_on`: a refused client must not own a turn by sending.
             self._discarded += len(data)
             self.transport.pause_reading()
             if self._discarded <= DISCARDED:
@@ -220,7 +230,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.parse_on()
 
     def parse_on(self) -> None:
-        """Parse what waits, until requests wait as well or others have their turn."""
+        """Parse what waits, until a request has to wait for an answer before it, or others have their turn."""
         self._begin_to_parse()
         self._queued = False
         gate, rest, position, left = self._gate, self._rest, 0, SLICES
@@ -233,11 +243,11 @@ class HttpProtocol(HttpToolsProtocol):
             end = position + max(STEP if _pipelined(rest, position) else SLICE, self._body_left)
             self._parse(rest[position:end])
             if self._upgrading:
-                # Nothing may follow before the answer (RFC 6455, section 4.1).
+                # A client sends no frames before it has the server's answer (RFC 6455, section 4.1).
                 self._rest = b""
                 return
             position = end
-        # Nothing is kept for who was refused, in however many lingering connections.
+        # Of refused connections nothing is kept, since many of them may linger.
         self._rest = b"" if self._refused or self.transport.is_closing() else rest[position:]
         flow = cast("_Flow", self.flow)
         flow.held = bool(self._rest)
@@ -248,8 +258,9 @@ class HttpProtocol(HttpToolsProtocol):
             flow.resume_reading()
 
     def _at_once(self, data: bytes) -> UpgradeRequest | None:
+        """Read a whole request for a WebSocket; None when the bytes are something else or have to wait."""
         gate = self._gate
-        # Longer ones, and those of many headers, take long enough that others must have their turn in between.
+        # Longer requests, and those of many headers, are parsed in slices, so that others have their turn in between.
         if self.ws_protocol_class is None or gate.exhausted or len(data) > AT_ONCE:
             return None
         found = read_upgrade(data)
@@ -259,7 +270,7 @@ class HttpProtocol(HttpToolsProtocol):
         return found
 
     def _begin_upgrade(self, request: UpgradeRequest) -> None:
-        """Take in what the parser would have found."""
+        """Begin the upgrade of a request that was read at once, as the parser's callbacks do it for others."""
         self._new = False
         self._gate.heads.stop(self)
         self._gate.first_head(self, self._key)
@@ -273,7 +284,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def _hold(self) -> None:
-        """Tell the gate what waits here, if that is more than nearly everybody's whole request."""
+        """Tell the gate how many bytes wait here, if that is more than nearly everybody's whole request."""
         held = len(self._rest) + (self._head_size if self._in_head else 0)
         held = held if held > SLICE else 0
         if held != self._held and self._counted:
@@ -295,7 +306,8 @@ class HttpProtocol(HttpToolsProtocol):
             gate.bodies.start(self, gate.clock())
         elif self._in_head or not self._progress:
             self._head_size += len(data)
-            # Measured in slices, of which the first may belong to the request before: a whole head is measured exactly.
+            # Measured in slices, the first of which may belong to the request before, hence one slice of tolerance;
+            # `on_headers_complete` measures a whole head exactly.
             if self._head_size > gate.limits.head_bytes + SLICE:
                 self._head_too_large()
             else:
@@ -306,24 +318,24 @@ class HttpProtocol(HttpToolsProtocol):
     # -- the parser's callbacks ------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """A request's first bytes came."""
+        """Begin a request: its first bytes have come."""
         self._in_head = True
         self._head_size = 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; see `HttpLimits.headers`."""
+        """Take a header, or refuse the request if it has too many."""
         if self._refused:
             return
         if len(self.headers) >= self._gate.limits.headers:
             limit = self._gate.limits.headers
-            # Those behind a chunked body count as well.
+            # Trailers, behind a chunked body (RFC 9112, section 7.1.2), come here as well.
             self._refuse(431, "headers", f"A request has at most {limit} headers.", own=self._in_body)
         else:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Take in what a proxy says, and refuse a body that is too long before it comes."""
+        """Read what a proxy says of its client, and refuse a body that is too long before it comes."""
         if self._refused:
             return
         self._in_head, self._in_body, self._progress = False, True, True
@@ -341,7 +353,7 @@ class HttpProtocol(HttpToolsProtocol):
             if name == b"content-length":
                 self._body_left = int(value)
             elif name == b"upgrade":
-                # Asked once: uvicorn looks for it three times in each request that upgrades.
+                # Found out once: uvicorn would search the headers three times in each request that upgrades.
                 self._asks_for_websocket = self.ws_protocol_class is not None and self._get_upgrade() == b"websocket"
         if long and self._head_bytes() > self._gate.limits.head_bytes:
             self._head_too_large()
@@ -363,7 +375,7 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is there."""
+        """End the reading of a request that is complete."""
         self._in_body, self._progress = False, True
         self._body_left = 0
         self._gate.bodies.stop(self)
@@ -371,7 +383,7 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Go on with what waits; end a connection whose request was answered before it was there."""
+        """Go on with what waits behind the answer. Close a connection whose request was answered before its end."""
         more = bool(self.pipeline)
         super().on_response_complete()
         if self.transport.is_closing():
@@ -380,11 +392,11 @@ class HttpProtocol(HttpToolsProtocol):
             if not more:
                 self._answer_refusal(*self._refusal)
         elif self._in_body and self.cycle.response_complete:
-            # The rest of the body is of use to nobody.
+            # Nobody reads the rest of the body.
             self._linger()
             return
         if self.cycle.response_complete and not self._in_head:
-            # What a request took is many times what an idle connection takes, and it may be kept for long.
+            # The request's objects take many times what an idle connection takes, and it may be idle for long.
             self.cycle = self._running = cast("Any", None)
             self.headers, self.scope = [], cast("Any", {})
         if self._rest and not self.pipeline and not self._queued:
@@ -401,7 +413,7 @@ class HttpProtocol(HttpToolsProtocol):
         scope["client"] = (client.address, 0)
         scope["scheme"] = client.scheme
         if client.host is not None:
-            # In place: the scope has the same list.
+            # In place, since the scope has the same list.
             self.headers[:] = [header for header in self.headers if header[0] != b"host"]
             self.headers.append((b"host", client.host.encode("latin-1")))
 
@@ -419,7 +431,7 @@ class HttpProtocol(HttpToolsProtocol):
         return self._asks_for_websocket
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the transport and the request over to the WebSocket protocol, which is asked for by `upgrade`."""
+        """Hand transport and request over to the WebSocket protocol when it is their turn, by its method `upgrade`."""
         self._upgrading = True
         if not self._gate.begin(self._turn_key, self._upgrade):
             self.flow.pause_reading()
@@ -438,7 +450,7 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserInvalidURLError:
             target = None
         if target is None or (self.cycle is not None and not self.cycle.response_complete):
-            # An upgrade behind a request that is not answered yet could only garble the answers.
+            # An upgrade behind a request that is not answered yet would put frames before the answer.
             self.send_400_response("Invalid HTTP request received.")
             return
         scope["path"] = unquote(target.path.decode("latin-1"))
@@ -455,21 +467,21 @@ class HttpProtocol(HttpToolsProtocol):
         make: Callable[..., Any] = cast("Any", self.ws_protocol_class)
         protocol = make(config=self.config, server_state=self.server_state, app_state=self.app_state)
         transport.set_protocol(protocol)
-        # The parser refers to this protocol, and nobody else parts them.
+        # Parser and protocol refer to each other: without this the pair would wait for the garbage collector.
         self.parser = cast("Any", None)
         protocol.upgrade(transport, self.scope)
-        if self.flow is not None:  # none where nothing was parsed
-            # Also where its request had waited for a turn: nothing of it waits any more.
+        if self.flow is not None:  # there is none where nothing was parsed
+            # Reading was paused while the request waited for its turn.
             cast("_Flow", self.flow).held = False
             self.flow.resume_reading()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """A service without WebSockets answers such a request like any other."""
+        """Log nothing: a service without WebSockets answers such a request like any other."""
 
     # -- refusing --------------------------------------------------------------------------------------------------
 
     def expired(self, limit: str) -> None:
-        """Refuse a head or a body that did not come in time; end a connection that does not read, or asks nothing."""
+        """Refuse a head or a body that did not come in time. End a connection that reads nothing, or asks nothing."""
         transport = self.transport
         if transport.is_closing():
             return
@@ -481,7 +493,7 @@ class HttpProtocol(HttpToolsProtocol):
             transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP request."""
+        """Refuse bytes that are not an HTTP request. uvicorn calls it."""
         if not self._refused:
             self._refuse(400, "", msg, own=self._in_body)
 
@@ -495,13 +507,13 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, limit: str, message: str, *, own: bool = False) -> None:
         """Answer with a status, after the answers that are due, and close.
 
-        `own` says that the request which is refused has been handed on already, its body incomplete.
+        `own` says that the request that is refused was handed to the app already, with an incomplete body.
         """
-        # HTTP/1.1 answers in the order of the requests (RFC 7230, section 6.3.2), so a refusal waits for what is due.
+        # HTTP/1.1 answers in the order of the requests (RFC 9112, section 9.3.2), so a refusal waits for earlier ones.
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             if own and self.pipeline:
-                # The request has not begun, and others before it are due.
+                # The request waits behind others and has not begun, so the app does not know it.
                 self.pipeline.popleft()
                 own = False
             if not own:
@@ -510,15 +522,15 @@ class HttpProtocol(HttpToolsProtocol):
                 self._stop_deadlines()
                 return
             if cycle.response_started:
-                # Half an answer is out; a status in its middle would be taken for its body.
+                # A part of its answer is out, and a status after that would be taken for the answer's body.
                 self._refused = True
                 self.transport.abort()
                 return
-            # The app must not answer any more, and reads that the client is gone.
+            # The app must not answer any more; for it the client is gone.
             cycle.disconnected = True
             cycle.message_event.set()
         elif own:
-            # It has its answer, and what is wrong came behind that.
+            # The request was answered before its body was complete, so there is nobody to refuse.
             self._linger()
             return
         self._answer_refusal(status, limit, message)
@@ -534,11 +546,15 @@ class HttpProtocol(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Close, but read on for a moment: closing with unread input could destroy what is on its way out."""
+        """Close this side, but read on for a moment.
+
+        To close a socket with unread input resets the connection, which may destroy the answer on its way to the client
+        (RFC 9112, section 9.6).
+        """
         self._begin_to_parse()
         self._refused = True
         self._rest = b""
-        # A head of many small headers is several times its size.
+        # A head of many small headers takes several times its bytes.
         self.headers, self.scope = [], cast("Any", {})
         if self.cycle is not None:
             self.cycle.body = bytearray()
@@ -553,7 +569,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def discard_on(self) -> None:
-        """Read another piece of what nobody will look at."""
+        """Read another piece, which `data_received` throws away. The gate calls it."""
         if not self.transport.is_closing():
             self.transport.resume_reading()
 

@@ -1,8 +1,8 @@
-"""The heads that nearly all WebSocket clients send, read at once, pure: a GET that asks for an upgrade, in one read.
+"""Reads the heads that nearly all WebSocket clients send: a GET that asks for an upgrade, whole in one read. Pure.
 
-Parser, request and connection of an HTTP server cost more than everything else in an upgrade. So what is beyond doubt
-such a request, by the strict grammar of RFC 7230 (section 3) and without a body, is read here; all else, malformed
-heads among it, is `None` here and the HTTP parser's.
+The parser and the request objects of an HTTP server cost more than everything else in an upgrade. So a request that is
+beyond doubt such a one, by the strict grammar of RFC 9112 (sections 3 and 5) and without a body, is read here. For all
+else, malformed heads among it, `read_upgrade` returns None, and the HTTP parser decides.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-# In origin form (RFC 7230, section 5.3.1), and header fields without what some parsers take for something else: folded
-# lines, spaces before the colon, characters beyond ASCII.
+# A target in origin form (RFC 9112, section 3.2.1), and header fields without anything that parsers read differently:
+# folded lines, spaces before the colon, characters beyond ASCII.
 _HEAD = re.compile(rb"GET (/(?!/)[!$-;=?-Z_a-z~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\r\n")
 _BODY = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 
 
 class UpgradeRequest(NamedTuple):
-    """Names of headers are in lower case."""
+    """A request for a WebSocket. The names of its headers are in lower case."""
 
     path: str
     query: bytes
@@ -25,7 +25,7 @@ class UpgradeRequest(NamedTuple):
 
 
 def read_upgrade(data: bytes) -> UpgradeRequest | None:
-    """Read a whole request for a WebSocket; None for anything else."""
+    """Read a whole request for a WebSocket. Return None for anything else."""
     if (found := _HEAD.fullmatch(data)) is None:
         return None
     target, lines = found.groups()
@@ -41,8 +41,9 @@ def read_upgrade(data: bytes) -> UpgradeRequest | None:
             connection = value.lower()
         elif name in _BODY:
             return None
-    # A list, of which browsers send `Upgrade` alone, or after `keep-alive`.
+    # `Connection` is a list (RFC 9110, section 7.6.1): Firefox sends `keep-alive, Upgrade`.
     if asked != b"websocket" or b"upgrade" not in map(bytes.strip, connection.split(b",")):
         return None
     path, _, query = target.partition(b"?")
+    # Percent-encoded paths are rare, and decoded by what handles all other requests.
     return None if b"%" in path else UpgradeRequest(path.decode("ascii"), query, headers)

@@ -1,7 +1,11 @@
-"""The NATS connection of one process.
+"""The NATS connection of one process, as everything above uses it.
 
-It reconnects for ever, refuses at once what cannot be sent, and knows when it is deaf, see `liveness`. Callbacks only,
-never iterators: nats-py makes a task per iterated message.
+`connect` makes the one `Bus` of a process and closes it. It reconnects for ever, raises `Reject` at once for what
+cannot be sent, and knows when it is deaf (`liveness`). All of it runs on one event loop.
+
+There are two kinds of subscriptions. `subscribe` calls a coroutine in a task of nats-py's, one message at a time.
+`listen` calls a plain function where the message is parsed, without queue or task, and so keeps the order in which
+messages arrive on different subjects.
 """
 
 from __future__ import annotations
@@ -43,14 +47,15 @@ AnswerT = TypeVar("AnswerT", bound=Wire)
 Handler = Callable[[Msg], Awaitable[None]]
 
 PENDING_MESSAGES = 65_536
-"""Bound of the queue nats-py keeps per subscription; beyond it messages are dropped and reported."""
+"""Messages in the queue that nats-py keeps for a subscription; more are dropped and reported to `on_error`."""
 PENDING_BYTES = 64 * 1024 * 1024
+"""The bytes of these messages at most."""
 WAITING_LOGGED = 5.0
-"""Seconds between two log lines while NATS is not there."""
+"""Seconds between two log lines while NATS cannot be reached."""
 
 
 class Bus:
-    """Publish, subscribe, request and respond; made by `connect`."""
+    """Publishes, subscribes, asks and answers. `connect` makes it."""
 
     def __init__(
         self, client: ListeningClient, service: str, user: str, instance: str, timeout: float, tasks: Tasks
@@ -73,59 +78,59 @@ class Bus:
 
     @property
     def address(self) -> str:
-        """The subject token of this very run, so that nothing meant for an earlier one arrives."""
+        """The address of this run: in subjects it keeps out what was meant for an earlier run of the same name."""
         return f"{self.instance}:{self.run}"
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection to a NATS server right now."""
+        """Whether there is a connection to a NATS server at this moment."""
         return self._client.is_connected
 
     @property
     def hearing(self) -> bool:
-        """Whether this process lately received what it published itself."""
+        """Whether this process has lately received its own sign of life, that is: is not deaf."""
         return self._liveness.hearing
 
     @property
     def max_payload(self) -> int:
-        """Bytes the NATS server accepts in one message."""
+        """The bytes that the NATS server accepts in one message."""
         return self._client.max_payload
 
     def on_reconnect(self, callback: Callable[[], object]) -> None:
-        """Call back after every reconnect: what was published meanwhile was missed."""
+        """Call back after every reconnect: everything that was published meanwhile was missed."""
         self._on_reconnect.append(callback)
 
     async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
-        """Send a message, and wait while the broker takes less than it is sent. Raises as `send` does."""
+        """Send a message and wait while the bus is congested. Raises as `send` does."""
         self.send(subject, payload, reply)
         await self.relief()
 
     @property
     def congested(self) -> bool:
-        """Whether the broker takes less than it is sent, so that who sends much should wait (`relief`)."""
+        """Whether NATS takes less than it is sent. Whoever sends much should then wait for `relief`."""
         return self._client.congested
 
     async def relief(self) -> None:
-        """Wait while the broker takes less than it is sent."""
+        """Wait while the bus is congested."""
         if self._client.congested:
             await self._client.relief()
 
     def before_write(self, gather: Callable[[], None]) -> None:
-        """Call back just before this connection writes next, for what is sent then to travel together.
+        """Call back once, just before the next write, which takes along what the callback sends.
 
-        That is at once, or where much is written a moment later.
+        The next write is two turns of the loop away, or `write_interval` after the last one.
         """
         self._client.before_write(gather)
 
     def write(self) -> None:
-        """Write at once what waits for the next write."""
+        """Write at once, instead of waiting for the next write."""
         self._client.write()
 
     def send(self, subject: str, payload: bytes, reply: str = "") -> None:
-        """Send a message with the next write. While disconnected it waits in a bounded buffer.
+        """Send a message with the next write. Without a connection it waits in a bounded buffer.
 
-        Raises `Reject`: `unavailable` when that is full or the connection closes, `payload_too_large` beyond the
-        broker's limit.
+        Raises `Reject`: `unavailable` when the buffer is full or the bus is closing, `payload_too_large` beyond
+        `max_payload`.
         """
         try:
             self._client.send(subject, payload, reply)
@@ -135,7 +140,7 @@ class Bus:
             raise Reject(Code.UNAVAILABLE) from error
 
     async def subscribe(self, subject: str, handler: Handler, queue: str = "") -> Subscription:
-        """Call `handler` with each message, one at a time, in order. One that fails is logged and stops nothing."""
+        """Call `handler` with each message, one at a time, in order. A failure of it is logged and stops nothing."""
 
         async def handle(message: Msg) -> None:
             try:
@@ -143,12 +148,13 @@ class Bus:
             except Exception:
                 log.exception("message not handled", subject=subject)
 
+        # A callback, and never nats-py's iterator, which makes a task for each message.
         return await self._client.subscribe(
             subject, queue, cb=handle, pending_msgs_limit=PENDING_MESSAGES, pending_bytes_limit=PENDING_BYTES
         )
 
     async def unsubscribe(self, subscription: Subscription | Listener) -> None:
-        """End a subscription, once what has arrived has been handled. Without a connection it has ended already."""
+        """End a subscription once the messages that have arrived were handled. Without a connection it ends at once."""
         if isinstance(subscription, Listener):
             with suppress(TimeoutError, ConnectionClosedError):
                 await subscription.drain(timeout=5)
@@ -157,30 +163,31 @@ class Bus:
                 await subscription.drain()
 
     def listen(self, subject: str, callback: Callable[[bytes], object], queue: str = "") -> Listener:
-        """Call back with the payload of each message on a subject, in the order in which messages arrive on any.
+        """Call back with the payload of each message on a subject.
 
-        For subscriptions in great number, where order across subjects matters, and where a message must cost little:
-        without a task or queue, so the callback must be quick. With `queue`, each message goes to one of the processes
-        that name it. The server knows the subscription before it sees what this process publishes next.
+        It is for very many subscriptions, for order across subjects, and where a message must cost little. There is no
+        task and no queue, so the callback must be quick and must not wait. With `queue`, each message goes to one of
+        the processes in that queue group. NATS knows the subscription before it sees what this process publishes next.
         """
         return self._client.listen(subject, callback, queue)
 
     async def flush(self) -> None:
-        """Wait until the server has seen everything sent so far, subscriptions included."""
+        """Wait until NATS has seen everything that was sent so far, subscriptions included."""
         await self._client.settle(timeout=5)
 
     async def request(
         self, subject: str, payload: Wire, kind: type[AnswerT], timeout: float | None = None, *, repeat: bool = False
     ) -> AnswerT:
-        """Ask one responder. Raises `Reject` with its code, or `unavailable` or `timeout` when nobody answered.
+        """Ask one responder and return its answer, of type `kind`.
 
-        With `repeat`, for questions that change nothing, one that does not answer is not waited for alone: it is asked
-        again, most likely of another replica.
+        Raises the `Reject` that the responder raised, `unavailable` when there is none, and `timeout` after `timeout`
+        seconds, by default the settings'. `repeat` is for questions that change nothing: one that is not answered soon
+        is asked again, most likely of another replica, and the first answer counts.
         """
         return _understood(await self._ask(subject, payload, timeout, repeat=repeat), kind, subject)
 
     async def call(self, subject: str, payload: Wire, timeout: float | None = None) -> None:
-        """Ask one responder that answers nothing but success."""
+        """Ask one responder to do something. Raises as `request` does; there is no other answer."""
         await self._ask(subject, payload, timeout, repeat=False)
 
     async def _ask(self, subject: str, payload: Wire, timeout: float | None, *, repeat: bool) -> msgspec.Raw:
@@ -198,31 +205,32 @@ class Bus:
         handler: Callable[[RequestT], Awaitable[Wire | None]],
         queue: str,
     ) -> Subscription:
-        """Answer requests on a subject, concurrently. A `Reject` raised by the handler becomes a failure."""
+        """Answer requests on a subject, each in a task of its own. A `Reject` that the handler raises is the answer."""
         return await self.subscribe(subject, self._server_side.responder(subject, kind, handler), queue)
 
     def run_forever(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run a loop that lives as long as the connection does."""
+        """Run a loop as a task that lives as long as the bus."""
         self._tasks.forever(work, name)
 
     def check(self) -> str | None:
-        """What keeps this connection from being ready, or None."""
+        """Return the reason for which the connection is not ready, or None."""
         if not self.connected:
             return "not connected to NATS"
         return None if self.hearing else "connected to NATS but deaf: own messages do not come back"
 
     def reconnected(self) -> None:
-        """Tell those who asked that the connection is back."""
+        """Call the callbacks of `on_reconnect`. nats-py's client calls it."""
         self._liveness.restart()
         for callback in self._on_reconnect:
             try:
                 callback()
             except Exception:
-                # The others compare what must not stay missed, bans among it.
+                # The other callbacks must run all the same: they fetch what was missed, bans among it.
                 log.exception("failed after a reconnect")
 
     async def start(self) -> None:
-        """Take the name, subscribe to answers and to signs of life, and start sending them. Raises `NameTaken`."""
+        """Take the name, subscribe to answers and to signs of life, and begin to send those. Raises `NameTaken`."""
+        # Before this process listens on the name's subject, where it would answer its own question.
         await self._ask_for_name()
         self.listen(subjects.name(self.service, self.instance), self._answer_for_name)
         await self.subscribe(subjects.namesakes(self.service, self.instance), self._on_namesake)
@@ -230,7 +238,7 @@ class Bus:
         self._tasks.forever(self._liveness.watch(), name="own signs of life")
 
     async def stop(self) -> None:
-        """Tell those who wait for an answer that there will be none, and everybody that this process stops."""
+        """Fail the requests that wait for an answer, and tell everybody that this process stops."""
         self._client_side.close()
         await self._liveness.say_goodbye()
 
@@ -239,11 +247,11 @@ class Bus:
         await self.subscribe(subjects.ranges(inbox), on_batch_reply)
 
     async def _ask_for_name(self) -> None:
-        """Find out whether another process does its work under this name; one that stands still does not."""
+        """Raise `NameTaken` when another process answers under this name. One that is suspended does not answer."""
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         def hear(data: bytes) -> None:
-            # An empty message is the broker's: nobody has the name.
+            # An empty message is NATS' no-responders status: nobody has the name.
             if not answer.done():
                 answer.set_result(data)
 
@@ -274,6 +282,7 @@ class Bus:
 
 
 def _understood(answer: msgspec.Raw, kind: type[AnswerT], subject: str) -> AnswerT:
+    """Decode an answer. A malformed one, as from a process of another version, becomes `internal`."""
     try:
         return msgspec.msgpack.decode(answer, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -283,11 +292,11 @@ def _understood(answer: msgspec.Raw, kind: type[AnswerT], subject: str) -> Answe
 
 @asynccontextmanager
 async def connect(settings: ServiceSettings, service: str, *, write_interval: float = 0.0) -> AsyncGenerator[Bus]:
-    """Connect to NATS, waiting for it as long as it takes, and drain on the way out.
+    """Connect to NATS, however long that takes, and drain the connection when the block ends.
 
-    What is sent is written at most once per `write_interval` seconds, and at once after a pause; without it, what one
-    turn of the loop brings is written together.
-    Raises `NameTaken` when another process of the service answers under this one's name.
+    Messages are written at most once per `write_interval` seconds, and at once after a pause; by default those of one
+    turn of the loop are written together. Raises `NameTaken` when another process of the service answers under this
+    one's name.
     """
     client = ListeningClient(write_interval)
     bus: Bus | None = None
@@ -304,6 +313,7 @@ async def connect(settings: ServiceSettings, service: str, *, write_interval: fl
             log.warning("waiting for NATS", url=without_password(settings.nats_url), error=reason)
 
     async def on_disconnect() -> None:
+        # nats-py also reports the end of a connection that was closed on purpose.
         if not leaving:
             log.warning("NATS connection lost, reconnecting")
 
@@ -317,8 +327,10 @@ async def connect(settings: ServiceSettings, service: str, *, write_interval: fl
     options: dict[str, Any] = {
         "servers": settings.nats_url.split(","),
         "name": f"parley-{service}",
+        # For ever: without NATS a process has nothing to do, and its supervisor could do no better.
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": 0.25,
+        # A connection that is dead without a reset is noticed within half a minute; a deaf one sooner, by `liveness`.
         "ping_interval": 10,
         "max_outstanding_pings": 2,
         "drain_timeout": 5,
@@ -345,6 +357,7 @@ async def connect(settings: ServiceSettings, service: str, *, write_interval: fl
         finally:
             leaving = True
             await bus.stop()
+            # Drained, so that what has arrived is still handled and what was sent is written.
             if client.is_connected:
                 await client.drain()
             else:

@@ -1,4 +1,4 @@
-"""Splitting what was gathered into messages that the broker takes, pure. Whatever is sent in batches is cut here."""
+"""Splits batches into messages that NATS accepts. Everything that is sent in batches is cut by this function. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def split_by_size(items: Iterable[T], max_bytes: int, weigh: Callable[[T], int]) -> Iterator[list[T]]:
-    """Split items into runs of at most `max_bytes` altogether, in order; one that is heavier is a run by itself."""
+    """Split items, in order, into runs that weigh at most `max_bytes`. A heavier item is a run by itself."""
     chunk: list[T] = []
     size = 0
     for item in items:

@@ -1,8 +1,16 @@
-"""What is to be sent is gathered by destination, and goes with the next write in as few messages as it fits.
+"""Gathers items by destination and sends them with the next write, in as few messages as possible.
 
-Answers, acks of commands and reports of clients' acks all leave a process this way. A message that cannot be sent fails
-alone: what is gathered for others goes on, and what is too large is cut smaller or replaced. While the broker takes
-less than it is sent, a task sends one message after the other and waits for it each time.
+Answers to requests, acks of commands and reports of clients' acks leave a process this way. A message that cannot be
+sent fails alone: what is gathered for other subjects is sent, and a message that is too large is cut or replaced.
+
+| state | input | next |
+|---|---|---|
+| empty | `add` | gathering: `_send` is called just before the next write |
+| gathering | `add` | gathering |
+| gathering | the next write | empty; everything was sent |
+| gathering | the next write, while the bus is congested | waiting: a task sends one message after the other |
+| waiting | `add` | waiting; the task sends it, too |
+| waiting | nothing is left | empty |
 """
 
 from __future__ import annotations
@@ -20,19 +28,19 @@ log = get_logger(__name__)
 ItemT = TypeVar("ItemT")
 
 Publish = Callable[[str, bytes, str], Awaitable[None]]
-"""Sends a payload on a subject, with a reply subject or none. Raises `Reject`."""
+"""Sends a payload on a subject, with a reply subject or an empty one. Raises `Reject`."""
 
 
 class OutboxConnection(Protocol):
-    """The part of a `Bus` that gathered things leave by."""
+    """The part of a `Bus` that an outbox needs; the bus has one itself, so it cannot be imported here."""
 
     @property
     def congested(self) -> bool:
-        """Whether the broker takes less than it is sent."""
+        """Whether NATS takes less than it is sent."""
         ...
 
     def before_write(self, gather: Callable[[], None]) -> None:
-        """Call back just before the next write."""
+        """Call back once, just before the next write."""
         ...
 
     def send(self, subject: str, payload: bytes, reply: str = "") -> None:
@@ -40,15 +48,15 @@ class OutboxConnection(Protocol):
         ...
 
     async def relief(self) -> None:
-        """Wait while the broker takes less than it is sent."""
+        """Wait while the connection is congested."""
         ...
 
 
 class Outbox(Generic[ItemT]):
-    """Gathers items by the subject where they go.
+    """Gathers items by subject.
 
-    `encode` makes the payload of a message of some items. `replace` is given an item that does not fit a message by
-    itself and returns what is sent instead, or None.
+    `encode` makes the payload of a message, `weigh` estimates an item's bytes, and a message has `max_bytes` at most.
+    `replace` is given an item that does not fit a message by itself and returns what is sent instead, or None.
     """
 
     def __init__(
@@ -71,7 +79,7 @@ class Outbox(Generic[ItemT]):
         self._replace = replace
         self._gathered: dict[str, list[ItemT]] = {}
         self._waits = False
-        """Whether a task sends, because the broker takes less than it is sent."""
+        """Whether a task sends, because the connection is congested."""
 
     @property
     def empty(self) -> bool:
@@ -99,7 +107,7 @@ class Outbox(Generic[ItemT]):
 
     async def _send_waiting(self) -> None:
         try:
-            # What is added meanwhile goes with the next round, not with a new task.
+            # What is added meanwhile goes with the next round of this task.
             while self._gathered:
                 for subject, chunk in self._chunks():
                     self._send_chunk(subject, chunk)
@@ -123,11 +131,11 @@ class Outbox(Generic[ItemT]):
             for smaller in self._smaller(subject, chunk):
                 self._send_chunk(subject, smaller)
         except Exception:
-            # One item that cannot be encoded must not take along what others are waiting for.
+            # An item that cannot be encoded must not hold up the messages to other subjects.
             log.exception("not sent", what=self._name, items=len(chunk))
 
     def _smaller(self, subject: str, chunk: list[ItemT]) -> Iterator[list[ItemT]]:
-        """What to send instead of a message that is too large."""
+        """Return what to send instead of a message that is too large: two halves, or a replacement of the only item."""
         if len(chunk) > 1:
             half = len(chunk) // 2
             yield chunk[:half]
@@ -135,6 +143,6 @@ class Outbox(Generic[ItemT]):
             return
         log.error("too large to be sent", what=self._name, subject=subject, bytes=self._weigh(chunk[0]))
         instead = self._replace(chunk[0])
-        # A replacement that is no smaller would come here again, for ever.
+        # A replacement that is no smaller would come back here for ever.
         if instead is not None and self._weigh(instead) < self._weigh(chunk[0]):
             yield [instead]

@@ -1,10 +1,15 @@
-"""Requests and their answers: those of one loop tick travel as one message, whoever asked and whoever answers.
+"""Requests between processes and their answers, both in batches. `Bus.request` and `Bus.respond` use it.
 
-Thousands of connections may be set up within a second, and a message costs more than a request. Between two messages to
-one subject there is therefore a pause, the longer the more requests went with the first.
+A message costs more than a request, and thousands of connections may be set up within a second. So the requests of one
+turn of the loop to one subject travel as one message, and so do the answers to one inbox. Between two messages to a
+subject there is a pause, which is longer after a larger batch.
 
-A message goes to one replica of a service, and that one may stand still. A question that changes nothing is therefore
-asked again after a while (`REPEAT_AFTER`), most likely of another replica, and the first answer counts.
+A message goes to one replica of a service, and that one may be suspended. A question that changes nothing is therefore
+sent again after a while (`REPEAT_AFTER`), most likely to another replica, and the first answer counts.
+
+On the asking side, futures wait and one task per subject sends. On the answering side each request has a task, and one
+timer per message cancels handlers that take too long. NATS reports that nobody listens by an empty message with status
+503 on the reply subject; that subject names the range of the message's tags, and so all of its requests.
 """
 
 from __future__ import annotations
@@ -32,30 +37,31 @@ log = get_logger(__name__)
 RequestT = TypeVar("RequestT", bound=Wire)
 
 MAX_REQUESTS = 1_024
-"""Requests of one subject that one process handles at a time; beyond it the sender is told `overloaded`."""
+"""Requests on one subject that a process handles at a time; more are refused with `overloaded`."""
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
-"""And their bytes."""
+"""The bytes of these requests at most."""
 HANDLER_SECONDS = 30.0
-"""Seconds that a handler may take; after that it is cancelled and the sender, if it still waits, is told `timeout`."""
+"""Seconds that a handler may take. Then it is cancelled, and the request is answered with `timeout`."""
 PAUSE_EACH = 0.004
-"""Seconds to pause on a subject after each request sent: a lone one goes at once, and those of a storm together."""
+"""Seconds of pause on a subject for each request in a message: a lone request goes at once, a storm in batches."""
 MAX_PAUSE = 0.02
+"""The longest pause: what it adds to an answer is hardly felt."""
 REPEAT_AFTER = (1.0, 2.0, 4.0)
-"""Seconds after which a question that may be repeated is asked again."""
+"""Seconds after which a question that may be repeated is sent again."""
 MAX_BYTES = 384 * 1024
-"""Messages are cut here, to stay below the broker's limit."""
+"""A message is cut here, to stay well below NATS' default `max_payload` of 1 MiB."""
 OVERHEAD = 32
-"""Bytes counted for a request or an answer besides what is in it."""
+"""Bytes counted for a request or an answer besides its contents."""
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 def is_no_responders(message: Msg) -> bool:
-    """Whether the broker says, in place of an answer, that nobody listens on a subject."""
+    """Whether a message is NATS' no-responders status: nobody listens on the subject."""
     return message.headers is not None and message.headers.get("Status") == NO_RESPONDERS_STATUS
 
 
 class _Waiting:
-    """A request whose answer is awaited. It has a tag for each time that it was sent."""
+    """A request whose answer is awaited. It has a tag for each time it was sent."""
 
     __slots__ = ("answer", "payload", "subject", "tags")
 
@@ -119,11 +125,11 @@ class RequestClient:
         self._questions: dict[str, _Questions] = {}
 
     async def ask(self, subject: str, payload: bytes, timeout: float, *, repeat: bool) -> Answer:
-        """The outcome of one request, which may be sent several times if `repeat`. Raises `Reject` if there is none."""
+        """Send a request, with `repeat` several times if need be, and return its answer. Raises `Reject`."""
         loop = asyncio.get_running_loop()
         request = _Waiting(subject, payload, loop.create_future())
         self._gather(request)
-        # Its time runs from now on, not from when the broker takes it.
+        # Its time runs from now on, and not from when NATS takes the message: the caller waits from now on.
         timers = [loop.call_later(timeout, request.expire)]
         if repeat:
             timers += [loop.call_later(after, self._gather, request) for after in REPEAT_AFTER if after < timeout]
@@ -140,7 +146,7 @@ class RequestClient:
     def _gather(self, request: _Waiting) -> None:
         if (gathered := self._gathered.get(request.subject)) is None:
             gathered = self._gathered[request.subject] = []
-            # A task runs on the next tick, when every request of this one has been gathered.
+            # The task begins on the next turn of the loop, when every request of this turn has been gathered.
             self._tasks.spawn(self._send(request.subject), name="requests")
         gathered.append(request)
 
@@ -151,10 +157,11 @@ class RequestClient:
             request.settle(Reject(Code.UNAVAILABLE))
 
     async def _send(self, subject: str) -> None:
+        """Send the requests gathered for a subject, batch by batch with a pause after each, until there are none."""
         try:
             while requests := self._gathered[subject]:
                 self._gathered[subject] = []
-                # Lazily: while one batch is sent, somebody may stop waiting for what would be in the next.
+                # A generator: while one batch is sent, callers may stop waiting for requests of the next.
                 awaited = (request for request in requests if not request.answer.done())
                 for batch in split_by_size(awaited, MAX_BYTES, lambda request: len(request.payload) + OVERHEAD):
                     await self._send_batch(subject, batch)
@@ -185,7 +192,7 @@ class RequestClient:
 
 
 class RequestServer:
-    """The side that answers."""
+    """The side that answers. All responders of a process share an outbox, so answers to one inbox travel together."""
 
     def __init__(self, connection: OutboxConnection, tasks: Tasks) -> None:
         self._connection = connection
@@ -206,7 +213,7 @@ class RequestServer:
         kind: type[RequestT],
         handler: Callable[[RequestT], Awaitable[Wire | None]],
     ) -> Callable[[Msg], Awaitable[None]]:
-        """What takes the messages of a subject and has each request handled, concurrently, within its own bounds."""
+        """Return the callback for a subject's messages, which has each request handled by a task."""
         responder = _Responder(subject, kind, handler, self._answers, self._tasks)
 
         answerer = subjects.answerer_of(subject)
@@ -228,7 +235,7 @@ class RequestServer:
 
 
 class _Responder(Generic[RequestT]):
-    """The requests of one subject. What is in hand here keeps nothing from the other subjects."""
+    """The requests on one subject. Each subject has bounds of its own, so none can use up another's."""
 
     def __init__(
         self,
@@ -247,7 +254,7 @@ class _Responder(Generic[RequestT]):
         self._bytes = 0
 
     def take(self, batch: Requests) -> None:
-        """Handle each request, or refuse those for which there is no room."""
+        """Start a task for each request, and refuse the requests for which there is no room."""
         in_hand = _InHand(batch.inbox)
         for request in batch.requests:
             size = len(request.payload)
@@ -280,14 +287,14 @@ class _Responder(Generic[RequestT]):
             return failed(Reject(Code.INTERNAL))
 
     def _settle(self, in_hand: _InHand, tag: int, answer: Answer) -> None:
-        """Answer a request and give its place to another; not twice."""
+        """Answer a request and free its place, unless that was done before."""
         if (found := in_hand.requests.pop(tag, None)) is not None:
             self._in_hand -= 1
             self._bytes -= found[0]
             self._answers.add(in_hand.inbox, (tag, answer))
 
     def _expire(self, in_hand: _InHand) -> None:
-        # Whatever a handler makes of its cancellation: its place is free.
+        # Settled first, so the place is free whatever the handler makes of its cancellation.
         late = list(in_hand.requests.items())
         if late:
             log.error("requests took too long", subject=self._subject, seconds=HANDLER_SECONDS, requests=len(late))
@@ -297,7 +304,7 @@ class _Responder(Generic[RequestT]):
 
 
 class _InHand:
-    """The requests of one message that are being handled: the bytes of each, and its task."""
+    """The requests of one message that are being handled, by tag: the bytes of each, and its task."""
 
     __slots__ = ("inbox", "requests", "timer")
 
@@ -308,13 +315,13 @@ class _InHand:
 
 
 def failed(rejection: Reject) -> Answer:
-    """The answer that a rejection becomes."""
+    """Return the answer that stands for a rejection."""
     data = b"" if rejection.data is None else msgspec.json.encode(rejection.data)
     return Answer(Rejection(str(rejection.code), rejection.message, rejection.retryable, data))
 
 
 def rejected(failure: Rejection) -> Reject:
-    """The rejection that an answer tells of. Data that is no JSON is left out."""
+    """Return the rejection that an answer stands for, without its `data` if that is not JSON."""
     data = None
     if failure.data:
         try:
@@ -331,4 +338,5 @@ def _encode_answers(answers: Sequence[tuple[int, Answer]]) -> bytes:
 def _weigh_answer(tagged: tuple[int, Answer]) -> int:
     answer = tagged[1]
     size = len(answer.value) + OVERHEAD
+    # A character takes four bytes of UTF-8 at most.
     return size if answer.failure is None else size + len(answer.failure.message) * 4 + len(answer.failure.data)

@@ -1,7 +1,15 @@
-"""What was sent and is not settled yet, each under a tag; those of one message are a range of tags.
+"""Keeps what was sent and is not settled yet, each entry under a tag. The entries of one message have a range of tags.
 
-The range stands in the message's reply subject, so what the broker says of a whole message finds its parts without
-anybody keeping a list of messages. Tags begin at random in each run: an answer meant for an earlier run finds nothing.
+`RequestClient` keeps requests in it, and a gateway the commands that it has forwarded. The range is written into the
+message's reply subject, so NATS' no-responders status for a whole message finds its entries without a list of messages.
+Tags begin at a random number in each run, so that an answer to an earlier run finds nothing.
+
+| state of an entry | input | next |
+|---|---|---|
+| unsettled | `settle`, `settle_range` | settled: it is returned to the caller and forgotten |
+| unsettled | its message's deadline | late: it waits for its turn to be reported |
+| late | `settle` | settled |
+| late | its turn | settled: `on_late` is called with it |
 """
 
 from __future__ import annotations
@@ -19,11 +27,11 @@ log = get_logger(__name__)
 EntryT = TypeVar("EntryT")
 
 MAX_LATE_AT_ONCE = 256
-"""Entries that are told in one turn of the event loop that their time is over."""
+"""Late entries that are reported in one turn of the loop."""
 
 
 class _Message:
-    """A message under way. Its timer ends with the last of its entries, so that none outlives what it waits for."""
+    """A message with unsettled entries. Its timer is cancelled with the last of them."""
 
     __slots__ = ("outstanding", "tags", "timer")
 
@@ -34,12 +42,12 @@ class _Message:
 
 
 class TagTable(Generic[EntryT]):
-    """Entries by tag, until they are settled or, where a message has a deadline, `on_late` is called with each."""
+    """Entries by tag. For an entry that is not settled by its message's deadline, `on_late` is called."""
 
     def __init__(self, on_late: Callable[[int, EntryT], None] | None = None) -> None:
         self._on_late = on_late
         self._entries: dict[int, tuple[EntryT, _Message]] = {}
-        # 48 bits leave room to count on for ages below the 64 that msgpack's integers have.
+        # 48 bits leave 2**64 - 2**48 tags to count up to: msgpack's integers have 64 bits.
         self._next = secrets.randbits(48)
         self._late: deque[_Message] = deque()
         self._settling = False
@@ -51,15 +59,15 @@ class TagTable(Generic[EntryT]):
         return iter([entry for entry, _ in self._entries.values()])
 
     def get(self, tag: int) -> EntryT | None:
-        """The entry with a tag that is not settled yet."""
+        """Return the unsettled entry with this tag, or None."""
         found = self._entries.get(tag)
         return None if found is None else found[0]
 
     def issue(self, entries: Sequence[EntryT], timeout: float | None = None) -> range:
-        """Give the entries of one message their tags, which follow each other."""
+        """Give the entries of one message consecutive tags. `timeout` is the message's deadline in seconds."""
         tags = range(self._next, self._next + len(entries))
         self._next = tags.stop
-        # One timer for a message and not one for each entry: a storm has thousands of entries in a few messages.
+        # One timer for the message, and not one for each entry: a storm has thousands of entries in a few messages.
         message = _Message(tags)
         self._entries.update(zip(tags, ((entry, message) for entry in entries), strict=True))
         if timeout is not None and entries:
@@ -67,7 +75,7 @@ class TagTable(Generic[EntryT]):
         return tags
 
     def settle(self, tag: int) -> EntryT | None:
-        """Take the entry with a tag. None: it is settled already, or its time is over, or there never was one."""
+        """Take out the entry with this tag. Return None when it is settled already, was late, or never existed."""
         found = self._entries.pop(tag, None)
         if found is None:
             return None
@@ -79,14 +87,15 @@ class TagTable(Generic[EntryT]):
         return entry
 
     def settle_range(self, first: int, last: int) -> list[EntryT]:
-        """Take the entries whose tags are in a range, both ends included."""
+        """Take out the unsettled entries whose tags are in a range, both ends included."""
         tags: Iterable[int] = range(first, last + 1)
-        if last - first > len(self._entries):  # said by somebody else
+        # The range comes from a subject that anybody may publish on: a huge one must not be counted through.
+        if last - first > len(self._entries):
             tags = [tag for tag in self._entries if first <= tag <= last]
         return [entry for tag in tags if (entry := self.settle(tag)) is not None]
 
     def close(self) -> None:
-        """Let no time be over any more."""
+        """Cancel all deadlines: no entry is reported as late any more."""
         for _, message in self._entries.values():
             if message.timer is not None:
                 message.timer.cancel()
@@ -101,9 +110,10 @@ class TagTable(Generic[EntryT]):
             self._tell_late()
 
     def _tell_late(self) -> None:
-        """Tell some; the rest has its turn when others had theirs."""
+        """Report some late entries, and the rest on later turns of the loop."""
         left = MAX_LATE_AT_ONCE
         while self._late and left:
+            # The rest of a message that is larger than the turn's allowance stays at the front.
             message = self._late[0]
             tags, message.tags = message.tags[:left], message.tags[left:]
             left -= len(tags)

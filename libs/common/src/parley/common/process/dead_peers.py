@@ -1,7 +1,8 @@
-"""TCP options by which the kernel notices within seconds that the other side is gone without a word.
+"""TCP options by which the kernel notices within seconds that the other side is gone.
 
-After a failover, or when a NAT entry was dropped, nobody sends a reset: a socket looks alive for as long as TCP is
-patient, which is two hours when it is idle and a quarter of an hour when it has something to say.
+After a failover, or when a NAT entry was dropped, nobody sends a reset. By default the kernel then takes a connection
+for alive for two hours if it is idle (tcp_keepalive_time), and for about 15 minutes if it has sent something
+(tcp_retries2). Chat and auth set these options on their connections to Postgres.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import socket
 
 IDLE_SECONDS = 5
-"""After so long without a word the other side is asked whether it is there."""
+"""Seconds without traffic after which the kernel probes the other side."""
 PROBE_SECONDS = 2
-"""Between two such questions."""
+"""Seconds between two probes."""
 PROBES = 3
-"""Unanswered questions after which the connection is over."""
+"""Unanswered probes after which the kernel ends the connection."""
 
 
 def notice_dead_peer(connection: socket.socket | None) -> None:
@@ -25,7 +26,7 @@ def notice_dead_peer(connection: socket.socket | None) -> None:
         ("TCP_KEEPIDLE", IDLE_SECONDS),
         ("TCP_KEEPINTVL", PROBE_SECONDS),
         ("TCP_KEEPCNT", PROBES),
-        # Keepalive is silent while sent data waits for its acknowledgement; this bounds that wait, in milliseconds.
+        # The kernel sends no probes while data waits to be acknowledged; this bounds that wait, in milliseconds.
         ("TCP_USER_TIMEOUT", (IDLE_SECONDS + PROBE_SECONDS * PROBES) * 1000),
     ):
         if (option := getattr(socket, name, None)) is not None:

@@ -1,8 +1,8 @@
-"""Limits for log lines, pure: what clients send decides neither how long a line is nor how long it takes to write.
+"""Limits the size of log lines: what clients send must decide neither how long a line is nor how long it takes. Pure.
 
-`limited` is the last step before a line is rendered. It turns an exception into a traceback of at most `MAX_FRAMES`
-frames and everything else into short values, so that a line has about `MAX_LINE` bytes at most, as JSON and at a
-terminal.
+`logs.configure` puts `limited` right before the renderer. It turns an exception into a traceback of at most
+`MAX_FRAMES` frames, and every other value into a short one, so that a line has about `MAX_LINE` bytes at most, both as
+JSON and at a terminal. It must not raise, since it also runs where an error is being logged.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from types import TracebackType
 from typing import Any, cast
 
 MAX_LINE = 8192
+"""Bytes of a line, as JSON."""
 MAX_TRACEBACK = 5120
+"""Bytes of the traceback in a line."""
 MAX_VALUE = 1024
-"""Bytes of one field, the event's own text included."""
+"""Bytes of any other field, the event's own text included."""
 MAX_FRAMES = 25
+"""Frames of a traceback, of all exceptions in a chain of causes together."""
 MAX_ITEMS = 20
-"""Items of a list or mapping that is logged as such; longer ones are cut and logged as text."""
+"""Items of a list or mapping that is logged as such; a longer one is cut and logged as text."""
 _OUTER_FRAMES = 5
-"""The frames of a long traceback that are kept from its beginning; the others are its last ones."""
+"""Frames that are kept from the beginning of a long traceback; the others are its last ones."""
 _MAX_CHAIN = 4
-"""Exceptions of one chain of causes that are shown."""
+"""Exceptions that are shown of one chain of causes."""
 _FIRST = frozenset({"event", "level", "logger", "timestamp", "service", "correlation"})
 _CUT = "…"
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
@@ -38,27 +41,27 @@ _shortened.maxstring = _shortened.maxother = 200
 
 
 def limited(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Cut what a log line says to its limits; a processor of structlog."""
+    """Cut the fields of a log line to their limits; a processor of structlog."""
     error = _exception(event.pop("exc_info", None))
     left = MAX_LINE
     if error is not None:
         event["exception"] = text = cut(format_exception(error), MAX_TRACEBACK)
         left -= _size(text)
-    # A line without its text or its time would be of no use, so these have the room first.
+    # The text and the time come first, since a line without them would be of no use.
     for name, value in sorted(event.items(), key=lambda field: field[0] not in _FIRST):
         if name == "exception" and error is not None:
             continue
         event[name] = short = _short(value)
         left -= len(name) + _size(short)
         if left < 0 or len(name) > MAX_VALUE:
-            # Only code that logs a client's own mapping as fields comes here.
+            # Only reached by code that logs a client's own mapping as fields.
             del event[name]
             event["cut"] = True
     return event
 
 
 def format_exception(error: BaseException) -> str:
-    """Format an exception with its causes: of long tracebacks the first and the last frames."""
+    """Format an exception with its causes, as Python does, but with the inner frames of long tracebacks left out."""
     parts: list[str] = []
     seen: set[int] = set()
     frames = MAX_FRAMES
@@ -81,7 +84,7 @@ def format_exception(error: BaseException) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """Shorten a text to so many bytes of JSON, in its middle: what went wrong stands at the end of a traceback."""
+    """Shorten a text to so many bytes of JSON. The middle is cut out: a traceback ends with what went wrong."""
     if len(text) <= limit and _size(text) <= limit:
         return text
     size = limit
@@ -89,23 +92,24 @@ def cut(text: str, limit: int) -> str:
         short = f"{text[: size // 2]}{_CUT}{text[-(size // 2) :]}"
         if _size(short) <= limit:
             return short
-        # Up to twelve bytes of JSON stand for one character.
+        # Escaped as JSON, one character may take twelve bytes, so the number of characters is found step by step.
         size = size * 2 // 3
 
 
 def _traceback(trace: TracebackType | None, limit: int) -> tuple[list[str], int]:
-    """The lines of a traceback and how many frames they show."""
+    """Return the lines of a traceback, and how many frames they show."""
     frames = sum(1 for _ in traceback.walk_tb(trace))
     if frames <= limit:
         return traceback.extract_tb(trace).format(), frames
     outer = min(_OUTER_FRAMES, limit // 2)
     left_out = f"  {_CUT} {frames - limit} more frames\n"
+    # A negative limit takes frames from the end.
     first, last = traceback.extract_tb(trace, outer), traceback.extract_tb(trace, outer - limit)
     return [*first.format(), left_out, *last.format()], limit
 
 
 def _told(error: BaseException) -> str:
-    """An exception's name, its text and notes, and, of a group, what is in it."""
+    """Return an exception's name, its text, its notes and, for a group, its exceptions."""
     notes: list[Any] = getattr(error, "__notes__", None) or []
     told = cut("\n".join([f"{_name(error)}: {_text(error)}", *map(str, notes[:_MAX_CHAIN])]), MAX_VALUE)
     if isinstance(error, BaseExceptionGroup):
@@ -138,7 +142,7 @@ def _exception(given: Any) -> BaseException | None:
 
 
 def _short(value: Any) -> Any:
-    """A value that is short and that JSON can hold."""
+    """Return a value in a form that is short and that JSON can hold."""
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, str):
@@ -154,7 +158,7 @@ def _short(value: Any) -> Any:
 
 
 def _is_small(value: Any) -> bool:
-    """Whether it is a flat list or mapping that may stay one."""
+    """Whether a value is a flat and short list or mapping, which may stay one."""
     if isinstance(value, dict):
         fields = cast("dict[Any, Any]", value)
         items: Iterable[Any] = [*fields.keys(), *fields.values()] if len(fields) <= MAX_ITEMS // 2 else [value]
@@ -172,5 +176,5 @@ def _is_small(value: Any) -> bool:
 
 
 def _size(value: Any) -> int:
-    """The length of a value in a line of JSON."""
+    """Return the length of a value as JSON."""
     return len(json.dumps(value, default=str))

@@ -1,6 +1,7 @@
-"""Structured logs: one JSON object a line (or coloured text at a terminal), each with service and correlation id.
+"""Structured logs: one JSON object per line (or coloured text at a terminal), with service and correlation id.
 
-Every line has a bounded size, whatever a client sent: see `parley.common.process.log_limits`.
+Every line has a bounded size, whatever a client sent: see `parley.common.process.log_limits`. Lines of libraries, which
+use the standard library's `logging`, take the same way as Parley's own.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from parley.common.process.log_limits import limited
 from parley.common.process.settings import ServiceSettings
 
 CORRELATION: ContextVar[str] = ContextVar("correlation", default="")
-"""The correlation id of what the running task handles; a field of every line that it logs."""
+"""The correlation id of what the running task handles, which becomes a field of every line that it logs."""
 
 CONTEXTS = "parley.service"
-"""The logger of `context.log` and `connection.log`: what adopters' middleware and controllers have to say."""
+"""The name of the logger of `context.log`, in which adopters' middleware and controllers write."""
 
 
 def configure(settings: ServiceSettings, service: str) -> None:
@@ -35,13 +36,14 @@ def configure(settings: ServiceSettings, service: str) -> None:
     if settings.log_format == "json":
         final: list[Any] = [limited, structlog.processors.JSONRenderer()]
     else:
-        # The default formatter prints local variables, secrets among them, and takes tens of milliseconds.
+        # structlog's default formatter prints local variables, secrets among them, and takes tens of milliseconds.
         plain = structlog.dev.plain_traceback
         final = [limited, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         logger_factory=structlog.stdlib.LoggerFactory(),
+        # Loggers are made at import, before this; they are bound when they are first used.
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -54,7 +56,7 @@ def configure(settings: ServiceSettings, service: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    # uvicorn would log a line per request and two per WebSocket.
+    # uvicorn would log a line for each request and two for each WebSocket.
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 

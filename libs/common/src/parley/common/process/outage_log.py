@@ -1,4 +1,4 @@
-"""One line in the log per outage and some seconds, however many requests fail meanwhile."""
+"""Logs an outage with one line every few seconds, however many requests fail meanwhile."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 from typing import Any
 
 SECONDS = 10.0
-"""Between two lines about the same thing."""
+"""Seconds between two lines about the same outage."""
 
 
 class OutageLog:
-    """Says that something cannot be reached: at once, and then at most every ten seconds, with how often it was so."""
+    """Logs that something cannot be reached: at once, then every ten seconds, with the number of failures between."""
 
     def __init__(self, log: Any, message: str) -> None:
         self._log = log
@@ -19,7 +19,7 @@ class OutageLog:
         self._unsaid = 0
 
     def note(self, error: BaseException | str, **fields: Any) -> None:
-        """Take note of a failure. No traceback: an outage is nothing that code could explain."""
+        """Note a failure. It is logged without a traceback, since code does not explain an outage."""
         now = time.monotonic()
         if now < self._next:
             self._unsaid += 1

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 SIMILAR = 0.9
-"""Names are alike from this share of equal characters on: settings of different services are less so."""
+"""The similarity (`difflib`) from which on a name counts as misspelt: names of different settings are less alike."""
 
 
 FILE_SUFFIX = "_FILE"
@@ -28,7 +28,7 @@ _URLS_WITH_PASSWORDS = frozenset({"nats_url", "database_url"})
 
 
 class UnsafeSettings(ValueError):
-    """A development default is still in place outside development."""
+    """A default that is only safe in development, such as a known secret, is in use outside of it."""
 
 
 class SecretFile(ValueError):
@@ -100,7 +100,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
 
 
 def name_refused(error: ValidationError) -> str:
-    """What is wrong with which variable, for whoever set it: a line for each. No value is shown; it may be a secret."""
+    """Describe what is wrong with which variable, a line for each. No value is shown, since it may be a secret."""
     lines: list[str] = []
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         name = "_".join(["PARLEY", *(str(part).upper() for part in problem["loc"][:1])])
@@ -109,9 +109,9 @@ def name_refused(error: ValidationError) -> str:
 
 
 def misspelt_settings(*kinds: type[ServiceSettings]) -> dict[str, str]:
-    """Return the variables that are almost the name of a setting of these kinds, each with that name.
+    """Return the environment variables whose names are almost those of a setting, each with the setting's name.
 
-    What resembles none is left alone: the environment may hold settings of other services, and Compose's own.
+    Names that resemble none are left alone: the environment may hold settings of other services and of Compose.
     """
     known = {f"PARLEY_{name}".upper() for kind in kinds for name in kind.model_fields}
     known |= {f"PARLEY_{name}{FILE_SUFFIX}".upper() for kind in kinds for name in kind.secrets()}
@@ -124,7 +124,7 @@ def misspelt_settings(*kinds: type[ServiceSettings]) -> dict[str, str]:
 
 
 class ServiceSettings(BaseSettings):
-    """What every process needs: where NATS is, where to listen, how to log."""
+    """The settings that every process needs: where NATS is, where to listen, how to log."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         env_prefix="PARLEY_",

@@ -1,4 +1,4 @@
-"""Owned background tasks: none is forgotten, none fails in silence."""
+"""Background tasks with an owner: none is collected while it runs, none fails in silence, none outlives its owner."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ log = get_logger(__name__)
 
 
 def stop_process() -> None:
-    """Ask this process to stop in order: it cannot do its work, and who runs it starts another."""
+    """Ask this process to stop in order (SIGTERM), because it cannot do its work. Its supervisor starts another."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Tasks:
-    """The background tasks of one component, cancelled and awaited when the component closes.
+    """The background tasks of one component, which are cancelled and awaited when the component closes.
 
-    A task started with `forever` must not end by itself: if it does, the process is asked to stop (SIGTERM), because
-    a service without one of its loops looks alive and is not. A task started with `spawn` may end; a failure is logged.
+    A task of `forever` must not end by itself: if it does, the process is asked to stop, because a service without one
+    of its loops looks alive and is not. A task of `spawn` may end; its failure is logged.
     """
 
     def __init__(self) -> None:
@@ -42,17 +42,18 @@ class Tasks:
         await self.close()
 
     def forever(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Start a loop that lives as long as the component."""
+        """Start a loop that runs as long as the component."""
         self._start(work, name).add_done_callback(self._must_not_end)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Start a piece of work that ends by itself. Who wants it to end sooner cancels what this returns."""
+        """Start a piece of work that ends by itself, and return its task, which may be cancelled."""
         task = self._start(work, name)
         task.add_done_callback(self._may_end)
         return task
 
     async def close(self) -> None:
-        """Cancel what still runs and wait until it has ended."""
+        """Cancel the tasks that still run and wait until they have ended."""
+        # First: a loop that catches its cancellation and returns must not stop the process.
         self._closing = True
         for task in self._tasks:
             task.cancel()

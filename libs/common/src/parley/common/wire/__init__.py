@@ -1,5 +1,12 @@
-"""The wire types: what travels on NATS between Parley's processes, a module per conversation.
+"""The wire types: what travels on NATS between Parley's processes.
 
-Payloads that come from or go to a client stay the JSON bytes they were; the service behind the namespace decodes them
-once. Start with `commands` and `rooms`; `codec` is the ground.
+Payloads that come from a client or go to one stay the JSON bytes that they were; the service behind the namespace
+decodes them once. The modules, in reading order:
+
+1. `codec`: how all of them are encoded, and `subjects`: where they are sent;
+2. `commands` and `rooms`: the events of clients to a service, and those of a service to rooms;
+3. `connections`, `identity`, `recovery`: a connection from CONNECT to its end, who it is, and how it comes back;
+4. `operations`: what is done with connections from outside;
+5. `requests`, `processes`, `admin`, `consumers`: framing, signs of life, the admin API, followers of the log;
+6. `binary` (attachments), `disconnects` (reasons) and `identifiers`, which the others use.
 """

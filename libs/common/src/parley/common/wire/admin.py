@@ -1,4 +1,4 @@
-"""What the admin API asks of chat."""
+"""The requests of auth's admin API to chat, and chat's replies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from parley.common.wire.identity import Identity
 
 
 class ArchiveRoomRequest(Wire, frozen=True):
-    """An administrator closes a room: it stays readable and takes no more changes."""
+    """Close a room for an administrator: it stays readable and takes no more changes."""
 
     id: str
     room: str
@@ -18,19 +18,19 @@ class ArchiveRoomRequest(Wire, frozen=True):
 
 
 class EraseUser(Wire, frozen=True):
-    """An administrator has all erased that a user wrote; of one that is under way already, ask how far it is."""
+    """Erase everything that a user wrote. While that is under way already, it only asks for its progress."""
 
     user: str
 
 
 class GetErasure(Wire, frozen=True):
-    """Ask how far the erasure is that was asked for last of what a user wrote."""
+    """Ask for the progress of the last erasure that was requested for a user."""
 
     user: str
 
 
 class ErasureInfo(Wire, frozen=True):
-    """How far an erasure is: `requested`, `executing` or `completed`; `events` were erased so far."""
+    """The progress of an erasure: `requested`, `executing` or `completed`; `events` were erased so far."""
 
     id: str
     user: str
@@ -41,7 +41,7 @@ class ErasureInfo(Wire, frozen=True):
 
 
 class ListRooms(Wire, frozen=True):
-    """Ask chat for rooms of any kind, newest first; `before` is the id of the last room of the page before."""
+    """Ask for a page of rooms of any kind, newest first. `before` is the id of the last room on the previous page."""
 
     search: str = ""
     before: str = ""
@@ -49,7 +49,7 @@ class ListRooms(Wire, frozen=True):
 
 
 class RoomInfo(Wire, frozen=True):
-    """A room as operators see it."""
+    """A room as the admin API shows it."""
 
     id: str
     name: str
@@ -62,7 +62,7 @@ class RoomInfo(Wire, frozen=True):
 
 
 class RoomList(Wire, frozen=True):
-    """A page of rooms."""
+    """A page of rooms; `more` says whether another one follows."""
 
     rooms: list[RoomInfo]
     more: bool

@@ -1,9 +1,11 @@
-"""Binary data in the arguments of events and acks, pure: on the wire beside the JSON, for programs in its place.
+"""Binary data in the arguments of events and acks: `bytes` in Python, placeholders and attachments on the wire. Pure.
 
-Clients decide how deeply their arguments are nested, so nothing here recurses over them: Python's stack would end in a
-`RecursionError` after about a thousand levels, and its traceback would be longer than what the client had sent.
-`nesting.too_deep` looks at the JSON before it is decoded; `extract` counts levels while it looks for binary data. Both
-refuse what is nested deeper than `MAX_DEPTH`.
+The form on the wire is that of Socket.IO's BINARY_EVENT (Socket.IO v5 protocol, "Packet format"): JSON in which
+`{"_placeholder": true, "num": 0}` stands for the first attachment. `extract` makes it, `insert` reads it.
+
+Clients choose how deeply their arguments are nested, so nothing here recurses over them: Python raises `RecursionError`
+after about a thousand levels, with a traceback longer than what the client had sent. `insert` asks `nesting.too_deep`
+before it decodes, `extract` counts levels while it looks for binary data, and both refuse more than `MAX_DEPTH`.
 """
 
 from __future__ import annotations
@@ -22,16 +24,16 @@ _CONTAINERS = (dict, list, tuple)
 
 
 class Unsendable(ValueError):
-    """Arguments that no client may be sent: nested deeper than `MAX_DEPTH`, or with a placeholder in them already.
+    """Arguments that cannot be sent to a client: nested deeper than `MAX_DEPTH`, or with a placeholder in them already.
 
-    A service meets this when it passes on what a client sent, so it is the client that is told: `invalid_payload`.
+    It happens to a service that passes on what a client sent, so that client is told `invalid_payload`.
     """
 
 
 def extract(args: Iterable[Any]) -> tuple[bytes, tuple[bytes, ...]]:
-    """Encode arguments as a JSON array in which placeholders stand for binary data; return it and that data.
+    """Encode arguments as a JSON array with placeholders, and return it with the binary data that they stand for.
 
-    Raises `Unsendable`, and what msgspec raises for what it cannot encode.
+    Raises `Unsendable`, and what msgspec raises for values that it cannot encode.
     """
     try:
         plain = msgspec.to_builtins(tuple(args), builtin_types=_BINARY, str_keys=True, enc_hook=_decoded_raw)
@@ -50,7 +52,8 @@ def _decoded_raw(value: Any) -> Any:
 
 
 def _holds_binary(plain: Any) -> bool:
-    """Whether there is binary data anywhere. Raises `Unsendable` when it is nested too deeply."""
+    """Whether there is binary data anywhere. Raises `Unsendable` for arguments that are nested too deeply."""
+    # Level by level instead of recursively.
     found = False
     level: list[Any] = [plain]
     for depth in range(1, MAX_DEPTH + 1):
@@ -63,7 +66,7 @@ def _holds_binary(plain: Any) -> bool:
                 elif isinstance(value, _BINARY):
                     here = True
         found = found or here
-        # The placeholder that will stand for binary data is an object and so another level.
+        # A placeholder is an object, and so one level deeper than the binary data that it stands for.
         if not inner and not (here and depth == MAX_DEPTH):
             return found
         level = inner
@@ -77,9 +80,9 @@ def _inside(container: Any) -> Iterable[Any]:
 
 
 def _separated(plain: Any) -> tuple[list[Any], tuple[bytes, ...]]:
-    """A copy with placeholders for binary data, and that data in the order in which it stands in the JSON.
+    """Return a copy with placeholders for binary data, and that data in the order of the placeholders.
 
-    Raises `Unsendable` for a placeholder that stands there already: clients would fall over it.
+    Raises `Unsendable` for a placeholder in the arguments: clients would put an attachment in its place, or fail.
     """
     found: list[bytes] = []
     outermost: list[Any] = [None]
@@ -94,7 +97,7 @@ def _separated(plain: Any) -> tuple[list[Any], tuple[bytes, ...]]:
             if PLACEHOLDER in fields:
                 raise Unsendable(f"arguments with binary data may not hold {PLACEHOLDER!r} themselves")
             holder[place] = copied = dict.fromkeys(fields)
-            # Last in, first out: reversed, so that the data is numbered in the order of the JSON.
+            # `ahead` is a stack: reversed, so that attachments are numbered in the order of the JSON.
             ahead.extend((copied, name, field) for name, field in reversed(fields.items()))
         elif isinstance(value, list | tuple):
             items = cast("list[Any]", value)
@@ -106,9 +109,9 @@ def _separated(plain: Any) -> tuple[list[Any], tuple[bytes, ...]]:
 
 
 def insert(args: bytes, attachments: tuple[bytes, ...]) -> list[Any]:
-    """Decode a JSON array of arguments and put the attachments where their placeholders stand.
+    """Decode a JSON array of arguments and put the attachments in the place of their placeholders.
 
-    Raises `ValueError` when it is no JSON, is nested too deeply, or the two do not fit together.
+    Raises `ValueError` for arguments that are not JSON, are nested too deeply, or have a placeholder too many.
     """
     if too_deep(args):
         raise ValueError(f"malformed arguments: nested deeper than {MAX_DEPTH} levels")
@@ -119,6 +122,12 @@ def insert(args: bytes, attachments: tuple[bytes, ...]) -> list[Any]:
     if attachments:
         _replace_placeholders(decoded, attachments)
     return decoded
+
+
+def size_of(encoded: bytes, attachments: tuple[bytes, ...]) -> int:
+    """Return the bytes of encoded arguments with their attachments, by which batches and limits count them."""
+    # Asked for each event on its way, and nearly none has attachments.
+    return len(encoded) + sum(map(len, attachments)) if attachments else len(encoded)
 
 
 def _replace_placeholders(decoded: list[Any], attachments: tuple[bytes, ...]) -> None:
@@ -139,7 +148,7 @@ def _replace_placeholders(decoded: list[Any], attachments: tuple[bytes, ...]) ->
 
 
 def _number(value: Any) -> int | None:
-    """Which attachment a value stands for; None when it is no placeholder."""
+    """Return the number of the attachment that a placeholder stands for; None when the value is not a placeholder."""
     if not isinstance(value, dict):
         return None
     fields = cast("dict[str, Any]", value)

@@ -1,4 +1,4 @@
-"""What clients emit on its way to a service, and the acks on their way back."""
+"""The events that clients emit, on their way from a gateway to a service, and the acks on their way back."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from parley.common.wire.identity import Identity
 RESERVED_EVENTS = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 )
-"""Names that Socket.IO clients and servers keep for themselves."""
+"""Event names that Socket.IO's clients and servers use themselves (Socket.IO v5 protocol, "Reserved events")."""
 
 
 class Command(Wire, frozen=True):
-    """One event a client emitted; `tag` names it in the ack.
+    """One event that a client emitted. `tag` identifies it in the ack.
 
-    `args` is the JSON array of its arguments, with placeholders for the attachments.
+    `args` is the JSON array of its arguments, with placeholders for the attachments. `correlation` marks its log lines.
     """
 
     tag: int
@@ -29,9 +29,9 @@ class Command(Wire, frozen=True):
 
 
 class ConnectionCommands(Wire, frozen=True):
-    """What one connection sent since its last batch was answered, in the order it was sent.
+    """The commands of one connection in a batch, in the order in which they were sent.
 
-    `handshake` and `data` are encoded: a `Handshake`, and a map of what services keep with the connection.
+    `handshake` and `data` are encoded: a `Handshake`, and the map that services keep with the connection.
     """
 
     sid: str
@@ -42,7 +42,7 @@ class ConnectionCommands(Wire, frozen=True):
 
 
 class CommandBatch(Wire, frozen=True):
-    """One loop tick of a gateway's commands for one namespace."""
+    """The commands for one namespace that a gateway received within one turn of its loop."""
 
     gateway: str
     namespace: str
@@ -50,10 +50,10 @@ class CommandBatch(Wire, frozen=True):
 
 
 class Ack(Wire, frozen=True):
-    """The outcome of the command with this tag: the JSON that becomes the arguments of the client's ack.
+    """The outcome of the command with this tag.
 
-    It is one object, or what a controller answered itself, with placeholders for the attachments. `data_changes` are
-    `DataChanges`, encoded, where what is kept with the connection has changed.
+    `payload` is the JSON of the ack's arguments without the array's brackets, with placeholders for the attachments:
+    one object, or what a controller passed to `ack`. `data_changes` are encoded `DataChanges`, if there are any.
     """
 
     tag: int
@@ -64,9 +64,9 @@ class Ack(Wire, frozen=True):
 
 
 class DataChanges(Wire, frozen=True):
-    """What a controller did to the map that is kept with a connection, by key: others may have changed other keys.
+    """The keys that a controller has changed in the map that is kept with a connection, with their encoded values.
 
-    Values are encoded.
+    Only the changes travel, since other controllers may have changed other keys meanwhile.
     """
 
     values: dict[str, bytes]
@@ -74,15 +74,19 @@ class DataChanges(Wire, frozen=True):
 
 
 class AckBatch(Wire, frozen=True):
-    """The outcomes that became ready for one gateway in one loop tick."""
+    """The outcomes for one gateway that became ready within one turn of a service's loop."""
 
     acks: list[Ack]
 
 
 def ok_payload(result: Any) -> bytes:
-    """The JSON ack of an accepted command: `{"ok": true, ...result}`. `result` is a mapping, a struct or None."""
+    """Return the JSON ack of an accepted command: `{"ok": true, ...result}`. `result` is a mapping, a struct or None.
+
+    Raises `TypeError` for another result, and what msgspec raises for values that it cannot encode.
+    """
     if result is None:
         return b'{"ok":true}'
+    # Put together as bytes: to copy the result into a dict with `ok` would cost more than the controller.
     body = msgspec.json.encode(result)
     if body[:1] != b"{":
         raise TypeError(f"a controller returns an object or None, not {type(result).__name__}")
@@ -90,5 +94,5 @@ def ok_payload(result: Any) -> bytes:
 
 
 def error_payload(error: dict[str, Any]) -> bytes:
-    """The JSON ack of a rejected command: `{"ok": false, "error": {code, message, retryable}}`."""
+    """Return the JSON ack of a rejected command: `{"ok": false, "error": {code, message, retryable}}`."""
     return msgspec.json.encode({"ok": False, "error": error})

@@ -1,4 +1,4 @@
-"""The life of a connection as gateways tell services of it: asking to connect, the reply, the end."""
+"""The life of a connection between its gateway and the service: the request to connect, the reply, and the end."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from parley.common.wire.rooms import Membership, UnloggedEvent
 
 
 class Handshake(Wire, frozen=True):
-    """How a connection came about: the request that began it, and what the client said when it joined.
+    """The circumstances of a connection: the HTTP request that began it, and the `auth` of the client's CONNECT.
 
-    Without what is secret: no token is in `query` or `auth`. `headers` are those that the namespace asks for.
-    `connected_at` is in Unix seconds.
+    Nothing secret is in it: tokens are taken out of `query` and `auth`, and `headers` are only those that the namespace
+    exposes. `connected_at` is in Unix seconds.
     """
 
     address: str = ""
@@ -23,11 +23,14 @@ class Handshake(Wire, frozen=True):
     secure: bool = False
     connected_at: float = 0.0
     transport: str = ""
-    """`websocket` or `polling`, at that time."""
+    """`websocket` or `polling`, as it was at CONNECT."""
 
 
 class ConnectRequest(Wire, frozen=True):
-    """A connection asks to be admitted to a namespace. A recovered one goes on under the sid it had, not this one."""
+    """Ask the service to admit a connection to its namespace.
+
+    `sid` is the one under which the connection asks; a recovered connection goes on under the sid that it had before.
+    """
 
     gateway: str
     sid: str
@@ -37,12 +40,15 @@ class ConnectRequest(Wire, frozen=True):
 
 
 class ConnectReply(Wire, frozen=True):
-    """A connection is admitted.
+    """Admit a connection.
 
-    `rooms` are those its user is a member of, `initial_rooms` those that this connection alone is put into.
-    `initial_events` follow CONNECT. `lifecycle_events` are the events of the connection's life that the service asks to
-    hear of: `connect`, `disconnecting` and `disconnect` as commands, `closed` as a `ConnectionClosed`. `log` names the
-    history that the sequences of the rooms' events are of; cursors of another one say nothing of it.
+    - `rooms`: the rooms that its user is a member of;
+    - `initial_rooms`: the ad hoc rooms that this connection is put into;
+    - `initial_events`: the events that it is sent right after CONNECT;
+    - `data`: the encoded map to keep with it, None for the map of the request;
+    - `lifecycle_events`: the events of its life that the service wants to be sent: `connect`, `disconnecting` and
+      `disconnect` as commands, `closed` as a `ConnectionClosed`;
+    - `log`: the incarnation of the log; cursors of another one are answered with `reset`.
     """
 
     rooms: list[Membership] = []
@@ -54,7 +60,7 @@ class ConnectReply(Wire, frozen=True):
 
 
 class ConnectionClosed(Wire, frozen=True):
-    """A connection is gone, or was not let in after all. `connect_sid` is the sid under which it asked for it."""
+    """Report that a connection is gone, or was not admitted after all. `connect_sid` is the `ConnectRequest`'s sid."""
 
     connect_sid: str
     sid: str
@@ -63,7 +69,7 @@ class ConnectionClosed(Wire, frozen=True):
 
 
 class ConnectionInfo(Wire, frozen=True):
-    """One live connection as operators see it, `gateway` by its name. `connected_at` is in Unix seconds."""
+    """One live connection as services and the admin API see it. `gateway` is a name, `connected_at` Unix seconds."""
 
     sid: str
     user_id: str
@@ -74,14 +80,14 @@ class ConnectionInfo(Wire, frozen=True):
     transport: str
     connected_at: float
     rooms: list[str] = []
-    """In a `FetchedConnections` only; its sid is one."""
+    """All rooms of the connection, its sid included; empty where a `ListConnections` was answered."""
 
 
 class CompareConnections(Wire, frozen=True):
-    """What a service believes of one gateway's connections in its namespace, by the sids with which they were admitted.
+    """Tell a gateway which of its connections a service holds, by the sids with which they were admitted.
 
-    `held` are those that it takes to be connected. `ended` are those that it has seen off because their gateway seemed
-    to be gone: the gateway ends them if it still has them, so that their clients come back and are admitted anew.
+    `held` are the connections that the service holds. `ended` are those that it has ended because the gateway seemed to
+    be gone: a gateway that still has them disconnects them, so that their clients come back and are admitted anew.
     """
 
     namespace: str
@@ -90,6 +96,6 @@ class CompareConnections(Wire, frozen=True):
 
 
 class ComparedConnections(Wire, frozen=True):
-    """Those of `held` that the gateway does not have."""
+    """The sids of `held` that the gateway does not have."""
 
     gone: list[str] = []

@@ -1,4 +1,4 @@
-"""What a log hands over to services that follow it."""
+"""The events that chat hands to consumers, which services have registered."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from parley.common.wire.codec import Wire
 
 
 class RegisterConsumer(Wire, frozen=True):
-    """A service wants the events that match a pattern, from now on or from the beginning of the log.
+    """Register a consumer for the events that match a pattern, from now on or from the beginning of the log.
 
-    Under a name that is known, it goes on where it was.
+    A consumer whose name is known goes on where it was.
     """
 
     name: str
@@ -22,10 +22,11 @@ class RegisterConsumer(Wire, frozen=True):
 
 
 class LogEvent(Wire, frozen=True):
-    """An event of a room. `event_id` names it for ever, so that one that comes again is recognised.
+    """An event of a room. `event_id` never changes, so that a consumer recognises an event that comes again.
 
-    `payload` is its data as JSON; `command_id` was chosen by who caused it. `events.erased` names, in `ranges` of
-    sequences, those whose text is gone: who kept a copy deletes that as well. Those are not handed over any more.
+    `payload` is the event's data as JSON, and `command_id` the id of the command that caused it, chosen by the client.
+    An event of type `events.erased` names `ranges` of sequences whose text was erased: a consumer that has copies of
+    them has to delete those. The erased events themselves are not handed over any more.
     """
 
     event_id: str
@@ -40,12 +41,12 @@ class LogEvent(Wire, frozen=True):
 
     @property
     def data(self) -> Any:
-        """What the event says."""
+        """The decoded payload."""
         return msgspec.json.decode(self.payload)
 
 
 class ConsumeEvents(Wire, frozen=True):
-    """Events for a consumer, those of each room in order. The answer says that it has dealt with all of them."""
+    """Hand events to a consumer, those of each room in order. It answers once it has dealt with all of them."""
 
     consumer: str
     events: list[LogEvent]

@@ -41,7 +41,7 @@ class DisconnectReason(StrEnum):
 
 
 class DisconnectMeaning(NamedTuple):
-    """What a reason means: in words, and whether the client may come back to what it had (state recovery)."""
+    """The meaning of a reason, and whether Socket.IO's connection state recovery applies after it."""
 
     meaning: str
     recoverable: bool = False
@@ -78,7 +78,7 @@ DISCONNECTS: dict[DisconnectReason, DisconnectMeaning] = {
     DisconnectReason.SHUTDOWN: DisconnectMeaning("The gateway is stopping.", True),
     DisconnectReason.GATEWAY_GONE: DisconnectMeaning("The gateway that held it is gone."),
 }
-"""What each reason means."""
+"""The meaning of each reason."""
 
 RECOVERABLE = frozenset(reason for reason, disconnect in DISCONNECTS.items() if disconnect.recoverable)
 """Reasons after which Socket.IO's connection state recovery applies."""
@@ -95,7 +95,7 @@ KICKS = frozenset(
 
 
 def reason_of(code: str, otherwise: DisconnectReason) -> DisconnectReason:
-    """The reason of this text, or another where it is none."""
+    """Return the reason of this text, or `otherwise` when there is none."""
     try:
         return DisconnectReason(code)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Identifiers: time-ordered, unique without coordination, and validated where people choose them."""
+"""Identifiers that are unique without coordination: of commands, requests and connections, and of processes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _CONTAINER_ID = re.compile(r"[0-9a-f]{12}")
 
 
 def uuid7() -> UUID:
-    """A new time-ordered UUID (version 7)."""
+    """Return a new UUID that sorts by its time (version 7, RFC 9562, section 5.7)."""
     return uuid_utils.compat.uuid7()
 
 
 def instance_id(configured: str = "") -> str:
-    """This process's name among its replicas: as configured, else a random one.
+    """Return this process's name among its replicas: the configured one, else a random one.
 
-    In a container whose host name is its short id, it is that and the process id: nginx finds a gateway by it. Anywhere
-    else a host's name is nobody's business, and clients see this name in their sids.
+    In a container whose host name is its short id, it is that id and the process id, by which nginx finds a gateway.
+    Elsewhere the host's name is not used: clients see this name in their sids, and it is none of their business.
     """
     if configured:
         return configured
     host = socket.gethostname()
     if _CONTAINER_ID.fullmatch(host):
         return f"{host}{os.getpid()}"
-    # No container's short id begins so, whatever follows.
+    # A container's short id is hexadecimal, so it never begins with "p".
     return f"p{secrets.token_hex(4)}"

@@ -1,4 +1,4 @@
-"""Who somebody is, and the request that asks auth."""
+"""The identity of a user, and the requests that gateways and services send to auth about users."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from parley.common.wire.codec import Wire
 
 
 class Identity(Wire, frozen=True):
-    """Who a connection or a request is: what a token proved, and nothing a client could claim by itself."""
+    """The user of a connection or a request, as proven by a token. Nothing in it is a client's mere claim."""
 
     user_id: str
     name: str
     roles: tuple[str, ...] = ()
     issued_at: float = 0.0
-    """Unix seconds at which the token was issued; a later revocation refuses it."""
+    """Unix seconds at which the token was issued. It is refused if the user's tokens were revoked after that."""
     expires_at: float = 0.0
-    """Unix seconds at which the token ends; 0 for who has none (guests)."""
+    """Unix seconds at which the token expires; 0 for guests, who have none."""
 
     @property
     def is_admin(self) -> bool:
-        """Whether the admin API is open to this identity."""
+        """Whether this user may use the admin API."""
         return "admin" in self.roles
 
 
 class Authenticate(Wire, frozen=True):
-    """Ask auth who the bearer of a token is, and whether they are welcome.
+    """Ask auth for the identity in a token, and whether the user is welcome.
 
-    An empty token with `guest` asks for a guest identity.
+    With `guest`, and an empty token, it asks for the identity of a new guest.
     """
 
     token: str
@@ -33,9 +33,9 @@ class Authenticate(Wire, frozen=True):
 
 
 class HeldUser(Wire, frozen=True):
-    """A user whom a gateway has let in: with a token issued at `issued_at`, and registered `age` seconds ago.
+    """A user whom a gateway has let in with a token issued at `issued_at` (Unix seconds), `age` seconds ago.
 
-    It is an age because the clocks of two machines differ, and what counts is whether it is older than a kick.
+    It is an age, and not a time, because the clocks of two machines differ. It tells whether a kick was later.
     """
 
     user_id: str
@@ -44,13 +44,13 @@ class HeldUser(Wire, frozen=True):
 
 
 class CheckWelcome(Wire, frozen=True):
-    """Ask auth who of these is not welcome any more. At most `MAX_CHECKED` of them."""
+    """Ask auth which of these users, `MAX_CHECKED` at most, are not welcome any more."""
 
     held: list[HeldUser]
 
 
 class Unwelcome(Wire, frozen=True):
-    """One who is to be ended: its place in the question, and the code and the words that its client is told."""
+    """A user whose connections have to end: the position in the request, and what the clients are told."""
 
     position: int
     code: str
@@ -58,10 +58,10 @@ class Unwelcome(Wire, frozen=True):
 
 
 class UnwelcomeUsers(Wire, frozen=True):
-    """Those who are not welcome any more; everybody else is."""
+    """The users who are not welcome any more; all others in the request are."""
 
     users: list[Unwelcome] = []
 
 
 MAX_CHECKED = 1_000
-"""Users of one `CheckWelcome`, which is one statement of the database."""
+"""Users in one `CheckWelcome`, which becomes one statement of the database."""

@@ -1,4 +1,4 @@
-"""What services and operators have gateways do with connections, and what gateways report."""
+"""Operations: what services and administrators have gateways do with connections, and what the gateways report."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from parley.common.wire.connections import ConnectionInfo
 
 
 class Selection(Wire, frozen=True):
-    """Connections of a namespace: those in any of `rooms`, or all where none is named, and in none of `except_rooms`.
+    """The connections of a namespace in any of `rooms`, or all when none is named, that are in none of `except_rooms`.
 
-    A sid is a room as well. With `sid` it is that connection alone, and nobody who has entered a room of that name.
-    Without a namespace it is the connections of a user in all of them, or everybody's: for `Kick` and
-    `ListConnections`.
+    A sid is a room as well. `sid` selects that connection alone, and not others that have joined a room of that name.
+    Without a namespace, which is for `Kick` and `ListConnections`, it selects the connections of a user in all
+    namespaces, or everybody's.
     """
 
     namespace: str
@@ -24,16 +24,16 @@ class Selection(Wire, frozen=True):
 
 
 class Operation(Wire, frozen=True):
-    """Something to be done with connections. `inbox` is the subject where the gateways say how it went, or empty."""
+    """Something to be done with connections. Gateways report to the subject `inbox`, unless that is empty."""
 
     selection: Selection
     inbox: str
 
 
 class Emit(Operation, frozen=True, tag="emit"):
-    """Send an event that is in no log. `args` is a JSON array with placeholders for the attachments.
+    """Send an event that is not logged. `args` is a JSON array with placeholders for the attachments.
 
-    With an inbox the clients' acks are asked for, and `ClientAckReport`s follow until `timeout` seconds have passed.
+    With an inbox, clients are asked for acks, and gateways send `ClientAckReport`s until `timeout` seconds have passed.
     """
 
     event: str
@@ -44,31 +44,31 @@ class Emit(Operation, frozen=True, tag="emit"):
 
 
 class FetchConnections(Operation, frozen=True, tag="fetch"):
-    """Tell who they are: `FetchedConnections`, in pages."""
+    """Return the connections: gateways reply with `FetchedConnections`, in pages."""
 
 
 class JoinRooms(Operation, frozen=True, tag="join"):
-    """Put them into rooms for as long as they last: `OperationReport`."""
+    """Put the connections into ad hoc rooms until they end: gateways reply with an `OperationReport`."""
 
     rooms: tuple[str, ...]
 
 
 class LeaveRooms(Operation, frozen=True, tag="leave"):
-    """Take them out of rooms: `OperationReport`."""
+    """Take the connections out of rooms: gateways reply with an `OperationReport`."""
 
     rooms: tuple[str, ...]
 
 
 class Disconnect(Operation, frozen=True, tag="disconnect"):
-    """End their stay in the namespace and, with `close`, their transports: `OperationReport`."""
+    """Disconnect the connections and, with `close`, their transports: gateways reply with an `OperationReport`."""
 
     close: bool
 
 
 class Kick(Operation, frozen=True, tag="kick"):
-    """End every connection of the selected user, also one that is being made or may come back: `OperationReport`.
+    """Disconnect a user, also connections that are being admitted or are parked: `OperationReport`.
 
-    `code` and `reason` are what the client is told.
+    The client is told `code` and `reason`.
     """
 
     code: str
@@ -76,7 +76,7 @@ class Kick(Operation, frozen=True, tag="kick"):
 
 
 class ListConnections(Operation, frozen=True, tag="list"):
-    """Tell who they are, without their rooms, and `limit` of them at most: `FetchedConnections`, in pages."""
+    """Return at most `limit` connections of each gateway, without their rooms: `FetchedConnections`, in pages."""
 
     limit: int
 
@@ -85,16 +85,17 @@ AnyOperation = Emit | FetchConnections | JoinRooms | LeaveRooms | Disconnect | K
 
 
 class ClientAck(Wire, frozen=True):
-    """One client's ack: a JSON array with placeholders for the attachments."""
+    """One client's ack: the JSON array of its arguments, with placeholders for the attachments."""
 
     args: bytes
     attachments: tuple[bytes, ...] = ()
 
 
 class ClientAckReport(Wire, frozen=True):
-    """News of one gateway: how many clients it asked, what some have answered, and how many cannot any more.
+    """A gateway's report of acks: how many clients it asked, which acks have come, and how many clients are lost.
 
-    A gateway's first report says how many it asked, even when that is none. Gateways are named by their addresses.
+    The numbers are what is new since its last report. The first one tells how many clients it asked, even if none.
+    `gateway` is an address.
     """
 
     gateway: str
@@ -104,12 +105,12 @@ class ClientAckReport(Wire, frozen=True):
 
     @property
     def outstanding(self) -> int:
-        """By how much the number of answers to come changes."""
+        """The change of the number of acks that are still to come."""
         return self.matched - len(self.answers) - self.lost
 
 
 class FetchedConnections(Wire, frozen=True):
-    """A page of one gateway's connections; the first says how many come altogether."""
+    """A page of a gateway's connections. `matched` is the number of all of them on the first page, and 0 on others."""
 
     gateway: str
     matched: int
@@ -117,22 +118,23 @@ class FetchedConnections(Wire, frozen=True):
 
     @property
     def outstanding(self) -> int:
-        """By how much the number of connections to come changes."""
+        """The change of the number of connections that are still to come."""
         return self.matched - len(self.connections)
 
 
 class OperationReport(Wire, frozen=True):
-    """One gateway has done it with so many connections."""
+    """A gateway's report that it has done the operation with `matched` connections."""
 
     gateway: str
     matched: int
 
     @property
     def outstanding(self) -> int:
-        """Nothing further comes."""
+        """Always 0: there is one report per gateway."""
         return 0
 
 
+# One decoder for all kinds: msgspec tells them apart by their tags.
 _operations = msgspec.msgpack.Decoder[AnyOperation](AnyOperation)
 
 

@@ -1,4 +1,4 @@
-"""What processes say of themselves."""
+"""The sign of life of a process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from parley.common.wire.codec import Wire
 
 
 class SignOfLife(Wire, frozen=True):
-    """A process lives; `leaving` is the last it says, when it stops in order. `started` is in Unix milliseconds."""
+    """A process lives, or with `leaving` stops in order. `started` is in Unix milliseconds, by its own clock."""
 
     started: int
     leaving: bool = False

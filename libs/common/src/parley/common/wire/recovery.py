@@ -1,4 +1,8 @@
-"""Connection state recovery between gateways: look, then claim, and give back what could not be used."""
+"""Connection state recovery between two gateways: that which lost a connection, and that which its client came back to.
+
+The second gateway first looks at the parked connection, then claims it to let the client in, and returns it when the
+client has gone meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,10 @@ from parley.common.wire.rooms import UnloggedEvent
 
 
 class Recover(Wire, frozen=True):
-    """A client came back to `gateway`, and says that it had this connection.
+    """Ask the gateway that lost a connection for it, because a client that claims to have had it came to `gateway`.
 
-    `look` asks whether it is there and whose it is; `claim` takes it, to let the client in with the next step; `return`
-    gives it back, because the client has gone meanwhile. `user_id` is empty for a client without a token, who may be a
-    guest that we know.
+    `look` asks whether it is parked there and whose it is; `claim` takes it; `return` gives it back, because the client
+    has gone meanwhile. `user_id` is empty for a client without a token, which may be a guest that was connected.
     """
 
     gateway: str
@@ -26,20 +29,21 @@ class Recover(Wire, frozen=True):
 
 
 class Recovered(Wire, frozen=True):
-    """A lost connection; without a sid there is none, though `moved_to` may name a gateway that knows.
+    """A parked connection. An empty `sid` means that there is none; `moved_to` may then name the gateway that took it.
 
-    The answer to `look` has its sid, its identity and its other rooms, that to `claim` also what it had and lacks.
+    The answer to `look` has its sid, its identity and its other rooms; the answer to `claim` has everything.
     """
 
     sid: str = ""
     moved_to: str = ""
     cursors: dict[str, int] = {}
-    """Per sequenced room, the last event that the client received."""
+    """The sequence of the last event that the client received, for each room that is logged."""
     rooms: list[str] = []
-    """Other rooms that it was put into."""
+    """The other rooms that it was put into."""
     missed: list[UnloggedEvent] = []
+    """The unlogged events that it has not received."""
     data: bytes = b""
-    """What services keep with it."""
+    """The encoded map that services keep with it."""
     identity: Identity | None = None
     age: float = 0.0
-    """Seconds since it was registered: what ends who is older than a kick ends it, too."""
+    """Seconds since it was registered, by which a later kick ends it as well."""

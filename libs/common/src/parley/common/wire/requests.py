@@ -1,4 +1,4 @@
-"""The framing of requests and answers: those of one loop tick travel as one message."""
+"""The framing of requests and answers: those of one turn of the loop travel as one message. `nats.requests` uses it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from parley.common.wire.codec import Wire
 
 
 class Rejection(Wire, frozen=True):
-    """A request was refused. `data` is what the refuser adds, as JSON."""
+    """The wire form of `Reject`. `data` is JSON, or empty."""
 
     code: str
     message: str
@@ -17,27 +17,27 @@ class Rejection(Wire, frozen=True):
 
 
 class Answer(Wire, frozen=True):
-    """The outcome of any request on the bus: a failure, or the encoded value."""
+    """The outcome of a request: a failure, or the encoded value (nil for a request without one)."""
 
     failure: Rejection | None
     value: msgspec.Raw = msgspec.Raw(b"\xc0")
 
 
 class Request(Wire, frozen=True):
-    """One request, encoded. `tag` names it in the answer."""
+    """One encoded request. `tag` identifies it in the answer."""
 
     tag: int
     payload: bytes
 
 
 class Requests(Wire, frozen=True):
-    """One loop tick of a process's requests to one subject. `inbox` is the subject where it awaits `Answers`."""
+    """The requests of one turn of a process's loop to one subject. `inbox` is the subject for their `Answers`."""
 
     inbox: str
     requests: list[Request]
 
 
 class Answers(Wire, frozen=True):
-    """The outcomes that became ready for one inbox in one loop tick, each with the tag of its request."""
+    """The outcomes for one inbox that became ready within one turn of the loop, each with the tag of its request."""
 
     answers: list[tuple[int, Answer]]

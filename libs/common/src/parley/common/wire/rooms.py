@@ -1,4 +1,4 @@
-"""What services publish to rooms, and what gateways ask of the log behind them."""
+"""The events that services publish to rooms, and the questions of gateways about rooms and their log."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from parley.common.wire.codec import Wire
 from parley.common.wire.identity import Identity
 
 MAX_BEHIND = 10_000
-"""A cursor further behind the head than this is answered with `reset`."""
+"""A cursor that is further behind the head than this is answered with `reset`."""
 
 
 class RoomEvent(Wire, frozen=True):
-    """One event for a room's members: its name and its single argument as JSON bytes.
+    """One event for a room's members.
 
-    In these, placeholders stand for the attachments.
-    `sequence` is 0 for what is not in the log (signals, direct notices). A volatile one is not worth keeping for a
-    client that reads too slowly. `joins` names the user who becomes a member with this event, which is the first they
-    receive; `leaves` the user who is none after it, and receives it as the last. Only logged events name them.
-    `notice` names what is not in the room's log and may be said again: a gateway sends it to a user once.
+    - `payload`: its single argument as JSON, with placeholders for the attachments;
+    - `sequence`: 0 for an event that is not logged;
+    - `volatile`: it is skipped for clients that read too slowly;
+    - `joins`: the user who becomes a member with this event, and receives it as the first; only in logged events;
+    - `leaves`: the user who is no member after this event, and receives it as the last; only in logged events;
+    - `notice`: identifies an unlogged event that may be published again, which a gateway sends to a user once.
     """
 
     event: str
@@ -40,9 +41,9 @@ class RoomHead(Wire, frozen=True):
 
 
 class MembershipChange(Wire, frozen=True):
-    """A user came into a room or left it, with the event of this `sequence`: the first, or the last, they receive.
+    """A user joined a room or left it with the event of this `sequence`: the first, or the last, that they receive.
 
-    It is a hint to look at the room from there. Where the room's own events say who joins and leaves, those decide.
+    It is a hint, published on the user's own room, to look at the room from there. The room's own events decide.
     """
 
     room: str
@@ -51,26 +52,26 @@ class MembershipChange(Wire, frozen=True):
 
 
 class Delivery(Wire, frozen=True):
-    """What a service publishes on a room subject: events in order, and on a user's own room also their moves."""
+    """The events that a service publishes to a room, in order; on a user's own room also membership changes."""
 
     items: list[RoomEvent]
     membership_changes: list[MembershipChange] = []
 
 
 class Deliveries(Wire, frozen=True):
-    """What a service publishes to several rooms of a namespace at once, in order. Every gateway hears it."""
+    """The deliveries that a service publishes to several rooms of a namespace at once, in order, to every gateway."""
 
     rooms: list[tuple[str, Delivery]]
 
 
 class UndecodedDeliveries(Wire, frozen=True):
-    """`Deliveries` as a gateway reads them: those to rooms without a member there are not even decoded."""
+    """`Deliveries` as a gateway decodes them: it decodes only the deliveries to rooms with a member there."""
 
     rooms: list[tuple[str, msgspec.Raw]]
 
 
 class Membership(Wire, frozen=True):
-    """A room a user is in, its head at this moment, and the sequence of the event by which the user came in."""
+    """A room that a user is a member of, its head, and the sequence of the event with which the user joined."""
 
     room: str
     head: int
@@ -78,19 +79,22 @@ class Membership(Wire, frozen=True):
 
 
 class GetMemberships(Wire, frozen=True):
-    """Ask the service behind a namespace which rooms these users are in now."""
+    """Ask the service for the rooms that each of these users is a member of."""
 
     users: list[Identity]
 
 
 class Memberships(Wire, frozen=True):
-    """The rooms of each user asked about, in that order; None for one who could not be looked up, to be asked again."""
+    """The rooms of each user in the request, in its order.
+
+    None stands for a user who could not be looked up. A shorter list than asked for means: ask again for the rest.
+    """
 
     rooms: list[list[Membership] | None]
 
 
 class UnloggedEvent(Wire, frozen=True):
-    """An event that is in no log, kept for who may come back for it. `args` is a JSON array."""
+    """An event that is not logged, buffered so that a recovered client can still get it. `args` is a JSON array."""
 
     event: str
     args: bytes
@@ -98,7 +102,7 @@ class UnloggedEvent(Wire, frozen=True):
 
 
 class Replay(Wire, frozen=True):
-    """Ask for a room's events after a sequence, oldest first, at most `limit` of them."""
+    """Ask for at most `limit` events of a room after a sequence, oldest first."""
 
     room: str
     after: int
@@ -106,7 +110,7 @@ class Replay(Wire, frozen=True):
 
 
 class Replayed(Wire, frozen=True):
-    """Logged events, consecutive from the sequence asked for, and the room's head when they were read."""
+    """Consecutive events from the sequence in the request on, and the room's head when they were read."""
 
     items: list[RoomEvent]
     head: int
@@ -119,18 +123,18 @@ class GetRoomHeads(Wire, frozen=True):
 
 
 class RoomHeads(Wire, frozen=True):
-    """Heads of rooms in one namespace."""
+    """The heads of rooms in one namespace."""
 
     namespace: str
     heads: list[RoomHead]
 
 
 class Announcement(Wire, frozen=True):
-    """What a log has beyond the announcement named by `after`: heads of rooms, and what concerns users' own rooms.
+    """The heads of the rooms that have changed since the announcement `after`, with membership changes and notices.
 
-    Announcements are a chain: each names itself by `id` and the one before by `after`. Without `id` it only says that
-    there was none since. Who hears of one before that they have not heard has missed something. `changes` and `notices`
-    are told to the users they stand beside. `log` names the history that all sequences are of.
+    Announcements are a chain: each has an `id` and names the one before with `after`. A gateway that has not received
+    the one before has missed something. Without an `id` there was no change since `after`. Each of `changes` and
+    `notices` stands beside the user that it concerns. `log` is the incarnation of the log that the sequences belong to.
     """
 
     namespace: str

@@ -1,8 +1,8 @@
-"""The only place where NATS subjects are built and parsed.
+"""Builds and parses NATS subjects. Nothing else in Parley does.
 
-Namespace, room and user names are chosen by people, so each is encoded into exactly one subject token: characters
-outside `A-Z a-z 0-9 - _ :` become `=XX` per UTF-8 byte, and the empty name is a lone `=`. The encoding is injective,
-and no name can therefore reach another's subject or a wildcard.
+Names of namespaces, rooms and users are chosen by people, so each is encoded into exactly one token of a subject:
+characters outside `A-Z a-z 0-9 - _ :` become `=XX` for each byte of UTF-8, and the empty name becomes `=`. Invariant:
+two names never have the same token, and no token is a wildcard or has a dot in it.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ GATEWAYS = "gateways"
 """Publish: an `Operation` on connections whatever their namespace, heard by every gateway."""
 
 ALIVE = "ctl.alive.*.*.*"
-"""Subscription to every process's sign of life, see `alive`."""
+"""Subscription to the signs of life of all processes, see `alive`."""
 
 MAX_LENGTH = 1024
-"""Characters of a subject made of a name that nobody has checked."""
+"""Characters of a subject that is made of an unchecked name: nats-server ends connections with lines beyond 4 KB."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_:-]+")
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
 
 
 def encode(name: str) -> str:
-    """One subject token for any name."""
+    """Encode any name as one token of a subject."""
     if _PLAIN.fullmatch(name):
         return name
     return _escaped(name) if name else "="
@@ -60,7 +60,7 @@ def _escaped(name: str) -> str:
 
 
 def decode(token: str) -> str:
-    """The name that `encode` turned into this token."""
+    """Return the name that `encode` made this token of."""
     if token == "=":
         return ""
     raw = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), token.encode())
@@ -68,14 +68,14 @@ def decode(token: str) -> str:
 
 
 def commands(namespace: str) -> str:
-    """Where a namespace's commands go: `CommandBatch`, queue group = the service behind it."""
+    """Publish, queue group of the service behind the namespace: `CommandBatch`."""
     return f"cmd.{encode(namespace)}"
 
 
 def acks(gateway: str, namespace: str) -> str:
     """Where the service behind a namespace publishes `AckBatch` for one gateway, which is named by its address.
 
-    On the subjects below it, see `with_range`, only the broker's no-responders status arrives.
+    On the subjects below it (`with_range`) only NATS' no-responders status arrives.
     """
     return f"ack.{encode(gateway)}.{encode(namespace)}"
 
@@ -88,12 +88,12 @@ def announcements(namespace: str) -> str:
 
 @cache  # namespaces are few
 def connect(namespace: str) -> str:
-    """Request to the service behind a namespace when a connection opens: `ConnectRequest` → `ConnectReply`."""
+    """Request to the service behind the namespace: `ConnectRequest` → `ConnectReply`, or a code."""
     return f"conn.{encode(namespace)}.open"
 
 
 def closed(namespace: str) -> str:
-    """Publish, when a connection is gone whose service wants to hear of it: `ConnectionClosed`."""
+    """Publish, to all replicas of the service, if it has asked for `closed`: `ConnectionClosed`."""
     return f"conn.{encode(namespace)}.closed"
 
 
@@ -103,17 +103,17 @@ def compare(gateway: str) -> str:
 
 
 def consume(name: str) -> str:
-    """Request to the service of a consumer: `ConsumeEvents` → nothing, once it has dealt with them."""
+    """Request to the service of a consumer: `ConsumeEvents` → nothing, once the consumer has dealt with them."""
     return f"consume.{encode(name)}"
 
 
 def memberships(namespace: str) -> str:
-    """Request to the service behind a namespace: `GetMemberships` → `Memberships`."""
+    """Request to the service behind the namespace: `GetMemberships` → `Memberships`."""
     return f"members.{encode(namespace)}"
 
 
 def replay(namespace: str) -> str:
-    """Request for a room's logged events: `Replay` → `Replayed`."""
+    """Request to the service behind the namespace: `Replay` → `Replayed`."""
     return f"replay.{encode(namespace)}"
 
 
@@ -123,75 +123,73 @@ def moved_heads(namespace: str) -> str:
 
 
 def room_heads(namespace: str) -> str:
-    """Request for the heads of named rooms: `GetRoomHeads` → `RoomHeads`."""
+    """Request to the service behind the namespace: `GetRoomHeads` → `RoomHeads`."""
     return f"heads.{encode(namespace)}"
 
 
 def room(namespace: str, room_id: str) -> str:
-    """Where a room's committed events and volatile signals are published: `Delivery`."""
+    """Publish, to the gateways with a member of the room: `Delivery`."""
     return f"room.{encode(namespace)}.{encode(room_id)}"
 
 
 @cache  # namespaces are few
 def rooms(namespace: str) -> str:
-    """Where every gateway hears what is published to several rooms of a namespace at once: `Deliveries`.
-
-    Services choose for each batch between this and the rooms' own subjects.
-    """
+    """Publish, to all gateways: `Deliveries`. Services choose between this and the rooms' own subjects."""
     return f"rooms.{encode(namespace)}"
 
 
 def parse_room(subject: str) -> tuple[str, str]:
-    """The `(namespace, room)` of a `room` subject."""
+    """Return the `(namespace, room)` of a `room` subject."""
     _, namespace, room_id = subject.split(".")
     return decode(namespace), decode(room_id)
 
 
 def recover(gateway: str) -> str:
-    """Request to the gateway, named by its address, that lost a connection: `Recover` → `Recovered`."""
+    """Request to the gateway that lost a connection, by its address: `Recover` → `Recovered`."""
     return f"recover.{encode(gateway)}"
 
 
 def user_room(user_id: str) -> str:
-    """The room every connection of a user is in; `Delivery` there also carries joins and leaves."""
+    """Return the user's own room, which every connection of the user is in. Only its deliveries have changes."""
     return f"user:{user_id}"
 
 
 def alive(service: str, address: str) -> str:
-    """Where one run of a process publishes its sign of life, and listens for its own echo to know it is not deaf.
+    """Publish, by one run of a process: `SignOfLife`, every second, and once more when it stops in order.
 
-    A `SignOfLife`, each second and, as its last, when it stops in order.
+    The process subscribes to it itself, to notice when it is deaf.
     """
     instance, run = split_address(address)
     return f"ctl.alive.{encode(service)}.{encode(instance)}.{encode(run)}"
 
 
 def namesakes(service: str, instance: str) -> str:
-    """Subscription to the signs of life of every process that has this name."""
+    """Subscription to the signs of life of all processes with this name."""
     return f"ctl.alive.{encode(service)}.{encode(instance)}.*"
 
 
 def parse_alive(subject: str) -> tuple[str, str]:
-    """The service and the address in an `alive` subject."""
+    """Return the service and the address in an `alive` subject."""
     _, _, service, instance, run = subject.split(".")
     return decode(service), f"{decode(instance)}:{decode(run)}"
 
 
 def name(service: str, instance: str) -> str:
-    """Publish with reply, the process of this name answers with its run: whoever starts asks whether there is one."""
+    """Publish, with a reply subject, by a process that starts: one that has this name replies with its run."""
     return f"ctl.name.{encode(service)}.{encode(instance)}"
 
 
 def split_address(address: str) -> tuple[str, str]:
-    """The name and the run that make up a process's address; the run is empty in a name by itself."""
+    """Return the name and the run in a process's address; the run is empty if it is only a name."""
+    # From the end: a name may have colons, a run is hexadecimal.
     instance, colon, run = address.rpartition(":")
     return (instance, run) if colon else (run, "")
 
 
 def sockets(namespace: str) -> str:
-    """Where every gateway hears what is to be done with a namespace's connections: any `Operation`.
+    """Publish, to all gateways: any `Operation` on connections of the namespace.
 
-    All kinds share it, because what one process publishes on one subject arrives in the order it was published.
+    All kinds share the subject, because NATS keeps the order of what one process publishes on one subject.
     """
     return f"sockets.{encode(namespace)}"
 
@@ -206,10 +204,10 @@ def gateway(address: str, namespace: str) -> str:
 
 
 def check_ad_hoc(namespace: str, room_id: str) -> None:
-    """Raises `ValueError` for a room that connections may not be put into ad hoc.
+    """Raise `ValueError` for a room that connections may not be put into ad hoc.
 
-    In a user's own room they would hear of that user's joins and leaves, and follow them; the broker ends connections
-    that ask for a very long subject.
+    In a user's own room they would receive that user's membership changes and follow them. A gateway that subscribes to
+    a very long subject would be disconnected by NATS.
     """
     if room_id.startswith(user_room("")):
         raise ValueError(f"{room_id!r} is a user's own room")
@@ -261,11 +259,11 @@ def ranges(base: str) -> str:
 
 
 def with_range(base: str, tags: range) -> str:
-    """The reply subject of a message whose parts have these tags: what arrives there is meant for all of them."""
+    """Return the reply subject of a message whose parts have these tags. A reply there is meant for all of them."""
     return f"{base}.{tags.start}.{tags.stop - 1}"
 
 
 def parse_range(subject: str) -> tuple[int, int]:
-    """The first and the last tag of a `with_range` subject."""
+    """Return the first and the last tag of a `with_range` subject."""
     _, first, last = subject.rsplit(".", 2)
     return int(first), int(last)

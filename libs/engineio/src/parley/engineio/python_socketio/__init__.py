@@ -1,7 +1,11 @@
-"""python-socketio's server on this engine. `AsyncServer`, in `server`, is a `socketio.AsyncServer` in all it documents.
+"""python-socketio's server on this engine: `AsyncServer` does everything that `socketio.AsyncServer` documents.
 
-To be read in this order: `server` is the Socket.IO side and holds clients to its limits; `engine_server` stands where
-python-engineio's server stood, with a `client` for each session and the `environ` of its handshake; `client_manager`
-sends to a room at once. Served by any ASGI server, WebSockets come through `asgi_websocket`; `serving` has uvicorn hand
-them over instead, which is several times cheaper.
+The modules, in reading order:
+
+1. `server`: the Socket.IO side, which holds clients to its limits;
+2. `engine_server`: takes the place of python-engineio's server, with a `client` for each session and the `environ` of
+   its handshake;
+3. `client_manager`: sends to a room at once;
+4. `asgi_websocket`: WebSockets of any ASGI server; `serving`: uvicorn hands them over instead, which is several times
+   cheaper.
 """

@@ -1,7 +1,8 @@
-"""WebSockets of any ASGI server, as a session uses them: for whoever runs the app without `AsyncServer.server_options`.
+"""WebSockets of any ASGI server as a transport: for apps that are run without `AsyncServer.server_options`.
 
-The server has read the frames by then, so that what of them comes in at once is its affair; messages are held to the
-session's size, and to the engine's allowance for a turn of the loop, from here on.
+The ASGI server reads the frames, so their size and number are limited by that server. Here messages are held to the
+session's size and to the engine's allowance for a turn of the loop. The server's task reads (`AsgiWebSocket.read`); a
+second task writes, and exists only while something waits to be written.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from starlette.types import Receive, Scope, Send
 
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.packets import OVERHEAD, Packet
-from parley.engineio.request import Refusal, TransportRequest, read_request, unknown_transport
+from parley.engineio.request import Refusal, request_of, unknown_transport
 from parley.engineio.server import Engine
 from parley.engineio.session import CHOKED_BYTES, Session
 from parley.engineio.websocket.frames import NORMAL, TEXT, TOO_BIG
 
 
 class AsgiWebSocket:
-    """One client's WebSocket (a `transports.Socket`). What is pushed is sent by a task that lasts while some waits."""
+    """One client's WebSocket; a `transports.Socket`."""
 
     plain = False
-    """`WriteScheduler.broadcast` has no frames to write to it."""
+    """Tells `WriteScheduler.broadcast` that it takes packets, not frames."""
 
     def __init__(self, engine: Engine, session: Session, send: Send) -> None:
         self._engine = engine
@@ -48,7 +49,7 @@ class AsgiWebSocket:
         return self._waiting > CHOKED_BYTES
 
     def push(self, packet: Packet) -> None:
-        """Send soon, in order."""
+        """Send a packet soon, in order. A client that does not read loses its session."""
         if self._waiting and self._waiting + packet.size > self._engine.limits.max_buffer:
             self._session.end(DisconnectReason.SLOW)
             return
@@ -57,19 +58,19 @@ class AsgiWebSocket:
             self._queue({"type": "websocket.send", **message}, len(data) + OVERHEAD)
 
     def allow(self, size: int) -> None:
-        """Take messages of this size from now on."""
+        """Accept messages up to this size from now on."""
         self._limit = size
 
     def close(self, code: int) -> None:
-        """Send what is left, then close."""
+        """Send what waits, then close."""
         self._queue({"type": "websocket.close", "code": code}, 0)
         self._closing = True
 
     def abort(self) -> None:
-        """Close at once; the client does not read anyway."""
+        """Close at once, without sending what waits."""
         self._closing = self._aborted = True
         self._messages.clear()
-        # The server closes the connection of a request whose handler is done.
+        # An ASGI server closes the connection when its handler is done.
         for task in (self._writer, self._reader):
             if task is not None:
                 task.cancel()
@@ -86,7 +87,7 @@ class AsgiWebSocket:
 
     async def _write(self) -> None:
         try:
-            # What servers raise once the client is gone differs; the reader is told of it as well.
+            # Servers raise different exceptions once the client is gone. `read` is told of that as well.
             with suppress(Exception):
                 while self._messages:
                     message, size = self._messages.popleft()
@@ -96,7 +97,7 @@ class AsgiWebSocket:
             self._writer = None
 
     async def read(self, receive: Receive) -> None:
-        """Hand what comes to the session, until the client is gone or was dropped."""
+        """Pass messages to the session until the client is gone or was dropped."""
         self._reader = asyncio.current_task()
         try:
             while (message := await receive())["type"] != "websocket.disconnect":
@@ -105,7 +106,7 @@ class AsgiWebSocket:
             if self._writer is not None:
                 self._writer.cancel()
         except asyncio.CancelledError:
-            # What `abort` cancelled ends here; who else cancels wants it to go further.
+            # `abort`'s cancellation ends here. That of anybody else, such as a server that stops, must go on.
             if self._reader is None or not self._aborted or self._reader.uncancel():
                 raise
         finally:
@@ -125,10 +126,12 @@ class AsgiWebSocket:
 
 
 async def serve_websocket(engine: Engine, scope: Scope, receive: Receive, send: Send) -> None:
-    """Begin a session on a WebSocket, or have one move onto it, and serve it to its end."""
-    await receive()
+    """Begin a session on a WebSocket, or an upgrade of one to it, and serve it until the client is gone."""
+    await receive()  # `websocket.connect`
     try:
-        request = _read(scope)
+        request = request_of(scope)
+        if request.transport != "websocket":
+            raise unknown_transport()
         engine.check(request)
         session = engine.find(request) if request.sid else engine.begin(request)
     except Refusal as refusal:
@@ -157,17 +160,8 @@ def _give_up(engine: Engine, session: Session, socket: AsgiWebSocket) -> None:
         engine.limited("upgrade_timeout")
 
 
-def _read(scope: Scope) -> TransportRequest:
-    client = scope.get("client")
-    request = read_request(
-        "GET", scope["query_string"], scope["headers"], client[0] if client else "", scope["scheme"], scope
-    )
-    if request.transport != "websocket":
-        raise unknown_transport()
-    return request
-
-
 async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
+    """Refuse a request with its status and body, or with 403 where the server cannot answer otherwise."""
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close"})
         return

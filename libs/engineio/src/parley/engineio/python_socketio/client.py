@@ -1,8 +1,11 @@
-"""One client, between the engine, which never waits, and handlers, which may.
+"""One client, between the engine, which never waits, and the app's handlers, which may.
 
-What the engine reports of a session is put into an inbox and worked off in order by a task that exists only while there
-is something in it. At most `MAX_HANDLERS` events of a client are handled at once; more wait, while the acks behind them
-are taken, since it may be those that the handlers wait for. What waits counts against the engine's input budget.
+The engine's reports on a session (connect, messages, disconnect) go into an inbox. A task works them off in order, and
+exists only while there is something in the inbox. Messages become events, each of which is handled by a task; at most
+`MAX_HANDLERS` of a client run at once, and further events wait. Acks behind them are taken all the same, since handlers
+may be waiting for those.
+
+Invariant: the bytes of whatever waits here are counted in the engine's input budget.
 """
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -14,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from parley.common.wire.disconnects import DisconnectReason
-from parley.engineio.reading import MODEST, UNCOUNTED
+from parley.engineio.reading import MODEST
 from parley.engineio.session import Session
 from parley.engineio.timer_wheel import TimerEntry
 
@@ -24,13 +27,13 @@ if TYPE_CHECKING:
 MAX_HANDLERS = 100
 """Events of one client that are handled at once."""
 EVENT_COST = 256
-"""Bytes that a waiting event takes besides its own."""
+"""Bytes that a waiting event counts for besides its own."""
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class EngineClient:
-    """A client as python-engineio's users know it: `sid`, `session` (what the app keeps), `upgraded` and `closed`."""
+    """A client, with the attributes that python-engineio's users know: `sid`, `session`, `upgraded` and `closed`."""
 
     __slots__ = (
         "_attached", "_held", "_inbox", "_running", "_server", "_size", "_waiting", "_waiting_size",
@@ -43,15 +46,15 @@ class EngineClient:
         self.engine_session = engine_session
         self.environ = environ
         self.closed = False
-        """Whether the app has been told of its end."""
+        """Whether the app's disconnect handler has run."""
         self.timeout: TimerEntry | None = None
-        """When it must have joined a namespace."""
+        """The timer by which the client must have joined a namespace."""
         self.worker: asyncio.Task[None] | None = None
-        """Works off the inbox, while there is something in it."""
+        """The task that works off the inbox, while there is something in it."""
         self._server = server
         self._inbox: deque[tuple[str, Any, int]] = deque()
         self._size = 0
-        """Of the message that is being worked off, with what of it came before."""
+        """The bytes of the Socket.IO packet that is being received, with the attachments that have come."""
         self._attached = 0
         self._running = 0
         self._waiting: deque[tuple[Work, int]] = deque()
@@ -60,18 +63,18 @@ class EngineClient:
 
     @property
     def upgraded(self) -> bool:
-        """Whether it is on a WebSocket."""
+        """Whether the client is on a WebSocket."""
         return self.engine_session.socket is not None
 
     @property
     def connected(self) -> bool:
-        """Whether it may be sent to."""
+        """Whether the session is not over, so that the client may be sent packets."""
         return not self.engine_session.over
 
     # -- what the engine reports -----------------------------------------------------------------------------------
 
     def report(self, event: str, argument: Any, size: int = 0) -> None:
-        """Have the app told of something, after all that was reported before. `size` are the bytes it takes."""
+        """Put a report into the inbox. `size` are the bytes of its argument."""
         self._inbox.append((event, argument, size))
         if size:
             self._hold(size + EVENT_COST)
@@ -79,7 +82,8 @@ class EngineClient:
             self.worker = self._server.keep(self._work())
 
     def ended(self, reason: str) -> None:
-        """The session is over. What it sent last is still handled, unless that is a lot."""
+        """Report that the session is over."""
+        # The last events are still handled, unless there are many: those of a client that was ended for its size.
         if self._waiting_size > MODEST:
             self._inbox.clear()
             self._waiting.clear()
@@ -100,22 +104,22 @@ class EngineClient:
     # -- events ----------------------------------------------------------------------------------------------------
 
     def message_whole(self) -> int:
-        """The message that came last is whole. Returns its bytes, attachments included."""
+        """Return the bytes of the packet that is complete now, attachments included, and begin to count the next."""
         size, self._size = self._size, 0
         return size
 
     def hold_attachment(self, size: int) -> None:
-        """A part of a packet came that is not whole yet."""
+        """Count an attachment of a packet that is not complete."""
         self._attached += size + EVENT_COST
         self._hold(size + EVENT_COST)
 
     def drop_attachments(self) -> None:
-        """The packet is whole."""
+        """Count the attachments of a packet no longer, because it is complete."""
         attached, self._attached = self._attached, 0
         self._hold(-attached)
 
     def handle(self, work: Work, size: int) -> None:
-        """Handle an event, now or when one of those that are being handled is done."""
+        """Handle an event at once, or when fewer than `MAX_HANDLERS` are being handled."""
         if self._running < MAX_HANDLERS:
             self._start(work)
         else:
@@ -134,24 +138,23 @@ class EngineClient:
             self._start(work)
 
     def _hold(self, change: int) -> None:
-        """Tell the budget what waits here, beyond what nearly everybody has. Too much ends the session."""
+        """Change the number of bytes that wait here, and tell the budget of it. Too much ends the session."""
         self._waiting_size += change
-        held = self._waiting_size if self._waiting_size > UNCOUNTED else 0
-        more, self._held = held - self._held, held
-        if not more or self.engine_session.over:
+        session, engine = self.engine_session, self._server.engine
+        # A session that is over has given back everything.
+        if session.over:
             return
-        engine = self._server.engine
-        if more < 0:
-            engine.budget.give_back(self.engine_session, -more)
-        elif not engine.budget.take(self.engine_session, more):
-            self._held -= more
+        held = engine.budget.hold(session, self._waiting_size, self._held)
+        if held is None:
             engine.limited("input_memory")
-            self.engine_session.end(DisconnectReason.OVERLOADED)
+            session.end(DisconnectReason.OVERLOADED)
+        else:
+            self._held = held
 
     # -- python-engineio's ------------------------------------------------------------------------------------------
 
     async def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:  # noqa: ARG002 - python-engineio's
-        """End the session once what was sent has been written, or at once."""
+        """End the session once everything that was sent has been written or, with `abort`, at once."""
         why = reason or DisconnectReason.SERVER_DISCONNECT
         if abort:
             self.engine_session.end(why)

@@ -1,8 +1,8 @@
-"""python-socketio's own client manager, with a faster way to a room and out of all rooms.
+"""python-socketio's client manager, with faster ways to send to a room and to leave all rooms.
 
-Its `emit` makes a task for every receiver, and leaving looks at every room there is. Here a packet is encoded once and
-handed to the engine with all its receivers, and each connection knows its rooms. Behind a server that has another
-engine, it does what it inherits.
+python-socketio's `emit` makes a task for every receiver, and its `disconnect` searches every room. Here a packet is
+encoded once and handed to the engine with all its receivers, and each connection has a list of its rooms. Under a
+server with another engine, as `AsyncNatsManager` may be, it does what it inherits.
 """
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportIncompatibleMethodOverride=false
 
@@ -20,7 +20,7 @@ Connection = tuple[str, str]
 
 
 class BroadcastManager(socketio.AsyncManager):
-    """The connections and rooms of one server. `AsyncServer` has it where no other client manager is given."""
+    """The connections and rooms of one server. `AsyncServer` uses it unless it is given another client manager."""
 
     server: Any
 
@@ -39,7 +39,7 @@ class BroadcastManager(socketio.AsyncManager):
         to: Any = None,
         **options: Any,
     ) -> None:
-        """Emit to a connection, a room, several rooms, or everybody in the namespace."""
+        """Emit to a connection, a room, several rooms, or all connections of the namespace."""
         eio = getattr(self.server, "eio", None)
         if callback or not isinstance(eio, EngineServer):
             await super().emit(event, data, namespace, room=to or room, skip_sid=skip_sid, callback=callback, **options)
@@ -53,12 +53,12 @@ class BroadcastManager(socketio.AsyncManager):
         eio.broadcast(receivers, engine_packet(packet.encode()))
 
     def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> None:
-        """Put a connection into a room."""
+        """Put a connection into a room, and the room into its list."""
         super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
         self._rooms_of.setdefault((namespace, sid), set()).add(room)
 
     def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:
-        """Take a connection out of a room."""
+        """Take a connection out of a room, and the room out of its list."""
         super().basic_leave_room(sid, namespace, room)
         if (rooms := self._rooms_of.get((namespace, sid))) is not None:
             rooms.discard(room)
@@ -66,7 +66,7 @@ class BroadcastManager(socketio.AsyncManager):
                 del self._rooms_of[namespace, sid]
 
     def basic_disconnect(self, sid: str, namespace: str, **_options: Any) -> None:
-        """Take a connection out of all its rooms and forget it."""
+        """Take a connection out of all its rooms and remove it."""
         for room in tuple(self._rooms_of.get((namespace, sid), ())):
             self.basic_leave_room(sid, namespace, room)
         self.callbacks.pop(sid, None)
@@ -77,5 +77,6 @@ class BroadcastManager(socketio.AsyncManager):
                     del pending[namespace]
 
     def get_rooms(self, sid: str, namespace: str) -> list[Any]:
-        """The rooms that a connection is in."""
+        """Return the rooms that a connection is in."""
+        # python-socketio keeps all connections of a namespace in a room None.
         return [room for room in self._rooms_of.get((namespace, sid), ()) if room is not None]

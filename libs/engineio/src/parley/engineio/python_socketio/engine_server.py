@@ -1,8 +1,9 @@
 """The Engine.IO side of `AsyncServer`: python-engineio's server as python-socketio uses it, on this engine.
 
-What is documented of python-engineio is inherited: options, handlers, user sessions, background tasks, static files
-through `ASGIApp`. What it does with requests, sockets and packets is the engine's. The engine is made with the first
-request, since it belongs to the loop that serves it.
+The documented API of python-engineio is inherited: options, handlers, user sessions, background tasks, static files
+through `ASGIApp`. Requests, sockets and packets are the engine's. The engine is made by the first request, since it
+belongs to the loop that serves that. Checked with python-engineio 4 and python-socketio 5; the names with an underscore
+that are overridden or called here are theirs.
 """
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
 # pyright: reportIncompatibleMethodOverride=false
@@ -35,27 +36,27 @@ _KNOWN_REASONS = {
     DisconnectReason.TRANSPORT_CLOSE, DisconnectReason.TRANSPORT_ERROR, DisconnectReason.PING_TIMEOUT,
     DisconnectReason.SERVER_DISCONNECT,
 }  # fmt: skip
-"""Those that python-socketio documents and the engine has as well."""
+"""The reasons that python-socketio documents. Handlers are told `transport error` for all others."""
 
 
 class EngineServer(engineio.AsyncServer):
-    """Sessions by id, in `sockets`; for handlers all of it is python-engineio's `AsyncServer`."""
+    """The `AsyncServer` of python-engineio, as python-socketio and the app see it. `sockets` has the clients by sid."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.sockets: dict[str, EngineClient]
         self.traffic: Any = None
-        """The admin page's count of packets and bytes, where the server is instrumented."""
+        """The admin page's counter of packets and bytes, if the server is instrumented."""
         self._engine: Engine | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def async_modes(self) -> list[str]:
-        """Any ASGI server will do, and no other kind of server."""
+        """Return the kinds of servers that it works with: ASGI."""
         return ["asgi"]
 
     @property
     def engine(self) -> Engine:
-        """The engine, on the loop that runs."""
+        """The engine. The first access makes it, on the running loop."""
         if self._engine is None:
             self._engine = _Engine(self)
         return self._engine
@@ -72,25 +73,25 @@ class EngineServer(engineio.AsyncServer):
     # -- what the engine reports -----------------------------------------------------------------------------------
 
     def session_opened(self, session: Session) -> None:
-        """A client was greeted."""
+        """Report to the app that a client has connected."""
         client: EngineClient = session.client
         self.sockets[client.sid] = client
         client.report("connect", client.environ)
 
     def message_received(self, session: Session, data: str | bytes) -> None:
-        """A client sent a message."""
+        """Report a message to the app."""
         if self.traffic is not None:
             self.traffic.push("packetsIn")
             self.traffic.push("bytesIn", len(data))
         session.client.report("message", data, len(data))
 
     def session_ended(self, session: Session, reason: str) -> None:
-        """A client is gone."""
+        """Report to the app that a client is gone."""
         self.logger.info("%s: session ended: %s", session.sid, reason)
         session.client.ended(reason if reason in _KNOWN_REASONS else DisconnectReason.TRANSPORT_ERROR)
 
     async def tell(self, event: str, sid: str, argument: Any) -> None:
-        """Have the handler of an event run to its end. What it raises is logged."""
+        """Run python-socketio's handler of a report to its end, in the client's task. What it raises is logged."""
         if event == "connect":
             refused = await self._trigger_event(event, sid, argument, run_async=False)
             if refused is not None and refused is not True:
@@ -101,7 +102,7 @@ class EngineServer(engineio.AsyncServer):
             client.closed = True
 
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run something as a task that is not forgotten."""
+        """Run a coroutine as a task, and keep a reference to the task until it is done."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -110,7 +111,7 @@ class EngineServer(engineio.AsyncServer):
     # -- sending ---------------------------------------------------------------------------------------------------
 
     async def send(self, sid: str, data: Any) -> None:
-        """Send a message: text, bytes, or what becomes JSON."""
+        """Send a message: text, bytes, or a value that becomes JSON."""
         await self.send_packet(sid, engineio.packet.Packet(engineio.packet.MESSAGE, data=data))
 
     async def send_packet(self, sid: str, pkt: Any) -> None:
@@ -118,7 +119,7 @@ class EngineServer(engineio.AsyncServer):
         self.push(sid, Packet(_part(pkt.encode())))
 
     def push(self, sid: str, packet: Packet) -> None:
-        """Send a packet of the engine's. Who does not take what waits for them is disconnected."""
+        """Send a packet of the engine's. A client that does not read is disconnected."""
         client = self.sockets.get(sid)
         if client is None:
             self.logger.warning("Cannot send to sid %s", sid)
@@ -141,7 +142,7 @@ class EngineServer(engineio.AsyncServer):
     # -- the end ---------------------------------------------------------------------------------------------------
 
     async def shutdown(self) -> None:
-        """End all sessions, and give their disconnect handlers a moment to run."""
+        """End all sessions, and give their disconnect handlers `CLOSE_GRACE` seconds to run."""
         await super().shutdown()
         if self._engine is not None:
             await self._engine.shutdown()
@@ -151,14 +152,14 @@ class EngineServer(engineio.AsyncServer):
     # -- options ---------------------------------------------------------------------------------------------------
 
     def allows(self, request: TransportRequest) -> bool:
-        """Whether a page of this origin may connect, by `cors_allowed_origins`."""
+        """Whether a request's origin may connect, by the option `cors_allowed_origins`."""
         if self.cors_allowed_origins == []:
             return True
         allowed = self._cors_allowed_origins(environ_of(request.scope))
         return allowed is None or request.headers["origin"] in allowed
 
     def cors_headers(self, request: TransportRequest) -> list[tuple[bytes, bytes]]:
-        """What an answer to a request of this origin says of who may read it."""
+        """Return the CORS headers of the answer to a request."""
         if "origin" not in request.headers:
             return []
         headers = self._cors_headers(environ_of(request.scope))
@@ -167,7 +168,7 @@ class EngineServer(engineio.AsyncServer):
         return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
     def cookie_header(self, sid: str) -> list[tuple[bytes, bytes]]:
-        """The cookie of a new session that polls, by `cookie`."""
+        """Return the cookie of a new polling session, by the option `cookie`."""
         if not self.cookie:
             return []
         attributes = (
@@ -177,7 +178,7 @@ class EngineServer(engineio.AsyncServer):
 
 
 def engine_packet(encoded: str | bytes | list[str | bytes]) -> Packet:
-    """The engine's packet for what a Socket.IO packet encodes to, its attachments included."""
+    """Make the engine's packet of an encoded Socket.IO packet with its attachments."""
     pieces = encoded if isinstance(encoded, list) else [encoded]
     return Packet(*(_part(f"4{piece}" if isinstance(piece, str) else piece) for piece in pieces))
 
@@ -187,7 +188,7 @@ def _part(encoded: str | bytes) -> Part:
 
 
 class _Engine(Engine):
-    """The engine with python-engineio's options."""
+    """The engine, by python-engineio's options."""
 
     def __init__(self, server: EngineServer) -> None:
         largest: int = server.max_http_buffer_size
@@ -199,7 +200,7 @@ class _Engine(Engine):
             max_payload=largest,
             max_buffer=max(largest, Limits().max_buffer),
         )
-        # Looked up for each session: an app may give the server another `generate_id` at any time.
+        # A lambda, since an app may replace the server's `generate_id` at any time.
         super().__init__(limits, server, generate_id=lambda: server.generate_id(), allows_origin=server.allows)  # noqa: PLW0108
         self._server = server
 
@@ -210,14 +211,14 @@ class _Engine(Engine):
             raise unknown_transport()
 
     def begin(self, request: TransportRequest) -> Session:
-        """Make a new session, and what the app knows of its client."""
+        """Make a new session and its client."""
         session = super().begin(request)
         session.client = EngineClient(self._server, session, environ_of(request.scope))
         return session
 
 
 class _Polling(Polling):
-    """HTTP requests, with python-engineio's options."""
+    """Polling, by python-engineio's options: cookie and CORS headers."""
 
     def __init__(self, server: EngineServer) -> None:
         super().__init__(server.engine)

@@ -1,4 +1,4 @@
-"""What connect handlers read of the request that began a session, in the form of python-engineio: a WSGI environ."""
+"""Translates the request that began a session into the WSGI environ that python-socketio gives to connect handlers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNPREFIXED = {"CONTENT_TYPE", "CONTENT_LENGTH"}
 
 
 def environ_of(scope: Mapping[str, Any]) -> dict[str, Any]:
-    """Translate an ASGI scope. `REMOTE_ADDR` is the client's address, and the scope itself is `asgi.scope`."""
+    """Return the environ of an ASGI scope, as python-engineio makes it; `asgi.scope` in it is the scope itself."""
     query: str = scope["query_string"].decode("latin-1")
     path: str = scope["path"]
     address, port = scope.get("client") or ("", 0)

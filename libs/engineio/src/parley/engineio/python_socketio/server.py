@@ -1,9 +1,15 @@
 """`AsyncServer`: python-socketio's server on this engine, for its users and within the engine's limits.
 
-Handlers, namespaces, rooms, sessions, acks and client managers are python-socketio's own, inherited. What is read of
-clients is held to more here: what is no packet ends the session, as in Socket.IO's own server; names of life events are
-not taken from clients; attachments are few and count against the input budget; a client that joins no namespace in time
-is disconnected; and of a client's events only so many are handled at once (`client.MAX_HANDLERS`).
+Handlers, namespaces, rooms, sessions, acks and client managers are inherited from python-socketio. Clients are held to
+more than there:
+
+- a malformed packet ends the session, as in Socket.IO's own server (Socket.IO v5 protocol, "Packet encoding");
+- reserved events are not accepted from clients;
+- attachments are limited in number and count against the input budget;
+- a client that joins no namespace in `CONNECT_TIMEOUT` is disconnected;
+- only `client.MAX_HANDLERS` events of a client are handled at once.
+
+All methods run in the task of the client (`client.EngineClient`), in the order in which its messages came.
 """
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
 # pyright: reportIncompatibleMethodOverride=false
@@ -25,19 +31,19 @@ from parley.engineio.python_socketio.client_manager import BroadcastManager
 from parley.engineio.python_socketio.engine_server import EngineServer, engine_packet
 
 CONNECT_TIMEOUT = 45.0
-"""Seconds in which a client must have joined a namespace, as in Socket.IO's own server."""
+"""Seconds in which a client must have joined a namespace, as in Socket.IO's own server (`connectTimeout`)."""
 MAX_ATTACHMENTS = 64
-"""Binary attachments of one packet."""
+"""Binary attachments of one packet at most."""
 
 _INSTRUMENTED = ("handle_post_request", "_websocket_handler", "_send_ping")
 _BINARY = {packets.BINARY_EVENT: packets.EVENT, packets.BINARY_ACK: packets.ACK}
 
 
 class AsyncServer(socketio.AsyncServer):
-    """A `socketio.AsyncServer`, with its constructor's arguments but for `async_mode`, which can only be `asgi`.
+    """A `socketio.AsyncServer` with the same arguments; `async_mode` can only be `asgi`.
 
-    Serve `socketio.ASGIApp(server, ...)` with any ASGI server, or with uvicorn and `server_options`, by which
-    WebSockets are the engine's from the first byte on.
+    Serve `socketio.ASGIApp(server, ...)` with any ASGI server, or with uvicorn and `server_options`: then the engine
+    reads WebSockets itself, which is several times cheaper.
     """
 
     eio: EngineServer
@@ -51,16 +57,16 @@ class AsyncServer(socketio.AsyncServer):
     def server_options(
         self, path: str = "/socket.io", *, trusted_proxies: str = "127.0.0.1", limits: HttpLimits | None = None
     ) -> dict[str, Any]:
-        """Return the options for `uvicorn.run` with which HTTP and WebSockets are the engine's.
+        """Return the options for `uvicorn.run` with which the engine reads HTTP requests and WebSockets itself.
 
-        `path` is where clients look for the server, with what the app is mounted below. WebSockets on other paths are
-        the app's as ever. `limits` are those of all HTTP requests, the app's other routes among them.
+        `path` is the whole path of the Socket.IO server, also if the app is mounted below another one. WebSockets on
+        other paths go to the app. `limits` are those of all HTTP requests, also to other routes of the app.
         """
         return serving.server_options(self.eio, path, trusted_proxies, limits)
 
     def instrument(self, *arguments: Any, **options: Any) -> Any:
         """Instrument the server for the official admin page; see python-socketio's documentation."""
-        # It also changes the class that python-engineio's own servers make their sockets of, for all of this process.
+        # python-socketio also replaces methods of python-engineio's class of sockets, for all servers of the process.
         theirs = {name: getattr(AsyncSocket, name) for name in _INSTRUMENTED}
         instrumented: Any = super().instrument(*arguments, **options)
         for name, method in theirs.items():
@@ -92,7 +98,7 @@ class AsyncServer(socketio.AsyncServer):
         self._expect_namespace(eio_sid)
 
     async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
-        """Disconnect a client from a namespace. Where that was its last, it has to join another or is closed."""
+        """Disconnect a client from a namespace. If that was its last, it has to join another in time or is closed."""
         eio_sid = self.manager.eio_sid_from_sid(sid, namespace or "/")
         await super().disconnect(sid, namespace=namespace, ignore_queue=ignore_queue)
         if eio_sid is not None:
@@ -103,7 +109,7 @@ class AsyncServer(socketio.AsyncServer):
         return any(manager.sid_from_eio_sid(eio_sid, namespace) for namespace in manager.get_namespaces())
 
     def _expect_namespace(self, eio_sid: str) -> None:
-        """Give a client that is in no namespace its time to join one."""
+        """Start the time of a client that is in no namespace to join one."""
         client = self.eio.sockets.get(eio_sid)
         if client is None or client.timeout is not None or not client.connected or self._has_joined(eio_sid):
             return
@@ -116,7 +122,7 @@ class AsyncServer(socketio.AsyncServer):
 
     def _late(self, client: EngineClient) -> None:
         client.timeout = None
-        # Who is being let in at this very moment has joined in time; the handler may take as long as it likes.
+        # A client whose connect handler is running counts as joined: the handler may take as long as it likes.
         if not self._has_joined(client.sid):
             self.eio.engine.limited("connect_timeout")
             client.engine_session.close(DisconnectReason.CONNECT_TIMEOUT)
@@ -148,7 +154,7 @@ class AsyncServer(socketio.AsyncServer):
             await self._handle_disconnect(eio_sid, packet.namespace, self.reason.CLIENT_DISCONNECT)
 
     def _whole_packet(self, client: EngineClient, data: str | bytes) -> Any:
-        """Take a message; the packet that is whole with it, or None. Raises whatever for what is none."""
+        """Take a message and return the packet that is complete with it, or None. Raises for a malformed one."""
         packet: Any = self._binary_packet.get(client.sid)
         if packet is None:
             decode: Any = self.packet_class
@@ -185,22 +191,22 @@ class AsyncServer(socketio.AsyncServer):
     async def _handle_ack(self, eio_sid: str, namespace: str | None, id: int | None, data: list[Any]) -> None:  # noqa: A002 - python-socketio's signature
         if (client := self.eio.sockets.get(eio_sid)) is not None:
             client.message_whole()
-        # Ids begin at 1; what python-socketio keeps at 0 is the counter itself.
+        # Ids begin at 1: python-socketio keeps the counter itself at 0, which a client could call.
         if id:
             await super()._handle_ack(eio_sid, namespace, id, data)
 
     async def _send_packet(self, eio_sid: str, pkt: Any) -> None:
-        # One piece, attachments included: all of it is sent or nothing.
+        # One packet of the engine's, attachments included, so that all of it is sent or nothing.
         self.eio.push(eio_sid, engine_packet(pkt.encode()))
 
 
 def _check(packet: Any, reserved: list[str]) -> None:
-    """Raise `ValueError` for a packet that no client of Socket.IO sends (Socket.IO protocol, "Packet types")."""
+    """Raise `ValueError` for a packet that no client may send (Socket.IO v5 protocol, "Packet types")."""
     kind, data = packet.packet_type, packet.data
     if packet.attachment_count > (MAX_ATTACHMENTS if kind in _BINARY else 0):
         raise ValueError("attachments")
     if kind in {packets.EVENT, packets.BINARY_EVENT}:
-        # A number is an event's name as well; whatever else could not be looked up.
+        # JavaScript clients may emit numbers as names. Other values, such as a list, could not be looked up.
         if not isinstance(data, list) or not data or type(data[0]) not in {str, int} or data[0] in reserved:
             raise ValueError("an event without its name")
     elif kind in {packets.ACK, packets.BINARY_ACK}:

@@ -1,6 +1,6 @@
-"""Serving an app with uvicorn so that WebSockets of one path are the engine's from the first byte on.
+"""Serves an app with uvicorn so that the engine itself reads the WebSockets on one path.
 
-A WebSocket on any other path is handed to uvicorn's own protocol, with its request as it came, and is the app's.
+A WebSocket on any other path goes to uvicorn's own protocol, with its request as it came, and so to the app.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ def server_options(eio: EngineServer, path: str, trusted_proxies: str, limits: H
     return {
         "ws": _UpgradeMaker(eio, f"/{path.strip('/')}"),
         **http_options(trusted_proxies, limits=limits),
-        # For the app's own WebSockets: what `http_options` reads of proxies is known to HTTP requests only.
+        # For the app's own WebSockets: what `http_options` has read of a proxy is lost on the way through `_head`.
         "proxy_headers": True,
         "forwarded_allow_ips": trusted_proxies,
     }
 
 
 class _UpgradeMaker:
-    """What uvicorn takes for its WebSocket protocol class."""
+    """Takes the place of uvicorn's WebSocket protocol class, of which uvicorn makes an object for each request."""
 
     def __init__(self, eio: EngineServer, path: str) -> None:
         self._eio = eio
         self._path = path
 
     def __call__(self, config: Config, server_state: Any, app_state: dict[str, Any]) -> asyncio.Protocol:
-        """Make the protocol of one request, whose path is not known yet."""
+        """Make the protocol of one request. Its path is known only when `upgrade` is called."""
         return _Upgrade(self._eio, self._path, config, server_state, app_state)
 
 
 class _Upgrade(asyncio.Protocol):
-    """A request for a WebSocket, until it is known whose."""
+    """A request for a WebSocket, until its path tells whose it is."""
 
     def __init__(
         self, eio: EngineServer, path: str, config: Config, server_state: Any, app_state: dict[str, Any]
@@ -64,7 +64,7 @@ class _Upgrade(asyncio.Protocol):
             engines = {self._path.encode(): self._eio.engine}
             websocket = _WebSocket(self._config, self._server_state, {STATE_KEY: engines})
             transport.set_protocol(websocket)
-            # Apps read it as `asgi.scope`, and expect what an ASGI server makes.
+            # Apps read the scope as `asgi.scope`, and expect the type that an ASGI server would give it.
             websocket.upgrade(transport, {**scope, "type": "websocket"})
         elif AutoWebSocketsProtocol is None:
             transport.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
@@ -79,21 +79,22 @@ class _Upgrade(asyncio.Protocol):
 
 
 class _WebSocket(WebSocket):
-    """The engine's, of which uvicorn may ask that it ends."""
+    """The engine's WebSocket, which ends when uvicorn stops: there is no gateway that drains sessions."""
 
     __slots__ = ()
 
     def shutdown(self) -> None:
-        """Uvicorn stops."""
+        """Close the session. uvicorn calls it when it stops."""
         if self._session is not None:
             self._session.close(DisconnectReason.SHUTDOWN, GOING_AWAY)
         elif self._transport is not None:
-            # Closed already, and uvicorn waits: an engine that was shut down does not end the client's time any more.
+            # The session is closed already, and uvicorn waits for the transport. An engine that was shut down has no
+            # timer any more that would end it.
             self._transport.close()
 
 
 def _head(scope: Mapping[str, Any]) -> bytes:
-    """The request as it came."""
+    """Return the head of the request as it came."""
     target = quote(scope["path"]).encode()
     if scope["query_string"]:
         target += b"?" + scope["query_string"]

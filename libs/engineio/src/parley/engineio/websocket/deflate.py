@@ -1,7 +1,7 @@
-"""permessage-deflate (RFC 7692), pure, always without context takeover.
+"""permessage-deflate (RFC 7692), always without context takeover (section 7.1.1). Pure.
 
-No context between messages means that a frame compressed once is right for every client of a room, and that an idle
-connection keeps no compressor.
+Without a context between messages, a frame that is compressed once is valid for every client of a room, and an idle
+connection keeps no compressor, which would take 256 KiB.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 
 THRESHOLD = 1024
-"""Bytes from which on a message is worth compressing."""
+"""Bytes from which on a message is compressed; for shorter ones the time is worth more than the bytes."""
 ACCEPTED = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 
 _WINDOW = "server_max_window_bits"
@@ -17,11 +17,11 @@ _TAIL = b"\x00\x00\xff\xff"
 
 
 MAX_OFFERS = 1024
-"""Characters of offers that are looked at; clients send one or two of 50."""
+"""Characters of a header with offers; a longer one is ignored. Clients send one or two offers of 50."""
 
 
 class InflateError(ValueError):
-    """Not a compressed message, or one that is too big unpacked."""
+    """A message that is not compressed properly, or too big once it is unpacked."""
 
     def __init__(self, reason: str, *, too_big: bool) -> None:
         super().__init__(reason)
@@ -29,7 +29,7 @@ class InflateError(ValueError):
 
 
 def negotiate(offers: str) -> str | None:
-    """The answer to a `Sec-WebSocket-Extensions` header when one of its offers can be met, else None."""
+    """Return the answer to a `Sec-WebSocket-Extensions` header, or None when no offer in it can be accepted."""
     if len(offers) > MAX_OFFERS:
         return None
     for offer in offers.split(","):
@@ -46,21 +46,22 @@ def _acceptable(parameter: str) -> bool:
         case "server_no_context_takeover" | "client_no_context_takeover":
             return not value
         case "client_max_window_bits":
-            return True  # a permission that need not be used
-        case "server_max_window_bits":  # must be answered
-            return value.strip().strip('"') == "15"  # a smaller window would need frames of its own
+            return True  # section 7.1.2.2: a permission that the server need not use
+        case "server_max_window_bits":
+            # Section 7.1.2.1: must be answered. A smaller window would need frames of its own.
+            return value.strip().strip('"') == "15"
         case _:
             return False
 
 
 def deflate(payload: bytes) -> bytes:
-    """Compress a message's payload."""
+    """Compress a message's payload (section 7.2.1): without the four bytes that end a flush."""
     compressor = zlib.compressobj(wbits=-15)
     return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[: -len(_TAIL)]
 
 
 def inflate(payload: bytes, limit: int) -> bytes:
-    """Unpack a message's payload of at most `limit` bytes. Raises `InflateError`."""
+    """Unpack a message's payload (section 7.2.2), into at most `limit` bytes. Raises `InflateError`."""
     decompressor = zlib.decompressobj(wbits=-15)
     try:
         data = decompressor.decompress(payload + _TAIL, limit + 1)

@@ -1,15 +1,15 @@
-"""WebSocket frames (RFC 6455), pure: what a server writes, and a reader of what clients send.
+"""WebSocket frames (RFC 6455): functions that write a server's, and a reader of clients' frames. Pure.
 
-The reader is a state machine over the bytes of one client. In each state it waits for one thing:
+The reader is a state machine over the bytes of one client. `websocket.protocol` feeds it with what it has read.
 
-| state | what waits in the reader | input | next state |
+| state | bytes that the reader keeps | input | next state |
 |---|---|---|---|
 | between frames | nothing | part of a frame | inside a frame |
 | inside a frame | its bytes so far (`_buffer`) | the rest of it | between frames, with the frame handled as below |
 | backlog | whole frames beyond the allowance of this call (`_rest`) | the next call | backlog, or one of the above |
-| failed | nothing | anything | failed; `error` says why |
+| failed | nothing | anything | failed; `error` tells why |
 
-A whole frame, while a fragmented message is open (`_fragments`) or none is (section 5.4):
+The effect of a whole frame, while a fragmented message is open (`_fragments`) or none is (section 5.4):
 
 | frame | none open | one open |
 |---|---|---|
@@ -17,10 +17,10 @@ A whole frame, while a fragmented message is open (`_fragments`) or none is (sec
 | text, binary, not final | the message is open | failed, 1002 |
 | continuation, not final | failed, 1002 | one fragment more |
 | continuation, final | failed, 1002 | a message; none is open |
-| close, ping, pong (section 5.5) | handed on | handed on; the message stays open |
+| close, ping, pong (section 5.5) | returned | returned; the message stays open |
 
-Every byte is copied a bounded number of times, however the bytes are cut into reads, and what waits in the reader is
-counted in `held`. Section numbers are those of RFC 6455.
+Invariants: every byte is copied a bounded number of times, however the bytes are cut into reads; `held` is the number
+of bytes that the reader keeps. Section numbers are those of RFC 6455.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ from typing import NamedTuple
 from parley.engineio.websocket.deflate import InflateError, inflate
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+"""Opcodes (section 5.2)."""
 
 NORMAL, GOING_AWAY, PROTOCOL_ERROR, INVALID_TEXT, POLICY, TOO_BIG, TRY_LATER = 1000, 1001, 1002, 1007, 1008, 1009, 1013
 """Close codes (section 7.4.1; 1013 is registered with IANA)."""
 
 MAX_FRAGMENTS = 64
-"""Fragments of one message, besides one per KiB of its content; more are an attack, not a message."""
+"""Fragments of one message, besides one per KiB of its content; only an attacker sends more."""
 UNLIMITED = 2**62
 
 
 class Received(NamedTuple):
-    """A complete message, or a control frame. Text is a `str`, everything else `bytes`."""
+    """A complete message, or a control frame. The data of text is a `str`, and `bytes` otherwise."""
 
     opcode: int
     data: str | bytes
 
 
 class FrameError(Exception):
-    """The client broke the protocol; `code` is what the connection is closed with."""
+    """Raised when a client violates the protocol. `code` is the close code for its connection."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -55,7 +56,7 @@ class FrameError(Exception):
 
 
 def frame(opcode: int, payload: bytes, *, compressed: bool = False) -> bytes:
-    """One unfragmented, unmasked frame, as servers send them."""
+    """Make one unfragmented, unmasked frame, as servers send them (sections 5.1 and 5.2)."""
     head = 0x80 | opcode | (0x40 if compressed else 0)
     size = len(payload)
     if size < 126:
@@ -66,12 +67,12 @@ def frame(opcode: int, payload: bytes, *, compressed: bool = False) -> bytes:
 
 
 def close_frame(code: int = NORMAL) -> bytes:
-    """A CLOSE frame."""
+    """Make a CLOSE frame (section 5.5.1)."""
     return frame(CLOSE, code.to_bytes(2, "big"))
 
 
 class FrameReader:
-    """Turns the bytes of one client into messages. Once it has failed it stays silent, and `error` says why."""
+    """Turns the bytes of one client into messages. Once it has failed it returns nothing, and `error` tells why."""
 
     __slots__ = (
         "_buffer", "_compressed", "_content", "_deflate", "_fragments", "_inflated_bytes", "_needed", "_opcode",
@@ -81,14 +82,15 @@ class FrameReader:
     def __init__(self, limit: int, *, deflate: bool = False) -> None:
         self.error: FrameError | None = None
         self.limit = limit
-        """Bytes of one message; may be changed at any time."""
+        """The bytes that one message may have. It may be changed at any time."""
         self.waiting = False
-        """Whether the last call left something undone because of its allowance; `feed(b"")` goes on."""
+        """Whether the last call left frames in the backlog because of its allowance; `feed(b"")` goes on with them."""
         self.held = 0
-        """Bytes that wait here: unfinished frames, open messages, backlog."""
+        """The bytes that the reader keeps: of unfinished frames, open messages and the backlog."""
         self.frames = 0
+        """The frames that the last call worked off."""
         self.worked = 0
-        """Frames and bytes that the last call worked off, bytes that were inflated included."""
+        """The bytes that the last call worked off, and those that it inflated."""
         self._deflate = deflate
         self._buffer: bytearray | None = None
         self._needed = 0
@@ -98,13 +100,13 @@ class FrameReader:
         self._compressed = False
         self._fragments: list[bytes] | None = None
         self._content = 0
-        """Bytes in `_fragments`, counted as they come: adding them up for each fragment would be quadratic."""
+        """The bytes in `_fragments`, counted as they come: to add them up for each fragment would be quadratic."""
         self._inflated_bytes = 0
 
     def feed(self, data: bytes, frames: int = UNLIMITED, size: int = UNLIMITED) -> list[Received]:
-        """What became complete with these bytes, up to the first error.
+        """Return the messages and control frames that became complete with these bytes, up to the first error.
 
-        At most `frames` frames are worked off, and none is begun once `size` bytes have been; the others wait.
+        At most `frames` frames are worked off, and none is begun once `size` bytes were; the others are the backlog.
         """
         received: list[Received] = []
         if self.error is not None:
@@ -113,7 +115,7 @@ class FrameReader:
         if (buffer := self._buffer) is not None:
             buffer += data
             if len(buffer) < self._needed:
-                # Not looked at again for each of the pieces that a large frame may come in.
+                # The head is not parsed again for each of the reads that a large frame comes in.
                 self.held = self._content + len(buffer)
                 self.frames, self.worked = 0, len(data)
                 return received
@@ -133,7 +135,7 @@ class FrameReader:
             else:
                 self.waiting = position < len(data)
         except FrameError as error:
-            # Without the frames it passed: they hold this reader and what it was fed, a cycle that is found late.
+            # The traceback holds this reader and what it was fed: a cycle, which would be collected late.
             error.__traceback__ = error.__cause__ = error.__context__ = None
             self.error = error
             self._fragments, self._content, self.held = None, 0, 0
@@ -146,23 +148,24 @@ class FrameReader:
         return received
 
     def _keep(self, data: bytes, position: int) -> None:
-        """Keep what is not worked off yet."""
+        """Keep the bytes that are not worked off yet."""
         self.held = self._content + len(data) - position
         if not self.waiting:
             self._buffer = bytearray(data[position:])
         elif position > len(data) // 2:
             self._rest, self._position = data[position:], 0
         else:
-            # Cutting off the front of a long backlog on each call would be quadratic.
+            # To cut off the front of a long backlog on each call would be quadratic, so that is put off until half.
             self._rest, self._position = data, position
 
     def _frame(self, buffer: bytes, start: int, received: list[Received]) -> int:
-        """Take one frame that begins at `start`; returns where the next one begins, or `start` without a whole one."""
+        """Take the frame that begins at `start`. Return where the next one begins, or `start` if it is incomplete."""
         available = len(buffer) - start
         if available < 2:
             self._needed = 2
             return start
-        # Section 5.2: final bit and opcode, mask bit and length, longer lengths, mask, payload.
+        # Section 5.2: a byte of final bit, reserved bits and opcode; a byte of mask bit and length; then, if there is
+        # one, a longer length of 2 or 8 bytes; the mask; the payload.
         first, second = buffer[start], buffer[start + 1]
         opcode = first & 0x0F
         if opcode > PONG or BINARY < opcode < CLOSE:
@@ -183,6 +186,7 @@ class FrameReader:
                 self._needed = 10
                 return start
             size, head = int.from_bytes(buffer[start + 2 : start + 10], "big"), 10
+        # Before the payload has come, so that a too large one is not waited for.
         if opcode < CLOSE and size + self._content > self.limit:
             raise FrameError(TOO_BIG, "message too big")
         if available < head + 4 + size:
@@ -197,8 +201,10 @@ class FrameReader:
         return begin + size
 
     def _check(self, first: int, opcode: int) -> None:
+        # RFC 7692, section 6: RSV1 marks a compressed message, on its first frame.
         if first & 0x30 or (first & 0x40 and not (self._deflate and opcode in {TEXT, BINARY})):
             raise FrameError(PROTOCOL_ERROR, "reserved bit")
+        # Section 5.4: a continuation only while a message is open, and another data frame only while none is.
         if opcode < CLOSE and (opcode == CONTINUATION) == (self._fragments is None):
             raise FrameError(PROTOCOL_ERROR, "fragment out of place")
 
@@ -229,6 +235,7 @@ class FrameReader:
 
 
 def _unmask(mask: bytes, payload: bytes) -> bytes:
+    """Unmask a payload (section 5.3), by one XOR of two large integers: many times faster than a loop over bytes."""
     size = len(payload)
     if not size:
         return payload
@@ -242,10 +249,11 @@ def _message(opcode: int, payload: bytes) -> Received:
     try:
         return Received(TEXT, payload.decode())
     except UnicodeDecodeError as error:
-        raise FrameError(INVALID_TEXT, "text that is not UTF-8") from error
+        raise FrameError(INVALID_TEXT, "text that is not UTF-8") from error  # section 8.1
 
 
 def _control(opcode: int, payload: bytes) -> Received:
+    """Check a control frame. A CLOSE has no payload, or a code and a reason (sections 5.5.1 and 7.4)."""
     if opcode == CLOSE and len(payload) == 1:
         raise FrameError(PROTOCOL_ERROR, "malformed close frame")
     if opcode == CLOSE and payload:

@@ -1,6 +1,16 @@
-"""The WebSocket shell: an `asyncio.Protocol` that takes over when a request asks for an upgrade.
+"""The WebSocket transport of one client: an `asyncio.Protocol` between uvicorn's transport and a `Session`.
 
-`parley.common.http.server` has parsed the request and hands it over with the transport (RFC 6455, section 4.2).
+`parley.common.http.server` has read the request for an upgrade and hands it over with the transport (RFC 6455, section
+4.2). The loop calls `data_received` and the other methods of `asyncio.Protocol`; the session calls those of
+`transports.Socket`; `ReadScheduler` calls `read_on`, and `WriteScheduler` `write` and `close_lost`. There is no task.
+
+| state | `_session` | `_reader` | input | next |
+|---|---|---|---|---|
+| new | None | None | `upgrade` | open; refused: the answer is an error, and the transport is closed |
+| open | set | set | `close`, a CLOSE frame, a protocol error | closing: a CLOSE frame was written, nothing is read |
+| open | set | set | the client is gone: `connection_lost`, EOF | lost: `close_lost` ends the session at its turn |
+| open | set | set | `abort` | gone |
+| closing | None | None | the client closes its side, or `CLOSE_GRACE` passes | gone |
 """
 
 from __future__ import annotations
@@ -14,13 +24,13 @@ from uvicorn import Config
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.metrics import LIMIT_HITS
 from parley.engineio.packets import Packet
-from parley.engineio.reading import FEW, FRAMES, SIZE, SMALL, STRANGER, UNCOUNTED
+from parley.engineio.reading import FEW, FRAMES, SIZE, SMALL, STRANGER
 from parley.engineio.request import (
     Refusal,
     TransportRequest,
     accept_key,
     bad_request,
-    read_request,
+    request_of,
     subprotocol,
     unknown_transport,
 )
@@ -41,15 +51,15 @@ from parley.engineio.websocket.frames import (
 )
 
 OPEN_DELAY = 0.005
-"""Seconds between the upgrade and the greeting of an older client."""
+"""Seconds between the upgrade and OPEN for a client of revision 3."""
 DISCARDED = 64 * 1024
-"""Bytes read and thrown away of a client that was closed, in the hope of seeing it close its side."""
-# Looked up once: thousands of clients may be lost in one turn of the loop.
+"""Bytes that are read and thrown away after a close, until the client closes its side."""
+# Attributes of enums are slow, and thousands of clients may be lost in one turn of the loop.
 _CLOSED, _FAILED = DisconnectReason.TRANSPORT_CLOSE, DisconnectReason.TRANSPORT_ERROR
 
 
 class WebSocket(asyncio.Protocol):
-    """One client's WebSocket: `pending` frames are written together at the end of a tick."""
+    """One client's WebSocket. `pending` frames are written together at the end of a turn of the loop."""
 
     __slots__ = (
         "_backlogged", "_connections", "_discarded", "_engine", "_engines", "_held", "_reader", "_session", "_timeout",
@@ -65,19 +75,22 @@ class WebSocket(asyncio.Protocol):
         self._timeout: TimerEntry | None = None
         self._backlogged = False
         self._held = 0
-        """What the budget was told of the bytes in the reader."""
+        """The bytes in the reader that the budget counts."""
         self._discarded = 0
         self.revision = 4
         self.compress = False
         self.plain = True
+        """Whether it takes the frames that nearly all clients take: revision 4, uncompressed."""
         self.choked = False
+        """Whether the client reads slower than it is sent to: the kernel's buffer and the loop's are full."""
         self.bulk = False
+        """Whether it waits to be written in the slices of a large broadcast."""
         self.pending: bytes | list[bytes] | None = None
 
     # -- asyncio.Protocol ------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Frames; see `reading` for how many of them at once."""
+        """Work off the frames that came, as many as this turn of the loop allows (`reading`)."""
         if self._session is None:
             self._discarded += len(data)
             if self._discarded > DISCARDED and self._transport is not None:
@@ -85,8 +98,8 @@ class WebSocket(asyncio.Protocol):
         elif self._backlogged:
             self._work_off(data, 0)
         elif self._engine.input.exhausted:
-            # A small read is another client's next event, as a rule: that need not wait. How much it is once it is
-            # inflated, nobody knows; and who has joined nothing has no events, but may have thousands of connections.
+            # A small read is one event, as a rule, which need not wait for clients that send much. But a compressed one
+            # may become large, and a client that has joined no namespace has no events.
             small = len(data) <= SMALL and not self.compress and self._session.joined
             self._work_off(data, FEW if small else 0)
         else:
@@ -97,7 +110,7 @@ class WebSocket(asyncio.Protocol):
         self._backlogged = False
         if self._reader is not None and self._reader.waiting:
             self._work_off(b"", FRAMES)
-        # Also where the session ended with it: then to see the client close its side.
+        # Also when the session ended meanwhile: the client's close is still to be read.
         if not self._backlogged and self._transport is not None:
             self._transport.resume_reading()
 
@@ -111,8 +124,9 @@ class WebSocket(asyncio.Protocol):
             elif opcode == CLOSE:  # RFC 6455, section 5.5.1
                 session.socket_lost(self, DisconnectReason.TRANSPORT_CLOSE)
                 self.close(NORMAL)
-            elif session.count_control() and opcode == PING:  # section 5.5.2
+            elif session.count_control() and opcode == PING:  # RFC 6455, section 5.5.2
                 self._push(frame(PONG, message))  # pyright: ignore[reportArgumentType] - control frames are bytes
+            # Any of these may have ended the session; what came after it is nobody's.
             if self._session is None:
                 return
         if reader.error is not None:
@@ -131,29 +145,31 @@ class WebSocket(asyncio.Protocol):
                 self._engine.input.wait(self)
 
     def _hold(self, session: Session, held: int) -> bool:
-        """Tell the budget what waits in the reader. False when that was too much, which ends the session."""
-        budget = self._engine.budget
-        held = held if held > UNCOUNTED else 0
-        more, self._held = held - self._held, held
-        if more < 0:
-            budget.give_back(session, -more)
-        elif not budget.take(session, more):
-            self._held = 0
+        """Tell the budget how many bytes wait in the reader. Return False when that is too much: then it is over."""
+        counted = self._engine.budget.hold(session, held, self._held)
+        if counted is None:
             self._engine.limited("input_memory")
             self.close(TRY_LATER)
             session.socket_lost(self, DisconnectReason.OVERLOADED)
             return False
+        self._held = counted
         return True
 
     def eof_received(self) -> bool:
-        """The client is gone. Thousands may go at once, so closing the transport waits for its turn, where it can."""
+        """Have the session ended at its turn, because the client has closed its side: thousands may do so at once.
+
+        True keeps the transport open until then. A TLS transport cannot stay half open.
+        """
         if self._session is None or not self._transport.can_write_eof():
             return False
         self._engine.output.lost(self, _CLOSED)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The transport is gone. The loop calls this for all that went at once, so everything else waits."""
+        """Have the session ended at its turn, because the transport is gone.
+
+        The loop calls this for all connections that are lost at once, without a turn between them.
+        """
         transport, self._transport = self._transport, None
         if self._session is not None:
             self._engine.output.lost(self, _CLOSED if exc is None else _FAILED, transport)
@@ -162,7 +178,7 @@ class WebSocket(asyncio.Protocol):
             self._cancel_timeout()
 
     def close_lost(self, reason: str) -> None:
-        """End the session, and the transport if it is still there. Called a slice at a time when thousands are lost."""
+        """End the session, and the transport if it is still there. `WriteScheduler` calls it."""
         self._connections.discard(self)
         session, self._session = self._session, None
         transport, self._transport = self._transport, None
@@ -175,20 +191,20 @@ class WebSocket(asyncio.Protocol):
             transport.abort()
 
     def pause_writing(self) -> None:
-        """The client reads slower than it is sent to."""
+        """Note that the client reads slower than it is sent to."""
         self.choked = True
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Note that the client has caught up."""
         self.choked = False
 
     def shutdown(self) -> None:
-        """Uvicorn stops; the gateway drains its sessions itself."""
+        """Do nothing when uvicorn stops: the gateway drains its sessions itself."""
 
     # -- the request -----------------------------------------------------------------------------------------------
 
     def upgrade(self, transport: Any, scope: dict[str, Any]) -> None:
-        """Take the transport over, and answer the request."""
+        """Take the transport over and answer the request (RFC 6455, section 4.2.2)."""
         self._transport = transport
         self._connections.add(self)
         try:
@@ -213,14 +229,14 @@ class WebSocket(asyncio.Protocol):
         self.revision = request.revision
         self.plain = self.revision == 4 and not self.compress
         self._reader = FrameReader(session.max_message, deflate=self.compress)
-        # Leaves together with the greeting.
+        # Not written at once, so that it leaves in one write with OPEN.
         self._push(f"{answer}\r\n".encode("latin-1"))
         self._join(session, new=not request.sid)
 
     def _join(self, session: Session, *, new: bool) -> None:
         self._session = session
         if new:
-            # Clients as old as revision 3 may look for messages only once they have seen the connection open.
+            # Clients of revision 3 may lose a message that arrives with the answer, before they see the socket open.
             if session.revision == 3:
                 asyncio.get_running_loop().call_later(OPEN_DELAY, self._open, session)
             else:
@@ -244,19 +260,12 @@ class WebSocket(asyncio.Protocol):
             self._engine.opened(session)
 
     def _read(self, scope: dict[str, Any]) -> TransportRequest:
+        """Read the request and find the engine of its path. Raises `Refusal`."""
         engine = self._engines.get(scope["path"].rstrip("/").encode())
         if engine is None:
             raise Refusal(3, "Not found", 404)
         self._engine = engine
-        client = scope["client"]
-        request = read_request(
-            scope["method"],
-            scope["query_string"],
-            scope["headers"],
-            client[0] if client else "",
-            scope["scheme"],
-            scope,
-        )
+        request = request_of(scope)
         if request.method != "GET":
             raise bad_request()
         if request.transport != "websocket":
@@ -274,12 +283,12 @@ class WebSocket(asyncio.Protocol):
     # -- transports.Socket -----------------------------------------------------------------------------------------
 
     def allow(self, size: int) -> None:
-        """Take messages of this size from now on."""
+        """Accept messages up to this size from now on."""
         if self._reader is not None:
             self._reader.limit = size
 
     def push(self, packet: Packet) -> None:
-        """Write a packet at the end of this tick, in order."""
+        """Write a packet at the end of this turn of the loop, in order."""
         self._push(packet.frames(self.revision, compress=self.compress))
 
     def _push(self, frames: bytes) -> None:
@@ -293,12 +302,12 @@ class WebSocket(asyncio.Protocol):
             else:
                 self.pending = [pending, frames]
             if self.bulk:
-                # It waits behind a large room's members; this packet does not.
+                # It waits in a large broadcast; this packet, and what waits before it, need not wait so long.
                 self.bulk = False
                 self._engine.write_soon(self)
 
     def write(self) -> None:
-        """Write what is pending."""
+        """Write what is pending. A client that leaves more than `max_buffer` bytes unread is ended."""
         pending, transport = self.pending, self._transport
         if pending is None or transport is None:
             return
@@ -313,7 +322,7 @@ class WebSocket(asyncio.Protocol):
             self._session.end(DisconnectReason.SLOW)
 
     def close(self, code: int) -> None:
-        """Take nothing from the client any more, but let it read what was sent before (RFC 6455, section 7.1.1)."""
+        """Close the session's part, but let the client read what was sent before (RFC 6455, section 7.1.1)."""
         session, transport = self._session, self._transport
         if session is None or self._reader is None:
             return
@@ -325,7 +334,7 @@ class WebSocket(asyncio.Protocol):
         self.write()
         transport.write(close_frame(code))
         if transport.can_write_eof():
-            # Closing with unread input would reset the connection and could destroy what is still on its way out.
+            # To close a socket with unread input resets the connection, which may destroy what is on its way out.
             transport.write_eof()
             if self._backlogged:
                 transport.resume_reading()
@@ -334,7 +343,7 @@ class WebSocket(asyncio.Protocol):
         self._timeout = self._engine.call_later(CLOSE_GRACE, transport.abort)
 
     def abort(self) -> None:
-        """Close at once, without a CLOSE frame: the client does not read anyway."""
+        """Close at once, without a CLOSE frame: the client does not read."""
         if self._session is not None:
             self._release(self._session)
         self._session, self.pending = None, None
@@ -343,7 +352,7 @@ class WebSocket(asyncio.Protocol):
             self._transport.abort()
 
     def _release(self, session: Session) -> None:
-        """Drop what was not worked off."""
+        """Drop the bytes that were not worked off."""
         self._reader = None
         held, self._held = self._held, 0
         if held:

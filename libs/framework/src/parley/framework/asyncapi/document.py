@@ -1,4 +1,8 @@
-"""The AsyncAPI document of a service: its namespaces are channels, its events messages, its acks replies."""
+"""The AsyncAPI 3.0 document of a service. Namespaces are channels, events are messages, and acks are replies.
+
+What AsyncAPI has no word for is in extensions, which `page_model` reads: `x-positional` (the payload's items are the
+event's arguments), `x-binary` (it holds binary data), `x-pipelined`, `x-timeout` and `x-meanings` (of error codes).
+"""
 
 from __future__ import annotations
 
@@ -25,13 +29,16 @@ _REF_TO_SERVER = {"$ref": "#/servers/gateway"}
 
 
 def document(service: Service[Any], *, version: str) -> dict[str, Any]:
-    """The AsyncAPI 3.0 document of a service: what clients may emit, how it is answered, and what they are sent."""
+    """Make the AsyncAPI 3.0 document of a service: what clients may emit, how it is acked, and what they are sent."""
     return _Writer(service).written(version)
 
 
 class _Writer:
+    """Writes one document. The schemas of all types are made at once, so that they share one set of components."""
+
     def __init__(self, service: Service[Any]) -> None:
         self._service = service
+        # `_kinds` lists the types in the order in which the methods below take their schemas from this iterator.
         kinds = [ErrorBody, *(kind for router in service.routers.values() for kind in _kinds(router))]
         schemas, self._components = schemas_of(kinds)
         self._schemas = iter(schemas)
@@ -73,7 +80,7 @@ class _Writer:
                 "securitySchemes": {"token": {"type": "apiKey", "in": "password", "description": _TOKEN}},
             },
         }
-        # As it is read back: defaults may be tuples.
+        # Encoded and decoded, since default values may be tuples and enums, which readers of JSON do not see.
         return msgspec.json.decode(msgspec.json.encode(written))
 
     def _namespace(self, router: Router[Any]) -> None:
@@ -100,10 +107,10 @@ class _Writer:
             self._sent(key, messages, event, kind)
 
     def _received(self, channel: str, messages: dict[str, Any], route: Route, *, alone: bool) -> None:
-        """An event that clients emit, and its ack."""
+        """Add an event that clients emit, and its ack. `alone` says that its controller has no other event."""
         name, ack = _unused(_slug(route.event), messages), _unused(f"{_slug(route.event)}.ack", messages)
         message, of_argument = self._arguments(route)
-        # A controller of several events says nothing of each: what it takes does.
+        # The docstring of a controller of several events describes none of them; the type of its argument does.
         text = inspect.getdoc(inspect.unwrap(route.controller)) if alone else None
         message |= summary_and_description(text or of_argument, route.event)
         messages[name] = {"name": route.event, "title": route.event, **message}
@@ -128,7 +135,7 @@ class _Writer:
             operation["x-timeout"] = route.timeout
 
     def _sent(self, channel: str, messages: dict[str, Any], event: str, kind: Any) -> None:
-        """An event that clients are sent."""
+        """Add an event that clients are sent."""
         name = _unused(_slug(event), messages)
         message: dict[str, Any] = {"name": event, "title": event}
         if kind is not None:
@@ -153,7 +160,7 @@ class _Writer:
         return operation
 
     def _arguments(self, route: Route) -> tuple[dict[str, Any], str | None]:
-        """What an event carries, and what its only argument says of itself."""
+        """Return the message of an event's arguments, and the description of the type of its only argument."""
         parameters = list(inspect.signature(inspect.unwrap(route.controller)).parameters.values())[1:]
         schemas = [next(self._schemas) for _ in _argument_kinds(route)]
         described = [resolve(schema, self._components).get("description") for schema in schemas if "$ref" in schema]
@@ -176,7 +183,7 @@ class _Writer:
         return message | {"payload": payload, "examples": [{"payload": example}], "x-positional": True}, None
 
     def _accepted(self, schema: Schema) -> Schema:
-        """The ack with the fields that a controller returns."""
+        """Return the schema of an ack: `ok`, and the fields that the controller returns."""
         if (reference := schema.get("$ref")) is not None:
             name = f"{reference.removeprefix(REF)}.ack"
             if name not in self._components:
@@ -201,7 +208,7 @@ def _emitted(router: Router[Any]) -> list[Route]:
 
 
 def _kinds(router: Router[Any]) -> Iterable[Any]:
-    """The types of a namespace, in the order in which their schemas are asked for."""
+    """Return the types of a namespace, in the order in which `_Writer` takes their schemas."""
     for route in _emitted(router):
         yield from _argument_kinds(route)
         yield route.signature.returns
@@ -228,6 +235,7 @@ def _slug(name: str) -> str:
 
 
 def _unused(name: str, taken: dict[str, Any]) -> str:
+    # Two events may have the same slug.
     number, unused = 1, name
     while unused in taken:
         number += 1

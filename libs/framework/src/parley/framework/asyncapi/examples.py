@@ -1,4 +1,4 @@
-"""Example values made from schemas."""
+"""Example values made from JSON schemas, for the messages of a document and the pages made of it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _FORMATS = {
     "uuid": "01a20c65-3a8e-72c3-beb0-91fc0e8b9750",
 }
 _DEPTH = 12
-"""Where types contain themselves without end."""
+"""References followed inside each other at most: types may contain themselves."""
 
 
 class Examples:
-    """Makes examples. With `lean`, they leave out what is null unless said otherwise: as clients write them."""
+    """Makes examples. With `lean` they leave out optional fields, as clients do when they write an event."""
 
     def __init__(self, components: dict[str, Schema], *, lean: bool) -> None:
         self._components = components
         self._lean = lean
 
     def of(self, schema: Schema, name: str = "text", seen: tuple[str, ...] = ()) -> Any:
-        """A value that the schema admits; texts that nothing is known of are called as their field is."""
+        """Return a value that the schema admits. A text without a format or an example is the name of its field."""
         if (reference := schema.get("$ref")) is not None:
             seen = (*seen, reference)
             schema = resolve(schema, self._components)
@@ -44,7 +44,7 @@ class Examples:
         return self._typed(schema, name, seen)
 
     def _chosen(self, members: list[Schema], seen: tuple[str, ...]) -> Schema:
-        """The first alternative that is no null and does not lead round in a circle."""
+        """Return the first alternative of a union that is not null and does not lead back to a type around it."""
         some = [member for member in members if member.get("type") != "null"]
         return next((member for member in some if member.get("$ref") not in seen), members[-1])
 
@@ -69,6 +69,7 @@ class Examples:
         made: dict[str, Any] = {}
         required = schema.get("required", [])
         for name, part in schema.get("properties", {}).items():
+            # A field whose type is one of those around it can only be left out.
             if name not in required and (self._lean_without(part) or self._circular(part, seen)):
                 continue
             made[name] = self.of(part, name, seen)
@@ -109,4 +110,5 @@ def _number(schema: Schema) -> float:
     number = min(number, schema.get("maximum", number))
     if "exclusiveMaximum" in schema and number >= schema["exclusiveMaximum"]:
         number = schema["exclusiveMaximum"] - step
+    # Rounded up to a multiple of the step.
     return -(-number // step) * step if step else number

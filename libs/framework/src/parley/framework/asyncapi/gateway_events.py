@@ -1,4 +1,4 @@
-"""What gateways send by themselves in each namespace."""
+"""The events that gateways themselves send to clients, in each namespace. They stand here only to be documented."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ class Reset(msgspec.Struct):
 
 
 def sent_events(router: Router[Any]) -> dict[str, Any]:
-    """Events that clients are sent by the service, and in each namespace by the gateway."""
+    """Return the events that clients of a namespace are sent, by the service and by the gateway."""
     own = {"error": ErrorBody, "kicked": Kicked} | ({"reset": Reset} if router.room_log is not None else {})
     return router.sent | {event: kind for event, kind in own.items() if event not in router.sent}

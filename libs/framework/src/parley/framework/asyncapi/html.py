@@ -1,4 +1,7 @@
-"""An AsyncAPI document as one page of HTML that needs nothing besides: no script, no font, no picture."""
+"""An AsyncAPI document as one page of HTML that loads nothing else: no script, no font, no picture.
+
+Docstrings are written by adopters and shown to anybody, so every text is escaped where it is put into the page.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,14 @@ from parley.framework.asyncapi.page_model import Event, NamespaceEvents, Referen
 from parley.framework.asyncapi.schema_rows import SchemaRow
 
 _CODE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)*)`")
+# Texts that are values, numbers, words; the last alternative takes keys, so that nothing inside of them is coloured.
 _TOKENS = re.compile(
     r'(?P<s>"(?:[^"\\]|\\.)*")(?!:)|(?<![\w"])(?P<n>-?\d[\d.eE+-]*)|\b(?P<w>true|false|null|const|await)\b|"(?:[^"\\]|\\.)*"'
 )
 
 
 def render_html(document: dict[str, Any]) -> str:
-    """The reference of all events in a document. Whatever docstrings hold, is text."""
+    """Render the reference of all events in a document."""
     page = read_page(document)
     style = resources.files(__package__ or __name__).joinpath("page.css").read_text("utf-8")
     title = escape(f"{page.title}: events")
@@ -132,7 +136,7 @@ def _block(text: str) -> str:
 
 
 def _coloured(text: str) -> str:
-    """JSON, or a line of JavaScript around it, with its values in colour."""
+    """Return JSON, or a line of JavaScript around it, with its values in colour."""
     parts, end = list[str](), 0
     for found in _TOKENS.finditer(text):
         token = escape(found[0])
@@ -149,6 +153,7 @@ def _paragraphs(text: str) -> str:
 
 
 def _inline(text: str) -> str:
-    """Text in which only code in backticks is markup."""
+    """Return a text in which only code in backticks is markup."""
+    # `split` by one group: the odd parts are what was inside of backticks.
     parts = _CODE.split(text)
     return "".join(f"<code>{escape(part)}</code>" if number % 2 else escape(part) for number, part in enumerate(parts))

@@ -1,4 +1,7 @@
-"""An AsyncAPI document as a page of Markdown, for GitHub and for MkDocs."""
+"""An AsyncAPI document as a page of Markdown, for GitHub and for MkDocs.
+
+Anchors are HTML elements because the two make different ones of headings. Whatever a docstring holds is escaped.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,12 @@ from parley.framework.asyncapi.page_model import Event, NamespaceEvents, read_pa
 from parley.framework.asyncapi.schema_rows import SchemaRow
 
 _CODE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)*)`")
+# What Markdown takes for headings, quotes, lists, rules and numbered items at the beginning of a line.
 _AT_START = re.compile(r"^[ \t]*([#>+=~-]|\d+(?=[.)]\s)|)", re.MULTILINE)
 
 
 def render_markdown(document: dict[str, Any]) -> str:
-    """The reference of all events in a document: what of it a client has to know, with an example of each."""
+    """Render the reference of all events in a document: what a client has to know, with an example of each event."""
     page = read_page(document)
     lines = [
         f"# Events of {_text(page.title)}",
@@ -87,6 +91,7 @@ def _table(titles: list[str], rows: Iterable[list[str]]) -> str:
 
 
 def _block(language: str, text: str) -> str:
+    # A fence is longer than any run of backticks inside of it (CommonMark, section 4.5).
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}{language}\n{text}\n{fence}"
 
@@ -96,14 +101,14 @@ def _cell(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Text as code, also where Markdown would see the end of it, or of a table's cell."""
+    """Return a text as code, in HTML where backticks or a table's cell would end inside of it."""
     if re.search(r"[`|\n]|^\s|\s$", text) or not text:
         return f"<code>{html.escape(text).replace('|', '&#124;').replace('`', '&#96;').replace('*', '&#42;')}</code>"
     return f"`{text}`"
 
 
 def _text(text: str) -> str:
-    """Text in which only code in backticks is markup."""
+    """Return a text in which only code in backticks is markup."""
     parts = _CODE.split(text)
     return "".join(_code(part) if number % 2 else _plain(part) for number, part in enumerate(parts))
 

@@ -1,4 +1,7 @@
-"""An AsyncAPI document as a page shows it: what of an event is a line, a row or an example, without references."""
+"""Reads an AsyncAPI document into what a page shows of it: lines, table rows and examples, with references resolved.
+
+`markdown` and `html` render it, so that both show the same.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,20 @@ from parley.framework.asyncapi.schema_rows import SchemaReader, SchemaRow
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a page says of one event."""
+    """One event on a page."""
 
     name: str
     anchor: str
     emitted: bool
-    """Whether clients emit it; they are sent it otherwise."""
+    """Whether clients emit the event; otherwise they are sent it."""
     summary: str
     description: str
     fields: list[SchemaRow]
     positional: bool
-    """Whether the fields are arguments, not those of an only one."""
+    """Whether the fields are the event's arguments, and not the fields of its only argument."""
     binary: bool
     call: str
-    """How a client emits it or listens to it, in JavaScript."""
+    """A line of JavaScript by which a client emits the event or listens to it."""
     example: str
     ack_summary: str
     ack: list[SchemaRow]
@@ -34,7 +37,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceEvents:
-    """A namespace and its events, those that clients emit first."""
+    """A namespace and its events; those that clients emit come first."""
 
     address: str
     anchor: str
@@ -53,7 +56,7 @@ class NamespaceEvents:
 
 @dataclass(frozen=True, slots=True)
 class ErrorCode:
-    """One code of the table of errors."""
+    """One row of the table of error codes."""
 
     name: str
     message: str
@@ -62,7 +65,7 @@ class ErrorCode:
 
 @dataclass(frozen=True, slots=True)
 class ReferencePage:
-    """Everything that a page shows."""
+    """Everything on a page."""
 
     title: str
     version: str
@@ -71,13 +74,14 @@ class ReferencePage:
     token: str
     namespaces: list[NamespaceEvents]
     refused: str
-    """An ack of what was refused, as JSON."""
+    """An example of the ack of a refused event, as JSON."""
     codes: list[ErrorCode]
 
 
 def read_page(document: dict[str, Any]) -> ReferencePage:
-    """Read a document that `document` wrote."""
+    """Read a document that `document` made."""
     components: dict[str, Any] = document["components"]["schemas"]
+    # The codes are one of the schemas, under a name that msgspec has chosen.
     explained = [schema["x-meanings"] for schema in components.values() if "x-meanings" in schema]
     meanings: dict[str, Any] = explained[0] if explained else {}
     channels: dict[str, Any] = document["channels"]
@@ -143,7 +147,7 @@ def _example(message: dict[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    """JSON on one line if it is short."""
+    """Return JSON, on one line if it is short."""
     line = json.dumps(value, ensure_ascii=False)
     return line if len(line) <= 72 else json.dumps(value, ensure_ascii=False, indent=2)
 

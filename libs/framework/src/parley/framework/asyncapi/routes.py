@@ -1,4 +1,4 @@
-"""The document of a service, and the page made of it, beside its web API."""
+"""Routes that serve the document of a service and its page, for services with an HTTP API of their own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from parley.framework.asyncapi import document, render_html
 from parley.framework.service import Service
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""The page brings its style along and needs nothing else."""
+"""The page has its style inside and loads nothing, so nothing else is allowed."""
 
 
 def asyncapi_router(service: Service[Any], version: str) -> APIRouter:
-    """`/asyncapi.json` and `/asyncapi`, the page that shows it; both are made when one is first asked for."""
+    """Make the routes `/asyncapi.json` and `/asyncapi`, the page. The first request for either makes both."""
     router = APIRouter(include_in_schema=False)
 
     @cache

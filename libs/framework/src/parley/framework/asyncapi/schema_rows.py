@@ -1,4 +1,4 @@
-"""A schema as rows of a table: each field with its path, its type, and what it may hold."""
+"""A JSON schema as rows of a table: each field with its path, its type and its limits."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from parley.framework.asyncapi.schemas import REF, Schema, resolve, within
 
 _UNIONS = ("anyOf", "oneOf", "allOf")
 _SHOWN_VALUES = 8
+"""Values of an enum that a cell shows at most; a longer enum is shown by its name."""
 _LIMITS = {
     "minimum": "≥ {}",
     "exclusiveMinimum": "> {}",
@@ -28,41 +29,42 @@ _LENGTHS = {
 
 @dataclass(frozen=True, slots=True)
 class SchemaRow:
-    """One row."""
+    """One row: a field of a payload, at any depth."""
 
     path: str
-    """As in `user.name`, `events[].type` and `rooms.*.head`."""
+    """The way to the field, as in `user.name`, `events[].type` and `rooms.*.head`."""
     type: str
     required: bool
     default: str | None
-    """As JSON."""
+    """The default value as JSON, or None."""
     limits: str
     description: str
     only_in: str = ""
-    """Of several alternatives, the one that has this field."""
+    """The name of the only alternative of a union that has this field; empty when all have it."""
 
 
 class SchemaReader:
-    """Reads schemas out of one set of components."""
+    """Reads schemas that refer to one set of components."""
 
     def __init__(self, components: dict[str, Schema], *, binary: bool = False) -> None:
         self._components = components
         self._binary = "binary" if binary else "string (base64)"
 
     def arguments(self, payload: Schema) -> Iterator[SchemaRow]:
-        """The fields of a payload: of an object those inside of it, of an array of arguments each of these."""
+        """Return the rows of a payload: an object's fields, or the arguments of an array of them, with their fields."""
         members = [self._resolved(member) for member in self._members(payload)]
         if "prefixItems" in payload:
             for number, part in enumerate(payload["prefixItems"]):
                 required = number < payload.get("minItems", 0)
                 yield from self._field(part.get("title", f"argument {number + 1}"), part, (), required=required)
+        # Only if every alternative is an object can the fields be shown without the payload's own row.
         elif members and all("properties" in member for member in members):
             yield from _merged(self._inside("", payload, ()))
         else:
             yield from self._field(payload.get("title", "data"), payload, (), required="default" not in payload)
 
     def type_of(self, schema: Schema) -> str:
-        """A type in words."""
+        """Return a type in words."""
         resolved = self._resolved(schema)
         if "const" in resolved:
             return _json(resolved["const"])
@@ -98,7 +100,7 @@ class SchemaReader:
         yield from self._inside(path, schema, seen)
 
     def _inside(self, path: str, schema: Schema, seen: tuple[str, ...]) -> Iterator[SchemaRow]:
-        """The fields inside of one, unless it is inside of itself."""
+        """Return the rows of the fields inside of a schema. `seen` are the types around it, not to be entered again."""
         members = self._members(schema)
         several = sum("properties" in self._resolved(member) for member in members) > 1
         for member in members:
@@ -119,7 +121,7 @@ class SchemaReader:
                 yield from self._inside(f"{path}.*", values, inner)
 
     def _members(self, schema: Schema) -> list[Schema]:
-        """The alternatives of a union, and of anything else itself; null has nothing inside."""
+        """Return the alternatives of a union without null, or the schema itself if it is none."""
         resolved = self._resolved(schema)
         for union in _UNIONS:
             if union in resolved:
@@ -127,7 +129,7 @@ class SchemaReader:
         return [] if resolved.get("type") == "null" else [schema]
 
     def _type_description(self, schema: Schema) -> str:
-        """The type's own description, where there is one alternative and it is no object: those show their fields."""
+        """Return the description of a schema's only type; empty for an object, whose fields are described instead."""
         members = self._members(schema)
         if len(members) != 1:
             return ""
@@ -135,7 +137,7 @@ class SchemaReader:
         return "" if "properties" in resolved else resolved.get("description", "")
 
     def _limits(self, schema: Schema) -> str:
-        """What values are allowed, of the only alternative."""
+        """Return in words which values are allowed; empty for a union."""
         members = self._members(schema)
         resolved = self._resolved(members[0]) if len(members) == 1 else {}
         limits = [text.format(resolved[key]) for key, text in _LIMITS.items() if key in resolved]
@@ -155,11 +157,12 @@ class SchemaReader:
         return ", ".join(limits)
 
     def _resolved(self, schema: Schema) -> Schema:
+        # Any other reference leads out of the document, and nothing is known of it.
         return resolve(schema, self._components) if schema.get("$ref", REF).startswith(REF) else {}
 
 
 def _merged(rows: Iterable[SchemaRow]) -> Iterable[SchemaRow]:
-    """Rows without those that several alternatives have alike."""
+    """Return the rows with those that several alternatives have alike made one."""
     merged: dict[tuple[str, str], SchemaRow] = {}
     for row in rows:
         key = (row.path, row.type)

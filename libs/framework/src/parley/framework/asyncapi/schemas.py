@@ -1,4 +1,4 @@
-"""JSON Schemas of the types that controllers are annotated with, all out of one set of components."""
+"""JSON schemas of the types that controllers are annotated with, all of which refer to one set of components."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _NAMED = frozenset({"properties", "patternProperties"})
 
 
 def schemas_of(kinds: Sequence[Any]) -> tuple[list[Schema], dict[str, Schema]]:
-    """The schema of each type, and the components that they refer to. What cannot be described is anything."""
+    """Return the schema of each type, and the components that they refer to.
+
+    A type that msgspec cannot describe has a schema that admits anything, with a note in its description.
+    """
     parts = [_parts(kind) for kind in kinds]
     flat = [part for several in parts for part in several]
     described, components = msgspec.json.schema_components(flat, ref_template=REF + "{name}", schema_hook=_unknown)
@@ -27,19 +30,19 @@ def schemas_of(kinds: Sequence[Any]) -> tuple[list[Schema], dict[str, Schema]]:
 
 
 def resolve(schema: Schema, components: dict[str, Schema]) -> Schema:
-    """The schema that a reference stands for."""
+    """Return the schema that a reference stands for; any other schema as it is."""
     while (reference := schema.get("$ref")) is not None:
         schema = components[reference.removeprefix(REF)]
     return schema
 
 
 def within(schema: Schema, key: str) -> Schema | None:
-    """The schema under a key, where there is one and no mere true or false."""
+    """Return the schema under a key; None when there is none, or only true or false."""
     return cast("Schema", schema[key]) if isinstance(schema.get(key), dict) else None
 
 
 def referred(part: Any, components: dict[str, Schema]) -> dict[str, Schema]:
-    """The components that something refers to, directly or not."""
+    """Return the components that a structure refers to, directly or through others."""
     found: set[str] = set()
     ahead: list[Any] = [part]
     while ahead:
@@ -51,13 +54,13 @@ def referred(part: Any, components: dict[str, Schema]) -> dict[str, Schema]:
 
 
 def holds_bytes(schema: Schema, components: dict[str, Schema]) -> bool:
-    """Whether there are bytes anywhere in it."""
+    """Whether a schema, or one that it refers to, admits binary data."""
     parts = [schema, *referred(schema, components).values()]
     return any(text == ("contentEncoding", "base64") for part in parts for text in _texts(part))
 
 
 def _texts(part: Any) -> Iterator[tuple[str, str]]:
-    """The texts in a structure, each with its key."""
+    """Return all texts in a structure, each with its key."""
     if isinstance(part, dict):
         for key, value in cast("Schema", part).items():
             if isinstance(value, str):
@@ -70,7 +73,7 @@ def _texts(part: Any) -> Iterator[tuple[str, str]]:
 
 
 def _parts(kind: Any) -> list[Any]:
-    """A type as msgspec can describe it: it knows no union of two structs, though a controller may return one."""
+    """Split a type into types that msgspec can describe: it refuses a union of two structs without tags."""
     if _describable(kind):
         return [kind]
     if get_origin(kind) in {Union, types.UnionType}:
@@ -91,7 +94,7 @@ def _unknown(kind: type[Any]) -> Schema:
 
 
 def _note(kind: Any) -> str:
-    # No repr: one with an address in it would make every document another.
+    # Not its repr, which may hold an address: two runs would then make different documents.
     return f"No schema can be made of the type {getattr(kind, '__qualname__', None) or type(kind).__qualname__}."
 
 
@@ -100,10 +103,10 @@ def _any_of(schemas: list[Schema]) -> Schema:
 
 
 def _portable(schema: Any) -> Any:
-    """A schema that readers of draft 07, which AsyncAPI builds on, and of 2020-12 understand alike.
+    """Return a schema that means the same in draft 07, which AsyncAPI builds on, and in 2020-12.
 
-    `items: false` beside `prefixItems` would forbid all items to the former; the lengths say the same. A discriminator
-    is a text in AsyncAPI and an object in OpenAPI; each alternative holds its tag anyway.
+    Draft 07 does not know `prefixItems`, so `items: false` beside it would forbid all items; `maxItems` says the same.
+    A discriminator is a text in AsyncAPI and an object in OpenAPI; each alternative has its tag anyway.
     """
     if isinstance(schema, list):
         return [_portable(part) for part in cast("list[Any]", schema)]

@@ -1,11 +1,12 @@
-"""The emitter for code that is not async: a web application of Django, a script, a cron job.
+"""The emitter for code that is not async: a Django application, a script, a cron job.
 
-everybody = BlockingEmitter("nats://127.0.0.1:4222", "/shop")
-everybody.to("room1").emit("price", {"usd": 5})
+    everybody = BlockingEmitter("nats://127.0.0.1:4222", "/shop")
+    everybody.to("room1").emit("price", {"usd": 5})
 
-Its connection lives in a thread of its own and is made by the first call. A thread does not survive a fork, and a
-connection must not be shared by two processes: so a child of a process that has forked makes its own, and the emitter
-may stand in a module that is loaded before a web server forks its workers.
+The first call starts a thread with an event loop and connects to NATS there; any thread may call.
+
+An emitter may be made in a module that is loaded before a web server forks its workers. A thread does not survive a
+fork, and two processes must not share a connection, so each child process starts its own thread at its first call.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ ResultT = TypeVar("ResultT")
 
 
 class _ThreadedEmitter:
-    """An `Emitter` in a thread of its own, from the first call on, in each process that makes one."""
+    """An `Emitter` that runs in a thread of its own, which the first call in a process starts."""
 
     def __init__(self, nats_url: str, namespace: str, name: str) -> None:
         self._connect = lambda: Emitter.connected(nats_url, namespace, name=name)
@@ -37,9 +38,10 @@ class _ThreadedEmitter:
         _EMITTERS.add(self)
 
     def call(self, function: Callable[[Emitter], Awaitable[ResultT]]) -> ResultT:
-        """Run a function of the emitter to its end, connecting first if need be. Waits for NATS to be there."""
+        """Run a function of the emitter in its thread and return the result. Connect first, however long that takes."""
         with self._lock:
             if self._running is None:
+                # Both are entered or neither: a first call that fails leaves no thread behind.
                 with ExitStack() as stack:
                     portal = stack.enter_context(start_blocking_portal())
                     emitter = stack.enter_context(portal.wrap_async_context_manager(self._connect()))
@@ -48,17 +50,17 @@ class _ThreadedEmitter:
         return portal.call(function, emitter)
 
     def close(self) -> None:
-        """End the connection and its thread; the next call would make others."""
+        """Close the connection and end its thread. The next call starts a new one."""
         with self._lock, self._stack:
             self._running = None
 
     @staticmethod
     def forget_all() -> None:
-        """Forget the connections of the parent, in a child that was forked."""
+        """Forget the parent's connections, in a child process right after the fork."""
         for emitter in _EMITTERS:
-            # Kept, since what is collected is closed, which waits for a thread that the child does not have.
+            # The stack is kept for ever: to collect it is to close it, which waits for a thread that the child has not.
             _OF_PARENTS.append(emitter._stack)  # noqa: SLF001 - of this class
-            # Another lock, too: a thread of the parent may have held it.
+            # The lock is replaced, too: a thread of the parent may have held it at the fork.
             emitter._lock, emitter._stack, emitter._running = threading.Lock(), ExitStack(), None  # noqa: SLF001
 
 
@@ -69,13 +71,13 @@ os.register_at_fork(after_in_child=_ThreadedEmitter.forget_all)
 
 @atexit.register
 def _close_all() -> None:
-    # Not later: what is collected when the interpreter ends waits for threads that have stopped by then.
+    # Before the interpreter collects the emitters: their exit stacks would wait for threads that have stopped by then.
     for emitter in list(_EMITTERS):
         emitter.close()
 
 
 class BlockingBroadcastOperator:
-    """A `BroadcastOperator` whose calls return when they are done. Threads may share one."""
+    """A `BroadcastOperator` whose calls block until they are done. Threads may share one."""
 
     def __init__(self, emitter: _ThreadedEmitter, select: Callable[[Emitter], BroadcastOperator]) -> None:
         self._emitter = emitter
@@ -84,15 +86,15 @@ class BlockingBroadcastOperator:
     # -- to whom, and how ------------------------------------------------------------------------------------------
 
     def to(self, *rooms: str) -> BlockingBroadcastOperator:
-        """Also those in any of these rooms."""
+        """Select the connections in any of these rooms as well."""
         return BlockingBroadcastOperator(self._emitter, lambda emitter: self._select(emitter).to(*rooms))
 
     def to_user(self, *user_ids: str) -> BlockingBroadcastOperator:
-        """Also every connection of these users."""
+        """Select every connection of these users as well."""
         return BlockingBroadcastOperator(self._emitter, lambda emitter: self._select(emitter).to_user(*user_ids))
 
     def except_(self, *rooms: str) -> BlockingBroadcastOperator:
-        """Without those in any of these rooms."""
+        """Leave out the connections in any of these rooms."""
         return BlockingBroadcastOperator(self._emitter, lambda emitter: self._select(emitter).except_(*rooms))
 
     @property
@@ -103,7 +105,7 @@ class BlockingBroadcastOperator:
     # -- what to do ------------------------------------------------------------------------------------------------
 
     def emit(self, event: str, *args: Any) -> None:
-        """Send an event. When it returns, the broker has it."""
+        """Send an event. It returns when the broker has it."""
 
         async def emit(connections: BroadcastOperator) -> None:
             await connections.emit(event, *args)
@@ -112,23 +114,23 @@ class BlockingBroadcastOperator:
         self._run(emit)
 
     def emit_with_acks(self, event: str, *args: Any, timeout: float) -> AcksResult:
-        """Send an event and wait until all have answered, at most `timeout` seconds."""
+        """Send an event and wait until all clients have acked it, at most `timeout` seconds."""
         return self._run(lambda connections: connections.emit_with_acks(event, *args, timeout=timeout))
 
     def fetch_connections(self) -> list[ConnectionInfo]:
-        """Ask who they are, and in which rooms."""
+        """Return the selected connections, each with its user and its rooms."""
         return self._run(lambda connections: connections.fetch_connections())
 
     def join(self, *rooms: str) -> int:
-        """Put them into rooms for as long as they last, and return how many they are."""
+        """Put the connections into ad hoc rooms until they end. Return how many there are."""
         return self._run(lambda connections: connections.join(*rooms))
 
     def leave(self, *rooms: str) -> int:
-        """Take them out of rooms, and return how many they are."""
+        """Take the connections out of rooms. Return how many there are."""
         return self._run(lambda connections: connections.leave(*rooms))
 
     def disconnect(self, *, close: bool = False) -> int:
-        """End their stay in the namespace and, with `close`, their transports. Returns how many they were."""
+        """Disconnect them from the namespace and, with `close`, close their transports. Return how many there were."""
         return self._run(lambda connections: connections.disconnect(close=close))
 
     def _run(self, call: Callable[[BroadcastOperator], Awaitable[ResultT]]) -> ResultT:
@@ -136,21 +138,21 @@ class BlockingBroadcastOperator:
 
 
 class BlockingEmitter(BlockingBroadcastOperator):
-    """Everybody in a namespace, for code that is not async. One for a whole program is enough."""
+    """Every connection of a namespace, for code that is not async. One for a whole program is enough."""
 
     def __init__(self, nats_url: str, namespace: str, *, name: str = "emitter") -> None:
-        """Nothing is connected before the first call."""
+        """Make an emitter. It connects at its first call. `name` is shown to NATS' operators."""
         self._emitter = _ThreadedEmitter(nats_url, namespace, name)
         super().__init__(self._emitter, lambda emitter: emitter)
 
     def close(self) -> None:
-        """End the connection and its thread. When a program ends, it is done by itself."""
+        """Close the connection and end its thread. At the end of a program this happens by itself."""
         self._emitter.close()
 
     @classmethod
     @contextmanager
     def connected(cls, nats_url: str, namespace: str, *, name: str = "emitter") -> Generator[BlockingEmitter]:
-        """Be connected to NATS until the block ends, for a script."""
+        """Make an emitter for a script and close it when the block ends."""
         everybody = cls(nats_url, namespace, name=name)
         try:
             yield everybody

@@ -1,12 +1,15 @@
-"""Which gateways live, from their signs of life.
+"""Knows which gateways live, from the signs of life that each sends every second.
 
     | state  | from                                   | to                                                            |
     |--------|----------------------------------------|---------------------------------------------------------------|
     | alive  | a sign of life                         | silent: none for `SILENT_AFTER`; gone: goodbye, a younger run |
     | silent | alive, remembered from before a start  | alive: a sign of life; gone: goodbye, a younger run, `FORGET` |
 
-Each run of a gateway is an entry of its own, by its address. Silence counts only where this process itself ran on time
-and heard the broker: who stood still has missed signs of life, or has them still to read.
+Each run of a gateway is an entry of its own, by its address. `GatewayRequests` asks who has to reply, `HeldConnections`
+whose connections may be gone, and auth which gateways it has to reach.
+
+A gateway's silence counts only while this process itself ran on time and was connected: a process that stood still, or
+was cut off, has missed signs of life or has them still to read. All of it runs on the event loop of the bus.
 """
 
 from __future__ import annotations
@@ -27,23 +30,24 @@ SERVICE = "gateway"
 SILENT_AFTER = 3.0
 """Seconds without a sign of life after which a gateway is silent; it sends one each second."""
 FORGET_AFTER = 600.0
-"""Seconds for which a silent gateway is remembered: it may stand still and hold connections all the same."""
+"""Seconds for which a silent gateway is remembered: it may be suspended and wake up with its connections."""
 WARM_AFTER = 2.0
-"""Seconds of listening after which every living gateway has been heard."""
+"""Seconds of listening after which every living gateway has been heard: each sends a sign of life every second."""
 CHECK_INTERVAL = 0.5
+"""Seconds between two checks for gateways that fell silent."""
 STALL = 1.0
-"""Seconds by which a check may be late before it is no judgement on others."""
+"""Seconds by which a check may be late. A later one shows that this process stood still, and declares nobody silent."""
 
 
 class _Run(NamedTuple):
-    """One run of a gateway: when it was heard last, and when it says that it was started."""
+    """One run of a gateway: when it was heard last (monotonic seconds) and started (its own Unix milliseconds)."""
 
     last_seen: float
     started: int
 
 
 class Sighting(NamedTuple):
-    """A gateway that was heard, as it can be written down: how many seconds ago, and when it says it was started."""
+    """A run of a gateway in a form that auth can store for its next start: ages instead of this process's clock."""
 
     address: str
     started: int
@@ -51,9 +55,9 @@ class Sighting(NamedTuple):
 
 
 class GatewayRegistry:
-    """The gateways that live, and those that fell silent. One that has not listened long enough is not to be trusted.
+    """The gateways that live and those that fell silent, by their addresses.
 
-    Every answer names gateways by their addresses; `name_of` is for people.
+    Until it is `warmed_up`, living gateways may be missing.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -65,7 +69,7 @@ class GatewayRegistry:
         self._checked = time.monotonic()
 
     async def start(self) -> None:
-        """Begin to listen; doing it twice is harmless."""
+        """Begin to listen. To call it again is harmless."""
         if self._started:
             return
         self._started = True
@@ -75,12 +79,12 @@ class GatewayRegistry:
         self.start_over()
 
     def start_over(self) -> None:
-        """Be trusted only after listening anew: signs of life were missed."""
+        """Warm up again, because signs of life were missed: after a reconnect to NATS, and at the start."""
         self._listening_since = now = time.monotonic()
         self._spare(now)
 
     def remember(self, sightings: Iterable[Sighting]) -> None:
-        """Take gateways that an earlier process heard for silent, until they are heard here."""
+        """Add gateways that an earlier process heard, as silent ones until this process hears them."""
         now = time.monotonic()
         for address, started, seconds_ago in sightings:
             if address in self._alive:
@@ -93,34 +97,34 @@ class GatewayRegistry:
                 self._silent[address] = run
 
     def sightings(self) -> list[Sighting]:
-        """All that it knows of, living or silent, for a process that starts later."""
+        """Return every known gateway, living or silent, for a later process to `remember`."""
         self._check(now := time.monotonic())
         runs = {**self._silent, **self._alive}
         return [Sighting(address, run.started, now - run.last_seen) for address, run in runs.items()]
 
     @property
     def warmed_up(self) -> bool:
-        """Whether it has listened long enough to know every living gateway."""
+        """Whether this process has listened long enough to know every living gateway."""
         return time.monotonic() - self._listening_since >= WARM_AFTER
 
     @property
     def living(self) -> int:
-        """About how many gateways live; none before they were heard."""
+        """About how many gateways live, without a check for silence: cheap enough to ask for each message."""
         return len(self._alive)
 
     def alive(self) -> dict[str, float]:
-        """The living gateways, and how many seconds ago each was heard."""
+        """Return the living gateways, and how many seconds ago each was heard."""
         self._check(now := time.monotonic())
         return {address: now - run.last_seen for address, run in sorted(self._alive.items())}
 
     def silent(self) -> dict[str, float]:
-        """Those that fell silent without a goodbye, and how many seconds ago each was heard."""
+        """Return the gateways that fell silent without a goodbye, and how many seconds ago each was heard."""
         self._check(now := time.monotonic())
         return {address: now - run.last_seen for address, run in sorted(self._silent.items())}
 
     @staticmethod
     def name_of(address: str) -> str:
-        """The name of a gateway, as configured for people to read."""
+        """Return the configured name in an address, for people to read."""
         return subjects.split_address(address)[0]
 
     async def _run_checks(self) -> None:
@@ -131,7 +135,8 @@ class GatewayRegistry:
     def _check(self, now: float) -> None:
         late, self._checked = now - self._checked > CHECK_INTERVAL + STALL, now
         if self._started and not self._bus.connected:
-            self.start_over()  # the connection is back a moment before it says so
+            # Not only in `on_reconnect`, which nats-py calls a moment after `connected` is true again.
+            self.start_over()
         elif late:
             self._spare(now)
         for address in [address for address, run in self._alive.items() if now - run.last_seen >= SILENT_AFTER]:
@@ -140,7 +145,7 @@ class GatewayRegistry:
             del self._silent[address]
 
     def _spare(self, now: float) -> None:
-        """Give everybody who lives as long as if they had been heard now."""
+        """Treat every living gateway as heard just now, since nobody's silence proves anything."""
         self._alive = {address: run._replace(last_seen=now) for address, run in self._alive.items()}
 
     async def _on_sign_of_life(self, message: Msg) -> None:
@@ -149,13 +154,13 @@ class GatewayRegistry:
             return
         sign = decode(message.data, SignOfLife)
         if sign.leaving:
-            # It alone is gone: one that was refused the name says goodbye as well.
+            # Only this run is gone: one that was refused the name says goodbye as well, and the holder of it lives.
             for runs in (self._alive, self._silent):
                 runs.pop(address, None)
             return
         for runs in (self._alive, self._silent):
             for other in [other for other in runs if self.name_of(other) == self.name_of(address)]:
                 if other != address and runs[other].started > sign.started:
-                    return  # a younger run has its name; it wakes up once more before it stops
+                    return  # a younger run has its name; this one was suspended, and stops as soon as it learns of it
                 del runs[other]
         self._alive[address] = _Run(time.monotonic(), sign.started)

@@ -1,7 +1,8 @@
-"""Operations on connections, sent to every gateway or to one, and what they answer on an inbox of the request's own.
+"""Sends operations on connections to all gateways or to one, and waits for their replies.
 
-One machine for emits with acks, fetching, joining, leaving, disconnecting, kicking and listing. Every request is sent,
-whoever is thought to be alive; the registry says for whose answers it is waited, and who owes one.
+`BroadcastOperator` uses it for emits, acks, fetching, joining, leaving and disconnecting, auth for kicking and listing.
+Each request has an inbox of its own, on which gateways reply. It is published whatever the registry says; the registry
+only tells whose replies are waited for, so a gateway that nobody has heard yet acts on it all the same.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from parley.framework.remote.gateway_registry import GatewayRegistry
 from parley.framework.remote.reply_collector import GatewayReplies, ReplyCollector, ReplyT
 
 RECHECK = 0.25
-"""Seconds after which it is looked again which gateways live."""
+"""Seconds after which the registry is asked again which gateways live, while replies are missing."""
 
 
 class GatewayRequests:
-    """Sends operations to gateways, and knows from the registry who has to answer."""
+    """Sends operations to gateways. The emitters of all namespaces of a process share one, and its registry."""
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
@@ -35,7 +36,7 @@ class GatewayRequests:
         await self.registry.start()
 
     async def send(self, operation: Operation, gateway: str) -> None:
-        """Have one gateway do something, or with an empty address all, without an answer. Raises `Reject`."""
+        """Send an operation without replies, to one gateway or, with an empty address, to all. Raises `Reject`."""
         await self.bus.publish(_subject(operation, gateway), operation.encode())
 
     async def request(
@@ -46,18 +47,21 @@ class GatewayRequests:
         timeout: float,
         most: int | None = None,
     ) -> GatewayReplies[ReplyT]:
-        """Ask one gateway, or with an empty address all, until everything has come or `timeout` seconds have passed.
+        """Send an operation to one gateway or, with an empty address, to all, and wait for their replies.
 
-        `operation` makes what is asked for an inbox. Once `most` connections are found, no other gateway is waited
-        for. Raises `Reject` when it cannot be sent.
+        It returns when everything has come or `timeout` seconds have passed. `operation` makes the operation for an
+        inbox. Once `most` connections were found, no other gateway is waited for. Raises `Reject(unavailable)` without
+        a connection to NATS.
         """
         if not self.bus.connected:
             raise Reject(Code.UNAVAILABLE)
+        # One gateway can be asked without a registry: its reply, or NATS' no-responders status, ends the wait.
         if not gateway:
             await self.registry.start()
         collector, changed = ReplyCollector[ReplyT](gateway, most), asyncio.Event()
 
         def hear(data: bytes) -> None:
+            # NATS' no-responders status arrives as an empty message.
             if data:
                 collector.add(decode(data, kind))
             else:
@@ -71,9 +75,11 @@ class GatewayRequests:
 
         deadline = time.monotonic() + timeout
         request = operation(subjects.inbox(self.bus.user, subjects.GATEWAY_ANSWERS))
+        # Before publishing: a gateway may reply before the publish has returned.
         listener = self.bus.listen(request.inbox, hear)
         try:
             await self.bus.publish(_subject(request, gateway), request.encode(), request.inbox)
+            # After publishing, which may have waited for NATS, and with the gateways that live now.
             expect()
             while not collector.ended and (left := deadline - time.monotonic()) > 0:
                 changed.clear()

@@ -1,14 +1,15 @@
-"""Counts what gateways reply to a request and says when everything has come. Pure.
+"""Counts the gateways' replies to one request and says when everything has come. Pure.
 
-`GatewayRequests` feeds it with replies, and with the gateways that are thought to live, as often as that may change.
+`GatewayRequests` adds each reply, and tells it which gateways live as often as that may change. The first row that
+applies decides:
 
-| state | complete |
+| state of the request | complete |
 |---|---|
-| the broker says that nobody listens | unless a gateway that was asked was heard a moment ago: it is cut off, or dead |
-| replies announced more to come | no |
+| NATS reports no responders | yes, unless a gateway that was asked was heard lately: then it is cut off, or dead |
+| replies announced more that has not come yet | no |
 | as many connections were found as can match | yes |
 | one gateway was asked | when it has replied |
-| all were asked | when all that live have replied, and it is known who lives |
+| all gateways were asked | when all living ones have replied and the registry is warmed up |
 """
 
 from __future__ import annotations
@@ -20,25 +21,22 @@ from typing import Generic, Protocol, TypeVar
 
 
 class GatewayReply(Protocol):
-    """One message of one gateway."""
+    """One message of one gateway, of which there may be several to a request."""
 
     @property
     def gateway(self) -> str:
-        """The address of who says it."""
+        """The address of the gateway that replies."""
         ...
 
     @property
     def matched(self) -> int:
-        """How many connections were found, in addition to what was said before."""
+        """How many more connections the gateway has found since its last reply."""
         ...
 
     @property
     def outstanding(self) -> int:
-        """By how much the number of things to come changes."""
+        """The change of the number of acks or connections that the gateway has still to send."""
         ...
-
-
-ReplyT = TypeVar("ReplyT", bound=GatewayReply)
 
 
 ReplyT = TypeVar("ReplyT", bound=GatewayReply)
@@ -46,25 +44,25 @@ ReplyT = TypeVar("ReplyT", bound=GatewayReply)
 
 @dataclass(slots=True)
 class GatewayReplies(Generic[ReplyT]):
-    """What was replied, and by whom it was not. Gateways are named by their addresses."""
+    """The replies to a request, and the addresses of the gateways that did not reply."""
 
     received: list[ReplyT] = field(default_factory=list[ReplyT])
     matched: int = 0
     complete: bool = False
     """Whether everything has come, from every living gateway."""
     unanswered: tuple[str, ...] = ()
-    """The living gateways that said nothing."""
+    """The living gateways that did not reply."""
     silent: tuple[str, ...] = ()
-    """Those that fell silent some time ago and said nothing: they may stand still, and hold connections."""
+    """The silent gateways that did not reply: they may be suspended, and still hold connections."""
 
 
 class ReplyCollector(Generic[ReplyT]):
     """The replies to one request."""
 
     def __init__(self, gateway: str, most: int | None) -> None:
-        """`gateway` is the only one that is asked, or empty; `most` are the connections that can match, if known."""
+        """`gateway` is the only one that is asked, or empty. `most` connections can match, if their number is known."""
         self.no_listener = False
-        """Set when the broker says that nobody listens: no such gateway, or none at all, or it has lost the broker."""
+        """Set when NATS reports no responders: there is no such gateway, or none at all, or it is cut off from NATS."""
         self._gateway = gateway
         self._most = most
         self._replies = GatewayReplies[ReplyT]()
@@ -74,11 +72,11 @@ class ReplyCollector(Generic[ReplyT]):
         self._all_known = False
 
     def expect(self, alive: AbstractSet[str], *, all_known: bool) -> None:
-        """Take in which gateways live, of those that are asked, and whether it is known of all."""
+        """Set which of the gateways that were asked live, and whether every living one is known."""
         self._alive, self._all_known = alive, all_known
 
     def add(self, reply: ReplyT) -> None:
-        """Take in one reply."""
+        """Count one reply."""
         self._replies.received.append(reply)
         self._replies.matched += reply.matched
         self._outstanding += reply.outstanding
@@ -86,17 +84,17 @@ class ReplyCollector(Generic[ReplyT]):
 
     @property
     def missing(self) -> AbstractSet[str]:
-        """Who of those that are waited for has said nothing."""
+        """The gateways that are waited for and have not replied."""
         if self.no_listener:
             return self._alive
         if not self._gateway:
             return self._alive - self._answered
-        # Whoever is asked by its name answers by its address.
+        # A gateway that was asked by its name replies with its address, so the two cannot be compared.
         return frozenset() if self._answered else {self._gateway}
 
     @property
     def ended(self) -> bool:
-        """Whether nothing else is waited for."""
+        """Whether there is nothing left to wait for."""
         if self.no_listener:
             return True
         if self._outstanding > 0:
@@ -106,7 +104,7 @@ class ReplyCollector(Generic[ReplyT]):
         return (bool(self._gateway) or self._all_known) and not self.missing
 
     def result(self, silent: Iterable[str]) -> GatewayReplies[ReplyT]:
-        """Return what has come, and who owes a reply. `silent` are gateways that fell silent before."""
+        """Return the replies, and which gateways owe one. `silent` are the registry's silent gateways."""
         replies, missing = self._replies, self.missing
         replies.complete = self.ended and not (self.no_listener and missing)
         replies.unanswered = () if replies.complete else tuple(sorted(missing))

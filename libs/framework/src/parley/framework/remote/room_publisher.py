@@ -1,4 +1,8 @@
-"""Publishes to rooms with a subject of their own, which only gateways with a member listen to."""
+"""Publishes events to rooms that have members. Chat's tail and any service that emits to its rooms use it.
+
+Invariant: messages of one process reach a gateway in the order in which they were published, whatever their subjects,
+since NATS keeps the order of one connection. It has no state besides the registry, and runs on the bus's event loop.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from parley.common.errors import Code, Reject
 from parley.common.nats.bus import Bus
 from parley.common.nats.chunks import split_by_size
 from parley.common.wire import subjects
-from parley.common.wire.binary import extract
+from parley.common.wire.binary import extract, size_of
 from parley.common.wire.rooms import (
     Announcement,
     Deliveries,
@@ -24,19 +28,19 @@ from parley.framework.remote.gateway_registry import GatewayRegistry
 MAX_HEADS = 5_000
 """Heads in one message."""
 MAX_DELIVERY_BYTES = 512 * 1024
-"""A delivery is cut here, to stay below the broker's message limit."""
+"""A delivery is cut here: half of NATS' default `max_payload` leaves room for what `OVERHEAD` estimates too low."""
 OVERHEAD = 128
 """Bytes counted for an event or a membership change besides its payload: names, ids and a length each."""
 FEW_GATEWAYS = 8
-"""As long as no more live, what goes to several rooms is one message; see docs/adr/0023-the-path-of-a-message.md."""
+"""Up to this many gateways, one message goes to all of them; see docs/adr/0023-the-path-of-a-message.md."""
 
 
 class RoomPublisher:
     """Publishes to the rooms of a namespace, in order.
 
-    To one room on its own subject, which only gateways with a member hear. To several at once, where few gateways live,
-    in one message that all of them hear: they skip rooms without a member, which costs less than a message each.
-    Gateways listen to both at any time, and messages of one process arrive in order whatever their subjects.
+    A delivery to one room goes on the room's own subject, which only gateways with a member listen to. Deliveries to
+    several rooms go in one message to all gateways while few live: they skip the rooms without a member, which costs
+    less than a message for each room. Gateways listen to both kinds of subjects all the time.
     """
 
     def __init__(self, bus: Bus, namespace: str, registry: GatewayRegistry | None = None) -> None:
@@ -45,18 +49,18 @@ class RoomPublisher:
         self._registry = registry
 
     async def emit(self, room: str, event: str, *args: Any, except_sid: str = "", volatile: bool = False) -> None:
-        """Send an event that is in no log to a room's members."""
+        """Send a room's members an event that is not logged. A `volatile` one skips clients that read too slowly."""
         encoded, attachments = extract(args)
         await self.publish(room, [RoomEvent(event, encoded[1:-1], 0, except_sid, volatile, attachments)])
 
     async def publish(
         self, room: str, items: Sequence[RoomEvent], membership_changes: Sequence[MembershipChange] = ()
     ) -> None:
-        """Send events in order: logged ones with their sequences. `membership_changes` are for a user's own room."""
+        """Send a room events in order, logged ones with their sequences; a user's own room also membership changes."""
         await self.publish_all([(room, Delivery(list(items), list(membership_changes)))])
 
     async def publish_all(self, deliveries: Sequence[tuple[str, Delivery]]) -> None:
-        """Send to several rooms, in this order. What is too large for a message is cut."""
+        """Send deliveries to several rooms, in this order. One that is too large for a message is cut."""
         pieces = [(room, piece) for room, delivery in deliveries for piece in _split(delivery)]
         if len(pieces) > 1 and self._registry is not None and self._registry.living <= FEW_GATEWAYS:
             for chunk in split_by_size(pieces, MAX_DELIVERY_BYTES, lambda piece: len(piece[0]) + _weight(piece[1])):
@@ -66,16 +70,18 @@ class RoomPublisher:
             await self._bus.publish(subjects.room(self._namespace, room), piece.encode())
 
     async def announce(self, announcements: Sequence[Announcement]) -> None:
-        """Tell gateways what the log has beyond what they were told. Raises `Reject` when nobody hears it now."""
+        """Publish announcements to all gateways. Raises `Reject(unavailable)` while this process is deaf."""
         for announcement in announcements:
+            # Before each, since publishing may wait: an announcement that nobody hears must not count as made.
             if not self._bus.hearing:
                 raise Reject(Code.UNAVAILABLE)
             await self._bus.publish(subjects.announcements(self._namespace), announcement.encode())
 
     async def announce_heads(self, heads: list[RoomHead]) -> bool:
-        """Tell gateways the heads of rooms that moved lately, so that a lost last event is noticed.
+        """Tell all gateways the heads of rooms that moved lately, so that they notice when a last event was lost.
 
-        False while there is no connection to the broker: who keeps count of what was told has to tell it again.
+        For services whose log makes no announcements. Return False without a connection to NATS; the caller then has to
+        tell the same heads again.
         """
         for start in range(0, len(heads), MAX_HEADS):
             if not self._bus.connected:
@@ -86,7 +92,7 @@ class RoomPublisher:
 
 
 def _split(delivery: Delivery) -> Iterator[Delivery]:
-    """Cut a delivery into pieces that fit a message each; what moves users goes with the last."""
+    """Cut a delivery into pieces that fit a message each. The last has the membership changes, which follow events."""
     if _weight(delivery) <= MAX_DELIVERY_BYTES:
         yield delivery
         return
@@ -96,15 +102,15 @@ def _split(delivery: Delivery) -> Iterator[Delivery]:
 
 
 def _weight(delivery: Delivery) -> int:
-    """Upper bound of a delivery's bytes, without what text may take in UTF-8."""
-    return OVERHEAD * (1 + len(delivery.membership_changes)) + sum(map(_event_weight, delivery.items))
+    """Estimate a delivery's bytes, from above unless its names are long."""
+    overhead = OVERHEAD * (1 + len(delivery.membership_changes) + len(delivery.items))
+    return overhead + sum(map(_payload_bytes, delivery.items))
 
 
-def _event_weight(item: RoomEvent) -> int:
-    weight = len(item.payload) + OVERHEAD
-    return weight + sum(map(len, item.attachments)) if item.attachments else weight
+def _payload_bytes(item: RoomEvent) -> int:
+    return size_of(item.payload, item.attachments)
 
 
 def split_events(items: Sequence[RoomEvent], max_bytes: int) -> Iterator[list[RoomEvent]]:
-    """Split items into runs of at most `max_bytes` of payload, at least one item each."""
-    return split_by_size(items, max_bytes, lambda item: len(item.payload) + sum(map(len, item.attachments)))
+    """Split events into runs of at most `max_bytes` of payload. A run has at least one event, however large."""
+    return split_by_size(items, max_bytes, _payload_bytes)

@@ -1,4 +1,10 @@
-"""The context that controllers and packet middleware are given: one event, its sender, and how to answer and emit."""
+"""The context that controllers and packet middleware are given: one event, its sender, and how to answer and emit.
+
+The dispatcher makes one (as an `Invocation`) for each command of a client, and the event runner hands it first to the
+middleware, from the outermost in, then to the controller. All of them run on the service's event loop, one after the
+other for one event. What is expensive is done when it is first asked for: handshake, data and arguments are decoded
+then, and loggers are bound then.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +24,14 @@ from parley.framework.remote.emitter import BroadcastOperator, Emitter, RemoteSo
 from parley.framework.routing.connection_data import ConnectionData
 
 StateT = TypeVar("StateT", default=Any)
-"""What a service's lifespan made for its controllers."""
+"""The type of the value that a service's lifespan yields for its controllers."""
 
 _log = get_logger(CONTEXTS)
 _handshakes = msgspec.msgpack.Decoder(Handshake)
 
 
 class PeerContext:
-    """The part that all contexts share: one connection, and emitting to it and to others in its namespace."""
+    """The part that all contexts share: one connection, and the ways to emit to it and to others in its namespace."""
 
     __slots__ = ("_connection", "_data", "_emitter", "_handshake", "correlation", "gateway", "identity", "sid")
 
@@ -38,10 +44,10 @@ class PeerContext:
         data: ConnectionData,
     ) -> None:
         self.identity = connection.identity
-        """The user, as the token proved it."""
+        """The user, as proven by the token."""
         self.sid = connection.sid
         self.gateway = gateway
-        """The gateway that holds the connection."""
+        """The address of the gateway that holds the connection."""
         self.correlation = correlation
         """The id that marks every log line about this event, in every process."""
         self._emitter = emitter
@@ -56,7 +62,7 @@ class PeerContext:
 
     @property
     def handshake(self) -> Handshake:
-        """What the client connected with: `address`, `query`, `auth`, the `headers` that the namespace asks for."""
+        """What the client connected with: `address`, `query`, `auth`, and the `headers` that the namespace exposes."""
         if self._handshake is None:
             encoded = self._connection.handshake
             self._handshake = _handshakes.decode(encoded) if encoded else Handshake()
@@ -64,10 +70,10 @@ class PeerContext:
 
     @property
     def data(self) -> dict[str, Any]:
-        """A dict that the gateway keeps with the connection while it lasts; every replica of the service sees it.
+        """A dict that the gateway keeps with the connection until it ends; every replica of the service sees it.
 
-        It holds at most 4 KB of what msgpack can encode. A larger one refuses the event that made it so, with
-        `payload_too_large`, and nothing of the event's change is kept.
+        It holds at most 4 KB of what msgpack can encode. An event that makes it larger is refused with
+        `payload_too_large`, and all that the event changed in it is dropped.
         """
         return self._data.values
 
@@ -80,7 +86,7 @@ class PeerContext:
 
     @property
     def socket(self) -> RemoteSocket:
-        """This connection as a `RemoteSocket`, which can also be asked with `emit_with_ack`."""
+        """This connection as a `RemoteSocket`, whose `emit_with_ack` waits for the client's ack."""
         return self._emitter.socket(self.sid, self.gateway)
 
     async def emit(self, event: str, *args: Any) -> None:
@@ -89,11 +95,11 @@ class PeerContext:
 
     @property
     def volatile(self) -> RemoteSocket:
-        """This connection; events are skipped while its write buffer is full (Socket.IO's `volatile`)."""
+        """This connection, but skip events while its write buffer is full (Socket.IO's `volatile`)."""
         return self.socket.volatile
 
     async def join(self, *rooms: str) -> None:
-        """Put this connection into rooms, for as long as it lasts."""
+        """Put this connection into ad hoc rooms until it ends."""
         await self.socket.join(*rooms)
 
     async def leave(self, *rooms: str) -> None:
@@ -108,28 +114,29 @@ class PeerContext:
 
     @property
     def everybody(self) -> Emitter:
-        """Everybody in the namespace, this connection included; `everybody.to(room)` is everybody in a room."""
+        """All connections of the namespace, this one included; `everybody.to(room)` are all in a room."""
         return self._emitter
 
     @property
     def broadcast(self) -> BroadcastOperator:
-        """Everybody else in the namespace."""
+        """All other connections of the namespace."""
         return self._emitter.except_(self.sid)
 
     def to(self, *rooms: str) -> BroadcastOperator:
-        """Everybody else in any of these rooms; a sid is a room, and `user:<id>` is one."""
+        """Select all other connections in any of these rooms; a sid and `user:<id>` are rooms, too."""
         return self.broadcast.to(*rooms)
 
     def except_(self, *rooms: str) -> BroadcastOperator:
-        """Everybody else, without those in any of these rooms."""
+        """Select all other connections of the namespace but those in any of these rooms."""
         return self.broadcast.except_(*rooms)
 
 
 class _Done:
-    """What `ack` returns. Awaiting it does nothing, and so does not awaiting it."""
+    """The value that `ack` returns. It may be awaited or not, which makes no difference."""
 
     __slots__ = ()
 
+    # A generator that yields nothing: `await` returns at once, without a turn of the loop.
     def __await__(self) -> Generator[Any, None, None]:
         yield from ()
 
@@ -140,7 +147,10 @@ _DONE = _Done()
 class Context(PeerContext, Generic[StateT]):
     """One event of a client: it passes the middleware, a controller handles it, and the result becomes the ack."""
 
-    __slots__ = ("_answer", "_args", "_attachments", "_encoded_when_read", "_raw", "event", "result", "state")
+    __slots__ = (
+        "_answer", "_args", "_attachments", "_encoded_when_read", "_let_through", "_plain_result", "_raw",
+        "event", "result", "state",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -155,22 +165,25 @@ class Context(PeerContext, Generic[StateT]):
         self.event = command.event
         """The event's name. Middleware may set another."""
         self.state = state
-        """What the service's lifespan made."""
+        """The value that the service's lifespan yielded."""
         self.result: Any = None
-        """What the controller returned: the fields of the ack. Middleware may set it, before or after."""
+        """The fields of the ack, as the controller returned them. Middleware may set it before or after."""
         self._answer: tuple[bytes, tuple[bytes, ...]] | None = None
+        # These two are `Invocation`'s. A constructor of its own, only to set them, would cost a call for each event.
+        self._let_through = False
+        self._plain_result: Any = None
         self._raw = command.args
         self._attachments = command.attachments
         self._args: list[Any] | None = None
         self._encoded_when_read = b""
-        """The arguments as JSON when they were first read, to see later whether they were changed in place."""
+        """The arguments as JSON when they were first read, to find out later whether they were changed in place."""
 
     @property
     def args(self) -> list[Any]:
-        """The event's arguments as the client sent them, `bytes` where there is binary data.
+        """The event's arguments as the client sent them, with `bytes` in the place of binary data.
 
-        Middleware may set another list, or change this one or anything in it. Raises `Reject(invalid_payload)` when
-        what came is not JSON, or is nested too deeply.
+        Middleware may set another list, or change this one or anything in it. Raises `Reject(invalid_payload)` for
+        arguments that are not JSON or are nested too deeply.
         """
         if self._args is None:
             try:
@@ -187,8 +200,8 @@ class Context(PeerContext, Generic[StateT]):
 
     @property
     def encoded_args(self) -> tuple[bytes, tuple[bytes, ...]]:
-        """The arguments as they travel: a JSON array with placeholders, and the binary data."""
-        # The list was given away, so whoever has it may have changed it in place.
+        """The arguments in their wire form: a JSON array with placeholders, and the binary data."""
+        # Middleware that has read the list may have changed it in place, which nothing else would show.
         if self._args is not None and msgspec.json.encode(self._args) != self._encoded_when_read:
             self.args = self._args
         return self._raw, self._attachments
@@ -199,13 +212,14 @@ class Context(PeerContext, Generic[StateT]):
         return super().log.bind(event_name=self.event)
 
     def ack(self, *args: Any) -> Awaitable[None]:
-        """Answer with these arguments instead of `{ok: true, ...}`, as Socket.IO's own acks are. Once only.
+        """Ack the event with these arguments instead of `{ok: true, ...}`, as servers of plain Socket.IO do.
 
-        It may be awaited, as `emit` must be, or not. Raises `RuntimeError` when the event was answered already.
+        It may be awaited, as `emit` must be, or not. Raises `RuntimeError` when the event was acked already.
         """
         if self._answer is not None:
             raise RuntimeError(f"{self.event} was answered already")
         encoded, attachments = extract(args)
+        # Without the array's brackets, as in the `payload` of an `Ack`.
         self._answer = encoded[1:-1], attachments
-        # All the other ways to send are awaited, so people await this one. A coroutine would warn whoever does not.
+        # People await it, since they await all other ways to send. A coroutine would warn those who do not.
         return _DONE

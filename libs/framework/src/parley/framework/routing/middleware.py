@@ -6,7 +6,8 @@
         await call_next()
 
 The code before `call_next` runs on the way in, in the order configured, and the code after it on the way out, in
-reverse. Middleware that does not call it lets nothing through. Gateways and services run the same functions.
+reverse. Middleware that does not call it lets nothing through. A gateway and a service run the same functions: the
+gateway around what it forwards to the service, the service around its controllers.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from parley.framework.routing.context import Context
 SubjectT = TypeVar("SubjectT")
 
 Next = Callable[[], Awaitable[None]]
-"""Runs the middleware further inside and the controller. It may be called once."""
+"""Runs the middleware further inside and then the controller. Middleware may call it once."""
 PacketMiddleware = Callable[[Context[Any], Next], Awaitable[None]]
-"""Around every event. It may look at the event, replace it, raise `Reject`, or answer it with `ack` or `result`."""
+"""Middleware around every event. It may read the event, change it, raise `Reject`, or set `result` or `ack`."""
 ConnectionMiddleware = Callable[[ConnectionContext[Any], Next], Awaitable[None]]
-"""Around a connection's life: before `call_next` it is being admitted, after it the connection is gone."""
+"""Middleware around a connection's life: before `call_next` it is being admitted, and after it it is gone."""
 
 
 def compose(
     middleware: Sequence[Callable[[SubjectT, Next], Awaitable[None]]], core: Callable[[SubjectT], Awaitable[None]]
 ) -> Callable[[SubjectT], Awaitable[None]]:
-    """Return one function that runs all the middleware around the core."""
+    """Return one function that runs all the middleware around the core. It is made once per namespace."""
     composed = core
     for outer in reversed(middleware):
         composed = _around(outer, composed)
@@ -40,6 +41,7 @@ def compose(
 def _around(
     outer: Callable[[SubjectT, Next], Awaitable[None]], inner: Callable[[SubjectT], Awaitable[None]]
 ) -> Callable[[SubjectT], Awaitable[None]]:
+    # Plain functions that return the coroutine of the next one: each layer would else cost a coroutine more.
     def run(subject: SubjectT) -> Awaitable[None]:
         called = False
 

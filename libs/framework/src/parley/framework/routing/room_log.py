@@ -1,4 +1,4 @@
-"""What a service says of its rooms when their events are logged; gateways repair and resume clients from it."""
+"""The log of a service's rooms, as gateways need it: to repair what they missed, and for clients to resume."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ from parley.common.wire.rooms import Membership, Replayed, RoomHead
 
 
 class RoomLog(Protocol):
-    """What a service knows of its rooms when their events are logged: gateways repair and resume from it.
+    """The questions that a service with logged rooms answers; `GatewayResponder` asks them for the gateways.
 
-    Sequences of a room are 1-based and gapless. Each may raise `Reject`. A log that may be restored from a backup has
-    an attribute `incarnation` as well: a text that is another one from then on, so that old cursors mean a `reset`.
+    The sequences of a room begin at 1 and have no gaps. Every method may raise `Reject`. A log that may be restored
+    from a backup also has an attribute `incarnation`: a text that changes with a restore, so that a cursor from before
+    it leads to a `reset`.
     """
 
     async def memberships(self, identity: Identity) -> list[Membership]:
-        """The rooms a user is in."""
+        """Return the rooms that a user is a member of."""
         ...
 
     async def replay(self, room: str, after: int, limit: int) -> Replayed:
-        """A room's events after a sequence, consecutive, oldest first, at most `limit`; and its head."""
+        """Return at most `limit` consecutive events of a room after a sequence, oldest first, and the room's head."""
         ...
 
     async def heads(self, rooms: list[str]) -> list[RoomHead]:
-        """The heads of rooms; one that does not exist is left out."""
+        """Return the heads of rooms, without the rooms that do not exist."""
         ...
 
 
 class NoRoomLog:
-    """The `RoomLog` of a service whose rooms have no log."""
+    """The `RoomLog` of a service whose rooms are not logged."""
 
     async def memberships(self, identity: Identity) -> list[Membership]:  # noqa: ARG002 - the protocol's
-        """Nobody is a member of anything."""
+        """Return nothing: nobody is a member of anything."""
         return []
 
     async def replay(self, room: str, after: int, limit: int) -> Replayed:  # noqa: ARG002
-        """There are no events."""
+        """Return no events."""
         return Replayed([], 0)
 
     async def heads(self, rooms: list[str]) -> list[RoomHead]:  # noqa: ARG002
-        """No room has a head."""
+        """Return nothing: no room has a head."""
         return []

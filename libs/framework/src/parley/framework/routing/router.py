@@ -1,6 +1,8 @@
 """The router: the table that names the controller of each event of a namespace, and the middleware around them.
 
-A service fills it while its modules are imported. The `EventRunner` looks routes up in it; documents are made of it.
+A service fills it while its modules are imported, and it does not change once the service runs. The `EventRunner` looks
+up routes in it, and `asyncapi` makes documents of it. All that can be known of a controller is found out here, once:
+how its arguments are decoded, whether it needs a task, whether its result may hold binary data.
 """
 
 from __future__ import annotations
@@ -30,12 +32,12 @@ from parley.framework.routing.signatures import (
 ControllerT = TypeVar("ControllerT", bound=Controller)
 
 LIFECYCLE = frozenset({"connect", "disconnecting", "disconnect", "error"})
-"""The events of a connection's life, and `error`. No client can send them, and they pass no packet middleware."""
+"""The events of a connection's life, and `error`. Clients cannot send them, and packet middleware does not see them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row of the table."""
+    """One row of the table: an event, its controller, and what was found out about that at import."""
 
     event: str
     controller: Controller
@@ -43,28 +45,31 @@ class Route:
     pipelined: bool
     binary: bool
     timeout: float | None
-    """Seconds the controller may take; None stands for the service's default."""
+    """Seconds that the controller may take; None stands for the service's default."""
     decoder: msgspec.json.Decoder[Any]
     binary_result: bool
-    """Whether what the controller returns may hold binary data, as far as its annotation tells."""
+    """Whether the annotation of the controller's result allows binary data in it."""
     plain: bool
-    """Whether calling the controller runs it; what it returns may be a future."""
+    """Whether the controller is a plain function, which may still return a future."""
 
     @property
     def place(self) -> str:
         """The place where the controller is defined, as `module:name`."""
+        # Past decorators made with `functools.wraps`, to the function that somebody wants to find.
         function: Any = inspect.unwrap(self.controller)
         return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__qualname__)}"
 
     def arguments(self, args: bytes, attachments: tuple[bytes, ...] = ()) -> Sequence[Any]:
-        """Decode the event's arguments into their types. Raises `Reject(invalid_payload)`."""
+        """Decode an event's arguments into the controller's parameter types. Raises `Reject(invalid_payload)`."""
         if attachments and not self.binary:
             raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: takes no binary data")
+        # Before decoding: msgspec recurses over nested arrays.
         if too_deep(args):
             raise Reject(Code.INVALID_PAYLOAD, f"{self.event}: nested deeper than {MAX_DEPTH} levels")
         try:
             if not self.binary:
                 decoded = json_input.decode(self.decoder, args)
+                # Controllers without default values have a tuple as their shape, which needs no conversion.
                 if type(decoded) is tuple:
                     return decoded  # pyright: ignore[reportUnknownVariableType] - what the decoder is for
             else:
@@ -88,10 +93,10 @@ class Router(Generic[StateT]):
     def __init__(self, namespace: str, *, room_log: Callable[[StateT], RoomLog] | None = None) -> None:
         self.namespace = namespace
         self.room_log = room_log
-        """A function that finds the log of the namespace's rooms in the service's state; None when they have no log."""
+        """A function that finds the log of the namespace's rooms in the service's state; None for unlogged rooms."""
         self.routes: dict[str, Route] = {}
         self.sent: dict[str, Any] = {}
-        """The events that clients are sent, with the type of their argument. Only documents are made from it."""
+        """The events that clients are sent, with the type of their argument, for documents alone."""
         self.packet_middleware: list[PacketMiddleware] = []
         self.connection_middleware: list[ConnectionMiddleware] = []
 
@@ -106,7 +111,7 @@ class Router(Generic[StateT]):
         binary: bool = False,
         timeout: float | None = None,
     ) -> Callable[[ControllerT], ControllerT]:
-        """`route` as a decorator."""
+        """Do what `route` does, as a decorator."""
 
         def decorate(controller: ControllerT) -> ControllerT:
             self.route(event, controller, payload=payload, pipelined=pipelined, binary=binary, timeout=timeout)
@@ -124,14 +129,16 @@ class Router(Generic[StateT]):
         binary: bool = False,
         timeout: float | None = None,
     ) -> None:
-        """Route an event to a controller, whose annotations say which arguments the event has.
+        """Route an event to a controller, whose annotations tell which arguments the event has.
 
-        A controller that is a plain function, and returns what it has or an `asyncio.Future` of it, holds no task.
-        With `payload` it is one argument of that type, whatever the annotation. A connection's commands are handled
-        one after the other; with `pipelined`, the next pipelined one starts before this one has ended: for controllers
-        that take their place in a queue before they first wait. With `binary`, arguments may hold binary data, which
-        is `bytes`. After `timeout` seconds, by default the service's, the controller is cancelled.
-        Raises `ValueError` when the event has a controller already, or an argument has no annotation.
+        - `payload`: the event has one argument of this type, whatever the annotations say.
+        - `pipelined`: the connection's next pipelined command is started before this one has ended. It is for
+          controllers that take their place in a queue before they first wait. Others are handled one after the other.
+        - `binary`: arguments may hold binary data, which arrives as `bytes`.
+        - `timeout`: the seconds after which the controller is cancelled; by default the service's.
+
+        A controller that is a plain function needs no task; it returns its result, or an `asyncio.Future` of it.
+        Raises `ValueError` when the event has a controller already, or a parameter has no annotation.
         """
         if not event or not isinstance(event, str):  # pyright: ignore[reportUnnecessaryIsInstance] - from callers
             raise ValueError(f"{self.namespace}: an event's name is a text, not {event!r}")
@@ -145,15 +152,16 @@ class Router(Generic[StateT]):
         )
 
     def controllers(self, kind: type[Any]) -> None:
-        """Route the methods of a class that are marked with `on`. Each event gets an object of its own.
+        """Route the methods of a class that are marked with `on`.
 
-        The class is made with the context; its methods take the event's arguments.
+        Each event makes an object of the class, with the context as its only argument; the method takes the event's
+        arguments.
         """
         for controller, event, options in marked_methods(kind):
             self.route(event, controller, **options)
 
     def sends(self, event: str, argument: Any = None) -> None:
-        """Declare, for the documents, that clients are sent an event with an argument of this type."""
+        """Declare that clients are sent an event with an argument of this type, for the documents."""
         if event in self.sent:
             raise ValueError(f"{self.namespace} {event} is described twice")
         self.sent[event] = argument
@@ -161,9 +169,9 @@ class Router(Generic[StateT]):
     # -- what surrounds it -----------------------------------------------------------------------------------------
 
     def use(self, *middleware: PacketMiddleware) -> None:
-        """Put middleware around every event, inside of what was added before."""
+        """Put middleware around every event, inside of the middleware that was added before."""
         self.packet_middleware.extend(middleware)
 
     def use_connection(self, *middleware: ConnectionMiddleware) -> None:
-        """Put middleware around every connection's life, inside of what was added before."""
+        """Put middleware around every connection's life, inside of the middleware that was added before."""
         self.connection_middleware.extend(middleware)

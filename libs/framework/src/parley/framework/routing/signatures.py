@@ -1,4 +1,7 @@
-"""Reads the annotations of controllers: the types of an event's arguments, for msgspec to decode, and of its ack."""
+"""Reads the annotations of controllers: the types that msgspec decodes an event's arguments into, and that of its ack.
+
+`Router.route` calls it once for each controller, while the service's modules are imported.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ import msgspec
 from msgspec import inspect as inspection
 
 Controller = Callable[..., Any]
-"""A function of a `Context` and the event's typed arguments. It returns the fields of the ack.
+"""A function of a `Context` and the event's typed arguments, async or plain, that returns the fields of the ack.
 
-It is async, or plain: then it returns them or an `asyncio.Future` of them, and no task is held while that is awaited.
+A plain one may return an `asyncio.Future` of them; no task waits for it.
 """
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -27,28 +30,28 @@ _MAY_BE_BINARY = (
     inspection.CustomType,
 )
 _INSIDE = ("types", "fields", "item_type", "item_types", "key_type", "value_type")
-"""Where msgspec's descriptions of types hold those that they are made of."""
+"""The attributes in which msgspec's descriptions of types hold the types that they are made of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The arguments of an event and what its ack holds."""
+    """The arguments of an event and the result of its controller, as annotated."""
 
     types: tuple[Any, ...]
     shape: Any
     """The type that the JSON array of the arguments is decoded into."""
     required: int
-    """How many arguments may not be left out."""
+    """How many arguments a client must send; the others have default values."""
     returns: Any
-    """The annotation of the result, of what it resolves to where it is a future; None when there is none."""
+    """The annotation of the result; for a future, of its result. None when the controller has no annotation."""
     variadic: bool = False
     """Whether the controller takes any number of arguments (`*args`)."""
 
 
 def read_signature(controller: Controller, payload: Any = None) -> Signature:
-    """Read a controller's annotations; with `payload` it has one argument of that type.
+    """Read a controller's annotations; with `payload` the event has one argument of that type.
 
-    Raises `ValueError` for what cannot be called with a context and an event's arguments.
+    Raises `ValueError` for a controller that cannot be called with a context and an event's arguments.
     """
     name = getattr(controller, "__qualname__", repr(controller))
     function: Any = inspect.unwrap(controller)
@@ -82,7 +85,7 @@ def read_signature(controller: Controller, payload: Any = None) -> Signature:
 
 
 def _resolved(returns: Any) -> Any:
-    """What an annotated future resolves to; anything else as it is."""
+    """Return the type of a future's result, and any other type as it is."""
     if get_origin(returns) in _FUTURES:
         return get_args(returns)[-1]
     return returns
@@ -92,12 +95,12 @@ _FUTURES = (asyncio.Future, asyncio.Task, Awaitable, Coroutine)
 
 
 def is_plain(controller: Controller) -> bool:
-    """Whether calling a controller runs it, instead of making a coroutine."""
+    """Whether a controller is a plain function: to call it is to run it."""
     return not inspect.iscoroutinefunction(inspect.unwrap(controller))
 
 
 def may_hold_binary(kind: Any) -> bool:
-    """Whether values of a type may hold `bytes`; also when it says too little, as `Any` and no annotation do."""
+    """Whether values of a type may hold `bytes`; true for types that do not tell, such as `Any` or none at all."""
     if kind is None:
         return True
     try:
@@ -107,7 +110,7 @@ def may_hold_binary(kind: Any) -> bool:
     seen: set[int] = set()
     while ahead:
         part = ahead.pop()
-        # A type that holds itself is one object.
+        # A type that refers to itself is described by one object, at which the search would come back for ever.
         if id(part) in seen:
             continue
         seen.add(id(part))
@@ -136,6 +139,7 @@ def on(event: str, **options: Any) -> Callable[[FunctionT], FunctionT]:
 
 def marked_methods(kind: type[Any]) -> Iterator[tuple[Controller, str, dict[str, Any]]]:
     """Find the marked methods of a class, each with its event and options, in the order in which they are written."""
+    # From the base classes down, but each method as the class itself has it: an override keeps its place.
     for name in dict.fromkeys(name for holder in reversed(kind.__mro__) for name in vars(holder)):
         method = getattr(kind, name)
         if (mark := getattr(method, _MARK, None)) is not None:
@@ -147,7 +151,7 @@ def _controller(kind: type[Any], name: str, method: Any) -> Controller:
     def controller(context: Any, *args: Any) -> Any:
         return getattr(kind(context), name)(*args)
 
-    # The method's own annotations count; its `self` stands where a function has the context.
+    # So that the method's own annotations are read; its `self` stands where a function has the context.
     controller.__wrapped__ = method  # pyright: ignore[reportFunctionMemberAccess]
     controller.__qualname__ = method.__qualname__
     return controller

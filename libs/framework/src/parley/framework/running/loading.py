@@ -1,4 +1,8 @@
-"""Loads a service by the name that a command line gives: `dice`, `dice.service` or `dice.service:service`."""
+"""Loads a service by its name on a command line: `dice`, `dice.service` or `dice.service:service`.
+
+`parley run`, `routes` and `asyncapi` call it. Whatever goes wrong becomes one line that names the place in the
+adopter's own code, because that is where the mistake is.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,14 @@ ATTRIBUTE = "service"
 
 
 class ServiceNotFound(ValueError):
-    """No service has this name. The text says what was looked for and where."""
+    """No service could be loaded by this name. The text says what was looked for, where, and what is wrong there."""
 
 
 def load_service(target: str) -> Service[Any]:
-    """Return the service that `module:attribute` names; by default `service`, in the module or its submodule `service`.
+    """Return the service that `module:attribute` names. Without an attribute, `service` is looked for.
 
-    The working directory comes first of what is searched. Raises `ServiceNotFound`.
+    It is looked for in the module and, in a package, in its submodule `service`. The working directory is searched
+    first. Raises `ServiceNotFound`.
     """
     name, colon, attribute = target.partition(":")
     if not all(part.isidentifier() for part in name.split(".")) or (colon and not attribute.isidentifier()):
@@ -38,7 +43,7 @@ def load_service(target: str) -> Service[Any]:
         if not hasattr(module, attribute):
             raise ServiceNotFound(f"{name} ({_place(module)}) has no attribute {attribute}")
         return _checked(found, target)
-    # A package has its submodules as attributes once they were imported.
+    # A package has its submodules as attributes once they were imported, so `found` may be `dice.service`, the module.
     if found is not None and not isinstance(found, ModuleType):
         return _checked(found, f"{name}:{ATTRIBUTE}")
     below = _import(f"{name}.{ATTRIBUTE}") if hasattr(module, "__path__") else None
@@ -53,7 +58,7 @@ def load_service(target: str) -> Service[Any]:
 
 
 def search_working_directory() -> str:
-    """Make Python look for modules in the working directory first, as it does for scripts. Return the directory."""
+    """Make Python search the working directory for modules first, as it does for scripts. Return the directory."""
     directory = str(Path.cwd())
     if sys.path[:1] != [directory]:
         sys.path.insert(0, directory)
@@ -61,10 +66,11 @@ def search_working_directory() -> str:
 
 
 def _import(name: str) -> ModuleType | None:
-    """The module, or None when there is none. Raises `ServiceNotFound` for what fails inside it."""
+    """Import a module; None when there is none. Raises `ServiceNotFound` when the module itself fails."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        # The module or a package above it is missing, and not something that the module imports.
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             return None
         raise _failed(name, error) from error
@@ -78,6 +84,7 @@ def _failed(name: str, error: Exception) -> ServiceNotFound:
         said = error.msg
     else:
         frames = traceback.extract_tb(error.__traceback__)
+        # The last line of the project's own code: frames below it are in libraries, those above in importlib.
         own = [frame for frame in frames if Path(frame.filename).is_relative_to(Path.cwd()) and _is_own(frame.filename)]
         frame = (own or frames)[-1]
         place, line, said = f"{frame.filename}, line {frame.lineno}", frame.line, str(error)
@@ -86,7 +93,7 @@ def _failed(name: str, error: Exception) -> ServiceNotFound:
 
 
 def _is_own(filename: str) -> bool:
-    """Whether it is code of the project, and not of what is installed below it."""
+    """Whether a file is the project's own, and not of a package installed in a directory below it."""
     return "site-packages" not in Path(filename).parts and not filename.startswith(str(Path(__file__).parents[1]))
 
 

@@ -1,4 +1,4 @@
-"""Runs a service as a process, alone or under a second process that restarts it when its code changes."""
+"""Runs a service as a process, alone or under a process that restarts it when its code changes (`parley run`)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from parley.framework.service import Service
 
 RELOAD_OPTION = "--reload"
 STOP_SECONDS = 10
-"""Seconds that a service may take to end before it is killed and the changed one is started."""
+"""Seconds that a service may take to stop before it is killed and the changed one is started."""
 
 
 def create_app(service: Service[Any], settings: ServiceSettings) -> FastAPI:
-    """Make the HTTP app of a service that has none of its own: `/healthz`, `/readyz` and `/metrics`."""
+    """Make the HTTP app of a service without an API of its own: `/healthz`, `/readyz` and `/metrics`."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -33,6 +33,7 @@ def create_app(service: Service[Any], settings: ServiceSettings) -> FastAPI:
             async def bus_ready() -> str | None:
                 return running.check()
 
+            # Only here, since the check needs the running service.
             app.include_router(health_router({"bus": bus_ready}))
             yield
 
@@ -49,12 +50,13 @@ def serve(service: Service[Any]) -> None:
 def watch(name: str) -> None:
     """Run the current command without `--reload` in a child process, and again after each change, until a stop signal.
 
-    Only this service restarts: the sockets are the gateway's and stay connected, and what clients send meanwhile is
-    answered `unavailable`. It watches the Python files below the working
-    directory, except in tests and in the other services' packages.
+    Only this service restarts. Clients stay connected, since their sockets are the gateway's; what they send meanwhile
+    is refused with `unavailable`. The Python files below the working directory are watched, except in tests and in the
+    packages of other services.
     """
     here = Path.cwd()
     others = [found.parent for found in here.glob("*/service.py") if found.parent.name != name.partition(".")[0]]
+    # `orig_argv` and not `argv`: it has the interpreter's own options as well.
     command = [argument for argument in sys.orig_argv if argument != RELOAD_OPTION]
     watchfiles.run_process(
         here,

@@ -1,6 +1,15 @@
-"""Runs connection middleware around one connection, from before it is let in until after it has gone.
+"""Runs connection middleware around one connection, from before it is admitted until after it is gone.
 
-A service's `GatewayResponder` makes one for each connection that it lets in, a gateway for its own middleware.
+A service's `GatewayResponder` makes one for each connection if it has connection middleware, and a gateway does for its
+own. Middleware is one suspended coroutine for as long as the connection lasts, so each lifetime has a task, which its
+owner starts with `run`. The owner calls everything else, on the same loop.
+
+| state | input | next |
+|---|---|---|
+| being admitted | the core function returns | admitted: `admitted` returns; the middleware waits in `call_next` |
+| being admitted | middleware returns, raises or is cancelled | refused: `admitted` raises `Reject` |
+| being admitted | `admitted` has waited too long, or is cancelled | refused; the middleware is cancelled |
+| admitted | `leave` | ending: the code after `call_next` runs; a `Reject` of it is only logged |
 """
 
 from __future__ import annotations
@@ -19,11 +28,11 @@ from parley.framework.routing.middleware import ConnectionMiddleware, compose
 log = get_logger(__name__)
 
 Core = Callable[[ConnectionContext[Any]], Awaitable[None]]
-"""The innermost function, inside of all middleware. It raises `Reject` when the connection must not be admitted."""
+"""The innermost function, inside of all middleware. It may raise `Reject` to refuse the connection."""
 
 
 class ConnectionLifetime:
-    """One connection in the middleware: it is admitted at the innermost point and passes out when it has gone."""
+    """The run of the connection middleware for one connection."""
 
     def __init__(self, middleware: Sequence[ConnectionMiddleware], context: ConnectionContext[Any], core: Core) -> None:
         self._context = context
@@ -34,7 +43,7 @@ class ConnectionLifetime:
         self._task: asyncio.Task[Any] | None = None
 
     async def run(self) -> None:
-        """Run the middleware to its end, which is after the connection has gone. `admitted` waits for the way in."""
+        """Run the middleware to its end, which is after the connection is gone. The owner starts it as a task."""
         self._task = asyncio.current_task()
         try:
             await self._run(self._context)
@@ -42,20 +51,21 @@ class ConnectionLifetime:
         except Reject as rejection:
             self._refuse(rejection)
         except Unsendable as error:
-            # Middleware emitted what the client had put into its handshake.
+            # Middleware emitted something that the client had put into its handshake.
             self._refuse(Reject(Code.INVALID_PAYLOAD, str(error)))
         except asyncio.CancelledError:
             self._refuse(Reject(Code.UNAVAILABLE))
             raise
         except Exception:
             log.exception("connection middleware failed", namespace=self._context.namespace, sid=self._context.sid)
-            # A client that tried again would fail again.
+            # Not retryable: the client would come back with the same handshake and fail again.
             self._refuse(Reject(Code.INTERNAL, retryable=False))
 
     async def admitted(self, timeout: float) -> None:
-        """Wait until the middleware admits the connection. Raises `Reject` when it refuses, or takes too long."""
+        """Wait until the middleware admits the connection. Raises `Reject` when it refuses it or takes too long."""
         try:
             async with asyncio.timeout(timeout):
+                # Shielded: the timeout would else cancel the future that the middleware is about to set.
                 await asyncio.shield(self._admitted)
         except BaseException as error:
             self.cancel()
@@ -64,12 +74,12 @@ class ConnectionLifetime:
             raise
 
     def cancel(self) -> None:
-        """Stop the middleware: nobody waits for the connection any more."""
+        """Cancel the middleware: nobody waits for the connection any more."""
         if self._task is not None:
             self._task.cancel()
 
     def leave(self, closed: ConnectionClosed) -> None:
-        """Run the rest of the middleware, because the connection has gone."""
+        """Have the rest of the middleware run, because the connection is gone. Only the first call counts."""
         if not self._gone.done():
             self._gone.set_result(closed)
 
@@ -83,7 +93,7 @@ class ConnectionLifetime:
     def _refuse(self, rejection: Reject) -> None:
         if not self._admitted.done():
             self._admitted.set_exception(rejection)
-            # Whoever asked may have stopped waiting.
+            # Marks it as retrieved: nobody may be waiting any more, and asyncio would log an error.
             self._admitted.exception()
         elif rejection.code is not Code.FORBIDDEN:
             log.info("refused after it was gone", sid=self._context.sid, code=str(rejection.code))

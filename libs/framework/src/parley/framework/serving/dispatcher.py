@@ -1,13 +1,18 @@
-"""Commands from gateways: takes their batches from NATS, runs controllers in order, gathers the acks.
+"""Takes batches of commands from gateways, has their controllers run in order, and sends the acks.
 
-Order: the commands of one connection are started in the order they were sent; one that is not pipelined waits until
-all before it have ended, and those after it wait for it. Different connections do not wait for each other.
+`Service` starts and closes the `Dispatcher`. NATS' listener calls `_receive` with each batch, on the service's loop.
 
-A task costs more than most controllers. So all plain controllers of what one read brings run in one callback, and their
-acks follow from the futures that they return. For async ones, connections share a task for as long as their controllers
-do not wait; an event whose controller has waited once has tasks of its own from then on.
+Order: the commands of one connection are started in the order in which they were sent. A command that is not pipelined
+waits until all before it have ended, and those after it wait for it. Connections do not wait for each other.
 
-`Service` starts and closes the `Dispatcher`. The commands it has in hand are bounded in number and in bytes.
+A task costs more than most controllers, so there are three ways to run a connection's commands:
+
+- plain controllers: `_start_plain` starts those of a whole read in one callback, without a task; an ack follows at once
+  or when the future that the controller returned is done;
+- one command whose async controller has never waited so far: `_run_shared` runs many connections in one task;
+- everything else: `_run_alone` has a task for each connection.
+
+The commands in hand are bounded in number and in bytes (`MAX_PENDING`).
 """
 
 from __future__ import annotations
@@ -29,6 +34,7 @@ from parley.common.nats.subscriptions import Listener
 from parley.common.process.logs import CORRELATION
 from parley.common.process.tasks import Tasks
 from parley.common.wire import subjects
+from parley.common.wire.binary import size_of
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.framework.remote.emitter import Emitter
@@ -39,21 +45,21 @@ from parley.framework.serving.event_runner import EventRunner
 from parley.framework.serving.invocation import Invocation
 
 MAX_PENDING = 20_000
-"""Commands one process has in hand; beyond it the sender is told `overloaded`."""
+"""Commands that one process has in hand at most; more are refused with `overloaded`."""
 MAX_PENDING_BYTES = 64 * 1024 * 1024
-"""And their bytes, with what travels along with them."""
+"""Bytes of these commands at most, with the handshake and the data that come with them."""
 MAX_ACK_BYTES = 512 * 1024
-"""An ack batch is cut here, to stay below the broker's message limit."""
+"""A batch of acks is cut here: half of NATS' default `max_payload`, since `_weight` is an estimate."""
 ACK_OVERHEAD = 32
 """Bytes counted for an ack, or an attachment of it, besides what is in it."""
 STARTED_AT_ONCE = 32
-"""Connections whose commands are started before others have a turn: a batch need not wait for all of a read."""
+"""Connections whose plain controllers are started before the loop has its turn: a read may bring thousands."""
 FINISH_SECONDS = 5.0
-"""Seconds that commands in hand may take when the service stops."""
+"""Seconds that the commands in hand may still take when the service stops."""
 
 
 class _Namespace:
-    """A namespace, and what its commands need."""
+    """One namespace of the service, with what its commands need."""
 
     __slots__ = ("emitter", "never_waited", "router", "runner")
 
@@ -62,22 +68,22 @@ class _Namespace:
         self.emitter = emitter
         self.runner = EventRunner(router)
         self.never_waited = {event for event, route in router.routes.items() if not route.pipelined}
-        """Events whose controllers have never waited so far, so that connections may share a task for them."""
+        """Events whose controllers have never waited so far, for which connections may share a task."""
 
     def may_start(self, conversation: ConnectionCommands) -> bool:
-        """Whether all commands of a connection can be started at once, without a task."""
+        """Whether all commands of a connection can be started in a callback, without a task."""
         commands, may_start = conversation.commands, self.runner.may_start
         if len(commands) == 1:
             return may_start(commands[0].event, alone=True)
         return all(may_start(command.event, alone=False) for command in commands)
 
     def may_share(self, conversation: ConnectionCommands) -> bool:
-        """Whether a task may go on to another connection after this one."""
+        """Whether a connection's commands may run in a task that goes on to another connection."""
         return len(conversation.commands) == 1 and conversation.commands[0].event in self.never_waited
 
 
 class _QueuedConversation(msgspec.Struct, gc=False):
-    """What one connection sent, to be handled in order: through which gateway, where its acks go, and its bytes."""
+    """The commands of one connection in a batch, with its gateway, the subject of its acks, and their bytes."""
 
     gateway: str
     acks: str
@@ -87,7 +93,7 @@ class _QueuedConversation(msgspec.Struct, gc=False):
 
 
 class _PlainCommand(msgspec.Struct):
-    """A command that a plain controller handles: where its ack goes, and the bytes that are free with it."""
+    """A command that a plain controller handles: where its ack goes, and the bytes that it counts for."""
 
     acks: str
     tag: int
@@ -95,7 +101,7 @@ class _PlainCommand(msgspec.Struct):
 
 
 class Dispatcher:
-    """Runs the commands of some namespaces, in the queue group `bus.service`."""
+    """Runs the commands of a service's namespaces, in the queue group `bus.service` that its replicas share."""
 
     def __init__(
         self, bus: Bus, routers: Mapping[str, Router[Any]], emitters: Mapping[str, Emitter], state: Any
@@ -122,14 +128,14 @@ class Dispatcher:
         )
 
     async def start(self) -> None:
-        """Begin to take commands."""
+        """Begin to take commands. Also starts the sweep for controllers that take too long."""
         for namespace, served in self._served.items():
             self._tasks.forever(served.runner.run_sweep(), name="controller timeouts")
             subject = subjects.commands(namespace)
             self._subscriptions.append(self._bus.listen(subject, self._receive, queue=self._bus.service))
 
     async def close(self) -> None:
-        """Take no more, let what is in hand end, and cancel what does not in time."""
+        """Take no more commands, let those in hand end for `FINISH_SECONDS`, and cancel the rest."""
         for subscription in self._subscriptions:
             await self._bus.unsubscribe(subscription)
         deadline = time.monotonic() + FINISH_SECONDS
@@ -155,8 +161,8 @@ class Dispatcher:
             item = _QueuedConversation(batch.gateway, acks, served, conversation, size)
             if served.may_start(conversation):
                 if not self._plain:
-                    # Not here, where messages are read: what a controller does to the present task or context would be
-                    # done to the reader.
+                    # Not here, in nats-py's task that reads messages: a controller that cancels its task or sets a
+                    # context variable would do so to the reader.
                     asyncio.get_running_loop().call_soon(self._start_plain, context=ContextVariables())
                 self._plain.append(item)
                 continue
@@ -168,8 +174,12 @@ class Dispatcher:
             self._shared.append(item)
 
     def _start_plain(self) -> None:
-        """Start what is gathered, each in a context of its own, so that nobody sees what another's controller sets."""
+        """Start the plain controllers that were gathered, each in a copy of a clean context.
+
+        So no controller sees the context variables that another connection's controller has set.
+        """
         starting, self._plain = self._plain[:STARTED_AT_ONCE], self._plain[STARTED_AT_ONCE:]
+        # This callback's own context is empty, so copies of it are clean.
         now, clean = time.monotonic(), copy_context()
         for item in starting:
             conversation = item.conversation
@@ -198,10 +208,11 @@ class Dispatcher:
         self._acks.add(acks, Ack(tag, result.payload, result.ok, result.attachments, changes))
 
     async def _run_shared(self) -> None:
-        """Give one connection after the other its turn, until one waits or changes what the next would see."""
+        """Run the command of one connection after the other, until a controller waits or leaves a trace in the task."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker
         queued, self._shared = self._shared, deque()
+        # Set before the copy, so that contexts compare equal after each command has set it and it was reset.
         CORRELATION.set("")
         clean = copy_context()
         # The loop runs this callback after the present step of this task, which is when all have had their turn or when
@@ -219,16 +230,16 @@ class Dispatcher:
                 self._pending_bytes -= item.size
             CORRELATION.set("")
             # A controller that set a context variable would hand it on to the next connection, and one that cancelled
-            # its task would cancel the next one's controller. The callback gives the others tasks of their own.
+            # its task would cancel the next one's controller. The others stay in `queued`, for the callback.
             if task.cancelling() or copy_context() != clean:
                 return
             if queued:
                 queued.popleft()
 
     def _detach_waiting(self, queued: deque[_QueuedConversation]) -> None:
-        """Leave the task to the first, whose controller waits; start a task for each of the others.
+        """Leave the shared task to the first connection, whose controller waits, and start a task for each other.
 
-        An event that has waited never shares a task again.
+        An event whose controller has waited never shares a task again.
         """
         if queued:
             waiting = queued.popleft()
@@ -238,12 +249,14 @@ class Dispatcher:
         queued.clear()
 
     async def _run_alone(self, item: _QueuedConversation) -> None:
+        """Run the commands of one connection in this task, and pipelined ones that follow each other side by side."""
         started: list[asyncio.Task[None]] = []
         commands, data = item.conversation.commands, ConnectionData(item.conversation.data)
         try:
             for command in commands:
                 route = item.namespace.router.routes.get(command.event)
                 handled = self._handle(item, data, command)
+                # A lone command needs no second task, whatever its route says.
                 if route is not None and route.pipelined and len(commands) > 1:
                     started.append(asyncio.create_task(handled))
                     continue
@@ -274,12 +287,12 @@ _TOO_LARGE = EventResult.refused(Reject(Code.INTERNAL))
 
 
 def _size(conversation: ConnectionCommands) -> int:
-    """The bytes of what a connection sent, with what travels along."""
+    """The bytes of a connection's commands, with the handshake and the data that came along."""
     return len(conversation.handshake) + len(conversation.data) + sum(map(_command_size, conversation.commands))
 
 
 def _command_size(command: Command) -> int:
-    return len(command.args) + sum(map(len, command.attachments)) if command.attachments else len(command.args)
+    return size_of(command.args, command.attachments)
 
 
 def _encode(acks: Sequence[Ack]) -> bytes:
@@ -287,7 +300,5 @@ def _encode(acks: Sequence[Ack]) -> bytes:
 
 
 def _weight(ack: Ack) -> int:
-    size = len(ack.payload) + ACK_OVERHEAD
-    if ack.attachments:
-        size += sum(len(attachment) + ACK_OVERHEAD for attachment in ack.attachments)
+    size = size_of(ack.payload, ack.attachments) + ACK_OVERHEAD * (1 + len(ack.attachments))
     return size if ack.data_changes is None else size + len(ack.data_changes)

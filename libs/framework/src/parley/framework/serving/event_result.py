@@ -1,4 +1,4 @@
-"""The outcome of an event, as it travels back to the client: accepted with a result, or refused with a code. Pure."""
+"""The outcome of an event in the form in which it becomes the client's ack: accepted or refused. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parley.common.wire.commands import error_payload, ok_payload
 
 
 class EventResult(msgspec.Struct, frozen=True, gc=False):
-    """The ack of an event: the JSON of its arguments, their binary data, and whether the event was accepted."""
+    """The ack of an event: its arguments as JSON, their binary data, and whether the event was accepted."""
 
     payload: bytes
     ok: bool
@@ -22,15 +22,15 @@ class EventResult(msgspec.Struct, frozen=True, gc=False):
     def accepted(cls, result: Any, *, binary: bool) -> EventResult:
         """Make the outcome of an event that was accepted: the ack is `{ok: true, ...result}`.
 
-        With `binary`, the result is searched for binary data, which becomes attachments. Without it `bytes` would be
-        base64 text, so it is for results whose type holds none. Raises `Unsendable`, `TypeError` for what is no object,
-        and what msgspec raises for what it cannot encode.
+        With `binary`, the result is searched for binary data, which becomes attachments. Without it, `bytes` would
+        become base64 text, so it is for results whose type holds none. Raises `Unsendable`, `TypeError` for a result
+        that is not an object, and what msgspec raises for values that it cannot encode.
         """
         if not binary or result is None:
             return cls(ok_payload(result), True)
         args, attachments = extract((result,))
         if args[1:2] != b"{" or isinstance(result, bytes | bytearray | memoryview):
-            return cls(ok_payload(result), True)  # which raises, in words for the log
+            return cls(ok_payload(result), True)  # it raises TypeError, in words for the log
         return cls(ok_payload(msgspec.Raw(args[1:-1])), True, attachments)
 
     @classmethod

@@ -1,10 +1,10 @@
-"""Runs the middleware and the controller of an event and tells its outcome, whatever they raise.
+"""Runs the middleware and the controller of an event and makes an outcome of whatever they return or raise.
 
-The dispatcher calls `EventRunner.start` for plain controllers, whose result is there at once or with their future, and
-`EventRunner.handle` for all others, as the testing kit does. What fails is logged once, in a line of
-bounded size (see `parley.common.process.logs`), and the client is told one of the codes:
+The dispatcher calls `EventRunner.start` for plain controllers, whose result is there at once or when their future is
+done, and `EventRunner.handle` for all others, as the testing kit does. Neither raises what a controller raised: it is
+logged once, in a line of bounded size (see `parley.common.process.logs`), and the client is told a code:
 
-| raised | told |
+| raised | code |
 |---|---|
 | `Reject` | its own code |
 | `Unsendable`, by emitting or acking what a client had sent | `invalid_payload` |
@@ -29,10 +29,10 @@ import msgspec
 from prometheus_client import Counter
 
 from parley.common.errors import Code, Reject
-from parley.common.wire.binary import Unsendable
+from parley.common.wire.binary import Unsendable, size_of
 from parley.framework.routing.middleware import compose
 from parley.framework.routing.router import LIFECYCLE, Route, Router
-from parley.framework.serving.deadlines import ControllerDeadlines, DeadlineExceeded
+from parley.framework.serving.deadlines import ControllerDeadlines
 from parley.framework.serving.event_result import EventResult
 from parley.framework.serving.invocation import Invocation
 
@@ -41,18 +41,19 @@ KeyT = TypeVar("KeyT")
 EVENTS = Counter("parley_service_events_total", "Events handled by outcome", ["namespace", "event", "outcome"])
 
 TIMEOUT = 5.0
-"""Seconds a controller may take, unless its route says otherwise. By default the gateway waits no longer either."""
+"""Seconds that a controller may take, unless its route says otherwise. By default a gateway waits no longer either."""
 SWEEP_INTERVAL = 0.25
+"""Seconds between two sweeps, and so by how much a controller may exceed its deadline."""
 MAX_RESULT_BYTES = 512 * 1024
-"""The largest outcome that fits a broker message."""
+"""Bytes of an ack at most, so that it fits a NATS message."""
 
 
 OnResult = Callable[[Invocation[Any], KeyT, EventResult], object]
-"""Called with the result of an event that was started, and with what the caller knows it by."""
+"""A callback for the outcome of an event that was started. The key is what the caller passed to `start`."""
 
 
 class _Started(msgspec.Struct, Generic[KeyT]):
-    """An event whose plain controller returned a future."""
+    """An event whose plain controller has returned a future that is not done."""
 
     invocation: Invocation[Any]
     route: Route
@@ -66,21 +67,20 @@ class EventRunner:
     def __init__(self, router: Router[Any]) -> None:
         self._router = router
         self._waits_around = bool(router.packet_middleware)
-        """Whether middleware surrounds the controllers, which has to be awaited."""
+        """Whether there is packet middleware: it has to be awaited, so its namespace's controllers need a task."""
         self._started: dict[asyncio.Future[Any], _Started[Any]] = {}
-        """Futures that plain controllers returned and that are not done."""
         self._closed = False
         self._handle = compose(router.packet_middleware, self._call_controller)
         self._counts: defaultdict[tuple[str, str], int] = defaultdict(int)
-        """Events by outcome since the last sweep: updating a metric costs more than most events do."""
+        """How many events had which outcome since the last sweep: a metric's update costs more than most events."""
         self._deadlines = ControllerDeadlines()
 
     # -- plain controllers -----------------------------------------------------------------------------------------
 
     def may_start(self, event: str, *, alone: bool) -> bool:
-        """Whether `start` may run an event: `alone`, or while others of its connection are under way.
+        """Whether `start` may run an event: `alone`, or with other events of its connection in the same batch.
 
-        What is around a controller, and the `error` controller, need a task.
+        Middleware and the `error` controller have to be awaited, so where there are any, no event may be started.
         """
         routes = self._router.routes
         route = routes.get(event)
@@ -94,17 +94,21 @@ class EventRunner:
         )
 
     def start(self, invocation: Invocation[Any], key: KeyT, on_result: OnResult[KeyT], now: float) -> None:
-        """Run a plain controller. `on_result` is called at once or, without a task, when its future is done."""
+        """Run a plain controller. `on_result` is called before this returns, or when the controller's future is done.
+
+        `now` is the time in seconds of `time.monotonic`, asked for once for many events.
+        """
         route = self._router.routes[invocation.event]
-        invocation.let_through = True
         try:
             result = route.controller(invocation, *route.arguments(*invocation.encoded_args))
+        # `CancelledError` too: it is what the result of a cancelled future raises, and nobody cancels a callback.
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, the client is told a code
             self._end(invocation, key, on_result, self._refusal(invocation, error))
             return
         if (future := _as_future(result)) is not None:
             if future in self._started:
-                future = asyncio.shield(future)  # one that several events wait for
+                # Several controllers may return one future; each needs an entry, and a cancellation, of its own.
+                future = asyncio.shield(future)
             self._started[future] = _Started(invocation, route, key, on_result)
             self._deadlines.watch(future, now + _seconds(route))
             future.add_done_callback(self._done)
@@ -113,7 +117,7 @@ class EventRunner:
         self._end(invocation, key, on_result, None)
 
     def close(self) -> None:
-        """Cancel what plain controllers wait for; nobody is told an outcome."""
+        """Cancel the futures that plain controllers returned. No outcome is reported for them."""
         self._closed = True
         for future in list(self._started):
             future.cancel()
@@ -129,7 +133,7 @@ class EventRunner:
             if self._closed:
                 return
             rejection = _timed_out(invocation, route) if was_late else self._refusal(invocation, error)
-        except Exception as error:  # noqa: BLE001 - as in `begin`
+        except Exception as error:  # noqa: BLE001 - as in `start`
             rejection = self._refusal(invocation, error)
         self._end(invocation, started.key, started.on_result, rejection)
 
@@ -141,15 +145,15 @@ class EventRunner:
     # -- all others ------------------------------------------------------------------------------------------------
 
     async def handle(self, invocation: Invocation[Any], task: asyncio.Task[Any] | None = None) -> EventResult:
-        """Handle an event and return its outcome. It tells the namespace's `error` controller of what fails.
+        """Run middleware and controller and return the outcome. What is refused is reported to the `error` controller.
 
-        `task` is the current one, for callers that know it: asking is a system call on Python 3.11.
+        `task` is the current task, for callers that know it: `asyncio.current_task` makes a system call in Python 3.11.
         """
         task = task or asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker
         rejection = await self._run(invocation, task)
         outcome, code = self._outcome(invocation, rejection)
-        # Clients make up names of events, which are no labels.
+        # A client may send any event name, and each label value would be kept for ever.
         self._counts[invocation.event if invocation.event in self._router.routes else "", code] += 1
         if rejection is not None and "error" in self._router.routes and invocation.event not in LIFECYCLE:
             await self._tell_error_controller(invocation, rejection, task)
@@ -161,12 +165,12 @@ class EventRunner:
         try:
             event = invocation.error_event({"event": invocation.event, **rejection.as_dict()})
         except (TypeError, ValueError, msgspec.MsgspecError, RecursionError):
-            return  # the rejection's own data is no JSON, which is in the log already
-        # What fails in the `error` controller itself is logged, and told nobody.
+            return  # the rejection's `data` is not JSON; that it was rejected is in the log already
+        # What the `error` controller itself raises is logged by `_run` and goes nowhere else.
         await self._run(event, task)
 
     def _outcome(self, invocation: Invocation[Any], rejection: Reject | None) -> tuple[EventResult, str]:
-        """The outcome to send, and the label that counts it."""
+        """Return the outcome of an event, and the label under which it is counted."""
         try:
             if invocation.answer is not None:
                 payload, attachments = invocation.answer
@@ -174,39 +178,38 @@ class EventRunner:
             elif rejection is not None:
                 outcome, code = EventResult.refused(rejection), str(rejection.code)
             else:
-                binary = invocation.result is not invocation.plain_result
-                outcome, code = EventResult.accepted(invocation.result, binary=binary), "accepted"
+                outcome = EventResult.accepted(invocation.result, binary=invocation.may_hold_binary)
+                code = "accepted"
         except Unsendable as error:
-            refusal = _unsendable(invocation, error)
+            refusal = self._refusal(invocation, error)
             return EventResult.refused(refusal), str(refusal.code)
         except (TypeError, ValueError, msgspec.MsgspecError, RecursionError):
             invocation.log.exception("a result that cannot be an ack")
-            return EventResult.refused(Reject(Code.INTERNAL)), str(Code.INTERNAL)
-        size = len(outcome.payload)
-        if outcome.attachments:
-            size += sum(map(len, outcome.attachments))
-        if size > MAX_RESULT_BYTES:
+            return _FAILED
+        if (size := size_of(outcome.payload, outcome.attachments)) > MAX_RESULT_BYTES:
             invocation.log.error("outcome too large", bytes=size)
-            return EventResult.refused(Reject(Code.INTERNAL)), str(Code.INTERNAL)
+            return _FAILED
         return outcome, code
 
     async def _run(self, invocation: Invocation[Any], task: asyncio.Task[Any]) -> Reject | None:
-        """Run the middleware and the controller, for as long as they may take. Return the refusal, if there is one."""
+        """Run the middleware and the controller until their deadline. Return the refusal, or None when it went well."""
         route = self._router.routes.get(invocation.event)
+        handle = self._call_controller if invocation.event in LIFECYCLE else self._handle
+        # No context manager: entering and leaving one costs a tenth of what an event costs here.
+        self._deadlines.watch(task, time.monotonic() + _seconds(route))
         try:
-            with self._deadlines.guard(task, time.monotonic() + _seconds(route)):
-                if invocation.event in LIFECYCLE:
-                    await self._call_controller(invocation)
-                else:
-                    await self._handle(invocation)
-        except DeadlineExceeded:
-            return _timed_out(invocation, route)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told a code
+            await handle(invocation)
+        except BaseException as error:
+            if self._deadlines.release(task) and isinstance(error, asyncio.CancelledError):
+                return _timed_out(invocation, route)
+            if not isinstance(error, Exception):
+                raise
             return self._refusal(invocation, error)
+        self._deadlines.release(task)
         return self._unanswered(invocation) or _data_refusal(invocation)
 
     async def _call_controller(self, invocation: Invocation[Any]) -> None:
-        """Run an event's controller, inside of all middleware, if there is one, and take its result."""
+        """Run an event's controller, if there is one, and set its result; the innermost function of the middleware."""
         invocation.let_through = True
         route = self._router.routes.get(invocation.event)
         if route is None:
@@ -223,19 +226,20 @@ class EventRunner:
 
     @staticmethod
     def _refusal(invocation: Invocation[Any], error: BaseException) -> Reject:
-        """What the client is told of what a controller, or the middleware around it, has just raised."""
+        """Log what a controller, or the middleware around it, has raised, and return the refusal for the client."""
+        # No client hears of a lifecycle event's refusal, so it is worth a line in the log.
+        level = WARNING if invocation.event in LIFECYCLE else DEBUG
         if isinstance(error, Reject):
-            # No client is told of what happens in lifecycle events, so the log is.
-            level = WARNING if invocation.event in LIFECYCLE else DEBUG
             invocation.log.log(level, "rejected", code=str(error.code), message=error.message)
             return error
         if isinstance(error, Unsendable):
-            return _unsendable(invocation, error)
+            invocation.log.log(level, "arguments that cannot be sent", message=str(error))
+            return Reject(Code.INVALID_PAYLOAD, f"{invocation.event[:64]}: {error}")
         invocation.log.exception("controller failed")  # noqa: LOG004 - called by their exception handlers
         return Reject(Code.INTERNAL)
 
     def _unanswered(self, invocation: Invocation[Any]) -> Reject | None:
-        """Return the refusal of an event that nobody handled: what was not done may not be acked as if it were."""
+        """Return the refusal of an event that nobody handled: it must not be acked as if something had been done."""
         if invocation.answer is not None or invocation.result is not None or invocation.event in LIFECYCLE:
             return None
         if not invocation.let_through:
@@ -258,10 +262,8 @@ def _seconds(route: Route | None) -> float:
     return TIMEOUT if route is None or route.timeout is None else route.timeout
 
 
-def _unsendable(invocation: Invocation[Any], error: Unsendable) -> Reject:
-    level = WARNING if invocation.event in LIFECYCLE else DEBUG
-    invocation.log.log(level, "arguments that cannot be sent", message=str(error))
-    return Reject(Code.INVALID_PAYLOAD, f"{invocation.event[:64]}: {error}")
+_FAILED = EventResult.refused(Reject(Code.INTERNAL)), str(Code.INTERNAL)
+"""The outcome of an event whose result cannot be sent, and its label."""
 
 
 def _data_refusal(invocation: Invocation[Any]) -> Reject | None:
@@ -275,13 +277,13 @@ def _data_refusal(invocation: Invocation[Any]) -> Reject | None:
 
 
 def _timed_out(invocation: Invocation[Any], route: Route | None) -> Reject:
-    """What the client is told of a controller that was cancelled at its deadline."""
+    """Log that a controller was cancelled at its deadline, and return the refusal for the client."""
     invocation.log.error("controller took too long and was cancelled", seconds=_seconds(route))
     return Reject(Code.TIMEOUT)
 
 
 def _as_future(result: Any) -> asyncio.Future[Any] | None:
-    """What a controller returned as a future; None when it is the result itself. A coroutine is run as a task."""
+    """Return the future of a controller's result, or None when `result` is the result. A coroutine becomes a task."""
     if isinstance(result, asyncio.Future):
         return cast("asyncio.Future[Any]", result)
     # Nearly all results are structs or dicts; asking any object whether it is awaitable costs more than the rest.
@@ -291,5 +293,6 @@ def _as_future(result: Any) -> asyncio.Future[Any] | None:
 
 
 async def _awaited(result: Awaitable[Any]) -> Any:
+    """Await what a plain controller returned; it may be an async function's call whose result is a future again."""
     resolved = await result
     return await cast("asyncio.Future[Any]", resolved) if isinstance(resolved, asyncio.Future) else resolved

@@ -1,7 +1,11 @@
 """Answers the gateways' requests about one namespace: connect, memberships, heads, replay; runs connection middleware.
 
-`Service` makes one for each of its routers. It remembers the connections that it admitted only where something is to be
-done when they have gone; `held_connections` compares those with what their gateways have.
+`Service` makes one for each of its routers. Requests of gateways arrive on the service's loop, and each is answered in
+a task of its own.
+
+A namespace with connection middleware or a `disconnect` controller has something to do when a connection is gone. Only
+then the responder holds the connections that it admitted, tells gateways to report their end (`closed`), and has
+`HeldConnections` compare them with what their gateways have, since a gateway that was killed reports nothing.
 """
 
 from __future__ import annotations
@@ -37,21 +41,21 @@ from parley.framework.serving.held_connections import GATEWAY_TIMEOUTS, HeldConn
 log = get_logger(__name__)
 
 MAX_HELD = 100_000
-"""Connections whose end one process waits for; beyond it new ones are told `overloaded`."""
+"""Connections that one process holds at most; with connection middleware, more are refused with `overloaded`."""
 ADMIT_SECONDS = 4.0
-"""Seconds that middleware may take to admit a connection; the gateway waits a little longer, and asks again."""
+"""Seconds that middleware may take to admit a connection: a little less than a gateway waits before it asks again."""
 DISCONNECT_EVENTS = ("disconnecting", "disconnect")
-"""Controllers that run when a connection has gone, in this order."""
+"""The events of a connection's end, in the order in which they are sent."""
 USERS_AT_ONCE = 100
-"""Users whose rooms the log is asked for together."""
+"""Users whose rooms the log is asked for at once."""
 MAX_BYTES = 384 * 1024
-"""A message is cut here, to stay below the broker's limit."""
+"""A reply is cut here, to stay well below NATS' default `max_payload` of 1 MiB."""
 MEMBERSHIP_BYTES = 24
-"""About what a membership takes besides the room's name."""
+"""Bytes counted for a membership besides its room's name."""
 
 
 class _Held(NamedTuple):
-    """A connection whose end this process waits for, to end its middleware and to send its `disconnect` events."""
+    """A connection that this process admitted and whose end it has something to do at."""
 
     request: ConnectRequest
     data: bytes
@@ -59,7 +63,7 @@ class _Held(NamedTuple):
 
 
 class GatewayResponder:
-    """Answers what gateways ask about the connections and the rooms of one namespace."""
+    """Answers the requests of gateways about the connections and the rooms of one namespace."""
 
     def __init__(self, bus: Bus, router: Router[Any], emitter: Emitter, state: Any) -> None:
         self._bus = bus
@@ -70,7 +74,7 @@ class GatewayResponder:
         self._lifecycle_events = tuple(sorted(LIFECYCLE - {"error"} & router.routes.keys()))
         self._disconnect_events = [event for event in DISCONNECT_EVENTS if event in router.routes]
         self._follows_connections = bool(router.connection_middleware or self._disconnect_events)
-        """Whether this process has something to do when a connection has gone."""
+        """Whether this process has something to do when a connection is gone."""
         if self._follows_connections:
             self._lifecycle_events = (*self._lifecycle_events, "closed")
         self._tasks = Tasks()
@@ -82,18 +86,19 @@ class GatewayResponder:
         """Begin to answer."""
         namespace, queue = self._router.namespace, self._bus.service
         if self._follows_connections:
+            # Without a queue group: the replica that holds a connection has to hear of its end.
             self._subscriptions.append(await self._bus.subscribe(subjects.closed(namespace), self._on_closed))
             self._comparison.start()
         self._subscriptions += [
             await self._bus.respond(subjects.replay(namespace), Replay, self._replay, queue),
             await self._bus.respond(subjects.room_heads(namespace), GetRoomHeads, self._heads, queue),
             await self._bus.respond(subjects.memberships(namespace), GetMemberships, self._memberships, queue),
-            # Last: who is admitted may ask for the rest at once.
+            # Last: the gateway of an admitted connection asks for the rest at once.
             await self._bus.respond(subjects.connect(namespace), ConnectRequest, self._open, queue),
         ]
 
     async def close(self) -> None:
-        """Leave what comes to other replicas, and give up on what still runs."""
+        """Stop answering, so that requests go to other replicas, and cancel the middleware that still runs."""
         for subscription in self._subscriptions:
             await self._bus.unsubscribe(subscription)
         await self._comparison.close()
@@ -102,6 +107,7 @@ class GatewayResponder:
     # -- connections that come and go ------------------------------------------------------------------------------
 
     async def _open(self, request: ConnectRequest) -> ConnectReply:
+        """Admit a connection, or raise `Reject`."""
         full = len(self._held) >= MAX_HELD
         if self._router.connection_middleware:
             if full:
@@ -112,6 +118,8 @@ class GatewayResponder:
             lifecycle_events=self._lifecycle_events,
             log=self._incarnation(),
         )
+        # Without middleware, a connection too many is admitted all the same. It is not compared, so if its gateway is
+        # killed, there are no `disconnect` events.
         if self._follows_connections and not full:
             self._hold(_Held(request, request.data, None))
         return reply
@@ -120,6 +128,7 @@ class GatewayResponder:
         return getattr(self._log, "incarnation", "")
 
     async def _pass(self, request: ConnectRequest) -> ConnectReply:
+        """Admit a connection through the connection middleware, or raise `Reject`."""
         data, correlation = ConnectionData(request.data), f"conn-{uuid7().hex}"
         CORRELATION.set(correlation)
         context = ConnectionContext(self._emitter, request, correlation, data, self._state)
@@ -134,16 +143,19 @@ class GatewayResponder:
             )  # fmt: skip
 
         if (earlier := self._held.get(request.sid)) is not None and earlier.lifetime is not None:
-            earlier.lifetime.cancel()  # the gateway has not heard its answer
+            # The gateway asks again because it got no reply; only the later run may hold the connection.
+            earlier.lifetime.cancel()
         lifetime = ConnectionLifetime(self._router.connection_middleware, context, core)
         self._hold(_Held(request, request.data, lifetime))
         self._tasks.spawn(self._live(request.sid, lifetime), name="connection middleware")
         await lifetime.admitted(ADMIT_SECONDS)
+        # For the `disconnect` events that this process sends if the gateway dies. The connection may be gone by now.
         if opened.data is not None and request.sid in self._held:
             self._held[request.sid] = _Held(request, opened.data, lifetime)
         return opened
 
     async def _live(self, sid: str, lifetime: ConnectionLifetime) -> None:
+        """Run a connection's middleware to its end, then hold the connection no longer."""
         try:
             await lifetime.run()
         finally:
@@ -166,7 +178,7 @@ class GatewayResponder:
         return held
 
     def _on_gone(self, sid: str, reason: DisconnectReason) -> None:
-        """Called when a comparison shows that a connection is gone though nobody has said so."""
+        """End a connection that a comparison shows to be gone though no gateway reported it."""
         held = self._leave(ConnectionClosed(sid, sid, reason))
         if held is not None and reason is DisconnectReason.GATEWAY_GONE and self._disconnect_events:
             self._tasks.spawn(self._send_disconnect_events(held, reason), name="disconnect events")
@@ -174,7 +186,7 @@ class GatewayResponder:
     async def _send_disconnect_events(self, held: _Held, reason: DisconnectReason) -> None:
         """Send the service the events of a connection's end, as its gateway would have done if it had lived."""
         request, args = held.request, msgspec.json.encode((reason, []))
-        # Nobody waits for these acks.
+        # All with tag 0: the acks go to a gateway that is gone.
         commands = [Command(0, event, args, f"gone-{request.sid}") for event in self._disconnect_events]
         conversation = ConnectionCommands(request.sid, request.identity, commands, request.handshake, held.data)
         batch = CommandBatch(request.gateway, self._router.namespace, [conversation])
@@ -192,12 +204,17 @@ class GatewayResponder:
         return RoomHeads(self._router.namespace, await self._log.heads(request.rooms))
 
     async def _memberships(self, request: GetMemberships) -> Memberships:
-        """As many users' rooms as fit a message and can be had; the gateway asks again for the rest."""
+        """Return the rooms of as many users as fit a message; the gateway asks again for the rest.
+
+        None stands for a user who could not be looked up. A failure that may pass ends the reply, or raises `Reject` if
+        it concerns the first user.
+        """
         answered: list[list[Membership] | None] = []
         size = 0
         for users in split_by_size(request.users, USERS_AT_ONCE, lambda _user: 1):
             found = await asyncio.gather(*(self._log.memberships(user) for user in users), return_exceptions=True)
             for user, rooms in zip(users, found, strict=True):
+                # An outage of the log: the gateway asks again for this user and the rest.
                 if isinstance(rooms, Reject) and rooms.retryable:
                     if not answered:
                         raise rooms

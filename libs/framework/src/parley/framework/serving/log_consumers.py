@@ -1,16 +1,18 @@
 """Consumers: functions of a service that are handed the events of chat's log, in order and without loss.
 
-@service.consumer("billing", events="message.*")
-async def bill(events: list[LogEvent]) -> None: ...
+    @service.consumer("billing", events="message.*")
+    async def bill(events: list[LogEvent]) -> None: ...
 
-Chat remembers how far each consumer is and goes on when the function has returned. If it raises, or does not return in
-time, the events come again: a consumer recognises what it has dealt with by `event_id`.
+Chat remembers how far each consumer is, and sends the next batch when the function has returned. If it raises, or does
+not return in time, the same events come again, so a consumer has to recognise by `event_id` what it has dealt with.
+`Service` makes the `Consumers`; each function runs on the service's loop, for one batch at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 
 from parley.common.errors import Reject
@@ -24,12 +26,13 @@ log = get_logger(__name__)
 
 Consume = Callable[[list[LogEvent]], Awaitable[None]]
 REGISTER_AGAIN = 60.0
-"""Seconds between two times of asking chat for events, which may have been restored from before the first."""
+"""Seconds after which a consumer is registered again: chat may have been restored to before the first registration."""
 RETRY = 1.0
+"""Seconds between two attempts to register while chat cannot be reached."""
 
 
 class Consumer(NamedTuple):
-    """A function, and which events it is handed: `message.*`, or types with commas between them."""
+    """A consumer's function, and the events that it is handed: a pattern such as `message.*`, or types and commas."""
 
     name: str
     events: str
@@ -46,15 +49,15 @@ class Consumers:
         self._tasks = tasks
 
     async def start(self) -> None:
-        """Begin to take events; replicas of the service share them."""
+        """Begin to take events. A batch goes to one replica of the service."""
         for consumer in self._consumers:
-            await self._bus.respond(
-                subjects.consume(consumer.name), ConsumeEvents, _handler(consumer), queue=self._bus.service
-            )
+            # The whole batch is one request: chat takes its answer as the sign that all of its events are dealt with.
+            handle = partial(_consume, consumer)
+            await self._bus.respond(subjects.consume(consumer.name), ConsumeEvents, handle, queue=self._bus.service)
             self._tasks.forever(self._register(consumer), name=f"consumer {consumer.name}")
 
     async def _register(self, consumer: Consumer) -> None:
-        """Ask chat for the events, for ever."""
+        """Register a consumer with chat again and again, for ever."""
         question = RegisterConsumer(consumer.name, consumer.events, consumer.beginning)
         failing = False
         while True:
@@ -73,8 +76,5 @@ class Consumers:
                 await asyncio.sleep(REGISTER_AGAIN)
 
 
-def _handler(consumer: Consumer) -> Callable[[ConsumeEvents], Awaitable[None]]:
-    async def handle(batch: ConsumeEvents) -> None:
-        await consumer.consume(batch.events)
-
-    return handle
+async def _consume(consumer: Consumer, batch: ConsumeEvents) -> None:
+    await consumer.consume(batch.events)

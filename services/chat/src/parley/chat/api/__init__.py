@@ -1,1 +1,4 @@
-"""What chat answers: to clients over the socket, to servers over HTTP, to the admin API over NATS."""
+"""What chat answers.
+
+Read `commands` (the table), `socket` (clients), `rest` (servers), `admin` (the admin API over NATS).
+"""

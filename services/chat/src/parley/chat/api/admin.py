@@ -1,12 +1,12 @@
-"""What chat answers to the admin API over NATS."""
+"""What chat answers to the admin API of auth, over NATS."""
 
 from __future__ import annotations
 
 from parley.chat.consumers.runner import answer_registration
 from parley.chat.domain.erasure import Erasure
 from parley.chat.domain.rooms import CloseRoom
-from parley.chat.log import erasures
 from parley.chat.log.database import reachable
+from parley.chat.log.erasure import erasures
 from parley.chat.queries import rooms
 from parley.chat.state import ChatState
 from parley.common.errors import Code, Reject
@@ -16,10 +16,11 @@ from parley.common.wire.consumers import RegisterConsumer
 
 
 async def start(state: ChatState) -> None:
-    """Begin to answer."""
+    """Begin to answer. Each request is answered by one chat of all that run."""
     bus = state.bus
 
     async def archive(request: ArchiveRoomRequest) -> None:
+        # Audited by auth, with the whole reason; an event has at most 500 characters of it.
         command = CloseRoom(request.id, request.room, request.reason[:500])
         await state.writer.submit(command, request.admin, correlation=request.id)
 
@@ -28,6 +29,7 @@ async def start(state: ChatState) -> None:
             return await rooms.page_of_all(state.reads, request)
 
     async def erase_user(request: EraseUser) -> ErasureInfo:
+        # Before anything is hidden: what a restore would bring back must not look erased.
         state.erasures.require_ledger()
         with reachable():
             async with state.reads.acquire() as connection:

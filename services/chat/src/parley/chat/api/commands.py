@@ -1,7 +1,8 @@
-"""The table of chat's commands. Socket routes, REST routes, and both documents follow from it.
+"""The table of chat's commands. Socket routes, REST routes, and the documents of both are made from it.
 
-A new command is a row here, a class with its rules in the feature of `domain` that it belongs to, and a paragraph in
-docs/protocol.md. Fields in braces of a path are taken from it, all others from the body; `id` may be left out of that.
+A new command is a row here, a class with its rules in a feature module of `domain`, and a paragraph in
+docs/protocol.md. Over HTTP the fields in braces come from the path and all others from the body, where `id` may be left
+out.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from parley.framework import Identity
 
 @dataclass(frozen=True, slots=True)
 class CommandRoute:
-    """One command: its type, which has its name, where it is over HTTP, and what it is in a few words."""
+    """One command: its type (which has its name), its path over HTTP, and a summary in a few words."""
 
     command: type[RoomCommand]
     path: str
@@ -43,11 +44,11 @@ COMMANDS: tuple[CommandRoute, ...] = (
 )
 
 EVENTS: tuple[type[EventData], ...] = get_args(Event)
-"""What clients are sent: every event that a room may have."""
+"""The types of events that clients are sent: every type that a room may have."""
 
 
 class CommandAck(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of a command: of a message its place in the log, of those that lead into a room the room as well.
+    """The result of a command: where its event is in the log, and the room if the command leads into one.
 
     Without `event_id` and `at`, nothing had to change.
     """
@@ -60,7 +61,7 @@ class CommandAck(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def ack(identity: Identity, accepted: Accepted) -> CommandAck:
-    """The result of an accepted command."""
+    """Return what the sender of an accepted command is answered."""
     recorded = accepted.recorded
     return CommandAck(
         accepted.sequence,

@@ -33,7 +33,8 @@ Chat = Annotated[ChatState, Depends(_state)]
 
 
 async def _identified(request: Request, chat: Chat) -> Identity:
-    """Who asks, if they do not ask too often. Raises `Reject`."""
+    """Return who is asking. Raises `Reject` if auth refuses the token, or if the user asks too often."""
+    # `repeat`: whether a token is valid may be asked twice, so a lost answer costs a moment and no error.
     identity = await chat.bus.request(subjects.AUTHENTICATE, Authenticate(bearer_token(request)), Identity, repeat=True)
     if not chat.request_rates.take(identity.user_id, time.monotonic()):
         raise Reject(Code.RATE_LIMITED)
@@ -51,6 +52,7 @@ def _endpoint(row: CommandRoute) -> Callable[..., Awaitable[Response]]:
     async def run(request: Request, chat: Chat, identity: Caller) -> Response:
         fields = await read_body(request)
         if fields.get("id") is None:
+            # A caller without an id of its own gives up resending: each request is another command then.
             fields["id"] = str(uuid7())
         fields |= {name: request.path_params[name] for name in from_path}
         command = fields_as(fields, row.command)
@@ -83,7 +85,7 @@ async def list_rooms(
     before: Annotated[str, Query(max_length=64, description="id of the last room of the page before")] = "",
     limit: Annotated[int, Query(ge=1, le=rooms.MAX_PAGE)] = 100,
 ) -> Response:
-    """Public rooms and those one is in or invited to, newest first."""
+    """Public rooms and the rooms one is in or invited to, newest first."""
     found, more = await _read(rooms.page(chat.reads, identity, _text(search), _text(before), limit))
     return _json({"rooms": found, "more": more})
 
@@ -113,6 +115,7 @@ async def list_messages(
     room: str,
     chat: Chat,
     identity: Caller,
+    # Browsers parse JSON numbers into doubles, which are exact up to here.
     before: Annotated[int | None, Query(ge=1, lt=2**53)] = None,
     after: Annotated[int | None, Query(ge=0, lt=2**53)] = None,
     limit: Annotated[int, Query(ge=1, le=history.MAX_PAGE)] = 50,

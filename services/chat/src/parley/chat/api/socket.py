@@ -1,4 +1,4 @@
-"""Chat over the socket: the events of namespace `/chat` that clients emit and are sent."""
+"""Chat over the socket: what clients may emit in namespace `/chat`, and which events they are sent."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from parley.chat.state import ChatState
 from parley.framework import Context, RoomLog, Router
 
 TIMEOUT = 2 * COMMAND_SECONDS
-"""Longer than Postgres may take: whoever waits for a commit learns how it ended."""
+"""Seconds for a controller. Postgres answers or fails sooner, so a client that waits for a commit learns its outcome.
+"""
 
 
 def room_log(state: ChatState) -> RoomLog:
-    """Where gateways find what clients missed."""
+    """Return the log from which gateways fetch what clients missed."""
     return state.log
 
 
@@ -27,12 +28,16 @@ router: Router[ChatState] = Router(NAMESPACE, room_log=room_log)
 
 
 def command(context: Context[ChatState], payload: RoomCommand) -> asyncio.Future[CommandAck]:
-    """Decide, commit, and answer with what became of it."""
+    """Decide a command, commit its events, and ack it with the result.
+
+    It returns a future instead of being a coroutine, so that hundreds of commands wait without a task each.
+    """
     identity = context.identity
     return context.state.writer.submit(payload, identity, context.correlation, partial(ack, identity))
 
 
 for row in COMMANDS:
+    # Pipelined: a connection's next command is submitted while this one waits. The writer keeps their order.
     router.route(row.command.NAME, command, payload=row.command, pipelined=True, timeout=TIMEOUT)
 
 

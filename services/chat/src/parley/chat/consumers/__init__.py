@@ -1,1 +1,1 @@
-"""Who follows the log: services of adopters, each with a place in it that Postgres keeps."""
+"""Handing the log over to services. Read `pattern`, `pace`, `store`, then `runner`, which uses them all."""

@@ -1,22 +1,26 @@
-"""How many events a consumer is handed at once, and how soon again after a failure, pure.
+"""How many events a consumer is handed at once, and when it is tried again after a failure, pure.
 
-    | what happened      | events at once                       | pause                                        |
-    |--------------------|--------------------------------------|----------------------------------------------|
-    | it dealt with them | twice as many, up to `MOST`          | none                                         |
-    | it failed again    | half as many, one in the end         | twice the one before, up to `LONGEST_PAUSE`  |
-    | nobody took them   | as many                              | up to `AWAY_PAUSE`: its service is not there |
+    | outcome                | events at once                      | pause                                       |
+    |------------------------|-------------------------------------|---------------------------------------------|
+    | the batch is done      | twice as many, up to `MOST`         | none                                        |
+    | the first failure      | as many                             | `FIRST_PAUSE`                               |
+    | each further failure   | half as many, at last a single one  | twice the one before, up to `LONGEST_PAUSE` |
+    | no service answers     | as many                             | twice the one before, up to `AWAY_PAUSE`    |
 
-So a single event that cannot be dealt with comes to stand alone, and can be named.
+So an event that cannot be processed is alone in its batch at last, and operators can be told which it is.
 """
 
 from __future__ import annotations
 
 MOST = 500
+"""Events in a batch at most; `log.tail` ends a batch earlier where its bytes would not fit one message."""
+# In seconds. A service that is away may be back any moment, and asking it costs nothing; one that fails may do harm
+# each time, or log it.
 FIRST_PAUSE, LONGEST_PAUSE, AWAY_PAUSE = 0.5, 60.0, 2.0
 
 
 class Pace:
-    """The pace of one consumer. `failures` counts those since it last went on."""
+    """The pace of one consumer. `failures` counts those since its last success."""
 
     def __init__(self) -> None:
         self.most = MOST
@@ -24,20 +28,20 @@ class Pace:
         self._pause = 0.0
 
     def succeeded(self) -> None:
-        """It has dealt with what it was handed."""
+        """Note that the consumer has processed its batch."""
         self.most = min(MOST, 2 * self.most)
         self.failures, self._pause = 0, 0.0
 
     def failed(self) -> float:
-        """It could not deal with it. Returns the seconds to wait."""
-        # One failure may be anything: it is only from the second on that fewer are tried.
+        """Note that the consumer failed. Returns the seconds to wait."""
         self.failures += 1
+        # The first failure may have any cause, so only further ones make the batches smaller.
         if self.failures > 1:
             self.most = max(1, self.most // 2)
         return self._lengthen(LONGEST_PAUSE)
 
     def away(self) -> float:
-        """Its service is not there. Returns the seconds to wait."""
+        """Note that no service took the batch. Returns the seconds to wait."""
         return self._lengthen(AWAY_PAUSE)
 
     def _lengthen(self, longest: float) -> float:

@@ -1,4 +1,4 @@
-"""Which types of events a consumer gets, pure."""
+"""Which types of events a consumer is handed, pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from parley.chat.domain.room import Event
 
 
 def matching(pattern: str) -> list[int]:
-    """The numbers of the types of events that match: `*`, `message.*`, or several with commas between them.
+    """Return the numbers of the types of events that match: `*`, `message.*`, or several patterns separated by commas.
 
-    With any of them goes `events.erased`: whoever is handed events has to hear which of them it may not keep.
+    If any type matches, so does `events.erased`: a consumer has to learn which events it may not keep.
     """
     parts = [part.strip() for part in pattern.split(",")]
     found = {kind.NUMBER for kind in get_args(Event) if any(fnmatchcase(kind.TYPE, part) for part in parts)}

@@ -1,7 +1,9 @@
-"""Handing the log over to consumers: by one process, each at its own pace, and again until it has dealt with it.
+"""Hands the log over to consumers: one process does it, for each consumer at its own pace, again until it succeeds.
 
-Who leads looks at the consumers' rows twice a second, which keeps its session alive as well, and has a task for each.
-All of them use one connection in turn; while a service deals with events, nobody uses it.
+The leader (`log.leadership`) looks at the consumers' rows twice a second, which also keeps its session alive, and runs
+a task for each consumer. All tasks share the leader's one connection, in turn; none holds it while a service works on a
+batch. A consumer is moved only together with its row: the row names the last batch, so that a process that was
+superseded, or an operator's command, is noticed when the position is stored.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from parley.chat.consumers import store
 from parley.chat.consumers.pace import Pace
 from parley.chat.consumers.pattern import matching
 from parley.chat.consumers.store import StoredConsumer
-from parley.chat.domain.recorded import Recorded
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.log.database import DATABASE_ERRORS
 from parley.chat.log.leadership import STANDBY_SECONDS, Leadership
 from parley.chat.log.position import Position
@@ -36,19 +38,19 @@ CONSUMED = Counter(
 )
 WORK = "consumers"
 INTERVAL = 0.4
-"""Seconds between two looks at the consumers' rows."""
+"""Seconds between two looks at the consumers' rows; less than half of what Postgres lets a silent leader have."""
 IDLE = 0.25
 """Seconds between two looks at the end of the log."""
 SCAN = 2_000
-"""Events that are looked at for one batch."""
+"""Events that are looked through for one batch."""
 SAVE_SECONDS = 5.0
-"""After which it is stored how far a consumer is that wants nothing of what happens."""
+"""Seconds after which a consumer's position is stored although it wanted none of the events up to there."""
 TIMEOUT = 35.0
-"""Seconds that a consumer may take for a batch; the framework tells it so before."""
+"""Seconds that a consumer may take for a batch. The framework ends its controller before that."""
 
 
 class _Consumer:
-    """One consumer while this process hands over to it."""
+    """One consumer, while this process hands the log over to it."""
 
     def __init__(self, row: StoredConsumer) -> None:
         self.row = row
@@ -61,22 +63,22 @@ class _Consumer:
 
 
 class ConsumerRunner:
-    """Hands over while this process leads."""
+    """Hands the log over to the consumers while this process leads."""
 
     def __init__(self, bus: Bus, url: str) -> None:
         self._bus = bus
         self._leadership = Leadership(url, WORK)
         self._turn = asyncio.Lock()
-        """One statement at a time; and what is known of a consumer changes together with its row."""
+        """Held for each statement, and while what is known of a consumer changes together with its row."""
         self._running: dict[str, _Consumer] = {}
 
     @property
     def leading(self) -> bool:
-        """Whether it is this process that hands over."""
+        """Whether this process is the one that hands over."""
         return self._leadership.leading
 
     def note(self) -> str:
-        """What operators are to know: which consumers fail, over which event."""
+        """Return which consumers fail, or `ok`. It is shown with the health of the service."""
         failing = [one for one in self._running.values() if one.pace.failures > 1]
         return "; ".join(f"{one.row.name} has failed {one.pace.failures} times" for one in failing) or "ok"
 
@@ -98,7 +100,7 @@ class ConsumerRunner:
             await self._step_down()
 
     async def step(self) -> float:
-        """Look at the consumers' rows, or stand by. Returns the seconds to wait. Raises what Postgres does."""
+        """Look at the consumers' rows, or stand by. Returns the seconds to wait. Raises what Postgres raises."""
         if not self._bus.hearing:
             await self._step_down()
             return INTERVAL
@@ -106,7 +108,7 @@ class ConsumerRunner:
             if not await self._leadership.lead():
                 return STANDBY_SECONDS
             rows = await store.load(await self._leadership.connection())
-            # Nothing is waited for from here: what is known of them is of these rows.
+            # There is no `await` from here to the end of the block, so no task sees half of it.
             gone = [one for name, one in self._running.items() if name not in {row.name for row in rows}]
             gone += [one for row in rows if (one := self._running.get(row.name)) and _moved(one.row, row)]
             for one in gone:
@@ -131,7 +133,7 @@ class ConsumerRunner:
             await asyncio.sleep(pause)
 
     async def _next(self, one: _Consumer) -> float:
-        """Hand over the next events of a consumer. Returns the seconds to wait."""
+        """Hand over the next events to a consumer. Returns the seconds to wait."""
         name = one.row.name
         if one.row.paused:
             return INTERVAL
@@ -140,7 +142,7 @@ class ConsumerRunner:
                 return INTERVAL
             connection = await self._leadership.connection()
             page = await one.tail.events(connection, one.position, one.kinds, most=one.pace.most, scan=SCAN)
-        # Of what was erased before it is handed over there is nothing left to deal with.
+        # An event that was erased before it was handed over has nothing left to process.
         events = [event for event in page.events if event.event_id != one.row.skip and not event.erased]
         if not page.events:
             LAG.labels(name).set(0)
@@ -195,6 +197,7 @@ class ConsumerRunner:
         self._running.pop(one.row.name, None)
 
     async def _step_down(self) -> None:
+        # The tasks are waited for, so that none uses the connection after it is closed.
         tasks = [one.task for one in self._running.values() if one.task is not None]
         for one in list(self._running.values()):
             self._stop(one)
@@ -203,7 +206,7 @@ class ConsumerRunner:
 
 
 def _moved(before: StoredConsumer, after: StoredConsumer) -> bool:
-    """Whether somebody else has moved a consumer, or it wants other events."""
+    """Return whether somebody else has moved a consumer, or changed which events it wants."""
     return (before.batch, before.events) != (after.batch, after.events)
 
 
@@ -215,7 +218,10 @@ def _log_event(event: Recorded) -> LogEvent:
 
 
 async def answer_registration(pool: Any, name: str, events: str, *, beginning: bool) -> None:
-    """Have a consumer. Raises `Reject` for a pattern that no event will ever match, and for a name that is taken."""
+    """Register a consumer.
+
+    Raises `Reject` for a name that is not allowed, and for a pattern that matches no type of event.
+    """
     if not name or len(name) > 100 or name == ANNOUNCEMENTS:
         raise Reject(Code.INVALID_PAYLOAD, f"A consumer cannot have the name {name!r}.")
     if not matching(events):

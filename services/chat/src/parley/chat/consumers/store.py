@@ -1,14 +1,15 @@
-"""Consumers in Postgres: their names, what they want, and how far they are."""
+"""Consumers in Postgres: their names, the events they want, and how far in the log each of them is."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from parley.chat.domain.recorded import Recorded
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.log.position import BEGINNING, Position, Snapshot
 from parley.chat.log.tail import ANNOUNCEMENTS
 
+# A registered consumer keeps its place: a service registers its consumers whenever it starts.
 _REGISTER = """
 INSERT INTO chat.consumers (name, events, position, batch) VALUES ($1, $2, $3, gen_random_uuid()::text)
 ON CONFLICT (name) DO UPDATE SET events = excluded.events WHERE chat.consumers.events <> excluded.events
@@ -27,7 +28,10 @@ _FAIL = "UPDATE chat.consumers SET failure = $3, attempts = $4, failing_event = 
 
 
 class StoredConsumer(NamedTuple):
-    """A consumer's row. `batch` names what it dealt with last, or who put it where it is."""
+    """A consumer's row.
+
+    `batch` names the last batch that was done, or the operator's command that moved the consumer.
+    """
 
     name: str
     events: str
@@ -42,20 +46,20 @@ class StoredConsumer(NamedTuple):
 
 
 async def register(connection: Any, name: str, events: str, *, beginning: bool) -> None:
-    """Have a consumer, from now on or from the beginning. One that is known stays where it is."""
+    """Register a consumer that starts now, or at the beginning of the log. A registered one keeps its place."""
     position = BEGINNING if beginning else await now(connection)
     await connection.execute(_REGISTER, name, events, position.encode())
 
 
 async def now(connection: Any) -> Position:
-    """The end of the log."""
+    """Return the position at the end of the log."""
     text, offset = await connection.fetchrow(_NOW)
     snapshot = Snapshot.parse(text, offset)
     return Position(snapshot.next, tuple(sorted(snapshot.running)))
 
 
 async def load(connection: Any) -> list[StoredConsumer]:
-    """All consumers, by name."""
+    """Return all consumers, in the order of their names."""
     rows = await connection.fetch(_LOAD)
     return [
         StoredConsumer(row["name"], row["events"], Position.decode(row["position"]), *list(row.values())[3:])
@@ -66,7 +70,10 @@ async def load(connection: Any) -> list[StoredConsumer]:
 async def save(
     connection: Any, consumer: StoredConsumer, position: Position, batch: str, events: list[Recorded]
 ) -> bool:
-    """Store that a consumer has dealt with everything up to a position. False where somebody has moved it meanwhile."""
+    """Store that a consumer is done with everything up to a position.
+
+    Returns False if somebody else has moved it meanwhile.
+    """
     until = max((event.recorded_at for event in events), default=None)
     passed = [event.event_id for event in events]
     saved = await connection.fetchval(_SAVE, consumer.name, consumer.batch, position.encode(), batch, until, passed)
@@ -74,5 +81,5 @@ async def save(
 
 
 async def note_failure(connection: Any, consumer: StoredConsumer, failure: str, attempts: int, event: UUID) -> None:
-    """Store what a consumer fails over, for operators to see."""
+    """Store which event a consumer fails at and why, for operators to see."""
     await connection.execute(_FAIL, consumer.name, consumer.batch, failure[:500], attempts, event)

@@ -1,1 +1,5 @@
-"""How events leave for gateways: published after their commit, or read again by those who missed them."""
+"""How events leave for gateways. Read `hints`, `publisher`, then `announcements`, `announcer`, and `room_events`.
+
+`publisher` sends what was committed, at once; `announcer` says again what is in the log, in case a publication was
+lost; `room_events` answers the gateways that fetch what they missed.
+"""

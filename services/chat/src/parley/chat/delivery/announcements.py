@@ -1,7 +1,7 @@
-"""What a page of the log is announced as, pure: a chain of messages of bounded size.
+"""How a page of the log is announced to gateways, pure: as a chain of messages of bounded size.
 
-Each message names itself and the one before, so a gateway that missed one knows it by the next, and compares all that
-it has. The last that was stored is where the next process goes on.
+Each message names itself and the one before. A gateway that missed one notices it by the next, and then compares all of
+its rooms with the log. The next process goes on from the last name that was stored.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from parley.chat.delivery.hints import NAMESPACE, change_of, notice_of
-from parley.chat.domain.recorded import Recorded
-from parley.chat.domain.room_ids import public_room_id
+from parley.chat.domain.encoding.recorded import Recorded
+from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.common.nats.chunks import split_by_size
 from parley.common.wire.rooms import Announcement, MembershipChange, RoomEvent, RoomHead
 
 MAX_BYTES = 384 * 1024
-"""Messages are cut here, to stay below the broker's limit."""
+"""Messages are split here, to stay below NATS' limit of 1 MiB."""
+# Bytes of an entry besides its texts: a room's id, sequences, and msgpack's own.
 OVERHEAD = 64
 
 _Told = RoomHead | tuple[str, MembershipChange] | tuple[str, RoomEvent]
 
 
 class Chained(NamedTuple):
-    """Announcements to be published in order, and the name of the last."""
+    """Announcements to be published in this order, and the name of the last one."""
 
     messages: list[Announcement]
     last: str
@@ -32,9 +33,13 @@ class Chained(NamedTuple):
 def announce(
     heads: Sequence[tuple[int, int]], named: Iterable[Recorded], log: str, after: str, name: Callable[[], str]
 ) -> Chained:
-    """Say which rooms have events up to where, and to single users what concerns them."""
+    """Say up to which sequence rooms have events, and tell single users what concerns them.
+
+    `heads` are rooms with their last sequence, `named` the events that concern single users, `after` the name of the
+    announcement before. `name` makes a new name.
+    """
     messages: list[Announcement] = []
-    # Users first, so that a gateway knows of a join before it hears of the room's head.
+    # Users come first, so that a gateway knows of a join before it learns the room's head.
     for chunk in split_by_size([*_for_users(named), *_heads(heads)], MAX_BYTES, _weight):
         told = [entry for entry in chunk if not isinstance(entry, RoomHead)]
         message = Announcement(
@@ -63,4 +68,5 @@ def _weight(entry: _Told) -> int:
     if isinstance(entry, RoomHead):
         return OVERHEAD
     user, told = entry
+    # A character of a user id has four bytes at most in UTF-8.
     return 4 * len(user) + OVERHEAD + (len(told.payload) if isinstance(told, RoomEvent) else OVERHEAD)

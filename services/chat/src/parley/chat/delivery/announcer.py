@@ -1,9 +1,9 @@
-"""Announcing to gateways what is in the log, whoever committed it and whatever became of its publication.
+"""Announces to gateways what is in the log, whoever committed it and whatever became of its publication.
 
-One process does it. It reads what was committed beyond the place in the log that Postgres keeps, says which rooms have
-events up to where and whom they concern, and stores the place. What was said in vain is found out by who hears: each
-message names the one before. So nothing that is committed stays unheard of: not after all chats were away, not after a
-commit whose outcome nobody learnt, not when a message of the broker was lost.
+One process does it: the leader (`log.leadership`). It reads what was committed beyond the position that Postgres keeps,
+tells the gateways which rooms have events up to which sequence and whom they concern, and stores the new position. A
+lost announcement is noticed by the next one, which names it. So whatever is committed is announced in the end: after
+all chats were stopped, after a commit whose outcome its writer never learnt, after a lost message. `run` is one task.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ log = get_logger(__name__)
 outages = OutageLog(log, "cannot announce what is in the log")
 
 INTERVAL = 0.5
-"""Seconds between two looks at the log, and from a look until it is told: by then it has mostly arrived by itself, and
-nobody has to fetch it."""
+"""Seconds between two looks at the log, and from a look until it is announced.
+
+By then the published events have usually arrived, so that no gateway has to fetch them."""
 HEARTBEAT = 1.0
-"""Seconds after which it is said that there was nothing."""
+"""Seconds after which it is announced that nothing happened."""
 SUMMARY_SECONDS = 2.0
-"""Between two summaries of the log's end."""
+"""Seconds between two summaries of the end of the log (`Tail.summarize`)."""
 
 _LOAD = "SELECT position, batch FROM chat.consumers WHERE name = $1"
 _STATE = "SELECT incarnation::text, mended FROM chat.log"
-# Another process may have taken over, and gone on from the same place.
+# By the name of the last announcement, since another process may have taken over and gone on from the same place.
 _SAVE = """UPDATE chat.consumers SET position = $2, batch = $4, read_up_to = clock_timestamp()
            WHERE name = $1 AND batch = $3 RETURNING true"""
 
 
 class Announcer:
-    """Announces while this process leads. `mended` is called when what is known of rooms may be out of date."""
+    """Announces while this process leads. It calls `mended` when what writers know of rooms may be out of date."""
 
     def __init__(self, rooms: RoomPublisher, bus: Bus, url: str, mended: Callable[[], None]) -> None:
         self._rooms = rooms
@@ -53,19 +54,19 @@ class Announcer:
         self._mended = mended
         self._state: LogState | None = None
         self._position: Position | None = None
-        """None before it is read from Postgres."""
+        """None until it is read from Postgres."""
         self._last = ""
         self._told_at = 0.0
         self._summarized_at = 0.0
 
     @property
     def incarnation(self) -> str:
-        """Which history of the rooms this is; empty until it is known."""
+        """Which history of the rooms this is. Empty until the first look at the log."""
         return "" if self._state is None else self._state.incarnation
 
     @property
     def leading(self) -> bool:
-        """Whether it is this process that announces."""
+        """Whether this process is the one that announces."""
         return self._leadership.leading
 
     async def run(self) -> None:
@@ -78,15 +79,15 @@ class Announcer:
                 outages.note(error)
                 self._step_down()
             except Exception:
-                # Whatever it is: commands are served all the same.
+                # Whatever it was, commands are still served, and the next step begins anew.
                 log.exception("cannot announce what is in the log")
                 self._step_down()
             await asyncio.sleep(pause)
 
     async def step(self) -> float:
-        """Announce what there is, or stand by. Returns the seconds to wait. Raises what Postgres and the bus do."""
+        """Announce what there is, or stand by. Returns the seconds to wait. Raises what Postgres and the bus raise."""
         if not self._bus.hearing:
-            # Somebody else may be heard.
+            # This process is cut off from NATS; another one may not be.
             self._step_down()
             return INTERVAL
         if not await self._leadership.lead():
@@ -100,11 +101,12 @@ class Announcer:
             self._position = Position.decode(position)
         page = await self._tail.heads(connection, self._position, FOR_USERS)
         if self._heed(page.log):
-            self._position = None  # another one stands in this log
+            self._position = None  # the restored log has a position of its own
             return 0.0
         LAG.labels(ANNOUNCEMENTS).set(page.age)
         if page.heads:
             await asyncio.sleep(INTERVAL)
+            # The page was read before this pause, so what is announced now was committed half a second ago or earlier.
             told = announce(page.heads, page.named, page.log.incarnation, self._last, _new_name)
             await self._tell(told.messages)
             await self._save(page.position, told.last)
@@ -135,11 +137,11 @@ class Announcer:
         try:
             await self._tail.summarize(connection)
         except DATABASE_ERRORS as error:
-            # Vacuum is at work there, and will make them itself.
+            # Autovacuum is at work on the table, and makes the summaries itself.
             log.debug("no summaries of the log's end", error=str(error))
 
     def _heed(self, state: LogState) -> bool:
-        """Take note of which log it is; whether it is another one than before."""
+        """Remember which log it is. Returns whether it is another one than before."""
         before, self._state = self._state, state
         if before is not None and before != state:
             self._mended()

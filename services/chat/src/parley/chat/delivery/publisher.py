@@ -1,52 +1,43 @@
-"""Telling gateways what was committed, a batch at once, and users which rooms they came into or left.
+"""Publishes a committed batch to the gateways, and tells single users which rooms they came into or left.
 
-This is the quick way, and it may fail: what is in the log is announced again, see `announcer`.
+This is the quick way, called by the writer right after a commit. It may fail: what is in the log is announced again by
+`announcer`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
 
 from parley.chat.delivery.hints import NAMESPACE, change_of, notice_of
 from parley.chat.domain.batch import BatchDecision
 from parley.common.wire import subjects
-from parley.framework import Delivery, MembershipChange, RoomEvent, RoomPublisher
+from parley.framework import Delivery, RoomPublisher
 
 __all__ = ["NAMESPACE", "Publisher"]
 
 
-@dataclass(slots=True)
-class _Hint:
-    items: list[RoomEvent] = field(default_factory=list[RoomEvent])
-    membership_changes: list[MembershipChange] = field(default_factory=list[MembershipChange])
-
-
 class Publisher:
-    """Publishes a committed batch to its rooms and to users' own."""
+    """Publishes committed batches to rooms and to users' own rooms."""
 
     def __init__(self, rooms: RoomPublisher) -> None:
         self._rooms = rooms
 
     async def publish(self, plan: BatchDecision) -> None:
-        """Tell users first, so that a gateway knows of a join before the room's events arrive."""
-        rooms: defaultdict[str, list[RoomEvent]] = defaultdict(list)
-        hints: defaultdict[str, _Hint] = defaultdict(_Hint)
+        """Publish what a batch appended, and again what its resent commands had appended."""
+        rooms: defaultdict[str, Delivery] = defaultdict(lambda: Delivery([]))
+        hints: defaultdict[str, Delivery] = defaultdict(lambda: Delivery([]))
         for user_id, move in plan.confirmed:
             hints[user_id].membership_changes.append(move)
         appended = {(recorded.room_id, recorded.sequence): recorded for recorded in plan.appended}
-        # What a resent command led to the first time may not have been published then; who has it drops it. Where its
-        # sender is by now, `confirmed` says.
+        # Events of resent commands may not have been published the first time; whoever has them drops them. Their
+        # membership changes are not sent again: `confirmed` says where the sender is by now.
         for key, recorded in (plan.repeated | appended).items():
             item = recorded.item()
-            rooms[recorded.room].append(item)
+            rooms[recorded.room].items.append(item)
             if key in appended and (change := change_of(recorded, item)) is not None:
                 hints[change[0]].membership_changes.append(change[1])
             if (notice := notice_of(recorded, item)) is not None:
                 hints[notice[0]].items.append(notice[1])
-        deliveries = [
-            (subjects.user_room(user_id), Delivery(hint.items, hint.membership_changes))
-            for user_id, hint in hints.items()
-        ]
-        deliveries += [(room_id, Delivery(items)) for room_id, items in rooms.items()]
-        await self._rooms.publish_all(deliveries)
+        # The order matters: a gateway has to know of a join before the room's events arrive.
+        told = [(subjects.user_room(user_id), hint) for user_id, hint in hints.items()]
+        await self._rooms.publish_all([*told, *rooms.items()])

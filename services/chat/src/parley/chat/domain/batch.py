@@ -1,6 +1,6 @@
-"""Deciding a batch, pure: many commands against the loaded state, in order, each on its own.
+"""Decides a batch of commands in order, pure. The writer calls it with the rooms' locks held.
 
-What an earlier command of the batch changed, a later one sees. A rejected command leaves no trace.
+A command sees what earlier commands of the same batch changed. A rejected command changes nothing.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from parley.chat.domain.event_codec import CODEC
+from parley.chat.domain.encoding.event_codec import CODEC
+from parley.chat.domain.encoding.recorded import Recorded
+from parley.chat.domain.encoding.room_ids import LogSecret, event_id
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
-from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.room import Event, RoomCommand, decide, evolve, moved_user, needs, room_of, since
-from parley.chat.domain.room_ids import LogSecret, event_id
 from parley.chat.domain.rooms import CreateRoom, RoomArchived, RoomCreated
 from parley.chat.domain.state import DecisionContext, Needs, Room, UserLimits
 from parley.common.errors import Code, Reject
@@ -26,15 +26,15 @@ from parley.common.wire.rooms import MembershipChange
 class Submission:
     """One command that waits for its decision, with what follows from it.
 
-    `correlation` follows the command through the logs of all services. `room_id` is the room it is about, `key`
-    recognises it when it is sent again, `fingerprint` tells it from another one under the same id, and `needs` says
-    what its decision reads.
+    `correlation` follows the command through the logs of all services. `room_id` is the key of the room it is about,
+    `key` recognises the command when it is sent again, `fingerprint` tells it from another command with the same id,
+    and `needs` says what its decision reads.
     """
 
     __slots__ = ("command", "correlation", "fingerprint", "identity", "key", "needs", "room_id")
 
     def __init__(self, command: RoomCommand, identity: Identity, correlation: str, secret: LogSecret) -> None:
-        """Raises `Reject` for a room that cannot be."""
+        """Derive the ids of a command. Raises `Reject` if it names a room by a text that cannot be a room's id."""
         self.command = command
         self.identity = identity
         self.correlation = correlation
@@ -44,15 +44,16 @@ class Submission:
         self.needs: Needs = needs(command)
 
     def event_id(self, index: int) -> UUID:
-        """The id of the command's event at this place; that of the first is its key."""
+        """Return the id of the command's event with this index. The id of the first event is the command's key."""
         return event_id(self.room_id, self.identity.user_id, self.command.id, index) if index else self.key
 
 
 class Accepted(NamedTuple):
-    """A command's result, now or the first time it was sent: its first event, None when nothing had to change.
+    """The result of a command, the same whenever it is sent: its first event, or None if nothing had to change.
 
-    `room` is the room right after the command, or as it is now for a resend; None where the ack shows none, and for who
-    may not see it any more.
+    `room` is the room right after the command, or as it is now for a resend. It is None if the ack shows no room, or if
+    the sender may not see the room any more. `sequence` is that of the event, or of the one that had made things so
+    before.
     """
 
     room: Room | None
@@ -65,7 +66,7 @@ Outcome = Accepted | Reject
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """An accepted command that appended nothing; at `sequence` things already were as it wanted them."""
+    """An accepted command that appended nothing. At `sequence` the room already was as the command wanted it."""
 
     fingerprint: int
     sequence: int
@@ -73,18 +74,19 @@ class Remembered:
 
 @dataclass(slots=True)
 class Loaded:
-    """The state a batch decides against, read under the locks of its rooms."""
+    """The state that a batch is decided against, read while its rooms are locked."""
 
     now: datetime
     rooms: dict[int, Room] = field(default_factory=dict[int, Room])
     earlier: dict[UUID, list[Recorded] | Remembered] = field(default_factory=dict[UUID, "list[Recorded] | Remembered"])
-    """By key, what earlier sends of these commands led to: their events in order, of which there is one at least."""
+    """By command key, what an earlier send led to: its events in order, at least one, or that it appended nothing."""
     joined: dict[str, int] = field(default_factory=dict[str, int])
-    """How many rooms the senders are in, of those commands that need it."""
+    """How many rooms a sender is in; only for commands that need it."""
     invitations: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
-    """How many invitations wait, by room and inviter, of those commands that need it."""
+    """How many invitations wait, by room and inviter; only for commands that need it."""
     erasing: dict[UUID, bool] = field(default_factory=dict[UUID, bool])
-    """By key, commands of or about a user whose all is being erased, or true for a room that is."""
+    """By command key, the commands that an erasure forbids: true if their room is being erased, false if it is a user.
+    """
 
 
 @dataclass(slots=True)
@@ -96,17 +98,18 @@ class BatchDecision:
     created: dict[int, Room] = field(default_factory=dict[int, Room])
     changed: dict[int, Room] = field(default_factory=dict[int, Room])
     members: dict[tuple[int, str], None] = field(default_factory=dict[tuple[int, str], None])
-    """The `(room, user)` places that changed; the room's state says to what."""
+    """The memberships that changed, as `(room, user)`. The room's state says to what."""
     remembered: dict[UUID, tuple[int, Remembered]] = field(default_factory=dict[UUID, tuple[int, Remembered]])
-    """Accepted commands that appended nothing, by key, each with its room."""
+    """By command key, accepted commands that appended nothing, each with its room."""
     confirmed: list[tuple[str, MembershipChange]] = field(default_factory=list[tuple[str, MembershipChange]])
-    """Users' moves that were committed earlier; said again, because the first saying may have been lost."""
+    """Users' joins and leaves that were committed earlier. They are published again, because they may have been lost.
+    """
     repeated: dict[tuple[int, int], Recorded] = field(default_factory=dict[tuple[int, int], Recorded])
-    """Events that resent commands led to earlier; published again, for the same reason."""
+    """Events that resent commands led to earlier. They are published again, for the same reason."""
 
     @property
     def announces(self) -> bool:
-        """Whether there is anything to tell the gateways."""
+        """Whether there is anything to publish."""
         return bool(self.appended or self.confirmed or self.repeated)
 
     @property
@@ -116,7 +119,7 @@ class BatchDecision:
 
 
 def decide_batch(submissions: list[Submission], loaded: Loaded, limits: UserLimits) -> BatchDecision:
-    """Decide every submission in order. Never raises for one of them: its outcome is a `Reject`."""
+    """Decide every command in order. Never raises for one of them: the outcome of a refused command is its `Reject`."""
     result = BatchDecision()
     for submission in submissions:
         try:
@@ -130,9 +133,12 @@ def decide_batch(submissions: list[Submission], loaded: Loaded, limits: UserLimi
 def _decide_one(submission: Submission, loaded: Loaded, limits: UserLimits, result: BatchDecision) -> Accepted:
     command, identity, room_id = submission.command, submission.identity, submission.room_id
     room = loaded.rooms.get(room_id)
+    # Looked up before anything is decided: a resent command gets its first result, even if it would be refused by now.
+    # A room that its sender may not lock is not loaded, so nobody learns by a guessed id what others have sent.
     if room is not None and (earlier := loaded.earlier.get(submission.key)) is not None:
         return _again(submission, room, earlier, loaded, result)
     if (of_room := loaded.erasing.get(submission.key)) is not None:
+        # In the words for a room that does not exist: from the request on, an erased room exists for nobody.
         if of_room:
             raise Reject(Code.NOT_FOUND, "There is no such room.")
         raise Reject(Code.FORBIDDEN, "What this user wrote is being erased.")
@@ -146,6 +152,7 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: UserLimits, resu
     events = decide(command, room, context)
     if events:
         recorded = [_append(submission, index, event, loaded, result) for index, event in enumerate(events)]
+        # So that a resend later in the same batch finds it.
         loaded.earlier[submission.key] = recorded
         return Accepted(_shown(submission, loaded.rooms[room_id]), recorded[0], recorded[0].sequence)
     assert room is not None  # noqa: S101 - without a room, decide either makes one or refuses
@@ -159,10 +166,10 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: UserLimits, resu
 def _again(
     submission: Submission, room: Room, earlier: list[Recorded] | Remembered, loaded: Loaded, result: BatchDecision
 ) -> Accepted:
-    """The first result of a command that is sent again."""
+    """Return the first result of a command that is sent again. Raises `Reject(id_conflict)` for another command."""
     events = [] if isinstance(earlier, Remembered) else earlier
     first = earlier if isinstance(earlier, Remembered) else earlier[0]
-    # What was erased has no fingerprint any more; its id alone recognises it.
+    # An erased event has lost its fingerprint, so its id alone has to recognise the command.
     if first.fingerprint != submission.fingerprint and not (events and events[0].erased):
         raise Reject(Code.ID_CONFLICT)
     for recorded in events:
@@ -173,13 +180,16 @@ def _again(
 
 
 def _shown(submission: Submission, room: Room) -> Room | None:
-    """The room for the command's ack. Who has left a private one since the first send sees nothing of it."""
+    """Return the room for the command's ack, or None.
+
+    A sender who has left a private room since the first send sees nothing.
+    """
     user_id = submission.identity.user_id
     return room.as_seen_by(user_id) if submission.command.SHOWS_ROOM and room.visible_to(user_id) else None
 
 
 def _confirm(submission: Submission, room: Room, sequence: int, result: BatchDecision) -> None:
-    """A resent join or leave tells the gateways again: its sender may resend because the first telling was lost."""
+    """Publish a resent join or leave again. Its sender may resend it because the first publication was lost."""
     user_id = submission.identity.user_id
     member = room.members.get(user_id)
     if isinstance(submission.command, CreateRoom | JoinRoom) and member and member.joined:
@@ -196,6 +206,8 @@ def _append(submission: Submission, index: int, event: Event, loaded: Loaded, re
         room_id, sequence, messages + event.IS_MESSAGE, submission.event_id(index), event.TYPE, identity.user_id,
         identity.name, command.id, submission.fingerprint, CODEC.encode(event).data, loaded.now,
     )  # fmt: skip
+    # Later commands of this batch are decided by the same counts of rooms and invitations, so each event keeps them
+    # right: its user's membership is subtracted as it was, and added as it is afterwards.
     user_id = moved_user(event, identity.user_id)
     _uncount(loaded, before, user_id, archived=isinstance(event, RoomArchived))
     room = evolve(before, event, room_id, sequence, NamedUser(identity.user_id, identity.name), loaded.now)
@@ -212,7 +224,10 @@ def _append(submission: Submission, index: int, event: Event, loaded: Loaded, re
 
 
 def _uncount(loaded: Loaded, room: Room | None, user_id: str | None, *, archived: bool) -> None:
-    """Take the place that an event changes out of what was counted; with a room that is archived, all places in it."""
+    """Subtract the membership that an event changes from the counts.
+
+    An archived room takes all of its memberships with it.
+    """
     if room is None:
         return
     for moved in room.members if archived else (user_id,):
@@ -226,7 +241,7 @@ def _uncount(loaded: Loaded, room: Room | None, user_id: str | None, *, archived
 
 
 def _count(loaded: Loaded, room: Room, user_id: str | None) -> None:
-    """Put the place that an event made into what is counted."""
+    """Add the membership that an event made to the counts."""
     member = room.members.get(user_id or "")
     if member is None:
         return

@@ -1,7 +1,8 @@
-"""Commands decided from what is known of their rooms, pure: their events get sequences when they are appended.
+"""Decides commands without a lock, from what is known of their rooms, pure. Called by the writer for each batch.
 
-These are commands that change nothing which decisions read, as messages do. So only other commands can make what is
-known of a room wrong, and many processes append to one room without asking each other.
+Only commands that change nothing that decisions read are decided here, as messages are. So what a writer knows of a
+room can only be made wrong by other commands, and many processes append to one room without asking each other. The
+events get their sequences when Postgres appends them: a draft only says how far behind the room's head it stands.
 """
 
 from __future__ import annotations
@@ -12,21 +13,21 @@ from datetime import datetime
 from uuid import UUID
 
 from parley.chat.domain.batch import Accepted, BatchDecision, Submission
-from parley.chat.domain.event_codec import CODEC, StoredEvent
-from parley.chat.domain.recorded import Recorded
+from parley.chat.domain.encoding.event_codec import CODEC, StoredEvent
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.room import Event, decide
 from parley.chat.domain.state import DecisionContext, Room
 from parley.common.errors import Reject
 
 FindRoom = Callable[[int, str], Room | None]
-"""The room, if it is known, with the place of this user in it."""
+"""Returns a room with the membership of one user in it, if both are known."""
 
 
 @dataclass(slots=True)
 class Draft:
-    """An event that was decided, but for its place in the room. `place` is that of its command in the batch.
+    """An event that is decided, except for its sequence. `place` is the index of its command in the batch.
 
-    `ordinal` counts the room's events of this batch and `number` its messages, up to and including this one.
+    `ordinal` counts the room's events of this batch and `number` its messages, both up to and including this one.
     """
 
     place: int
@@ -40,13 +41,16 @@ class Draft:
 
 @dataclass(slots=True)
 class Drafts:
-    """Events to append at once, by room; and the places in the batch of the commands that need the rooms' locks."""
+    """Events to append at once, by room.
+
+    `rest` has the indexes in the batch of the commands that need their rooms' locks.
+    """
 
     rooms: dict[int, tuple[Room, list[Draft]]] = field(default_factory=dict[int, tuple[Room, list[Draft]]])
     rest: list[int] = field(default_factory=list[int])
 
     def count(self) -> None:
-        """Give each event its place behind the room's head, whatever that will be."""
+        """Number each room's events, and its messages, from 1. Postgres adds the room's head to these numbers."""
         for _, drafts in self.rooms.values():
             number = 0
             for ordinal, draft in enumerate(drafts, 1):
@@ -54,15 +58,15 @@ class Drafts:
                 draft.ordinal, draft.number = ordinal, number
 
     def leave_to_rest(self, rooms: Collection[int]) -> None:
-        """Leave rooms that were not appended to."""
+        """Hand the commands of these rooms over to the rest, because nothing was appended to them."""
         for room_id in rooms:
             _, drafts = self.rooms.pop(room_id)
             self.rest.extend({draft.place: None for draft in drafts})
 
     def leave_resent(self, keys: Collection[UUID]) -> None:
-        """Leave commands that turned out to have been appended before, and only these.
+        """Hand commands over to the rest that turned out to have been appended before, and only these.
 
-        What their senders sent after them stays: it overtakes nothing that is still to happen.
+        What their senders sent after them stays: it overtakes nothing, since the earlier command has already happened.
         """
         for room_id, (room, drafts) in list(self.rooms.items()):
             resent = [draft for draft in drafts if draft.submission.key in keys]
@@ -75,9 +79,9 @@ class Drafts:
 
 
 def candidates(submissions: list[Submission]) -> list[bool]:
-    """Which commands may be appended apart from the rest, without changing the order of any actor's.
+    """Return for each command whether it may be appended before the rest and keep the order of its sender's commands.
 
-    Those of an actor whose commands here all change nothing that decisions read, and are all for one room.
+    It may if all commands of that sender in this batch change nothing that decisions read, and are for one room.
     """
     rooms: dict[str, int | None] = {}
     for submission in submissions:
@@ -88,14 +92,18 @@ def candidates(submissions: list[Submission]) -> list[bool]:
 
 
 def draft(submissions: list[Submission], eligible: list[bool], find: FindRoom) -> Drafts:
-    """Decide by what is known. Whatever is no plain yes is left to those who hold the locks."""
+    """Decide the eligible commands by what is known.
+
+    Whatever is not plainly allowed is left to the rest, for the locks.
+    """
     result = Drafts()
     behind: set[str] = set()
     seen: set[UUID] = set()
+    # Once a command of a user is left to the rest, so are all later ones of theirs: they must not overtake it.
     for place, submission in enumerate(submissions):
         user_id = submission.identity.user_id
-        # Of a resend within the batch only the first is drafted; the other finds its result later, and so do those
-        # that its sender sent after it.
+        # Of two sends of the same command in one batch only the first is drafted. The second one finds its result
+        # later, and so must everything that its sender sent after it.
         if eligible[place] and user_id not in behind and submission.key not in seen:
             seen.add(submission.key)
             room = find(submission.room_id, user_id)
@@ -114,7 +122,10 @@ def draft(submissions: list[Submission], eligible: list[bool], find: FindRoom) -
 
 
 def _decide(submission: Submission, room: Room) -> list[Event]:
-    """The events of a command that what is known allows; none where it does not, which is no answer to its sender."""
+    """Return the events of a command if what is known allows it, else none.
+
+    A refusal here is not yet an answer to the sender.
+    """
     try:
         return decide(submission.command, room, DecisionContext(submission.identity))
     except Reject:
@@ -122,7 +133,10 @@ def _decide(submission: Submission, room: Room) -> list[Event]:
 
 
 def settle(drafts: Drafts, heads: dict[int, tuple[int, int]], now: datetime) -> tuple[BatchDecision, list[int]]:
-    """What was appended behind these heads and message numbers, in the batch's order, and the places in it."""
+    """Return what was appended, in the batch's order, and the indexes of these commands in the batch.
+
+    `heads` has, by room, the head and the number of messages behind which Postgres appended.
+    """
     made: list[tuple[int, Recorded]] = []
     for room_id, (_, waiting) in drafts.rooms.items():
         head, messages = heads[room_id]
@@ -133,6 +147,7 @@ def settle(drafts: Drafts, heads: dict[int, tuple[int, int]], now: datetime) -> 
                 identity.name, command.id, one.submission.fingerprint, one.stored.data, now,
             )  # fmt: skip
             made.append((one.place, recorded))
+    # By room until here; the answers are given in the order of the batch.
     made.sort(key=lambda entry: entry[0])
     plan, places = BatchDecision(), list[int]()
     for place, recorded in made:

@@ -1,18 +1,20 @@
-"""Erasure, pure: what it covers, and what is left of an event. It takes what a person wrote out of the log for good.
+"""Erasure, pure: what it covers, and what remains of an event.
 
-| state     | begins when                             | what it means                                                  |
-|-----------|-----------------------------------------|----------------------------------------------------------------|
-| requested | the request is committed                | nobody reads what it covers any more; its user's commands, and |
-|           |                                         | those for its room, are refused                                |
-| executing | the ledger outside the database has it  | batch after batch is overwritten; what is done stays done      |
-| completed | all of the log has been gone through    | it is neither in the log nor in its projections; commands of   |
-|           |                                         | the user are taken again                                       |
+An erasure removes what a person wrote from the log for good.
 
-There is no way back, and none from `completed`: who asks again asks for another one.
+| state     | begins when                                 | what it means                                              |
+|-----------|---------------------------------------------|------------------------------------------------------------|
+| requested | the request is committed                    | nobody can read what it covers; its user's commands, and   |
+|           |                                             | commands for its room, are refused                         |
+| executing | the ledger outside the database has it      | events are overwritten batch by batch; each batch is final |
+| completed | the executor has gone through the whole log | neither log nor projections have it; the user's commands   |
+|           |                                             | are accepted again                                         |
 
-An erased event keeps its type, place, time and event id: sequences and numbers stay gapless, and a command that is sent
-again is still recognised. Of its data only that is left without which a room could not be made from its log any more,
-about other people than the one who was erased. Who erases, and who may ask, is decided elsewhere.
+There is no way back, and none out of `completed`: asking again begins another erasure.
+
+An erased event keeps its type, sequence, number, time and event id, so that sequences and numbers have no gaps and a
+resent command is still recognised. Its data keep only what other people's rooms could not be rebuilt without.
+`log.erasure` executes erasures and decides when.
 """
 
 from __future__ import annotations
@@ -25,24 +27,25 @@ from uuid import UUID
 
 import msgspec
 
+from parley.chat.domain.encoding.event_codec import CODEC
+from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.event_codec import CODEC
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import MembershipEvent
-from parley.chat.domain.recorded import NOTHING, Recorded
 from parley.chat.domain.room import evolve
 from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUpdated
 from parley.chat.domain.state import Room
 
 MEMBERSHIP_TYPES = frozenset(kind.TYPE for kind in get_args(MembershipEvent))
 NAMING_TYPES = frozenset((RoomCreated.TYPE, RoomUpdated.TYPE))
-"""Types of events that give a room its name and its topic."""
+"""The types of events that give a room its name and its topic."""
+# Events that are applied to a room although they are erased: what is left of them still says what they changed.
 _TOLD = frozenset((RoomUpdated.TYPE, RoomArchived.TYPE))
 _PRIVATE = b'{"name":"","kind":"private"}'
 
 
 class Scope(StrEnum):
-    """What an erasure is of: all that a user wrote, one message, a room, or messages older than a moment."""
+    """What an erasure is about: all that a user wrote, one message, a room, or the messages before some moment."""
 
     USER = "user"
     MESSAGE = "message"
@@ -51,7 +54,7 @@ class Scope(StrEnum):
 
 
 class ErasureState(StrEnum):
-    """How far an erasure is; see the table above."""
+    """The states of the table above."""
 
     REQUESTED = "requested"
     EXECUTING = "executing"
@@ -60,10 +63,11 @@ class ErasureState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """One erasure. Which of the fields in the middle it has follows from its scope.
+    """One erasure. Its scope decides which of the fields from `user_id` to `before` it has.
 
-    The ledger outside of the database has it if it is `noted`, and had it before the database if it is `repeated`.
-    What is before the place `at_room`, `at_sequence` is done; `events` counts what was erased so far.
+    `noted` says that the ledger outside of the database has it, `repeated` that the ledger had it before the database
+    did. The executor is done with everything before `at_room`, `at_sequence`; `events` counts what it has erased so
+    far.
     """
 
     id: UUID
@@ -83,13 +87,13 @@ class Erasure:
 
     @property
     def state(self) -> ErasureState:
-        """How far it is."""
+        """Which state the erasure is in."""
         if self.completed_at is not None:
             return ErasureState.COMPLETED
         return ErasureState.REQUESTED if self.started_at is None else ErasureState.EXECUTING
 
     def covers(self, recorded: Recorded) -> bool:
-        """Whether an event that is not erased falls under it, whatever its state."""
+        """Return whether the erasure covers an event that is not erased, whatever state the erasure is in."""
         match self.scope:
             case Scope.USER:
                 return self.user_id in {recorded.actor_id, _subject(recorded.type, recorded.data)}
@@ -102,10 +106,10 @@ class Erasure:
                 return CODEC.kind(recorded.type).IS_MESSAGE and recorded.recorded_at < self.before
 
     def erase(self, recorded: Recorded, *, names_room: bool = False) -> Recorded:
-        """What is left of an event that it covers.
+        """Return what remains of an event that the erasure covers.
 
-        One that `names_room`, in which there are others, keeps the name and the topic, which are theirs by now. A room
-        that is erased itself exists for nobody any more, and so is private.
+        `names_room` says that the event gives the room its current name while others are in the room: the name and the
+        topic are theirs by now, and stay. A room that is erased itself becomes private, so that it exists for nobody.
         """
         data = recorded.data
         if self.scope is Scope.ROOM:
@@ -118,7 +122,10 @@ class Erasure:
 
 
 def residue(kind: str, data: bytes) -> bytes:
-    """What rooms need of an event's data without its texts and names: who was moved to where, and a room's kind."""
+    """Return what a room needs of an event's data without texts and names.
+
+    That is which user moved to where, and which kind of room it is.
+    """
     if kind == RoomUpdated.TYPE:
         return b'{"name":""}'
     if kind not in MEMBERSHIP_TYPES and kind != RoomCreated.TYPE:
@@ -132,22 +139,26 @@ def residue(kind: str, data: bytes) -> bytes:
 
 
 def hidden(recorded: Recorded) -> Recorded:
-    """An event as it is read while an erasure covers it that is not completed. Whom it moves, gateways still learn."""
+    """Return an event as it is read while an open erasure covers it. Gateways still learn who joined or left by it."""
     return _without(recorded, residue(recorded.type, recorded.data))
 
 
 def evolve_recorded(room: Room | None, recorded: Recorded) -> Room:
-    """The room after an event, erased or not. Changes `room` in place, except for the event that makes it."""
+    """Return the room after an event, erased or not.
+
+    It changes `room` in place, except for the event that creates the room.
+    """
     place = recorded.room_id, recorded.sequence
     actor = NamedUser(recorded.actor_id, recorded.actor_name)
     if not recorded.erased:
         return evolve(room, recorded.event(), *place, actor, recorded.recorded_at)
     if recorded.type == RoomCreated.TYPE:
         room = evolve(None, recorded.event(), *place, actor, recorded.recorded_at)
-        # Its maker has left since, and is not known any more.
+        # An erased creator has left since, and is not known any more.
         room.members.clear()
         room.member_count = 0
         return room
+    # What such an event says of others still holds; everything else only moves the head and the counts.
     if recorded.type in _TOLD or (recorded.type in MEMBERSHIP_TYPES and recorded.data != NOTHING):
         return evolve(room, recorded.event(), *place, actor, recorded.recorded_at)
     if room is None:
@@ -161,7 +172,7 @@ def evolve_recorded(room: Room | None, recorded: Recorded) -> Room:
 
 
 def ranges(sequences: list[int]) -> list[tuple[int, int]]:
-    """Sorted sequences as ranges, first and last of each."""
+    """Return sorted sequences as ranges, each with its first and its last."""
     found: list[tuple[int, int]] = []
     for sequence in sequences:
         if found and found[-1][1] == sequence - 1:
@@ -172,7 +183,7 @@ def ranges(sequences: list[int]) -> list[tuple[int, int]]:
 
 
 def _subject(kind: str, data: bytes) -> str | None:
-    """The user whom an event of membership is about."""
+    """Return the user whom an event about membership is about; None for other events."""
     if kind not in MEMBERSHIP_TYPES:
         return None
     return msgspec.json.decode(data).get("user", {}).get("id")

@@ -1,4 +1,4 @@
-"""The event by which everybody who follows a room learns that events of it were erased."""
+"""The event that tells everybody who follows a room that events of it were erased."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from parley.chat.domain.events import EventData
 
 
 class EventsErased(EventData, frozen=True):
-    """Events of this room were erased, those in these ranges of sequences: clients and consumers drop what they keep.
+    """The events of this room in these ranges of sequences were erased. Clients and consumers drop their copies.
 
-    No person wrote it, so it is never erased itself.
+    No person wrote this event, so it is never erased itself.
     """
 
     TYPE: ClassVar[str] = "events.erased"

@@ -1,4 +1,4 @@
-"""What all events of rooms have in common: facts, in the past tense, as they are stored and as clients see them."""
+"""What all events of rooms have in common. Events are facts in the past tense, stored once and shown to clients."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ import msgspec
 
 DataT = TypeVar("DataT")
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
-"""A moment, with its zone; documents then say that it is one."""
+"""A moment with its time zone. The annotation makes the documents say so."""
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
-"""Makes the data of one version those of the next."""
+"""A function that turns the data of one version of an event into those of the next version."""
 
 
 class NamedUser(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A user named in an event: as they were called then, whatever today's limits are."""
+    """A user as an event names them: under the name that they had then, whatever limits on names hold today."""
 
     id: str
     name: str | None = None
 
 
 class EventData(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one type of event holds.
+    """The data of one type of event.
 
-    `TYPE` is its name on the wire and `NUMBER` its name in the log; neither ever changes, nor is it used again. A
-    change of fields that old data do not fit, or of a default, is a new version: it comes with an upcaster, and the
-    version is one more than their number. `IS_MESSAGE` gives the event the next number of a message.
-    `CHANGES_DECISIONS` says that decisions read what it changes: what is known of the room from before is out of date.
+    `TYPE` is its name on the wire, `NUMBER` its name in the log; neither ever changes nor is used again. A new version
+    is needed when old data do not fit the fields any more, or when a default changes: it comes with an upcaster, and
+    the current version is the number of upcasters plus one. `IS_MESSAGE` gives the event the room's next message
+    number. `CHANGES_DECISIONS` says that decisions read what the event changes, so that what a writer knew of the room
+    is outdated.
     """
 
     TYPE: ClassVar[str]
@@ -42,9 +43,9 @@ class EventData(msgspec.Struct, frozen=True, omit_defaults=True):
 class ClientEvent(msgspec.Struct, Generic[DataT], frozen=True, omit_defaults=True):
     """`{type, room, sequence, event_id, at, actor: {id, name}, data, id, number?, erased?}`.
 
-    `id` is the id of the command that led to it, for its sender to recognise. Messages have a `number`: 1 is the room's
-    first message, and none is left out. Of one that is `erased` only type, room, places and time are left: `data` is
-    `{}`, and the ids of actor and command are empty.
+    `id` is the id of the command that led to the event, by which the sender recognises it. Messages have a `number`: it
+    is 1 for the room's first message, and has no gaps. An event that is `erased` keeps its type, room, sequence, number
+    and time; its `data` is `{}`, and the ids of its actor and command are empty.
     """
 
     type: str

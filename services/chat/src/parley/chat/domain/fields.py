@@ -1,4 +1,4 @@
-"""The types of what clients name in commands, with the bounds that documents show; and which text is accepted."""
+"""The types of a command's fields, with the bounds that the documents show, and the checks of texts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import msgspec
 
 from parley.common.errors import Code, Reject
 
-# Printable ASCII, so that ids are safe in logs, keys and URLs. Python's `$` alone would let a newline through at the
-# end, and `\Z`, which would not, is unknown to the JSON Schema that documents show.
+# Printable ASCII, so that ids are safe in logs, keys and URLs. The look-ahead is there because Python's `$` also
+# matches before a newline at the end, and because the JSON Schema of the documents does not know `\Z`, which would not.
 _TOKEN = r"^[\x21-\x7e]+(?!\n)$"
 
 CommandId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_TOKEN)]
@@ -21,16 +21,16 @@ Topic = Annotated[str, msgspec.Meta(max_length=250)]
 Kind = Literal["public", "private"]
 
 _JOINERS = "\u200c\u200d"
-"""They are invisible, but join the signs of an emoji and shape Persian and Indic words."""
+"""Invisible characters that are allowed: they join the parts of an emoji, and shape Persian and Indic words."""
 _BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
-"""Letters and signs by their category that show nothing."""
+"""Characters that show nothing, although Unicode counts them as letters and symbols."""
 
 
 class ClientCommand(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What every command of a client has: an `id` of the client's own making, by which a resend is recognised.
+    """What every command of a client has: an `id` that the client makes up, by which a resend is recognised.
 
-    `NAME` is its event name on the wire. `SHOWS_ROOM` says whether its ack holds the room, `CHANGES_DECISIONS` whether
-    any of its events changes what decisions read.
+    `NAME` is the command's event name on the wire. `SHOWS_ROOM` says whether its ack contains the room.
+    `CHANGES_DECISIONS` says whether any of its events changes what decisions read.
     """
 
     NAME: ClassVar[str]
@@ -40,14 +40,14 @@ class ClientCommand(msgspec.Struct, frozen=True, omit_defaults=True):
     id: CommandId
 
     def validate(self, max_body: int) -> None:
-        """Check what types cannot say. Raises `Reject`."""
+        """Check what the types of the fields cannot say. Raises `Reject`.
+
+        `max_body` is the limit of a message in bytes.
+        """
 
 
 def checked_text(text: str) -> bytes:
-    """The text in UTF-8. Postgres stores neither NUL nor half of a surrogate pair, and no person has typed them.
-
-    Raises `Reject` for these.
-    """
+    """Return the text in UTF-8. Raises `Reject` for NUL and half a surrogate pair, which Postgres cannot store."""
     try:
         encoded = text.encode()
     except UnicodeEncodeError:
@@ -58,15 +58,15 @@ def checked_text(text: str) -> bytes:
 
 
 def check_line(text: str) -> None:
-    """Refuse text that does not stay within its line, or shows other than it is. Raises `Reject`."""
+    """Refuse a text with line ends, control characters, or invisible characters. Raises `Reject`."""
     checked_text(text)
-    # Control characters, line ends, marks of direction and what has no width make two names look alike.
+    # Control characters, line ends, marks of direction and characters without width make two names look alike.
     if any(unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"} and char not in _JOINERS for char in text):
         raise Reject(Code.INVALID_PAYLOAD, "This text may not hold control characters or invisible ones.")
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that reads as another one, or as none. Raises `Reject`."""
+    """Refuse a name that nobody can see or tell from another one. Raises `Reject`."""
     check_line(name)
     if not any(unicodedata.category(char)[0] not in "ZCM" and char not in _BLANKS for char in name):
         raise Reject(Code.INVALID_PAYLOAD, "A name needs something that can be seen.")

@@ -1,7 +1,7 @@
 """Who is in a room: joining, leaving, inviting, and who owns it.
 
-A room in which somebody is has an owner: at first its maker, after them who has been there the longest. Whoever comes
-into a room in which nobody is any more owns it.
+A room that has members has one owner: first its creator, later the member who has been there the longest. A user who
+joins a room without members owns it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Role = Literal["owner", "member"]
 
 
 class UserRef(msgspec.Struct, frozen=True):
-    """A user named in a command: by id alone, since nobody says what another one is called."""
+    """A user named in a command. It has an id alone, since no user says what another one is called."""
 
     id: UserId
 
 
 class JoinRoom(ClientCommand, frozen=True):
-    """`room.join`: a public room, or a private one one was invited to."""
+    """`room.join`: join a public room, or a private one that the sender is invited to."""
 
     NAME: ClassVar[str] = "room.join"
     SHOWS_ROOM: ClassVar[bool] = True
@@ -46,7 +46,7 @@ class JoinRoom(ClientCommand, frozen=True):
 
 
 class LeaveRoom(ClientCommand, frozen=True):
-    """`room.leave`: also declines an invitation, and works in archived rooms."""
+    """`room.leave`: leave a room, or decline an invitation. It works in archived rooms too."""
 
     NAME: ClassVar[str] = "room.leave"
 
@@ -54,7 +54,7 @@ class LeaveRoom(ClientCommand, frozen=True):
 
 
 class InviteUser(ClientCommand, frozen=True):
-    """`room.invite`: lets a user see and join a room."""
+    """`room.invite`: let a user see and join a room."""
 
     NAME: ClassVar[str] = "room.invite"
 
@@ -62,12 +62,12 @@ class InviteUser(ClientCommand, frozen=True):
     user: UserRef
 
     def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
-        """Check the user's id, which others see until the user comes. Raises `Reject`."""
+        """Check the user's id, which members are shown as a name until the user joins. Raises `Reject`."""
         check_line(self.user.id)
 
 
 class TransferRoom(ClientCommand, frozen=True):
-    """`room.transfer`: the owner makes another member the room's owner, and is a member like others then."""
+    """`room.transfer`: the owner makes another member the owner, and becomes an ordinary member."""
 
     NAME: ClassVar[str] = "room.transfer"
 
@@ -75,12 +75,12 @@ class TransferRoom(ClientCommand, frozen=True):
     user: UserId
 
     def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
-        """Check that the user's id is one that can be. Raises `Reject`."""
+        """Check that the user's id can be stored. Raises `Reject`."""
         checked_text(self.user)
 
 
 class MemberInvited(EventData, frozen=True):
-    """A user may see and join the room. What they are called is known when they come."""
+    """A user may see and join the room. The event has the user's id alone; the name comes with the join."""
 
     TYPE: ClassVar[str] = "member.invited"
     NUMBER: ClassVar[int] = 2
@@ -89,7 +89,7 @@ class MemberInvited(EventData, frozen=True):
 
 
 class MemberJoined(EventData, frozen=True):
-    """A user is a member from here on; the first in an empty room is its owner."""
+    """A user is a member from here on. The first one in a room without members is its owner."""
 
     TYPE: ClassVar[str] = "member.joined"
     NUMBER: ClassVar[int] = 3
@@ -99,7 +99,7 @@ class MemberJoined(EventData, frozen=True):
 
 
 class MemberLeft(EventData, frozen=True):
-    """A user is no member any more, or declines to become one."""
+    """A user is no longer a member, or declines to become one."""
 
     TYPE: ClassVar[str] = "member.left"
     NUMBER: ClassVar[int] = 4
@@ -122,7 +122,7 @@ MembershipEvent = MemberInvited | MemberJoined | MemberLeft | MemberChanged
 
 
 def membership_needs(command: MembershipCommand) -> Needs:
-    """What the decision reads besides the room and its sender's place there."""
+    """Return what the decision reads besides the room and the sender's membership in it."""
     match command:
         case JoinRoom():
             return Needs(rooms=True)
@@ -139,7 +139,7 @@ def membership_needs(command: MembershipCommand) -> Needs:
 def decide_membership(
     command: MembershipCommand, room: Room | None, context: DecisionContext
 ) -> Sequence[MembershipEvent]:
-    """What a command changes of who is in a room. Raises `Reject`."""
+    """Decide a command about who is in a room. Raises `Reject`."""
     match command:
         case JoinRoom():
             return decide_join(command, room, context)
@@ -154,7 +154,7 @@ def decide_membership(
 
 
 def decide_join(_command: JoinRoom, room: Room | None, context: DecisionContext) -> list[MemberJoined]:
-    """One more member, if the room and the user have place for each other. Raises `Reject`."""
+    """Add the sender as a member, unless they are in too many rooms; no event if they are in it. Raises `Reject`."""
     identity = context.identity
     room = require_open(room, identity.user_id)
     if room.is_in(identity.user_id):
@@ -164,13 +164,17 @@ def decide_join(_command: JoinRoom, room: Room | None, context: DecisionContext)
 
 
 def decide_leave(_command: LeaveRoom, room: Room | None, context: DecisionContext) -> list[MemberLeft | MemberChanged]:
-    """One member less; from an owner, the room goes to who has been there the longest. Raises `Reject`."""
+    """Remove the sender. Raises `Reject`.
+
+    If they owned the room, the member who has been there the longest owns it next.
+    """
     identity = context.identity
     room = require_visible(room, identity.user_id)
     member = room.members.get(identity.user_id)
     if member is None:
         raise Reject(Code.NOT_A_MEMBER)
     events: list[MemberLeft | MemberChanged] = [MemberLeft(NamedUser(identity.user_id, identity.name))]
+    # The writer loads one member more than may leave in this batch, so whoever is the eldest afterwards is among these.
     others = [other for other in room.members.values() if other.joined and other is not member]
     if member.role == "owner" and others:
         heir = min(others, key=lambda other: other.sequence)
@@ -179,7 +183,11 @@ def decide_leave(_command: LeaveRoom, room: Room | None, context: DecisionContex
 
 
 def decide_invite(command: InviteUser, room: Room | None, context: DecisionContext) -> list[MemberInvited]:
-    """A member's invitation of somebody who has none and has not just declined one. Raises `Reject`."""
+    """Invite a user; no event if they are invited or in the room already. Raises `Reject`.
+
+    It is refused if the user declined an invitation into this room lately, or if too many of the sender's invitations
+    into it wait for an answer.
+    """
     room = require_open(room, context.identity.user_id)
     require_member(room, context.identity.user_id)
     if command.user.id in room.members:
@@ -194,7 +202,7 @@ def decide_invite(command: InviteUser, room: Room | None, context: DecisionConte
 
 
 def decide_transfer(command: TransferRoom, room: Room | None, context: DecisionContext) -> list[MemberChanged]:
-    """The change of owners, at one moment. Raises `Reject`."""
+    """Make another member the owner, and the sender an ordinary member, in one decision. Raises `Reject`."""
     room = require_open(room, context.identity.user_id)
     owner = require_member(room, context.identity.user_id)
     if owner.role != "owner":
@@ -211,7 +219,7 @@ def decide_transfer(command: TransferRoom, room: Room | None, context: DecisionC
 
 
 def evolve_member(room: Room, event: MembershipEvent, sequence: int, actor_id: str, at: datetime) -> None:
-    """Change a user's place in the room."""
+    """Apply an event to the membership of the user that it names."""
     user = event.user
     name = user.name or user.id
     match event:
@@ -226,7 +234,7 @@ def evolve_member(room: Room, event: MembershipEvent, sequence: int, actor_id: s
             if left is not None and not left.joined:
                 room.declined[user.id] = at
         case MemberChanged(role=role):
-            # The sequence stays that of the join: it says how long somebody is there, and where their events begin.
-            # Whoever's join was erased is not there.
+            # The sequence stays that of the join: it says since when the user is a member, and from which event on they
+            # may read. A member whose join was erased is not in `members`.
             if (member := room.members.get(user.id)) is not None:
                 room.members[user.id] = replace(member, role=role)

@@ -13,7 +13,7 @@ from parley.common.errors import Code, Reject
 
 
 class SendMessage(ClientCommand, frozen=True):
-    """`message.send`: `body` is text; `reply_to` the sequence of the message it answers."""
+    """`message.send`: send a text. `reply_to` is the sequence of the message that it answers."""
 
     NAME: ClassVar[str] = "message.send"
     CHANGES_DECISIONS: ClassVar[bool] = False
@@ -23,13 +23,14 @@ class SendMessage(ClientCommand, frozen=True):
     reply_to: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
     def validate(self, max_body: int) -> None:
-        """Check the size of the text in bytes, and that it can be stored. Raises `Reject`."""
+        """Check the length of the text in bytes, and that it can be stored. Raises `Reject`."""
+        # Characters are counted first: a text that is too long by them need not be encoded.
         if len(self.body) > max_body or len(checked_text(self.body)) > max_body:
             raise Reject(Code.PAYLOAD_TOO_LARGE, f"A message is at most {max_body} bytes of text.")
 
 
 class MessageSent(EventData, frozen=True):
-    """A member said something."""
+    """A member sent a message."""
 
     TYPE: ClassVar[str] = "message.sent"
     NUMBER: ClassVar[int] = 5
@@ -45,7 +46,7 @@ MessageEvent = MessageSent
 
 
 def decide_message(command: MessageCommand, room: Room | None, context: DecisionContext) -> list[MessageEvent]:
-    """A member's message. Raises `Reject`."""
+    """Send the message, if the sender is a member of the room. Raises `Reject`."""
     room = require_open(room, context.identity.user_id)
     require_member(room, context.identity.user_id)
     if (command.reply_to or 0) > room.head:

@@ -1,31 +1,31 @@
-"""What the log is made into for reading and deciding, pure: which rows of which table a room leads to.
+"""What the log is projected into for reading and deciding, pure: which rows of which table a room leads to.
 
-There is one projector for each table. The writer stores what it says of the rooms that it has decided on; who rebuilds
-or verifies folds a room's events and compares all its rows.
+There is one projector per table. The writer stores the rows of the rooms that it has decided; a rebuild and a
+verification fold a room's events and compare all of its rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, get_args
 
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.erasure import evolve_recorded
-from parley.chat.domain.recorded import Recorded
 from parley.chat.domain.room import Event
 from parley.chat.domain.state import Member, Room
 
 Row = tuple[Any, ...]
 STRUCTURAL = tuple(kind.NUMBER for kind in get_args(Event) if kind.CHANGES_DECISIONS)
-"""Numbers of the types of events that projections are folded from; the others only move heads and count messages."""
+"""Numbers of the types of events that rooms are folded from. Other types only move the head and count messages."""
 
+# One table of columns for all that reads and writes rooms: the SQL, its casts, and the order of a `Room`'s fields.
 ROOM_COLUMNS = {
     "room_id": "bigint", "name": "text", "kind": "text", "created_by": "text", "created_at": "timestamptz",
     "archived": "boolean", "head": "bigint", "messages": "bigint", "changed": "bigint", "member_count": "bigint",
     "topic": "text",
 }  # fmt: skip
-"""What a room's row holds of a `Room`, in the order of its fields, and of which types."""
+"""The columns of a room's row that come from a `Room`, in the order of its fields, with their types."""
 MEMBER_COLUMNS = {
     "room_id": "bigint", "user_id": "text", "name": "text", "state": "text", "role": "text", "sequence": "bigint",
     "invited_by": "text",
@@ -35,19 +35,22 @@ DECLINED_COLUMNS = {"room_id": "bigint", "user_id": "text", "declined_at": "time
 
 @dataclass(slots=True)
 class Folded:
-    """A room as its events make it, and the sequence of the oldest that is kept."""
+    """A room as its events make it, and the sequence of the oldest event that is kept."""
 
     room: Room
     first_sequence: int = 1
 
     def follow(self, head: int, messages: int, first_sequence: int) -> None:
-        """Take in what follows from the last event and the first."""
+        """Take over what follows from the last and the first event, without which messages need not be folded."""
         self.room.head, self.room.messages, self.first_sequence = head, messages, first_sequence
 
 
 @dataclass(frozen=True, slots=True)
 class Projector:
-    """Makes the rows of one table. The first `key` of its columns are the table's key; `columns` have their types."""
+    """Makes the rows of one table.
+
+    `columns` are its columns with their types; the first `key` of them are the table's key.
+    """
 
     name: str
     columns: dict[str, str]
@@ -56,18 +59,13 @@ class Projector:
 
 
 def room_row(room: Room) -> Row:
-    """What `chat.rooms` holds of a room, in the order of `ROOM_COLUMNS`."""
+    """Return a room's row in `chat.rooms`, in the order of `ROOM_COLUMNS`."""
     return tuple(getattr(room, column) for column in ROOM_COLUMNS)
 
 
 def member_row(room_id: int, member: Member) -> Row:
-    """What `chat.members` holds of a user's place."""
+    """Return a member's row in `chat.members`."""
     return room_id, member.user_id, member.name, member.state, member.role, member.sequence, member.invited_by
-
-
-def declined_row(room_id: int, user_id: str, at: datetime) -> Row:
-    """What `chat.declined` holds of a user who declined to come in."""
-    return room_id, user_id, at
 
 
 ROOMS = Projector(
@@ -86,22 +84,23 @@ DECLINED = Projector(
     "declined",
     DECLINED_COLUMNS,
     2,
-    lambda folded: [declined_row(folded.room.room_id, *one) for one in folded.room.declined.items()],
+    lambda folded: [(folded.room.room_id, *one) for one in folded.room.declined.items()],
 )
 PROJECTORS = {projector.name: projector for projector in (MEMBERS, DECLINED, ROOMS)}
-"""By name; a room's own row comes last, so that it is right once the others are."""
+"""The projectors by name. A room's own row comes last, so that it is right only when the others are."""
 ALL = tuple(PROJECTORS.values())
 
 
 def fold(folded: Folded | None, recorded: Recorded) -> Folded:
-    """A room after one more of its events. Raises `ValueError` for a room that does not begin with its making."""
+    """Return a room after one more of its events. Raises `ValueError` if a room's first event does not create it."""
     room = evolve_recorded(folded.room if folded is not None else None, recorded)
+    # `evolve_recorded` changes the room in place, so a folded one has it already.
     return folded or Folded(room)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row that is not as the log says. `stored` is None where it is missing, `expected` where it is too much."""
+    """A row that is not as the log says. `stored` is None if the row is missing, `expected` if it should not exist."""
 
     projector: Projector
     key: Row
@@ -124,7 +123,10 @@ class Difference:
 
 
 def compare(projector: Projector, folded: Folded | None, stored: list[Row]) -> list[Difference]:
-    """How a table's rows of one room differ from what its events lead to; None is a room without any."""
+    """Return how a table's rows of one room differ from what its events lead to.
+
+    `folded` is None for a room without events.
+    """
     expected = {row[: projector.key]: row for row in (projector.rows(folded) if folded else [])}
     there = {row[: projector.key]: row for row in stored}
     return [

@@ -1,12 +1,14 @@
-"""The rules of rooms, pure: what a command needs, what it does to a room, and what an event makes of it.
+"""The rules of rooms, pure: what a command needs, which events it leads to, and what an event makes of a room.
 
-`needs`, `decide` and `evolve` only find the feature that a command or event belongs to, where the rules are.
+`needs`, `decide` and `evolve` only find the feature that a command or an event belongs to: `rooms`, `membership` or
+`messages`, which hold the rules. `batch` calls them for each command under the room's lock, `draft` without a lock.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
+from parley.chat.domain.encoding.room_ids import LogSecret, room_key
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import (
@@ -18,7 +20,6 @@ from parley.chat.domain.membership import (
     membership_needs,
 )
 from parley.chat.domain.messages import MessageCommand, MessageEvent, decide_message
-from parley.chat.domain.room_ids import LogSecret, room_key
 from parley.chat.domain.rooms import (
     CreateRoom,
     LifeCommand,
@@ -37,9 +38,11 @@ Event = LifeEvent | MembershipEvent | MessageEvent | EventsErased
 
 
 def room_of(command: RoomCommand, actor_id: str, secret: LogSecret) -> int:
-    """The key of the room a command is about; a new one's follows from its maker and the command's id.
+    """Return the key of the room that a command is about.
 
-    Raises `Reject` for a text that is no room's id: there is no such room.
+    Raises `Reject(not_found)` for a text that cannot be a room's id.
+
+    The key of a new room follows from its creator and the command's id.
     """
     if isinstance(command, CreateRoom):
         return secret.new_room(actor_id, command.id)
@@ -49,14 +52,17 @@ def room_of(command: RoomCommand, actor_id: str, secret: LogSecret) -> int:
 
 
 def needs(command: RoomCommand) -> Needs:
-    """What the decision reads besides the room and its sender's place there."""
+    """Return what the decision reads besides the room and the sender's membership in it."""
     if isinstance(command, MessageCommand):
         return Needs()
     return membership_needs(command) if isinstance(command, MembershipCommand) else life_needs(command)
 
 
 def decide(command: RoomCommand, room: Room | None, context: DecisionContext) -> list[Event]:
-    """The events a command leads to; none when things already are as it wants them. Raises `Reject`."""
+    """Return the events that a command leads to. Raises `Reject`.
+
+    There are none if the room already is as the command wants it.
+    """
     if isinstance(command, MessageCommand):
         return [*decide_message(command, room, context)]
     if isinstance(command, MembershipCommand):
@@ -65,7 +71,10 @@ def decide(command: RoomCommand, room: Room | None, context: DecisionContext) ->
 
 
 def since(command: RoomCommand, room: Room, user_id: str) -> int:
-    """The sequence of the event by which things already are as a command wants them."""
+    """Return the sequence of the event that made the room what the command wants.
+
+    A command without events is acked with it.
+    """
     if not isinstance(command, MembershipCommand):
         return room.changed
     member = room.members.get(command.user.id if isinstance(command, InviteUser) else user_id)
@@ -73,7 +82,10 @@ def since(command: RoomCommand, room: Room, user_id: str) -> int:
 
 
 def evolve(room: Room | None, event: Event, room_id: int, sequence: int, actor: NamedUser, at: datetime) -> Room:
-    """The room after an event. Changes `room` in place, except for the event that makes it."""
+    """Return the room after an event. It changes `room` in place, except for the event that creates the room.
+
+    Raises `ValueError` if a room's first event is not the one that creates it.
+    """
     if isinstance(event, RoomCreated):
         room = evolve_created(event, room_id, sequence, actor, at)
     elif room is None:
@@ -90,7 +102,7 @@ def evolve(room: Room | None, event: Event, room_id: int, sequence: int, actor: 
 
 
 def moved_user(event: Event, actor_id: str) -> str | None:
-    """The user whose place in the room an event changes, if any."""
+    """Return the user whose membership an event changes, if it changes any."""
     if isinstance(event, RoomCreated):
         return actor_id
     return event.user.id if isinstance(event, MembershipEvent) else None

@@ -1,4 +1,4 @@
-"""Rooms themselves: making them, changing what they are called, and closing them for good."""
+"""Rooms themselves: creating them, changing their name and topic, and archiving them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from parley.common.errors import Code, Reject
 
 
 class CreateRoom(ClientCommand, frozen=True):
-    """Make a room. Its id is derived from its maker and the command's id, so that making it twice makes one."""
+    """`room.create`: create a room.
+
+    Its id is derived from its creator and the command's id, so a command that is sent twice creates one room.
+    """
 
     NAME: ClassVar[str] = "room.create"
     SHOWS_ROOM: ClassVar[bool] = True
@@ -39,7 +42,7 @@ class CreateRoom(ClientCommand, frozen=True):
 
 
 class UpdateRoom(ClientCommand, frozen=True):
-    """`room.update`: by its owner; another name, another topic, or both. What is left out stays as it is."""
+    """`room.update`: its owner gives the room another name, another topic, or both. A field left out stays as it is."""
 
     NAME: ClassVar[str] = "room.update"
 
@@ -48,7 +51,7 @@ class UpdateRoom(ClientCommand, frozen=True):
     topic: Topic | None = None
 
     def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
-        """Check that there is something to change, and that it reads as what it is. Raises `Reject`."""
+        """Check that the command changes something, and that the texts may be shown. Raises `Reject`."""
         if self.name is None and self.topic is None:
             raise Reject(Code.INVALID_PAYLOAD, "room.update takes a name, a topic or both.")
         if self.name is not None:
@@ -57,7 +60,7 @@ class UpdateRoom(ClientCommand, frozen=True):
 
 
 class ArchiveRoom(ClientCommand, frozen=True):
-    """`room.archive`: by its owner; the room stays readable and takes no more changes."""
+    """`room.archive`: its owner closes the room, which stays readable and takes no more changes."""
 
     NAME: ClassVar[str] = "room.archive"
 
@@ -70,13 +73,13 @@ class ArchiveRoom(ClientCommand, frozen=True):
 
 
 class CloseRoom(ArchiveRoom, frozen=True):
-    """An administrator archives a room, theirs or not. It comes by the admin API alone, which keeps an audit log."""
+    """An administrator archives a room, whoever owns it. Only the admin API sends it, which keeps an audit log."""
 
     NAME: ClassVar[str] = "room.close"
 
 
 class RoomCreated(EventData, frozen=True):
-    """A room exists, and its maker is its owner and first member."""
+    """A room exists. The user who created it is its owner and first member."""
 
     TYPE: ClassVar[str] = "room.created"
     NUMBER: ClassVar[int] = 1
@@ -87,7 +90,7 @@ class RoomCreated(EventData, frozen=True):
 
 
 class RoomUpdated(EventData, frozen=True):
-    """The room's name and topic from here on, the one that stayed included."""
+    """The room's name and topic from here on. The event always has both, also the one that did not change."""
 
     TYPE: ClassVar[str] = "room.updated"
     NUMBER: ClassVar[int] = 9
@@ -110,12 +113,12 @@ LifeEvent = RoomCreated | RoomUpdated | RoomArchived
 
 
 def life_needs(command: LifeCommand) -> Needs:
-    """What the decision reads besides the room and its sender's place there."""
+    """Return what the decision reads besides the room and the sender's membership in it."""
     return Needs(rooms=isinstance(command, CreateRoom))
 
 
 def decide_life(command: LifeCommand, room: Room | None, context: DecisionContext) -> Sequence[LifeEvent]:
-    """What becomes of a room by a command. Raises `Reject`."""
+    """Decide a command about the room itself. Raises `Reject`."""
     match command:
         case CreateRoom():
             return decide_create(command, room, context)
@@ -130,7 +133,7 @@ def decide_life(command: LifeCommand, room: Room | None, context: DecisionContex
 
 
 def evolve_life(room: Room, event: LifeEvent) -> None:
-    """Change the room itself. The event that makes it has made it already."""
+    """Apply an event to the room itself. `evolve_created` has already applied the event that creates it."""
     match event:
         case RoomUpdated(name=name, topic=topic):
             room.name, room.topic = name, topic
@@ -143,7 +146,7 @@ def evolve_life(room: Room, event: LifeEvent) -> None:
 
 
 def decide_create(command: CreateRoom, room: Room | None, context: DecisionContext) -> list[RoomCreated]:
-    """A new room, for who may have one more. Raises `Reject`."""
+    """Create the room, unless its id is taken or its creator is in too many rooms. Raises `Reject`."""
     if room is not None:
         raise Reject(Code.ALREADY_EXISTS)
     require_room_left(context)
@@ -151,7 +154,10 @@ def decide_create(command: CreateRoom, room: Room | None, context: DecisionConte
 
 
 def decide_update(command: UpdateRoom, room: Room | None, context: DecisionContext) -> list[RoomUpdated]:
-    """The room under another name or topic, by its owner; nothing where it has them already. Raises `Reject`."""
+    """Change the name or the topic, if the sender owns the room. Raises `Reject`.
+
+    There is no event if nothing changes.
+    """
     room = require_open(room, context.identity.user_id)
     if require_member(room, context.identity.user_id).role != "owner":
         raise Reject(Code.FORBIDDEN, "Only the room's owner may change its name and topic.")
@@ -161,7 +167,7 @@ def decide_update(command: UpdateRoom, room: Room | None, context: DecisionConte
 
 
 def decide_archive(command: ArchiveRoom, room: Room | None, context: DecisionContext) -> list[RoomArchived]:
-    """The end of a room, by its owner. Raises `Reject`."""
+    """Archive the room, if the sender owns it. Raises `Reject`."""
     room = require_open(room, context.identity.user_id)
     if require_member(room, context.identity.user_id).role != "owner":
         raise Reject(Code.FORBIDDEN, "Only the room's owner may archive it.")
@@ -169,7 +175,7 @@ def decide_archive(command: ArchiveRoom, room: Room | None, context: DecisionCon
 
 
 def decide_close(command: CloseRoom, room: Room | None, context: DecisionContext) -> list[RoomArchived]:
-    """The end of any room, by an administrator; of one that has ended, nothing. Raises `Reject`."""
+    """Archive any room, if the sender is an administrator; no event if it is archived already. Raises `Reject`."""
     if not context.identity.is_admin:
         raise Reject(Code.FORBIDDEN)
     if room is None:
@@ -178,7 +184,7 @@ def decide_close(command: CloseRoom, room: Room | None, context: DecisionContext
 
 
 def evolve_created(event: RoomCreated, room_id: int, sequence: int, actor: NamedUser, at: datetime) -> Room:
-    """The room at its beginning."""
+    """Return the room as its first event makes it."""
     owner = Member(actor.id, actor.name or actor.id, "joined", "owner", sequence)
     return Room(
         room_id, event.name, event.kind, actor.id, at, member_count=1, topic=event.topic, members={actor.id: owner}

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.fields import Kind
-from parley.chat.domain.room_ids import public_room_id
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A user's place in a room: `state` is `invited` or `joined`, `sequence` that of the event that led to it.
+    """A user's membership in a room: `state` is `invited` or `joined`, `sequence` that of the event that led to it.
 
-    `invited_by` is the user whose invitation waits for an answer.
+    `invited_by` is the user whose invitation still waits for an answer.
     """
 
     user_id: str
@@ -28,16 +28,17 @@ class Member:
 
     @property
     def joined(self) -> bool:
-        """Whether the user reads and writes here."""
+        """Whether the user may read and write in the room."""
         return self.state == "joined"
 
 
 @dataclass(slots=True)
 class Room:
-    """A room as far as a decision needs it: `members` holds those who were loaded, not all.
+    """A room as far as a decision needs it. `members` holds the members that were loaded, not all of them.
 
-    `messages` counts those ever sent, which is the number of the last. `changed` is the sequence of the last event that
-    changes what decisions read: while it stands, so does everything here but `head` and `messages`.
+    `messages` counts the messages ever sent, so it is the number of the last one. `changed` is the sequence of the last
+    event that changes what decisions read: as long as it is current, so is everything here except `head` and
+    `messages`.
     """
 
     room_id: int
@@ -53,56 +54,56 @@ class Room:
     topic: str = ""
     members: dict[str, Member] = field(default_factory=dict[str, Member])
     declined: dict[str, datetime] = field(default_factory=dict[str, datetime])
-    """When users last declined to come in, of those who were loaded."""
+    """When users last declined an invitation into this room; only those that were loaded."""
 
     @property
     def id(self) -> str:
-        """The id by which clients know it."""
+        """The id under which clients know the room."""
         return public_room_id(self.room_id)
 
     def visible_to(self, user_id: str) -> bool:
-        """Whether the user may know that the room exists."""
+        """Return whether the user may know that the room exists."""
         return self.kind == "public" or user_id in self.members
 
     def is_in(self, user_id: str) -> bool:
-        """Whether the user has joined it."""
+        """Return whether the user has joined the room."""
         member = self.members.get(user_id)
         return member is not None and member.joined
 
     def as_seen_by(self, user_id: str) -> Room:
-        """A copy of now, with no other member than this one."""
+        """Return a copy of the room as it is now, without any member except this user."""
         member = self.members.get(user_id)
         return replace(self, members={user_id: member} if member else {})
 
 
 class Needs(NamedTuple):
-    """What a decision reads besides the room and its sender's place there."""
+    """What a decision reads besides the room and the sender's membership in it."""
 
     member: str | None = None
-    """The place of this user, and when they last declined to come in."""
+    """The membership of this user, and when they last declined an invitation."""
     eldest: bool = False
-    """The members who have been there the longest: of them one takes over from an owner who leaves."""
+    """The members who have been there the longest; one of them becomes the owner when the owner leaves."""
     invitations: bool = False
-    """How many invitations of the sender into the room wait for an answer."""
+    """How many of the sender's invitations into the room wait for an answer."""
     rooms: bool = False
     """How many rooms the sender is in."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserLimits:
-    """How much one user may have."""
+    """How much one user may have. The defaults are those of the settings."""
 
     rooms: int = 1000
     invitations: int = 100
     invite_again: timedelta = timedelta(days=1)
-    """For so long, who declined an invitation into a room is not invited into it."""
+    """How long a user who declined an invitation into a room cannot be invited into it again."""
 
 
 class DecisionContext(NamedTuple):
-    """Who sends a command, and what of them its decision reads outside of the room, where it needs that.
+    """Who sends a command, and what their decision reads outside of the room, if the command's `Needs` ask for it.
 
-    Archived rooms are not among `rooms`, the number of those the sender is in. Who does not say what time it is `now`
-    has had no time pass.
+    `rooms` is the number of rooms the sender is in, without archived ones. A caller that leaves out `now` decides as if
+    no time had passed since anything.
     """
 
     identity: Identity
@@ -113,14 +114,14 @@ class DecisionContext(NamedTuple):
 
 
 def require_visible(room: Room | None, user_id: str) -> Room:
-    """The room, for whom it exists. Raises `Reject`."""
+    """Return the room, if it exists for the user. Raises `Reject`."""
     if room is None or not room.visible_to(user_id):
         raise Reject(Code.NOT_FOUND, "There is no such room.")
     return room
 
 
 def require_open(room: Room | None, user_id: str) -> Room:
-    """The room, if it takes changes. Raises `Reject`."""
+    """Return the room, if it exists for the user and takes changes. Raises `Reject`."""
     room = require_visible(room, user_id)
     if room.archived:
         raise Reject(Code.ROOM_ARCHIVED)
@@ -128,7 +129,7 @@ def require_open(room: Room | None, user_id: str) -> Room:
 
 
 def require_member(room: Room, user_id: str) -> Member:
-    """The place of a user who has joined. Raises `Reject`."""
+    """Return the user's membership, if they have joined the room. Raises `Reject`."""
     member = room.members.get(user_id)
     if member is None or not member.joined:
         raise Reject(Code.NOT_A_MEMBER)
@@ -136,6 +137,6 @@ def require_member(room: Room, user_id: str) -> Member:
 
 
 def require_room_left(context: DecisionContext) -> None:
-    """Refuse whoever is in as many rooms as one may be. Raises `Reject`."""
+    """Refuse a user who is in as many rooms as one user may be in. Raises `Reject`."""
     if context.rooms >= context.limits.rooms:
         raise Reject(Code.LIMIT_EXCEEDED, f"You may be in at most {context.limits.rooms} rooms.")

@@ -1,8 +1,8 @@
-"""Connections to Postgres on which nothing waits for ever, and what its errors mean.
+"""Pools of connections to Postgres on which nothing waits for ever, and what Postgres' errors mean.
 
-Whatever is lost on the way (a server that froze, a failover, a NAT entry that was dropped) shows within seconds: every
-statement has its time, every wait for a connection too, and where one statement found its connection dead, all others
-of that time are given up unseen, because they went the same way.
+Whatever breaks on the way (a server that froze, a failover, a dropped NAT entry) shows within seconds: every statement
+has a time limit, and so has every wait for a connection. When a statement finds its connection dead, the pool drops all
+connections that were open then without trying them, because they go the same way.
 """
 
 from __future__ import annotations
@@ -25,17 +25,19 @@ log = get_logger(__name__)
 STATEMENT_SECONDS = 5.0
 """Seconds after which Postgres itself ends a statement; a healthy one answers within milliseconds."""
 COMMAND_SECONDS = STATEMENT_SECONDS + 1.0
-"""Seconds after which a connection without an answer is given up: Postgres would have answered, if only by an error."""
+"""Seconds after which a connection without an answer is given up. Postgres would have answered by then, if only an
+error."""
 CONNECT_SECONDS = 3.0
 LOCK_SECONDS = 2.0
-"""Seconds that a statement waits for a lock; another process may stand still with it in hand."""
+"""Seconds that a statement waits for a lock, because the process that holds it may stand still."""
 IDLE_SECONDS = 10.0
-"""Seconds after which Postgres ends a transaction whose process says nothing more, and with it takes back its locks."""
+"""Seconds after which Postgres ends a transaction whose process is silent, which frees its locks."""
+# asyncpg waits on release until the connection is idle; one that is broken never is.
 RELEASE_SECONDS = 1.0
 MAX_WAITING = 500
-"""Reads that may wait for a connection; who comes then is told `overloaded`."""
+"""Reads that may wait for a connection. Further ones are refused with `overloaded`."""
 SCHEMA_REVISION = "0008"
-"""The last migration that this service cannot do without."""
+"""The oldest migration that this version of the service works with."""
 
 DATABASE_ERRORS: tuple[type[Exception], ...] = (
     OSError,
@@ -44,13 +46,13 @@ DATABASE_ERRORS: tuple[type[Exception], ...] = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # the connection broke in the middle of an answer
 )
-"""All that a statement may raise; `fault_of` says what it means."""
+"""Everything that a statement may raise. `fault_of` says what it means."""
 
 _outages = OutageLog(log, "Postgres cannot serve")
 
 
 def fault_of(error: BaseException) -> Fault:
-    """Whose fault one of `DATABASE_ERRORS` is: the statement's, a conflict's, or Postgres' and the way's to it."""
+    """Return whose fault one of `DATABASE_ERRORS` is: the statement's, a conflict's, or Postgres' and the network's."""
     if isinstance(error, asyncpg.DataError):
         return Fault.STATEMENT  # the driver refused an argument before it sent anything
     return fault_of_state(_state(error))
@@ -61,7 +63,7 @@ def _state(error: BaseException) -> str | None:
 
 
 class Pool:
-    """Connections for statements of one kind of work. Rows are read by column name."""
+    """A pool of connections for one kind of work. Its rows are read by column name."""
 
     def __init__(self, pool: Any, size: int) -> None:
         self._pool = pool
@@ -70,9 +72,9 @@ class Pool:
 
     @asynccontextmanager
     async def acquire(self) -> AsyncGenerator[Any]:
-        """A connection to use for a while. Raises `Reject(overloaded)`, and what connecting raises.
+        """Lend a connection. Raises `Reject(overloaded)`, and what connecting raises.
 
-        One that gave no answer in time is never used again, nor are the others that were open then.
+        After a timeout the connection is closed, and so are all others that were open then.
         """
         await self._wait_for_turn()
         try:
@@ -90,17 +92,17 @@ class Pool:
             self._free.release()
 
     async def fetch(self, query: str, *args: Any) -> list[Any]:
-        """All rows."""
+        """Return all rows."""
         async with self.acquire() as connection:
             return await connection.fetch(query, *args)
 
     async def fetchrow(self, query: str, *args: Any) -> Any:
-        """The first row, or None."""
+        """Return the first row, or None."""
         async with self.acquire() as connection:
             return await connection.fetchrow(query, *args)
 
     async def fetchval(self, query: str, *args: Any) -> Any:
-        """The first column of the first row, or None."""
+        """Return the first column of the first row, or None."""
         async with self.acquire() as connection:
             return await connection.fetchval(query, *args)
 
@@ -110,6 +112,7 @@ class Pool:
         self._waiting += 1
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
+                # asyncpg's own queue for connections has no bound, so a semaphore in front of it has one.
                 await self._free.acquire()
         except TimeoutError:
             raise Reject(Code.OVERLOADED) from None
@@ -118,32 +121,32 @@ class Pool:
 
 
 class PostgresConnection(asyncpg.Connection):
-    """A connection that notices when Postgres is gone, and never waits for it when it closes."""
+    """A connection that notices within seconds when its peer is gone, and that closes without waiting for it."""
 
     def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
         super().__init__(protocol, transport, *rest)
         notice_dead_peer(transport.get_extra_info("socket"))
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ARG002 - asyncpg's signature
-        """Close the socket; Postgres ends a session whose socket is closed, as it does one that says goodbye."""
+        """Close the socket without saying goodbye. Postgres ends a session whose socket is closed just the same."""
         self.terminate()
 
 
 @asynccontextmanager
 async def connect(url: str, size: int, **settings: str) -> AsyncGenerator[Pool]:
-    """Connect to Postgres. What acks and decisions depend on is set rather than hoped for, and `settings` besides.
+    """Open a pool of `size` connections whose sessions have `settings` besides those that acks and decisions depend on.
 
-    Raises `Reject(unavailable)` when Postgres cannot be reached.
+    Raises `Reject(unavailable)` if Postgres cannot be reached.
     """
     async with asyncpg.create_pool(
         url,
-        # No floor: asyncpg would try to restore it for as long as Postgres is away, with a traceback each time.
+        # None are kept open: asyncpg would try to restore them as long as Postgres is away, with a traceback each time.
         min_size=0,
         max_size=size,
         timeout=CONNECT_SECONDS,
         command_timeout=COMMAND_SECONDS,
         connection_class=PostgresConnection,
-        # Sessions carry no state between uses here, so the round trip that would reset it is saved.
+        # Sessions carry no state from one use to the next here, so the round trip that would reset them is saved.
         reset=_keep_session,
         server_settings=session_settings("parley-chat", lock=LOCK_SECONDS, idle=IDLE_SECONDS) | settings,
     ) as pool:
@@ -154,17 +157,21 @@ async def connect(url: str, size: int, **settings: str) -> AsyncGenerator[Pool]:
 
 
 def session_settings(name: str, *, lock: float, idle: float) -> dict[str, str]:
-    """What a session of ours is set to. It waits for a lock for `lock` seconds, for a silent process for `idle`."""
+    """Return the settings of a session.
+
+    Its statements wait `lock` seconds for a lock, and a silent transaction lives `idle`.
+    """
     return {
         "application_name": name,
-        # Acks depend on it, so it is set rather than hoped for.
+        # Acked means durable, whatever the server's default is.
         "synchronous_commit": "on",
-        # What is committed while a statement waits for a lock has to be seen by it, whatever the database's default is.
+        # A statement that waited for a lock has to see what was committed meanwhile.
         "default_transaction_isolation": "read committed",
         "statement_timeout": _milliseconds(STATEMENT_SECONDS),
         "lock_timeout": _milliseconds(lock),
-        # A process that stands still within a transaction loses it, and with it the rooms it has locked.
+        # A process that stands still within a transaction loses it, and with it the locks of its rooms.
         "idle_in_transaction_session_timeout": _milliseconds(idle),
+        # Compiling a statement takes longer than these statements run.
         "jit": "off",
     }
 
@@ -174,11 +181,14 @@ def _milliseconds(seconds: float) -> str:
 
 
 async def _keep_session(_connection: Any) -> None:
-    """Leave a connection as it is when it returns to the pool."""
+    """Leave a connection as it is when it returns to the pool.
+
+    asyncpg calls this instead of `RESET ALL` and the like.
+    """
 
 
 async def check(pool: Pool) -> str | None:
-    """What keeps the database from being ready, or None: it must take writes and have our tables."""
+    """Return what keeps the database from being ready, or None. It must accept writes and have our tables."""
     try:
         row = await pool.fetchrow(
             "SELECT current_setting('transaction_read_only') AS read_only, version_num FROM public.parley_migrations"
@@ -195,18 +205,18 @@ async def check(pool: Pool) -> str | None:
 
 
 def unavailable() -> Reject:
-    """What a caller is told while Postgres is away."""
+    """Return what a caller is told while Postgres is away."""
     return Reject(Code.UNAVAILABLE, "The event log cannot be reached now; try again with the same id.")
 
 
 def note_outage(error: BaseException, **fields: Any) -> None:
-    """Log that Postgres cannot serve: at once, and then now and then for as long as it lasts."""
+    """Log that Postgres cannot serve: at once, and then every ten seconds for as long as it lasts."""
     _outages.note(error, **fields)
 
 
 @contextmanager
 def reachable() -> Generator[None]:
-    """Tell a caller `unavailable` when Postgres turns out to be away inside of the block."""
+    """Refuse the caller with `unavailable` if Postgres turns out to be away inside of the block."""
     try:
         yield
     except DATABASE_ERRORS as error:

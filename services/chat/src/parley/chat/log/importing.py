@@ -1,7 +1,8 @@
-"""Import of exported lines into a log: some hundred events of a room in a transaction, checked before they are stored.
+"""Imports exported lines into a log, some hundred events of a room per transaction, each checked before it is stored.
 
-What is there already is compared and left as it is, so an import may be repeated, or go on after it was stopped. What
-is there and differs ends it, with nothing of that transaction stored; so does a line that no log can have written.
+Events that are there already are compared and left as they are, so an import may be repeated or continued after it was
+stopped. An event that is there and differs ends it, with nothing of that transaction stored, and so does a line that no
+log could have written.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from parley.chat.domain.batch import BatchDecision, Remembered
+from parley.chat.domain.encoding.event_codec import CODEC
+from parley.chat.domain.encoding.log_lines import CommandLine, EndLine, LogLine, LogLineReader, Unbelievable
+from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.erasure import Erasure, evolve_recorded
-from parley.chat.domain.event_codec import CODEC
-from parley.chat.domain.log_lines import CommandLine, EndLine, LogLine, LogLineReader, Unbelievable
-from parley.chat.domain.recorded import NOTHING, Recorded
 from parley.chat.domain.room import moved_user
 from parley.chat.domain.rooms import RoomCreated
 from parley.chat.domain.state import Room
 from parley.chat.log import event_store
-from parley.chat.log.erasures import asked_for
+from parley.chat.log.erasure.erasures import asked_for
+from parley.chat.log.statements import EVENT_COLUMNS
 
 CHUNK = 500
 """Events in one transaction."""
@@ -27,7 +29,7 @@ CHUNK_BYTES = 4 * 1024 * 1024
 
 _LOCK = "SELECT head FROM chat.rooms WHERE room_id = $1 FOR NO KEY UPDATE"
 _STORED = f"""
-SELECT {event_store.EVENT_COLUMNS} FROM chat.events e WHERE e.room_id = $1 AND e.sequence BETWEEN $2 AND $3
+SELECT {EVENT_COLUMNS} FROM chat.events e WHERE e.room_id = $1 AND e.sequence BETWEEN $2 AND $3
 ORDER BY e.sequence
 """
 _OTHER_COMMAND = """
@@ -43,19 +45,19 @@ Report = Callable[[int, int], None]
 
 
 class ImportRefused(Exception):
-    """The file, or something in it, cannot be imported; the text names the line and says why."""
+    """The file, or something in it, cannot be imported. The text names the line and says why."""
 
 
 @dataclass(slots=True)
 class Imported:
-    """What became of a file: events that were added, and those that were there."""
+    """The result of an import: how many events were added, and how many were there already."""
 
     added: int = 0
     present: int = 0
 
 
 class Importer:
-    """Imports one file."""
+    """Imports one file. It keeps the room that it is at, and the events of the next transaction."""
 
     def __init__(self, connection: Any, report: Report) -> None:
         self._connection = connection
@@ -64,12 +66,12 @@ class Importer:
         self._erasures: list[Erasure] = []
         self._room: Room | None = None
         self._chunk: list[tuple[int, Recorded]] = []
-        """With the numbers of their lines."""
+        """The events of the next transaction, with the numbers of their lines."""
         self._bytes = 0
         self._result = Imported()
 
     async def run(self, lines: Iterable[bytes]) -> Imported:
-        """Import all lines. Raises `ImportRefused`, and what asyncpg does; what was committed by then stays."""
+        """Import all lines. Raises `ImportRefused`, and what asyncpg raises; what was committed before stays."""
         self._erasures = await asked_for(self._connection)
         number = 0
         for number, line in enumerate(lines, 1):
@@ -100,11 +102,12 @@ class Importer:
             await self._remember(number, *found)
 
     async def _adopt(self, secret: bytes) -> None:
-        """Take over the secret into a log without events: ids and fingerprints follow from it."""
+        """Take the file's secret over into a log without events, because ids and fingerprints are derived from it."""
         if await event_store.read_secret(self._connection) == secret:
             return
         if await self._connection.fetchval("SELECT EXISTS (SELECT FROM chat.events)"):
             raise ImportRefused("line 1: the file is of another log, and this one has events of its own")
+        # A running writer derives ids from the old secret until it connects anew.
         if await self._connection.fetchval(_WRITERS):
             raise ImportRefused("line 1: the log takes over the file's secret; stop all chats, and import again")
         await self._connection.execute("UPDATE chat.log SET room_secret = $1", secret)
@@ -132,9 +135,9 @@ class Importer:
         self._report(number, self._result.added)
 
     def _place(self, line: int, recorded: Recorded, stored: Recorded | None, plan: BatchDecision) -> None:
-        """Compare an event with what is stored, or plan to append it; and bring the room up to it."""
+        """Compare an event with what is stored, or append it; then apply it to the room."""
         if stored is None:
-            # What was erased here stays erased, whatever an older file still has of it.
+            # What was erased here stays erased, even if an older file still has it.
             if not recorded.erased and (erasure := self._erasure(recorded)) is not None:
                 recorded = erasure.erase(recorded)
             plan.appended.append(recorded)
@@ -168,7 +171,7 @@ class Importer:
 
 
 def _moved(recorded: Recorded) -> str | None:
-    """The user whose place an event changes."""
+    """Return the user whose membership an event changes, if it changes any."""
     if recorded.erased and (recorded.data == NOTHING or recorded.type == RoomCreated.TYPE):
         return None
     if not CODEC.kind(recorded.type).CHANGES_DECISIONS:

@@ -1,8 +1,8 @@
-"""What a process knows of rooms between batches: enough to say yes without asking, and never to say no.
+"""What a writer knows of rooms between batches: enough to allow a command without asking, never to refuse one. Pure.
 
-A room here is as it was after event `changed`, the last one that changes what decisions read. Whoever appends because
-of it has Postgres compare `changed` under the room's lock, so that what is out of date does no harm. It is of one
-connection: behind another one may be another Postgres, with an older log.
+A room here is as it was after event `changed`, the last one that changes what decisions read. Postgres compares
+`changed` under the room's lock when an event is appended because of it, so outdated knowledge does no harm. It belongs
+to one connection: behind another one may be another Postgres, with an older log.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from dataclasses import replace
 
 from parley.chat.domain.state import Member, Room
 
+# These bound the memory. A room that is not known costs one more statement, and nothing else.
 MAX_ROOMS = 20_000
 MAX_MEMBERS = 200_000
-"""Places in rooms, in all of them together."""
+"""Memberships of all these rooms together."""
 
 
 class KnownRooms:
-    """Rooms lately read or written, the least recently used forgotten first."""
+    """The rooms that were read or written last. The least recently used one is forgotten first."""
 
     def __init__(self, max_rooms: int = MAX_ROOMS, max_members: int = MAX_MEMBERS) -> None:
         self._rooms: OrderedDict[int, Room] = OrderedDict()
@@ -28,7 +29,7 @@ class KnownRooms:
         self._members = 0
 
     def find(self, room_id: int, user_id: str) -> Room | None:
-        """A room of which this user is known to be a member, or invited."""
+        """Return a room in which this user is known to be a member or invited, else None."""
         room = self._rooms.get(room_id)
         if room is None or user_id not in room.members:
             return None
@@ -36,9 +37,9 @@ class KnownRooms:
         return room
 
     def learn(self, room: Room, since: int, gone: Iterable[str] = ()) -> None:
-        """Take over a room that was read when `since` was its last change, with what was committed thereafter.
+        """Take over a room that was read when `since` was its last change, with what was committed afterwards.
 
-        `gone` are the users who have no place in it any more.
+        `gone` are the users who have left it meanwhile.
         """
         known = self._rooms.get(room.room_id)
         if known is not None and known.changed > room.changed:
@@ -46,6 +47,7 @@ class KnownRooms:
         members: dict[str, Member] = {}
         if known is not None:
             self._members -= len(known.members)
+            # Nothing else changed the room in between, so what was known of its other members still holds.
             if known.changed == since:
                 members = known.members
         members.update(room.members)
@@ -59,12 +61,12 @@ class KnownRooms:
             self._members -= len(oldest.members)
 
     def advance(self, room_id: int, head: int) -> None:
-        """A room has at least so many events."""
+        """Note that a room has at least this many events."""
         if (room := self._rooms.get(room_id)) is not None and room.head < head:
             room.head = head
 
     def forget(self, rooms: Iterable[int]) -> None:
-        """Forget rooms that turned out to be out of date."""
+        """Forget rooms that turned out to be outdated."""
         for room_id in rooms:
             if (room := self._rooms.pop(room_id, None)) is not None:
                 self._members -= len(room.members)

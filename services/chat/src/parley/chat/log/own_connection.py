@@ -1,4 +1,4 @@
-"""The connections to Postgres that have one user each, the writer's first; and what a failure on that one means."""
+"""Connections to Postgres that one user has for itself, above all the writer; and what the writer's failures mean."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from parley.common.sqlstate import Fault
 
 CONNECT_SECONDS = 5
 LOCK_SECONDS = 0.3
-"""How long a statement waits for a room that another process has locked; commits take a few milliseconds."""
+"""Seconds that a statement waits for a room that another process has locked. A commit takes a few milliseconds."""
 
 SETTINGS = session_settings("parley-chat writer", lock=LOCK_SECONDS, idle=STATEMENT_SECONDS) | {
-    # A process that is cut off loses its transaction as well: Postgres notices within 11 s.
+    # A process that is cut off must lose its transaction too. With these, Postgres notices within 11 s.
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10000",
-    # One plan per statement, made once and by keys, whatever is believed of the sizes of tables.
+    # One plan per statement, made once and always by keys: a custom plan would cost more than most batches do, and
+    # statistics of a table that was just filled lead to scans.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
 }
 
-# Two batches met; the loser of the race simply goes again.
+# Two batches met. The one that lost is tried again.
 CONFLICTS: tuple[type[Exception], ...] = (
     asyncpg.UniqueViolationError,
     asyncpg.DeadlockDetectedError,
@@ -42,15 +43,18 @@ CONFLICTS: tuple[type[Exception], ...] = (
 
 
 def is_own_fault(error: Exception) -> bool:
-    """Whether a failure is that of one of the commands, which then fails alone. Else none can be written now."""
+    """Return whether a failure is the fault of one of the commands, which then fails alone.
+
+    Else nothing can be written now.
+    """
     if not isinstance(error, DATABASE_ERRORS) or isinstance(error, asyncpg.UniqueViolationError):
         return True
     return fault_of(error) is Fault.STATEMENT
 
 
 async def dial(url: str, settings: dict[str, str]) -> Any:
-    """Make a connection outside of the pools. Raises what asyncpg does, or `TimeoutError`."""
-    # Bounded as a whole: Postgres may take a connection and say nothing.
+    """Open a connection outside of the pools. Raises what asyncpg raises, or `TimeoutError`."""
+    # asyncpg's timeout bounds each step; Postgres may accept the connection and then say nothing.
     async with asyncio.timeout(CONNECT_SECONDS):
         return await cast("Any", asyncpg).connect(
             url, command_timeout=COMMAND_SECONDS, connection_class=PostgresConnection, server_settings=settings
@@ -58,7 +62,7 @@ async def dial(url: str, settings: dict[str, str]) -> Any:
 
 
 class OwnConnection:
-    """One connection, kept for as long as it works: taking one from a pool costs as much as a statement."""
+    """One connection that is kept as long as it works. Taking one from a pool would cost as much as a statement."""
 
     def __init__(self, url: str, settings: dict[str, str] = SETTINGS) -> None:
         self._url = url
@@ -66,7 +70,7 @@ class OwnConnection:
         self._connection: Any = None
 
     async def get(self) -> tuple[Any, bool]:
-        """The connection, and whether it is another one than before. Raises what asyncpg does, or `TimeoutError`."""
+        """Return the connection, and whether it is new. Raises what asyncpg raises, or `TimeoutError`."""
         if self._connection is not None and not self._connection.is_closed():
             return self._connection, False
         self.abandon()
@@ -74,7 +78,7 @@ class OwnConnection:
         return connection, True
 
     def abandon(self) -> None:
-        """Give the connection up: something is wrong with it, or with the Postgres behind it."""
+        """Close the connection, because something is wrong with it or with the Postgres behind it."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None

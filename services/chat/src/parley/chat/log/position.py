@@ -1,18 +1,17 @@
-"""How far somebody who follows the log has read it, pure: which transactions they have read, and which not.
+"""How far somebody who follows the log has read it, pure: which transactions are read, and which are not.
 
-Transactions do not become visible in the order of their numbers. So a place in the log is a set of them, as in a
-snapshot of Postgres: all below `next` but those in `running`, which had not committed when the others were read.
-Whatever is committed later is read later, however long another transaction has been running: none of them, whoever's it
-is, holds up the rest.
+Transactions do not become visible in the order of their numbers. So a position in the log is a set of them, like a
+snapshot of Postgres: all below `next`, except those in `running`, which had not committed when the others were read.
+What commits later is read later, however long another transaction has been running: none of them holds up the rest.
 
-    | read                              | place afterwards                                                          |
-    |-----------------------------------|---------------------------------------------------------------------------|
-    | all that is visible               | all transactions begun before the snapshot, but those that still run      |
-    | all that is visible below a bound | the same, below the bound                                                 |
-    | a page of it                      | all before the page's last transaction, and of that what the page holds   |
+    | what was read                     | position afterwards                                                         |
+    |-----------------------------------|-----------------------------------------------------------------------------|
+    | all that is visible               | all transactions begun before the snapshot, except those that still run     |
+    | all that is visible below a bound | the same, below the bound                                                   |
+    | a page of it                      | all before the page's last transaction, and what the page has of that one   |
 
-A room's events are committed in the order of their sequences, so a snapshot that has one has those before it. In the
-order of transactions they may stand the other way round, see `tail`.
+A room's events are committed in the order of their sequences, so a snapshot that has one of them has those before it.
+Ordered by transaction they may stand the other way round; `tail` says what it does then.
 """
 
 from __future__ import annotations
@@ -30,22 +29,22 @@ class Place(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What Postgres showed: all transactions below `next` but those that were `running`."""
+    """What Postgres showed: all transactions below `next`, except those that were `running`."""
 
     next: int
     running: tuple[int, ...]
 
     @classmethod
     def parse(cls, text: str, offset: int = 0) -> Snapshot:
-        """Read a `pg_snapshot`, whose numbers are this server's; `offset` makes the log's of them."""
+        """Read a `pg_snapshot`. Its numbers are this server's; `offset` turns them into the log's."""
         _, following, running = text.split(":")
         return cls(int(following) + offset, tuple(int(number) + offset for number in running.split(",") if number))
 
 
 class Position(NamedTuple):
-    """All transactions below `next` are read, but those in `running`.
+    """All transactions below `next` are read, except those in `running`.
 
-    `within` is the last event read of a transaction that was not read to its end: one of `running`, or `next`.
+    `within` is the last event that was read of a transaction not read to its end, which is one of `running`, or `next`.
     """
 
     next: int
@@ -63,24 +62,25 @@ class Position(NamedTuple):
         )
 
     def encode(self) -> str:
-        """The text that is kept in Postgres."""
+        """Return the text that is stored in Postgres."""
         text = f"{self.next}:{','.join(map(str, self.running))}"
         return f"{text}:{':'.join(map(str, self.within))}" if self.within else text
 
     def has_read(self, transaction: int) -> bool:
-        """Whether this one and all before it are read."""
+        """Return whether this transaction and all before it are read."""
         return transaction < self.next and self.within is None and all(one > transaction for one in self.running)
 
     def after(self, snapshot: Snapshot, below: int, last: Place | None) -> Position:
-        """The position once what `snapshot` shows beyond this one was read, of transactions before `below`.
+        """Return the position after reading what `snapshot` shows beyond this one, of transactions before `below`.
 
-        `last` is the last event of a page that may not hold all of it; None where it does.
+        `last` is the last event of a page that may not have all of it; None if it has.
         """
         if last is None:
             return self._with(max(self.next, min(below, snapshot.next)), snapshot.running)
         if last.transaction >= self.next:
             return self._with(last.transaction, snapshot.running)._replace(within=last)
-        # It stands among those that were running. What stands behind it was not read, whether it has ended or not.
+        # The last event is of a transaction that was running before. Nothing after it was read, whether committed or
+        # not.
         left = {number for number in self.running if number >= last.transaction}
         return self._with(self.next, {*left, *snapshot.running})._replace(within=last)
 
@@ -89,13 +89,13 @@ class Position(NamedTuple):
 
 
 BEGINNING = Position(3)
-"""Before all events: smaller numbers are given to no transaction."""
+"""Before all events. Postgres gives no transaction a smaller number: 0 to 2 are reserved."""
 
 
 class Stride:
-    """How many transactions are looked at by one statement: few where they hold many events, many where they hold none.
+    """How many transactions one statement looks at: few where they have many events, many where they have none.
 
-    A summary of blocks finds transactions without an order, so all that is found has to be sorted for a page of it.
+    A BRIN index finds transactions without their order, so everything that it finds has to be sorted for one page.
     """
 
     FIRST, LONGEST = 1024, 2**60
@@ -104,16 +104,17 @@ class Stride:
         self._length = self.FIRST
 
     def below(self, position: Position) -> int:
-        """The transaction before which to stop."""
+        """Return the transaction before which the next statement stops."""
         return position.next + self._length
 
     def learn(self, position: Position, snapshot: Snapshot, *, full: bool) -> None:
-        """Take a page into account, which was full or held all that was found."""
+        """Adapt to a page, which was either full or had everything that was found."""
         if full:
             self._length = max(1, min(self._length, snapshot.next - position.next) // 2)
         else:
             self._length = min(self._length * 4, self.LONGEST)
 
     def shorten(self) -> None:
-        """A statement took too long."""
+        """Adapt to a statement that took too long."""
+        # An unbounded stride would need dozens of failures to become short, so it starts from a bound.
         self._length = max(1, min(self._length, 2**24) // 16)

@@ -1,8 +1,8 @@
-"""The tables of schema `chat`. Alembic owns the schema (`migrations/`); these describe it and name its columns.
+"""The tables of schema `chat`. Alembic owns the schema (`migrations/`); this module describes it and names its columns.
 
-`events` is the log and the only truth; `rooms`, `members` and `declined` are projections of it and can be rebuilt. All
-but `log`, `consumers` and `erasures` are keyed by room first, and none refers to another: they can be partitioned, or
-spread over servers, by room alone.
+`events` is the log and the only truth. `rooms`, `members` and `declined` are projections of it, which can be rebuilt.
+All tables except `log`, `consumers` and `erasures` have the room first in their keys and refer to no other table, so
+they can be partitioned, or spread over servers, by room alone.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ metadata = MetaData(schema="chat")
 
 
 class Xid8(UserDefinedType[int]):
-    """The 64-bit number of a transaction, which SQLAlchemy has no type for."""
+    """The 64-bit number of a transaction. SQLAlchemy has no type for it."""
 
     cache_ok = True
 
     def get_col_spec(self, **_: object) -> str:
-        """Its name in Postgres."""
+        """Return the type's name in Postgres."""
         return "XID8"
 
 
@@ -44,43 +44,45 @@ log = Table(
     "log",
     metadata,
     Column("only", Boolean, primary_key=True, server_default="true"),
-    # Another one after a backup was restored: what clients remember of the log before may then be of another history.
+    # A restore from a backup changes it: sequences that clients remember may then belong to another history.
     Column("incarnation", UUID(as_uuid=True), nullable=False, server_default=text("gen_random_uuid()")),
-    # Keys the ids of new rooms and the fingerprints of commands.
+    # The key with which the ids of new rooms and the fingerprints of commands are derived.
     Column("room_secret", LargeBinary, nullable=False),
-    # Added to the numbers of this server's transactions: after a restore into another one, they go on from the old.
+    # Added to the numbers of this server's transactions. A restore into another server sets it, so that they go on from
+    # the old ones.
     Column("transaction_offset", BigInteger, nullable=False, server_default="0"),
-    # Grows when rows of projections were mended: what writers know of rooms may be of before.
+    # Counts the times that rows of projections were mended. Writers then read again what they know of rooms.
     Column("mended", BigInteger, nullable=False, server_default="0"),
     CheckConstraint('"only"', name="log_one_row"),
 )
 
-# Columns are in the order of their alignment: no byte of a row is padding.
+# Columns are ordered by their alignment, so that no byte of a row is padding.
 events = Table(
     "events",
     metadata,
     Column("room_id", BigInteger, nullable=False),
     Column("sequence", BigInteger, nullable=False),
-    # Messages of the room up to and including this event.
+    # How many messages the room has up to and including this event.
     Column("number", BigInteger, nullable=False),
-    # For readers that follow the log in the order of commits: what is below the oldest running transaction is complete.
+    # For readers that follow the log in the order of its commits (`tail`).
     Column("transaction_id", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
     Column("recorded_at", DateTime(timezone=True), nullable=False),
-    # Follows from the command; that of a command's first event recognises a resend for ever.
+    # Derived from the command. The id of a command's first event recognises a resend for ever.
     Column("event_id", UUID(as_uuid=True), nullable=False),
-    # Tells a resend from an id used again.
+    # Tells a resent command from another one with the same id.
     Column("fingerprint", Integer, nullable=False),
     Column("type", SmallInteger, nullable=False),
     Column("version", SmallInteger, nullable=False),
-    # These two as `domain/compact.py` packs them.
+    # Both ids as `domain/encoding/compact.py` packs them.
     Column("actor_id", LargeBinary, nullable=False),
     Column("command_id", LargeBinary, nullable=False),
     Column("actor_name", Text, nullable=False),
     Column("data", JSON, nullable=False),
     PrimaryKeyConstraint("room_id", "sequence", name="events_pkey"),
     UniqueConstraint("room_id", "event_id", name="events_event_id_key"),
-    # Both grow with the table, so a summary of its blocks finds its tail. No summary can be made of an xid8.
     Index(
+        # Both columns grow with the table, so a summary of its blocks (BRIN) finds the end. Postgres has no BRIN
+        # operator class for xid8, hence the casts.
         "events_tail_idx",
         text("((transaction_id::text)::bigint)"),
         "recorded_at",
@@ -89,7 +91,7 @@ events = Table(
     ),
 )
 
-# Who follows the log, and how far each is (`log/position.py`). What chat announces to gateways is one of them.
+# Who follows the log, and how far each of them is (`log/position.py`). Chat's own announcer has a row here too.
 consumers = Table(
     "consumers",
     metadata,
@@ -97,16 +99,16 @@ consumers = Table(
     # Types of events, as in `message.*`.
     Column("events", Text, nullable=False, server_default="*"),
     Column("position", Text, nullable=False),
-    # Names what was handed over last; who finds another name here than they left has lost their place to somebody.
+    # Names the last batch that was done. A process that finds another name than its own has been superseded.
     Column("batch", Text, nullable=False, server_default=""),
     Column("paused", Boolean, nullable=False, server_default="false"),
-    # An event that is to be left out.
+    # An event that an operator wants to be left out.
     Column("skip", UUID(as_uuid=True)),
-    # The first event of the batch that fails, why, and how often it was tried.
+    # The first event of the batch that fails, why it fails, and how often it was tried.
     Column("failing_event", UUID(as_uuid=True)),
     Column("failure", Text, nullable=False, server_default=""),
     Column("attempts", BigInteger, nullable=False, server_default="0"),
-    # When the events were recorded that were handed over last.
+    # When the last event that was handed over was recorded.
     Column("read_up_to", DateTime(timezone=True)),
     PrimaryKeyConstraint("name", name="consumers_pkey"),
 )
@@ -116,10 +118,10 @@ rooms = Table(
     metadata,
     Column("room_id", BigInteger, autoincrement=False, primary_key=True),
     Column("head", BigInteger, nullable=False),
-    # Messages ever sent: the number of the last.
+    # How many messages were ever sent, so the number of the last one.
     Column("messages", BigInteger, nullable=False, server_default="0"),
-    # Sequence of the last event that changes what decisions read: while it stands, what writers know of the room is
-    # right.
+    # Sequence of the last event that changes what decisions read. While it is the same, what writers know of the room
+    # is right.
     Column("changed", BigInteger, nullable=False),
     # Sequence of the oldest event that is kept.
     Column("first_sequence", BigInteger, nullable=False, server_default="1"),
@@ -130,13 +132,14 @@ rooms = Table(
     Column("kind", Text, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("topic", Text, nullable=False, server_default=""),
-    # Of nothing that a message changes: the new version of a row then stays on its page, and no index is written.
+    # No index has a column that a message changes. So the new version of a row stays on its page (a HOT update), and no
+    # index is written for a message.
     Index("rooms_public_idx", "created_at", "room_id", postgresql_where=text("kind = 'public'")),
-    # Without the key: the planner would think of it for a room by its key while the table is short.
+    # Without the key: the planner would take it for looking up one room while the table is short.
     Index("rooms_created_at_idx", "created_at"),
-    # Parts of names are looked up by what they hold; the function is the migration's. Of private rooms apart: who looks
-    # for public ones neither waits for them nor learns by waiting how many there are.
     Index(
+        # Looks up names by parts of them; the function comes with a migration. Private rooms have an index of their
+        # own, so that a search for public ones neither waits for them nor shows by its duration how many there are.
         "rooms_name_idx",
         text("chat.name_parts(name)"),
         postgresql_using="gin",
@@ -148,6 +151,7 @@ rooms = Table(
         postgresql_using="gin",
         postgresql_where=text("kind <> 'public'"),
     ),
+    # Half of each page stays free for the new versions that messages make of rows.
     postgresql_with={"fillfactor": 50},
 )
 
@@ -163,12 +167,12 @@ members = Table(
     Column("invited_by", Text),  # whose invitation waits for an answer
     PrimaryKeyConstraint("room_id", "user_id", name="members_pkey"),
     Index("members_user_id_idx", "user_id", "room_id", postgresql_include=["state", "sequence"]),
-    # Who has been there the longest takes over from an owner who leaves.
+    # For finding the member who becomes the owner when the owner leaves.
     Index("members_eldest_idx", "room_id", "sequence", postgresql_where=text("state = 'joined'")),
     Index("members_invited_idx", "room_id", "invited_by", postgresql_where=text("state = 'invited'")),
 )
 
-# Who declined an invitation and when, the last time.
+# Who declined an invitation, and when they did so last.
 declined = Table(
     "declined",
     metadata,
@@ -178,7 +182,7 @@ declined = Table(
     PrimaryKeyConstraint("room_id", "user_id", name="declined_pkey"),
 )
 
-# Accepted commands that appended nothing; those that did are found by their first event.
+# Accepted commands that appended nothing. All others are recognised by their first event.
 commands = Table(
     "commands",
     metadata,
@@ -189,7 +193,7 @@ commands = Table(
     PrimaryKeyConstraint("room_id", "command_key", name="commands_pkey"),
 )
 
-# What was asked to be erased. Until it is completed, what it covers is hidden from all who read (`log/erasures.py`).
+# What was requested to be erased. Until it is completed, statements that read hide it (`log/erasure/erasures.py`).
 erasures = Table(
     "erasures",
     metadata,
@@ -201,13 +205,13 @@ erasures = Table(
     Column("event_id", UUID(as_uuid=True)),  # of a message
     Column("before", DateTime(timezone=True)),  # messages older than this
     Column("requested_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
-    # Whether the ledger outside of the database has it; before that nothing is executed.
+    # Whether the ledger outside of the database has it. Before that nothing is executed.
     Column("noted", Boolean, nullable=False, server_default="false"),
-    # Whether it is from the ledger, which knew of it when this database did not: it was restored from before.
+    # Whether the ledger had it and this database did not, because it was restored from an older backup.
     Column("repeated", Boolean, nullable=False, server_default="false"),
     Column("started_at", DateTime(timezone=True)),
     Column("completed_at", DateTime(timezone=True)),
-    # What is before this place is done.
+    # Everything before this place is done.
     Column("at_room", BigInteger),
     Column("at_sequence", BigInteger, nullable=False, server_default="0"),
     Column("events", BigInteger, nullable=False, server_default="0"),

@@ -1,9 +1,11 @@
-"""Reading the log in the order of its commits, from a position on, a page at a time.
+"""Reads the log in the order of its commits, from a position on, one page at a time.
 
-An index of block ranges (BRIN) finds the transactions; it costs an event next to nothing, and an event has no order
-besides that in its room. Whatever is visible and was not read is found, however late its transaction committed. Within
-a room, events are read in the order of their sequences: where the order of transactions is another one and a page ends
-between two of them, what comes first is added to the page, and read again later.
+The announcer, the consumers and `parley consumers` read through here. A block range index (BRIN) finds the
+transactions: it costs an event next to nothing, while an event has no order except that within its room. Everything
+that is visible and was not read is found, however late its transaction committed.
+
+Within a room, events are read in the order of their sequences. Where the transactions stand in another order and a page
+ends between two of them, the earlier events are added to this page, and read again later.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from typing import Any, NamedTuple
 
 from prometheus_client import Gauge
 
-from parley.chat.domain.recorded import Recorded
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.log.database import session_settings
-from parley.chat.log.event_store import EVENT_COLUMNS, recorded_row
+from parley.chat.log.event_store import recorded_row
 from parley.chat.log.position import Place, Position, Snapshot, Stride
+from parley.chat.log.statements import EVENT_COLUMNS
 
 LAG = Gauge(
     "parley_chat_consumer_lag_seconds",
@@ -25,24 +28,26 @@ LAG = Gauge(
     ["consumer"],
 )
 MAX_EVENTS = 20_000
-"""Events of a page of heads, of which only their rooms and sequences are read."""
+"""Events of a page of heads. Only their rooms and sequences are read."""
 MAX_PAGE_BYTES = 512 * 1024
-"""A page of events ends here, to fit one message of the broker."""
+"""A page of events ends after so many bytes, to fit one message of NATS."""
 
 ANNOUNCEMENTS = "announcements"
-"""The name under which chat itself follows the log, to announce what is there."""
+"""The name under which chat itself follows the log, to announce what it has."""
 IDLE_SECONDS = 1.5
-"""A session that says nothing for so long is ended by Postgres, with the locks it holds: its process stands still, or
-is cut off."""
+"""Seconds after which Postgres ends a silent session and frees its locks, because its process stands still or is cut
+off."""
 SETTINGS = session_settings("parley-chat tail", lock=0.1, idle=IDLE_SECONDS) | {
     "idle_session_timeout": str(round(IDLE_SECONDS * 1000)),
-    # One plan per statement, and by bitmaps: only they can use the summaries, whatever is believed of the table's size.
+    # One plan per statement, by bitmap scans: only these use BRIN indexes, whatever is believed of the table's size.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_indexscan": "off",
     "enable_indexonlyscan": "off",
 }
 
+# The casts are those of the index `events_tail_idx`; without them it is not used. The order is by the column itself, so
+# that events of one transaction stand together.
 _UNREAD = """
   FROM chat.events e
   WHERE ((e.transaction_id::text)::bigint = ANY($1::bigint[])
@@ -52,6 +57,7 @@ _UNREAD = """
 """
 _LOG = "pg_current_snapshot()::text AS snapshot, l.incarnation::text, l.mended, l.transaction_offset"
 
+# MATERIALIZED keeps the planner from running the page's scan once for each of the three subqueries that read it.
 _HEADS = f"""
 WITH page AS MATERIALIZED (
   SELECT e.transaction_id, e.room_id, e.sequence, e.type, e.recorded_at {_UNREAD}
@@ -98,7 +104,7 @@ FROM chat.log l LEFT JOIN (
 ) found ON true ORDER BY found.place
 """
 
-# What stands before these events in their rooms, and behind a transaction: almost always nothing.
+# The events before these ones in their rooms that belong to a later transaction. There are almost never any.
 _EARLIER = f"""
 WITH RECURSIVE earlier AS (
   SELECT q.room_id AS at_room, q.sequence AS at
@@ -127,9 +133,9 @@ class LogState(NamedTuple):
 
 
 class HeadsPage(NamedTuple):
-    """Which rooms have events beyond a position, up to which, and those events that `kinds` named.
+    """The rooms that have events beyond a position, each with its last one, and those events whose types `kinds` named.
 
-    `more` says that there is more to read at once. `age` is how many seconds ago the first event was recorded.
+    `more` says that there is more to read at once. `age` is how many seconds ago the first of the events was recorded.
     """
 
     heads: list[tuple[int, int]]
@@ -141,12 +147,11 @@ class HeadsPage(NamedTuple):
 
 
 class EventsPage(NamedTuple):
-    """Events beyond a position, those of each room in order; reading goes on at `position`."""
+    """The events beyond a position, those of each room in order. Reading goes on at `position`."""
 
     events: list[Recorded]
     position: Position
     more: bool
-    log: LogState
 
 
 class Tail:
@@ -157,9 +162,9 @@ class Tail:
         self._summarized = 0
 
     async def heads(self, connection: Any, position: Position, kinds: Collection[int]) -> HeadsPage:
-        """The rooms of the next events, and those events that have one of these numbers of types."""
+        """Return the rooms of the next events, and those events whose type has one of these numbers."""
         below = self._stride.below(position)
-        row = await self._fetch_first(connection, _HEADS, *_from(position, below), MAX_EVENTS, list(kinds))
+        (row,) = await self._fetch(connection, _HEADS, *_from(position, below), MAX_EVENTS, list(kinds))
         snapshot = Snapshot.parse(row["snapshot"], row["transaction_offset"])
         full = row["size"] >= MAX_EVENTS
         last = Place(int(row["transaction_id"]), row["room_id"], row["sequence"]) if full else None
@@ -177,7 +182,10 @@ class Tail:
     async def events(
         self, connection: Any, position: Position, kinds: Collection[int], *, most: int, scan: int
     ) -> EventsPage:
-        """At most `most` of the next events that have one of these numbers of types, looking at no more than `scan`."""
+        """Return the next events whose type has one of these numbers.
+
+        These are at most `most` events, found among the next `scan`.
+        """
         below = self._stride.below(position)
         rows = await self._fetch(connection, _EVENTS, *_from(position, below), scan, list(kinds), most)
         first = rows[0]
@@ -194,18 +202,16 @@ class Tail:
         if last is not None and events:
             events += await self._earlier(connection, events, last, kinds)
         events.sort(key=lambda event: (event.room_id, event.sequence))
-        after = position.after(snapshot, below, last)
-        more = last is not None or below < snapshot.next
-        return EventsPage(events, after, more, LogState(first["incarnation"], first["mended"]))
+        return EventsPage(events, position.after(snapshot, below, last), last is not None or below < snapshot.next)
 
     async def summarize(self, connection: Any) -> None:
-        """Have Postgres summarize what was appended, or each page would look through all of it."""
+        """Make Postgres summarize the blocks that were appended. Without summaries each page would scan all of them."""
         self._summarized = await connection.fetchval("SELECT chat.summarize_tail($1)", self._summarized)
 
     async def _earlier(
         self, connection: Any, events: list[Recorded], last: Place, kinds: Collection[int]
     ) -> list[Recorded]:
-        """What stands before a page's events in their rooms and would be read later."""
+        """Return the events that stand before a page's events in their rooms and would be read later."""
         known = {(event.room_id, event.sequence) for event in events}
         edges = [place for place in known if (place[0], place[1] - 1) not in known]
         rows = await connection.fetch(
@@ -215,20 +221,17 @@ class Tail:
             recorded_row(row) for row in rows if row["type"] in kinds and (row["room_id"], row["sequence"]) not in known
         ]
 
-    async def _fetch_first(self, connection: Any, statement: str, *args: Any) -> Any:
-        return (await self._fetch(connection, statement, *args))[0]
-
     async def _fetch(self, connection: Any, statement: str, *args: Any) -> list[Any]:
         try:
             return await connection.fetch(statement, *args)
         except Exception:
-            # It may have been too much.
+            # It may have been too much at once for the statement's time limit.
             self._stride.shorten()
             raise
 
 
 async def lag(connection: Any, position: Position, most: int) -> tuple[int, datetime | None]:
-    """How many events are beyond a position, `most` for that many or more, and when the first of them was recorded."""
+    """Return how many events are beyond a position, at most `most`, and when the first of them was recorded."""
     row = await connection.fetchrow(_LAG, *_from(position, Stride.LONGEST), most)
     return row[0], row[1]
 

@@ -1,14 +1,20 @@
-"""Group commit: what waits is committed together; meanwhile the batch before it is told, and the next one gathers.
+"""Group commit: the commands that wait are committed together, while the batch before is published.
 
-So that Postgres, this process and the gateways work at the same time, a batch is no larger than it takes to keep them
-busy: as many commands as are decided and told while one is committed.
+A batch goes one of two ways. The short way appends messages that are allowed by what the writer knows of their rooms,
+in one statement. The long way decides everything else, and whatever that statement did not take, under the rooms'
+locks.
 
-A batch goes two ways. Messages that are allowed by what is known of their rooms are appended by one statement, the
-short way. Everything else, and what that statement did not take, is decided under the rooms' locks, the long way.
+    | a command is | from                                  | until                                               |
+    |--------------|---------------------------------------|-----------------------------------------------------|
+    | waiting      | `submit`                              | `_take` has room for it in a batch                  |
+    | in hand      | `_take`                               | Postgres has answered                               |
+    | aside        | its room is locked by another process | its room is free, or `ASIDE_SECONDS` have passed    |
+    | settled      | its sender was answered               |                                                     |
 
-One writer per process keeps a connection's commands in the order they were submitted; many processes may write to the
-same room, because the room row's lock orders them. The commands of a room that another process holds on to wait aside,
-and only they: the order among rooms is given up for them, the order within each is not.
+All of it runs in one task, `run`; the task `_telling` publishes and answers the batch before. One writer per process
+keeps a connection's commands in the order they were submitted. Many processes write to the same room, ordered by the
+lock of its row. The commands of a room that another process has locked wait aside, and only they: the order among rooms
+is given up for them, the order within each room is not.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ import random
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
@@ -26,8 +33,8 @@ from prometheus_client import Counter, Histogram
 
 from parley.chat.domain.batch import Accepted, BatchDecision, Loaded, Submission, decide_batch
 from parley.chat.domain.draft import Drafts, candidates, draft, settle
+from parley.chat.domain.encoding.room_ids import LogSecret
 from parley.chat.domain.room import RoomCommand
-from parley.chat.domain.room_ids import LogSecret
 from parley.chat.domain.state import UserLimits
 from parley.chat.log import event_store
 from parley.chat.log.database import note_outage, unavailable
@@ -46,34 +53,35 @@ COMMANDS = Counter("parley_chat_commands_total", "Decided commands", ["outcome"]
 COMMANDS_BY_WAY = Counter("parley_chat_commands_by_way_total", "Commands committed, by the way they took", ["way"])
 
 ATTEMPTS = 5
-"""Times a batch is tried again after it met another one."""
+"""How often a batch is tried when it meets another one."""
 PAUSE_SECONDS = 0.005
-"""The first pause between two attempts at most; each further one is twice as long."""
+"""The longest first pause between two attempts. Each further one is twice as long."""
 ASIDE_SECONDS = 10.0
-"""How long commands wait for a room that another process holds on to, before they are told `unavailable`."""
+"""Seconds that commands wait for a room that another process has locked, before they are refused with `unavailable`."""
 ASIDE_INTERVAL = 0.02
 """Seconds between two looks whether such a room is free."""
 WARY_SECONDS = 5.0
-"""After a lock was waited for in vain, no lock is waited for: who held one room may hold many."""
+"""Seconds without waiting for any lock, after waiting for one took too long: its holder may have locked many rooms."""
 STUCK_SECONDS = 3.0
-"""A batch that takes longer makes the service unready."""
+"""Seconds after which a batch that Postgres has not answered makes the service unready."""
 SMALL_BATCH = 32
-"""Commands that are always committed together: from here on a larger batch makes each hardly cheaper."""
+"""Commands that are always committed together. A larger batch makes each of them hardly cheaper."""
 COMMAND_SECONDS = 40e-6
-"""What deciding and telling a command takes this process, on a slow machine less than it is; see `_batch_size`."""
+"""Seconds that deciding and publishing a command takes this process; a slow machine takes more (see `_batch_size`)."""
 LATE_SECONDS = 1.0
-"""What was decided longer ago is not published: erasures may have been asked for since, which only a reader knows."""
+"""Seconds after which a decided batch is not published any more. An erasure may have been requested since, of which
+only a reader of the log knows."""
 STOP_SECONDS = 8.0
-"""A service that stops waits for the batch in hand; Postgres has answered within this, or never will."""
+"""Seconds that a stopping service waits for the batch in hand. Postgres answers within this time, or never."""
 
 Publish = Callable[[BatchDecision], Awaitable[None]]
 AnswerT = TypeVar("AnswerT")
 Answer = Callable[[Accepted], AnswerT]
-"""Makes of an accepted command what its sender is told."""
+"""Makes from an accepted command what its sender is answered."""
 
 
 class _Waiting:
-    """A submission and who waits for the answer to it; `until` bounds how long it waits aside."""
+    """A command and the future of its answer. `until` bounds how long it waits aside; it is 0 before that."""
 
     __slots__ = ("answer", "decided", "settled", "submission", "until")
 
@@ -86,7 +94,7 @@ class _Waiting:
 
 
 class Writer:
-    """Takes submissions, commits them in batches, publishes, and then answers each with its outcome."""
+    """Takes commands, commits them in batches, publishes their events, and then answers each with its result."""
 
     def __init__(self, publish: Publish, settings: Settings) -> None:
         self._publish = publish
@@ -99,7 +107,7 @@ class Writer:
         self._secret = LogSecret(b"")
         self._waiting: deque[_Waiting] = deque()
         self._in_hand_of: dict[str, int] = {}
-        """How many commands of each user are not settled yet: one may not take all the places there are."""
+        """How many commands of each user are not settled yet, so that none takes all the places there are."""
         self._aside: list[_Waiting] = []
         self._aside_rooms: set[int] = set()
         self._aside_at = 0.0
@@ -110,18 +118,21 @@ class Writer:
         self._commit_seconds = 0.0
         """How long the last batch was with Postgres."""
         self._telling: asyncio.Task[None] | None = None
-        """Tells of the batch before the one in hand."""
+        """Publishes and answers the batch before the one in hand."""
 
     async def connect(self) -> None:
-        """Connect to Postgres, so that commands can be taken. Raises what asyncpg does."""
+        """Connect to Postgres, so that commands can be taken. Raises what asyncpg raises."""
         await self._connected()
 
     def forget_rooms(self) -> None:
-        """Read rooms again before deciding by them: they were mended, or the log is another one."""
+        """Read rooms again before deciding by them, because they were mended, or the log is another one."""
         self._forget = True
 
     def check(self) -> str | None:
-        """What keeps commands from being committed, or None: Postgres has the batch in hand for too long."""
+        """Return what keeps commands from being committed, or None.
+
+        Postgres may have had the batch in hand for too long.
+        """
         waited = 0.0 if self._began is None else time.monotonic() - self._began
         return f"Postgres: a batch has waited for {waited:.0f} s" if waited > STUCK_SECONDS else None
 
@@ -138,10 +149,10 @@ class Writer:
         correlation: str,
         answer: Answer[Any] = lambda accepted: accepted,
     ) -> asyncio.Future[Any]:
-        """Have a command decided and its events committed; it has its place in the order when this returns.
+        """Have a command decided and its events committed. Its place in the order is taken when this returns.
 
-        The future ends after the commit, with the answer made of what became of the command, or with a `Reject` for
-        one that is refused. Raises `Reject` for one that can be refused at once.
+        The future ends after the commit: with what `answer` makes of the result, or with a `Reject` if the command is
+        refused. Raises `Reject` for a command that can be refused at once.
         """
         command.validate(self._settings.chat_max_body)
         if self._stopping:
@@ -159,17 +170,17 @@ class Writer:
         return decided
 
     async def run(self) -> None:
-        """Commit batch after batch until cancelled; then the batch in hand is still committed and announced."""
+        """Commit batch after batch until cancelled. Even then the batch in hand is committed and published."""
         work = asyncio.create_task(self._commit_batches(), name="commit batches")
         try:
+            # The batch in hand is not cancelled with this task: nobody would learn whether it was committed.
             await asyncio.shield(work)
         finally:
             self._stopping = True
             self._wake.set()
             await asyncio.wait({work}, timeout=STOP_SECONDS)
             work.cancel()
-            for waiting in (*self._aside, *self._waiting):
-                self._refuse(waiting, unavailable())
+            self._refuse(unavailable(), *self._aside, *self._waiting)
             self._connection.abandon()
 
     async def _commit_batches(self) -> None:
@@ -182,28 +193,24 @@ class Writer:
                 try:
                     await self._write(batch)
                 except Exception:
-                    # Of our own making. Whether the commit happened is unknown; the same ids, sent again, find out.
+                    # A fault of our own. Whether the batch was committed is unknown; the same ids find out when they
+                    # are sent again.
                     log.exception("batch failed", commands=len(batch))
-                    for waiting in batch:
-                        self._refuse(waiting, Reject(Code.INTERNAL))
+                    self._refuse(Reject(Code.INTERNAL), *batch)
                 self._began = None
             if self._aside and time.monotonic() >= self._aside_at:
                 await self._write_aside()
         await self._told()
 
     async def _wait(self) -> None:
-        """Until something is submitted, or it is time to look after what waits aside."""
-        if not self._aside:
-            await self._wake.wait()
-            return
-        try:
-            async with asyncio.timeout(max(0.0, self._aside_at - time.monotonic())):
+        """Wait until a command is submitted, or until it is time to try what waits aside."""
+        seconds = max(0.0, self._aside_at - time.monotonic()) if self._aside else None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
                 await self._wake.wait()
-        except TimeoutError:
-            pass
 
     def _take(self) -> list[_Waiting]:
-        """The next batch. What is for a room that others wait for joins them."""
+        """Return the next batch. A command for a room whose commands wait aside joins them instead."""
         batch: list[_Waiting] = []
         size = self._batch_size
         while self._waiting and len(batch) < size:
@@ -216,9 +223,10 @@ class Writer:
 
     @property
     def _batch_size(self) -> int:
-        """On a fast disk a few, so that no hop waits for all that is under way; on a slow one whatever its flush takes.
+        """Return how many commands the next batch has at most: as many as this process handles during one commit.
 
-        All commands that are under way would else travel together, and while one process has them the others idle.
+        If all waiting commands travelled together, Postgres would idle while this process has them, and the other way
+        round. So a batch is small on a fast disk, and on a slow one as large as its flush allows.
         """
         return min(self._settings.chat_batch, max(SMALL_BATCH, int(self._commit_seconds / COMMAND_SECONDS)))
 
@@ -228,7 +236,10 @@ class Writer:
         self._aside.append(waiting)
 
     def _not_behind(self, batch: list[_Waiting]) -> list[_Waiting]:
-        """Those of whose rooms nothing waits aside. The others join it, even where the room is free by now."""
+        """Return the commands whose rooms have nothing aside.
+
+        The others go aside too, even if their room is free by now.
+        """
         rooms = {waiting.submission.room_id for waiting in self._aside}
         for waiting in batch:
             if waiting.submission.room_id in rooms:
@@ -241,18 +252,16 @@ class Writer:
         size = self._settings.chat_batch
         try:
             for start in range(0, len(tried), size):
-                # What is not free is put aside again, in order.
+                # What is still locked is put aside again, in the same order.
                 await self._write_long(tried[start : start + size], wait=False)
         except Exception:
-            # Of our own making, as with any batch; it may not end the process, nor leave anybody without an answer.
+            # A fault of our own, as with any batch. It must neither end the process nor leave a sender without an
+            # answer.
             log.exception("batch failed", commands=len(tried))
-            for waiting in tried:
-                self._refuse(waiting, Reject(Code.INTERNAL))
+            self._refuse(Reject(Code.INTERNAL), *tried)
             self._aside.clear()
         now = time.monotonic()
-        for waiting in self._aside:
-            if waiting.until <= now:
-                self._refuse(waiting, unavailable())
+        self._refuse(unavailable(), *(waiting for waiting in self._aside if waiting.until <= now))
         self._aside = [waiting for waiting in self._aside if waiting.until > now]
         self._aside_rooms = {waiting.submission.room_id for waiting in self._aside}
         self._aside_at = time.monotonic() + ASIDE_INTERVAL
@@ -268,7 +277,7 @@ class Writer:
             elif not isinstance(error, CONFLICTS) and not is_own_fault(error):
                 self._give_up(batch, error)
                 return
-            # Nothing of the statement happened. Under the locks it turns out which command is at fault, if any is.
+            # The statement did nothing. Under the locks it shows which command is at fault, if any is.
             log.debug("not appended at once", error=str(error) or type(error).__name__, commands=len(batch))
             rest = list(range(len(batch)))
         else:
@@ -283,7 +292,10 @@ class Writer:
         return time.monotonic() < self._wary_until
 
     async def _append(self, submissions: list[Submission]) -> tuple[BatchDecision, list[int], list[int]]:
-        """Append what is allowed by what is known; the places of these commands in the batch, and of the rest."""
+        """Append what is allowed by what is known.
+
+        Return the decisions, the indexes of their commands, and those of the rest.
+        """
         connection = await self._connected()
         eligible = candidates(submissions)
         unknown = {
@@ -314,7 +326,8 @@ class Writer:
                 taken = await event_store.append(connection, drafts, wait=not self._wary)
                 self._commit_seconds = time.monotonic() - began
             except asyncpg.UniqueViolationError:
-                # Another process appends the same command at this moment. A new statement finds it.
+                # Another process appends the same command at this moment. A new statement finds it there.
+                # Another process appends the same command at this moment. A new statement finds it there.
                 if attempt == ATTEMPTS:
                     raise
                 attempt += 1
@@ -337,18 +350,19 @@ class Writer:
                 self._give_up(batch, error)
             elif len(batch) == 1:
                 log.warning("command failed", correlation=batch[0].submission.correlation, exc_info=error)
-                self._refuse(batch[0], Reject(Code.INTERNAL))
+                self._refuse(Reject(Code.INTERNAL), *batch)
             else:
-                # One of them cannot be stored: halve until it fails alone, so that its neighbours do not.
+                # One of them cannot be stored. Halving isolates it, so that it fails alone.
                 half = len(batch) // 2
                 await self._write_long(batch[:half], wait=wait)
                 await self._write_long(batch[half:], wait=wait)
             return
         COMMANDS_BY_WAY.labels("long").inc(len(done))
-        await self._finish(done, decided, began)
+        await self._told()
+        await self._tell(done, decided, began)
 
     async def _transact(self, batch: list[_Waiting], *, wait: bool) -> tuple[BatchDecision, list[_Waiting]]:
-        """Decide and commit; the commands it was done for. The others wait aside."""
+        """Decide and commit. Return the decisions and the commands that they are for; the others wait aside."""
         attempt = 1
         while True:
             try:
@@ -356,6 +370,7 @@ class Writer:
             except asyncpg.LockNotAvailableError:
                 if not wait:
                     raise
+                # The rooms that are locked are put aside on the next attempt, and the others go ahead.
                 self._wary_until = time.monotonic() + WARY_SECONDS
                 wait = False
             except CONFLICTS:
@@ -389,7 +404,10 @@ class Writer:
             self._known.learn(room, since.get(room.room_id, 0), gone[room.room_id])
 
     async def _connected(self) -> Any:
-        """The writer's connection. With another one begins another knowledge: it may lead to another Postgres."""
+        """Return the writer's connection.
+
+        With a new one, everything known of rooms is forgotten: it may be another Postgres.
+        """
         connection, fresh = await self._connection.get()
         if fresh or self._forget:
             self._forget = False
@@ -398,62 +416,60 @@ class Writer:
                 self._secret = LogSecret(await event_store.read_secret(connection))
             except BaseException:
                 # Without the log's secret this connection is of no use, and the next one asks again.
+                # Without the log's secret the connection is of no use. The next attempt opens another one and asks
+                # again.
                 self._connection.abandon()
                 raise
         return connection
 
     def _give_up(self, batch: list[_Waiting], error: Exception) -> None:
-        # Whether the commit happened is unknown; the same id, sent again, finds out.
+        # Whether the batch was committed is unknown. The same ids find out when they are sent again.
         note_outage(error, commands=len(batch))
         self._connection.abandon()
-        for waiting in batch:
-            self._refuse(waiting, unavailable())
+        self._refuse(unavailable(), *batch)
 
     async def _finish_beside(self, batch: list[_Waiting], decided: BatchDecision, began: float) -> None:
-        """Announce and answer; where another batch waits, while Postgres has that one."""
+        """Publish and answer. If more commands wait, a task does it, so that Postgres has the next batch meanwhile."""
+        await self._told()
         if self._waiting:
-            await self._told()
             self._telling = asyncio.create_task(self._tell(batch, decided, began), name="tell of a batch")
         else:
-            await self._finish(batch, decided, began)
+            await self._tell(batch, decided, began)
 
     async def _told(self) -> None:
-        """Wait until the batch before has been told of: gateways hear of batches one after the other."""
+        """Wait until the batch before was published and answered: gateways receive batches one after the other."""
         if (telling := self._telling) is not None:
             self._telling = None
             await telling
 
-    async def _finish(self, batch: list[_Waiting], decided: BatchDecision, began: float) -> None:
-        """Announce what was committed, and answer."""
-        await self._told()
-        await self._tell(batch, decided, began)
-
     async def _tell(self, batch: list[_Waiting], decided: BatchDecision, began: float) -> None:
+        """Publish what was committed, and answer."""
         if batch:
             BATCH_SIZE.observe(len(batch))
         if decided.announces and time.monotonic() - began < LATE_SECONDS:
-            # Else this process stood still, or Postgres did, and it is the announcer that tells.
+            # A later batch is left to the announcer: this process or Postgres stood still.
             try:
                 await self._publish(decided)
             except Exception as error:
-                # Committed is committed, whatever goes wrong now: what is in the log is announced again.
+                # The events are committed, whatever fails now, and the announcer announces them.
                 log.warning("committed but not published", events=len(decided.appended), exc_info=error)
         accepted = 0
         for waiting, outcome in zip(batch, decided.outcomes, strict=True):
             if isinstance(outcome, Reject):
-                self._refuse(waiting, outcome)
+                self._refuse(outcome, waiting)
             elif self._settles(waiting):
                 accepted += 1
                 _answer(waiting, outcome)
         COMMANDS.labels("accepted").inc(accepted)
 
-    def _refuse(self, waiting: _Waiting, rejection: Reject) -> None:
-        if self._settles(waiting):
-            COMMANDS.labels(str(rejection.code)).inc()
-            waiting.decided.set_exception(rejection)
+    def _refuse(self, rejection: Reject, *refused: _Waiting) -> None:
+        for waiting in refused:
+            if self._settles(waiting):
+                COMMANDS.labels(str(rejection.code)).inc()
+                waiting.decided.set_exception(rejection)
 
     def _settles(self, waiting: _Waiting) -> bool:
-        """Take a command out of its user's count, the first time; whether somebody still waits for the answer."""
+        """Count a command as settled, once. Return whether its sender still waits for the answer."""
         if waiting.settled:
             return False
         waiting.settled = True
@@ -469,6 +485,6 @@ def _answer(waiting: _Waiting, accepted: Accepted) -> None:
     try:
         waiting.decided.set_result(waiting.answer(accepted))
     except Exception:
-        # Of our own making, and of this command alone: it is committed, and its sender may ask again.
+        # A fault of our own, and for this command alone: it is committed, and its sender may send it again.
         log.exception("no answer to a command", correlation=waiting.submission.correlation)
         waiting.decided.set_exception(Reject(Code.INTERNAL))

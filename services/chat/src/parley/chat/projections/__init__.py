@@ -1,1 +1,1 @@
-"""What is derived from the log, and how it is built anew."""
+"""How projections are checked and built anew from the log. Read `replay`, `verify`, then `rebuild`."""

@@ -1,8 +1,8 @@
-"""Making projections what the log says, room by room, while everybody works.
+"""Makes projections what the log says, room by room, while everybody works. `parley rebuild` runs it.
 
-A room is folded and compared without a lock. Only what differs is written, some rows at a time under the lock of the
-room, after the events that came meanwhile: so nobody waits for longer than some rows take. What was mended stays mended
-if it is stopped, and may simply be begun again.
+A room is folded from its events and compared without a lock. Only the rows that differ are written, some at a time
+under the lock of the room, after the events that came meanwhile were folded too; so nobody waits longer than some rows
+take. A rebuild may be stopped and begun again at any time: what was mended stays mended.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from parley.chat.projections.replay import RoomReplay, fold_rooms, replay
 from parley.chat.projections.verify import Progress
 
 ROWS_AT_ONCE = 200
-"""Rows that are written under a room's lock: a few milliseconds."""
+"""Rows that are written under one lock of a room; they take a few milliseconds."""
 _LOCK = "SELECT true FROM chat.rooms WHERE room_id = $1 FOR NO KEY UPDATE"
 _MENDED = "UPDATE chat.log SET mended = mended + 1"
 
 
 class Rebuilt(NamedTuple):
-    """How many rooms were compared, and how many rows mended."""
+    """How many rooms were compared, and how many rows were mended."""
 
     rooms: int
     mended: int
@@ -41,7 +41,8 @@ async def rebuild(
                 mended += len(room.differences)
                 await _mend(connection, room)
         if mended != before:
-            # What writers know of rooms may be of before: within half a second they read them again.
+            # What writers know of rooms may be outdated. The announcer sees this within half a second, and they read
+            # again.
             await connection.execute(_MENDED)
         if progress is not None:
             progress(rooms, chunk[-1].room_id)
@@ -60,7 +61,7 @@ async def _mend(connection: Any, room: RoomReplay) -> None:
     while piece := list(islice(differences, ROWS_AT_ONCE)):
         async with connection.transaction(isolation="read_committed"):
             if not await connection.fetchval(_LOCK, room.room_id):
-                # Without its row nobody can lock it, or write to it.
+                # A room without its row can be neither locked nor written to, so it gets the row first.
                 await _put(connection, ROOMS, ROOMS.rows(folded))
                 await connection.fetchval(_LOCK, room.room_id)
             folded = (await fold_rooms(connection, {room.room_id: folded}))[room.room_id] or folded

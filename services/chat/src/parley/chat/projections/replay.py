@@ -1,6 +1,6 @@
-"""Folding rooms from the log and comparing them with what is stored, some rooms at a time, while everybody works.
+"""Folds rooms from the log and compares them with what is stored, some rooms at a time, while everybody works.
 
-Events and projections are written in one transaction, so in one snapshot they agree exactly. Nothing is locked.
+Events and projections are written in one transaction, so in one snapshot they agree exactly, and nothing is locked.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
 from typing import Any, NamedTuple
 
+from parley.chat.domain.encoding.room_ids import FIRST_ROOM, LAST_ROOM
 from parley.chat.domain.projectors import STRUCTURAL, Difference, Folded, Projector, Row, compare, fold
-from parley.chat.domain.room_ids import FIRST_ROOM, LAST_ROOM
-from parley.chat.log.event_store import EVENT_COLUMNS, stored_row
+from parley.chat.log.event_store import stored_row
+from parley.chat.log.statements import EVENT_COLUMNS
 
 ROOMS_AT_ONCE = 200
 
 
 def _distinct(table: str) -> str:
-    # One step down the index for each room, however many rows it has.
+    # One step down the index per room, however many rows the room has (a loose index scan, which Postgres has no plan
+    # for).
     return f"""(SELECT room_id FROM (
       WITH RECURSIVE each AS (
         (SELECT room_id FROM chat.{table} WHERE room_id >= $1 ORDER BY room_id LIMIT 1)
@@ -56,11 +58,11 @@ SETTINGS = {
     "enable_mergejoin": "off",
     "jit": "off",
 }
-"""Of a connection for this: each room is found by its key, whatever is believed of the tables' sizes."""
+"""Settings of a connection for this: each room is found by its key, whatever is believed of the sizes of the tables."""
 
 
 class RoomReplay(NamedTuple):
-    """One room: what its events lead to, None without any, and how the tables differ from it."""
+    """One room: what its events lead to (None if it has none), and how the tables differ from that."""
 
     room_id: int
     folded: Folded | None
@@ -68,7 +70,7 @@ class RoomReplay(NamedTuple):
 
 
 async def replay(connection: Any, projectors: Collection[Projector]) -> AsyncIterator[list[RoomReplay]]:
-    """All rooms, in the order of their keys and some at a time, each as of one moment."""
+    """Yield all rooms in the order of their keys, some at a time, each as of one moment."""
     first = FIRST_ROOM
     while True:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -91,7 +93,7 @@ async def replay(connection: Any, projectors: Collection[Projector]) -> AsyncIte
 
 
 async def fold_rooms(connection: Any, known: dict[int, Folded | None]) -> dict[int, Folded | None]:
-    """Bring rooms up to what their events say by now; None is a room of which nothing is known yet."""
+    """Bring rooms up to what their events say by now. None stands for a room of which nothing is known yet."""
     folded = dict(known)
     places = [(room_id, one.room.changed if one else 0) for room_id, one in folded.items()]
     async for row in connection.cursor(_EVENTS, *zip(*places, strict=True), STRUCTURAL, prefetch=1000):

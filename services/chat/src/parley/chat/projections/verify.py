@@ -1,4 +1,4 @@
-"""Proving that projections are what the log says, while everybody works."""
+"""Proves that projections are what the log says, while everybody works. `parley verify` runs it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from parley.chat.domain.projectors import ALL, Difference, Projector
 from parley.chat.projections.replay import replay
 
 Progress = Callable[[int, int], None]
-"""Hears how many rooms are done, and the key of the last; keys are spread evenly."""
+"""Hears how many rooms are done, and the key of the last one. Keys are spread evenly, so it tells how far this is."""
 
 
 class Verified(NamedTuple):
-    """How many rooms were compared, how many rows differ, and the first that does."""
+    """How many rooms were compared, how many rows differ, and the first difference."""
 
     rooms: int
     wrong: int
@@ -23,7 +23,7 @@ class Verified(NamedTuple):
 async def verify(
     connection: Any, projectors: Collection[Projector] = ALL, progress: Progress | None = None
 ) -> Verified:
-    """Replay every room and compare its rows. Nothing is locked, and nothing is changed."""
+    """Replay every room and compare its rows. It locks and changes nothing."""
     rooms, wrong = 0, 0
     first: Difference | None = None
     async for chunk in replay(connection, projectors):

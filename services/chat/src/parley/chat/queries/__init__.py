@@ -1,5 +1,8 @@
-"""What is read of the log and its projections, by feature: `rooms`, `members`, `history`, `sync`; each as functions.
+"""What is read of the log and its projections.
 
-What a user may not see does not exist for them (`visibility`). Every statement names its rooms by key and looks each
-up in a subquery of its own, which the planner cannot turn into a join of whole tables, however large it takes them for.
+Read `visibility`, `pages`, then `rooms`, `members`, `history` and `sync`.
+
+Each of the last four is one feature as a set of functions. What a user may not see does not exist for them
+(`visibility`). Every statement names its rooms by key and looks each of them up in a subquery of its own, which the
+planner cannot turn into a join of whole tables, however large it believes them to be.
 """

@@ -1,4 +1,4 @@
-"""A room's log, page by page: for who sees the room, and for gateways that repair and resume from it."""
+"""A room's log, page by page: for users who may see the room, and for gateways that repair it or resume a client."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import msgspec
 
+from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.events import ClientEvent
 from parley.chat.domain.fields import RoomId
-from parley.chat.domain.room_ids import room_key
 from parley.chat.log.database import Pool
 from parley.chat.log.event_store import recorded_row
 from parley.chat.queries.pages import FIRST, LAST, MAX_PAGE_BYTES, PageBytes, events_between
@@ -22,9 +22,9 @@ MAX_PAGE = 200
 MAX_REPLAY = 500
 """Events of one room that a gateway is given at once."""
 MAX_REPLAYS = 100
-"""Rooms that are replayed by one statement."""
+"""Rooms that one statement replays."""
 MAX_REPLAY_BYTES = 8 * 1024 * 1024
-"""What such a statement returns at most; a room's share of it is never less than one event."""
+"""Bytes that such a statement returns at most, shared by its rooms. Each room's share is at least one event."""
 
 
 class History(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class History(msgspec.Struct, frozen=True):
 class HistoryPage(msgspec.Struct, frozen=True):
     """Events, oldest first, and whether there are more in the direction asked for.
 
-    `log` names the history that their sequences are of. Who keeps cursors says it with them.
+    `log` names the history that the sequences belong to. A client that keeps cursors sends it with them.
     """
 
     events: list[ClientEvent[msgspec.Raw]]
@@ -48,7 +48,7 @@ class HistoryPage(msgspec.Struct, frozen=True):
 
 
 def _history(events: str) -> str:
-    # The room and its events are of one moment; of a room that is not to be seen, no event is looked for.
+    # The room and its events are of one snapshot. If the room may not be seen, none of its events is looked up.
     return f"""
     SELECT log.incarnation::text, found.head, found.first_sequence, page.* FROM chat.log CROSS JOIN (
       SELECT r.room_id, r.head, r.first_sequence FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE} LIMIT 1
@@ -69,7 +69,7 @@ LEFT JOIN LATERAL (
 
 
 async def page(pool: Pool, query: History, identity: Identity) -> HistoryPage:
-    """A page of a visible room's log. Raises `Reject`."""
+    """Return a page of the log of a room that the user may see. Raises `Reject`."""
     if query.before is not None and query.after is not None:
         raise Reject(Code.INVALID_PAYLOAD, "history takes before or after, not both.")
     forward = query.after is not None
@@ -85,7 +85,7 @@ async def page(pool: Pool, query: History, identity: Identity) -> HistoryPage:
     log: str = rows[0]["incarnation"]
     if not events:
         return HistoryPage([], more=False, log=log)
-    # Sequences are gapless, so the last one taken tells whether there are more.
+    # Sequences have no gaps, so the last one that was taken tells whether there are more.
     last = found[len(events) - 1].sequence
     if forward:
         return HistoryPage(events, last < rows[0]["head"], log)
@@ -93,10 +93,10 @@ async def page(pool: Pool, query: History, identity: Identity) -> HistoryPage:
 
 
 async def replay(pool: Pool, requests: list[Replay]) -> dict[Replay, Replayed]:
-    """For each request a room's events after a sequence, as many as fit one message, and the room's head then.
+    """Return for each request a room's events after a sequence, as many as fit one message, and the room's head.
 
-    All in one statement, so that a client that comes back to a thousand rooms costs few. A room that does not exist is
-    left out.
+    It is one statement for all requests, so that a client that comes back to a thousand rooms causes few of them. Rooms
+    that do not exist are left out.
     """
     rows = await pool.fetch(
         _REPLAY,

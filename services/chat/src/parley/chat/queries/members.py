@@ -1,13 +1,13 @@
-"""Who is in a room, and in which rooms somebody is."""
+"""Who is in a room, and in which rooms a user is."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 
-from parley.chat.domain.room_ids import public_room_id
+from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.state import Member
 from parley.chat.log.database import Pool
-from parley.chat.log.erasures import unless_erasing
+from parley.chat.log.erasure.erasures import unless_erasing
 from parley.chat.queries.visibility import VISIBLE, key_of, no_such_room
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Membership
@@ -15,7 +15,7 @@ from parley.common.wire.rooms import Membership
 _MEMBERS = f"""
 SELECT page.* FROM (SELECT r.room_id FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE} LIMIT 1) found
 LEFT JOIN LATERAL (
-  -- Whoever is being erased is not shown, and the name under which somebody was invited by them is not either.
+  -- A user who is being erased is not shown, nor is the name under which they invited somebody.
   SELECT user_id, CASE WHEN {unless_erasing("coalesce(invited_by, 'x')")} = '' THEN user_id ELSE name END AS name,
     state, role, sequence
   FROM chat.members
@@ -31,7 +31,10 @@ WHERE m.user_id = ANY($1::text[]) AND m.state = 'joined'
 
 
 async def page(pool: Pool, room: str, identity: Identity, after: str, limit: int) -> tuple[list[Member], bool]:
-    """Members of a visible room by user id, after `after`; and whether there are more. Raises `Reject`."""
+    """Return members of a visible room by user id, after the user `after`, and whether there are more.
+
+    Raises `Reject`.
+    """
     rows = await pool.fetch(_MEMBERS, identity.user_id, key_of(room), after, limit + 1)
     if not rows:
         raise no_such_room()
@@ -40,7 +43,7 @@ async def page(pool: Pool, room: str, identity: Identity, after: str, limit: int
 
 
 async def rooms_of(pool: Pool, user_ids: list[str]) -> dict[str, list[Membership]]:
-    """The rooms of which these users are members, by user; without those who are in none."""
+    """Return the rooms of which these users are members, by user. Users who are in none are left out."""
     found: defaultdict[str, list[Membership]] = defaultdict(list)
     for user_id, room, head, joined in await pool.fetch(_ROOMS_OF, user_ids):
         found[user_id].append(Membership(public_room_id(room), head, joined))

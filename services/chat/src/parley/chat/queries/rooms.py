@@ -1,4 +1,4 @@
-"""Rooms as users and administrators see them: one, lists of them, and how far they are."""
+"""Rooms as users and administrators see them: one room, lists of rooms, and rooms' heads."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
+from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.events import Instant
 from parley.chat.domain.fields import Kind
-from parley.chat.domain.room_ids import public_room_id, room_key
 from parley.chat.domain.state import Room
 from parley.chat.log.database import Pool
-from parley.chat.log.erasures import unless_erasing
+from parley.chat.log.erasure.erasures import unless_erasing
 from parley.chat.queries.visibility import EXISTING, VISIBLE, key_of, no_such_room
 from parley.common.wire.admin import ListRooms, RoomInfo, RoomList
 from parley.common.wire.identity import Identity
@@ -32,7 +32,7 @@ _ORDER = "ORDER BY created_at DESC, room_id DESC LIMIT $1"
 
 
 WALKED = 15_000
-"""Rooms among which a name is looked for one by one, the newest first."""
+"""Rooms among which a name is searched for one by one, the newest first."""
 
 
 def _newest(kinds: str) -> str:
@@ -42,9 +42,9 @@ def _newest(kinds: str) -> str:
 
 
 def _indexed(but: Kind, search: str) -> str:
-    # The index finds names that have all threes of characters of what is looked for, of which some have it as a whole.
-    # What follows is kept out of it: it would make the planner walk through all rooms in their order instead. So would
-    # the kind by its name, of which a table without statistics seems to have few.
+    # The index finds names that have every three characters of the text; some of them have the text as a whole.
+    # OFFSET 0 keeps the planner from merging this with the conditions around it, which would make it walk through all
+    # rooms in their order instead. So would `kind = `, of which a table without statistics seems to have few rows.
     return f"""(
       SELECT * FROM chat.rooms r WHERE kind <> '{but}' AND chat.name_parts(r.name) @> chat.name_parts({search}) OFFSET 0
     )"""
@@ -55,7 +55,8 @@ def _named(search: str) -> str:
 
 
 def _visible(rooms: str, named: str) -> str:
-    # Public rooms by their index, and those of one's own that are not; each part ends at a page.
+    # Public rooms by their index, and the user's own private ones by their memberships. Each part returns one page at
+    # most, so that neither is read to its end.
     return f"""
     SELECT page.*, m.state FROM (
       (SELECT {_COLUMNS} FROM {rooms} r WHERE r.kind = 'public' AND {_FIRST} {named} {_ORDER})
@@ -74,8 +75,8 @@ def _all(rooms: str, named: str) -> str:
 
 
 _VISIBLE_ROOMS = _visible("chat.rooms", "")
-# What is in many names fills a page soon on the way through the newest; what is in few, the index has quickly. No
-# planner knows which it is, so the one is tried and then the other.
+# A text that many names have fills a page soon on the way through the newest rooms; one that few names have is found
+# quickly by the index. No planner knows which it is, so one is tried after the other.
 _VISIBLE_NAMED_NEWEST = _visible(_newest("r.kind = 'public'"), _named("$5"))
 _VISIBLE_NAMED = _visible(_indexed("private", "$5"), _named("$5"))
 _ALL = _all("chat.rooms", "")
@@ -94,7 +95,7 @@ _NEWEST = (datetime(9999, 1, 1, tzinfo=UTC), 0)
 """A place in the list before all rooms."""
 MAX_PAGE = 500
 INDEXED_LENGTH = 3
-"""Characters of a name that the index knows together."""
+"""Characters of a name that the index knows as one piece. A shorter search cannot use it."""
 
 
 class RoomView(msgspec.Struct, frozen=True):
@@ -114,7 +115,7 @@ class RoomView(msgspec.Struct, frozen=True):
 
 
 def room_view(room: Room, user_id: str) -> RoomView:
-    """The view of a decided room for one user."""
+    """Return a decided room as one user sees it."""
     member = room.members.get(user_id)
     return RoomView(
         room.id, room.name, room.topic, room.kind, room.archived, room.head, room.member_count, room.created_by,
@@ -123,7 +124,7 @@ def room_view(room: Room, user_id: str) -> RoomView:
 
 
 async def one(pool: Pool, room: str, identity: Identity) -> RoomView:
-    """A visible room. Raises `Reject(not_found)` for one that is not there or not to be seen."""
+    """Return a visible room. Raises `Reject(not_found)` if it does not exist or the user may not see it."""
     row = await pool.fetchrow(_ROOM, identity.user_id, key_of(room))
     if row is None:
         raise no_such_room()
@@ -133,9 +134,10 @@ async def one(pool: Pool, room: str, identity: Identity) -> RoomView:
 async def page(
     pool: Pool, identity: Identity, search: str, before: str, limit: int
 ) -> tuple[list[RoomView], bool]:  # fmt: skip
-    """Rooms the user may see, newest first, after the room with id `before`; and whether there are more.
+    """Return rooms that the user may see, newest first, after the room with id `before`, and whether there are more.
 
-    Raises `Reject(not_found)` for a `before` that does not exist for them: an empty page would say that it is the end.
+    Raises `Reject(not_found)` if `before` does not exist for the user: an empty page would mean that the list has
+    ended.
     """
     place = await _place(pool, _VISIBLE_PLACE, identity.user_id, key_of(before)) if before else _NEWEST
     common = (limit + 1, *place, identity.user_id)
@@ -147,7 +149,10 @@ async def page(
 
 
 async def page_of_all(pool: Pool, request: ListRooms) -> RoomList:
-    """Every room, for administrators, newest first. Raises `Reject(not_found)` for a `before` that does not exist."""
+    """Return all rooms, newest first, for administrators.
+
+    Raises `Reject(not_found)` for a `before` that does not exist.
+    """
     limit = max(1, min(request.limit, MAX_PAGE))
     if (key := room_key(request.search)) is not None:
         return RoomList([_info(row) for row in await pool.fetch(_BY_ID, key)], more=False)
@@ -160,7 +165,7 @@ async def page_of_all(pool: Pool, request: ListRooms) -> RoomList:
 
 
 async def _search(pool: Pool, newest: str, indexed: str, *arguments: Any) -> list[Any]:
-    """Rooms by what their names hold; what is shorter than the index knows, among the newest alone."""
+    """Search for rooms by their names: among the newest first, then by the index if the text is long enough for it."""
     most, *_, search = arguments
     rows = await pool.fetch(newest, *arguments)
     if len(rows) < most and len(search) >= INDEXED_LENGTH:
@@ -176,7 +181,7 @@ async def _place(pool: Pool, statement: str, *arguments: Any) -> tuple[datetime,
 
 
 async def heads(pool: Pool, rooms: list[str]) -> list[RoomHead]:
-    """The heads of these rooms; one that does not exist is left out."""
+    """Return the heads of these rooms, without rooms that do not exist."""
     keys = [key for room in rooms if (key := room_key(room)) is not None]
     return [RoomHead(public_room_id(row["room_id"]), row["head"]) for row in await pool.fetch(_HEADS, keys)]
 

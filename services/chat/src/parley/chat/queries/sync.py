@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 import msgspec
 
+from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.events import ClientEvent
 from parley.chat.domain.fields import RoomId
-from parley.chat.domain.room_ids import room_key
 from parley.chat.log.database import Pool
-from parley.chat.log.event_store import EVENT_COLUMNS, recorded_row
+from parley.chat.log.event_store import recorded_row
+from parley.chat.log.statements import EVENT_COLUMNS
 from parley.chat.queries.pages import MAX_PAGE_BYTES, SIZE, PageBytes
 from parley.chat.queries.visibility import VISIBLE, no_such_room
 from parley.common.wire.identity import Identity
@@ -19,8 +20,8 @@ from parley.common.wire.rooms import MAX_BEHIND
 MAX_SYNC_ROOMS = 1000
 MAX_SYNC_EVENTS = 1000
 
-# Sequences are gapless, so how much a room is behind is known before its events are looked for. What rooms before it
-# in the answer take of the events that one answer has is not looked for any more.
+# Sequences have no gaps, so how far a room is behind is known before its events are read. The events that rooms before
+# it in the answer use up are not read at all.
 _SYNC = f"""
 WITH behind AS MATERIALIZED (
   SELECT asked.ordinal, asked.key, asked.after, found.head, found.first_sequence,
@@ -54,7 +55,7 @@ FROM chat.log current LEFT JOIN (
 
 
 class Sync(msgspec.Struct, frozen=True):
-    """`sync`: the last sequence the client has, per room; and the log they are of, as the client was told it."""
+    """`sync`: the last sequence that the client has, per room, and the `log` that these belong to, as it was told."""
 
     cursors: Annotated[
         dict[RoomId, Annotated[int, msgspec.Meta(ge=0, lt=2**53)]], msgspec.Meta(max_length=MAX_SYNC_ROOMS)
@@ -63,7 +64,10 @@ class Sync(msgspec.Struct, frozen=True):
 
 
 class RoomSync(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one room's cursor missed; `reset` says to load the room anew, `error` that there is no such room for you."""
+    """What one room's cursor missed.
+
+    `reset` says to load the room anew, `error` that no such room exists for the user.
+    """
 
     events: list[ClientEvent[msgspec.Raw]] = []
     head: int = 0
@@ -73,19 +77,22 @@ class RoomSync(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Synced(msgspec.Struct, frozen=True):
-    """What was missed, per room; and the log that its sequences are of, to be said with the cursors next time."""
+    """What was missed, per room, and the log that its sequences belong to, which the next `sync` has to name."""
 
     rooms: dict[str, RoomSync]
     log: str
 
 
 async def missed(pool: Pool, query: Sync, identity: Identity) -> Synced:
-    """Per room exactly what its cursor missed, or a reset, or not_found. `more` asks to sync again from there."""
+    """Return for each room the events that its cursor missed, a reset, or `not_found`.
+
+    `more` means to sync again from there.
+    """
     rooms = list(query.cursors)
     keys = [room_key(room) for room in rooms]
     rows = await pool.fetch(_SYNC, identity.user_id, keys, list(query.cursors.values()))
     log: str = rows[0]["incarnation"]
-    # Sequences of another history say nothing of this one, not even where they are smaller than its heads.
+    # Sequences of another history say nothing about this one, even where they are smaller than its heads.
     foreign = query.log is not None and query.log != log
     found: dict[str, list[Any]] = {}
     for row in rows:
@@ -104,7 +111,7 @@ def _room(rows: list[Any], cursor: int, left: PageBytes, *, foreign: bool) -> Ro
     if foreign or cursor > head or head - cursor > MAX_BEHIND or cursor < rows[0]["first_sequence"] - 1:
         return RoomSync(head=head, reset=True)
     recorded = [recorded_row(row) for row in rows if row["sequence"] is not None]
-    # The first room of a page has one event at least, or a long one would never be sent.
+    # The first room of an answer has at least one event; otherwise a long one would never be sent.
     events = left.take(recorded, at_least_one=left.left == MAX_PAGE_BYTES)
     reached = recorded[len(events) - 1].sequence if events else cursor
     return RoomSync(events, head, more=reached < head)

@@ -1,5 +1,6 @@
-"""Letting connections in, and looking again whether they may stay.
+"""Letting connections in, and checking again whether they may stay.
 
-`admission` is the way in, with the `handshake` and the connection `middleware`. Afterwards `standing` asks auth and
-`memberships` the services, both by `reconciliation`; `comparison` answers services which connections are still here.
+Read `admission` first: it is the way in, with `handshake` and `connection_middleware`. Afterwards `standing_check` asks
+auth about users and `memberships` asks services about rooms, both by `reconciliation`. `comparison` tells services
+which of their connections are still here.
 """

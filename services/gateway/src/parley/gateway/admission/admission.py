@@ -1,8 +1,14 @@
-"""Letting connections in: register, authenticate, ask the service, and find the rooms.
+"""Lets connections in: register, authenticate, ask the service, and find the rooms.
 
-Registering comes first on purpose, under the user that the token names. A ban is committed first and published then;
-either this connection is registered when the kick arrives, or the ban is committed when auth reads it. There is no
-third way.
+`Lifecycle` calls it for an attempt.
+
+    1. Register the connection under the user that the token names.
+    2. Authenticate, and find the parked connection if the client comes back.
+    3. Run the gateway's connection middleware; its innermost function asks the service.
+    4. Have the rooms' events heard here, claim the parked connection, send CONNECT, and enter the rooms.
+
+Registering comes first on purpose. A ban is committed before it is published, so either this connection is registered
+when the kick arrives, or the ban is committed when auth reads it. There is no third way.
 """
 
 from __future__ import annotations
@@ -41,9 +47,11 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 PATIENCE = 10.0
-"""Seconds to keep trying while another service is away, before a client is sent to try again."""
+"""Seconds to keep trying while another service is away, before the client is sent away to try again."""
 PAUSES = (0.1, 0.25, 0.5, 1.0)
+# Characters. Auth refuses longer ones too; here they cost no request.
 MAX_TOKEN = 8192
+# As many as rooms that a user may be in.
 MAX_CURSORS = 1000
 MAX_CURSOR = 2**53
 
@@ -70,9 +78,10 @@ class Admission:
         self._max_per_user = max_per_user
 
     async def admit(self, attempt: Attempt, connection: Connection, patience: float) -> FoundConnection | None:
-        """Register the connection of an attempt and find out everything that letting it in takes. Raises `Reject`.
+        """Register the connection of an attempt, and find out everything that letting it in takes. Raises `Reject`.
 
-        Returns what is to be claimed, if it comes back. Whoever registered it takes it out again when this fails.
+        Returns what has to be claimed, if the client comes back. If this fails, the caller takes the connection out
+        again.
         """
         deadline = time.monotonic() + patience
         namespace, claim = connection.namespace, self._claim(connection.namespace, attempt.auth)
@@ -82,7 +91,7 @@ class Admission:
         self._connections.add(connection)
         resumption = Resumption.of(attempt.auth)
         connection.guest = claim.guest
-        # The pid is a guest's only secret: whoever brings it is that guest.
+        # The pid is a guest's only secret: whoever has it is that guest.
         found = await self._recovery.find(namespace, "", resumption) if claim.guest else None
         if found is not None and found.answer.identity is not None:
             self._connections.identify(connection, found.answer.identity)
@@ -102,55 +111,59 @@ class Admission:
 
     @staticmethod
     def rooms_of(attempt: Attempt, found: FoundConnection | None) -> dict[str, int | None]:
-        """The rooms that an attempt is about to enter, and their heads where the service named them."""
+        """Return the rooms that an attempt is about to enter, with their heads if the service named them."""
         ad_hoc = [*(found.answer.rooms if found is not None else ()), *attempt.reply.initial_rooms[:MAX_AD_HOC]]
         heads: dict[str, int | None] = dict.fromkeys(ad_hoc)
         return heads | {membership.room: membership.head for membership in attempt.reply.rooms}
 
     async def claim(self, connection: Connection, found: FoundConnection | None) -> Recovered | None:
-        """Take what a connection that comes back had before. Nothing may be waited for from here to CONNECT."""
+        """Take over what a recovered connection had before. From here to CONNECT nothing may be awaited."""
         if found is None:
             return None
         try:
-            # Last of all: what is sent between this and CONNECT, and is in no log, is lost to it.
+            # The last step, since an event that is in no log and is sent between this and CONNECT is lost to it.
             recovered = await self._recovery.claim(found, connection.identity.user_id)
         except TakenElsewhere:
-            # The service knows it by the sid under which somebody else goes on.
+            # The service knows this sid as the connection that goes on elsewhere, and must not be told of its end.
             connection.lifecycle_events = ()
             raise
         connection.registered_at = boot_time() - recovered.age
         return recovered
 
     async def _authenticate(self, connection: Connection, claim: Authenticate, deadline: float) -> None:
-        """Find out who it is and whether they may be here, while it is registered as theirs. Raises `Reject`."""
+        """Find out whose the connection is and whether they may connect, while it is registered as theirs.
+
+        Raises `Reject`.
+        """
         for _ in range(2):
             identity = await self._patiently(
                 deadline, lambda: self._bus.request(subjects.AUTHENTICATE, claim, Identity, repeat=True)
             )
             registered = identity.user_id == connection.identity.user_id
             self._connections.identify(connection, identity)
-            # A guest is somebody new, whom nobody can have banned yet; for anybody else the answer must be one to a
-            # question that was asked after registering.
+            # A guest is somebody new, whom nobody can have banned. For any other user auth must have been asked after
+            # the connection was registered as theirs, so a token that lied about its user is asked about once more.
             if registered or claim.guest:
                 return
         raise Reject(Code.INVALID_TOKEN)
 
     def _check_number(self, user_id: str) -> None:
         theirs = self._connections.of_user(user_id)
+        # The cheap count first: the other one looks at each of them, for every connection that is admitted.
         if len(theirs) > self._max_per_user and sum(other.authenticated for other in theirs) > self._max_per_user:
             LIMIT_HITS.labels("connections_per_user").inc()
             raise Reject(Code.LIMIT_EXCEEDED, f"A user has at most {self._max_per_user} connections here.")
 
     async def _ask(self, attempt: Attempt, connection: Connection, deadline: float) -> None:
-        """Ask the service to admit it, under the sid that it will have. Raises `Reject`."""
+        """Ask the service to admit the connection, under the sid that it will have. Raises `Reject`."""
         if connection.ended is not None:
-            # Middleware runs in a task of its own, which hears a little later that nobody waits for it any more.
+            # Middleware runs in a task of its own, and may get here after the attempt was given up.
             raise Reject(Code.UNAVAILABLE)
         self._fanout.enter_user_room(connection)
         request = ConnectRequest(
             self._bus.address, connection.sid, connection.identity, connection.handshake, connection.data
         )
-        # Whatever the service has begun for it must end if this fails.
+        # Until the answer is here: if the service began something and its answer was lost, it must be told of the end.
         connection.lifecycle_events = ("closed",)
         attempt.reply = reply = await self._patiently(
             deadline, lambda: self._bus.request(subjects.connect(connection.namespace), request, ConnectReply)
@@ -163,31 +176,33 @@ class Admission:
         token = auth.get("token", "")
         if not isinstance(token, str) or len(token) > MAX_TOKEN:
             raise Reject(Code.INVALID_TOKEN)
+        # A token is looked at in guest namespaces too: whoever has one is that user there.
         guest = self._namespaces[namespace].auth == "guest"
         if not token and not guest:
             raise Reject(Code.MISSING_TOKEN)
         return Authenticate(token, guest=guest and not token)
 
     def enter_rooms(self, attempt: Attempt, connection: Connection, recovered: Recovered | None) -> None:
-        """CONNECT was sent: put the connection into its rooms, from its cursors where it named them."""
+        """Put the connection into its rooms right after CONNECT, each from its cursor if the client named one."""
         cursors: Mapping[str, int | None] = read_cursors(attempt.auth) if recovered is None else recovered.cursors
         log = attempt.reply.log
         said = attempt.auth.get("log")
         if recovered is None and log and isinstance(said, str) and said != log:
-            # Sequences of another history say nothing of this one, not even where they are smaller than its heads.
+            # Sequences of another history say nothing about this one, even where they are smaller than its heads.
+            # None for each of them, which resets these rooms.
             cursors = dict.fromkeys(cursors)
         for membership in attempt.reply.rooms:
             room, head = membership.room, membership.head
             connection.last_change[room] = membership.joined
             cursor = cursors.get(room)
             if recovered is not None:
-                # Nothing from before they came in, or came in again, was for them.
+                # What happened before its user joined, or joined again, was not for it.
                 cursor = max(cursor or 0, membership.joined - 1)
             if not 0 <= head - cursor <= MAX_BEHIND if cursor is not None else room in cursors:
                 self._fanout.send_event(connection, "reset", {"room": room, "sequence": head})
                 cursor = None
             if cursor is None and attempt.waited:
-                cursor = head  # what came while the broker was waited for is for it
+                cursor = head  # what was published while NATS was waited for is for it
             self._fanout.enter(connection, room, head=head, after=cursor, joined=membership.joined)
         self._fanout.open(connection)
         if recovered is not None:
@@ -204,7 +219,7 @@ class Admission:
             self._fanout.send_unlogged(connection, greeting)
 
     async def _patiently(self, deadline: float, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try until the deadline while the answer is one that may change by itself."""
+        """Try until the deadline, as long as the refusal is one that may go away by itself."""
         pauses = itertools.chain(PAUSES, itertools.repeat(PAUSES[-1]))
         while True:
             try:
@@ -216,7 +231,10 @@ class Admission:
 
 
 def claimed_user(token: str) -> str:
-    """Whose token it says it is; nobody has checked that. Empty for what is no JSON Web Token."""
+    """Return the `sub` claim of a token that nobody has verified, or '' if it is no JSON Web Token.
+
+    It is only used to register the connection before it is authenticated.
+    """
     try:
         payload = token.split(".", 2)[1]
         return _claims.decode(a2b_base64(payload.replace("-", "+").replace("_", "/") + "===")).sub
@@ -232,7 +250,10 @@ _claims = msgspec.json.Decoder(_Claims)
 
 
 def read_cursors(auth: Mapping[str, Any]) -> dict[str, int | None]:
-    """The cursors of a CONNECT payload. None stands for one that is malformed, or one too many: that room is reset."""
+    """Return the cursors of a CONNECT payload.
+
+    None stands for a malformed one, or one too many, whose room is reset.
+    """
     said = auth.get("cursors")
     if isinstance(said, msgspec.Raw):
         said = msgspec.json.decode(said)
@@ -245,7 +266,7 @@ def read_cursors(auth: Mapping[str, Any]) -> dict[str, int | None]:
 
 
 def _cursor(value: Any) -> int | None:
-    # To JSON 1.0 is the integer 1 (RFC 8259, section 6), and many languages write it so.
+    # In JSON, 1.0 is the integer 1 (RFC 8259, section 6), and many languages write it so.
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 <= value < MAX_CURSOR else None

@@ -1,7 +1,7 @@
-"""Telling services which of the connections that they know are still here.
+"""Tells services which of the connections that they know are still here.
 
-That a connection has gone is told once. A service therefore compares what it believes with what its gateways have: when
-one was silent, and now and then for ever.
+The end of a connection is published once. So a service compares what it knows with what its gateways have: after a
+gateway was silent, and now and then for ever.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ log = get_logger(__name__)
 
 
 class Comparison:
-    """Answers services what has become of connections."""
+    """Answers services that ask about their connections."""
 
     def __init__(self, bus: Bus, connections: ConnectionRegistry, seen_off: Callable[[Connection], object]) -> None:
-        """`seen_off` ends a connection that its service has taken for gone, so that a stock client comes back."""
+        """`seen_off` ends a connection that its service took for gone, so that a stock client reconnects."""
         self._bus = bus
         self._connections = connections
         self._seen_off = seen_off

@@ -1,8 +1,7 @@
-"""Connection middleware that the gateway runs, and telling services that a connection is gone.
+"""Runs the gateway's connection middleware, and tells services that a connection is gone.
 
-`Admission` calls `MiddlewareRunner.enter` with the request to the service as the innermost function; `Lifecycle` calls
-`leave` once for every connection that was entered, whatever ended it. In between, the middleware of a connection is a
-suspended task.
+`Admission` calls `MiddlewareRunner.enter`, whose innermost function asks the service. `Lifecycle` calls `leave` once
+for every connection that was entered, whatever ended it. In between, a connection's middleware is a suspended task.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from parley.gateway.socketio.attempt import Attempt
 log = get_logger(__name__)
 
 ENTER_SECONDS = 20.0
-"""Seconds that middleware may take to admit a connection, the service's answer included."""
+"""Seconds that middleware may take to admit a connection, including the service's answer."""
 
 
 class MiddlewareRunner:
@@ -48,13 +47,16 @@ class MiddlewareRunner:
         }
 
     async def close(self) -> None:
-        """Give up on what still runs."""
+        """Cancel what still runs."""
         await self._tasks.close()
 
     async def enter(
         self, attempt: Attempt, connection: Connection, handshake: Handshake, admit: Callable[[], Awaitable[None]]
     ) -> None:
-        """Run what stands before `admit`, which is innermost. Raises `Reject` when the connection is not let in."""
+        """Run the middleware up to `call_next`, where `admit` is called.
+
+        Raises `Reject` if the connection is not let in.
+        """
         middlewares = self._middleware.get(connection.namespace)
         if middlewares is None:
             await admit()
@@ -80,7 +82,7 @@ class MiddlewareRunner:
         await lifetime.admitted(ENTER_SECONDS)
 
     def leave(self, connection: Connection, reason: str) -> None:
-        """A connection is gone: run what stands after it, here and in its service."""
+        """Run the middleware after `call_next`, and tell the service that the connection is gone."""
         closed = ConnectionClosed(connection.sid, connection.sid, reason, connection.data)
         if connection.on_closed is not None:
             connection.on_closed(closed)

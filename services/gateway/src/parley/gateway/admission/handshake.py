@@ -10,14 +10,14 @@ from parley.common.wire.connections import Handshake
 from parley.gateway.connections.connection import Connection
 
 MAX_BYTES = 4096
-"""It travels with every batch of commands."""
+"""Bytes of an encoded handshake. It travels with every batch of commands."""
 SECRETS = frozenset({"token"})
 OWN_FIELDS = frozenset({"token", "cursors", "log", "pid", "offset"})
-"""What Parley and Socket.IO themselves put into the payload of CONNECT."""
+"""The fields of the CONNECT payload that belong to Parley and Socket.IO themselves."""
 
 
 def handshake_of(connection: Connection, auth: Mapping[str, Any], headers: Collection[str]) -> Handshake:
-    """The handshake of a connection, as its namespace may see it."""
+    """Return the handshake of a connection, as its namespace may see it."""
     origin = connection.session.origin
     return Handshake(
         origin.address,
@@ -31,7 +31,7 @@ def handshake_of(connection: Connection, auth: Mapping[str, Any], headers: Colle
 
 
 def encoded(handshake: Handshake) -> bytes:
-    """A handshake as it travels. Raises `Reject` when the client said too much."""
+    """Return a handshake as it travels. Raises `Reject` if the client said too much."""
     data = handshake.encode()
     if len(data) > MAX_BYTES:
         raise Reject(Code.PAYLOAD_TOO_LARGE, f"Query, auth and headers are at most {MAX_BYTES} bytes together.")

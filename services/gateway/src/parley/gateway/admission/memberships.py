@@ -1,7 +1,7 @@
-"""Which rooms everybody is in, asked again: joins and leaves may have been missed.
+"""Asks services again which rooms everybody is in, because joins and leaves may have been missed.
 
-After every reconnect to NATS and every stall of the own loop the services are asked about all users at once, for as
-long as it takes, and besides about each of them every few minutes for ever.
+After every reconnect to NATS and every stall of the event loop, the services are asked about all users at once, as long
+as it takes. Besides, each user is asked about every few minutes, for ever.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from parley.gateway.rooms.fanout import Fanout
 ROUND = 120.0
 """Seconds in which everybody is asked about."""
 USERS = 500
-"""Users of one question."""
+"""Users in one request."""
 AT_ONCE = 2
-"""Questions of one namespace under way, so that there is room for those of connections that are being admitted."""
+"""Requests of one namespace under way, so that there is room for those of connections that are being admitted."""
 TIMEOUT = 10.0
 MAX_BYTES = 384 * 1024
-"""Bytes of one question, to stay below the broker's limit."""
+"""Bytes of one request, to stay below NATS' limit."""
 OPENED_AFTER = 2.0
-"""Seconds after which those are asked about who were in the middle of being admitted."""
+"""Seconds after which users are asked about who were just being admitted."""
 
 
 class _Member(NamedTuple):
@@ -53,11 +53,11 @@ class MembershipCheck:
         self._fanout = fanout
         self._round_seconds = round_seconds
         self._questions: dict[str, Reconciliation[str]] = {}
-        """Per namespace: where one is away, the others' go on."""
+        """By namespace, so that one whose service is away does not hold up the others."""
         self._tasks = Tasks()
 
     def start(self) -> None:
-        """Ask about everybody now and then, for ever."""
+        """Ask about everybody again and again, for ever."""
         rounds = in_rounds(self._sids, lambda sids: self._add(self._members(sids)), self._round_seconds)
         self._tasks.forever(rounds, name="memberships")
 
@@ -73,17 +73,17 @@ class MembershipCheck:
         return all(questions.done for questions in self._questions.values())
 
     def verify_all(self) -> None:
-        """Moves may have been missed: ask about everybody."""
+        """Ask about everybody, because joins and leaves may have been missed."""
         sids = self._sids()
         for namespace in {connection.namespace for connection in self._connections}:
             self._questions_of(namespace).add_all(self._users(namespace, sids))
-        # What those were told who are not open yet may be of before the moves that were missed.
+        # A connection that is being admitted may have been answered before what was missed, so it is asked about later.
         opening = [connection for connection in self._connections if not connection.opened]
         if opening:
             self._add_when_open(opening)
 
     def verify(self, connection: Connection) -> None:
-        """Ask about one user; for a connection that is not open yet, when it will be."""
+        """Ask about a connection's user; if it is not open yet, when it will be."""
         if connection.opened:
             self._add(_members([connection]))
         else:

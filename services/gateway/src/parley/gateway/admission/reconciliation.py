@@ -1,6 +1,7 @@
-"""Comparing what this gateway believes with those who know: at once after a silence, and slowly for ever.
+"""Compares what this gateway believes with those who know: at once after a silence, and slowly for ever.
 
-A `Reconciliation` works off what is to be asked about; `in_rounds` hands out everything there is, evenly spread.
+A `Reconciliation` works off the keys that have to be asked about, in one task that ends when none are left. `in_rounds`
+hands out everything there is, spread evenly over a round.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ log = get_logger(__name__)
 KeyT = TypeVar("KeyT", bound=Hashable)
 
 PAUSES = (0.1, 0.25, 0.5, 1.0)
-"""Seconds to wait between attempts while there is no answer; the last again and again, for ever."""
+"""Seconds between attempts that get no answer. The last one is repeated for ever."""
 TICK = 1.0
-"""Seconds between two portions of a round, at least."""
+"""The least number of seconds between two portions of a round."""
 
 
 class Reconciliation(Generic[KeyT]):
-    """Keys that are to be asked about: each once, however often it is added meanwhile, and until there is an answer."""
+    """Keys to be asked about: each once, however often it is added meanwhile, and until there is an answer."""
 
     def __init__(self, name: str, ask: Callable[[list[KeyT]], Awaitable[None]], *, batch: int, at_once: int) -> None:
-        """`ask` deals with a batch of keys and raises `Reject` when it has no answer."""
+        """`ask` handles a batch of keys, and raises `Reject` if it has no answer."""
         self._name = name
         self._ask = ask
         self._batch = batch
@@ -38,39 +39,39 @@ class Reconciliation(Generic[KeyT]):
         self._due: dict[KeyT, None] = {}
         self._all: Iterator[KeyT] | None = None
         self._again: dict[KeyT, None] = {}
-        """What was taken of everything and has no answer."""
+        """Keys that came from `_all` and have no answer yet."""
         self._everything = 0
-        """Which everything is asked about: a later one replaces it."""
+        """Counts the calls of `add_all`: a later one replaces what is left of an earlier one."""
         self._asking_all = False
-        """Whether a question about some of everything is under way."""
+        """Whether a question about keys of `_all` is under way."""
         self._working = False
         self._added = asyncio.Event()
         self._tasks = Tasks()
 
     @property
     def done(self) -> bool:
-        """Whether everything that was added has been dealt with."""
+        """Whether everything that was added has been answered."""
         return not self._working
 
     @property
     def all_done(self) -> bool:
-        """Whether everything there was has been dealt with, whatever has been added since."""
+        """Whether everything of the last `add_all` has been answered, whatever was added since."""
         return self._all is None and not self._again and not self._asking_all
 
     def add(self, keys: Iterable[KeyT]) -> None:
-        """Ask about these, soon; those whose answer is under way are asked about once more."""
+        """Ask about these keys soon. Keys whose answer is under way are asked about once more."""
         self._due.update(dict.fromkeys(keys))
         self._begin()
 
     def add_all(self, keys: Iterator[KeyT]) -> None:
-        """Ask about everything there is. It is iterated bit by bit; what is left of an earlier one is in this one."""
+        """Ask about everything there is, which is iterated bit by bit. It replaces what is left of an earlier call."""
         self._all = keys
         self._again.clear()
         self._everything += 1
         self._begin()
 
     def _begin(self) -> None:
-        # Something has happened, so that trying again need not wait.
+        # Something has happened, so a pause between attempts ends early.
         self._added.set()
         if self._left and not self._working:
             self._working = True
@@ -89,6 +90,7 @@ class Reconciliation(Generic[KeyT]):
         failing = False
         try:
             while self._left:
+                # Before asking, so that a key that is added meanwhile ends the pause below.
                 self._added.clear()
                 batches = [taken for _ in range(self._at_once) if any(taken := self._take())]
                 self._asking_all = any(of_all for _, of_all in batches)
@@ -106,7 +108,7 @@ class Reconciliation(Generic[KeyT]):
             self._working = self._asking_all = False
 
     def _take(self) -> tuple[list[KeyT], list[KeyT]]:
-        """What is to be asked about next: of what was added, and of everything there was."""
+        """Return what is asked about next: keys that were added, and keys of everything."""
         added = _first(self._due, self._batch)
         of_all = _first(self._again, self._batch - len(added))
         if self._all is not None and (room := self._batch - len(added) - len(of_all)):
@@ -134,7 +136,7 @@ class Reconciliation(Generic[KeyT]):
 
 
 def _first(keys: dict[KeyT, None], count: int) -> list[KeyT]:
-    """Take so many keys, or all."""
+    """Take this many keys out of a dict, or all."""
     taken = list(itertools.islice(keys, count))
     for key in taken:
         del keys[key]
@@ -144,9 +146,10 @@ def _first(keys: dict[KeyT, None], count: int) -> list[KeyT]:
 async def in_rounds(
     everything: Callable[[], Collection[KeyT]], take: Callable[[list[KeyT]], None], seconds: float
 ) -> None:
-    """Hand out everything there is, again and again for ever, a portion at a time, so that a round takes `seconds`."""
+    """Hand out everything there is, again and again for ever, in portions, so that a round takes `seconds`."""
     while True:
         keys = list(everything())
+        # A portion takes a second at least; a handful of keys is spread over the whole round.
         portions = max(1, min(len(keys), int(seconds / TICK)))
         size = math.ceil(len(keys) / portions)
         for start in range(0, max(1, len(keys)), max(1, size)):

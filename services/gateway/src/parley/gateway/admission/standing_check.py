@@ -1,8 +1,8 @@
-"""Whether those who are here are still welcome: a ban, a revocation or a kick may have been missed.
+"""Asks auth whether everybody is still welcome, because a ban, a revocation or a kick may have been missed.
 
-They are said once. So after every reconnect to NATS and after every stall of the own loop auth is asked about everybody
-whom this gateway holds, whether let in, about to be let in, or gone and allowed to come back; and besides about each of
-them every few minutes for ever. Until the questions of a reconnect or a stall are answered the gateway is not ready.
+These are published once. So after every reconnect to NATS and after every stall of the event loop, auth is asked about
+everybody that this gateway has: admitted, being admitted, or parked. Until these questions are answered the gateway is
+not ready. Besides, each user is asked about every few minutes, for ever.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ log = get_logger(__name__)
 FOUND_UNWELCOME = Counter("parley_gateway_found_unwelcome_total", "Connections ended by a check of who is welcome")
 
 ROUND = 150.0
-"""Seconds in which everybody is asked about; who came just after a round began is asked about within two of them."""
+"""Seconds in which everybody is asked about. A connection that comes just after a round began waits for two of them at
+most."""
 AT_ONCE = 4
-"""Questions under way."""
+"""Requests under way."""
 TIMEOUT = 10.0
-"""Seconds that auth has to answer one; it has a thousand users in it."""
+"""Seconds that auth has to answer a request, which may have a thousand users."""
 AUTHENTICATED_AFTER = 2.0
-"""Seconds after which those are asked about who were in the middle of being let in."""
+"""Seconds after which users are asked about who were just being admitted."""
 ASKING = "asking who is still welcome"
 
 
 class _Held(NamedTuple):
-    """What there is to ask about a connection; those of one user may differ in it."""
+    """What auth is asked about a connection. Connections of one user may differ in it."""
 
     user_id: str
     issued_at: float
@@ -50,7 +51,7 @@ class _Held(NamedTuple):
 
 
 class StandingCheck:
-    """Ends those who are not welcome any more."""
+    """Ends connections whose users are not welcome any more."""
 
     def __init__(
         self,
@@ -62,10 +63,10 @@ class StandingCheck:
         *,
         round_seconds: float = ROUND,
     ) -> None:
-        """`parked` are those who have gone and may come back.
+        """Take the functions that this check needs: `parked` returns the parked connections.
 
-        `end_user` ends all connections of a user, and `end` one where others of its user may stay: with a newer token,
-        or begun after a kick.
+        `end_user` ends all connections of a user. `end` ends a single one, if others of its user may stay: those with a
+        newer token, or that began after a kick.
         """
         self._bus = bus
         self._connections = connections
@@ -78,10 +79,10 @@ class StandingCheck:
         self._tasks = Tasks()
 
     def start(self) -> None:
-        """Ask about everybody now and then, for ever."""
+        """Ask about everybody again and again, for ever."""
         rounds = in_rounds(self._sids, lambda sids: self._questions.add(self._keys(sids)), self._round_seconds)
         self._tasks.forever(rounds, name="who is welcome")
-        # Of those who have gone and may come back a guest never is authenticated again.
+        # Parked ones too: a guest who is recovered is not authenticated again.
         gone = in_rounds(lambda: list(_keys(self._parked())), self._questions.add, self._round_seconds)
         self._tasks.forever(gone, name="who may come back")
 
@@ -91,27 +92,27 @@ class StandingCheck:
         await self._questions.close()
 
     def check_soon(self, connection: Connection) -> None:
-        """Ask about one that was recovered: a kick may have been missed where it came from."""
+        """Ask about a recovered connection, because a kick may have been missed where it came from."""
         self._questions.add(_keys([connection]))
 
     def verify_all(self) -> None:
-        """Something may have been missed: ask about everybody, and be not ready until it is known."""
+        """Ask about everybody, because something may have been missed. The gateway is not ready until it is known."""
         self._urgent = True
         self._questions.add_all(itertools.chain(self._keys(self._sids()), _keys(self._parked())))
-        # Whoever is being let in now may have been answered for before what was missed.
+        # A connection that is being admitted may have been answered before what was missed, so it is asked about later.
         opening = [connection for connection in self._connections if not connection.opened]
         if opening:
             later = asyncio.get_running_loop().call_later
             later(AUTHENTICATED_AFTER, lambda: self._questions.add(_keys(opening)))
 
     def check(self) -> str | None:
-        """What keeps the gateway from being ready, or None."""
+        """Return what keeps the gateway from being ready, or None."""
         if self._urgent and self._questions.all_done:
             self._urgent = False
         return ASKING if self._urgent else None
 
     def _sids(self) -> list[str]:
-        # Not the connections themselves, which would all be kept until it is their turn.
+        # Not the connections themselves, since a round would keep them alive until it is their turn.
         return [connection.sid for connection in self._connections]
 
     def _keys(self, sids: Iterable[str]) -> Iterator[_Held]:
@@ -132,7 +133,7 @@ class StandingCheck:
             theirs = self._connections.of_user(user_id)
             theirs += [connection for connection in parked if connection.identity.user_id == user_id]
             self._end_refused(user_id, theirs, refusals)
-            # Many may have to go at once.
+            # Many may have to go at once, and ending them must not hold up the loop.
             await asyncio.sleep(0)
 
     def _end_refused(self, user_id: str, connections: list[Connection], refused: dict[_Held, tuple[Code, str]]) -> None:
@@ -155,5 +156,5 @@ def _key(connection: Connection) -> _Held:
 
 
 def _keys(connections: Iterable[Connection]) -> Iterator[_Held]:
-    # An identity that nobody has checked yet says whose token it claims to be, and no more.
+    # The identity of a connection that is not authenticated is only what its token claims.
     return (_key(connection) for connection in connections if connection.authenticated)

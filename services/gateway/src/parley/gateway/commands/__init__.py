@@ -1,5 +1,5 @@
-"""What clients emit, to the service behind the namespace, and its acks on the way back.
+"""What clients emit, on its way to the service, and its acks on the way back.
 
-`middleware` runs the gateway's packet middleware around events, where a namespace has some; `forwarder` sends them, the
-commands of one loop tick together, and settles each with exactly one outcome.
+Read `forwarder` first: it sends the commands of one turn of the loop together and settles each with exactly one
+outcome. `event_middleware` runs the gateway's packet middleware before it, in namespaces that have some.
 """

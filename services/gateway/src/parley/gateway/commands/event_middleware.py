@@ -1,6 +1,8 @@
-"""Packet middleware that the gateway runs: events pass it on their way to the service, outcomes on the way back.
+"""Packet middleware that the gateway runs: events pass it on their way to the service, and outcomes on the way back.
 
-A connection's events keep their order: one enters the middleware when the one before has been let through or stopped.
+A connection's events keep their order: the next one enters the middleware when the one before was forwarded or refused.
+Each connection with waiting events has a task that lets them in (`_pump`), and each event one that it runs in
+(`_pass`).
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from parley.gateway.settings import Settings
 from parley.gateway.socketio.packets import EventPacket
 
 SECONDS = 30.0
-"""How long an event may take in the middleware besides the time that its command may take."""
+"""Seconds that an event may spend in the middleware, besides the time that its command may take."""
 
 
 class _Error(msgspec.Struct):
@@ -56,11 +58,11 @@ class _MiddlewareInvocation(Invocation[None]):
     outcome: EventResult | None
     """What the service answered."""
     forwarded: dict[str, Any] | None
-    """The result in it, which goes to the client as it came unless middleware sets another."""
+    """The result in it. The client gets the service's answer unchanged unless middleware sets another result."""
 
 
 class _Queue:
-    """What one connection has emitted and is not through yet, and calls that wait for it."""
+    """What one connection has emitted and is not through yet, and the calls that wait for it."""
 
     __slots__ = ("bytes", "waiting")
 
@@ -70,7 +72,7 @@ class _Queue:
 
 
 class EventMiddleware:
-    """The middleware of each namespace that has some, around its events."""
+    """The middleware around the events of each namespace that has some."""
 
     def __init__(
         self,
@@ -96,11 +98,11 @@ class EventMiddleware:
         }
 
     async def close(self) -> None:
-        """Give up on what still runs."""
+        """Cancel what still runs."""
         await self._tasks.close()
 
     def submit(self, connection: Connection, packet: EventPacket) -> None:
-        """Take an emitted event; its outcome follows, whatever happens."""
+        """Take an emitted event. Its outcome follows, whatever happens."""
         if connection.namespace not in self._handlers:
             self._commands.submit(connection, packet)
             return
@@ -114,14 +116,14 @@ class EventMiddleware:
         queue.bytes += packet.size
 
     def after(self, connection: Connection, then: Callable[[], None]) -> None:
-        """Call when everything that the connection has emitted is through."""
+        """Call `then` when everything that the connection has emitted is through."""
         if (queue := self._queues.get(connection)) is not None:
             queue.waiting.append(then)
         else:
             then()
 
     def _refusal(self, connection: Connection, packet: EventPacket) -> Reject | None:
-        """Why an event is not let into the middleware, which would decode it: cheapest checks first."""
+        """Return why an event may not enter the middleware, which would decode it; None if it may."""
         if (misfit := self._commands.misfit(connection.namespace, packet.event, packet.size)) is not None:
             return misfit
         queue = self._queues.get(connection)
@@ -141,6 +143,7 @@ class EventMiddleware:
                     free = asyncio.Event()
                     self._tasks.spawn(self._pass(connection, packet, free), name="packet")
                     await free.wait()
+                # Only now, so that a queue that is not empty means that this task still runs.
                 queue.waiting.popleft()
                 queue.bytes -= packet.size if isinstance(packet, EventPacket) else 0
         finally:
@@ -161,6 +164,7 @@ class EventMiddleware:
             outcome = self._outcome(context)
         except Reject as rejection:
             outcome = EventResult.refused(rejection)
+        # msgspec raises it for what is nested more deeply than Python's stack allows.
         except RecursionError:
             outcome = EventResult.refused(Reject(Code.INVALID_PAYLOAD, f"{packet.event[:64]}: nested too deeply"))
         except TimeoutError:
@@ -170,6 +174,7 @@ class EventMiddleware:
         except Exception:
             context.log.exception("packet middleware failed")
             outcome = EventResult.refused(Reject(Code.INTERNAL))
+        # However this ended, or the connection's later events would wait for ever.
         finally:
             free.set()
         self._keep(context)
@@ -177,7 +182,7 @@ class EventMiddleware:
             self._replies.reply(connection, packet.ack_id, outcome)
 
     async def _forward(self, context: _MiddlewareInvocation) -> None:
-        """The innermost: send the event to the service, and bring back what it answers."""
+        """Forward the event to the service and wait for its result. This is the innermost handler."""
         context.let_through = True
         context.check_data()
         self._keep(context)
@@ -194,7 +199,7 @@ class EventMiddleware:
         )
         context.free.set()
         outcome = await waits
-        # Also what other events and their controllers have changed meanwhile.
+        # The data also have what other events of the connection, and their controllers, have changed meanwhile.
         context.renew_data(context.connection.data)
         if not outcome.ok:
             error = msgspec.json.decode(outcome.payload, type=_Refused).error
@@ -204,10 +209,11 @@ class EventMiddleware:
         context.result = context.forwarded = _result(outcome)
 
     def _keep(self, context: _MiddlewareInvocation) -> None:
-        """Keep what this event's middleware changed, and nothing that it only looked at."""
+        """Keep what this event's middleware has changed in the connection's data, and nothing that it only read."""
         self._commands.keep(context.connection, context.data_changes())
 
     def _outcome(self, context: _MiddlewareInvocation) -> EventResult:
+        # A middleware has made the ack itself, which overrules the service's.
         if context.answer is not None:
             payload, attachments = context.answer
             return EventResult(payload, True, attachments)
@@ -219,7 +225,7 @@ class EventMiddleware:
 
 
 def _result(outcome: EventResult) -> dict[str, Any] | None:
-    """The fields of an ordinary ack; None for one that a controller made itself."""
+    """Return the fields of an ordinary ack; None for an ack that the controller made itself."""
     try:
         (ack,) = insert(b"[" + outcome.payload + b"]", outcome.attachments)
     except ValueError:

@@ -1,9 +1,12 @@
-"""Commands on their way: what is gathered until the next write is one NATS message per namespace; and their acks back.
+"""Sends commands to services and returns their acks.
 
-A connection has at most one batch in flight. What it emits meanwhile waits and goes together, so its order holds on any
-number of service replicas. `Gateway` submits events, through `middleware` where the namespace has some; `Lifecycle`
-sends what services want to hear of a connection's life, in order with them. Each command is settled exactly once: by
-its ack, by the broker that knows of nobody to take it, by a failure to send, or by its timeout.
+What is gathered until the next write is one message per namespace.
+
+A connection has at most one batch in flight. What it emits meanwhile waits and travels together, so its order holds
+with any number of service replicas. `Gateway` submits events, through `event_middleware` where the namespace has
+middleware; `Lifecycle` submits what services want to know of a connection's life, in order with the events. Each
+command is settled exactly once: by its ack, by NATS when nobody serves the namespace, by a failure to send, or by its
+timeout.
 """
 
 from __future__ import annotations
@@ -38,33 +41,34 @@ log = get_logger(__name__)
 COMMANDS = Tally("parley_gateway_commands_total", "Commands by outcome", ["namespace", "outcome"])
 
 MAX_BATCH_BYTES = 384 * 1024
-"""A batch is cut here; with the largest single command on top it still fits a broker message."""
+"""Bytes at which a batch is split. With the largest single command on top it still fits one message of NATS."""
 COMMAND_OVERHEAD = 512
 """Bytes counted for a command's tag, name and correlation."""
 FULL = 32
-"""Connections with something to send for which no more are waited: the service begins while others are still read."""
+"""Connections with something to send at which a message is written at once, so that the service begins while the
+gateway still reads the others."""
 MAX_EVENT_NAME = 256
 MAX_LATE = 100_000
-"""Commands that timed out whose connections are remembered: what their controllers keep with those still counts."""
+"""Commands that timed out and whose connections are remembered, so that their controllers can still change its data."""
 
 
 class Replies(Protocol):
-    """How outcomes reach the client."""
+    """How outcomes reach the client: `Gateway` sends them, and tests record them."""
 
     def reply(self, connection: Connection, ack_id: int | None, outcome: EventResult) -> None:
-        """Send the ack, or without one the `error` event of a failed emit."""
+        """Send the ack; if there is no ack id, send a failed emit the event `error`."""
         ...
 
 
 class _Message(NamedTuple):
-    """Commands as they travel. The range of their tags is in the reply subject as well."""
+    """One message of commands. The range of their tags is in its reply subject too."""
 
     batch: CommandBatch
     tags: range
 
 
 class CommandForwarder:
-    """Sends commands and settles each with exactly one outcome: the service's, or a code when there is none."""
+    """Sends commands and settles each with exactly one outcome: the service's, or a code if there is none."""
 
     def __init__(
         self,
@@ -106,17 +110,17 @@ class CommandForwarder:
         return not self._ready and not any(map(len, self._sent.values()))
 
     def timeout_of(self, namespace: str) -> float:
-        """Seconds that a command of a namespace waits for its outcome."""
+        """Return how many seconds a command of a namespace waits for its outcome."""
         return self._namespaces[namespace].timeout or self._settings.gateway_command_timeout
 
     def submit(self, connection: Connection, packet: EventPacket) -> None:
-        """Take an emitted event; its outcome follows, whatever happens."""
+        """Take an emitted event. Its outcome follows, whatever happens."""
         self.submit_waiting(
             QueuedCommand(connection, packet.event, packet.args, packet.ack_id, packet.attachments, packet.size)
         )
 
     def submit_waiting(self, waiting: QueuedCommand) -> None:
-        """Take an event whose outcome somebody may wait for."""
+        """Take a command whose outcome its `on_result` may wait for."""
         rejection = self._refusal(waiting)
         if rejection is not None:
             self._settle(waiting, EventResult.refused(rejection))
@@ -126,7 +130,10 @@ class CommandForwarder:
             self._bus.write()
 
     def send_lifecycle(self, connection: Connection, event: str, *args: Any) -> None:
-        """Tell the service of a connection's life, in order with what the client sends, if it wants to hear of it."""
+        """Tell the service of an event in a connection's life, if it asked for that.
+
+        It comes in order with what the client emits.
+        """
         if event in connection.lifecycle_events:
             encoded = msgspec.json.encode(args)
             self._queue(QueuedCommand(connection, event, encoded, None, (), len(encoded)))
@@ -135,11 +142,12 @@ class CommandForwarder:
         connection = waiting.connection
         connection.waiting.append(waiting)
         connection.waiting_bytes += waiting.size
+        # Otherwise the end of what is in flight makes it ready.
         if not connection.in_flight:
             self._make_ready(connection)
 
     def misfit(self, namespace: str, event: str, size: int) -> Reject | None:
-        """Why an event of this name and size can never be taken, or None."""
+        """Return why an event with this name and size can never be taken, or None."""
         if len(event) > MAX_EVENT_NAME:
             return Reject(Code.UNKNOWN_EVENT, f"An event's name is at most {MAX_EVENT_NAME} characters.")
         if size > (limit := self._namespaces[namespace].max_payload):
@@ -147,7 +155,7 @@ class CommandForwarder:
         return None
 
     def _refusal(self, command: QueuedCommand) -> Reject | None:
-        """Why an event cannot be taken now, or None."""
+        """Return why a command cannot be taken now, or None."""
         connection, size = command.connection, command.size
         if (misfit := self.misfit(connection.namespace, command.event, size)) is not None:
             return misfit
@@ -166,6 +174,7 @@ class CommandForwarder:
 
     def _flush(self) -> None:
         if self._bus.congested:
+            # NATS takes nothing more at the moment. The commands wait in their connections' queues, which have bounds.
             self._tasks.spawn(self._flush_later(), name="commands")
         else:
             self._send_ready()
@@ -191,7 +200,7 @@ class CommandForwarder:
         ready, self._ready = self._ready, {}
         by_namespace: defaultdict[str, list[Connection]] = defaultdict(list)
         for connection in ready:
-            # One that was kicked meanwhile has nothing waiting.
+            # A connection that was kicked meanwhile has nothing waiting.
             if connection.waiting and not connection.in_flight:
                 by_namespace[connection.namespace].append(connection)
         for namespace, connections in by_namespace.items():
@@ -236,10 +245,12 @@ class CommandForwarder:
         # The broker answers at once, with an empty message, when nobody serves the namespace.
         for pending in self._sent[namespace].settle_range(*subjects.parse_range(message.subject)):
             service = self._namespaces[pending.connection.namespace].service
+            # Without this, each command would wait for its timeout while a service is being deployed.
             unavailable = Reject(Code.UNAVAILABLE, f"The service {service} does not answer now; try again.")
             self._finish(pending, EventResult.refused(unavailable))
 
     def _on_timeout(self, tag: int, pending: QueuedCommand) -> None:
+        # Its controller may still be running, and what it keeps with the connection counts whenever it ends.
         if not pending.connection.ended:
             self._late[tag] = pending.connection
             if len(self._late) > MAX_LATE:
@@ -252,11 +263,14 @@ class CommandForwarder:
             self._finish(pending, refused)
 
     def keep(self, connection: Connection, changes: bytes | None) -> None:
-        """Change what is kept with a connection, key by key: others may have changed other keys meanwhile."""
+        """Apply changes to what is kept with a connection.
+
+        They go key by key, since others may have changed other keys.
+        """
         if changes is None:
             return
         if connection.state is ConnectionState.ENDED:
-            # Its client may have come back to this gateway while the command was in flight; it has its sid then.
+            # Its client may have been recovered by this gateway while the command was in flight. Then it has its sid.
             connection = self._connections.get(connection.sid) or connection
         try:
             connection.data = apply_changes(connection.data, changes)
@@ -265,13 +279,14 @@ class CommandForwarder:
 
     def _finish(self, pending: QueuedCommand, outcome: EventResult) -> None:
         connection = pending.connection
+        # Before the outcome is passed on, so that a failure there cannot block the connection.
         connection.in_flight -= 1
         if not connection.in_flight and connection.waiting:
             self._make_ready(connection)
         try:
             self._settle(pending, outcome)
         except Exception:
-            # A service may ack with anything; those of others that came along are told theirs.
+            # A service may ack with anything. The other acks of the same message must still be passed on.
             log.exception("an outcome that cannot be passed on", sid=connection.sid, namespace=connection.namespace)
 
     def _settle(self, command: QueuedCommand, outcome: EventResult) -> None:
@@ -287,7 +302,10 @@ _TIMED_OUT = EventResult.refused(Reject(Code.TIMEOUT))
 
 
 def _take(connection: Connection, room: int) -> tuple[list[QueuedCommand], int]:
-    """Take what waits on a connection while there is room, one at least, and say what it weighs with its connection."""
+    """Take what waits on a connection while there is room, at least one command.
+
+    Returns it and its bytes with those of the connection.
+    """
     commands: list[QueuedCommand] = []
     size = 0
     while connection.waiting and (not commands or size < room):
@@ -300,9 +318,10 @@ def _take(connection: Connection, room: int) -> tuple[list[QueuedCommand], int]:
 
 
 def _weight(connection: Connection) -> int:
-    """Upper bound, in bytes, of a connection's own fields in a batch."""
+    """Return an upper bound, in bytes, of a connection's own fields in a batch."""
     identity = connection.identity
     characters = len(identity.user_id) + len(identity.name)
     if identity.roles:
         characters += sum(len(role) + 2 for role in identity.roles)
+    # A character has four bytes in UTF-8 at most; counting them exactly would cost an encoding.
     return 128 + 4 * characters + len(connection.handshake) + len(connection.data)

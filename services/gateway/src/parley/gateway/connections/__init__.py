@@ -1,4 +1,6 @@
-"""Who is here: `connection` is one socket in one namespace, and `registry` finds them by sid, user and namespace.
+"""Who is connected.
 
-Both are pure. What moves a connection from state to state is `parley.gateway.lifecycle`.
+Read `connection` (one client in one namespace), then `connection_registry`, which finds connections.
+
+Both are pure. `parley.gateway.lifecycle` moves a connection from state to state.
 """

@@ -1,7 +1,8 @@
-"""One connection, pure: who it is, what it waits for, and which rooms it is in.
+"""One connection, pure: whose it is, which commands it waits for, and which rooms it is in.
 
-`Lifecycle` makes it, opens it and ends it; one that is parked is ended by `Recovery`. `commands` keeps here what waits
-to be sent, `rooms` which rooms it is in and what it heard of them, `recovery` its private id.
+`Lifecycle` makes it, opens it and ends it; `Recovery` ends a parked one. `commands` keeps here what waits to be sent,
+`rooms` which rooms it is in and what it heard of them, `recovery` its private id. Everything that most connections
+never need is None until it is used: a gateway has tens of thousands of these.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from parley.gateway.process.boot_clock import boot_time
 
 
 class ConnectionState(Enum):
-    """Where a connection is in its life; see `lifecycle`."""
+    """The states of a connection; `lifecycle` has their table."""
 
     ATTEMPTING = "attempting"
     OPEN = "open"
@@ -33,7 +34,7 @@ class ConnectionState(Enum):
 
 
 class QueuedCommand(msgspec.Struct, frozen=True):
-    """A command that waits for its turn, or for its outcome."""
+    """A command that waits to be sent, or for its outcome."""
 
     connection: Connection
     event: str
@@ -41,90 +42,93 @@ class QueuedCommand(msgspec.Struct, frozen=True):
     ack_id: int | None
     attachments: tuple[bytes, ...]
     size: int
-    """Its bytes."""
+    """Bytes of its arguments and attachments."""
     on_result: Callable[[EventResult], None] | None = None
-    """Called with the result instead of acking the client; middleware uses it."""
+    """Called with the result instead of acking the client. Middleware uses it."""
 
 
+# Two connections are the same only if they are one object, and it is the key of many dicts: hence `eq=False`.
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One socket in one namespace; `session` is the Engine.IO session under it."""
+    """One client in one namespace; `session` is the Engine.IO session under it."""
 
     sid: str
     session: Session
     namespace: str
     identity: Identity
     connected_at: float
-    """Unix seconds, for people."""
+    """Unix seconds, for people to read."""
     registered_at: float = field(default_factory=boot_time)
-    """When it was first registered, here or where it was recovered from; a kick ends who is older than it."""
+    """When it was first registered, here or at the gateway that it was recovered from; a kick ends older ones."""
     opened_at: float = 0.0
     """When it was let into its user's own room here, in monotonic seconds."""
+    # What the client emitted while a batch was in flight, and how many commands are in flight.
     waiting: deque[QueuedCommand] = field(default_factory=deque[QueuedCommand])
     waiting_bytes: int = 0
     in_flight: int = 0
     rooms: set[str] = field(default_factory=set[str])
     last_change: dict[str, int] = field(default_factory=dict[str, int])
-    """Per room the sequence of the last join or leave that was heeded: hints of replicas overtake each other."""
+    """By room, the sequence of the last join or leave that was applied, since hints of several services overtake each
+    other."""
     left: dict[str, int] | None = None
-    """The last event it was sent in rooms that it is not in any more, or was only told of; see `rooms.memory`."""
+    """By room that it left, or was only told of, the last event that it was sent there (`rooms.memory`)."""
     ahead: dict[str, int] | None = None
-    """Per room the last event that it had when it entered, where this gateway had not delivered that yet."""
+    """By room, the last event that it had when it entered, if this gateway had not delivered that event yet."""
     heard: dict[str, int] | None = None
-    """Per room the fanout's mark when a join or leave was last heard of."""
+    """By room, the fanout's mark when a join or leave was last heard of."""
     forgotten: int = -1
-    """The latest mark of what is remembered no more."""
+    """The latest mark among the rooms that are not remembered any more."""
     authenticated: bool = False
-    """Whether auth has said who it is; until then the identity is what the token claims."""
+    """Whether auth has confirmed the identity. Until then it is what the token claims."""
     guest: bool = False
-    """Whether it came without a token: then whoever knows its pid is that guest."""
+    """Whether it came without a token. Then whoever knows its pid is that guest."""
     state: ConnectionState = ConnectionState.ATTEMPTING
     ended: DisconnectReason | None = None
     """Why it ended, once it has ended."""
     pending_changes: list[MembershipChange] = field(default_factory=list[MembershipChange])
-    """Joins and leaves that were heard of before CONNECT; they apply right after it."""
+    """Joins and leaves that were heard of before CONNECT. They are applied right after it."""
     lifecycle_events: tuple[str, ...] = ()
-    """The events of its life that its service asked for; see `ConnectReply`."""
+    """The events of its life that its service wants (`ConnectReply`)."""
     handshake: bytes = b""
-    """How it came about, for services; encoded."""
+    """How it came about, encoded as services get it."""
     data: bytes = b""
     """What services keep with it (Socket.IO's `socket.data`), encoded."""
     on_closed: Callable[[ConnectionClosed], None] | None = None
-    """Runs the gateway's own middleware that stands after its life, where the namespace has some."""
+    """Runs the part of the gateway's connection middleware after `call_next`, if the namespace has middleware."""
     joined_ad_hoc: set[str] | None = None
-    """Ad hoc rooms: joined through an operation, unknown to the service's log."""
+    """Its ad hoc rooms: joined through an operation, unknown to the service's log."""
     pid: str = ""
-    """By this private id the client may recover what it had, where the namespace allows that."""
+    """The private id by which the client may recover the connection, if the namespace allows that."""
     first_offset: int = 0
-    """The number of the last packet of its namespace before CONNECT; see `packet_history`."""
+    """The number of the last packet of its namespace before CONNECT (`packet_history`)."""
     came_with: str = ""
-    """The offset that its client named at CONNECT: of what it had received before, from whichever gateway."""
+    """The offset that its client named at CONNECT, of the last packet that it had received from whichever gateway."""
     expiry: TimerEntry | None = None
-    """What ends it when its token expires, where the namespace asks for that."""
+    """The timer that ends it when its token expires, if the namespace asks for that."""
 
     @property
     def opened(self) -> bool:
-        """Whether CONNECT was sent: before it, nothing may be delivered."""
+        """Whether CONNECT was sent. Before that, nothing may be delivered."""
         return self.state is not ConnectionState.ATTEMPTING
 
     @property
     def kicked(self) -> bool:
-        """Whether an administrator ended it, so that nothing more of it counts."""
+        """Whether an administrator ended it. Then nothing that it still had to send counts."""
         return self.ended in KICKS
 
     def enter_ad_hoc(self, room: str) -> None:
-        """Remember that a room was entered from outside."""
+        """Remember that it entered a room through an operation."""
         self.joined_ad_hoc = self.joined_ad_hoc or set()
         self.joined_ad_hoc.add(room)
 
     def forget_ad_hoc(self, room: str) -> None:
-        """The room was left from outside, or from now on the service says who is in it."""
+        """Forget that a room is ad hoc: it was left through an operation, or the service says by now who is in it."""
         if self.joined_ad_hoc is not None:
             self.joined_ad_hoc.discard(room)
             self.joined_ad_hoc = self.joined_ad_hoc or None
 
     def described(self, gateway: str, rooms: Sequence[str] = ()) -> ConnectionInfo:
-        """What others are told of it."""
+        """Return what operators and other processes are told of it."""
         return ConnectionInfo(
             self.sid,
             self.identity.user_id,

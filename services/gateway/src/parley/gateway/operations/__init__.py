@@ -1,4 +1,4 @@
-"""What services and operators have done with this gateway's connections.
+"""What services and operators do with this gateway's connections.
 
-`operations` hears it and does it; `client_acks` keeps which clients owe an ack of an emit, and reports their answers.
+Read `operations`, which listens and acts, then `client_acks`, which knows which clients owe an ack of a service's emit.
 """

@@ -1,6 +1,7 @@
-"""Acks of what a service emits: which clients owe one, and what they answered, gathered per tick for who asked.
+"""Acks of what a service emits: which clients owe one, and what they answered.
 
-One emit has one ack id on a gateway, so that it is one packet for all its receivers.
+Answers are reported to the asker once per turn of the loop. An emit has one ack id on a gateway, so that it is one
+packet for all its receivers.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from parley.gateway.connections.connection import Connection
 from parley.gateway.socketio.packets import AckPacket
 
 MAX_OWED = 256
-"""Acks that one connection may owe; beyond it it is not asked."""
+"""Acks that one connection may owe. It is not asked for more."""
 MAX_REPORT_BYTES = 512 * 1024
-"""A report is cut here, to stay below the broker's message limit."""
+"""Bytes at which a report is split, to stay below NATS' limit."""
 OVERHEAD = 16
 """Bytes counted for an ack besides its arguments, and for each of its attachments."""
 
@@ -34,12 +35,12 @@ class _PendingAck:
 
 
 class ClientAcks:
-    """The acks that clients have not given yet."""
+    """The acks that clients still owe."""
 
     def __init__(self, bus: Bus) -> None:
         self._gateway = bus.address
-        # A client answers late, and on whatever transport it has by then: ids begin at random in each run, so that an
-        # answer to an earlier run, or to another gateway, finds no question here.
+        # A client may answer late, and on a transport to another gateway. Ids begin at random in each run, so that an
+        # answer to an earlier run or another gateway matches nothing here.
         self._ids = itertools.count(secrets.randbits(40))
         self._pending: dict[int, _PendingAck] = {}
         self._owed: dict[Connection, set[int]] = {}
@@ -51,21 +52,21 @@ class ClientAcks:
             encode=self._encode,
             weigh=_weight,
             max_bytes=MAX_REPORT_BYTES,
-            # Who asked is told how many it asked all the same, and that this one does not answer.
+            # A report that is too large: the asker is still told how many were asked, and that one does not answer.
             replace=lambda report: ClientAckReport(report.gateway, report.matched, [], report.lost + 1),
         )
 
     async def close(self) -> None:
-        """Stop what still runs."""
+        """Stop the timeouts, and what is being sent."""
         for pending in self._pending.values():
             pending.timer.cancel()
         await self._tasks.close()
 
     def ask(self, connections: Collection[Connection], inbox: str, timeout: float) -> tuple[int, list[Connection]]:
-        """Expect acks from connections: under this id, and from these of them."""
+        """Expect acks from connections. Returns the ack id, and those of the connections that may be asked."""
         ack_id = next(self._ids)
         asked = [connection for connection in connections if len(self._owed.get(connection, ())) < MAX_OWED]
-        # The first thing that this inbox is told, even when it is that nobody was asked.
+        # The inbox is told this before any answer, and also if nobody was asked: the asker waits for it.
         self._report(inbox, matched=len(connections), lost=len(connections) - len(asked))
         if asked:
             timer = asyncio.get_running_loop().call_later(timeout, self._give_up, ack_id)
@@ -84,7 +85,7 @@ class ClientAcks:
         self._report(pending.inbox, answers=[ClientAck(packet.args, packet.attachments)])
 
     def lost(self, connection: Connection) -> None:
-        """A connection is gone, and answers nothing any more."""
+        """Note that a connection is gone and will answer nothing."""
         for ack_id in self._owed.pop(connection, ()):
             pending = self._pending[ack_id]
             self._settle(connection, ack_id, pending)
@@ -97,7 +98,7 @@ class ClientAcks:
             del self._pending[ack_id]
 
     def _give_up(self, ack_id: int) -> None:
-        # Who asked has the same timeout, so nobody is told.
+        # The asker has the same timeout, so it is told nothing.
         for connection in self._pending.pop(ack_id).owing:
             self._forget(connection, ack_id)
 
@@ -113,7 +114,7 @@ class ClientAcks:
         self._reports.add(inbox, ClientAckReport(self._gateway, matched, list(answers), lost))
 
     def _encode(self, reports: Sequence[ClientAckReport]) -> bytes:
-        """One report that says what some say together."""
+        """Merge reports to one inbox into one."""
         return ClientAckReport(
             self._gateway,
             sum(report.matched for report in reports),

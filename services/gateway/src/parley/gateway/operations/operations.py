@@ -1,9 +1,10 @@
-"""What others do to this gateway's connections over NATS: emit, ask, fetch, join, leave, disconnect, kick, list.
+"""What other processes do to this gateway's connections over NATS.
 
-Emits are heard by every gateway on one subject, also those to a single room. A room's own subject would spare the
-gateways without a member, but a connection that was put into a room a moment ago would miss what is published before
-the broker knows of the gateway's interest, and order between emits to one room and to several would rest on the broker
-keeping it across subjects. What is said all day in a room belongs on the room's subject, as events do.
+They emit, ask for acks, fetch, join, leave, disconnect, kick and list. Every gateway receives all emits on one subject,
+also those to a single room. A room's own subject would spare gateways without a member. But a connection that was put
+into a room a moment ago would miss what is published before NATS knows the gateway's subscription, and the order of
+emits to one room and to several would depend on NATS keeping it across subjects. What is said in a room all day belongs
+on the room's subject, as events do.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from functools import partial
 from itertools import islice
-from typing import Protocol
 
 from parley.common.errors import Code, Reject, known_code
 from parley.common.nats.bus import Bus
@@ -21,7 +21,6 @@ from parley.common.process.tasks import Tasks
 from parley.common.wire import subjects
 from parley.common.wire.codec import Wire
 from parley.common.wire.connections import ConnectionInfo
-from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.operations import (
     AnyOperation,
     Disconnect,
@@ -48,23 +47,17 @@ from parley.gateway.socketio.server import SocketIoServer
 log = get_logger(__name__)
 
 SLICE = 256
-"""Connections operated on before the loop gets its turn."""
+"""Connections that are operated on before the loop gets its turn."""
 MAX_AT_ONCE = 1024
-"""Operations, other than emits and kicks, under way; further ones are dropped, and time out where they were asked."""
+"""Operations under way, besides emits and kicks. Further ones are dropped, and time out for the asker."""
 MAX_AD_HOC = 1000
 """Rooms that one connection may be put into ad hoc."""
 MAX_PAGE_BYTES = 512 * 1024
 
+Disconnected = Callable[[Connection, bool], None]
+"""Ends a connection that a service disconnects: only in its namespace, or, if true, with its transport."""
 EndUser = Callable[[str, Code, str], int]
-"""Ends every connection of a user, with a code and a reason that it is told; returns how many they were."""
-
-
-class EndConnection(Protocol):
-    """How a connection is ended; see `Lifecycle.end`."""
-
-    def __call__(self, connection: Connection, code: DisconnectReason, reason: str = "", *, close: bool = True) -> None:
-        """End one connection."""
-        ...
+"""Ends every connection of a user, with a code and a reason that the user is told. Returns how many there were."""
 
 
 class Operations:
@@ -83,7 +76,7 @@ class Operations:
         fanout: Fanout,
         acks: ClientAcks,
         offsets: Mapping[str, PacketHistory],
-        end: EndConnection,
+        disconnect: Disconnected,
         end_user: EndUser,
     ) -> None:
         self._bus = bus
@@ -93,7 +86,7 @@ class Operations:
         self._fanout = fanout
         self._acks = acks
         self._offsets = offsets
-        self._end = end
+        self._disconnect = disconnect
         self._end_user = end_user
         self._tasks = Tasks()
 
@@ -109,7 +102,7 @@ class Operations:
                 self._bus.listen(subjects.sockets(namespace), hear)
 
     async def close(self) -> None:
-        """Stop what still runs."""
+        """Cancel what still runs."""
         await self._tasks.close()
 
     def _hear(self, namespace: str, data: bytes) -> None:
@@ -134,6 +127,7 @@ class Operations:
             itself = self._connections.get(selection.sid)
             found = {itself} if itself is not None and itself.namespace == namespace else set[Connection]()
         elif selection.rooms:
+            # A set: a connection that is in several of the rooms receives the event once.
             found = {connection for room in selection.rooms for connection in self._in_room(namespace, room)}
         else:
             found = set(self._connections.in_namespace(namespace))
@@ -151,6 +145,7 @@ class Operations:
     def _emit(self, emit: Emit) -> None:
         receivers, args, ack_id = self._select(emit.selection), emit.args, None
         if emit.inbox:
+            # Not remembered: by the time a recovered client got it, nobody would wait for its ack.
             ack_id, receivers = self._acks.ask(receivers, emit.inbox, emit.timeout)
         elif not emit.volatile:
             args = self._remembered(emit)
@@ -160,7 +155,7 @@ class Operations:
             DELIVERIES.counts[()] += len(receivers)
 
     def _remembered(self, emit: Emit) -> bytes:
-        """The arguments, with their offset where lost connections may come back for what they missed."""
+        """Return the arguments, with their offset if lost connections may come back for what they missed."""
         selection = emit.selection
         offsets = self._offsets.get(selection.namespace)
         if offsets is None or not self._anybody_hears(selection):
@@ -172,7 +167,7 @@ class Operations:
         return with_offset(emit.args, offset)
 
     def _anybody_hears(self, selection: Selection) -> bool:
-        """Whether anybody is selected here, or may come back for what they miss now."""
+        """Return whether anybody is selected here, or may come back for what they miss now."""
         namespace, names = selection.namespace, selection.rooms
         if selection.sid:
             names = (selection.sid,)
@@ -183,7 +178,10 @@ class Operations:
     # -- operators -------------------------------------------------------------------------------------------------
 
     def _kick(self, kick: Kick) -> None:
-        """End a user's connections where the message arrives: no kick waits, or is dropped because there are many."""
+        """End a user's connections right as the message arrives.
+
+        No kick waits, or is dropped because there are many.
+        """
         user_id, code = kick.selection.user_id, known_code(kick.code, Code.KICKED)
         ended = self._end_user(user_id, code, kick.reason)
         self._tasks.spawn(self._answer(kick.inbox, OperationReport(self._bus.address, ended)), name="operation")
@@ -214,7 +212,7 @@ class Operations:
                 case LeaveRooms(rooms=rooms):
                     self._leave(connection, rooms)
                 case Disconnect(close=close):
-                    self._end(connection, DisconnectReason.SERVER_DISCONNECT, close=close)
+                    self._disconnect(connection, close)
         await self._answer(operation.inbox, OperationReport(self._bus.address, len(connections)))
 
     def _join(self, connection: Connection, rooms: Iterable[str]) -> None:
@@ -230,19 +228,20 @@ class Operations:
 
     def _leave(self, connection: Connection, rooms: Iterable[str]) -> None:
         for room in rooms:
-            # Without its user's own room it would miss joins and leaves.
+            # A connection outside of its user's own room would miss joins and leaves.
             if room != subjects.user_room(connection.identity.user_id):
                 connection.forget_ad_hoc(room)
                 self._fanout.leave(connection, room)
 
     async def _tell(self, inbox: str, connections: list[Connection], *, with_rooms: bool) -> None:
-        """Send a page at least, as many as are needed."""
+        """Send the connections in as many pages as they need, at least one."""
         page: list[ConnectionInfo] = []
         size, matched = 0, len(connections)
         async for connection in _in_slices(connections):
             rooms = [connection.sid, *sorted(connection.rooms)] if with_rooms else ()
             info = connection.described(self._bus.instance, rooms)
             weight = len(info.encode())
+            # A page has at least one connection, however many rooms that one is in.
             if page and size + weight > MAX_PAGE_BYTES:
                 await self._answer(inbox, FetchedConnections(self._bus.address, matched, page))
                 page, size, matched = [], 0, 0
@@ -264,7 +263,7 @@ def _is_open(connection: Connection) -> bool:
 
 
 async def _in_slices(connections: Collection[Connection]) -> AsyncGenerator[Connection]:
-    """Give the loop its turn now and then; some may be gone when it is theirs."""
+    """Yield the connections, and let the loop have its turn now and then. Some may be gone when theirs comes."""
     for number, connection in enumerate(connections, start=1):
         yield connection
         if number % SLICE == 0:

@@ -1,9 +1,11 @@
-"""A clock that nobody sets, and that goes on while the machine sleeps, where the system has such a one."""
+"""A clock that nobody sets. On Linux it also goes on while the machine sleeps."""
 
 from __future__ import annotations
 
 import time
 
+# macOS has no CLOCK_BOOTTIME.
+# macOS has no CLOCK_BOOTTIME.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 

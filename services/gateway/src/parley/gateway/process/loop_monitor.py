@@ -1,7 +1,7 @@
-"""Noticing that the own event loop stood still: a blocking call, a long collection, SIGSTOP, a virtual machine's pause.
+"""Notices that the event loop stood still: by a blocking call, a long collection, SIGSTOP, or a paused virtual machine.
 
-What others said meanwhile may be lost, and what they did not say is no sign of anything: whoever trusts in messages
-that are sent once looks again after a stall.
+What others published meanwhile may be lost, and their silence means nothing. So whatever relies on messages that are
+published once has to compare again after a stall.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ STALL = 1.0
 
 
 class LoopMonitor:
-    """Calls back after every stall of the loop it runs on."""
+    """Calls back after every stall of the loop that it runs on."""
 
     def __init__(self) -> None:
         self._callbacks: list[Callable[[], None]] = []
 
     def on_stall(self, callback: Callable[[], None]) -> None:
-        """Call back, in the order of asking, once the loop runs again after it stood still for more than `STALL`."""
+        """Call back after the loop stood still for more than `STALL`, in the order of registration."""
         self._callbacks.append(callback)
 
     async def run(self) -> None:
-        """Look at the clock, for ever."""
+        """Look at the clock for ever."""
         while True:
             before = boot_time()
             await asyncio.sleep(INTERVAL)

@@ -11,16 +11,16 @@ HEADERS = {
     "form-action 'self'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    # Revalidated on every load, so that an upgraded server never meets yesterday's script.
+    # The page is revalidated on every load, so that an upgraded server never meets an old script.
     "cache-control": "no-cache",
 }
 
 
 class WebPage(StaticFiles):
-    """Files of a directory; `/` is its index.html."""
+    """Serves the files of a directory; `/` is its index.html."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """A file with the security headers."""
+        """Return a file with the security headers."""
         response = await super().get_response(path, scope)
         response.headers.update(HEADERS)
         return response

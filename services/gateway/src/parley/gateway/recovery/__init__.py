@@ -1,4 +1,4 @@
-"""Connection state recovery: `packet_history`, pure, knows what was sent lately; `recovery` parks lost connections.
+"""Connection state recovery. Read `packet_history` (pure), which knows what was sent lately, then `recovery`.
 
-`recovery` also asks other gateways for theirs, and answers them.
+`recovery` parks lost connections, asks other gateways for theirs, and answers those that ask.
 """

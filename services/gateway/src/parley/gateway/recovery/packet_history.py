@@ -1,8 +1,9 @@
-"""What a gateway sent lately, pure: an offset per event, and from one, where each of a connection's rooms was then.
+"""What a gateway sent lately, pure: an offset per event, and what a client lacks that has everything up to an offset.
 
-Socket.IO clients that may recover remember the offset of the last event they received. Offsets are this gateway's own
-count, so one of them marks a point in everything that it sent, whatever the room. Events are kept per room in the order
-of their numbers: what somebody lacks is found by bisecting their own rooms, however much was sent elsewhere.
+Socket.IO clients that can be recovered remember the offset of the last event that they received. Offsets count this
+gateway's events of a namespace, so one offset marks a point in everything that was sent, whatever the room. Events are
+kept per room in the order of their numbers: what a client missed is found by bisecting its own rooms, however much was
+sent elsewhere. Socket.IO v5 protocol, "Connection state recovery".
 """
 
 from __future__ import annotations
@@ -15,28 +16,31 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from parley.common.wire.rooms import UnloggedEvent
 
 LIMIT = 50_000
-"""Events remembered; who was away for longer than that many is not recovered."""
+"""Events that are remembered. A client that was away for longer is not recovered."""
 MAX_BYTES = 64 * 1024 * 1024
-"""The same in bytes of a namespace's events that are in no log; those of a log can be read again, and are not kept."""
+"""Bytes of the remembered events that are in no log. Events of a log are read again, so they are not kept."""
 OVERHEAD = 256
-"""About what an event takes besides its own bytes."""
+"""About how many bytes an event takes besides its own."""
 COMPACT = 64
-"""Forgotten events at the front of a room's list before the list is copied, if they are half of it."""
+"""Forgotten events at the front of a room's list before the list is copied; they must also be half of it."""
 
 Key = str | None
-"""The room, or the sid, to which an event went; None for events to everybody."""
+"""The room or the sid to which an event was sent; None for events to everybody."""
 PacketT = TypeVar("PacketT")
 
 
 class Unlogged(NamedTuple):
-    """An event that is in no log, and who of a room's members did not get it."""
+    """An event that is in no log, and the rooms whose members did not get it."""
 
     event: UnloggedEvent
     except_rooms: Collection[str]
 
 
 class _Sent(Generic[PacketT]):
-    """What was sent to one room or one connection, by number."""
+    """What was sent to one room or one connection, by number.
+
+    Forgotten events stay at the front of the lists until there are enough to be worth the copy.
+    """
 
     __slots__ = ("_forgotten", "_numbers", "_packets")
 
@@ -55,7 +59,7 @@ class _Sent(Generic[PacketT]):
         return self._packets[-1]
 
     def forget_first(self) -> bool:
-        """Forget the oldest event. Whether that was the last one left."""
+        """Forget the oldest event. Returns whether it was the last one."""
         self._packets[self._forgotten] = None
         self._forgotten += 1
         if self._forgotten == len(self._numbers):
@@ -66,13 +70,13 @@ class _Sent(Generic[PacketT]):
         return False
 
     def until(self, number: int) -> Iterator[PacketT]:
-        """The events that are not later than a number."""
+        """Yield the events up to a number."""
         for index in range(self._forgotten, bisect_right(self._numbers, number, self._forgotten)):
             if (packet := self._packets[index]) is not None:
                 yield packet
 
     def after(self, number: int) -> Iterator[tuple[int, PacketT]]:
-        """The events that are later than a number, with theirs."""
+        """Yield the events after a number, each with its own."""
         for index in range(bisect_right(self._numbers, number, self._forgotten), len(self._numbers)):
             if (packet := self._packets[index]) is not None:
                 yield self._numbers[index], packet
@@ -87,12 +91,12 @@ class PacketHistory:
         self._limit = LIMIT
         self._bytes = 0
         self._order: deque[tuple[int, list[tuple[dict[Any, _Sent[Any]], Key]]]] = deque()
-        """Of each event its bytes, and the lists it is in."""
+        """For each event, its bytes and the lists it is in."""
         self._logged: dict[str, _Sent[int]] = {}
-        """Per room the sequences of its events."""
+        """By room, the sequences of its events."""
         self._unlogged: dict[Key, _Sent[Unlogged]] = {}
         self._own_logged: dict[str, _Sent[tuple[str, int]]] = {}
-        """Per sid the events of rooms' logs that this connection alone was sent, because it had missed them."""
+        """By sid, the events of rooms' logs that only this connection was sent, because it had missed them."""
         self._own_unlogged: dict[str, _Sent[Unlogged]] = {}
         self._forgotten = 0
         """The number of the last event that is not remembered any more."""
@@ -111,9 +115,10 @@ class PacketHistory:
         except_rooms: Collection[str] = (),
         missed: UnloggedEvent | None = None,
     ) -> str:
-        """Remember an event that is about to be sent: to all members of rooms, or with a sid to that connection alone.
+        """Remember an event that is about to be sent: to all members of rooms, or, with a sid, only to that connection.
 
-        With a sequence it can be read from the log again; without one, `missed` holds it. Returns its offset.
+        An event with a sequence is read from the log again; one without is kept as `missed`. Returns the event's
+        offset.
         """
         self.number += 1
         size = OVERHEAD
@@ -155,11 +160,11 @@ class PacketHistory:
                 del kept[key]
 
     def delivered(self, room: str) -> int:
-        """The last event of a room that its members here were sent, or 0 if that is not remembered."""
+        """Return the last event of a room that its members here were sent, or 0 if that is not remembered."""
         return sent.last or 0 if (sent := self._logged.get(room)) else 0
 
     def parse(self, offset: str, otherwise: int) -> int:
-        """The number of an offset, or another for one that is not from here."""
+        """Return the number of an offset, or `otherwise` if it is not an offset of this gateway's run."""
         run, _, number = offset.rpartition("-")
         try:
             return int(number, 16) if run == self._run else otherwise
@@ -169,20 +174,20 @@ class PacketHistory:
     def since(
         self, number: int, sid: str, heads: Mapping[str, int], rooms: Collection[str]
     ) -> tuple[dict[str, int], list[UnloggedEvent]] | None:
-        """What a connection lacks that has everything up to a number.
+        """Return what a connection lacks that has everything up to a number; None if that is too long ago.
 
-        `heads` are the sequences up to which it was sent its rooms. Returns per room the sequence up to which it
-        received them, and the events that are in no log; None when that is too long ago to know.
+        `heads` are the sequences up to which it was sent its rooms. The result has per room the sequence up to which
+        the client received them, and the events that are in no log.
         """
         if number > self.number or number < self._forgotten:
             return None
         cursors = dict(heads)
         own = self._own_logged.get(sid)
-        # In the order in which it was sent them, so the last is the highest. A room may deliver the same to others
-        # later, when it was closed and opened again.
+        # The last one of a room is the highest, since they are in the order in which they were sent. A room that was
+        # closed and opened again may have delivered the same events to others later.
         has: dict[str, int] = dict(own.until(number)) if own is not None else {}
         for room in heads:
-            # Sequences rise with the numbers: the first event that it lacks of a room is the lowest.
+            # Sequences rise with the numbers, so the first event that it lacks of a room is the lowest.
             if (logged := self._logged.get(room)) and (first := next(logged.after(number), None)):
                 cursors[room] = min(cursors[room], max(first[1] - 1, has.get(room, 0)))
         if own is not None:
@@ -198,5 +203,5 @@ class PacketHistory:
 
 
 def with_offset(args: bytes, offset: str) -> bytes:
-    """An event's arguments, with the offset as the last one."""
+    """Return an event's arguments with the offset as the last one."""
     return args[:-1] + (b"," if len(args) > 2 else b"") + b'"' + offset.encode() + b'"]'

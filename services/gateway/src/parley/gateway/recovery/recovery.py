@@ -1,10 +1,14 @@
 """Connection state recovery: a client that lost its transport comes back, to any gateway, as if nothing had happened.
 
-It is Socket.IO's own protocol ("Connection state recovery"): CONNECT is answered with a private `pid`, events end with
-an offset, and a client that returns names both. The gateway that lost it is asked twice: whether it has the connection
-and whose it is, so that the service is asked about the sid that it will have; and last of all, with everything else
-settled, for its rooms and what it lacks. Token, ban and memberships are checked in between as always, and events are
-read from the log.
+This is Socket.IO's own protocol (Socket.IO v5 protocol, "Connection state recovery"): CONNECT is answered with a
+private `pid`, events end with an offset, and a client that comes back sends both. The gateway that lost it is asked
+twice:
+
+    1. `look`: does it have the connection, and whose is it? Then the service can be asked about the sid it will have.
+    2. `claim`, when everything else is settled: its rooms, and what it lacks.
+    3. `return`, only if the client is gone by then: somebody else may claim it.
+
+In between, token, ban and memberships are checked as always. Events are read from the log.
 """
 
 from __future__ import annotations
@@ -13,9 +17,10 @@ import asyncio
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, Self
 
+from msgspec.structs import replace
 from prometheus_client import Counter
 
 from parley.common.errors import Code, Reject
@@ -33,29 +38,30 @@ RECOVERIES = Counter("parley_gateway_recoveries_total", "Returning clients by ou
 
 MAX_PARKED = 20_000
 TIMEOUT = 1.0
-"""Seconds to wait for another gateway; a client that is not recovered loses nothing but time."""
+"""Seconds to wait for another gateway. A client that is not recovered loses nothing but time."""
 SWEEP_INTERVAL = 1.0
+# Characters of a pid or an offset. Ours have about 60.
 MAX_TEXT = 256
 MAX_MOVES = 4
-"""Gateways asked for one connection, each of which says where it went."""
+"""Gateways that are asked for one connection, each of which may say where it went."""
 CLAIMED_SECONDS = 5.0
-"""Seconds in which what another gateway has claimed may be given back."""
+"""Seconds in which another gateway may return what it has claimed."""
 
 
 def make_offsets(address: str, namespaces: Mapping[str, Namespace]) -> dict[str, PacketHistory]:
-    """Offsets for each namespace that recovers connections."""
+    """Make a packet history for each namespace that recovers connections."""
     return {name: PacketHistory(address) for name, namespace in namespaces.items() if namespace.recovery}
 
 
 class Resumption(NamedTuple):
-    """What a client names when it comes back: its private id, and the offset of the last event that it received."""
+    """What a client sends when it comes back: its private id, and the offset of the last event that it received."""
 
     pid: str
     offset: str
 
     @classmethod
     def of(cls, auth: Mapping[str, Any]) -> Self | None:
-        """What is in the payload of CONNECT; None when there is nothing well-formed."""
+        """Return what the payload of CONNECT has of this; None if nothing is well-formed."""
         pid, offset = auth.get("pid"), auth.get("offset", "")
         if not isinstance(pid, str) or not isinstance(offset, str) or not pid or max(len(pid), len(offset)) > MAX_TEXT:
             return None
@@ -63,19 +69,23 @@ class Resumption(NamedTuple):
 
     @property
     def holder(self) -> str:
-        """The gateway to ask first: who sent the last event has the connection, who gave the pid knows where it is."""
+        """The gateway to ask first.
+
+        The gateway that sent the last event has the connection. Without an event, the gateway that gave the pid knows
+        where the connection is.
+        """
         return self.offset.rpartition("-")[0] or self.pid.rpartition(".")[0]
 
 
 class TakenElsewhere(Reject):
-    """Somebody else has claimed the connection, and goes on under its sid."""
+    """Another attempt has claimed the connection, and goes on under its sid."""
 
     def __init__(self) -> None:
         super().__init__(Code.UNAVAILABLE, "This connection is being recovered elsewhere; try again.")
 
 
 class FoundConnection(NamedTuple):
-    """A parked connection that was found, and what to ask its holder next."""
+    """A parked connection that was found, its gateway, and what to ask that gateway next."""
 
     holder: str
     question: Recover
@@ -83,10 +93,13 @@ class FoundConnection(NamedTuple):
 
 
 class Parking(Protocol):
-    """What the fanout does for a lost connection. Rooms stand above recovery, whose packet history they write."""
+    """What the fanout does for a lost connection. `rooms` stands above this package, and writes its packet history."""
 
     def park(self, connection: Connection) -> dict[str, int]:
-        """Keep hearing its rooms that have no log, and leave the others. Returns the heads of those, by room."""
+        """Keep hearing its rooms that have no log, and leave the others.
+
+        Returns these with the last event that it was sent.
+        """
         ...
 
     def leave_all(self, connection: Connection) -> None:
@@ -105,20 +118,11 @@ class ParkedConnection:
         self.rooms = rooms
         self.expires = expires
         self.claimed_by = ""
-        """The gateway that is about to let the client in, which may yet fail."""
-
-    def belongs_to(self, question: Recover) -> bool:
-        """Whether who asks may have it: its user, or for a guest whoever knows the pid."""
-        connection = self.connection
-        if connection.namespace != question.namespace:
-            return False
-        if not question.user_id:
-            return connection.guest
-        return connection.identity.user_id == question.user_id
+        """The gateway that is about to let the client in, which may still fail."""
 
 
 class Recovery:
-    """The lost connections of this gateway, and the way to those of others."""
+    """The parked connections of this gateway, and the way to those of others."""
 
     def __init__(
         self, bus: Bus, namespaces: Mapping[str, Namespace], offsets: Mapping[str, PacketHistory], parking: Parking
@@ -140,25 +144,25 @@ class Recovery:
             )
 
     async def close(self) -> None:
-        """Stop what still runs."""
+        """Cancel what still runs."""
         await self._tasks.close()
 
     @property
     def waits(self) -> bool:
-        """Whether anybody may still come back."""
+        """Whether any client may still come back."""
         return any(not parked.claimed_by for parked in self._parked.values())
 
     # -- the connections of this gateway ---------------------------------------------------------------------------
 
     @property
     def parked(self) -> list[Connection]:
-        """Those that have gone and may still come back."""
+        """The parked connections."""
         return [parked.connection for parked in self._parked.values()]
 
     def begin(self, connection: Connection, pid: str, offset: str = "") -> None:
-        """Give a connection its private id, the one it had if it was recovered.
+        """Give a connection its private id; a recovered one keeps the one it had.
 
-        `offset` is what its client named when it came.
+        `offset` is the one that its client sent with CONNECT.
         """
         if connection.namespace in self._seconds:
             connection.pid = pid or f"{self._bus.address}.{secrets.token_urlsafe(15)}"
@@ -170,7 +174,8 @@ class Recovery:
             self._live[connection.pid] = connection
 
     def lose(self, connection: Connection, *, recoverable: bool) -> bool:
-        """A connection has lost its client. Whether it was parked, with what it needs to come back."""
+        """Park a connection that has lost its client, if it may come back. Returns whether it was parked."""
+        # A connection that is not parked is simply ended, so the limit costs clients a new connection and nothing else.
         if self._live.pop(connection.pid, None) is None or not recoverable or len(self._parked) >= MAX_PARKED:
             return False
         rooms = {*connection.rooms, connection.sid}
@@ -180,38 +185,40 @@ class Recovery:
         return True
 
     def forget(self, user_id: str) -> None:
-        """None of a user's lost connections may come back."""
-        for pid in [pid for pid, parked in self._parked.items() if parked.connection.identity.user_id == user_id]:
-            self._drop(pid)
+        """Drop all parked connections of a user."""
+        self._drop_all(lambda parked: parked.connection.identity.user_id == user_id)
 
     def forget_all(self, namespace: str) -> None:
-        """None of a namespace's lost connections may come back: what they were sent is of a log that is no more."""
-        for pid in [pid for pid, parked in self._parked.items() if parked.connection.namespace == namespace]:
-            self._drop(pid)
+        """Drop all parked connections of a namespace, because the log of what they were sent was restored."""
+        self._drop_all(lambda parked: parked.connection.namespace == namespace)
 
     def forget_connection(self, connection: Connection) -> None:
-        """This lost connection may not come back."""
+        """Drop one parked connection."""
         if (parked := self._parked.get(connection.pid)) is not None and parked.connection is connection:
             self._drop(connection.pid)
+
+    def _drop_all(self, dropped: Callable[[ParkedConnection], bool]) -> None:
+        for pid in [pid for pid, parked in self._parked.items() if dropped(parked)]:
+            self._drop(pid)
 
     def _drop(self, pid: str) -> None:
         connection = self._parked.pop(pid).connection
         connection.state = ConnectionState.ENDED
-        # Whoever comes back to this gateway enters the same rooms in this tick, and misses nothing between the two.
+        # Not at once: a client that comes back to this gateway enters the same rooms in this turn of the loop, and they
+        # must not be closed and opened again in between.
         asyncio.get_running_loop().call_soon(self._parking.leave_all, connection)
 
     async def run_sweep(self) -> None:
-        """Forget, for ever, who did not come back in time."""
+        """Drop, for ever, the connections whose clients did not come back in time."""
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
             now = time.monotonic()
-            for pid in [pid for pid, parked in self._parked.items() if parked.expires < now]:
-                self._drop(pid)
+            self._drop_all(lambda parked: parked.expires < now)  # noqa: B023 - called before the next turn
 
     # -- a client comes back ---------------------------------------------------------------------------------------
 
     async def find(self, namespace: str, user_id: str, resumption: Resumption | None) -> FoundConnection | None:
-        """The parked connection that a client says it had, if it is there and theirs."""
+        """Return the parked connection that a client says it had, if there is one and it is theirs."""
         if resumption is None or namespace not in self._seconds:
             return None
         question = Recover(self._bus.address, namespace, user_id, resumption.pid, resumption.offset, "look")
@@ -227,13 +234,11 @@ class Recovery:
         return None
 
     async def claim(self, found: FoundConnection, user_id: str) -> Recovered:
-        """Take a connection that was found. Nothing may be waited for from here to CONNECT. Raises `Reject`."""
-        looked = found.question
-        question = Recover(looked.gateway, looked.namespace, user_id, looked.pid, looked.offset, "claim")
+        """Take a connection that was found. From here to CONNECT nothing may be awaited. Raises `Reject`."""
         try:
-            answer = await self._ask(found.holder, question)
+            answer = await self._ask(found.holder, replace(found.question, user_id=user_id, step="claim"))
         except asyncio.CancelledError:
-            # The client has gone meanwhile, and the claim may have arrived.
+            # The client is gone, and the claim may have arrived.
             self.give_back(found)
             raise
         if not answer.sid:
@@ -246,13 +251,11 @@ class Recovery:
         return answer
 
     def give_back(self, found: FoundConnection) -> None:
-        """A claim could not be used."""
-        looked = found.question
-        question = Recover(looked.gateway, looked.namespace, looked.user_id, looked.pid, looked.offset, "return")
-        self._tasks.spawn(self._return(found.holder, question), name="give back")
+        """Return a connection whose claim could not be used."""
+        self._tasks.spawn(self._return(found), name="give back")
 
-    async def _return(self, holder: str, question: Recover) -> None:
-        await self._ask(holder, question)
+    async def _return(self, found: FoundConnection) -> None:
+        await self._ask(found.holder, replace(found.question, step="return"))
 
     async def _ask(self, gateway: str, question: Recover) -> Recovered:
         if gateway == self._bus.address:
@@ -270,11 +273,11 @@ class Recovery:
     def _on_recover(self, question: Recover) -> Recovered:
         pid = question.pid
         live = self._live.get(pid)
-        if question.step == "look" and live is not None and _same(live, question):
-            # Its old transport is dead; only this end has not noticed yet.
+        if question.step == "look" and live is not None and _belongs(live, question):
+            # Its client is back, so its old transport is dead, although this side has not noticed yet.
             live.session.end(DisconnectReason.TRANSPORT_CLOSE)
         parked = self._parked.get(pid)
-        if parked is None or not parked.belongs_to(question):
+        if parked is None or not _belongs(parked.connection, question):
             return Recovered(moved_to=self._moved.get(pid, ""))
         if parked.claimed_by:
             if question.step == "return" and parked.claimed_by == question.gateway:
@@ -289,12 +292,12 @@ class Recovery:
         offsets = self._offsets[connection.namespace]
         number = offsets.parse(question.offset, 0)
         if number <= connection.first_offset:
-            # It has received nothing since it came, and names the offset that it came with. Another one says that it
-            # went on elsewhere, while an attempt that it had given up took the connection here.
+            # The client has received nothing since it came, so it sends the offset that it came with. Another offset
+            # means that it went on elsewhere, while an attempt that it had given up took the connection here.
             if question.offset != connection.came_with:
                 self._drop(pid)
                 return Recovered()
-            # What it lacked when it began was sent anew after that.
+            # What it lacked when it came was sent after that number.
             number = connection.first_offset
         lacks = offsets.since(number, connection.sid, parked.heads, parked.rooms)
         if lacks is None or parked.expires < time.monotonic():
@@ -312,7 +315,7 @@ class Recovery:
                 self._moved.popitem(last=False)
         cursors, missed = lacks
         for room, had in (connection.ahead or {}).items():
-            # The room's events up to there came here later than it did, and were sent to others.
+            # It had these events when it came. The gateway got them later, and sent them to others.
             if room in cursors:
                 cursors[room] = max(cursors[room], min(had, parked.heads[room]))
         return Recovered(
@@ -321,7 +324,8 @@ class Recovery:
         )  # fmt: skip
 
 
-def _same(live: Connection, question: Recover) -> bool:
-    if live.namespace != question.namespace:
+def _belongs(connection: Connection, question: Recover) -> bool:
+    """Return whether the client may have a connection: if it is its user, or a guest who knows the pid."""
+    if connection.namespace != question.namespace:
         return False
-    return live.identity.user_id == question.user_id if question.user_id else live.guest
+    return connection.identity.user_id == question.user_id if question.user_id else connection.guest

@@ -1,6 +1,12 @@
 """Room events to connections.
 
-To be read in this order: `cursor` (a room's events in order), `member_state` and `local_room` (who gets them), pure;
-`delivery` (to live members), `repair` and `catch_up` (from the log, read by `log_reader`), `heads` (what is the last
-event?), `memory` (what was heard of joins and leaves), and `fanout`, which puts them together.
+Read the modules in this order:
+
+1. `cursor` (a room's events in order), `member_state` and `local_room` (who receives them), all pure.
+2. `room_registry`: the rooms with members here, and their subscriptions.
+3. `delivery`: events to live members.
+4. `log_reader`, then `repair` and `catch_up`: what this gateway missed, and what one member missed.
+5. `heads` and `announcement_log`: how far the rooms are, and whether anything was missed.
+6. `memory`: what a connection heard of its joins and leaves.
+7. `fanout`, which puts them together.
 """

@@ -1,12 +1,12 @@
-"""Whether a gateway heard all announcements of a log, pure; and which notices it has passed on.
+"""Whether a gateway heard all announcements of a log, and which notices it has passed on, pure.
 
-| announcement                     | means                                                                     |
-|----------------------------------|---------------------------------------------------------------------------|
-| the first of a namespace         | the chain begins here: rooms that were opened before are compared anyway  |
-| follows the one heard last       | nothing was missed                                                        |
-| is the one heard last, again     | nothing was missed                                                        |
-| follows another one              | something was missed: all rooms and memberships are to be compared        |
-| of another log                   | it was restored: what was delivered may never have happened               |
+| announcement                     | what it means                                                            |
+|----------------------------------|--------------------------------------------------------------------------|
+| the first of a namespace         | the chain begins here; rooms that were opened before are compared anyway |
+| follows the one heard last       | nothing was missed                                                       |
+| is the one heard last, again     | nothing was missed                                                       |
+| follows another one              | something was missed: all rooms and memberships have to be compared      |
+| of another log                   | the log was restored: what was delivered may never have happened         |
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import NamedTuple
 from parley.common.wire.rooms import Announcement
 
 MAX_NOTICES = 10_000
-"""Notices that are remembered, the latest: those that are said twice are said within seconds."""
+"""Notices that are remembered, the latest ones. The same notice comes twice within seconds."""
 
 
 class Heard(NamedTuple):
-    """What follows from having heard an announcement."""
+    """What follows from an announcement."""
 
     missed: bool = False
     restored: bool = False
@@ -39,7 +39,7 @@ class AnnouncementLog:
         self._chains: dict[str, _Chain] = {}
 
     def hear(self, announcement: Announcement) -> Heard:
-        """Take note of an announcement."""
+        """Take an announcement. Returns whether one was missed before it, and whether the log was restored."""
         before = self._chains.get(announcement.namespace)
         last = announcement.id or announcement.after
         self._chains[announcement.namespace] = _Chain(announcement.log, last)
@@ -51,14 +51,14 @@ class AnnouncementLog:
 
 
 class Notices:
-    """Which notices users were given; what is said in the quick way and announced is given once."""
+    """Which notices users were given, so that one that is published and announced is given once."""
 
     def __init__(self, most: int = MAX_NOTICES) -> None:
         self._given: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._most = most
 
     def take(self, namespace: str, room: str, notice: str) -> bool:
-        """Whether a notice is new in a user's own room."""
+        """Return whether a notice is new in a user's own room, and remember it."""
         key = namespace, room, notice
         if key in self._given:
             return False

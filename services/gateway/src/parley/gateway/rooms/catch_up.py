@@ -1,8 +1,8 @@
-"""Catching up: sending one connection what it missed in its rooms, as fast as it reads, until it can be live in them.
+"""Sends one connection what it missed in its rooms, as fast as it reads, until it can be live in them.
 
-A client that was away for a while lacks something in very many rooms. One worker per connection deals with them, a few
-at a time, page by page. It asks for a page only while the client takes what it is sent, and never has more than a
-little written that is not taken: the client is slow, maybe, but it arrives.
+A client that was away for a while has missed something in very many rooms. One worker per connection deals with them, a
+few at a time, page by page. It asks for a page only while the client takes what it is sent, and never has more than a
+little written that the client has not taken. So a slow client takes long, but it arrives.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Protocol
 
 from parley.common.process.tasks import Tasks
 from parley.common.wire.rooms import RoomEvent
@@ -20,46 +19,42 @@ from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.rooms.log_reader import LogReader
 
 GRACE = 0.05
-"""Seconds until the log is asked again for what it did not have yet, though the room has delivered it."""
+"""Seconds until the log is asked again for events that the room has delivered and the log did not have yet."""
 RETRY = 0.5
 AT_ONCE = 2
-"""Rooms in which one connection is caught up at a time: while one page is on its way, another is being sent."""
+"""Rooms in which one connection catches up at the same time: while one page is on its way, another one is being sent.
+"""
 UNTAKEN_BYTES = 64 * 1024
-"""Bytes sent before the client is looked at again."""
+"""Bytes that are sent before the client is looked at again."""
 LOOK_AGAIN = 0.005
 MAX_LOOK_AGAIN = 0.1
 """Seconds between two looks at a client that does not take what it was sent."""
 
 
-class Receiver(Protocol):
-    """Where members are sent what they missed."""
-
-    def congested(self, connection: Connection) -> bool:
-        """Whether the client reads slower than it is sent to."""
-        ...
-
-
 class CatchUp:
-    """Catches connections up. `send` gives one connection one event of a room; `gone` hears who left meanwhile."""
+    """Lets connections catch up. `send` sends one connection one event of a room; `gone` is told who left meanwhile.
+
+    `congested` says whether a client reads more slowly than it is sent to.
+    """
 
     def __init__(
         self,
         log: LogReader,
-        receiver: Receiver,
+        congested: Callable[[Connection], bool],
         send: Callable[[LocalRoom, Connection, RoomEvent], None],
         gone: Callable[[LocalRoom, Connection, int], None],
         tasks: Tasks,
     ) -> None:
         self._log = log
-        self._receiver = receiver
+        self._congested = congested
         self._send = send
         self._gone = gone
         self._tasks = tasks
         self._rooms: dict[Connection, OrderedDict[LocalRoom, None]] = {}
-        """Per connection the rooms in which it is to be caught up, and nobody is doing that right now."""
+        """By connection, the rooms in which it has to catch up and that no worker has in hand."""
 
-    def start(self, connection: Connection, room: LocalRoom) -> None:
-        """Catch a member up from where it is."""
+    def start(self, room: LocalRoom, connection: Connection) -> None:
+        """Let a member catch up from where it is."""
         if (rooms := self._rooms.get(connection)) is None:
             rooms = self._rooms[connection] = OrderedDict()
             self._tasks.spawn(self._work(connection, rooms), name="catch up")
@@ -73,8 +68,9 @@ class CatchUp:
             del self._rooms[connection]
 
     async def _take_turns(self, connection: Connection, rooms: OrderedDict[LocalRoom, None]) -> None:
-        """One page of the room that waits longest, then of the next."""
+        """Send one page of the room that waits longest, then of the next."""
         while rooms and not connection.ended:
+            # Page by page in turn, so that a room with a long history does not hold up the others.
             room, _ = rooms.popitem(last=False)
             await self._taken(connection)
             if (state := room.catching_up(connection)) is None:
@@ -88,9 +84,10 @@ class CatchUp:
                 rooms[room] = None
 
     async def _send_page(self, connection: Connection, room: LocalRoom, page: list[RoomEvent]) -> bool:
-        """Send what follows in a page, and in what the room delivered lately. Whether that was anything.
+        """Send what follows from a page, and from what the room delivered lately. Returns whether that was anything.
 
-        In the tick in which the last event is sent that the room has delivered, the member is live: no gap, no double.
+        The member is live in the very turn of the loop in which it is sent the last event that the room has delivered.
+        So there is no gap and no duplicate.
         """
         moved = False
         while (state := room.catching_up(connection)) is not None:
@@ -99,6 +96,7 @@ class CatchUp:
                 break
             moved, size = True, 0
             for item in items:
+                # What it was sent in an earlier stay is not sent again; only the change of membership counts.
                 if item.sequence > state.sent:
                     self._send(room, connection, item)
                     size += len(item.payload) + sum(map(len, item.attachments))
@@ -112,9 +110,9 @@ class CatchUp:
         return moved
 
     async def _taken(self, connection: Connection) -> None:
-        """Wait until the client has taken nearly all that it was sent."""
+        """Wait until the client has taken nearly everything that it was sent."""
         await asyncio.sleep(0)  # what was sent is written at the end of this tick
         pause = LOOK_AGAIN
-        while self._receiver.congested(connection) and not connection.ended:
+        while self._congested(connection) and not connection.ended:
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_LOOK_AGAIN)

@@ -1,4 +1,4 @@
-"""Keeping one room's events in order, pure: what may be delivered, what is missing, what a late joiner lacks."""
+"""Keeps one room's events in order, pure: which may be delivered, which are missing, and which a late joiner lacks."""
 
 from __future__ import annotations
 
@@ -7,53 +7,56 @@ from collections.abc import Iterable, Sequence
 from parley.common.wire.rooms import RoomEvent
 
 MAX_EARLY = 1000
-"""Events kept that arrived ahead of a missing one; further ones are fetched from the log again."""
+"""Events that are kept although an earlier one is missing. Further ones are read from the log again."""
 
 
 UNKNOWN = -1
-"""The head of a room that nobody has told: it has none, or the first that is heard of will be it."""
+"""The head of a room that is not known: the room has no sequence, or the first one that is heard of will be it."""
 
 
 class RoomCursor:
-    """The place of one gateway in one room: `head` is the sequence delivered last, `known` the last that exists."""
+    """Where one gateway is in one room. `head` is the sequence delivered last, `known` the last one that exists."""
 
     __slots__ = ("_early", "head", "known")
 
     def __init__(self, head: int) -> None:
         self.head = head
         self.known = head
+        # Few rooms ever have early events, and a gateway has very many rooms.
         self._early: dict[int, RoomEvent] | None = None
 
     @property
     def behind(self) -> bool:
-        """Whether events are known to exist that were not delivered."""
+        """Whether events exist that were not delivered."""
         return self.known > self.head
 
     def start(self, head: int) -> None:
-        """Begin after `head`, where the room's head was unknown until now."""
+        """Begin after `head`, if the room's head was unknown until now."""
         if self.head == UNKNOWN:
             self.head = self.known = head
 
     def raise_known(self, head: int) -> None:
-        """Hear of the room's head from somewhere else than its events."""
+        """Learn the room's head from something else than its events."""
         self.start(head)
         self.known = max(self.known, head)
 
     def reset(self, head: int) -> None:
-        """Begin anew after `head`: the log was restored, and what was delivered beyond it never happened."""
+        """Begin anew after `head`, because the log was restored, and what was delivered beyond it never happened."""
         self.head = self.known = head
         self._early = None
 
     def accept(self, items: Iterable[RoomEvent]) -> list[RoomEvent]:
-        """Take events as they arrive and return those that may be delivered now, in order.
+        """Take events as they arrive, and return in order those that may be delivered now.
 
-        Duplicates vanish; an event that is ahead waits for what is missing; signals without a sequence pass.
+        Duplicates are dropped. An event that is ahead waits for the missing ones. Signals without a sequence pass.
         """
         ready: list[RoomEvent] = []
         for item in items:
+            # A signal, as in a user's own room. It has no place in the order.
             if item.sequence == 0:
                 ready.append(item)
                 continue
+            # The first event of a room whose head nobody told: for this gateway, the room begins with it.
             if self.head == UNKNOWN:
                 self.start(item.sequence - 1)
             if item.sequence == self.head + 1:
@@ -80,14 +83,15 @@ class RoomCursor:
             self._early = None
 
     def lower_known(self, head: int) -> None:
-        """The log itself ends at `head`: nothing later exists, whatever was said."""
+        """Learn that the log itself ends at `head`, so nothing later exists, whatever was announced."""
         self.known = max(self.head, min(self.known, head))
 
 
 def following(after: int, replayed: Sequence[RoomEvent], recent: Sequence[RoomEvent], head: int) -> list[RoomEvent]:
-    """The events that follow `after` without a gap, from the log's answer and what was delivered live meanwhile.
+    """Return the events after `after` without a gap, from the log's answer and from what was delivered live meanwhile.
 
-    At most those up to `head`: what the room has not delivered yet comes to everybody at once.
+    Events beyond `head` are left out, since the room has not delivered them yet, and will deliver them to everybody at
+    once.
     """
     found: list[RoomEvent] = []
     for item in (*replayed, *recent):

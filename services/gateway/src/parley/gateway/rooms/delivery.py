@@ -1,4 +1,4 @@
-"""Delivering a room's events: in order, to its live members, and the joins and leaves that the events carry.
+"""Delivers a room's events to its live members in order, and applies the joins and leaves that the events carry.
 
 An event may name a user who joins with it, or leaves after it. Reading the room in order thereby moves that user's
 connections at exactly the right place, whether the event came live or was repaired.
@@ -23,23 +23,23 @@ DELIVERIES = Tally("parley_gateway_deliveries_total", "Events written to connect
 
 
 class Outlet(Protocol):
-    """Where deliveries go."""
+    """Where deliveries go: the Socket.IO server, or what a test records."""
 
     def send(self, connection: Connection, packet: Packet) -> None:
-        """Send one connection a packet."""
+        """Send a packet to one connection."""
         ...
 
     def broadcast(self, connections: Collection[Connection], packet: Packet, *, volatile: bool = False) -> None:
-        """Send many connections the same packet."""
+        """Send the same packet to many connections."""
         ...
 
     def congested(self, connection: Connection) -> bool:
-        """Whether the client reads slower than it is sent to."""
+        """Return whether the client reads more slowly than it is sent to."""
         ...
 
 
 class RoomDelivery:
-    """Writes events to members. `joined` hears of those who lack what came before, `gone` of those who have left."""
+    """Writes events to members. `joined` is told of those who lack earlier events, `gone` of those who have left."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class RoomDelivery:
         mark: Callable[[], int],
         doubts: Callable[[Connection], bool],
     ) -> None:
-        """`doubts` asks about who was admitted just now, and says whether it did."""
+        """`doubts` asks the service about a connection that was admitted just now, and returns whether it did."""
         self._outlet = outlet
         self._offsets = offsets
         self._rooms = rooms
@@ -61,11 +61,11 @@ class RoomDelivery:
         self._doubts = doubts
 
     def deliver(self, room: LocalRoom, items: list[RoomEvent]) -> None:
-        """Send live members the events that are next, each once."""
+        """Send live members the next events, each once."""
         if not items or room.closed:
-            return  # what a repair brings to a room that is closed by now would be remembered as sent later than it was
+            return  # what a repair brings for a closed room would be remembered as sent later than it was
         if room.changes_nothing(items):
-            # Everybody gets the same: one piece, however many they are.
+            # All receive the same bytes, so they are joined into one packet and encoded once.
             if room.keeps_recent:
                 room.keep_recent(items)
             if len(items) == 1:
@@ -95,22 +95,22 @@ class RoomDelivery:
                 self._gone(room, connection, item.sequence)
 
     def _joining(self, room: LocalRoom, item: RoomEvent) -> list[Connection]:
-        """The connections that are live from this event on, if they are not already."""
+        """Return the connections that have to be live from this event on, and are not."""
         joining: list[Connection] = []
         behind = room.cursor.known > item.sequence
         for connection in self._concerned(room, item, item.joins, joined=True):
             if behind and connection not in room and self._doubts(connection):
-                continue  # it may have left with an event that this room has still to deliver, before it was admitted
+                continue  # before it was admitted, it may have left with an event that this room has not delivered yet
             if connection in room or (sent := memory.enter(connection, room.room)) < item.sequence:
                 joining.append(connection)
             else:
-                # It was sent this in an earlier stay, and is not to get it again.
+                # It was sent this event in an earlier stay, and must not get it again.
                 room.join(connection, item.sequence - 1, sent)
                 self._joined(room, connection)
         return joining
 
     def _concerned(self, room: LocalRoom, item: RoomEvent, user_id: str, *, joined: bool) -> list[Connection]:
-        """The connections of the user whom an event moves. Those still being admitted hear of it when they are in."""
+        """Return the connections of the user whom an event moves. Those being admitted are told when they are in."""
         concerned: list[Connection] = []
         for connection in self._rooms.of_user(room.namespace, user_id):
             if not connection.opened:
@@ -127,7 +127,10 @@ class RoomDelivery:
         DELIVERIES.counts[()] += 1
 
     def _packet(self, room: LocalRoom, item: RoomEvent, sid: str = "") -> Packet:
-        """An event for a room's members, or for one of them; with its offset where connections are recovered."""
+        """Make the packet of an event, for a room's members or for one of them.
+
+        It has an offset if connections are recovered.
+        """
         offsets = self._offsets.get(room.namespace) if self._offsets else None
         if offsets is None or item.volatile:
             return single_event_packet(room.namespace, item.event, item.payload, item.attachments)

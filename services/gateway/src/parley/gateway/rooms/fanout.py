@@ -1,12 +1,13 @@
 """Room events to connections: who is in which room here, and the way of what is published there.
 
-Live events pass through a room's cursor and go to its live members (`delivery`). When the cursor is behind (a lost
-message, a reconnect, a service killed between commit and publish), what is missing is read from the log before anything
-later is delivered (`repair`); a member that lacks more than the others is caught up by itself (`catch_up`).
+`Admission` and `Operations` put connections into rooms and take them out; NATS calls `_receive` for each message. Live
+events pass through a room's cursor and go to its live members (`delivery`). When the cursor is behind (a lost message,
+a reconnect, a service killed between commit and publish), what is missing is read from the log before anything later is
+delivered (`repair`). A member that lacks more than the others catches up by itself (`catch_up`).
 
 Who is a member follows from the rooms' own events, which cannot be lost or overtake each other. What is published in a
-user's own room is a hint to look at a room from some event on, and a service's answer about memberships is a third
-witness; neither undoes what was heard of later.
+user's own room is only a hint to look at a room from some event on. A service's answer about memberships is a third
+witness. Neither undoes what was heard of later.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from parley.gateway.rooms.announcement_log import AnnouncementLog, Notices
 from parley.gateway.rooms.catch_up import CatchUp
 from parley.gateway.rooms.cursor import UNKNOWN
 from parley.gateway.rooms.delivery import DELIVERIES, Outlet, RoomDelivery
-from parley.gateway.rooms.heads import HeadListener, RoomHeadReader
+from parley.gateway.rooms.heads import RoomHeadReader
 from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.rooms.log_reader import LogReader
 from parley.gateway.rooms.repair import Repair
@@ -57,15 +58,15 @@ log = get_logger(__name__)
 __all__ = ["DELIVERIES", "Fanout", "Outlet"]
 
 LATE_SECONDS = 30.0
-"""So late a hint may be, since a service was cut off or stood still between commit and publish. Whoever was admitted
-less long ago may have left in between: of a join the service is asked."""
+"""Seconds by which a hint may be late, because a service was cut off or stood still between commit and publish. A
+connection that was admitted less long ago may have left in between, so the service is asked about a join."""
 
 RESETS = Counter("parley_gateway_room_resets_total", "Rooms whose log was found restored to an earlier state")
 MISSED = Counter("parley_gateway_announcements_missed_total", "Announcements missed, so that all rooms were compared")
 
 
-class Fanout(HeadListener, Parking):
-    """All rooms that have a local member, and the parts that deal with them."""
+class Fanout(Parking):
+    """All rooms that have a member here, and the parts that deal with them."""
 
     def __init__(
         self, bus: Bus, outlet: Outlet, offsets: Mapping[str, PacketHistory], namespaces: Iterable[str]
@@ -79,12 +80,14 @@ class Fanout(HeadListener, Parking):
         self._awaited = Awaited()
         self._rooms = RoomRegistry(bus, self._receive, self._closed)
         self._log = LogReader(bus)
+        self._catch_up = CatchUp(self._log, outlet.congested, self._send_missed, self._gone, self._tasks)
         self._delivery = RoomDelivery(
-            outlet, offsets, self._rooms, self._start_catch_up, self._gone, lambda: self._mark, self._doubts
+            outlet, offsets, self._rooms, self._catch_up.start, self._gone, lambda: self._mark, self._doubts
         )
         self._repair = Repair(self._log, self._delivery.deliver, self._tasks)
-        self._catch_up = CatchUp(self._log, outlet, self._send_missed, self._gone, self._tasks)
-        self._heads = RoomHeadReader(bus, self._rooms, self, self._tasks)
+        self._heads = RoomHeadReader(
+            bus, self._rooms, self._tasks, self.head_known, self.log_restored, self.stay_disproved
+        )
         self._announcements = AnnouncementLog()
         self._notices = Notices()
         self._on_missed: list[Callable[[], object]] = []
@@ -92,7 +95,7 @@ class Fanout(HeadListener, Parking):
         self._on_hearsay: list[Callable[[Connection], object]] = []
 
     async def start(self) -> None:
-        """Listen to what is announced and to what goes to several rooms; check every room after a reconnect."""
+        """Listen to announcements and to what goes to several rooms, and check every room after a reconnect."""
         for namespace in self._namespaces:
             self._bus.listen(subjects.rooms(namespace), partial(self._receive_all, namespace))
             self._bus.listen(subjects.moved_heads(namespace), partial(self._receive_heads, namespace))
@@ -100,7 +103,7 @@ class Fanout(HeadListener, Parking):
         self._bus.on_reconnect(self.verify_all)
 
     async def close(self) -> None:
-        """Stop what still runs."""
+        """Cancel what still runs."""
         await self._tasks.close()
 
     # -- connections come and go -----------------------------------------------------------------------------------
@@ -114,10 +117,10 @@ class Fanout(HeadListener, Parking):
 
     @asynccontextmanager
     async def held_open(self, namespace: str, heads: Mapping[str, int | None]) -> AsyncGenerator[bool]:
-        """Have rooms heard here before somebody enters them: what is published after CONNECT must not pass them by.
+        """Keep rooms open before somebody enters them, so that nothing published after CONNECT is missed.
 
-        `heads` are their heads as last heard of. In the block the broker has the subscriptions; what it is given is
-        whether that was waited for. Raises `Reject` when the broker does not answer.
+        `heads` are their heads as last heard of. Inside of the block NATS has the subscriptions; the block is given
+        whether that took any waiting. Raises `Reject` if NATS does not answer.
         """
         rooms = [self._open(namespace, name, UNKNOWN if head is None else head) for name, head in heads.items()]
         for room in rooms:
@@ -130,7 +133,7 @@ class Fanout(HeadListener, Parking):
                 self._rooms.close_if_empty(room)
 
     def open(self, connection: Connection) -> None:
-        """Begin to deliver what is addressed to the user, and heed what was heard of while it was being admitted."""
+        """Begin to deliver what is addressed to the user, and apply what was heard of before it was let in."""
         self._rooms.users_room(connection).let_in(connection)
         connection.opened_at = time.monotonic()
         for change in connection.pending_changes:
@@ -146,11 +149,11 @@ class Fanout(HeadListener, Parking):
         after: int | None = None,
         joined: int = 0,
     ) -> None:
-        """Put a connection into a room: from now on, or with `after`, from the event that follows it.
+        """Put a connection into a room: from now on, or after the event `after`.
 
-        `head` is the room's head as last heard of, where the room's cursor starts when it is new here. Without it
-        nothing is replayed: the room may have no sequence at all, and starts with the first one that is heard of.
-        `joined` is the event with which its user is a member now, who may have left and come back after `after`.
+        `head` is the room's head as last heard of, where the room's cursor starts if the room is new here. Without it
+        nothing is replayed: the room may have no sequence at all, or starts with the first one that is heard of.
+        `joined` is the event with which its user became a member; the user may have left and come back after `after`.
         """
         self._enter(connection, room, head, after, hinted=False)
         if (
@@ -168,23 +171,23 @@ class Fanout(HeadListener, Parking):
         if (here := local.cursor.head) == UNKNOWN:
             after = here
         elif after is None:
-            # This gateway may be behind: what it is still to deliver of before now is not for whom comes now.
+            # This gateway may be behind. What it has still to deliver from before now is not for this connection.
             after = max(here, head or 0, sent)
         if not hinted and after > here:
-            # It has, or is not to have, what this gateway has still to deliver before that.
+            # The connection has, or must not have, what this gateway has still to deliver before that.
             sent = after
             connection.ahead = {**(connection.ahead or {}), room: after}
         self._join(local, connection, after, sent)
 
     def leave(self, connection: Connection, room: str, *, at: int = 0) -> None:
-        """Take a connection out of a room, after the event `at` if that is yet to come."""
+        """Take a connection out of a room, after the event `at` if that is still to come."""
         local = self._rooms.get(connection.namespace, room)
         if local is None or connection not in local:
             return
         if at:
-            # A hint of a leave may be the first that is heard of the room's sequence here.
+            # A hint of a leave may be the first thing that is heard of the room's sequence here.
             local.cursor.start(at - 1)
-        # Before the state changes: who is out has no place any more, and may come back.
+        # Read before the state changes: afterwards the connection has no place in the room, and it may come back.
         place = local.delivered_up_to(connection)
         if local.leave(connection, at):
             self._gone(local, connection, place)
@@ -206,8 +209,8 @@ class Fanout(HeadListener, Parking):
         for name in list(connection.rooms):
             if (room := self._rooms.get(connection.namespace, name)) is None:
                 continue
-            # What has a log is read again when the client is back. What has none is remembered by the packet history as
-            # long as somebody here hears it, so the connection stays registered for it.
+            # A room with a log is read again when the client is back. The events of one without a log are remembered by
+            # the packet history as long as somebody here hears them, so the connection stays registered there.
             if room.has_log:
                 heads[name] = room.delivered_up_to(connection)
                 room.remove(connection)
@@ -219,11 +222,11 @@ class Fanout(HeadListener, Parking):
         return heads
 
     def is_awaited(self, namespace: str, name: str) -> bool:
-        """Whether the connection with this sid, or one that does not hear this room meanwhile, may come back."""
+        """Return whether a parked connection has this sid, or does not hear this room meanwhile."""
         return (namespace, name) in self._awaited
 
     def members(self, namespace: str, room: str) -> Collection[Connection]:
-        """Everybody here who is in a room, whether they receive its events yet or not."""
+        """Return everybody here who is in a room, whether they receive its events yet or not."""
         local = self._rooms.get(namespace, room)
         return () if local is None else local.members
 
@@ -233,7 +236,7 @@ class Fanout(HeadListener, Parking):
         self._outlet.send(connection, event_packet(connection.namespace, event, args))
 
     def send_unlogged(self, connection: Connection, unlogged: UnloggedEvent) -> None:
-        """Send a recovered connection an event that is in no log."""
+        """Send one connection an event that is in no log, with an offset by which it may be recovered."""
         args, namespace = unlogged.args, connection.namespace
         if (offsets := self._offsets.get(namespace)) is not None:
             args = with_offset(args, offsets.add(None, sid=connection.sid, missed=unlogged))
@@ -242,7 +245,10 @@ class Fanout(HeadListener, Parking):
     # -- memberships -----------------------------------------------------------------------------------------------
 
     def mark(self) -> int:
-        """A mark to take *before* asking a service for memberships; give it to `apply_memberships` with the answer."""
+        """Return a mark.
+
+        Take it *before* asking a service for memberships, and give it to `apply_memberships` with the answer.
+        """
         self._mark += 1
         return self._mark
 
@@ -251,8 +257,8 @@ class Fanout(HeadListener, Parking):
     ) -> None:
         """Bring connections of one user in line with what the service said, unless something later was heard of.
 
-        A room that is not named is left at the event by which the user left it. Since the answer does not say which
-        that was, the room's head is asked for, and the connection leaves there at the latest.
+        A room that is not named is left at the event by which the user left it. The answer does not say which event
+        that was, so the room's head is asked for, and the connection leaves there at the latest.
         """
         named = {membership.room for membership in memberships}
         for connection in connections:
@@ -273,11 +279,11 @@ class Fanout(HeadListener, Parking):
         connection.last_change[name] = joined
         room = self._rooms.get(connection.namespace, name)
         if room is not None and connection in room:
-            # It is in already. The join that the service names may be a later one than the one that brought it here.
+            # It is in the room already, but the join that the service names may be a later one.
             room.join(connection, joined - 1)
             self.head_known(room, head)
             return
-        # What it was sent beyond the head was of a log that is no more.
+        # What it was sent beyond the head was of a log that does not exist any more.
         sent = memory.enter(connection, name)
         after = max(sent if sent <= head else 0, joined - 1)
         if head - after > MAX_BEHIND:
@@ -289,7 +295,7 @@ class Fanout(HeadListener, Parking):
         self.head_known(local, head)
 
     def _heed(self, connection: Connection, change: MembershipChange) -> None:
-        """A hint in the user's own room: the user came into a room, or left it, with this event."""
+        """Apply a hint in the user's own room: the user came into a room, or left it, with this event."""
         if connection.ended or memory.is_old(connection, change):
             return
         memory.heed(connection, change.room, change.sequence, self._mark)
@@ -306,8 +312,8 @@ class Fanout(HeadListener, Parking):
     def _open(self, namespace: str, name: str, head: int) -> LocalRoom:
         if (room := self._rooms.get(namespace, name)) is None:
             if head != UNKNOWN and (offsets := self._offsets.get(namespace)) is not None:
-                # What is heard of the head may be older than what was delivered here before the room was closed, and
-                # that must not go out again under later offsets.
+                # The head may be older than what was delivered here before the room was closed, and that must not be
+                # sent again under later offsets.
                 head = max(head, offsets.delivered(name))
             room = self._rooms.open(namespace, name, head)
             self._heads.verify(namespace, (room,))
@@ -315,10 +321,7 @@ class Fanout(HeadListener, Parking):
 
     def _join(self, room: LocalRoom, connection: Connection, after: int, sent: int = 0) -> None:
         if room.join(connection, after, sent):
-            self._catch_up.start(connection, room)
-
-    def _start_catch_up(self, room: LocalRoom, connection: Connection) -> None:
-        self._catch_up.start(connection, room)
+            self._catch_up.start(room, connection)
 
     def _gone(self, room: LocalRoom, connection: Connection, delivered: int) -> None:
         memory.leave(connection, room.room, delivered)
@@ -329,12 +332,13 @@ class Fanout(HeadListener, Parking):
         self._log.forget(room)
 
     def _receive_all(self, namespace: str, data: bytes) -> None:
-        """What was published to several rooms at once, most of which may have no member here."""
+        """Take what was published to several rooms at once, most of which may have no member here."""
         for name, delivery in decode(data, UndecodedDeliveries).rooms:
             if (room := self._rooms.get(namespace, name)) is not None:
                 try:
                     self._receive(room, delivery)
                 except Exception:
+                    # One room that fails must not cost the others their events.
                     log.exception("delivery not handled", namespace=namespace, room=name)
 
     def _receive(self, room: LocalRoom, data: bytes | msgspec.Raw) -> None:
@@ -342,6 +346,7 @@ class Fanout(HeadListener, Parking):
         items = delivery.items
         if room.is_user_room:
             items = [item for item in items if self._is_news(room, item)]
+        # Events before changes: an event that moves its user does so in its place, and the hint then finds it done.
         self._delivery.deliver(room, room.cursor.accept(items))
         for change in delivery.membership_changes:
             self._change(room, change)
@@ -358,14 +363,22 @@ class Fanout(HeadListener, Parking):
                 connection.pending_changes.append(change)
 
     def _hinted(self, connection: Connection, change: MembershipChange) -> None:
-        """A change is told at once, but what tells it may have stood still; who came long before the hint heeds it."""
+        """Apply a hint, or ask the service about it.
+
+        Hints are published at once, but their publisher may have stood still. A connection that was admitted long
+        before can apply one.
+        """
         if not self._is_new(connection) or self._is_safe(connection, change):
             self._heed(connection, change)
         else:
             self._ask_about(connection, change)
 
     def _announced(self, users_room: LocalRoom, change: MembershipChange) -> None:
-        """A change is in the log, maybe for long: whoever was admitted after it knows better what became of it."""
+        """Apply an announced change, or ask the service about it.
+
+        The change may have been in the log for long, so a connection that was admitted after it knows better what
+        followed.
+        """
         for connection in listeners(users_room):
             if not self._is_safe(connection, change):
                 self._ask_about(connection, change)
@@ -385,7 +398,10 @@ class Fanout(HeadListener, Parking):
         return False
 
     def _is_safe(self, connection: Connection, change: MembershipChange) -> bool:
-        """Whether a change may be heeded however old it is: only a join brings somebody back who has left since."""
+        """Return whether a change may be applied however old it is.
+
+        Only a join can bring back somebody who has left since.
+        """
         room = self._rooms.get(connection.namespace, change.room)
         return not change.joined or (room is not None and connection in room)
 
@@ -402,11 +418,11 @@ class Fanout(HeadListener, Parking):
     # -- heads -----------------------------------------------------------------------------------------------------
 
     def on_missed(self, callback: Callable[[], object]) -> None:
-        """Call back when an announcement was missed: memberships may have changed that nobody here heard of."""
+        """Call back when an announcement was missed, and memberships may have changed that nobody here heard of."""
         self._on_missed.append(callback)
 
     def on_hearsay(self, callback: Callable[[Connection], object]) -> None:
-        """Call back with a connection whose user came into a room once, and may have left before it was admitted."""
+        """Call back with a connection whose user joined a room, and may have left it before being admitted."""
         self._on_hearsay.append(callback)
 
     def on_restored(self, callback: Callable[[str], object]) -> None:
@@ -444,27 +460,30 @@ class Fanout(HeadListener, Parking):
         self._heads.told(namespace, announcement.heads)
 
     def verify_all(self) -> None:
-        """Ask for the heads of all rooms: events may have been missed."""
+        """Ask for the heads of all rooms, because events may have been missed."""
         self._heads.verify_all()
 
-    @override
     def head_known(self, room: LocalRoom, head: int) -> None:
+        """Note that a room has events up to this one, and repair it if it lacks any."""
         room.cursor.raise_known(head)
         self._repair.soon(room)
 
-    @override
     def log_restored(self, room: LocalRoom, head: int) -> None:
+        """Begin a room anew whose log ends before what was delivered here, and tell its members to reload it."""
         RESETS.inc()
         self._log.forget(room)
         for connection in room.reset(head):
             memory.start_over(connection, room.room, head)
             self.send_event(connection, "reset", {"room": room.room, "sequence": head})
 
-    @override
     def stay_disproved(self, room: LocalRoom, connection: Connection, head: int | None, asked: int) -> None:
+        """Let a member go that its service did not name at the mark `asked`, unless something later was heard of.
+
+        `head` is the room's head afterwards; None for a room that has none.
+        """
         if memory.heard_since(connection, room.room, asked) or not room.stays(connection, head or 0):
             return
-        # The join that brought it here is old from now on, so that no late hint of it brings it back; a later one does.
+        # The join that brought it here is outdated from now on: no late hint of it may bring it back, a later join may.
         connection.last_change[room.room] = connection.last_change.get(room.room, 0) + 1
         place = room.delivered_up_to(connection)
         if room.leave(connection, head or 0, supposed=True):

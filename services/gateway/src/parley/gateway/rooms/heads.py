@@ -1,17 +1,17 @@
-"""Asking services for the heads of rooms: how a gateway learns what it missed without any event telling it.
+"""Asks services for the heads of rooms: so a gateway learns what it missed although no event tells it.
 
-Rooms are asked for when they are new here, after the broker was away, and when a service no longer names them among a
-user's. An answer to a question is worth more than what is told unasked, which may be late: a head below what had been
-delivered when the question was asked means that the log was restored to an earlier state. Where a log has a name,
-another name says so, also of rooms that have had as many events again.
+It asks about rooms that are new here, about all rooms after NATS was away, and about a room that a service does not
+name any more among a user's. An answer counts more than an announcement, which may be late: an answer with a head below
+what had been delivered when it was asked for means that the log was restored to an earlier state. Where the log has a
+name, a new name says so too, also for rooms that have had as many events again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from parley.common.errors import Reject
 from parley.common.nats.bus import Bus
@@ -28,28 +28,10 @@ log = get_logger(__name__)
 HEADS_PER_REQUEST = 500
 RETRY = 0.5
 DOUBT_SECONDS = 3.0
-"""A member that is none, says the service, leaves after so long without an answer to where the room's log ends."""
+"""Seconds after which a member that its service does not name leaves, even without an answer where the room's log ends.
+"""
 LATE_SECONDS = 3.0
-"""Who tells of an earlier head than was delivered so long ago is not just late."""
-
-
-class HeadListener(Protocol):
-    """Who acts on what is heard of heads."""
-
-    def head_known(self, room: LocalRoom, head: int) -> None:
-        """The room has events up to this one."""
-        ...
-
-    def log_restored(self, room: LocalRoom, head: int) -> None:
-        """The room's log ends here, before what was delivered already."""
-        ...
-
-    def stay_disproved(self, room: LocalRoom, connection: Connection, head: int | None, asked: int) -> None:
-        """The service did not name the room among the user's at the mark `asked`; its head was this afterwards.
-
-        None for a room that has no head.
-        """
-        ...
+"""Seconds after which an announced head below what was delivered is not just late any more."""
 
 
 class _Doubt(NamedTuple):
@@ -60,21 +42,37 @@ class _Doubt(NamedTuple):
 
 
 class RoomHeadReader:
-    """Asks for heads until they are known, and compares those it is told with what was delivered."""
+    """Asks for heads until they are known, and compares announced ones with what was delivered."""
 
-    def __init__(self, bus: Bus, rooms: RoomRegistry, listener: HeadListener, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        rooms: RoomRegistry,
+        tasks: Tasks,
+        known: Callable[[LocalRoom, int], None],
+        restored: Callable[[LocalRoom, int], None],
+        disproved: Callable[[LocalRoom, Connection, int | None, int], None],
+    ) -> None:
+        """Take the functions that act on what is learnt.
+
+        `known` is called with a room and its head, `restored` with a room whose log ends before what was delivered.
+        `disproved` is called with a member that its service did not name at a mark, the room's head afterwards (None
+        without one), and the mark.
+        """
         self._bus = bus
         self._rooms = rooms
-        self._listener = listener
         self._tasks = tasks
+        self._known = known
+        self._restored = restored
+        self._disproved = disproved
         self._unverified: dict[str, dict[LocalRoom, None]] = {}
-        """Per namespace, rooms whose head is to be asked for."""
+        """By namespace, rooms whose heads have to be asked for."""
         self._doubts: dict[LocalRoom, dict[Connection, _Doubt]] = {}
-        """Members that are not, says the service."""
+        """Members that are none, as their service says."""
         self._suspects: dict[LocalRoom, tuple[int, float]] = {}
-        """Rooms of which an earlier head was told than was delivered; how far that was, and when."""
+        """Rooms of which a lower head was announced than was delivered; what had been delivered, and when that was."""
         self._anew: set[LocalRoom] = set()
-        """Rooms whose log was restored: whatever their head is, they begin there."""
+        """Rooms whose log was restored. They begin at their heads, whatever these are."""
 
     def verify(self, namespace: str, rooms: Iterable[LocalRoom]) -> None:
         """Ask for the heads of rooms soon, many in one request."""
@@ -93,27 +91,27 @@ class RoomHeadReader:
                 self.verify(name, rooms.values())
 
     def begin_anew(self, namespace: str) -> None:
-        """The log of a namespace was restored: have each room begin where it ends now."""
+        """Let each room of a namespace begin at its head, because the log was restored."""
         for name, rooms in self._rooms:
             if name == namespace:
-                # A room that has no sequence has no log, or nothing of it was delivered here.
+                # A room without a sequence has no log, or nothing of it was delivered here.
                 self._anew.update(room for room in rooms.values() if not room.is_user_room and room.has_log)
         self.verify_all(namespace)
 
     def doubt(self, room: LocalRoom, connection: Connection, asked: int) -> None:
-        """Ask for the head of a room of which a connection is no member any more, as far as its service knew."""
+        """Ask for the head of a room in which a connection is no member any more, as far as its service knows."""
         self._doubts.setdefault(room, {})[connection] = _Doubt(asked, asyncio.get_running_loop().time())
         self.verify(room.namespace, (room,))
 
     def forget(self, room: LocalRoom) -> None:
-        """A room has no member here any more."""
+        """Forget a room that has no member here any more."""
         self._unverified.get(room.namespace, {}).pop(room, None)
         self._doubts.pop(room, None)
         self._suspects.pop(room, None)
         self._anew.discard(room)
 
     def told(self, namespace: str, heads: Iterable[RoomHead]) -> None:
-        """A service tells the heads of rooms that moved lately."""
+        """Take the heads that a service announces, of rooms that changed lately."""
         for head in heads:
             if (room := self._rooms.get(namespace, head.room)) is None:
                 continue
@@ -121,10 +119,13 @@ class RoomHeadReader:
                 self._suspect(room, head.head)
             else:
                 self._suspects.pop(room, None)
-            self._listener.head_known(room, head.head)
+            self._known(room, head.head)
 
     def _suspect(self, room: LocalRoom, head: int) -> None:
-        """An earlier head is told than was delivered. Most are just late; one that stays so is looked into."""
+        """Note an announced head below what was delivered.
+
+        Most of them are just late; one that stays is asked about.
+        """
         now = asyncio.get_running_loop().time()
         delivered, since = self._suspects.setdefault(room, (room.cursor.head, now))
         if head >= delivered:
@@ -143,7 +144,8 @@ class RoomHeadReader:
                 if await self._ask(namespace, taken, failing=failing):
                     failing, most = False, min(2 * most, HEADS_PER_REQUEST)
                 else:
-                    # Fewer next time, and these last: one room that the service fails over holds up no other for ever.
+                    # Fewer rooms next time, and these last, so that one room on which the service fails cannot hold up
+                    # the others for ever.
                     failing, most = True, max(1, most // 2)
                     waiting.update(dict.fromkeys(room for room in taken if not room.closed))
                     await asyncio.sleep(RETRY)
@@ -151,8 +153,9 @@ class RoomHeadReader:
             del self._unverified[namespace]
 
     async def _ask(self, namespace: str, rooms: Collection[LocalRoom], *, failing: bool) -> bool:
+        # Read before the request: what is delivered while it is under way must not make the answer's head look low.
         delivered = {room.room: room.cursor.head for room in rooms}
-        # Those that are doubted from here on are asked for anew: this answer may be older than that doubt.
+        # Doubts that come from here on are asked about anew, because this answer may be older than they are.
         doubts = {room: self._doubts.pop(room) for room in rooms if room in self._doubts}
         try:
             request = GetRoomHeads([room.room for room in rooms])
@@ -170,16 +173,16 @@ class RoomHeadReader:
             if head is not None and not room.closed:
                 if head < delivered[room.room] or room in self._anew:
                     self._anew.discard(room)
-                    self._listener.log_restored(room, head)
+                    self._restored(room, head)
                 else:
-                    self._listener.head_known(room, head)
+                    self._known(room, head)
             for connection, doubt in doubts.get(room, {}).items():
                 if not room.closed:
-                    self._listener.stay_disproved(room, connection, head, doubt.asked)
+                    self._disproved(room, connection, head, doubt.asked)
         return True
 
     def _keep_doubts(self, doubts: dict[LocalRoom, dict[Connection, _Doubt]]) -> None:
-        """Ask again, but not for long: meanwhile somebody hears what may be none of their business."""
+        """Ask again, but not for long: meanwhile a connection may hear what it must not."""
         now = asyncio.get_running_loop().time()
         for room, doubted in doubts.items():
             for connection, doubt in doubted.items():
@@ -188,4 +191,4 @@ class RoomHeadReader:
                 if now - doubt.since < DOUBT_SECONDS:
                     self._doubts.setdefault(room, {}).setdefault(connection, doubt)
                 else:
-                    self._listener.stay_disproved(room, connection, None, doubt.asked)
+                    self._disproved(room, connection, None, doubt.asked)

@@ -28,14 +28,14 @@ from parley.gateway.rooms.cursor import UNKNOWN, RoomCursor
 from parley.gateway.rooms.member_state import LIVE, REGISTERED, CatchingUp, Live, MemberState
 
 RECENT = 256
-"""Delivered events kept while a connection is being caught up, so that it can be spliced into a fast room."""
+"""Delivered events that are kept while a connection is catching up, so that it can be spliced into a fast room."""
 RECENT_BYTES = 1024 * 1024
-"""The same in bytes of payload."""
+"""Bytes of their payloads."""
 NEVER = sys.maxsize
 
 
 class LocalRoom:
-    """A room's state. What only a busy room needs is made when it is."""
+    """One room on this gateway. What only a busy room needs is made when it is busy."""
 
     __slots__ = (
         "_catching_up", "_hear", "_members", "_next_change", "_recent", "_recent_bytes",
@@ -49,9 +49,9 @@ class LocalRoom:
         self.live: dict[Connection, None] = {}
         self.listener: Listener | None = None
         self.known = False
-        """Whether the broker is known to have the subscription."""
+        """Whether NATS is known to have the subscription."""
         self.awaited = 0
-        """Attempts that are about to enter it, for which it stays open."""
+        """Attempts that are about to enter it. It stays open for them."""
         self.repairing = False
         self.closed = False
         self._hear = hear
@@ -59,12 +59,15 @@ class LocalRoom:
         """Members that are not live, or know of changes to come."""
         self._catching_up = 0
         self._next_change = NEVER
-        """Before this event no change is due of those who hear what the room delivers."""
+        """Before this event, no change is due for members that are sent what the room delivers."""
         self._recent: deque[RoomEvent] | None = None
         self._recent_bytes = 0
 
     def __call__(self, data: bytes) -> None:
-        """Hear a message of the room's subject."""
+        """Take a message of the room's subject.
+
+        The room itself is the listener, which saves an object per subscription.
+        """
         self._hear(self, data)
 
     def __contains__(self, connection: Connection) -> bool:
@@ -72,12 +75,12 @@ class LocalRoom:
 
     @property
     def members(self) -> list[Connection]:
-        """Everyone who belongs to the room, live or not."""
+        """Everybody who belongs to the room, live or not."""
         return [*self.live, *(member for member in self._members or () if member not in self.live)]
 
     @property
     def empty(self) -> bool:
-        """Whether nobody belongs to the room, and nobody is about to."""
+        """Whether nobody belongs to the room or is about to."""
         return not self.live and not self._members and not self.awaited
 
     @property
@@ -87,7 +90,7 @@ class LocalRoom:
 
     @property
     def is_user_room(self) -> bool:
-        """Whether this is a user's own room: unsequenced, and with hints of joins and leaves."""
+        """Whether this is a user's own room: it has no sequence, and receives hints of joins and leaves."""
         return self.room.startswith("user:")
 
     @property
@@ -101,18 +104,18 @@ class LocalRoom:
         return self._recent or ()
 
     def state(self, connection: Connection) -> MemberState | None:
-        """Where a member is; None for one that is none."""
+        """Return a member's state; None for a connection that is no member."""
         found = None if self._members is None else self._members.get(connection)
         return LIVE if found is None and connection in self.live else found
 
     def delivered_up_to(self, connection: Connection) -> int:
-        """The last event that a member was sent, or that was not for it."""
+        """Return the last event that a member was sent, or that was not for it."""
         return member_state.delivered_up_to(self.state(connection) or REGISTERED, self.cursor.head)
 
     # -- joining and leaving ---------------------------------------------------------------------------------------
 
     def register(self, connection: Connection) -> None:
-        """Take in a connection that is not let in yet, or keep one that is to hear nothing more."""
+        """Take in a connection that is not let in yet, or that may not hear anything more."""
         self._put(connection, REGISTERED)
 
     def let_in(self, connection: Connection) -> None:
@@ -120,17 +123,20 @@ class LocalRoom:
         self._put(connection, LIVE)
 
     def join(self, connection: Connection, after: int, sent: int = 0) -> bool:
-        """Take in a connection from `after` on; it has what is not after `sent`. True when it has to be caught up."""
+        """Take in a connection after the event `after`; up to `sent` it has everything.
+
+        Returns whether it has to catch up.
+        """
         state = member_state.join(self.state(connection), after, self.cursor.head, sent)
         self._put(connection, state)
         return isinstance(state, CatchingUp)
 
     def stays(self, connection: Connection, head: int) -> bool:
-        """Whether a member is one beyond the event `head`, for all that is known."""
+        """Return whether a connection is a member after the event `head`, as far as is known."""
         return member_state.stays(self.state(connection), head)
 
     def leave(self, connection: Connection, at: int, *, supposed: bool = False) -> bool:
-        """Let a member go after the event `at`, or at once with 0. True when it is gone now."""
+        """Let a member go after the event `at`, or at once if that is 0. Returns whether it is gone now."""
         if not at:
             return self._put(connection, None)
         return self._put(
@@ -144,7 +150,7 @@ class LocalRoom:
     # -- what the room delivers to those who are live --------------------------------------------------------------
 
     def changes_nothing(self, items: Iterable[RoomEvent]) -> bool:
-        """Whether everybody who is live gets all of these alike and stays live."""
+        """Return whether all live members receive all of these events and stay live."""
         next_change = self._next_change
         for item in items:
             if item.joins or item.leaves or item.except_sid or item.volatile or item.sequence >= next_change:
@@ -152,7 +158,7 @@ class LocalRoom:
         return True
 
     def keep_recent(self, items: Iterable[RoomEvent]) -> None:
-        """Keep events that are being delivered, while anybody is catching up."""
+        """Keep events that are being delivered, if anybody is catching up."""
         recent = self._recent
         if recent is None:
             return
@@ -164,35 +170,39 @@ class LocalRoom:
             self._recent_bytes -= len(recent.popleft().payload)
 
     def before_event(self, item: RoomEvent, joining: Iterable[Connection] = ()) -> None:
-        """Let in those for whom this is the first event; `joining` are its user's connections, if it is a join."""
+        """Let in those for whom this is the first event.
+
+        `joining` are the connections of the user who joins with it.
+        """
         for connection in joining:
             self._put(connection, member_state.before_event(self.state(connection), item.sequence, joins=True))
-        # Nearly always nobody waits for this event, and the members are not looked through.
+        # Nearly always nobody waits for this event, so the members are not searched.
         if item.sequence >= self._next_change:
             for connection, state in list((self._members or {}).items()):
                 self._put(connection, member_state.before_event(state, item.sequence, joins=False))
 
     def after_event(self, item: RoomEvent, leaving: Iterable[Connection] = ()) -> list[Connection]:
-        """Let go those for whom this was the last event; `leaving` are its user's connections, if it is a leave.
+        """Let go of those for whom this was the last event. Returns who is gone.
 
-        Returns who is gone.
+        `leaving` are the connections of the user who leaves with it.
         """
         gone: list[Connection] = []
         for connection in leaving:
             state = self.state(connection)
+            # By the event itself, whatever hints have said.
             if state is not None and self._put(connection, member_state.after_event(state, item.sequence, leaves=True)):
                 gone.append(connection)
         if item.sequence >= self._next_change:
             for connection, state in list((self._members or {}).items()):
                 if self._put(connection, member_state.after_event(state, item.sequence, leaves=False)):
                     gone.append(connection)
-            # `_put` only lowers it, so what has been passed is left behind here.
+            # `_put` can only lower it, so it is raised here, past the changes that are done.
             changes = map(member_state.due, (self._members or {}).values())
             self._next_change = min((change for change in changes if change is not None), default=NEVER)
         return gone
 
     def reset(self, head: int) -> list[Connection]:
-        """The log was restored and ends at `head`: everybody is live from there on. Returns them."""
+        """Begin anew at `head`, where a restored log ends: everybody is live from there on. Returns them."""
         self.cursor.reset(head)
         members = self.members
         for connection in members:
@@ -202,16 +212,19 @@ class LocalRoom:
     # -- what a member is sent by itself ---------------------------------------------------------------------------
 
     def catching_up(self, connection: Connection) -> CatchingUp | None:
-        """How far a member has been caught up; None for one that is not catching up."""
+        """Return how far a member has caught up; None if it is not catching up."""
         state = self.state(connection)
         return state if isinstance(state, CatchingUp) else None
 
     def sent(self, connection: Connection, item: RoomEvent) -> bool:
-        """A member that is catching up was sent an event. True when it is gone, because that was its last."""
+        """Note that a member that is catching up was sent an event.
+
+        Returns whether it is gone, because that was its last.
+        """
         state, user_id = self.catching_up(connection), connection.identity.user_id
         if state is None:
             return False
-        # Events that move nobody name the empty user, which must not match one.
+        # An event that moves nobody names the empty user, which must match nobody.
         joins, leaves = item.joins == user_id != "", item.leaves == user_id != ""
         reached = member_state.sent(state, item.sequence, self.cursor.head, joins=joins, leaves=leaves)
         return self._put(connection, reached)
@@ -219,15 +232,15 @@ class LocalRoom:
     # -- where the states are kept ---------------------------------------------------------------------------------
 
     def _put(self, connection: Connection, state: MemberState | None) -> bool:
-        """Keep a member's new state. True when it is gone."""
+        """Keep a member's new state. Returns whether it is gone."""
         members = self._members
         before = None if members is None else members.get(connection)
-        # `live` first: it holds those with a state in the dict as well, and is what broadcasts go to.
+        # `live` first: a broadcast goes to it, so it also has members whose state is in the other dict.
         if isinstance(state, Live):
             self.live[connection] = None
         elif before is None or isinstance(before, Live):
             self.live.pop(connection, None)
-        # A live member of whom there is nothing more to say has no entry: that is nearly everybody.
+        # A live member without changes to come has no entry. That is nearly everybody.
         if state is None or state == LIVE:
             if members is not None and before is not None:
                 del members[connection]
@@ -242,7 +255,7 @@ class LocalRoom:
         return state is None
 
     def _count(self, before: MemberState | None, state: MemberState | None) -> None:
-        """Keep recent events for as long as anybody is catching up."""
+        """Keep recent events as long as anybody is catching up."""
         self._catching_up += isinstance(state, CatchingUp) - isinstance(before, CatchingUp)
         if not self._catching_up:
             self._recent = None

@@ -1,8 +1,8 @@
-"""Reading rooms' logs from the services, for repairs and for members that catch up.
+"""Reads rooms' logs from the services, for repairs and for members that catch up.
 
-After a deployment all members of a room ask for the same page. Requests for what an answer under way may hold wait for
-it, and pages are kept for a moment; they are never wrong, since events do not change. How many requests are under way
-to one namespace is bounded, apart for repairs and for members: neither holds up the other, or anybody's admission.
+After a deployment all members of a room ask for the same page. A request for events that an answer under way may have
+waits for it, and pages are kept for a moment; they never get wrong, since events do not change. The number of requests
+to one namespace is bounded, for repairs and for members apart, so neither holds up the other, or admissions.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ log = get_logger(__name__)
 REPLAY_LIMIT = 500
 """Events in one page."""
 REPAIRS = 32
-"""Requests for repairs that are under way to one namespace."""
+"""Requests for repairs under way to one namespace."""
 REPLAYS = 64
 """Requests for members that catch up, under way to one namespace."""
 KEPT_SECONDS = 2.0
 KEPT_BYTES = 32 * 1024 * 1024
-"""Pages are kept for so long, and up to this size altogether."""
+"""Pages are kept for so many seconds, and up to so many bytes altogether."""
 
 
 class _Page(NamedTuple):
@@ -40,7 +40,7 @@ class _Page(NamedTuple):
 
 
 class _Pools:
-    """How many requests may be under way to one namespace."""
+    """The bounds of the requests to one namespace, and whether they fail."""
 
     __slots__ = ("failing", "repairs", "replays")
 
@@ -51,7 +51,7 @@ class _Pools:
 
 
 class LogReader:
-    """Reads pages of rooms' logs. None instead of a page says to try again later."""
+    """Reads pages of rooms' logs. It returns None instead of a page if it has to be tried again later."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -62,14 +62,14 @@ class LogReader:
         self._expiring = False
 
     async def for_repair(self, room: LocalRoom, after: int) -> Replayed | None:
-        """What follows an event in a room that lacks it."""
+        """Return what follows an event, for a room that lacks it."""
         if (page := self._find(room, after)) is not None:
             return page
         async with self._pools[room.namespace].repairs:
             return await self._ask(room, after)
 
     async def for_member(self, room: LocalRoom, after: int) -> Replayed | None:
-        """What follows an event for a member that catches up."""
+        """Return what follows an event, for a member that catches up."""
         while True:
             if (page := self._find(room, after)) is not None:
                 return page
@@ -77,6 +77,7 @@ class LogReader:
             other = next((under_way[start] for start in under_way if start <= after < start + REPLAY_LIMIT), None)
             if other is None:
                 break
+            # Shielded, since a member that stops waiting must not cancel the request of the others.
             if not await asyncio.shield(other):
                 return None
         answered = under_way[after] = asyncio.get_running_loop().create_future()
@@ -85,6 +86,7 @@ class LogReader:
             async with self._pools[room.namespace].replays:
                 replayed = await self._ask(room, after)
         finally:
+            # Also after a cancellation: those who wait then try again.
             answered.set_result(replayed is not None)
             del under_way[after]
             if not under_way:
@@ -92,7 +94,7 @@ class LogReader:
         return replayed
 
     def forget(self, room: LocalRoom) -> None:
-        """Keep no pages of a room: it is closed, or its log was restored."""
+        """Drop the pages of a room, because it is closed, or its log was restored."""
         for page in self._kept.pop(room, ()):
             self._kept_bytes -= page.size
 
@@ -121,6 +123,7 @@ class LogReader:
 
     def _keep(self, room: LocalRoom, after: int, replayed: Replayed) -> None:
         items = replayed.items
+        # A page that has gaps, as when something is being repaired at the service, must not be handed to others.
         if not items or (items[0].sequence, items[-1].sequence) != (after + 1, after + len(items)):
             return
         loop = asyncio.get_running_loop()
@@ -131,11 +134,12 @@ class LogReader:
         self._kept.setdefault(room, []).append(_Page(after, items, replayed.head, size, loop.time() + KEPT_SECONDS))
         self._kept.move_to_end(room)
         self._kept_bytes += size
+        # The room whose page is the oldest goes first.
         while self._kept_bytes > KEPT_BYTES:
             self.forget(next(iter(self._kept)))
 
     def _expire(self) -> None:
-        """Let go of what was kept long enough; look again as long as there is anything."""
+        """Drop the pages that were kept long enough, and look again while there are any."""
         loop = asyncio.get_running_loop()
         for room, pages in list(self._kept.items()):
             self.forget(room)

@@ -2,8 +2,8 @@
 
 A member is *live* (it is sent what the room delivers), *catching up* (it is sent by itself what it missed) or *waiting*
 for the event with which it joins. It may know of joins and leaves to come, in the order of their sequences. A leave may
-be only supposed: the service does not name the room any more, and nobody heard why. *Registered* is a connection in its
-user's own room that is not let in yet, or not any more. `head` is the last event that the room has delivered.
+be only *supposed*: the service does not name the room any more, and no event has told why. *Registered* is a connection
+in its user's own room that is not let in yet, or not any more. `head` is the last event that the room has delivered.
 
 | state          | join with n         | leave after n     | the room delivers n        | it is sent n itself        |
 |----------------|---------------------|-------------------|----------------------------|----------------------------|
@@ -18,8 +18,8 @@ user's own room that is not let in yet, or not any more. `head` is the last even
 | has all to s   |                     | n > j: noted      | live, before n             |                            |
 | registered     | as no member        | no member         |                            |                            |
 
-Who is *out* is no member any more, unless a later join is known: then it catches up from there, or waits for it. A join
-with n makes everybody forget a leave that was only supposed, at n or later.
+A member that is *out* is none any more, unless a later join is known: then it catches up from there, or waits for it. A
+join with n makes every member forget a leave at n or later that was only supposed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 MAX_CHANGES = 32
-"""Changes to come that are kept of one member. Only hints that run far ahead of the room's events get there."""
+"""Changes to come that are kept of one member. Only hints that run far ahead of the room's events need so many."""
 
 
 class Change(NamedTuple):
@@ -42,15 +42,16 @@ Changes = tuple[Change, ...]
 
 
 class Live(NamedTuple):
-    """It is sent what the room delivers."""
+    """The member is sent what the room delivers."""
 
     changes: Changes = ()
 
 
 class CatchingUp(NamedTuple):
-    """It has everything up to `after`, and is sent what follows from the log.
+    """The member has everything up to `after`, and is sent what follows from the log.
 
-    What is not after `sent` it was sent in an earlier stay: the changes in that apply, and nothing is sent twice.
+    Up to `sent` it was sent everything in an earlier stay: the changes in these events apply, but they are not sent
+    again.
     """
 
     after: int
@@ -59,9 +60,9 @@ class CatchingUp(NamedTuple):
 
 
 class WaitingToJoin(NamedTuple):
-    """It hears nothing before the first of its changes, which is a join.
+    """The member hears nothing before the first of its changes, which is a join.
 
-    What is not after `sent` it has from elsewhere, since it came back while this gateway was behind.
+    Up to `sent` it has everything from elsewhere, because it came back while this gateway was behind.
     """
 
     changes: Changes
@@ -69,7 +70,7 @@ class WaitingToJoin(NamedTuple):
 
 
 class Registered(NamedTuple):
-    """It hears nothing until it is let in."""
+    """The member hears nothing until it is let in."""
 
 
 MemberState = Live | CatchingUp | WaitingToJoin | Registered
@@ -77,7 +78,7 @@ LIVE, REGISTERED = Live(), Registered()
 
 
 def delivered_up_to(state: MemberState, head: int) -> int:
-    """The last event that a member was sent, or that was not for it."""
+    """Return the last event that a member was sent, or that was not for it."""
     match state:
         case CatchingUp(after=after, sent=sent):
             return max(after, sent)
@@ -88,22 +89,25 @@ def delivered_up_to(state: MemberState, head: int) -> int:
 
 
 def join(state: MemberState | None, after: int, head: int, sent: int = 0) -> MemberState:
-    """Somebody is a member from `after` on. What is not after `sent` they have already."""
+    """Return the state of a member that joins after the event `after`. Up to `sent` it has everything already."""
     match state:
         case None | Registered():
             return _entered(after, (), head, sent)
         case Live(changes=changes):
-            # It has everything up to the head, so a join before that is no news; a later one may follow a noted leave.
+            # It has everything up to the head, so an earlier join is nothing new. A later one may follow a noted leave.
             return Live(_noted(changes, Change(after + 1, joined=True), head))
         case CatchingUp(after=place, changes=changes):
             return state._replace(changes=_noted(changes, Change(after + 1, joined=True), place))
         case WaitingToJoin(changes=changes, sent=had):
-            # A join before something that it has already is the one that it came back from.
+            # A join before something that it already has belongs to its earlier stay.
             return state._replace(changes=_noted(changes, Change(after + 1, joined=True), max(head, had)))
 
 
 def stays(state: MemberState | None, head: int) -> bool:
-    """Whether somebody is a member beyond the event `head`, for all that is known: neither to leave nor yet to join."""
+    """Return whether somebody is a member after the event `head`, as far as is known.
+
+    Such a member neither leaves nor still has to join.
+    """
     match state:
         case None:
             return False
@@ -116,7 +120,7 @@ def stays(state: MemberState | None, head: int) -> bool:
 
 
 def leave(state: MemberState | None, at: int, head: int, *, supposed: bool = False) -> MemberState | None:
-    """A member leaves after the event `at`."""
+    """Return the state of a member that leaves after the event `at`."""
     change = Change(at, joined=False, supposed=supposed)
     match state:
         case None | Registered():
@@ -128,31 +132,31 @@ def leave(state: MemberState | None, at: int, head: int, *, supposed: bool = Fal
                 return _out(changes, at, head, state.sent)
             return state._replace(changes=_noted(changes, change, after))
         case WaitingToJoin(changes=changes):
-            # Who waits is out already until the first join.
+            # A waiting member is out already until its first join.
             return state if at <= changes[0].sequence else state._replace(changes=_noted(changes, change, head))
 
 
 def before_event(state: MemberState | None, sequence: int, *, joins: bool) -> MemberState | None:
-    """The room is about to deliver an event, with which the member may join."""
+    """Return a member's state right before the room delivers an event, with which the member may join."""
     match state:
         case None if joins:
             return LIVE
         case WaitingToJoin(sent=sent) if sequence <= sent:
             return state
         case WaitingToJoin(changes=changes) if joins or changes[0].sequence <= sequence:
-            # The log's own word beats what hints said of this event and of those before it.
+            # The event itself overrules what hints said of it and of those before it.
             return Live(_after_join(changes, sequence) if joins else _beyond(changes, sequence))
         case Live(changes=changes) if joins:
             return Live(_after_join(changes, sequence))
         case CatchingUp(after=after, changes=changes) if joins:
-            # The room is ahead of it: it will meet this event in the log, and must still know that it is a join.
+            # The room is ahead of this member. It reaches the event in the log later, and must know then that it joins.
             return state._replace(changes=_noted(changes, Change(sequence, joined=True), after))
         case _:
             return state
 
 
 def after_event(state: MemberState | None, sequence: int, *, leaves: bool) -> MemberState | None:
-    """The room has delivered an event, with which the member may leave."""
+    """Return a member's state right after the room has delivered an event, with which the member may leave."""
     match state:
         case Live(changes=changes):
             return _passed(state, changes, sequence, sequence, leaves=leaves)
@@ -163,7 +167,7 @@ def after_event(state: MemberState | None, sequence: int, *, leaves: bool) -> Me
 
 
 def sent(state: CatchingUp, sequence: int, head: int, *, joins: bool, leaves: bool) -> MemberState | None:
-    """A member that is catching up was sent an event, with which it may join or leave."""
+    """Return the state of a member that is catching up and was sent an event, with which it may join or leave."""
     changes = _after_join(state.changes, sequence) if joins else state.changes
     # A leave that is due takes it out before "at the head" could make it live.
     reached = _passed(state._replace(after=sequence), changes, sequence, head, leaves=leaves)
@@ -171,7 +175,7 @@ def sent(state: CatchingUp, sequence: int, head: int, *, joins: bool, leaves: bo
 
 
 def due(state: MemberState) -> int | None:
-    """The event before or after which something changes for a member that hears what the room delivers."""
+    """Return the event before or after which something changes for a member that is sent what the room delivers."""
     match state:
         case Live(changes=(change, *_)) | WaitingToJoin(changes=(change, *_)):
             return change.sequence
@@ -189,7 +193,7 @@ def _entered(after: int, changes: Changes, head: int, sent: int = 0) -> MemberSt
 
 
 def _out(changes: Changes, sequence: int, head: int, sent: int = 0) -> MemberState | None:
-    """It leaves after an event, unless it is known to join later."""
+    """Return the state of a member that leaves after an event: none, unless it is known to join later."""
     changes = _beyond(changes, sequence)
     if changes and changes[0].joined:
         return _entered(changes[0].sequence - 1, changes[1:], head, sent)
@@ -199,7 +203,7 @@ def _out(changes: Changes, sequence: int, head: int, sent: int = 0) -> MemberSta
 def _passed(
     state: Live | CatchingUp, changes: Changes, sequence: int, head: int, *, leaves: bool
 ) -> MemberState | None:
-    """A member has been sent an event: apply the changes that are due with it. The log's own word is the last."""
+    """Apply the changes that are due with an event that a member was sent. The event itself overrules hints."""
     passed = [change for change in changes if change.sequence <= sequence]
     rest = changes[len(passed) :]
     match state:
@@ -212,21 +216,21 @@ def _passed(
 
 
 def _noted(changes: Changes, change: Change, place: int) -> Changes:
-    """The changes with another one, unless the member is past it."""
+    """Return the changes with another one, unless the member is past it."""
     if change.joined:
         changes = tuple(known for known in changes if not (known.supposed and known.sequence >= change.sequence))
     if change.sequence <= place or change in changes:
         return changes
     changes = tuple(sorted((*changes, change)))
-    # The last one says whether it is a member in the end, so it is kept whatever is dropped.
+    # The last change says whether it is a member in the end, so that one is always kept.
     return (*changes[: MAX_CHANGES - 1], *changes[-1:]) if len(changes) > MAX_CHANGES else changes
 
 
 def _beyond(changes: Changes, sequence: int) -> Changes:
-    """The changes that are still to come after an event."""
+    """Return the changes that are still to come after an event."""
     return tuple(change for change in changes if change.sequence > sequence)
 
 
 def _after_join(changes: Changes, sequence: int) -> Changes:
-    """What is still to come for a member of whom the log says that it joins with an event."""
+    """Return the changes that are still to come for a member that, by the log, joins with an event."""
     return tuple(change for change in changes if change.sequence > sequence and not change.supposed)

@@ -1,9 +1,9 @@
-"""What a connection remembers of rooms, pure: which changes of its membership were heard of, and when.
+"""What a connection remembers of rooms, pure: which changes of its membership it heard of, and when.
 
-Joins and leaves are heard of from three sides that overtake each other: the rooms' own events, hints in the user's
-room, and the service's answers about memberships. Sequences put them in order. Where an answer names no sequence, for a
-room that is not in it, the fanout's *mark* does: a counter that moves when somebody asks, so that "heard of since then"
-can be told. Rooms that a connection has left are remembered too, the last thousand of them.
+Joins and leaves are heard of from three sides that overtake each other: the rooms' own events, hints in the user's own
+room, and the service's answers about memberships. Sequences put them in order. An answer has no sequence for a room
+that it does not name; there the fanout's *mark* does it: a counter that moves with every question, so that "heard of
+since" can be told. The last thousand rooms that a connection has left are remembered too.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from parley.common.wire.rooms import Membership, MembershipChange
 from parley.gateway.connections.connection import Connection
 
 MAX_LEFT = 1000
-"""Rooms remembered of one connection that it is not in."""
+"""Rooms that are remembered of one connection although it is not in them."""
 
 
 def is_old(connection: Connection, change: MembershipChange) -> bool:
-    """Whether a later change in that room was heeded already."""
+    """Return whether a later change in that room was applied already."""
     return change.sequence < connection.last_change.get(change.room, 0)
 
 
 def heed(connection: Connection, room: str, sequence: int, mark: int) -> None:
-    """A join or leave with this event was heard of."""
+    """Note that a join or leave with this event was heard of."""
     connection.last_change[room] = max(sequence, connection.last_change.get(room, 0))
     if connection.heard is None:
         connection.heard = {}
@@ -31,32 +31,32 @@ def heed(connection: Connection, room: str, sequence: int, mark: int) -> None:
 
 
 def leave(connection: Connection, room: str, delivered: int) -> None:
-    """The connection is not in a room any more, in which it was sent everything up to an event."""
+    """Note that the connection is not in a room any more, in which it was sent everything up to an event."""
     connection.rooms.discard(room)
     _keep(connection, room, max(delivered, 0))
 
 
 def enter(connection: Connection, room: str) -> int:
-    """The connection is in a room from now on. Returns the last event that it was sent there before, or 0."""
+    """Note that the connection is in a room from now on. Returns the last event that it was sent there before, or 0."""
     connection.rooms.add(room)
     return connection.left.pop(room, 0) if connection.left else 0
 
 
 def heard_since(connection: Connection, room: str, mark: int) -> bool:
-    """Whether a join or leave in a room was heard of after a mark, as far as is remembered."""
+    """Return whether a join or leave in a room was heard of after a mark, as far as is remembered."""
     if connection.heard and room in connection.heard:
         return connection.heard[room] >= mark
     return room not in connection.last_change and connection.forgotten >= mark
 
 
 def is_news(connection: Connection, membership: Membership, asked: int) -> bool:
-    """Whether a membership in an answer to a question asked at a mark tells more than was heard of that room."""
+    """Return whether a membership in an answer, asked for at a mark, says more than was heard of that room."""
     last = connection.last_change.get(membership.room)
     return (last is not None and membership.joined > last) or not heard_since(connection, membership.room, asked)
 
 
 def start_over(connection: Connection, room: str, head: int) -> None:
-    """The room's log was restored and ends at `head`: what was heard of beyond it never happened."""
+    """Forget what was heard of beyond `head`, where the room's restored log ends."""
     if room in connection.last_change:
         connection.last_change[room] = min(connection.last_change[room], head)
 

@@ -1,7 +1,7 @@
-"""Repairing rooms: what was lost on the way to this gateway is read from the log and delivered before anything later.
+"""Repairs rooms: what was lost on the way to this gateway is read from the log, and delivered before anything later.
 
-A few workers per namespace take the rooms that are behind one after the other. After an outage that is thousands of
-rooms, which are repaired at a steady pace instead of all at once.
+A few workers per namespace take the rooms that are behind, one after the other. After an outage these are thousands,
+which are repaired at a steady pace instead of all at once.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from parley.gateway.rooms.log_reader import LogReader
 REPAIRED = Counter("parley_gateway_repairs_total", "Times a room was repaired from the log")
 
 GRACE = 0.05
-"""Seconds a missing event may take before the log is asked: replicas overtake each other all the time."""
+"""Seconds that a missing event may take before the log is asked, because services overtake each other all the time."""
 RETRY = 0.5
 WORKERS = 32
-"""Rooms of one namespace that are repaired at a time."""
+"""Rooms of one namespace that are repaired at the same time."""
 
 
 class Repair:
-    """Repairs the rooms that are behind. `deliver` takes a room's events that are due, in order."""
+    """Repairs the rooms that are behind. `deliver` takes a room's next events, in order."""
 
     def __init__(self, log: LogReader, deliver: Callable[[LocalRoom, list[RoomEvent]], None], tasks: Tasks) -> None:
         self._log = log
         self._deliver = deliver
         self._tasks = tasks
         self._waiting: defaultdict[str, deque[tuple[float, LocalRoom]]] = defaultdict(deque)
-        """Per namespace the rooms to be repaired, and from when on."""
+        """By namespace, the rooms to be repaired, and from when on."""
         self._workers: defaultdict[str, int] = defaultdict(int)
 
     def soon(self, room: LocalRoom) -> None:
-        """Repair a room in a moment, unless what it lacks has arrived by then."""
+        """Repair a room in a moment, unless it has caught up by then."""
         if room.repairing or not room.cursor.behind:
             return
         room.repairing = True
@@ -52,6 +52,7 @@ class Repair:
         waiting, loop = self._waiting[namespace], asyncio.get_running_loop()
         try:
             while waiting:
+                # The first one is due before all others, since each waits equally long.
                 begins, room = waiting.popleft()
                 if (pause := begins - loop.time()) > 0:
                     await asyncio.sleep(pause)
@@ -63,7 +64,7 @@ class Repair:
             self._workers[namespace] -= 1
 
     async def _repair(self, room: LocalRoom) -> bool:
-        """Bring a room up to what is known of it. False when the log has nothing that helps at the moment."""
+        """Bring a room up to what is known of it. Returns False if the log has nothing that helps at the moment."""
         cursor = room.cursor
         if cursor.behind and not room.closed:
             REPAIRED.inc()
@@ -76,5 +77,5 @@ class Repair:
             before = cursor.head
             self._deliver(room, cursor.accept(replayed.items))
             if cursor.behind and cursor.head == before:
-                return False  # it does not have what follows, or not yet: asking at once would never end
+                return False  # the log does not have what follows yet, and asking again at once would never end
         return True

@@ -1,6 +1,6 @@
 """The rooms that have a member on this gateway, and their subscriptions.
 
-A room is subscribed to when its first member enters and closed when its last one has left; `Fanout` and its parts find
+A room is subscribed to when its first member enters, and closed when its last one has left. `Fanout` and its parts find
 rooms here, by namespace and name.
 """
 
@@ -23,7 +23,10 @@ SUBSCRIPTIONS = Gauge("parley_gateway_room_subscriptions", "Rooms with a local m
 
 
 class RoomRegistry:
-    """Rooms by namespace and name. `receive` hears what is published in one; `closed` hears who has no member left."""
+    """Rooms by namespace and name.
+
+    `receive` is called with what is published in one, `closed` when its last member has left.
+    """
 
     def __init__(
         self, bus: Bus, receive: Callable[[LocalRoom, bytes], None], closed: Callable[[LocalRoom], None]
@@ -38,33 +41,33 @@ class RoomRegistry:
         return iter(self._rooms.items())
 
     def get(self, namespace: str, room: str) -> LocalRoom | None:
-        """A room that has a member here."""
+        """Return a room that has a member here."""
         rooms = self._rooms.get(namespace)
         return None if rooms is None else rooms.get(room)
 
     def users_room(self, connection: Connection) -> LocalRoom:
-        """The own room of a connection's user, in which every connection is."""
+        """Return the own room of a connection's user, in which every connection is."""
         return self._rooms[connection.namespace][subjects.user_room(connection.identity.user_id)]
 
     def of_user(self, namespace: str, user_id: str) -> list[Connection]:
-        """A user's connections here that are to hear of the user's joins and leaves."""
+        """Return a user's connections here that have to be told of the user's joins and leaves."""
         room = self.get(namespace, subjects.user_room(user_id))
         return [] if room is None else listeners(room)
 
     def open(self, namespace: str, name: str, head: int) -> LocalRoom:
-        """Subscribe to a room that has no member here yet, whose events after `head` are to be delivered."""
+        """Subscribe to a room that has no member here yet, of which events after `head` have to be delivered."""
         room = self._rooms[namespace][name] = LocalRoom(namespace, name, head, self._receive)
         room.listener = self._bus.listen(subjects.room(namespace, name), room)
         SUBSCRIPTIONS.inc()
         return room
 
     async def make_known(self, rooms: Iterable[LocalRoom]) -> bool:
-        """Wait until the broker has the subscriptions of rooms; whether that took any waiting. Raises `Reject`."""
+        """Wait until NATS has the rooms' subscriptions. Returns whether that took any waiting. Raises `Reject`."""
         unknown = [room for room in rooms if not room.known]
         if not unknown:
             return False
         if self._flush is None:
-            # One question for all that are let in in the same turn of the loop: they come in storms.
+            # One flush for all that are let in in the same turn of the loop: they come in storms.
             self._flush = asyncio.ensure_future(self._ask_broker())
         try:
             await asyncio.shield(self._flush)
@@ -75,12 +78,13 @@ class RoomRegistry:
         return True
 
     async def _ask_broker(self) -> None:
+        # Until the next turn: whoever asks in this one shares the flush.
         await asyncio.sleep(0)
         self._flush = None
         await self._bus.flush()
 
     def close_if_empty(self, room: LocalRoom) -> None:
-        """Let go of a room when its last member has left."""
+        """Close a room when its last member has left."""
         if room.closed or not room.empty:
             return
         room.closed = True
@@ -93,23 +97,23 @@ class RoomRegistry:
 
 
 class Awaited:
-    """Lost connections that may come back: each under its sid and the rooms that it does not hear meanwhile."""
+    """Parked connections: each under its sid and the rooms that it does not hear meanwhile."""
 
     def __init__(self) -> None:
         self._names: dict[Connection, list[tuple[str, str]]] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
-        """How many there are under each name of a namespace."""
+        """How many there are under each name in a namespace."""
 
     def __contains__(self, name: tuple[str, str]) -> bool:
         return name in self._counts
 
     def add(self, connection: Connection, rooms: Iterable[str]) -> None:
-        """A connection is lost."""
+        """Note that a connection was parked."""
         names = self._names[connection] = [(connection.namespace, name) for name in (connection.sid, *rooms)]
         self._counts.update(names)
 
     def discard(self, connection: Connection) -> None:
-        """A connection does not come back, or has come back; doing it twice is harmless."""
+        """Note that a connection does not come back, or has come back. Doing it twice is harmless."""
         for name in self._names.pop(connection, ()):
             self._counts[name] -= 1
             if not self._counts[name]:
@@ -117,9 +121,9 @@ class Awaited:
 
 
 def listeners(users_room: LocalRoom) -> list[Connection]:
-    """The connections in a user's own room, without those that are lost and may come back.
+    """Return the connections in a user's own room, without the parked ones.
 
-    Those that are still being admitted hear of changes when they are in.
+    Connections that are still being admitted are told of changes when they are in.
     """
     live = users_room.live
     return [member for member in users_room.members if (member in live or not member.opened) and not member.ended]

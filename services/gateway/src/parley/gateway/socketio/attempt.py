@@ -1,4 +1,4 @@
-"""A client's attempt to join a namespace: what is known of it only until it is let in."""
+"""A client's attempt to join a namespace: what is kept of it only until it is let in."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from parley.gateway.socketio.packets import EventPacket
 if TYPE_CHECKING:
     from parley.gateway.socketio.client import Client
 
+# Stock clients wait for CONNECT before they emit, so these are for hand-written ones.
 MAX_HELD = 64
 MAX_HELD_BYTES = 64 * 1024
-"""What a client may emit into a namespace before it is let in. Stock clients wait for that."""
+"""Events, and their bytes, that a client may emit into a namespace before it is let in."""
 
 
 class Attempt:
     """One CONNECT that has not been answered yet.
 
-    `connection` is what it becomes, registered so that a kick finds it. An attempt that is tried again has another one
-    each time.
+    `connection` is what it will become. It is registered already, so that a kick finds it. Each retry of an attempt has
+    another one.
     """
 
     __slots__ = (
@@ -35,12 +36,12 @@ class Attempt:
         self.namespace = namespace
         self.auth = auth
         self.auth_bytes = 0
-        """What that takes in the engine's budget."""
+        """Bytes of `auth` that are counted in the engine's budget."""
         self.connection: Connection | None = None
         self.reply = ConnectReply()
-        """What the service answered, and gateway middleware added to it."""
+        """What the service answered, and what gateway middleware added to it."""
         self.waited = False
-        """Whether it took waiting, after that answer, until the broker knew that its rooms are heard here."""
+        """Whether it had to wait, after that answer, until NATS had its rooms' subscriptions."""
         self.held: list[EventPacket] | None = None
         """What the client emitted meanwhile."""
         self.held_bytes = 0
@@ -49,7 +50,7 @@ class Attempt:
         """Whether it was answered, replaced or given up."""
 
     def may_hold(self, size: int) -> bool:
-        """Whether another event of this size may wait until the client is let in."""
+        """Return whether another event of this size may wait until the client is let in."""
         return len(self.held or ()) < MAX_HELD and self.held_bytes + size <= MAX_HELD_BYTES
 
     def hold(self, packet: EventPacket, size: int) -> None:

@@ -1,6 +1,6 @@
 """One Engine.IO session as Socket.IO sees it: its namespaces, its unfinished binary packet, and how fast it sends.
 
-`server` makes it when a transport opens; it is the only map from a transport to what it has in each namespace.
+`server` makes one when a transport opens. It is the only map from a transport to what it has in each namespace.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from parley.gateway.socketio.packets import AckPacket, EventPacket
 
 
 class UnfinishedPacket:
-    """A binary packet of which some attachments are still to come. Without `packet` it was refused: they are dropped.
+    """A binary packet of which some attachments are still to come. A refused one has no `packet`, and they are dropped.
 
-    See the Socket.IO protocol, "Packet encoding": the attachments follow as binary messages of their own.
+    Socket.IO v5 protocol, "Packet encoding": attachments follow as binary messages of their own.
     """
 
     __slots__ = ("attachments", "held", "missing", "packet")
@@ -24,11 +24,11 @@ class UnfinishedPacket:
         self.missing = missing
         self.attachments: list[bytes] = []
         self.held = held
-        """The bytes that it takes in the engine's budget."""
+        """Bytes of it that are counted in the engine's budget."""
 
 
 class Client:
-    """What hangs on `session.client`."""
+    """The Socket.IO part of a session, kept as `session.client`."""
 
     __slots__ = (
         "bytes_full_at", "connects_full_at", "excess", "excess_since", "full_at", "namespaces", "session", "unfinished",
@@ -39,11 +39,12 @@ class Client:
         self.namespaces: dict[str, Attempt | Connection] = {}
         self.unfinished: UnfinishedPacket | None = None
         self.full_at = 0.0
-        """When its bucket of events is full again; the same for bytes and for CONNECTs."""
+        """When its bucket of events will be full again (`Rate.spend`); the next two are the same for bytes and for
+        CONNECTs."""
         self.bytes_full_at = 0.0
         self.connects_full_at = 0.0
         self.excess = 0.0
-        """How much of a burst it sent beyond its rates, since `excess_since`."""
+        """How much of a burst it sent beyond its rates since `excess_since`."""
         self.excess_since = 0.0
 
     @property

@@ -1,11 +1,11 @@
-"""Socket.IO v5 packets, pure: only their head is read, and the payload stays the bytes that came.
+"""Socket.IO v5 packets, pure. Only a packet's head is parsed; its payload stays the bytes that came.
 
-The head (type, number of attachments, namespace, ack id) says who is meant and who is to be answered; whatever is wrong
-with the payload behind it is its sender's error and no reason to end a transport. Of a payload, the gateway reads the
-event's name, and how deeply it is nested; the service behind the namespace decodes it. Binary data travels beside the
-JSON, in which placeholders stand for it.
+The head (type, number of attachments, namespace, ack id) says whom a packet is for and which emit it answers. Whatever
+is wrong with the payload behind it is its sender's error and no reason to close a transport. The gateway reads the
+event's name from the payload, and how deeply it is nested; the service behind the namespace decodes it. Binary data
+travel beside the JSON, in which placeholders stand for them.
 
-See the Socket.IO protocol, revision 5, "Packet encoding".
+Socket.IO v5 protocol, "Packet encoding" and "Packet types".
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _WITH_ARGUMENTS = (*EVENTS, *_ACKS)
 # type, for binary types the number of attachments, optional namespace (a query string after it is allowed), ack id
 _HEAD = re.compile(r"(?:[0-4]|[56](\d{1,4})-)(?:(/[^,?]{0,511})(?:\?([^,]*))?(?:,|$))?(\d+)?", re.ASCII | re.DOTALL)
 # "[", the name, and what follows it up to the first argument or to the end
+# Possessive quantifiers (`*+`): a name of a megabyte without an end costs one pass instead of one per character.
 _NAME = re.compile(
     r'\[[ \t\n\r]*+"([^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+)"[ \t\n\r]*+'
     r"(?:,[ \t\n\r]*+(?!\])|\][ \t\n\r]*+\Z)",
@@ -35,37 +36,36 @@ _NAME = re.compile(
 USUAL_EVENT = re.compile(
     r'2(?:(/[^,?"\[]{0,511}),)?(\d{1,15})?(?=(\[))\["([^"\\\x00-\x1f]*+)",(?=[^ \t\n\r\]])', re.ASCII | re.DOTALL
 )
-"""How nearly all packets begin: an event without attachments, its name written plainly, and an argument.
+"""How nearly all packets begin: an event without attachments, with a name without escapes, and with an argument.
 
 Its groups are the namespace, the ack id, where the payload begins, and the name. `read_head` and `read_event` read the
-same of such a packet, in two steps.
-"""
+same from such a packet in two steps."""
 _text = msgspec.json.Decoder(str)
 _object = msgspec.json.Decoder(dict[str, Any])
 _as_it_came = msgspec.json.Decoder(dict[str, msgspec.Raw])
 MAX_ACK_DIGITS = 15
-"""Digits of an ack id: such numbers are the same to everybody who reads them."""
+"""Digits of an ack id. Greater numbers are not exact in JavaScript."""
 CURSORS = "cursors"
-"""The field of CONNECT that may be long: it is kept as it came until it is needed."""
+"""The field of CONNECT that may be long. It is kept as bytes until it is needed."""
 _TEXTS = ("token", "pid", "offset")
 MAX_SAID = 24 * 1024
-"""Bytes of the other fields: more than a handshake may have (`admission.handshake`), however it is written."""
+"""Bytes of the other fields: more than a handshake may have (`admission.handshake`), however they are written."""
 
 
 class MalformedPacket(ValueError):
-    """Not a packet that a client of the protocol sends, by its head."""
+    """The head is not that of a packet that a client of the protocol sends."""
 
 
 class InvalidPayload(ValueError):
-    """The payload of a packet whose head could be read is not what it should be; the text says why."""
+    """The payload of a packet with a valid head is not what it should be. The text says why."""
 
 
 class TooMuchSaid(InvalidPayload):
-    """What a client says of itself at CONNECT is too long to be looked at."""
+    """What a client says at CONNECT is too long to be looked at."""
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
-    """What stands before a packet's payload, which begins at `start`."""
+    """What comes before a packet's payload, which begins at `start`."""
 
     kind: str
     namespace: str
@@ -74,11 +74,11 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     attachments: int = 0
     query: str = ""
     problem: str = ""
-    """What is wrong with it, where it can be read nevertheless; its sender is told."""
+    """What is wrong with the packet although its head can be read. Its sender is told."""
 
 
 class EventPacket(msgspec.Struct, frozen=True):
-    """An event as a client emitted it; `args` is the JSON array of its arguments without the name."""
+    """An event as a client emitted it. `args` is the JSON array of its arguments without the name."""
 
     namespace: str
     ack_id: int | None
@@ -88,12 +88,12 @@ class EventPacket(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """Bytes of its arguments and attachments."""
         return len(self.args) + sum(map(len, self.attachments)) if self.attachments else len(self.args)
 
 
 class AckPacket(msgspec.Struct, frozen=True):
-    """A client's answer to an event that asked for one; `args` is a JSON array."""
+    """A client's answer to an event that asked for one. `args` is a JSON array."""
 
     namespace: str
     ack_id: int
@@ -105,7 +105,7 @@ class AckPacket(msgspec.Struct, frozen=True):
 
 
 def read_head(text: str) -> Head:
-    """The head of a text packet. Raises `MalformedPacket`."""
+    """Return the head of a text packet. Raises `MalformedPacket`."""
     match = _HEAD.match(text)
     if match is None:
         raise MalformedPacket("not a Socket.IO packet")
@@ -134,7 +134,7 @@ def read_head(text: str) -> Head:
 
 
 def read_event(text: str, start: int) -> tuple[str, bytes]:
-    """The name of an event and its arguments, a JSON array that nobody has checked. Raises `InvalidPayload`."""
+    """Return an event's name, and its arguments as a JSON array that nobody has checked. Raises `InvalidPayload`."""
     match = _NAME.match(text, start)
     if match is None:
         raise InvalidPayload("An event begins with its name, which is a string.")
@@ -149,14 +149,14 @@ def read_event(text: str, start: int) -> tuple[str, bytes]:
 
 
 def read_usual_event(match: re.Match[str]) -> EventPacket:
-    """The event of a packet that `USUAL_EVENT` matches. Raises `InvalidPayload`."""
+    """Return the event of a packet that `USUAL_EVENT` matches. Raises `InvalidPayload`."""
     namespace, ack_id, event = match.group(1, 2, 4)
     args = _checked("[" + match.string[match.end() :])
     return EventPacket(namespace or "/", None if ack_id is None else int(ack_id), event, args)
 
 
 def read_ack(text: str, start: int) -> bytes:
-    """The arguments of an ack, a JSON array that nobody has checked. Raises `InvalidPayload`."""
+    """Return the arguments of an ack, a JSON array that nobody has checked. Raises `InvalidPayload`."""
     return _checked(text[start:])
 
 
@@ -171,9 +171,10 @@ def _checked(payload: str) -> bytes:
 
 
 def read_connect(text: str, start: int) -> dict[str, Any]:
-    """What a client says of itself at CONNECT; nothing is an empty object. Raises `InvalidPayload`.
+    """Return what a client says at CONNECT; an empty payload is an empty object. Raises `InvalidPayload`.
 
-    Cursors are checked to be JSON, and stay `msgspec.Raw`: as Python's objects they might take twenty times as much.
+    Cursors are checked to be JSON and stay `msgspec.Raw`: as Python objects they might take twenty times as much
+    memory.
     """
     payload = _checked(text[start:])
     if not payload:
@@ -186,7 +187,8 @@ def read_connect(text: str, start: int) -> dict[str, Any]:
         auth = _object.decode(payload)
         if CURSORS in auth:
             auth[CURSORS] = msgspec.Raw(bytes(fields[CURSORS]))
-        # Nobody counts what these hold, so it must not be kept where it is no text.
+        # The bytes of these fields are not counted above, so they are only kept if they are text, which has limits of
+        # its own.
         auth |= {name: None for name in _TEXTS if name in auth and not isinstance(auth[name], str)}
         return auth
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -199,14 +201,14 @@ def read_connect(text: str, start: int) -> dict[str, Any]:
 def event_packet(
     namespace: str, event: str, args: bytes, attachments: tuple[bytes, ...] = (), ack_id: int | None = None
 ) -> Packet:
-    """An EVENT; `args` is the JSON array of its arguments, with placeholders for the attachments."""
+    """Make an EVENT. `args` is the JSON array of its arguments, with placeholders for the attachments."""
     name = msgspec.json.encode(event)
     body = b"[" + name + (b"," + args[1:] if len(args) > 2 else b"]")
     return Packet.of(_head(EVENT, BINARY_EVENT, attachments, namespace, ack_id) + body, attachments)
 
 
 def single_event_packet(namespace: str, event: str, argument: bytes, attachments: tuple[bytes, ...] = ()) -> Packet:
-    """An EVENT with a single argument, which is JSON with placeholders for the attachments."""
+    """Make an EVENT with a single argument, which is JSON with placeholders for the attachments."""
     if attachments:
         return event_packet(namespace, event, b"[" + argument + b"]", attachments)
     return Packet.text(b"%b%b]" % (_event_beginning(namespace, event), argument))
@@ -218,7 +220,7 @@ def _event_beginning(namespace: str, event: str) -> bytes:
 
 
 def single_ack_packet(namespace: str, ack_id: int, argument: bytes, attachments: tuple[bytes, ...] = ()) -> Packet:
-    """An ACK whose arguments are this JSON, without the brackets around them."""
+    """Make an ACK with a single argument, which is JSON without the array's brackets."""
     if attachments:
         return ack_packet(namespace, ack_id, b"[" + argument + b"]", attachments)
     return Packet.text(b"%b%d[%b]" % (_ack_beginning(namespace), ack_id, argument))
@@ -230,27 +232,28 @@ def _ack_beginning(namespace: str) -> bytes:
 
 
 def ack_packet(namespace: str, ack_id: int, args: bytes, attachments: tuple[bytes, ...] = ()) -> Packet:
-    """An ACK; `args` is a JSON array."""
+    """Make an ACK. `args` is the JSON array of its arguments."""
     return Packet.of(_head(ACK, BINARY_ACK, attachments, namespace, ack_id) + args, attachments)
 
 
 def connect_packet(namespace: str, body: dict[str, Any] | None) -> Packet:
-    """The answer that lets a client in; older clients (revision 3) expect it empty."""
+    """Make the CONNECT that lets a client in. Clients of revision 3 expect it without a payload."""
     payload = b"" if body is None else msgspec.json.encode(body)
     return Packet.of(_head(CONNECT, CONNECT, (), namespace, None) + payload)
 
 
 def connect_error_packet(namespace: str, body: Any) -> Packet:
-    """The answer that refuses a client."""
+    """Make the CONNECT_ERROR that refuses a client."""
     return Packet.of(_head(CONNECT_ERROR, CONNECT_ERROR, (), namespace, None) + msgspec.json.encode(body))
 
 
 def disconnect_packet(namespace: str) -> Packet:
-    """Ends a client's stay in a namespace."""
+    """Make the DISCONNECT that ends a client's connection in a namespace."""
     return Packet.of(_head(DISCONNECT, DISCONNECT, (), namespace, None))
 
 
 def _head(kind: str, binary_kind: str, attachments: tuple[bytes, ...], namespace: str, ack_id: int | None) -> bytes:
     mark = f"{binary_kind}{len(attachments)}-" if attachments else kind
     path = "" if namespace == "/" else f"{namespace},"
+    # The 4 in front is Engine.IO's packet type "message" (Engine.IO v4 protocol, "Packet types").
     return f"4{mark}{path}{'' if ack_id is None else ack_id}".encode()

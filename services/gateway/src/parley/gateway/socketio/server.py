@@ -1,9 +1,11 @@
 """The Socket.IO server: takes what clients send on Engine.IO sessions, cheapest check first, and answers them.
 
-Of each packet the head says whose it is; before anything of its payload is read it must be for a namespace that the
-client is in or joining, not too large, and within the client's rates of events and of bytes. What is wrong with a
-payload is told to its sender, in the ack or as event `error`, and ends nothing; a head that is no packet's ends the
-transport. See the Socket.IO protocol, revision 5, for the packets and their order.
+Before anything of a packet's payload is read, its head must name a namespace that the client is in or joining, it must
+not be too large, and it must be within the client's rates of events and of bytes. What is wrong with a payload is told
+to its sender, in the ack or as event `error`, and ends nothing. An invalid head closes the transport.
+
+The engine calls `session_opened`, `message_received` and `session_ended`; `Gateway` is told what they mean
+(`ServerEvents`). Socket.IO v5 protocol, "Packet types" and "Connection to a namespace".
 """
 
 from __future__ import annotations
@@ -36,34 +38,34 @@ from parley.gateway.socketio.client import Client, UnfinishedPacket
 from parley.gateway.socketio.packets import AckPacket, EventPacket, Head, InvalidPayload, MalformedPacket
 
 INVALID_NAMESPACE = {"message": "Invalid namespace"}
-"""As Socket.IO's own server says it."""
+"""The words of Socket.IO's own server."""
 MAX_CONNECT = 128 * 1024
 """Characters of a CONNECT payload: a token, a thousand cursors, and what middleware may want to know."""
 CONNECTS_PER_SECOND, CONNECTS_BURST = 10.0, 100
-"""CONNECTs of one transport; who sends more is disconnected."""
+"""CONNECTs of one transport. One that sends more is closed."""
 CONNECT_FRAMES = 16
-"""Frames that a CONNECT counts for in the turn of the loop: it costs as much as so many events."""
+"""Frames that a CONNECT counts as in its turn of the loop, because it costs as much as so many events."""
 NAME_ROOM = 2048
 """Characters that an event's name may add to its arguments."""
 EXCESS_SECONDS = 10.0
 """Seconds after which it is forgotten that a client sent more than its rates allow."""
 CLOSED_AT_ONCE = 256
-"""Transports closed in one loop turn because they have joined nothing."""
+"""Transports that one turn of the loop closes because they joined no namespace in time."""
 
 
 class ServerEvents(Protocol):
-    """What the server tells of its clients, synchronously and in order."""
+    """What the server reports of its clients, synchronously and in order."""
 
     def connect(self, client: Client, namespace: str, auth: Mapping[str, Any]) -> None:
-        """A client asks to join a namespace that exists and that it is not in; it waits for CONNECT."""
+        """A client asks to join a namespace that exists and that it is not in. It waits for CONNECT."""
         ...
 
     def left(self, client: Client, namespace: str, reason: DisconnectReason) -> None:
-        """A client leaves a namespace that it is in or joining, and stays on its transport."""
+        """A client leaves a namespace that it is in or joining, and keeps its transport."""
         ...
 
     def lost(self, client: Client, reason: DisconnectReason) -> None:
-        """A client's transport is gone, and it with it."""
+        """A client's transport has closed, and with it everything that the client has in namespaces."""
         ...
 
     def event_received(self, connection: Connection, packet: EventPacket) -> None:
@@ -71,12 +73,12 @@ class ServerEvents(Protocol):
         ...
 
     def ack_received(self, connection: Connection, packet: AckPacket) -> None:
-        """A client answered an event that asked for it."""
+        """A client answered an event that asked for an ack."""
         ...
 
 
 class SocketIoServer:
-    """The clients of one gateway, on one `Engine`: `events` is told what they do, and packets leave through it."""
+    """The clients of one gateway, on one `Engine`. `events` is told what they do, and packets are sent through this."""
 
     def __init__(
         self, settings: Settings, instance: str, namespaces: Mapping[str, Namespace], events: ServerEvents
@@ -90,9 +92,10 @@ class SocketIoServer:
         self._connect_rate = Rate(CONNECTS_PER_SECOND, CONNECTS_BURST)
         self._random = _random_texts()
         self._unjoined: dict[Session, float] = {}
-        """Until when they must have joined a namespace, in that order; perhaps they are in another than they left."""
+        """Until when sessions must have joined a namespace, in that order. Some are still in another one than they
+        left."""
         self._watching = False
-        # The token travels in the payload, so other origins gain nothing by themselves.
+        # The token is in the payload, not in a cookie, so a page of another origin gains nothing by connecting.
         self._origins = settings.gateway_cors_origins or (["*"] if settings.environment == "development" else [])
         self.engine = Engine(
             settings.engine_limits(),
@@ -107,15 +110,15 @@ class SocketIoServer:
     # -- sending ---------------------------------------------------------------------------------------------------
 
     def send(self, connection: Connection, packet: Packet, *, volatile: bool = False) -> None:
-        """Send one connection a packet."""
+        """Send a packet to one connection."""
         connection.session.send(packet, volatile=volatile)
 
     def broadcast(self, connections: Collection[Connection], packet: Packet, *, volatile: bool = False) -> None:
-        """Send many connections the same packet."""
+        """Send the same packet to many connections."""
         self.engine.broadcast([connection.session for connection in connections], packet, volatile=volatile)
 
     def congested(self, connection: Connection) -> bool:
-        """Whether the client reads slower than it is sent to."""
+        """Return whether the client reads more slowly than it is sent to."""
         return connection.session.congested
 
     def ack(self, connection: Connection, ack_id: int, payload: bytes, attachments: tuple[bytes, ...] = ()) -> None:
@@ -125,14 +128,14 @@ class SocketIoServer:
     # -- letting in, sending away ----------------------------------------------------------------------------------
 
     def sid_for(self, client: Client, namespace: str) -> str:
-        """A sid for a connection: a new one, or for older clients the one that they work out for themselves."""
+        """Return a sid for a connection: a new one, or for clients of revision 3 the one they derive themselves."""
         session = client.session
         if session.revision == 4:
             return self._generate_id()
         return session.sid if namespace == "/" else f"{namespace}#{session.sid}"
 
     def admit(self, connection: Connection) -> None:
-        """Let a client in: it is in the namespace from now on, and is sent CONNECT."""
+        """Let a client in: from now on it is in the namespace, and CONNECT is sent."""
         session, namespace = connection.session, connection.namespace
         session.client.namespaces[namespace] = connection
         session.joined = True
@@ -141,22 +144,23 @@ class SocketIoServer:
         session.send(packets.connect_packet(namespace, body if session.revision == 4 else None))
 
     def refuse(self, client: Client, namespace: str, rejection: Reject) -> None:
-        """Tell a client that it may not join a namespace (CONNECT_ERROR); stock clients then stay away from it."""
+        """Tell a client that it may not join a namespace (CONNECT_ERROR). Stock clients then do not try again."""
         body = rejection.as_dict()
         refusal = {"message": rejection.message, "data": body} if client.session.revision == 4 else body
         client.session.send(packets.connect_error_packet(namespace, refusal))
 
     def say_disconnect(self, connection: Connection) -> None:
-        """Tell a client that its stay in the namespace is over (DISCONNECT).
+        """Tell a client that its connection in the namespace is over (DISCONNECT).
 
-        python-socketio's clients pass over one that comes while they still tell their app of CONNECT, and take
-        themselves for connected: who closes nothing and joins nothing after it is closed in time.
+        python-socketio's clients (5.x) ignore a DISCONNECT that comes while their app is still told of CONNECT, and
+        believe that they are connected. So a client that neither closes its transport nor joins anything afterwards is
+        closed in time.
         """
         connection.session.send(packets.disconnect_packet(connection.namespace))
         self._await_join(connection.session)
 
     def release(self, attempt: Attempt) -> list[EventPacket]:
-        """An attempt is over: its namespace waits for it no more. What the client has emitted into it meanwhile."""
+        """Take a finished attempt out of its client. Returns what the client emitted into the namespace meanwhile."""
         namespaces = attempt.client.namespaces
         if namespaces.get(attempt.namespace) is attempt:
             del namespaces[attempt.namespace]
@@ -170,21 +174,25 @@ class SocketIoServer:
         self._events.event_received(connection, packet)
 
     async def drain(self) -> None:
-        """Take no new clients and end every transport, bit by bit, so that clients do not reconnect all at once."""
+        """Accept no new clients, and close the transports a few at a time.
+
+        Then clients do not reconnect all at once.
+        """
         await self.engine.drain(self._settings.gateway_drain_seconds)
 
     # -- what the engine reports: `SessionEvents` ------------------------------------------------------------------
 
     def session_opened(self, session: Session) -> None:
-        """A transport was opened; it must join a namespace before long."""
+        """Note that a transport was opened. It must join a namespace before long."""
         client = session.client = Client(session)
         self._await_join(session)
         if session.revision == 3 and "/" in self._namespaces:
-            # Older clients are in the main namespace from the start, and say who they are in the query.
+            # Clients of revision 3 are in the main namespace from the start, without a CONNECT, and put their token
+            # into the query.
             self._events.connect(client, "/", dict(session.origin.query))
 
     def session_ended(self, session: Session, reason: str) -> None:
-        """A transport is gone."""
+        """Note that a transport has closed."""
         self._unjoined.pop(session, None)
         client: Client | None = session.client
         if client is None:
@@ -194,11 +202,12 @@ class SocketIoServer:
         self._events.lost(client, reason_of(reason, DisconnectReason.INTERNAL))
 
     def message_received(self, session: Session, data: str | bytes) -> None:
-        """A client sent a packet, or an attachment of one."""
+        """Take a packet of a client, or an attachment of one."""
         client: Client = session.client
         if client.unfinished is not None:
             self._attach(client, client.unfinished, data)
             return
+        # One regular expression for nearly all packets, since this runs for every event that any client emits.
         if isinstance(data, str) and (usual := packets.USUAL_EVENT.match(data)) and self._received_usual(client, usual):
             return
         try:
@@ -221,7 +230,7 @@ class SocketIoServer:
     def _await_join(self, session: Session) -> None:
         """Close a transport that is in no namespace when the time for joining one is over."""
         if not session.over:
-            # Behind all others, for the order is that of the times.
+            # Out and in again, which puts it last: the dict has the order of the times.
             self._unjoined.pop(session, None)
             self._unjoined[session] = self.engine.clock() + self._settings.gateway_connect_timeout
             self._watch()
@@ -254,7 +263,7 @@ class SocketIoServer:
             return
         within_rates = self._spend(client, len(text))
         if head.namespace not in client.namespaces:
-            # Sent before it was in, or after it was not any more.
+            # It was sent before the client had joined, or after it had left, and Socket.IO ignores such packets.
             if within_rates or self._excess(client, size):
                 self._drop_attachments(client, head.attachments)
             return
@@ -285,7 +294,10 @@ class SocketIoServer:
             client.unfinished = UnfinishedPacket(packet, head.attachments, size)
 
     def _received_usual(self, client: Client, usual: re.Match[str]) -> bool:
-        """Take an event without anything unusual about it. False, and nothing is done, when there is."""
+        """Take an event that `USUAL_EVENT` matched.
+
+        Returns False, and does nothing, if there is anything unusual about it.
+        """
         found = client.namespaces.get(usual[1] or "/")
         if not isinstance(found, Connection):
             return False
@@ -332,7 +344,7 @@ class SocketIoServer:
     # -- attachments -----------------------------------------------------------------------------------------------
 
     def _drop_attachments(self, client: Client, count: int) -> None:
-        """Those of a packet that was refused are on their way already."""
+        """Expect the attachments of a refused packet, which are on their way already, and drop them."""
         if count:
             client.unfinished = UnfinishedPacket(None, count, 0)
 
@@ -365,7 +377,7 @@ class SocketIoServer:
                 self._received(client, msgspec.structs.replace(packet, attachments=attachments))
 
     def _hold_bytes(self, session: Session, size: int) -> bool:
-        """Count what a client makes the gateway keep. False, and the session is ended, when that is too much."""
+        """Count what a client makes the gateway keep. Returns False if that is too much, which closes the transport."""
         if self.engine.budget.take(session, size):
             return True
         LIMIT_HITS.labels("input_memory").inc()
@@ -380,7 +392,7 @@ class SocketIoServer:
     # -- rates -----------------------------------------------------------------------------------------------------
 
     def _spend(self, client: Client, size: int, events: int = 1) -> bool:
-        """Whether a client may send this now; what may not costs nothing."""
+        """Return whether a client may send this now. What it may not send costs nothing."""
         now = self.engine.clock()
         full_at = self._event_rate.spend(client.full_at, now, events)
         bytes_full_at = self._byte_rate.spend(client.bytes_full_at, now, size)
@@ -390,11 +402,12 @@ class SocketIoServer:
         return True
 
     def _excess(self, client: Client, size: int) -> bool:
-        """Count what was sent too fast. False when that was as much as a burst, and the client is disconnected."""
+        """Count what was sent too fast. Returns False if it adds up to a burst, which closes the transport."""
         LIMIT_HITS.labels("events_per_second").inc()
         now, burst = self.engine.clock(), self._settings.gateway_events_burst
         if now - client.excess_since > EXCESS_SECONDS:
             client.excess, client.excess_since = 0.0, now
+        # In events: bytes are converted by the ratio of the two bursts, so that one number bounds both.
         client.excess += max(1.0, size * burst / self._settings.gateway_bytes_burst)
         if client.excess <= burst:
             return True
@@ -416,7 +429,8 @@ class SocketIoServer:
             session.send(packets.connect_error_packet(namespace, INVALID_NAMESPACE))
             return
         if namespace in client.namespaces:
-            # The client knows of one connection, the one it asks for now; the library never refuses who is in.
+            # The client knows of one connection only, the one that it asks for now. Socket.IO's server refuses nobody
+            # for this.
             self._events.left(client, namespace, DisconnectReason.REPLACED)
         try:
             if len(text) - head.start > MAX_CONNECT:
@@ -437,7 +451,7 @@ class SocketIoServer:
             return
         self._events.connect(client, namespace, auth)
         attempt = client.namespaces.get(namespace)
-        # What it said is kept until it is let in, however long auth and the service take.
+        # The payload is kept until the client is let in, however long auth and the service take.
         if isinstance(attempt, Attempt) and len(text) > UNCOUNTED and self._hold_bytes(session, len(text)):
             attempt.auth_bytes = len(text)
 
@@ -454,7 +468,7 @@ def _invalid(error: InvalidPayload) -> Reject:
 
 
 def _random_texts() -> Iterator[str]:
-    """Twenty characters at a time that nobody can guess; asking the system for each would cost more than the rest."""
+    """Yield texts of twenty random characters. Asking the system for each of them would cost more than the rest."""
     while True:
         pool = urlsafe_b64encode(os.urandom(15 * 256)).decode()
         yield from (pool[start : start + 20] for start in range(0, len(pool), 20))

@@ -1,35 +1,38 @@
-"""Erasures in Postgres: which are open, what they hide, and asking for one. `domain/erasure.py` says what they mean.
+"""Erasures in Postgres: requesting one, and hiding what it covers. `domain/erasure.py` says what their states mean.
 
-Whatever an open erasure covers is hidden by the statements that read, in the very snapshot they read in: what another
-process has in mind cannot bring it back.
+Statements that read hide whatever an open erasure covers, in the very snapshot they read in, so nothing that another
+process remembers can bring it back.
 
-A request is ordered with all that is being decided. Who decides under rooms' locks holds `GATE` shared until the
-commit, and looks for erasures afterwards; who asks for one has it alone for a moment. So whatever was committed without
-knowing of an erasure was committed before it.
+A request is ordered with everything that is being decided. A transaction that decides under rooms' locks holds `GATE`
+shared until its commit, and looks for erasures after taking it; a request holds it alone for a moment. So whatever was
+committed without knowing of an erasure was committed before it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 from uuid import UUID
 
 import asyncpg
 
-from parley.chat.domain.compact import pack_user
+from parley.chat.domain.encoding.compact import pack_user
+from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.erasure import Erasure, Scope
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.membership import MembershipEvent
 from parley.chat.domain.room import Event
-from parley.chat.domain.room_ids import room_key
 from parley.common.errors import Code, Reject
 from parley.common.wire.identifiers import uuid7
 
 GATE = 0x7061726C6579 << 8 | 1
-"""The advisory lock by which requests are ordered with transactions that decide."""
+"""The advisory lock that orders requests with the transactions that decide."""
 GATE_SECONDS = 0.03
-"""How long a request waits for the gate at a time: meanwhile others wait behind it."""
+"""Seconds that a request waits for the gate at a time: transactions that want it shared queue up behind a waiting
+request."""
+# So a request gives up after about twelve seconds, waiting half of the time.
 GATE_ATTEMPTS = 200
 
 _MEMBERSHIP = ", ".join(str(kind.NUMBER) for kind in get_args(MembershipEvent))
@@ -42,29 +45,31 @@ COVERS = f"""(
   OR (x.scope = 'room' AND e.room_id = x.room_id AND e.type <> {EventsErased.NUMBER})
   OR (e.recorded_at < x.before AND e.type IN ({_MESSAGES}))
 )"""
-"""Whether the erasure `x` covers the event `e`, as `Erasure.covers` says it."""
+"""Whether the erasure `x` covers the event `e`. It says the same as `Erasure.covers`."""
 
-# Nearly always none is open, which is looked up once per statement.
+# Nearly always no erasure is open. The planner makes an InitPlan of this, so it is looked up once per statement.
 ANY_OPEN = "(SELECT EXISTS (SELECT FROM chat.erasures WHERE completed_at IS NULL))"
 HIDDEN = f"""CASE WHEN {ANY_OPEN} THEN
   EXISTS (SELECT FROM chat.erasures x WHERE x.completed_at IS NULL AND {COVERS})
 ELSE false END"""
-"""Whether the event `e` is to be read as erased."""
+"""Whether the event `e` is read as erased."""
 
 
 def unless_erasing(user: str) -> str:
-    """SQL of a user's id, empty for one whose all is being erased."""
+    """Return SQL for a user's id that is '' while everything of that user is being erased."""
     return f"""CASE WHEN {ANY_OPEN} AND EXISTS (
     SELECT FROM chat.erasures x WHERE x.completed_at IS NULL AND x.user_id = {user}
   ) THEN '' ELSE {user} END"""
 
 
 def room_is_erased(room: str) -> str:
-    """SQL of whether a room is being erased."""
+    """Return SQL for whether a room is being erased."""
     return f"""CASE WHEN {ANY_OPEN} THEN EXISTS (
     SELECT FROM chat.erasures x WHERE x.completed_at IS NULL AND x.scope = 'room' AND x.room_id = {room}
   ) ELSE false END"""
 
+
+ResultT = TypeVar("ResultT")
 
 _COLUMNS = """id, scope, user_id, room_id, event_id, before, requested_at, noted, repeated, started_at, completed_at,
 at_room, at_sequence, events"""
@@ -85,41 +90,41 @@ SELECT event_id FROM chat.events WHERE room_id = $1 AND sequence = $2 AND type I
 
 
 async def open_erasures(connection: Any) -> list[Erasure]:
-    """Those that are not completed, the oldest first."""
+    """Return the erasures that are not completed, the oldest first."""
     return [_erasure(row) for row in await connection.fetch(_OPEN)]
 
 
 async def asked_for(connection: Any) -> list[Erasure]:
-    """All that anybody has ever asked for, the oldest first; without those by age, which nobody asks for."""
+    """Return all erasures that were ever requested, the oldest first, without those by age, which nobody requests."""
     return [_erasure(row) for row in await connection.fetch(_ASKED_FOR)]
 
 
 async def find(connection: Any, erasure_id: UUID) -> Erasure | None:
-    """An erasure by its id."""
+    """Return an erasure by its id."""
     row = await connection.fetchrow(_ONE, erasure_id)
     return None if row is None else _erasure(row)
 
 
 async def last_of_user(connection: Any, user_id: str) -> Erasure | None:
-    """The erasure of a user's all that was asked for last."""
+    """Return the latest erasure of everything that a user wrote."""
     row = await connection.fetchrow(_OF_USER, user_id)
     return None if row is None else _erasure(row)
 
 
 async def note(connection: Any, erasures: list[Erasure]) -> None:
-    """Remember that the ledger has these."""
+    """Remember that the ledger has these erasures."""
     await connection.execute(
         "UPDATE chat.erasures SET noted = true WHERE id = ANY($1::uuid[])", [one.id for one in erasures]
     )
 
 
 async def request_user(connection: Any, user_id: str) -> Erasure:
-    """Ask that all be erased that a user wrote. One that is open already is taken for it. Raises `Reject`."""
+    """Request that everything a user wrote be erased. Returns the open one if there is one. Raises `Reject`."""
     return await request(connection, Scope.USER, user_id=user_id)
 
 
 async def request_message(connection: Any, room: str, sequence: int) -> Erasure:
-    """Ask that one message be erased. Raises `Reject(not_found)` where there is none."""
+    """Request that one message be erased. Raises `Reject(not_found)` if there is none with this sequence."""
     key = room_key(room)
     event_id = None if key is None else await connection.fetchval(_MESSAGE, key, sequence)
     if event_id is None:
@@ -128,7 +133,7 @@ async def request_message(connection: Any, room: str, sequence: int) -> Erasure:
 
 
 async def request_room(connection: Any, room: str) -> Erasure:
-    """Ask that a room be erased, with all that anybody wrote there. Raises `Reject(not_found)`."""
+    """Request that a room be erased, with everything that anybody wrote there. Raises `Reject(not_found)`."""
     key = room_key(room)
     if key is None or not await connection.fetchval("SELECT true FROM chat.rooms WHERE room_id = $1", key):
         raise Reject(Code.NOT_FOUND, "There is no such room.")
@@ -144,12 +149,12 @@ async def request(
     event_id: UUID | None = None,
     before: datetime | None = None,
 ) -> Erasure:
-    """Ask for an erasure; when this returns, nobody reads what it covers any more. Raises `Reject(unavailable)`."""
+    """Request an erasure. When this returns, nobody can read what it covers. Raises `Reject(unavailable)`."""
 
     async def insert() -> Erasure:
         row = await connection.fetchrow(_SAME, scope, user_id, room_id, event_id) if before is None else None
         actor = None if user_id is None else pack_user(user_id)
-        # What nobody asked for is not in the ledger: it will be asked for again by age.
+        # The ledger has no erasures by age: after a restore, the messages are too old again.
         noted = scope is Scope.AGE
         if row is None:
             of = (user_id, actor, room_id, event_id, before)
@@ -160,9 +165,9 @@ async def request(
 
 
 async def repeat(connection: Any, erasures: list[Erasure]) -> int:
-    """Ask again for what a ledger has and this log has not, as after a restore. The number of these.
+    """Request again what a ledger has and this log does not have, as after a restore. Returns how many these are.
 
-    One that is open in the ledger's view, and known here, stays as it is here.
+    An erasure that this log has already stays as it is.
     """
 
     async def insert() -> int:
@@ -178,8 +183,8 @@ async def repeat(connection: Any, erasures: list[Erasure]) -> int:
     return await _alone(connection, insert)
 
 
-async def _alone(connection: Any, insert: Any) -> Any:
-    """Do it while nobody decides. Whoever wants to, waits behind this for an instant at most."""
+async def _alone(connection: Any, insert: Callable[[], Awaitable[ResultT]]) -> ResultT:
+    """Insert while nobody decides. Whoever wants to decide waits for an instant at most."""
     for _ in range(GATE_ATTEMPTS):
         try:
             async with connection.transaction(isolation="read_committed"):

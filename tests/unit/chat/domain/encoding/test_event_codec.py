@@ -9,9 +9,9 @@ from typing import Any, ClassVar, get_args
 import msgspec
 import pytest
 
-from parley.chat.domain.compact import pack, unpack
+from parley.chat.domain.encoding.compact import pack, unpack
+from parley.chat.domain.encoding.event_codec import CODEC, Codec, StoredEvent, UnknownEvent
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.event_codec import CODEC, Codec, StoredEvent, UnknownEvent
 from parley.chat.domain.events import EventData, NamedUser, Upcaster
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent

@@ -1,4 +1,4 @@
-"""An event in its place in the log."""
+"""An event with its place in the log."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from uuid import UUID
 
 import msgspec
 
-from parley.chat.domain.event_codec import CODEC
+from parley.chat.domain.encoding.event_codec import CODEC
+from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.events import ClientEvent, NamedUser
 from parley.chat.domain.membership import MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.room import Event
-from parley.chat.domain.room_ids import public_room_id
 from parley.chat.domain.rooms import RoomCreated
 from parley.common.wire.rooms import RoomEvent
 
 _MOVING = frozenset((RoomCreated.TYPE, MemberJoined.TYPE, MemberLeft.TYPE))
-"""Types of events that change who is a member; of the others, the data need not be decoded to tell."""
+"""The types of events that change who is a member. The data of other types need not be decoded to tell."""
 
 
 NOTHING = b"{}"
-"""The data of an erased event of which nothing is left."""
+"""The data of an erased event of which nothing is kept."""
 
 
 class Recorded(NamedTuple):
-    """One row of the log. `data` is the event's JSON, of today's version.
+    """One row of the log. `data` is the event's JSON in the current version.
 
-    `number` is that of the message, of other events that of the message before. `command_id` and `fingerprint`
-    recognise a resent command. Of an `erased` event these are empty, `data` is what its room still needs of it
-    (`domain/erasure.py`), and clients are sent none of that.
+    `number` is the message's number; an event that is no message has that of the message before it. `command_id` and
+    `fingerprint` recognise a resent command. An `erased` event has neither of them and no actor; its `data` is what the
+    room still needs of it (`domain/erasure.py`), and clients are sent none of that.
     """
 
     room_id: int
@@ -48,11 +48,11 @@ class Recorded(NamedTuple):
 
     @property
     def room(self) -> str:
-        """The id by which clients know the room."""
+        """The id under which clients know the room."""
         return public_room_id(self.room_id)
 
     def client_event(self) -> ClientEvent[msgspec.Raw]:
-        """The event as members receive it."""
+        """Return the event as members receive it."""
         actor = NamedUser(self.actor_id, self.actor_name or None)
         return ClientEvent(
             self.type, self.room, self.sequence, self.event_id, self.recorded_at, actor,
@@ -61,13 +61,16 @@ class Recorded(NamedTuple):
         )  # fmt: skip
 
     def item(self) -> RoomEvent:
-        """The event as it travels to gateways, with the user whom it makes a member or ends as one."""
+        """Return the event as gateways receive it, with the user who becomes a member by it or stops being one."""
         joins, leaves = self.moves()
         payload = msgspec.json.encode(self.client_event())
         return RoomEvent(self.type, payload, self.sequence, joins=joins, leaves=leaves)
 
     def moves(self) -> tuple[str, str]:
-        """The user who becomes a member with this event, and the one who is none after it; or nobody."""
+        """Return the user who becomes a member with this event, and the one who stops being one.
+
+        '' stands for nobody.
+        """
         if self.type not in _MOVING or self.data == NOTHING:
             return "", ""
         match self.event():
@@ -81,5 +84,5 @@ class Recorded(NamedTuple):
                 return "", ""
 
     def event(self) -> Event:
-        """The typed event, for rebuilding state."""
+        """Return the typed event, from which a room's state is built."""
         return cast("Event", CODEC.read(self.type, self.data))

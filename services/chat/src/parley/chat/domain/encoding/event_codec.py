@@ -1,7 +1,7 @@
-"""How events are stored, pure: each type has a number and a version, and data of older versions are brought up to date.
+"""How events are stored, pure: each type has a number and a version, and data of older versions are upcast when read.
 
-Everything that reads the log reads through here, so nobody sees data of another version than today's. Version 0 is that
-of an erased event: its data are what `domain/erasure.py` left of them, and no upcaster has a part in it.
+Everything that reads the log reads through here, so the rest of the code only sees the current version of the data.
+Version 0 is that of an erased event: its data are what `domain/erasure.py` left of them, and they are never upcast.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from parley.chat.domain.room import Event
 
 _json = msgspec.json.Encoder()
 ERASED = 0
-"""The version of what was erased."""
+"""The stored version of an erased event."""
 
 
 class StoredEvent(NamedTuple):
-    """An event as it is in the log: the number of its type, the version of its data, and these as JSON."""
+    """An event as the log has it: the number of its type, the version of its data, and the data as JSON."""
 
     number: int
     version: int
@@ -28,14 +28,14 @@ class StoredEvent(NamedTuple):
 
 
 class UnknownEvent(ValueError):
-    """The log holds what this version of the code does not know: a newer one wrote it."""
+    """The log has an event that this version of the code does not know. A newer version wrote it."""
 
 
 class Codec:
-    """Encodes events of some types to the log, and reads what any earlier version wrote."""
+    """Encodes events of some types for the log, and reads what any earlier version wrote."""
 
     def __init__(self, types: Iterable[type[EventData]]) -> None:
-        """Raises `ValueError` when two types have one number or one name."""
+        """Take the types of events. Raises `ValueError` if two of them have the same number or the same name."""
         known = list(types)
         self._by_number = {kind.NUMBER: kind for kind in known}
         self._by_type = {kind.TYPE: kind for kind in known}
@@ -43,20 +43,20 @@ class Codec:
             raise ValueError("two types of events have one number or one name")
 
     def encode(self, event: EventData) -> StoredEvent:
-        """What is stored of an event, in today's version."""
+        """Return what is stored of an event, in the current version."""
         return StoredEvent(event.NUMBER, 1 + len(event.UPCASTERS), _json.encode(event))
 
     def stored_as(self, name: str) -> tuple[int, int]:
-        """The number of a type and today's version of its data."""
+        """Return the number of a type, and the current version of its data."""
         kind = self._by_type[name]
         return kind.NUMBER, 1 + len(kind.UPCASTERS)
 
     def kind(self, name: str) -> type[EventData]:
-        """The type with this name. Raises `KeyError`."""
+        """Return the type with this name. Raises `KeyError`."""
         return self._by_type[name]
 
     def upcast(self, stored: StoredEvent) -> tuple[str, bytes]:
-        """The name of a stored event's type, and its data as today's version has them. Raises `UnknownEvent`."""
+        """Return the name of a stored event's type, and its data in the current version. Raises `UnknownEvent`."""
         kind = self._by_number.get(stored.number)
         if kind is None or stored.version > 1 + len(kind.UPCASTERS):
             raise UnknownEvent(f"event of type {stored.number}, version {stored.version}")
@@ -66,16 +66,16 @@ class Codec:
         data: dict[str, Any] = msgspec.json.decode(stored.data)
         for upcaster in older:
             data = upcaster(data)
-        # Through the type, so that what was stored has the shape of what is stored today.
+        # The data go through the type, so that they have the shape of what is stored today.
         return kind.TYPE, _json.encode(msgspec.convert(data, kind))
 
     def decode(self, stored: StoredEvent) -> EventData:
-        """A stored event. Raises `UnknownEvent`."""
+        """Return a stored event. Raises `UnknownEvent`."""
         name, data = self.upcast(stored)
         return self.read(name, data)
 
     def read(self, name: str, data: bytes) -> EventData:
-        """The event of a type, from data of today's version."""
+        """Return the event of a type, from data of the current version."""
         return msgspec.json.decode(data, type=self._by_type[name])
 
 

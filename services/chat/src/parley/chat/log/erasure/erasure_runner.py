@@ -1,8 +1,8 @@
-"""Who executes erasures, and when: one process at a time, once the ledger has them; and retention by age the same way.
+"""When erasures are executed: by one process at a time, once the ledger has them; and messages by their age.
 
-The ledger and the log are compared whenever either has changed, and neither is trusted. What the log alone knows of is
-written down; what the ledger alone knows of is asked for again, and hidden at once: this log was restored from before.
-Until all of that is erased, the service is not ready.
+Every chat process compares the ledger with the log whenever either has changed, and trusts neither. What only the log
+has is written into the ledger. What only the ledger has is requested again, and hidden at once, since this log was
+restored from an older backup; until all of that is erased, the service is not ready. `run` is one task.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from parley.chat.domain.erasure import Erasure, Scope
-from parley.chat.log import erasures
 from parley.chat.log.database import (
     DATABASE_ERRORS,
     IDLE_SECONDS,
@@ -26,8 +25,9 @@ from parley.chat.log.database import (
     Pool,
     session_settings,
 )
-from parley.chat.log.erasure_executor import SESSION, Executor, Report
-from parley.chat.log.erasure_ledger import Ledger, LedgerError
+from parley.chat.log.erasure import erasures
+from parley.chat.log.erasure.executor import SESSION, Executor, Report
+from parley.chat.log.erasure.ledger import Ledger, LedgerError
 from parley.chat.log.own_connection import dial
 from parley.common.errors import Code, Reject
 from parley.common.process.logs import get_logger
@@ -37,14 +37,15 @@ log = get_logger(__name__)
 outages = OutageLog(log, "erasures cannot be executed now")
 
 INTERVAL = 0.5
-"""Seconds between two looks for what is to be erased."""
+"""Seconds between two looks for what has to be erased."""
 PAUSE = 0.005
-"""Seconds between two statements of an erasure that somebody asked for."""
+"""Seconds between two statements of an erasure that somebody requested."""
 RETENTION_PAUSE = 0.05
+"""Seconds between two statements of an erasure by age, for which nobody waits."""
 RETENTION_SECONDS = 6 * 3600.0
 """Seconds between two looks for messages that are too old."""
 EXECUTING = erasures.GATE + 1
-"""The advisory lock of who executes."""
+"""The advisory lock of the process that executes."""
 
 _STATE = """
 SELECT incarnation::text, (SELECT count(*) FROM chat.erasures WHERE scope <> 'age') AS known,
@@ -56,7 +57,7 @@ _TOO_OLD = "DELETE FROM chat.erasures WHERE scope = 'age' AND completed_at IS NO
 
 
 class _Compared(NamedTuple):
-    """Of what state of the two the comparison was."""
+    """The state of log and ledger when they were last compared."""
 
     incarnation: str
     known: int
@@ -65,7 +66,10 @@ class _Compared(NamedTuple):
 
 @asynccontextmanager
 async def erasure_connection(url: str) -> AsyncGenerator[Any]:
-    """A connection for an erasure: one more than a service has else, for as long as it lasts."""
+    """Open a connection for an erasure.
+
+    It is one more than a service has otherwise, and lives as long as the erasure.
+    """
     settings = session_settings("parley-chat erasure", lock=LOCK_SECONDS, idle=IDLE_SECONDS) | SESSION
     connection = await dial(url, settings)
     try:
@@ -75,7 +79,7 @@ async def erasure_connection(url: str) -> AsyncGenerator[Any]:
 
 
 async def compare(connection: Any, ledger: Ledger) -> int:
-    """Bring ledger and log to know of the same erasures; how many the ledger alone knew. Raises `LedgerError`."""
+    """Give ledger and log the same erasures. Returns how many only the ledger had. Raises `LedgerError`."""
     written = {one.id: one for one in await asyncio.to_thread(ledger.read)}
     known = {one.id: one for one in await erasures.asked_for(connection)}
     missing = [one for one in written.values() if one.id not in known]
@@ -90,13 +94,13 @@ async def compare(connection: Any, ledger: Ledger) -> int:
 
 
 async def execute_open(connection: Any, *, report: Report = lambda _: None) -> bool:
-    """Execute what is open and noted, the oldest first. False when another process is executing."""
+    """Execute the open erasures that the ledger has, the oldest first. Returns False if another process executes."""
     if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", EXECUTING):
         return False
     try:
         erased = False
         while found := [one for one in await erasures.open_erasures(connection) if one.noted]:
-            # Nobody waits for what is merely old.
+            # Erasures that somebody requested go first; nobody waits for those by age.
             found.sort(key=lambda one: one.scope is Scope.AGE)
             by_age = found[0].scope is Scope.AGE
             done = await Executor(connection, pause=RETENTION_PAUSE if by_age else PAUSE).run(found[0], report)
@@ -110,20 +114,20 @@ async def execute_open(connection: Any, *, report: Report = lambda _: None) -> b
 
 
 async def _vacuum(connection: Any) -> None:
-    """Let Postgres clear away the rows from before, which are on its pages until then. It makes nobody wait."""
+    """Let Postgres remove the old versions of rows, which stay on its pages until then. This makes nobody wait."""
     try:
         await connection.execute("SET statement_timeout = 0")
         for table in ("events", "rooms", "members", "commands"):
             await connection.execute(f"VACUUM (TRUNCATE false, SKIP_LOCKED) chat.{table}", timeout=24 * 3600)
     except asyncpg.PostgresError as error:
-        # Not ours to vacuum, perhaps; autovacuum comes by later.
+        # The role may not own the tables. Autovacuum does it later.
         log.warning("erased, and not vacuumed", error=str(error))
     finally:
         await connection.execute("RESET statement_timeout")
 
 
 class ErasureRunner:
-    """Executes erasures for as long as a chat service runs."""
+    """Executes erasures as long as a chat service runs."""
 
     def __init__(self, url: str, pool: Pool, ledger: Ledger | None, keep_days: float) -> None:
         self._url = url
@@ -132,19 +136,24 @@ class ErasureRunner:
         self._keep = timedelta(days=keep_days)
         self._compared: _Compared | None = None
         self._problem: str | None = None
+        # Processes that start together do not all look at the same moment.
+        # Processes that start together do not all look at the same moment.
         self._look_for_old_at = time.monotonic() + random.uniform(0, 60)  # noqa: S311 - no secret
 
     def check(self) -> str | None:
-        """What keeps the service from being ready: erasures that the log before a restore had, or no ledger."""
+        """Return what keeps the service from being ready, or None.
+
+        That is a ledger that cannot be read, or an erasure from before a restore that is not repeated yet.
+        """
         return self._problem
 
     def require_ledger(self) -> None:
-        """Refuse to begin what a restore would undo unseen. Raises `Reject(unavailable)`."""
+        """Refuse an erasure that a restore would undo unnoticed. Raises `Reject(unavailable)`."""
         if self._ledger is None:
             raise Reject(Code.UNAVAILABLE, "Nothing is erased without a ledger: set PARLEY_CHAT_ERASURE_LEDGER.")
 
     async def run(self) -> None:
-        """Look for what is to be erased, and erase it, for ever."""
+        """Look for what has to be erased, and erase it, for ever."""
         while True:
             try:
                 if await self.look():
@@ -153,12 +162,15 @@ class ErasureRunner:
             except (*DATABASE_ERRORS, Reject) as error:
                 outages.note(error)
             except Exception:
-                # Whatever it is: what is to be erased stays hidden, and commands are served.
+                # Whatever it was, what has to be erased stays hidden, and commands are served.
                 log.exception("erasure failed")
             await asyncio.sleep(INTERVAL)
 
     async def look(self) -> bool:
-        """Compare log and ledger if either has changed, and ask for what is too old. Whether anything is open."""
+        """Compare log and ledger if either has changed, and request what is too old.
+
+        Returns whether any erasure is open.
+        """
         try:
             state = await self._look()
         except LedgerError as error:
@@ -182,7 +194,7 @@ class ErasureRunner:
                 async with self._pool.acquire() as connection:
                     await compare(connection, self._ledger)
                 state = await self._pool.fetchrow(_STATE)
-                # As it was before it was compared: what came meanwhile is looked at the next time.
+                # The state before the comparison is remembered, so what came meanwhile is found by the next look.
                 unchanged = state["known"] == seen.known and self._ledger.changed() == file
                 self._compared = seen if unchanged else None
         return state
@@ -195,9 +207,9 @@ class ErasureRunner:
 
 
 async def wait_until_completed(url: str, ledger: Ledger, erasure: Erasure, report: Report) -> Erasure:
-    """Execute an erasure from outside of a service, or see one execute it.
+    """Execute an erasure from outside of a service, or wait while a service executes it.
 
-    Raises `LedgerError`, and what asyncpg does.
+    Raises `LedgerError`, and what asyncpg raises.
     """
     async with erasure_connection(url) as connection:
         while True:

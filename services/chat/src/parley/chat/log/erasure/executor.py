@@ -1,7 +1,13 @@
-"""Executing an erasure: room by room through the log, a few hundred events in a transaction, beside all who write.
+"""Executes an erasure: room by room through the log, a few hundred events per transaction, while everybody writes.
 
-The place it has come to is in the database, so whoever goes on after a crash does so from there; what is erased already
-is passed over. Each transaction holds one room's lock for some milliseconds, as a batch of messages does.
+The erasure's row says how far it is, so an executor that takes over after a crash goes on from there; events that are
+erased already are skipped. Each transaction locks one room for some milliseconds, as a batch of messages does.
+
+    1. The user's memberships are ended by commands like their own, and their leaving is announced to the gateways.
+    2. For a room, the room is archived.
+    3. Slice by slice, covered events are overwritten; each room gets `events.erased`, and its projections follow.
+    4. An erased room loses its members and commands.
+    5. The erasure is completed.
 """
 
 from __future__ import annotations
@@ -15,18 +21,18 @@ from uuid import UUID
 import asyncpg
 
 from parley.chat.domain.batch import Submission, decide_batch
-from parley.chat.domain.compact import pack
+from parley.chat.domain.encoding.compact import pack
+from parley.chat.domain.encoding.event_codec import CODEC, StoredEvent
+from parley.chat.domain.encoding.recorded import NOTHING, Recorded
+from parley.chat.domain.encoding.room_ids import FIRST_ROOM, LogSecret, event_id, public_room_id
 from parley.chat.domain.erasure import MEMBERSHIP_TYPES, NAMING_TYPES, Erasure, Scope, ranges
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.event_codec import CODEC, StoredEvent
 from parley.chat.domain.membership import LeaveRoom, MemberInvited
-from parley.chat.domain.recorded import NOTHING, Recorded
 from parley.chat.domain.room import RoomCommand
-from parley.chat.domain.room_ids import FIRST_ROOM, LogSecret, event_id, public_room_id
 from parley.chat.domain.rooms import CloseRoom, RoomCreated, RoomUpdated
 from parley.chat.domain.state import UserLimits
 from parley.chat.log import event_store
-from parley.chat.log.erasures import COVERS, find
+from parley.chat.log.erasure.erasures import COVERS, find
 from parley.chat.log.own_connection import CONFLICTS
 from parley.chat.log.position import Position
 from parley.chat.log.tail import ANNOUNCEMENTS
@@ -34,16 +40,16 @@ from parley.chat.log.tail import SETTINGS as FOLLOWING
 from parley.common.wire.identity import Identity
 
 SLICE = 2000
-"""Events that are looked through by one statement."""
+"""Events that one statement looks through."""
 ROOMS = 100
-"""Rooms of which one statement looks through events."""
+"""Rooms whose events one statement looks through."""
 BATCH = 200
-"""Events that are erased in one transaction."""
+"""Events that one transaction erases."""
 ATTEMPTS = 100
 RETRY = 0.02
-"""Seconds before a transaction is tried again that met another one."""
+"""Seconds before a transaction that met another one is tried again."""
 ANNOUNCED_SECONDS = 10.0
-"""Seconds for which it is waited that gateways are told of a user's leaving."""
+"""Seconds to wait until gateways were told that a user left."""
 
 Report = Callable[[Erasure], None]
 ResultT = TypeVar("ResultT")
@@ -68,7 +74,7 @@ _ROOMS_AFTER = "SELECT room_id, head FROM chat.rooms WHERE room_id > $1 ORDER BY
 _ROOM = "SELECT room_id, head FROM chat.rooms WHERE room_id = $1"
 _MESSAGE = "SELECT sequence FROM chat.events WHERE room_id = $1 AND event_id = $2"
 
-# Texts are not fetched: only of the events that make a room is there more to know than that they are covered.
+# Only events that make a room what it is need their data; the texts of all others are not fetched.
 _COVERED = f"""
 SELECT e.* FROM chat.erasures x
 CROSS JOIN unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS q(room_id, after, up_to)
@@ -114,7 +120,7 @@ DELETE FROM chat.{table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM chat.{table} WH
 """
 
 SESSION = {
-    # Through keys, whatever the tables' sizes.
+    # Always by keys, whatever the sizes of the tables are.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
@@ -123,7 +129,7 @@ SESSION = {
 
 
 class _Slice(NamedTuple):
-    """Events of one room after a sequence, up to another; whether these are all that the room has."""
+    """Events of one room after one sequence and up to another. `last` says that the room has none after these."""
 
     room_id: int
     after: int
@@ -132,9 +138,9 @@ class _Slice(NamedTuple):
 
 
 class Executor:
-    """Executes erasures on a connection of its own; `pause` is for how many seconds it rests after each statement.
+    """Executes erasures on a connection of its own, resting `pause` seconds after each statement.
 
-    Nobody else may execute meanwhile.
+    No other process may execute erasures meanwhile; `erasure_runner` holds a lock for that.
     """
 
     def __init__(self, connection: Any, *, pause: float = 0.0) -> None:
@@ -143,7 +149,7 @@ class Executor:
         self._secret: LogSecret | None = None
 
     async def run(self, erasure: Erasure, report: Report = lambda _: None) -> Erasure:
-        """Execute an erasure to its end. Raises what asyncpg does; then it is to be run again."""
+        """Execute an erasure to its end. Raises what asyncpg raises; then it has to be run again."""
         await self._connection.execute(_BEGIN, erasure.id)
         if erasure.user_id is not None:
             await self._end_memberships(erasure, erasure.user_id)
@@ -156,9 +162,9 @@ class Executor:
         return await self._current(erasure, report)
 
     async def _end_memberships(self, erasure: Erasure, user_id: str) -> None:
-        """Let the user leave, as by commands of their own: rooms get other owners, and whoever follows hears of it.
+        """Let the user leave all rooms, as if by commands of their own: rooms get other owners, and gateways are told.
 
-        Thereafter no message of theirs can be appended: what other processes know of these rooms is out of date.
+        Afterwards none of their messages can be appended, because what writers know of these rooms is outdated.
         """
         room_id, last = FIRST_ROOM, 0
         while rows := await self._connection.fetch(_ROOMS_OF, user_id, room_id):
@@ -171,9 +177,9 @@ class Executor:
         await self._until_announced(last)
 
     async def _until_announced(self, transaction: int) -> None:
-        """Wait until gateways were told who left: soon nothing will say whom these events were about.
+        """Wait until gateways were told who left. Soon no event will say any more whom it was about.
 
-        Where nobody announces, there is nobody to wait for.
+        If no process announces, there is no gateway to wait for.
         """
         for _ in range(round(ANNOUNCED_SECONDS / RETRY)):
             position = await self._connection.fetchval(_ANNOUNCED)
@@ -182,7 +188,7 @@ class Executor:
             await asyncio.sleep(RETRY)
 
     async def _decide(self, command: RoomCommand, identity: Identity) -> UUID:
-        """Do what a command asks for, as if it were sent by somebody. Returns the id of its first event."""
+        """Decide and commit a command as if somebody had sent it. Returns the id of its first event."""
         if self._secret is None:
             self._secret = LogSecret(await event_store.read_secret(self._connection))
         submission = Submission(command, identity, "", self._secret)
@@ -190,6 +196,7 @@ class Executor:
         async def decide() -> None:
             locked = await event_store.lock_rooms(self._connection, [submission], wait=True)
             loaded = await event_store.load(self._connection, [submission], locked.rooms)
+            # The user's own erasure would forbid the command.
             loaded.erasing.clear()
             decided = decide_batch([submission], loaded, UserLimits())
             if decided.stores:
@@ -215,7 +222,7 @@ class Executor:
             await asyncio.sleep(self._pause)
 
     async def _slices(self, erasure: Erasure, place: _Slice) -> list[_Slice]:
-        """What to look through next, after a place; nothing at the end."""
+        """Return what to look through after a place; nothing at the end of the log."""
         if erasure.room_id is not None and place.last:
             return []
         if erasure.scope is Scope.MESSAGE:
@@ -224,7 +231,7 @@ class Executor:
         if erasure.room_id is not None:
             rows = await self._connection.fetch(_ROOM, erasure.room_id)
         else:
-            # Of a room that goes on being written to, no more is looked for once its end was reached.
+            # A room whose end was reached is left behind, even if it is still being written to.
             rooms = _ROOMS_AFTER if place.last else _ROOMS_FROM
             rows = await self._connection.fetch(rooms, place.room_id, ROOMS)
         slices: list[_Slice] = []
@@ -239,7 +246,7 @@ class Executor:
         return slices
 
     async def _erase(self, erasure: Erasure, room_id: int, events: list[Recorded]) -> None:
-        # Looked for before the lock is taken, since there may be much behind it.
+        # This is looked up before the room is locked, because the room may have many events after it.
         naming = any(one.type in NAMING_TYPES for one in events)
         named = await self._connection.fetchrow(_NAMED_BY, room_id) if naming else None
 
@@ -259,11 +266,11 @@ class Executor:
             return True
 
         if not await self._transact(erase):
-            # Somebody changed the room in between, perhaps its name.
+            # Somebody changed the room in between, perhaps its name: what was looked up may be wrong.
             await self._erase(erasure, room_id, events)
 
     async def _notify(self, erasure: Erasure, room_id: int, sequences: list[int]) -> None:
-        """Append the event by which everybody who has the erased events learns of it. Its id follows from these."""
+        """Append the event that tells everybody which events were erased. Its id is derived from the first of them."""
         stored = CODEC.encode(EventsErased(ranges(sequences)))
         notice = event_id(room_id, "", str(erasure.id), sequences[0])
         command_id = pack(str(erasure.id))
@@ -272,7 +279,7 @@ class Executor:
         )
 
     async def _project(self, erasure: Erasure, room_id: int, erased: list[Recorded], named_by: int | None) -> None:
-        """Bring the projections to what the erased events say now."""
+        """Bring the projections up to what the erased events say now."""
         for one in erased:
             event = one.event() if one.type in NAMING_TYPES else None
             if isinstance(event, RoomCreated):
@@ -319,7 +326,7 @@ def _command_id(erasure: Erasure) -> str:
 def _recorded(row: Any) -> Recorded:
     identifier: UUID = row["event_id"]
     data: str = row["data"]
-    # Data that were not fetched are of no version.
+    # Data that were not fetched have no version to be upcast from.
     name, upcast = CODEC.upcast(StoredEvent(row["type"], 0 if data == "{}" else row["version"], data.encode()))
     return Recorded(
         row["room_id"], row["sequence"], 0, identifier, name, "", "", "", 0, upcast, row["recorded_at"]

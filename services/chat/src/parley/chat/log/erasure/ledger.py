@@ -1,7 +1,7 @@
-"""The ledger of erasures: a file outside of the database and of its backups, so that a restore forgets none of them.
+"""The ledger of erasures: a file outside of the database and of its backups, so that a restore forgets no erasure.
 
-One JSON object a line: whose all, which message or which room was asked to be erased, and when; never what was in it.
-A line is on the disk before its erasure is executed. Several processes may write to one file.
+Each line is a JSON object that says what was requested to be erased and when: a user, a message or a room, and never
+what they wrote. A line is on the disk before its erasure is executed. Several processes may write to one file.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from uuid import UUID
 
 import msgspec
 
+from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.erasure import Erasure, Scope
-from parley.chat.domain.room_ids import public_room_id, room_key
 
 
 class LedgerError(Exception):
-    """The ledger cannot be read or written; its text says where and why."""
+    """The ledger cannot be read or written. The text says where and why."""
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line."""
+    """One line of the ledger."""
 
     id: UUID
     scope: Scope
@@ -36,27 +36,27 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Ledger:
-    """The file. It is made with the first entry; its directory has to be there."""
+    """The ledger's file. It is created with the first entry; its directory has to exist."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> list[Erasure]:
-        """All entries, the oldest first. Raises `LedgerError`."""
+        """Return all entries, the oldest first. Raises `LedgerError`."""
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:
-            # A directory that is not there is a volume that is not mounted, and says nothing of what was erased.
+            # A missing directory is a volume that is not mounted, which says nothing about what was erased.
             if not self.path.parent.is_dir():
                 raise LedgerError(f"the erasure ledger's directory {self.path.parent} does not exist") from None
             return []
         except OSError as error:
             raise LedgerError(f"cannot read the erasure ledger {self.path}: {error.strerror}") from error
-        # What follows the last line end is a line whose writer died: nothing was executed because of it.
+        # What follows the last line end is a line whose writer died. Nothing was executed because of it.
         return [self._erasure(number, line) for number, line in enumerate(data.split(b"\n")[:-1], 1)]
 
     def changed(self) -> tuple[int, int]:
-        """Another value whenever the file has changed."""
+        """Return a value that is another one whenever the file has changed."""
         try:
             status = self.path.stat()
         except OSError:
@@ -64,13 +64,14 @@ class Ledger:
         return status.st_size, status.st_mtime_ns
 
     def append(self, erasures: list[Erasure]) -> None:
-        """Write erasures down; they are on the disk when this returns. Raises `LedgerError`."""
+        """Write erasures down. They are on the disk when this returns. Raises `LedgerError`."""
         lines = b"".join(_line(one) for one in erasures)
         try:
             with self._locked() as file:
                 _cut_torn_line(file)
                 _write(file, lines)
                 os.fsync(file)
+            # A new file is only on the disk once its directory is, too (fsync(2)).
             directory = os.open(self.path.parent, os.O_RDONLY)
             try:
                 os.fsync(directory)
@@ -106,10 +107,12 @@ def _line(one: Erasure) -> bytes:
 def _cut_torn_line(file: int) -> None:
     size = os.fstat(file).st_size
     end = os.pread(file, min(size, 4096), max(0, size - 4096))
+    # A writer died within a line. The new entries must not become its continuation.
     if not end.endswith(b"\n"):
         os.ftruncate(file, size - len(end) + end.rfind(b"\n") + 1)
 
 
 def _write(file: int, data: bytes) -> None:
+    # A disk that is full writes a part of it, and fails on the next call.
     while data:
         data = data[os.write(file, data) :]

@@ -1,7 +1,7 @@
-"""How ids of users and commands are stored, pure: those that are a UUID in its 16 bytes, others as they are.
+"""How the ids of users and commands are stored, pure: an id that is a UUID as its 16 bytes, any other as its text.
 
-Most are UUIDs, and each is in every row of the log. A first byte below 3 names the form; UTF-8 that begins with such a
-byte gets a zero before it.
+Most ids are UUIDs, and every row of the log has two. The first byte names the form if it is below 3; a text that begins
+with such a byte gets a zero before it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from functools import lru_cache
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _OWN_USER = re.compile(r"u_[0-9a-f]{32}")
-"""A user with an account of auth's."""
+"""The id of a user who has an account with the auth service."""
 
 
 def pack(text: str) -> bytes:
-    """The stored form of an id."""
+    """Return the stored form of an id."""
     if len(text) == 36 and _UUID.fullmatch(text):
         return b"\x01" + bytes.fromhex(text.replace("-", ""))
     if len(text) == 34 and _OWN_USER.fullmatch(text):
@@ -25,11 +25,11 @@ def pack(text: str) -> bytes:
 
 
 pack_user = lru_cache(maxsize=65_536)(pack)
-"""The same for ids of users, who come again."""
+"""The same with a cache, for the ids of users, which occur again and again."""
 
 
 def unpack(data: bytes) -> str:
-    """The id that `pack` stored."""
+    """Return the id that `pack` stored."""
     form = data[:1]
     if form == b"\x01":
         digits = data[1:].hex()

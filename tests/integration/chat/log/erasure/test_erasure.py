@@ -10,22 +10,23 @@ import asyncpg
 import msgspec
 import pytest
 
+from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.erasure import Erasure
 from parley.chat.domain.membership import InviteUser, JoinRoom, UserRef
 from parley.chat.domain.messages import SendMessage
-from parley.chat.domain.room_ids import room_key
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
-from parley.chat.log import database, erasures, event_store
+from parley.chat.log import database, event_store
 from parley.chat.log.database import Pool
-from parley.chat.log.erasure_executor import Executor
-from parley.chat.log.erasure_ledger import Ledger
-from parley.chat.log.erasure_runner import (
+from parley.chat.log.erasure import erasures
+from parley.chat.log.erasure.erasure_runner import (
     EXECUTING,
     ErasureRunner,
     compare,
     erasure_connection,
     execute_open,
 )
+from parley.chat.log.erasure.executor import Executor
+from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.writer import Writer
 from parley.chat.projections import rebuild as projections
 from parley.chat.queries import history, members, rooms, sync
@@ -253,8 +254,8 @@ async def test_no_text_of_a_user_who_goes_on_writing_is_left_when_their_erasure_
 async def test_an_execution_that_was_killed_goes_on_where_it_was(
     database_url: str, pool: Pool, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("parley.chat.log.erasure_executor.SLICE", 7)
-    monkeypatch.setattr("parley.chat.log.erasure_executor.BATCH", 3)
+    monkeypatch.setattr("parley.chat.log.erasure.executor.SLICE", 7)
+    monkeypatch.setattr("parley.chat.log.erasure.executor.BATCH", 3)
     async with running_writer(database_url) as (writer, _):
         mine = [await conversation_of(writer, n) for n in range(3)]
         asked = await ask(database_url)
@@ -331,7 +332,7 @@ async def test_nothing_is_executed_before_the_ledger_has_it(database_url: str, p
 
 
 async def execute(connection: Any) -> bool:
-    from parley.chat.log.erasure_runner import execute_open
+    from parley.chat.log.erasure.erasure_runner import execute_open
 
     return await execute_open(connection)
 

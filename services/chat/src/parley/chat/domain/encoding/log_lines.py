@@ -1,9 +1,9 @@
-"""The log as lines of JSON, pure: how exports write it, and what imports believe.
+"""The log as lines of JSON, pure: how an export writes it, and which lines an import accepts.
 
-The first line is the log itself, with the secret that its ids and fingerprints follow from; then come rooms by their
-keys, each with its events in order and the commands it remembers; the last line says how much there was. A line is
-believed if the log could have written it there: nothing is missing before it, its ids follow from what it says, and its
-data are those of its type, of any version that there ever was.
+The first line is the log itself, with the secret that ids and fingerprints are derived from. Then come the rooms in the
+order of their keys, each with its events in order and the commands it remembers. The last line says how many there
+were. An import accepts a line only if a log could have written it there: nothing is missing before it, its ids are
+those that follow from its contents, and its data are those of its type, in any version that the type ever had.
 """
 
 from __future__ import annotations
@@ -15,30 +15,32 @@ from uuid import UUID
 
 import msgspec
 
+from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent, UnknownEvent
+from parley.chat.domain.encoding.recorded import NOTHING, Recorded
+from parley.chat.domain.encoding.room_ids import event_id, room_key
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.event_codec import CODEC, ERASED, StoredEvent, UnknownEvent
 from parley.chat.domain.fields import checked_text
-from parley.chat.domain.recorded import NOTHING, Recorded
-from parley.chat.domain.room_ids import event_id, room_key
 from parley.chat.domain.rooms import RoomCreated
 from parley.common.errors import Reject
 
 FORMAT = 1
 MAX_LINE = 1024 * 1024
-"""Bytes of a line; the longest that an export writes is about half of that."""
+"""Bytes of a line. The longest line that an export writes is about half as long."""
 MAX_EVENTS_OF_COMMAND = 16
+"""Events that one command may lead to; an event's id is compared with those of so many."""
+# The column is a signed integer of four bytes.
 FOUR_BYTES = 2**31
 
 
 class LogLine(msgspec.Struct, frozen=True, tag="log", tag_field="line", forbid_unknown_fields=True):
-    """The first line."""
+    """The first line: the format of the file, and the log's secret."""
 
     format: int
     secret: bytes
 
 
 class EventLine(msgspec.Struct, frozen=True, tag="event", tag_field="line", omit_defaults=True):
-    """One event. Version 0 is that of one that was erased."""
+    """One event. An erased event has version 0."""
 
     room: str
     sequence: int
@@ -55,7 +57,7 @@ class EventLine(msgspec.Struct, frozen=True, tag="event", tag_field="line", omit
 
 
 class CommandLine(msgspec.Struct, frozen=True, tag="command", tag_field="line", forbid_unknown_fields=True):
-    """An accepted command that appended nothing, which is known when it comes again."""
+    """An accepted command that appended nothing. The log remembers it, so that a resend is recognised."""
 
     room: str
     key: UUID
@@ -64,7 +66,7 @@ class CommandLine(msgspec.Struct, frozen=True, tag="command", tag_field="line", 
 
 
 class EndLine(msgspec.Struct, frozen=True, tag="end", tag_field="line", forbid_unknown_fields=True):
-    """The last line: a file without one was cut off."""
+    """The last line. A file without it was cut off."""
 
     events: int
     commands: int
@@ -77,16 +79,16 @@ _encoder = msgspec.json.Encoder()
 
 
 class Unbelievable(ValueError):
-    """A line that no log wrote; the text says why, without the line's number."""
+    """A line that no log wrote. The text says why, without the line's number."""
 
 
 def encode_line(line: Line) -> bytes:
-    """A line, with its end."""
+    """Return a line as bytes, with its line end."""
     return _encoder.encode(line) + b"\n"
 
 
 def event_line(recorded: Recorded) -> EventLine:
-    """The line of an event."""
+    """Return the line of an event."""
     version = ERASED if recorded.erased else CODEC.stored_as(recorded.type)[1]
     return EventLine(
         recorded.room, recorded.sequence, recorded.number, recorded.event_id, recorded.type, version,
@@ -97,7 +99,12 @@ def event_line(recorded: Recorded) -> EventLine:
 
 @dataclass(slots=True)
 class LogLineReader:
-    """Reads lines in order. `events` and `commands` count them, `ended` says that the last one was there."""
+    """Reads lines in order and checks each one.
+
+    `events` and `commands` count the lines that were read, and `ended` says that the last line was among them. The
+    other fields are where in the file it is: the room, its last sequence, its messages, and whether its events have
+    ended.
+    """
 
     secret: bytes | None = None
     events: int = 0
@@ -109,7 +116,7 @@ class LogLineReader:
     _closed: bool = False
 
     def read(self, line: bytes) -> LogLine | Recorded | tuple[int, CommandLine] | EndLine:
-        """What a line says, of a command with its room's key. Raises `Unbelievable`."""
+        """Return what a line says; for a command with its room's key. Raises `Unbelievable`."""
         if self.ended:
             raise Unbelievable("there is more after the last line")
         if not line.endswith(b"\n"):
@@ -143,6 +150,7 @@ class LogLineReader:
 
     def _event(self, line: EventLine) -> Recorded:
         room_id = _key(line.room)
+        # Rooms come in the order of their keys, so a room that was left cannot come again with the same events.
         if room_id != self._room:
             if self._room is not None and room_id < self._room:
                 raise Unbelievable("rooms are in the order of their keys")
@@ -152,6 +160,7 @@ class LogLineReader:
         if line.sequence != self._head + 1:
             raise Unbelievable(f"event {line.sequence} of room {line.room} comes after event {self._head}")
         recorded = _recorded(line, room_id)
+        # Without its first event, nothing could say what a room is.
         if self._head == 0 and recorded.type != RoomCreated.TYPE:
             raise Unbelievable("a room begins with room.created")
         self._messages += CODEC.kind(recorded.type).IS_MESSAGE
@@ -178,7 +187,7 @@ def _key(room: str) -> int:
 
 
 def _recorded(line: EventLine, room_id: int) -> Recorded:
-    """The event of a line, its data of today's version."""
+    """Return the event of a line, with its data in the current version. Raises `Unbelievable`."""
     _check_fingerprint(line.fingerprint)
     if line.at.tzinfo is None:
         raise Unbelievable("a moment has a zone")
@@ -213,7 +222,7 @@ def _data(line: EventLine, number: int) -> bytes:
     data = bytes(line.data)
     if line.version == ERASED and msgspec.json.decode(data) == {}:
         return NOTHING
-    # Through the type, so that what is stored has the shape of what is stored today.
+    # The data go through the type, so that they have the shape of what is stored today.
     event = CODEC.decode(StoredEvent(number, line.version, data))
     _check_texts(msgspec.to_builtins(event))
     return CODEC.encode(event).data
@@ -235,5 +244,6 @@ def _check_fingerprint(fingerprint: int) -> None:
 def _possible_ids(recorded: Recorded) -> set[UUID]:
     places = list(range(MAX_EVENTS_OF_COMMAND))
     if recorded.type == EventsErased.TYPE and isinstance(event := recorded.event(), EventsErased) and event.ranges:
+        # Its id was made from the first erased sequence instead of an index (`Executor._notify`).
         places = [event.ranges[0][0]]
     return {event_id(recorded.room_id, recorded.actor_id, recorded.command_id, place) for place in places}

@@ -1,0 +1,1 @@
+"""Erasures in the log. Read `erasures`, `ledger`, `executor`, then `erasure_runner`, which drives them."""

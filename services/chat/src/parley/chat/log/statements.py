@@ -1,0 +1,231 @@
+"""The statements of the event store, which loads, appends and projects with them.
+
+They are set-based (`unnest`), so a batch of one command and a batch of hundreds make the same few round trips. Each row
+is looked up by key in a subquery of its own (`LATERAL ... LIMIT 1`), which the planner cannot turn into a join of whole
+tables, whatever it believes of their sizes.
+"""
+
+from __future__ import annotations
+
+from parley.chat.domain.projectors import ROOM_COLUMNS
+from parley.chat.log.erasure.erasures import ANY_OPEN, GATE, HIDDEN, unless_erasing
+
+EVENT_COLUMNS = f"""e.room_id, e.sequence, e.number, e.event_id, e.type, e.version, e.actor_id, e.actor_name,
+e.command_id, e.fingerprint, e.data::text, e.recorded_at, {HIDDEN} AS hidden"""
+"""What `recorded_row` reads, of an `e` that is `chat.events`."""
+
+ROOM = ", ".join(ROOM_COLUMNS)
+SHOWN_ROOM = ROOM.replace("created_by", f"{unless_erasing('created_by')} AS created_by")
+CHANGING = {name: kind for name, kind in ROOM_COLUMNS.items() if name not in {"kind", "created_by", "created_at"}}
+MEMBER = "user_id, name, state, role, sequence, invited_by"
+
+CONCERNED = """(kind = 'public' OR EXISTS (
+  SELECT FROM unnest($2::bigint[], $3::text[], $4::uuid[], $5::boolean[]) AS asks(room, actor, key, anyway)
+  WHERE asks.room = q.room_id AND (
+    asks.anyway
+    OR (SELECT true FROM chat.members m WHERE m.room_id = asks.room AND m.user_id = asks.actor LIMIT 1)
+    OR (SELECT true FROM chat.events e WHERE e.room_id = asks.room AND e.event_id = asks.key LIMIT 1)
+    OR (SELECT true FROM chat.commands c WHERE c.room_id = asks.room AND c.command_key = asks.key LIMIT 1)
+  )
+))"""
+"""Whether a room concerns anybody who sends commands for it. It does if it is public, if they are in it, if they were
+in it when they sent the same command before, or if they are administrators. Nobody else gets to lock the room, or
+learns by waiting for its lock that it exists."""
+
+# Every writer passes the keys sorted, so that two batches cannot wait for each other. The gate comes first: everything
+# that is read under these locks then knows of each erasure that was requested before the commit.
+LOCK_ROOMS = f"""
+WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({GATE}))
+SELECT r.* FROM gate CROSS JOIN unnest($1::bigint[]) AS q(room_id) CROSS JOIN LATERAL (
+  SELECT {SHOWN_ROOM} FROM chat.rooms WHERE room_id = q.room_id AND {CONCERNED} FOR NO KEY UPDATE
+) r
+"""
+LOCK_FREE_ROOMS = LOCK_ROOMS.replace("UPDATE", "UPDATE SKIP LOCKED")
+
+EXISTING_ROOMS = f"""
+SELECT r.* FROM unnest($1::bigint[]) AS q(room_id) CROSS JOIN LATERAL (
+  SELECT room_id FROM chat.rooms WHERE room_id = q.room_id AND {CONCERNED} LIMIT 1
+) r
+"""
+
+# This and all that follows are statements of their own, after the locks. Under READ COMMITTED each has a new snapshot,
+# and only these snapshots have everything that earlier owners of the locks committed.
+LOAD_EARLIER = f"""
+SELECT q.ordinal, clock_timestamp() AS now, {EVENT_COLUMNS}, c.sequence AS unchanged, c.fingerprint AS unchanged_by
+FROM unnest($1::bigint[], $2::uuid[]) WITH ORDINALITY AS q(room_id, key, ordinal)
+LEFT JOIN LATERAL (
+  SELECT sequence, actor_id, command_id, version FROM chat.events
+  WHERE room_id = q.room_id AND event_id = q.key LIMIT 1
+) led ON true
+-- The events of a command stand side by side: up to the next one of another command, which is seldom far.
+LEFT JOIN LATERAL (
+  SELECT * FROM chat.events WHERE room_id = q.room_id AND sequence >= led.sequence AND sequence < coalesce((
+    SELECT sequence FROM chat.events
+    WHERE room_id = q.room_id AND sequence > led.sequence
+      AND (actor_id <> led.actor_id OR command_id <> led.command_id OR led.version = 0)
+    ORDER BY sequence LIMIT 1
+  ), 9223372036854775807) ORDER BY sequence
+) e ON true
+LEFT JOIN LATERAL (
+  SELECT sequence, fingerprint FROM chat.commands WHERE room_id = q.room_id AND command_key = q.key LIMIT 1
+) c ON true
+"""
+
+# By its index, each command whose sender, whose named user or whose room is being erased.
+ERASING = """
+SELECT q.ordinal, x.scope = 'room' AS room
+FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY AS q(room_id, actor, named, ordinal)
+CROSS JOIN chat.erasures x
+WHERE x.completed_at IS NULL
+  AND (x.user_id IN (q.actor, q.named) OR (x.scope = 'room' AND x.room_id = q.room_id))
+"""
+
+LOAD_MEMBERS = f"""
+SELECT q.room_id, m.* FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
+  SELECT {MEMBER} FROM chat.members WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
+) m
+"""
+
+LOAD_DECLINED = """
+SELECT q.room_id, d.* FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
+  SELECT user_id, declined_at FROM chat.declined WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
+) d
+"""
+
+LOAD_ELDEST = f"""
+SELECT q.room_id, m.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, most) CROSS JOIN LATERAL (
+  SELECT {MEMBER} FROM chat.members WHERE room_id = q.room_id AND state = 'joined' ORDER BY sequence LIMIT q.most
+) m
+"""
+
+# The state is not a condition, or the planner might read through an index of all members in that state.
+COUNT_ROOMS = """
+SELECT q.user_id, c.joined FROM unnest($1::text[]) AS q(user_id) CROSS JOIN LATERAL (
+  SELECT count(*) FILTER (WHERE m.state = 'joined' AND NOT r.archived) AS joined
+  FROM chat.members m CROSS JOIN LATERAL (
+    SELECT archived FROM chat.rooms WHERE room_id = m.room_id LIMIT 1
+  ) r WHERE m.user_id = q.user_id
+) c
+"""
+
+COUNT_INVITATIONS = """
+SELECT q.room_id, q.user_id, c.waiting FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
+  SELECT count(*) AS waiting FROM chat.members m
+  WHERE m.room_id = q.room_id AND m.invited_by = q.user_id AND m.state = 'invited'
+) c
+"""
+
+
+def _changes(first: int) -> str:
+    """Return the SET list for what may change of rooms.
+
+    The parameters from `first` on are arrays, the first with sorted ids.
+
+    `width_bucket` finds a room's index in them without a join. Postgres writes no index for a column set to its old
+    value.
+    """
+    return ", ".join(
+        f"{column} = (${place}::{kind}[])[width_bucket(room_id, ${first})]"
+        for place, (column, kind) in enumerate(CHANGING.items(), first)
+        if column != "room_id"
+    )
+
+
+APPEND = f"""
+WITH appended AS (
+  INSERT INTO chat.events (room_id, sequence, number, event_id, type, version, actor_id, actor_name, command_id,
+                           fingerprint, data, recorded_at)
+  SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::uuid[], $5::smallint[], $6::smallint[],
+                       $7::bytea[], $8::text[], $9::bytea[], $10::int[], $11::json[], $12::timestamptz[])
+)
+UPDATE chat.rooms SET {_changes(13)} WHERE room_id = ANY($13::bigint[])
+"""
+
+RECALL = f"""
+SELECT r.*, m.* FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
+  SELECT {ROOM} FROM chat.rooms WHERE room_id = q.room_id LIMIT 1
+) r CROSS JOIN LATERAL (
+  SELECT {MEMBER} FROM chat.members WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
+) m
+"""
+
+# One statement, and so one transaction. It locks each room and compares it with what was known. Under READ COMMITTED,
+# Postgres reads a row again that another transaction held, once it is free: so `head` and `messages` are those under
+# the lock, and a room whose `changed` has moved is left out. The sequences are made from them, so messages of many
+# processes never conflict. If a command's id was used before, the statement only names the command and appends nothing.
+APPEND_KNOWN = """
+WITH resent AS MATERIALIZED (
+  SELECT q.ordinal FROM unnest($5::bigint[], $8::uuid[]) WITH ORDINALITY AS q(room_id, event_id, ordinal)
+  CROSS JOIN LATERAL (
+    (SELECT true FROM chat.events WHERE room_id = q.room_id AND event_id = q.event_id LIMIT 1)
+    UNION ALL
+    (SELECT true FROM chat.commands WHERE room_id = q.room_id AND command_key = q.event_id LIMIT 1)
+  ) earlier
+), ready AS MATERIALIZED (
+  SELECT r.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, changed) CROSS JOIN LATERAL (
+    SELECT room_id, head, messages FROM chat.rooms
+    WHERE room_id = q.room_id AND changed = q.changed FOR NO KEY UPDATE
+  ) r
+  WHERE NOT EXISTS (SELECT FROM resent)
+  -- What is being erased is left to those who look closer.
+  AND CASE WHEN {open} THEN NOT EXISTS (
+    SELECT FROM chat.erasures x CROSS JOIN unnest($5::bigint[], $11::bytea[]) AS q(room_id, actor_id)
+    WHERE x.completed_at IS NULL AND q.room_id = r.room_id
+      AND (x.actor_id = q.actor_id OR (x.scope = 'room' AND x.room_id = r.room_id))
+  ) ELSE true END
+), taken AS MATERIALIZED (
+  SELECT array_agg(room_id) AS rooms, array_agg(head) AS heads, array_agg(messages) AS messages,
+         clock_timestamp() AS now
+  FROM ready
+), appended AS (
+  INSERT INTO chat.events (room_id, sequence, number, event_id, type, version, actor_id, actor_name, command_id,
+                           fingerprint, data, recorded_at)
+  SELECT q.room_id, taken.heads[p.place] + q.ordinal, taken.messages[p.place] + q.number, q.event_id, q.type, q.version,
+         q.actor_id, q.actor_name, q.command_id, q.fingerprint, q.data, taken.now
+  FROM taken CROSS JOIN unnest(
+    $5::bigint[], $6::bigint[], $7::bigint[], $8::uuid[], $9::smallint[], $10::smallint[], $11::bytea[], $12::text[],
+    $13::bytea[], $14::int[], $15::json[]
+  ) AS q(room_id, ordinal, number, event_id, type, version, actor_id, actor_name, command_id, fingerprint, data)
+  CROSS JOIN LATERAL (SELECT width_bucket(q.room_id, taken.rooms) AS place) p
+  WHERE taken.rooms[p.place] = q.room_id
+), advanced AS (
+  UPDATE chat.rooms SET head = head + ($3::bigint[])[width_bucket(room_id, $1)],
+                        messages = messages + ($4::bigint[])[width_bucket(room_id, $1)]
+  WHERE room_id = ANY((SELECT rooms FROM taken)::bigint[])
+)
+SELECT rooms, heads, messages, now, ARRAY(SELECT ordinal FROM resent) AS resent FROM taken
+""".replace("{open}", ANY_OPEN)
+APPEND_FREE = APPEND_KNOWN.replace("NO KEY UPDATE", "NO KEY UPDATE SKIP LOCKED")
+
+CREATE_ROOMS = f"""
+INSERT INTO chat.rooms ({ROOM})
+SELECT * FROM unnest({", ".join(f"${place}::{kind}[]" for place, kind in enumerate(ROOM_COLUMNS.values(), 1))})
+"""
+
+PUT_MEMBERS = f"""
+INSERT INTO chat.members (room_id, {MEMBER})
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])
+ON CONFLICT (room_id, user_id) DO UPDATE
+SET name = excluded.name, state = excluded.state, role = excluded.role, sequence = excluded.sequence,
+    invited_by = excluded.invited_by
+"""
+
+# By the place of each row in the table (`ctid`). It cannot change meanwhile, because the room is locked.
+REMOVE_MEMBERS = """
+DELETE FROM chat.members WHERE ctid = ANY(ARRAY(
+  SELECT m.place FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
+    SELECT ctid AS place FROM chat.members WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
+  ) m
+))
+"""
+
+PUT_DECLINED = """
+INSERT INTO chat.declined (room_id, user_id, declined_at)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[])
+ON CONFLICT (room_id, user_id) DO UPDATE SET declined_at = excluded.declined_at
+"""
+
+REMEMBER = """
+INSERT INTO chat.commands (room_id, command_key, fingerprint, sequence)
+SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::int[], $4::bigint[]) ON CONFLICT DO NOTHING
+"""
