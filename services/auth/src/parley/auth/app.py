@@ -29,7 +29,9 @@ from parley.auth.tokens.providers.issuer_keys import FETCH_TIMEOUT, IssuerKeys
 from parley.auth.tokens.signing import Signer, load_signer
 from parley.auth.tokens.verifier import Verifier
 from parley.common.http.api import install_errors
+from parley.common.http.cors import install_cors
 from parley.common.http.health import health_router
+from parley.common.http.problems import problem_response
 from parley.framework import Service
 
 MAX_WAIT = 3.0
@@ -58,16 +60,14 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url="/auth/docs",
         openapi_url="/auth/openapi.json",
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
     )
     install_errors(app)
+    install_cors(app, settings)
 
     @app.exception_handler(Throttled)
     async def throttled(_request: Request, rejection: Throttled) -> JSONResponse:
-        return JSONResponse(
-            {"ok": False, "error": rejection.as_dict()},
-            status_code=rejection.status,
-            headers={"retry-after": str(rejection.retry_after)},
-        )
+        return problem_response(rejection, headers={"retry-after": str(rejection.retry_after)})
 
     async def check_database() -> str | None:
         components = components_of(app)

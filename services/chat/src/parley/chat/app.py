@@ -12,6 +12,7 @@ from parley.chat.log import database
 from parley.chat.service import service
 from parley.chat.settings import Settings
 from parley.common.http.api import install_errors
+from parley.common.http.cors import install_cors
 from parley.common.http.health import health_router
 from parley.framework.asyncapi.routes import asyncapi_router
 
@@ -56,8 +57,10 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url="/api/docs",
         openapi_url="/api/openapi.json",
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
     )
     install_errors(app)
+    install_cors(app, settings)
     app.include_router(rest.router)
     app.include_router(asyncapi_router(service, app.version), prefix="/api")
     return app

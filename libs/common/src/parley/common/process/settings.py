@@ -149,6 +149,10 @@ class ServiceSettings(BaseSettings):
     trusted_proxies: str = Field(
         default="127.0.0.1", description="addresses whose X-Forwarded-* is believed, separated by commas, or *"
     )
+    cors_origins: list[str] = Field(
+        default_factory=list,
+        description='origins of pages that may use the sockets and the HTTP APIs, besides the own one; ["*"] for all',
+    )
     http_keep_alive: int = Field(
         default=75, ge=1, description="seconds that an idle HTTP connection is kept; longer than a load balancer's"
     )

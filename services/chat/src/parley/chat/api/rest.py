@@ -126,7 +126,7 @@ async def list_messages(
 
 
 @router.post("/sync", openapi_extra=described(sync.Sync))
-async def read_missed(query: Annotated[sync.Sync, body_of(sync.Sync)], chat: Chat, identity: Caller) -> Response:
+async def read_missed(chat: Chat, identity: Caller, query: Annotated[sync.Sync, body_of(sync.Sync)]) -> Response:
     """What was missed since the cursors, per room."""
     return _json(await _read(sync.missed(chat.reads, query, identity)))
 
