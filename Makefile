@@ -14,7 +14,7 @@ COUNT = awk '/^Collecting/ {printf "\r  %d packages", ++n; fflush()} \
 	/^Installing collected/ {printf ", unpacking"; fflush()} \
 	/^ERROR|^error/ {print "\n" $$0} END {if (n) print ""}'
 
-.PHONY: help up page test chaos bench check format migration compose wheels docs lock clean
+.PHONY: help up page test chaos bench check format migration compose wheels docs lock pin-images clean
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -63,6 +63,13 @@ clean: ## Remove what was installed; state in .parley/ stays
 
 # The one file the page needs from npm is the stock Socket.IO client. Without Node.js everything but the page works.
 page: web/node_modules/.installed
+pin-images: ## Write the base images of the compose layout, by their digests, to .env
+	@for image in PYTHON_IMAGE=python:3.13-slim NGINX_IMAGE=nginx:1.26 POSTGRES_IMAGE=postgres:17; do \
+		name=$${image#*=}; docker pull --quiet $$name >/dev/null || exit 1; \
+		digest=$$(docker image inspect --format '{{index .RepoDigests 0}}' $$name) || exit 1; \
+		touch .env; sed -i "/^$${image%%=*}=/d" .env; echo "$${image%%=*}=$$name@$${digest#*@}" | tee -a .env; \
+	done
+
 web/node_modules/.installed: web/package.json web/package-lock.json
 	@if ! command -v npm >/dev/null; then \
 		echo "npm was not found, so the web page is left out; install Node.js 20 or newer to have it"; \

