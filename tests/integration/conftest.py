@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,12 +12,10 @@ from tests.support.bus import fresh, running_bus
 from tests.support.gateway.rooms import Gateway, Log, running_gateway, running_log
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_nats(nats_url: str) -> Iterator[None]:
-    """Services that a test starts with the kit use the shared NATS as well, unless it gives them another one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TEST_NATS_URL", nats_url)
-        yield
+@pytest.fixture
+def one_nats(nats_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test starts with the kit uses the shared NATS; not where two of a kind would answer for each other."""
+    monkeypatch.setenv("TEST_NATS_URL", nats_url)
 
 
 @pytest.fixture

@@ -84,6 +84,7 @@ class Database:
 
     async def lock(self, room_id: int, transaction: Transaction) -> None:
         """Lock a room's row until the end of the transaction. Raises `LockNotAvailableError` when that takes long."""
+        _require_alive(transaction)
         if self.is_free(room_id, transaction):
             self._locks[room_id] = transaction
             transaction.locks[room_id] = None
@@ -101,6 +102,7 @@ class Database:
 
         Raises `LockNotAvailableError` when that takes long.
         """
+        _require_alive(transaction)
         if transaction in self._at_gate:
             return
         if not self._gate_waits and not (alone and self._at_gate) and not any(self._at_gate.values()):
@@ -236,6 +238,12 @@ class Database:
 
     def _come_back(self) -> None:
         self.up = True
+
+
+def _require_alive(transaction: Transaction) -> None:
+    """Let no statement lock anything that was under way when its server or its session ended."""
+    if not transaction.alive:
+        raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle")
 
 
 def _refuse(granted: asyncio.Future[None]) -> None:

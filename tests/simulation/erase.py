@@ -92,7 +92,10 @@ class Erase(Append):
                 self.world.note("to be erased:", erasure)
                 self.world.count("erasures")
                 return
-            except (*DATABASE_ERRORS, Reject):
+            except Reject:
+                message = False  # there may be none
+                await asyncio.sleep(0.1)
+            except DATABASE_ERRORS:
                 await asyncio.sleep(0.1)
 
     async def _execute(self) -> None:

@@ -30,13 +30,9 @@ class Broken(AssertionError):
 class Ready(asyncio.TimerHandle):
     """A callback that is due now or later. Half of a run is making these, so they ask for nothing of debug mode."""
 
-    __slots__ = ()
-
-    def __init__(  # pyright: ignore[reportMissingSuperCall]
-        self, when: float, callback: Any, args: Any, loop: SimulatedLoop, context: Context | None
-    ) -> None:
+    def __init__(self, when: float, callback: Any, args: Any, loop: SimulatedLoop, context: Context | None) -> None:
         self._when = when
-        self._callback = callback
+        self._callback: Any = callback
         self._args = args
         self._loop = loop
         self._context = copy_context() if context is None else context
@@ -47,7 +43,7 @@ class Ready(asyncio.TimerHandle):
     @override
     def cancel(self) -> None:
         self._cancelled = True
-        self._callback = self._args = None
+        self._callback, self._args = None, ()
 
 
 class Process:

@@ -11,6 +11,8 @@ from parley.framework import Code, ConnectionContext, Context, Next, Reject, Rou
 from parley.testing import ConnectError, running
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.usefixtures("one_nats")
+
 router = Router("/place")
 gate = asyncio.Event()
 passed: list[str] = []

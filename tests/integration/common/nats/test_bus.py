@@ -12,12 +12,13 @@ from structlog.testing import capture_logs
 
 from parley.cli.stack import embedded
 from parley.common.errors import Code
-from parley.common.nats.bus import Bus
+from parley.common.nats.bus import STOP_PATIENCE, Bus
 from parley.common.wire import subjects
 from parley.common.wire.identity import Authenticate
 from tests.support.bus import fresh, rejected, running_bus
 from tests.support.own_server import Server
 from tests.support.ports import free_port
+from tests.support.proxy import Proxy
 from tests.support.waiting import until
 
 TOKEN = Authenticate("token")
@@ -144,6 +145,15 @@ async def test_while_nats_is_not_there_a_line_now_and_then_says_where_it_is_look
     (line,) = logged
     assert line["event"] == "waiting for NATS"
     assert line["url"] == url.replace("ann:secret@", "")
+
+
+async def test_nats_that_is_silent_holds_up_nobody_who_stops(nats_url: str):
+    async with Proxy.running(nats_url) as proxy:
+        async with running_bus(proxy.url) as bus:
+            await bus.subscribe("s", lambda _: asyncio.sleep(0))
+            proxy.freeze()
+            began = time.monotonic()
+        assert time.monotonic() - began < STOP_PATIENCE + 1
 
 
 async def test_after_it_was_closed_nothing_can_be_sent(nats_url: str):

@@ -23,6 +23,7 @@ def up(
         # Imported here, because the container image lacks the embedded parts, and has no use for this command.
         from parley.cli.stack.stack import run  # noqa: PLC0415
     except ModuleNotFoundError as error:
+        # A module of ours that is missing is a fault, not a choice of the installation.
         if (error.name or "").startswith("parley"):
             raise
         raise CommandFailure(

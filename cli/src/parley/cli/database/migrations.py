@@ -34,6 +34,7 @@ def check(database_url: str) -> None:
 def revise(database_url: str, message: str) -> Path:
     """Write the migration from this fully migrated database to the tables in code. Returns its file."""
     settings = config(database_url)
+    # Numbered instead of named at random, so that the directory shows their order.
     number = len(list(ScriptDirectory.from_config(settings).walk_revisions())) + 1
     script = command.revision(settings, message, autogenerate=True, rev_id=f"{number:04d}")
     if script is None or isinstance(script, list):

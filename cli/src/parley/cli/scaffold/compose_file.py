@@ -95,6 +95,7 @@ def _entry(document: Any, name: str) -> list[str]:
         "  stop_grace_period: 15s",
         "  environment:",
     ]
+    # The anchor of Parley's own layout has what all services need; a project's own file may lack it.
     if environment is not None and "PARLEY_NATS_URL" in environment and environment.anchor.value:
         lines.append(f"    <<: *{environment.anchor.value}")
     else:

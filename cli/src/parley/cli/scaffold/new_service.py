@@ -59,6 +59,7 @@ def plan_service(name: str) -> ServiceFiles:
         (Path("tests", f"test_{name}.py"), "test_service.py.txt"),
     ):
         planned.new[path] = _template(template).replace("NAME", name)
+    # Everything that could fail is looked at before the first file is written.
     for path in planned.new:
         if path.exists():
             raise CommandFailure(f"{path} exists already; nothing was written")
@@ -114,6 +115,7 @@ def _plan_compose(planned: ServiceFiles, name: str) -> Path | None:
                 planned.new[Path(relative)] = bundled_files.find(relative).read_text("utf-8")
         return None
     text = existing.read_text("utf-8")
+    # A project's own file keeps its layout; without one, the whole production layout is written.
     planned.changed[existing] = compose_file.with_service(text, name, existing)
     mounted = compose_file.mounted_namespaces(text, existing)
     if mounted is None:

@@ -40,6 +40,7 @@ class DataDirectory:
                 # It contains secrets and a database, so git must ignore it, whatever the project ignores.
                 (self.path / ".gitignore").write_text("*\n")
             lock = InterProcessLock(self.path / "lock")
+            # A lock of the system instead of a pid file: it ends with the process, even if that is killed.
             acquired = lock.acquire(blocking=False)
         except OSError as error:
             raise CommandFailure(f"cannot keep state in {self.path}: {error.strerror}") from error

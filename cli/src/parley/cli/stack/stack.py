@@ -72,6 +72,7 @@ def run(host: str, port: int, data: Path) -> None:
     with StopSignals() as stops, suppress(KeyboardInterrupt), ExitStack() as stack:
         directory = DataDirectory(data)
         stack.enter_context(directory.hold())
+        # Before anything is started, so that a taken port costs no database.
         listener = stack.enter_context(_listen(host, port))
         _configure_logs()
         for name, meant in misspelt_settings(AuthSettings, ChatSettings, GatewaySettings).items():
@@ -197,6 +198,8 @@ async def _serve(
     async with AsyncExitStack() as stack:
         with _step(console, "Starting the services"):
             services, project = create_apps(endpoints)
+            # One event loop for all: the services speak over NATS here too, so nothing differs from production but the
+            # process.
             front = SinglePort(services)
             await stack.enter_async_context(front.running())
             await _until_ready(front)

@@ -44,6 +44,7 @@ def show(
     `password` is None if it was shown before. `seconds` is how long the start took.
     """
 
+    # Rich would take the brackets of the client's code for markup.
     def verbatim(text: str) -> None:
         console.print(text, markup=False)
 

@@ -41,6 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
             async def bus_ready() -> str | None:
                 return running.check()
 
+            # The endpoints find the parts of the service here (`api.rest`).
             app.state.services = running.state
             app.include_router(
                 health_router(

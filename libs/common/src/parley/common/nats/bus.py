@@ -52,6 +52,8 @@ PENDING_BYTES = 64 * 1024 * 1024
 """The bytes of these messages at most."""
 WAITING_LOGGED = 5.0
 """Seconds between two log lines while NATS cannot be reached."""
+STOP_PATIENCE = 2.0
+"""Seconds in which NATS has to answer a process that stops; one that does not is not waited for any longer."""
 
 
 class Bus:
@@ -358,7 +360,17 @@ async def connect(settings: ServiceSettings, service: str, *, write_interval: fl
             leaving = True
             await bus.stop()
             # Drained, so that what has arrived is still handled and what was sent is written.
-            if client.is_connected:
+            if client.is_connected and await _answers(client):
                 await client.drain()
             else:
                 await client.close()
+
+
+async def _answers(client: ListeningClient) -> bool:
+    """Whether NATS answers. nats-py would wait 15 s for one that is silent, and then fail the stop."""
+    try:
+        await client.settle(STOP_PATIENCE)
+    except (TimeoutError, ConnectionClosedError):
+        log.warning("NATS does not answer, stopping without it")
+        return False
+    return True

@@ -124,12 +124,6 @@ def insert(args: bytes, attachments: tuple[bytes, ...]) -> list[Any]:
     return decoded
 
 
-def size_of(encoded: bytes, attachments: tuple[bytes, ...]) -> int:
-    """Return the bytes of encoded arguments with their attachments, by which batches and limits count them."""
-    # Asked for each event on its way, and nearly none has attachments.
-    return len(encoded) + sum(map(len, attachments)) if attachments else len(encoded)
-
-
 def _replace_placeholders(decoded: list[Any], attachments: tuple[bytes, ...]) -> None:
     ahead: list[Any] = [decoded]
     while ahead:

@@ -34,7 +34,6 @@ from parley.common.nats.subscriptions import Listener
 from parley.common.process.logs import CORRELATION
 from parley.common.process.tasks import Tasks
 from parley.common.wire import subjects
-from parley.common.wire.binary import size_of
 from parley.common.wire.codec import decode
 from parley.common.wire.commands import Ack, AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.framework.remote.emitter import Emitter
@@ -292,7 +291,7 @@ def _size(conversation: ConnectionCommands) -> int:
 
 
 def _command_size(command: Command) -> int:
-    return size_of(command.args, command.attachments)
+    return len(command.args) + sum(map(len, command.attachments)) if command.attachments else len(command.args)
 
 
 def _encode(acks: Sequence[Ack]) -> bytes:
@@ -300,5 +299,7 @@ def _encode(acks: Sequence[Ack]) -> bytes:
 
 
 def _weight(ack: Ack) -> int:
-    size = size_of(ack.payload, ack.attachments) + ACK_OVERHEAD * (1 + len(ack.attachments))
+    size = len(ack.payload) + ACK_OVERHEAD
+    if ack.attachments:
+        size += sum(len(attachment) + ACK_OVERHEAD for attachment in ack.attachments)
     return size if ack.data_changes is None else size + len(ack.data_changes)

@@ -43,6 +43,7 @@ COMMANDS: tuple[CommandRoute, ...] = (
     CommandRoute(SendMessage, "/rooms/{room}/messages", "Send a message."),
 )
 
+# Taken from the union, so that a new type of event cannot be forgotten in the documents.
 EVENTS: tuple[type[EventData], ...] = get_args(Event)
 """The types of events that clients are sent: every type that a room may have."""
 

@@ -160,6 +160,7 @@ async def save(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> 
         changed = sorted(tuple(getattr(room, column) for column in sql.CHANGING) for room in plan.changed.values())
         events = [event_row(event) for event in plan.appended]
         await connection.execute(sql.APPEND, *_columns(events), *(_columns(changed) or [[]] * len(sql.CHANGING)))
+    # A membership that changed several times in the batch is written once, as the room's state has it in the end.
     present: list[tuple[Any, ...]] = []
     gone: list[tuple[Any, ...]] = []
     declined: list[tuple[Any, ...]] = []

@@ -157,6 +157,7 @@ class Writer:
         command.validate(self._settings.chat_max_body)
         if self._stopping:
             raise unavailable()
+        # A full queue is refused at once: whoever waited longer than a client's patience would only be sent again.
         if len(self._waiting) + len(self._aside) >= self._settings.chat_max_waiting:
             raise Reject(Code.OVERLOADED)
         of_user = self._in_hand_of.get(identity.user_id, 0)
@@ -298,6 +299,7 @@ class Writer:
         """
         connection = await self._connected()
         eligible = candidates(submissions)
+        # What is not known yet is read in one statement for all, as in a process that has just started.
         unknown = {
             (submission.room_id, submission.identity.user_id): None
             for submission, may in zip(submissions, eligible, strict=True)

@@ -67,6 +67,7 @@ class MiddlewareRunner:
         context: ConnectionContext[None] = ConnectionContext(emitter, request, f"conn-{uuid7().hex}", data)
 
         async def core(_context: ConnectionContext) -> None:
+            # What middleware keeps with the connection goes to the service with the request, so that it may change it.
             connection.data = data.changed() or b""
             await admit()
             reply = attempt.reply

@@ -129,6 +129,8 @@ class PacketHistory:
             if sid:
                 self._keep(lists, self._own_unlogged, sid, packet)
             else:
+                # Once per room, since a client looks among its own rooms; `since` merges what is in several of them by
+                # its number.
                 for room in (None,) if rooms is None else set(rooms):
                     self._keep(lists, self._unlogged, room, packet)
         elif sequence:
@@ -139,6 +141,7 @@ class PacketHistory:
                     self._keep(lists, self._logged, room, sequence)
         self._order.append((size, lists))
         self._bytes += size
+        # What is older than this cannot be recovered, and such a client starts anew.
         while len(self._order) > self._limit or self._bytes > MAX_BYTES:
             self._forget_oldest()
         return f"{self._run}-{self.number:x}"

@@ -111,6 +111,7 @@ def read_head(text: str) -> Head:
         raise MalformedPacket("not a Socket.IO packet")
     attachments, namespace, query, ack_id = match.groups()
     kind, start, problem = text[0], match.end(), ""
+    # A long query would be kept with the connection, which nobody counts.
     if query and len(query) > MAX_QUERY:
         raise MalformedPacket("the query behind a namespace is too long")
     if kind in _WITH_ARGUMENTS:

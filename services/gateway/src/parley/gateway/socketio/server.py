@@ -361,6 +361,7 @@ class SocketIoServer:
             if packet is not None:
                 ack_id = packet.ack_id if isinstance(packet, EventPacket) else None
                 self._tell(session, packet.namespace, ack_id, Reject(Code.RATE_LIMITED))
+                # Refused, but its attachments still have to be taken off the transport before the next packet begins.
                 unfinished.packet = packet = None
         unfinished.missing -= 1
         if packet is not None:

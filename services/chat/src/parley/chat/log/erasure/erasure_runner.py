@@ -137,7 +137,6 @@ class ErasureRunner:
         self._compared: _Compared | None = None
         self._problem: str | None = None
         # Processes that start together do not all look at the same moment.
-        # Processes that start together do not all look at the same moment.
         self._look_for_old_at = time.monotonic() + random.uniform(0, 60)  # noqa: S311 - no secret
 
     def check(self) -> str | None:
