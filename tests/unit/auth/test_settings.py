@@ -31,7 +31,8 @@ def test_production_needs_a_user_of_nats() -> None:
     password = SecretStr("a password of my own")
     with pytest.raises(UnsafeSettings, match="PARLEY_NATS_PASSWORD is not set"):
         create_app(Settings(environment="production", auth_admin_password=password))
-    for given in (NATS, {"nats_url": "nats://auth:x@nats:4222"}):
+    others: tuple[dict[str, Any], ...] = (NATS, {"nats_url": "nats://auth:x@nats:4222"})
+    for given in others:
         create_app(Settings(environment="production", auth_admin_password=password, **given))
 
 

@@ -502,3 +502,21 @@ async def test_the_largest_allowed_payloads_fit_the_broker_together(
         for _ in range(4):
             clients.emit(connection, args=b"[" + b"1" * (LARGEST_PAYLOAD - 2) + b"]")
         assert await clients.told(4) == ["ok"] * 4
+
+
+async def test_the_service_behind_one_namespace_settles_no_command_of_another(
+    gateway_bus: Bus, backend: Backend, namespace: str
+):
+    other = fresh("/other")
+    await backend.serve(namespace, other)
+    async with gateway(gateway_bus, namespace, other) as clients:
+        clients.emit(clients.connect(), "say")
+        (command,) = commands_of(await backend.batch(0))
+        ack = AckBatch([Ack(command.tag, ok_payload(None), True)]).encode()
+        await backend.bus.publish(subjects.acks(gateway_bus.address, other), ack)
+        clients.emit(clients.connect(other), "probe")
+        await backend.answer(await backend.batch(1))
+        assert await clients.told(1) == ["ok"]
+        assert clients.replies[0][0].namespace == other
+        await backend.bus.publish(subjects.acks(gateway_bus.address, namespace), ack)
+        assert await clients.told(2) == ["ok", "ok"]
