@@ -183,3 +183,20 @@ async def test_the_open_endpoints_are_there_and_a_new_one_is_not_open_by_itself(
     assert added in world.endpoints()
     assert not added.is_open
     assert await world.ask(added, "") == (200, "")
+
+
+async def test_pages_of_other_origins_may_use_every_endpoint_that_the_setting_lets_them(world: World):
+    """In development that is all of them, and a token is never a cookie."""
+    for endpoint in world.endpoints():
+        asked = {"origin": "https://friend.example", "access-control-request-method": endpoint.method}
+        answer = await world.http.options(endpoint.concrete, headers=asked)
+        assert answer.headers["access-control-allow-origin"] == "*", endpoint
+        assert "access-control-allow-credentials" not in answer.headers, endpoint
+
+
+async def test_the_pages_of_the_apis_load_nothing_from_elsewhere(world: World):
+    for path in ("/auth/docs", "/api/docs"):
+        page = await world.http.get(path)
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "<script" not in page.text
+        assert "://" not in page.text

@@ -29,6 +29,7 @@ from parley.auth.tokens.providers.issuer_keys import FETCH_TIMEOUT, IssuerKeys
 from parley.auth.tokens.signing import Signer, load_signer
 from parley.auth.tokens.verifier import Verifier
 from parley.common.http.api import install_errors
+from parley.common.http.api_page import install_api_page
 from parley.common.http.cors import install_cors
 from parley.common.http.health import health_router
 from parley.common.http.problems import problem_response
@@ -57,13 +58,13 @@ def create_app(settings: Settings) -> FastAPI:
         title="Parley auth",
         description="Accounts, tokens and the admin API.",
         lifespan=lifespan,
-        docs_url="/auth/docs",
+        docs_url=None,
         openapi_url="/auth/openapi.json",
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
     )
     install_errors(app)
     install_cors(app, settings)
+    install_api_page(app, "/auth/docs")
 
     @app.exception_handler(Throttled)
     async def throttled(_request: Request, rejection: Throttled) -> JSONResponse:
