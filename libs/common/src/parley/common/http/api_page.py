@@ -62,9 +62,9 @@ def _operation(method: str, path: str, operation: dict[str, Any], document: dict
     if parameters := operation.get("parameters"):
         items = (f"<li><code>{escape(one['name'])}</code> ({escape(one['in'])})</li>" for one in parameters)
         yield f"<ul>{''.join(items)}</ul>"
-    bodies = {"Body": operation.get("requestBody"), "Answer": operation.get("responses", {}).get("200")}
+    bodies: dict[str, Any] = {"Body": operation.get("requestBody"), "Answer": operation["responses"].get("200")}
     for title, body in bodies.items():
-        schema = ((body or {}).get("content", {}).get("application/json") or {}).get("schema")
+        schema: Any = body and body.get("content", {}).get("application/json", {}).get("schema")
         if schema:
             written = json.dumps(_resolved(schema, document), indent=2, ensure_ascii=False)
             yield f"<details><summary>{title}</summary><pre>{escape(written)}</pre></details>"
