@@ -73,6 +73,10 @@ SUBJECTS = {
     "ERASE_USER": subjects.ERASE_USER,
     "GET_ERASURE": subjects.GET_ERASURE,
     "LIST_ROOMS": subjects.LIST_ROOMS,
+    "READ_WRITTEN": subjects.READ_WRITTEN,
+    "ADDRESS_BANS": subjects.ADDRESS_BANS,
+    "AUDIT": subjects.AUDIT,
+    "kicked": subjects.kicked("k_1"),
     "GATEWAYS": subjects.GATEWAYS,
     "gateway for all namespaces": subjects.gateway(GATEWAY, ""),
     "compare": subjects.compare(GATEWAY),
@@ -112,14 +116,15 @@ def told(namespace: str) -> set[str]:
     return {f"{name} {namespace}" for name in names}
 
 
-ERASING = {"ARCHIVE_ROOM", "ERASE_USER", "GET_ERASURE", "LIST_ROOMS"}
+ERASING = {"ARCHIVE_ROOM", "ERASE_USER", "GET_ERASURE", "LIST_ROOMS", "READ_WRITTEN"}
 PUBLISHES = {
     "gateway": asked("/chat")
     | asked("/poll")
-    | {"AUTHENTICATE", "WELCOME", "recover", "inbox answered by gateways", "alive gateway", "name gateway"},
+    | {"AUTHENTICATE", "WELCOME", "ADDRESS_BANS", "kicked", "recover", "inbox answered by gateways"}
+    | {"alive gateway", "name gateway"},
     "auth": ERASING | {"GATEWAYS", "gateway for all namespaces", "inbox answered by auth", "alive auth", "name auth"},
     "chat": behind("/chat")
-    | {"AUTHENTICATE", "consume tally", "consume other", "inbox answered by chat", "alive chat", "name chat"},
+    | {"AUTHENTICATE", "AUDIT", "consume tally", "consume other", "inbox answered by chat", "alive chat", "name chat"},
     "poll": behind("/poll") | {"REGISTER_CONSUMER", "inbox answered by tally", "alive poll", "name poll"},
     "shop": emitting("/chat") | {"alive shop", "name shop"},
 }
@@ -129,7 +134,7 @@ HEARS = {
     | told("/poll")
     | {"GATEWAYS", "gateway for all namespaces", "compare", "recover", "name gateway"}
     | {name for name, subject in SUBJECTS.items() if subject.startswith("_INBOX.gateway.")},
-    "auth": {"AUTHENTICATE", "WELCOME", "name auth"}
+    "auth": {"AUTHENTICATE", "WELCOME", "ADDRESS_BANS", "AUDIT", "kicked", "GATEWAYS", "name auth"}
     | {name for name, subject in SUBJECTS.items() if subject.startswith("_INBOX.auth.")},
     "chat": ERASING
     | asked("/chat")
@@ -198,7 +203,7 @@ async def test_nobody_listens_to_everything(broker: Broker, user: str):
 
 
 def test_every_subject_is_tried():
-    patterns = {"ALIVE", "MAX_LENGTH", "GATEWAY_ANSWERS"}
+    patterns = {"ALIVE", "KICKED", "MAX_LENGTH", "GATEWAY_ANSWERS"}
     builders = {
         name
         for name, made in vars(subjects).items()
@@ -206,7 +211,17 @@ def test_every_subject_is_tried():
         and getattr(made, "__module__", "") == subjects.__name__
         and inspect.signature(made).return_annotation == "str"
     }
-    no_subjects = {"encode", "decode", "user_room", "ranges", "with_range", "namesakes", "answerer_of", "inbox"}
+    no_subjects = {
+        "encode",
+        "decode",
+        "user_room",
+        "ranges",
+        "with_range",
+        "namesakes",
+        "answerer_of",
+        "inbox",
+        "parse_kicked",
+    }
     constants = {name for name, value in vars(subjects).items() if name.isupper() and isinstance(value, str)}
     tried = {name.split(" ", 1)[0] for name in SUBJECTS}
     assert (builders - no_subjects) | (constants - patterns) <= tried

@@ -12,7 +12,6 @@ import pytest
 from parley.chat.domain.encoding import room_ids
 from parley.chat.domain.encoding.room_ids import LogSecret, event_id, public_room_id, room_key
 from parley.chat.domain.events import NamedUser
-from parley.chat.domain.fields import check_name
 from parley.chat.domain.membership import (
     InviteUser,
     JoinRoom,
@@ -38,6 +37,7 @@ from parley.chat.domain.rooms import (
 from parley.chat.domain.state import DecisionContext, Room, UserLimits
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
+from parley.common.wire.text import check_name
 
 ANN, BEN, CAT = Identity("u_ann", "Ann"), Identity("u_ben", "Ben"), Identity("u_cat", "Cat")
 ADMIN = Identity("u_root", "Root", ("admin",))

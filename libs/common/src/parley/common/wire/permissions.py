@@ -59,6 +59,7 @@ GATEWAY = Permissions(
         "replay.*",
         "heads.*",
         "recover.*",
+        subjects.KICKED,
         f"_INBOX.*.{subjects.GATEWAY_ANSWERS}.>",
     ),
     subscribe=(
@@ -79,19 +80,29 @@ AUTH = Permissions(
         subjects.LIST_ROOMS,
         subjects.ERASE_USER,
         subjects.GET_ERASURE,
+        subjects.READ_WRITTEN,
         subjects.GATEWAYS,
         "gw.*.sockets.=",
         "_INBOX.*.auth.>",
     ),
-    subscribe=(subjects.AUTHENTICATE, subjects.WELCOME),
+    subscribe=(
+        subjects.AUTHENTICATE,
+        subjects.WELCOME,
+        subjects.ADDRESS_BANS,
+        subjects.AUDIT,
+        subjects.KICKED,
+        # What one replica of auth tells gateways, the others hear as well.
+        subjects.GATEWAYS,
+    ),
 )
 CHAT = Permissions(
-    publish=(subjects.AUTHENTICATE, "consume.*", "_INBOX.*.chat.>"),
+    publish=(subjects.AUTHENTICATE, subjects.AUDIT, "consume.*", "_INBOX.*.chat.>"),
     subscribe=(
         subjects.ARCHIVE_ROOM,
         subjects.LIST_ROOMS,
         subjects.ERASE_USER,
         subjects.GET_ERASURE,
+        subjects.READ_WRITTEN,
         subjects.REGISTER_CONSUMER,
     ),
 )

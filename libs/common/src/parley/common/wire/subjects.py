@@ -17,6 +17,15 @@ AUTHENTICATE = "auth.authenticate"
 WELCOME = "auth.welcome"
 """Request, queue group `auth`: `CheckWelcome` → `UnwelcomeUsers`, or a code."""
 
+ADDRESS_BANS = "auth.address_bans"
+"""Request, queue group `auth`: `ListAddressBans` → `AddressBanList`, or a code."""
+
+AUDIT = "ctl.audit"
+"""Request, queue group `auth`: `RecordArchiving` → nothing, or a code."""
+
+KICKED = "ctl.kicked.*"
+"""Subscription to what gateways report about kicks, see `kicked`."""
+
 ARCHIVE_ROOM = "ctl.room.archive"
 """Request, queue group `chat`: `ArchiveRoomRequest` → nothing, or a code."""
 
@@ -28,6 +37,9 @@ ERASE_USER = "ctl.user.erase"
 
 GET_ERASURE = "ctl.user.erasure"
 """Request, queue group `chat`: `GetErasure` → `ErasureInfo`, or a code."""
+
+READ_WRITTEN = "ctl.user.written"
+"""Request, queue group `chat`: `ReadWritten` → `Written`, or a code."""
 
 LIST_ROOMS = "ctl.room.list"
 """Request, queue group `chat`: `ListRooms` → `RoomList`."""
@@ -215,6 +227,22 @@ def check_ad_hoc(namespace: str, room_id: str) -> None:
         raise ValueError("the room's name is too long")
 
 
+def kicked(kick: str) -> str:
+    """Where gateways report about one kick: `OperationReport`. Whoever asked may have given up waiting for it."""
+    return f"ctl.kicked.{encode(kick)}"
+
+
+def is_kicked(subject: str) -> bool:
+    """Whether this is a `kicked` subject, and no wildcard."""
+    first, _, kick = subject.rpartition(".")
+    return first == "ctl.kicked" and kick not in {"", "*", ">"}
+
+
+def parse_kicked(subject: str) -> str:
+    """The kick in a `kicked` subject."""
+    return decode(subject.rsplit(".", 1)[1])
+
+
 def inbox(asker: str, answerer: str) -> str:
     """A subject of the caller's own, for the answers of whoever this is, see `answerer_of`.
 
@@ -241,6 +269,8 @@ def answerer_of(subject: str) -> str:
             return "auth"
         case ["ctl", "name", service, _]:
             return f"process:{service}"
+        case ["ctl", "audit"]:
+            return "auth"
         case ["ctl", *_]:
             return "chat"
         case ["gw" | "recover", *_]:

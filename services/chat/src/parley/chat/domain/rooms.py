@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, assert_never
 import msgspec
 
 from parley.chat.domain.events import EventData, NamedUser
-from parley.chat.domain.fields import ClientCommand, Kind, Name, RoomId, Topic, check_line, check_name, checked_text
+from parley.chat.domain.fields import ClientCommand, Kind, Name, RoomId, Topic
 from parley.chat.domain.state import (
     DecisionContext,
     Member,
@@ -20,6 +20,8 @@ from parley.chat.domain.state import (
     require_room_left,
 )
 from parley.common.errors import Code, Reject
+from parley.common.wire.rights import Right
+from parley.common.wire.text import check_line, check_name, checked_text
 
 
 class CreateRoom(ClientCommand, frozen=True):
@@ -176,7 +178,7 @@ def decide_archive(command: ArchiveRoom, room: Room | None, context: DecisionCon
 
 def decide_close(command: CloseRoom, room: Room | None, context: DecisionContext) -> list[RoomArchived]:
     """Archive any room, if the sender is an administrator; no event if it is archived already. Raises `Reject`."""
-    if not context.identity.is_admin:
+    if not context.identity.may(Right.MODERATE):
         raise Reject(Code.FORBIDDEN)
     if room is None:
         raise Reject(Code.NOT_FOUND, "There is no such room.")

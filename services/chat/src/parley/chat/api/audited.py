@@ -1,0 +1,17 @@
+"""What administrators do to rooms by chat's own commands is in auth's audit log as well, before it is done."""
+
+from __future__ import annotations
+
+from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.rooms import ArchiveRoom
+from parley.chat.state import ChatState
+from parley.common.wire import subjects
+from parley.common.wire.admin import RecordArchiving
+from parley.framework import Identity
+
+
+async def record(chat: ChatState, command: RoomCommand, identity: Identity, correlation: str) -> None:
+    """Have a command of an administrator written down, if it is of a kind that is. Raises `Reject` if it cannot be."""
+    if isinstance(command, ArchiveRoom) and identity.right is not None:
+        done = RecordArchiving(command.id, command.room, command.reason, identity, correlation)
+        await chat.bus.call(subjects.AUDIT, done)
