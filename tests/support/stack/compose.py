@@ -28,6 +28,7 @@ class Compose:
             "PARLEY_AUTH_REGISTER_RATE_ADDRESS": "1000/minute",
         }
         self.url = ""
+        self.admin_password = ""
 
     def try_run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -49,6 +50,12 @@ class Compose:
         self.run("build", "auth")
         self.run("up", "--detach", "--no-build", "--wait", "--scale", f"gateway={GATEWAYS}")
         self.url = f"http://{self.run('port', 'nginx', '80')}"
+        # Nobody chose it: the layout has made it for itself.
+        self.admin_password = self.run("exec", "-T", "auth", "cat", "/run/parley/admin-password")
+
+    def docker(self, *arguments: str) -> str:
+        """The output of a docker command."""
+        return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
 
     def container_ids(self, service: str) -> list[str]:
         """The short ids of a service's containers."""
@@ -63,7 +70,7 @@ def why_not() -> str | None:
         return "no Docker engine answers"
     if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False, timeout=30).returncode:
         return "there is no `docker compose`"
-    for image in ("python:3.13-slim", "postgres:17", "nats:2.15", "nginx:1.26"):
+    for image in ("python:3.13-slim", "postgres:17", "nginx:1.26"):
         if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode and (
             subprocess.run(["docker", "pull", "--quiet", image], capture_output=True, check=False).returncode
         ):

@@ -16,12 +16,23 @@ from parley.common.errors import Reject
 from parley.common.http.json_input import fields_as
 from parley.common.process.settings import UnsafeSettings, name_refused
 
+NATS: dict[str, Any] = {"nats_password": "of the broker"}
+
 
 @pytest.mark.parametrize("password", ["", "parley-admin"])
 def test_production_needs_an_administrators_password_of_its_own(password: str) -> None:
     with pytest.raises(UnsafeSettings, match="ADMIN_PASSWORD"):
-        create_app(Settings(environment="production", auth_admin_password=SecretStr(password)))
-    create_app(Settings(environment="production", auth_admin_password=SecretStr("a password of my own")))
+        create_app(Settings(environment="production", auth_admin_password=SecretStr(password), **NATS))
+    create_app(Settings(environment="production", auth_admin_password=SecretStr("a password of my own"), **NATS))
+
+
+def test_production_needs_a_user_of_nats() -> None:
+    password = SecretStr("a password of my own")
+    with pytest.raises(UnsafeSettings, match="PARLEY_NATS_PASSWORD is not set"):
+        create_app(Settings(environment="production", auth_admin_password=password))
+    others: tuple[dict[str, Any], ...] = (NATS, {"nats_url": "nats://auth:x@nats:4222"})
+    for given in others:
+        create_app(Settings(environment="production", auth_admin_password=password, **given))
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from parley.common.wire.permissions import ServiceAccess
 from parley.gateway import named_middleware
-from parley.gateway.namespaces import MAX_PAYLOAD, ConfigurationError, Namespace, load
+from parley.gateway.namespaces import MAX_PAYLOAD, ConfigurationError, Namespace, load, load_services
 
 
 def write(directory: Path, text: str | bytes) -> Path:
@@ -149,3 +150,29 @@ def test_a_middleware_whose_module_fails_is_told_with_its_error(tmp_path: Path, 
     path = write(tmp_path, '[namespaces."/c"]\nservice = "c"\npacket_middleware = ["broken_middleware:f"]\n')
     with pytest.raises(ConfigurationError, match="ZeroDivisionError"):
         load(path)
+
+
+def test_what_services_may_do_on_nats_is_said_beside_the_namespaces(tmp_path: Path):
+    path = write(
+        tmp_path,
+        """
+        [namespaces."/chat"]
+        service = "chat"
+        [namespaces."/poll"]
+        service = "poll"
+        packet_middleware = ["nowhere:found"]
+        [services.poll]
+        consumers = ["tally"]
+        [services.shop]
+        emits = ["/chat"]
+        """,
+    )
+    assert load_services(path) == {
+        "gateway": ServiceAccess(emits=("/poll",)),
+        "chat": ServiceAccess(("/chat",)),
+        "poll": ServiceAccess(("/poll",), consumers=("tally",)),
+        "shop": ServiceAccess(emits=("/chat",)),
+    }
+    assert load_services(None) == {"gateway": ServiceAccess(), "chat": ServiceAccess(("/chat",))}
+    with pytest.raises(ConfigurationError, match="unknown field `listens`"):
+        load(write(tmp_path, '[namespaces."/a"]\nservice = "a"\n[services.a]\nlistens = ["/b"]\n'))

@@ -22,6 +22,8 @@ COMMANDS = {
     "export": "export_log:export_log",
     "import": "import_log:import_log",
     "run": "run:run",
+    "secrets": "secrets:secrets",
+    "nats-config": "nats_config:nats_config",
     "routes": "routes:routes",
     "asyncapi": "asyncapi:asyncapi",
     "consumers": "consumers:app",

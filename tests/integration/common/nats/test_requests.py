@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from parley.common.errors import Code, Reject
 from parley.common.nats import requests
 from parley.common.nats.bus import Bus
+from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.identity import Authenticate, Identity
 from parley.common.wire.requests import Answer, Answers, Rejection, Request, Requests
@@ -78,6 +79,11 @@ async def test_a_responder_that_does_not_answer_in_time_is_a_timeout(nats_url: s
         assert (await rejected(patient.call(subject, TOKEN, timeout=0.1))).code is Code.TIMEOUT
 
 
+def inbox_for(bus: Bus, subject: str) -> str:
+    """Where the answers to what is asked on a subject may go."""
+    return subjects.inbox(bus.user, subjects.answerer_of(subject))
+
+
 async def ask_raw(bus: Bus, subject: str, payload: bytes) -> Answer:
     """Send bytes as a request."""
     answers: list[Answer] = []
@@ -85,7 +91,7 @@ async def ask_raw(bus: Bus, subject: str, payload: bytes) -> Answer:
     async def receive(message: Msg) -> None:
         answers.append(decode(message.data, Answer))
 
-    inbox = fresh("inbox")
+    inbox = subjects.with_range(inbox_for(bus, subject), range(1, 2))
     subscription = await bus.subscribe(inbox, receive)
     await bus.publish(subject, payload, inbox)
     await until(lambda: answers)
@@ -106,7 +112,7 @@ async def test_a_malformed_request_is_an_invalid_payload_and_never_reaches_the_h
     await other.flush()
     whole = (await ask_raw(bus, subject, payload)).failure
     heard: list[bytes] = []
-    bus.listen(inbox := fresh("inbox"), heard.append)
+    bus.listen(inbox := inbox_for(bus, subject), heard.append)
     await bus.publish(subject, Requests(inbox, [Request(7, payload)]).encode())
     await until(lambda: heard)
     [(tag, answer)] = decode(heard[0], Answers).answers
@@ -435,7 +441,28 @@ async def test_a_question_is_asked_again_while_the_one_who_was_asked_stands_stil
     assert len(asked) == 60
     # What is answered late is nobody's any more, and what may change something is asked once.
     awake.set()
-    assert not list(bus._client_side._sent)
+    assert not any(len(questions.sent) for questions in bus._client_side._questions.values())
     awake.clear()
     assert (await rejected(bus.request(subject, Authenticate("once"), Identity, timeout=0.2))).code is Code.TIMEOUT
     assert asked.count("once") == 1
+
+
+async def test_a_question_whose_answers_would_go_to_another_subject_is_not_answered(bus: Bus, other: Bus):
+    """Or whoever may ask could have the one who answers publish where they may not themselves."""
+    heard: list[bytes] = []
+    handled: list[Authenticate] = []
+
+    async def authenticate(request: Authenticate) -> Identity:
+        handled.append(request)
+        return ANN
+
+    await other.respond(subject := fresh("s"), Authenticate, authenticate, queue="q")
+    await other.flush()
+    for elsewhere in (fresh("cmd"), subjects.inbox("gateway", "auth"), "_INBOX.*.other.x"):
+        if "*" not in elsewhere:
+            bus.listen(elsewhere, heard.append)
+        await bus.publish(subject, Requests(elsewhere, [Request(7, TOKEN.encode())]).encode())
+        await bus.publish(subject, b"\xc1", f"{elsewhere}.1.1")
+    assert await bus.request(subject, TOKEN, Identity) == ANN
+    assert len(handled) == 1
+    assert not heard

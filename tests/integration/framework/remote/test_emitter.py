@@ -223,7 +223,10 @@ async def test_a_placeholder_of_a_users_own_is_but_data(scene: Scene):
 
 async def test_what_is_no_operation_stops_no_gateway(scene: Scene, stack: Stack):
     sockets = [await scene.join(0), await scene.join(1)]
-    for subject in (subjects.sockets(scene.namespace), subjects.gateway("gateway1"), subjects.gateway("gateway2")):
+    for subject in (
+        subjects.sockets(scene.namespace),
+        *(subjects.gateway(one, scene.namespace) for one in ("gateway1", "gateway2")),
+    ):
         for data in (b"", b"\xc1", b"\x93\x01", b"{}", Delivery([]).encode()):
             await scene.service.bus.publish(subject, data)
     await scene.settle(*sockets)

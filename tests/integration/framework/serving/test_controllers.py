@@ -455,7 +455,7 @@ async def test_what_a_controller_emits_to_others_leaves_its_own_connection_out(
         await context.emit("you")
 
     await caller.bus.subscribe(subjects.sockets(namespace), hear)
-    await caller.bus.subscribe(subjects.gateway(caller.gateway), hear)
+    await caller.bus.subscribe(subjects.gateway(caller.gateway, namespace), hear)
     await caller.bus.flush()
     router.route("tell", tell)
     talk = caller.conversation(("tell", ""))

@@ -292,7 +292,7 @@ async def test_what_a_gateway_missed_and_what_it_hears_late_make_it_ask_who_is_w
             Announcement(NAMESPACE, "log", "", "1", changes=[("ann", came_in)]),
             Announcement(NAMESPACE, "log", "2", "3"),
         ):
-            await world.bus.publish(subjects.ANNOUNCEMENTS, announcement.encode())
+            await world.bus.publish(subjects.announcements(announcement.namespace), announcement.encode())
         await until(lambda: asked == {"everybody", "ann"})
 
 

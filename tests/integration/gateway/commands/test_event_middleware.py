@@ -73,7 +73,7 @@ async def answer(backend: Backend, number: int, **values: Any) -> None:
     batch = await backend.batch(number)
     changes = DataChanges({key: msgspec.msgpack.encode(value) for key, value in values.items()})
     acks = [Ack(command.tag, ok_payload(None), True, (), changes.encode()) for command in commands_of(batch)]
-    await backend.bus.publish(subjects.acks(batch.gateway), AckBatch(acks).encode())
+    await backend.bus.publish(subjects.acks(batch.gateway, batch.namespace), AckBatch(acks).encode())
 
 
 def kept(connection: Connection) -> dict[str, Any]:

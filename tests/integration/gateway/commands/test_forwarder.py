@@ -86,7 +86,7 @@ async def test_the_arguments_and_the_ack_pass_as_the_bytes_they_are(gateway_bus:
         (command,) = commands_of(await backend.batch(0))
         assert command.args == b'[{"n": 1.0, "e":"\\u00e9"}]'
         acks = AckBatch([Ack(command.tag, b'{"ok":false,"error":{"code":"their_own"}}', False)])
-        await backend.bus.publish(subjects.acks(gateway_bus.address), acks.encode())
+        await backend.bus.publish(subjects.acks(gateway_bus.address, namespace), acks.encode())
         assert await clients.told(1) == ["their_own"]
         assert clients.replies[0][:2] == (connection, ack_id)
 
@@ -132,7 +132,7 @@ async def test_the_next_batch_waits_until_the_whole_batch_before_it_was_answered
         clients.emit(ann, "2")
         one, two = commands_of(await backend.batch(0))
         clients.emit(ann, "3")
-        acks = subjects.acks(gateway_bus.address)
+        acks = subjects.acks(gateway_bus.address, namespace)
         await backend.bus.publish(acks, AckBatch([Ack(two.tag, ok_payload(None), True)]).encode())
         await clients.told(1)
         clients.emit(clients.connect(), "probe")
@@ -231,7 +231,7 @@ async def test_late_double_and_unknown_acks_are_ignored(gateway_bus: Bus, backen
         assert await clients.told(1) == ["timeout"]
         await backend.answer(late)
         unknown = AckBatch([Ack(999_999, ok_payload(None), True)])
-        await backend.bus.publish(subjects.acks(gateway_bus.address), unknown.encode())
+        await backend.bus.publish(subjects.acks(gateway_bus.address, namespace), unknown.encode())
         clients.emit(connection, "double")
         double = await backend.batch(1)
         clients.emit(connection, "waiting")
@@ -280,7 +280,7 @@ async def test_what_a_controller_keeps_after_its_time_is_kept_all_the_same(
         changes = DataChanges({"theirs": msgspec.msgpack.encode(3)}, ["old"]).encode()
         late = AckBatch([Ack(command.tag, ok_payload(None), True, (), changes)])
         for _ in range(2):
-            await backend.bus.publish(subjects.acks(gateway_bus.address), late.encode())
+            await backend.bus.publish(subjects.acks(gateway_bus.address, namespace), late.encode())
         await until(lambda: msgspec.msgpack.decode(connection.data) == {"mine": 2, "theirs": 3})
         assert len(clients.replies) == 1
 
@@ -317,7 +317,7 @@ async def test_an_ack_that_cannot_be_passed_on_costs_no_other_and_its_connection
         clients.emit(one, "3")
         first, second = commands_of(batch)
         acks = [Ack(first.tag, b"no JSON", False), Ack(second.tag, ok_payload(None), True)]
-        await backend.bus.publish(subjects.acks(gateway_bus.address), AckBatch(acks).encode())
+        await backend.bus.publish(subjects.acks(gateway_bus.address, namespace), AckBatch(acks).encode())
         await backend.answer(await backend.batch(1))
         await until(lambda: len(clients.replies) == 2)
         assert {reply.ack_id for reply in clients.replies} == {2, 3}
@@ -334,7 +334,7 @@ async def test_data_that_cannot_be_read_costs_neither_its_ack_nor_others(
             clients.emit(connection, session)
         first, second = commands_of(await backend.batch(0))
         acks = [Ack(first.tag, ok_payload(None), True, (), nested), Ack(second.tag, ok_payload(None), True)]
-        await backend.bus.publish(subjects.acks(gateway_bus.address), AckBatch(acks).encode())
+        await backend.bus.publish(subjects.acks(gateway_bus.address, namespace), AckBatch(acks).encode())
         assert await clients.told(2) == ["ok", "ok"]
         assert not connection.data
 
@@ -502,3 +502,21 @@ async def test_the_largest_allowed_payloads_fit_the_broker_together(
         for _ in range(4):
             clients.emit(connection, args=b"[" + b"1" * (LARGEST_PAYLOAD - 2) + b"]")
         assert await clients.told(4) == ["ok"] * 4
+
+
+async def test_the_service_behind_one_namespace_settles_no_command_of_another(
+    gateway_bus: Bus, backend: Backend, namespace: str
+):
+    other = fresh("/other")
+    await backend.serve(namespace, other)
+    async with gateway(gateway_bus, namespace, other) as clients:
+        clients.emit(clients.connect(), "say")
+        (command,) = commands_of(await backend.batch(0))
+        ack = AckBatch([Ack(command.tag, ok_payload(None), True)]).encode()
+        await backend.bus.publish(subjects.acks(gateway_bus.address, other), ack)
+        clients.emit(clients.connect(other), "probe")
+        await backend.answer(await backend.batch(1))
+        assert await clients.told(1) == ["ok"]
+        assert clients.replies[0][0].namespace == other
+        await backend.bus.publish(subjects.acks(gateway_bus.address, namespace), ack)
+        assert await clients.told(2) == ["ok", "ok"]

@@ -17,7 +17,7 @@ def announcement(after: str, name: str = "", *, log: str = "one", namespace: str
 
 async def announce(log: Log, told: Announcement) -> None:
     """Publish an announcement."""
-    await log.bus.publish(subjects.ANNOUNCEMENTS, told.encode())
+    await log.bus.publish(subjects.announcements(log.namespace), told.encode())
     await log.bus.flush()
 
 

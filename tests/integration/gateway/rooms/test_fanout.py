@@ -163,7 +163,7 @@ async def test_replicas_that_overtake_each_other_are_put_in_order_without_asking
 async def test_a_message_that_is_no_delivery_stops_nothing(log: Log, gateway: Gateway):
     ann = await gateway.member(head=0)
     await log.bus.publish(subjects.room(log.namespace, ROOM), b"\xc1")
-    await log.bus.publish(subjects.HEADS, b"\xc1")
+    await log.bus.publish(subjects.moved_heads(log.namespace), b"\xc1")
     await log.publish(log.append())
     await gateway.receives(ann, [1])
 
@@ -177,6 +177,7 @@ async def test_an_emit_is_remembered_only_if_somebody_here_hears_it_or_may_come_
     server = cast("SocketIoServer", gateway.sockets)
     operations = Operations(
         gateway.bus,
+        [namespace],
         server,
         connections,
         gateway.fanout,
@@ -189,7 +190,7 @@ async def test_an_emit_is_remembered_only_if_somebody_here_hears_it_or_may_come_
 
     def remembered(*rooms: str, sid: str = "") -> bool:
         before = history.number
-        operations._hear(Emit(Selection(namespace, rooms, sid=sid), "", "wave", b'[{"by":"ben"}]').encode())
+        operations._hear(namespace, Emit(Selection(namespace, rooms, sid=sid), "", "wave", b'[{"by":"ben"}]').encode())
         return history.number > before
 
     assert remembered("lobby")
@@ -210,6 +211,7 @@ async def test_an_emit_to_a_room_with_a_log_is_remembered_for_its_only_member_wh
     namespace, history = log.namespace, PacketHistory("gateway1.run")
     operations = Operations(
         gateway.bus,
+        [namespace],
         cast("SocketIoServer", gateway.sockets),
         ConnectionRegistry(),
         gateway.fanout,
@@ -221,7 +223,7 @@ async def test_an_emit_to_a_room_with_a_log_is_remembered_for_its_only_member_wh
 
     def remembered() -> bool:
         before = history.number
-        operations._hear(Emit(Selection(namespace, (ROOM,)), "", "wave", b"[]").encode())
+        operations._hear(namespace, Emit(Selection(namespace, (ROOM,)), "", "wave", b"[]").encode())
         return history.number > before
 
     for connection in (lost, other):

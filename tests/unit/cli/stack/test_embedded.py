@@ -94,14 +94,14 @@ def test_data_of_another_postgres_version_is_refused_untouched(tmp_path: Path) -
     assert [file.name for file in (tmp_path / "data").iterdir()] == ["PG_VERSION"]
 
 
-async def test_nats_with_a_token_admits_nobody_without_it(tmp_path: Path) -> None:
+async def test_nats_with_users_admits_nobody_else(tmp_path: Path) -> None:
     async def ignore(_error: Exception) -> None:
         """The refusal is what the test is about."""
 
-    with embedded.nats(tmp_path, token="secret") as url:
-        client = await nats.connect(url)
-        assert (await client.jetstream().account_info()).streams == 0
+    with embedded.nats(tmp_path, configuration='authorization { user: "ann", password: "secret" }') as url:
+        client = await nats.connect(url.replace("//", "//ann:secret@"))
         await client.close()
+        assert oct((tmp_path / "nats.conf").stat().st_mode)[-3:] == "600"
         with pytest.raises(NoServersError):
-            await nats.connect(url.replace("secret@", ""), max_reconnect_attempts=1, error_cb=ignore)
+            await nats.connect(url, max_reconnect_attempts=1, error_cb=ignore)
     assert servers_on(tmp_path) == []

@@ -27,8 +27,8 @@ async def test_a_service_that_comes_up_late_is_told(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(stack, "wait_until_served", look)
     monkeypatch.setattr(stack, "LATE_SECONDS", 0.0)
-    endpoints = Endpoints("", "", "", tmp_path, None)
-    processes = DevProcesses(console, {}, tmp_path / "services")
+    endpoints = Endpoints({}, {"up": ""}, "", tmp_path, None)
+    processes = DevProcesses(console, {}, {}, tmp_path / "services")
     await stack._tell_when_served(console, project, processes, endpoints, StopSignals())
     assert looks == [{"a", "b"}, {"b"}, {"b"}]
     assert output.getvalue().splitlines() == ["✓ a on /a answers now", "✓ b on /b answers now"]

@@ -10,6 +10,10 @@ from fastapi import FastAPI, HTTPException, Request
 
 from parley.common.errors import MEANINGS, Code, Reject
 from parley.common.http.api import install_errors
+from parley.common.http.cors import allowed_origins, install_cors
+from parley.common.process.settings import ServiceSettings
+
+FRIEND = "https://friend.example"
 
 
 @pytest.fixture
@@ -17,6 +21,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
     """A client of an app that takes ten bytes."""
     app = FastAPI()
     install_errors(app, max_body=10)
+    install_cors(app, ServiceSettings(environment="production", cors_origins=["HTTPS://Friend.example:443"]))
 
     @app.post("/")
     async def length(request: Request) -> int:
@@ -30,20 +35,64 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
     async def fast() -> None:
         raise Reject(Code.RATE_LIMITED)
 
-    _ = (length, refused, fast)
+    @app.get("/banned")
+    async def banned() -> None:
+        raise Reject(Code.BANNED, "Spam")
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise RuntimeError("hunter2")
+
+    _ = (length, refused, fast, banned, broken)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         yield client
 
 
-async def chunks() -> AsyncIterator[bytes]:
-    yield b"12"
+async def chunks(number: int) -> AsyncIterator[bytes]:
+    for _ in range(number):
+        yield b"12"
 
 
-async def test_a_body_without_a_length_is_answered_411_and_says_why(http: httpx.AsyncClient):
-    answer = await http.post("/", content=chunks())
-    assert answer.status_code == 411
-    assert answer.json()["error"]["code"] == "invalid_payload"
-    assert "Content-Length" in answer.json()["error"]["message"]
+async def test_a_body_in_chunks_is_taken_up_to_the_same_size(http: httpx.AsyncClient):
+    answer = await http.post("/", content=chunks(5))
+    assert (answer.status_code, answer.json()) == (200, 10)
+    answer = await http.post("/", content=chunks(6))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "payload_too_large")
+
+
+async def test_an_error_is_problem_details_and_what_acks_say_as_well(http: httpx.AsyncClient):
+    answer = await http.get("/banned")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json() == {
+        "type": "urn:parley:error:banned", "title": "This user is banned.", "status": 403, "detail": "Spam",
+        "ok": False, "error": {"code": "banned", "message": "Spam", "retryable": False},
+    }  # fmt: skip
+    broken = await http.get("/broken")
+    assert (broken.status_code, broken.json()["type"]) == (500, "urn:parley:error:internal")
+    assert broken.headers["x-request-id"]
+    assert "hunter2" not in broken.text
+
+
+async def test_pages_of_the_named_origins_may_use_the_api_and_no_others(http: httpx.AsyncClient):
+    preflight = {"origin": FRIEND, "access-control-request-method": "POST"}
+    asked = {**preflight, "access-control-request-headers": "authorization,content-type"}
+    assert (await http.options("/", headers=asked)).headers["access-control-allow-origin"] == FRIEND
+    # Errors as well, or the page could not read why.
+    for path in ("/fast", "/nowhere", "/broken"):
+        answer = await http.get(path, headers={"origin": FRIEND})
+        assert answer.headers["access-control-allow-origin"] == FRIEND, path
+        assert "access-control-allow-credentials" not in answer.headers
+    for stranger in ("https://evil.example", f"{FRIEND}.evil.example", "null"):
+        refused = await http.options("/", headers={**preflight, "origin": stranger})
+        assert (refused.status_code, refused.headers.get("access-control-allow-origin")) == (400, None)
+        assert "access-control-allow-origin" not in (await http.get("/fast", headers={"origin": stranger})).headers
+
+
+def test_without_named_origins_all_pages_may_come_in_development_and_none_in_production():
+    assert allowed_origins(ServiceSettings()) == ["*"]
+    assert allowed_origins(ServiceSettings(environment="production")) == []
+    named = ServiceSettings(environment="production", cors_origins=["wss://A.example:443", "*"])
+    assert allowed_origins(named) == ["https://a.example", "*"]
 
 
 async def test_a_body_that_is_too_long_is_answered_413(http: httpx.AsyncClient):

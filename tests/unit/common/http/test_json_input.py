@@ -68,6 +68,7 @@ def test_no_value_changes_only_how_it_is_held(value: Any):
     [b'{"x": NaN}', b'{"x": Infinity}', b'{"x": -Infinity}', b'{"x": "\\ud83d"}', b'{"x": "\xed\xa0\xbd"}',
      '{"x": 1}'.encode("utf-16"), '{"x": 1}'.encode("utf-16-le"), b'\xef\xbb\xbf{"x": 1}', b"{'x': 1}",
      b'{"x": 1,}', b"[]", b"null", b'"x"', b"{}x",
+     b'{"x": 1, "x": 2}', b'{"x": {"y": [{"z": 1, "\\u007a": 1}]}}',
      b'{"x":' + b"[" * 200 + b"]" * 200 + b"}", b"{", b'{"x": 01}', b'{"x": +1}', b'{"x": .5}'],
     ids=repr,
 )  # fmt: skip

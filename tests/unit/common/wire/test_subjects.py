@@ -83,10 +83,11 @@ def test_a_sign_of_life_is_parsed_back_and_matched_by_the_subscriptions_to_all_a
 
 @given(ANY_TEXT, st.integers(min_value=0), st.integers(min_value=1, max_value=1000))
 def test_a_reply_to_a_whole_message_names_its_tags_below_the_gateways_acks(gateway: str, first: int, count: int):
-    subject = subjects.with_range(subjects.acks(gateway), range(first, first + count))
+    acks = subjects.acks(gateway, "/chat")
+    subject = subjects.with_range(acks, range(first, first + count))
     assert subjects.parse_range(subject) == (first, first + count - 1)
-    assert subject.startswith(f"{subjects.acks(gateway)}.")
-    assert subject.count(".") == 3
+    assert subject.startswith(f"{acks}.")
+    assert subject.count(".") == 4
 
 
 @given(ANY_TEXT, ANY_TEXT)
@@ -100,9 +101,12 @@ def test_users_do_not_share_a_room_and_no_user_reaches_a_wildcard(one: str, othe
 def test_the_subjects_of_a_namespace_never_meet_one_another(namespace: str):
     built = [
         subjects.commands(namespace),
-        subjects.acks(namespace),
-        subjects.with_range(subjects.acks(namespace), range(1, 2)),
-        subjects.gateway(namespace),
+        subjects.acks(namespace, namespace),
+        subjects.with_range(subjects.acks(namespace, namespace), range(1, 2)),
+        subjects.gateway(namespace, namespace),
+        subjects.sockets(namespace),
+        subjects.announcements(namespace),
+        subjects.moved_heads(namespace),
         subjects.name(namespace, namespace),
         subjects.connect(namespace),
         subjects.replay(namespace),
@@ -113,7 +117,6 @@ def test_the_subjects_of_a_namespace_never_meet_one_another(namespace: str):
         subjects.alive(namespace, namespace),
         subjects.AUTHENTICATE,
         subjects.WELCOME,
-        subjects.HEADS,
         subjects.GATEWAYS,
         subjects.ARCHIVE_ROOM,
         subjects.LIST_ROOMS,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from parley.cli.database.migrations import revise, upgrade
+from parley.cli.database.migrations import differs, revise, upgrade
 from parley.cli.failure import CommandFailure
 
 
@@ -20,5 +20,7 @@ def migration(name: Annotated[str, typer.Argument(help='What it does, as in "add
         raise CommandFailure('say what the migration does, as in: make migration NAME="add topics"')
     with tempfile.TemporaryDirectory() as directory, embedded.postgres(Path(directory) / "data") as url:
         upgrade(url)
+        if not differs(url):
+            raise CommandFailure("the tables in code are what the migrations make; there is nothing to write")
         written = revise(url, name.strip())
     typer.echo(f"Wrote {written}; read it before you commit it.")

@@ -18,10 +18,12 @@ NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.ya
 """The file names that Compose looks for, in its order."""
 WRITTEN = Path("docker-compose.yml")
 NATS_URL = "nats://nats:4222"
+SECRETS = "secrets-services"
+"""The volume that holds the secrets of a project's services."""
 _HEADER = """\
 # The production layout on http://localhost:8080. Parley's image is made once, with `docker compose build` in a
-# checkout of Parley; then `docker compose up --build` here. For production copy .env.example to .env and set what it
-# says.
+# checkout of Parley; then `docker compose up --build` here. What must be secret is made by `secrets` and kept in
+# volumes. Copy .env.example to .env for what is to be different.
 
 """
 
@@ -34,8 +36,8 @@ def find() -> Path | None:
 def layout() -> str:
     """Return the production layout for a project: as bundled, but with a ready image and the project's namespaces."""
     text = bundled_files.find("docker-compose.yml").read_text("utf-8")
-    text = _HEADER + text[text.index("x-service:") :]
-    text = re.sub(r"(?m)^ *build: \.\n", "", text)
+    text = _HEADER + text[text.index("# No process may") :]
+    text = re.sub(r"(?m)^ *build: (\*build|&build(\n    .*)+)\n", "", text)
     return text.replace("./deploy/namespaces.toml:", "./namespaces.toml:")
 
 
@@ -99,11 +101,20 @@ def _entry(document: Any, name: str) -> list[str]:
     else:
         lines.append(f"    PARLEY_NATS_URL: {_environment(gateway).get('PARLEY_NATS_URL', NATS_URL)}")
     lines.append('    PARLEY_PORT: "8000"')
+    if SECRETS in (document.get("volumes") or {}):
+        # Of its own directory in the volume that the project's services share.
+        lines.append(f"    PARLEY_NATS_PASSWORD_FILE: /run/parley/{name}/nats-password")
+        lines.append(f'  volumes: ["{SECRETS}:/run/parley:ro"]')
+    hardened = document.get("x-hardened")
+    if hardened is not None and hardened.anchor.value:
+        lines[1:1] = [f"  <<: *{hardened.anchor.value}"]
+        lines.remove("  restart: unless-stopped")
     if "bus" in (document.get("networks") or {}):
         lines.append("  networks: [bus]")
     if "nats" in document["services"]:
-        lines += ["  depends_on:", "    nats:", "      condition: service_started"]
-    if (logging := gateway.get("logging")) is not None:
+        checked = "healthcheck" in document["services"]["nats"]
+        lines += ["  depends_on:", "    nats:", f"      condition: service_{'healthy' if checked else 'started'}"]
+    if hardened is None and (logging := gateway.get("logging")) is not None:
         anchor = logging.anchor.value
         lines.append(f"  logging: *{anchor}" if anchor else f"  logging: {json.dumps(logging)}")
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from parley.chat.settings import Settings as ChatSettings
 from parley.cli.failure import CommandFailure
 from parley.cli.scaffold.namespaces_file import choose
 from parley.cli.stack.dev_services import DevServices, find_services
-from parley.common.process.settings import UnsafeSettings, name_refused
+from parley.common.process.settings import SecretFile, UnsafeSettings, name_refused
 from parley.gateway.app import create_app as create_gateway
 from parley.gateway.namespaces import ConfigurationError, load
 from parley.gateway.settings import Settings as GatewaySettings
@@ -25,8 +26,10 @@ from parley.gateway.settings import Settings as GatewaySettings
 class Endpoints:
     """What the services have to be told."""
 
-    database_url: str
-    nats_url: str
+    database_urls: Mapping[str, str]
+    """Postgres' URL for each role: `auth`, `chat`, and `owner`, who may all."""
+    nats_urls: Mapping[str, str]
+    """NATS' URL for each user."""
     admin_password: str
     erasure_ledger: Path
     page: Path | None
@@ -40,19 +43,22 @@ def create_apps(endpoints: Endpoints) -> tuple[dict[str, FastAPI], DevServices]:
     """
     try:
         auth = AuthSettings(
-            nats_url=endpoints.nats_url,
-            database_url=endpoints.database_url,
+            nats_url=endpoints.nats_urls["auth"],
+            database_url=endpoints.database_urls["auth"],
             auth_admin_password=SecretStr(endpoints.admin_password),
             instance="auth",
         )
         chat = ChatSettings(
-            nats_url=endpoints.nats_url,
-            database_url=endpoints.database_url,
+            nats_url=endpoints.nats_urls["chat"],
+            database_url=endpoints.database_urls["chat"],
             chat_erasure_ledger=endpoints.erasure_ledger,
             instance="chat",
         )
         gateway = GatewaySettings(
-            nats_url=endpoints.nats_url, web_dir=endpoints.page, instance="gateway", gateway_drain_seconds=0
+            nats_url=endpoints.nats_urls["gateway"],
+            web_dir=endpoints.page,
+            instance="gateway",
+            gateway_drain_seconds=0,
         )
         # The project's own namespaces file is found without being configured.
         gateway = gateway.model_copy(update={"namespaces_file": choose(gateway.namespaces_file)})
@@ -60,5 +66,5 @@ def create_apps(endpoints: Endpoints) -> tuple[dict[str, FastAPI], DevServices]:
         return apps, find_services(load(gateway.namespaces_file))
     except ValidationError as error:
         raise CommandFailure(name_refused(error)) from error
-    except (ConfigurationError, UnsafeSettings) as error:
+    except (ConfigurationError, SecretFile, UnsafeSettings) as error:
         raise CommandFailure(str(error)) from error

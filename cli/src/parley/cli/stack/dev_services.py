@@ -63,9 +63,12 @@ def _is_here(name: str) -> bool:
 class DevProcesses:
     """The processes of a project's services."""
 
-    def __init__(self, console: Console, environment: Mapping[str, str], record: Path) -> None:
+    def __init__(
+        self, console: Console, environment: Mapping[str, str], nats_urls: Mapping[str, str], record: Path
+    ) -> None:
         self._console = console
         self._environment = environment
+        self._nats_urls = nats_urls
         self._record = record
         """The file that says which processes run, so that the next start can end those that a killed one left behind.
         """
@@ -102,8 +105,13 @@ class DevProcesses:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                env={**os.environ, **self._environment, "PARLEY_INSTANCE": name},
-                # A session of its own: Ctrl-C in the terminal is for the whole stack, which stops in its own order.
+                env={
+                    **os.environ,
+                    **self._environment,
+                    "PARLEY_NATS_URL": self._nats_urls[name],
+                    "PARLEY_INSTANCE": name,
+                },
+                # Ctrl-C in the terminal is for the whole stack, which stops in its own order.
                 start_new_session=True,
             )
             self._running[name] = process

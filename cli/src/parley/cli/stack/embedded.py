@@ -68,29 +68,26 @@ def postgres(directory: Path) -> Generator[str]:
 
 
 @contextmanager
-def nats(directory: Path, port: int = -1, token: str | None = None) -> Generator[str]:
-    """Run NATS with JetStream on loopback and yield its URL. Port -1 takes a free one.
+def nats(directory: Path, port: int = -1, configuration: str = "") -> Generator[str]:
+    """Run NATS on loopback and yield its URL, without a user; port -1 takes a free one.
 
-    With a token, other users of the machine cannot connect.
+    A configuration says who may connect, and so keeps other users of the machine out.
     """
     directory = directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
-    store = str(directory / "jetstream")
-    _reap("nats-server", Path(store))
+    _reap("nats-server", directory)
     for stale in directory.glob("*.ports"):
         stale.unlink()
     binary = Path(sysconfig.get_path("scripts")) / "nats-server"
-    arguments = [str(binary), "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", store]
-    arguments += ["--ports_file_dir", str(directory)]
-    if token is not None:
-        # In a file, since every user of the machine can read a command line.
-        configuration = directory / "nats.conf"
-        configuration.touch(mode=0o600)
-        configuration.write_text(f"authorization {{ token: {json.dumps(token)} }}\n")
-        arguments += ["-c", str(configuration)]
+    arguments = [str(binary), "-a", "127.0.0.1", "-p", str(port), "--ports_file_dir", str(directory)]
+    if configuration:
+        # In a file, since a command line is for everyone to read.
+        file = directory / "nats.conf"
+        file.touch(mode=0o600)
+        file.write_text(configuration)
+        arguments += ["-c", str(file)]
     with _child(arguments, directory / "nats.log", signal.SIGTERM) as wait_until:
-        url = wait_until(lambda: _listening_url(directory), NATS_START_SECONDS)
-        yield url.replace("nats://", f"nats://{token}@") if token else url
+        yield wait_until(lambda: _listening_url(directory), NATS_START_SECONDS)
 
 
 WaitUntil = Callable[[Callable[[], ReadyT | None], float], ReadyT]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import socket
 import time
 from collections.abc import Callable, Generator
@@ -32,12 +31,14 @@ from parley.auth.settings import Settings as AuthSettings
 from parley.chat.settings import Settings as ChatSettings
 from parley.cli import bundled_files
 from parley.cli.database.migrations import upgrade
+from parley.cli.database.roles import SERVICES, ensure_roles, role_of
 from parley.cli.failure import CommandFailure
-from parley.cli.scaffold.namespaces_file import STOCK
+from parley.cli.scaffold.namespaces_file import STOCK, choose
 from parley.cli.stack import embedded, welcome
 from parley.cli.stack.apps import Endpoints, create_apps
 from parley.cli.stack.data_directory import DataDirectory
 from parley.cli.stack.dev_services import DevProcesses, DevServices, wait_until_served
+from parley.cli.stack.nats_users import passwords_for, render, url_of, users_of
 from parley.cli.stack.single_port import SinglePort
 from parley.cli.stack.stop_signals import StopSignals
 from parley.common.http.listening import bind
@@ -46,8 +47,10 @@ from parley.common.process import logs
 from parley.common.process.settings import ServiceSettings, misspelt_settings, name_refused
 from parley.common.process.tasks import Tasks
 from parley.common.run_process import DrainingServer
+from parley.common.wire.permissions import Permissions, ServiceAccess, permissions_of
 from parley.engineio.websocket.protocol import WebSocket
 from parley.gateway.app import SERVER_OPTIONS
+from parley.gateway.namespaces import load
 from parley.gateway.settings import Settings as GatewaySettings
 
 READY_SECONDS = 30.0
@@ -56,6 +59,10 @@ SERVED_SECONDS = 15.0
 LATE_SECONDS = 1.0
 """Seconds between two looks whether a late service has come up."""
 TOKEN_SECONDS = 24 * 3600
+SCRIPTS = "scripts"
+"""The NATS user of whatever this user of the machine runs besides: it emits, and is behind no namespace."""
+OWN_USER = "up"
+"""The NATS user that looks whether the project's services answer."""
 
 
 def run(host: str, port: int, data: Path) -> None:
@@ -84,7 +91,7 @@ def run(host: str, port: int, data: Path) -> None:
                 seconds=time.monotonic() - started,
             )
             if set(project.namespaces.values()) - STOCK:
-                welcome.show_project(console, project, endpoints.nats_url)
+                welcome.show_project(console, project, endpoints.nats_urls)
             console.print("\nCtrl-C stops everything.")
 
         # Held, because the event loop stops by itself once it sees that a stop was requested.
@@ -146,12 +153,36 @@ def _start_parts(
     with _step(console, "Creating the database" if first else "Starting Postgres"):
         database_url = stack.enter_context(embedded.postgres(directory.postgres))
     with _step(console, "Starting NATS"):
-        # With a fresh token in each run, since every user of the machine can reach loopback.
-        nats_url = stack.enter_context(embedded.nats(directory.nats, token=secrets.token_urlsafe(24)))
-        directory.write_nats_url(nats_url)
+        nats_urls = _start_nats(stack, directory)
     with _step(console, "Migrating the database"), stops.held():
         upgrade(database_url)
-    return Endpoints(database_url, nats_url, password, directory.erasures, bundled_files.page())
+        # They have no passwords: the socket is for this user alone.
+        asyncio.run(ensure_roles(database_url, dict.fromkeys(SERVICES, "")))
+    roles = {service: database_url.replace("postgres@", f"{role_of(service)}@", 1) for service in SERVICES}
+    return Endpoints(
+        {"owner": database_url, **roles},
+        nats_urls,
+        password,
+        directory.erasures,
+        bundled_files.page(),
+    )
+
+
+def _start_nats(stack: ExitStack, directory: DataDirectory) -> dict[str, str]:
+    """Run NATS with the permissions of production, and return its URL for each user."""
+    try:
+        namespaces_file = choose(GatewaySettings().namespaces_file)
+    except ValidationError as error:
+        raise CommandFailure(name_refused(error)) from error
+    users = users_of(namespaces_file)
+    everywhere = tuple(load(namespaces_file))
+    users[SCRIPTS] = permissions_of(SCRIPTS, ServiceAccess(emits=everywhere))
+    users[OWN_USER] = permissions_of(OWN_USER, ServiceAccess()) + Permissions(("heads.*",), ())
+    passwords = passwords_for(users)
+    url = stack.enter_context(embedded.nats(directory.nats, configuration=render(users, passwords)))
+    urls = {user: url_of(url, user, password) for user, password in passwords.items()}
+    directory.write_nats_url(urls[SCRIPTS])
+    return urls
 
 
 async def _serve(
@@ -172,11 +203,13 @@ async def _serve(
             front = SinglePort(services)
             await stack.enter_async_context(front.running())
             await _until_ready(front)
-        processes = DevProcesses(console, _environment(endpoints), record)
+        processes = DevProcesses(console, _environment(endpoints), endpoints.nats_urls, record)
         await stack.enter_async_context(processes.run(project.here))
         if project.here:
             with _step(console, f"Starting {', '.join(project.here)}"):
-                await wait_until_served(project, processes, endpoints.nats_url, lambda: stops.requested, SERVED_SECONDS)
+                await wait_until_served(
+                    project, processes, endpoints.nats_urls[OWN_USER], lambda: stops.requested, SERVED_SECONDS
+                )
         if stops.requested:
             return
         greet(await issue_admin_token(services["auth"], TOKEN_SECONDS), project)
@@ -195,7 +228,8 @@ async def _tell_when_served(
     while (late := sorted(project.not_ready)) and not stops.requested:
         # A service that has failed is looked at again and again, because its code may be changed.
         await asyncio.sleep(LATE_SECONDS)
-        await wait_until_served(project, processes, endpoints.nats_url, lambda: stops.requested, LATE_SECONDS)
+        nats_url = endpoints.nats_urls[OWN_USER]
+        await wait_until_served(project, processes, nats_url, lambda: stops.requested, LATE_SECONDS)
         for name in late:
             if name not in project.not_ready:
                 console.print(f"[green]✓[/] {escape(name)} on {escape(', '.join(project.of(name)))} answers now")
@@ -205,8 +239,7 @@ def _environment(endpoints: Endpoints) -> dict[str, str]:
     """Return the environment of the project's services: where everything is, and to log for a terminal."""
     settings, _ = _log_settings()
     return {
-        "PARLEY_NATS_URL": endpoints.nats_url,
-        "PARLEY_DATABASE_URL": endpoints.database_url,
+        "PARLEY_DATABASE_URL": endpoints.database_urls["owner"],
         "PARLEY_PORT": "0",
         "PARLEY_LOG_LEVEL": settings.log_level,
         "PARLEY_LOG_FORMAT": settings.log_format,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
@@ -63,8 +64,8 @@ def show(
     verbatim(KICK.substitute(url=url, token=token))
 
 
-def show_project(console: Console, project: DevServices, nats_url: str) -> None:
-    """Print which services the namespaces name, and how to start those that are not here."""
+def show_project(console: Console, project: DevServices, nats_urls: Mapping[str, str]) -> None:
+    """Print which services the namespaces have, and how to start what is not here."""
     console.print("\n[bold]Services[/]  by namespaces.toml:")
     for service in dict.fromkeys(project.namespaces.values()):
         if service in project.not_ready:
@@ -77,4 +78,4 @@ def show_project(console: Console, project: DevServices, nats_url: str) -> None:
             state = "Parley's own"
         console.print(f"  [bold]{escape(service)}[/] on {escape(', '.join(project.of(service)))} - {state}")
         if service in project.elsewhere:
-            console.print(f"    PARLEY_NATS_URL={nats_url} PARLEY_PORT=0 parley run {service}", markup=False)
+            console.print(f"    PARLEY_NATS_URL={nats_urls[service]} PARLEY_PORT=0 parley run {service}", markup=False)

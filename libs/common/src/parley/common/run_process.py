@@ -29,7 +29,7 @@ from parley.common.http.listening import bind, listeners
 from parley.common.http.server import http_options
 from parley.common.nats.liveness import NameTaken
 from parley.common.process import logs
-from parley.common.process.settings import ServiceSettings, UnsafeSettings, misspelt_settings, name_refused
+from parley.common.process.settings import SecretFile, ServiceSettings, UnsafeSettings, misspelt_settings, name_refused
 
 STOP_POLL = 0.1
 """Seconds between two looks for a stop signal while the app starts."""
@@ -74,11 +74,12 @@ def serve(
     """
     try:
         settings = settings_type()
+        settings.refuse_unsafe()
         logs.configure(settings, service)
         app = create_app(settings)
     except ValidationError as error:
         sys.exit(f"{service}: {name_refused(error)}")
-    except (UnsafeSettings, *refusals) as error:
+    except (SecretFile, UnsafeSettings, *refusals) as error:
         sys.exit(f"{service}: {error}")
     for name, meant in misspelt_settings(settings_type).items():
         logs.get_logger(__name__).warning("unknown setting", name=name, meant=meant)
@@ -186,8 +187,8 @@ class DrainingServer(uvicorn.Server):
 
 
 def usage(settings_type: type[ServiceSettings]) -> str:
-    """Return the part of `--help` about the settings: names, defaults, descriptions. Secrets' defaults are left out."""
-    lines = ["settings, from the environment or a .env file:"]
+    """What `--help` says of the settings."""
+    lines = ["settings, from the environment or a .env file; a secret also from the file that its name + _FILE names:"]
     for name, field in settings_type.model_fields.items():
         hidden = "SecretStr" in str(field.annotation) or field.default in {"", None} or field.is_required()
         lines.append(f"  PARLEY_{name.upper()}{'' if hidden else f' [{field.get_default(call_default_factory=True)}]'}")

@@ -40,6 +40,8 @@ from parley.auth.settings import AttemptRate, Settings
 from parley.auth.tokens import accepted
 from parley.auth.tokens.signing import Signer, load_signer
 from parley.common.http.api import install_errors
+from parley.common.http.api_page import install_api_page
+from parley.common.http.cors import install_cors
 from parley.common.http.health import health_router
 from parley.framework import Service
 
@@ -68,12 +70,15 @@ def create_app(settings: Settings) -> FastAPI:
         title="Parley auth",
         description="Accounts, tokens and the admin API.",
         lifespan=lifespan,
-        docs_url="/auth/docs",
+        docs_url=None,
         openapi_url="/auth/openapi.json",
         redoc_url=None,
     )
     install_errors(app)
     app.add_middleware(LoginGate)
+    # Last, so outermost: what the gate refuses has its headers as well.
+    install_cors(app, settings)
+    install_api_page(app, "/auth/docs")
 
     @app.exception_handler(Throttled)
     async def throttled(_request: Request, rejection: Throttled) -> JSONResponse:
@@ -103,7 +108,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 async def _start_up(passwords: Passwords, settings: Settings) -> Signer:
     """Make what must exist once, however long another replica that starts just now takes for the same."""
-    engine = create_engine(settings.database_url, 1, STARTUP_SECONDS)
+    engine = create_engine(settings.database_dsn, 1, STARTUP_SECONDS)
     try:
         database = Database(engine)
         await first_admin.ensure_first_admin(database, passwords, settings)
@@ -114,7 +119,7 @@ async def _start_up(passwords: Passwords, settings: Settings) -> Signer:
 
 async def open_components(settings: Settings, stack: AsyncExitStack) -> Components:
     """Open everything in order of dependence; the stack closes it in reverse, so NATS drains before its answers end."""
-    engine = create_engine(settings.database_url, settings.auth_database_connections)
+    engine = create_engine(settings.database_dsn, settings.auth_database_connections)
     stack.push_async_callback(engine.dispose)
     database = Database(engine)
     passwords = Passwords(settings.auth_hash_workers)

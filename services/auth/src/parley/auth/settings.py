@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import SettingsConfigDict
 
 from parley.auth import providers_file
 from parley.auth.password_policy import weakness
 from parley.auth.providers_file import MIN_SECRET_BYTES, Providers
-from parley.common.process.settings import ServiceSettings
+from parley.common.process.settings import ServiceSettings, unsafe_database, with_password
 
 DEVELOPMENT_PASSWORD = "parley-admin"
 
@@ -42,12 +41,12 @@ Rate = Annotated[str, AfterValidator(_rate)]
 class Settings(ServiceSettings):
     """What the auth service can be told."""
 
-    # A refused secret must not end up in the log.
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(hide_input_in_errors=True)
-
     port: int = Field(default=8002, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     database_url: str = Field(
         default="postgresql://postgres@127.0.0.1:5432/postgres", description="Postgres, as psql takes it"
+    )
+    database_password: SecretStr = Field(
+        default=SecretStr(""), description="the database user's password, where the URL has none"
     )
     auth_database_connections: int = Field(default=10, ge=2, le=1000, description="connections this process may hold")
     auth_signing_key: SecretStr = Field(
@@ -102,6 +101,11 @@ class Settings(ServiceSettings):
     auth_login_rate_address: Rate = Field(default="60/minute", description="failed logins from one address")
     auth_register_rate_address: Rate = Field(default="10/minute", description="accounts made from one address")
 
+    @property
+    def database_dsn(self) -> str:
+        """The database's URL with the password in it, for whoever connects."""
+        return with_password(self.database_url, self.database_password.get_secret_value())
+
     @field_validator("auth_hs256_secret")
     @classmethod
     def _long_enough(cls, secret: SecretStr) -> SecretStr:
@@ -153,19 +157,17 @@ class Settings(ServiceSettings):
         """What the providers file says. Raises `InvalidProviders`."""
         return providers_file.load(self.auth_providers_file)
 
-    def refuse_unsafe(self) -> None:
-        """Raise `UnsafeSettings` when this is production and a development default is still in place."""
+    def unsafe(self) -> list[str]:
+        """What of these settings is not for production."""
         password = self.auth_admin_password.get_secret_value()
-        problems: list[str] = []
+        problems = super().unsafe()
         if not password:
             problems.append("PARLEY_AUTH_ADMIN_PASSWORD is not set")
         if password == DEVELOPMENT_PASSWORD:
             problems.append("PARLEY_AUTH_ADMIN_PASSWORD is the development default")
-        if "parley:parley@" in self.database_url:
-            problems.append("PARLEY_DATABASE_URL holds the development password")
         if self.providers.oidc and not self.auth_public_url:
             problems.append("PARLEY_AUTH_PUBLIC_URL is not set, and people log in at OpenID Connect providers")
-        self.refuse_unless_development(problems)
+        return [*problems, *unsafe_database(self.database_url)]
 
 
 def rate(text: str) -> AttemptRate:

@@ -12,6 +12,8 @@ from parley.chat.log import database
 from parley.chat.service import service
 from parley.chat.settings import Settings
 from parley.common.http.api import install_errors
+from parley.common.http.api_page import install_api_page
+from parley.common.http.cors import install_cors
 from parley.common.http.health import health_router
 from parley.framework.asyncapi.routes import asyncapi_router
 
@@ -20,8 +22,8 @@ MAX_WAIT = 3.0
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Build the web app. The service connects when the app starts and drains when it stops."""
-    settings.check()
+    """Build the service; it connects when the app starts and drains when it stops."""
+    settings.refuse_unsafe()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -54,11 +56,13 @@ def create_app(settings: Settings) -> FastAPI:
         title="Parley chat",
         version="0.1.0",
         lifespan=lifespan,
-        docs_url="/api/docs",
+        docs_url=None,
         openapi_url="/api/openapi.json",
         redoc_url=None,
     )
     install_errors(app)
+    install_cors(app, settings)
+    install_api_page(app, "/api/docs")
     app.include_router(rest.router)
     app.include_router(asyncapi_router(service, app.version), prefix="/api")
     return app

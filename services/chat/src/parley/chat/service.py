@@ -42,7 +42,7 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
     """Connect to Postgres, and run the writer, the announcer, the consumers and the erasures until the service ends."""
     settings: Settings = runtime.settings
     rooms = runtime.rooms(NAMESPACE)
-    url = settings.database_url
+    url = settings.database_dsn
     async with (
         # Gateways have connections of their own, so that they can repair rooms however many users wait to read. Each of
         # their queries has an index to use; the planner may ignore it while a table is short, so it may not scan.

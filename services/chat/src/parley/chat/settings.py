@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
-from parley.common.process.settings import ServiceSettings
+from parley.common.process.settings import ServiceSettings, unsafe_database, with_password
 
 
 class Settings(ServiceSettings):
@@ -15,6 +15,9 @@ class Settings(ServiceSettings):
     port: int = Field(default=8003, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     database_url: str = Field(
         default="postgresql://parley:parley@127.0.0.1:5432/parley", description="Postgres, as libpq writes it"
+    )
+    database_password: SecretStr = Field(
+        default=SecretStr(""), description="the database user's password, where the URL has none"
     )
     chat_pool_size: int = Field(
         default=10,
@@ -46,7 +49,11 @@ class Settings(ServiceSettings):
     )
     chat_keep_days: float = Field(default=0, ge=0, description="days that the texts of messages are kept; 0: for ever")
 
-    def check(self) -> None:
-        """Refuse the development password outside of development."""
-        unsafe = "parley:parley@" in self.database_url
-        self.refuse_unless_development(["PARLEY_DATABASE_URL holds the development password"] if unsafe else [])
+    @property
+    def database_dsn(self) -> str:
+        """The database's URL with the password in it, for whoever connects."""
+        return with_password(self.database_url, self.database_password.get_secret_value())
+
+    def unsafe(self) -> list[str]:
+        """What of these settings is not for production."""
+        return [*super().unsafe(), *unsafe_database(self.database_url)]

@@ -89,7 +89,8 @@ class Gateway(ServerEvents, Replies):
         self._address_bans = AddressBans(bus, lambda: [*connections, *recovery.parked], self._end_banned)
         server.engine.refuses_address = self._address_bans.refuse
         self._operations = Operations(
-            bus, server, connections, fanout, self._acks, offsets, self.lifecycle.disconnect, self.lifecycle.end_user,
+            bus, namespaces, server, connections, fanout, self._acks, offsets,
+            self.lifecycle.disconnect, self.lifecycle.end_user,
             self.lifecycle.end_addresses, self._standing.recheck, self._address_bans.renew,
         )  # fmt: skip
         self._rates = RateLimiter(settings.gateway_user_events_per_second, settings.gateway_user_events_burst)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from parley.common.http.addresses import normal_origin
 from parley.common.process.settings import ServiceSettings
 from parley.engineio.transports import Limits
 
@@ -20,9 +19,6 @@ class Settings(ServiceSettings):
     port: int = Field(default=8001, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     namespaces_file: Path | None = Field(default=None, description="TOML file of namespaces; without it, /chat alone")
     web_dir: Path | None = Field(default=None, description="directory of the page served at /")
-    gateway_cors_origins: list[str] = Field(
-        default_factory=list, description='origins of pages that may connect, besides the own one; ["*"] for all'
-    )
     gateway_ping_interval: float = Field(default=25, gt=0, description="seconds between heartbeats")
     gateway_ping_timeout: float = Field(default=20, gt=0, description="seconds to wait for a heartbeat's answer")
     gateway_connect_timeout: float = Field(
@@ -79,11 +75,6 @@ class Settings(ServiceSettings):
     gateway_drain_seconds: float = Field(
         default=5, ge=0, description="seconds over which connections are closed when the gateway stops"
     )
-
-    @field_validator("gateway_cors_origins")
-    @classmethod
-    def _as_compared(cls, origins: list[str]) -> list[str]:
-        return [normal_origin(origin) for origin in origins]
 
     def engine_limits(self) -> Limits:
         """Return the limits that the Engine.IO library has to keep."""

@@ -6,6 +6,7 @@ JSON does not tell `1.0` from `1` (RFC 8259, section 6), and serializers of some
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -58,11 +59,21 @@ def read_object(body: bytes) -> dict[str, Any]:
     try:
         # All of it is decoded, also fields that nobody reads, so that a body that is not JSON is refused as a whole.
         fields = msgspec.json.decode(body)
+        json.loads(body, object_pairs_hook=_refuse_doubles)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Reject(Code.INVALID_PAYLOAD, f"The body is no JSON: {error}") from error
     if type(fields) is not dict:
         raise Reject(Code.INVALID_PAYLOAD, "The body is no JSON object.")
     return cast("dict[str, Any]", fields)
+
+
+def _refuse_doubles(pairs: list[tuple[str, Any]]) -> None:
+    """Raise `ValueError` for an object that has a key twice: readers differ in which of the two counts (RFC 8259)."""
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise ValueError(f"it has the key {key[:64]!r} twice")
+        seen.add(key)
 
 
 def fields_as(fields: dict[str, Any], kind: type[T]) -> T:

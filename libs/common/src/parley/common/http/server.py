@@ -39,6 +39,7 @@ from parley.common.http.addresses import address_key, plain_address
 from parley.common.http.forwarded import TrustedProxies
 from parley.common.http.gate import HTTP_LIMITED, HttpGate, HttpLimits
 from parley.common.http.output_budget import MODEST
+from parley.common.http.problems import MEDIA_TYPE, problem
 from parley.common.http.upgrade_request import UpgradeRequest, read_upgrade
 
 KEEP_ALIVE = 75
@@ -559,8 +560,8 @@ class HttpProtocol(HttpToolsProtocol):
         if limit:
             HTTP_LIMITED.labels(limit).inc()
         rejection = Reject(_MEANINGS[status], message)
-        body = msgspec.json.encode({"ok": False, "error": rejection.as_dict()})
-        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
+        body = msgspec.json.encode(problem(rejection, status))
+        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
         head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(head.encode() + body)
         self._linger()

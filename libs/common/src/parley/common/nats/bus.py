@@ -11,7 +11,6 @@ messages arrive on different subjects.
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
@@ -35,7 +34,7 @@ from parley.common.nats.liveness import NAME_TIMEOUT, Liveness, NameTaken
 from parley.common.nats.requests import RequestClient, RequestServer, rejected
 from parley.common.nats.subscriptions import Listener, ListeningClient
 from parley.common.process.logs import get_logger
-from parley.common.process.settings import ServiceSettings
+from parley.common.process.settings import ServiceSettings, without_password
 from parley.common.process.tasks import Tasks
 from parley.common.wire import subjects
 from parley.common.wire.codec import Wire
@@ -45,7 +44,6 @@ log = get_logger(__name__)
 
 RequestT = TypeVar("RequestT", bound=Wire)
 AnswerT = TypeVar("AnswerT", bound=Wire)
-_PASSWORD = re.compile(r"//[^@,/]*@")
 Handler = Callable[[Msg], Awaitable[None]]
 
 PENDING_MESSAGES = 65_536
@@ -61,8 +59,12 @@ STOP_PATIENCE = 2.0
 class Bus:
     """Publishes, subscribes, asks and answers. `connect` makes it."""
 
-    def __init__(self, client: ListeningClient, service: str, instance: str, timeout: float, tasks: Tasks) -> None:
+    def __init__(
+        self, client: ListeningClient, service: str, user: str, instance: str, timeout: float, tasks: Tasks
+    ) -> None:
         self.service = service
+        self.user = user
+        """Who this process is to the broker: its inboxes are named so, and no other user may listen there."""
         self.instance = instance
         self.run = secrets.token_hex(6)
         """Tells this run of the process from earlier ones under the same name."""
@@ -70,7 +72,7 @@ class Bus:
         self._timeout = timeout
         self._tasks = tasks
         self._on_reconnect: list[Callable[[], object]] = []
-        self._client_side = RequestClient(self.publish, subjects.inbox(), tasks)
+        self._client_side = RequestClient(self.publish, self._hear_answers, user, tasks)
         self._server_side = RequestServer(self, tasks)
         self._liveness = Liveness(
             service, self.address, self.publish, lambda: client.is_connected, client.force_reconnect
@@ -233,8 +235,6 @@ class Bus:
         # Before this process listens on the name's subject, where it would answer its own question.
         await self._ask_for_name()
         self.listen(subjects.name(self.service, self.instance), self._answer_for_name)
-        self.listen(self._client_side.inbox, self._client_side.on_answers)
-        await self.subscribe(subjects.ranges(self._client_side.inbox), self._client_side.on_batch_reply)
         await self.subscribe(subjects.namesakes(self.service, self.instance), self._on_namesake)
         self._tasks.forever(self._liveness.beat(), name="signs of life")
         self._tasks.forever(self._liveness.watch(), name="own signs of life")
@@ -243,6 +243,10 @@ class Bus:
         """Fail the requests that wait for an answer, and tell everybody that this process stops."""
         self._client_side.close()
         await self._liveness.say_goodbye()
+
+    async def _hear_answers(self, inbox: str, on_answers: Callable[[bytes], object], on_batch_reply: Handler) -> None:
+        self.listen(inbox, on_answers)
+        await self.subscribe(subjects.ranges(inbox), on_batch_reply)
 
     async def _ask_for_name(self) -> None:
         """Raise `NameTaken` when another process answers under this name. One that is suspended does not answer."""
@@ -253,9 +257,10 @@ class Bus:
             if not answer.done():
                 answer.set_result(data)
 
-        listener = self.listen(inbox := subjects.inbox(), hear)
+        name = subjects.name(self.service, self.instance)
+        listener = self.listen(inbox := subjects.inbox(self.user, subjects.answerer_of(name)), hear)
         try:
-            await self.publish(subjects.name(self.service, self.instance), inbox.encode(), inbox)
+            await self.publish(name, inbox.encode(), inbox)
             async with asyncio.timeout(NAME_TIMEOUT):
                 run = (await answer).decode()
         except TimeoutError:
@@ -269,7 +274,9 @@ class Bus:
             )
 
     def _answer_for_name(self, data: bytes) -> None:
-        self._tasks.spawn(self.publish(data.decode(), self.run.encode()), name="answer for the name")
+        inbox = data.decode()
+        if subjects.is_inbox(inbox, subjects.answerer_of(subjects.name(self.service, self.instance))):
+            self._tasks.spawn(self.publish(inbox, self.run.encode()), name="answer for the name")
 
     async def _on_namesake(self, message: Msg) -> None:
         _, address = subjects.parse_alive(message.subject)
@@ -305,7 +312,7 @@ async def connect(settings: ServiceSettings, service: str, *, write_interval: fl
             log.warning("NATS", error=reason)
         elif time.monotonic() - logged >= WAITING_LOGGED:
             logged = time.monotonic()
-            log.warning("waiting for NATS", url=_PASSWORD.sub("//", settings.nats_url), error=reason)
+            log.warning("waiting for NATS", url=without_password(settings.nats_url), error=reason)
 
     async def on_disconnect() -> None:
         # nats-py also reports the end of a connection that was closed on purpose.
@@ -317,6 +324,8 @@ async def connect(settings: ServiceSettings, service: str, *, write_interval: fl
         if bus is not None:
             bus.reconnected()
 
+    user, password = settings.nats_account()
+    user = user or (service if password else "")
     options: dict[str, Any] = {
         "servers": settings.nats_url.split(","),
         "name": f"parley-{service}",
@@ -328,6 +337,8 @@ async def connect(settings: ServiceSettings, service: str, *, write_interval: fl
         "max_outstanding_pings": 2,
         "drain_timeout": 5,
     }
+    if password:
+        options |= {"user": user, "password": password}
     while True:
         try:
             await client.connect(
@@ -341,7 +352,7 @@ async def connect(settings: ServiceSettings, service: str, *, write_interval: fl
             client.abandon()
             raise
     async with Tasks() as tasks:
-        bus = Bus(client, service, instance_id(settings.instance), settings.request_timeout, tasks)
+        bus = Bus(client, service, user or service, instance_id(settings.instance), settings.request_timeout, tasks)
         try:
             await bus.start()
             yield bus

@@ -83,15 +83,46 @@ class _Waiting:
             self.answer.set_result(outcome)
 
 
-class RequestClient:
-    """The side that asks. The bus passes it the messages on `inbox` (`on_answers`) and below it (`on_batch_reply`)."""
+HearAnswers = Callable[[str, Callable[[bytes], object], Callable[[Msg], Awaitable[None]]], Awaitable[None]]
+"""Listens on an inbox for answers, and below it for replies to whole messages."""
 
-    def __init__(self, publish: Publish, inbox: str, tasks: Tasks) -> None:
+
+class _Questions:
+    """What was asked of one answerer. Only they may publish to the inbox, so they settle nothing asked of others."""
+
+    def __init__(self, inbox: str) -> None:
         self.inbox = inbox
+        self.sent = TagTable[_Waiting]()
+
+    def on_answers(self, data: bytes) -> None:
+        """Take some answers."""
+        for tag, answer in decode(data, Answers).answers:
+            if (request := self.sent.settle(tag)) is not None:
+                request.settle(answer)
+
+    async def on_batch_reply(self, message: Msg) -> None:
+        """Take one answer to all requests of a message, which may be the broker's that nobody is there to answer."""
+        requests = self.sent.settle_range(*subjects.parse_range(message.subject))
+        try:
+            outcome = Reject(Code.UNAVAILABLE) if is_no_responders(message) else decode(message.data, Answer)
+        except _MALFORMED as error:
+            outcome = Reject(Code.INTERNAL)
+            for subject in {request.subject for request in requests}:
+                log.error("malformed answer", subject=subject, error=str(error))
+        for request in requests:
+            request.settle(outcome)
+
+
+class RequestClient:
+    """The side that asks. `asker` is who it is to the broker, `hear` listens on the inbox of each answerer."""
+
+    def __init__(self, publish: Publish, hear: HearAnswers, asker: str, tasks: Tasks) -> None:
         self._publish = publish
+        self._hear = hear
+        self._asker = asker
         self._tasks = tasks
         self._gathered: dict[str, list[_Waiting]] = {}
-        self._sent = TagTable[_Waiting]()
+        self._questions: dict[str, _Questions] = {}
 
     async def ask(self, subject: str, payload: bytes, timeout: float, *, repeat: bool) -> Answer:
         """Send a request, with `repeat` several times if need be, and return its answer. Raises `Reject`."""
@@ -107,9 +138,10 @@ class RequestClient:
         finally:
             for timer in timers:
                 timer.cancel()
-            # Also the tags of repetitions, which are not answered any more or too late.
-            for tag in request.tags:
-                self._sent.settle(tag)
+            if request.tags:
+                sent = self._questions[subjects.answerer_of(subject)].sent
+                for tag in request.tags:
+                    sent.settle(tag)
 
     def _gather(self, request: _Waiting) -> None:
         if (gathered := self._gathered.get(request.subject)) is None:
@@ -118,27 +150,10 @@ class RequestClient:
             self._tasks.spawn(self._send(request.subject), name="requests")
         gathered.append(request)
 
-    def on_answers(self, data: bytes) -> None:
-        """Take answers of a responder. Those to requests that nobody waits for any more are dropped."""
-        for tag, answer in decode(data, Answers).answers:
-            if (request := self._sent.settle(tag)) is not None:
-                request.settle(answer)
-
-    async def on_batch_reply(self, message: Msg) -> None:
-        """Take one answer to all requests of a message: NATS' no-responders status, or a responder's refusal."""
-        requests = self._sent.settle_range(*subjects.parse_range(message.subject))
-        try:
-            outcome = Reject(Code.UNAVAILABLE) if is_no_responders(message) else decode(message.data, Answer)
-        except _MALFORMED as error:
-            outcome = Reject(Code.INTERNAL)
-            for subject in {request.subject for request in requests}:
-                log.error("malformed answer", subject=subject, error=str(error))
-        for request in requests:
-            request.settle(outcome)
-
     def close(self) -> None:
-        """Fail all requests that still wait with `unavailable`."""
-        for request in (*self._sent, *(request for gathered in self._gathered.values() for request in gathered)):
+        """Tell those who still wait that there will be no answer."""
+        sent = (request for questions in self._questions.values() for request in questions.sent)
+        for request in (*sent, *(request for gathered in self._gathered.values() for request in gathered)):
             request.settle(Reject(Code.UNAVAILABLE))
 
     async def _send(self, subject: str) -> None:
@@ -155,15 +170,25 @@ class RequestClient:
             del self._gathered[subject]
 
     async def _send_batch(self, subject: str, batch: list[_Waiting]) -> None:
-        tags = self._sent.issue(batch)
+        questions = await self._questions_for(subject)
+        tags = questions.sent.issue(batch)
         for tag, request in zip(tags, batch, strict=True):
             request.tags.append(tag)
-        message = Requests(self.inbox, [Request(tag, sent.payload) for tag, sent in zip(tags, batch, strict=True)])
+        requests = [Request(tag, sent.payload) for tag, sent in zip(tags, batch, strict=True)]
+        message = Requests(questions.inbox, requests)
         try:
-            await self._publish(subject, message.encode(), subjects.with_range(self.inbox, tags))
+            await self._publish(subject, message.encode(), subjects.with_range(questions.inbox, tags))
         except Reject as rejection:
-            for request in self._sent.settle_range(tags.start, tags.stop - 1):
+            for request in questions.sent.settle_range(tags.start, tags.stop - 1):
                 request.settle(rejection)
+
+    async def _questions_for(self, subject: str) -> _Questions:
+        """What was asked of those who answer on a subject. They are few: kinds of processes, and namespaces."""
+        answerer = subjects.answerer_of(subject)
+        if (questions := self._questions.get(answerer)) is None:
+            questions = self._questions[answerer] = _Questions(subjects.inbox(self._asker, answerer))
+            await self._hear(questions.inbox, questions.on_answers, questions.on_batch_reply)
+        return questions
 
 
 class RequestServer:
@@ -191,13 +216,18 @@ class RequestServer:
         """Return the callback for a subject's messages, which has each request handled by a task."""
         responder = _Responder(subject, kind, handler, self._answers, self._tasks)
 
+        answerer = subjects.answerer_of(subject)
+
         async def receive(message: Msg) -> None:
             try:
                 batch = decode(message.data, Requests)
             except _MALFORMED as error:
-                # One answer to the whole message, on its reply subject: the tags in it cannot be read.
-                if message.reply:
+                if subjects.is_inbox(message.reply.rpartition(".")[0].rpartition(".")[0], answerer):
                     self._connection.send(message.reply, failed(Reject(Code.INVALID_PAYLOAD, str(error))).encode())
+                return
+            if not subjects.is_inbox(batch.inbox, answerer):
+                # Whoever asks must not have this process publish where they may not themselves.
+                log.warning("a question whose answers would go elsewhere", subject=subject, inbox=batch.inbox)
                 return
             responder.take(batch)
 

@@ -8,9 +8,8 @@ two names never have the same token, and no token is a wildcard or has a dot in 
 from __future__ import annotations
 
 import re
+import secrets
 from functools import cache, lru_cache
-
-from parley.common.wire.identifiers import uuid7
 
 AUTHENTICATE = "auth.authenticate"
 """Request, queue group `auth`: `Authenticate` → `Identity`, or a code."""
@@ -26,12 +25,6 @@ AUDIT = "ctl.audit"
 
 KICKED = "ctl.kicked.*"
 """Subscription to what gateways report about kicks, see `kicked`."""
-
-HEADS = "heads"
-"""Publish: `RoomHeads`, the rooms whose heads moved lately, so that gateways notice a lost event (anti-entropy)."""
-
-ANNOUNCEMENTS = "announcements"
-"""Publish: `Announcement`, at least once a second."""
 
 ARCHIVE_ROOM = "ctl.room.archive"
 """Request, queue group `chat`: `ArchiveRoomRequest` → nothing, or a code."""
@@ -51,11 +44,8 @@ READ_WRITTEN = "ctl.user.written"
 LIST_ROOMS = "ctl.room.list"
 """Request, queue group `chat`: `ListRooms` → `RoomList`."""
 
-SOCKETS = "sockets.*"
-"""Subscription to the operations on connections of all namespaces, see `sockets`."""
-
 GATEWAYS = "gateways"
-"""Publish: an `Operation` on connections of any namespace, to all gateways."""
+"""Publish: an `Operation` on connections whatever their namespace, heard by every gateway."""
 
 ALIVE = "ctl.alive.*.*.*"
 """Subscription to the signs of life of all processes, see `alive`."""
@@ -94,12 +84,18 @@ def commands(namespace: str) -> str:
     return f"cmd.{encode(namespace)}"
 
 
-def acks(gateway: str) -> str:
-    """Publish, to one gateway by its address: `AckBatch`.
+def acks(gateway: str, namespace: str) -> str:
+    """Where the service behind a namespace publishes `AckBatch` for one gateway, which is named by its address.
 
     On the subjects below it (`with_range`) only NATS' no-responders status arrives.
     """
-    return f"ack.{encode(gateway)}"
+    return f"ack.{encode(gateway)}.{encode(namespace)}"
+
+
+@cache  # namespaces are few
+def announcements(namespace: str) -> str:
+    """Publish: `Announcement`, what a log has beyond the announcement before, each second at least."""
+    return f"announce.{encode(namespace)}"
 
 
 @cache  # namespaces are few
@@ -131,6 +127,11 @@ def memberships(namespace: str) -> str:
 def replay(namespace: str) -> str:
     """Request to the service behind the namespace: `Replay` → `Replayed`."""
     return f"replay.{encode(namespace)}"
+
+
+def moved_heads(namespace: str) -> str:
+    """Publish: `RoomHeads`, the rooms of a namespace whose head moved lately (anti-entropy)."""
+    return f"moved.{encode(namespace)}"
 
 
 def room_heads(namespace: str) -> str:
@@ -205,12 +206,13 @@ def sockets(namespace: str) -> str:
     return f"sockets.{encode(namespace)}"
 
 
-def gateway(address: str) -> str:
-    """Publish, to one gateway: any `Operation` on its connections.
+def gateway(address: str, namespace: str) -> str:
+    """Where one gateway hears what is to be done with its own connections of a namespace: any `Operation`.
 
-    An address means that very run, a name whichever run has the name now.
+    By its address it is that very run, by its name whichever run has the name now. The empty namespace is for what
+    concerns connections whatever theirs.
     """
-    return f"gw.{encode(address)}"
+    return f"gw.{encode(address)}.sockets.{encode(namespace)}"
 
 
 def check_ad_hoc(namespace: str, room_id: str) -> None:
@@ -230,14 +232,55 @@ def kicked(kick: str) -> str:
     return f"ctl.kicked.{encode(kick)}"
 
 
+def is_kicked(subject: str) -> bool:
+    """Whether this is a `kicked` subject, and no wildcard."""
+    first, _, kick = subject.rpartition(".")
+    return first == "ctl.kicked" and kick not in {"", "*", ">"}
+
+
 def parse_kicked(subject: str) -> str:
     """The kick in a `kicked` subject."""
     return decode(subject.rsplit(".", 1)[1])
 
 
-def inbox() -> str:
-    """Return a new subject for the answers to a request of the caller."""
-    return f"_INBOX.{uuid7().hex}"
+def inbox(asker: str, answerer: str) -> str:
+    """A subject of the caller's own, for the answers of whoever this is, see `answerer_of`.
+
+    The broker lets only `asker` listen there, and only `answerer` publish. Of those, nobody knows it who was not asked.
+    """
+    return f"_INBOX.{encode(asker)}.{answerer}.{secrets.token_hex(16)}"
+
+
+def is_inbox(subject: str, answerer: str) -> bool:
+    """Whether this is an inbox for the answers of this one: who asks may not have others' subjects written to."""
+    tokens = subject.split(".")
+    return len(tokens) == 4 and tokens[0] == "_INBOX" and tokens[2] == answerer and "*" not in tokens[1:]
+
+
+GATEWAY_ANSWERS = "gateway"
+"""The answerer that all gateways are."""
+
+
+@lru_cache(maxsize=1024)
+def answerer_of(subject: str) -> str:
+    """The token in an inbox for who answers requests on this subject: who may be asked there is who may answer."""
+    match subject.split("."):
+        case ["auth", *_]:
+            return "auth"
+        case ["ctl", "name", service, _]:
+            return f"process:{service}"
+        case ["ctl", "audit"]:
+            return "auth"
+        case ["ctl", *_]:
+            return "chat"
+        case ["gw" | "recover", *_]:
+            return GATEWAY_ANSWERS
+        case ["consume", name]:
+            return f"consumer:{name}"
+        case ["conn" | "members" | "replay" | "heads", namespace, *_]:
+            return f"namespace:{namespace}"
+        case _:
+            return "other"
 
 
 def ranges(base: str) -> str:

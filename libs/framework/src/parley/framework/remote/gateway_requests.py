@@ -75,7 +75,7 @@ class GatewayRequests:
             collector.expect(asked, all_known=self.registry.warmed_up)
 
         deadline = time.monotonic() + timeout
-        request = operation(inbox or subjects.inbox())
+        request = operation(inbox or subjects.inbox(self.bus.user, subjects.GATEWAY_ANSWERS))
         # Before publishing: a gateway may reply before the publish has returned.
         listener = self.bus.listen(request.inbox, hear)
         try:
@@ -94,7 +94,7 @@ class GatewayRequests:
 
 
 def _subject(operation: Operation, gateway: str) -> str:
-    if gateway:
-        return subjects.gateway(gateway)
     namespace = operation.selection.namespace
+    if gateway:
+        return subjects.gateway(gateway, namespace)
     return subjects.sockets(namespace) if namespace else subjects.GATEWAYS

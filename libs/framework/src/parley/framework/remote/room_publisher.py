@@ -75,7 +75,7 @@ class RoomPublisher:
             # Before each, since publishing may wait: an announcement that nobody hears must not count as made.
             if not self._bus.hearing:
                 raise Reject(Code.UNAVAILABLE)
-            await self._bus.publish(subjects.ANNOUNCEMENTS, announcement.encode())
+            await self._bus.publish(subjects.announcements(self._namespace), announcement.encode())
 
     async def announce_heads(self, heads: list[RoomHead]) -> bool:
         """Tell all gateways the heads of rooms that moved lately, so that they notice when a last event was lost.
@@ -87,7 +87,7 @@ class RoomPublisher:
             if not self._bus.connected:
                 return False
             chunk = heads[start : start + MAX_HEADS]
-            await self._bus.publish(subjects.HEADS, RoomHeads(self._namespace, chunk).encode())
+            await self._bus.publish(subjects.moved_heads(self._namespace), RoomHeads(self._namespace, chunk).encode())
         return self._bus.connected
 
 

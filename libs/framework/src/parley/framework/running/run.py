@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from parley.common import run_process
 from parley.common.http.api import install_errors
+from parley.common.http.cors import install_cors
 from parley.common.http.health import health_router
 from parley.common.process.settings import ServiceSettings
 from parley.framework.service import Service
@@ -39,6 +40,7 @@ def create_app(service: Service[Any], settings: ServiceSettings) -> FastAPI:
 
     app = FastAPI(title=service.name, lifespan=lifespan, docs_url=None, openapi_url=None)
     install_errors(app)
+    install_cors(app, settings)
     return app
 
 

@@ -147,7 +147,8 @@ class Dispatcher:
 
     def _receive(self, data: bytes) -> None:
         batch = decode(data, CommandBatch)
-        served, acks = self._served[batch.namespace], subjects.acks(batch.gateway)
+        served = self._served[batch.namespace]
+        acks = subjects.acks(batch.gateway, batch.namespace)
         for conversation in batch.conversations:
             size = _size(conversation)
             if self._pending >= MAX_PENDING or self._pending_bytes + size > MAX_PENDING_BYTES:

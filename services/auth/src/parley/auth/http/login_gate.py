@@ -10,6 +10,7 @@ from parley.auth.accounts.attempt_counts import Throttled
 from parley.auth.components import components_of
 from parley.auth.http.device_cookie import genuine_device
 from parley.common.errors import Reject
+from parley.common.http.problems import problem_response
 
 PATH = "/auth/login"
 
@@ -31,7 +32,7 @@ class LoginGate:
 def throttled_response(rejection: Reject) -> JSONResponse:
     """The answer of a rejection, with the time to wait where there is one."""
     headers = {"retry-after": str(rejection.retry_after)} if isinstance(rejection, Throttled) else {}
-    return JSONResponse({"ok": False, "error": rejection.as_dict()}, status_code=rejection.status, headers=headers)
+    return problem_response(rejection, headers=headers)
 
 
 def _refusal(scope: Scope) -> Reject | None:

@@ -19,8 +19,8 @@ from parley.auth.oidc.logins import LOGIN_SECONDS, MAX_APP_STATE
 from parley.auth.oidc.logouts import end_sessions
 from parley.auth.oidc.redirects import MAX_RETURN, with_query
 from parley.common.errors import Code, Reject
-from parley.common.http.api import error_response
 from parley.common.http.bodies import body_of, described
+from parley.common.http.problems import problem_response
 
 router = APIRouter(prefix="/auth", tags=["sign-in elsewhere"])
 
@@ -136,7 +136,7 @@ async def backchannel_logout(name: str, request: Request, components: Current) -
         ended = await end_sessions(components.database, notice)
     except Reject as rejection:
         # Section 2.8: 400 for what is wrong with the request.
-        response = error_response(rejection, None if rejection.retryable else 400)
+        response = problem_response(rejection, None if rejection.retryable else 400)
     else:
         for user_id, sessions in groupby(sorted(ended), key=attrgetter("user_id")):
             await components.gateways.end_sessions(user_id, [session.session_id for session in sessions])

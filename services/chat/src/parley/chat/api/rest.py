@@ -147,7 +147,7 @@ async def list_messages(
 
 
 @router.post("/sync", openapi_extra=described(sync.Sync))
-async def read_missed(query: Annotated[sync.Sync, body_of(sync.Sync)], chat: Chat, identity: Reader) -> Response:
+async def read_missed(chat: Chat, identity: Reader, query: Annotated[sync.Sync, body_of(sync.Sync)]) -> Response:
     """What was missed since the cursors, per room."""
     return _json(await _read(sync.missed(chat.reads, query, identity)))
 

@@ -101,7 +101,7 @@ class Writer:
         self._settings = settings
         again = timedelta(seconds=settings.chat_invite_again_seconds)
         self._limits = UserLimits(settings.chat_max_rooms, settings.chat_max_invitations, again)
-        self._connection = OwnConnection(settings.database_url)
+        self._connection = OwnConnection(settings.database_dsn)
         self._known = KnownRooms()
         self._forget = False
         self._secret = LogSecret(b"")

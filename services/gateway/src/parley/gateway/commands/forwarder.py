@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -83,27 +84,30 @@ class CommandForwarder:
         self._replies = replies
         self._settings = settings
         self._tasks = Tasks()
-        self._acks = subjects.acks(bus.address)
         self._correlation = f"{bus.instance}-{bus.run}-"
         self._ready: dict[Connection, None] = {}
-        self._sent = TagTable[QueuedCommand](self._on_timeout)
+        # A table for each: the service behind one namespace settles no command of another.
+        self._sent = {namespace: TagTable[QueuedCommand](self._on_timeout) for namespace in namespaces}
         self._late: OrderedDict[int, Connection] = OrderedDict()
         self._flush_scheduled = False
 
     async def start(self) -> None:
         """Begin to receive acks."""
-        self._bus.listen(self._acks, self._on_acks)
-        await self._bus.subscribe(subjects.ranges(self._acks), self._on_no_responders)
+        for namespace in self._namespaces:
+            acks = subjects.acks(self._bus.address, namespace)
+            self._bus.listen(acks, partial(self._on_acks, namespace))
+            await self._bus.subscribe(subjects.ranges(acks), partial(self._on_no_responders, namespace))
 
     async def close(self) -> None:
         """Stop the timeouts, and what is being sent."""
-        self._sent.close()
+        for sent in self._sent.values():
+            sent.close()
         await self._tasks.close()
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits, neither to be sent nor for its outcome."""
-        return not self._ready and not len(self._sent)
+        return not self._ready and not any(map(len, self._sent.values()))
 
     def timeout_of(self, namespace: str) -> float:
         """Return how many seconds a command of a namespace waits for its outcome."""
@@ -182,15 +186,15 @@ class CommandForwarder:
     def _send_ready(self) -> None:
         self._flush_scheduled = False
         for message in self._take_ready():
-            # One subject per namespace and a queue group behind it, so each message reaches one replica.
-            subject = subjects.commands(message.batch.namespace)
+            namespace, tags = message.batch.namespace, message.tags
+            acks = subjects.acks(self._bus.address, namespace)
             try:
-                self._bus.send(subject, message.batch.encode(), subjects.with_range(self._acks, message.tags))
+                self._bus.send(subjects.commands(namespace), message.batch.encode(), subjects.with_range(acks, tags))
             except Reject as rejection:
-                self._fail(message.tags, rejection)
+                self._fail(namespace, tags, rejection)
             except Exception:
-                log.exception("commands not sent", subject=subject, commands=len(message.tags))
-                self._fail(message.tags, Reject(Code.INTERNAL))
+                log.exception("commands not sent", namespace=namespace, commands=len(tags))
+                self._fail(namespace, tags, Reject(Code.INTERNAL))
 
     def _take_ready(self) -> Iterator[_Message]:
         ready, self._ready = self._ready, {}
@@ -213,7 +217,8 @@ class CommandForwarder:
                 yield self._message(namespace, taken)
 
     def _message(self, namespace: str, taken: list[tuple[Connection, list[QueuedCommand]]]) -> _Message:
-        tags = self._sent.issue([command for _, queued in taken for command in queued], self.timeout_of(namespace))
+        commands_in_order = [command for _, queued in taken for command in queued]
+        tags = self._sent[namespace].issue(commands_in_order, self.timeout_of(namespace))
         tag, prefix = tags.start, self._correlation
         conversations: list[ConnectionCommands] = []
         for connection, queued in taken:
@@ -226,17 +231,19 @@ class CommandForwarder:
             )
         return _Message(CommandBatch(self._bus.address, namespace, conversations), tags)
 
-    def _on_acks(self, data: bytes) -> None:
+    def _on_acks(self, namespace: str, data: bytes) -> None:
+        sent = self._sent[namespace]
         for ack in decode(data, AckBatch).acks:
-            if (pending := self._sent.settle(ack.tag)) is not None:
+            if (pending := sent.settle(ack.tag)) is not None:
                 self.keep(pending.connection, ack.data_changes)
                 self._finish(pending, EventResult(ack.payload, ack.ok, ack.attachments))
-            elif (connection := self._late.pop(ack.tag, None)) is not None:
+            elif (connection := self._late.get(ack.tag)) is not None and connection.namespace == namespace:
+                del self._late[ack.tag]
                 self.keep(connection, ack.data_changes)
 
-    async def _on_no_responders(self, message: Msg) -> None:
-        # NATS answers at once, with an empty message, if nobody is subscribed ("no responders", NATS 2.2).
-        for pending in self._sent.settle_range(*subjects.parse_range(message.subject)):
+    async def _on_no_responders(self, namespace: str, message: Msg) -> None:
+        # The broker answers at once, with an empty message, when nobody serves the namespace.
+        for pending in self._sent[namespace].settle_range(*subjects.parse_range(message.subject)):
             service = self._namespaces[pending.connection.namespace].service
             # Without this, each command would wait for its timeout while a service is being deployed.
             unavailable = Reject(Code.UNAVAILABLE, f"The service {service} does not answer now; try again.")
@@ -250,9 +257,9 @@ class CommandForwarder:
                 self._late.popitem(last=False)
         self._finish(pending, _TIMED_OUT)
 
-    def _fail(self, tags: range, rejection: Reject) -> None:
+    def _fail(self, namespace: str, tags: range, rejection: Reject) -> None:
         refused = EventResult.refused(rejection)
-        for pending in self._sent.settle_range(tags.start, tags.stop - 1):
+        for pending in self._sent[namespace].settle_range(tags.start, tags.stop - 1):
             self._finish(pending, refused)
 
     def keep(self, connection: Connection, changes: bytes | None) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
+from functools import partial
 from itertools import islice
 
 from parley.common.errors import Code, Reject, known_code
@@ -23,6 +24,7 @@ from parley.common.wire import subjects
 from parley.common.wire.codec import Wire
 from parley.common.wire.connections import ConnectionInfo
 from parley.common.wire.operations import (
+    AnyOperation,
     Disconnect,
     Emit,
     FetchConnections,
@@ -72,11 +74,16 @@ AskAgain = Callable[[Collection[str]], Awaitable[int]]
 
 
 class Operations:
-    """Does what is asked on `sockets.<ns>`, on `gateways`, and on this gateway's own address and name."""
+    """Does what it hears on `sockets.<ns>`, on `gateways` and under its own address and name.
+
+    The broker says who may publish on which of them. So what is heard on a namespace's subject concerns connections of
+    that namespace alone, and is answered on an inbox that was made for a gateway's answers.
+    """
 
     def __init__(
         self,
         bus: Bus,
+        namespaces: Iterable[str],
         server: SocketIoServer,
         connections: ConnectionRegistry,
         fanout: Fanout,
@@ -89,6 +96,7 @@ class Operations:
         renew_address_bans: Callable[[], Awaitable[int]],
     ) -> None:
         self._bus = bus
+        self._namespaces = tuple(namespaces)
         self._server = server
         self._connections = connections
         self._fanout = fanout
@@ -103,21 +111,24 @@ class Operations:
 
     def start(self) -> None:
         """Begin to listen."""
-        # Listeners run as messages arrive, without a queue, so an emit cannot be overtaken by an event published later.
-        for subject in (
-            subjects.SOCKETS,
-            subjects.GATEWAYS,
-            subjects.gateway(self._bus.address),
-            subjects.gateway(self._bus.instance),
-        ):
-            self._bus.listen(subject, self._hear)
+        # Heard where messages arrive: between an emit and an event that follows it there is no queue.
+        self._bus.listen(subjects.GATEWAYS, partial(self._hear, ""))
+        for namespace in ("", *self._namespaces):
+            hear = partial(self._hear, namespace)
+            self._bus.listen(subjects.gateway(self._bus.address, namespace), hear)
+            self._bus.listen(subjects.gateway(self._bus.instance, namespace), hear)
+            if namespace:
+                self._bus.listen(subjects.sockets(namespace), hear)
 
     async def close(self) -> None:
         """Cancel what still runs."""
         await self._tasks.close()
 
-    def _hear(self, data: bytes) -> None:
+    def _hear(self, namespace: str, data: bytes) -> None:
         operation = decode_operation(data)
+        if (wrong := _misdirected(operation, namespace)) is not None:
+            log.warning("an operation that is not done", operation=type(operation).__name__, why=wrong)
+            return
         if isinstance(operation, Emit):
             self._emit(operation)
         elif isinstance(operation, Kick):
@@ -296,3 +307,17 @@ async def _in_slices(connections: Collection[Connection]) -> AsyncGenerator[Conn
         yield connection
         if number % SLICE == 0:
             await asyncio.sleep(0)
+
+
+def _misdirected(operation: AnyOperation, namespace: str) -> str | None:
+    """Why what was heard on this namespace's subject may not be done; the empty one is for what concerns all of them.
+
+    Kicks and lists look at no namespace, and reports about a kick have a subject of their own.
+    """
+    of_all = isinstance(operation, Kick | ListConnections | Recheck | RenewAddressBans)
+    if operation.selection.namespace != namespace or (namespace and of_all):
+        return f"it was published for the connections of {namespace or 'every namespace'}"
+    about_kick = isinstance(operation, Kick) and subjects.is_kicked(operation.inbox)
+    if operation.inbox and not about_kick and not subjects.is_inbox(operation.inbox, subjects.GATEWAY_ANSWERS):
+        return "its inbox is not for the answers of gateways"
+    return None

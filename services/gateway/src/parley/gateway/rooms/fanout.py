@@ -98,8 +98,8 @@ class Fanout(Parking):
         """Listen to announcements and to what goes to several rooms, and check every room after a reconnect."""
         for namespace in self._namespaces:
             self._bus.listen(subjects.rooms(namespace), partial(self._receive_all, namespace))
-        self._bus.listen(subjects.HEADS, self._receive_heads)
-        self._bus.listen(subjects.ANNOUNCEMENTS, lambda data: self._receive_announcement(decode(data, Announcement)))
+            self._bus.listen(subjects.moved_heads(namespace), partial(self._receive_heads, namespace))
+            self._bus.listen(subjects.announcements(namespace), partial(self._receive_announcement, namespace))
         self._bus.on_reconnect(self.verify_all)
 
     async def close(self) -> None:
@@ -429,12 +429,15 @@ class Fanout(Parking):
         """Call back with a namespace whose log was restored."""
         self._on_restored.append(callback)
 
-    def _receive_heads(self, data: bytes) -> None:
-        told = decode(data, RoomHeads)
-        self._heads.told(told.namespace, told.heads)
+    def _receive_heads(self, namespace: str, data: bytes) -> None:
+        # Whose rooms they are is said by the subject, which the broker has checked, and not by the message.
+        self._heads.told(namespace, decode(data, RoomHeads).heads)
 
-    def _receive_announcement(self, announcement: Announcement) -> None:
-        namespace = announcement.namespace
+    def _receive_announcement(self, namespace: str, data: bytes) -> None:
+        announcement = decode(data, Announcement)
+        if announcement.namespace != namespace:
+            log.warning("an announcement of another namespace's log", namespace=namespace)
+            return
         heard = self._announcements.hear(announcement)
         if heard.restored:
             log.warning("the log was restored, its rooms begin anew", namespace=namespace, log=announcement.log)

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import msgspec
 
 from parley.common.errors import Code, Reject
+from parley.common.http.cors import allowed_origins
 from parley.common.rate_limiter import Rate
 from parley.common.wire.commands import error_payload
 from parley.common.wire.disconnects import DisconnectReason, reason_of
@@ -96,7 +97,7 @@ class SocketIoServer:
         left."""
         self._watching = False
         # The token is in the payload, not in a cookie, so a page of another origin gains nothing by connecting.
-        self._origins = settings.gateway_cors_origins or (["*"] if settings.environment == "development" else [])
+        self._origins = allowed_origins(settings)
         self.engine = Engine(
             settings.engine_limits(),
             self,

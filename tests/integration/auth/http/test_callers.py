@@ -1,0 +1,226 @@
+"""Every endpoint of auth and chat, asked by every kind of caller.
+
+The endpoints come from the apps' own tables of routes: a new one is held to the rule of its path, or has to be named
+below as open to everybody.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any, NamedTuple
+
+import httpx
+import jwt
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from parley.auth.http import endpoints
+from parley.chat.app import create_app
+from parley.chat.settings import Settings
+from tests.support.auth.service import running_auth
+
+SECRET = "a secret that the adopter's own server signs with"
+OPEN = {
+    ("POST", "/auth/register"),
+    ("POST", "/auth/login"),
+    ("POST", "/auth/refresh"),
+    ("POST", "/auth/logout"),
+    ("GET", "/auth/.well-known/jwks.json"),
+    ("GET", "/auth/providers"),
+    ("GET", "/auth/oidc/{name}/start"),
+    ("GET", "/auth/oidc/{name}/callback"),
+    ("POST", "/auth/oidc/token"),
+    ("POST", "/auth/oidc/{name}/backchannel-logout"),
+    ("GET", "/auth/docs"),
+    ("GET", "/auth/openapi.json"),
+    ("GET", "/api/docs"),
+    ("GET", "/api/openapi.json"),
+    ("GET", "/api/asyncapi"),
+    ("GET", "/api/asyncapi.json"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/metrics"),
+}
+"""What asks for no token. The last three reach nobody outside: nginx passes on what is below `/auth` and `/api`."""
+
+
+class Endpoint(NamedTuple):
+    """A method and a path as in a table of routes."""
+
+    method: str
+    path: str
+    asks: frozenset[str] = frozenset()
+    """The names of the functions that it depends on, which is where it asks who calls."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it asks for no token."""
+        return (self.method, self.path) in OPEN
+
+    @property
+    def for_administrators(self) -> bool:
+        """Whether a user may not use it."""
+        return self.path.startswith("/admin")
+
+    @property
+    def concrete(self) -> str:
+        """The path with something of the right form in place of each parameter."""
+        return re.sub(
+            r"{(\w+)(:\w+)?}", lambda found: "u_" + "0" * 32 if "user" in found[1] else "r_" + "0" * 22, self.path
+        )
+
+
+def endpoints_of(routes: Iterable[Any], prefix: str = "") -> Iterator[Endpoint]:
+    """The endpoints of an app, those of included routers among them. Raises `AttributeError` for what is neither."""
+    for route in routes:
+        if (included := getattr(route, "original_router", None)) is not None:
+            yield from endpoints_of(included.routes, prefix + route.include_context.prefix)
+            continue
+        for method in sorted(route.methods - {"HEAD", "OPTIONS"}):
+            yield Endpoint(method, prefix + route.path, frozenset(_depended_on(getattr(route, "dependant", None))))
+
+
+def _depended_on(dependant: Any) -> Iterator[str]:
+    for inner in dependant.dependencies if dependant is not None else ():
+        yield inner.call.__name__
+        yield from _depended_on(inner)
+
+
+class World(NamedTuple):
+    """Auth and chat as they run, and a token of each kind of caller."""
+
+    apps: dict[str, FastAPI]
+    http: httpx.AsyncClient
+    tokens: dict[str, str]
+
+    def endpoints(self) -> list[Endpoint]:
+        """Every endpoint of both."""
+        return [endpoint for app in self.apps.values() for endpoint in endpoints_of(app.routes)]
+
+    async def ask(self, endpoint: Endpoint, token: str) -> tuple[int, str]:
+        """The status and the code that a caller is answered."""
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        body: dict[str, Any] = {} if endpoint.method == "GET" else {"json": {}}
+        answer = await self.http.request(endpoint.method, endpoint.concrete, headers=headers, **body)
+        if answer.status_code < 400:
+            return answer.status_code, ""
+        assert answer.headers["content-type"] == "application/problem+json", answer.text
+        told = answer.json()
+        assert told["status"] == answer.status_code
+        assert told["type"].endswith(f":{told['error']['code']}")
+        return answer.status_code, told["error"]["code"]
+
+
+class _Both(httpx.AsyncBaseTransport):
+    """Each path to the app that owns it, as nginx does."""
+
+    def __init__(self, apps: dict[str, FastAPI]) -> None:
+        self._transports = {name: httpx.ASGITransport(app, raise_app_exceptions=False) for name, app in apps.items()}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        owner = "chat" if request.url.path.startswith("/api") else "auth"
+        return await self._transports[owner].handle_async_request(request)
+
+
+@pytest.fixture
+async def world(database_url: str, own_nats: Any) -> AsyncIterator[World]:
+    """Both services, and somebody of every kind."""
+    async with AsyncExitStack() as stack:
+        auth = await stack.enter_async_context(
+            running_auth(database_url, own_nats.url, auth_hs256_secret=SECRET, auth_register_rate_address="1000/minute")
+        )
+        chat = create_app(Settings(database_url=database_url, nats_url=own_nats.url, instance="chat1"))
+        await stack.enter_async_context(chat.router.lifespan_context(chat))
+        apps = {"auth": auth.app, "chat": chat}
+        http = await stack.enter_async_context(httpx.AsyncClient(transport=_Both(apps), base_url="http://parley"))
+        banned, admin = await auth.register("banned"), await auth.admin_token()
+        await auth.post(f"/admin/users/{banned['user_id']}/ban", {"reason": "spam"}, admin)
+        claims = {"sub": "late", "exp": int(time.time()) - 3600}
+        tokens = {
+            "nobody": "",
+            "garbage": "no.token.atall",
+            "expired": jwt.encode(claims, SECRET, "HS256"),
+            "forged": jwt.encode({"sub": "eve", "roles": ["admin"], "exp": int(time.time()) + 60}, "x" * 32, "HS256"),
+            "banned": banned["access_token"],
+            "user": (await auth.register("user"))["access_token"],
+            "admin": admin,
+        }
+        yield World(apps, http, tokens)
+
+
+IDENTIFY = {"any_bearer", "bearer", "administrator", "_identified"}
+"""What asks who calls."""
+
+
+def read_first(endpoint: Endpoint, got: tuple[int, str], who: set[str]) -> bool:
+    """Whether it found fault with the body before it asked who calls, which it would have done next."""
+    return got == (422, "invalid_payload") and bool(endpoint.asks & who) and endpoint.path != "/api/sync"
+
+
+REFUSED = {
+    "nobody": (401, "missing_token"),
+    "garbage": (401, "invalid_token"),
+    "expired": (401, "expired_token"),
+    "forged": (401, "invalid_token"),
+    "banned": (403, "banned"),
+}
+
+
+async def test_who_has_no_valid_token_is_refused_by_every_endpoint_that_is_not_named_as_open(world: World):
+    wrong: dict[tuple[Endpoint, str], tuple[int, str]] = {}
+    for endpoint in world.endpoints():
+        for caller, expected in REFUSED.items():
+            got = await world.ask(endpoint, world.tokens[caller])
+            if not endpoint.is_open and got != expected and not read_first(endpoint, got, IDENTIFY):
+                wrong[endpoint, caller] = got
+            if endpoint.is_open and got[0] in {401, 500}:
+                wrong[endpoint, caller] = got
+    assert not wrong
+
+
+async def test_what_is_for_administrators_is_for_nobody_else(world: World):
+    wrong: dict[tuple[Endpoint, str], tuple[int, str]] = {}
+    for endpoint in world.endpoints():
+        for caller in ("user", "admin"):
+            status, code = await world.ask(endpoint, world.tokens[caller])
+            refused = (status, code) == (403, "forbidden")
+            refused |= caller == "user" and read_first(endpoint, (status, code), {"administrator"})
+            if refused != (endpoint.for_administrators and caller == "user") or status in {401, 500}:
+                wrong[endpoint, caller] = (status, code)
+    assert not wrong
+
+
+async def test_the_open_endpoints_are_there_and_a_new_one_is_not_open_by_itself(world: World):
+    assert {(one.method, one.path) for one in world.endpoints() if one.is_open} == OPEN
+
+    async def forgotten() -> None:
+        """An endpoint whose author forgot who may use it."""
+
+    world.apps["auth"].router.routes.append(APIRoute("/auth/forgotten", forgotten))
+    assert endpoints.router.prefix == "/auth"
+    added = Endpoint("GET", "/auth/forgotten")
+    assert added in world.endpoints()
+    assert not added.asks & IDENTIFY
+    assert not added.is_open
+    assert await world.ask(added, "") == (200, "")
+
+
+async def test_pages_of_other_origins_may_use_every_endpoint_that_the_setting_lets_them(world: World):
+    """In development that is all of them, and a token is never a cookie."""
+    for endpoint in world.endpoints():
+        asked = {"origin": "https://friend.example", "access-control-request-method": endpoint.method}
+        answer = await world.http.options(endpoint.concrete, headers=asked)
+        assert answer.headers["access-control-allow-origin"] == "*", endpoint
+        assert "access-control-allow-credentials" not in answer.headers, endpoint
+
+
+async def test_the_pages_of_the_apis_load_nothing_from_elsewhere(world: World):
+    for path in ("/auth/docs", "/api/docs"):
+        page = await world.http.get(path)
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "<script" not in page.text
+        assert not re.search(r"(src|href)=.?.?\w+://", page.text)
