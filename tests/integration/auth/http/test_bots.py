@@ -100,6 +100,19 @@ async def test_a_revoked_key_is_refused_at_once_and_its_connections_end(everythi
     assert (await auth.get("/auth/me", other["key"])).status_code == 200
 
 
+async def test_a_gateway_that_missed_a_revocation_of_a_key_finds_out_when_it_asks(everything: Stack):
+    auth = everything.auth
+    ann = await auth.register("ann")
+    bot, key = await bot_of(auth, ann["access_token"])
+    client = await everything.connected(key["key"])
+    assert (await auth.components.gateways.recheck([bot])).disconnected == 1
+    assert client.connected
+    async with auth.components.database.transaction() as connection:
+        await connection.execute(text("UPDATE auth.api_keys SET revoked_at = clock_timestamp()"))
+    await auth.components.gateways.recheck([bot])
+    await client.disconnected()
+
+
 async def test_a_rotated_key_has_both_secrets_while_they_overlap(auth: Auth):
     ann = await auth.register("ann")
     bot, key = await bot_of(auth, ann["access_token"])

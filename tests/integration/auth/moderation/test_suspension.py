@@ -110,12 +110,16 @@ async def test_who_is_being_let_in_while_they_are_suspended_is_let_in_as_suspend
     identities = auth.components.identities
     looked_up, answer, look_up = asyncio.Event(), asyncio.Event(), identities._welcome
 
+    known: list[Identity] = []
+
     async def slowly(proved: Identity) -> Identity:
-        found = await look_up(proved)
-        if not looked_up.is_set():
-            looked_up.set()
-            await answer.wait()
-        return found
+        if proved.user_id != ann["user_id"] or answer.is_set():
+            return await look_up(proved)
+        # The question is repeated after a while; what was known when it came first is the answer to all of them.
+        known.append(known[0] if known else await look_up(proved))
+        looked_up.set()
+        await answer.wait()
+        return known[0]
 
     monkeypatch.setattr(identities, "_welcome", slowly)
     connecting = asyncio.create_task(everything.connected(ann["access_token"]))
