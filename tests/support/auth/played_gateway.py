@@ -40,7 +40,7 @@ class PlayedGateway:
 
     async def start(self) -> None:
         await self.bus.subscribe(subjects.GATEWAYS, self._hear)
-        await self.bus.subscribe(subjects.gateway(self.bus.address), self._hear)
+        await self.bus.subscribe(subjects.gateway(self.bus.address, ""), self._hear)
         await self.bus.flush()
 
     async def _hear(self, message: Msg) -> None:
