@@ -39,7 +39,8 @@ async def bot_of(auth: Auth, owner: str, **key: Any) -> tuple[str, dict[str, Any
 async def test_a_key_is_its_bot_and_is_shown_once(auth: Auth):
     ann = await auth.register("ann")
     bot, key = await bot_of(auth, ann["access_token"])
-    assert (await auth.get("/auth/me", key["key"])).json() == {"user_id": bot, "name": "Robbie", "roles": []}
+    me = (await auth.get("/auth/me", key["key"])).json()
+    assert (me["user_id"], me["name"], me["roles"]) == (bot, "Robbie", [])
     (listed,) = (await auth.get(f"/auth/bots/{bot}/keys", ann["access_token"])).json()["keys"]
     assert "key" not in listed
     assert listed["last_used_at"] is not None

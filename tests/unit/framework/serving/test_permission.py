@@ -24,9 +24,9 @@ def put(context: Context[None]) -> None:
 
 
 @router.on("look", writes=False)
-async def look(context: Context[None]) -> int:
+async def look(context: Context[None]) -> dict[str, int]:
     """Read something."""
-    return len(rolled)
+    return {"rolls": len(rolled)}
 
 
 async def outcomes(suspended: bool = False, scopes: tuple[str, ...] | None = None) -> list[str]:

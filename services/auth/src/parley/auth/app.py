@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from parley.auth.accounts import first_admin
@@ -23,6 +23,7 @@ from parley.auth.components import Components, components_of
 from parley.auth.database import Database, create_engine
 from parley.auth.http import bots as bots_api
 from parley.auth.http import endpoints, me, oidc, own_sessions
+from parley.auth.http.admin.rights import administrator
 from parley.auth.http.admin.routes import ROUTERS
 from parley.auth.http.login_gate import LoginGate, throttled_response
 from parley.auth.identity import responders
@@ -95,7 +96,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(oidc.router)
     app.include_router(bots_api.router)
     for router in ROUTERS:
-        app.include_router(router)
+        # Who may not do it is told so, whatever else is wrong with what they sent.
+        app.include_router(router, dependencies=[Depends(administrator)])
     return app
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
+from pydantic import SecretStr
 from sqlalchemy import update
 
 from parley.auth.app import create_app
@@ -19,13 +21,14 @@ from parley.common.wire.rights import RIGHT_OF_ROLE, Right
 from tests.support.auth.service import Auth, bearer, code, running_auth
 from tests.support.paths import ROOT
 
-APP = create_app(Settings(auth_admin_password="not the default of development"))
+NUMBERS = itertools.count()
+APP = create_app(Settings(auth_admin_password=SecretStr("of nobody")))
 ROUTES = [
     (method, route)
     for router in ROUTERS
     for route in router.routes
     if isinstance(route, APIRoute)
-    for method in sorted(route.methods)
+    for method in sorted(route.methods or ())
 ]
 
 
@@ -42,7 +45,7 @@ async def auth(database_url: str, nats_url: str) -> AsyncIterator[Auth]:
 
 async def with_roles(auth: Auth, *roles: str) -> str:
     """A token of somebody who has these roles."""
-    granted = await auth.register("_".join(["someone", *roles]).replace(":", "-"))
+    granted = await auth.register(f"someone_{next(NUMBERS)}")
     async with auth.components.database.transaction() as connection:
         await connection.execute(update(users).where(users.c.id == granted["user_id"]).values(roles=list(roles)))
     return granted["access_token"]

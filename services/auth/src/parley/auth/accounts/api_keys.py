@@ -15,7 +15,7 @@ from parley.common.errors import Code, Reject
 
 MAX_KEYS = 20
 """Keys of one bot that are good for anything."""
-SCOPE = r"^(admin:(read|moderate|operate|own)|(?!admin:)[A-Za-z0-9_./-]{1,64}:(read|write))$"
+SCOPE = r"^(admin:(read|moderate|operate|own)|(?!admin:)[A-Za-z0-9_./-]{1,64}:(read|write))(?!\n)$"
 """What a scope looks like: reading or writing in a namespace, or up to which right an administrator's roles count."""
 MAX_SCOPES = 32
 
@@ -95,7 +95,8 @@ async def listed(connection: AsyncConnection, which: ColumnElement[bool], limit:
 
 def details_of(row: Row[Any]) -> ApiKeyDetails:
     """A key in a row, as it can be seen."""
-    return ApiKeyDetails.model_validate({**row._mapping, "rotating_until": row.previous_until})  # noqa: SLF001 - SQLAlchemy's name
+    own = {name: getattr(row, name) for name in ApiKeyDetails.model_fields if name != "rotating_until"}
+    return ApiKeyDetails(**own, rotating_until=row.previous_until)
 
 
 _GOOD = (

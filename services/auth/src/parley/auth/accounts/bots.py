@@ -73,7 +73,7 @@ async def require(connection: AsyncConnection, bot_id: str, owner_id: str | None
     row = await lock_user(connection, bot_id)
     if row is None or row.kind != BOT or owner_id not in (None, row.owner_id):
         raise Reject(Code.NOT_FOUND, "There is no such bot.")
-    return BotDetails.model_validate(dict(row._mapping))  # noqa: SLF001 - SQLAlchemy's name
+    return BotDetails.model_validate(row, from_attributes=True)
 
 
 async def remove(connection: AsyncConnection, bot_id: str) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, Field
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts import bots
@@ -180,8 +181,7 @@ async def list_address_bans(
     """The ranges that are banned now, newest first."""
     async with components.database.autocommit() as connection:
         rows = await address_bans.standing(connection, limit + 1, before)
-    found = [AddressBan.model_validate({**row._mapping, "range": str(row.range)}) for row in rows[:limit]]  # noqa: SLF001 - SQLAlchemy's name
-    return AddressBansPage(bans=found, more=len(rows) > limit)
+    return AddressBansPage(bans=[_shown(row) for row in rows[:limit]], more=len(rows) > limit)
 
 
 @router.delete("/address-bans/{ban_id}", summary="Let a range in again")
@@ -192,6 +192,13 @@ async def lift_address_ban(ban_id: Annotated[int, Path(ge=1, lt=2**63)], compone
     await components.address_bans.renew()
     await components.gateways.renew_address_bans()
     return Done()
+
+
+def _shown(row: Row[Any]) -> AddressBan:
+    return AddressBan(
+        id=row.id, range=str(row.range), reason=row.reason, banned_by=row.banned_by, created_at=row.created_at,
+        expires_at=row.expires_at,
+    )  # fmt: skip
 
 
 def _users(body: Targets) -> list[str]:
