@@ -175,7 +175,8 @@ class Erase(Append):
         self._check_forgotten(erasure)
 
     def _check_forgotten(self, erasure: Row) -> None:
-        tables, user_id = self.world.database.tables, erasure["user_id"]
+        tables = self.world.database.tables
+        user_id: Any = erasure["user_id"]
         for room_id, events in tables.events.items() if user_id is not None else ():
             room = tables.rooms[room_id]
             for sequence, event in events.items():
