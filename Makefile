@@ -70,14 +70,14 @@ web/node_modules/.installed: web/package.json web/package-lock.json
 		echo "npm could not fetch it, so the web page is left out"; \
 	fi
 
-# The client of older apps, which the tests of them need.
+# The client of older apps and an identity provider, which tests need.
 tests/support/node/node_modules/.installed: tests/support/node/package.json tests/support/node/package-lock.json
 	@if ! command -v npm >/dev/null; then \
-		echo "npm was not found, so the tests with older clients are skipped"; \
-	elif echo "Fetching the Socket.IO client of older apps for the tests" && cd tests/support/node && npm ci --no-audit --no-fund --silent; then \
+		echo "npm was not found, so the tests with these are skipped"; \
+	elif echo "Fetching an older Socket.IO client and an identity provider for the tests" && cd tests/support/node && npm ci --no-audit --no-fund --silent; then \
 		touch node_modules/.installed; \
 	else \
-		echo "npm could not fetch it, so the tests with older clients are skipped"; \
+		echo "npm could not fetch it, so the tests with these are skipped"; \
 	fi
 
 $(VENV)/bin/pip:

@@ -125,10 +125,9 @@ def is_test(name: str) -> bool:
 
 def imported_modules(path: Path) -> list[str]:
     """The modules below `tests` that a file imports, or imports from."""
-    tree = ast.walk(ast.parse(path.read_text("utf-8")))
-    return sorted(
-        {node.module for node in tree if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests.")}
-    )
+    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    modules = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return sorted(module for module in modules if module.startswith("tests."))
 
 
 def misplaced(paths: list[Path]) -> list[str]:

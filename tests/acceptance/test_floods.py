@@ -212,6 +212,7 @@ async def attacked(
             "PARLEY_NATS_URL": nats_url,
             "PARLEY_DATABASE_URL": with_database(postgres_url, "floods"),
             "PARLEY_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD,
+            "PARLEY_AUTH_REGISTER_RATE_ADDRESS": "1000/minute",
             "PARLEY_AUTH_HS256_SECRET": SECRET,
             "PARLEY_NAMESPACES_FILE": str(namespaces),
             "PARLEY_GATEWAY_DEFLATE": "true",

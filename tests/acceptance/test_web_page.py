@@ -8,41 +8,26 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
+from tests.support.clients import chromium
 from tests.support.clients.plain_http import plain_http
 from tests.support.ports import free_port
 from tests.support.stack.one_command import OneCommand
 
-CHROMIUM = Path("/usr/bin/chromium")
-# No background traffic of the browser's own, and what a container without a GPU or user namespaces needs.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PASSWORD = "correct horse battery"
 MARKUP = "<img src=x onerror=alert(1)>"
 EXCHANGED = 70
 """Messages enough for more than one page of history."""
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium at /usr/bin/chromium"),
-]
+pytestmark = [pytest.mark.browser, chromium.NEEDED]
 
 
 @pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """A headless Chromium. Each visitor has a context of their own in it."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+    async with chromium.launched() as browser:
         yield browser
-        await browser.close()
 
 
 class Visitor:

@@ -114,6 +114,7 @@ class Stack:
         environment |= {
             "PARLEY_NATS_URL": self.links[f"{name}>nats"].url,
             "PARLEY_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD,
+            "PARLEY_AUTH_REGISTER_RATE_ADDRESS": "1000/minute",
             "PARLEY_AUTH_HS256_SECRET": SECRET,
             "PARLEY_NAMESPACES_FILE": str(self.directory / "namespaces.toml"),
             "PARLEY_GATEWAY_DRAIN_SECONDS": "0.2",

@@ -7,6 +7,7 @@ Who executes is killed now and then, and goes on from what the database says.
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -14,15 +15,20 @@ import asyncpg
 from typing_extensions import override
 
 from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.encoding.compact import unpack
 from parley.chat.domain.encoding.event_codec import ERASED
 from parley.chat.domain.encoding.room_ids import public_room_id
+from parley.chat.domain.erasure import TEXTS
+from parley.chat.domain.membership import JoinRoom, LeaveRoom, TransferRoom
+from parley.chat.domain.rooms import CreateRoom, UpdateRoom
 from parley.chat.log.database import DATABASE_ERRORS
 from parley.chat.log.erasure import erasures
 from parley.chat.log.erasure.executor import Executor
 from parley.chat.log.event_store import event_row
 from parley.chat.log.writer import LATE_SECONDS
 from parley.common.errors import Reject
-from tests.simulation.append import PATIENCE, Append
+from parley.common.wire.identity import Identity
+from tests.simulation.append import PATIENCE, Append, Sent
 from tests.simulation.erasures import covers
 from tests.simulation.loop import Process
 from tests.simulation.tables import Row
@@ -36,8 +42,9 @@ class Erase(Append):
     """One run."""
 
     def __init__(self, world: World) -> None:
-        super().__init__(world, replicas=world.rng.choice((1, 2)), senders=3, commands=world.rng.choice((8, 16)))
-        self._user_id = self.identities[-1].user_id
+        super().__init__(world, replicas=world.rng.choice((1, 2)), senders=4, commands=world.rng.choice((8, 16)))
+        self._asking = self.identities[2:]
+        """Who may ask for it. The others go on writing."""
         self._process: Process = world.process("eraser")
 
     @override
@@ -59,6 +66,37 @@ class Erase(Append):
             await asyncio.sleep(0.1)
 
     @override
+    async def _make_rooms(self) -> None:
+        """Make one room more, by somebody whom it may be asked to erase, and which others may rename by then."""
+        await super()._make_rooms()
+        rng, maker, heir = self.world.rng, self._asking[-1], self.identities[0]
+        key = self.secret.new_room(maker.user_id, "made")
+        self.rooms.append(room := public_room_id(key))
+        made = Sent(CreateRoom("made", f"By {maker.user_id}", topic=f"Of {maker.user_id}"), maker)
+        joins = [Sent(JoinRoom(self._id(), room), one) for one in self.identities if one is not maker]
+        given = [Sent(TransferRoom(self._id(), room, heir.user_id), maker)] if rng.random() < 0.5 else []
+        for sent in (made, *joins, *given):
+            self.sent.append(sent)
+            await self.clients.spawn(self._settle(sent))
+
+    @override
+    def _draw(self, identity: Identity) -> Sent:
+        """Some name rooms, by texts that say whose they are."""
+        rng = self.world.rng
+        if rng.random() < 0.8:
+            return super()._draw(identity)
+        texts = {text: f"{text} {self._numbers} by {identity.user_id}" for text in TEXTS if rng.random() < 0.6}
+        command = UpdateRoom(self._id(), rng.choice((self.rooms[-1], rng.choice(self.rooms))), **texts)
+        return Sent(command if texts else LeaveRoom(command.id, self.rooms[-1]), identity)
+
+    @override
+    def check(self) -> None:
+        """Whoever was erased is in no event from before, by id, name or text, whoever wrote it."""
+        super().check()
+        for erasure in self.world.database.tables.erasures.values():
+            self._check_forgotten(erasure)
+
+    @override
     async def announced(self, plan: BatchDecision) -> None:
         """A batch that was held up is not told to gateways with what was asked to be erased meanwhile."""
         asked = self.world.database.tables.erasures.values()
@@ -74,7 +112,7 @@ class Erase(Append):
         rng = self.world.rng
         self._process.spawn(self._execute())
         await asyncio.sleep(rng.random() * 1.5)
-        for _ in range(rng.choice((1, 1, 2))):
+        for _ in range(rng.choice((1, 2, 3))):
             await self._ask_for(rng.random() < 0.3)
             await asyncio.sleep(rng.random() * 1.5)
 
@@ -88,7 +126,7 @@ class Erase(Append):
                     sequence = 1 + int(rng.random() * tables.rooms[room_id]["head"])
                     erasure = await erasures.request_message(session, public_room_id(room_id), sequence)
                 else:
-                    erasure = await erasures.request_user(session, self._user_id)
+                    erasure = await erasures.request_user(session, rng.choice(self._asking).user_id)
                 self.world.note("to be erased:", erasure)
                 self.world.count("erasures")
                 return
@@ -134,3 +172,21 @@ class Erase(Append):
                 before = event["recorded_at"] <= erasure["completed_at"]
                 left = before and event["version"] != ERASED and covers(erasure, event)
                 self.world.require(not left, f"event {sequence} of {room_id} is not erased:", dict(event))
+        self._check_forgotten(erasure)
+
+    def _check_forgotten(self, erasure: Row) -> None:
+        tables, user_id = self.world.database.tables, erasure["user_id"]
+        for room_id, events in tables.events.items() if user_id is not None else ():
+            room = tables.rooms[room_id]
+            for sequence, event in events.items():
+                if event["recorded_at"] > erasure["completed_at"]:
+                    continue
+                data = json.loads(event["data"])
+                for text in TEXTS if room["member_count"] else ():
+                    # The present texts of a room are those of its members.
+                    if room[f"{text}_kept_in"] == sequence and data[text] == room[text]:
+                        del data[text]
+                found = f"{json.dumps(data)} {event['actor_name']} {unpack(event['actor_id'])}"
+                number = user_id.removeprefix("u")
+                there = user_id in found or f"User {number}" in found
+                self.world.require(not there, f"{user_id} is still in event {sequence} of {room_id}:", dict(event))

@@ -10,6 +10,8 @@ from typing import Any
 
 from parley.chat.domain.encoding.compact import unpack
 from parley.chat.domain.encoding.event_codec import ERASED
+from parley.chat.domain.erasure import TEXTS
+from parley.chat.log import statements
 from parley.chat.log.erasure import erasures
 from parley.chat.log.erasure import executor as erasure_executor
 from tests.simulation.database import Database, Statement
@@ -144,6 +146,10 @@ def sequence_of(database: Database, _transaction: Transaction, args: Args) -> li
     return [] if found is None else [Row(sequence=found["sequence"])]
 
 
+def _is_left(erasure: Row, event: Row) -> bool:
+    return event["version"] != ERASED or (erasure["scope"] == "user" and event["type"] in _MEMBERSHIP)
+
+
 def covered(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
     identifier, *places = args
     erasure = database.tables.erasures[identifier]
@@ -152,7 +158,7 @@ def covered(database: Database, _transaction: Transaction, args: Args) -> list[R
         events = database.tables.events[room_id]
         for number in sorted(events):
             event = events[number]
-            if after < number <= up_to and event["version"] != ERASED and covers(erasure, event):
+            if after < number <= up_to and _is_left(erasure, event) and covers(erasure, event):
                 found.append(event if event["type"] in _NEEDED else Row(event, data="{}"))
     return found
 
@@ -165,17 +171,16 @@ def overwrite(_database: Database, transaction: Transaction, args: Args) -> list
 
 def named_by(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
     events = database.tables.events[args[0]]
-    naming = [number for number, event in events.items() if event["type"] in _NAMING]
-    return [Row(changed=database.tables.rooms[args[0]]["changed"], named_by=max(naming, default=None))]
+    naming = {number: json.loads(event["data"]) for number, event in events.items() if event["type"] in _NAMING}
+    # The first event creates the room, and has both.
+    present = {text: max(at for at, data in naming.items() if at == 1 or text in data) for text in TEXTS}
+    return [Row(changed=database.tables.rooms[args[0]]["changed"], **present)]
 
 
 async def lock(database: Database, transaction: Transaction, args: Args) -> list[Row]:
     await database.lock(args[0], transaction)
-    return [Row(changed=database.tables.rooms[args[0]]["changed"])]
-
-
-def others(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
-    return [Row(others=bool(database.tables.members[args[0]]))]
+    room = database.tables.rooms[args[0]]
+    return [Row(changed=room["changed"], member_count=room["member_count"])]
 
 
 def forget_maker(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
@@ -183,8 +188,22 @@ def forget_maker(_database: Database, transaction: Transaction, args: Args) -> l
     return []
 
 
-def rename(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
-    transaction.writes.append(_change_room(args[0], {"name": args[1], "topic": args[2]}))
+def rename(text: str) -> Statement:
+    def statement(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
+        transaction.writes.append(_change_room(args[0], {text: args[1], f"{text}_kept_in": args[2]}))
+        return []
+
+    return statement
+
+
+def kept_texts(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    event = database.tables.events[args[0]][args[1]]
+    return [Row(type=event["type"], data=event["data"])] if event["version"] == ERASED else []
+
+
+def forget_texts(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    room_id, sequence, data = args
+    transaction.writes.append(_overwrite(room_id, {sequence: data}))
     return []
 
 
@@ -259,9 +278,10 @@ STATEMENTS: dict[str, Statement] = {
     erasure_executor._OVERWRITE: overwrite,
     erasure_executor._NAMED_BY: named_by,
     erasure_executor._LOCK: lock,
-    erasure_executor._OTHERS: others,
     erasure_executor._FORGET_MAKER: forget_maker,
-    erasure_executor._RENAME: rename,
+    **{erasure_executor._RENAME[text]: rename(text) for text in TEXTS},
+    statements.KEPT_TEXTS: kept_texts,
+    statements.FORGET_TEXTS: forget_texts,
     erasure_executor._FORGET_DECLINED: forget_declined,
     erasure_executor._FORGET_INVITER: forget_inviter,
 }

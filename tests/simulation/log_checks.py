@@ -77,7 +77,8 @@ def _check_projections(world: World, room: Room) -> None:
     if row is None:
         world.require(False, "no row", of)
         return
-    for name in ("head", "messages", "changed", "archived", "member_count", "name", "kind", "created_by"):
+    for name in ("head", "messages", "changed", "archived", "member_count", "name", "topic", "kind", "created_by",
+                 "name_kept_in", "topic_kept_in"):  # fmt: skip
         is_now, should = row[name], getattr(room, name)
         world.require(is_now == should, name, of, "is", is_now, "and not", should)
     members = {user_id: tuple(one.values())[2:5] for user_id, one in tables.members[room.room_id].items()}

@@ -32,7 +32,7 @@ class Ready(asyncio.TimerHandle):
 
     def __init__(self, when: float, callback: Any, args: Any, loop: SimulatedLoop, context: Context | None) -> None:
         self._when = when
-        self._callback = callback
+        self._callback: Any = callback
         self._args = args
         self._loop = loop
         self._context = copy_context() if context is None else context

@@ -71,13 +71,15 @@ def save_consumer(database: Database, transaction: Transaction, args: Args) -> l
 
 def unread_heads(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
     running, following, below, within, room_id, sequence, most, kinds = args
-    unread = sorted(
+    partly_read = int(within)
+    found = [
         (event["transaction_id"], event["room_id"], event["sequence"])
         for events in database.tables.events.values()
         for event in events.values()
         if (number := event["transaction_id"]) in running or following <= number < below
-        if number != int(within) or (event["room_id"], event["sequence"]) > (room_id, sequence)
-    )[:most]
+        if number != partly_read or (event["room_id"], event["sequence"]) > (room_id, sequence)
+    ]
+    unread = sorted(found, key=lambda place: (place[0] != partly_read, place))[:most]
     page = [database.tables.events[room][place] for _, room, place in unread]
     moved = [event for event in page if event["type"] in kinds]
     heads: dict[int, int] = {}

@@ -31,7 +31,7 @@ from parley.framework.remote.emitter import Emitter
 from parley.framework.remote.room_publisher import RoomPublisher
 from parley.framework.serving.dispatcher import Dispatcher
 from parley.framework.serving.gateway_responder import GatewayResponder
-from parley.gateway.admission.admission import claimed_user
+from parley.gateway.admission.admission import claimed_identity
 from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.gateway import Gateway
 from parley.gateway.namespaces import Namespace
@@ -198,7 +198,7 @@ class Stack:
 
     async def _serve_auth(self) -> None:
         async def authenticate(question: Authenticate) -> Identity:
-            user_id = claimed_user(question.token)
+            user_id = claimed_identity(question.token).user_id
             return Identity(user_id, user_id)
 
         async def welcome(_question: CheckWelcome) -> UnwelcomeUsers:

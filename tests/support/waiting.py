@@ -17,8 +17,9 @@ async def until(condition: Callable[[], Any], why: str | Callable[[], str] = "",
     If it does not in time, the test fails and says `why` it waited, or else the condition as it is written.
     """
     holds: Any = None
+    limit = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds) as limit:
+        async with limit:
             while True:
                 holds = condition()
                 if inspect.isawaitable(holds):

@@ -320,7 +320,8 @@ async def test_a_connection_ends_with_its_token_where_the_namespace_says_so(monk
     monkeypatch.setattr(lifecycle, "SOON", 0.1)
 
     async def briefly(claim: Authenticate) -> Identity:
-        return msgspec.structs.replace(await authenticate(claim), expires_at=time.time() + 0.5)
+        # Its clock is two minutes off, and that is no matter.
+        return msgspec.structs.replace(await authenticate(claim), expires_at=time.time() - 120, valid_for=0.5)
 
     monkeypatch.setattr(running_server, "authenticate", briefly)
     namespaces = NAMESPACES | {"/b": {"expires": True, "recovery": 60}}
@@ -340,7 +341,7 @@ async def test_nothing_waits_for_the_token_of_who_has_left(
     monkeypatch: pytest.MonkeyPatch, asked_servers: list[SocketIoServer]
 ):
     async def for_years(claim: Authenticate) -> Identity:
-        return msgspec.structs.replace(await authenticate(claim), expires_at=time.time() + 10**9)
+        return msgspec.structs.replace(await authenticate(claim), expires_at=time.time() + 10**9, valid_for=1e9)
 
     monkeypatch.setattr(running_server, "authenticate", for_years)
     async with served(namespaces=NAMESPACES | {"/b": {"expires": True}}) as server, hand(server) as ann:

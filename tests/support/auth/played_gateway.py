@@ -17,6 +17,8 @@ from parley.common.wire.operations import (
     Kick,
     ListConnections,
     OperationReport,
+    Recheck,
+    RenewAddressBans,
     decode_operation,
 )
 from parley.framework.remote import gateway_registry
@@ -32,11 +34,13 @@ class PlayedGateway:
         self.bus = bus
         self.users = users
         self.kicks: list[Kick] = []
+        self.told: list[Recheck | RenewAddressBans] = []
         self.silent = False
         self.on_kick: Callable[[], Any] = lambda: None
 
     async def start(self) -> None:
         await self.bus.subscribe(subjects.GATEWAYS, self._hear)
+        await self.bus.subscribe(subjects.gateway(self.bus.address), self._hear)
         await self.bus.flush()
 
     async def _hear(self, message: Msg) -> None:
@@ -45,15 +49,19 @@ class PlayedGateway:
             await self._kick(operation)
         elif isinstance(operation, ListConnections):
             await self._list(operation)
+        elif isinstance(operation, Recheck | RenewAddressBans) and not self.silent:
+            self.told.append(operation)
+            found = sum(self.users.count(user) for user in operation.selection.users)
+            await self.bus.publish(operation.inbox, OperationReport(self.bus.address, found).encode())
 
     async def _kick(self, kick: Kick) -> None:
         self.kicks.append(kick)
         if (waiting := self.on_kick()) is not None:
             await waiting
         if not self.silent:
-            kicked = kick.selection.user_id
-            ended = self.users.count(kicked)
-            self.users = [user for user in self.users if user != kicked]
+            kicked = {kick.selection.user_id, *kick.selection.users}
+            ended = sum(user in kicked for user in self.users)
+            self.users = [user for user in self.users if user not in kicked]
             await self.bus.publish(kick.inbox, OperationReport(self.bus.address, ended).encode())
 
     async def _list(self, wanted: ListConnections) -> None:

@@ -71,7 +71,12 @@ async def running_auth(database_url: str, nats_url: str, **changed: Any) -> Asyn
 
     Its hashes are of the real kind, but take a thousandth of the time.
     """
-    settings: dict[str, Any] = {"auth_admin_password": ADMIN_PASSWORD, "instance": "auth1", **changed}
+    settings: dict[str, Any] = {
+        "auth_admin_password": ADMIN_PASSWORD,
+        "auth_register_rate_address": "1000/minute",
+        "instance": "auth1",
+        **changed,
+    }
     app = create_app(Settings(database_url=database_url, nats_url=nats_url, **settings))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     cheapest = partial(PasswordHasher.from_parameters, CHEAPEST)

@@ -25,6 +25,7 @@ class Compose:
             "PARLEY_PUBLISH": "127.0.0.1:0",
             "PARLEY_IMAGE": "parley-test",
             "PARLEY_AUTH_HS256_SECRET": SECRET,
+            "PARLEY_AUTH_REGISTER_RATE_ADDRESS": "1000/minute",
         }
         self.url = ""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -19,7 +21,7 @@ START_SECONDS = 60.0
 class OneCommand:
     """A `parley up` on a data directory, started at once; by default on a port that it finds itself."""
 
-    def __init__(self, data: Path, *options: str, port: int = 0) -> None:
+    def __init__(self, data: Path, *options: str, port: int = 0, settings: Mapping[str, str] | None = None) -> None:
         self._output = data.with_suffix(".out")
         with self._output.open("w") as output:
             self.process = subprocess.Popen(
@@ -28,6 +30,7 @@ class OneCommand:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=data.parent,
+                env=os.environ | {"PARLEY_AUTH_REGISTER_RATE_ADDRESS": "1000/minute", **(settings or {})},
             )
 
     @property

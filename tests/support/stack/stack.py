@@ -140,6 +140,7 @@ class Stack(Api):
             "PARLEY_DATABASE_URL": database_url,
             "PARLEY_NATS_URL": nats_url,
             "PARLEY_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD,
+            "PARLEY_AUTH_REGISTER_RATE_ADDRESS": "1000/minute",
             "PARLEY_AUTH_HS256_SECRET": SECRET,
             **settings,
         }

@@ -1,6 +1,7 @@
 /** Entry: shows the sign-in card or the chat, and changes between them as the session begins and ends. */
 
 import { Chat } from "./chat.js";
+import { takeAnswer } from "./login_elsewhere.js";
 import { Session } from "./session.js";
 import { Shell } from "./views/shell.js";
 import { SignIn } from "./views/sign_in.js";
@@ -38,5 +39,16 @@ session.addEventListener("ended", ({ detail }) => {
   showSignIn(detail);
 });
 
-if (session.user) showChat();
-else showSignIn();
+/** With what a login elsewhere ended with, or as on any visit. */
+async function enter(answer) {
+  if (session.user) return showChat();
+  if (!answer?.code) return showSignIn(answer);
+  try {
+    await session.exchange(answer.code);
+  } catch (error) {
+    return showSignIn({ message: error.message });
+  }
+  showChat();
+}
+
+enter(takeAnswer());

@@ -40,12 +40,12 @@ export class Session extends EventTarget {
 
   /** Signs in (`mode` "login") or signs up ("register"). Raises `RequestError`. */
   async begin(mode, username, password) {
-    const granted = await request("POST", `/auth/${mode}`, { body: { username, password } });
-    // The account's own spelling: usernames are the same whatever their case.
-    const me = await request("GET", "/auth/me", { token: granted.access_token }).catch(() => null);
-    this._known = granted.user_id;
-    this._store(granted, me?.name ?? username);
-    localStorage.setItem(RETURNING_KEY, "1");
+    await this._begun(await request("POST", `/auth/${mode}`, { body: { username, password } }), username);
+  }
+
+  /** Signs in with the code that a login at an identity provider ended with. Raises `RequestError`. */
+  async exchange(code) {
+    await this._begun(await request("POST", "/auth/oidc/token", { body: { code } }), "You");
   }
 
   /**
@@ -59,11 +59,23 @@ export class Session extends EventTarget {
     return withLock(KEY, () => this._refresh(refused));
   }
 
-  /** Signs out: here and in all tabs at once, on the server as soon as it hears of it. */
+  /**
+   * Signs out: here and in all tabs at once, on the server as soon as it hears of it. Who wanted it themselves, and not
+   * for a `reason` of the server's, signs out at their identity provider as well.
+   */
   async end(reason = null) {
     const stored = read();
     this._clear(reason);
-    if (stored) await revoke(stored);
+    const answer = stored && (await revoke(stored));
+    if (!reason && answer?.logout_url) location.assign(answer.logout_url);
+  }
+
+  async _begun(granted, username) {
+    // The account's own spelling: usernames are the same whatever their case.
+    const me = await request("GET", "/auth/me", { token: granted.access_token }).catch(() => null);
+    this._known = granted.user_id;
+    this._store(granted, me?.name ?? username);
+    localStorage.setItem(RETURNING_KEY, "1");
   }
 
   async _refresh(refused) {

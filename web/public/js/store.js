@@ -201,8 +201,13 @@ function evolve(room, event, me) {
   else if (event.type === "member.changed") setMember(room, { ...user, ...roleIn(event), state: "joined" });
   else if (event.type === "member.left") dropMember(room, user, me);
   else if (event.type === "room.archived") room.archived = true;
-  else if (event.type === "room.updated") Object.assign(room, { name: event.data.name, topic: event.data.topic ?? "" });
+  else if (event.type === "room.updated") renameRoom(room, event.data);
   else if (event.type === "message.sent" && event.actor.id === me) dropSent(room, event);
+}
+
+/** The event has only what changed. */
+function renameRoom(room, { name = room.name, topic = room.topic }) {
+  Object.assign(room, { name, topic });
 }
 
 /** What was shown so far of events that were erased is forgotten. */

@@ -15,13 +15,14 @@ from parley.chat.domain.encoding.log_lines import MAX_LINE
 from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.membership import JoinRoom
 from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.rooms import UpdateRoom
 from parley.chat.log.erasure import erasures
 from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.export import Interrupted, export
 from parley.chat.log.importing import Imported, Importer, ImportRefused
 from parley.chat.projections import rebuild as projections
-from tests.support.chat.erasing import BEN, connected, conversation, erase, say
-from tests.support.chat.writing import running_writer
+from tests.support.chat.erasing import ANN, BEN, connected, conversation, erase, say
+from tests.support.chat.writing import create, running_writer
 from tests.support.postgres import run_sql, with_database
 
 Lines = list[dict[str, Any]]
@@ -160,6 +161,25 @@ async def test_what_was_erased_stays_erased_whatever_an_older_export_has(
     await imported(other_url, file)
     with pytest.raises(ImportRefused, match="is erased; erase it here first"):
         await imported(other_url, again)
+
+
+async def test_an_imported_name_that_was_kept_goes_as_it_would_have_gone_there(
+    database_url: str, other_url: str, tmp_path: Path
+):
+    async with running_writer(database_url) as (writer, _):
+        room = await create(writer, ANN)
+        await writer.submit(JoinRoom("join", room), BEN, "")
+    async with connected(database_url) as connection:
+        await erase(database_url, Ledger(tmp_path / "ledger"), await erasures.request_user(connection, "u_ann"))
+    file = await exported(database_url)
+    await imported(other_url, file)
+    assert await tables(other_url) == await tables(database_url)
+    async with running_writer(database_url) as (writer, _):
+        await writer.submit(UpdateRoom("u", room, "The den"), BEN, "")
+    # Also where the event that replaces it is imported.
+    await imported(other_url, await exported(database_url))
+    assert await tables(other_url) == await tables(database_url)
+    assert b"General" not in await exported(other_url)
 
 
 def decode(file: bytes) -> Lines:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from parley.auth.moderation.kicks import Gateways
+from parley.auth.moderation.kicks import Gateways, KickOrder
 from parley.common.errors import Code
 from parley.common.nats.bus import Bus
 from parley.framework.remote.gateway_requests import GatewayRequests
@@ -81,7 +81,7 @@ async def test_one_that_stands_still_is_named_in_a_kick_and_gives_way_to_a_young
     await until(lambda: is_named(requests.registry.alive()))
     os.kill(first.pid, signal.SIGSTOP)
     await until(lambda: is_named(requests.registry.silent()))
-    result = await Gateways(requests).kick(fresh("user"), Code.BANNED, "spam")
+    result = await Gateways(requests).kick(KickOrder(fresh("kick"), (fresh("user"),), (), Code.BANNED, "spam"))
     assert first.name in result.unanswered
     began = time.monotonic()
     second.start()

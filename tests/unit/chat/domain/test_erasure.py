@@ -84,7 +84,8 @@ def test_what_an_erasure_covers(one: Erasure, covered: Recorded, not_covered: Re
         (MemberInvited(NamedUser("u_ben", "secret")), "u_ann", {"user": {"id": "u_ben"}}),
         (MemberChanged(NamedUser("u_ben", "secret"), "owner"), "u_ann", {"user": {"id": "u_ben"}, "role": "owner"}),
         (RoomCreated("secret", "private", "secret"), "u_ann", {"name": "", "kind": "private"}),
-        (RoomUpdated("secret", "secret"), "u_ann", {"name": ""}),
+        (RoomUpdated("secret", "secret"), "u_ann", {"name": "", "topic": ""}),
+        (RoomUpdated(topic="secret"), "u_ann", {"topic": ""}),
         (RoomArchived("secret"), "u_ann", {}),
     ],
 )
@@ -99,8 +100,11 @@ def test_of_an_erased_event_only_what_others_are_made_of_is_left(event: Event, a
 
 
 def test_a_room_keeps_the_name_that_others_have_by_now():
-    erased = ANNS.erase(recorded(RoomUpdated("The den", "Ours")), names_room=True)
-    assert msgspec.json.decode(erased.data) == {"name": "The den", "topic": "Ours"}
+    named = recorded(RoomUpdated("The den", "Ours"))
+    assert msgspec.json.decode(ANNS.erase(named, keeps=["name"]).data) == {"name": "The den", "topic": ""}
+    assert msgspec.json.decode(ANNS.erase(named, keeps=["topic"]).data) == {"name": "", "topic": "Ours"}
+    made = ANNS.erase(recorded(RoomCreated("The den", "public", "Ours")), keeps=["name"])
+    assert msgspec.json.decode(made.data) == {"name": "The den", "kind": "public"}
     alone = erasure(Scope.ROOM, room_id=7).erase(recorded(RoomCreated("The den", "public")))
     assert msgspec.json.decode(alone.data) == {"name": "", "kind": "private"}
 

@@ -12,7 +12,6 @@ import pytest
 from parley.chat.domain.encoding import room_ids
 from parley.chat.domain.encoding.room_ids import LogSecret, event_id, public_room_id, room_key
 from parley.chat.domain.events import NamedUser
-from parley.chat.domain.fields import check_name
 from parley.chat.domain.membership import (
     InviteUser,
     JoinRoom,
@@ -38,6 +37,7 @@ from parley.chat.domain.rooms import (
 from parley.chat.domain.state import DecisionContext, Room, UserLimits
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
+from parley.common.wire.text import check_name
 
 ANN, BEN, CAT = Identity("u_ann", "Ann"), Identity("u_ben", "Ben"), Identity("u_cat", "Cat")
 ADMIN = Identity("u_root", "Root", ("admin",))
@@ -259,8 +259,8 @@ def test_an_owner_changes_what_a_room_is_called_and_keeps_what_is_left_out():
     room = given(created(), joined(BEN), (RoomUpdated("Plans", "Summer"), ANN))
     assert room is not None
     assert (room.name, room.topic, room.changed) == ("Plans", "Summer", 3)
-    assert decided(UpdateRoom("c", ROOM, "Winter"), room, ANN) == [RoomUpdated("Winter", "Summer")]
-    assert decided(UpdateRoom("c", ROOM, topic=""), room, ANN) == [RoomUpdated("Plans")]
+    assert decided(UpdateRoom("c", ROOM, "Winter"), room, ANN) == [RoomUpdated("Winter")]
+    assert decided(UpdateRoom("c", ROOM, topic=""), room, ANN) == [RoomUpdated(topic="")]
     assert decided(UpdateRoom("c", ROOM, "Plans"), room, ANN) == []
     assert since(UpdateRoom("c", ROOM, "Plans"), room, "u_ann") == 3
     assert rejected(UpdateRoom("c", ROOM, "Mine"), room, BEN) is Code.FORBIDDEN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from parley.chat.log.position import BEGINNING, Place, Position, Snapshot, Stride
@@ -29,12 +29,14 @@ class Postgres:
 
     def read(self, position: Position, below: int, most: int) -> tuple[list[Place], Position, bool]:
         """A page as the statement of `tail` finds it."""
+        within = position.within
         found = sorted(
             place
             for place in self.visible
             if place.transaction in position.running or position.next <= place.transaction < below
-            if position.within is None or place.transaction != position.within.transaction or place > position.within
+            if within is None or place.transaction != within.transaction or place > within
         )
+        found.sort(key=lambda place: within is None or place.transaction != within.transaction)
         page = found[:most]
         snapshot = Snapshot(self.next, tuple(self.running))
         last = page[-1] if len(page) == most else None
@@ -53,6 +55,8 @@ STEPS = st.lists(
 )
 
 
+@example([("begin", 3), ("begin", 1), ("commit", 1), ("read", 1), ("read", 1)])
+@example([("begin", 2), ("begin", 2), ("commit", 1), ("read", 1), ("commit", 0), ("read", 1), ("read", 1)])
 @given(STEPS)
 def test_whatever_becomes_visible_is_read_once_however_late(steps: list[tuple[str, int]]):
     postgres, position, read, stride = Postgres(), BEGINNING, list[Place](), 3

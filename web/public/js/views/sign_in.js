@@ -1,6 +1,7 @@
 /** The first thing a newcomer sees: one card to sign in or sign up with. */
 
 import { h, icon, logo } from "../dom.js";
+import { providers, startOf } from "../login_elsewhere.js";
 
 const USERNAME = /^[A-Za-z0-9_.-]{3,32}$/u;
 const SHORTEST_PASSWORD = 8;
@@ -37,6 +38,7 @@ export class SignIn {
     this._mode = session.returning ? "login" : "register";
     this._build(reason);
     this._render();
+    this._offer();
   }
 
   focus() {
@@ -66,10 +68,11 @@ export class SignIn {
       h("div", { class: "field" }, h("label", { for: "password" }, "Password"),
         h("div", { class: "password" }, this._password, this._reveal), this._passwordHint),
       this._error, this._submit);
+    this._elsewhere = h("div", { class: "elsewhere", testid: "sign-in-elsewhere", hidden: true });
     const notice = reason?.message && h("p", { class: "callout", testid: "session-notice", role: "status" }, icon("alert"), reason.message);
     const card = h("section", { class: "sign-in-card", "aria-labelledby": "sign-in-title" },
       h("div", { class: "brand-line" }, logo(), h("span", {}, "Parley")),
-      this._title, this._lead, notice, this._form,
+      this._title, this._lead, notice, this._form, this._elsewhere,
       h("p", { class: "switch" }, this._question, " ", this._switch));
     this.element = h("main", { class: "sign-in", testid: "sign-in" }, showcase(), h("div", { class: "sign-in-side" }, card));
   }
@@ -84,6 +87,14 @@ export class SignIn {
     this._usernameHint.textContent = words.usernameHint;
     this._passwordHint.textContent = words.passwordHint;
     this._password.setAttribute("autocomplete", words.autocomplete);
+  }
+
+  /** Where else one may sign in, as soon as the server has said so. */
+  async _offer() {
+    const found = await providers();
+    this._elsewhere.hidden = found.length === 0;
+    this._elsewhere.replaceChildren(h("p", { class: "elsewhere-or" }, "or continue with"), ...found.map((provider) =>
+      h("a", { class: "button wide", testid: `provider-${provider.name}`, href: startOf(provider) }, provider.label)));
   }
 
   _change() {

@@ -24,6 +24,7 @@ class Code(StrEnum):
     INVALID_CREDENTIALS = "invalid_credentials"
     BANNED = "banned"
     KICKED = "kicked"
+    SUSPENDED = "suspended"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
     NOT_A_MEMBER = "not_a_member"
@@ -58,6 +59,7 @@ MEANINGS: dict[Code, Meaning] = {
     Code.INVALID_CREDENTIALS: Meaning("The username or the password is wrong.", False, 401),
     Code.BANNED: Meaning("This user is banned.", False, 403),
     Code.KICKED: Meaning("An administrator ended this connection.", False, 403),
+    Code.SUSPENDED: Meaning("This user may read only, for now.", False, 403),
     Code.FORBIDDEN: Meaning("This is not allowed.", False, 403),
     Code.NOT_FOUND: Meaning("There is no such thing, or it is not visible to you.", False, 404),
     Code.NOT_A_MEMBER: Meaning("Only members of the room may do this.", False, 403),

@@ -96,6 +96,8 @@ class Engine:
         self._exposed_headers = exposed_headers
         self.sessions: dict[str, Session] = {}
         self.draining = False
+        self.refuses_address: Callable[[str], bool] = lambda _address: False
+        """Whether no session may begin from an address; whoever owns the engine may set it."""
         self.budget = InputBudget(
             limits.max_input_memory, limits.max_unjoined_memory,
             largest=limits.max_payload, largest_unjoined=limits.max_unjoined,
@@ -133,6 +135,8 @@ class Engine:
     def begin(self, request: TransportRequest) -> Session:
         """Make a new session, which the transport opens. Raises `Refusal` while draining, or for a busy address."""
         address = address_key(request.address)
+        if self.refuses_address(request.address):
+            raise self._refused("banned", forbidden("Connections from this address are banned"))
         if self.draining:
             raise self._refused("draining", forbidden("This server is going away; connect again", 503))
         if self._addresses.get(address, 0) >= self.limits.max_per_address:

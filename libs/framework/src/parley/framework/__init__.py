@@ -21,6 +21,7 @@ from parley.common.process.settings import ServiceSettings
 from parley.common.wire.connections import ConnectionInfo, Handshake
 from parley.common.wire.consumers import LogEvent
 from parley.common.wire.identity import Identity
+from parley.common.wire.rights import Right
 from parley.common.wire.rooms import Delivery, Membership, MembershipChange, Replayed, RoomEvent, RoomHead
 from parley.framework.remote.blocking import BlockingEmitter
 from parley.framework.remote.emitter import AcksResult, BroadcastOperator, Emitter, RemoteSocket
@@ -45,6 +46,7 @@ __all__ = [  # noqa: RUF022 - to write a service, to speak to connections, to ru
     "Next",
     "PacketMiddleware",
     "Reject",
+    "Right",
     "Route",
     "Router",
     "get_logger",

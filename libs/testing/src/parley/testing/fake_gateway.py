@@ -27,6 +27,8 @@ from parley.common.wire.operations import (
     ListConnections,
     Operation,
     OperationReport,
+    Recheck,
+    RenewAddressBans,
     Selection,
     decode_operation,
 )
@@ -65,9 +67,10 @@ class FakeGateway(GatewayRequests):
         kind: type[ReplyT],
         timeout: float,
         most: int | None = None,
+        inbox: str = "",
     ) -> GatewayReplies[ReplyT]:
         """Carry out an operation and return the replies. A connection without an answer set does not ack."""
-        del timeout, most
+        del timeout, most, inbox
         collector = ReplyCollector[ReplyT](gateway, None)
         # Asked by another gateway's name or address, it plays NATS' no-responders status.
         if gateway in {"", GATEWAY}:
@@ -94,6 +97,8 @@ class FakeGateway(GatewayRequests):
             case ListConnections(limit=limit):
                 listed = [target.described() for target in targets[:limit]]
                 return FetchedConnections(GATEWAY, len(listed), listed)
+            case Recheck() | RenewAddressBans():
+                pass  # there is no auth here that could have changed anything
             case Disconnect() | Kick():
                 reason = operation.code if isinstance(operation, Kick) else DisconnectReason.SERVER_DISCONNECT
                 for target in targets:

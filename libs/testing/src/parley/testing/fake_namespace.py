@@ -88,12 +88,20 @@ class FakeNamespace:
         query: Mapping[str, str] | None = None,
         auth: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        *,
+        suspended: bool = False,
+        scopes: tuple[str, ...] | None = None,
     ) -> FakeConnection:
-        """Connect as this user and return the connection. Raises the `Reject` with which it is refused."""
+        """Connect as this user, or with an API key of these scopes, and return the connection.
+
+        Raises the `Reject` with which it is refused.
+        """
         handshake = Handshake(
             "127.0.0.1", dict(query or {}), dict(auth or {}), dict(headers or {}), False, time.time(), "websocket"
         )
-        identity = Identity(user, user if name is None else name, tuple(roles), time.time())
+        identity = Identity(
+            user, user if name is None else name, tuple(roles), time.time(), suspended=suspended, scopes=scopes
+        )
         connection = FakeConnection(self.router, identity, handshake, self._handle, self._on_end, self.settled)
         await self._admit(connection)
         # The argument tells whether the connection was recovered.

@@ -7,7 +7,8 @@ Invariants: a password or a refresh token is stored only as a hash; a ban or a r
 is told of it; issuing tokens and revoking them lock the user's row, so each token is issued before or after a
 revocation and never during it.
 
-Reading order: `tables` and `user_rows` (what is stored), `tokens` (what a token proves), `accounts` (passwords,
-sessions), `standing` (who is kept out), `identity` (what gateways ask), `moderation` (kick, ban, audit), `http`,
+Reading order: `tables` and `user_rows` (what is stored), `clock` (the time tokens go by), `tokens` (what a token
+proves), `accounts` (passwords, sessions, bots), `standing` (who is kept out), `owners` (who may act on whom),
+`identity` (what gateways ask), `moderation` (kick, ban, suspend, audit), `oidc` (logins elsewhere), `http`,
 `components` and `app` (what it is made of).
 """

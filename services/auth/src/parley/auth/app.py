@@ -6,34 +6,47 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from parley.auth.accounts import first_admin
 from parley.auth.accounts.accounts import Accounts
-from parley.auth.accounts.attempt_throttle import Throttled
+from parley.auth.accounts.attempt_counts import AttemptLimit, Throttled
+from parley.auth.accounts.data_export import DataExport
+from parley.auth.accounts.deletions import Deletions
+from parley.auth.accounts.device_proofs import DeviceProofs
+from parley.auth.accounts.own_account import OwnAccount
 from parley.auth.accounts.passwords import Passwords
-from parley.auth.accounts.refresh_tokens import RefreshTokens
+from parley.auth.accounts.sessions import Sessions
+from parley.auth.clock import DatabaseClock
 from parley.auth.components import Components, components_of
 from parley.auth.database import Database, create_engine
-from parley.auth.http import endpoints
-from parley.auth.http.admin import connections as admin_connections
-from parley.auth.http.admin import rooms as admin_rooms
-from parley.auth.http.admin import users as admin_users
+from parley.auth.http import bots as bots_api
+from parley.auth.http import endpoints, me, oidc, own_sessions
+from parley.auth.http.admin.rights import administrator
+from parley.auth.http.admin.routes import ROUTERS
+from parley.auth.http.login_gate import LoginGate, throttled_response
 from parley.auth.identity import responders
 from parley.auth.identity.authenticator import Identities
+from parley.auth.moderation import audit
+from parley.auth.moderation.address_bans import AddressBans
 from parley.auth.moderation.gateway_memory import GatewayMemory
+from parley.auth.moderation.kick_records import KickRecords
 from parley.auth.moderation.kicks import Gateways
-from parley.auth.settings import Settings
-from parley.auth.tokens.providers.issuer_keys import FETCH_TIMEOUT, IssuerKeys
+from parley.auth.oidc.logins import OpenIdLogins
+from parley.auth.oidc.provider import OpenIdProvider
+from parley.auth.outbound import TIMEOUT, Outbound
+from parley.auth.settings import AttemptRate, Settings
+from parley.auth.tokens import accepted
 from parley.auth.tokens.signing import Signer, load_signer
-from parley.auth.tokens.verifier import Verifier
 from parley.common.http.api import install_errors
 from parley.common.http.health import health_router
 from parley.framework import Service
 
 MAX_WAIT = 3.0
 """Seconds a question for a user may have been waiting in a service that is ready."""
+ACCOUNT_CHANGES = AttemptRate(60, 60)
+"""Changes that somebody makes to their own account."""
 STARTUP_SECONDS = 60.0
 """Seconds that replicas which start together wait for each other."""
 
@@ -60,14 +73,11 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     install_errors(app)
+    app.add_middleware(LoginGate)
 
     @app.exception_handler(Throttled)
     async def throttled(_request: Request, rejection: Throttled) -> JSONResponse:
-        return JSONResponse(
-            {"ok": False, "error": rejection.as_dict()},
-            status_code=rejection.status,
-            headers={"retry-after": str(rejection.retry_after)},
-        )
+        return throttled_response(rejection)
 
     async def check_database() -> str | None:
         components = components_of(app)
@@ -81,9 +91,13 @@ def create_app(settings: Settings) -> FastAPI:
     _ = throttled
     app.include_router(health_router({"database": check_database, "nats": check_bus}))
     app.include_router(endpoints.router)
-    app.include_router(admin_users.router)
-    app.include_router(admin_connections.router)
-    app.include_router(admin_rooms.router)
+    app.include_router(own_sessions.router)
+    app.include_router(me.router)
+    app.include_router(oidc.router)
+    app.include_router(bots_api.router)
+    for router in ROUTERS:
+        # Who may not do it is told so, whatever else is wrong with what they sent.
+        app.include_router(router, dependencies=[Depends(administrator)])
     return app
 
 
@@ -106,26 +120,54 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     passwords = Passwords(settings.auth_hash_workers)
     stack.callback(passwords.close)
     signer = await _start_up(passwords, settings)
-    issuer_keys = None
-    if settings.auth_jwks_url:
-        client = await stack.enter_async_context(httpx.AsyncClient(timeout=FETCH_TIMEOUT))
-        issuer_keys = IssuerKeys(settings.auth_jwks_url, client)
-    verifier = Verifier(
-        signer,
-        hs256_secret=settings.auth_hs256_secret.get_secret_value(),
-        issuer_keys=issuer_keys,
-        audience=settings.auth_audience,
-        issuer=settings.auth_issuer,
-    )
-    identities = Identities(database, verifier)
+    clock = DatabaseClock(database)
+    await clock.measure()
+    outbound = Outbound(await stack.enter_async_context(httpx.AsyncClient(timeout=TIMEOUT)))
+    verifier, key_sets = accepted.verifier(settings, signer, outbound, clock.now)
+    address_bans = AddressBans(database)
+    identities = Identities(database, verifier, clock.now, address_bans.require_allowed)
     stack.push_async_callback(identities.close)
-    refresh_tokens = RefreshTokens(database, signer, settings)
-    accounts = Accounts(database, passwords, refresh_tokens, settings)
+    sessions = Sessions(database, signer, settings)
+    accounts = Accounts(database, passwords, sessions, settings)
     runtime = (await stack.enter_async_context(service.running(settings))).runtime
     bus, requests = runtime.bus, runtime.emitter("/").requests
     memory = GatewayMemory(database, requests.registry)
     await memory.start()
     bus.run_forever(memory.run(), name="memory of gateways")
+    for keys in key_sets:
+        bus.run_forever(keys.run(), name="keys of an issuer")
+    openid = {name: OpenIdProvider(name, each, outbound) for name, each in settings.providers.oidc.items()}
+    for provider in openid.values():
+        bus.run_forever(provider.run(), name=f"identity provider {provider.name}")
+    logins = OpenIdLogins(database, sessions, openid, settings.auth_redirect_uris)
+    bus.run_forever(clock.run(), name="the database's clock")
+    bus.run_forever(sessions.run_sweep(), name="sessions that are over")
     gateways = Gateways(requests)
+    kicks = KickRecords(database, gateways)
+    await kicks.start(bus)
+    await address_bans.start(bus)
     await responders.start(bus, identities)
-    return Components(settings, bus, database, signer, accounts, refresh_tokens, identities, gateways)
+    await audit.start(bus, database)
+    deletions = Deletions(database)
+    bus.run_forever(deletions.run(bus), name="deleted accounts")
+    own = OwnAccount(database, passwords, accounts, deletions)
+    return Components(
+        settings,
+        bus,
+        database,
+        signer,
+        passwords,
+        accounts,
+        sessions,
+        identities,
+        gateways,
+        kicks,
+        address_bans,
+        logins,
+        clock,
+        DeviceProofs(signer.derived_keys(b"device proofs")),
+        deletions,
+        own,
+        DataExport(bus, own, sessions),
+        AttemptLimit(ACCOUNT_CHANGES),
+    )

@@ -9,10 +9,20 @@ from fastapi import Depends, FastAPI, Request
 from sqlalchemy import select
 
 from parley.auth.accounts.accounts import Accounts
-from parley.auth.accounts.refresh_tokens import RefreshTokens
+from parley.auth.accounts.attempt_counts import AttemptLimit
+from parley.auth.accounts.data_export import DataExport
+from parley.auth.accounts.deletions import Deletions
+from parley.auth.accounts.device_proofs import DeviceProofs
+from parley.auth.accounts.own_account import OwnAccount
+from parley.auth.accounts.passwords import Passwords
+from parley.auth.accounts.sessions import Sessions
+from parley.auth.clock import DatabaseClock
 from parley.auth.database import Database
 from parley.auth.identity.authenticator import Identities
+from parley.auth.moderation.address_bans import AddressBans
+from parley.auth.moderation.kick_records import KickRecords
 from parley.auth.moderation.kicks import Gateways
+from parley.auth.oidc.logins import OpenIdLogins
 from parley.auth.settings import Settings
 from parley.auth.tables import users
 from parley.auth.tokens.signing import Signer
@@ -30,10 +40,20 @@ class Components:
     bus: Bus
     database: Database
     signer: Signer
+    passwords: Passwords
     accounts: Accounts
-    refresh_tokens: RefreshTokens
+    sessions: Sessions
     identities: Identities
     gateways: Gateways
+    kicks: KickRecords
+    address_bans: AddressBans
+    logins: OpenIdLogins
+    clock: DatabaseClock
+    device_proofs: DeviceProofs
+    deletions: Deletions
+    own_account: OwnAccount
+    data_export: DataExport
+    account_changes: AttemptLimit
 
 
 def components_of(app: FastAPI) -> Components:
@@ -49,22 +69,27 @@ async def current(request: Request) -> Components:
 Current = Annotated[Components, Depends(current)]
 
 
-async def bearer(request: Request, components: Current) -> Identity:
-    """Who sends a request. Raises `Reject` (401), or `banned`."""
+async def any_bearer(request: Request, components: Current) -> Identity:
+    """Who sends a request, with a token of any kind. Raises `Reject` (401), or `banned`."""
     return await components.identities.authenticate(Authenticate(bearer_token(request)))
+
+
+AnyBearer = Annotated[Identity, Depends(any_bearer)]
+
+
+async def bearer(identity: AnyBearer) -> Identity:
+    """The user who sends a request: not a server with an API key, nor whoever sees with their eyes. Raises `Reject`."""
+    if identity.scopes is not None:
+        raise Reject(Code.FORBIDDEN, "This is for the user themselves; an API key or a token to look on is no login.")
+    return identity
 
 
 Bearer = Annotated[Identity, Depends(bearer)]
 
 
-async def administrator(identity: Bearer) -> Identity:
-    """The administrator who sends a request. Raises `Reject` (401 without a token, 403 without the role)."""
-    if not identity.is_admin:
-        raise Reject(Code.FORBIDDEN, "Only administrators may do this.")
-    return identity
-
-
-Admin = Annotated[Identity, Depends(administrator)]
+def public_url(request: Request, components: Components) -> str:
+    """Where people reach this deployment, without a slash at the end."""
+    return components.settings.auth_public_url or str(request.base_url).rstrip("/")
 
 
 async def issue_admin_token(app: FastAPI, ttl_seconds: int) -> str:
@@ -77,4 +102,4 @@ async def issue_admin_token(app: FastAPI, ttl_seconds: int) -> str:
     async with components.database.transaction() as connection:
         known = select(users.c.id).where(named(components.settings.auth_admin_username))
         user_id = await connection.scalar(known)
-        return await components.refresh_tokens.access_token(connection, user_id or "", ttl_seconds)
+        return await components.sessions.access_token(connection, user_id or "", ttl_seconds)

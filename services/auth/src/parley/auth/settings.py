@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, ClassVar, NamedTuple
+from urllib.parse import urlsplit
 
-from limits import RateLimitItem, parse
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from parley.auth import providers_file
+from parley.auth.password_policy import weakness
+from parley.auth.providers_file import MIN_SECRET_BYTES, Providers
 from parley.common.process.settings import ServiceSettings
 
 DEVELOPMENT_PASSWORD = "parley-admin"
-MIN_SECRET_BYTES = 32
-"""RFC 7518 asks for a key at least as long as the hash of HS256."""
+
+
+_RATE = re.compile(r"(\d{1,9}) ?/ ?(second|minute|hour|day)")
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+class AttemptRate(NamedTuple):
+    """How many attempts in how many seconds."""
+
+    attempts: int
+    seconds: int
 
 
 def _rate(text: str) -> str:
-    parse(text)
+    rate(text)
     return text
 
 
@@ -41,6 +56,12 @@ class Settings(ServiceSettings):
     )
     auth_access_ttl: int = Field(default=3600, ge=10, le=7 * 86400, description="seconds an access token is valid")
     auth_refresh_ttl: int = Field(default=30 * 86400, ge=60, description="seconds a refresh token is valid")
+    auth_refresh_grace: float = Field(
+        default=30, ge=0, le=600, description="seconds in which a spent refresh token gives another one"
+    )
+    auth_session_ttl: int = Field(
+        default=90 * 86400, ge=60, description="seconds after which a session ends, however often it is refreshed"
+    )
     auth_registration: bool = Field(default=True, description="whether anyone may make an account")
     auth_hs256_secret: SecretStr = Field(
         default=SecretStr(""), description="accept your own users' tokens signed with this secret (HS256)"
@@ -50,16 +71,36 @@ class Settings(ServiceSettings):
         default="", description="`aud` that your own users' tokens must have; empty: not checked"
     )
     auth_issuer: str = Field(default="", description="`iss` that your own users' tokens must have; empty: not checked")
+    auth_roles_claim: str = Field(
+        default="roles", min_length=1, description="claim of your own users' tokens, or path into one, that holds roles"
+    )
+    auth_roles: dict[str, tuple[str, ...]] = Field(
+        default={}, description="which of those values give which roles here, as JSON; none do by themselves"
+    )
+    auth_providers_file: Path | None = Field(
+        default=None, description="TOML file of more issuers of tokens, and of OpenID Connect providers"
+    )
+    auth_public_url: str = Field(
+        default="", description="where people reach this deployment; empty: as each request says"
+    )
+    auth_redirect_uris: list[str] = Field(
+        default=[], description="where a login may end besides the own pages, as JSON: exactly these"
+    )
     auth_admin_username: str = Field(
         default="admin", pattern=r"^[A-Za-z0-9_.-]{3,32}$", description="the first administrator"
     )
     auth_admin_password: SecretStr = Field(
-        default=SecretStr(""), max_length=256, description="their password; made and printed once if unset"
+        default=SecretStr(""), description="their password; made and printed once if unset"
+    )
+    auth_bots_per_user: int = Field(
+        default=10, ge=0, le=1000, description="bots a user may make; 0: only administrators"
     )
     auth_hash_workers: int = Field(default=2, ge=1, le=64, description="passwords hashed at a time, 64 MiB each")
-    auth_login_rate_username: Rate = Field(default="10/minute", description="failed logins as one user")
+    auth_login_rate_username: Rate = Field(
+        default="10/minute", description="failed logins as one user from one address"
+    )
     auth_login_rate_address: Rate = Field(default="60/minute", description="failed logins from one address")
-    auth_register_rate_address: Rate = Field(default="600/minute", description="accounts made from one address")
+    auth_register_rate_address: Rate = Field(default="10/minute", description="accounts made from one address")
 
     @field_validator("auth_hs256_secret")
     @classmethod
@@ -68,12 +109,49 @@ class Settings(ServiceSettings):
             raise ValueError(f"an HS256 secret has at least {MIN_SECRET_BYTES} bytes")
         return secret
 
+    @field_validator("auth_admin_password")
+    @classmethod
+    def _no_weak_one(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        password = secret.get_secret_value()
+        if password and (why := weakness(password, info.data.get("auth_admin_username", ""))) is not None:
+            raise ValueError(why)
+        return secret
+
     @field_validator("auth_jwks_url")
     @classmethod
     def _over_http(cls, url: str) -> str:
         if url and not url.startswith(("https://", "http://")):
             raise ValueError("must be an http(s) URL")
         return url
+
+    @field_validator("auth_providers_file")
+    @classmethod
+    def _readable(cls, path: Path | None) -> Path | None:
+        providers_file.load(path)
+        return path
+
+    @field_validator("auth_public_url")
+    @classmethod
+    def _an_origin(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in {"https", "http"} or not parts.netloc or parts.path.strip("/") or parts.query):
+            raise ValueError("must be scheme, host and port alone, such as https://chat.example.com")
+        return url.rstrip("/")
+
+    @field_validator("auth_redirect_uris")
+    @classmethod
+    def _safe_ends(cls, uris: list[str]) -> list[str]:
+        for uri in uris:
+            parts = urlsplit(uri)
+            # A private scheme has a dot (RFC 8252, 7.1), which also keeps out `javascript:` and its like.
+            if parts.fragment or not (providers_file.is_safe_url(uri) or "." in parts.scheme):
+                raise ValueError(f"{uri!r} is neither https, nor http on the user's machine, nor com.example.app:/path")
+        return uris
+
+    @cached_property
+    def providers(self) -> Providers:
+        """What the providers file says. Raises `InvalidProviders`."""
+        return providers_file.load(self.auth_providers_file)
 
     def refuse_unsafe(self) -> None:
         """Raise `UnsafeSettings` when this is production and a development default is still in place."""
@@ -85,9 +163,14 @@ class Settings(ServiceSettings):
             problems.append("PARLEY_AUTH_ADMIN_PASSWORD is the development default")
         if "parley:parley@" in self.database_url:
             problems.append("PARLEY_DATABASE_URL holds the development password")
+        if self.providers.oidc and not self.auth_public_url:
+            problems.append("PARLEY_AUTH_PUBLIC_URL is not set, and people log in at OpenID Connect providers")
         self.refuse_unless_development(problems)
 
 
-def rate(text: str) -> RateLimitItem:
-    """The limit a `Rate` setting means."""
-    return parse(text)
+def rate(text: str) -> AttemptRate:
+    """What a `Rate` setting means. Raises `ValueError`."""
+    found = _RATE.fullmatch(text.strip())
+    if found is None or not int(found[1]):
+        raise ValueError("a rate is a number per second, minute, hour or day, such as 10/minute")
+    return AttemptRate(int(found[1]), _SECONDS[found[2]])

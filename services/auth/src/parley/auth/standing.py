@@ -1,4 +1,4 @@
-"""Whether a user is welcome: exists, is not banned, was not revoked. The query behind every connection."""
+"""Whether a user is welcome: exists, is not banned, was not revoked; and who they are. Every connection asks."""
 
 from __future__ import annotations
 
@@ -6,44 +6,73 @@ import math
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import and_, bindparam, func, or_, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Row, and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import Text
 
-from parley.auth.tables import bans, users
+from parley.auth.tables import bans, suspensions
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import HeldUser
+from parley.common.wire.rights import capped
 
 BAN_STANDS = and_(
     bans.c.lifted_at.is_(None), or_(bans.c.expires_at.is_(None), bans.c.expires_at > func.clock_timestamp())
 )
 """The condition under which a ban keeps its user out now."""
 
-_QUERY = (
-    select(
-        users.c.id,
-        users.c.name,
-        users.c.roles,
-        users.c.revoked_before,
-        bans.c.reason,
-        bans.c.expires_at,
-    )
-    .select_from(users.outerjoin(bans, and_(bans.c.user_id == users.c.id, BAN_STANDS)))
-    .where(users.c.id == func.any(bindparam("ids", type_=ARRAY(Text))))
+SUSPENSION_STANDS = and_(
+    suspensions.c.lifted_at.is_(None),
+    or_(suspensions.c.expires_at.is_(None), suspensions.c.expires_at > func.clock_timestamp()),
+)
+"""The condition under which a suspension has its user read only now."""
+
+# A session that is not there any more was ended, or is over; without one there is nothing to end. An API key is the
+# session of those who come with it.
+_FOUND = """
+    known.name, known.roles, owner.roles AS owner_roles, known.revoked_before, ban.reason, ban.expires_at,
+    suspension.seconds AS suspended_for, suspension.stands IS NOT NULL AS suspended,
+    asked.session <> '' AND NOT EXISTS (
+        SELECT FROM auth.sessions AS session WHERE session.id = asked.session AND session.user_id = asked.id
+            AND session.revoked_at IS NULL AND session.usable_until > clock_timestamp()
+    ) AND NOT EXISTS (
+        SELECT FROM auth.api_keys AS key WHERE key.id = asked.session AND key.user_id = asked.id
+            AND key.revoked_at IS NULL AND (key.expires_at IS NULL OR key.expires_at > clock_timestamp())
+    ) AS session_over
+"""
+# Of a bot and its owner whoever is kept out for longer, for both.
+_AROUND = """
+    LEFT JOIN auth.users AS owner ON owner.id = known.owner_id
+    LEFT JOIN LATERAL (
+        SELECT one.reason, one.expires_at FROM auth.bans AS one
+        WHERE one.user_id = ANY (ARRAY[known.id, known.owner_id]) AND one.lifted_at IS NULL
+            AND (one.expires_at IS NULL OR one.expires_at > clock_timestamp())
+        ORDER BY one.expires_at DESC NULLS FIRST LIMIT 1
+    ) AS ban ON true
+    LEFT JOIN LATERAL (
+        SELECT true AS stands, extract(epoch FROM one.expires_at - clock_timestamp())::float8 AS seconds
+        FROM auth.suspensions AS one
+        WHERE one.user_id = ANY (ARRAY[known.id, known.owner_id]) AND one.lifted_at IS NULL
+            AND (one.expires_at IS NULL OR one.expires_at > clock_timestamp())
+        ORDER BY one.expires_at DESC NULLS FIRST LIMIT 1
+    ) AS suspension ON true
+"""
+
+_QUERY = text(
+    f"""
+    SELECT known.id, asked.session, {_FOUND}
+    FROM unnest(CAST(:ids AS text[]), CAST(:sessions AS text[])) AS asked (id, session)
+    JOIN auth.users AS known ON known.id = asked.id {_AROUND}
+    """
 )
 
 # Who was kicked is in the audit trail alone: guests and users whom auth has never seen can be kicked as well. A kick
 # that is still to come was written under a clock that was ahead: it would end whoever comes until then.
 _CHECK = text(
-    """
-    SELECT asked.id, known.name, known.roles, known.revoked_before, ban.reason, ban.expires_at,
-           kick.ago AS kicked_ago, kick.reason AS kick_reason
-    FROM unnest(CAST(:ids AS text[])) AS asked (id)
-    LEFT JOIN auth.users AS known ON known.id = asked.id
-    LEFT JOIN auth.bans AS ban ON ban.user_id = asked.id AND ban.lifted_at IS NULL
-        AND (ban.expires_at IS NULL OR ban.expires_at > clock_timestamp())
+    f"""
+    SELECT asked.id, asked.session, {_FOUND}, kick.ago AS kicked_ago, kick.reason AS kick_reason
+    FROM unnest(CAST(:ids AS text[]), CAST(:sessions AS text[])) AS asked (id, session)
+    LEFT JOIN auth.users AS known ON known.id = asked.id {_AROUND}
     LEFT JOIN LATERAL (
         SELECT extract(epoch FROM clock_timestamp() - entry.at)::float8 AS ago, entry.detail->>'reason' AS reason
         FROM auth.audit AS entry WHERE entry.action = 'user.kick' AND entry.target = asked.id
@@ -53,6 +82,9 @@ _CHECK = text(
     WHERE known.id IS NOT NULL OR kick.ago IS NOT NULL
     """
 )
+
+Holder = tuple[str, str]
+"""A user, and the session that their token is of, or an empty one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +96,10 @@ class Standing:
     revoked_before: datetime | None
     ban_reason: str | None
     banned_until: datetime | None
+    session_over: bool = False
+    suspended: bool = False
+    suspended_for: float = 0.0
+    """Seconds until the suspension ends; 0 for none that ends by itself."""
 
     def refusal(self, issued_at: float) -> Reject | None:
         """Why this user is kept out: `banned`, or `revoked_token` for a token issued at this time (Unix seconds)."""
@@ -71,6 +107,8 @@ class Standing:
             return Reject(Code.BANNED, ban_message(self.ban_reason, self.banned_until))
         if self.revoked_before is not None and issued_at <= self.revoked_before.timestamp():
             return _revoked(issued_at, self.revoked_before.timestamp())
+        if self.session_over:
+            return Reject(Code.REVOKED_TOKEN, "The session of this token has ended; log in again.")
         return None
 
 
@@ -121,27 +159,36 @@ def ban_message(reason: str, until: datetime | None) -> str:
     return f"You are banned{when}: {reason}" if reason else f"You are banned{when}."
 
 
-async def standings(connection: AsyncConnection, user_ids: set[str]) -> dict[str, Standing]:
+async def standings(connection: AsyncConnection, holders: set[Holder]) -> dict[Holder, Standing]:
     """The standings now of those among some users whom we know."""
-    rows = await connection.execute(_QUERY, {"ids": list(user_ids)})
-    return {
-        row.id: Standing(row.name, tuple(row.roles), row.revoked_before, row.reason, row.expires_at) for row in rows
-    }
+    rows = await connection.execute(_QUERY, _asked(holders))
+    return {(row.id, row.session): _standing(row) for row in rows}
 
 
-async def check(connection: AsyncConnection, user_ids: set[str]) -> dict[str, Checked]:
+async def check(connection: AsyncConnection, holders: set[Holder]) -> dict[Holder, Checked]:
     """What is known now of some users who have been let in; those of whom there is nothing to say are left out."""
-    rows = await connection.execute(_CHECK, {"ids": list(user_ids)})
+    rows = await connection.execute(_CHECK, _asked(holders))
     return {
-        row.id: Checked(
-            None
-            if row.name is None
-            else Standing(row.name, tuple(row.roles), row.revoked_before, row.reason, row.expires_at),
+        (row.id, row.session): Checked(
+            None if row.name is None else _standing(row),
             math.inf if row.kicked_ago is None else row.kicked_ago,
             row.kick_reason or "",
         )
         for row in rows
     }
+
+
+def _asked(holders: set[Holder]) -> dict[str, list[str]]:
+    asked = list(holders)
+    return {"ids": [user_id for user_id, _ in asked], "sessions": [session for _, session in asked]}
+
+
+def _standing(row: Row[Any]) -> Standing:
+    roles = tuple(row.roles) if row.owner_roles is None else capped(row.roles, row.owner_roles)
+    return Standing(
+        row.name, roles, row.revoked_before, row.reason, row.expires_at,
+        session_over=row.session_over, suspended=row.suspended, suspended_for=row.suspended_for or 0.0,
+    )  # fmt: skip
 
 
 async def require_not_banned(connection: AsyncConnection, user_id: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
     ForeignKey,
     Identity,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     Table,
@@ -17,7 +19,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, CIDR, JSONB
 
 metadata = MetaData(schema="auth")
 
@@ -27,17 +29,47 @@ users = Table(
     # `u_<uuid7 hex>` for accounts made here, the token's `sub` for an adopter's own users.
     Column("id", Text, primary_key=True),
     Column("username", Text),
+    # The username as it is compared: made here, so that no database's collation has a say in it.
+    Column("username_key", Text(collation="C")),
     Column("name", Text, nullable=False),
     Column("password_hash", Text),
     Column("roles", ARRAY(Text), nullable=False, server_default="{}"),
     Column("kind", Text, nullable=False),
+    Column("avatar_url", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     # Every token issued up to this moment is refused.
     Column("revoked_before", DateTime(timezone=True)),
-    CheckConstraint("kind IN ('local', 'external')", name="users_kind_check"),
+    # Of a bot alone: whoever answers for it, and whose rights cap its own.
+    Column("owner_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE", name="users_owner_id_fkey")),
+    CheckConstraint("kind IN ('local', 'external', 'bot')", name="users_kind_check"),
+    CheckConstraint("(kind = 'bot') = (owner_id IS NOT NULL)", name="users_owner_check"),
+    Index("users_owner_id_idx", "owner_id", postgresql_where=text("owner_id IS NOT NULL")),
     Index("users_created_at_idx", "created_at", "id"),
+    Index("users_username_key", "username_key", unique=True),
 )
-Index("users_username_key", func.lower(users.c.username), unique=True)
+
+# What usernames look like: nobody else may have one that looks the same.
+username_skeletons = Table(
+    "username_skeletons",
+    metadata,
+    Column("skeleton", Text(collation="C"), primary_key=True),
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Index("username_skeletons_user_id_idx", "user_id"),
+)
+
+# Accounts that were deleted, of which chat has yet to erase what was written, or has.
+deletions = Table(
+    "deletions",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("requested_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("next_at", DateTime(timezone=True), nullable=False),  # when chat is asked again
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("erasure", Text),  # chat's name for it, once it has it
+    Column("once_more", Boolean, nullable=False, server_default=text("false")),
+    Column("completed_at", DateTime(timezone=True)),
+    Index("deletions_open_idx", "next_at", postgresql_where=text("completed_at IS NULL")),
+)
 
 bans = Table(
     "bans",
@@ -53,19 +85,106 @@ bans = Table(
     Index("bans_standing_key", "user_id", unique=True, postgresql_where=text("lifted_at IS NULL")),
 )
 
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),  # `s_<uuid7 hex>`
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("last_used_at", DateTime(timezone=True), nullable=False),  # at login, and at each refresh since
+    Column("expires_at", DateTime(timezone=True), nullable=False),  # however often it is refreshed
+    # From then on no token of it is any good, and the row may go.
+    Column("usable_until", DateTime(timezone=True), nullable=False),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("device", Text, nullable=False),  # in short what its User-Agent said
+    Column("address", Text, nullable=False),
+    Column("method", Text, nullable=False),  # how its user proved who they are
+    Index("sessions_user_id_idx", "user_id"),
+    Index("sessions_usable_until_idx", "usable_until"),
+)
+
+suspensions = Table(
+    "suspensions",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("suspended_by", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("expires_at", DateTime(timezone=True)),  # null: until it is lifted
+    Column("lifted_at", DateTime(timezone=True)),
+    Index("suspensions_standing_key", "user_id", unique=True, postgresql_where=text("lifted_at IS NULL")),
+)
+
+address_bans = Table(
+    "address_bans",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("range", CIDR, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("banned_by", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("lifted_at", DateTime(timezone=True)),
+    Index("address_bans_standing_key", "range", unique=True, postgresql_where=text("lifted_at IS NULL")),
+)
+
+kicks = Table(
+    "kicks",
+    metadata,
+    Column("id", Text, primary_key=True),  # `kick_<uuid7 hex>`
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("admin_id", Text, nullable=False),
+    Column("users", ARRAY(Text), nullable=False),
+    Column("ranges", ARRAY(Text), nullable=False),
+    Column("code", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("disconnected", Integer, nullable=False, server_default="0"),
+    Index("kicks_at_idx", "at"),
+)
+
+kick_gateways = Table(
+    "kick_gateways",
+    metadata,
+    # The gateways that had not answered when the administrator was told, and what became of each.
+    Column("kick_id", Text, ForeignKey("auth.kicks.id", ondelete="CASCADE"), primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("settled_at", DateTime(timezone=True)),
+    CheckConstraint("state IN ('unanswered', 'answered', 'forgotten')", name="kick_gateways_state_check"),
+    Index("kick_gateways_unanswered_idx", "kick_id", postgresql_where=text("state = 'unanswered'")),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),  # `pk_<16 hex>`, the beginning of the key itself
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False),  # SHA-256 of the secret
+    # After a rotation the secret before is good until then.
+    Column("previous_hash", LargeBinary),
+    Column("previous_until", DateTime(timezone=True)),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),  # to the minutes
+    Column("revoked_at", DateTime(timezone=True)),
+    Index("api_keys_user_id_idx", "user_id"),
+)
+
 refresh_tokens = Table(
     "refresh_tokens",
     metadata,
     Column("hash", LargeBinary, primary_key=True),  # SHA-256 of the token
-    # The chain of rotations since one login; reuse of a spent token revokes all of it.
-    Column("family", Text, nullable=False),
-    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("session_id", Text, ForeignKey("auth.sessions.id", ondelete="CASCADE"), nullable=False),
     Column("issued_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("expires_at", DateTime(timezone=True), nullable=False),
+    # Spent; the row stays for the period of grace.
     Column("used_at", DateTime(timezone=True)),
-    Column("revoked_at", DateTime(timezone=True)),
-    Index("refresh_tokens_family_idx", "family"),
-    Index("refresh_tokens_user_id_idx", "user_id"),
+    Index("refresh_tokens_session_id_idx", "session_id"),
 )
 
 signing_keys = Table(
@@ -87,8 +206,103 @@ audit = Table(
     Column("target", Text, nullable=False),
     Column("detail", JSONB, nullable=False),
     Column("correlation", Text, nullable=False),
+    # What the entry is about as it was and as it became; null where there is nothing to compare.
+    Column("before", JSONB),
+    Column("after", JSONB),
+    # How the client names its request, so that a retry leaves one entry; empty for none.
+    Column("request_id", Text, nullable=False, server_default=""),
+    Index(
+        "audit_request_key",
+        "admin_id",
+        "request_id",
+        "action",
+        "target",
+        unique=True,
+        postgresql_where=text("request_id <> ''"),
+    ),
+    Index("audit_target_idx", "target", "id"),
     # Who was kicked, and when: what a gateway missed of it is found here.
     Index("audit_kicks_idx", "target", "at", postgresql_where=text("action = 'user.kick'")),
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    # Who somebody is at a provider of OpenID Connect. The provider's name here may change; these two do not.
+    Column("issuer", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    # What it said at the last login: what was changed here since is told from it.
+    Column("name", Text, nullable=False),
+    Column("address", Text, nullable=False),  # in lower case; empty unless verified
+    Column("roles", ARRAY(Text), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("last_login_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Index("identities_user_id_idx", "user_id"),
+    Index("identities_address_idx", "address", postgresql_where=text("address <> ''")),
+)
+
+oidc_logins = Table(
+    "oidc_logins",
+    metadata,
+    Column("state", LargeBinary, primary_key=True),  # SHA-256
+    Column("browser", LargeBinary, nullable=False),  # SHA-256 of what its cookie holds
+    Column("address", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("nonce", Text, nullable=False),
+    Column("verifier", Text, nullable=False),  # of PKCE, towards the provider
+    Column("redirect_uri", Text, nullable=False),  # our own, as the provider was told
+    Column("destination", Text, nullable=False),  # where the browser goes in the end
+    Column("app_state", Text, nullable=False),
+    Column("challenge", Text, nullable=False),  # of the app's PKCE; empty for our own pages
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index("oidc_logins_expires_at_idx", "expires_at"),
+    Index("oidc_logins_address_idx", "address"),
+)
+
+login_codes = Table(
+    "login_codes",
+    metadata,
+    Column("code", LargeBinary, primary_key=True),  # SHA-256
+    Column("browser", LargeBinary, nullable=False),
+    Column("challenge", Text, nullable=False),
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("provider_session", Text, nullable=False),
+    Column("id_token", Text, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index("login_codes_expires_at_idx", "expires_at"),
+)
+
+provider_sessions = Table(
+    "provider_sessions",
+    metadata,
+    # Which session of a provider one of ours came from, and what the provider wants to see when it ends.
+    Column("session_id", Text, ForeignKey("auth.sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("provider_session", Text, nullable=False),  # empty: the provider names none
+    Column("id_token", Text, nullable=False),
+    Index("provider_sessions_subject_idx", "issuer", "subject"),
+    Index("provider_sessions_session_idx", "issuer", "provider_session"),
+)
+
+provider_logouts = Table(
+    "provider_logouts",
+    metadata,
+    # Logout tokens that were taken: no one works twice, and a login that was under way then does not outlive it.
+    Column("issuer", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("provider_session", Text, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Index("provider_logouts_at_idx", "at"),
 )
 
 gateways = Table(

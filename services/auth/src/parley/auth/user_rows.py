@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, select, update
+from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.tables import refresh_tokens, users
-from parley.auth.tokens.verifier import LOCAL_PREFIX
+from parley.auth.names import skeletons, username_key
+from parley.auth.tables import sessions, username_skeletons, users
+from parley.auth.tokens.claims import LOCAL_PREFIX
 from parley.common.wire.identifiers import uuid7
+
+REMEMBERED = timedelta(days=1)
+"""For how long a session that was ended is kept."""
 
 
 def new_user_id() -> str:
@@ -20,7 +25,28 @@ def new_user_id() -> str:
 
 def named(username: str) -> ColumnElement[bool]:
     """The condition that a user has this username, in whatever case it was written."""
-    return func.lower(users.c.username) == username.lower()
+    return users.c.username_key == username_key(username)
+
+
+async def insert_local_user(
+    connection: AsyncConnection, username: str, password_hash: str, roles: Sequence[str] = ()
+) -> str:
+    """Make an account; returns its id. Raises `IntegrityError` for a name that somebody has, or that looks like one."""
+    user_id = new_user_id()
+    await connection.execute(
+        insert(users).values(
+            id=user_id,
+            username=username,
+            username_key=username_key(username),
+            name=username,
+            password_hash=password_hash,
+            roles=list(roles),
+            kind="local",
+        )
+    )
+    looks = [{"skeleton": skeleton, "user_id": user_id} for skeleton in skeletons(username)]
+    await connection.execute(insert(username_skeletons), looks)
+    return user_id
 
 
 async def lock_user(connection: AsyncConnection, user_id: str) -> Row[Any] | None:
@@ -39,11 +65,18 @@ async def revoke_all(connection: AsyncConnection, user_id: str) -> datetime:
             .returning(users.c.revoked_before)
         )
     ).scalar_one()
-    await revoke_refresh_tokens(connection, refresh_tokens.c.user_id == user_id)
+    await revoke_sessions(connection, sessions.c.user_id == user_id)
     return moment
 
 
-async def revoke_refresh_tokens(connection: AsyncConnection, which: Any) -> None:
-    """Revoke the refresh tokens that a condition names and that stand yet."""
-    live = update(refresh_tokens).where(which, refresh_tokens.c.revoked_at.is_(None))
-    await connection.execute(live.values(revoked_at=func.clock_timestamp()))
+async def revoke_sessions(connection: AsyncConnection, which: ColumnElement[bool]) -> list[str]:
+    """End the sessions that a condition names and that stand yet; returns their ids. `lock_user` comes first."""
+    # Who is ended is told why for a while yet; then the rows go.
+    forgotten = func.least(sessions.c.usable_until, func.clock_timestamp() + REMEMBERED)
+    ended = (
+        update(sessions)
+        .where(which, sessions.c.revoked_at.is_(None))
+        .values(revoked_at=func.clock_timestamp(), usable_until=forgotten)
+        .returning(sessions.c.id)
+    )
+    return list((await connection.scalars(ended)).all())

@@ -25,6 +25,7 @@ from parley.engineio.metrics import LIMIT_HITS
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.router import LIFECYCLE
 from parley.framework.serving.event_result import EventResult
+from parley.gateway.admission.address_bans import BANNED, AddressBans
 from parley.gateway.admission.admission import Admission
 from parley.gateway.admission.comparison import Comparison
 from parley.gateway.admission.connection_middleware import MiddlewareRunner
@@ -85,9 +86,12 @@ class Gateway(ServerEvents, Replies):
             server, namespaces, connections, self._admission, fanout, recovery,
             self._connection_middleware, self._event_middleware, self._commands, self._acks, self._standing,
         )  # fmt: skip
+        self._address_bans = AddressBans(bus, lambda: [*connections, *recovery.parked], self._end_banned)
+        server.engine.refuses_address = self._address_bans.refuse
         self._operations = Operations(
-            bus, server, connections, fanout, self._acks, offsets, self.lifecycle.disconnect, self.lifecycle.end_user
-        )
+            bus, server, connections, fanout, self._acks, offsets, self.lifecycle.disconnect, self.lifecycle.end_user,
+            self.lifecycle.end_addresses, self._standing.recheck, self._address_bans.renew,
+        )  # fmt: skip
         self._rates = RateLimiter(settings.gateway_user_events_per_second, settings.gateway_user_events_burst)
         self._namespace_rates = {
             name: RateLimiter(rate, max(1, round(rate * BURST_SECONDS)))
@@ -108,6 +112,7 @@ class Gateway(ServerEvents, Replies):
         await self._recovery.start()
         await self._comparison.start()
         self._standing.start()
+        self._address_bans.start()
         self._memberships.start()
         self._bus.on_reconnect(self._reconcile)
         self._loop_monitor.on_stall(self._reconcile)
@@ -124,6 +129,10 @@ class Gateway(ServerEvents, Replies):
         """Compare everything that is published only once and may have been missed. Bans come first."""
         self._standing.verify_all()
         self._memberships.verify_all()
+        self._address_bans.renew_soon()
+
+    def _end_banned(self, connection: Connection) -> None:
+        self.lifecycle.end(connection, DisconnectReason.BANNED, BANNED)
 
     def _end_user(self, user_id: str, code: Code, message: str) -> int:
         return self.lifecycle.end_user(user_id, code, message)
@@ -154,6 +163,7 @@ class Gateway(ServerEvents, Replies):
         await self.server.engine.shutdown()
         await self._tasks.close()
         await self._standing.close()
+        await self._address_bans.close()
         await self._memberships.close()
         await self.lifecycle.close()
         await self._event_middleware.close()

@@ -14,9 +14,9 @@
 | open | the token expires, with `expires = true` | parked or ended: `expired_token` | the transport is closed |
 | open | a service disconnects it | ended: `server disconnect` | DISCONNECT |
 | open | the same with `close` | the same, in every namespace | DISCONNECT in each; the transport is closed |
-| open | kick of its user | ended: the code | `kicked`, DISCONNECT in every namespace; the transport is closed |
+| open | its user or session is kicked | ended: the code | `kicked`, DISCONNECT in each; the transport is closed |
 | parked | claimed | ended; it goes on as another one, under the same sid | CONNECT with that sid |
-| parked | too late, kick of its user | ended | nothing |
+| parked | too late, or its user or session is kicked | ended | nothing |
 
 Attempting is one task per client and namespace, and only what is sent into that namespace waits for it. Opening is one
 step without an `await`, so nothing can end a connection half-way.
@@ -27,13 +27,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
 from prometheus_client import Counter, Gauge
 
 from parley.common.errors import Code, Reject
+from parley.common.http.address_ranges import AddressRanges
 from parley.common.process.logs import get_logger
 from parley.common.process.tasks import Tasks
 from parley.common.rate_limiter import RateLimiter
@@ -50,6 +51,7 @@ from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.client_acks import ClientAcks
+from parley.gateway.process.boot_clock import boot_time
 from parley.gateway.recovery.recovery import Recovery, Resumption
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.attempt import Attempt
@@ -68,7 +70,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 REFUSALS_PER_SECOND, REFUSALS_BURST = 5.0, 100
 """Refusals of one address. Each further one closes its transport and is not logged."""
 SOON = 1.0
-"""Seconds that a connection lives at least if clocks disagree whether its token has expired."""
+"""Seconds that a connection lives at least, however little time its token had left."""
 
 
 class Lifecycle:
@@ -163,6 +165,7 @@ class Lifecycle:
         connection.state = ConnectionState.OPEN
         CONNECTED.inc()
         _ADMITTED.inc()
+        self._standing.watch(connection)
         if recovered is not None:
             connection.data = recovered.data or connection.data
             self._standing.check_soon(connection)
@@ -181,7 +184,8 @@ class Lifecycle:
         self._forwarder.send_lifecycle(connection, "connect", recovered is not None)
         expires_at = connection.identity.expires_at
         if expires_at and self._namespaces[connection.namespace].expires:
-            seconds = max(SOON, expires_at - time.time())
+            # As auth counted it, since this host's clock may be minutes off.
+            seconds = max(SOON, connection.identity.valid_for)
             # By its sid: the engine's timer must not keep a connection alive that is gone.
             then = partial(self._expire, connection.sid, expires_at)
             connection.expiry = self._server.engine.call_later(seconds, then)
@@ -251,14 +255,24 @@ class Lifecycle:
         """End a connection that a service disconnects: in its namespace, or with `close` its transport too."""
         self.end(connection, DisconnectReason.SERVER_DISCONNECT, close=close)
 
-    def end_user(self, user_id: str, code: Code, reason: str) -> int:
-        """End every connection of a user, whatever its state. Returns how many there were, without parked ones.
+    def end_user(
+        self, user_id: str, code: Code, reason: str, sessions: Collection[str] = (), min_age: float = 0.0
+    ) -> int:
+        """End every connection of a user, or those of some sessions or of an age in seconds, whatever its state.
 
-        Each transport is told of it once, in every namespace, and closed.
+        Returns how many there were, without parked ones. Each transport is told of it once, in every namespace, and
+        closed.
         """
         why = reason_of(code, DisconnectReason.KICKED)
-        self._recovery.forget(user_id)
-        connections = self._connections.of_user(user_id)
+        born_before = boot_time() - min_age
+        self._recovery.forget(user_id, sessions, born_before)
+        connections = [
+            connection
+            for connection in self._connections.of_user(user_id)
+            if not min_age or connection.registered_at <= born_before
+        ]
+        if sessions:
+            connections = [connection for connection in connections if connection.identity.session in sessions]
         # Those that only claim to be this user are refused too, since auth may have been asked about them before the
         # ban. They are not counted.
         ended = sum(connection.authenticated for connection in connections)
@@ -272,6 +286,26 @@ class Lifecycle:
         if ended:
             KICKED.labels(str(why)).inc(ended)
             log.info("kicked", user=user_id, code=str(why), connections=ended)
+        return ended
+
+    def end_addresses(self, ranges: AddressRanges, code: Code, reason: str, min_age: float = 0.0) -> int:
+        """End every connection from ranges of addresses, in whatever state, as `end_user` does."""
+        why, born_before = reason_of(code, DisconnectReason.KICKED), boot_time() - min_age
+        theirs = [
+            connection
+            for connection in (*self._connections, *self._recovery.parked)
+            if ranges.hold(connection.session.origin.address, 0.0) and connection.registered_at <= born_before
+        ]
+        ended = sum(connection.authenticated and connection.state is ConnectionState.OPEN for connection in theirs)
+        for connection in theirs:
+            try:
+                self.end(connection, why, reason)
+            except Exception:
+                log.exception("kick failed", sid=connection.sid)
+                connection.session.end(why)
+        if ended:
+            KICKED.labels(str(why)).inc(ended)
+            log.info("kicked by address", code=str(why), connections=ended)
         return ended
 
     def seen_off(self, connection: Connection) -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.erasure import Erasure
-from parley.chat.domain.membership import InviteUser, JoinRoom, UserRef
+from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, TransferRoom, UserRef
 from parley.chat.domain.messages import SendMessage
-from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
+from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
 from parley.chat.log import database, event_store
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure import erasures
@@ -29,11 +29,12 @@ from parley.chat.log.erasure.executor import Executor
 from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.writer import Writer
 from parley.chat.projections import rebuild as projections
+from parley.chat.projections.verify import verify
 from parley.chat.queries import history, members, rooms, sync
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import Replay
-from tests.support.chat.erasing import ANN, BEN, connected, conversation, erase, say
+from tests.support.chat.erasing import ANN, BEN, CAT, connected, conversation, erase, say
 from tests.support.chat.writing import create, running_writer, send
 from tests.support.waiting import until
 
@@ -485,6 +486,114 @@ async def test_an_archived_room_is_left_as_well(database_url: str, ledger: Ledge
         assert await pool.fetchval("SELECT count(*) FROM chat.members WHERE user_id = 'u_ann'") == 0
         names = dict(await pool.fetch("SELECT room_id, name FROM chat.rooms"))
         assert names == {room_key(room): "The den", room_key(alone): ""}, "a room's name goes when nobody is in it"
+
+
+async def test_a_name_that_was_replaced_is_in_nobody_elses_event(database_url: str, pool: Pool, ledger: Ledger):
+    async with running_writer(database_url) as (writer, _):
+        room = await create(writer, ANN, "made")
+        await writer.submit(JoinRoom("j", room), BEN, "")
+        await writer.submit(UpdateRoom("n", room, "Mallory's den", "my address"), ANN, "")
+        await writer.submit(TransferRoom("t", room, "u_ben"), ANN, "")
+        await writer.submit(UpdateRoom("t", room, topic="All that is"), BEN, "")
+        await writer.submit(UpdateRoom("n", room, "The den"), BEN, "")
+        await ask(database_url)
+        shown = msgspec.json.encode((await history.page(pool, history.History(room), BEN)).events)
+        assert not [secret for secret in SECRETS if secret.encode() in shown], "hidden at once"
+        assert b'"data":{"topic":"All that is"}' in shown
+        await erase(database_url, ledger, await ask(database_url))
+        left = await everything(database_url)
+        assert not [secret for secret in SECRETS if secret in left]
+        found = await rooms.one(pool, room, BEN)
+        assert (found.name, found.topic) == ("The den", "All that is")
+    async with connected(database_url) as connection:
+        assert (await verify(connection)).wrong == 0
+
+
+async def kept(writer: Writer, url: str, ledger: Ledger) -> str:
+    """A room that has its name and its topic from Ann, who was erased, and in which Ben and Cat are."""
+    room = await create(writer, ANN, "made")
+    await writer.submit(UpdateRoom("n", room, "Mallory's den"), ANN, "")
+    await writer.submit(UpdateRoom("t", room, topic="my address"), ANN, "")
+    for identity in (BEN, CAT):
+        await writer.submit(JoinRoom("j", room), identity, "")
+    await erase(url, ledger, await ask(url))
+    return room
+
+
+async def test_a_name_that_was_kept_goes_when_others_give_another_one(database_url: str, pool: Pool, ledger: Ledger):
+    async with running_writer(database_url) as (writer, _):
+        room = await kept(writer, database_url, ledger)
+        assert (await rooms.one(pool, room, BEN)).name == "Mallory's den"
+        for change, gone in ((UpdateRoom("n", room, "The den"), "Mallory"), (UpdateRoom("t", room, topic=""), "my ad")):
+            assert gone in await everything(database_url)
+            await writer.submit(change, BEN, "")
+            assert gone not in await everything(database_url)
+            async with connected(database_url) as connection:
+                assert (await verify(connection)).wrong == 0
+        found = await rooms.one(pool, room, BEN)
+        assert (found.name, found.topic) == ("The den", "")
+
+
+async def test_a_name_that_was_kept_goes_with_the_last_member(database_url: str, pool: Pool, ledger: Ledger):
+    async with running_writer(database_url) as (writer, _):
+        room = await kept(writer, database_url, ledger)
+        await writer.submit(InviteUser("i", room, UserRef("u_dan")), BEN, "")
+        await writer.submit(LeaveRoom("l", room), BEN, "")
+        assert "Mallory's den" in await everything(database_url), "Cat is still there"
+        await writer.submit(LeaveRoom("l", room), CAT, "")
+        left = await everything(database_url)
+        assert not [secret for secret in SECRETS if secret in left]
+        joined = await writer.submit(JoinRoom("j", room), Identity("u_dan", "Dan"), "")
+        assert joined.room is not None
+        assert (joined.room.name, joined.room.topic) == ("", "")
+    async with connected(database_url) as connection:
+        assert (await verify(connection)).wrong == 0
+
+
+async def test_a_room_that_is_erased_keeps_nothing_of_who_was_erased_before(
+    database_url: str, pool: Pool, ledger: Ledger
+):
+    async with running_writer(database_url) as (writer, _):
+        room = await kept(writer, database_url, ledger)
+        async with connected(database_url) as connection:
+            asked = await erasures.request_room(connection, room)
+        await erase(database_url, ledger, asked)
+        left = await everything(database_url)
+        assert not [secret for secret in (*SECRETS, "u_ben", "u_cat") if secret in left]
+        with pytest.raises(Reject, match="no such room"):
+            await rooms.one(pool, room, BEN)
+    async with connected(database_url) as connection:
+        assert (await verify(connection)).wrong == 0
+
+
+async def test_who_was_invited_by_somebody_erased_can_be_erased_as_well(database_url: str, pool: Pool, ledger: Ledger):
+    async with running_writer(database_url) as (writer, _):
+        room = await create(writer, ANN, "made")
+        for user in ("u_ben", "u_cat"):
+            await writer.submit(InviteUser(f"i {user}", room, UserRef(user)), ANN, "")
+        for identity in (BEN, CAT):
+            await writer.submit(JoinRoom("j", room), identity, "")
+        await writer.submit(TransferRoom("t", room, "u_ben"), ANN, "")
+        await erase(database_url, ledger, await ask(database_url))
+        assert "u_ben" in await everything(database_url)
+        await erase(database_url, ledger, await ask(database_url, "u_ben"))
+        assert "u_ben" not in await everything(database_url)
+        found = {(one.user_id, one.role) for one in (await members.page(pool, room, CAT, "", 9))[0]}
+        assert found == {("u_cat", "owner")}
+    async with connected(database_url) as connection:
+        assert (await verify(connection)).wrong == 0
+
+
+async def test_verify_names_an_erased_event_that_holds_a_text_of_no_room(database_url: str, pool: Pool, ledger: Ledger):
+    async with running_writer(database_url) as (writer, _):
+        room = await kept(writer, database_url, ledger)
+        await writer.submit(UpdateRoom("n", room, "The den", ""), BEN, "")
+    await pool.fetch("""UPDATE chat.events SET data = '{"name":"Mallory\'\'s den"}' WHERE sequence = 2""")
+    async with connected(database_url) as connection:
+        found = await verify(connection)
+    where = f"chat.events (room_id = {room_key(room)}, sequence = 2)"
+    told = f"{where} is erased, and holds a text that its room does not have any more"
+    assert (found.wrong, str(found.first)) == (1, told)
 
 
 async def test_one_process_executes_at_a_time(database_url: str, pool: Pool, ledger: Ledger):

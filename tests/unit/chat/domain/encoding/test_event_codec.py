@@ -28,6 +28,7 @@ MEANING: dict[str, Event] = {
     "message.sent.1": MessageSent("Hello", 7),
     "room.archived.1": RoomArchived("done"),
     "room.updated.1": RoomUpdated("Plans", "For the summer"),
+    "room.updated.2": RoomUpdated("Plans"),
     "member.changed.1": MemberChanged(NamedUser("u_cat", "Cat"), "owner"),
     "events.erased.1": EventsErased([(1, 3), (7, 7)]),
 }

@@ -59,9 +59,9 @@ def install_errors(app: FastAPI, max_body: int = MAX_BODY) -> None:
             if "transfer-encoding" in request.headers:
                 # A chunked body does not say how long it is, so it would have to be read to be refused.
                 told = "A body needs a Content-Length here; chunked bodies are not taken."
-                response: Response = _error(Reject(Code.INVALID_PAYLOAD, told), LENGTH_REQUIRED)
+                response: Response = error_response(Reject(Code.INVALID_PAYLOAD, told), LENGTH_REQUIRED)
             elif not length.isdecimal() or int(length) > max_body:
-                response = _error(Reject(Code.PAYLOAD_TOO_LARGE, f"A body is at most {max_body} bytes."))
+                response = error_response(Reject(Code.PAYLOAD_TOO_LARGE, f"A body is at most {max_body} bytes."))
             else:
                 response = await call_next(request)
         response.headers["x-request-id"] = request.state.correlation
@@ -69,31 +69,32 @@ def install_errors(app: FastAPI, max_body: int = MAX_BODY) -> None:
 
     @app.exception_handler(Reject)
     async def rejected(_request: Request, rejection: Reject) -> JSONResponse:
-        return _error(rejection)
+        return error_response(rejection)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return _error(Reject(Code.INVALID_PAYLOAD, f"{where}: {first['msg']}"))
+        return error_response(Reject(Code.INVALID_PAYLOAD, f"{where}: {first['msg']}"))
 
     @app.exception_handler(HTTPException)
     async def http_error(_request: Request, error: HTTPException) -> JSONResponse:
         server_error = error.status_code >= SERVER_ERRORS
         code = _HTTP_CODES.get(error.status_code, Code.INTERNAL if server_error else Code.INVALID_PAYLOAD)
-        response = _error(Reject(code, str(error.detail)))
+        response = error_response(Reject(code, str(error.detail)))
         response.headers.update(error.headers or {})
         return response
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
         log.error("request failed", path=request.url.path, exc_info=error)
-        return _error(Reject(Code.INTERNAL))
+        return error_response(Reject(Code.INTERNAL))
 
     _ = (correlate, rejected, invalid, http_error, failed)  # only the decorators use them, which no linter sees
 
 
-def _error(rejection: Reject, status: int | None = None) -> JSONResponse:
+def error_response(rejection: Reject, status: int | None = None) -> JSONResponse:
+    """The answer to a request that is refused; `status` is that of its code, unless another is given."""
     status = status or rejection.status
     headers = {"www-authenticate": "Bearer"} if status == 401 else {}
     if rejection.code is Code.RATE_LIMITED:

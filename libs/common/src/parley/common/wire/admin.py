@@ -1,4 +1,4 @@
-"""The requests of auth's admin API to chat, and chat's replies."""
+"""What auth asks of chat: for administrators, and for those who delete or export what is theirs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,19 @@ class ArchiveRoomRequest(Wire, frozen=True):
     room: str
     reason: str
     admin: Identity
+
+
+class RecordArchiving(Wire, frozen=True):
+    """An administrator is about to archive a room of their own, as its owner: have it in the audit log first.
+
+    `id` names their command: a resend leaves one entry.
+    """
+
+    id: str
+    room: str
+    reason: str
+    admin: Identity
+    correlation: str
 
 
 class EraseUser(Wire, frozen=True):
@@ -38,6 +51,20 @@ class ErasureInfo(Wire, frozen=True):
     requested_at: datetime
     completed_at: datetime | None
     events: int
+
+
+class ReadWritten(Wire, frozen=True):
+    """Ask for what a user wrote, a page at a time; `cursor` is that of the page before."""
+
+    user: str
+    cursor: str = ""
+
+
+class Written(Wire, frozen=True):
+    """Events that a user made, as JSON, each as its room's members were sent it; without `cursor`, the last of them."""
+
+    events: list[bytes]
+    cursor: str = ""
 
 
 class ListRooms(Wire, frozen=True):

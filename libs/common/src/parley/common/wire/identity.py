@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
+from parley.common.errors import Code, Reject
 from parley.common.wire.codec import Wire
+from parley.common.wire.rights import Right, right_of_roles, right_of_scopes
 
 
 class Identity(Wire, frozen=True):
@@ -15,21 +19,76 @@ class Identity(Wire, frozen=True):
     """Unix seconds at which the token was issued. It is refused if the user's tokens were revoked after that."""
     expires_at: float = 0.0
     """Unix seconds at which the token expires; 0 for guests, who have none."""
+    session: str = ""
+    """The session that the token belongs to; empty for guests, and for users who log in elsewhere."""
+    valid_for: float = 0.0
+    """Seconds until the token expires, counted from auth's reply, so that the receiver's clock does not matter."""
+    suspended: bool = False
+    """Whether it may read only."""
+    suspended_for: float = 0.0
+    """Seconds until that ends, as auth saw it; 0 where nothing but an administrator ends it."""
+    scopes: tuple[str, ...] | None = None
+    """What the token is good for, such as `chat:read`; None for one that is good for whatever its user may."""
+
+    @property
+    def right(self) -> Right | None:
+        """The administrator's right that it has: what its roles give, its token is good for, and a suspension leaves.
+
+        None for who is no administrator.
+        """
+        given = right_of_roles(self.roles)
+        if given is None or self.scopes is None:
+            right = given
+        else:
+            scoped = right_of_scopes(self.scopes)
+            right = None if scoped is None else min(given, scoped)
+        return Right.READ if right is not None and self.suspended else right
+
+    def may(self, right: Right) -> bool:
+        """Whether an administrator's right, or a greater one, is theirs."""
+        return self.right is not None and self.right >= right
 
     @property
     def is_admin(self) -> bool:
-        """Whether this user may use the admin API."""
-        return "admin" in self.roles
+        """Whether it may do whatever an administrator can: see `may` for those who may less."""
+        return self.may(Right.OWN)
+
+    def refusal(self, area: str, *, writes: bool) -> Reject | None:
+        """Why it may not write, or read, in an area, which is what scopes are named by; None if it may."""
+        if writes and self.suspended:
+            return Reject(Code.SUSPENDED)
+        if self.scopes is None:
+            return None
+        needed = f"{area}:{'write' if writes else 'read'}"
+        if needed in self.scopes or (not writes and READ_EVERYTHING in self.scopes):
+            return None
+        return Reject(Code.FORBIDDEN, f"This token lacks the scope {needed}.")
+
+    @property
+    def digest(self) -> int:
+        """A number that nearly always changes with what auth may change while a connection lasts."""
+        return crc32("\0".join((self.name, *self.roles)).encode("utf-8", "surrogatepass"))
+
+
+READ_EVERYTHING = "*:read"
+"""The scope that stands for reading in every area, and for nothing that administrators do."""
+
+
+def area_of(namespace: str) -> str:
+    """What scopes call a namespace: its name without the slash; `main` for `/` itself."""
+    return namespace.strip("/") or "main"
 
 
 class Authenticate(Wire, frozen=True):
     """Ask auth for the identity in a token, and whether the user is welcome.
 
-    With `guest`, and an empty token, it asks for the identity of a new guest.
+    With `guest`, and an empty token, it asks for the identity of a new guest. The token may be an API key as well.
     """
 
     token: str
     guest: bool = False
+    address: str = ""
+    """Where they come from, if that is known; nobody is let in from a banned range."""
 
 
 class HeldUser(Wire, frozen=True):
@@ -41,6 +100,10 @@ class HeldUser(Wire, frozen=True):
     user_id: str
     issued_at: float
     age: float
+    session: str = ""
+    suspended: bool = False
+    digest: int = 0
+    """Its identity's `digest`, so that only what has changed is answered."""
 
 
 class CheckWelcome(Wire, frozen=True):
@@ -57,11 +120,27 @@ class Unwelcome(Wire, frozen=True):
     message: str
 
 
+class ChangedUser(Wire, frozen=True):
+    """One who may stay and is not what the gateway holds them for: its place in the question, and what it is now.
+
+    `name` and `roles` are None where they are not auth's to say: those of an adopter's user are in the token.
+    """
+
+    position: int
+    suspended: bool
+    suspended_for: float
+    name: str | None = None
+    roles: tuple[str, ...] | None = None
+
+
 class UnwelcomeUsers(Wire, frozen=True):
-    """The users who are not welcome any more; all others in the request are."""
+    """The users who are not welcome any more, and those who have changed, `MAX_CHANGED` of them at most."""
 
     users: list[Unwelcome] = []
+    changed: list[ChangedUser] = []
 
 
 MAX_CHECKED = 1_000
 """Users in one `CheckWelcome`, which becomes one statement of the database."""
+MAX_CHANGED = 100
+"""Changed users of one answer; where there are as many there may be more, and asking again tells."""

@@ -13,7 +13,8 @@ class Selection(Wire, frozen=True):
 
     A sid is a room as well. `sid` selects that connection alone, and not others that have joined a room of that name.
     Without a namespace, which is for `Kick` and `ListConnections`, it selects the connections of a user in all
-    namespaces, or everybody's.
+    namespaces, or everybody's. With `sessions`, a `Kick` selects only those whose tokens belong to one of them. With
+    `users` or `ranges`, a `Kick` and a `Recheck` select all these users, and all from these ranges of addresses.
     """
 
     namespace: str
@@ -21,6 +22,9 @@ class Selection(Wire, frozen=True):
     except_rooms: tuple[str, ...] = ()
     sid: str = ""
     user_id: str = ""
+    sessions: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = ()
 
 
 class Operation(Wire, frozen=True):
@@ -68,11 +72,21 @@ class Disconnect(Operation, frozen=True, tag="disconnect"):
 class Kick(Operation, frozen=True, tag="kick"):
     """Disconnect a user, also connections that are being admitted or are parked: `OperationReport`.
 
-    The client is told `code` and `reason`.
+    The client is told `code` and `reason`. Only connections that were registered at least `min_age` seconds ago are
+    meant: a gateway that missed a kick is asked again later, and must not end what has begun since.
     """
 
     code: str
     reason: str
+    min_age: float = 0.0
+
+
+class Recheck(Operation, frozen=True, tag="recheck"):
+    """Ask auth about the selected users now, end who has to go, and take in what has changed: `OperationReport`."""
+
+
+class RenewAddressBans(Operation, frozen=True, tag="address-bans"):
+    """Ask auth which ranges of addresses are banned, and end the connections from them: `OperationReport`."""
 
 
 class ListConnections(Operation, frozen=True, tag="list"):
@@ -81,7 +95,9 @@ class ListConnections(Operation, frozen=True, tag="list"):
     limit: int
 
 
-AnyOperation = Emit | FetchConnections | JoinRooms | LeaveRooms | Disconnect | Kick | ListConnections
+AnyOperation = (
+    Emit | FetchConnections | JoinRooms | LeaveRooms | Disconnect | Kick | ListConnections | Recheck | RenewAddressBans
+)
 
 
 class ClientAck(Wire, frozen=True):

@@ -18,6 +18,15 @@ AUTHENTICATE = "auth.authenticate"
 WELCOME = "auth.welcome"
 """Request, queue group `auth`: `CheckWelcome` → `UnwelcomeUsers`, or a code."""
 
+ADDRESS_BANS = "auth.address_bans"
+"""Request, queue group `auth`: `ListAddressBans` → `AddressBanList`, or a code."""
+
+AUDIT = "ctl.audit"
+"""Request, queue group `auth`: `RecordArchiving` → nothing, or a code."""
+
+KICKED = "ctl.kicked.*"
+"""Subscription to what gateways report about kicks, see `kicked`."""
+
 HEADS = "heads"
 """Publish: `RoomHeads`, the rooms whose heads moved lately, so that gateways notice a lost event (anti-entropy)."""
 
@@ -35,6 +44,9 @@ ERASE_USER = "ctl.user.erase"
 
 GET_ERASURE = "ctl.user.erasure"
 """Request, queue group `chat`: `GetErasure` → `ErasureInfo`, or a code."""
+
+READ_WRITTEN = "ctl.user.written"
+"""Request, queue group `chat`: `ReadWritten` → `Written`, or a code."""
 
 LIST_ROOMS = "ctl.room.list"
 """Request, queue group `chat`: `ListRooms` → `RoomList`."""
@@ -211,6 +223,16 @@ def check_ad_hoc(namespace: str, room_id: str) -> None:
         raise ValueError(f"{room_id!r} is a user's own room")
     if len(room(namespace, room_id)) > MAX_LENGTH:
         raise ValueError("the room's name is too long")
+
+
+def kicked(kick: str) -> str:
+    """Where gateways report about one kick: `OperationReport`. Whoever asked may have given up waiting for it."""
+    return f"ctl.kicked.{encode(kick)}"
+
+
+def parse_kicked(subject: str) -> str:
+    """The kick in a `kicked` subject."""
+    return decode(subject.rsplit(".", 1)[1])
 
 
 def inbox() -> str:

@@ -46,12 +46,13 @@ class GatewayRequests:
         kind: type[ReplyT],
         timeout: float,
         most: int | None = None,
+        inbox: str = "",
     ) -> GatewayReplies[ReplyT]:
         """Send an operation to one gateway or, with an empty address, to all, and wait for their replies.
 
         It returns when everything has come or `timeout` seconds have passed. `operation` makes the operation for an
-        inbox. Once `most` connections were found, no other gateway is waited for. Raises `Reject(unavailable)` without
-        a connection to NATS.
+        inbox, a new one unless `inbox` names it. Once `most` connections were found, no other gateway is waited for.
+        Raises `Reject(unavailable)` without a connection to NATS.
         """
         if not self.bus.connected:
             raise Reject(Code.UNAVAILABLE)
@@ -74,7 +75,7 @@ class GatewayRequests:
             collector.expect(asked, all_known=self.registry.warmed_up)
 
         deadline = time.monotonic() + timeout
-        request = operation(subjects.inbox())
+        request = operation(inbox or subjects.inbox())
         # Before publishing: a gateway may reply before the publish has returned.
         listener = self.bus.listen(request.inbox, hear)
         try:

@@ -17,6 +17,7 @@ import msgspec
 from parley.common.errors import Code, Reject
 from parley.common.http import json_input
 from parley.common.wire.binary import MAX_DEPTH, insert, too_deep
+from parley.common.wire.identity import area_of
 from parley.framework.routing.context import StateT
 from parley.framework.routing.middleware import ConnectionMiddleware, PacketMiddleware
 from parley.framework.routing.room_log import RoomLog
@@ -51,6 +52,8 @@ class Route:
     """Whether the annotation of the controller's result allows binary data in it."""
     plain: bool
     """Whether the controller is a plain function, which may still return a future."""
+    writes: bool
+    """Whether users who may read only are refused."""
 
     @property
     def place(self) -> str:
@@ -92,6 +95,8 @@ class Router(Generic[StateT]):
 
     def __init__(self, namespace: str, *, room_log: Callable[[StateT], RoomLog] | None = None) -> None:
         self.namespace = namespace
+        self.area = area_of(namespace)
+        """What the scopes of API keys call it."""
         self.room_log = room_log
         """A function that finds the log of the namespace's rooms in the service's state; None for unlogged rooms."""
         self.routes: dict[str, Route] = {}
@@ -110,11 +115,14 @@ class Router(Generic[StateT]):
         pipelined: bool = False,
         binary: bool = False,
         timeout: float | None = None,
+        writes: bool = True,
     ) -> Callable[[ControllerT], ControllerT]:
         """Do what `route` does, as a decorator."""
 
         def decorate(controller: ControllerT) -> ControllerT:
-            self.route(event, controller, payload=payload, pipelined=pipelined, binary=binary, timeout=timeout)
+            self.route(
+                event, controller, payload=payload, pipelined=pipelined, binary=binary, timeout=timeout, writes=writes
+            )
             return controller
 
         return decorate
@@ -128,6 +136,7 @@ class Router(Generic[StateT]):
         pipelined: bool = False,
         binary: bool = False,
         timeout: float | None = None,
+        writes: bool = True,
     ) -> None:
         """Route an event to a controller, whose annotations tell which arguments the event has.
 
@@ -136,6 +145,7 @@ class Router(Generic[StateT]):
           controllers that take their place in a queue before they first wait. Others are handled one after the other.
         - `binary`: arguments may hold binary data, which arrives as `bytes`.
         - `timeout`: the seconds after which the controller is cancelled; by default the service's.
+        - `writes`: whether users and API keys that may read only are refused. Say False of an event that only reads.
 
         A controller that is a plain function needs no task; it returns its result, or an `asyncio.Future` of it.
         Raises `ValueError` when the event has a controller already, or a parameter has no annotation.
@@ -148,8 +158,9 @@ class Router(Generic[StateT]):
         decoder = msgspec.json.Decoder[Any](signature.shape)
         binary_result = may_hold_binary(signature.returns)
         self.routes[event] = Route(
-            event, controller, signature, pipelined, binary, timeout, decoder, binary_result, is_plain(controller)
-        )
+            event, controller, signature, pipelined, binary, timeout, decoder, binary_result, is_plain(controller),
+            writes,
+        )  # fmt: skip
 
     def controllers(self, kind: type[Any]) -> None:
         """Route the methods of a class that are marked with `on`.

@@ -7,6 +7,7 @@ logged once, in a line of bounded size (see `parley.common.process.logs`), and t
 | raised | code |
 |---|---|
 | `Reject` | its own code |
+| nothing, but the sender may read only, or their token is for something else | `suspended`, `forbidden` |
 | `Unsendable`, by emitting or acking what a client had sent | `invalid_payload` |
 | cancelled at its deadline, after the route's seconds | `timeout` |
 | nothing, but the connection's data became too large | `payload_too_large` |
@@ -100,6 +101,7 @@ class EventRunner:
         """
         route = self._router.routes[invocation.event]
         try:
+            self._require_permission(invocation, route)
             result = route.controller(invocation, *route.arguments(*invocation.encoded_args))
         # `CancelledError` too: it is what the result of a cancelled future raises, and nobody cancels a callback.
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, the client is told a code
@@ -201,6 +203,8 @@ class EventRunner:
         # No context manager: to make, enter and leave one for each event costs more than this.
         self._deadlines.watch(task, time.monotonic() + _seconds(route))
         try:
+            if route is not None and invocation.event not in LIFECYCLE:
+                self._require_permission(invocation, route)
             await handle(invocation)
         except BaseException as error:
             if self._deadlines.release(task) and isinstance(error, asyncio.CancelledError):
@@ -210,6 +214,14 @@ class EventRunner:
             return self._refusal(invocation, error)
         self._deadlines.release(task)
         return self._unanswered(invocation) or _data_refusal(invocation)
+
+    def _require_permission(self, invocation: Invocation[Any], route: Route) -> None:
+        """Raise `Reject` for an event that its sender may not send: they read only, or their token is not for it."""
+        identity = invocation.identity
+        if identity.suspended or identity.scopes is not None:
+            refusal = identity.refusal(self._router.area, writes=route.writes)
+            if refusal is not None:
+                raise refusal
 
     async def _call_controller(self, invocation: Invocation[Any]) -> None:
         """Run an event's controller, if there is one, and set its result; the innermost function of the middleware."""

@@ -2,94 +2,170 @@
 
 from __future__ import annotations
 
-from sqlalchemy import insert, select
-from sqlalchemy.exc import IntegrityError
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
 
-from parley.auth.accounts.attempt_throttle import AttemptThrottle, address_key
+from sqlalchemy import Row, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from parley.auth.accounts.attempt_counts import AttemptLimit
+from parley.auth.accounts.login_limits import Lane, LoginAttempt, LoginLimits, Treatment
 from parley.auth.accounts.passwords import Passwords
-from parley.auth.accounts.refresh_tokens import Grant, RefreshTokens
+from parley.auth.accounts.sessions import Device, Grant, Sessions
 from parley.auth.database import Database
 from parley.auth.metrics import LOGINS, outcome
+from parley.auth.names import skeletons, username_key
+from parley.auth.password_policy import weakness
 from parley.auth.settings import Settings, rate
-from parley.auth.tables import users
-from parley.auth.user_rows import lock_user, named, new_user_id
+from parley.auth.tables import username_skeletons, users
+from parley.auth.user_rows import insert_local_user, lock_user, named
 from parley.common.errors import Code, Reject
+from parley.common.http.addresses import address_key
+
+PASSWORD = "password"
+"""How who logs in here proves who they are, as their sessions say it."""
+MAX_SLOWED = 500
+"""Logins that are being slowed at a time; of those whose address has failed before, further ones are `overloaded`."""
+
+TAKEN = "This username is taken, or looks like one that is."
 
 
 class Accounts:
     """Who has a username and a password here."""
 
-    def __init__(
-        self, database: Database, passwords: Passwords, refresh_tokens: RefreshTokens, settings: Settings
-    ) -> None:
+    def __init__(self, database: Database, passwords: Passwords, sessions: Sessions, settings: Settings) -> None:
         self._database = database
         self._passwords = passwords
-        self._refresh_tokens = refresh_tokens
+        self._sessions = sessions
         self._open = settings.auth_registration
-        self._by_username = AttemptThrottle("login user", rate(settings.auth_login_rate_username))
-        self._by_address = AttemptThrottle("login address", rate(settings.auth_login_rate_address))
-        self._registrations = AttemptThrottle("register address", rate(settings.auth_register_rate_address))
+        self._limits = LoginLimits(rate(settings.auth_login_rate_username), rate(settings.auth_login_rate_address))
+        self._registrations = AttemptLimit(rate(settings.auth_register_rate_address))
+        self._slowed = 0
 
-    async def register(self, username: str, password: str, address: str) -> Grant:
+    async def register(self, username: str, password: str, device: Device) -> Grant:
         """Make an account and log it in.
 
-        Raises `Reject` with `forbidden` (registration is off), `already_exists`, `rate_limited` or `overloaded`.
+        Raises `Reject` with `forbidden` (registration is off), `already_exists` (also for a name that looks like
+        somebody's), `invalid_payload` (a weak password), `rate_limited` or `overloaded`.
         """
         if not self._open:
             raise Reject(Code.FORBIDDEN, "Registration is switched off on this server.")
-        await self._registrations.take(address_key(address))
-        password_hash = await self._passwords.hash(password)
+        origin = address_key(device.address)
+        self._registrations.take(origin, time.monotonic())
+        require_strong(password, username)
+        async with self._database.autocommit() as connection:
+            await _require_unlike_others(connection, username)
+        password_hash = await self._passwords.hash_new(password)
         try:
             async with self._database.transaction() as connection:
-                user_id = new_user_id()
-                await connection.execute(
-                    insert(users).values(
-                        id=user_id, username=username, name=username, password_hash=password_hash, kind="local"
-                    )
-                )
+                user_id = await insert_local_user(connection, username, password_hash)
                 user = await lock_user(connection, user_id)
                 if user is None:
                     raise RuntimeError("a row just inserted is missing")
-                return await self._refresh_tokens.begin(connection, user)
+                grant = await self._sessions.begin(connection, user, device, PASSWORD)
         except IntegrityError as error:
-            # The unique index decides, so that of two who ask at once exactly one gets the name.
-            raise Reject(Code.ALREADY_EXISTS, "This username is taken.") from error
+            # Unique indexes decide, so that of two who ask at once exactly one gets the name.
+            raise Reject(Code.ALREADY_EXISTS, TAKEN) from error
+        self._limits.succeeded(LoginAttempt(username_key(username), origin), time.monotonic())
+        return grant
 
-    async def login(self, username: str, password: str, address: str) -> Grant:
-        """Tokens for a username and its password.
+    async def login(self, username: str, password: str, device: Device, proven_device: str = "") -> Grant:
+        """Tokens for a username and its password. `proven_device` names a device that has logged in as them before.
 
         Raises `Reject` with `invalid_credentials` (alike for an unknown user, and after the same time),
         `banned` (only to who knows the password), `rate_limited` or `overloaded`.
         """
         with outcome(LOGINS):
-            origin, name = address_key(address), username.lower()
-            await self._by_address.take(origin)
-            await self._by_username.take(name)
-            try:
-                grant = await self._grant(name, password)
-            except Reject as rejection:
-                if rejection.retryable:
-                    # Nobody's guess was wrong: an outage must not use up the attempts of who keeps trying.
-                    await self._give_back(origin, name)
-                raise
-            # Only failures count, or a busy office behind one address would lock itself out.
-            await self._give_back(origin, name)
-            return grant
+            attempt = LoginAttempt(username_key(username), address_key(device.address), proven_device)
+            async with self._attempted(attempt) as lane:
+                return await self._grant(attempt.username, password, device, lane)
 
-    async def _grant(self, name: str, password: str) -> Grant:
+    def refusal(self, address: str, device: str) -> Reject | None:
+        """Why a login from an address is refused before it is read, if it is; `device` has a genuine proof."""
+        full = self._passwords.full(Lane.SUSPECT)
+        rejection = self._limits.refusal(address_key(address), device, time.monotonic(), full=full)
+        if rejection is not None:
+            LOGINS.labels(str(rejection.code)).inc()
+        return rejection
+
+    async def prove(self, user_id: str, password: str, device: Device, proven_device: str) -> Row[Any]:
+        """The row of somebody who is logged in, and shows that it is them by their password.
+
+        It counts as a login. Raises `Reject` with `forbidden` (they log in elsewhere), `invalid_credentials`,
+        `rate_limited` or `overloaded`.
+        """
+        async with self._database.autocommit() as connection:
+            user = (await connection.execute(select(users).where(users.c.id == user_id))).first()
+        if user is None or user.username_key is None:
+            raise Reject(Code.FORBIDDEN, "You log in elsewhere; there is no password of yours here.")
+        attempt = LoginAttempt(user.username_key, address_key(device.address), proven_device)
+        async with self._attempted(attempt) as lane:
+            if not (await self._passwords.verify(user.password_hash, password, lane)).fits:
+                raise Reject(Code.INVALID_CREDENTIALS, "The password is wrong.")
+        return user
+
+    @asynccontextmanager
+    async def _attempted(self, attempt: LoginAttempt) -> AsyncGenerator[Lane]:
+        """Count what is done in the block as an attempt, slow it down, and tell its lane. Raises `Reject`."""
+        treatment = self._limits.begin(attempt, time.monotonic())
+        try:
+            await self._slow_down(treatment)
+            yield treatment.lane
+        except Reject as rejection:
+            if rejection.code is not Code.INVALID_CREDENTIALS:
+                # Nobody's guess was wrong: an outage must not use up the attempts of who keeps trying.
+                self._limits.harmless(treatment, time.monotonic())
+            raise
+        # Only failures count, or a busy office behind one address would lock itself out.
+        self._limits.harmless(treatment, time.monotonic())
+        self._limits.succeeded(attempt, time.monotonic())
+
+    async def _slow_down(self, treatment: Treatment) -> None:
+        suspect = treatment.lane is Lane.SUSPECT
+        if suspect and self._passwords.full(Lane.SUSPECT):
+            raise Reject(Code.OVERLOADED)
+        if not treatment.delay:
+            return
+        if self._slowed >= MAX_SLOWED * (1 if suspect else 2):
+            raise Reject(Code.OVERLOADED)
+        self._slowed += 1
+        try:
+            await asyncio.sleep(treatment.delay)
+        finally:
+            self._slowed -= 1
+
+    async def _grant(self, name: str, password: str, device: Device, lane: Lane) -> Grant:
         async with self._database.autocommit() as connection:
             known = select(users.c.id, users.c.password_hash).where(named(name))
             found = (await connection.execute(known)).first()
         password_hash = found.password_hash if found is not None else None
-        if not await self._passwords.verify(password_hash, password) or found is None:
+        verdict = await self._passwords.verify(password_hash, password, lane)
+        if not verdict.fits or found is None:
             raise Reject(Code.INVALID_CREDENTIALS)
+        new_hash = await self._passwords.hash(password) if verdict.outdated else None
         async with self._database.transaction() as connection:
             user = await lock_user(connection, found.id)
             if user is None or user.password_hash != password_hash:
                 # Changed while the old one was being verified.
                 raise Reject(Code.INVALID_CREDENTIALS)
-            return await self._refresh_tokens.begin(connection, user)
+            if new_hash is not None:
+                await connection.execute(update(users).where(users.c.id == user.id).values(password_hash=new_hash))
+            return await self._sessions.begin(connection, user, device, PASSWORD)
 
-    async def _give_back(self, origin: str, name: str) -> None:
-        await self._by_address.give_back(origin)
-        await self._by_username.give_back(name)
+
+def require_strong(password: str, username: str) -> None:
+    """Raise `Reject(invalid_payload)` for a password that nobody of this name may choose."""
+    if (why := weakness(password, username)) is not None:
+        raise Reject(Code.INVALID_PAYLOAD, f"{why[0].upper()}{why[1:]}.")
+
+
+async def _require_unlike_others(connection: AsyncConnection, username: str) -> None:
+    """Refuse a taken name before it costs a hash; the indexes decide in the end."""
+    alike = select(username_skeletons.c.user_id).where(username_skeletons.c.skeleton.in_(skeletons(username)))
+    taken = select(users.c.id).where(named(username))
+    if await connection.scalar(taken) is not None or await connection.scalar(alike) is not None:
+        raise Reject(Code.ALREADY_EXISTS, TAKEN)

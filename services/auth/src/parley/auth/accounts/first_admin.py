@@ -5,19 +5,18 @@ from __future__ import annotations
 import secrets
 import sys
 
-from sqlalchemy import func, insert, literal, select, update
+from sqlalchemy import func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts.passwords import Passwords
 from parley.auth.database import STARTUP_LOCK, Database
 from parley.auth.settings import Settings
 from parley.auth.tables import users
-from parley.auth.user_rows import lock_user, named, new_user_id, revoke_all
+from parley.auth.user_rows import insert_local_user, lock_user, named, revoke_all
 from parley.common.process.logs import get_logger
+from parley.common.wire.rights import ADMIN_ROLE
 
 log = get_logger(__name__)
-
-ADMIN_ROLE = "admin"
 
 
 async def ensure_first_admin(database: Database, passwords: Passwords, settings: Settings) -> None:
@@ -46,23 +45,14 @@ async def _install(connection: AsyncConnection, passwords: Passwords, username: 
     found = (await connection.execute(select(users).where(named(username)))).first()
     if found is None:
         password_hash = await passwords.hash(password)
-        await connection.execute(
-            insert(users).values(
-                id=new_user_id(),
-                username=username,
-                name=username,
-                password_hash=password_hash,
-                roles=[ADMIN_ROLE],
-                kind="local",
-            )
-        )
+        await insert_local_user(connection, username, password_hash, [ADMIN_ROLE])
         log.info("first administrator made", username=username)
         return
     await lock_user(connection, found.id)
     mine = update(users).where(users.c.id == found.id)
     if ADMIN_ROLE not in found.roles:
         await connection.execute(mine.values(roles=func.array_append(users.c.roles, literal(ADMIN_ROLE))))
-    if not await passwords.verify(found.password_hash, password):
+    if not (await passwords.verify(found.password_hash, password)).fits:
         await connection.execute(mine.values(password_hash=await passwords.hash(password)))
         await revoke_all(connection, found.id)
         log.info("the administrator's password follows the setting", username=username)

@@ -1,22 +1,26 @@
-"""Passwords: argon2id off the event loop, a bounded number at a time."""
+"""Passwords: argon2id off the event loop, a bounded number at a time; in NFKC, however a keyboard spells them."""
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from parley.common.errors import Code, Reject
+from parley.auth.accounts.hashing_queue import HashingQueue
+from parley.auth.accounts.login_limits import Lane
+from parley.auth.password_policy import normal
 
-T = TypeVar("T")
+REGISTERING_WORKERS = 1
+"""New passwords hashed at a time: registrations take no place from logins."""
 
-WAITING_PER_WORKER = 16
-"""Hashes that may wait for each worker, about a second's work; beyond it the caller is told `overloaded`."""
+
+class Verdict(NamedTuple):
+    """Whether a password fits, and whether it is to be hashed anew: with other parameters, or in NFKC."""
+
+    fits: bool
+    outdated: bool = False
 
 
 class Passwords:
@@ -24,40 +28,47 @@ class Passwords:
 
     def __init__(self, workers: int) -> None:
         self._hasher = PasswordHasher()
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="argon2")
-        self._capacity = workers * (1 + WAITING_PER_WORKER)
-        self._pending = 0
+        self._logins = HashingQueue("argon2", workers, len(Lane), urgent=1)
+        self._registrations = HashingQueue("argon2-new", REGISTERING_WORKERS)
         # Nobody's password; verifying against it makes an unknown user take as long as a known one.
         self._nobody = self._hasher.hash(secrets.token_urlsafe())
 
+    def full(self, lane: Lane) -> bool:
+        """Whether nothing more can wait in a lane now."""
+        return self._logins.full(lane)
+
+    async def hash_new(self, password: str) -> str:
+        """The encoded hash of somebody's first password. Raises `Reject(overloaded)`."""
+        return await self._registrations.run(lambda: self._hasher.hash(normal(password)))
+
     async def hash(self, password: str) -> str:
-        """The encoded hash of a password. Raises `Reject(overloaded)`."""
-        return await self._run(lambda: self._hasher.hash(password))
+        """The encoded hash of a password of somebody known. Raises `Reject(overloaded)`."""
+        return await self._logins.run(lambda: self._hasher.hash(normal(password)), Lane.KNOWN)
 
-    async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Whether the password fits; for no hash, False after the same time. Raises `Reject(overloaded)`."""
+    async def verify(self, password_hash: str | None, password: str, lane: Lane = Lane.KNOWN) -> Verdict:
+        """Whether the password fits; for no hash it does not, after the same time. Raises `Reject(overloaded)`."""
 
-        def verify() -> bool:
+        def fits(candidate: str) -> bool:
             try:
-                return self._hasher.verify(password_hash or self._nobody, password) and password_hash is not None
+                return self._hasher.verify(password_hash or self._nobody, candidate)
             except (VerificationError, InvalidHashError):
                 return False
 
-        return await self._run(verify)
+        def verify() -> Verdict:
+            normalized = normal(password)
+            if fits(normalized):
+                outdated = password_hash is not None and self._hasher.check_needs_rehash(password_hash)
+                return Verdict(password_hash is not None, outdated)
+            # Hashed as it was typed, before passwords were normalized.
+            return (
+                Verdict(password_hash is not None, outdated=True)
+                if (normalized != password and fits(password))
+                else Verdict(fits=False)
+            )
+
+        return await self._logins.run(verify, lane)
 
     def close(self) -> None:
         """Drop what waits and wait for the hash each thread is at: a tenth of a second at the most."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        if self._pending >= self._capacity:
-            raise Reject(Code.OVERLOADED)
-        self._pending += 1
-        future = self._threads.submit(work)
-        # Counted until the thread is done, not until the caller is: one that hangs up must not free its place early.
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release))
-        return await asyncio.wrap_future(future)
-
-    def _release(self) -> None:
-        self._pending -= 1
+        self._logins.close()
+        self._registrations.close()

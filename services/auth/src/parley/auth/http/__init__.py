@@ -1,1 +1,1 @@
-"""What people, bots and administrators ask over HTTP: `endpoints`, then `admin`."""
+"""What people, bots and administrators ask: `endpoints`, `own_sessions`, `me`, `bots`, `login_gate`, then `admin`."""

@@ -6,10 +6,13 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from parley.auth.accounts.refresh_tokens import MAX_REFRESH_TOKEN, Grant
-from parley.auth.components import Bearer, Current
+from parley.auth.accounts.device_names import device_name
+from parley.auth.accounts.refresh_seal import MAX_REFRESH_TOKEN
+from parley.auth.accounts.sessions import Device, Grant, ReusedToken
+from parley.auth.components import Current, public_url
+from parley.auth.http.device_cookie import proven_device, remember_device
 from parley.common.http.bodies import body_of, described
 
 router = APIRouter(prefix="/auth", tags=["auth"])
@@ -36,53 +39,69 @@ GivenCredentials = Annotated[Credentials, body_of(Credentials)]
 GivenToken = Annotated[RefreshToken, body_of(RefreshToken)]
 
 
-class Me(BaseModel):
-    """Who the bearer of a token is."""
-
-    user_id: str
-    name: str
-    roles: list[str]
-
-
 class Done(BaseModel):
     """Success with nothing to tell."""
 
     ok: bool = True
 
 
-def _address(request: Request) -> str:
-    return request.client.host if request.client else "unknown"
+class LoggedOut(Done):
+    """A session has ended."""
+
+    logout_url: str | None = Field(
+        default=None, description="where a browser goes to log out at the provider that it logged in at, if it did"
+    )
+
+
+def device_of(request: Request) -> Device:
+    """What a request comes from."""
+    address = request.client.host if request.client else "unknown"
+    return Device(address, device_name(request.headers.get("user-agent", "")))
 
 
 @router.post("/register", summary="Make an account", openapi_extra=described(Credentials))
-async def register(body: GivenCredentials, request: Request, components: Current) -> Grant:
+async def register(body: GivenCredentials, request: Request, response: Response, components: Current) -> Grant:
     """Make an account and log it in: `already_exists` if the name is taken, `forbidden` if registration is off."""
-    return await components.accounts.register(body.username, body.password, _address(request))
+    grant = await components.accounts.register(body.username, body.password, device_of(request))
+    remember_device(request, response, components, body.username)
+    return grant
 
 
 @router.post("/login", summary="Log in", openapi_extra=described(Credentials))
-async def login(body: GivenCredentials, request: Request, components: Current) -> Grant:
-    """Tokens for a username and password: `invalid_credentials`, `banned`, or `rate_limited` with Retry-After."""
-    return await components.accounts.login(body.username, body.password, _address(request))
+async def login(body: GivenCredentials, request: Request, response: Response, components: Current) -> Grant:
+    """Tokens for a username and password: `invalid_credentials`, `banned`, or `rate_limited` with Retry-After.
+
+    Sets a cookie by which this device is not slowed down by what others guess.
+    """
+    proven = proven_device(request, components, body.username)
+    grant = await components.accounts.login(body.username, body.password, device_of(request), proven)
+    remember_device(request, response, components, body.username)
+    return grant
 
 
 @router.post("/refresh", summary="Spend a refresh token for new tokens", openapi_extra=described(RefreshToken))
-async def refresh(body: GivenToken, components: Current) -> Grant:
-    """Each refresh token works once. Using one again ends the login it came from: `revoked_token`."""
-    return await components.refresh_tokens.rotate(body.refresh_token)
+async def refresh(body: GivenToken, request: Request, components: Current) -> Grant:
+    """Each refresh token works once. For some seconds more it gives a sibling, for whom an answer was lost.
+
+    Used again after these it ends its session, with its connections: `revoked_token`.
+    """
+    try:
+        return await components.sessions.rotate(body.refresh_token, device_of(request))
+    except ReusedToken as reused:
+        await components.gateways.end_sessions(reused.session.user_id, [reused.session.session_id])
+        raise
 
 
-@router.post("/logout", summary="End a login", openapi_extra=described(RefreshToken))
-async def logout(body: GivenToken, components: Current) -> Done:
-    """Revoke a refresh token and its successors. Access tokens it gave run out by themselves."""
-    await components.refresh_tokens.end(body.refresh_token)
-    return Done()
-
-
-@router.get("/me", summary="Who am I")
-async def me(identity: Bearer) -> Me:
-    """The identity of the bearer, as gateways and services see it."""
-    return Me(user_id=identity.user_id, name=identity.name, roles=list(identity.roles))
+@router.post(
+    "/logout", summary="End a session", openapi_extra=described(RefreshToken), response_model_exclude_none=True
+)
+async def logout(body: GivenToken, request: Request, components: Current) -> LoggedOut:
+    """End the session of a refresh token: its refresh and access tokens are refused, its connections end."""
+    if (ended := await components.sessions.end_by_token(body.refresh_token)) is None:
+        return LoggedOut()
+    await components.gateways.end_sessions(ended.user_id, [ended.session_id])
+    url = await components.logins.logout_url(ended.session_id, public_url(request, components))
+    return LoggedOut(logout_url=url or None)
 
 
 @router.get("/.well-known/jwks.json", summary="The public keys of access tokens")

@@ -1,1 +1,4 @@
-"""Whose token this is, and whether they are welcome: what gateways ask. First `authenticator`, then `responders`."""
+"""Whose token or key this is, and whether they are welcome: what gateways ask.
+
+Reading order: `authenticator`, `key_verifier`, `responders`.
+"""

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 
 import msgspec
 from sqlalchemy import text
 
 from parley.auth.database import Database
+from parley.auth.identity.key_verifier import KeyVerifier
 from parley.auth.metrics import AUTHENTICATIONS, outcome
-from parley.auth.standing import UNKNOWN, Standing, check, gone, standings
-from parley.auth.tokens.verifier import GUEST_PREFIX, LOCAL_PREFIX, Verifier
+from parley.auth.standing import UNKNOWN, Holder, Standing, check, gone, standings
+from parley.auth.tokens import api_key
+from parley.auth.tokens.claims import GUEST_PREFIX, LOCAL_PREFIX
+from parley.auth.tokens.verifier import Verifier
 from parley.common.batch_loader import BatchLoader
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import (
+    MAX_CHANGED,
     MAX_CHECKED,
     Authenticate,
+    ChangedUser,
     CheckWelcome,
+    HeldUser,
     Identity,
     Unwelcome,
     UnwelcomeUsers,
@@ -41,14 +48,25 @@ _REMEMBER = text(
 class Identities:
     """Answers who the bearer of a token is."""
 
-    def __init__(self, database: Database, verifier: Verifier) -> None:
+    def __init__(
+        self,
+        database: Database,
+        verifier: Verifier,
+        now: Callable[[], float],
+        require_allowed: Callable[[str], None],
+    ) -> None:
+        """`now` tells the database's time, in Unix seconds; `require_allowed` raises `Reject` for a banned address."""
         self._database = database
         self._verifier = verifier
+        self._now = now
+        self._require_allowed = require_allowed
+        self._keys = KeyVerifier(database)
         self._standings = BatchLoader(self._look_up, MAX_AT_ONCE)
 
     async def close(self) -> None:
         """Stop asking the database; who still waits for it is told `unavailable`."""
         await self._standings.close()
+        await self._keys.close()
 
     def waits(self) -> float:
         """Seconds for which the oldest question for a user's standing has been waiting for the database."""
@@ -61,10 +79,23 @@ class Identities:
         retryable code when the answer cannot be had now.
         """
         with outcome(AUTHENTICATIONS):
+            self._require_allowed(request.address)
+            if request.token.startswith(api_key.PREFIX):
+                verified = await self._keys.verify(request.token)
+                return msgspec.structs.replace(await self._welcome(verified.identity), valid_for=verified.valid_for)
             if request.token:
                 claims = await self._verifier.verify(request.token)
-                proved = Identity(claims.user_id, claims.name, claims.roles, claims.issued_at, float(claims.expires_at))
-                return await self._welcome(proved)
+                proved = Identity(
+                    claims.user_id,
+                    claims.name,
+                    claims.roles,
+                    claims.issued_at,
+                    float(claims.expires_at),
+                    claims.session,
+                    scopes=claims.scopes,
+                )
+                welcome = await self._welcome(proved)
+                return msgspec.structs.replace(welcome, valid_for=max(0.0, claims.expires_at - self._now()))
             if not request.guest:
                 raise Reject(Code.MISSING_TOKEN)
             number = secrets.token_hex(10)
@@ -73,6 +104,7 @@ class Identities:
     async def check_welcome(self, request: CheckWelcome) -> UnwelcomeUsers:
         """Who of those whom a gateway holds must go: banned, revoked, deleted, or kicked since they were let in.
 
+        And who of the others is not any more what the gateway holds them for: suspended, or of other roles.
         An adopter's user of whom nothing is known is welcome, and so is a guest. Raises `Reject`.
         """
         if len(request.held) > MAX_CHECKED:
@@ -81,42 +113,60 @@ class Identities:
         async with self._database.autocommit() as connection:
             # They were as old as they say when the question came, and grow older while the database is waited for.
             waited = time.monotonic() - asked
-            known = await check(connection, {held.user_id for held in request.held})
-        refusals = (
-            known.get(held.user_id, UNKNOWN).refusal(held, waited, must_exist=held.user_id.startswith(LOCAL_PREFIX))
-            for held in request.held
-        )
-        return UnwelcomeUsers(
-            [
-                Unwelcome(position, str(refusal.code), refusal.message)
-                for position, refusal in enumerate(refusals)
-                if refusal is not None
-            ]
-        )
+            known = await check(connection, {(held.user_id, held.session) for held in request.held})
+        users: list[Unwelcome] = []
+        changed: list[ChangedUser] = []
+        for position, held in enumerate(request.held):
+            found = known.get((held.user_id, held.session), UNKNOWN)
+            refusal = found.refusal(held, waited, must_exist=held.user_id.startswith(LOCAL_PREFIX))
+            if refusal is not None:
+                users.append(Unwelcome(position, str(refusal.code), refusal.message))
+            elif len(changed) < MAX_CHANGED and (change := _change(position, held, found.standing)) is not None:
+                changed.append(change)
+        return UnwelcomeUsers(users, changed)
 
     async def _welcome(self, proved: Identity) -> Identity:
         standing = await self._standings.load(proved)
         if standing is not None and (refusal := standing.refusal(proved.issued_at)) is not None:
             raise refusal
-        if not proved.user_id.startswith(LOCAL_PREFIX):
-            return proved
         if standing is None:
-            raise gone()
-        # The name and roles of now, not those of the token: a demoted administrator is none at once.
-        return msgspec.structs.replace(proved, name=standing.name, roles=standing.roles)
+            if proved.user_id.startswith(LOCAL_PREFIX):
+                raise gone()
+            return proved
+        now = {"suspended": standing.suspended, "suspended_for": standing.suspended_for}
+        if proved.user_id.startswith(LOCAL_PREFIX):
+            # The name and roles of now, not those of the token: a demoted administrator is none at once.
+            now |= {"name": standing.name, "roles": standing.roles}
+        return msgspec.structs.replace(proved, **now)
 
     async def _look_up(self, proved: list[Identity]) -> dict[Identity, Standing]:
         async with self._database.autocommit() as connection:
-            found = await standings(connection, {identity.user_id for identity in proved})
+            found = await standings(connection, {_holder(identity) for identity in proved})
             # One row cannot be written twice by a statement; the last that was seen of a user stands.
             seen = {
                 identity.user_id: {"id": identity.user_id, "name": identity.name, "roles": identity.roles}
                 for identity in proved
-                if _is_news(identity, found.get(identity.user_id))
+                if _is_news(identity, found.get(_holder(identity)))
             }
             if seen:
                 await connection.execute(_REMEMBER, {"seen": msgspec.json.encode(list(seen.values())).decode()})
-        return {identity: found[identity.user_id] for identity in proved if identity.user_id in found}
+        return {identity: found[_holder(identity)] for identity in proved if _holder(identity) in found}
+
+
+def _holder(identity: Identity) -> Holder:
+    return identity.user_id, identity.session
+
+
+def _change(position: int, held: HeldUser, standing: Standing | None) -> ChangedUser | None:
+    """What of somebody is not as a gateway holds it; None if nothing. Name and roles are auth's for its own users."""
+    if standing is None:
+        return None
+    suspended = standing.suspended, standing.suspended_for
+    if not held.user_id.startswith(LOCAL_PREFIX):
+        return ChangedUser(position, *suspended) if held.suspended != standing.suspended else None
+    if (held.suspended, held.digest) == (standing.suspended, Identity("", standing.name, standing.roles).digest):
+        return None
+    return ChangedUser(position, *suspended, standing.name, standing.roles)
 
 
 def _is_news(proved: Identity, standing: Standing | None) -> bool:

@@ -1,1 +1,5 @@
-"""What administrators do to users. Reading order: `bans`, `kicks`, `audit`, `gateway_memory`."""
+"""What administrators do to users.
+
+Reading order: `audit`, `restrictions` (bans and suspensions), `address_bans`, `kicks` and `kick_records`,
+`gateway_memory`.
+"""

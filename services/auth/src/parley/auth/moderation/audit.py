@@ -1,16 +1,28 @@
-"""The audit log: which administrator did what to whom."""
+"""The audit log: which administrator did what to whom, and what that changed. Entries are added and never changed."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel
-from sqlalchemy import insert, select
+from pydantic import BaseModel, Field
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from parley.auth.database import Database
 from parley.auth.tables import audit
+from parley.common.wire import subjects
+from parley.common.wire.admin import RecordArchiving
 from parley.common.wire.identity import Identity
+from parley.framework import Bus
+
+Detail = dict[str, Any]
+
+EXPORT_PAGE = 500
+"""Entries that an export reads at a time, so that no statement of it takes long."""
 
 
 class AuditEntry(BaseModel):
@@ -20,39 +32,126 @@ class AuditEntry(BaseModel):
     at: datetime
     admin_id: str
     admin_name: str
-    action: str
-    target: str
-    detail: dict[str, Any]
+    action: str = Field(description="such as `user.ban`")
+    target: str = Field(description="whom or what: the id of a user, a room, an API key, or a range of addresses")
+    detail: Detail = Field(description="what the administrator said, such as a reason")
+    before: Detail | None = Field(description="what it was about, as it was; null where there is nothing to compare")
+    after: Detail | None = Field(description="and as it became")
     correlation: str
+    request_id: str = Field(description="the Idempotency-Key of the request, or empty")
 
 
-async def record(
-    connection: AsyncConnection, admin: Identity, action: str, target: str, detail: dict[str, Any], correlation: str
-) -> None:
-    """Write an entry in the caller's transaction, so that an action and its entry exist together or not at all."""
-    await connection.execute(
-        insert(audit).values(
-            admin_id=admin.user_id,
-            admin_name=admin.name,
-            action=action,
-            target=target,
-            detail=detail,
-            correlation=correlation,
-        )
-    )
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who administrates, by which request: what each entry begins with.
+
+    A request with an id of its client's leaves one entry about each target, however often it is tried.
+    """
+
+    identity: Identity
+    correlation: str
+    request_id: str = ""
+
+    @property
+    def user_id(self) -> str:
+        """The administrator's user id."""
+        return self.identity.user_id
+
+    async def record(
+        self,
+        connection: AsyncConnection,
+        action: str,
+        target: str,
+        detail: Detail | None = None,
+        *,
+        before: Detail | None = None,
+        after: Detail | None = None,
+    ) -> None:
+        """Write an entry in the caller's transaction, so that an action and its entry exist together or not at all."""
+        entry = {
+            "admin_id": self.identity.user_id,
+            "admin_name": self.identity.name,
+            "action": action,
+            "target": target,
+            "detail": detail or {},
+            "before": before,
+            "after": after,
+            "correlation": self.correlation,
+            "request_id": self.request_id,
+        }
+        known = insert(audit).values(**{key: value for key, value in entry.items() if value is not None})
+        await connection.execute(known.on_conflict_do_nothing())
 
 
-async def has(connection: AsyncConnection, admin: Identity, action: str, target: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries are asked for: those that everything that is given applies to."""
+
+    admin_id: str = ""
+    action: str = ""
+    target: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The conditions of a query."""
+        found: list[ColumnElement[bool]] = []
+        if self.admin_id:
+            found.append(audit.c.admin_id == self.admin_id)
+        if self.action:
+            found.append(audit.c.action == self.action)
+        if self.target:
+            found.append(audit.c.target == self.target)
+        if self.since is not None:
+            found.append(audit.c.at >= self.since)
+        if self.until is not None:
+            found.append(audit.c.at < self.until)
+        return found
+
+
+async def start(bus: Bus, database: Database) -> None:
+    """Begin to write down what administrators archive through chat, which waits for it before it does that."""
+
+    async def record(done: RecordArchiving) -> None:
+        actor = Actor(done.admin, done.correlation, done.id)
+        async with database.transaction() as connection:
+            await actor.record(
+                connection, "room.archive", done.room, {"reason": done.reason},
+                before={"archived": False}, after={"archived": True},
+            )  # fmt: skip
+
+    await bus.respond(subjects.AUDIT, RecordArchiving, record, bus.service)
+
+
+async def has(connection: AsyncConnection, actor: Actor, action: str, target: str) -> bool:
     """Whether this administrator's doing so is in the trail already: the first try of something that is done once."""
     found = select(audit.c.id).where(
-        audit.c.action == action, audit.c.target == target, audit.c.admin_id == admin.user_id
+        audit.c.action == action, audit.c.target == target, audit.c.admin_id == actor.user_id
     )
     return (await connection.execute(found.limit(1))).first() is not None
 
 
-async def entries(connection: AsyncConnection, limit: int, before: int | None) -> list[AuditEntry]:
+async def entries(
+    connection: AsyncConnection, limit: int, before: int | None, wanted: AuditFilter | None = None
+) -> list[AuditEntry]:
     """Entries with an id below `before`, newest first."""
-    query = select(audit).order_by(audit.c.id.desc()).limit(limit)
+    query = select(audit).where(*(wanted or AuditFilter()).conditions()).order_by(audit.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(audit.c.id < before)
     return [AuditEntry.model_validate(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def export(database: Database, wanted: AuditFilter, after: int, limit: int) -> AsyncGenerator[bytes]:
+    """Entries with an id above `after`, oldest first, `limit` at most, as lines of JSON, a page of them at a time.
+
+    Raises `Reject` in an outage, before or after what has been given out.
+    """
+    while limit > 0:
+        page = select(audit).where(audit.c.id > after, *wanted.conditions())
+        page = page.order_by(audit.c.id).limit(min(limit, EXPORT_PAGE))
+        async with database.autocommit() as connection:
+            rows = (await connection.execute(page)).mappings().all()
+        if not rows:
+            return
+        yield b"".join(AuditEntry.model_validate(row).model_dump_json().encode() + b"\n" for row in rows)
+        after, limit = rows[-1]["id"], limit - len(rows)

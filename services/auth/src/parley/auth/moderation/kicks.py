@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+import msgspec
+
 from parley.auth.metrics import KICKED_CONNECTIONS, KICKS
-from parley.common.wire.operations import FetchedConnections, Kick, ListConnections, OperationReport, Selection
-from parley.framework import Code, ConnectionInfo
+from parley.common.process.logs import get_logger
+from parley.common.wire import subjects
+from parley.common.wire.operations import (
+    FetchedConnections,
+    Kick,
+    ListConnections,
+    OperationReport,
+    Recheck,
+    RenewAddressBans,
+    Selection,
+)
+from parley.framework import Code, ConnectionInfo, Reject
 from parley.framework.remote.gateway_requests import GatewayRequests
 from parley.framework.remote.reply_collector import GatewayReplies, ReplyT
+
+log = get_logger(__name__)
 
 ANSWER_TIMEOUT = 2.0
 
@@ -24,6 +38,28 @@ class KickResult:
 
     disconnected: int
     unanswered: list[str]
+    owing: tuple[str, ...] = ()
+    """The addresses of those gateways."""
+
+
+@dataclass(frozen=True, slots=True)
+class KickOrder:
+    """Whose connections are to end, and what their clients are told. `kick_records` follows it up by its id."""
+
+    id: str
+    users: tuple[str, ...]
+    ranges: tuple[str, ...]
+    code: Code
+    reason: str
+
+    def operation(self, min_age: float = 0.0) -> Kick:
+        """What gateways are sent, for connections of so many seconds' age at least."""
+        selection = (
+            Selection("", user_id=self.users[0])
+            if len(self.users) == 1 and not self.ranges
+            else Selection("", users=self.users, ranges=self.ranges)
+        )
+        return Kick(selection, subjects.kicked(self.id), str(self.code), self.reason, min_age)
 
 
 class Gateways:
@@ -32,23 +68,63 @@ class Gateways:
     def __init__(self, requests: GatewayRequests) -> None:
         self._requests = requests
 
-    async def kick(self, user_id: str, code: Code, reason: str) -> KickResult:
-        """End every connection of a user; `code` and `reason` are what the client is told.
+    async def kick(self, order: KickOrder) -> KickResult:
+        """End the connections that an order names, on every gateway.
 
         It is sent whoever seems to be alive; without a connection, as soon as there is one. Raises `Reject` when it
         cannot even wait for that.
         """
-        KICKS.labels(str(code)).inc()
-        selection = Selection("", user_id=user_id)
+        KICKS.labels(str(order.code)).inc()
+        kick = order.operation()
         if not self._requests.bus.connected:
-            await self._requests.send(Kick(selection, "", str(code), reason), "")
-            known = {*self._requests.registry.alive(), *self._requests.registry.silent()}
-            return KickResult(0, self._names(known))
+            await self._requests.send(kick, "")
+            return self._nobody_answered()
         replies = await self._requests.request(
-            lambda inbox: Kick(selection, inbox, str(code), reason), "", OperationReport, ANSWER_TIMEOUT
+            lambda _inbox: kick, "", OperationReport, ANSWER_TIMEOUT, inbox=kick.inbox
         )
         KICKED_CONNECTIONS.inc(replies.matched)
-        return KickResult(replies.matched, self._unanswered(replies))
+        return self._result(replies)
+
+    async def kick_late(self, order: KickOrder, address: str, min_age: float) -> None:
+        """Have one gateway, which did not answer, end what is as old as the order at least. Raises `Reject`."""
+        await self._requests.send(order.operation(min_age), address)
+
+    async def renew_address_bans(self) -> KickResult:
+        """Have gateways ask which ranges are banned, and end who is from one; says how many were ended."""
+        return await self._told(RenewAddressBans(Selection(""), ""))
+
+    async def recheck(self, users: Collection[str]) -> KickResult:
+        """Have gateways ask now who some users are and whether they may stay; `disconnected` counts their connections.
+
+        What they ask about is committed before. So a gateway that misses this learns it as soon as it asks of itself.
+        """
+        return await self._told(Recheck(Selection("", users=tuple(users)), ""))
+
+    async def _told(self, news: Recheck | RenewAddressBans) -> KickResult:
+        try:
+            replies = await self._requests.request(
+                lambda inbox: msgspec.structs.replace(news, inbox=inbox), "", OperationReport, ANSWER_TIMEOUT
+            )
+        except Reject as rejection:
+            log.warning("gateways are not told of a change", code=str(rejection.code))
+            return self._nobody_answered()
+        return self._result(replies)
+
+    async def end_sessions(self, user_id: str, sessions: Iterable[str]) -> None:
+        """End the connections of some sessions of a user, everywhere, without waiting for it.
+
+        The sessions have ended in the database before. So whoever misses this, and whoever cannot be told now, finds
+        out as soon as they ask who is still welcome.
+        """
+        ended = tuple(sessions)
+        if not ended:
+            return
+        KICKS.labels(str(Code.REVOKED_TOKEN)).inc()
+        selection = Selection("", user_id=user_id, sessions=ended)
+        try:
+            await self._requests.send(Kick(selection, "", str(Code.REVOKED_TOKEN), "This session was ended."), "")
+        except Reject as rejection:
+            log.warning("gateways are not told that a session ended", user=user_id, code=str(rejection.code))
 
     async def connections(self, user_id: str, limit: int) -> tuple[list[ConnectionInfo], list[str]]:
         """Live connections, of one user or of all (""), oldest first, and the gateways that may hold more."""
@@ -64,6 +140,27 @@ class Gateways:
         """The names of the living gateways, and how many seconds ago each was heard."""
         registry = self._requests.registry
         return {registry.name_of(address): ago for address, ago in registry.alive().items()}
+
+    def is_forgotten(self, address: str) -> bool:
+        """Whether a gateway has gone for good, as far as anybody can tell: it said so, or was silent for minutes."""
+        registry = self._requests.registry
+        return registry.warmed_up and address not in registry.alive() and address not in registry.silent()
+
+    def is_alive(self, address: str) -> bool:
+        """Whether a gateway was heard lately."""
+        return address in self._requests.registry.alive()
+
+    def name_of(self, address: str) -> str:
+        """The name of a gateway."""
+        return self._requests.registry.name_of(address)
+
+    def _nobody_answered(self) -> KickResult:
+        known = {*self._requests.registry.alive(), *self._requests.registry.silent()}
+        return KickResult(0, self._names(known), tuple(sorted(known)))
+
+    def _result(self, replies: GatewayReplies[OperationReport]) -> KickResult:
+        owing = (*replies.unanswered, *replies.silent)
+        return KickResult(replies.matched, self._names(owing), owing)
 
     def _unanswered(self, replies: GatewayReplies[ReplyT]) -> list[str]:
         return self._names((*replies.unanswered, *replies.silent))

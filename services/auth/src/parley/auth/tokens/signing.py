@@ -9,6 +9,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import uuid4
 
 import jwt
@@ -60,6 +61,7 @@ class Signer:
 
     def __init__(self, keys: Sequence[SigningKey]) -> None:
         self._current = keys[0]
+        self._private = [key.private for key in keys]
         self._public = {key.kid: key.private.public_key() for key in keys}
         self.jwks = {"keys": [key.jwk for key in keys]}
 
@@ -67,14 +69,34 @@ class Signer:
         """The key of this id, if it is one of ours."""
         return self._public.get(kid)
 
-    def sign(self, user_id: str, name: str, roles: Sequence[str], issued_at: datetime, ttl: int) -> str:
-        """An access token valid for `ttl` seconds.
+    def derived_keys(self, purpose: bytes) -> list[bytes]:
+        """A secret for something else than tokens from each key, so that all replicas have the same without a table."""
+        return [
+            hashlib.blake2b(key.private_bytes_raw(), digest_size=32, person=purpose[:16]).digest()
+            for key in self._private
+        ]
+
+    def sign(
+        self,
+        user_id: str,
+        name: str,
+        roles: Sequence[str],
+        issued_at: datetime,
+        ttl: int,
+        session: str = "",
+        *,
+        scopes: Sequence[str] = (),
+        actor: str = "",
+    ) -> str:
+        """An access token valid for `ttl` seconds, of a session, or of none.
+
+        With scopes it is good for those alone, and `actor` is who uses it in the user's place (RFC 8693).
 
         `iat` keeps its fraction (RFC 7519 allows it): a revocation refuses what was issued earlier in the same second
         and not the login that follows it.
         """
         issued = issued_at.timestamp()
-        claims = {
+        claims: dict[str, Any] = {
             "iss": ISSUER,
             "sub": user_id,
             "name": name,
@@ -83,6 +105,12 @@ class Signer:
             "exp": int(issued) + ttl,
             "jti": uuid4().hex,
         }
+        if session:
+            claims["sid"] = session
+        if scopes:
+            claims["scope"] = " ".join(scopes)
+        if actor:
+            claims["act"] = {"sub": actor}
         return jwt.encode(claims, self._current.private, ALGORITHM, headers={"kid": self._current.kid})
 
 

@@ -1,4 +1,4 @@
-"""What chat answers to the admin API of auth, over NATS."""
+"""What chat answers auth over NATS: for administrators, and for those who delete or export what is theirs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from parley.chat.domain.erasure import Erasure
 from parley.chat.domain.rooms import CloseRoom
 from parley.chat.log.database import reachable
 from parley.chat.log.erasure import erasures
-from parley.chat.queries import rooms
+from parley.chat.queries import rooms, written
 from parley.chat.state import ChatState
 from parley.common.errors import Code, Reject
 from parley.common.wire import subjects
-from parley.common.wire.admin import ArchiveRoomRequest, EraseUser, ErasureInfo, GetErasure, ListRooms, RoomList
+from parley.common.wire.admin import (
+    ArchiveRoomRequest,
+    EraseUser,
+    ErasureInfo,
+    GetErasure,
+    ListRooms,
+    ReadWritten,
+    RoomList,
+    Written,
+)
 from parley.common.wire.consumers import RegisterConsumer
 
 
@@ -43,6 +52,10 @@ async def start(state: ChatState) -> None:
             raise Reject(Code.NOT_FOUND, "Nothing of this user was asked to be erased.")
         return _info(found)
 
+    async def read_written(request: ReadWritten) -> Written:
+        with reachable():
+            return await written.page(state.reads, request)
+
     async def register_consumer(request: RegisterConsumer) -> None:
         with reachable():
             await answer_registration(state.reads, request.name, request.events, beginning=request.beginning)
@@ -52,6 +65,7 @@ async def start(state: ChatState) -> None:
     await bus.respond(subjects.LIST_ROOMS, ListRooms, list_rooms, queue=bus.service)
     await bus.respond(subjects.ERASE_USER, EraseUser, erase_user, queue=bus.service)
     await bus.respond(subjects.GET_ERASURE, GetErasure, get_erasure, queue=bus.service)
+    await bus.respond(subjects.READ_WRITTEN, ReadWritten, read_written, queue=bus.service)
 
 
 def _info(erasure: Erasure) -> ErasureInfo:

@@ -25,11 +25,13 @@ from parley.framework import Identity
 
 @dataclass(frozen=True, slots=True)
 class CommandRoute:
-    """One command: its type (which has its name), its path over HTTP, and a summary in a few words."""
+    """One command: its type (which has its name), its path over HTTP, a summary in a few words, and if it writes."""
 
     command: type[RoomCommand]
     path: str
     summary: str
+    writes: bool = True
+    """Whether it is refused to who may read only."""
 
 
 COMMANDS: tuple[CommandRoute, ...] = (

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from parley.chat.api import audited
 from parley.chat.api.commands import COMMANDS, CommandRoute, ack
+from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.log.database import reachable
 from parley.chat.queries import history, members, rooms, sync
 from parley.chat.state import ChatState
@@ -19,9 +21,11 @@ from parley.common.http.json_input import fields_as
 from parley.common.wire import subjects
 from parley.common.wire.commands import ok_payload
 from parley.common.wire.identifiers import uuid7
-from parley.common.wire.identity import Authenticate
+from parley.common.wire.identity import Authenticate, area_of
 from parley.framework import Code, Identity, Reject
 
+AREA = area_of(NAMESPACE)
+"""What scopes call chat, over HTTP as over the socket."""
 _FROM_PATH = re.compile(r"{(\w+)}")
 
 
@@ -34,14 +38,29 @@ Chat = Annotated[ChatState, Depends(_state)]
 
 async def _identified(request: Request, chat: Chat) -> Identity:
     """Return who is asking. Raises `Reject` if auth refuses the token, or if the user asks too often."""
+    address = request.client.host if request.client else ""
+    claim = Authenticate(bearer_token(request), address=address)
     # `repeat`: whether a token is valid may be asked twice, so a lost answer costs a moment and no error.
-    identity = await chat.bus.request(subjects.AUTHENTICATE, Authenticate(bearer_token(request)), Identity, repeat=True)
+    identity = await chat.bus.request(subjects.AUTHENTICATE, claim, Identity, repeat=True)
     if not chat.request_rates.take(identity.user_id, time.monotonic()):
         raise Reject(Code.RATE_LIMITED)
     return identity
 
 
+def _permitted(identity: Identity, *, writes: bool) -> Identity:
+    refusal = identity.refusal(AREA, writes=writes)
+    if refusal is not None:
+        raise refusal
+    return identity
+
+
+async def _reader(identity: Annotated[Identity, Depends(_identified)]) -> Identity:
+    """Who asks, if they may read here. Raises `Reject`."""
+    return _permitted(identity, writes=False)
+
+
 Caller = Annotated[Identity, Depends(_identified)]
+Reader = Annotated[Identity, Depends(_reader)]
 
 router = APIRouter(prefix="/api", tags=["chat"])
 
@@ -50,12 +69,14 @@ def _endpoint(row: CommandRoute) -> Callable[..., Awaitable[Response]]:
     from_path = _FROM_PATH.findall(row.path)
 
     async def run(request: Request, chat: Chat, identity: Caller) -> Response:
+        _permitted(identity, writes=row.writes)
         fields = await read_body(request)
         if fields.get("id") is None:
             # A caller without an id of its own gives up resending: each request is another command then.
             fields["id"] = str(uuid7())
         fields |= {name: request.path_params[name] for name in from_path}
         command = fields_as(fields, row.command)
+        await audited.record(chat, command, identity, correlation_id(request))
         accepted = await chat.writer.submit(command, identity, correlation_id(request))
         return _json(ack(identity, accepted))
 
@@ -80,7 +101,7 @@ for route in COMMANDS:
 @router.get("/rooms")
 async def list_rooms(
     chat: Chat,
-    identity: Caller,
+    identity: Reader,
     search: Annotated[str, Query(max_length=100)] = "",
     before: Annotated[str, Query(max_length=64, description="id of the last room of the page before")] = "",
     limit: Annotated[int, Query(ge=1, le=rooms.MAX_PAGE)] = 100,
@@ -91,7 +112,7 @@ async def list_rooms(
 
 
 @router.get("/rooms/{room}")
-async def get_room(room: str, chat: Chat, identity: Caller) -> Response:
+async def get_room(room: str, chat: Chat, identity: Reader) -> Response:
     """One room."""
     return _json({"room": await _read(rooms.one(chat.reads, room, identity))})
 
@@ -100,7 +121,7 @@ async def get_room(room: str, chat: Chat, identity: Caller) -> Response:
 async def list_members(
     room: str,
     chat: Chat,
-    identity: Caller,
+    identity: Reader,
     after: Annotated[str, Query(max_length=128, description="user id of the last member of the page before")] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> Response:
@@ -114,7 +135,7 @@ async def list_members(
 async def list_messages(
     room: str,
     chat: Chat,
-    identity: Caller,
+    identity: Reader,
     # Browsers parse JSON numbers into doubles, which are exact up to here.
     before: Annotated[int | None, Query(ge=1, lt=2**53)] = None,
     after: Annotated[int | None, Query(ge=0, lt=2**53)] = None,
@@ -126,7 +147,7 @@ async def list_messages(
 
 
 @router.post("/sync", openapi_extra=described(sync.Sync))
-async def read_missed(query: Annotated[sync.Sync, body_of(sync.Sync)], chat: Chat, identity: Caller) -> Response:
+async def read_missed(query: Annotated[sync.Sync, body_of(sync.Sync)], chat: Chat, identity: Reader) -> Response:
     """What was missed since the cursors, per room."""
     return _json(await _read(sync.missed(chat.reads, query, identity)))
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from parley.chat.api import audited
 from parley.chat.api.commands import COMMANDS, EVENTS, CommandAck, ack
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.domain.events import ClientEvent
 from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.rooms import ArchiveRoom
 from parley.chat.log.database import COMMAND_SECONDS, reachable
 from parley.chat.queries import history, sync
 from parley.chat.state import ChatState
@@ -36,19 +38,30 @@ def command(context: Context[ChatState], payload: RoomCommand) -> asyncio.Future
     return context.state.writer.submit(payload, identity, context.correlation, partial(ack, identity))
 
 
+async def archive(context: Context[ChatState], payload: ArchiveRoom) -> CommandAck:
+    """By its owner; the room stays readable and takes no more changes."""
+    # Of an administrator, who archives a room of theirs, it is in the audit log before it is done.
+    await audited.record(context.state, payload, context.identity, context.correlation)
+    return await command(context, payload)
+
+
 for row in COMMANDS:
+    if row.command is ArchiveRoom:
+        # What was sent after it waits for it, so that all keep their order.
+        router.route(ArchiveRoom.NAME, archive, timeout=TIMEOUT, writes=row.writes)
+        continue
     # Pipelined: a connection's next command is submitted while this one waits. The writer keeps their order.
-    router.route(row.command.NAME, command, payload=row.command, pipelined=True, timeout=TIMEOUT)
+    router.route(row.command.NAME, command, payload=row.command, pipelined=True, timeout=TIMEOUT, writes=row.writes)
 
 
-@router.on("history", timeout=TIMEOUT)
+@router.on("history", timeout=TIMEOUT, writes=False)
 async def read_history(context: Context[ChatState], query: history.History) -> history.HistoryPage:
     """A page of a room's log."""
     with reachable():
         return await history.page(context.state.reads, query, context.identity)
 
 
-@router.on("sync", timeout=TIMEOUT)
+@router.on("sync", timeout=TIMEOUT, writes=False)
 async def read_missed(context: Context[ChatState], query: sync.Sync) -> sync.Synced:
     """What each cursor missed."""
     with reachable():

@@ -5,6 +5,7 @@ A command sees what earlier commands of the same batch changed. A rejected comma
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from uuid import UUID
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.encoding.room_ids import LogSecret, event_id
+from parley.chat.domain.erasure import let_go, texts_let_go
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
 from parley.chat.domain.room import Event, RoomCommand, decide, evolve, moved_user, needs, room_of, since
@@ -104,6 +106,8 @@ class BatchDecision:
     confirmed: list[tuple[str, MembershipChange]] = field(default_factory=list[tuple[str, MembershipChange]])
     """Users' joins and leaves that were committed earlier. They are published again, because they may have been lost.
     """
+    forgotten: dict[tuple[int, int], list[str]] = field(default_factory=dict[tuple[int, int], list[str]])
+    """By `(room, sequence)` of an erased event, the texts that the room had from it and that are removed from it."""
     repeated: dict[tuple[int, int], Recorded] = field(default_factory=dict[tuple[int, int], Recorded])
     """Events that resent commands led to earlier. They are published again, for the same reason."""
 
@@ -116,6 +120,11 @@ class BatchDecision:
     def stores(self) -> bool:
         """Whether there is anything to commit."""
         return bool(self.appended or self.remembered)
+
+    def forget(self, room: Room, texts: Collection[str]) -> None:
+        """Let a room lose these texts as far as it has them from erased events, which lose them too."""
+        for sequence, text in let_go(room, texts):
+            self.forgotten.setdefault((room.room_id, sequence), []).append(text)
 
 
 def decide_batch(submissions: list[Submission], loaded: Loaded, limits: UserLimits) -> BatchDecision:
@@ -210,6 +219,8 @@ def _append(submission: Submission, index: int, event: Event, loaded: Loaded, re
     # right: its user's membership is subtracted as it was, and added as it is afterwards.
     user_id = moved_user(event, identity.user_id)
     _uncount(loaded, before, user_id, archived=isinstance(event, RoomArchived))
+    if before is not None:
+        result.forget(before, texts_let_go(before, event))
     room = evolve(before, event, room_id, sequence, NamedUser(identity.user_id, identity.name), loaded.now)
     _count(loaded, room, user_id)
     loaded.rooms[room_id] = room

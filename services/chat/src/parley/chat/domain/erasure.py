@@ -19,6 +19,7 @@ resent command is still recognised. Its data keep only what other people's rooms
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -31,14 +32,16 @@ from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.events import NamedUser
-from parley.chat.domain.membership import MembershipEvent
-from parley.chat.domain.room import evolve
+from parley.chat.domain.membership import MemberLeft, MembershipEvent
+from parley.chat.domain.room import Event, evolve
 from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUpdated
 from parley.chat.domain.state import Room
 
 MEMBERSHIP_TYPES = frozenset(kind.TYPE for kind in get_args(MembershipEvent))
 NAMING_TYPES = frozenset((RoomCreated.TYPE, RoomUpdated.TYPE))
 """The types of events that give a room its name and its topic."""
+TEXTS = ("name", "topic")
+"""The texts that a room has by these events."""
 # Events that are applied to a room although they are erased: what is left of them still says what they changed.
 _TOLD = frozenset((RoomUpdated.TYPE, RoomArchived.TYPE))
 _PRIVATE = b'{"name":"","kind":"private"}'
@@ -93,7 +96,10 @@ class Erasure:
         return ErasureState.REQUESTED if self.started_at is None else ErasureState.EXECUTING
 
     def covers(self, recorded: Recorded) -> bool:
-        """Return whether the erasure covers an event that is not erased, whatever state the erasure is in."""
+        """Return whether the erasure covers an event, whatever state the erasure is in.
+
+        One that is erased is covered again by what is left in it of somebody else, and by its room.
+        """
         match self.scope:
             case Scope.USER:
                 return self.user_id in {recorded.actor_id, _subject(recorded.type, recorded.data)}
@@ -105,37 +111,69 @@ class Erasure:
                 assert self.before is not None  # noqa: S101 - follows from the scope
                 return CODEC.kind(recorded.type).IS_MESSAGE and recorded.recorded_at < self.before
 
-    def erase(self, recorded: Recorded, *, names_room: bool = False) -> Recorded:
+    def erase(self, recorded: Recorded, *, keeps: Collection[str] = ()) -> Recorded:
         """Return what remains of an event that the erasure covers.
 
-        `names_room` says that the event gives the room its current name while others are in the room: the name and the
-        topic are theirs by now, and stay. A room that is erased itself becomes private, so that it exists for nobody.
+        `keeps` has which of `name` and `topic` the room has from this event while others are in the room: they are
+        theirs by now, and stay until the room has others or nobody is in it (`let_go`). A room that is erased itself
+        becomes private, so that it exists for nobody.
         """
         data = recorded.data
         if self.scope is Scope.ROOM:
             data = _PRIVATE if recorded.type == RoomCreated.TYPE else residue(recorded.type, b"{}")
         elif self.user_id is not None and _subject(recorded.type, data) == self.user_id:
             data = NOTHING
-        elif not (names_room and recorded.type in NAMING_TYPES):
-            data = residue(recorded.type, data)
+        else:
+            data = residue(recorded.type, data, keeps)
         return _without(recorded, data)
 
 
-def residue(kind: str, data: bytes) -> bytes:
-    """Return what a room needs of an event's data without texts and names.
+def residue(kind: str, data: bytes, keeps: Collection[str] = ()) -> bytes:
+    """Return what a room needs of an event's data without texts and names, but for those of its texts that it `keeps`.
 
-    That is which user moved to where, and which kind of room it is.
+    That is which user moved to where, which kind of room it is, and whether its name or its topic changed.
     """
-    if kind == RoomUpdated.TYPE:
-        return b'{"name":""}'
-    if kind not in MEMBERSHIP_TYPES and kind != RoomCreated.TYPE:
+    if kind in NAMING_TYPES:
+        return forget_texts(kind, data, [text for text in TEXTS if text not in keeps])
+    if kind not in MEMBERSHIP_TYPES:
         return NOTHING
     found: dict[str, Any] = msgspec.json.decode(data)
-    if kind == RoomCreated.TYPE:
-        return msgspec.json.encode({"name": "", "kind": found["kind"]})
     if "user" not in found:
         return NOTHING
     return msgspec.json.encode({**found, "user": {"id": found["user"]["id"]}})
+
+
+def forget_texts(kind: str, data: bytes, texts: Collection[str]) -> bytes:
+    """Return the data of an event that names its room with these of its texts empty, if it has them."""
+    event = CODEC.read(kind, data)
+    empty = {text: "" for text in texts if getattr(event, text) is not None}
+    return CODEC.encode(msgspec.structs.replace(event, **empty)).data
+
+
+def let_go(room: Room, texts: Collection[str]) -> list[tuple[int, str]]:
+    """Take these texts out of a room as far as erased events hold them. Returns the events' sequences with the texts.
+
+    Whoever calls this removes the texts from these events in the same transaction.
+    """
+    found: list[tuple[int, str]] = []
+    for text in texts:
+        sequence: int | None = getattr(room, f"{text}_kept_in")
+        if sequence is not None:
+            found.append((sequence, text))
+            setattr(room, text, "")
+            setattr(room, f"{text}_kept_in", None)
+    return found
+
+
+def texts_let_go(room: Room, event: Event) -> Collection[str]:
+    """Return the texts that a room does not keep when an event is appended, which is not applied to it yet.
+
+    These are the texts that others replace, and both when the last member leaves.
+    """
+    if isinstance(event, RoomUpdated):
+        return [text for text in TEXTS if getattr(event, text) is not None]
+    last = isinstance(event, MemberLeft) and room.member_count == 1 and room.is_in(event.user.id)
+    return TEXTS if last else ()
 
 
 def hidden(recorded: Recorded) -> Recorded:
@@ -157,10 +195,10 @@ def evolve_recorded(room: Room | None, recorded: Recorded) -> Room:
         # An erased creator has left since, and is not known any more.
         room.members.clear()
         room.member_count = 0
-        return room
+        return _keeping(room, recorded)
     # What such an event says of others still holds; everything else only moves the head and the counts.
     if recorded.type in _TOLD or (recorded.type in MEMBERSHIP_TYPES and recorded.data != NOTHING):
-        return evolve(room, recorded.event(), *place, actor, recorded.recorded_at)
+        return _keeping(evolve(room, recorded.event(), *place, actor, recorded.recorded_at), recorded)
     if room is None:
         raise ValueError(f"room {recorded.room_id} begins with {recorded.type}")
     kind = CODEC.kind(recorded.type)
@@ -168,6 +206,16 @@ def evolve_recorded(room: Room | None, recorded: Recorded) -> Room:
     room.messages += kind.IS_MESSAGE
     if kind.CHANGES_DECISIONS:
         room.changed = recorded.sequence
+    return room
+
+
+def _keeping(room: Room, erased: Recorded) -> Room:
+    """Return the room, which is told what texts of its own an erased event still holds."""
+    if erased.type in NAMING_TYPES:
+        event = erased.event()
+        for text in TEXTS:
+            if getattr(event, text):
+                setattr(room, f"{text}_kept_in", erased.sequence)
     return room
 
 

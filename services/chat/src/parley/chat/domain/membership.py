@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, assert_never
 import msgspec
 
 from parley.chat.domain.events import EventData, NamedUser
-from parley.chat.domain.fields import ClientCommand, RoomId, UserId, check_line, checked_text
+from parley.chat.domain.fields import ClientCommand, RoomId, UserId
 from parley.chat.domain.state import (
     DecisionContext,
     Member,
@@ -26,6 +26,7 @@ from parley.chat.domain.state import (
     require_visible,
 )
 from parley.common.errors import Code, Reject
+from parley.common.wire.text import check_line, checked_text
 
 Role = Literal["owner", "member"]
 

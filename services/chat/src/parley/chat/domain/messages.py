@@ -7,9 +7,10 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from parley.chat.domain.events import EventData
-from parley.chat.domain.fields import ClientCommand, RoomId, checked_text
+from parley.chat.domain.fields import ClientCommand, RoomId
 from parley.chat.domain.state import DecisionContext, Room, require_member, require_open
 from parley.common.errors import Code, Reject
+from parley.common.wire.text import checked_text
 
 
 class SendMessage(ClientCommand, frozen=True):

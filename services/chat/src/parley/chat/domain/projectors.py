@@ -7,12 +7,13 @@ verification fold a room's events and compare all of its rows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from parley.chat.domain.encoding.recorded import Recorded
-from parley.chat.domain.erasure import evolve_recorded
+from parley.chat.domain.erasure import evolve_recorded, texts_let_go
 from parley.chat.domain.room import Event
+from parley.chat.domain.rooms import RoomUpdated
 from parley.chat.domain.state import Member, Room
 
 Row = tuple[Any, ...]
@@ -23,7 +24,7 @@ STRUCTURAL = tuple(kind.NUMBER for kind in get_args(Event) if kind.CHANGES_DECIS
 ROOM_COLUMNS = {
     "room_id": "bigint", "name": "text", "kind": "text", "created_by": "text", "created_at": "timestamptz",
     "archived": "boolean", "head": "bigint", "messages": "bigint", "changed": "bigint", "member_count": "bigint",
-    "topic": "text",
+    "topic": "text", "name_kept_in": "bigint", "topic_kept_in": "bigint",
 }  # fmt: skip
 """The columns of a room's row that come from a `Room`, in the order of its fields, with their types."""
 MEMBER_COLUMNS = {
@@ -33,12 +34,34 @@ MEMBER_COLUMNS = {
 DECLINED_COLUMNS = {"room_id": "bigint", "user_id": "text", "declined_at": "timestamptz"}
 
 
+@dataclass(frozen=True, slots=True)
+class TextLeft:
+    """An erased event that should not hold any text by now."""
+
+    room_id: int
+    sequence: int
+
+    def __str__(self) -> str:
+        where = f"chat.events (room_id = {self.room_id}, sequence = {self.sequence})"
+        return f"{where} is erased, and holds a text that its room does not have any more"
+
+
 @dataclass(slots=True)
 class Folded:
-    """A room as its events make it, and the sequence of the oldest event that is kept."""
+    """A room as its events make it, and the sequence of the oldest event that is kept.
+
+    `outdated` has the sequences of erased events that hold a text which a later event replaced.
+    """
 
     room: Room
     first_sequence: int = 1
+    outdated: set[int] = field(default_factory=set[int])
+
+    def texts_left(self) -> list[TextLeft]:
+        """Return the erased events that hold a text although their room has another one, or nobody is in it."""
+        room = self.room
+        empty = set[int]() if room.member_count else {room.name_kept_in or 0, room.topic_kept_in or 0} - {0}
+        return [TextLeft(room.room_id, sequence) for sequence in sorted(self.outdated | empty)]
 
     def follow(self, head: int, messages: int, first_sequence: int) -> None:
         """Take over what follows from the last and the first event, without which messages need not be folded."""
@@ -93,6 +116,9 @@ ALL = tuple(PROJECTORS.values())
 
 def fold(folded: Folded | None, recorded: Recorded) -> Folded:
     """Return a room after one more of its events. Raises `ValueError` if a room's first event does not create it."""
+    if folded is not None and recorded.type == RoomUpdated.TYPE:
+        going = texts_let_go(folded.room, recorded.event())
+        folded.outdated.update(at for at in (getattr(folded.room, f"{text}_kept_in") for text in going) if at)
     room = evolve_recorded(folded.room if folded is not None else None, recorded)
     # `evolve_recorded` changes the room in place, so a folded one has it already.
     return folded or Folded(room)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, ClassVar, assert_never
+from typing import Annotated, Any, ClassVar, assert_never
 
 import msgspec
 
-from parley.chat.domain.events import EventData, NamedUser
-from parley.chat.domain.fields import ClientCommand, Kind, Name, RoomId, Topic, check_line, check_name, checked_text
+from parley.chat.domain.events import EventData, NamedUser, Upcaster
+from parley.chat.domain.fields import ClientCommand, Kind, Name, RoomId, Topic
 from parley.chat.domain.state import (
     DecisionContext,
     Member,
@@ -20,6 +20,8 @@ from parley.chat.domain.state import (
     require_room_left,
 )
 from parley.common.errors import Code, Reject
+from parley.common.wire.rights import Right
+from parley.common.wire.text import check_line, check_name, checked_text
 
 
 class CreateRoom(ClientCommand, frozen=True):
@@ -89,14 +91,23 @@ class RoomCreated(EventData, frozen=True):
     topic: str = ""
 
 
+def _with_topic(data: dict[str, Any]) -> dict[str, Any]:
+    # The first version had both texts, and left out a topic that was empty.
+    return {"topic": "", **data}
+
+
 class RoomUpdated(EventData, frozen=True):
-    """The room's name and topic from here on. The event always has both, also the one that did not change."""
+    """The room's name or topic from here on, or both. The event has what changed alone, and an empty topic is none.
+
+    What did not change may be another person's text, of which no copy may outlive its erasure.
+    """
 
     TYPE: ClassVar[str] = "room.updated"
     NUMBER: ClassVar[int] = 9
+    UPCASTERS: ClassVar[tuple[Upcaster, ...]] = (_with_topic,)
 
-    name: str
-    topic: str = ""
+    name: str | None = None
+    topic: str | None = None
 
 
 class RoomArchived(EventData, frozen=True):
@@ -136,7 +147,10 @@ def evolve_life(room: Room, event: LifeEvent) -> None:
     """Apply an event to the room itself. `evolve_created` has already applied the event that creates it."""
     match event:
         case RoomUpdated(name=name, topic=topic):
-            room.name, room.topic = name, topic
+            if name is not None:
+                room.name, room.name_kept_in = name, None
+            if topic is not None:
+                room.topic, room.topic_kept_in = topic, None
         case RoomArchived():
             room.archived = True
         case RoomCreated():
@@ -161,9 +175,9 @@ def decide_update(command: UpdateRoom, room: Room | None, context: DecisionConte
     room = require_open(room, context.identity.user_id)
     if require_member(room, context.identity.user_id).role != "owner":
         raise Reject(Code.FORBIDDEN, "Only the room's owner may change its name and topic.")
-    name = room.name if command.name is None else command.name
-    topic = room.topic if command.topic is None else command.topic
-    return [] if (name, topic) == (room.name, room.topic) else [RoomUpdated(name, topic)]
+    name = None if command.name == room.name else command.name
+    topic = None if command.topic == room.topic else command.topic
+    return [] if name is None and topic is None else [RoomUpdated(name, topic)]
 
 
 def decide_archive(command: ArchiveRoom, room: Room | None, context: DecisionContext) -> list[RoomArchived]:
@@ -176,7 +190,7 @@ def decide_archive(command: ArchiveRoom, room: Room | None, context: DecisionCon
 
 def decide_close(command: CloseRoom, room: Room | None, context: DecisionContext) -> list[RoomArchived]:
     """Archive any room, if the sender is an administrator; no event if it is archived already. Raises `Reject`."""
-    if not context.identity.is_admin:
+    if not context.identity.may(Right.MODERATE):
         raise Reject(Code.FORBIDDEN)
     if room is None:
         raise Reject(Code.NOT_FOUND, "There is no such room.")

@@ -38,7 +38,7 @@ class Room:
 
     `messages` counts the messages ever sent, so it is the number of the last one. `changed` is the sequence of the last
     event that changes what decisions read: as long as it is current, so is everything here except `head` and
-    `messages`.
+    `messages`, and the two sequences of erased events that still hold the room's present name and topic.
     """
 
     room_id: int
@@ -52,6 +52,8 @@ class Room:
     changed: int = 0
     member_count: int = 0
     topic: str = ""
+    name_kept_in: int | None = None
+    topic_kept_in: int | None = None
     members: dict[str, Member] = field(default_factory=dict[str, Member])
     declined: dict[str, datetime] = field(default_factory=dict[str, datetime])
     """When users last declined an invitation into this room; only those that were loaded."""

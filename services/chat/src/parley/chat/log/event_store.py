@@ -16,7 +16,7 @@ from parley.chat.domain.draft import Drafts
 from parley.chat.domain.encoding.compact import pack, pack_user, unpack
 from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent
 from parley.chat.domain.encoding.recorded import Recorded
-from parley.chat.domain.erasure import hidden
+from parley.chat.domain.erasure import forget_texts, hidden
 from parley.chat.domain.projectors import ROOM_COLUMNS, member_row, room_row
 from parley.chat.domain.rooms import CloseRoom
 from parley.chat.domain.state import Member, Room
@@ -153,7 +153,10 @@ async def append(connection: Any, drafts: Drafts, *, wait: bool) -> Taken:
 
 
 async def save(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> None:
-    """Append the decided events, bring the projections up to them, and remember commands that appended nothing."""
+    """Append the decided events, bring the projections up to them, and remember commands that appended nothing.
+
+    Texts that rooms had from erased events and do not have any more are removed from these events.
+    """
     if created := sorted(plan.created.values(), key=lambda room: room.room_id):
         await connection.execute(sql.CREATE_ROOMS, *_columns([room_row(room) for room in created]))
     if plan.appended:
@@ -177,6 +180,11 @@ async def save(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> 
         await connection.execute(sql.REMOVE_MEMBERS, *_columns(gone))
     if declined:
         await connection.execute(sql.PUT_DECLINED, *_columns(declined))
+    for (room_id, sequence), texts in sorted(plan.forgotten.items()):
+        row = await connection.fetchrow(sql.KEPT_TEXTS, room_id, sequence)
+        if row is not None:
+            kind, data = CODEC.upcast(StoredEvent(row["type"], ERASED, row["data"].encode()))
+            await connection.execute(sql.FORGET_TEXTS, room_id, sequence, forget_texts(kind, data, texts).decode())
     if remembered := plan.remembered.items():
         rows = [(room_id, key, one.fingerprint, one.sequence) for key, (room_id, one) in remembered]
         await connection.execute(sql.REMEMBER, *_columns(rows))

@@ -15,9 +15,9 @@ from parley.chat.domain.batch import BatchDecision, Remembered
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.log_lines import CommandLine, EndLine, LogLine, LogLineReader, Unbelievable
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
-from parley.chat.domain.erasure import Erasure, evolve_recorded
+from parley.chat.domain.erasure import TEXTS, Erasure, evolve_recorded, texts_let_go
 from parley.chat.domain.room import moved_user
-from parley.chat.domain.rooms import RoomCreated
+from parley.chat.domain.rooms import RoomCreated, RoomUpdated
 from parley.chat.domain.state import Room
 from parley.chat.log import event_store
 from parley.chat.log.erasure.erasures import asked_for
@@ -86,16 +86,15 @@ class Importer:
 
     async def _take(self, number: int, found: LogLine | Recorded | tuple[int, CommandLine] | EndLine) -> None:
         if isinstance(found, Recorded):
-            if self._chunk and (
-                found.room_id != self._chunk[0][1].room_id or len(self._chunk) == CHUNK or self._bytes > CHUNK_BYTES
-            ):
-                await self._store(number)
+            ends = bool(self._chunk) and found.room_id != self._chunk[0][1].room_id
+            if self._chunk and (ends or len(self._chunk) == CHUNK or self._bytes > CHUNK_BYTES):
+                await self._store(number, ends=ends)
             if found.sequence == 1:
                 self._room = None
             self._chunk.append((number, found))
             self._bytes += len(found.data)
             return
-        await self._store(number)
+        await self._store(number, ends=True)
         if isinstance(found, LogLine):
             await self._adopt(found.secret)
         elif not isinstance(found, EndLine):
@@ -112,7 +111,8 @@ class Importer:
             raise ImportRefused("line 1: the log takes over the file's secret; stop all chats, and import again")
         await self._connection.execute("UPDATE chat.log SET room_secret = $1", secret)
 
-    async def _store(self, number: int) -> None:
+    async def _store(self, number: int, *, ends: bool) -> None:
+        """Store the events that are waiting. `ends` says that they are the last ones of their room."""
         if not self._chunk:
             return
         chunk, self._chunk, self._bytes = self._chunk, [], 0
@@ -128,6 +128,9 @@ class Importer:
             if plan.appended and room is not None:
                 if (head or 0) != plan.appended[0].sequence - 1:
                     raise ImportRefused(f"line {chunk[0][0]}: room {first.room} is being written to; import again")
+                if ends and not room.member_count:
+                    # Only at the end: what the file has of a room was kept for those who are in it then.
+                    plan.forget(room, TEXTS)
                 (plan.created if head is None else plan.changed)[room.room_id] = room
                 await event_store.save(self._connection, plan, {room.room_id: room})
         self._result.added += len(plan.appended)
@@ -138,9 +141,11 @@ class Importer:
         """Compare an event with what is stored, or append it; then apply it to the room."""
         if stored is None:
             # What was erased here stays erased, even if an older file still has it.
-            if not recorded.erased and (erasure := self._erasure(recorded)) is not None:
+            if (erasure := self._erasure(recorded)) is not None:
                 recorded = erasure.erase(recorded)
             plan.appended.append(recorded)
+            if self._room is not None and recorded.type == RoomUpdated.TYPE:
+                plan.forget(self._room, texts_let_go(self._room, recorded.event()))
         elif stored.erased and stored.event_id == recorded.event_id:
             recorded = stored
         elif stored.event_id == recorded.event_id and recorded.erased:

@@ -9,6 +9,9 @@ What commits later is read later, however long another transaction has been runn
     | all that is visible               | all transactions begun before the snapshot, except those that still run     |
     | all that is visible below a bound | the same, below the bound                                                   |
     | a page of it                      | all before the page's last transaction, and what the page has of that one   |
+    | a page of one read in part before | the same, and more of that one                                              |
+
+What is left of a transaction that was read in part is read before anything else.
 
 A room's events are committed in the order of their sequences, so a snapshot that has one of them has those before it.
 Ordered by transaction they may stand the other way round; `tail` says what it does then.
@@ -77,12 +80,22 @@ class Position(NamedTuple):
         """
         if last is None:
             return self._with(max(self.next, min(below, snapshot.next)), snapshot.running)
+        if self.within is not None:
+            if last.transaction == self.within.transaction:
+                return self._replace(within=last)
+            return self._read_to_its_end(self.within.transaction).after(snapshot, below, last)
         if last.transaction >= self.next:
             return self._with(last.transaction, snapshot.running)._replace(within=last)
         # The last event is of a transaction that was running before. Nothing after it was read, whether committed or
         # not.
         left = {number for number in self.running if number >= last.transaction}
         return self._with(self.next, {*left, *snapshot.running})._replace(within=last)
+
+    def _read_to_its_end(self, transaction: int) -> Position:
+        """Return the position after the rest of the transaction that was read in part."""
+        if transaction >= self.next:
+            return Position(transaction + 1, self.running)
+        return Position(self.next, tuple(number for number in self.running if number != transaction))
 
     def _with(self, following: int, running: Iterable[int]) -> Position:
         return Position(following, tuple(sorted(number for number in running if number < following)))

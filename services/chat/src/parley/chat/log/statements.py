@@ -225,6 +225,9 @@ SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[])
 ON CONFLICT (room_id, user_id) DO UPDATE SET declined_at = excluded.declined_at
 """
 
+KEPT_TEXTS = "SELECT type, data::text AS data FROM chat.events WHERE room_id = $1 AND sequence = $2 AND version = 0"
+FORGET_TEXTS = "UPDATE chat.events SET data = $3::json WHERE room_id = $1 AND sequence = $2 AND version = 0"
+
 REMEMBER = """
 INSERT INTO chat.commands (room_id, command_key, fingerprint, sequence)
 SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::int[], $4::bigint[]) ON CONFLICT DO NOTHING

@@ -132,6 +132,9 @@ rooms = Table(
     Column("kind", Text, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("topic", Text, nullable=False, server_default=""),
+    # Sequences of the erased events that still hold the present name and topic, because others are in the room.
+    Column("name_kept_in", BigInteger),
+    Column("topic_kept_in", BigInteger),
     # No index has a column that a message changes. So the new version of a row stays on its page (a HOT update), and no
     # index is written for a message.
     Index("rooms_public_idx", "created_at", "room_id", postgresql_where=text("kind = 'public'")),

@@ -47,13 +47,14 @@ SETTINGS = session_settings("parley-chat tail", lock=0.1, idle=IDLE_SECONDS) | {
 }
 
 # The casts are those of the index `events_tail_idx`; without them it is not used. The order is by the column itself, so
-# that events of one transaction stand together.
+# that events of one transaction stand together. What is left of a transaction that was read in part comes first: a
+# position can be within one transaction only, and an older one may have committed since.
 _UNREAD = """
   FROM chat.events e
   WHERE ((e.transaction_id::text)::bigint = ANY($1::bigint[])
          OR ((e.transaction_id::text)::bigint >= $2 AND (e.transaction_id::text)::bigint < $3))
     AND (e.transaction_id <> $4::text::xid8 OR (e.room_id, e.sequence) > ($5::bigint, $6::bigint))
-  ORDER BY e.transaction_id, e.room_id, e.sequence LIMIT $7
+  ORDER BY e.transaction_id <> $4::text::xid8, e.transaction_id, e.room_id, e.sequence LIMIT $7
 """
 _LOG = "pg_current_snapshot()::text AS snapshot, l.incarnation::text, l.mended, l.transaction_offset"
 
@@ -70,7 +71,8 @@ CROSS JOIN (
 ) found
 LEFT JOIN LATERAL (
   SELECT transaction_id::text, room_id, sequence FROM page
-  ORDER BY page.transaction_id DESC, page.room_id DESC, page.sequence DESC LIMIT 1
+  ORDER BY page.transaction_id <> $4::text::xid8 DESC, page.transaction_id DESC, page.room_id DESC, page.sequence DESC
+  LIMIT 1
 ) last ON true
 CROSS JOIN (
   SELECT array_agg(room_id) AS rooms, array_agg(head) AS heads
@@ -92,7 +94,7 @@ WITH page AS MATERIALIZED (
   SELECT *, type = ANY($8::smallint[]) AS wanted, row_number() OVER told AS place,
     count(*) FILTER (WHERE type = ANY($8::smallint[])) OVER told AS ordinal,
     coalesce(sum({_SIZE}) FILTER (WHERE type = ANY($8::smallint[])) OVER told, 0) - ({_SIZE}) AS before
-  FROM page WINDOW told AS (ORDER BY transaction_id, room_id, sequence)
+  FROM page WINDOW told AS (ORDER BY transaction_id <> $4::text::xid8, transaction_id, room_id, sequence)
 )
 SELECT {_LOG}, (SELECT count(*) FROM page) AS size,
   EXISTS (SELECT FROM counted WHERE wanted AND (before >= {MAX_PAGE_BYTES} AND ordinal > 1 OR ordinal > $9)) AS cut,
@@ -104,7 +106,8 @@ FROM chat.log l LEFT JOIN (
 ) found ON true ORDER BY found.place
 """
 
-# The events before these ones in their rooms that belong to a later transaction. There are almost never any.
+# The events before these ones in their rooms that belong to a later transaction, and not to the one that the position
+# is within: those were read. There are almost never any.
 _EARLIER = f"""
 WITH RECURSIVE earlier AS (
   SELECT q.room_id AS at_room, q.sequence AS at
@@ -112,7 +115,8 @@ WITH RECURSIVE earlier AS (
   UNION ALL
   SELECT e.room_id, e.sequence FROM earlier CROSS JOIN LATERAL (
     SELECT room_id, sequence FROM chat.events
-    WHERE room_id = earlier.at_room AND sequence = earlier.at - 1 AND transaction_id > $3::text::xid8 LIMIT 1
+    WHERE room_id = earlier.at_room AND sequence = earlier.at - 1
+      AND transaction_id > $3::text::xid8 AND transaction_id <> $4::text::xid8 LIMIT 1
   ) e
 )
 SELECT e.* FROM earlier CROSS JOIN LATERAL (
@@ -200,7 +204,7 @@ class Tail:
             last = _place(found[-1])
         self._stride.learn(position, snapshot, full=full)
         if last is not None and events:
-            events += await self._earlier(connection, events, last, kinds)
+            events += await self._earlier(connection, events, position, last, kinds)
         events.sort(key=lambda event: (event.room_id, event.sequence))
         return EventsPage(events, position.after(snapshot, below, last), last is not None or below < snapshot.next)
 
@@ -209,14 +213,14 @@ class Tail:
         self._summarized = await connection.fetchval("SELECT chat.summarize_tail($1)", self._summarized)
 
     async def _earlier(
-        self, connection: Any, events: list[Recorded], last: Place, kinds: Collection[int]
+        self, connection: Any, events: list[Recorded], position: Position, last: Place, kinds: Collection[int]
     ) -> list[Recorded]:
         """Return the events that stand before a page's events in their rooms and would be read later."""
         known = {(event.room_id, event.sequence) for event in events}
         edges = [place for place in known if (place[0], place[1] - 1) not in known]
-        rows = await connection.fetch(
-            _EARLIER, [room_id for room_id, _ in edges], [sequence for _, sequence in edges], str(last.transaction)
-        )
+        rooms, sequences = [room_id for room_id, _ in edges], [sequence for _, sequence in edges]
+        partly_read = position.within.transaction if position.within else 0
+        rows = await connection.fetch(_EARLIER, rooms, sequences, str(last.transaction), str(partly_read))
         return [
             recorded_row(row) for row in rows if row["type"] in kinds and (row["room_id"], row["sequence"]) not in known
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-from parley.chat.domain.projectors import ALL, Difference, Projector
+from parley.chat.domain.projectors import ALL, ROOMS, Difference, Projector, TextLeft
 from parley.chat.projections.replay import replay
 
 Progress = Callable[[int, int], None]
@@ -13,11 +13,14 @@ Progress = Callable[[int, int], None]
 
 
 class Verified(NamedTuple):
-    """How many rooms were compared, how many rows differ, and the first difference."""
+    """How many rooms were compared, how many rows are wrong, and the first of them.
+
+    Wrong are rows that differ, and erased events that hold a text which their room does not have any more.
+    """
 
     rooms: int
     wrong: int
-    first: Difference | None
+    first: Difference | TextLeft | None
 
 
 async def verify(
@@ -25,13 +28,13 @@ async def verify(
 ) -> Verified:
     """Replay every room and compare its rows. It locks and changes nothing."""
     rooms, wrong = 0, 0
-    first: Difference | None = None
+    first: Difference | TextLeft | None = None
     async for chunk in replay(connection, projectors):
         for room in chunk:
             rooms += 1
-            wrong += len(room.differences)
-            if first is None and room.differences:
-                first = room.differences[0]
+            texts = room.folded.texts_left() if room.folded and ROOMS in projectors else []
+            wrong += len(room.differences) + len(texts)
+            first = first or next(iter((*room.differences, *texts)), None)
         if progress is not None:
             progress(rooms, chunk[-1].room_id)
     return Verified(rooms, wrong, first)

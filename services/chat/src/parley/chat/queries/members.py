@@ -23,6 +23,8 @@ LEFT JOIN LATERAL (
 ) page ON true
 """
 
+_ROLE = "SELECT role FROM chat.members WHERE room_id = $1 AND user_id = $2 AND state = 'joined'"
+
 _ROOMS_OF = """
 SELECT m.user_id, m.room_id, r.head, m.sequence FROM chat.members m
 CROSS JOIN LATERAL (SELECT head FROM chat.rooms WHERE room_id = m.room_id LIMIT 1) r
@@ -40,6 +42,11 @@ async def page(pool: Pool, room: str, identity: Identity, after: str, limit: int
         raise no_such_room()
     found = [Member(*row.values()) for row in rows if row["user_id"] is not None]
     return found[:limit], len(found) > limit
+
+
+async def is_owner(pool: Pool, room: str, user_id: str) -> bool:
+    """Return whether a user owns a room."""
+    return await pool.fetchval(_ROLE, key_of(room), user_id) == "owner"
 
 
 async def rooms_of(pool: Pool, user_ids: list[str]) -> dict[str, list[Membership]]:

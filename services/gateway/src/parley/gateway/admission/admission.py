@@ -27,7 +27,7 @@ from parley.common.nats.bus import Bus
 from parley.common.process.logs import get_logger
 from parley.common.wire import subjects
 from parley.common.wire.connections import ConnectReply, ConnectRequest
-from parley.common.wire.identity import Authenticate, Identity
+from parley.common.wire.identity import Authenticate, Identity, area_of
 from parley.common.wire.recovery import Recovered
 from parley.common.wire.rooms import MAX_BEHIND
 from parley.engineio.metrics import LIMIT_HITS
@@ -51,6 +51,8 @@ PATIENCE = 10.0
 PAUSES = (0.1, 0.25, 0.5, 1.0)
 # Characters. Auth refuses longer ones too; here they cost no request.
 MAX_TOKEN = 8192
+MAX_ASKED = 3
+"""Times that auth is asked about one attempt: again if it is somebody else than was claimed, or was just changed."""
 # As many as rooms that a user may be in.
 MAX_CURSORS = 1000
 MAX_CURSOR = 2**53
@@ -84,8 +86,9 @@ class Admission:
         again.
         """
         deadline = time.monotonic() + patience
-        namespace, claim = connection.namespace, self._claim(connection.namespace, attempt.auth)
-        connection.identity = Identity(claimed_user(claim.token), "")
+        namespace = connection.namespace
+        claim = self._claim(namespace, attempt.auth, connection.session.origin.address)
+        connection.identity = claimed_identity(claim.token)
         handshake = handshake_of(connection, attempt.auth, self._namespaces[namespace].headers)
         connection.handshake = encoded(handshake)
         self._connections.add(connection)
@@ -135,7 +138,8 @@ class Admission:
 
         Raises `Reject`.
         """
-        for _ in range(2):
+        for _ in range(MAX_ASKED):
+            connection.doubtful = False
             identity = await self._patiently(
                 deadline, lambda: self._bus.request(subjects.AUTHENTICATE, claim, Identity, repeat=True)
             )
@@ -143,7 +147,10 @@ class Admission:
             self._connections.identify(connection, identity)
             # A guest is somebody new, whom nobody can have banned. For any other user auth must have been asked after
             # the connection was registered as theirs, so a token that lied about its user is asked about once more.
-            if registered or claim.guest:
+            if (registered or claim.guest) and not connection.doubtful:
+                refusal = identity.refusal(area_of(connection.namespace), writes=False)
+                if refusal is not None:
+                    raise refusal
                 return
         raise Reject(Code.INVALID_TOKEN)
 
@@ -172,7 +179,7 @@ class Admission:
         if reply.data is not None:
             connection.data = reply.data
 
-    def _claim(self, namespace: str, auth: Mapping[str, Any]) -> Authenticate:
+    def _claim(self, namespace: str, auth: Mapping[str, Any], address: str) -> Authenticate:
         token = auth.get("token", "")
         if not isinstance(token, str) or len(token) > MAX_TOKEN:
             raise Reject(Code.INVALID_TOKEN)
@@ -180,7 +187,7 @@ class Admission:
         guest = self._namespaces[namespace].auth == "guest"
         if not token and not guest:
             raise Reject(Code.MISSING_TOKEN)
-        return Authenticate(token, guest=guest and not token)
+        return Authenticate(token, guest and not token, address)
 
     def enter_rooms(self, attempt: Attempt, connection: Connection, recovered: Recovered | None) -> None:
         """Put the connection into its rooms right after CONNECT, each from its cursor if the client named one."""
@@ -230,20 +237,22 @@ class Admission:
             await asyncio.sleep(next(pauses))
 
 
-def claimed_user(token: str) -> str:
-    """Return the `sub` claim of a token that nobody has verified, or '' if it is no JSON Web Token.
+def claimed_identity(token: str) -> Identity:
+    """Return the user and the session that a token names, which nobody has verified; empty if it is no JSON Web Token.
 
     It is only used to register the connection before it is authenticated.
     """
     try:
         payload = token.split(".", 2)[1]
-        return _claims.decode(a2b_base64(payload.replace("-", "+").replace("_", "/") + "===")).sub
+        claims = _claims.decode(a2b_base64(payload.replace("-", "+").replace("_", "/") + "==="))
     except (IndexError, ValueError, msgspec.DecodeError, RecursionError):
-        return ""
+        return Identity("", "")
+    return Identity(claims.sub, "", session=claims.sid if isinstance(claims.sid, str) else "")
 
 
 class _Claims(msgspec.Struct):
     sub: str
+    sid: Any = ""
 
 
 _claims = msgspec.json.Decoder(_Claims)

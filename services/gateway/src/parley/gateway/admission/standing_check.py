@@ -1,4 +1,4 @@
-"""Asks auth whether everybody is still welcome, because a ban, a revocation or a kick may have been missed.
+"""Asks auth whether everybody is still welcome, and who they are: a ban, a kick or new roles may have been missed.
 
 These are published once. So after every reconnect to NATS and after every stall of the event loop, auth is asked about
 everybody that this gateway has: admitted, being admitted, or parked. Until these questions are answered the gateway is
@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
+import msgspec
 from prometheus_client import Counter
 
 from parley.common.errors import Code, known_code
@@ -20,7 +21,7 @@ from parley.common.nats.bus import Bus
 from parley.common.process.logs import get_logger
 from parley.common.process.tasks import Tasks
 from parley.common.wire import subjects
-from parley.common.wire.identity import MAX_CHECKED, CheckWelcome, HeldUser, UnwelcomeUsers
+from parley.common.wire.identity import MAX_CHANGED, MAX_CHECKED, ChangedUser, CheckWelcome, HeldUser, UnwelcomeUsers
 from parley.gateway.admission.reconciliation import Reconciliation, in_rounds
 from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.connection_registry import ConnectionRegistry
@@ -39,6 +40,8 @@ TIMEOUT = 10.0
 """Seconds that auth has to answer a request, which may have a thousand users."""
 AUTHENTICATED_AFTER = 2.0
 """Seconds after which users are asked about who were just being admitted."""
+MARGIN = 0.05
+"""Seconds after the end of a suspension at which auth is asked about it."""
 ASKING = "asking who is still welcome"
 
 
@@ -47,11 +50,14 @@ class _Held(NamedTuple):
 
     user_id: str
     issued_at: float
+    session: str
+    suspended: bool
+    digest: int
     registered_at: float
 
 
 class StandingCheck:
-    """Ends connections whose users are not welcome any more."""
+    """Ends connections whose users are not welcome any more, and keeps the others as who they are now."""
 
     def __init__(
         self,
@@ -66,7 +72,7 @@ class StandingCheck:
         """Take the functions that this check needs: `parked` returns the parked connections.
 
         `end_user` ends all connections of a user. `end` ends a single one, if others of its user may stay: those with a
-        newer token, or that began after a kick.
+        newer token, of another session, or that began after a kick.
         """
         self._bus = bus
         self._connections = connections
@@ -120,8 +126,19 @@ class StandingCheck:
 
     async def _ask(self, batch: list[_Held]) -> None:
         now = boot_time()
-        question = CheckWelcome([HeldUser(held.user_id, held.issued_at, now - held.registered_at) for held in batch])
+        question = CheckWelcome(
+            [
+                HeldUser(
+                    held.user_id, held.issued_at, now - held.registered_at, held.session, held.suspended, held.digest
+                )
+                for held in batch
+            ]
+        )
         answer = await self._bus.request(subjects.WELCOME, question, UnwelcomeUsers, timeout=TIMEOUT, repeat=True)
+        for changed in answer.changed:
+            self._take_in(batch[changed.position], changed)
+        if len(answer.changed) >= MAX_CHANGED:
+            self._questions.add(batch)
         if not answer.users:
             return
         refused: defaultdict[str, dict[_Held, tuple[Code, str]]] = defaultdict(dict)
@@ -135,6 +152,44 @@ class StandingCheck:
             self._end_refused(user_id, theirs, refusals)
             # Many may have to go at once, and ending them must not hold up the loop.
             await asyncio.sleep(0)
+
+    def _take_in(self, held: _Held, changed: ChangedUser) -> None:
+        """Have connections go on as who they are now; what they send from here on is sent as that."""
+        now: dict[str, Any] = {"suspended": changed.suspended, "suspended_for": changed.suspended_for}
+        if changed.name is not None:
+            now["name"] = changed.name
+        if changed.roles is not None:
+            now["roles"] = changed.roles
+        for connection in self._connections.of_user(held.user_id):
+            if connection.authenticated and _key(connection) == held:
+                self._connections.identify(connection, msgspec.structs.replace(connection.identity, **now))
+                self.watch(connection)
+
+    def watch(self, connection: Connection) -> None:
+        """Ask again when the suspension of one that was just let in, or changed, ends by itself."""
+        identity = connection.identity
+        if identity.suspended and identity.suspended_for:
+            # By its sid: what waits must not keep a connection that has gone.
+            later = asyncio.get_running_loop().call_later
+            later(identity.suspended_for + MARGIN, self._add, connection.sid)
+
+    def _add(self, sid: str) -> None:
+        self._questions.add(self._keys([sid]))
+
+    async def recheck(self, users: Collection[str]) -> int:
+        """Ask about some users now, and return how many connections they have that auth has identified.
+
+        Who is being let in just now is asked about as soon as auth has said who they are. Raises `Reject`.
+        """
+        theirs = [connection for user_id in users for connection in self._connections.of_user(user_id)]
+        for connection in theirs:
+            connection.doubtful = not connection.authenticated
+        asked = set(users)
+        parked = [connection for connection in self._parked() if connection.identity.user_id in asked]
+        held = list(dict.fromkeys(_keys([*theirs, *parked])))
+        for start in range(0, len(held), MAX_CHECKED):
+            await self._ask(held[start : start + MAX_CHECKED])
+        return sum(connection.authenticated for connection in theirs)
 
     def _end_refused(self, user_id: str, connections: list[Connection], refused: dict[_Held, tuple[Code, str]]) -> None:
         going = [(connection, refused[key]) for connection in connections if (key := _key(connection)) in refused]
@@ -152,7 +207,10 @@ class StandingCheck:
 
 def _key(connection: Connection) -> _Held:
     identity = connection.identity
-    return _Held(identity.user_id, identity.issued_at, connection.registered_at)
+    return _Held(
+        identity.user_id, identity.issued_at, identity.session, identity.suspended, identity.digest,
+        connection.registered_at,
+    )  # fmt: skip
 
 
 def _keys(connections: Iterable[Connection]) -> Iterator[_Held]:

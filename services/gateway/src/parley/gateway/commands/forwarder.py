@@ -316,5 +316,7 @@ def _weight(connection: Connection) -> int:
     characters = len(identity.user_id) + len(identity.name)
     if identity.roles:
         characters += sum(len(role) + 2 for role in identity.roles)
+    if identity.scopes:
+        characters += sum(len(scope) + 2 for scope in identity.scopes)
     # A character has four bytes in UTF-8 at most; counting them exactly would cost an encoding.
     return 128 + 4 * characters + len(connection.handshake) + len(connection.data)

@@ -80,6 +80,8 @@ class Connection:
     """The latest mark among the rooms that are not remembered any more."""
     authenticated: bool = False
     """Whether auth has confirmed the identity. Until then it is what the token claims."""
+    doubtful: bool = False
+    """Whether its user was changed while auth was asked who it is, so that the answer may be of before."""
     guest: bool = False
     """Whether it came without a token. Then whoever knows its pid is that guest."""
     state: ConnectionState = ConnectionState.ATTEMPTING

@@ -10,10 +10,12 @@ on the room's subject, as events do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
 from itertools import islice
 
 from parley.common.errors import Code, Reject, known_code
+from parley.common.http.address_ranges import AddressRanges
 from parley.common.nats.bus import Bus
 from parley.common.process.logs import get_logger
 from parley.common.process.tasks import Tasks
@@ -30,6 +32,8 @@ from parley.common.wire.operations import (
     LeaveRooms,
     ListConnections,
     OperationReport,
+    Recheck,
+    RenewAddressBans,
     Selection,
     decode_operation,
 )
@@ -54,8 +58,17 @@ MAX_PAGE_BYTES = 512 * 1024
 
 Disconnected = Callable[[Connection, bool], None]
 """Ends a connection that a service disconnects: only in its namespace, or, if true, with its transport."""
-EndUser = Callable[[str, Code, str], int]
-"""Ends every connection of a user, with a code and a reason that the user is told. Returns how many there were."""
+EndUser = Callable[[str, Code, str, Collection[str], float], int]
+"""Ends every connection of a user, or of some sessions, with a code and a reason, if they have an age in seconds.
+
+It returns how many they were.
+"""
+EndAddresses = Callable[[AddressRanges, Code, str, float], int]
+"""The same for all connections from ranges of addresses."""
+
+
+AskAgain = Callable[[Collection[str]], Awaitable[int]]
+"""Asks auth about some users, and returns how many connections they have."""
 
 
 class Operations:
@@ -71,6 +84,9 @@ class Operations:
         offsets: Mapping[str, PacketHistory],
         disconnect: Disconnected,
         end_user: EndUser,
+        end_addresses: EndAddresses,
+        recheck: AskAgain,
+        renew_address_bans: Callable[[], Awaitable[int]],
     ) -> None:
         self._bus = bus
         self._server = server
@@ -80,6 +96,9 @@ class Operations:
         self._offsets = offsets
         self._disconnect = disconnect
         self._end_user = end_user
+        self._end_addresses = end_addresses
+        self._recheck = recheck
+        self._renew_address_bans = renew_address_bans
         self._tasks = Tasks()
 
     def start(self) -> None:
@@ -103,6 +122,9 @@ class Operations:
             self._emit(operation)
         elif isinstance(operation, Kick):
             self._kick(operation)
+        elif isinstance(operation, Recheck | RenewAddressBans):
+            # As a kick, none of these is dropped because there are many.
+            self._tasks.spawn(self._ask_again(operation), name="operation")
         elif len(self._tasks) >= MAX_AT_ONCE:
             log.error("too many operations at once", operation=type(operation).__name__)
         else:
@@ -167,13 +189,30 @@ class Operations:
     # -- operators -------------------------------------------------------------------------------------------------
 
     def _kick(self, kick: Kick) -> None:
-        """End a user's connections right as the message arrives.
+        """End connections right as the message arrives.
 
         No kick waits, or is dropped because there are many.
         """
-        user_id, code = kick.selection.user_id, known_code(kick.code, Code.KICKED)
-        ended = self._end_user(user_id, code, kick.reason)
+        selection, code = kick.selection, known_code(kick.code, Code.KICKED)
+        ended = 0
+        for user_id in (selection.user_id, *selection.users) if selection.user_id else selection.users:
+            ended += self._end_user(user_id, code, kick.reason, selection.sessions, kick.min_age)
+        if selection.ranges:
+            ranges = AddressRanges((each, math.inf) for each in selection.ranges)
+            ended += self._end_addresses(ranges, code, kick.reason, kick.min_age)
         self._tasks.spawn(self._answer(kick.inbox, OperationReport(self._bus.address, ended)), name="operation")
+
+    async def _ask_again(self, news: Recheck | RenewAddressBans) -> None:
+        """Answer when it is done: who gets no answer knows that this gateway may not know yet."""
+        try:
+            if isinstance(news, Recheck):
+                found = await self._recheck(news.selection.users)
+            else:
+                found = await self._renew_address_bans()
+        except Reject as rejection:
+            log.warning("what auth has changed is not known yet", code=str(rejection.code))
+            return
+        await self._answer(news.inbox, OperationReport(self._bus.address, found))
 
     async def _list(self, wanted: ListConnections) -> None:
         user_id = wanted.selection.user_id

@@ -14,10 +14,11 @@ In between, token, ban and memberships are checked as always. Events are read fr
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, Protocol, Self
 
 from msgspec.structs import replace
@@ -184,9 +185,16 @@ class Recovery:
         self._parked[connection.pid] = ParkedConnection(connection, heads, rooms, expires)
         return True
 
-    def forget(self, user_id: str) -> None:
-        """Drop all parked connections of a user."""
-        self._drop_all(lambda parked: parked.connection.identity.user_id == user_id)
+    def forget(self, user_id: str, sessions: Collection[str] = (), born_before: float = math.inf) -> None:
+        """Drop all parked connections of a user, or those of some sessions, that were registered before a moment."""
+
+        def concerned(parked: ParkedConnection) -> bool:
+            connection = parked.connection
+            if connection.identity.user_id != user_id or connection.registered_at > born_before:
+                return False
+            return not sessions or connection.identity.session in sessions
+
+        self._drop_all(concerned)
 
     def forget_all(self, namespace: str) -> None:
         """Drop all parked connections of a namespace, because the log of what they were sent was restored."""

@@ -1,1 +1,1 @@
-"""The admin API, a module for each thing that is administrated."""
+"""The admin API: `rights` says who may what, `parameters` what endpoints take, and `routes` what it consists of."""

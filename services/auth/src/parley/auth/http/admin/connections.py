@@ -8,7 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from parley.auth.components import Admin, Current
+from parley.auth.components import Current
+from parley.auth.http.admin.rights import Admin
 from parley.auth.moderation.kicks import Gateways
 
 router = APIRouter(prefix="/admin", tags=["admin"])

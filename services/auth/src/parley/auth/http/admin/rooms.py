@@ -1,21 +1,23 @@
-"""`/admin/rooms` and `/admin/audit`: see and close rooms, and see who did what."""
+"""`/admin/rooms`: see and close rooms."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
-from parley.auth.components import Admin, Current
-from parley.auth.http.admin.users import MAX_PAGE, NO_NUL, Because, GivenReason
+from parley.auth.components import Components, Current
+from parley.auth.http.admin.parameters import MAX_PAGE, NO_NUL, Because
+from parley.auth.http.admin.rights import Admin
 from parley.auth.http.endpoints import Done
 from parley.auth.moderation import audit
-from parley.auth.moderation.audit import AuditEntry
-from parley.common.http.api import correlation_id
-from parley.common.http.bodies import described
+from parley.common.errors import Reject
+from parley.common.http.bodies import body_of, described
 from parley.common.wire import subjects
 from parley.common.wire.admin import ArchiveRoomRequest, ListRooms, RoomList
 from parley.common.wire.identifiers import uuid7
@@ -23,6 +25,15 @@ from parley.common.wire.identifiers import uuid7
 router = APIRouter(prefix="/admin", tags=["admin"])
 
 MAX_ROOM = 128
+
+
+class CloseRequest(Because, frozen=True):
+    """Why; `id` may name the request, so that a retry is known for one."""
+
+    id: Annotated[UUID | None, msgspec.Meta(description="a UUID of yours; else one is made")] = None
+
+
+GivenClose = Annotated[CloseRequest, body_of(CloseRequest)]
 
 
 class RoomDetails(BaseModel):
@@ -45,13 +56,6 @@ class RoomsPage(BaseModel):
     more: bool
 
 
-class AuditPage(BaseModel):
-    """Audit entries, newest first; `more` means the last one's id as `before` gives the next page."""
-
-    entries: list[AuditEntry]
-    more: bool
-
-
 @router.get("/rooms", summary="List and find rooms")
 async def list_rooms(
     components: Current,
@@ -65,34 +69,34 @@ async def list_rooms(
     return RoomsPage(rooms=[RoomDetails(**msgspec.structs.asdict(room)) for room in page.rooms], more=page.more)
 
 
-@router.post("/rooms/{room_id}/close", summary="Close a room", openapi_extra=described(Because))
+@router.post("/rooms/{room_id}/close", summary="Close a room", openapi_extra=described(CloseRequest))
 async def close_room(
     room_id: Annotated[str, Path(min_length=1, max_length=MAX_ROOM, pattern=NO_NUL)],
-    body: GivenReason,
-    request: Request,
+    body: GivenClose,
     components: Current,
     admin: Admin,
 ) -> Done:
     """Archive a room: it can be read and takes no more changes. A closed one may be closed again.
 
-    The audit entry records the attempt; one administrator who has to try again leaves one entry.
+    A retry with the same `id`, or of the same administrator without one, leaves one audit entry: it records the
+    attempt.
     """
+    before = await _shown(components, room_id)
+    command_id = str(body.id or uuid7())
+    actor = replace(admin, request_id=admin.request_id or (command_id if body.id is not None else ""))
     async with components.database.transaction() as connection:
-        if not await audit.has(connection, admin, "room.close", room_id):
-            said = msgspec.to_builtins(body)
-            await audit.record(connection, admin, "room.close", room_id, said, correlation_id(request))
-    await components.bus.call(subjects.ARCHIVE_ROOM, ArchiveRoomRequest(str(uuid7()), room_id, body.reason, admin))
+        if actor.request_id or not await audit.has(connection, admin, "room.close", room_id):
+            after = {**before, "archived": True} if before is not None else None
+            await actor.record(connection, "room.close", room_id, {"reason": body.reason}, before=before, after=after)
+    request = ArchiveRoomRequest(command_id, room_id, body.reason, admin.identity)
+    await components.bus.call(subjects.ARCHIVE_ROOM, request)
     return Done()
 
 
-@router.get("/audit", summary="What administrators did")
-async def list_audit(
-    components: Current,
-    _admin: Admin,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
-    before: Annotated[int | None, Query(ge=0, lt=2**63, description="id of the last entry seen")] = None,
-) -> AuditPage:
-    """Audit entries, newest first."""
-    async with components.database.autocommit() as connection:
-        found = await audit.entries(connection, limit + 1, before)
-    return AuditPage(entries=found[:limit], more=len(found) > limit)
+async def _shown(components: Components, room_id: str) -> dict[str, Any] | None:
+    """What the audit log says of a room before it changes; None where chat cannot say it now, or there is none."""
+    try:
+        found = await components.bus.request(subjects.LIST_ROOMS, ListRooms(room_id, "", 1), RoomList)
+    except Reject:
+        return None
+    return next(({"name": room.name, "archived": room.archived} for room in found.rooms if room.id == room_id), None)

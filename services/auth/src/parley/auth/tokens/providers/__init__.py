@@ -1,1 +1,1 @@
-"""Where keys of tokens come from, a module each."""
+"""Whose tokens are accepted, a module for each kind of proof; `verifier` chooses among them."""

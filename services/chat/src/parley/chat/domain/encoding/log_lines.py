@@ -19,9 +19,9 @@ from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent, 
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.encoding.room_ids import event_id, room_key
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.fields import checked_text
 from parley.chat.domain.rooms import RoomCreated
 from parley.common.errors import Reject
+from parley.common.wire.text import checked_text
 
 FORMAT = 1
 MAX_LINE = 1024 * 1024

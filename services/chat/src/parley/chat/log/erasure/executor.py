@@ -25,11 +25,11 @@ from parley.chat.domain.encoding.compact import pack
 from parley.chat.domain.encoding.event_codec import CODEC, StoredEvent
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.encoding.room_ids import FIRST_ROOM, LogSecret, event_id, public_room_id
-from parley.chat.domain.erasure import MEMBERSHIP_TYPES, NAMING_TYPES, Erasure, Scope, ranges
+from parley.chat.domain.erasure import MEMBERSHIP_TYPES, NAMING_TYPES, TEXTS, Erasure, Scope, ranges
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.membership import LeaveRoom, MemberInvited
 from parley.chat.domain.room import RoomCommand
-from parley.chat.domain.rooms import CloseRoom, RoomCreated, RoomUpdated
+from parley.chat.domain.rooms import CloseRoom, RoomCreated
 from parley.chat.domain.state import UserLimits
 from parley.chat.log import event_store
 from parley.chat.log.erasure.erasures import COVERS, find
@@ -55,6 +55,7 @@ Report = Callable[[Erasure], None]
 ResultT = TypeVar("ResultT")
 
 _NAMING = ", ".join(str(CODEC.stored_as(name)[0]) for name in sorted(NAMING_TYPES))
+_MOVING = ", ".join(str(CODEC.stored_as(name)[0]) for name in sorted(MEMBERSHIP_TYPES))
 _NEEDED = ", ".join(str(CODEC.stored_as(name)[0]) for name in sorted(MEMBERSHIP_TYPES | NAMING_TYPES))
 
 _BEGIN = "UPDATE chat.erasures SET started_at = coalesce(started_at, clock_timestamp()) WHERE id = $1"
@@ -74,6 +75,12 @@ _ROOMS_AFTER = "SELECT room_id, head FROM chat.rooms WHERE room_id > $1 ORDER BY
 _ROOM = "SELECT room_id, head FROM chat.rooms WHERE room_id = $1"
 _MESSAGE = "SELECT sequence FROM chat.events WHERE room_id = $1 AND event_id = $2"
 
+# What is left of an erased event may say whom it moved where, and how the room is called. An # the room, takes that out too.
+_LEFT_OVER = f"""(CASE WHEN e.type IN ({_MOVING}) THEN
+  CASE x.scope WHEN 'room' THEN e.data -> 'user' IS NOT NULL ELSE e.data -> 'user' ->> 'id' = x.user_id END
+WHEN e.type IN ({_NAMING}) AND x.scope = 'room' THEN
+  concat(e.data ->> 'name', e.data ->> 'topic') <> '' OR e.data ->> 'kind' = 'public'
+ELSE false END)"""
 # Only events that make a room what it is need their data; the texts of all others are not fetched.
 _COVERED = f"""
 SELECT e.* FROM chat.erasures x
@@ -82,7 +89,8 @@ CROSS JOIN LATERAL (
   SELECT e.room_id, e.sequence, e.event_id, e.type, e.version, e.recorded_at,
     CASE WHEN e.type IN ({_NEEDED}) THEN e.data::text ELSE '{{}}' END AS data
   FROM chat.events e
-  WHERE e.room_id = q.room_id AND e.sequence > q.after AND e.sequence <= q.up_to AND e.version <> 0 AND {COVERS}
+  WHERE e.room_id = q.room_id AND e.sequence > q.after AND e.sequence <= q.up_to
+    AND (e.version <> 0 OR {_LEFT_OVER}) AND {COVERS}
 ) e
 WHERE x.id = $1 ORDER BY e.room_id, e.sequence
 """
@@ -100,16 +108,23 @@ INSERT INTO chat.events (room_id, sequence, number, event_id, type, version, act
                          fingerprint, data, recorded_at)
 SELECT $1, head, messages, $2, $3, $4, '', '', $5, 0, $6, clock_timestamp() FROM moved
 """
-_NAMED_BY = f"""
-SELECT changed, (
+
+
+def _named_by(text: str) -> str:
+    # The event that creates a room has both texts, and so has the first version of the one that changes them.
+    return f"""(
   SELECT sequence FROM chat.events e WHERE e.room_id = r.room_id AND e.type IN ({_NAMING})
+    AND (e.type = {RoomCreated.NUMBER} OR e.version = 1 OR e.data -> '{text}' IS NOT NULL)
   ORDER BY sequence DESC LIMIT 1
-) AS named_by FROM chat.rooms r WHERE room_id = $1
+)"""
+
+
+_NAMED_BY = f"""
+SELECT changed, {", ".join(f"{_named_by(text)} AS {text}" for text in TEXTS)} FROM chat.rooms r WHERE room_id = $1
 """
-_LOCK = "SELECT changed FROM chat.rooms WHERE room_id = $1 FOR NO KEY UPDATE"
-_OTHERS = "SELECT EXISTS (SELECT FROM chat.members WHERE room_id = $1)"
+_LOCK = "SELECT changed, member_count FROM chat.rooms WHERE room_id = $1 FOR NO KEY UPDATE"
 _FORGET_MAKER = "UPDATE chat.rooms SET created_by = '', kind = $2 WHERE room_id = $1"
-_RENAME = "UPDATE chat.rooms SET name = $2, topic = $3 WHERE room_id = $1"
+_RENAME = {text: f"UPDATE chat.rooms SET {text} = $2, {text}_kept_in = $3 WHERE room_id = $1" for text in TEXTS}
 _FORGET_DECLINED = "DELETE FROM chat.declined WHERE room_id = $1 AND user_id = $2"
 _FORGET_INVITER = """
 UPDATE chat.members SET name = user_id, invited_by = ''
@@ -252,16 +267,18 @@ class Executor:
 
         async def erase() -> bool:
             connection = self._connection
-            changed = await connection.fetchval(_LOCK, room_id)
+            changed, others = await connection.fetchrow(_LOCK, room_id)
             if named is not None and named["changed"] != changed:
                 return False
-            named_by = None if named is None else named["named_by"]
-            others = named is not None and await connection.fetchval(_OTHERS, room_id)
-            erased = [erasure.erase(one, names_room=others and one.sequence == named_by) for one in events]
+            present = {} if named is None else {text: named[text] for text in TEXTS}
+            erased = [
+                erasure.erase(one, keeps=[text for text, at in present.items() if others and at == one.sequence])
+                for one in events
+            ]
             sequences = [one.sequence for one in erased]
             await connection.execute(_OVERWRITE, room_id, sequences, [one.data.decode() for one in erased])
             await self._notify(erasure, room_id, sequences)
-            await self._project(erasure, room_id, erased, named_by)
+            await self._project(erasure, room_id, erased, present)
             await connection.execute(_COUNT, erasure.id, len(erased))
             return True
 
@@ -278,14 +295,18 @@ class Executor:
             _NOTIFY, room_id, notice, stored.number, stored.version, command_id, stored.data.decode()
         )
 
-    async def _project(self, erasure: Erasure, room_id: int, erased: list[Recorded], named_by: int | None) -> None:
-        """Bring the projections up to what the erased events say now."""
+    async def _project(self, erasure: Erasure, room_id: int, erased: list[Recorded], present: dict[str, int]) -> None:
+        """Bring the projections up to what the erased events say now.
+
+        `present` has the sequences of the events that the room has its texts from.
+        """
         for one in erased:
             event = one.event() if one.type in NAMING_TYPES else None
             if isinstance(event, RoomCreated):
                 await self._connection.execute(_FORGET_MAKER, room_id, event.kind)
-            if isinstance(event, RoomCreated | RoomUpdated) and one.sequence == named_by:
-                await self._connection.execute(_RENAME, room_id, event.name, event.topic)
+            for text in [text for text, at in present.items() if at == one.sequence]:
+                kept: str = getattr(event, text) or ""
+                await self._connection.execute(_RENAME[text], room_id, kept, one.sequence if kept else None)
         if erasure.user_id is not None:
             await self._connection.execute(_FORGET_DECLINED, room_id, erasure.user_id)
         if invited := [one.sequence for one in erased if one.type == MemberInvited.TYPE and one.data != NOTHING]:

@@ -1,0 +1,81 @@
+"""Bots: accounts that programs use, by API keys. Whoever owns one answers for it.
+
+A bot has none of the roles that its owner lacks, and is banned or suspended while its owner is (see `standing`). It
+goes with its owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from pydantic import BaseModel, Field
+from sqlalchemy import ColumnElement, delete, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from parley.auth.names import check_display_name, skeletons
+from parley.auth.tables import username_skeletons, users
+from parley.auth.user_rows import lock_user, new_user_id
+from parley.common.errors import Code, Reject
+
+BOT = "bot"
+
+
+class BotDetails(BaseModel):
+    """A bot."""
+
+    id: str = Field(description="its user id, with which it is invited and found in messages")
+    name: str
+    owner_id: str
+    roles: list[str] = Field(description="of which only those count that its owner has as well")
+    created_at: datetime
+
+
+async def create(connection: AsyncConnection, name: str, owner_id: str, limit: int) -> BotDetails:
+    """A new bot of somebody.
+
+    Raises `Reject` with `not_found` for an owner we do not know, `forbidden` for a bot, and `limit_exceeded` when they
+    have `limit` bots already; and for the name `invalid_payload`, or `already_exists` for one that looks like somebody
+    else's username.
+    """
+    owner = await lock_user(connection, owner_id)
+    if owner is None:
+        raise Reject(Code.NOT_FOUND, "There is no such user to own the bot.")
+    if owner.kind == BOT:
+        raise Reject(Code.FORBIDDEN, "A bot owns no bots.")
+    number = await connection.scalar(select(func.count()).select_from(users).where(users.c.owner_id == owner_id))
+    if (number or 0) >= limit:
+        raise Reject(Code.LIMIT_EXCEEDED, f"A user has at most {limit} bots.")
+    check_display_name(name)
+    looks = username_skeletons.c.skeleton.in_(skeletons(name))
+    another = select(username_skeletons.c.user_id).where(looks, username_skeletons.c.user_id != owner_id)
+    if await connection.scalar(another) is not None:
+        raise Reject(Code.ALREADY_EXISTS, "This name looks like somebody else's username.")
+    new = insert(users).values(id=new_user_id(), name=name, kind=BOT, owner_id=owner_id)
+    row = (await connection.execute(new.returning(users))).mappings().one()
+    return BotDetails.model_validate(dict(row))
+
+
+async def listed(connection: AsyncConnection, which: ColumnElement[bool], limit: int) -> list[BotDetails]:
+    """Bots that a condition names, newest first."""
+    query = select(users).where(users.c.kind == BOT, which).order_by(users.c.created_at.desc(), users.c.id).limit(limit)
+    return [BotDetails.model_validate(dict(row)) for row in (await connection.execute(query)).mappings()]
+
+
+async def owned_by(connection: AsyncConnection, owners: Collection[str]) -> list[str]:
+    """The ids of the bots of some users, to whom happens what happens to these."""
+    ids = select(users.c.id).where(users.c.owner_id.in_(owners)).order_by(users.c.id)
+    return list((await connection.scalars(ids)).all())
+
+
+async def require(connection: AsyncConnection, bot_id: str, owner_id: str | None = None) -> BotDetails:
+    """A bot, locked; of this owner, if one is named. Raises `Reject(not_found)`."""
+    row = await lock_user(connection, bot_id)
+    if row is None or row.kind != BOT or owner_id not in (None, row.owner_id):
+        raise Reject(Code.NOT_FOUND, "There is no such bot.")
+    return BotDetails.model_validate(row, from_attributes=True)
+
+
+async def remove(connection: AsyncConnection, bot_id: str) -> None:
+    """Delete a bot with its keys. What it wrote stays, under its name."""
+    await connection.execute(delete(users).where(users.c.id == bot_id, users.c.kind == BOT))

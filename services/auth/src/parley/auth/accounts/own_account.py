@@ -1,0 +1,108 @@
+"""What somebody who is logged in does with their own account: its password, its names, its end."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Row, select, true, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from parley.auth.accounts.accounts import Accounts, require_strong
+from parley.auth.accounts.deletions import Deletions
+from parley.auth.accounts.passwords import Passwords
+from parley.auth.accounts.sessions import Device
+from parley.auth.database import Database
+from parley.auth.names import check_display_name, skeletons
+from parley.auth.owners import require_another_owner
+from parley.auth.tables import identities, sessions, username_skeletons, users
+from parley.auth.user_rows import lock_user, revoke_sessions
+from parley.common.errors import Code, Reject
+from parley.common.wire.identity import Identity
+
+
+class Proof(NamedTuple):
+    """By what somebody shows again that an account is theirs: the password, and what they come from."""
+
+    password: str
+    device: Device
+    proven_device: str = ""
+
+
+class OwnAccount:
+    """Changes and deletes accounts for their owners."""
+
+    def __init__(self, database: Database, passwords: Passwords, accounts: Accounts, deletions: Deletions) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._accounts = accounts
+        self._deletions = deletions
+
+    async def read(self, user_id: str) -> Row[Any] | None:
+        """The row of a user; None for who logs in elsewhere and is not known yet."""
+        async with self._database.autocommit() as connection:
+            return (await connection.execute(select(users).where(users.c.id == user_id))).first()
+
+    async def identities(self, user_id: str) -> list[dict[str, Any]]:
+        """By which logins at identity providers somebody comes in, those from before first."""
+        told = select(
+            identities.c.issuer, identities.c.subject, identities.c.name, identities.c.address,
+            identities.c.created_at, identities.c.last_login_at,
+        )  # fmt: skip
+        async with self._database.autocommit() as connection:
+            rows = await connection.execute(
+                told.where(identities.c.user_id == user_id).order_by(identities.c.created_at)
+            )
+            return [dict(row) for row in rows.mappings()]
+
+    async def change_password(self, identity: Identity, proof: Proof, password: str, *, end_others: bool) -> list[str]:
+        """Give an account another password; returns the ids of the other sessions, if they are to end.
+
+        Raises `Reject` as `Accounts.prove` does, and with `invalid_payload` for a weak one.
+        """
+        proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven_device)
+        require_strong(password, proved.username)
+        password_hash = await self._passwords.hash(password)
+        async with self._database.transaction() as connection:
+            await self._still_proved(connection, proved)
+            changed = update(users).where(users.c.id == proved.id)
+            await connection.execute(changed.values(password_hash=password_hash))
+            if not end_others:
+                return []
+            others: ColumnElement[bool] = sessions.c.id != identity.session if identity.session else true()
+            return await revoke_sessions(connection, (sessions.c.user_id == proved.id) & others)
+
+    async def update(self, user_id: str, changes: dict[str, str | None]) -> None:
+        """Change a display name or an avatar.
+
+        Raises `Reject` with `forbidden` for who logs in elsewhere, `invalid_payload`, or `already_exists` for a name
+        that looks like somebody else's username.
+        """
+        async with self._database.transaction() as connection:
+            user = await lock_user(connection, user_id)
+            if user is None or user.kind != "local":
+                raise Reject(Code.FORBIDDEN, "Your name and avatar are those of where you log in.")
+            if (name := changes.get("name")) is not None:
+                check_display_name(name)
+                looks = username_skeletons.c.skeleton.in_(skeletons(name))
+                another = select(username_skeletons.c.user_id).where(looks, username_skeletons.c.user_id != user_id)
+                if await connection.scalar(another) is not None:
+                    raise Reject(Code.ALREADY_EXISTS, "This name looks like somebody else's username.")
+            if changes:
+                await connection.execute(update(users).where(users.c.id == user_id).values(**changes))
+
+    async def delete(self, identity: Identity, proof: Proof) -> None:
+        """Delete an account; chat is asked to erase what was written, until it has.
+
+        Raises `Reject` as `Accounts.prove` does, and with `forbidden` for the last administrator.
+        """
+        proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven_device)
+        async with self._database.transaction() as connection:
+            await self._still_proved(connection, proved)
+            await require_another_owner(connection, proved)
+            await self._deletions.begin(connection, proved.id)
+
+    @staticmethod
+    async def _still_proved(connection: AsyncConnection, proved: Row[Any]) -> None:
+        user = await lock_user(connection, proved.id)
+        if user is None or user.password_hash != proved.password_hash:
+            raise Reject(Code.INVALID_CREDENTIALS)

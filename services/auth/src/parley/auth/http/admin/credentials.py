@@ -1,0 +1,148 @@
+"""`/admin/users/{id}`: what somebody may, and by what they get in: roles, password, tokens."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+from sqlalchemy import Row, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from parley.auth.accounts import view_tokens
+from parley.auth.accounts.accounts import require_strong
+from parley.auth.components import Current
+from parley.auth.http.admin.moderation import KickResponse, carried_out, rechecked
+from parley.auth.http.admin.parameters import Because, GivenReason, UserId
+from parley.auth.http.admin.rights import Admin
+from parley.auth.moderation import kick_records
+from parley.auth.owners import require_another_owner, require_not_above
+from parley.auth.password_policy import MAX_PASSWORD, MIN_PASSWORD
+from parley.auth.tables import users
+from parley.auth.tokens.claims import MAX_ROLE, MAX_ROLES
+from parley.auth.user_rows import lock_user, revoke_all
+from parley.common.errors import Code, Reject
+from parley.common.http.bodies import body_of, described
+from parley.common.wire.rights import ADMIN_ROLE
+
+router = APIRouter(prefix="/admin/users", tags=["admin"])
+
+Role = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ROLE, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Roles(msgspec.Struct, frozen=True):
+    """Roles; `admin`, `admin:operate`, `admin:moderate` and `admin:read` are administrators'."""
+
+    roles: Annotated[list[Role], msgspec.Meta(max_length=MAX_ROLES, description="all that the user has from now on")]
+
+
+class NewPassword(msgspec.Struct, frozen=True):
+    """A password."""
+
+    password: Annotated[str, msgspec.Meta(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
+
+
+GivenRoles = Annotated[Roles, body_of(Roles)]
+GivenPassword = Annotated[NewPassword, body_of(NewPassword)]
+
+
+class RolesResponse(BaseModel):
+    """The roles now, and what open connections know of them."""
+
+    roles: list[str]
+    refreshed: int = Field(description="open connections that know them")
+    unanswered: list[str] = Field(description="gateways that may hold more; those learn it as soon as they can ask")
+
+
+class ViewTokenResponse(BaseModel):
+    """A token to see what somebody sees."""
+
+    access_token: str
+    session_id: str = Field(description="the session that the user sees it as")
+    expires_at: datetime
+
+
+class RevokeResponse(KickResponse):
+    """A revocation and the kick that followed it."""
+
+    revoked_before: datetime
+
+
+@router.put("/{user_id:path}/roles", summary="Set a user's roles", openapi_extra=described(Roles))
+async def set_roles(user_id: UserId, body: GivenRoles, components: Current, admin: Admin) -> RolesResponse:
+    """What tokens in use and open connections may changes at once. Of bots, what their owner has not does not count.
+
+    `forbidden` for your own users, whose roles are in their tokens, and where nobody would be left to decide who may
+    what. Your own roles you may set as well.
+    """
+    roles = list(dict.fromkeys(body.roles))
+    async with components.database.transaction() as connection:
+        user = await _locked(connection, user_id)
+        if user.kind == "external":
+            raise Reject(Code.FORBIDDEN, "The roles of your own users are in their tokens.")
+        if ADMIN_ROLE not in roles:
+            await require_another_owner(connection, user)
+        await connection.execute(update(users).where(users.c.id == user_id).values(roles=roles))
+        await admin.record(connection, "user.roles", user_id, before={"roles": user.roles}, after={"roles": roles})
+    result = await rechecked(components, user_id)
+    return RolesResponse(roles=roles, refreshed=result.disconnected, unanswered=result.unanswered)
+
+
+@router.put("/{user_id:path}/password", summary="Set a user's password", openapi_extra=described(NewPassword))
+async def set_password(user_id: UserId, body: GivenPassword, components: Current, admin: Admin) -> RevokeResponse:
+    """What the old one gave is refused from now on, and the user's connections end. `forbidden` for who has none."""
+    password_hash = await components.passwords.hash(body.password)
+    async with components.database.transaction() as connection:
+        user = await _locked(connection, user_id)
+        if user.kind != "local":
+            raise Reject(Code.FORBIDDEN, "Only accounts made here have a password.")
+        require_strong(body.password, user.username)
+        await connection.execute(update(users).where(users.c.id == user_id).values(password_hash=password_hash))
+        moment = await revoke_all(connection, user_id)
+        await admin.record(connection, "user.password", user_id)
+        told = "Your password was set; log in again."
+        order = await kick_records.order(connection, admin.user_id, Code.REVOKED_TOKEN, told, users=[user_id])
+    return RevokeResponse(revoked_before=moment, **(await carried_out(components, order)).model_dump())
+
+
+@router.post("/{user_id:path}/revoke", summary="Refuse every token a user was given so far")
+async def revoke(user_id: UserId, components: Current, admin: Admin) -> RevokeResponse:
+    """Revoke access and refresh tokens and a bot's API keys, and end the user's connections.
+
+    People may log in again at once: to keep somebody out, ban them, or set their password.
+    """
+    async with components.database.transaction() as connection:
+        user = await _locked(connection, user_id)
+        require_not_above(admin.identity, user.roles)
+        moment = await revoke_all(connection, user_id)
+        before = {"revoked_before": user.revoked_before and user.revoked_before.isoformat()}
+        after = {"revoked_before": moment.isoformat()}
+        await admin.record(connection, "user.revoke", user_id, before=before, after=after)
+        told = "Log in again."
+        order = await kick_records.order(connection, admin.user_id, Code.REVOKED_TOKEN, told, users=[user_id])
+    return RevokeResponse(revoked_before=moment, **(await carried_out(components, order)).model_dump())
+
+
+@router.post("/{user_id:path}/view-token", summary="See what a user sees", openapi_extra=described(Because))
+async def create_view_token(user_id: UserId, body: GivenReason, components: Current, admin: Admin) -> ViewTokenResponse:
+    """A token of ten minutes that reads in the user's place, in rooms and over sockets, and never writes.
+
+    It is in the audit log, and among the sessions that the user sees and ends. It opens neither their account nor what
+    they administrate.
+    """
+    async with components.database.transaction() as connection:
+        user = await _locked(connection, user_id)
+        require_not_above(admin.identity, user.roles)
+        issued = await view_tokens.issue(connection, components.signer, user_id, admin.identity)
+        detail = {"reason": body.reason, "session_id": issued.session_id}
+        await admin.record(connection, "user.view", user_id, detail)
+    return ViewTokenResponse(access_token=issued.token, session_id=issued.session_id, expires_at=issued.expires_at)
+
+
+async def _locked(connection: AsyncConnection, user_id: str) -> Row[Any]:
+    user = await lock_user(connection, user_id)
+    if user is None:
+        raise Reject(Code.NOT_FOUND, "There is no such user.")
+    return user

@@ -1,0 +1,150 @@
+"""`/auth/me` and `/auth/password`: who somebody is, and what they do with their own account."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+
+from parley.auth.accounts import bots
+from parley.auth.accounts.own_account import Proof
+from parley.auth.components import AnyBearer, Bearer, Components, Current
+from parley.auth.http.device_cookie import proven_device
+from parley.auth.http.endpoints import Done, device_of
+from parley.auth.http.own_sessions import EndedSessions
+from parley.auth.moderation import kick_records
+from parley.auth.names import MAX_DISPLAY_NAME
+from parley.auth.password_policy import MAX_PASSWORD, MIN_PASSWORD
+from parley.common.errors import Code, Reject
+from parley.common.http.bodies import body_of, described
+from parley.common.wire.identity import Identity
+
+router = APIRouter(prefix="/auth", tags=["auth"])
+
+MAX_URL = 500
+# Printable ASCII without what ends an attribute in HTML. Python's `$` alone would let a line end through.
+AvatarUrl = Annotated[str, msgspec.Meta(max_length=MAX_URL, pattern=r"^https://[!#-&(-;=?-\[\]-_a-~]+(?!\n)$")]
+CurrentPassword = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PASSWORD)]
+
+
+class PasswordChange(msgspec.Struct, frozen=True):
+    """The password there is, and the one there shall be."""
+
+    current_password: CurrentPassword
+    new_password: Annotated[str, msgspec.Meta(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
+    end_other_sessions: bool = True
+
+
+class ProfileChange(msgspec.Struct, frozen=True):
+    """What others are shown. What is left out stays; null takes the avatar away."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_DISPLAY_NAME)] | msgspec.UnsetType = msgspec.UNSET
+    avatar_url: AvatarUrl | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class OwnPassword(msgspec.Struct, frozen=True):
+    """The password of the account, to be sure."""
+
+    password: CurrentPassword
+
+
+class Me(BaseModel):
+    """Who the bearer of a token is."""
+
+    user_id: str
+    name: str
+    roles: list[str]
+    username: str | None = Field(description="null for who logs in elsewhere")
+    avatar_url: str | None
+
+
+async def limited(identity: Bearer, components: Current) -> Identity:
+    """The bearer, if they do not change their account too often. Raises `Reject(rate_limited)`."""
+    components.account_changes.take(identity.user_id, time.monotonic())
+    return identity
+
+
+Owner = Annotated[Identity, Depends(limited)]
+
+
+@router.get("/me", summary="Who am I")
+async def me(identity: AnyBearer, components: Current) -> Me:
+    """The identity of the bearer, as gateways and services see it."""
+    row = await components.own_account.read(identity.user_id)
+    return Me(
+        user_id=identity.user_id,
+        name=identity.name,
+        roles=list(identity.roles),
+        username=row.username if row is not None else None,
+        avatar_url=row.avatar_url if row is not None else None,
+    )
+
+
+@router.put("/me", summary="Change my name or avatar", openapi_extra=described(ProfileChange))
+async def change_profile(
+    body: Annotated[ProfileChange, body_of(ProfileChange)], components: Current, identity: Owner
+) -> Me:
+    """A name by the rules of rooms' names, of which no word mixes scripts, and that looks like nobody else's username.
+
+    It is seen from the next connection on. `already_exists`, or `forbidden` for who logs in elsewhere.
+    """
+    changes: dict[str, Any] = {
+        name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not msgspec.UNSET
+    }
+    await components.own_account.update(identity.user_id, changes)
+    return await me(msgspec.structs.replace(identity, name=changes.get("name", identity.name)), components)
+
+
+@router.put("/password", summary="Change my password", openapi_extra=described(PasswordChange))
+async def change_password(
+    body: Annotated[PasswordChange, body_of(PasswordChange)], request: Request, components: Current, identity: Owner
+) -> EndedSessions:
+    """Other sessions end, unless told otherwise. `invalid_credentials` if the current password is wrong."""
+    proof = await _proof(body.current_password, request, components, identity)
+    ended = await components.own_account.change_password(
+        identity, proof, body.new_password, end_others=body.end_other_sessions
+    )
+    await components.gateways.end_sessions(identity.user_id, ended)
+    return EndedSessions(ended=len(ended))
+
+
+@router.delete("/me", summary="Delete my account", openapi_extra=described(OwnPassword))
+async def delete_me(
+    body: Annotated[OwnPassword, body_of(OwnPassword)], request: Request, components: Current, identity: Owner
+) -> Done:
+    """The account, its sessions and connections end now, and what was written is erased. There is no way back.
+
+    `invalid_credentials` if the password is wrong, `forbidden` for the last administrator.
+    """
+    proof = await _proof(body.password, request, components, identity)
+    async with components.database.autocommit() as connection:
+        owned = await bots.owned_by(connection, [identity.user_id])
+    await components.own_account.delete(identity, proof)
+    components.deletions.soon()
+    gone = [identity.user_id, *owned]
+    async with components.database.transaction() as connection:
+        told = "The account was deleted."
+        order = await kick_records.order(connection, identity.user_id, Code.INVALID_TOKEN, told, users=gone)
+    result = await components.kicks.carry_out(order)
+    if result.unanswered:
+        await components.deletions.repeat(identity.user_id)
+    return Done()
+
+
+@router.get("/me/export", summary="All that is kept of me")
+async def export_me(components: Current, identity: Bearer) -> StreamingResponse:
+    """Lines of JSON, each `{type, <type>: {...}}`: `account`, `session`, `event`, and `end` if nothing is missing."""
+    lines = components.data_export.begin(identity)
+    headers = {"content-disposition": 'attachment; filename="parley-export.jsonl"', "cache-control": "no-store"}
+    return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
+
+
+async def _proof(password: str, request: Request, components: Components, identity: Identity) -> Proof:
+    row = await components.own_account.read(identity.user_id)
+    if row is None or row.username is None:
+        raise Reject(Code.FORBIDDEN, "You log in elsewhere; there is no password of yours here.")
+    return Proof(password, device_of(request), proven_device(request, components, row.username))

@@ -1,0 +1,201 @@
+"""Kicks as they are remembered: who was meant, how many connections ended, and which gateways have not said so yet.
+
+| a gateway that had not answered | what happens | state |
+|---|---|---|
+| answers late: it had stood still, with the order in hand | what it ended is counted | `answered` |
+| is alive again | it is sent the order anew, for connections of before it; its answer is counted | `answered` |
+| has said goodbye, or was silent for so long that it is forgotten | its connections are gone | `forgotten` |
+
+All of it is in Postgres, so that an auth that starts anew goes on with it; replicas do the same work, and each answer
+counts once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from nats.aio.msg import Msg
+from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from parley.auth.database import Database
+from parley.auth.metrics import KICKED_CONNECTIONS
+from parley.auth.moderation.kicks import Gateways, KickOrder, KickResult
+from parley.auth.tables import kick_gateways, kicks
+from parley.common.errors import Code, Reject, known_code
+from parley.common.process.logs import get_logger
+from parley.common.wire import subjects
+from parley.common.wire.codec import decode
+from parley.common.wire.identifiers import uuid7
+from parley.common.wire.operations import OperationReport
+from parley.framework import Bus
+
+log = get_logger(__name__)
+
+FOLLOW_INTERVAL = 1.0
+"""Seconds after which it is looked again what gateways that had not answered do now."""
+FOLLOWED = 500
+"""Answers owed that are looked after at a time, the oldest first."""
+KEPT = timedelta(days=30)
+"""For how long a kick can be asked about."""
+TIDY_INTERVAL = 3600.0
+
+_SETTLE = text(
+    """
+    WITH answer AS (
+        UPDATE auth.kick_gateways SET state = 'answered', settled_at = clock_timestamp()
+        WHERE kick_id = :kick AND address = :address AND state = 'unanswered' RETURNING kick_id
+    )
+    UPDATE auth.kicks SET disconnected = disconnected + :ended FROM answer WHERE kicks.id = answer.kick_id
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KickRecord:
+    """A kick and what is known of it. Gateways are named for people."""
+
+    id: str
+    at: datetime
+    admin_id: str
+    users: list[str]
+    ranges: list[str]
+    code: str
+    reason: str
+    disconnected: int
+    unanswered: list[str] = field(default_factory=list[str])
+    answered: list[str] = field(default_factory=list[str])
+    forgotten: list[str] = field(default_factory=list[str])
+
+
+async def order(
+    connection: AsyncConnection,
+    admin_id: str,
+    code: Code,
+    reason: str,
+    *,
+    users: Iterable[str] = (),
+    ranges: Iterable[str] = (),
+) -> KickOrder:
+    """Write down a kick in the caller's transaction, to be carried out once that is committed."""
+    new = KickOrder(f"kick_{uuid7().hex}", tuple(users), tuple(ranges), code, reason)
+    await connection.execute(
+        insert(kicks).values(
+            id=new.id, admin_id=admin_id, users=list(new.users), ranges=list(new.ranges), code=str(code), reason=reason
+        )
+    )
+    return new
+
+
+class KickRecords:
+    """Carries out kicks, and follows them up until every gateway has answered or is forgotten."""
+
+    def __init__(self, database: Database, gateways: Gateways) -> None:
+        self._database = database
+        self._gateways = gateways
+        self._tidied = float("-inf")
+
+    async def start(self, bus: Bus) -> None:
+        """Begin to take late answers, and to look after those that are owed."""
+        await bus.subscribe(subjects.KICKED, self._hear, bus.service)
+        bus.run_forever(self._follow(), name="kicks")
+
+    async def carry_out(self, kick: KickOrder) -> KickResult:
+        """End the connections, and write down who owes an answer. Raises `Reject` when nobody can be told."""
+        result = await self._gateways.kick(kick)
+        if result.disconnected or result.owing:
+            try:
+                await self._write(kick, result)
+            except Reject as rejection:
+                log.warning("a kick is not followed up", kick=kick.id, code=str(rejection.code))
+        return result
+
+    async def find(self, kick_id: str) -> KickRecord | None:
+        """A kick and what is known of it now; None for one that is not remembered."""
+        async with self._database.autocommit() as connection:
+            row = (await connection.execute(select(kicks).where(kicks.c.id == kick_id))).mappings().first()
+            if row is None:
+                return None
+            owed = select(kick_gateways.c.name, kick_gateways.c.state).where(kick_gateways.c.kick_id == kick_id)
+            states = (await connection.execute(owed.order_by(kick_gateways.c.name))).all()
+        record = KickRecord(**row)
+        for name, state in states:
+            getattr(record, state).append(name)
+        return record
+
+    async def _write(self, kick: KickOrder, result: KickResult) -> None:
+        async with self._database.transaction() as connection:
+            if result.disconnected:
+                mine = update(kicks).where(kicks.c.id == kick.id)
+                await connection.execute(mine.values(disconnected=kicks.c.disconnected + result.disconnected))
+            if result.owing:
+                rows = [
+                    {
+                        "kick_id": kick.id,
+                        "address": address,
+                        "name": self._gateways.name_of(address),
+                        "state": "unanswered",
+                    }
+                    for address in result.owing
+                ]
+                await connection.execute(insert(kick_gateways).values(rows))
+
+    async def _hear(self, message: Msg) -> None:
+        if not message.data:
+            return  # the broker says that nobody listens, which the order's own answer says as well
+        report = decode(message.data, OperationReport)
+        settle = {"kick": subjects.parse_kicked(message.subject), "address": report.gateway, "ended": report.matched}
+        async with self._database.autocommit() as connection:
+            settled = (await connection.execute(_SETTLE, settle)).rowcount
+        if settled:
+            KICKED_CONNECTIONS.inc(report.matched)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(FOLLOW_INTERVAL)
+            try:
+                await self._look_after()
+                if time.monotonic() - self._tidied > TIDY_INTERVAL:
+                    await self._tidy()
+            except Reject:
+                continue  # the database or NATS is away, and says so itself
+            except Exception:
+                log.exception("kicks cannot be followed up")
+
+    async def _look_after(self) -> None:
+        ago: Any = func.extract("epoch", func.clock_timestamp() - kicks.c.at)
+        owed = (
+            select(kick_gateways.c.address, kicks, ago.label("seconds_ago"))
+            .join(kicks, kicks.c.id == kick_gateways.c.kick_id)
+            .where(kick_gateways.c.state == "unanswered")
+            .order_by(kicks.c.at)
+            .limit(FOLLOWED)
+        )
+        async with self._database.autocommit() as connection:
+            rows = (await connection.execute(owed)).all()
+        for row in rows:
+            if self._gateways.is_alive(row.address):
+                known = known_code(row.code, Code.KICKED)
+                kick = KickOrder(row.id, tuple(row.users), tuple(row.ranges), known, row.reason)
+                await self._gateways.kick_late(kick, row.address, max(0.001, float(row.seconds_ago)))
+            elif self._gateways.is_forgotten(row.address):
+                await self._forget(row.id, row.address)
+
+    async def _forget(self, kick_id: str, address: str) -> None:
+        gone = update(kick_gateways).where(
+            kick_gateways.c.kick_id == kick_id,
+            kick_gateways.c.address == address,
+            kick_gateways.c.state == "unanswered",
+        )
+        async with self._database.autocommit() as connection:
+            await connection.execute(gone.values(state="forgotten", settled_at=func.clock_timestamp()))
+
+    async def _tidy(self) -> None:
+        async with self._database.autocommit() as connection:
+            await connection.execute(delete(kicks).where(kicks.c.at < func.clock_timestamp() - KEPT))
+        self._tidied = time.monotonic()

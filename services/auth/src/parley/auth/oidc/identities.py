@@ -1,0 +1,89 @@
+"""Whose account a login at a provider is: that of the same login before, of the same verified address, or a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from parley.auth.oidc.provider_tokens import Person
+from parley.auth.tables import identities, users
+from parley.auth.user_rows import lock_user, new_user_id
+from parley.common.errors import Code, Reject
+
+
+async def account_of(
+    connection: AsyncConnection, person: Person, *, trusted: Sequence[str], registration: bool
+) -> Row[Any]:
+    """The locked row of a person's account, with the name and roles that their provider says.
+
+    `trusted` are the issuers whose verified addresses are believed; if the person's is one, they get the account of
+    somebody who has the same address by one of them. Raises `Reject(forbidden)` where no account may be made.
+    """
+    mine = (identities.c.issuer == person.issuer) & (identities.c.subject == person.subject)
+    # First logins of one person, or of one address, are one after the other: they would make two accounts.
+    await _lock(connection, f"{person.issuer} {person.subject}")
+    known = (await connection.execute(select(identities).where(mine))).first()
+    if known is None:
+        linked = await _by_address(connection, person, trusted) if person.issuer in trusted else None
+        if linked is None and not registration:
+            raise Reject(Code.FORBIDDEN, "You have no account here, and this provider makes none.")
+        user_id = linked or await _new_account(connection, person)
+        seen = {"name": person.name, "address": person.address, "roles": list(person.roles)}
+        await connection.execute(
+            insert(identities).values(issuer=person.issuer, subject=person.subject, user_id=user_id, **seen)
+        )
+        # Nothing that this identity granted before is to be taken from the account.
+        return await _updated(connection, user_id, person, before=None)
+    await connection.execute(
+        update(identities)
+        .where(mine)
+        .values(
+            name=person.name, address=person.address, roles=list(person.roles), last_login_at=func.clock_timestamp()
+        )
+    )
+    return await _updated(connection, known.user_id, person, before=known)
+
+
+async def _by_address(connection: AsyncConnection, person: Person, trusted: Sequence[str]) -> str | None:
+    """The one account that has a person's verified address; None without one, and where it is not clear whose it is."""
+    if not person.address:
+        return None
+    await _lock(connection, person.address)
+    same = select(identities.c.user_id).where(identities.c.address == person.address, identities.c.issuer.in_(trusted))
+    found = set((await connection.scalars(same)).all())
+    return found.pop() if len(found) == 1 else None
+
+
+async def _new_account(connection: AsyncConnection, person: Person) -> str:
+    user_id = new_user_id()
+    await connection.execute(insert(users).values(id=user_id, name=person.name, kind="external"))
+    return user_id
+
+
+async def _updated(connection: AsyncConnection, user_id: str, person: Person, before: Row[Any] | None) -> Row[Any]:
+    """The account's row, locked, after its provider's word was taken over: what was changed here stays."""
+    user = await lock_user(connection, user_id)
+    if user is None:
+        raise Reject(Code.UNAVAILABLE, "The account was deleted just now; try again.")
+    others = select(identities.c.roles).where(
+        identities.c.user_id == user_id,
+        (identities.c.issuer != person.issuer) | (identities.c.subject != person.subject),
+    )
+    kept = {role for roles in (await connection.scalars(others)).all() for role in roles}
+    taken = set(before.roles) - kept if before is not None else set[str]()
+    roles = list(dict.fromkeys([*(role for role in user.roles if role not in taken), *person.roles]))
+    follows = before is not None and user.name == before.name
+    name = person.name if follows else user.name
+    if roles != list(user.roles) or name != user.name:
+        await connection.execute(update(users).where(users.c.id == user_id).values(roles=roles, name=name))
+        user = await lock_user(connection, user_id)
+    if user is None:
+        raise RuntimeError("a locked row has gone")
+    return user
+
+
+async def _lock(connection: AsyncConnection, what: str) -> None:
+    await connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))

@@ -1,0 +1,156 @@
+"""Limits on guessing: they hit who guesses, and nobody is locked out by others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from parley.auth.accounts import accounts, login_limits
+from parley.auth.accounts.login_limits import MAX_DELAY
+from tests.support.auth.service import ADMIN_PASSWORD, PASSWORD, Auth, code, running_auth
+
+WRONG = "a wrong password"
+
+
+@pytest.fixture
+async def auth(database_url: str, nats_url: str) -> AsyncIterator[Auth]:
+    async with running_auth(database_url, nats_url) as running:
+        yield running
+
+
+def at(auth: Auth, address: str) -> httpx.AsyncClient:
+    """A client at another address, without cookies of any login."""
+    transport = httpx.ASGITransport(auth.app, raise_app_exceptions=False, client=(address, 4711))
+    return httpx.AsyncClient(transport=transport, base_url="http://auth")
+
+
+async def login(client: httpx.AsyncClient, username: str, password: str = PASSWORD) -> httpx.Response:
+    return await client.post("/auth/login", json={"username": username, "password": password})
+
+
+async def test_wrong_guesses_of_a_stranger_lock_nobody_out(auth: Auth) -> None:
+    stranger, admin = at(auth, "10.0.0.1"), at(auth, "10.0.0.2")
+    guesses = await asyncio.gather(*(login(stranger, "admin", WRONG) for _ in range(15)))
+    assert sorted(response.status_code for response in guesses) == [401] * 10 + [429] * 5
+    assert (await login(admin, "ADMIN", ADMIN_PASSWORD)).status_code == 200
+    refused = await login(stranger, "admin", ADMIN_PASSWORD)
+    assert code(refused) == "rate_limited"
+    assert 0 < int(refused.headers["retry-after"]) <= 60
+
+
+async def test_guesses_from_everywhere_slow_down_who_was_never_there_and_nobody_else(auth: Auth) -> None:
+    await auth.register()
+    for number in range(3):
+        await asyncio.gather(*(login(at(auth, f"10.1.{number}.{host}"), "alice", WRONG) for host in range(10)))
+    began = time.monotonic()
+    assert (await auth.login()).status_code == 200
+    assert time.monotonic() - began < MAX_DELAY
+    elsewhere = at(auth, "10.9.9.9")
+    began = time.monotonic()
+    assert (await login(elsewhere, "alice")).status_code == 200
+    assert MAX_DELAY <= time.monotonic() - began < 2
+    began = time.monotonic()
+    assert (await login(elsewhere, "alice")).status_code == 200
+    assert time.monotonic() - began < MAX_DELAY
+
+
+async def test_a_device_that_logged_in_before_is_let_in_beside_a_guesser_at_its_address(auth: Auth) -> None:
+    await auth.register()
+    device, guesser = at(auth, "10.0.0.3"), at(auth, "10.0.0.3")
+    assert (await login(device, "alice")).status_code == 200
+    for user in ("alice", *(f"user{number}" for number in range(70))):
+        await asyncio.gather(*(login(guesser, user, WRONG) for _ in range(60 if user == "alice" else 1)))
+    assert code(await login(guesser, "alice", PASSWORD)) == "rate_limited"
+    assert code(await login(guesser, "bob", PASSWORD)) == "rate_limited"
+    assert (await login(device, "alice")).status_code == 200
+    (cookie,) = device.cookies.jar
+    assert (cookie.path, cookie.secure, cookie.has_nonstandard_attr("HttpOnly")) == ("/auth", False, True)
+
+
+async def test_successes_and_outages_use_nothing_up(
+    database_url: str, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_auth(database_url, nats_url, auth_login_rate_username="2/minute") as auth:
+        await auth.register()
+        client = at(auth, "10.0.0.4")
+        for _ in range(5):
+            assert (await login(client, "alice")).status_code == 200
+        stranger = at(auth, "10.0.0.5")
+        monkeypatch.setattr(accounts, "MAX_SLOWED", -1)
+        monkeypatch.setattr(login_limits, "STEP_SECONDS", 0.001)
+        for _ in range(2):
+            assert (await login(stranger, "alice", WRONG)).status_code == 401
+        # Who is refused for another reason has not guessed.
+        another = at(auth, "10.0.0.6")
+        for _ in range(5):
+            assert code(await login(another, "alice", WRONG)) == "overloaded"
+        monkeypatch.setattr(accounts, "MAX_SLOWED", 10)
+        assert (await login(another, "alice")).status_code == 200
+
+
+async def test_registrations_are_limited_by_address(database_url: str, nats_url: str) -> None:
+    async with running_auth(database_url, nats_url, auth_register_rate_address="10/minute") as auth:
+
+        async def register(address: str, name: str) -> httpx.Response:
+            body = {"username": name, "password": PASSWORD}
+            return await at(auth, address).post("/auth/register", json=body)
+
+        made = await asyncio.gather(*(register("2001:db8::1", f"user{number}") for number in range(11)))
+        assert sorted(response.status_code for response in made) == [200] * 10 + [429]
+        refused = await register("2001:db8::ffff", "another")
+        assert (code(refused), "retry-after" in refused.headers) == ("rate_limited", True)
+        assert (await register("2001:db8:1::1", "another")).status_code == 200
+
+
+async def test_during_a_spray_of_passwords_every_rightful_login_succeeds(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More guesses than can be hashed, and the five at whom they go log in meanwhile; `bench.spray` measures it."""
+    users = [f"user{number}" for number in range(5)]
+    homes = {user: at(auth, f"10.2.0.{number}") for number, user in enumerate(users)}
+    for user in users:
+        await homes[user].post("/auth/register", json={"username": user, "password": PASSWORD})
+    passwords: Any = auth.components.accounts._passwords
+    fits = passwords._hasher.verify
+
+    def slowly(*arguments: Any) -> Any:
+        # As long as a real hash takes on a slow machine.
+        time.sleep(0.05)
+        return fits(*arguments)
+
+    monkeypatch.setattr(passwords, "_hasher", _Slow(passwords._hasher, slowly))
+    over = False
+
+    async def spray(number: int) -> list[int]:
+        client, answers = at(auth, f"10.3.0.{number}"), list[int]()
+        while not over:
+            answers.append((await login(client, users[number % 5], WRONG)).status_code)
+            await asyncio.sleep(0.05)
+        return answers
+
+    attackers = [asyncio.create_task(spray(number)) for number in range(40)]
+    times: list[float] = []
+    for round_ in range(3):
+        await asyncio.sleep(0.25)
+        for user in users:
+            began = time.monotonic()
+            # At home, and in the last round with a new device elsewhere.
+            client = homes[user] if round_ < 2 else at(auth, f"10.4.0.{user[-1]}")
+            assert (await login(client, user)).status_code == 200
+            times.append(time.monotonic() - began)
+    over = True
+    answers = [status for each in await asyncio.gather(*attackers) for status in each]
+    assert max(times) < 5
+    assert {401} < {*answers} <= {401, 429, 503}
+
+
+class _Slow:
+    """A password hasher whose `verify` is another."""
+
+    def __init__(self, hasher: Any, verify: Any) -> None:
+        self.verify, self.hash, self.check_needs_rehash = verify, hasher.hash, hasher.check_needs_rehash

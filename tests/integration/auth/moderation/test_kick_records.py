@@ -1,0 +1,151 @@
+"""A kick says what is unknown, and says again when it is known: also after a restart of auth."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from parley.auth.moderation import kick_records, kicks
+from parley.common.wire import subjects
+from parley.common.wire.operations import OperationReport
+from parley.common.wire.processes import SignOfLife
+from tests.support.auth.played_gateway import PlayedGateway, played_gateway, settled
+from tests.support.auth.service import Auth, code, running_auth
+from tests.support.bus import running_bus
+from tests.support.waiting import until
+
+GUEST = "guest:1"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kick_records, "FOLLOW_INTERVAL", 0.05)
+    monkeypatch.setattr(kicks, "ANSWER_TIMEOUT", 0.3)
+
+
+@pytest.fixture
+async def auth(database_url: str, nats_url: str) -> AsyncIterator[Auth]:
+    async with running_auth(database_url, nats_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def gateway(nats_url: str) -> AsyncIterator[PlayedGateway]:
+    async with played_gateway(nats_url, "g1", [GUEST, GUEST]) as running:
+        yield running
+
+
+async def report(auth: Auth, kick_id: str) -> dict[str, Any]:
+    return (await auth.get(f"/admin/kicks/{kick_id}", await auth.admin_token())).json()
+
+
+async def complete(auth: Auth, kick_id: str) -> dict[str, Any]:
+    async def known() -> Any:
+        found = await report(auth, kick_id)
+        return found if found["complete"] else None
+
+    return await until(known)
+
+
+async def test_what_was_known_at_once_is_remembered(auth: Auth, gateway: PlayedGateway):
+    await settled(auth, "g1")
+    answer = (await auth.post(f"/admin/users/{GUEST}/kick", {"reason": "why"}, await auth.admin_token())).json()
+    found = await report(auth, answer["kick_id"])
+    assert (found["disconnected"], found["complete"], found["unanswered"]) == (2, True, [])
+    assert (found["users"], found["code"], found["reason"]) == ([GUEST], "kicked", "why")
+
+
+async def test_a_gateway_that_was_silent_is_asked_again_for_what_is_old_enough(auth: Auth, gateway: PlayedGateway):
+    await settled(auth, "g1")
+    gateway.silent = True
+    answer = (await auth.post(f"/admin/users/{GUEST}/kick", {}, await auth.admin_token())).json()
+    assert (answer["disconnected"], answer["unanswered"]) == (0, ["g1"])
+    assert (await report(auth, answer["kick_id"]))["unanswered"] == ["g1"]
+    gateway.silent = False
+    found = await complete(auth, answer["kick_id"])
+    assert (found["disconnected"], found["answered"], found["unanswered"]) == (2, ["g1"], [])
+    assert gateway.kicks[0].min_age == 0
+    assert gateway.kicks[-1].min_age > 0
+
+
+async def test_an_answer_that_comes_late_counts_once(auth: Auth, gateway: PlayedGateway):
+    await settled(auth, "g1")
+    gateway.silent = True
+    answer = (await auth.post(f"/admin/users/{GUEST}/kick", {}, await auth.admin_token())).json()
+    late = OperationReport(gateway.bus.address, 2).encode()
+    for _ in range(2):
+        await gateway.bus.publish(subjects.kicked(answer["kick_id"]), late)
+    found = await complete(auth, answer["kick_id"])
+    assert (found["disconnected"], found["answered"]) == (2, ["g1"])
+
+
+async def test_an_auth_that_starts_anew_goes_on_with_it(database_url: str, nats_url: str, gateway: PlayedGateway):
+    async with running_auth(database_url, nats_url) as auth:
+        await settled(auth, "g1")
+        gateway.silent = True
+        answer = (await auth.post(f"/admin/users/{GUEST}/kick", {}, await auth.admin_token())).json()
+    async with running_auth(database_url, nats_url) as auth:
+        assert (await report(auth, answer["kick_id"]))["unanswered"] == ["g1"]
+        gateway.silent = False
+        found = await complete(auth, answer["kick_id"])
+        assert (found["disconnected"], found["answered"]) == (2, ["g1"])
+
+
+async def test_a_gateway_that_never_comes_back_is_forgotten(auth: Auth, nats_url: str, monkeypatch: pytest.MonkeyPatch):
+    async with running_bus(nats_url) as bus:
+        await bus.publish(subjects.alive("gateway", "gone:1a2b"), SignOfLife(1).encode())
+        await bus.flush()
+        await settled(auth, "gone")
+        answer = (await auth.post(f"/admin/users/{GUEST}/kick", {}, await auth.admin_token())).json()
+        assert answer["unanswered"] == ["gone"]
+        # It says goodbye after all.
+        await bus.publish(subjects.alive("gateway", "gone:1a2b"), SignOfLife(1, leaving=True).encode())
+    found = await complete(auth, answer["kick_id"])
+    assert (found["disconnected"], found["forgotten"]) == (0, ["gone"])
+
+
+async def test_many_are_kicked_at_once_with_a_result_each(auth: Auth, gateway: PlayedGateway):
+    admin = await auth.admin_token()
+    await settled(auth, "g1")
+    body = {"users": [GUEST, "guest:2", GUEST], "ranges": ["192.0.2.9/24", "192.0.2.0/24"], "reason": "flood"}
+    answer = (await auth.post("/admin/kicks", body, admin)).json()
+    assert answer["results"] == [{"target": target, "result": "ok"} for target in (GUEST, "guest:2", "192.0.2.0/24")]
+    assert (answer["disconnected"], answer["unanswered"]) == (2, [])
+    (kick,) = gateway.kicks
+    assert (kick.selection.users, kick.selection.ranges) == ((GUEST, "guest:2"), ("192.0.2.0/24",))
+    entries = (await auth.get("/admin/audit", admin)).json()["entries"]
+    assert sorted((entry["action"], entry["target"]) for entry in entries) == [
+        ("address.kick", "192.0.2.0/24"), ("user.kick", GUEST), ("user.kick", "guest:2"),
+    ]  # fmt: skip
+
+
+async def test_many_are_banned_at_once_with_a_result_each(auth: Auth):
+    admin, ann = await auth.admin_token(), await auth.register("ann")
+    me = (await auth.get("/auth/me", admin)).json()["user_id"]
+    body = {"users": [ann["user_id"], "nobody", me], "ranges": ["127.0.0.0/8"], "duration_seconds": 60}
+    results = (await auth.post("/admin/bans", body, admin)).json()["results"]
+    assert {result["target"]: result["result"] for result in results} == {
+        ann["user_id"]: "ok", "nobody": "not_found", me: "forbidden", "127.0.0.0/8": "forbidden",
+    }  # fmt: skip
+    assert code(await auth.get("/auth/me", ann["access_token"])) == "banned"
+    assert (await auth.get("/admin/address-bans", admin)).json() == {"bans": [], "more": False}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {}, {"users": "ann"}, {"users": [""]}, {"users": ["x"] * 501}, {"ranges": ["nowhere"]},
+        {"ranges": ["1.2.3.4/33"]}, {"users": ["a\x00"]}, {"ranges": ["::/0"] * 101},
+    ],
+    ids=lambda body: str(body)[:40],
+)  # fmt: skip
+async def test_malformed_lists_are_refused_whole(auth: Auth, body: dict[str, Any]):
+    admin = await auth.admin_token()
+    for path in ("/admin/kicks", "/admin/bans"):
+        response = await auth.post(path, body, admin)
+        assert (response.status_code, code(response)) == (422, "invalid_payload")
+    assert (await auth.get("/admin/audit", admin)).json()["entries"] == []
+    assert code(await auth.get(f"/admin/kicks/kick_{'0' * 32}", admin)) == "not_found"
+    assert code(await auth.get("/admin/kicks/other", admin)) == "invalid_payload"
