@@ -177,7 +177,9 @@ class Erase(Append):
     def _check_forgotten(self, erasure: Row) -> None:
         tables = self.world.database.tables
         user_id: Any = erasure["user_id"]
-        for room_id, events in tables.events.items() if user_id is not None else ():
+        if user_id is None:
+            return
+        for room_id, events in tables.events.items():
             room = tables.rooms[room_id]
             for sequence, event in events.items():
                 if event["recorded_at"] > erasure["completed_at"]:
