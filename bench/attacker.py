@@ -98,6 +98,8 @@ class Attacker:
         one.setblocking(False)
         one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         one.setsockopt(socket.SOL_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT: else ports run out
+        if not self._flood.reads:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)  # else its kernel takes megabytes for it
         one.bind((ADDRESS, 0))
         with suppress(BlockingIOError):
             one.connect(("127.0.0.1", self._port))

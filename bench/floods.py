@@ -164,6 +164,23 @@ def _compressed(packet: str) -> bytes:
     return frame(1, data[:-4], compressed=True)
 
 
+def _question(target: Target) -> bytes:
+    return text(f'42{target.namespace},7["echo","{"x" * 100_000}"]')
+
+
+def _never_polls(target: Target) -> Flood:
+    """Each connection opens a session of its own, asks for much, and never polls again, though it answers PINGs."""
+
+    def posted(body: str) -> list[Step]:
+        return [Send(request("POST", f"&sid={OWN_SID}", body.encode())), Await(b"ok")]
+
+    script: list[Step] = [Send(request("GET")), Await(b'"sid"'), *posted(joining(target))]
+    script += [Send(request("GET", f"&sid={OWN_SID}")), Await(b'{"sid"')]
+    for number in range(9):
+        script += posted(f'42{target.namespace},{number}["echo","{"x" * 100_000}"]')
+    return Flood([*script, *posted("3"), Hold()], 90)
+
+
 def _kinds() -> Iterator[tuple[str, Kind]]:
     for name, _ in _streams(Target("/", "")):
         yield name, Kind(lambda to, name=name: Flood([*websocket(), Repeat(dict(_streams(to))[name])]))
@@ -282,33 +299,11 @@ def _kinds() -> Iterator[tuple[str, Kind]]:
             authenticated=True,
         ),
     )
-    many = "".join(f'{"" if not n else chr(0x1E)}42{{}},{n}["echo","{"x" * 100_000}"]' for n in range(9))
-    yield (
-        "joined: never polls",
-        Kind(
-            lambda to: Flood(
-                [
-                    # Each connection opens a session of its own, and posts to it for ever: questions, and PONGs.
-                    Send(request("GET")), Await(b'"sid"'),
-                    Send(request("POST", f"&sid={OWN_SID}", joining(to).encode())), Await(b"ok"),
-                    Send(request("GET", f"&sid={OWN_SID}")), Await(b'{"sid"'),
-                    Send(request("POST", f"&sid={OWN_SID}", many.replace("{}", to.namespace).encode())), Await(b"ok"),
-                    Send(request("POST", f"&sid={OWN_SID}", b"3")), Await(b"ok"),
-                    Hold(),
-                ],
-                90,
-            ),
-            authenticated=True,
-        ),
-    )  # fmt: skip
+    yield "joined: never polls", Kind(_never_polls, authenticated=True)
     yield (
         "joined: never reads",
         Kind(
-            lambda to: Flood(
-                [*joined(to), Send(text(f'42{to.namespace},7["echo","{"x" * 100_000}"]') * 40), Hold()],
-                90,
-                reads=False,
-            ),
+            lambda to: Flood([*joined(to), Send(_question(to) * 11), Hold()], 40, reads=False),
             authenticated=True,
         ),
     )

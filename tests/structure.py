@@ -41,6 +41,7 @@ NAMED_AFTER_ANOTHER = {
     "parley/common/wire/": "a conversation is named like who has it",
     "parley/cli/commands/": "a command's module is named like what is typed",
     "parley/chat/api/": "what is answered is named like what is asked",
+    "parley/auth/http/": "what is answered over HTTP is named like what it is about",
 }
 
 

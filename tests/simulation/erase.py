@@ -175,8 +175,11 @@ class Erase(Append):
         self._check_forgotten(erasure)
 
     def _check_forgotten(self, erasure: Row) -> None:
-        tables, user_id = self.world.database.tables, erasure["user_id"]
-        for room_id, events in tables.events.items() if user_id is not None else ():
+        tables = self.world.database.tables
+        user_id: Any = erasure["user_id"]
+        if user_id is None:
+            return
+        for room_id, events in tables.events.items():
             room = tables.rooms[room_id]
             for sequence, event in events.items():
                 if event["recorded_at"] > erasure["completed_at"]:

@@ -17,8 +17,8 @@ from parley.engineio.metrics import LIMIT_HITS
 from parley.engineio.packets import Packet
 from parley.engineio.server import SESSIONS_CLOSED, UNREAD
 from parley.engineio.session import Session
-from tests.integration.engineio.test_polling import serving
 from tests.support.services.engine_server import TIMEOUT, HttpWire, Wire, edge_server
+from tests.support.services.scripted_engine import serving
 from tests.support.waiting import until
 
 POLLING = "/socket.io/?EIO=4&transport=polling"

@@ -13,7 +13,7 @@ from parley.auth.moderation import address_bans
 from parley.common.errors import Reject
 from parley.common.wire import subjects
 from parley.common.wire.identity import Authenticate, Identity
-from parley.gateway.admission import address_bans as at_the_door
+from parley.gateway.admission import banned_addresses as at_the_door
 from parley.testing.stock_client import StockClient
 from tests.support.administration import Stack, stack
 from tests.support.auth.service import bearer, code, running_auth

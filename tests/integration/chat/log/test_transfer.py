@@ -64,8 +64,6 @@ async def filled(url: str) -> str:
 
 
 async def conversation_with(writer: Any) -> None:
-    from tests.support.chat.writing import create
-
     for number in range(3):
         room = await create(writer, BEN, f"other {number}", kind="private")
         await say(writer, room, "alone", BEN)

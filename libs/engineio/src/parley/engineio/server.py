@@ -18,7 +18,7 @@ from typing import Protocol
 from prometheus_client import Counter, Gauge
 
 from parley.common.http.addresses import address_key
-from parley.common.http.output_budget import Holder, OutputBudget
+from parley.common.http.output_budget import OutputBudget, UnreadHolder
 from parley.common.process.logs import get_logger
 from parley.common.process.tasks import Tasks
 from parley.common.rate_limiter import RateLimiter
@@ -232,7 +232,7 @@ class Engine:
         """Count what a polling client leaves unread."""
         self.leaves_unread(session, session.address, size)
 
-    def leaves_unread(self, holder: Holder, address: str, size: int) -> None:
+    def leaves_unread(self, holder: UnreadHolder, address: str, size: int) -> None:
         """Count the bytes that wait for a client of this address, in place of those before."""
         self.output_budget.count(holder, address, size)
         UNREAD.set(self.output_budget.held)

@@ -25,8 +25,8 @@ from parley.engineio.metrics import LIMIT_HITS
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.router import LIFECYCLE
 from parley.framework.serving.event_result import EventResult
-from parley.gateway.admission.address_bans import BANNED, AddressBans
 from parley.gateway.admission.admission import Admission
+from parley.gateway.admission.banned_addresses import BANNED, BannedAddresses
 from parley.gateway.admission.comparison import Comparison
 from parley.gateway.admission.connection_middleware import MiddlewareRunner
 from parley.gateway.admission.memberships import MembershipCheck
@@ -86,7 +86,7 @@ class Gateway(ServerEvents, Replies):
             server, namespaces, connections, self._admission, fanout, recovery,
             self._connection_middleware, self._event_middleware, self._commands, self._acks, self._standing,
         )  # fmt: skip
-        self._address_bans = AddressBans(bus, lambda: [*connections, *recovery.parked], self._end_banned)
+        self._address_bans = BannedAddresses(bus, lambda: [*connections, *recovery.parked], self._end_banned)
         server.engine.refuses_address = self._address_bans.refuse
         self._operations = Operations(
             bus, namespaces, server, connections, fanout, self._acks, offsets,

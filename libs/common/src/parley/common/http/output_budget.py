@@ -27,7 +27,7 @@ AT_ONCE = 64
 """Holders that are cut off in a turn of the loop."""
 
 
-class Holder(Protocol):
+class UnreadHolder(Protocol):
     """A session or a connection that holds what its client has not read."""
 
     def unread(self) -> int:
@@ -56,13 +56,13 @@ class OutputBudget:
         self._share = max(total // SHARES, 4 * largest)
         self._call_soon = call_soon
         self._cut = cut
-        self._by_address: dict[str, dict[Holder, int]] = {}
+        self._by_address: dict[str, dict[UnreadHolder, int]] = {}
         self._sums: dict[str, int] = {}
         self._scheduled = False
         self.held = 0
         """The bytes that are counted."""
 
-    def count(self, holder: Holder, address: str, size: int) -> None:
+    def count(self, holder: UnreadHolder, address: str, size: int) -> None:
         """Count the bytes that a holder leaves unread in place of those before; up to `MODEST` it is forgotten."""
         holders = self._by_address.get(address)
         before = holders.get(holder, 0) if holders else 0

@@ -89,7 +89,7 @@ class KickReport(BaseModel):
     complete: bool = Field(description="whether nothing is unknown")
 
 
-class AddressBan(BaseModel):
+class AddressBanDetails(BaseModel):
     """A banned range."""
 
     id: int
@@ -103,7 +103,7 @@ class AddressBan(BaseModel):
 class AddressBansPage(BaseModel):
     """Banned ranges, newest first; `more` means the last one's id as `before` gives the next page."""
 
-    bans: list[AddressBan]
+    bans: list[AddressBanDetails]
     more: bool
 
 
@@ -194,8 +194,8 @@ async def lift_address_ban(ban_id: Annotated[int, Path(ge=1, lt=2**63)], compone
     return Done()
 
 
-def _shown(row: Row[Any]) -> AddressBan:
-    return AddressBan(
+def _shown(row: Row[Any]) -> AddressBanDetails:
+    return AddressBanDetails(
         id=row.id, range=str(row.range), reason=row.reason, banned_by=row.banned_by, created_at=row.created_at,
         expires_at=row.expires_at,
     )  # fmt: skip

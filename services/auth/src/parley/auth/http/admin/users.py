@@ -39,7 +39,7 @@ class PastBan(Ban):
     lifted_at: datetime | None = Field(description="when an administrator ended it; null: never")
 
 
-class Person(UserDetails):
+class UserProfile(UserDetails):
     """A user with all there is about them."""
 
     sessions: list[SessionDetails] = Field(description="those that stand, used last first")
@@ -92,7 +92,7 @@ async def list_connections(user_id: UserId, components: Current, _admin: Admin) 
 
 
 @router.get("/{user_id:path}", summary="One user, with all there is about them")
-async def get_user(user_id: UserId, components: Current, _admin: Admin) -> Person:
+async def get_user(user_id: UserId, components: Current, _admin: Admin) -> UserProfile:
     """A user by id: `not_found` for one we do not know. Of each list it holds the newest entries.
 
     What is live is asked of the gateways; one that does not answer is in `unanswered`, and nobody waits for it longer
@@ -105,7 +105,7 @@ async def get_user(user_id: UserId, components: Current, _admin: Admin) -> Perso
         stored = await _stored(connection, user_id)
     sessions = await components.sessions.of_user(user_id, "")
     live = await connections_page(components.gateways, user_id, MOST)
-    return Person(
+    return UserProfile(
         **fields_of(row),
         sessions=sessions[:MOST],
         connections=live.connections,

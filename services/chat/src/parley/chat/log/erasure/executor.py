@@ -75,7 +75,8 @@ _ROOMS_AFTER = "SELECT room_id, head FROM chat.rooms WHERE room_id > $1 ORDER BY
 _ROOM = "SELECT room_id, head FROM chat.rooms WHERE room_id = $1"
 _MESSAGE = "SELECT sequence FROM chat.events WHERE room_id = $1 AND event_id = $2"
 
-# What is left of an erased event may say whom it moved where, and how the room is called. An # the room, takes that out too.
+# What is left of an erased event may say whom it moved where, and how the room is called. If such a user or the room is
+# erased, that goes too.
 _LEFT_OVER = f"""(CASE WHEN e.type IN ({_MOVING}) THEN
   CASE x.scope WHEN 'room' THEN e.data -> 'user' IS NOT NULL ELSE e.data -> 'user' ->> 'id' = x.user_id END
 WHEN e.type IN ({_NAMING}) AND x.scope = 'room' THEN

@@ -29,7 +29,7 @@ RETRY_SECONDS = 2.0
 BANNED = "Connections from this address are banned."
 
 
-class AddressBans:
+class BannedAddresses:
     """The banned ranges, as far as this gateway knows."""
 
     def __init__(
