@@ -190,7 +190,7 @@ def usage(settings_type: type[ServiceSettings]) -> str:
     """What `--help` says of the settings."""
     lines = ["settings, from the environment or a .env file; a secret also from the file that its name + _FILE names:"]
     for name, field in settings_type.model_fields.items():
-        hidden = "SecretStr" in str(field.annotation) or field.default in {"", None} or field.is_required()
+        hidden = "SecretStr" in str(field.annotation) or field.default in ("", None) or field.is_required()
         lines.append(f"  PARLEY_{name.upper()}{'' if hidden else f' [{field.get_default(call_default_factory=True)}]'}")
         if field.description:
             lines.append(f"      {field.description}")
