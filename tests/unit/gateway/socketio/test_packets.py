@@ -299,5 +299,7 @@ def test_what_should_be_text_is_not_kept_when_it_is_something_else(name: str):
     assert read_connect(json.dumps({name: [[], []], "a": 1}), 0) == {name: None, "a": 1}
 
 
-def test_an_event_that_ends_behind_the_comma_of_its_name_is_read_alike_by_both_ways():
-    assert parse('2["x",').content == EventPacket("/", None, "x", b"[]")
+@pytest.mark.parametrize("text", ['2["x",', '2/,["",', '2["x", '])
+def test_an_event_that_ends_behind_the_comma_of_its_name_is_refused(text: str):
+    with pytest.raises(InvalidPayload):
+        parse(text)

@@ -31,7 +31,7 @@ _HEAD = re.compile(r"(?:[0-4]|[56](\d{1,4})-)(?:(/[^,?]{0,511})(?:\?([^,]*))?(?:
 # Possessive quantifiers (`*+`): a name of a megabyte without an end costs one pass instead of one per character.
 _NAME = re.compile(
     r'\[[ \t\n\r]*+"([^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+)"[ \t\n\r]*+'
-    r"(?:,[ \t\n\r]*+(?!\])|\][ \t\n\r]*+\Z)",
+    r"(?:,[ \t\n\r]*+(?!\]|\Z)|\][ \t\n\r]*+\Z)",
     re.DOTALL,
 )
 USUAL_EVENT = re.compile(
