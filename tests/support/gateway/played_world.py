@@ -159,7 +159,7 @@ class World:
         self.log = Log(told=told)
         self.broker = Broker(self.log)
         self.sockets = Sockets()
-        self.fanout = Fanout(cast("Bus", self.broker), self.sockets, {}, [])
+        self.fanout = Fanout(cast("Bus", self.broker), self.sockets, {}, [NAMESPACE])
         self.changes: list[MembershipChange] = []
 
     async def start(self) -> None:
