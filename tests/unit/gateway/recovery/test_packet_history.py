@@ -60,7 +60,7 @@ class Ledger:
             return self.offsets.add(send.rooms, sid=send.sid, except_rooms=send.excepted, missed=missed)
         assert send.rooms is not None
         (room,) = send.rooms
-        if not send.sid:
+        if not send.sid or not self.heads[room]:  # the room has an event before one connection gets it once more
             self.heads[room] += 1
         sequence = max(self.heads[room] - send.back, 1)
         self.sent.append((send, sequence, None))
