@@ -63,8 +63,12 @@ async def test_a_device_that_logged_in_before_is_let_in_beside_a_guesser_at_its_
     await auth.register()
     device, guesser = at(auth, "10.0.0.3"), at(auth, "10.0.0.3")
     assert (await login(device, "alice")).status_code == 200
-    for user in ("alice", *(f"user{number}" for number in range(70))):
-        await asyncio.gather(*(login(guesser, user, WRONG) for _ in range(60 if user == "alice" else 1)))
+    # On a busy machine some are refused for that, and are no guesses.
+    for _ in range(3):
+        for user in ("alice", *(f"user{number}" for number in range(70))):
+            await asyncio.gather(*(login(guesser, user, WRONG) for _ in range(60 if user == "alice" else 1)))
+        if code(await login(guesser, "bob", PASSWORD)) == "rate_limited":
+            break
     assert code(await login(guesser, "alice", PASSWORD)) == "rate_limited"
     assert code(await login(guesser, "bob", PASSWORD)) == "rate_limited"
     assert (await login(device, "alice")).status_code == 200
