@@ -11,7 +11,7 @@ import pytest
 from argon2 import PasswordHasher
 from argon2.profiles import CHEAPEST
 
-from parley.auth.accounts.refresh_seal import hash_of
+from parley.auth.tokens.secret_hash import secret_hash
 from parley.cli.database import migrations
 from tests.support.auth.service import PASSWORD, bearer, code, running_auth
 from tests.support.postgres import run_sql, with_database
@@ -32,7 +32,7 @@ async def test_accounts_and_logins_of_before_go_on(database_url: str, nats_url: 
     await asyncio.to_thread(migrations.downgrade, database_url, "0009")
     connection = await asyncpg.connect(database_url)
     await connection.execute(_BEFORE, PasswordHasher.from_parameters(CHEAPEST).hash(PASSWORD))
-    hashes = [hash_of(token) for token in ("live", "spent", "revoked")]
+    hashes = [secret_hash(token) for token in ("live", "spent", "revoked")]
     await connection.execute(_TOKENS, *hashes, uuid.uuid4().hex, uuid.uuid4().hex)
     await connection.close()
     await asyncio.to_thread(migrations.upgrade, database_url)

@@ -30,6 +30,7 @@ from tests.support.gateway.lives import (
     ack,
     at_the_door,
     ended,
+    forget,
     gate,
     hand,
     handled,
@@ -50,10 +51,7 @@ async def server(nats_url: str) -> AsyncIterator[RunningServer]:
 
 @pytest.fixture(autouse=True)
 def _blank() -> Iterator[None]:
-    handled.clear()
-    ended.clear()
-    at_the_door.clear()
-    gate.set()
+    forget()
     yield
     gate.set()
 

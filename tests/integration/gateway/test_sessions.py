@@ -19,7 +19,7 @@ from parley.testing.tokens import token_for
 from tests.support.auth.identities import identify
 from tests.support.auth.service import Auth, bearer, running_auth
 from tests.support.auth.sessions import session_of
-from tests.support.gateway.lives import Hand, at_the_door, ended, gate, hand, refusal, served
+from tests.support.gateway.lives import Hand, at_the_door, ended, forget, gate, hand, refusal, served
 from tests.support.gateway.rooms import another
 from tests.support.waiting import until
 
@@ -34,9 +34,7 @@ async def server(nats_url: str) -> AsyncIterator[RunningServer]:
 
 @pytest.fixture(autouse=True)
 def _blank() -> Iterator[None]:
-    ended.clear()
-    at_the_door.clear()
-    gate.set()
+    forget()
     yield
     gate.set()
 

@@ -115,6 +115,14 @@ def error_code(text: str) -> str:
     return arguments[-1]["code"] if arguments[0] == "error" else arguments[0]["error"]["code"]
 
 
+def forget() -> None:
+    """Begin anew: nothing was handled, nobody has gone, and nobody waits at the door."""
+    handled.clear()
+    ended.clear()
+    at_the_door.clear()
+    gate.set()
+
+
 @asynccontextmanager
 async def hand(server: RunningServer, user: str = "", gateway: int = 0) -> AsyncGenerator[Hand]:
     """A transport of a user of its own, or of this one."""

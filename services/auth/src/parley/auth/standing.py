@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, func, or_, select, text
+from sqlalchemy import ColumnElement, Row, Table, and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.tables import bans, suspensions
@@ -16,15 +16,17 @@ from parley.common.errors import Code, Reject
 from parley.common.wire.identity import HeldUser
 from parley.common.wire.rights import capped
 
-BAN_STANDS = and_(
-    bans.c.lifted_at.is_(None), or_(bans.c.expires_at.is_(None), bans.c.expires_at > func.clock_timestamp())
-)
-"""The condition under which a ban keeps its user out now."""
 
-SUSPENSION_STANDS = and_(
-    suspensions.c.lifted_at.is_(None),
-    or_(suspensions.c.expires_at.is_(None), suspensions.c.expires_at > func.clock_timestamp()),
-)
+def stands(table: Table) -> ColumnElement[bool]:
+    """The condition under which a row of bans or suspensions counts now: not lifted, and not over."""
+    return and_(
+        table.c.lifted_at.is_(None), or_(table.c.expires_at.is_(None), table.c.expires_at > func.clock_timestamp())
+    )
+
+
+BAN_STANDS = stands(bans)
+"""The condition under which a ban keeps its user out now."""
+SUSPENSION_STANDS = stands(suspensions)
 """The condition under which a suspension has its user read only now."""
 
 # A session that is not there any more was ended, or is over; without one there is nothing to end. An API key is the

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from parley.auth.names import skeletons, username_key
 from parley.auth.tables import sessions, username_skeletons, users
 from parley.auth.tokens.claims import LOCAL_PREFIX
+from parley.common.errors import Code, Reject
 from parley.common.wire.identifiers import uuid7
 
 REMEMBERED = timedelta(days=1)
@@ -47,6 +48,14 @@ async def insert_local_user(
     looks = [{"skeleton": skeleton, "user_id": user_id} for skeleton in skeletons(username)]
     await connection.execute(insert(username_skeletons), looks)
     return user_id
+
+
+async def require_unlike_others(connection: AsyncConnection, name: str, *, own: str) -> None:
+    """Raise `Reject(already_exists)` for a display name that looks like a username of anybody but the user `own`."""
+    looks = username_skeletons.c.skeleton.in_(skeletons(name))
+    another = select(username_skeletons.c.user_id).where(looks, username_skeletons.c.user_id != own)
+    if await connection.scalar(another) is not None:
+        raise Reject(Code.ALREADY_EXISTS, "This name looks like somebody else's username.")
 
 
 async def lock_user(connection: AsyncConnection, user_id: str) -> Row[Any] | None:

@@ -19,6 +19,7 @@ from parley.common.errors import Code, Reject
 from parley.common.nats.bus import Bus
 from parley.common.process.tasks import Tasks
 from parley.common.rate_limiter import RateLimiter
+from parley.common.wire.address_bans import BANNED
 from parley.common.wire.commands import RESERVED_EVENTS
 from parley.common.wire.disconnects import DisconnectReason, reason_of
 from parley.engineio.metrics import LIMIT_HITS
@@ -26,7 +27,7 @@ from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.router import LIFECYCLE
 from parley.framework.serving.event_result import EventResult
 from parley.gateway.admission.admission import Admission
-from parley.gateway.admission.banned_addresses import BANNED, BannedAddresses
+from parley.gateway.admission.banned_addresses import BannedAddresses
 from parley.gateway.admission.comparison import Comparison
 from parley.gateway.admission.connection_middleware import MiddlewareRunner
 from parley.gateway.admission.memberships import MembershipCheck

@@ -27,7 +27,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -276,15 +276,8 @@ class Lifecycle:
         # Those that only claim to be this user are refused too, since auth may have been asked about them before the
         # ban. They are not counted.
         ended = sum(connection.authenticated for connection in connections)
-        for connection in connections:
-            try:
-                self.end(connection, why, reason)
-            except Exception:
-                log.exception("kick failed", sid=connection.sid)
-                # However it failed, the connection of a banned user must not stay.
-                connection.session.end(why)
+        self._kick(connections, why, reason, ended)
         if ended:
-            KICKED.labels(str(why)).inc(ended)
             log.info("kicked", user=user_id, code=str(why), connections=ended)
         return ended
 
@@ -297,16 +290,22 @@ class Lifecycle:
             if ranges.hold(connection.session.origin.address, 0.0) and connection.registered_at <= born_before
         ]
         ended = sum(connection.authenticated and connection.state is ConnectionState.OPEN for connection in theirs)
-        for connection in theirs:
+        self._kick(theirs, why, reason, ended)
+        if ended:
+            log.info("kicked by address", code=str(why), connections=ended)
+        return ended
+
+    def _kick(self, connections: Iterable[Connection], why: DisconnectReason, reason: str, counted: int) -> None:
+        """End all of these connections, of which so many count as kicked."""
+        for connection in connections:
             try:
                 self.end(connection, why, reason)
             except Exception:
                 log.exception("kick failed", sid=connection.sid)
+                # However it failed, the connection of a banned user must not stay.
                 connection.session.end(why)
-        if ended:
-            KICKED.labels(str(why)).inc(ended)
-            log.info("kicked by address", code=str(why), connections=ended)
-        return ended
+        if counted:
+            KICKED.labels(str(why)).inc(counted)
 
     def seen_off(self, connection: Connection) -> None:
         """End a connection that its service took for gone.

@@ -1,8 +1,10 @@
 """Serving HTTP, for the engine and all services. Nothing here knows what is served, nor NATS.
 
-1. `server`: reads requests, under the limits of `gate`; `upgrade_request` reads most WebSocket requests at once;
-2. `forwarded` and `addresses`: whom a request comes from;
-3. `api`: errors, tokens and correlation ids of an API; `bodies` and `json_input`: what clients send to it;
+1. `server`: reads requests, under the limits of `gate` and `output_budget`; `upgrade_request` reads most WebSocket
+   requests at once;
+2. `forwarded`, `addresses` and `address_ranges`: whom a request comes from;
+3. `api`: errors (as `problems`), tokens and correlation ids of an API; `bodies` and `json_input`: what clients send to
+   it; `cors` and `api_page`: who may ask it from a page, and the page that shows it;
 4. `health`: `/healthz`, `/readyz` and `/metrics`;
 5. `listening`: the sockets that a server accepts connections on.
 """

@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable
 from functools import lru_cache
 
+from parley.common.wire.address_bans import AddressBan
+
 AddressRange = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -35,6 +37,11 @@ class AddressRanges:
             ends = self._by_length.setdefault((found.version, shift), {})
             key = int(found.network_address) >> shift
             ends[key] = max(until, ends.get(key, -math.inf))
+
+    @classmethod
+    def of_bans(cls, bans: Iterable[AddressBan], now: float) -> AddressRanges:
+        """The ranges that are banned at this moment of the caller's clock, each for as long as it says."""
+        return cls((ban.range, now + ban.ends_in if ban.ends_in else math.inf) for ban in bans)
 
     def __bool__(self) -> bool:
         return bool(self._by_length)

@@ -8,5 +8,6 @@ decodes them once. The modules, in reading order:
 3. `connections`, `identity`, `recovery`: a connection from CONNECT to its end, who it is, and how it comes back;
 4. `operations`: what is done with connections from outside;
 5. `requests`, `processes`, `admin`, `consumers`: framing, signs of life, the admin API, followers of the log;
-6. `binary` (attachments), `disconnects` (reasons) and `identifiers`, which the others use.
+6. `permissions` and `rights`: what a process may do on NATS, and a user with what they are; `address_bans`;
+7. `binary` (attachments), `disconnects` (reasons), `identifiers` and `text`, which the others use.
 """

@@ -22,5 +22,7 @@ class AddressBanList(Wire, frozen=True):
     bans: list[AddressBan] = []
 
 
+BANNED = "Connections from this address are banned."
+"""What clients in a banned range are told."""
 MAX_ADDRESS_BANS = 10_000
 """Ranges banned at a time, so that all fit into one message."""

@@ -10,7 +10,8 @@ from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.tables import api_keys
-from parley.auth.tokens.api_key import ApiKeyText, hash_of, new_id, new_secret
+from parley.auth.tokens.api_key import ApiKeyText, new_id, new_secret
+from parley.auth.tokens.secret_hash import secret_hash
 from parley.common.errors import Code, Reject
 
 MAX_KEYS = 20
@@ -51,8 +52,8 @@ async def create(
     text = ApiKeyText(new_id(), new_secret())
     until: Any = None if lifetime is None else func.clock_timestamp() + lifetime
     new = insert(api_keys).values(
-        id=text.id, user_id=user_id, name=name, scopes=list(dict.fromkeys(scopes)), secret_hash=hash_of(text.secret),
-        created_by=by, expires_at=until,
+        id=text.id, user_id=user_id, name=name, scopes=list(dict.fromkeys(scopes)),
+        secret_hash=secret_hash(text.secret), created_by=by, expires_at=until,
     )  # fmt: skip
     return _shown((await connection.execute(new.returning(api_keys))).one(), text)
 
@@ -69,7 +70,7 @@ async def rotate(connection: AsyncConnection, which: ColumnElement[bool], overla
             change.values(
                 previous_hash=api_keys.c.secret_hash,
                 previous_until=func.clock_timestamp() + overlap,
-                secret_hash=hash_of(secret),
+                secret_hash=secret_hash(secret),
             ).returning(api_keys)
         )
     ).first()

@@ -13,9 +13,9 @@ from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.names import check_display_name, skeletons
-from parley.auth.tables import username_skeletons, users
-from parley.auth.user_rows import lock_user, new_user_id
+from parley.auth.names import check_display_name
+from parley.auth.tables import users
+from parley.auth.user_rows import lock_user, new_user_id, require_unlike_others
 from parley.common.errors import Code, Reject
 
 BOT = "bot"
@@ -47,10 +47,7 @@ async def create(connection: AsyncConnection, name: str, owner_id: str, limit: i
     if (number or 0) >= limit:
         raise Reject(Code.LIMIT_EXCEEDED, f"A user has at most {limit} bots.")
     check_display_name(name)
-    looks = username_skeletons.c.skeleton.in_(skeletons(name))
-    another = select(username_skeletons.c.user_id).where(looks, username_skeletons.c.user_id != owner_id)
-    if await connection.scalar(another) is not None:
-        raise Reject(Code.ALREADY_EXISTS, "This name looks like somebody else's username.")
+    await require_unlike_others(connection, name, own=owner_id)
     new = insert(users).values(id=new_user_id(), name=name, kind=BOT, owner_id=owner_id)
     row = (await connection.execute(new.returning(users))).mappings().one()
     return BotDetails.model_validate(dict(row))

@@ -12,10 +12,10 @@ from parley.auth.accounts.deletions import Deletions
 from parley.auth.accounts.passwords import Passwords
 from parley.auth.accounts.sessions import Device
 from parley.auth.database import Database
-from parley.auth.names import check_display_name, skeletons
+from parley.auth.names import check_display_name
 from parley.auth.owners import require_another_owner
-from parley.auth.tables import identities, sessions, username_skeletons, users
-from parley.auth.user_rows import lock_user, revoke_sessions
+from parley.auth.tables import identities, sessions, users
+from parley.auth.user_rows import lock_user, require_unlike_others, revoke_sessions
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 
@@ -83,10 +83,7 @@ class OwnAccount:
                 raise Reject(Code.FORBIDDEN, "Your name and avatar are those of where you log in.")
             if (name := changes.get("name")) is not None:
                 check_display_name(name)
-                looks = username_skeletons.c.skeleton.in_(skeletons(name))
-                another = select(username_skeletons.c.user_id).where(looks, username_skeletons.c.user_id != user_id)
-                if await connection.scalar(another) is not None:
-                    raise Reject(Code.ALREADY_EXISTS, "This name looks like somebody else's username.")
+                await require_unlike_others(connection, name, own=user_id)
             if changes:
                 await connection.execute(update(users).where(users.c.id == user_id).values(**changes))
 

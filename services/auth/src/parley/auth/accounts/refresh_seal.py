@@ -12,7 +12,7 @@ import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 from typing import NamedTuple
 
 SESSION_PREFIX = "s_"
@@ -51,11 +51,6 @@ class RefreshSeal:
             return None
         session, expires_at, _random = _BODY.unpack(body)
         return OpenedToken(f"{SESSION_PREFIX}{session.hex()}", datetime.fromtimestamp(expires_at, UTC))
-
-
-def hash_of(token: str) -> bytes:
-    """What is stored of a token. It holds 128 random bits, so a plain hash cannot be guessed back."""
-    return sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def _seal(key: bytes, body: bytes) -> bytes:

@@ -25,11 +25,12 @@ from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, Row, delete, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts.refresh_seal import SESSION_PREFIX, RefreshSeal, hash_of
+from parley.auth.accounts.refresh_seal import SESSION_PREFIX, OpenedToken, RefreshSeal
 from parley.auth.database import Database
 from parley.auth.settings import Settings
 from parley.auth.standing import require_not_banned
 from parley.auth.tables import refresh_tokens, sessions
+from parley.auth.tokens.secret_hash import secret_hash
 from parley.auth.tokens.signing import Signer
 from parley.auth.user_rows import lock_user, revoke_sessions
 from parley.common.errors import Code, Reject
@@ -146,41 +147,31 @@ class Sessions:
 
         Raises `Reject` as the table of the module says, `banned`, and for a reused one `ReusedToken`.
         """
-        hashed = hash_of(token)
+        mine, opened = refresh_tokens.c.hash == secret_hash(token), self._seal.open(token)
         async with self._database.transaction() as connection:
-            opened = self._seal.open(token)
-            session_id = (
-                opened.session_id
-                if opened is not None
-                else await connection.scalar(select(refresh_tokens.c.session_id).where(refresh_tokens.c.hash == hashed))
-            )
-            session = await self._locked(connection, sessions.c.id == session_id)
-            if session is None:
+            found = await self._locked(connection, mine, opened)
+            if found is None:
                 raise Reject(Code.INVALID_TOKEN, "The refresh token is not valid.")
-            row = (await connection.execute(select(refresh_tokens).where(refresh_tokens.c.hash == hashed))).first()
+            user, session = found
+            row = (await connection.execute(select(refresh_tokens).where(mine))).first()
             if session.revoked_at is not None:
                 raise Reject(Code.REVOKED_TOKEN, "The session has ended; log in again.")
             expires_at = row.expires_at if row is not None else opened.expires_at if opened is not None else session.now
             if min(session.expires_at, expires_at) <= session.now:
                 raise Reject(Code.EXPIRED_TOKEN, "The refresh token has expired; log in again.")
             if row is not None and (row.used_at is None or session.now - row.used_at <= self._grace):
-                return await self._refresh(connection, session, row, device)
+                return await self._refresh(connection, user, session, row, device)
             await revoke_sessions(connection, sessions.c.id == session.id)
         raise ReusedToken(EndedSession(session.user_id, session.id))
 
     async def end_by_token(self, token: str) -> EndedSession | None:
         """End the session of a refresh token, spent or not. One that is nobody's says nothing of itself: None."""
+        mine, opened = refresh_tokens.c.hash == secret_hash(token), self._seal.open(token)
         async with self._database.transaction() as connection:
-            hashed = refresh_tokens.c.hash == hash_of(token)
-            opened = self._seal.open(token)
-            session_id = (
-                opened.session_id
-                if opened is not None
-                else await connection.scalar(select(refresh_tokens.c.session_id).where(hashed))
-            )
-            session = await self._locked(connection, sessions.c.id == session_id)
-            if session is None:
+            found = await self._locked(connection, mine, opened)
+            if found is None:
                 return None
+            _, session = found
             await revoke_sessions(connection, sessions.c.id == session.id)
             return EndedSession(session.user_id, session.id)
 
@@ -230,17 +221,28 @@ class Sessions:
         return deleted
 
     @staticmethod
-    async def _locked(connection: AsyncConnection, which: ColumnElement[bool]) -> Row[Any] | None:
-        """A session, with its user's row locked; None if there is none."""
-        user_id = await connection.scalar(select(sessions.c.user_id).where(which))
-        if user_id is None or await lock_user(connection, user_id) is None:
-            return None
-        return (await connection.execute(select(sessions, func.clock_timestamp().label("now")).where(which))).first()
+    async def _locked(
+        connection: AsyncConnection, token: ColumnElement[bool], opened: OpenedToken | None
+    ) -> tuple[Row[Any], Row[Any]] | None:
+        """The user, whose row is locked, and the session of a refresh token; None if there is none.
 
-    async def _refresh(self, connection: AsyncConnection, session: Row[Any], row: Row[Any], device: Device) -> Grant:
-        user = await lock_user(connection, session.user_id)
-        if user is None:
-            raise Reject(Code.INVALID_TOKEN)
+        A token without our seal is of before there was one, and names its session by its row.
+        """
+        session_id = (
+            opened.session_id
+            if opened is not None
+            else await connection.scalar(select(refresh_tokens.c.session_id).where(token))
+        )
+        which = sessions.c.id == session_id
+        user_id = await connection.scalar(select(sessions.c.user_id).where(which))
+        user = await lock_user(connection, user_id) if user_id is not None else None
+        timed = select(sessions, func.clock_timestamp().label("now")).where(which)
+        session = (await connection.execute(timed)).first() if user is not None else None
+        return None if user is None or session is None else (user, session)
+
+    async def _refresh(
+        self, connection: AsyncConnection, user: Row[Any], session: Row[Any], row: Row[Any], device: Device
+    ) -> Grant:
         await require_not_banned(connection, user.id)
         mine = refresh_tokens.c.session_id == session.id
         number = await connection.scalar(select(func.count()).select_from(refresh_tokens).where(mine))
@@ -269,7 +271,7 @@ class Sessions:
         token = self._seal.make(session.id, expires_at)
         await connection.execute(
             insert(refresh_tokens).values(
-                hash=hash_of(token), session_id=session.id, issued_at=now, expires_at=expires_at
+                hash=secret_hash(token), session_id=session.id, issued_at=now, expires_at=expires_at
             )
         )
         # Of two refreshes at once the one that waited for the other's lock may have looked at the clock before it.

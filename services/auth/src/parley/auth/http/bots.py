@@ -8,13 +8,15 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts import api_keys, bots
 from parley.auth.accounts.api_keys import MAX_SCOPES, SCOPE, ApiKeyDetails, NewApiKey
 from parley.auth.accounts.bots import BotDetails
-from parley.auth.components import Bearer, Components, Current
+from parley.auth.components import Bearer, Current
 from parley.auth.http.endpoints import Done
 from parley.auth.moderation import kick_records
+from parley.auth.moderation.kicks import KickOrder
 from parley.auth.tables import api_keys as keys_table
 from parley.auth.tables import users
 from parley.auth.tokens.api_key import PATTERN
@@ -116,7 +118,8 @@ async def delete_bot(bot_id: BotId, components: Current, identity: Owner) -> Don
     """Its keys are refused from now on and its connections end. What it wrote stays."""
     async with components.database.transaction() as connection:
         await bots.require(connection, bot_id, identity.user_id)
-    await removed(components, bot_id, identity.user_id)
+        order = await removed(connection, bot_id, identity.user_id)
+    await components.kicks.carry_out(order)
     return Done()
 
 
@@ -161,9 +164,7 @@ async def revoke_key(bot_id: BotId, key_id: KeyId, components: Current, identity
     return Done()
 
 
-async def removed(components: Components, bot_id: str, by: str) -> None:
-    """Delete a bot and end its connections. Raises `Reject`."""
-    async with components.database.transaction() as connection:
-        await bots.remove(connection, bot_id)
-        order = await kick_records.order(connection, by, Code.INVALID_TOKEN, "This bot was deleted.", users=[bot_id])
-    await components.kicks.carry_out(order)
+async def removed(connection: AsyncConnection, bot_id: str, by: str) -> KickOrder:
+    """Delete a bot; returns the order to end its connections, to be carried out once this is committed."""
+    await bots.remove(connection, bot_id)
+    return await kick_records.order(connection, by, Code.INVALID_TOKEN, "This bot was deleted.", users=[bot_id])

@@ -14,6 +14,7 @@ from sqlalchemy import Row, text
 
 from parley.auth.database import Database
 from parley.auth.tokens import api_key
+from parley.auth.tokens.secret_hash import secret_hash
 from parley.common.batch_loader import BatchLoader
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
@@ -66,7 +67,7 @@ class KeyVerifier:
         """
         key = api_key.parse(token)
         row = await self._keys.load(key.id) if key is not None else None
-        if key is None or row is None or not _fits(row, api_key.hash_of(key.secret)):
+        if key is None or row is None or not _fits(row, secret_hash(key.secret)):
             raise Reject(Code.INVALID_TOKEN, "The API key is not valid.")
         if row.revoked:
             raise Reject(Code.REVOKED_TOKEN, "The API key was revoked.")

@@ -7,31 +7,29 @@ gateway asks for them, and every two seconds. Gateways, which are told at once, 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, insert, or_, select, update
+from sqlalchemy import Row, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.database import Database
 from parley.auth.moderation.audit import Actor
+from parley.auth.moderation.restrictions import detail_of, end_of, told
+from parley.auth.moderation.restrictions import lift as lift_row
+from parley.auth.standing import stands
 from parley.auth.tables import address_bans
 from parley.common.errors import Code, Reject
 from parley.common.http.address_ranges import AddressRange, AddressRanges
 from parley.common.wire import subjects
-from parley.common.wire.address_bans import MAX_ADDRESS_BANS, AddressBan, AddressBanList, ListAddressBans
+from parley.common.wire.address_bans import BANNED, MAX_ADDRESS_BANS, AddressBan, AddressBanList, ListAddressBans
 from parley.framework import Bus
 
 RENEW_SECONDS = 2.0
-BANNED = "Connections from this address are banned."
 
-_STANDS = (
-    address_bans.c.lifted_at.is_(None),
-    or_(address_bans.c.expires_at.is_(None), address_bans.c.expires_at > func.clock_timestamp()),
-)
+_STANDS = stands(address_bans)
 
 
 async def ban(
@@ -42,31 +40,30 @@ async def ban(
     Raises `Reject(limit_exceeded)` when as many stand as gateways can be told.
     """
     same = address_bans.c.range == str(banned)
-    before = await _lift(connection, same)
-    standing = await connection.scalar(select(func.count()).select_from(address_bans).where(*_STANDS))
+    before = await lift_row(connection, address_bans, same)
+    standing = await connection.scalar(select(func.count()).select_from(address_bans).where(_STANDS))
     if (standing or 0) >= MAX_ADDRESS_BANS:
         raise Reject(Code.LIMIT_EXCEEDED, f"At most {MAX_ADDRESS_BANS} ranges are banned at a time.")
-    until: Any = None if duration is None else func.clock_timestamp() + duration
-    new = insert(address_bans).values(range=str(banned), reason=reason, banned_by=admin.user_id, expires_at=until)
+    row = {"range": str(banned), "reason": reason, "banned_by": admin.user_id, "expires_at": end_of(duration)}
+    new = insert(address_bans).values(row)
     made = (await connection.execute(new.returning(address_bans))).one()
-    detail = {"reason": reason, "duration_seconds": duration and int(duration.total_seconds())}
-    changed = {"before": {"ban": before and _told(before)}, "after": {"ban": _told(made)}}
-    await admin.record(connection, "address.ban", str(banned), detail, **changed)
+    changed = {"before": {"ban": told(before)}, "after": {"ban": told(made)}}
+    await admin.record(connection, "address.ban", str(banned), detail_of(reason, duration), **changed)
     return made.expires_at
 
 
 async def lift(connection: AsyncConnection, ban_id: int, admin: Actor) -> None:
     """End a ban. Raises `Reject(not_found)` when there is none of this id that stands."""
-    before = await _lift(connection, address_bans.c.id == ban_id)
+    before = await lift_row(connection, address_bans, address_bans.c.id == ban_id)
     if before is None:
         raise Reject(Code.NOT_FOUND, "There is no such ban, or it has ended.")
-    changed = {"before": {"ban": _told(before)}, "after": {"ban": None}}
+    changed = {"before": {"ban": told(before)}, "after": {"ban": None}}
     await admin.record(connection, "address.unban", str(before.range), **changed)
 
 
 async def standing(connection: AsyncConnection, limit: int, before: int | None) -> list[Row[Any]]:
     """Bans that stand with an id below `before`, newest first."""
-    query = select(address_bans).where(*_STANDS).order_by(address_bans.c.id.desc()).limit(limit)
+    query = select(address_bans).where(_STANDS).order_by(address_bans.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(address_bans.c.id < before)
     return list((await connection.execute(query)).all())
@@ -94,12 +91,11 @@ class AddressBans:
     async def renew(self) -> list[AddressBan]:
         """Read them anew. Raises `Reject` in an outage, in which those that are known go on."""
         left: Any = func.extract("epoch", address_bans.c.expires_at - func.clock_timestamp())
-        query = select(address_bans.c.range, left).where(*_STANDS).limit(MAX_ADDRESS_BANS)
+        query = select(address_bans.c.range, left).where(_STANDS).limit(MAX_ADDRESS_BANS)
         async with self._database.autocommit() as connection:
             rows = (await connection.execute(query)).all()
         bans = [AddressBan(str(found), float(seconds or 0.0)) for found, seconds in rows]
-        now = time.monotonic()
-        self._ranges = AddressRanges((each.range, now + each.ends_in if each.ends_in else math.inf) for each in bans)
+        self._ranges = AddressRanges.of_bans(bans, time.monotonic())
         return bans
 
     async def _list(self, _asked: ListAddressBans) -> AddressBanList:
@@ -110,14 +106,3 @@ class AddressBans:
             await asyncio.sleep(RENEW_SECONDS)
             with suppress(Reject):
                 await self.renew()
-
-
-async def _lift(connection: AsyncConnection, which: Any) -> Row[Any] | None:
-    now = func.clock_timestamp()
-    ended = update(address_bans).where(which, address_bans.c.lifted_at.is_(None)).values(lifted_at=now)
-    row = (await connection.execute(ended.returning(address_bans))).first()
-    return None if row is None or (row.expires_at is not None and row.expires_at <= row.lifted_at) else row
-
-
-def _told(row: Row[Any]) -> dict[str, Any]:
-    return {"reason": row.reason, "expires_at": row.expires_at and row.expires_at.isoformat()}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Table, func, insert, update
+from sqlalchemy import ColumnElement, Row, Table, func, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.moderation.audit import Actor, Detail
@@ -13,6 +13,20 @@ from parley.auth.owners import require_another_owner, require_not_above
 from parley.auth.tables import bans, suspensions
 from parley.auth.user_rows import lock_user
 from parley.common.errors import Code, Reject
+
+
+class _Kind(NamedTuple):
+    """Bans or suspensions: their table, and how the audit log names them and what is done."""
+
+    table: Table
+    name: str
+    by: str
+    imposed: str
+    lifted: str
+
+
+_BAN = _Kind(bans, "ban", "banned_by", "user.ban", "user.unban")
+_SUSPENSION = _Kind(suspensions, "suspension", "suspended_by", "user.suspend", "user.unsuspend")
 
 
 async def ban(
@@ -23,47 +37,66 @@ async def ban(
     Raises `Reject` with `not_found` for a user we do not know, `forbidden` for oneself, one who may more, and the last
     owner.
     """
-    await _require_below(connection, user_id, admin)
-    before = await _lift(connection, bans, user_id)
-    new = insert(bans).values(user_id=user_id, reason=reason, banned_by=admin.user_id, expires_at=_end_of(duration))
-    made = (await connection.execute(new.returning(bans))).one()
-    detail = {"reason": reason, "duration_seconds": duration and int(duration.total_seconds())}
-    await admin.record(connection, "user.ban", user_id, detail, before={"ban": before}, after={"ban": _told(made)})
-    return made.expires_at
+    return await _impose(connection, _BAN, user_id, reason, admin, duration)
 
 
 async def unban(connection: AsyncConnection, user_id: str, admin: Actor) -> bool:
     """End a user's ban; returns whether there was one to end."""
-    before = await _lift(connection, bans, user_id)
-    lifted = before is not None
-    await admin.record(
-        connection, "user.unban", user_id, {"lifted": lifted}, before={"ban": before}, after={"ban": None}
-    )
-    return lifted
+    return await _end(connection, _BAN, user_id, admin)
 
 
 async def suspend(
     connection: AsyncConnection, user_id: str, reason: str, admin: Actor, duration: timedelta | None
 ) -> datetime | None:
     """Have a user read only, replacing a suspension that stands; returns until when. Raises as `ban` does."""
-    await _require_below(connection, user_id, admin)
-    before = await _lift(connection, suspensions, user_id)
-    new = insert(suspensions).values(
-        user_id=user_id, reason=reason, suspended_by=admin.user_id, expires_at=_end_of(duration)
-    )
-    made = (await connection.execute(new.returning(suspensions))).one()
-    detail = {"reason": reason, "duration_seconds": duration and int(duration.total_seconds())}
-    changed = {"before": {"suspension": before}, "after": {"suspension": _told(made)}}
-    await admin.record(connection, "user.suspend", user_id, detail, **changed)
-    return made.expires_at
+    return await _impose(connection, _SUSPENSION, user_id, reason, admin, duration)
 
 
 async def lift_suspension(connection: AsyncConnection, user_id: str, admin: Actor) -> bool:
     """End a user's suspension; returns whether there was one to end."""
-    before = await _lift(connection, suspensions, user_id)
+    return await _end(connection, _SUSPENSION, user_id, admin)
+
+
+async def lift(connection: AsyncConnection, table: Table, which: ColumnElement[bool]) -> Row[Any] | None:
+    """End what stands of a table under a condition; returns its row, if it had not ended by itself."""
+    standing = update(table).where(which, table.c.lifted_at.is_(None))
+    ended = (await connection.execute(standing.values(lifted_at=func.clock_timestamp()).returning(table))).first()
+    return None if ended is None or (ended.expires_at is not None and ended.expires_at <= ended.lifted_at) else ended
+
+
+def end_of(duration: timedelta | None) -> Any:
+    """When what begins now is over, by the database's clock; None for never."""
+    return None if duration is None else func.clock_timestamp() + duration
+
+
+def told(row: Row[Any] | None) -> Detail | None:
+    """A ban or suspension, as the audit log says it; None for none."""
+    return None if row is None else {"reason": row.reason, "expires_at": row.expires_at and row.expires_at.isoformat()}
+
+
+def detail_of(reason: str, duration: timedelta | None) -> Detail:
+    """What the audit log says of what was asked for."""
+    return {"reason": reason, "duration_seconds": duration and int(duration.total_seconds())}
+
+
+async def _impose(
+    connection: AsyncConnection, kind: _Kind, user_id: str, reason: str, admin: Actor, duration: timedelta | None
+) -> datetime | None:
+    await _require_below(connection, user_id, admin)
+    before = await lift(connection, kind.table, kind.table.c.user_id == user_id)
+    by = {kind.by: admin.user_id}
+    new = insert(kind.table).values(user_id=user_id, reason=reason, expires_at=end_of(duration), **by)
+    made = (await connection.execute(new.returning(kind.table))).one()
+    changed = {"before": {kind.name: told(before)}, "after": {kind.name: told(made)}}
+    await admin.record(connection, kind.imposed, user_id, detail_of(reason, duration), **changed)
+    return made.expires_at
+
+
+async def _end(connection: AsyncConnection, kind: _Kind, user_id: str, admin: Actor) -> bool:
+    before = await lift(connection, kind.table, kind.table.c.user_id == user_id)
     lifted = before is not None
-    changed = {"before": {"suspension": before}, "after": {"suspension": None}}
-    await admin.record(connection, "user.unsuspend", user_id, {"lifted": lifted}, **changed)
+    changed = {"before": {kind.name: told(before)}, "after": {kind.name: None}}
+    await admin.record(connection, kind.lifted, user_id, {"lifted": lifted}, **changed)
     return lifted
 
 
@@ -75,21 +108,3 @@ async def _require_below(connection: AsyncConnection, user_id: str, admin: Actor
         raise Reject(Code.NOT_FOUND, "There is no such user.")
     require_not_above(admin.identity, user.roles)
     await require_another_owner(connection, user)
-
-
-async def _lift(connection: AsyncConnection, table: Table, user_id: str) -> Detail | None:
-    """End what stands of a user in a table; returns it as the audit log says it, if it had not ended by itself."""
-    now = func.clock_timestamp()
-    standing = update(table).where(table.c.user_id == user_id, table.c.lifted_at.is_(None))
-    ended = (await connection.execute(standing.values(lifted_at=now).returning(table))).first()
-    if ended is None or (ended.expires_at is not None and ended.expires_at <= ended.lifted_at):
-        return None
-    return _told(ended)
-
-
-def _told(row: Row[Any]) -> Detail:
-    return {"reason": row.reason, "expires_at": row.expires_at and row.expires_at.isoformat()}
-
-
-def _end_of(duration: timedelta | None) -> Any:
-    return None if duration is None else func.clock_timestamp() + duration

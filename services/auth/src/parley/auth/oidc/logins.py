@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 from collections.abc import Mapping
@@ -13,7 +12,6 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, delete, func, insert, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts.refresh_seal import hash_of
 from parley.auth.accounts.sessions import Device, Grant, Sessions
 from parley.auth.database import Database
 from parley.auth.metrics import LOGINS, outcome
@@ -21,6 +19,7 @@ from parley.auth.oidc.identities import account_of
 from parley.auth.oidc.provider import LoginSecrets, OpenIdProvider, challenge_of
 from parley.auth.oidc.redirects import Destination, destination, with_query
 from parley.auth.tables import login_codes, oidc_logins, provider_logouts, provider_sessions, refresh_tokens
+from parley.auth.tokens.secret_hash import secret_hash
 from parley.auth.user_rows import lock_user
 from parley.common.errors import Code, Reject
 from parley.common.http.addresses import address_key
@@ -134,7 +133,7 @@ class OpenIdLogins:
         """
         async with self._database.autocommit() as connection:
             taken = delete(login_codes).where(
-                login_codes.c.code == _hash(code), login_codes.c.expires_at > func.clock_timestamp()
+                login_codes.c.code == secret_hash(code), login_codes.c.expires_at > func.clock_timestamp()
             )
             found = (await connection.execute(taken.returning(login_codes))).first()
         if found is None or not _is_theirs(found, verifier, browser):
@@ -145,7 +144,7 @@ class OpenIdLogins:
                 raise Reject(Code.INVALID_CREDENTIALS, "The account was deleted.")
             await _require_still_logged_in(connection, found)
             grant = await self._sessions.begin(connection, user, device, METHOD)
-            begun = select(refresh_tokens.c.session_id).where(refresh_tokens.c.hash == hash_of(grant.refresh_token))
+            begun = select(refresh_tokens.c.session_id).where(refresh_tokens.c.hash == secret_hash(grant.refresh_token))
             await connection.execute(
                 insert(provider_sessions).values(
                     session_id=begun.scalar_subquery(),
@@ -181,8 +180,8 @@ class OpenIdLogins:
             await connection.execute(
                 insert(oidc_logins).values(
                     address=address,
-                    state=_hash(attempt.state),
-                    browser=_hash(browser),
+                    state=secret_hash(attempt.state),
+                    browser=secret_hash(browser),
                     provider=provider.name,
                     nonce=attempt.nonce,
                     verifier=attempt.verifier,
@@ -197,8 +196,8 @@ class OpenIdLogins:
     async def _take(self, provider: OpenIdProvider, state: str, browser: str) -> Row[Any]:
         async with self._database.autocommit() as connection:
             taken = delete(oidc_logins).where(
-                oidc_logins.c.state == _hash(state),
-                oidc_logins.c.browser == _hash(browser),
+                oidc_logins.c.state == secret_hash(state),
+                oidc_logins.c.browser == secret_hash(browser),
                 oidc_logins.c.provider == provider.name,
                 oidc_logins.c.expires_at > func.clock_timestamp(),
             )
@@ -221,7 +220,7 @@ class OpenIdLogins:
             )
             await connection.execute(
                 insert(login_codes).values(
-                    code=_hash(code),
+                    code=secret_hash(code),
                     browser=login.browser,
                     challenge=login.challenge,
                     user_id=user.id,
@@ -261,14 +260,9 @@ def _is_theirs(found: Row[Any], verifier: str, browser: str) -> bool:
     """Whether a code came back to who began the login: an app proves it by PKCE, our own page by its cookie."""
     if found.challenge:
         return compare_digest(challenge_of(verifier), found.challenge)
-    return compare_digest(_hash(browser), found.browser)
+    return compare_digest(secret_hash(browser), found.browser)
 
 
 def _told(url: str, rejection: Reject, app_state: str) -> str:
     told = {"error": str(rejection.code), "error_description": rejection.message, "state": app_state}
     return with_query(url, told)
-
-
-def _hash(secret: str) -> bytes:
-    # Each is 256 random bits, so a plain hash cannot be guessed back.
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()

@@ -12,7 +12,7 @@ import time
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
 
@@ -25,6 +25,7 @@ from parley.auth.oidc.provider_tokens import (
     person,
     refused,
 )
+from parley.auth.oidc.redirects import with_query
 from parley.auth.outbound import OK, Outbound, Unanswered
 from parley.auth.providers_file import OpenIdSettings, is_safe_url
 from parley.auth.tokens.claims import found_at
@@ -111,8 +112,7 @@ class OpenIdProvider:
             "code_challenge": challenge_of(attempt.verifier),
             "code_challenge_method": "S256",
         }
-        separator = "&" if "?" in metadata.authorization_endpoint else "?"
-        return f"{metadata.authorization_endpoint}{separator}{urlencode(query)}"
+        return with_query(metadata.authorization_endpoint, query)
 
     async def check_answer(self, issuer: str) -> None:
         """Check the `iss` that came back with a code (RFC 9207): another provider may have made the browser come here.
@@ -153,8 +153,7 @@ class OpenIdProvider:
             "client_id": self.settings.client_id,
             "post_logout_redirect_uri": return_to,
         }
-        endpoint = self._metadata.end_session_endpoint
-        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
+        return with_query(self._metadata.end_session_endpoint, query)
 
     async def _discovered(self, *, present: bool = False) -> tuple[Metadata, IssuerKeys]:
         """What is known of the provider; with `present` only if it answered lately."""

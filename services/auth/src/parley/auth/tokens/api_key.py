@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 from typing import NamedTuple
@@ -38,8 +37,3 @@ def parse(text: str) -> ApiKeyText | None:
     """The parts of what is presented; None for what is no key."""
     found = _KEY.fullmatch(text)
     return ApiKeyText(found[1], found[2]) if found else None
-
-
-def hash_of(secret: str) -> bytes:
-    """What is kept of a secret. It has 256 random bits, so a plain hash cannot be guessed back."""
-    return hashlib.sha256(secret.encode()).digest()

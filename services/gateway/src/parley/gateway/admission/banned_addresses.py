@@ -8,7 +8,6 @@ NATS, and every minute: so nothing rests on a notice that may be missed.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -26,7 +25,6 @@ log = get_logger(__name__)
 
 RENEW_SECONDS = 60.0
 RETRY_SECONDS = 2.0
-BANNED = "Connections from this address are banned."
 
 
 class BannedAddresses:
@@ -61,8 +59,7 @@ class BannedAddresses:
     async def renew(self) -> int:
         """Ask which ranges are banned and end who is here from one; returns how many. Raises `Reject`."""
         answer = await self._bus.request(subjects.ADDRESS_BANS, ListAddressBans(), AddressBanList, repeat=True)
-        now = time.monotonic()
-        self._ranges = AddressRanges((ban.range, now + ban.ends_in if ban.ends_in else math.inf) for ban in answer.bans)
+        self._ranges = AddressRanges.of_bans(answer.bans, time.monotonic())
         if not self._ranges:
             return 0
         refused = [found for found in self._everybody() if self.refuse(found.session.origin.address)]

@@ -73,7 +73,8 @@ async def delete_bot(bot_id: BotId, components: Current, admin: Admin) -> Done:
     async with components.database.transaction() as connection:
         bot = await bots.require(connection, bot_id)
         await admin.record(connection, "bot.delete", bot_id, before={"name": bot.name, "owner_id": bot.owner_id})
-    await removed(components, bot_id, admin.user_id)
+        order = await removed(connection, bot_id, admin.user_id)
+    await components.kicks.carry_out(order)
     return Done()
 
 

@@ -18,15 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts import bots
 from parley.auth.components import Components, Current
-from parley.auth.http.admin.moderation import KickResponse, carried_out
+from parley.auth.http.admin.moderation import KickResponse, carried_out, require_equal
 from parley.auth.http.admin.parameters import Because, EntryId, ForHowLong, Limit, duration
 from parley.auth.http.admin.rights import Admin
 from parley.auth.http.endpoints import Done
 from parley.auth.moderation import address_bans, kick_records, restrictions
-from parley.auth.owners import require_not_above
 from parley.auth.standing import ban_message
 from parley.auth.tokens.claims import MAX_SUBJECT
-from parley.auth.user_rows import lock_user
 from parley.common.errors import Code, Reject
 from parley.common.http.address_ranges import AddressRange, AddressRanges, parse_range
 from parley.common.http.bodies import body_of, described
@@ -113,9 +111,7 @@ async def kick_many(body: GivenTargets, components: Current, admin: Admin) -> Bu
     ranges = _ranges(body)
 
     async def kick_user(connection: AsyncConnection, user_id: str) -> None:
-        user = await lock_user(connection, user_id)
-        if user is not None:
-            require_not_above(admin.identity, user.roles)
+        await require_equal(connection, admin, user_id)
         await admin.record(connection, "user.kick", user_id, {"reason": body.reason})
 
     async def kick_range(connection: AsyncConnection, kicked: str) -> None:

@@ -65,7 +65,7 @@ class LiftResponse(BaseModel):
 async def kick(user_id: UserId, body: GivenReason, components: Current, admin: Admin) -> KickResponse:
     """End every connection of a user, on every gateway; they may come back. Works for guests."""
     async with components.database.transaction() as connection:
-        await _require_equal(connection, admin, user_id)
+        await require_equal(connection, admin, user_id)
         await admin.record(connection, "user.kick", user_id, msgspec.to_builtins(body))
         order = await kick_records.order(connection, admin.user_id, Code.KICKED, body.reason, users=[user_id])
     return await carried_out(components, order)
@@ -111,7 +111,8 @@ async def lift_suspension(user_id: UserId, components: Current, admin: Admin) ->
     return LiftResponse(lifted=lifted, refreshed=result.disconnected, unanswered=result.unanswered)
 
 
-async def _require_equal(connection: AsyncConnection, admin: Actor, user_id: str) -> None:
+async def require_equal(connection: AsyncConnection, admin: Actor, user_id: str) -> None:
+    """Raise `Reject(forbidden)` for a user who may more than this administrator; who is unknown may nothing."""
     user = await lock_user(connection, user_id)
     if user is not None:
         require_not_above(admin.identity, user.roles)
