@@ -42,11 +42,10 @@ from parley.cli.stack.nats_users import passwords_for, render, url_of, users_of
 from parley.cli.stack.single_port import SinglePort
 from parley.cli.stack.stop_signals import StopSignals
 from parley.common.http.listening import bind
-from parley.common.http.server import http_options
 from parley.common.process import logs
 from parley.common.process.settings import ServiceSettings, misspelt_settings, name_refused
 from parley.common.process.tasks import Tasks
-from parley.common.run_process import DrainingServer
+from parley.common.run_process import DrainingServer, server_config
 from parley.common.wire.permissions import Permissions, ServiceAccess, permissions_of
 from parley.engineio.websocket.protocol import WebSocket
 from parley.gateway.app import SERVER_OPTIONS
@@ -264,16 +263,8 @@ async def _serve_http(
     def websocket(config: uvicorn.Config, server_state: ServerState, **_no_state: Any) -> WebSocket:
         return WebSocket(config, server_state, state)
 
-    options: dict[str, Any] = {**SERVER_OPTIONS, "ws": websocket, **http_options(_log_settings()[0].trusted_proxies)}
-    config = uvicorn.Config(
-        front,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=2,
-        **options,
-    )
+    options = {**SERVER_OPTIONS, "ws": websocket, "lifespan": "off", "timeout_graceful_shutdown": 2}
+    config = server_config(front, _log_settings()[0], options)
     server = DrainingServer(config, front.app_state("gateway"))
 
     async def watch() -> None:
