@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 from parley.common.wire.identity import Identity
@@ -42,7 +43,8 @@ class Clients:
         """A connection of a user of its own."""
         sid = fresh("sid")
         identity = Identity(f"u_{sid}", sid)
-        return Connection(sid, cast("Session", None), namespace or self.namespace, identity, 0.0)
+        session = cast("Session", SimpleNamespace(address="192.0.2.1"))
+        return Connection(sid, session, namespace or self.namespace, identity, 0.0)
 
     def emit(self, connection: Connection, event: str = "say", args: bytes = b"[]") -> int:
         """Emit an event with an ack, and return the ack's id."""

@@ -13,9 +13,11 @@ import pytest
 from parley.common.nats.bus import Bus
 from parley.common.wire import subjects
 from parley.common.wire.commands import Ack, AckBatch, DataChanges, ok_payload
+from parley.engineio.reading import InputBudget
 from parley.framework import Code, Context, Next, Reject
 from parley.framework.remote.emitter import Emitter
 from parley.gateway.commands import event_middleware
+from parley.gateway.commands.command_budget import COMMAND_OVERHEAD, CommandBudget
 from parley.gateway.commands.event_middleware import EventMiddleware
 from parley.gateway.commands.forwarder import CommandForwarder
 from parley.gateway.connections.connection import Connection
@@ -53,13 +55,16 @@ async def waiting(_context: Context, call_next: Next) -> None:
 
 
 @asynccontextmanager
-async def around(bus: Bus, namespace: str, name: str, **options: Any) -> AsyncGenerator[Clients]:
+async def around(
+    bus: Bus, namespace: str, name: str, *, input_budget: InputBudget | None = None, **options: Any
+) -> AsyncGenerator[Clients]:
     """Clients whose events pass a middleware of this module."""
     SEEN.clear()
     table = {namespace: Namespace("service", packet_middleware=(f"{__name__}:{name}",), **options.pop("of", {}))}
     replies, settings = ForwardedReplies(), Settings(**options)
-    forwarder = CommandForwarder(bus, table, ConnectionRegistry(), replies, settings)
-    passing = EventMiddleware(bus, Emitter(bus, "/"), table, forwarder, replies, settings)
+    budget = CommandBudget(input_budget or InputBudget(2**30, 2**30))
+    forwarder = CommandForwarder(bus, table, ConnectionRegistry(), replies, budget, settings)
+    passing = EventMiddleware(bus, Emitter(bus, "/"), table, forwarder, replies, budget, settings)
     replies.clients = Clients(passing, namespace)  # type: ignore[arg-type] - what is emitted is submitted there
     await forwarder.start()
     await bus.flush()
@@ -133,7 +138,7 @@ async def test_what_is_nested_too_deeply_for_anybody_is_an_invalid_payload(gatew
 @pytest.mark.parametrize(
     "limits", [{"gateway_max_waiting": 4}, {"gateway_max_waiting_bytes": 4100}], ids=["count", "bytes"]
 )
-async def test_what_waits_for_the_middleware_is_bounded(gateway_bus: Bus, namespace: str, limits: dict[str, int]):
+async def test_what_waits_for_the_middleware_is_bounded(gateway_bus: Bus, namespace: str, limits: dict[str, Any]):
     async with around(gateway_bus, namespace, "waiting", **limits) as clients:
         connection, other = clients.connect(), clients.connect()
         for _ in range(7):
@@ -154,6 +159,26 @@ async def test_there_is_room_again_for_what_is_through(gateway_bus: Bus, backend
                 clients.commands.submit(connection, EventPacket(namespace, None, "say", b"[" + b"1" * 998 + b"]"))
             await until(lambda turn=turn: len(clients.replies) == 4 * turn)
     assert all(reply.ok for reply in clients.replies)
+
+
+async def test_what_waits_for_the_middleware_is_bounded_over_all_connections(
+    gateway_bus: Bus, backend: Backend, namespace: str
+):
+    backend.answering = True
+    await backend.serve(namespace)
+    large = b'["' + b"x" * 99_996 + b'"]'
+    budget = InputBudget(16 * 3 * len(large) + 16 * 3 * 2 * COMMAND_OVERHEAD, 0)
+    options = {"of": {"max_payload": 2**20}}
+    async with around(gateway_bus, namespace, "waiting", input_budget=budget, **options) as clients:
+        for _ in range(5):
+            clients.emit(clients.connect(), args=large)
+        assert await clients.told(2) == ["overloaded"] * 2
+    budget = InputBudget(2**30, 0)
+    async with around(gateway_bus, namespace, "looking", input_budget=budget, **options) as clients:
+        for _ in range(5):
+            clients.emit(clients.connect(), args=large)
+        assert await clients.told(5) == ["ok"] * 5
+        await until(lambda: budget.held == 0)
 
 
 async def greedy(context: Context, _call_next: Next) -> None:

@@ -18,6 +18,8 @@ from parley.common.wire import subjects
 from parley.common.wire.commands import Ack, AckBatch, DataChanges, ok_payload
 from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.identity import Identity
+from parley.engineio.reading import InputBudget
+from parley.gateway.commands.command_budget import COMMAND_OVERHEAD, CommandBudget
 from parley.gateway.commands.forwarder import FULL, CommandForwarder
 from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import MAX_PAYLOAD as LARGEST_PAYLOAD
@@ -36,12 +38,13 @@ MAX_PAYLOAD = 4096
 
 @asynccontextmanager
 async def gateway(
-    bus: Bus, *namespaces: str, max_payload: int = MAX_PAYLOAD, **settings: Any
+    bus: Bus, *namespaces: str, max_payload: int = MAX_PAYLOAD, budget: InputBudget | None = None, **settings: Any
 ) -> AsyncGenerator[Clients]:
     """The commands part of a gateway, with clients."""
     replies = ForwardedReplies()
     table = {name: Namespace("service", max_payload=max_payload) for name in namespaces}
-    commands = CommandForwarder(bus, table, ConnectionRegistry(), replies, Settings(**settings))
+    memory = CommandBudget(budget or InputBudget(2**30, 2**30))
+    commands = CommandForwarder(bus, table, ConnectionRegistry(), replies, memory, Settings(**settings))
     replies.clients = Clients(commands, namespaces[0])
     await commands.start()
     await bus.flush()
@@ -413,6 +416,45 @@ async def test_a_payload_over_the_namespaces_limit_is_too_large_and_one_at_the_l
         assert await clients.told(2) == ["ok", "payload_too_large"]
 
 
+async def test_what_waits_is_bounded_over_all_connections_until_it_is_settled(
+    gateway_bus: Bus, backend: Backend, namespace: str
+):
+    await backend.serve(namespace)
+    large, fit = b"[" + b"1" * 99_998 + b"]", 5
+    # A connection that holds much may use half of its address's share, which is an eighth of the whole.
+    budget = InputBudget(16 * fit * (len(large) + 2 * COMMAND_OVERHEAD), 0)
+    async with gateway(gateway_bus, namespace, max_payload=2**20, budget=budget) as clients:
+        connections = [clients.connect() for _ in range(fit + 3)]
+        for connection in connections:
+            clients.emit(connection, args=large)
+        assert await clients.told(3) == ["overloaded"] * 3
+        clients.emit(clients.connect(), "small")
+        # Who has gone has not taken along what the service has still to do.
+        connections[0].ended = DisconnectReason.CLIENT_LEFT
+        await backend.answer(await backend.batch(0))
+        await until(lambda: not any(connection.in_flight for connection in connections))
+        backend.answering = True
+        await until(lambda: budget.held == 0)
+        assert [connection.unsettled for connection in connections] == [0] * len(connections)
+
+
+async def test_dropped_commands_hold_no_memory(gateway_bus: Bus, backend: Backend, namespace: str):
+    await backend.serve(namespace)
+    budget = InputBudget(2**30, 0)
+    async with gateway(gateway_bus, namespace, max_payload=2**20, budget=budget) as clients:
+        connection = clients.connect()
+        clients.emit(connection, "first")
+        first = await backend.batch(0)
+        for _ in range(3):
+            clients.emit(connection, args=b"[" + b"1" * 99_998 + b"]")
+        assert budget.held > 300_000
+        clients.commands.drop_waiting(connection)
+        assert (budget.held, len(connection.waiting), connection.waiting_bytes) == (0, 0, 0)
+        await backend.answer(first)
+        await clients.told(1)
+        assert connection.unsettled == 0
+
+
 @pytest.mark.parametrize(
     ("limits", "args", "fit"),
     [
@@ -421,7 +463,7 @@ async def test_a_payload_over_the_namespaces_limit_is_too_large_and_one_at_the_l
     ],
 )
 async def test_more_than_may_wait_is_overloaded_until_there_is_room(
-    gateway_bus: Bus, backend: Backend, namespace: str, limits: dict[str, int], args: bytes, fit: int
+    gateway_bus: Bus, backend: Backend, namespace: str, limits: dict[str, Any], args: bytes, fit: int
 ):
     await backend.serve(namespace)
     async with gateway(gateway_bus, namespace, **limits) as clients:

@@ -49,10 +49,14 @@ class Backlogged(Protocol):
 
 
 class Holder(Protocol):
-    """The part of a session that the budget looks at."""
+    """A session, or a connection of a layer above, whose bytes the budget counts."""
 
     held: int
-    address: str
+
+    @property
+    def address(self) -> str:
+        """The key by which holders of one address are counted."""
+        ...
 
     @property
     def joined(self) -> bool:

@@ -36,7 +36,7 @@ class Limits:
     """The input budget: bytes that all clients may have sent and nobody has taken yet."""
     max_unjoined_memory: int = 32 * 1024 * 1024
     """The part of it for sessions that have joined no namespace."""
-    max_output_memory: int = 128 * 1024 * 1024
+    max_output_memory: int = 64 * 1024 * 1024
     """The output budget: bytes that all clients may leave unread."""
 
 

@@ -32,6 +32,7 @@ from parley.gateway.admission.comparison import Comparison
 from parley.gateway.admission.connection_middleware import MiddlewareRunner
 from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.admission.standing_check import StandingCheck
+from parley.gateway.commands.command_budget import CommandBudget
 from parley.gateway.commands.event_middleware import EventMiddleware
 from parley.gateway.commands.forwarder import CommandForwarder, Replies
 from parley.gateway.connections.connection import Connection
@@ -74,9 +75,10 @@ class Gateway(ServerEvents, Replies):
         offsets = make_offsets(bus.address, namespaces)
         self._fanout = fanout = Fanout(bus, server, offsets, namespaces)
         self._recovery = recovery = Recovery(bus, namespaces, offsets, fanout)
-        self._commands = CommandForwarder(bus, namespaces, connections, self, settings)
+        budget = CommandBudget(server.engine.budget)
+        self._commands = CommandForwarder(bus, namespaces, connections, self, budget, settings)
         emitter = Emitter(bus, "/")
-        self._event_middleware = EventMiddleware(bus, emitter, namespaces, self._commands, self, settings)
+        self._event_middleware = EventMiddleware(bus, emitter, namespaces, self._commands, self, budget, settings)
         self._connection_middleware = MiddlewareRunner(bus, emitter, namespaces)
         self._admission = Admission(
             bus, namespaces, connections, fanout, recovery, self._connection_middleware, settings.gateway_max_per_user

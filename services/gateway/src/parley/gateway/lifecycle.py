@@ -368,8 +368,7 @@ class Lifecycle:
         self._connections.remove(connection)
         if connection.kicked:
             # Commands of a kicked user that were not sent yet must have no effect.
-            connection.waiting.clear()
-            connection.waiting_bytes = 0
+            self._forwarder.drop_waiting(connection)
         # Parking reads its rooms, so it comes before they are left.
         if self._recovery.lose(connection, recoverable=reason in RECOVERABLE):
             connection.state = ConnectionState.PARKED

@@ -39,7 +39,7 @@ class Settings(ServiceSettings):
         default=32 * 1024 * 1024, ge=128 * 1024, description="the same of those that have joined no namespace"
     )
     gateway_max_output_memory: int = Field(
-        default=128 * 1024 * 1024,
+        default=64 * 1024 * 1024,
         ge=MAX_MESSAGE,
         description="bytes that all clients may leave unread, a quarter of it by one address",
     )

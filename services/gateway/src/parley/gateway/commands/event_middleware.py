@@ -26,6 +26,7 @@ from parley.framework.routing.middleware import compose
 from parley.framework.serving.event_result import EventResult
 from parley.framework.serving.invocation import Invocation
 from parley.gateway import named_middleware
+from parley.gateway.commands.command_budget import CommandBudget
 from parley.gateway.commands.forwarder import CommandForwarder, Replies
 from parley.gateway.connections.connection import Connection, QueuedCommand
 from parley.gateway.namespaces import Namespace
@@ -81,11 +82,13 @@ class EventMiddleware:
         namespaces: Mapping[str, Namespace],
         commands: CommandForwarder,
         replies: Replies,
+        budget: CommandBudget,
         settings: Settings,
     ) -> None:
         self._bus = bus
         self._commands = commands
         self._replies = replies
+        self._budget = budget
         self._max_waiting = settings.gateway_max_waiting
         self._max_bytes = settings.gateway_max_waiting_bytes
         self._tasks = Tasks()
@@ -131,6 +134,9 @@ class EventMiddleware:
             len(queue.waiting) >= self._max_waiting or queue.bytes + packet.size > self._max_bytes
         ):
             return Reject(Code.OVERLOADED, "Too many events wait on this connection; send slower.")
+        # The last check: it counts the event, which is queued right after it.
+        if not self._budget.take(connection, packet.size):
+            return Reject(Code.OVERLOADED, "Too much waits for its outcome; send slower.")
         return None
 
     async def _pump(self, connection: Connection, queue: _Queue) -> None:
@@ -145,7 +151,9 @@ class EventMiddleware:
                     await free.wait()
                 # Only now, so that a queue that is not empty means that this task still runs.
                 queue.waiting.popleft()
-                queue.bytes -= packet.size if isinstance(packet, EventPacket) else 0
+                if isinstance(packet, EventPacket):
+                    queue.bytes -= packet.size
+                    self._budget.give_back(connection, packet.size)
         finally:
             del self._queues[connection]
 

@@ -30,6 +30,7 @@ from parley.common.wire.codec import decode
 from parley.common.wire.commands import AckBatch, Command, CommandBatch, ConnectionCommands
 from parley.framework.routing.connection_data import apply_changes
 from parley.framework.serving.event_result import EventResult
+from parley.gateway.commands.command_budget import COMMAND_OVERHEAD, CommandBudget
 from parley.gateway.connections.connection import Connection, ConnectionState, QueuedCommand
 from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
@@ -42,8 +43,6 @@ COMMANDS = Tally("parley_gateway_commands_total", "Commands by outcome", ["names
 
 MAX_BATCH_BYTES = 384 * 1024
 """Bytes at which a batch is split. With the largest single command on top it still fits one message of NATS."""
-COMMAND_OVERHEAD = 512
-"""Bytes counted for a command's tag, name and correlation."""
 FULL = 32
 """Connections with something to send at which a message is written at once, so that the service begins while the
 gateway still reads the others."""
@@ -76,9 +75,11 @@ class CommandForwarder:
         namespaces: Mapping[str, Namespace],
         connections: ConnectionRegistry,
         replies: Replies,
+        budget: CommandBudget,
         settings: Settings,
     ) -> None:
         self._bus = bus
+        self._budget = budget
         self._connections = connections
         self._namespaces = namespaces
         self._replies = replies
@@ -136,6 +137,7 @@ class CommandForwarder:
         """
         if event in connection.lifecycle_events:
             encoded = msgspec.json.encode(args)
+            self._budget.add(connection, len(encoded))
             self._queue(QueuedCommand(connection, event, encoded, None, (), len(encoded)))
 
     def _queue(self, waiting: QueuedCommand) -> None:
@@ -155,7 +157,7 @@ class CommandForwarder:
         return None
 
     def _refusal(self, command: QueuedCommand) -> Reject | None:
-        """Return why a command cannot be taken now, or None."""
+        """Return why a command cannot be taken now, or None; then it counts in the budget."""
         connection, size = command.connection, command.size
         if (misfit := self.misfit(connection.namespace, command.event, size)) is not None:
             return misfit
@@ -164,7 +166,19 @@ class CommandForwarder:
             or connection.waiting_bytes + size > self._settings.gateway_max_waiting_bytes
         ):
             return Reject(Code.OVERLOADED, "Too many commands wait on this connection; send slower.")
-        return None if self._bus.connected else Reject(Code.UNAVAILABLE)
+        if not self._bus.connected:
+            return Reject(Code.UNAVAILABLE)
+        # The last check: it counts the command, which is queued right after it.
+        if not self._budget.take(connection, size):
+            return Reject(Code.OVERLOADED, "Too much waits for its outcome; send slower.")
+        return None
+
+    def drop_waiting(self, connection: Connection) -> None:
+        """Drop the commands of a connection that were not sent yet. Nobody is told of an outcome."""
+        for command in connection.waiting:
+            self._budget.give_back(connection, command.size)
+        connection.waiting.clear()
+        connection.waiting_bytes = 0
 
     def _make_ready(self, connection: Connection) -> None:
         self._ready[connection] = None
@@ -280,6 +294,7 @@ class CommandForwarder:
     def _finish(self, pending: QueuedCommand, outcome: EventResult) -> None:
         connection = pending.connection
         # Before the outcome is passed on, so that a failure there cannot block the connection.
+        self._budget.give_back(connection, pending.size)
         connection.in_flight -= 1
         if not connection.in_flight and connection.waiting:
             self._make_ready(connection)

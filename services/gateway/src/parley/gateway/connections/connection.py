@@ -66,6 +66,10 @@ class Connection:
     waiting: deque[QueuedCommand] = field(default_factory=deque[QueuedCommand])
     waiting_bytes: int = 0
     in_flight: int = 0
+    unsettled: int = 0
+    """Bytes of the commands that wait or are in flight, with an overhead for each."""
+    held: int = 0
+    """Those of them that the engine's input budget counts (`commands.command_budget`)."""
     rooms: set[str] = field(default_factory=set[str])
     last_change: dict[str, int] = field(default_factory=dict[str, int])
     """By room, the sequence of the last join or leave that was applied, since hints of several services overtake each
@@ -112,6 +116,16 @@ class Connection:
     def opened(self) -> bool:
         """Whether CONNECT was sent. Before that, nothing may be delivered."""
         return self.state is not ConnectionState.ATTEMPTING
+
+    @property
+    def address(self) -> str:
+        """The key by which what clients of one address hold is counted."""
+        return self.session.address
+
+    @property
+    def joined(self) -> bool:
+        """Whether it has joined a namespace, as the input budget asks: commands come from nobody else."""
+        return True
 
     @property
     def kicked(self) -> bool:
