@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -14,7 +15,10 @@ import pytest
 from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
 from parley.chat.domain.projectors import ALL, MEMBERS, PROJECTORS
+from parley.chat.domain.rooms import UpdateRoom
 from parley.chat.log.database import Pool
+from parley.chat.log.erasure import erasures
+from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.writer import Writer
 from parley.chat.projections import rebuild as rebuilding
 from parley.chat.projections import replay as replaying
@@ -23,6 +27,7 @@ from parley.chat.projections.replay import SETTINGS
 from parley.chat.projections.verify import verify
 from parley.common.errors import Reject
 from parley.common.wire.identity import Identity
+from tests.support.chat.erasing import erase
 from tests.support.chat.writing import ANN, BEN, create, running_writer, send
 from tests.support.waiting import until
 
@@ -177,6 +182,28 @@ async def test_what_is_mended_is_what_the_log_says_under_the_rooms_lock(database
             )
             assert not mending.done()
         assert (await mending).mended == 1
+
+
+async def test_what_is_erased_meanwhile_does_not_come_back(
+    database_url: str, pool: Pool, connection: Any, tmp_path: Path
+):
+    ledger = Ledger(tmp_path / "erasures.jsonl")
+    async with running_writer(database_url) as (writer, _):
+        room = await create(writer)
+        await writer.submit(UpdateRoom("u", room, "Mallory's den"), ANN, "")
+        await writer.submit(LeaveRoom("l", room), ANN, "")
+        await pool.fetch("UPDATE chat.rooms SET topic = 'of no event'")
+
+        async def replay_before_an_erasure(*args: Any) -> AsyncIterator[Any]:
+            async for chunk in replaying.replay(*args):
+                await erase(database_url, ledger, await erasures.request_user(connection, ANN.user_id))
+                yield chunk
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rebuilding, "replay", replay_before_an_erasure)
+            await rebuild(connection, ALL)
+        assert not await pool.fetch("SELECT FROM chat.rooms WHERE name LIKE '%Mallory%'")
+        assert (await verify(connection, ALL)).wrong == 0
 
 
 async def test_writers_read_again_what_was_mended(database_url: str, pool: Pool, connection: Any):

@@ -8,6 +8,7 @@ take. A rebuild may be stopped and begun again at any time: what was mended stay
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -18,6 +19,11 @@ from parley.chat.projections.verify import Progress
 ROWS_AT_ONCE = 200
 """Rows that are written under one lock of a room; they take a few milliseconds."""
 _LOCK = "SELECT true FROM chat.rooms WHERE room_id = $1 FOR NO KEY UPDATE"
+_ERASING_SINCE = """
+SELECT EXISTS (
+  SELECT FROM chat.erasures WHERE started_at IS NOT NULL AND (completed_at IS NULL OR completed_at >= $1)
+)
+"""
 _MENDED = "UPDATE chat.log SET mended = mended + 1"
 
 
@@ -33,13 +39,14 @@ async def rebuild(
 ) -> Rebuilt:
     """Bring every room's rows in line with its events."""
     rooms, mended = 0, 0
+    began = await connection.fetchval("SELECT clock_timestamp()")
     async for chunk in replay(connection, projectors):
         before = mended
         for room in chunk:
             rooms += 1
             if room.differences:
                 mended += len(room.differences)
-                await _mend(connection, room)
+                await _mend(connection, room, began)
         if mended != before:
             # What writers know of rooms may be outdated. The announcer sees this within half a second, and they read
             # again.
@@ -49,7 +56,7 @@ async def rebuild(
     return Rebuilt(rooms, mended)
 
 
-async def _mend(connection: Any, room: RoomReplay) -> None:
+async def _mend(connection: Any, room: RoomReplay, began: datetime) -> None:
     folded = room.folded
     if folded is None:
         async with connection.transaction(isolation="read_committed"):
@@ -64,7 +71,9 @@ async def _mend(connection: Any, room: RoomReplay) -> None:
                 # A room without its row can be neither locked nor written to, so it gets the row first.
                 await _put(connection, ROOMS, ROOMS.rows(folded))
                 await connection.fetchval(_LOCK, room.room_id)
-            folded = (await fold_rooms(connection, {room.room_id: folded}))[room.room_id] or folded
+            # An erasure changes events that were folded before it, so then the room is folded from its first event.
+            known = None if await connection.fetchval(_ERASING_SINCE, began) else folded
+            folded = (await fold_rooms(connection, {room.room_id: known}))[room.room_id] or folded
             await _store(connection, folded, piece)
 
 
