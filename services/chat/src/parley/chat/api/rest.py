@@ -26,7 +26,8 @@ from parley.framework import Code, Identity, Reject
 
 AREA = area_of(NAMESPACE)
 """What scopes call chat, over HTTP as over the socket."""
-_FROM_PATH = re.compile(r"{(\w+)}")
+_FROM_PATH = re.compile(r"{(\w+)(?::int)?}")
+"""What stands in a path, as text or as a number."""
 
 
 def _state(request: Request) -> ChatState:
@@ -89,8 +90,10 @@ def _add(row: CommandRoute) -> None:
     from_path = frozenset(_FROM_PATH.findall(row.path))
     extra = described(row.command, without=from_path, optional="id")
     extra["parameters"] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in sorted(from_path)
-    ]
+        {"name": name, "in": "path", "required": True,
+         "schema": {"type": "integer" if f"{{{name}:int}}" in row.path else "string"}}
+        for name in sorted(from_path)
+    ]  # fmt: skip
     router.add_api_route(row.path, _endpoint(row), methods=["POST"], openapi_extra=extra)
 
 
