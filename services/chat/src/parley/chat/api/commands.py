@@ -48,17 +48,17 @@ COMMANDS: tuple[CommandRoute, ...] = (
     CommandRoute(ArchiveRoom, "/rooms/{room}/archive", "Close a room; its owner may."),
     CommandRoute(SendMessage, "/rooms/{room}/messages", "Send a message."),
     CommandRoute(
-        EditMessage, "/rooms/{room}/messages/{message:int}/edit", "Give a message another text; its author may."
+        EditMessage, "/rooms/{room}/messages/{message}/edit", "Give a message another text; its author may."
     ),
     CommandRoute(
-        DeleteMessage, "/rooms/{room}/messages/{message:int}/delete", "Remove a message for good; its author may."
+        DeleteMessage, "/rooms/{room}/messages/{message}/delete", "Remove a message for good; its author may."
     ),
-    CommandRoute(AddReaction, "/rooms/{room}/messages/{message:int}/react", "React to a message."),
-    CommandRoute(RemoveReaction, "/rooms/{room}/messages/{message:int}/unreact", "Take a reaction back."),
-    CommandRoute(PinMessage, "/rooms/{room}/messages/{message:int}/pin", "Pin a message."),
-    CommandRoute(UnpinMessage, "/rooms/{room}/messages/{message:int}/unpin", "Pin a message no longer."),
-    CommandRoute(FollowThread, "/rooms/{room}/threads/{thread:int}/follow", "Be told of replies in a thread."),
-    CommandRoute(UnfollowThread, "/rooms/{room}/threads/{thread:int}/unfollow", "Not be told of them any more."),
+    CommandRoute(AddReaction, "/rooms/{room}/messages/{message}/react", "React to a message."),
+    CommandRoute(RemoveReaction, "/rooms/{room}/messages/{message}/unreact", "Take a reaction back."),
+    CommandRoute(PinMessage, "/rooms/{room}/messages/{message}/pin", "Pin a message."),
+    CommandRoute(UnpinMessage, "/rooms/{room}/messages/{message}/unpin", "Pin a message no longer."),
+    CommandRoute(FollowThread, "/rooms/{room}/threads/{thread}/follow", "Be told of replies in a thread."),
+    CommandRoute(UnfollowThread, "/rooms/{room}/threads/{thread}/unfollow", "Not be told of them any more."),
 )
 
 # Taken from the union, so that a new type of event cannot be forgotten in the documents.

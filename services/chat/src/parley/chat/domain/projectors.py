@@ -63,7 +63,7 @@ class TextLeft:
 
 @dataclass(slots=True)
 class Folded:
-    """A room as its events make it, with what became of its messages, and the sequence of the oldest event that is kept.
+    """A room as its events make it, what became of its messages, and the sequence of the oldest event that is kept.
 
     `outdated` has the sequences of erased events that hold a text which a later event replaced.
     """

@@ -23,7 +23,7 @@ MAX_VERSIONS = 1000
 
 
 class EditMessage(ClientCommand, frozen=True):
-    """`message.edit`: its author gives a message another text. `version` is the one that is replaced; the first is 1."""
+    """`message.edit`: its author gives a message another text. `version` is the one it replaces; the first is 1."""
 
     NAME: ClassVar[str] = "message.edit"
     CHANGES_DECISIONS: ClassVar[bool] = False

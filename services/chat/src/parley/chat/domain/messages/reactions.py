@@ -67,7 +67,7 @@ class ReactionRemoved(EventData, frozen=True):
 
 
 def normalized_emoji(emoji: str) -> str:
-    """Return the one spelling of an emoji. Raises `Reject` for what cannot be seen, has blanks in it, or is too long."""
+    """Return the one spelling of an emoji. Raises `Reject` for what cannot be seen, has blanks in it, or is long."""
     normal = unicodedata.normalize("NFC", emoji)
     # Tags are invisible on purpose, and only ever behind a sign that is seen.
     check_name("".join(char for char in normal if ord(char) not in _TAGS) or " ")

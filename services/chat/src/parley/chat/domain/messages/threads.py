@@ -75,9 +75,11 @@ def followers_of_reply(
     """Return the events of those who follow a thread because of a reply, and did not before."""
     known = messages_of(context)
     sender = context.identity.user_id
-    found = [] if known.follows(thread, sender) else [sender]
     # The others only if they never followed and never stopped, and are there to be told.
-    for user_id in dict.fromkeys((known.targets[thread].author, *mentions)):
-        if user_id != sender and (thread, user_id) not in known.following and room.is_in(user_id):
-            found.append(user_id)
+    others = [
+        user_id
+        for user_id in dict.fromkeys((known.targets[thread].author, *mentions))
+        if user_id != sender and (thread, user_id) not in known.following and room.is_in(user_id)
+    ]
+    found = others if known.follows(thread, sender) else [sender, *others]
     return [ThreadFollowed(thread, NamedUser(user_id)) for user_id in found]
