@@ -14,12 +14,13 @@ from parley.chat.domain.erasure import TEXTS
 from parley.chat.log import statements
 from parley.chat.log.erasure import erasures
 from parley.chat.log.erasure import executor as erasure_executor
+from parley.chat.log.messages import message_rows
 from tests.simulation.database import Database, Statement
 from tests.simulation.tables import Row, Tables, Transaction
 
 Args = tuple[Any, ...]
 COLUMNS = tuple(name.strip() for name in erasures._COLUMNS.split(","))
-_MEMBERSHIP = {int(number) for number in erasures._MEMBERSHIP.split(",")}
+_MEMBERSHIP = {int(number) for number in erasures._ABOUT_A_USER.split(",")}
 _MESSAGES = {int(number) for number in erasures._MESSAGES.split(",")}
 _NEEDED = {int(number) for number in erasure_executor._NEEDED.split(",")}
 _NAMING = {int(number) for number in erasure_executor._NAMING.split(",")}
@@ -163,6 +164,11 @@ def covered(database: Database, _transaction: Transaction, args: Args) -> list[R
     return found
 
 
+def last_edit(_database: Database, _transaction: Transaction, _args: Args) -> list[Row]:
+    """Nobody edits messages here."""
+    return []
+
+
 def overwrite(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
     room_id, sequences, left_over = args
     transaction.writes.append(_overwrite(room_id, dict(zip(sequences, left_over, strict=True))))
@@ -274,6 +280,7 @@ STATEMENTS: dict[str, Statement] = {
     erasure_executor._ROOMS_AFTER: rooms_after,
     erasure_executor._ROOM: room,
     erasure_executor._MESSAGE: sequence_of,
+    message_rows._LAST_EDIT: last_edit,
     erasure_executor._COVERED: covered,
     erasure_executor._OVERWRITE: overwrite,
     erasure_executor._NAMED_BY: named_by,

@@ -206,7 +206,7 @@ HOSTILE: dict[str, tuple[Callable[[Lines], Any], str]] = {
     "another type": (at(4, type="message.sung"), "line 4: no event of type 'message.sung'"),
     "NUL": (at(4, data={"body": "a\x00b"}), "line 4: Text may not hold NUL"),
     "no room": (at(4, room="r1"), "line 4: 'r1' is no room's id"),
-    "erased with an actor": (at(4, version=0, data={}), "line 4: of an erased event nobody is known"),
+    "erased with an actor": (at(4, version=0, data={}), "line 4: of an erased event no command is known"),
     "a huge number": (at(4, fingerprint=2**40), "line 4: a fingerprint has four bytes"),
     "no moment": (at(4, at="yesterday"), "line 4: not a line of a log"),
     "no zone": (at(4, at="2026-01-01T00:00:00"), "line 4: a moment has a zone"),

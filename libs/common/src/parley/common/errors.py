@@ -38,6 +38,7 @@ class Code(StrEnum):
     UNAVAILABLE = "unavailable"
     CONNECT_TIMEOUT = "connect_timeout"
     INTERNAL = "internal"
+    CONFLICT = "conflict"
 
 
 class Meaning(NamedTuple):
@@ -73,6 +74,7 @@ MEANINGS: dict[Code, Meaning] = {
     Code.UNAVAILABLE: Meaning("The service cannot be reached now; try again.", True, 503),
     Code.CONNECT_TIMEOUT: Meaning("No namespace was joined in time.", True, 408),
     Code.INTERNAL: Meaning("Something failed on the server; it has been logged.", True, 500),
+    Code.CONFLICT: Meaning("Somebody else has changed it meanwhile; look at it again.", False, 409),
 }
 
 

@@ -15,6 +15,12 @@ from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.events import EventData, NamedUser, Upcaster
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
+from parley.chat.domain.messages.amending import MessageDeleted, MessageEdited
+from parley.chat.domain.messages.amendments import AMENDING_TYPES
+from parley.chat.domain.messages.decisions import MessageCommand
+from parley.chat.domain.messages.pins import MessagePinned, MessageUnpinned
+from parley.chat.domain.messages.reactions import ReactionAdded, ReactionRemoved
+from parley.chat.domain.messages.threads import ThreadFollowed, ThreadUnfollowed
 from parley.chat.domain.room import Event, RoomCommand
 from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUpdated
 
@@ -31,6 +37,14 @@ MEANING: dict[str, Event] = {
     "room.updated.2": RoomUpdated("Plans"),
     "member.changed.1": MemberChanged(NamedUser("u_cat", "Cat"), "owner"),
     "events.erased.1": EventsErased([(1, 3), (7, 7)]),
+    "message.edited.1": MessageEdited(7, "Hello!", 3, 9),
+    "message.deleted.1": MessageDeleted(7, "spam"),
+    "reaction.added.1": ReactionAdded(7, "\N{THUMBS UP SIGN}"),
+    "reaction.removed.1": ReactionRemoved(7, "\N{THUMBS UP SIGN}"),
+    "message.pinned.1": MessagePinned(7),
+    "message.unpinned.1": MessageUnpinned(7),
+    "thread.followed.1": ThreadFollowed(7, NamedUser("u_ben")),
+    "thread.unfollowed.1": ThreadUnfollowed(7, NamedUser("u_ben")),
 }
 """What each of them says, in today's types."""
 
@@ -103,8 +117,10 @@ def test_no_two_types_have_one_number():
 
 
 def test_commands_and_events_agree_on_whether_decisions_read_what_they_change():
-    assert {kind.NAME for kind in get_args(RoomCommand) if not kind.CHANGES_DECISIONS} == {"message.send"}
-    assert {kind.TYPE for kind in get_args(Event) if not kind.CHANGES_DECISIONS} == {"message.sent", "events.erased"}
+    of_messages = {kind.NAME for kind in get_args(MessageCommand)}
+    assert {kind.NAME for kind in get_args(RoomCommand) if not kind.CHANGES_DECISIONS} == of_messages
+    others = {"message.sent", "events.erased"}
+    assert {kind.TYPE for kind in get_args(Event) if not kind.CHANGES_DECISIONS} == AMENDING_TYPES | others
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,10 @@ from parley.chat.domain.batch import Accepted
 from parley.chat.domain.events import EventData, Instant
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, TransferRoom
 from parley.chat.domain.messages import MessageSent, SendMessage
+from parley.chat.domain.messages.amending import DeleteMessage, EditMessage
+from parley.chat.domain.messages.pins import PinMessage, UnpinMessage
+from parley.chat.domain.messages.reactions import AddReaction, RemoveReaction
+from parley.chat.domain.messages.threads import FollowThread, UnfollowThread
 from parley.chat.domain.room import Event, RoomCommand
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
 from parley.chat.queries.rooms import RoomView, room_view
@@ -43,6 +47,18 @@ COMMANDS: tuple[CommandRoute, ...] = (
     CommandRoute(UpdateRoom, "/rooms/{room}/update", "Change the name or topic of a room; its owner may."),
     CommandRoute(ArchiveRoom, "/rooms/{room}/archive", "Close a room; its owner may."),
     CommandRoute(SendMessage, "/rooms/{room}/messages", "Send a message."),
+    CommandRoute(
+        EditMessage, "/rooms/{room}/messages/{message}/edit", "Give a message another text; its author may."
+    ),
+    CommandRoute(
+        DeleteMessage, "/rooms/{room}/messages/{message}/delete", "Remove a message for good; its author may."
+    ),
+    CommandRoute(AddReaction, "/rooms/{room}/messages/{message}/react", "React to a message."),
+    CommandRoute(RemoveReaction, "/rooms/{room}/messages/{message}/unreact", "Take a reaction back."),
+    CommandRoute(PinMessage, "/rooms/{room}/messages/{message}/pin", "Pin a message."),
+    CommandRoute(UnpinMessage, "/rooms/{room}/messages/{message}/unpin", "Pin a message no longer."),
+    CommandRoute(FollowThread, "/rooms/{room}/threads/{thread}/follow", "Be told of replies in a thread."),
+    CommandRoute(UnfollowThread, "/rooms/{room}/threads/{thread}/unfollow", "Not be told of them any more."),
 )
 
 # Taken from the union, so that a new type of event cannot be forgotten in the documents.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import AwareDatetime
 
 from parley.chat.api import audited
 from parley.chat.api.commands import COMMANDS, CommandRoute, ack
@@ -88,10 +89,15 @@ def _endpoint(row: CommandRoute) -> Callable[..., Awaitable[Response]]:
 def _add(row: CommandRoute) -> None:
     from_path = frozenset(_FROM_PATH.findall(row.path))
     extra = described(row.command, without=from_path, optional="id")
+    # What the command wants as a number is one in the path, too.
+    types = get_type_hints(row.command)
+    numbers = {name for name in from_path if types[name] is int}
     extra["parameters"] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in sorted(from_path)
+        {"name": name, "in": "path", "required": True, "schema": {"type": "integer" if name in numbers else "string"}}
+        for name in sorted(from_path)
     ]
-    router.add_api_route(row.path, _endpoint(row), methods=["POST"], openapi_extra=extra)
+    path = _FROM_PATH.sub(lambda found: f"{{{found[1]}:int}}" if found[1] in numbers else found[0], row.path)
+    router.add_api_route(path, _endpoint(row), methods=["POST"], openapi_extra=extra)
 
 
 for route in COMMANDS:
@@ -140,9 +146,13 @@ async def list_messages(
     before: Annotated[int | None, Query(ge=1, lt=2**53)] = None,
     after: Annotated[int | None, Query(ge=0, lt=2**53)] = None,
     limit: Annotated[int, Query(ge=1, le=history.MAX_PAGE)] = 50,
+    around: Annotated[int | None, Query(ge=1, lt=2**53)] = None,
+    at: Annotated[AwareDatetime | None, Query(description="a moment with its time zone")] = None,
+    thread: Annotated[int | None, Query(ge=1, lt=2**53, description="only the replies to this message")] = None,
+    raw: Annotated[bool, Query(description="the log itself, every event as it was appended")] = False,
 ) -> Response:
-    """A page of a room's events, oldest first."""
-    query = history.History(room, before, after, limit)
+    """A page of a room's messages as they are now, oldest first."""
+    query = history.History(room, before, after, limit, around, at, thread, raw)
     return _json(await _read(history.page(chat.reads, query, identity)))
 
 

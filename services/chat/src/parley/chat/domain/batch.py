@@ -17,6 +17,9 @@ from parley.chat.domain.encoding.room_ids import LogSecret, event_id
 from parley.chat.domain.erasure import let_go, texts_let_go
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
+from parley.chat.domain.messages.amendments import amend
+from parley.chat.domain.messages.decisions import MessageEvent
+from parley.chat.domain.messages.known import RoomMessages
 from parley.chat.domain.room import Event, RoomCommand, decide, evolve, moved_user, needs, room_of, since
 from parley.chat.domain.rooms import CreateRoom, RoomArchived, RoomCreated
 from parley.chat.domain.state import DecisionContext, Needs, Room, UserLimits
@@ -86,6 +89,8 @@ class Loaded:
     """How many rooms a sender is in; only for commands that need it."""
     invitations: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
     """How many invitations wait, by room and inviter; only for commands that need it."""
+    messages: dict[int, RoomMessages] = field(default_factory=dict[int, RoomMessages])
+    """By room, the messages that commands of this batch are about, and what became of them."""
     erasing: dict[UUID, bool] = field(default_factory=dict[UUID, bool])
     """By command key, the commands that an erasure forbids: true if their room is being erased, false if it is a user.
     """
@@ -106,6 +111,8 @@ class BatchDecision:
     confirmed: list[tuple[str, MembershipChange]] = field(default_factory=list[tuple[str, MembershipChange]])
     """Users' joins and leaves that were committed earlier. They are published again, because they may have been lost.
     """
+    messages: dict[int, RoomMessages] = field(default_factory=dict[int, RoomMessages])
+    """By room, what became of its messages; what of it changed is in their `touched`."""
     forgotten: dict[tuple[int, int], list[str]] = field(default_factory=dict[tuple[int, int], list[str]])
     """By `(room, sequence)` of an erased event, the texts that the room had from it and that are removed from it."""
     repeated: dict[tuple[int, int], Recorded] = field(default_factory=dict[tuple[int, int], Recorded])
@@ -157,6 +164,7 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: UserLimits, resu
         loaded.joined.get(identity.user_id, 0),
         loaded.invitations.get((room_id, identity.user_id), 0),
         loaded.now,
+        loaded.messages.setdefault(room_id, RoomMessages()),
     )
     events = decide(command, room, context)
     if events:
@@ -165,7 +173,7 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: UserLimits, resu
         loaded.earlier[submission.key] = recorded
         return Accepted(_shown(submission, loaded.rooms[room_id]), recorded[0], recorded[0].sequence)
     assert room is not None  # noqa: S101 - without a room, decide either makes one or refuses
-    remembered = Remembered(submission.fingerprint, since(command, room, identity.user_id))
+    remembered = Remembered(submission.fingerprint, since(command, room, context))
     loaded.earlier[submission.key] = remembered
     result.remembered[submission.key] = room_id, remembered
     _confirm(submission, room, remembered.sequence, result)
@@ -223,6 +231,10 @@ def _append(submission: Submission, index: int, event: Event, loaded: Loaded, re
         result.forget(before, texts_let_go(before, event))
     room = evolve(before, event, room_id, sequence, NamedUser(identity.user_id, identity.name), loaded.now)
     _count(loaded, room, user_id)
+    if isinstance(event, MessageEvent):
+        messages = loaded.messages.setdefault(room_id, RoomMessages())
+        amend(messages, event, sequence, NamedUser(identity.user_id, identity.name), loaded.now)
+        result.messages[room_id] = messages
     loaded.rooms[room_id] = room
     result.appended.append(recorded)
     if isinstance(event, RoomCreated):

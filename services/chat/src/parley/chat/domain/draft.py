@@ -104,7 +104,9 @@ def draft(submissions: list[Submission], eligible: list[bool], find: FindRoom) -
         user_id = submission.identity.user_id
         # Of two sends of the same command in one batch only the first is drafted. The second one finds its result
         # later, and so must everything that its sender sent after it.
-        if eligible[place] and user_id not in behind and submission.key not in seen:
+        # Another message is never known without a lock, so a command about one is not even tried.
+        plain = eligible[place] and not submission.needs.messages
+        if plain and user_id not in behind and submission.key not in seen:
             seen.add(submission.key)
             room = find(submission.room_id, user_id)
             if room is not None and (events := _decide(submission, room)):

@@ -33,11 +33,24 @@ from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import MemberLeft, MembershipEvent
+from parley.chat.domain.messages.amending import MessageDeleted, MessageEdited
+from parley.chat.domain.messages.pins import MessagePinned, MessageUnpinned
+from parley.chat.domain.messages.sending import MessageSent
+from parley.chat.domain.messages.threads import ThreadFollowed, ThreadUnfollowed
 from parley.chat.domain.room import Event, evolve
 from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUpdated
 from parley.chat.domain.state import Room
 
 MEMBERSHIP_TYPES = frozenset(kind.TYPE for kind in get_args(MembershipEvent))
+ABOUT_A_USER = MEMBERSHIP_TYPES | {ThreadFollowed.TYPE, ThreadUnfollowed.TYPE}
+"""The types of events that are about one user, whoever the actor is; they name the user in `user`."""
+TEXT_TYPES = frozenset((MessageSent.TYPE, MessageEdited.TYPE))
+"""The types of events that hold the text of a message."""
+_OF_MESSAGES = {
+    MessageSent.TYPE: "thread", MessageDeleted.TYPE: "message", MessagePinned.TYPE: "message",
+    MessageUnpinned.TYPE: "message",
+}  # fmt: skip
+"""By type, the number that stays of an erased event: in which thread it is, or what became of which message."""
 NAMING_TYPES = frozenset((RoomCreated.TYPE, RoomUpdated.TYPE))
 """The types of events that give a room its name and its topic."""
 TEXTS = ("name", "topic")
@@ -104,12 +117,13 @@ class Erasure:
             case Scope.USER:
                 return self.user_id in {recorded.actor_id, _subject(recorded.type, recorded.data)}
             case Scope.MESSAGE:
+                # Whoever goes through the log adds the edits of the message, which come after it.
                 return self.event_id == recorded.event_id
             case Scope.ROOM:
                 return self.room_id == recorded.room_id and recorded.type != EventsErased.TYPE
             case Scope.AGE:
                 assert self.before is not None  # noqa: S101 - follows from the scope
-                return CODEC.kind(recorded.type).IS_MESSAGE and recorded.recorded_at < self.before
+                return recorded.type in TEXT_TYPES and recorded.recorded_at < self.before
 
     def erase(self, recorded: Recorded, *, keeps: Collection[str] = ()) -> Recorded:
         """Return what remains of an event that the erasure covers.
@@ -131,11 +145,15 @@ class Erasure:
 def residue(kind: str, data: bytes, keeps: Collection[str] = ()) -> bytes:
     """Return what a room needs of an event's data without texts and names, but for those of its texts that it `keeps`.
 
-    That is which user moved to where, which kind of room it is, and whether its name or its topic changed.
+    That is which user moved to where or follows which thread, which kind of room it is, whether its name or its topic
+    changed, which message is a reply in which thread, and which one was deleted or pinned.
     """
     if kind in NAMING_TYPES:
         return forget_texts(kind, data, [text for text in TEXTS if text not in keeps])
-    if kind not in MEMBERSHIP_TYPES:
+    if kind in _OF_MESSAGES:
+        number: int | None = msgspec.json.decode(data).get(_OF_MESSAGES[kind])
+        return NOTHING if number is None else msgspec.json.encode({_OF_MESSAGES[kind]: number})
+    if kind not in ABOUT_A_USER:
         return NOTHING
     found: dict[str, Any] = msgspec.json.decode(data)
     if "user" not in found:
@@ -231,8 +249,8 @@ def ranges(sequences: list[int]) -> list[tuple[int, int]]:
 
 
 def _subject(kind: str, data: bytes) -> str | None:
-    """Return the user whom an event about membership is about; None for other events."""
-    if kind not in MEMBERSHIP_TYPES:
+    """Return the user whom an event is about; None for events that are about no user."""
+    if kind not in ABOUT_A_USER:
         return None
     return msgspec.json.decode(data).get("user", {}).get("id")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -16,6 +16,10 @@ UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Topic = Annotated[str, msgspec.Meta(max_length=250)]
 Kind = Literal["public", "private"]
+MessageSequence = Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
+"""The sequence of a message's `message.sent`, by which other commands name it."""
+MessageData = dict[str, Any]
+"""What an application keeps with a message: a JSON object."""
 
 
 class ClientCommand(msgspec.Struct, frozen=True, omit_defaults=True):

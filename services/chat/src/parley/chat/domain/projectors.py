@@ -12,13 +12,28 @@ from typing import Any, get_args
 
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.erasure import evolve_recorded, texts_let_go
+from parley.chat.domain.messages.amendments import AMENDING_TYPES, amend_recorded
+from parley.chat.domain.messages.known import RoomMessages
+from parley.chat.domain.messages.rows import (
+    FOLLOWER_COLUMNS,
+    MESSAGE_COLUMNS,
+    REACTION_COLUMNS,
+    REPLY_COLUMNS,
+    follower_rows,
+    message_rows,
+    reaction_rows,
+    reply_rows,
+)
 from parley.chat.domain.room import Event
 from parley.chat.domain.rooms import RoomUpdated
 from parley.chat.domain.state import Member, Room
 
 Row = tuple[Any, ...]
-STRUCTURAL = tuple(kind.NUMBER for kind in get_args(Event) if kind.CHANGES_DECISIONS)
-"""Numbers of the types of events that rooms are folded from. Other types only move the head and count messages."""
+FOLDED = tuple(
+    kind.NUMBER for kind in get_args(Event) if kind.CHANGES_DECISIONS or kind.TYPE in AMENDING_TYPES
+)  # fmt: skip
+"""Numbers of the types of events that rooms and what became of their messages are folded from. Of the others only the
+replies in threads matter; all else moves the head and counts messages."""
 
 # One table of columns for all that reads and writes rooms: the SQL, its casts, and the order of a `Room`'s fields.
 ROOM_COLUMNS = {
@@ -48,13 +63,14 @@ class TextLeft:
 
 @dataclass(slots=True)
 class Folded:
-    """A room as its events make it, and the sequence of the oldest event that is kept.
+    """A room as its events make it, what became of its messages, and the sequence of the oldest event that is kept.
 
     `outdated` has the sequences of erased events that hold a text which a later event replaced.
     """
 
     room: Room
     first_sequence: int = 1
+    messages: RoomMessages = field(default_factory=RoomMessages)
     outdated: set[int] = field(default_factory=set[int])
 
     def texts_left(self) -> list[TextLeft]:
@@ -109,7 +125,17 @@ DECLINED = Projector(
     2,
     lambda folded: [(folded.room.room_id, *one) for one in folded.room.declined.items()],
 )
-PROJECTORS = {projector.name: projector for projector in (MEMBERS, DECLINED, ROOMS)}
+MESSAGES = Projector("messages", MESSAGE_COLUMNS, 2, lambda folded: message_rows(folded.room.room_id, folded.messages))
+REACTIONS = Projector(
+    "reactions", REACTION_COLUMNS, 4, lambda folded: reaction_rows(folded.room.room_id, folded.messages)
+)
+REPLIES = Projector("replies", REPLY_COLUMNS, 3, lambda folded: reply_rows(folded.room.room_id, folded.messages))
+FOLLOWERS = Projector(
+    "thread_followers", FOLLOWER_COLUMNS, 3, lambda folded: follower_rows(folded.room.room_id, folded.messages)
+)
+PROJECTORS = {
+    projector.name: projector for projector in (MEMBERS, DECLINED, MESSAGES, REACTIONS, REPLIES, FOLLOWERS, ROOMS)
+}
 """The projectors by name. A room's own row comes last, so that it is right only when the others are."""
 ALL = tuple(PROJECTORS.values())
 
@@ -121,7 +147,9 @@ def fold(folded: Folded | None, recorded: Recorded) -> Folded:
         folded.outdated.update(at for at in (getattr(folded.room, f"{text}_kept_in") for text in going) if at)
     room = evolve_recorded(folded.room if folded is not None else None, recorded)
     # `evolve_recorded` changes the room in place, so a folded one has it already.
-    return folded or Folded(room)
+    folded = folded or Folded(room)
+    amend_recorded(folded.messages, recorded)
+    return folded
 
 
 @dataclass(frozen=True, slots=True)

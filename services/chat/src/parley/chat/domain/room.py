@@ -19,7 +19,13 @@ from parley.chat.domain.membership import (
     evolve_member,
     membership_needs,
 )
-from parley.chat.domain.messages import MessageCommand, MessageEvent, decide_message
+from parley.chat.domain.messages.decisions import (
+    MessageCommand,
+    MessageEvent,
+    decide_message,
+    message_needs,
+    message_since,
+)
 from parley.chat.domain.rooms import (
     CreateRoom,
     LifeCommand,
@@ -54,7 +60,7 @@ def room_of(command: RoomCommand, actor_id: str, secret: LogSecret) -> int:
 def needs(command: RoomCommand) -> Needs:
     """Return what the decision reads besides the room and the sender's membership in it."""
     if isinstance(command, MessageCommand):
-        return Needs()
+        return message_needs(command)
     return membership_needs(command) if isinstance(command, MembershipCommand) else life_needs(command)
 
 
@@ -70,11 +76,14 @@ def decide(command: RoomCommand, room: Room | None, context: DecisionContext) ->
     return [*decide_life(command, room, context)]
 
 
-def since(command: RoomCommand, room: Room, user_id: str) -> int:
+def since(command: RoomCommand, room: Room, context: DecisionContext) -> int:
     """Return the sequence of the event that made the room what the command wants.
 
     A command without events is acked with it.
     """
+    user_id = context.identity.user_id
+    if isinstance(command, MessageCommand):
+        return message_since(command, context) or room.changed
     if not isinstance(command, MembershipCommand):
         return room.changed
     member = room.members.get(command.user.id if isinstance(command, InviteUser) else user_id)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.fields import Kind
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
+
+if TYPE_CHECKING:
+    # The features of messages are written with what is defined here.
+    from parley.chat.domain.messages.known import RoomMessages
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,16 @@ class Needs(NamedTuple):
     """How many of the sender's invitations into the room wait for an answer."""
     rooms: bool = False
     """How many rooms the sender is in."""
+    messages: tuple[int, ...] = ()
+    """The messages with these sequences, and what became of them."""
+    reactions: bool = False
+    """Which reactions of the sender stand on these messages."""
+    pins: bool = False
+    """How many messages of the room are pinned."""
+    thread: int | None = None
+    """Whether this thread is followed by the sender, by the author of its first message, and by `followers`."""
+    followers: tuple[str, ...] = ()
+    """More users of whom that is needed, and their memberships."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +119,7 @@ class DecisionContext(NamedTuple):
     """Who sends a command, and what their decision reads outside of the room, if the command's `Needs` ask for it.
 
     `rooms` is the number of rooms the sender is in, without archived ones. A caller that leaves out `now` decides as if
-    no time had passed since anything.
+    no time had passed since anything. `messages` is None where a decision is made without the room's lock.
     """
 
     identity: Identity
@@ -113,6 +127,7 @@ class DecisionContext(NamedTuple):
     rooms: int = 0
     invitations: int = 0
     now: datetime = datetime.min.replace(tzinfo=UTC)
+    messages: RoomMessages | None = None
 
 
 def require_visible(room: Room | None, user_id: str) -> Room:

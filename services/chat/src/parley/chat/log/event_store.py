@@ -21,6 +21,7 @@ from parley.chat.domain.projectors import ROOM_COLUMNS, member_row, room_row
 from parley.chat.domain.rooms import CloseRoom
 from parley.chat.domain.state import Member, Room
 from parley.chat.log import statements as sql
+from parley.chat.log.messages.message_rows import followers_asked, load_messages, save_messages
 
 
 async def read_secret(connection: Any) -> bytes:
@@ -73,7 +74,8 @@ async def load(connection: Any, submissions: list[Submission], rooms: dict[int, 
         elif row["unchanged"] is not None:
             loaded.earlier[key] = Remembered(row["unchanged_by"], row["unchanged"])
     loaded.earlier.update(events)
-    await _load_members(connection, submissions, rooms)
+    loaded.messages = await load_messages(connection, submissions)
+    await _load_members(connection, submissions, loaded)
     if users := sorted({one.identity.user_id for one in submissions if one.needs.rooms}):
         loaded.joined.update({row["user_id"]: row["joined"] for row in await connection.fetch(sql.COUNT_ROOMS, users)})
     if inviting := sorted({(one.room_id, one.identity.user_id) for one in submissions if one.needs.invitations}):
@@ -82,9 +84,11 @@ async def load(connection: Any, submissions: list[Submission], rooms: dict[int, 
     return loaded
 
 
-async def _load_members(connection: Any, submissions: list[Submission], rooms: dict[int, Room]) -> None:
+async def _load_members(connection: Any, submissions: list[Submission], loaded: Loaded) -> None:
+    rooms = loaded.rooms
     places = {(one.room_id, one.identity.user_id) for one in submissions}
     places.update((one.room_id, one.needs.member) for one in submissions if one.needs.member is not None)
+    places.update(place for one in submissions for place in followers_asked(one, loaded.messages))
     rows = await connection.fetch(sql.LOAD_MEMBERS, *_columns(sorted(places)))
     leaving: dict[int, int] = {}
     for one in submissions:
@@ -180,6 +184,7 @@ async def save(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> 
         await connection.execute(sql.REMOVE_MEMBERS, *_columns(gone))
     if declined:
         await connection.execute(sql.PUT_DECLINED, *_columns(declined))
+    await save_messages(connection, plan.messages)
     for (room_id, sequence), texts in sorted(plan.forgotten.items()):
         row = await connection.fetchrow(sql.KEPT_TEXTS, room_id, sequence)
         if row is not None:
@@ -193,7 +198,8 @@ async def save(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> 
 def recorded_row(row: Any) -> Recorded:
     """Return the event of a row of `EVENT_COLUMNS` as everybody may read it, with its data in the current version."""
     recorded = stored_row(row)
-    return hidden(recorded) if row["hidden"] and not recorded.erased else recorded
+    # Of a deleted message it is still known who wrote it.
+    return hidden(recorded) if row["hidden"] and (not recorded.erased or recorded.actor_id) else recorded
 
 
 def stored_row(row: Any) -> Recorded:

@@ -15,7 +15,11 @@ from parley.chat.domain.batch import BatchDecision, Remembered
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.log_lines import CommandLine, EndLine, LogLine, LogLineReader, Unbelievable
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
-from parley.chat.domain.erasure import TEXTS, Erasure, evolve_recorded, texts_let_go
+from parley.chat.domain.erasure import TEXTS, Erasure, evolve_recorded, hidden, texts_let_go
+from parley.chat.domain.messages.amending import MessageEdited
+from parley.chat.domain.messages.amendments import amend_recorded
+from parley.chat.domain.messages.known import RoomMessages, Touched
+from parley.chat.domain.messages.sending import MessageSent
 from parley.chat.domain.room import moved_user
 from parley.chat.domain.rooms import RoomCreated, RoomUpdated
 from parley.chat.domain.state import Room
@@ -65,6 +69,7 @@ class Importer:
         self._reader = LogLineReader()
         self._erasures: list[Erasure] = []
         self._room: Room | None = None
+        self._messages = RoomMessages()
         self._chunk: list[tuple[int, Recorded]] = []
         """The events of the next transaction, with the numbers of their lines."""
         self._bytes = 0
@@ -90,7 +95,7 @@ class Importer:
             if self._chunk and (ends or len(self._chunk) == CHUNK or self._bytes > CHUNK_BYTES):
                 await self._store(number, ends=ends)
             if found.sequence == 1:
-                self._room = None
+                self._room, self._messages = None, RoomMessages()
             self._chunk.append((number, found))
             self._bytes += len(found.data)
             return
@@ -132,7 +137,9 @@ class Importer:
                     # Only at the end: what the file has of a room was kept for those who are in it then.
                     plan.forget(room, TEXTS)
                 (plan.created if head is None else plan.changed)[room.room_id] = room
+                plan.messages[room.room_id] = self._messages
                 await event_store.save(self._connection, plan, {room.room_id: room})
+                self._messages.touched = Touched()
         self._result.added += len(plan.appended)
         self._result.present += len(chunk) - len(plan.appended)
         self._report(number, self._result.added)
@@ -143,6 +150,8 @@ class Importer:
             # What was erased here stays erased, even if an older file still has it.
             if (erasure := self._erasure(recorded)) is not None:
                 recorded = erasure.erase(recorded)
+            elif self._edits_erased(recorded):
+                recorded = hidden(recorded)
             plan.appended.append(recorded)
             if self._room is not None and recorded.type == RoomUpdated.TYPE:
                 plan.forget(self._room, texts_let_go(self._room, recorded.event()))
@@ -156,6 +165,9 @@ class Importer:
             raise ImportRefused(f"line {line}: room {recorded.room} has another event {recorded.sequence}")
         try:
             self._room = evolve_recorded(self._room, recorded)
+            # Of most messages nothing has to be kept in mind while the room is read.
+            if recorded.type != MessageSent.TYPE or recorded.erased or b'"thread"' in recorded.data:
+                amend_recorded(self._messages, recorded)
         except (ValueError, KeyError) as error:
             raise ImportRefused(f"line {line}: {recorded.type} cannot be here") from error
         if stored is None and (user_id := _moved(recorded)) is not None:
@@ -166,6 +178,15 @@ class Importer:
             if one.covers(recorded) and (one.completed_at is None or recorded.recorded_at <= one.completed_at):
                 return one
         return None
+
+    def _edits_erased(self, recorded: Recorded) -> bool:
+        """Return whether an event is the edit of a message that was erased, of which then no version may stay."""
+        if recorded.type != MessageEdited.TYPE or recorded.erased or not isinstance(
+            event := recorded.event(), MessageEdited
+        ):  # fmt: skip
+            return False
+        target = self._messages.targets.get(event.message)
+        return target is not None and target.erased
 
     async def _remember(self, number: int, room_id: int, line: CommandLine) -> None:
         other = await self._connection.fetchval(_OTHER_COMMAND, room_id, line.key, line.sequence, line.fingerprint)

@@ -1,6 +1,7 @@
 """The tables of schema `chat`. Alembic owns the schema (`migrations/`); this module describes it and names its columns.
 
-`events` is the log and the only truth. `rooms`, `members` and `declined` are projections of it, which can be rebuilt.
+`events` is the log and the only truth. `rooms`, `members`, `declined`, `messages`, `reactions`, `replies`
+and `thread_followers` are projections of it, which can be rebuilt.
 All tables except `log`, `consumers` and `erasures` have the room first in their keys and refer to no other table, so
 they can be partitioned, or spread over servers, by room alone.
 """
@@ -194,6 +195,67 @@ commands = Table(
     Column("sequence", BigInteger, nullable=False),
     Column("fingerprint", Integer, nullable=False),
     PrimaryKeyConstraint("room_id", "command_key", name="commands_pkey"),
+)
+
+# What became of messages: a row for each that was edited, deleted, reacted to or pinned, or that has a thread.
+messages = Table(
+    "messages",
+    metadata,
+    Column("room_id", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),  # of its `message.sent`
+    # Sequences of the events by which it is edited, deleted and pinned. The texts are there and nowhere else.
+    Column("edited_in", BigInteger),
+    Column("deleted_in", BigInteger),
+    Column("pinned_in", BigInteger),
+    # How many replies its thread ever had, and the last of them.
+    Column("replies", BigInteger, nullable=False, server_default="0"),
+    Column("last_reply", BigInteger),
+    Column("last_reply_at", DateTime(timezone=True)),
+    Column("edited_at", DateTime(timezone=True)),
+    Column("version", Integer, nullable=False, server_default="1"),
+    # How many reactions there are, by emoji.
+    Column("reactions", JSON, nullable=False),
+    PrimaryKeyConstraint("room_id", "sequence", name="messages_pkey"),
+    Index("messages_pinned_idx", "room_id", "pinned_in", postgresql_where=text("pinned_in IS NOT NULL")),
+    # A message that many react to gets a new version of its row with each batch, which stays on the page.
+    postgresql_with={"fillfactor": 70},
+)
+
+reactions = Table(
+    "reactions",
+    metadata,
+    Column("room_id", BigInteger, nullable=False),
+    Column("message", BigInteger, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("emoji", Text, nullable=False),
+    Column("added_in", BigInteger, nullable=False),  # sequence of its event
+    Column("name", Text, nullable=False),  # of the user, when they reacted
+    PrimaryKeyConstraint("room_id", "message", "user_id", "emoji", name="reactions_pkey"),
+    # For the first who reacted so.
+    Index("reactions_first_idx", "room_id", "message", "emoji", "added_in"),
+)
+
+# The replies of each thread, in order.
+replies = Table(
+    "replies",
+    metadata,
+    Column("room_id", BigInteger, nullable=False),
+    Column("thread", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    PrimaryKeyConstraint("room_id", "thread", "sequence", name="replies_pkey"),
+)
+
+# Who follows which thread. Who stopped keeps a row that says so, and is not made to follow by others.
+thread_followers = Table(
+    "thread_followers",
+    metadata,
+    Column("room_id", BigInteger, nullable=False),
+    Column("thread", BigInteger, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),  # sequence of the event by which it is so
+    Column("following", Boolean, nullable=False),
+    PrimaryKeyConstraint("room_id", "thread", "user_id", name="thread_followers_pkey"),
+    Index("thread_followers_user_idx", "user_id", "room_id", "thread", postgresql_where=text("following")),
 )
 
 # What was requested to be erased. Until it is completed, statements that read hide it (`log/erasure/erasures.py`).

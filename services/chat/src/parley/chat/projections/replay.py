@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Collection
 from typing import Any, NamedTuple
 
 from parley.chat.domain.encoding.room_ids import FIRST_ROOM, LAST_ROOM
-from parley.chat.domain.projectors import STRUCTURAL, Difference, Folded, Projector, Row, compare, fold
+from parley.chat.domain.messages.sending import MessageSent
+from parley.chat.domain.projectors import FOLDED, PROJECTORS, Difference, Folded, Projector, Row, compare, fold
 from parley.chat.log.event_store import stored_row
 from parley.chat.log.statements import EVENT_COLUMNS
 
@@ -32,7 +33,7 @@ def _distinct(table: str) -> str:
 
 _ROOMS = f"""
 SELECT room_id FROM (
-  {_distinct("events")} UNION {_distinct("members")} UNION {_distinct("declined")}
+  {_distinct("events")} UNION {" UNION ".join(_distinct(name) for name in PROJECTORS if name != "rooms")}
   UNION (SELECT room_id FROM chat.rooms WHERE room_id >= $1 ORDER BY room_id LIMIT $2)
 ) found ORDER BY room_id LIMIT $2
 """
@@ -47,7 +48,9 @@ CROSS JOIN LATERAL (SELECT sequence FROM chat.events WHERE room_id = q.room_id O
 _EVENTS = f"""
 SELECT e.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, after) CROSS JOIN LATERAL (
   SELECT {EVENT_COLUMNS} FROM chat.events e
-  WHERE e.room_id = q.room_id AND e.sequence > q.after AND e.type = ANY($3::smallint[]) ORDER BY e.sequence
+  WHERE e.room_id = q.room_id AND e.sequence > q.after AND (
+    e.type = ANY($3::smallint[]) OR (e.type = {MessageSent.NUMBER} AND e.data -> 'thread' IS NOT NULL)
+  ) ORDER BY e.sequence
 ) e
 """
 SETTINGS = {
@@ -95,8 +98,8 @@ async def replay(connection: Any, projectors: Collection[Projector]) -> AsyncIte
 async def fold_rooms(connection: Any, known: dict[int, Folded | None]) -> dict[int, Folded | None]:
     """Bring rooms up to what their events say by now. None stands for a room of which nothing is known yet."""
     folded = dict(known)
-    places = [(room_id, one.room.changed if one else 0) for room_id, one in folded.items()]
-    async for row in connection.cursor(_EVENTS, *zip(*places, strict=True), STRUCTURAL, prefetch=1000):
+    places = [(room_id, one.room.head if one else 0) for room_id, one in folded.items()]
+    async for row in connection.cursor(_EVENTS, *zip(*places, strict=True), FOLDED, prefetch=1000):
         recorded = stored_row(row)
         folded[recorded.room_id] = fold(folded[recorded.room_id], recorded)
     for room_id, *ends in await connection.fetch(_ENDS, list(folded)):

@@ -30,9 +30,15 @@ class PageBytes:
 
     def take(self, events: Iterable[Recorded], *, at_least_one: bool) -> list[ClientEvent[msgspec.Raw]]:
         """Return as many of the first events as fit. With `at_least_one`, the first one always does."""
+        return self.take_shown((event.client_event() for event in events), at_least_one=at_least_one)
+
+    def take_shown(
+        self, events: Iterable[ClientEvent[msgspec.Raw]], *, at_least_one: bool
+    ) -> list[ClientEvent[msgspec.Raw]]:
+        """Return as many of the first events as fit, as clients are shown them."""
         taken: list[Any] = []
         for event in events:
-            encoded = _encoder.encode(event.client_event())
+            encoded = _encoder.encode(event)
             if len(encoded) >= self.left and (taken or not at_least_one):
                 self.left = 0
                 break

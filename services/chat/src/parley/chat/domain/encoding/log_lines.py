@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Annotated, Any, cast
 from uuid import UUID
 
 import msgspec
@@ -18,7 +18,9 @@ import msgspec
 from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent, UnknownEvent
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.encoding.room_ids import event_id, room_key
+from parley.chat.domain.erasure import TEXT_TYPES
 from parley.chat.domain.erasure_events import EventsErased
+from parley.chat.domain.messages.sending import MessageSent
 from parley.chat.domain.rooms import RoomCreated
 from parley.common.errors import Reject
 from parley.common.wire.text import checked_text
@@ -26,7 +28,7 @@ from parley.common.wire.text import checked_text
 FORMAT = 1
 MAX_LINE = 1024 * 1024
 """Bytes of a line. The longest line that an export writes is about half as long."""
-MAX_EVENTS_OF_COMMAND = 16
+MAX_EVENTS_OF_COMMAND = 64
 """Events that one command may lead to; an event's id is compared with those of so many."""
 # The column is a signed integer of four bytes.
 FOUR_BYTES = 2**31
@@ -70,6 +72,12 @@ class EndLine(msgspec.Struct, frozen=True, tag="end", tag_field="line", forbid_u
 
     events: int
     commands: int
+
+
+class _ErasedReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What remains of a message in a thread."""
+
+    thread: Annotated[int, msgspec.Meta(ge=1)]
 
 
 Line = LogLine | EventLine | CommandLine | EndLine
@@ -211,7 +219,10 @@ def _recorded(line: EventLine, room_id: int) -> Recorded:
         room_id, line.sequence, line.number, line.event_id, line.type, line.actor, line.name, line.command,
         line.fingerprint, data, line.at, erased,
     )  # fmt: skip
-    if erased and (line.actor, line.name, line.command, line.fingerprint) != ("", "", "", 0):
+    if erased and (line.command, line.fingerprint) != ("", 0):
+        raise Unbelievable("of an erased event no command is known")
+    # Who wrote a message stays known when it is deleted.
+    if erased and (line.actor or line.name) and line.type not in TEXT_TYPES:
         raise Unbelievable("of an erased event nobody is known")
     if not erased and line.event_id not in _possible_ids(recorded):
         raise Unbelievable("the event's id does not follow from its command")
@@ -222,6 +233,8 @@ def _data(line: EventLine, number: int) -> bytes:
     data = bytes(line.data)
     if line.version == ERASED and msgspec.json.decode(data) == {}:
         return NOTHING
+    if line.version == ERASED and line.type == MessageSent.TYPE:
+        return _encoder.encode(msgspec.json.decode(data, type=_ErasedReply))
     # The data go through the type, so that they have the shape of what is stored today.
     event = CODEC.decode(StoredEvent(number, line.version, data))
     _check_texts(msgspec.to_builtins(event))
@@ -232,7 +245,11 @@ def _check_texts(value: Any) -> None:
     if isinstance(value, str):
         checked_text(value)
     elif isinstance(value, dict):
-        for inner in cast("dict[str, Any]", value).values():
+        for name, inner in cast("dict[str, Any]", value).items():
+            checked_text(name)
+            _check_texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in cast("list[Any]", value):
             _check_texts(inner)
 
 

@@ -21,6 +21,8 @@ _MOVING = frozenset((RoomCreated.TYPE, MemberJoined.TYPE, MemberLeft.TYPE))
 """The types of events that change who is a member. The data of other types need not be decoded to tell."""
 
 
+_SHOWN_ERASED = frozenset(("message.sent", "message.deleted", "message.pinned", "message.unpinned"))
+"""The types of events of which clients are sent what is left: numbers of messages, and nobody's text."""
 NOTHING = b"{}"
 """The data of an erased event of which nothing is kept."""
 
@@ -30,7 +32,8 @@ class Recorded(NamedTuple):
 
     `number` is the message's number; an event that is no message has that of the message before it. `command_id` and
     `fingerprint` recognise a resent command. An `erased` event has neither of them and no actor; its `data` is what the
-    room still needs of it (`domain/erasure.py`), and clients are sent none of that.
+    room still needs of it (`domain/erasure.py`), and clients are sent no more of that than numbers of messages. Of a
+    message that was deleted, and not erased, the actor stays known.
     """
 
     room_id: int
@@ -56,7 +59,7 @@ class Recorded(NamedTuple):
         actor = NamedUser(self.actor_id, self.actor_name or None)
         return ClientEvent(
             self.type, self.room, self.sequence, self.event_id, self.recorded_at, actor,
-            msgspec.Raw(NOTHING if self.erased else self.data), self.command_id,
+            msgspec.Raw(NOTHING if self.erased and self.type not in _SHOWN_ERASED else self.data), self.command_id,
             self.number if self.type == MessageSent.TYPE else None, self.erased,
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ committed without knowing of an erasure was committed before it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Any, TypeVar, get_args
 from uuid import UUID
@@ -19,10 +19,11 @@ from uuid import UUID
 import asyncpg
 
 from parley.chat.domain.encoding.compact import pack_user
+from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.room_ids import room_key
-from parley.chat.domain.erasure import Erasure, Scope
+from parley.chat.domain.erasure import ABOUT_A_USER, TEXT_TYPES, Erasure, Scope
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.membership import MembershipEvent
+from parley.chat.domain.messages.amending import MessageEdited
 from parley.chat.domain.room import Event
 from parley.common.errors import Code, Reject
 from parley.common.wire.identifiers import uuid7
@@ -35,17 +36,29 @@ request."""
 # So a request gives up after about twelve seconds, waiting half of the time.
 GATE_ATTEMPTS = 200
 
-_MEMBERSHIP = ", ".join(str(kind.NUMBER) for kind in get_args(MembershipEvent))
+
+def numbers_of(types: Iterable[str]) -> str:
+    """Return the numbers of types of events, as SQL for a list of them."""
+    return ", ".join(str(CODEC.stored_as(name)[0]) for name in sorted(types))
+
+
+_ABOUT_A_USER = numbers_of(ABOUT_A_USER)
+_TEXTS = numbers_of(TEXT_TYPES)
 _MESSAGES = ", ".join(str(kind.NUMBER) for kind in get_args(Event) if kind.IS_MESSAGE)
 
 COVERS = f"""(
   e.actor_id = x.actor_id
-  OR (e.type IN ({_MEMBERSHIP}) AND e.data -> 'user' ->> 'id' = x.user_id)
-  OR (x.scope = 'message' AND e.room_id = x.room_id AND e.event_id = x.event_id)
+  OR (e.type IN ({_ABOUT_A_USER}) AND e.data -> 'user' ->> 'id' = x.user_id)
+  OR (x.scope = 'message' AND e.room_id = x.room_id AND (
+    e.event_id = x.event_id OR (e.type = {MessageEdited.NUMBER} AND (e.data ->> 'message')::bigint = (
+      SELECT m.sequence FROM chat.events m WHERE m.room_id = x.room_id AND m.event_id = x.event_id LIMIT 1
+    ))
+  ))
   OR (x.scope = 'room' AND e.room_id = x.room_id AND e.type <> {EventsErased.NUMBER})
-  OR (e.recorded_at < x.before AND e.type IN ({_MESSAGES}))
+  OR (e.recorded_at < x.before AND e.type IN ({_TEXTS}))
 )"""
-"""Whether the erasure `x` covers the event `e`. It says the same as `Erasure.covers`."""
+"""Whether the erasure `x` covers the event `e`. It says the same as `Erasure.covers`, and covers the edits of a message
+with it."""
 
 # Nearly always no erasure is open. The planner makes an InitPlan of this, so it is looked up once per statement.
 ANY_OPEN = "(SELECT EXISTS (SELECT FROM chat.erasures WHERE completed_at IS NULL))"

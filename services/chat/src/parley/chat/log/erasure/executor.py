@@ -22,17 +22,23 @@ import asyncpg
 
 from parley.chat.domain.batch import Submission, decide_batch
 from parley.chat.domain.encoding.compact import pack
-from parley.chat.domain.encoding.event_codec import CODEC, StoredEvent
+from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.encoding.room_ids import FIRST_ROOM, LogSecret, event_id, public_room_id
-from parley.chat.domain.erasure import MEMBERSHIP_TYPES, NAMING_TYPES, TEXTS, Erasure, Scope, ranges
+from parley.chat.domain.erasure import ABOUT_A_USER, NAMING_TYPES, TEXTS, Erasure, Scope, ranges
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.membership import LeaveRoom, MemberInvited
+from parley.chat.domain.messages.amending import MessageDeleted, MessageEdited
+from parley.chat.domain.messages.amendments import AMENDING_TYPES
+from parley.chat.domain.messages.pins import MessagePinned, MessageUnpinned
+from parley.chat.domain.messages.reactions import ReactionAdded
+from parley.chat.domain.messages.sending import MessageSent
 from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.rooms import CloseRoom, RoomCreated
 from parley.chat.domain.state import UserLimits
 from parley.chat.log import event_store
-from parley.chat.log.erasure.erasures import COVERS, find
+from parley.chat.log.erasure.erasures import COVERS, find, numbers_of
+from parley.chat.log.messages.message_rows import edits_of, withdraw
 from parley.chat.log.own_connection import CONFLICTS
 from parley.chat.log.position import Position
 from parley.chat.log.tail import ANNOUNCEMENTS
@@ -54,9 +60,15 @@ ANNOUNCED_SECONDS = 10.0
 Report = Callable[[Erasure], None]
 ResultT = TypeVar("ResultT")
 
-_NAMING = ", ".join(str(CODEC.stored_as(name)[0]) for name in sorted(NAMING_TYPES))
-_MOVING = ", ".join(str(CODEC.stored_as(name)[0]) for name in sorted(MEMBERSHIP_TYPES))
-_NEEDED = ", ".join(str(CODEC.stored_as(name)[0]) for name in sorted(MEMBERSHIP_TYPES | NAMING_TYPES))
+_NAMING = numbers_of(NAMING_TYPES)
+_ABOUT_A_USER = numbers_of(ABOUT_A_USER)
+NEEDED = (
+    ABOUT_A_USER | NAMING_TYPES | {MessageDeleted.TYPE, MessagePinned.TYPE, MessageUnpinned.TYPE, ReactionAdded.TYPE}
+)
+"""The types of events whose data are needed as a whole to say what remains of them, and what follows."""
+_NEEDED = numbers_of(NEEDED)
+
+_WHOLE = frozenset(CODEC.stored_as(name)[0] for name in NEEDED)
 
 _BEGIN = "UPDATE chat.erasures SET started_at = coalesce(started_at, clock_timestamp()) WHERE id = $1"
 _MOVE = "UPDATE chat.erasures SET at_room = $2, at_sequence = $3 WHERE id = $1"
@@ -77,21 +89,26 @@ _MESSAGE = "SELECT sequence FROM chat.events WHERE room_id = $1 AND event_id = $
 
 # What is left of an erased event may say whom it moved where, and how the room is called. If such a user or the room is
 # erased, that goes too.
-_LEFT_OVER = f"""(CASE WHEN e.type IN ({_MOVING}) THEN
+_LEFT_OVER = f"""(CASE WHEN e.type IN ({_ABOUT_A_USER}) THEN
   CASE x.scope WHEN 'room' THEN e.data -> 'user' IS NOT NULL ELSE e.data -> 'user' ->> 'id' = x.user_id END
 WHEN e.type IN ({_NAMING}) AND x.scope = 'room' THEN
   concat(e.data ->> 'name', e.data ->> 'topic') <> '' OR e.data ->> 'kind' = 'public'
 ELSE false END)"""
-# Only events that make a room what it is need their data; the texts of all others are not fetched.
+# Only events that make a room what it is need their data; the texts of all others are not fetched. Of a message, it is
+# needed in which thread it is, and of an edit of which message.
 _COVERED = f"""
 SELECT e.* FROM chat.erasures x
 CROSS JOIN unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS q(room_id, after, up_to)
 CROSS JOIN LATERAL (
   SELECT e.room_id, e.sequence, e.event_id, e.type, e.version, e.recorded_at,
-    CASE WHEN e.type IN ({_NEEDED}) THEN e.data::text ELSE '{{}}' END AS data
+    CASE WHEN e.type IN ({_NEEDED}) THEN e.data::text
+         WHEN e.type = {MessageSent.NUMBER} AND e.data -> 'thread' IS NOT NULL
+         THEN concat('{{"thread":', e.data ->> 'thread', '}}')
+         WHEN e.type = {MessageEdited.NUMBER} THEN concat('{{"message":', e.data ->> 'message', '}}')
+         ELSE '{{}}' END AS data
   FROM chat.events e
   WHERE e.room_id = q.room_id AND e.sequence > q.after AND e.sequence <= q.up_to
-    AND (e.version <> 0 OR {_LEFT_OVER}) AND {COVERS}
+    AND (e.version <> 0 OR e.actor_id <> '' OR {_LEFT_OVER}) AND {COVERS}
 ) e
 WHERE x.id = $1 ORDER BY e.room_id, e.sequence
 """
@@ -243,7 +260,10 @@ class Executor:
             return []
         if erasure.scope is Scope.MESSAGE:
             sequence = await self._connection.fetchval(_MESSAGE, erasure.room_id, erasure.event_id)
-            return [] if sequence is None else [_Slice(erasure.room_id or 0, sequence - 1, sequence, last=True)]
+            if sequence is None or erasure.room_id is None:
+                return []
+            edits = await edits_of(self._connection, erasure.room_id, sequence)
+            return [_Slice(erasure.room_id, one - 1, one, last=True) for one in sorted([sequence, *edits])]
         if erasure.room_id is not None:
             rows = await self._connection.fetch(_ROOM, erasure.room_id)
         else:
@@ -280,6 +300,7 @@ class Executor:
             await connection.execute(_OVERWRITE, room_id, sequences, [one.data.decode() for one in erased])
             await self._notify(erasure, room_id, sequences)
             await self._project(erasure, room_id, erased, present)
+            await withdraw(connection, room_id, [one for one in events if one.type in AMENDING_TYPES], erasure.user_id)
             await connection.execute(_COUNT, erasure.id, len(erased))
             return True
 
@@ -314,7 +335,7 @@ class Executor:
             await self._connection.execute(_FORGET_INVITER, room_id, invited)
 
     async def _empty(self, room_id: int | None) -> None:
-        for table in ("members", "declined", "commands"):
+        for table in ("members", "declined", "messages", "reactions", "replies", "thread_followers", "commands"):
             cleared = ""
             while cleared != "DELETE 0":
                 cleared = await self._connection.execute(_CLEAR.format(table=table), room_id)
@@ -349,7 +370,8 @@ def _recorded(row: Any) -> Recorded:
     identifier: UUID = row["event_id"]
     data: str = row["data"]
     # Data that were not fetched have no version to be upcast from.
-    name, upcast = CODEC.upcast(StoredEvent(row["type"], 0 if data == "{}" else row["version"], data.encode()))
+    version = row["version"] if row["type"] in _WHOLE else ERASED
+    name, upcast = CODEC.upcast(StoredEvent(row["type"], version, data.encode()))
     return Recorded(
         row["room_id"], row["sequence"], 0, identifier, name, "", "", "", 0, upcast, row["recorded_at"]
     )  # fmt: skip

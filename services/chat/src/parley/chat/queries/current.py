@@ -1,0 +1,228 @@
+"""Messages as they are now: edits applied, deletions and erasures marked, reactions and threads summed up.
+
+A message that nothing happened to costs one look into the index of `chat.messages`. All of a page is of one snapshot,
+so it is as of its `head`: the events after that, applied to it, make the page that is read later.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from parley.chat.domain.encoding.compact import unpack
+from parley.chat.domain.erasure_events import EventsErased
+from parley.chat.domain.events import ClientEvent, Instant, NamedUser
+from parley.chat.domain.fields import MessageData
+from parley.chat.domain.messages.amendments import AMENDING_TYPES
+from parley.chat.domain.messages.sending import MessageLink, MessageSent
+from parley.chat.log.erasure.erasures import HIDDEN, numbers_of, unless_erasing
+from parley.chat.log.event_store import recorded_row
+from parley.chat.log.statements import EVENT_COLUMNS
+from parley.chat.queries.pages import MAX_PAGE_BYTES, SIZE
+from parley.chat.queries.visibility import VISIBLE
+
+FIRST_USERS = 5
+"""Users who are named of all who reacted in one way."""
+QUOTED = 300
+"""Characters of a message that are shown with an answer to it."""
+LOOKED_THROUGH = 10_000
+"""Events among which a page is looked for. It ends early where all of these only say what became of messages."""
+
+_AMENDING = f"{numbers_of(AMENDING_TYPES)}, {EventsErased.NUMBER}"
+_SENT = MessageSent.NUMBER
+
+
+class ReactionSum(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who reacted in one way: how many, the first of them, and whether the reader did."""
+
+    emoji: str
+    count: int
+    users: list[NamedUser]
+    mine: bool = False
+
+
+class ThreadSum(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The thread of a message: how many replies it ever had, the time of the last one, and if the reader follows it."""
+
+    replies: int
+    last_at: Instant
+    following: bool = False
+
+
+class Quote(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The message that is answered: its author and the beginning of its text, or that it is gone."""
+
+    sequence: int
+    actor: NamedUser | None = None
+    body: str | None = None
+    deleted: bool = False
+
+
+class CurrentMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The data of `message.sent` in a page of messages as they are now.
+
+    `thread` is the root's sequence in a reply, and a sum in a message that has replies. Of a deleted or erased message
+    only `deleted` and `thread` are there.
+    """
+
+    body: str | None = None
+    version: int | None = None
+    edited_at: Instant | None = None
+    deleted: bool = False
+    reactions: list[ReactionSum] | None = None
+    thread: int | ThreadSum | None = None
+    pinned: bool = False
+    reply_to: int | None = None
+    quote: Quote | None = None
+    mentions: list[str] | None = None
+    mention_here: bool = False
+    mention_all: bool = False
+    data: MessageData | None = None
+    forward: MessageLink | None = None
+
+
+_REACTIONS = f"""
+SELECT json_agg(json_build_object(
+  'emoji', kind.key, 'count', kind.value::bigint, 'users', coalesce(first.users, '[]'), 'mine', EXISTS (
+    SELECT FROM chat.reactions WHERE room_id = m.room_id AND message = m.sequence AND user_id = $1 AND emoji = kind.key
+  )
+) ORDER BY first.added_in) AS reactions
+FROM json_each_text(m.reactions) kind CROSS JOIN LATERAL (
+  SELECT min(added_in) AS added_in, json_agg(json_build_object('id', user_id, 'name', name) ORDER BY added_in) AS users
+  FROM (
+    SELECT user_id, name, added_in FROM chat.reactions
+    WHERE room_id = m.room_id AND message = m.sequence AND emoji = kind.key AND {unless_erasing("user_id")} <> ''
+    ORDER BY added_in LIMIT {FIRST_USERS}
+  ) one
+) first
+"""
+
+
+def _body_of(event: str, edit: str) -> str:
+    return f"left(coalesce({edit}.data ->> 'body', {event}.data ->> 'body'), {QUOTED})"
+
+
+_QUOTE = f"""
+SELECT e.actor_id AS quoted_actor, e.actor_name AS quoted_name, e.version = 0 OR {HIDDEN} AS quoted_gone,
+  {_body_of("e", "edit")} AS quoted_body
+FROM chat.events e
+LEFT JOIN LATERAL (
+  SELECT edited_in FROM chat.messages WHERE room_id = e.room_id AND sequence = e.sequence LIMIT 1
+) m ON true
+LEFT JOIN LATERAL (
+  SELECT data FROM chat.events WHERE room_id = e.room_id AND sequence = m.edited_in LIMIT 1
+) edit ON true
+WHERE e.room_id = base.room_id AND e.sequence = base.reply_to AND e.type = {_SENT} LIMIT 1
+"""
+
+
+def current_events(base: str, *, newest_first: bool = False) -> str:
+    """Return SQL for a page of events as they are now: of a room ($2) that a user ($1) may see.
+
+    `base` is SQL for the events, with `found.room_id` for the room: the columns of `CURRENT_COLUMNS`. Rows that would
+    not fit the page are left out, and `cut` says so. A room that may not be seen has no row, a page without events one
+    row without a sequence.
+    """
+    order = "DESC" if newest_first else "ASC"
+    return f"""
+    SELECT log.incarnation::text, found.head, found.first_sequence, page.* FROM chat.log CROSS JOIN (
+      SELECT r.room_id, r.head, r.first_sequence FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE} LIMIT 1
+    ) found LEFT JOIN LATERAL (
+      SELECT *, count(*) OVER () < counted.rows AS cut FROM (
+        SELECT *, count(*) OVER () AS rows, sum(weight) OVER (ORDER BY sequence {order}) - weight AS size FROM (
+          SELECT base.*, base.weight_of_event + coalesce(octet_length(edit.edited_data), 0) AS weight,
+            m.amended, m.edited_at, m.deleted, m.replies, m.last_reply_at, m.pinned,
+            edit.edited_data, edit.edited_hidden, kinds.reactions, quote.*, followed.following
+          FROM ({base}) base
+          LEFT JOIN LATERAL (
+            SELECT room_id, sequence, version AS amended, edited_in, edited_at, deleted_in IS NOT NULL AS deleted,
+              replies, last_reply_at, pinned_in IS NOT NULL AS pinned, reactions
+            FROM chat.messages WHERE room_id = base.room_id AND sequence = base.sequence LIMIT 1
+          ) m ON base.type = {_SENT}
+          LEFT JOIN LATERAL (
+            SELECT e.data::text AS edited_data, {HIDDEN} AS edited_hidden FROM chat.events e
+            WHERE e.room_id = m.room_id AND e.sequence = m.edited_in LIMIT 1
+          ) edit ON true
+          LEFT JOIN LATERAL ({_REACTIONS}) kinds ON true
+          LEFT JOIN LATERAL ({_QUOTE}) quote ON true
+          LEFT JOIN LATERAL (
+            SELECT following FROM chat.thread_followers
+            WHERE room_id = m.room_id AND thread = m.sequence AND user_id = $1 LIMIT 1
+          ) followed ON m.replies > 0
+        ) weighed
+      ) counted WHERE size < {MAX_PAGE_BYTES} ORDER BY sequence {order}
+    ) page ON true"""
+
+
+CURRENT_COLUMNS = f"""{EVENT_COLUMNS}, {SIZE.replace("e.data", "e.data::text")} AS weight_of_event,
+CASE WHEN e.type = {_SENT} THEN (e.data ->> 'reply_to')::bigint END AS reply_to"""
+"""What `base` selects of an `e` that is `chat.events`."""
+
+
+def shown_between(after: str, before: str, limit: str, *, newest_first: bool = False) -> str:
+    """Return SQL for a room's events between two sequences, without those that only say what became of messages."""
+    order = "DESC" if newest_first else "ASC"
+    return f"""
+    SELECT {CURRENT_COLUMNS} FROM (
+      SELECT * FROM chat.events
+      WHERE room_id = found.room_id AND sequence > {after} AND sequence < {before}
+      ORDER BY sequence {order} LIMIT {LOOKED_THROUGH}
+    ) e WHERE e.type NOT IN ({_AMENDING}) ORDER BY e.sequence {order} LIMIT {limit} + 1"""
+
+
+def replies_between(thread: str, after: str, before: str, limit: str, *, newest_first: bool = False) -> str:
+    """Return SQL for the replies of a thread between two sequences."""
+    order = "DESC" if newest_first else "ASC"
+    return f"""
+    SELECT {CURRENT_COLUMNS} FROM (
+      SELECT sequence AS reply FROM chat.replies
+      WHERE room_id = found.room_id AND thread = {thread} AND sequence > {after} AND sequence < {before}
+      ORDER BY sequence {order} LIMIT {limit} + 1
+    ) r CROSS JOIN LATERAL (
+      SELECT * FROM chat.events WHERE room_id = found.room_id AND sequence = r.reply LIMIT 1
+    ) e"""
+
+
+def current_event(row: Any) -> ClientEvent[msgspec.Raw]:
+    """Return the event of a row as it is now."""
+    recorded = recorded_row(row)
+    event = recorded.client_event()
+    if recorded.type != MessageSent.TYPE:
+        return event
+    if row["amended"] is None and row["quoted_gone"] is None and not recorded.erased:
+        # Nothing happened to it, as to most: its data are passed on as they are stored.
+        return msgspec.structs.replace(event, data=msgspec.Raw(recorded.data[:-1] + b',"version":1}'))
+    data: dict[str, Any] = msgspec.json.decode(recorded.data)
+    if not recorded.erased:
+        data |= _as_now(row)
+    elif row["deleted"]:
+        data["deleted"] = True
+    if row["replies"]:
+        thread = {"replies": row["replies"], "last_at": row["last_reply_at"]}
+        data["thread"] = thread | ({"following": True} if row["following"] else {})
+    return msgspec.structs.replace(event, data=msgspec.Raw(msgspec.json.encode(data)))
+
+
+def _as_now(row: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"version": row["amended"] or 1}
+    if row["edited_data"] is not None:
+        edited = {} if row["edited_hidden"] else msgspec.json.decode(row["edited_data"])
+        found |= {"body": edited.get("body", ""), "edited_at": row["edited_at"]}
+    if row["reactions"] is not None:
+        found["reactions"] = [
+            {name: value for name, value in one.items() if name != "mine" or value}
+            for one in msgspec.json.decode(row["reactions"])
+        ]
+    if row["pinned"]:
+        found["pinned"] = True
+    if row["quoted_gone"] is not None:
+        found["quote"] = _quote(row)
+    return found
+
+
+def _quote(row: Any) -> dict[str, Any]:
+    if row["quoted_gone"]:
+        return {"sequence": row["reply_to"], "deleted": True}
+    actor = {"id": unpack(row["quoted_actor"]), "name": row["quoted_name"]}
+    return {"sequence": row["reply_to"], "actor": actor, "body": row["quoted_body"]}
