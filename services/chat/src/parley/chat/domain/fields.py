@@ -13,9 +13,12 @@ _TOKEN = r"^[\x21-\x7e]+(?!\n)$"
 CommandId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_TOKEN)]
 RoomId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_TOKEN)]
 UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+InviteCode = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_TOKEN)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Topic = Annotated[str, msgspec.Meta(max_length=250)]
 Kind = Literal["public", "private"]
+RoomKind = Literal["public", "private", "direct"]
+Reason = Annotated[str, msgspec.Meta(max_length=500)]
 
 
 class ClientCommand(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -8,7 +8,9 @@ import msgspec
 
 from parley.chat.domain.events import EventData
 from parley.chat.domain.fields import ClientCommand, RoomId
-from parley.chat.domain.state import DecisionContext, Room, require_member, require_open
+from parley.chat.domain.people.slow_mode import require_turn
+from parley.chat.domain.permissions import Permission, require_may
+from parley.chat.domain.state import DecisionContext, Room, require_open
 from parley.common.errors import Code, Reject
 from parley.common.wire.text import checked_text
 
@@ -47,9 +49,10 @@ MessageEvent = MessageSent
 
 
 def decide_message(command: MessageCommand, room: Room | None, context: DecisionContext) -> list[MessageEvent]:
-    """Send the message, if the sender is a member of the room. Raises `Reject`."""
+    """Send the message, if the sender may write in the room, and now. Raises `Reject`."""
     room = require_open(room, context.identity.user_id)
-    require_member(room, context.identity.user_id)
+    member = require_may(Permission.POST, room, context)
+    require_turn(room, member, context)
     if (command.reply_to or 0) > room.head:
         raise Reject(Code.INVALID_PAYLOAD, "reply_to names an event the room does not have.")
     return [MessageSent(command.body, command.reply_to)]

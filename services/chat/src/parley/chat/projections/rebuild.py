@@ -83,9 +83,10 @@ async def _put(connection: Any, projector: Projector, rows: list[Row]) -> None:
         return
     columns = list(projector.columns)
     key, rest = columns[: projector.key], columns[projector.key :]
+    changes = f"UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in rest)}" if rest else "NOTHING"
     await connection.execute(
         f"""INSERT INTO chat.{projector.name} ({", ".join(columns)}) SELECT * FROM unnest({_parameters(projector)})
-            ON CONFLICT ({", ".join(key)}) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in rest)}""",
+            ON CONFLICT ({", ".join(key)}) DO {changes}""",
         *_columns(rows),
     )
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Collection
 from typing import Any, NamedTuple
 
 from parley.chat.domain.encoding.room_ids import FIRST_ROOM, LAST_ROOM
-from parley.chat.domain.projectors import STRUCTURAL, Difference, Folded, Projector, Row, compare, fold
+from parley.chat.domain.projectors import ALL, ROOMS, STRUCTURAL, Difference, Folded, Projector, Row, compare, fold
 from parley.chat.log.event_store import stored_row
 from parley.chat.log.statements import EVENT_COLUMNS
 
@@ -32,7 +32,7 @@ def _distinct(table: str) -> str:
 
 _ROOMS = f"""
 SELECT room_id FROM (
-  {_distinct("events")} UNION {_distinct("members")} UNION {_distinct("declined")}
+  {" UNION ".join(map(_distinct, ("events", *(projector.name for projector in ALL if projector is not ROOMS))))}
   UNION (SELECT room_id FROM chat.rooms WHERE room_id >= $1 ORDER BY room_id LIMIT $2)
 ) found ORDER BY room_id LIMIT $2
 """

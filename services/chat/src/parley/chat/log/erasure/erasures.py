@@ -22,8 +22,7 @@ from parley.chat.domain.encoding.compact import pack_user
 from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.erasure import Erasure, Scope
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.membership import MembershipEvent
-from parley.chat.domain.room import Event
+from parley.chat.domain.room import AboutUser, Event
 from parley.common.errors import Code, Reject
 from parley.common.wire.identifiers import uuid7
 
@@ -35,15 +34,16 @@ request."""
 # So a request gives up after about twelve seconds, waiting half of the time.
 GATE_ATTEMPTS = 200
 
-_MEMBERSHIP = ", ".join(str(kind.NUMBER) for kind in get_args(MembershipEvent))
-_MESSAGES = ", ".join(str(kind.NUMBER) for kind in get_args(Event) if kind.IS_MESSAGE)
+_ABOUT_USERS = ", ".join(str(kind.NUMBER) for kind in get_args(AboutUser))
+MESSAGES = ", ".join(str(kind.NUMBER) for kind in get_args(Event) if kind.IS_MESSAGE)
+"""Numbers of the types of events that are messages, as SQL."""
 
 COVERS = f"""(
   e.actor_id = x.actor_id
-  OR (e.type IN ({_MEMBERSHIP}) AND e.data -> 'user' ->> 'id' = x.user_id)
+  OR (e.type IN ({_ABOUT_USERS}) AND e.data -> 'user' ->> 'id' = x.user_id)
   OR (x.scope = 'message' AND e.room_id = x.room_id AND e.event_id = x.event_id)
   OR (x.scope = 'room' AND e.room_id = x.room_id AND e.type <> {EventsErased.NUMBER})
-  OR (e.recorded_at < x.before AND e.type IN ({_MESSAGES}))
+  OR (e.recorded_at < x.before AND e.type IN ({MESSAGES}))
 )"""
 """Whether the erasure `x` covers the event `e`. It says the same as `Erasure.covers`."""
 
@@ -85,7 +85,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($8, clock_timestamp()), $9, $10) ON
 RETURNING {_COLUMNS}
 """
 _MESSAGE = f"""
-SELECT event_id FROM chat.events WHERE room_id = $1 AND sequence = $2 AND type IN ({_MESSAGES})
+SELECT event_id FROM chat.events WHERE room_id = $1 AND sequence = $2 AND type IN ({MESSAGES})
 """
 
 
