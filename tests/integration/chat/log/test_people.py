@@ -298,10 +298,10 @@ async def busy(writers: Writers, seed: int) -> tuple[list[str], list[str]]:
             continue
         if isinstance(command, OpenDirect) and accepted.room is not None:
             rooms.append(accepted.room.id)
-        if accepted.code:
+        if isinstance(command, CreateInvite):
             links.append(accepted.code)
             if pick.random() < 0.3:
-                await writers[0].submit(RevokeInvite(f"r{number}", command.room or "", accepted.sequence), actor, "")
+                await writers[0].submit(RevokeInvite(f"r{number}", command.room, accepted.sequence), actor, "")
     return rooms, codes
 
 
