@@ -13,6 +13,7 @@ from parley.chat.domain.batch import BatchDecision
 from parley.chat.domain.encoding.room_ids import LogSecret, public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, TransferRoom, UserRef
 from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.people.direct import OpenDirect
 from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
 from parley.chat.log.database import DATABASE_ERRORS
@@ -332,7 +333,8 @@ class Append:
         command = sent.command
         if isinstance(command, CreateRoom):
             return self.secret.new_room(sent.identity.user_id, command.id)
-        return room_key(command.room) or 0
+        assert not isinstance(command, OpenDirect)
+        return room_key(command.room or "") or 0
 
     def _check_ack(self, sent: Sent, sequence: int, accepted: Any) -> None:
         if accepted.recorded is None:

@@ -85,7 +85,9 @@ class Erase(Append):
         rng = self.world.rng
         if rng.random() < 0.8:
             return super()._draw(identity)
-        texts = {text: f"{text} {self._numbers} by {identity.user_id}" for text in TEXTS if rng.random() < 0.6}
+        texts: dict[str, Any] = {
+            text: f"{text} {self._numbers} by {identity.user_id}" for text in TEXTS if rng.random() < 0.6
+        }
         command = UpdateRoom(self._id(), rng.choice((self.rooms[-1], rng.choice(self.rooms))), **texts)
         return Sent(command if texts else LeaveRoom(command.id, self.rooms[-1]), identity)
 

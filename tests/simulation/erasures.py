@@ -20,8 +20,8 @@ from tests.simulation.tables import Row, Tables, Transaction
 
 Args = tuple[Any, ...]
 COLUMNS = tuple(name.strip() for name in erasures._COLUMNS.split(","))
-_MEMBERSHIP = {int(number) for number in erasures._ABOUT_A_USER.split(",")}
-_MESSAGES = {int(number) for number in erasures._MESSAGES.split(",")}
+_ABOUT_USERS = {int(number) for number in erasures._ABOUT_USERS.split(",")}
+_MESSAGES = {int(number) for number in erasures.MESSAGES.split(",")}
 _NEEDED = {int(number) for number in erasure_executor._NEEDED.split(",")}
 _NAMING = {int(number) for number in erasure_executor._NAMING.split(",")}
 
@@ -35,7 +35,7 @@ def covers(erasure: Row, event: Row) -> bool:
     """Whether an erasure covers an event."""
     if erasure["scope"] == "message":
         return (event["room_id"], event["event_id"]) == (erasure["room_id"], erasure["event_id"])
-    named = json.loads(event["data"]).get("user", {}).get("id") if event["type"] in _MEMBERSHIP else None
+    named = json.loads(event["data"]).get("user", {}).get("id") if event["type"] in _ABOUT_USERS else None
     return erasure["user_id"] in (unpack(event["actor_id"]), named)
 
 
@@ -148,7 +148,7 @@ def sequence_of(database: Database, _transaction: Transaction, args: Args) -> li
 
 
 def _is_left(erasure: Row, event: Row) -> bool:
-    return event["version"] != ERASED or (erasure["scope"] == "user" and event["type"] in _MEMBERSHIP)
+    return event["version"] != ERASED or (erasure["scope"] == "user" and event["type"] in _ABOUT_USERS)
 
 
 def covered(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
@@ -221,6 +221,10 @@ def forget_declined(_database: Database, transaction: Transaction, args: Args) -
     return []
 
 
+def forget_nothing(_database: Database, _transaction: Transaction, _args: Args) -> list[Row]:
+    return []
+
+
 def forget_inviter(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
     room_id, sequences = args
 
@@ -289,6 +293,6 @@ STATEMENTS: dict[str, Statement] = {
     **{erasure_executor._RENAME[text]: rename(text) for text in TEXTS},
     statements.KEPT_TEXTS: kept_texts,
     statements.FORGET_TEXTS: forget_texts,
-    erasure_executor._FORGET_DECLINED: forget_declined,
+    **dict(zip(erasure_executor._FORGET_USER, (forget_declined, forget_nothing, forget_nothing), strict=True)),
     erasure_executor._FORGET_INVITER: forget_inviter,
 }

@@ -16,6 +16,10 @@ from tests.simulation.tables import EVENT, NO_EVENT, Row, Tables, Transaction
 ROOM = tuple(name.strip() for name in statements.ROOM.split(","))
 CHANGING = tuple(name for name in statements.CHANGING if name != "room_id")
 MEMBER = tuple(name.strip() for name in statements.MEMBER.split(","))
+UNRESTRICTED = [(f"own_{place}", None) for place, _ in enumerate(statements.RESTRICTION.split(","))] + [
+    ("people", None)
+]
+"""What nobody has here: something that holds for them, or a direct room."""
 POISON = "poison"
 """A text that cannot be stored."""
 Args = tuple[Any, ...]
@@ -117,6 +121,10 @@ def load_members(database: Database, _transaction: Transaction, args: Args) -> l
     ]
 
 
+def load_nothing(_database: Database, _transaction: Transaction, _args: Args) -> list[Row]:
+    return []
+
+
 def load_declined(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
     declined = database.tables.declined
     return [
@@ -210,7 +218,7 @@ def recall(database: Database, _transaction: Transaction, args: Args) -> list[Ro
     tables = database.tables
     # Both have a column of the same name, which asyncpg keeps apart by place.
     return [
-        Row([*tables.rooms[room_id].items(), *((f"m_{name}", value) for name, value in member.items())])
+        Row([*tables.rooms[room_id].items(), *((f"m_{name}", value) for name, value in member.items()), *UNRESTRICTED])
         for room_id, user_id in zip(*args, strict=True)
         if room_id in tables.rooms and (member := tables.members[room_id].get(user_id)) is not None
     ]
@@ -225,7 +233,7 @@ async def append_free(database: Database, transaction: Transaction, args: Args) 
 
 
 async def _append_at_once(database: Database, transaction: Transaction, args: Args, *, wait: bool) -> list[Row]:
-    ids, changed, added, messages, *columns = args
+    ids, changed, added, messages, *columns = args[:15]
     events = list(zip(*columns, strict=True))
     tables = database.tables
     resent = [
@@ -374,6 +382,8 @@ STATEMENTS: dict[str, Statement] = {
     statements.LOAD_EARLIER: load_earlier,
     statements.ERASING: erasing,
     statements.LOAD_MEMBERS: load_members,
+    statements.LOAD_RESTRICTIONS: load_nothing,
+    statements.LOAD_BLOCKS: load_nothing,
     statements.LOAD_ELDEST: load_eldest,
     statements.LOAD_DECLINED: load_declined,
     statements.PUT_DECLINED: put_declined,

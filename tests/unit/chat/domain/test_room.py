@@ -24,6 +24,7 @@ from parley.chat.domain.membership import (
     UserRef,
 )
 from parley.chat.domain.messages import MessageSent, SendMessage
+from parley.chat.domain.people.invites import RevokeInvite
 from parley.chat.domain.room import Event, RoomCommand, decide, evolve, room_of, since
 from parley.chat.domain.rooms import (
     ArchiveRoom,
@@ -31,7 +32,9 @@ from parley.chat.domain.rooms import (
     CreateRoom,
     RoomArchived,
     RoomCreated,
+    RoomUnarchived,
     RoomUpdated,
+    UnarchiveRoom,
     UpdateRoom,
 )
 from parley.chat.domain.state import DecisionContext, Room, UserLimits
@@ -187,10 +190,23 @@ def test_only_the_owner_archives_and_an_archived_room_refuses_changes():
 
 def test_an_administrator_closes_any_room_once_and_nobody_else_does():
     room = given(created("private"))
-    assert decided(CloseRoom("c", ROOM, "spam"), room, ADMIN) == [RoomArchived("spam")]
-    assert decided(CloseRoom("c", ROOM), given(created(), (RoomArchived(), ANN)), ADMIN) == []
+    assert decided(CloseRoom("c", ROOM, "spam"), room, ADMIN) == [RoomArchived("spam", closed=True)]
+    assert decided(CloseRoom("c", ROOM), given(created(), (RoomArchived(closed=True), ADMIN)), ADMIN) == []
     assert rejected(CloseRoom("c", ROOM), room, ANN) is Code.FORBIDDEN
     assert rejected(CloseRoom("c", ROOM), None, ADMIN) is Code.NOT_FOUND
+
+
+def test_an_archived_room_is_opened_again_by_its_owner_unless_an_administrator_closed_it():
+    room = given(created(), joined(BEN), (RoomArchived("done"), ANN))
+    assert decided(UnarchiveRoom("c", ROOM), room, ANN) == [RoomUnarchived()]
+    assert rejected(UnarchiveRoom("c", ROOM), room, BEN) is Code.FORBIDDEN
+    open_again = given(created(), joined(BEN), (RoomArchived("done"), ANN), (RoomUnarchived(), ANN))
+    assert decided(UnarchiveRoom("c", ROOM), open_again, ANN) == []
+    assert decided(SendMessage("c", ROOM, "hi"), open_again, BEN) == [MessageSent("hi")]
+    closed = decided(CloseRoom("c", ROOM), room, ADMIN)
+    assert closed == [RoomArchived(closed=True)], "that the owner had archived it does not keep it open to them"
+    room = given(created(), joined(BEN), (RoomArchived("done"), ANN), (closed[0], ADMIN))
+    assert rejected(UnarchiveRoom("c", ROOM), room, ANN) is Code.FORBIDDEN
 
 
 def test_an_archived_room_is_left_and_its_invitations_declined():
@@ -266,7 +282,7 @@ def test_an_owner_changes_what_a_room_is_called_and_keeps_what_is_left_out():
 
 
 @pytest.mark.parametrize("fields", [{}, {"name": " "}, {"topic": "a\nb"}, {"name": "fine", "topic": "\x00"}])
-def test_an_update_says_something_that_can_be_read(fields: dict[str, str]):
+def test_an_update_says_something_that_can_be_read(fields: dict[str, Any]):
     with pytest.raises(Reject) as caught:
         UpdateRoom("c", ROOM, **fields).validate(1000)
     assert caught.value.code is Code.INVALID_PAYLOAD
@@ -351,10 +367,13 @@ def texts(kind: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
 )  # fmt: skip
 @pytest.mark.parametrize("bad", ["nul \x00", "half \ud83d"])
 def test_no_text_of_any_command_holds_what_cannot_be_stored(kind: Any, path: tuple[str, ...], bad: str):
-    fields: dict[str, Any] = {"id": "c", "room": ROOM, "name": "n", "body": "b", "user": {"id": "u"}}
+    fields: dict[str, Any] = {"id": "c", "room": ROOM, "name": "n", "body": "b", "user": "u", "users": ["u"]}
+    fields |= {"role": "member", "rules": [{"role": "everyone", "deny": ["post"]}]}
     fields |= {"message": 1, "version": 1, "emoji": "x", "thread": 1, "forward": {"room": ROOM, "message": 1}}
-    if kind is TransferRoom:
-        fields["user"] = "u"
+    if kind is InviteUser:
+        fields["user"] = {"id": "u"}
+    if kind is RevokeInvite:
+        fields["invite"] = 1
     holder = fields if len(path) == 1 else fields[path[0]]
     msgspec.convert(fields, kind).validate(1000)
     holder[path[-1]] = bad

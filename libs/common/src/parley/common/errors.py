@@ -28,6 +28,7 @@ class Code(StrEnum):
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
     NOT_A_MEMBER = "not_a_member"
+    MUTED = "muted"
     ALREADY_EXISTS = "already_exists"
     ID_CONFLICT = "id_conflict"
     ROOM_ARCHIVED = "room_archived"
@@ -64,6 +65,7 @@ MEANINGS: dict[Code, Meaning] = {
     Code.FORBIDDEN: Meaning("This is not allowed.", False, 403),
     Code.NOT_FOUND: Meaning("There is no such thing, or it is not visible to you.", False, 404),
     Code.NOT_A_MEMBER: Meaning("Only members of the room may do this.", False, 403),
+    Code.MUTED: Meaning("You may read in this room and not write, for now.", False, 403),
     Code.ALREADY_EXISTS: Meaning("It exists already.", False, 409),
     Code.ID_CONFLICT: Meaning("This command id was used before with another body.", False, 409),
     Code.ROOM_ARCHIVED: Meaning("The room is closed; it can be read but not changed.", False, 409),

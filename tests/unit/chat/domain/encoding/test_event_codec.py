@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -21,11 +22,23 @@ from parley.chat.domain.messages.decisions import MessageCommand
 from parley.chat.domain.messages.pins import MessagePinned, MessageUnpinned
 from parley.chat.domain.messages.reactions import ReactionAdded, ReactionRemoved
 from parley.chat.domain.messages.threads import ThreadFollowed, ThreadUnfollowed
+from parley.chat.domain.people.authority import PermissionsChanged
+from parley.chat.domain.people.direct import MemberAdded
+from parley.chat.domain.people.invites import InviteCreated, InviteRevoked, InviteUsed
+from parley.chat.domain.people.moderation import (
+    MemberBanned,
+    MemberMuted,
+    MemberRemoved,
+    MemberUnbanned,
+    MemberUnmuted,
+)
+from parley.chat.domain.permissions import Permission
 from parley.chat.domain.room import Event, RoomCommand
-from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUpdated
+from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUnarchived, RoomUpdated
 
 EXAMPLES = {path.stem: msgspec.json.decode(path.read_bytes()) for path in Path(__file__).parent.glob("stored_events/*")}
 """By `<type>.<version>`. They are never changed; a new version gets an example beside them."""
+UNTIL = datetime(2026, 12, 1, tzinfo=UTC)
 MEANING: dict[str, Event] = {
     "room.created.1": RoomCreated("General", "private"),
     "member.invited.1": MemberInvited(NamedUser("u_ben", "Ben")),
@@ -45,6 +58,19 @@ MEANING: dict[str, Event] = {
     "message.unpinned.1": MessageUnpinned(7),
     "thread.followed.1": ThreadFollowed(7, NamedUser("u_ben")),
     "thread.unfollowed.1": ThreadUnfollowed(7, NamedUser("u_ben")),
+    "member.removed.1": MemberRemoved(NamedUser("u_ben", "Ben"), "Spam"),
+    "member.banned.1": MemberBanned(NamedUser("u_ben", "Ben"), UNTIL, "Spam"),
+    "member.unbanned.1": MemberUnbanned(NamedUser("u_ben")),
+    "member.muted.1": MemberMuted(NamedUser("u_ben", "Ben"), UNTIL, "Too loud"),
+    "member.unmuted.1": MemberUnmuted(NamedUser("u_ben", "Ben")),
+    "member.added.1": MemberAdded(NamedUser("u_ben")),
+    "permissions.changed.1": PermissionsChanged(
+        None, "everyone", (Permission.MENTION_ALL,), (Permission.INVITE, Permission.POST)
+    ),
+    "room.unarchived.1": RoomUnarchived(),
+    "invite.created.1": InviteCreated(UNTIL, 5),
+    "invite.used.1": InviteUsed(7),
+    "invite.revoked.1": InviteRevoked(7),
 }
 """What each of them says, in today's types."""
 

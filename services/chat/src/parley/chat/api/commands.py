@@ -21,8 +21,12 @@ from parley.chat.domain.messages.amending import DeleteMessage, EditMessage
 from parley.chat.domain.messages.pins import PinMessage, UnpinMessage
 from parley.chat.domain.messages.reactions import AddReaction, RemoveReaction
 from parley.chat.domain.messages.threads import FollowThread, UnfollowThread
+from parley.chat.domain.people.authority import ChangePermissions, ChangeRole
+from parley.chat.domain.people.direct import OpenDirect
+from parley.chat.domain.people.invites import CreateInvite, RevokeInvite
+from parley.chat.domain.people.moderation import BanMember, MuteMember, RemoveMember, UnbanMember, UnmuteMember
 from parley.chat.domain.room import Event, RoomCommand
-from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
+from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UnarchiveRoom, UpdateRoom
 from parley.chat.queries.rooms import RoomView, room_view
 from parley.framework import Identity
 
@@ -36,20 +40,20 @@ class CommandRoute:
     summary: str
     writes: bool = True
     """Whether it is refused to who may read only."""
+    also: str = ""
+    """Another path, for a command that says otherwise which room it is about."""
 
 
 COMMANDS: tuple[CommandRoute, ...] = (
     CommandRoute(CreateRoom, "/rooms", "Create a room."),
-    CommandRoute(JoinRoom, "/rooms/{room}/join", "Join a room."),
+    CommandRoute(JoinRoom, "/rooms/{room}/join", "Join a room.", also="/join"),
     CommandRoute(LeaveRoom, "/rooms/{room}/leave", "Leave a room, or decline an invitation."),
     CommandRoute(InviteUser, "/rooms/{room}/invite", "Let a user see and join a room."),
     CommandRoute(TransferRoom, "/rooms/{room}/transfer", "Give a room to another member; its owner may."),
-    CommandRoute(UpdateRoom, "/rooms/{room}/update", "Change the name or topic of a room; its owner may."),
-    CommandRoute(ArchiveRoom, "/rooms/{room}/archive", "Close a room; its owner may."),
+    CommandRoute(UpdateRoom, "/rooms/{room}/update", "Change the name, the topic or the slow mode of a room."),
+    CommandRoute(ArchiveRoom, "/rooms/{room}/archive", "Archive a room."),
     CommandRoute(SendMessage, "/rooms/{room}/messages", "Send a message."),
-    CommandRoute(
-        EditMessage, "/rooms/{room}/messages/{message}/edit", "Give a message another text; its author may."
-    ),
+    CommandRoute(EditMessage, "/rooms/{room}/messages/{message}/edit", "Give a message another text; its author may."),
     CommandRoute(
         DeleteMessage, "/rooms/{room}/messages/{message}/delete", "Remove a message for good; its author may."
     ),
@@ -59,6 +63,17 @@ COMMANDS: tuple[CommandRoute, ...] = (
     CommandRoute(UnpinMessage, "/rooms/{room}/messages/{message}/unpin", "Pin a message no longer."),
     CommandRoute(FollowThread, "/rooms/{room}/threads/{thread}/follow", "Be told of replies in a thread."),
     CommandRoute(UnfollowThread, "/rooms/{room}/threads/{thread}/unfollow", "Not be told of them any more."),
+    CommandRoute(OpenDirect, "/direct", "Find or make the room between oneself and a few users."),
+    CommandRoute(UnarchiveRoom, "/rooms/{room}/unarchive", "Open an archived room again."),
+    CommandRoute(RemoveMember, "/rooms/{room}/remove", "End a user's membership or invitation."),
+    CommandRoute(BanMember, "/rooms/{room}/ban", "Remove a user, who may not come back for a while, or ever."),
+    CommandRoute(UnbanMember, "/rooms/{room}/unban", "Let a banned user come back."),
+    CommandRoute(MuteMember, "/rooms/{room}/mute", "Let a user read and not write, for a while or until unmuted."),
+    CommandRoute(UnmuteMember, "/rooms/{room}/unmute", "Let a muted user write again."),
+    CommandRoute(ChangeRole, "/rooms/{room}/role", "Make a member a moderator, or an ordinary one; the owner may."),
+    CommandRoute(ChangePermissions, "/rooms/{room}/permissions", "Say who may do what; the owner may."),
+    CommandRoute(CreateInvite, "/rooms/{room}/invites", "Make a link into a room."),
+    CommandRoute(RevokeInvite, "/rooms/{room}/invites/revoke", "Void a link into a room."),
 )
 
 # Taken from the union, so that a new type of event cannot be forgotten in the documents.
@@ -69,7 +84,7 @@ EVENTS: tuple[type[EventData], ...] = get_args(Event)
 class CommandAck(msgspec.Struct, frozen=True, omit_defaults=True):
     """The result of a command: where its event is in the log, and the room if the command leads into one.
 
-    Without `event_id` and `at`, nothing had to change.
+    Without `event_id` and `at`, nothing had to change. `code` is that of the link which was made.
     """
 
     sequence: int
@@ -77,6 +92,7 @@ class CommandAck(msgspec.Struct, frozen=True, omit_defaults=True):
     at: Instant | None = None
     number: int | None = None
     room: RoomView | None = None
+    code: str = ""
 
 
 def ack(identity: Identity, accepted: Accepted) -> CommandAck:
@@ -88,4 +104,5 @@ def ack(identity: Identity, accepted: Accepted) -> CommandAck:
         recorded.recorded_at if recorded is not None else None,
         recorded.number if recorded is not None and recorded.type == MessageSent.TYPE else None,
         room_view(accepted.room, identity.user_id) if accepted.room is not None else None,
+        accepted.code,
     )

@@ -66,8 +66,8 @@ Reader = Annotated[Identity, Depends(_reader)]
 router = APIRouter(prefix="/api", tags=["chat"])
 
 
-def _endpoint(row: CommandRoute) -> Callable[..., Awaitable[Response]]:
-    from_path = _FROM_PATH.findall(row.path)
+def _endpoint(row: CommandRoute, path: str) -> Callable[..., Awaitable[Response]]:
+    from_path = _FROM_PATH.findall(path)
 
     async def run(request: Request, chat: Chat, identity: Caller) -> Response:
         _permitted(identity, writes=row.writes)
@@ -86,8 +86,8 @@ def _endpoint(row: CommandRoute) -> Callable[..., Awaitable[Response]]:
     return run
 
 
-def _add(row: CommandRoute) -> None:
-    from_path = frozenset(_FROM_PATH.findall(row.path))
+def _add(row: CommandRoute, path: str) -> None:
+    from_path = frozenset(_FROM_PATH.findall(path))
     extra = described(row.command, without=from_path, optional="id")
     # What the command wants as a number is one in the path, too.
     types = get_type_hints(row.command)
@@ -96,12 +96,14 @@ def _add(row: CommandRoute) -> None:
         {"name": name, "in": "path", "required": True, "schema": {"type": "integer" if name in numbers else "string"}}
         for name in sorted(from_path)
     ]
-    path = _FROM_PATH.sub(lambda found: f"{{{found[1]}:int}}" if found[1] in numbers else found[0], row.path)
-    router.add_api_route(path, _endpoint(row), methods=["POST"], openapi_extra=extra)
+    path = _FROM_PATH.sub(lambda found: f"{{{found[1]}:int}}" if found[1] in numbers else found[0], path)
+    router.add_api_route(path, _endpoint(row, path), methods=["POST"], openapi_extra=extra)
 
 
 for route in COMMANDS:
-    _add(route)
+    _add(route, route.path)
+    if route.also:
+        _add(route, route.also)
 
 
 @router.get("/rooms")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.membership import MemberInvited, MemberJoined, MemberLeft
+from parley.chat.domain.people.moderation import MemberRemoved
 from parley.chat.domain.rooms import RoomCreated
 from parley.common.wire.rooms import MembershipChange, RoomEvent
 
 NAMESPACE = "/chat"
-FOR_USERS = frozenset(kind.NUMBER for kind in (RoomCreated, MemberJoined, MemberLeft, MemberInvited))
+FOR_USERS = frozenset(kind.NUMBER for kind in (RoomCreated, MemberJoined, MemberLeft, MemberInvited, MemberRemoved))
 """Numbers of the types of events that tell something to a single user."""
 
 

@@ -5,27 +5,33 @@ A command sees what earlier commands of the same batch changed. A rejected comma
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from parley.chat.domain.encoding.event_codec import CODEC
+from parley.chat.domain.encoding.invite_codes import code_of
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.encoding.room_ids import LogSecret, event_id
 from parley.chat.domain.erasure import let_go, texts_let_go
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
+from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.messages.amendments import amend
 from parley.chat.domain.messages.decisions import MessageEvent
 from parley.chat.domain.messages.known import RoomMessages
+from parley.chat.domain.people.direct import OpenDirect
+from parley.chat.domain.people.invites import CreateInvite
 from parley.chat.domain.room import Event, RoomCommand, decide, evolve, moved_user, needs, room_of, since
-from parley.chat.domain.rooms import CreateRoom, RoomArchived, RoomCreated
-from parley.chat.domain.state import DecisionContext, Needs, Room, UserLimits
+from parley.chat.domain.rooms import CreateRoom, RoomArchived, RoomCreated, RoomUnarchived
+from parley.chat.domain.state import DecisionContext, Invite, Needs, Restrictions, Room, UserLimits
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
+
+KeyT = TypeVar("KeyT")
 
 
 class Submission:
@@ -36,7 +42,7 @@ class Submission:
     and `needs` says what its decision reads.
     """
 
-    __slots__ = ("command", "correlation", "fingerprint", "identity", "key", "needs", "room_id")
+    __slots__ = ("_secret", "command", "correlation", "fingerprint", "identity", "key", "needs", "room_id")
 
     def __init__(self, command: RoomCommand, identity: Identity, correlation: str, secret: LogSecret) -> None:
         """Derive the ids of a command. Raises `Reject` if it names a room by a text that cannot be a room's id."""
@@ -47,6 +53,11 @@ class Submission:
         self.key: UUID = event_id(self.room_id, identity.user_id, command.id)
         self.fingerprint: int = secret.fingerprint(command)
         self.needs: Needs = needs(command)
+        self._secret = secret
+
+    def code(self, sequence: int) -> str:
+        """Return the code of the link that the command made, or ''."""
+        return code_of(self._secret, self.room_id, sequence) if isinstance(self.command, CreateInvite) else ""
 
     def event_id(self, index: int) -> UUID:
         """Return the id of the command's event with this index. The id of the first event is the command's key."""
@@ -54,7 +65,9 @@ class Submission:
 
 
 class Accepted(NamedTuple):
-    """The result of a command, the same whenever it is sent: its first event, or None if nothing had to change.
+    """The result of a command, the same whenever it is sent: its event, or None if nothing had to change.
+
+    Of several events, it is the message if there is one, else the first.
 
     `room` is the room right after the command, or as it is now for a resend. It is None if the ack shows no room, or if
     the sender may not see the room any more. `sequence` is that of the event, or of the one that had made things so
@@ -64,6 +77,8 @@ class Accepted(NamedTuple):
     room: Room | None
     recorded: Recorded | None
     sequence: int
+    code: str = ""
+    """The code of the link that a command made."""
 
 
 Outcome = Accepted | Reject
@@ -91,9 +106,36 @@ class Loaded:
     """How many invitations wait, by room and inviter; only for commands that need it."""
     messages: dict[int, RoomMessages] = field(default_factory=dict[int, RoomMessages])
     """By room, the messages that commands of this batch are about, and what became of them."""
+    restricted: dict[int, int] = field(default_factory=dict[int, int])
+    """For how many users something holds, by room; only for commands that need it."""
+    posted: dict[tuple[int, str], datetime] = field(default_factory=dict[tuple[int, str], datetime])
+    """When senders last wrote, by room and sender; only in rooms with slow mode."""
+    blocks: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    """Which users have blocked which, of those whom commands need."""
+    absent: set[str] = field(default_factory=set[str])
+    """The people of direct rooms who are being erased."""
     erasing: dict[UUID, bool] = field(default_factory=dict[UUID, bool])
     """By command key, the commands that an erasure forbids: true if their room is being erased, false if it is a user.
     """
+
+
+class People(NamedTuple):
+    """What a room has of people besides memberships, at one moment."""
+
+    restrictions: dict[str, Restrictions]
+    participants: set[str]
+    invites: dict[int, Invite]
+
+    @classmethod
+    def of(cls, room: Room | None) -> People:
+        """Copy it from a room."""
+        if room is None:
+            return cls({}, set(), {})
+        return cls(dict(room.restrictions), set(room.participants), dict(room.invites))
+
+
+def _changed_keys(before: Mapping[KeyT, object], now: Mapping[KeyT, object]) -> list[KeyT]:
+    return [key for key in {**before, **now} if before.get(key) != now.get(key)]
 
 
 @dataclass(slots=True)
@@ -106,6 +148,12 @@ class BatchDecision:
     changed: dict[int, Room] = field(default_factory=dict[int, Room])
     members: dict[tuple[int, str], None] = field(default_factory=dict[tuple[int, str], None])
     """The memberships that changed, as `(room, user)`. The room's state says to what."""
+    restrictions: dict[tuple[int, str], None] = field(default_factory=dict[tuple[int, str], None])
+    """For which users something else holds now, as `(room, user)`."""
+    participants: dict[tuple[int, str], None] = field(default_factory=dict[tuple[int, str], None])
+    """The new people of direct rooms, as `(room, user)`."""
+    invites: dict[tuple[int, int], None] = field(default_factory=dict[tuple[int, int], None])
+    """The links that came, changed or went, as `(room, sequence)`."""
     remembered: dict[UUID, tuple[int, Remembered]] = field(default_factory=dict[UUID, tuple[int, Remembered]])
     """By command key, accepted commands that appended nothing, each with its room."""
     confirmed: list[tuple[str, MembershipChange]] = field(default_factory=list[tuple[str, MembershipChange]])
@@ -127,6 +175,16 @@ class BatchDecision:
     def stores(self) -> bool:
         """Whether there is anything to commit."""
         return bool(self.appended or self.remembered)
+
+    def note_people(self, before: People, room: Room) -> None:
+        """Note what an event changed besides memberships, of a room that was as `before`."""
+        room_id, now = room.room_id, People.of(room)
+        for user_id in _changed_keys(before.restrictions, now.restrictions):
+            self.restrictions[room_id, user_id] = None
+        for user_id in now.participants - before.participants:
+            self.participants[room_id, user_id] = None
+        for invite in _changed_keys(before.invites, now.invites):
+            self.invites[room_id, invite] = None
 
     def forget(self, room: Room, texts: Collection[str]) -> None:
         """Let a room lose these texts as far as it has them from erased events, which lose them too."""
@@ -165,13 +223,19 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: UserLimits, resu
         loaded.invitations.get((room_id, identity.user_id), 0),
         loaded.now,
         loaded.messages.setdefault(room_id, RoomMessages()),
+        restricted=loaded.restricted.get(room_id, 0),
+        posted=loaded.posted.get((room_id, identity.user_id)),
+        blocks=loaded.blocks,
+        absent=loaded.absent,
     )
     events = decide(command, room, context)
     if events:
         recorded = [_append(submission, index, event, loaded, result) for index, event in enumerate(events)]
         # So that a resend later in the same batch finds it.
         loaded.earlier[submission.key] = recorded
-        return Accepted(_shown(submission, loaded.rooms[room_id]), recorded[0], recorded[0].sequence)
+        told = _told(recorded)
+        shown = _shown(submission, loaded.rooms[room_id])
+        return Accepted(shown, told, told.sequence, submission.code(told.sequence))
     assert room is not None  # noqa: S101 - without a room, decide either makes one or refuses
     remembered = Remembered(submission.fingerprint, since(command, room, context))
     loaded.earlier[submission.key] = remembered
@@ -193,7 +257,15 @@ def _again(
         result.repeated[room.room_id, recorded.sequence] = recorded
     _confirm(submission, room, first.sequence, result)
     shown = None if submission.key in loaded.erasing else _shown(submission, room)
-    return Accepted(shown, events[0] if events else None, first.sequence)
+    if not events:
+        return Accepted(shown, None, first.sequence)
+    told = _told(events)
+    return Accepted(shown, told, told.sequence, submission.code(told.sequence))
+
+
+def _told(events: list[Recorded]) -> Recorded:
+    """Return the event of a command that its ack tells of."""
+    return next((one for one in events if one.type == MessageSent.TYPE), events[0])
 
 
 def _shown(submission: Submission, room: Room) -> Room | None:
@@ -209,7 +281,7 @@ def _confirm(submission: Submission, room: Room, sequence: int, result: BatchDec
     """Publish a resent join or leave again. Its sender may resend it because the first publication was lost."""
     user_id = submission.identity.user_id
     member = room.members.get(user_id)
-    if isinstance(submission.command, CreateRoom | JoinRoom) and member and member.joined:
+    if isinstance(submission.command, CreateRoom | JoinRoom | OpenDirect) and member and member.joined:
         result.confirmed.append((user_id, MembershipChange(room.id, True, member.sequence)))
     elif isinstance(submission.command, LeaveRoom) and member is None:
         result.confirmed.append((user_id, MembershipChange(room.id, False, sequence)))
@@ -227,15 +299,23 @@ def _append(submission: Submission, index: int, event: Event, loaded: Loaded, re
     # right: its user's membership is subtracted as it was, and added as it is afterwards.
     user_id = moved_user(event, identity.user_id)
     _uncount(loaded, before, user_id, archived=isinstance(event, RoomArchived))
+    people = People.of(before) if event.CHANGES_DECISIONS else None
     if before is not None:
         result.forget(before, texts_let_go(before, event))
     room = evolve(before, event, room_id, sequence, NamedUser(identity.user_id, identity.name), loaded.now)
-    _count(loaded, room, user_id)
+    _count(loaded, room, user_id, unarchived=isinstance(event, RoomUnarchived))
     if isinstance(event, MessageEvent):
         messages = loaded.messages.setdefault(room_id, RoomMessages())
         amend(messages, event, sequence, NamedUser(identity.user_id, identity.name), loaded.now)
         result.messages[room_id] = messages
     loaded.rooms[room_id] = room
+    if event.IS_MESSAGE:
+        loaded.posted[room_id, identity.user_id] = loaded.now
+    if people is not None:
+        result.note_people(people, room)
+        loaded.restricted[room_id] = (
+            loaded.restricted.get(room_id, 0) + len(room.restrictions) - len(people.restrictions)
+        )
     result.appended.append(recorded)
     if isinstance(event, RoomCreated):
         result.created[room_id] = room
@@ -263,12 +343,13 @@ def _uncount(loaded: Loaded, room: Room | None, user_id: str | None, *, archived
             loaded.invitations[room.room_id, member.invited_by] -= not archived
 
 
-def _count(loaded: Loaded, room: Room, user_id: str | None) -> None:
-    """Add the membership that an event made to the counts."""
-    member = room.members.get(user_id or "")
-    if member is None:
-        return
-    if member.joined and not room.archived and member.user_id in loaded.joined:
-        loaded.joined[member.user_id] += 1
-    if member.invited_by is not None and (room.room_id, member.invited_by) in loaded.invitations:
-        loaded.invitations[room.room_id, member.invited_by] += 1
+def _count(loaded: Loaded, room: Room, user_id: str | None, *, unarchived: bool) -> None:
+    """Add the membership that an event made to the counts. A room that is open again brings all of its memberships."""
+    for moved in room.members if unarchived else (user_id,):
+        member = room.members.get(moved or "")
+        if member is None:
+            continue
+        if member.joined and not room.archived and member.user_id in loaded.joined:
+            loaded.joined[member.user_id] += 1
+        if member.invited_by is not None and (room.room_id, member.invited_by) in loaded.invitations:
+            loaded.invitations[room.room_id, member.invited_by] += not unarchived

@@ -129,7 +129,7 @@ def _decide(submission: Submission, room: Room) -> list[Event]:
     A refusal here is not yet an answer to the sender.
     """
     try:
-        return decide(submission.command, room, DecisionContext(submission.identity))
+        return decide(submission.command, room, DecisionContext(submission.identity, locked=False))
     except Reject:
         return []
 

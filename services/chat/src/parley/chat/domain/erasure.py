@@ -32,31 +32,32 @@ from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.events import NamedUser
-from parley.chat.domain.membership import MemberLeft, MembershipEvent
+from parley.chat.domain.membership import MemberLeft
 from parley.chat.domain.messages.amending import MessageDeleted, MessageEdited
 from parley.chat.domain.messages.pins import MessagePinned, MessageUnpinned
 from parley.chat.domain.messages.sending import MessageSent
-from parley.chat.domain.messages.threads import ThreadFollowed, ThreadUnfollowed
-from parley.chat.domain.room import Event, evolve
-from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUpdated
+from parley.chat.domain.people.invites import InviteRevoked, InviteUsed
+from parley.chat.domain.room import AboutUser, Event, evolve
+from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUnarchived, RoomUpdated
 from parley.chat.domain.state import Room
 
-MEMBERSHIP_TYPES = frozenset(kind.TYPE for kind in get_args(MembershipEvent))
-ABOUT_A_USER = MEMBERSHIP_TYPES | {ThreadFollowed.TYPE, ThreadUnfollowed.TYPE}
-"""The types of events that are about one user, whoever the actor is; they name the user in `user`."""
+ABOUT_USERS = frozenset(kind.TYPE for kind in get_args(AboutUser))
+"""The types of events that are about one user each, whoever the actor is; they name the user in `user`."""
 TEXT_TYPES = frozenset((MessageSent.TYPE, MessageEdited.TYPE))
 """The types of events that hold the text of a message."""
-_OF_MESSAGES = {
-    MessageSent.TYPE: "thread", MessageDeleted.TYPE: "message", MessagePinned.TYPE: "message",
-    MessageUnpinned.TYPE: "message",
+TELLING = {
+    RoomArchived.TYPE: "closed", InviteUsed.TYPE: "invite", InviteRevoked.TYPE: "invite", MessageSent.TYPE: "thread",
+    MessageDeleted.TYPE: "message", MessagePinned.TYPE: "message", MessageUnpinned.TYPE: "message",
 }  # fmt: skip
-"""By type, the number that stays of an erased event: in which thread it is, or what became of which message."""
+"""By type, the field that is kept of an erased event: it says nothing of a person."""
 NAMING_TYPES = frozenset((RoomCreated.TYPE, RoomUpdated.TYPE))
 """The types of events that give a room its name and its topic."""
 TEXTS = ("name", "topic")
 """The texts that a room has by these events."""
 # Events that are applied to a room although they are erased: what is left of them still says what they changed.
-_TOLD = frozenset((RoomUpdated.TYPE, RoomArchived.TYPE))
+_TOLD = frozenset(
+    (RoomUpdated.TYPE, RoomArchived.TYPE, RoomUnarchived.TYPE, InviteUsed.TYPE, InviteRevoked.TYPE)
+)  # fmt: skip
 _PRIVATE = b'{"name":"","kind":"private"}'
 
 
@@ -134,7 +135,8 @@ class Erasure:
         """
         data = recorded.data
         if self.scope is Scope.ROOM:
-            data = _PRIVATE if recorded.type == RoomCreated.TYPE else residue(recorded.type, b"{}")
+            told = data if recorded.type in TELLING else b"{}"
+            data = _PRIVATE if recorded.type == RoomCreated.TYPE else residue(recorded.type, told)
         elif self.user_id is not None and _subject(recorded.type, data) == self.user_id:
             data = NOTHING
         else:
@@ -150,15 +152,17 @@ def residue(kind: str, data: bytes, keeps: Collection[str] = ()) -> bytes:
     """
     if kind in NAMING_TYPES:
         return forget_texts(kind, data, [text for text in TEXTS if text not in keeps])
-    if kind in _OF_MESSAGES:
-        number: int | None = msgspec.json.decode(data).get(_OF_MESSAGES[kind])
-        return NOTHING if number is None else msgspec.json.encode({_OF_MESSAGES[kind]: number})
-    if kind not in ABOUT_A_USER:
-        return NOTHING
     found: dict[str, Any] = msgspec.json.decode(data)
-    if "user" not in found:
+    if kind in TELLING:
+        return msgspec.json.encode({name: found[name] for name in (TELLING[kind],) if name in found})
+    if kind not in ABOUT_USERS or not found:
         return NOTHING
-    return msgspec.json.encode({**found, "user": {"id": found["user"]["id"]}})
+    kept = {name: value for name, value in found.items() if name not in {"user", "reason"}}
+    if "user" in found:
+        kept = {"user": {"id": found["user"]["id"]}, **kept}
+    elif "role" not in found:
+        return NOTHING
+    return msgspec.json.encode(kept)
 
 
 def forget_texts(kind: str, data: bytes, texts: Collection[str]) -> bytes:
@@ -212,10 +216,12 @@ def evolve_recorded(room: Room | None, recorded: Recorded) -> Room:
         room = evolve(None, recorded.event(), *place, actor, recorded.recorded_at)
         # An erased creator has left since, and is not known any more.
         room.members.clear()
+        room.participants.clear()
         room.member_count = 0
         return _keeping(room, recorded)
     # What such an event says of others still holds; everything else only moves the head and the counts.
-    if recorded.type in _TOLD or (recorded.type in MEMBERSHIP_TYPES and recorded.data != NOTHING):
+    known = recorded.data != NOTHING or recorded.type not in {InviteUsed.TYPE, InviteRevoked.TYPE}
+    if (recorded.type in _TOLD and known) or (recorded.type in ABOUT_USERS and recorded.data != NOTHING):
         return _keeping(evolve(room, recorded.event(), *place, actor, recorded.recorded_at), recorded)
     if room is None:
         raise ValueError(f"room {recorded.room_id} begins with {recorded.type}")
@@ -250,7 +256,7 @@ def ranges(sequences: list[int]) -> list[tuple[int, int]]:
 
 def _subject(kind: str, data: bytes) -> str | None:
     """Return the user whom an event is about; None for events that are about no user."""
-    if kind not in ABOUT_A_USER:
+    if kind not in ABOUT_USERS:
         return None
     return msgspec.json.decode(data).get("user", {}).get("id")
 

@@ -13,6 +13,7 @@ _TOKEN = r"^[\x21-\x7e]+(?!\n)$"
 CommandId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_TOKEN)]
 RoomId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_TOKEN)]
 UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+InviteCode = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_TOKEN)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Topic = Annotated[str, msgspec.Meta(max_length=250)]
 Kind = Literal["public", "private"]
@@ -20,6 +21,8 @@ MessageSequence = Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
 """The sequence of a message's `message.sent`, by which other commands name it."""
 MessageData = dict[str, Any]
 """What an application keeps with a message: a JSON object."""
+RoomKind = Literal["public", "private", "direct"]
+Reason = Annotated[str, msgspec.Meta(max_length=500)]
 
 
 class ClientCommand(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -13,9 +13,13 @@ from typing import ClassVar, Literal, assert_never
 
 import msgspec
 
+from parley.chat.domain.encoding.invite_codes import invite_of
 from parley.chat.domain.events import EventData, NamedUser
-from parley.chat.domain.fields import ClientCommand, RoomId, UserId
+from parley.chat.domain.fields import ClientCommand, InviteCode, RoomId, UserId
+from parley.chat.domain.people.invites import InviteUsed, require_invite
+from parley.chat.domain.permissions import Permission, require_may
 from parley.chat.domain.state import (
+    FOREVER,
     DecisionContext,
     Member,
     Needs,
@@ -28,7 +32,7 @@ from parley.chat.domain.state import (
 from parley.common.errors import Code, Reject
 from parley.common.wire.text import check_line, checked_text
 
-Role = Literal["owner", "member"]
+Role = Literal["owner", "moderator", "member"]
 
 
 class UserRef(msgspec.Struct, frozen=True):
@@ -38,12 +42,21 @@ class UserRef(msgspec.Struct, frozen=True):
 
 
 class JoinRoom(ClientCommand, frozen=True):
-    """`room.join`: join a public room, or a private one that the sender is invited to."""
+    """`room.join`: join a public room, or a private one by an invitation or by the code of a link into it.
+
+    The code names the room, so that `room` may be left out with it.
+    """
 
     NAME: ClassVar[str] = "room.join"
     SHOWS_ROOM: ClassVar[bool] = True
 
-    room: RoomId
+    room: RoomId | None = None
+    invite: InviteCode | None = None
+
+    def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
+        """Check that the command says which room it is about. Raises `Reject`."""
+        if self.room is None and self.invite is None:
+            raise Reject(Code.INVALID_PAYLOAD, "room.join takes a room, or the code of an invite.")
 
 
 class LeaveRoom(ClientCommand, frozen=True):
@@ -125,12 +138,13 @@ MembershipEvent = MemberInvited | MemberJoined | MemberLeft | MemberChanged
 def membership_needs(command: MembershipCommand) -> Needs:
     """Return what the decision reads besides the room and the sender's membership in it."""
     match command:
-        case JoinRoom():
-            return Needs(rooms=True)
+        case JoinRoom(invite=code):
+            # Who has a code has been let in by its maker, so the room may be locked for them.
+            return Needs(rooms=True, invites=code is not None, anyway=code is not None)
         case LeaveRoom():
             return Needs(eldest=True)
         case InviteUser(user=user):
-            return Needs(member=user.id, invitations=True)
+            return Needs(member=user.id, invitations=True, blocks=(user.id,))
         case TransferRoom(user=user):
             return Needs(member=user)
         case _:
@@ -139,7 +153,7 @@ def membership_needs(command: MembershipCommand) -> Needs:
 
 def decide_membership(
     command: MembershipCommand, room: Room | None, context: DecisionContext
-) -> Sequence[MembershipEvent]:
+) -> Sequence[MembershipEvent | InviteUsed]:
     """Decide a command about who is in a room. Raises `Reject`."""
     match command:
         case JoinRoom():
@@ -154,14 +168,25 @@ def decide_membership(
             assert_never(command)
 
 
-def decide_join(_command: JoinRoom, room: Room | None, context: DecisionContext) -> list[MemberJoined]:
-    """Add the sender as a member, unless they are in too many rooms; no event if they are in it. Raises `Reject`."""
+def decide_join(command: JoinRoom, room: Room | None, context: DecisionContext) -> list[MemberJoined | InviteUsed]:
+    """Add the sender as a member, unless they are banned or in too many rooms; no event if they are in it.
+
+    By a link, one of its uses is counted. Raises `Reject`.
+    """
     identity = context.identity
-    room = require_open(room, identity.user_id)
+    invite = None
+    if command.invite is not None and not (room is not None and room.is_in(identity.user_id)):
+        invite = require_invite(room, invite_of(command.invite), context)
+    room = require_open(room, identity.user_id, anyway=command.invite is not None)
     if room.is_in(identity.user_id):
         return []
+    own = room.restrictions.get(identity.user_id)
+    if own is not None and own.banned_until is not None and own.banned_until > context.now:
+        data = {"banned_until": own.banned_until.isoformat()} if own.banned_until < FOREVER else None
+        raise Reject(Code.BANNED, "You are banned from this room.", data=data)
     require_room_left(context)
-    return [MemberJoined(NamedUser(identity.user_id, identity.name), "member" if room.member_count else "owner")]
+    joined = MemberJoined(NamedUser(identity.user_id, identity.name), "member" if room.member_count else "owner")
+    return [joined, *([InviteUsed(invite.invite)] if invite is not None and invite.uses_left is not None else [])]
 
 
 def decide_leave(_command: LeaveRoom, room: Room | None, context: DecisionContext) -> list[MemberLeft | MemberChanged]:
@@ -186,13 +211,18 @@ def decide_leave(_command: LeaveRoom, room: Room | None, context: DecisionContex
 def decide_invite(command: InviteUser, room: Room | None, context: DecisionContext) -> list[MemberInvited]:
     """Invite a user; no event if they are invited or in the room already. Raises `Reject`.
 
-    It is refused if the user declined an invitation into this room lately, or if too many of the sender's invitations
-    into it wait for an answer.
+    It is refused if the user declined an invitation into this room lately, is banned from it or has blocked the sender,
+    or if too many of the sender's invitations into it wait for an answer.
     """
     room = require_open(room, context.identity.user_id)
-    require_member(room, context.identity.user_id)
+    require_may(Permission.INVITE, room, context)
     if command.user.id in room.members:
         return []
+    if (command.user.id, context.identity.user_id) in context.blocks:
+        raise Reject(Code.FORBIDDEN, "This user takes no invitations from you.")
+    own = room.restrictions.get(command.user.id)
+    if own is not None and own.banned_until is not None and own.banned_until > context.now:
+        raise Reject(Code.FORBIDDEN, "This user is banned from the room.")
     declined = room.declined.get(command.user.id)
     if declined is not None and context.now - declined < context.limits.invite_again:
         raise Reject(Code.FORBIDDEN, "This user has declined an invitation into this room lately.")

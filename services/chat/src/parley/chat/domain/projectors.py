@@ -26,7 +26,7 @@ from parley.chat.domain.messages.rows import (
 )
 from parley.chat.domain.room import Event
 from parley.chat.domain.rooms import RoomUpdated
-from parley.chat.domain.state import Member, Room
+from parley.chat.domain.state import Invite, Member, Restrictions, Room
 
 Row = tuple[Any, ...]
 FOLDED = tuple(
@@ -40,11 +40,21 @@ ROOM_COLUMNS = {
     "room_id": "bigint", "name": "text", "kind": "text", "created_by": "text", "created_at": "timestamptz",
     "archived": "boolean", "head": "bigint", "messages": "bigint", "changed": "bigint", "member_count": "bigint",
     "topic": "text", "name_kept_in": "bigint", "topic_kept_in": "bigint",
+    "slow_seconds": "integer", "closed": "boolean", "rules": "text",
 }  # fmt: skip
 """The columns of a room's row that come from a `Room`, in the order of its fields, with their types."""
 MEMBER_COLUMNS = {
     "room_id": "bigint", "user_id": "text", "name": "text", "state": "text", "role": "text", "sequence": "bigint",
     "invited_by": "text",
+}  # fmt: skip
+RESTRICTION_COLUMNS = {
+    "room_id": "bigint", "user_id": "text", "banned_until": "timestamptz", "muted_until": "timestamptz",
+    "allow": "text", "deny": "text", "sequence": "bigint",
+}  # fmt: skip
+PARTICIPANT_COLUMNS = {"room_id": "bigint", "user_id": "text"}
+INVITE_COLUMNS = {
+    "room_id": "bigint", "invite": "bigint", "created_by": "text", "created_at": "timestamptz",
+    "expires_at": "timestamptz", "uses_left": "integer",
 }  # fmt: skip
 DECLINED_COLUMNS = {"room_id": "bigint", "user_id": "text", "declined_at": "timestamptz"}
 
@@ -107,6 +117,16 @@ def member_row(room_id: int, member: Member) -> Row:
     return room_id, member.user_id, member.name, member.state, member.role, member.sequence, member.invited_by
 
 
+def restriction_row(room_id: int, own: Restrictions) -> Row:
+    """Return the row in `chat.restrictions` of what holds for one user."""
+    return room_id, own.user_id, own.banned_until, own.muted_until, own.allow, own.deny, own.sequence
+
+
+def invite_row(room_id: int, invite: Invite) -> Row:
+    """Return a link's row in `chat.invites`."""
+    return room_id, invite.invite, invite.created_by, invite.created_at, invite.expires_at, invite.uses_left
+
+
 ROOMS = Projector(
     "rooms",
     ROOM_COLUMNS | {"first_sequence": "bigint"},
@@ -133,8 +153,38 @@ REPLIES = Projector("replies", REPLY_COLUMNS, 3, lambda folded: reply_rows(folde
 FOLLOWERS = Projector(
     "thread_followers", FOLLOWER_COLUMNS, 3, lambda folded: follower_rows(folded.room.room_id, folded.messages)
 )
+RESTRICTIONS = Projector(
+    "restrictions",
+    RESTRICTION_COLUMNS,
+    2,
+    lambda folded: [restriction_row(folded.room.room_id, one) for one in folded.room.restrictions.values()],
+)
+PARTICIPANTS = Projector(
+    "participants",
+    PARTICIPANT_COLUMNS,
+    2,
+    lambda folded: [(folded.room.room_id, user_id) for user_id in folded.room.participants],
+)
+INVITES = Projector(
+    "invites",
+    INVITE_COLUMNS,
+    2,
+    lambda folded: [invite_row(folded.room.room_id, one) for one in folded.room.invites.values()],
+)
 PROJECTORS = {
-    projector.name: projector for projector in (MEMBERS, DECLINED, MESSAGES, REACTIONS, REPLIES, FOLLOWERS, ROOMS)
+    projector.name: projector
+    for projector in (
+        MEMBERS,
+        DECLINED,
+        RESTRICTIONS,
+        PARTICIPANTS,
+        INVITES,
+        MESSAGES,
+        REACTIONS,
+        REPLIES,
+        FOLLOWERS,
+        ROOMS,
+    )
 }
 """The projectors by name. A room's own row comes last, so that it is right only when the others are."""
 ALL = tuple(PROJECTORS.values())

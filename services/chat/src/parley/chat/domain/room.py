@@ -1,18 +1,22 @@
 """The rules of rooms, pure: what a command needs, which events it leads to, and what an event makes of a room.
 
-`needs`, `decide` and `evolve` only find the feature that a command or an event belongs to: `rooms`, `membership` or
-`messages`, which hold the rules. `batch` calls them for each command under the room's lock, `draft` without a lock.
+`needs`, `decide` and `evolve` only find the feature that a command or an event belongs to: `rooms`, `membership`,
+`people` or `messages`, which hold the rules. `batch` calls them for each command under the room's lock, `draft` without
+a lock.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
+from parley.chat.domain.encoding.invite_codes import room_of_code
 from parley.chat.domain.encoding.room_ids import LogSecret, room_key
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import (
     InviteUser,
+    JoinRoom,
     MembershipCommand,
     MembershipEvent,
     decide_membership,
@@ -25,6 +29,32 @@ from parley.chat.domain.messages.decisions import (
     decide_message,
     message_needs,
     message_since,
+)
+from parley.chat.domain.messages.sending import SendMessage
+from parley.chat.domain.messages.threads import ThreadFollowed, ThreadUnfollowed
+from parley.chat.domain.people.authority import (
+    AuthorityCommand,
+    ChangeRole,
+    PermissionsChanged,
+    authority_needs,
+    decide_authority,
+    evolve_permissions,
+)
+from parley.chat.domain.people.direct import MemberAdded, OpenDirect, decide_arrivals, decide_direct, direct_needs
+from parley.chat.domain.people.invites import (
+    InviteCommand,
+    InviteEvent,
+    decide_invite_link,
+    evolve_invites,
+    invite_needs,
+)
+from parley.chat.domain.people.moderation import (
+    MemberRemoved,
+    ModerationCommand,
+    ModerationEvent,
+    decide_moderation,
+    evolve_moderated,
+    moderation_needs,
 )
 from parley.chat.domain.rooms import (
     CreateRoom,
@@ -39,8 +69,14 @@ from parley.chat.domain.rooms import (
 from parley.chat.domain.state import DecisionContext, Needs, Room
 from parley.common.errors import Code, Reject
 
-RoomCommand = LifeCommand | MembershipCommand | MessageCommand
-Event = LifeEvent | MembershipEvent | MessageEvent | EventsErased
+RoomCommand = (
+    LifeCommand | MembershipCommand | MessageCommand | ModerationCommand | AuthorityCommand | OpenDirect | InviteCommand
+)
+AboutUser = (
+    MembershipEvent | ModerationEvent | PermissionsChanged | MemberAdded | ThreadFollowed | ThreadUnfollowed
+)  # fmt: skip
+"""Events about one user each, whom they name in `user`; a rule of permissions may be about a role instead."""
+Event = LifeEvent | MessageEvent | EventsErased | AboutUser | InviteEvent
 
 
 def room_of(command: RoomCommand, actor_id: str, secret: LogSecret) -> int:
@@ -48,11 +84,19 @@ def room_of(command: RoomCommand, actor_id: str, secret: LogSecret) -> int:
 
     Raises `Reject(not_found)` for a text that cannot be a room's id.
 
-    The key of a new room follows from its creator and the command's id.
+    The key of a new room follows from its creator and the command's id, that of a direct room from its people, and the
+    code of a link into a room names it.
     """
     if isinstance(command, CreateRoom):
         return secret.new_room(actor_id, command.id)
-    if (room_id := room_key(command.room)) is None:
+    if isinstance(command, OpenDirect):
+        return secret.direct_room(command.people(actor_id))
+    if isinstance(command, JoinRoom) and command.invite is not None:
+        room_id = room_of_code(secret, command.invite)
+        if command.room is not None and room_key(command.room) != room_id:
+            raise Reject(Code.NOT_FOUND, "There is no such invite.")
+        return room_id
+    if (room_id := room_key(command.room or "")) is None:
         raise Reject(Code.NOT_FOUND, "There is no such room.")
     return room_id
 
@@ -61,7 +105,15 @@ def needs(command: RoomCommand) -> Needs:
     """Return what the decision reads besides the room and the sender's membership in it."""
     if isinstance(command, MessageCommand):
         return message_needs(command)
-    return membership_needs(command) if isinstance(command, MembershipCommand) else life_needs(command)
+    if isinstance(command, MembershipCommand):
+        return membership_needs(command)
+    if isinstance(command, ModerationCommand):
+        return moderation_needs(command)
+    if isinstance(command, AuthorityCommand):
+        return authority_needs(command)
+    if isinstance(command, OpenDirect):
+        return direct_needs(command)
+    return invite_needs(command) if isinstance(command, InviteCommand) else life_needs(command)
 
 
 def decide(command: RoomCommand, room: Room | None, context: DecisionContext) -> list[Event]:
@@ -70,10 +122,29 @@ def decide(command: RoomCommand, room: Room | None, context: DecisionContext) ->
     There are none if the room already is as the command wants it.
     """
     if isinstance(command, MessageCommand):
-        return [*decide_message(command, room, context)]
+        events = decide_message(command, room, context)
+        # The others of a direct room become members right before the message, so that they get it.
+        arrivals = decide_arrivals(room, context) if room is not None and isinstance(command, SendMessage) else ()
+        return [*arrivals, *events]
+    return [*_decide_about_people(command, room, context)]
+
+
+def _decide_about_people(
+    command: LifeCommand | MembershipCommand | ModerationCommand | AuthorityCommand | OpenDirect | InviteCommand,
+    room: Room | None,
+    context: DecisionContext,
+) -> Sequence[Event]:
     if isinstance(command, MembershipCommand):
-        return [*decide_membership(command, room, context)]
-    return [*decide_life(command, room, context)]
+        return decide_membership(command, room, context)
+    if isinstance(command, ModerationCommand):
+        return decide_moderation(command, room, context)
+    if isinstance(command, AuthorityCommand):
+        return decide_authority(command, room, context)
+    if isinstance(command, OpenDirect):
+        return decide_direct(command, room, context)
+    if isinstance(command, InviteCommand):
+        return decide_invite_link(command, room, context)
+    return decide_life(command, room, context)
 
 
 def since(command: RoomCommand, room: Room, context: DecisionContext) -> int:
@@ -84,9 +155,13 @@ def since(command: RoomCommand, room: Room, context: DecisionContext) -> int:
     user_id = context.identity.user_id
     if isinstance(command, MessageCommand):
         return message_since(command, context) or room.changed
-    if not isinstance(command, MembershipCommand):
+    if isinstance(command, ModerationCommand | ChangeRole):
+        user_id = command.user
+    elif isinstance(command, InviteUser):
+        user_id = command.user.id
+    elif not isinstance(command, MembershipCommand | OpenDirect):
         return room.changed
-    member = room.members.get(command.user.id if isinstance(command, InviteUser) else user_id)
+    member = room.members.get(user_id)
     return member.sequence if member else room.changed
 
 
@@ -105,6 +180,14 @@ def evolve(room: Room | None, event: Event, room_id: int, sequence: int, actor: 
         room.changed = sequence
     if isinstance(event, MembershipEvent):
         evolve_member(room, event, sequence, actor.id, at)
+    elif isinstance(event, ModerationEvent):
+        evolve_moderated(room, event, sequence)
+    elif isinstance(event, PermissionsChanged):
+        evolve_permissions(room, event, sequence)
+    elif isinstance(event, MemberAdded):
+        room.participants.add(event.user.id)
+    elif isinstance(event, InviteEvent):
+        evolve_invites(room, event, sequence, actor.id, at)
     elif isinstance(event, LifeEvent):
         evolve_life(room, event)
     return room
@@ -114,4 +197,4 @@ def moved_user(event: Event, actor_id: str) -> str | None:
     """Return the user whose membership an event changes, if it changes any."""
     if isinstance(event, RoomCreated):
         return actor_id
-    return event.user.id if isinstance(event, MembershipEvent) else None
+    return event.user.id if isinstance(event, MembershipEvent | MemberRemoved) else None

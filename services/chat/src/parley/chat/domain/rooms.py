@@ -1,4 +1,4 @@
-"""Rooms themselves: creating them, changing their name and topic, and archiving them."""
+"""Rooms themselves: creating them, changing what they are like, archiving them, and taking that back."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Annotated, Any, ClassVar, assert_never
 import msgspec
 
 from parley.chat.domain.events import EventData, NamedUser, Upcaster
-from parley.chat.domain.fields import ClientCommand, Kind, Name, RoomId, Topic
+from parley.chat.domain.fields import ClientCommand, Kind, Name, RoomId, RoomKind, Topic
+from parley.chat.domain.permissions import Permission, require_may
 from parley.chat.domain.state import (
     DecisionContext,
     Member,
     Needs,
     Room,
-    require_member,
     require_open,
     require_room_left,
+    require_visible,
 )
 from parley.common.errors import Code, Reject
 from parley.common.wire.rights import Right
@@ -44,25 +45,29 @@ class CreateRoom(ClientCommand, frozen=True):
 
 
 class UpdateRoom(ClientCommand, frozen=True):
-    """`room.update`: its owner gives the room another name, another topic, or both. A field left out stays as it is."""
+    """`room.update`: give the room another name, topic or slow mode. A field left out stays as it is.
+
+    `slow_seconds` is how long a member waits between two messages; with 0, nobody does.
+    """
 
     NAME: ClassVar[str] = "room.update"
 
     room: RoomId
     name: Name | None = None
     topic: Topic | None = None
+    slow_seconds: Annotated[int, msgspec.Meta(ge=0, le=21_600)] | None = None
 
     def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
         """Check that the command changes something, and that the texts may be shown. Raises `Reject`."""
-        if self.name is None and self.topic is None:
-            raise Reject(Code.INVALID_PAYLOAD, "room.update takes a name, a topic or both.")
+        if self.name is None and self.topic is None and self.slow_seconds is None:
+            raise Reject(Code.INVALID_PAYLOAD, "room.update takes a name, a topic or slow_seconds.")
         if self.name is not None:
             check_name(self.name)
         check_line(self.topic or "")
 
 
 class ArchiveRoom(ClientCommand, frozen=True):
-    """`room.archive`: its owner closes the room, which stays readable and takes no more changes."""
+    """`room.archive`: close the room, which stays readable and takes no more changes."""
 
     NAME: ClassVar[str] = "room.archive"
 
@@ -80,14 +85,22 @@ class CloseRoom(ArchiveRoom, frozen=True):
     NAME: ClassVar[str] = "room.close"
 
 
+class UnarchiveRoom(ClientCommand, frozen=True):
+    """`room.unarchive`: open an archived room again. Of those that an administrator closed, only administrators may."""
+
+    NAME: ClassVar[str] = "room.unarchive"
+
+    room: RoomId
+
+
 class RoomCreated(EventData, frozen=True):
-    """A room exists. The user who created it is its owner and first member."""
+    """A room exists. The user who created it is its owner and first member; nobody owns a direct room."""
 
     TYPE: ClassVar[str] = "room.created"
     NUMBER: ClassVar[int] = 1
 
     name: str
-    kind: Kind
+    kind: RoomKind
     topic: str = ""
 
 
@@ -97,7 +110,7 @@ def _with_topic(data: dict[str, Any]) -> dict[str, Any]:
 
 
 class RoomUpdated(EventData, frozen=True):
-    """The room's name or topic from here on, or both. The event has what changed alone, and an empty topic is none.
+    """What the room is like from here on. The event has what changed alone, and an empty topic is none.
 
     What did not change may be another person's text, of which no copy may outlive its erasure.
     """
@@ -108,24 +121,34 @@ class RoomUpdated(EventData, frozen=True):
 
     name: str | None = None
     topic: str | None = None
+    slow_seconds: int | None = None
 
 
 class RoomArchived(EventData, frozen=True):
-    """The room takes no more changes."""
+    """The room takes no more changes. It was an administrator who `closed` it, or one of those who may archive it."""
 
     TYPE: ClassVar[str] = "room.archived"
     NUMBER: ClassVar[int] = 6
 
     reason: str = ""
+    closed: bool = False
 
 
-LifeCommand = CreateRoom | UpdateRoom | ArchiveRoom | CloseRoom
-LifeEvent = RoomCreated | RoomUpdated | RoomArchived
+class RoomUnarchived(EventData, frozen=True):
+    """The room takes changes again."""
+
+    TYPE: ClassVar[str] = "room.unarchived"
+    NUMBER: ClassVar[int] = 37
+
+
+LifeCommand = CreateRoom | UpdateRoom | ArchiveRoom | CloseRoom | UnarchiveRoom
+LifeEvent = RoomCreated | RoomUpdated | RoomArchived | RoomUnarchived
 
 
 def life_needs(command: LifeCommand) -> Needs:
     """Return what the decision reads besides the room and the sender's membership in it."""
-    return Needs(rooms=isinstance(command, CreateRoom))
+    # An administrator need not be in a room to close it.
+    return Needs(rooms=isinstance(command, CreateRoom), anyway=isinstance(command, CloseRoom))
 
 
 def decide_life(command: LifeCommand, room: Room | None, context: DecisionContext) -> Sequence[LifeEvent]:
@@ -139,6 +162,8 @@ def decide_life(command: LifeCommand, room: Room | None, context: DecisionContex
             return decide_close(command, room, context)
         case ArchiveRoom():
             return decide_archive(command, room, context)
+        case UnarchiveRoom():
+            return decide_unarchive(room, context)
         case _:
             assert_never(command)
 
@@ -146,13 +171,17 @@ def decide_life(command: LifeCommand, room: Room | None, context: DecisionContex
 def evolve_life(room: Room, event: LifeEvent) -> None:
     """Apply an event to the room itself. `evolve_created` has already applied the event that creates it."""
     match event:
-        case RoomUpdated(name=name, topic=topic):
+        case RoomUpdated(name=name, topic=topic, slow_seconds=slow_seconds):
             if name is not None:
                 room.name, room.name_kept_in = name, None
             if topic is not None:
                 room.topic, room.topic_kept_in = topic, None
-        case RoomArchived():
-            room.archived = True
+            if slow_seconds is not None:
+                room.slow_seconds = slow_seconds
+        case RoomArchived(closed=closed):
+            room.archived, room.closed = True, closed
+        case RoomUnarchived():
+            room.archived = room.closed = False
         case RoomCreated():
             pass
         case _:
@@ -168,24 +197,36 @@ def decide_create(command: CreateRoom, room: Room | None, context: DecisionConte
 
 
 def decide_update(command: UpdateRoom, room: Room | None, context: DecisionContext) -> list[RoomUpdated]:
-    """Change the name or the topic, if the sender owns the room. Raises `Reject`.
+    """Change what the room is like, if the sender may. Raises `Reject`.
 
     There is no event if nothing changes.
     """
     room = require_open(room, context.identity.user_id)
-    if require_member(room, context.identity.user_id).role != "owner":
-        raise Reject(Code.FORBIDDEN, "Only the room's owner may change its name and topic.")
+    if command.name is not None or command.topic is not None:
+        require_may(Permission.UPDATE, room, context)
+    if command.slow_seconds is not None:
+        require_may(Permission.MODERATE, room, context)
     name = None if command.name == room.name else command.name
     topic = None if command.topic == room.topic else command.topic
-    return [] if name is None and topic is None else [RoomUpdated(name, topic)]
+    slow_seconds = None if command.slow_seconds == room.slow_seconds else command.slow_seconds
+    changed = RoomUpdated(name, topic, slow_seconds)
+    return [] if changed == RoomUpdated() else [changed]
 
 
 def decide_archive(command: ArchiveRoom, room: Room | None, context: DecisionContext) -> list[RoomArchived]:
-    """Archive the room, if the sender owns it. Raises `Reject`."""
+    """Archive the room, if the sender may. Raises `Reject`."""
     room = require_open(room, context.identity.user_id)
-    if require_member(room, context.identity.user_id).role != "owner":
-        raise Reject(Code.FORBIDDEN, "Only the room's owner may archive it.")
+    require_may(Permission.ARCHIVE, room, context)
     return [RoomArchived(command.reason)]
+
+
+def decide_unarchive(room: Room | None, context: DecisionContext) -> list[RoomUnarchived]:
+    """Open an archived room again, if the sender may; no event if it is open. Raises `Reject`."""
+    room = require_visible(room, context.identity.user_id)
+    require_may(Permission.ARCHIVE, room, context)
+    if room.closed and not context.identity.may(Right.MODERATE):
+        raise Reject(Code.FORBIDDEN, "An administrator closed this room.")
+    return [RoomUnarchived()] if room.archived else []
 
 
 def decide_close(command: CloseRoom, room: Room | None, context: DecisionContext) -> list[RoomArchived]:
@@ -194,12 +235,16 @@ def decide_close(command: CloseRoom, room: Room | None, context: DecisionContext
         raise Reject(Code.FORBIDDEN)
     if room is None:
         raise Reject(Code.NOT_FOUND, "There is no such room.")
-    return [] if room.archived else [RoomArchived(command.reason)]
+    return [] if room.archived and room.closed else [RoomArchived(command.reason, closed=True)]
 
 
 def evolve_created(event: RoomCreated, room_id: int, sequence: int, actor: NamedUser, at: datetime) -> Room:
     """Return the room as its first event makes it."""
-    owner = Member(actor.id, actor.name or actor.id, "joined", "owner", sequence)
-    return Room(
-        room_id, event.name, event.kind, actor.id, at, member_count=1, topic=event.topic, members={actor.id: owner}
+    role = "member" if event.kind == "direct" else "owner"
+    maker = Member(actor.id, actor.name or actor.id, "joined", role, sequence)
+    room = Room(
+        room_id, event.name, event.kind, actor.id, at, member_count=1, topic=event.topic, members={actor.id: maker}
     )  # fmt: skip
+    if event.kind == "direct":
+        room.participants.add(actor.id)
+    return room

@@ -12,16 +12,25 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from parley.chat.domain.batch import BatchDecision, Loaded, Remembered, Submission
-from parley.chat.domain.draft import Drafts
+from parley.chat.domain.draft import Draft, Drafts
 from parley.chat.domain.encoding.compact import pack, pack_user, unpack
 from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.erasure import forget_texts, hidden
-from parley.chat.domain.projectors import ROOM_COLUMNS, member_row, room_row
-from parley.chat.domain.rooms import CloseRoom
-from parley.chat.domain.state import Member, Room
+from parley.chat.domain.projectors import (
+    MEMBER_COLUMNS,
+    ROOM_COLUMNS,
+    invite_row,
+    member_row,
+    restriction_row,
+    room_row,
+)
+from parley.chat.domain.state import Invite, Member, Restrictions, Room
 from parley.chat.log import statements as sql
 from parley.chat.log.messages.message_rows import followers_asked, load_messages, save_messages
+
+MEMBER_WIDTH = len(MEMBER_COLUMNS) - 1
+"""Columns of a member without the room."""
 
 
 async def read_secret(connection: Any) -> bytes:
@@ -43,9 +52,7 @@ async def lock_rooms(connection: Any, submissions: list[Submission], *, wait: bo
     waiting for too long.
     """
     wanted = sorted({one.room_id for one in submissions})
-    asks = _columns(
-        [(one.room_id, one.identity.user_id, one.key, isinstance(one.command, CloseRoom)) for one in submissions]
-    )
+    asks = _columns([(one.room_id, one.identity.user_id, one.key, one.needs.anyway) for one in submissions])
     rows = await connection.fetch(sql.LOCK_ROOMS if wait else sql.LOCK_FREE_ROOMS, wanted, *asks)
     rooms = {row["room_id"]: _room(row) for row in rows}
     away: set[int] = set()
@@ -61,10 +68,15 @@ async def load(connection: Any, submissions: list[Submission], rooms: dict[int, 
         return Loaded(datetime.now(UTC), rooms)
     keys = [submission.key for submission in submissions]
     # Erasures are read first: if this sees one as completed, the events of this batch are recorded after its end.
-    asks = [(one.room_id, one.identity.user_id, one.needs.member) for one in submissions]
-    erased = await connection.fetch(sql.ERASING, *_columns(asks))
+    asks = [
+        (one.key, one.room_id, one.identity.user_id, user)
+        for one in submissions
+        for user in (one.needs.member, *one.needs.others)
+    ]
+    asking, *columns = _columns(asks)
+    erased = await connection.fetch(sql.ERASING, *columns)
     rows = await connection.fetch(sql.LOAD_EARLIER, [submission.room_id for submission in submissions], keys)
-    loaded = Loaded(rows[0]["now"], rooms, erasing={keys[row["ordinal"] - 1]: row["room"] for row in erased})
+    loaded = Loaded(rows[0]["now"], rooms, erasing={asking[row["ordinal"] - 1]: row["room"] for row in erased})
     events: defaultdict[UUID, list[Recorded]] = defaultdict(list)
     for row in rows:
         ordinal: int = row["ordinal"]
@@ -75,7 +87,9 @@ async def load(connection: Any, submissions: list[Submission], rooms: dict[int, 
             loaded.earlier[key] = Remembered(row["unchanged_by"], row["unchanged"])
     loaded.earlier.update(events)
     loaded.messages = await load_messages(connection, submissions)
+    await _load_participants(connection, loaded)
     await _load_members(connection, submissions, loaded)
+    await _load_about_people(connection, submissions, loaded)
     if users := sorted({one.identity.user_id for one in submissions if one.needs.rooms}):
         loaded.joined.update({row["user_id"]: row["joined"] for row in await connection.fetch(sql.COUNT_ROOMS, users)})
     if inviting := sorted({(one.room_id, one.identity.user_id) for one in submissions if one.needs.invitations}):
@@ -89,7 +103,13 @@ async def _load_members(connection: Any, submissions: list[Submission], loaded: 
     places = {(one.room_id, one.identity.user_id) for one in submissions}
     places.update((one.room_id, one.needs.member) for one in submissions if one.needs.member is not None)
     places.update(place for one in submissions for place in followers_asked(one, loaded.messages))
-    rows = await connection.fetch(sql.LOAD_MEMBERS, *_columns(sorted(places)))
+    places.update((one.room_id, user) for one in submissions for user in one.needs.others)
+    places.update((room.room_id, user) for room in rooms.values() for user in room.participants)
+    at = _columns(sorted(places))
+    rows = await connection.fetch(sql.LOAD_MEMBERS, *at)
+    for room_id, *own in await connection.fetch(sql.LOAD_RESTRICTIONS, *at):
+        if (room := rooms.get(room_id)) is not None:
+            room.restrictions[own[0]] = Restrictions(*own)
     leaving: dict[int, int] = {}
     for one in submissions:
         if one.needs.eldest:
@@ -106,6 +126,46 @@ async def _load_members(connection: Any, submissions: list[Submission], loaded: 
                 room.declined[user_id] = at
 
 
+async def _load_participants(connection: Any, loaded: Loaded) -> None:
+    direct = [room.room_id for room in loaded.rooms.values() if room.kind == "direct"]
+    if not direct:
+        return
+    rows = await connection.fetch(sql.LOAD_PARTICIPANTS, direct)
+    for room_id, user_id in rows:
+        loaded.rooms[room_id].participants.add(user_id)
+    absent = await connection.fetch(sql.ABSENT, sorted({row["user_id"] for row in rows}))
+    loaded.absent.update(row["user_id"] for row in absent)
+
+
+async def _load_about_people(connection: Any, submissions: list[Submission], loaded: Loaded) -> None:
+    """Read what few commands need: rooms' links, counts of restrictions, blocks, and when senders last wrote."""
+    rooms = loaded.rooms
+    if linked := sorted({one.room_id for one in submissions if one.needs.invites and one.room_id in rooms}):
+        for room_id, *invite in await connection.fetch(sql.LOAD_INVITES, linked):
+            rooms[room_id].invites[invite[0]] = Invite(*invite)
+    if counted := sorted({one.room_id for one in submissions if one.needs.restricted}):
+        rows = await connection.fetch(sql.COUNT_RESTRICTED, counted)
+        loaded.restricted.update({row["room_id"]: row["restricted"] for row in rows})
+    pairs: set[tuple[str, str]] = set()
+    for one in submissions:
+        # Who may write to whom in a room between two, and who of those that are named.
+        room = rooms.get(one.room_id)
+        others = room.participants if room is not None and one.needs.posted and len(room.participants) == 2 else ()
+        for other in (*others, *one.needs.blocks):
+            pairs |= {(other, one.identity.user_id), (one.identity.user_id, other)}
+    if pairs:
+        rows = await connection.fetch(sql.LOAD_BLOCKS, *_columns(sorted(pairs)))
+        loaded.blocks.update((row["user_id"], row["blocked_id"]) for row in rows)
+    slow = {
+        (room.room_id, one.identity.user_id, pack_user(one.identity.user_id), room.head, room.slow_seconds)
+        for one in submissions
+        if one.needs.posted and (room := rooms.get(one.room_id)) is not None and room.slow_seconds
+    }
+    if slow:
+        rows = await connection.fetch(sql.LAST_POSTED, *_columns(sorted(slow)))
+        loaded.posted.update({(row["room_id"], row["user_id"]): row["recorded_at"] for row in rows})
+
+
 async def recall(connection: Any, places: list[tuple[int, str]]) -> list[Room]:
     """Return these rooms as they are now, each with one user's membership.
 
@@ -114,8 +174,12 @@ async def recall(connection: Any, places: list[tuple[int, str]]) -> list[Room]:
     rooms: list[Room] = []
     for row in await connection.fetch(sql.RECALL, *_columns(places)):
         values = list(row.values())
-        member = Member(*values[len(ROOM_COLUMNS) :])
-        rooms.append(Room(*values[: len(ROOM_COLUMNS)], members={member.user_id: member}))
+        columns, others = values[: len(ROOM_COLUMNS)], values[len(ROOM_COLUMNS) :]
+        member, own = Member(*others[:MEMBER_WIDTH]), others[MEMBER_WIDTH:-1]
+        room = Room(*columns, members={member.user_id: member}, participants=set(others[-1] or ()))
+        if own[0] is not None:
+            room.restrictions[member.user_id] = Restrictions(*own)
+        rooms.append(room)
     return rooms
 
 
@@ -150,10 +214,23 @@ async def append(connection: Any, drafts: Drafts, *, wait: bool) -> Taken:
     added = [len(waiting) for _, waiting in known]
     messages = [waiting[-1].number for _, waiting in known]
     statement = sql.APPEND_KNOWN if wait else sql.APPEND_FREE
-    (row,) = await connection.fetch(statement, ids, changed, added, messages, *_columns(events))
+    pairs = _columns(_pairs(known)) or [[], [], []]
+    (row,) = await connection.fetch(statement, ids, changed, added, messages, *_columns(events), *pairs)
     rooms, heads, numbers, now, resent = row
     placed = zip(heads or (), numbers or (), strict=True)
     return Taken(dict(zip(rooms or (), placed, strict=True)), now, {events[ordinal - 1][3] for ordinal in resent})
+
+
+def _pairs(known: list[tuple[Room, list[Draft]]]) -> list[tuple[int, str, str]]:
+    """Return by room which users may not have blocked which: the sender and the other one of a room between two."""
+    return [
+        (room.room_id, *pair)
+        for room, waiting in known
+        if len(room.participants) == 2
+        for user_id in {one.submission.identity.user_id for one in waiting}
+        for other in room.participants - {user_id}
+        for pair in ((other, user_id), (user_id, other))
+    ]
 
 
 async def save(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> None:
@@ -185,6 +262,7 @@ async def save(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> 
     if declined:
         await connection.execute(sql.PUT_DECLINED, *_columns(declined))
     await save_messages(connection, plan.messages)
+    await _save_people(connection, plan, rooms)
     for (room_id, sequence), texts in sorted(plan.forgotten.items()):
         row = await connection.fetchrow(sql.KEPT_TEXTS, room_id, sequence)
         if row is not None:
@@ -193,6 +271,21 @@ async def save(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> 
     if remembered := plan.remembered.items():
         rows = [(room_id, key, one.fingerprint, one.sequence) for key, (room_id, one) in remembered]
         await connection.execute(sql.REMEMBER, *_columns(rows))
+
+
+async def _save_people(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> None:
+    held = [(key, rooms[key[0]].restrictions.get(key[1])) for key in plan.restrictions]
+    if there := [restriction_row(room_id, own) for (room_id, _), own in held if own is not None]:
+        await connection.execute(sql.PUT_RESTRICTIONS, *_columns(there))
+    if gone := [key for key, own in held if own is None]:
+        await connection.execute(sql.REMOVE_RESTRICTIONS, *_columns(gone))
+    if added := list(plan.participants):
+        await connection.execute(sql.PUT_PARTICIPANTS, *_columns(added))
+    links = [(key, rooms[key[0]].invites.get(key[1])) for key in plan.invites]
+    if good := [invite_row(room_id, invite) for (room_id, _), invite in links if invite is not None]:
+        await connection.execute(sql.PUT_INVITES, *_columns(good))
+    if void := [key for key, invite in links if invite is None]:
+        await connection.execute(sql.REMOVE_INVITES, *_columns(void))
 
 
 def recorded_row(row: Any) -> Recorded:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from parley.chat.domain.batch import BatchDecision, Remembered
+from parley.chat.domain.batch import BatchDecision, People, Remembered
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.log_lines import CommandLine, EndLine, LogLine, LogLineReader, Unbelievable
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
@@ -163,6 +163,7 @@ class Importer:
             )
         elif stored != recorded:
             raise ImportRefused(f"line {line}: room {recorded.room} has another event {recorded.sequence}")
+        people = People.of(self._room)
         try:
             self._room = evolve_recorded(self._room, recorded)
             # Of most messages nothing has to be kept in mind while the room is read.
@@ -170,8 +171,10 @@ class Importer:
                 amend_recorded(self._messages, recorded)
         except (ValueError, KeyError) as error:
             raise ImportRefused(f"line {line}: {recorded.type} cannot be here") from error
-        if stored is None and (user_id := _moved(recorded)) is not None:
-            plan.members[recorded.room_id, user_id] = None
+        if stored is None:
+            plan.note_people(people, self._room)
+            if (user_id := _moved(recorded)) is not None:
+                plan.members[recorded.room_id, user_id] = None
 
     def _erasure(self, recorded: Recorded) -> Erasure | None:
         for one in self._erasures:

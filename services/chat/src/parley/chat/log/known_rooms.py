@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 
-from parley.chat.domain.state import Member, Room
+from parley.chat.domain.state import Member, Restrictions, Room
 
 # These bound the memory. A room that is not known costs one more statement, and nothing else.
 MAX_ROOMS = 20_000
@@ -36,24 +37,31 @@ class KnownRooms:
         self._rooms.move_to_end(room_id)
         return room
 
-    def learn(self, room: Room, since: int, gone: Iterable[str] = ()) -> None:
+    def learn(self, room: Room, since: int, gone: Iterable[str] = (), now: datetime | None = None) -> None:
         """Take over a room that was read when `since` was its last change, with what was committed afterwards.
 
-        `gone` are the users who have left it meanwhile.
+        `gone` are the users who have left it meanwhile. What held for users and has ended at `now`, by Postgres' clock,
+        is left out: that it is over stays true.
         """
         known = self._rooms.get(room.room_id)
         if known is not None and known.changed > room.changed:
             return
         members: dict[str, Member] = {}
+        restrictions: dict[str, Restrictions] = {}
         if known is not None:
             self._members -= len(known.members)
             # Nothing else changed the room in between, so what was known of its other members still holds.
             if known.changed == since:
                 members = known.members
+                restrictions = {one: own for one, own in known.restrictions.items() if one not in room.members}
         members.update(room.members)
+        for own in room.restrictions.values():
+            left = own if now is None else own.ended(now)
+            if own.user_id in members and not left.empty:
+                restrictions[own.user_id] = left
         for user_id in gone:
             members.pop(user_id, None)
-        self._rooms[room.room_id] = replace(room, members=members)
+        self._rooms[room.room_id] = replace(room, members=members, restrictions=restrictions, invites={})
         self._rooms.move_to_end(room.room_id)
         self._members += len(members)
         while len(self._rooms) > self._max_rooms or self._members > self._max_members:

@@ -7,8 +7,13 @@ tables, whatever it believes of their sizes.
 
 from __future__ import annotations
 
-from parley.chat.domain.projectors import ROOM_COLUMNS
-from parley.chat.log.erasure.erasures import ANY_OPEN, GATE, HIDDEN, unless_erasing
+from parley.chat.domain.projectors import (
+    INVITE_COLUMNS,
+    PARTICIPANT_COLUMNS,
+    RESTRICTION_COLUMNS,
+    ROOM_COLUMNS,
+)
+from parley.chat.log.erasure.erasures import ANY_OPEN, GATE, HIDDEN, MESSAGES, unless_erasing
 
 EVENT_COLUMNS = f"""e.room_id, e.sequence, e.number, e.event_id, e.type, e.version, e.actor_id, e.actor_name,
 e.command_id, e.fingerprint, e.data::text, e.recorded_at, {HIDDEN} AS hidden"""
@@ -17,6 +22,8 @@ e.command_id, e.fingerprint, e.data::text, e.recorded_at, {HIDDEN} AS hidden"""
 ROOM = ", ".join(ROOM_COLUMNS)
 SHOWN_ROOM = ROOM.replace("created_by", f"{unless_erasing('created_by')} AS created_by")
 CHANGING = {name: kind for name, kind in ROOM_COLUMNS.items() if name not in {"kind", "created_by", "created_at"}}
+RESTRICTION = ", ".join(column for column in RESTRICTION_COLUMNS if column != "room_id")
+INVITE = ", ".join(column for column in INVITE_COLUMNS if column != "room_id")
 MEMBER = "user_id, name, state, role, sequence, invited_by"
 
 CONCERNED = """(kind = 'public' OR EXISTS (
@@ -29,7 +36,8 @@ CONCERNED = """(kind = 'public' OR EXISTS (
   )
 ))"""
 """Whether a room concerns anybody who sends commands for it. It does if it is public, if they are in it, if they were
-in it when they sent the same command before, or if they are administrators. Nobody else gets to lock the room, or
+in it when they sent the same command before, or if the command says so: an administrator's, one with the code of a
+link, and one of somebody whom a direct room is between. Nobody else gets to lock the room, or
 learns by waiting for its lock that it exists."""
 
 # Every writer passes the keys sorted, so that two batches cannot wait for each other. The gate comes first: everything
@@ -71,7 +79,8 @@ LEFT JOIN LATERAL (
 ) c ON true
 """
 
-# By its index, each command whose sender, whose named user or whose room is being erased.
+# By their place in the arguments: senders, each with a user whom their command names, of whom one, or whose room, is
+# being erased.
 ERASING = """
 SELECT q.ordinal, x.scope = 'room' AS room
 FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY AS q(room_id, actor, named, ordinal)
@@ -90,6 +99,63 @@ LOAD_DECLINED = """
 SELECT q.room_id, d.* FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
   SELECT user_id, declined_at FROM chat.declined WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
 ) d
+"""
+
+LOAD_RESTRICTIONS = f"""
+SELECT q.room_id, r.* FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
+  SELECT {RESTRICTION} FROM chat.restrictions WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
+) r
+"""
+
+COUNT_RESTRICTED = """
+SELECT q.room_id, c.restricted FROM unnest($1::bigint[]) AS q(room_id) CROSS JOIN LATERAL (
+  SELECT count(*) AS restricted FROM chat.restrictions WHERE room_id = q.room_id
+) c
+"""
+
+LOAD_PARTICIPANTS = """
+SELECT q.room_id, p.user_id FROM unnest($1::bigint[]) AS q(room_id) CROSS JOIN LATERAL (
+  SELECT user_id FROM chat.participants WHERE room_id = q.room_id ORDER BY user_id LIMIT 100
+) p
+"""
+
+ABSENT = "SELECT user_id FROM chat.erasures WHERE completed_at IS NULL AND user_id = ANY($1::text[])"
+
+LOAD_INVITES = f"""
+SELECT q.room_id, i.* FROM unnest($1::bigint[]) AS q(room_id) CROSS JOIN LATERAL (
+  SELECT {INVITE} FROM chat.invites WHERE room_id = q.room_id ORDER BY invite LIMIT 1000
+) i
+"""
+
+LOAD_BLOCKS = """
+SELECT q.user_id, q.blocked_id FROM unnest($1::text[], $2::text[]) AS q(user_id, blocked_id) CROSS JOIN LATERAL (
+  SELECT true FROM chat.blocks WHERE user_id = q.user_id AND blocked_id = q.blocked_id LIMIT 1
+) b
+"""
+
+# No index knows events by their author. The first event since the wait began is found by halving, and only those after
+# it are looked through, the newest first. Of a room's events, a later one is never much older than an earlier one.
+LAST_POSTED = f"""
+SELECT q.room_id, q.user_id, last.recorded_at FROM unnest(
+  $1::bigint[], $2::text[], $3::bytea[], $4::bigint[], $5::int[]
+) AS q(room_id, user_id, actor_id, head, seconds) CROSS JOIN LATERAL (
+  WITH RECURSIVE halves(low, high) AS (
+    SELECT 0::bigint, q.head
+    UNION ALL
+    SELECT CASE WHEN middle.before THEN (low + high) / 2 ELSE low END,
+           CASE WHEN middle.before THEN high ELSE (low + high) / 2 END
+    FROM halves CROSS JOIN LATERAL (
+      SELECT coalesce((
+        SELECT recorded_at < clock_timestamp() - make_interval(secs => q.seconds)
+        FROM chat.events WHERE room_id = q.room_id AND sequence = (low + high) / 2
+      ), true) AS before
+    ) middle WHERE high - low > 1
+  )
+  SELECT recorded_at FROM chat.events
+  WHERE room_id = q.room_id AND sequence > (SELECT max(low) FROM halves) AND actor_id = q.actor_id
+    AND type IN ({MESSAGES})
+  ORDER BY sequence DESC LIMIT 1
+) last
 """
 
 LOAD_ELDEST = f"""
@@ -142,11 +208,15 @@ UPDATE chat.rooms SET {_changes(13)} WHERE room_id = ANY($13::bigint[])
 """
 
 RECALL = f"""
-SELECT r.*, m.* FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
+SELECT r.*, m.*, own.*, CASE WHEN r.kind = 'direct' THEN ARRAY(
+  SELECT user_id FROM chat.participants WHERE room_id = r.room_id
+) END AS participants FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
   SELECT {ROOM} FROM chat.rooms WHERE room_id = q.room_id LIMIT 1
 ) r CROSS JOIN LATERAL (
   SELECT {MEMBER} FROM chat.members WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
-) m
+) m LEFT JOIN LATERAL (
+  SELECT {RESTRICTION} FROM chat.restrictions WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
+) own ON true
 """
 
 # One statement, and so one transaction. It locks each room and compares it with what was known. Under READ COMMITTED,
@@ -172,6 +242,13 @@ WITH resent AS MATERIALIZED (
     SELECT FROM chat.erasures x CROSS JOIN unnest($5::bigint[], $11::bytea[]) AS q(room_id, actor_id)
     WHERE x.completed_at IS NULL AND q.room_id = r.room_id
       AND (x.actor_id = q.actor_id OR (x.scope = 'room' AND x.room_id = r.room_id))
+  ) ELSE true END
+  -- No event of the room says who has blocked whom, so it is asked for here.
+  AND CASE WHEN cardinality($16::bigint[]) > 0 THEN NOT EXISTS (
+    SELECT FROM unnest($16::bigint[], $17::text[], $18::text[]) AS q(room_id, user_id, blocked_id)
+    CROSS JOIN LATERAL (
+      SELECT true FROM chat.blocks WHERE user_id = q.user_id AND blocked_id = q.blocked_id LIMIT 1
+    ) b WHERE q.room_id = r.room_id
   ) ELSE true END
 ), taken AS MATERIALIZED (
   SELECT array_agg(room_id) AS rooms, array_agg(head) AS heads, array_agg(messages) AS messages,
@@ -224,6 +301,33 @@ INSERT INTO chat.declined (room_id, user_id, declined_at)
 SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[])
 ON CONFLICT (room_id, user_id) DO UPDATE SET declined_at = excluded.declined_at
 """
+
+
+def _put(table: str, columns: dict[str, str], key: int) -> str:
+    names = list(columns)
+    kinds = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(columns.values(), 1))
+    changes = ", ".join(f"{name} = excluded.{name}" for name in names[key:])
+    return f"""
+    INSERT INTO chat.{table} ({", ".join(names)}) SELECT * FROM unnest({kinds})
+    ON CONFLICT ({", ".join(names[:key])}) DO {f"UPDATE SET {changes}" if changes else "NOTHING"}
+    """
+
+
+def _remove(table: str, key: str, kind: str) -> str:
+    return f"""
+    DELETE FROM chat.{table} WHERE ctid = ANY(ARRAY(
+      SELECT r.place FROM unnest($1::bigint[], $2::{kind}[]) AS q(room_id, key) CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM chat.{table} WHERE room_id = q.room_id AND {key} = q.key LIMIT 1
+      ) r
+    ))
+    """
+
+
+PUT_RESTRICTIONS = _put("restrictions", RESTRICTION_COLUMNS, 2)
+REMOVE_RESTRICTIONS = _remove("restrictions", "user_id", "text")
+PUT_PARTICIPANTS = _put("participants", PARTICIPANT_COLUMNS, 2)
+PUT_INVITES = _put("invites", INVITE_COLUMNS, 2)
+REMOVE_INVITES = _remove("invites", "invite", "bigint")
 
 KEPT_TEXTS = "SELECT type, data::text AS data FROM chat.events WHERE room_id = $1 AND sequence = $2 AND version = 0"
 FORGET_TEXTS = "UPDATE chat.events SET data = $3::json WHERE room_id = $1 AND sequence = $2 AND version = 0"

@@ -1,9 +1,9 @@
 """The tables of schema `chat`. Alembic owns the schema (`migrations/`); this module describes it and names its columns.
 
-`events` is the log and the only truth. `rooms`, `members`, `declined`, `messages`, `reactions`, `replies`
-and `thread_followers` are projections of it, which can be rebuilt.
-All tables except `log`, `consumers` and `erasures` have the room first in their keys and refer to no other table, so
-they can be partitioned, or spread over servers, by room alone.
+`events` is the log and the only truth. `rooms`, `members`, `declined`, `restrictions`, `participants`, `invites`,
+`messages`, `reactions`, `replies` and `thread_followers` are projections of it, which can be rebuilt. All tables except
+`log`, `consumers`, `erasures` and `blocks` have the room first in their keys and refer to no other table, so they can
+be partitioned, or spread over servers, by room alone.
 """
 
 from __future__ import annotations
@@ -130,12 +130,18 @@ rooms = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("archived", Boolean, nullable=False, server_default="false"),
     Column("name", Text, nullable=False),
-    Column("kind", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # public | private | direct
     Column("created_by", Text, nullable=False),
     Column("topic", Text, nullable=False, server_default=""),
     # Sequences of the erased events that still hold the present name and topic, because others are in the room.
     Column("name_kept_in", BigInteger),
     Column("topic_kept_in", BigInteger),
+    # Seconds that a member waits between two messages.
+    Column("slow_seconds", Integer, nullable=False, server_default="0"),
+    # Whether an administrator archived it.
+    Column("closed", Boolean, nullable=False, server_default="false"),
+    # What roles may do, where it is not what a room begins with (`domain/permissions.py`).
+    Column("rules", Text, nullable=False, server_default=""),
     # No index has a column that a message changes. So the new version of a row stays on its page (a HOT update), and no
     # index is written for a message.
     Index("rooms_public_idx", "created_at", "room_id", postgresql_where=text("kind = 'public'")),
@@ -166,7 +172,7 @@ members = Table(
     Column("user_id", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("state", Text, nullable=False),  # invited | joined
-    Column("role", Text, nullable=False),  # owner | member
+    Column("role", Text, nullable=False),  # owner | moderator | member
     Column("sequence", BigInteger, nullable=False),  # of the event that led to this state
     Column("invited_by", Text),  # whose invitation waits for an answer
     PrimaryKeyConstraint("room_id", "user_id", name="members_pkey"),
@@ -184,6 +190,54 @@ declined = Table(
     Column("user_id", Text, nullable=False),
     Column("declined_at", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("room_id", "user_id", name="declined_pkey"),
+)
+
+# What holds for a user in a room, member or not. What has no end ends in the year 9999.
+restrictions = Table(
+    "restrictions",
+    metadata,
+    Column("room_id", BigInteger, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("banned_until", DateTime(timezone=True)),
+    Column("muted_until", DateTime(timezone=True)),
+    # Permissions, with a space between two.
+    Column("allow", Text, nullable=False, server_default=""),
+    Column("deny", Text, nullable=False, server_default=""),
+    Column("sequence", BigInteger, nullable=False),  # of the last event about any of it
+    PrimaryKeyConstraint("room_id", "user_id", name="restrictions_pkey"),
+)
+
+# Whom a direct room is between, whether they are members or not.
+participants = Table(
+    "participants",
+    metadata,
+    Column("room_id", BigInteger, nullable=False),
+    Column("user_id", Text, nullable=False),
+    PrimaryKeyConstraint("room_id", "user_id", name="participants_pkey"),
+)
+
+# The links into a room that may still be good; `invite` is the sequence of the event that made one.
+invites = Table(
+    "invites",
+    metadata,
+    Column("room_id", BigInteger, nullable=False),
+    Column("invite", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("uses_left", Integer),
+    PrimaryKeyConstraint("room_id", "invite", name="invites_pkey"),
+)
+
+# Which users have blocked which. It is no room's, and each user's own list.
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("user_id", Text, nullable=False),
+    Column("blocked_id", Text, nullable=False),
+    Column("blocked_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("user_id", "blocked_id", name="blocks_pkey"),
+    Index("blocks_blocked_id_idx", "blocked_id"),
 )
 
 # Accepted commands that appended nothing. All others are recognised by their first event.

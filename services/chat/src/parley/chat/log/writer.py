@@ -403,7 +403,7 @@ class Writer:
             if user_id not in loaded.rooms[room_id].members:
                 gone[room_id].append(user_id)
         for room in loaded.rooms.values():
-            self._known.learn(room, since.get(room.room_id, 0), gone[room.room_id])
+            self._known.learn(room, since.get(room.room_id, 0), gone[room.room_id], loaded.now)
 
     async def _connected(self) -> Any:
         """Return the writer's connection.

@@ -9,7 +9,7 @@ import msgspec
 
 from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.events import Instant
-from parley.chat.domain.fields import Kind
+from parley.chat.domain.fields import Kind, RoomKind
 from parley.chat.domain.state import Room
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure.erasures import unless_erasing
@@ -19,7 +19,12 @@ from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import RoomHead
 
 _MAKER = f"{unless_erasing('r.created_by')} AS created_by"
-_COLUMNS = f"r.room_id, r.name, r.kind, r.archived, r.head, r.member_count, {_MAKER}, r.created_at, r.topic"
+_PEOPLE = f"""CASE WHEN r.kind = 'direct' THEN ARRAY(
+  SELECT user_id FROM chat.participants p WHERE p.room_id = r.room_id AND {unless_erasing("p.user_id")} <> ''
+  ORDER BY user_id
+) END"""
+_COLUMNS = f"""r.room_id, r.name, r.kind, r.archived, r.head, r.member_count, {_MAKER}, r.created_at, r.topic,
+r.slow_seconds, {_PEOPLE} AS people"""
 
 _ROOM = f"""
 SELECT {_COLUMNS}, m.state FROM chat.rooms r
@@ -98,13 +103,13 @@ INDEXED_LENGTH = 3
 """Characters of a name that the index knows as one piece. A shorter search cannot use it."""
 
 
-class RoomView(msgspec.Struct, frozen=True):
-    """A room as a user sees it."""
+class RoomView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A room as a user sees it. `users` are the people of a direct room."""
 
     id: str
     name: str
     topic: str
-    kind: Kind
+    kind: RoomKind
     archived: bool
     head: int
     members: int
@@ -112,6 +117,8 @@ class RoomView(msgspec.Struct, frozen=True):
     created_at: Instant
     joined: bool
     invited: bool
+    slow_seconds: int = 0
+    users: list[str] | None = None
 
 
 def room_view(room: Room, user_id: str) -> RoomView:
@@ -119,7 +126,8 @@ def room_view(room: Room, user_id: str) -> RoomView:
     member = room.members.get(user_id)
     return RoomView(
         room.id, room.name, room.topic, room.kind, room.archived, room.head, room.member_count, room.created_by,
-        room.created_at, bool(member and member.joined), bool(member and not member.joined),
+        room.created_at, bool(member and member.joined), bool(member and not member.joined), room.slow_seconds,
+        sorted(room.participants) if room.kind == "direct" else None,
     )  # fmt: skip
 
 
@@ -194,4 +202,5 @@ def _view(row: Any) -> RoomView:
     return RoomView(
         public_room_id(row["room_id"]), row["name"], row["topic"], row["kind"], row["archived"], row["head"],
         row["member_count"], row["created_by"], row["created_at"], row["state"] == "joined", row["state"] == "invited",
+        row["slow_seconds"], row["people"],
     )  # fmt: skip

@@ -13,11 +13,12 @@ from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.events import ClientEvent, NamedUser
 from parley.chat.domain.membership import MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
+from parley.chat.domain.people.moderation import MemberRemoved
 from parley.chat.domain.room import Event
 from parley.chat.domain.rooms import RoomCreated
 from parley.common.wire.rooms import RoomEvent
 
-_MOVING = frozenset((RoomCreated.TYPE, MemberJoined.TYPE, MemberLeft.TYPE))
+_MOVING = frozenset((RoomCreated.TYPE, MemberJoined.TYPE, MemberLeft.TYPE, MemberRemoved.TYPE))
 """The types of events that change who is a member. The data of other types need not be decoded to tell."""
 
 
@@ -81,7 +82,7 @@ class Recorded(NamedTuple):
                 return self.actor_id, ""
             case MemberJoined(user=user):
                 return user.id, ""
-            case MemberLeft(user=user):
+            case MemberLeft(user=user) | MemberRemoved(user=user):
                 return "", user.id
             case _:
                 return "", ""

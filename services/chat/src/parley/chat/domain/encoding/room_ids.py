@@ -10,7 +10,9 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Iterable
 from functools import lru_cache
+from typing import ClassVar
 from uuid import UUID
 
 import msgspec
@@ -66,6 +68,9 @@ def event_id(room_id: int, actor_id: str, command_id: str, index: int = 0) -> UU
 class LogSecret:
     """The log's secret, without which nobody can guess the id of a room, or a short text by its fingerprint."""
 
+    SIGNATURE: ClassVar[int] = 12
+    """Bytes of a signature."""
+
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
@@ -73,6 +78,21 @@ class LogSecret:
         """Return the key of the room that this command creates. The same command always gives the same key."""
         digest = hmac.digest(self._secret, f"{command_id}\0{actor_id}".encode("utf-8", "surrogatepass"), "sha256")
         return int.from_bytes(digest[:8], "big", signed=True)
+
+    def direct_room(self, participants: Iterable[str]) -> int:
+        """Return the key of the room between these users, which is the same whoever asks for it."""
+        # No command id begins with NUL, so that no room of a command has this key.
+        text = "\0direct\0" + "\0".join(sorted(set(participants)))
+        digest = hmac.digest(self._secret, text.encode("utf-8", "surrogatepass"), "sha256")
+        return int.from_bytes(digest[:8], "big", signed=True)
+
+    def signature(self, data: bytes) -> bytes:
+        """Return what proves that these bytes came from this log."""
+        return hashlib.blake2b(data, key=self._secret, digest_size=self.SIGNATURE).digest()
+
+    def signed(self, data: bytes, signature: bytes) -> bool:
+        """Return whether the signature is that of these bytes."""
+        return hmac.compare_digest(self.signature(data), signature)
 
     def fingerprint(self, command: ClientCommand) -> int:
         """Return a number of four bytes that tells a resent command from another one with the same id.

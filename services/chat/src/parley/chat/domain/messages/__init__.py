@@ -5,9 +5,8 @@ Read them in this order:
 1. `known`: what decisions know of a room's messages.
 2. `sending` with `mentions`: the plain message, which needs nothing of that, and the ones that do.
 3. `amending`, `reactions`, `pins`, `threads`: what becomes of messages afterwards, one feature each.
-4. `permissions`: what takes more than being a member.
-5. `decisions`: finds the feature that a command belongs to.
-6. `amendments`: what every event makes of a room's messages.
+4. `decisions`: finds the feature that a command belongs to.
+5. `amendments`: what every event makes of a room's messages.
 """
 
 from parley.chat.domain.messages.sending import MessageSent, SendMessage

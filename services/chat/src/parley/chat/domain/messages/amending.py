@@ -12,8 +12,8 @@ import msgspec
 
 from parley.chat.domain.events import EventData
 from parley.chat.domain.fields import ClientCommand, MessageSequence, RoomId
-from parley.chat.domain.messages.permissions import require_message_permission
 from parley.chat.domain.messages.targets import messages_of, require_message, require_present
+from parley.chat.domain.permissions import Permission, require_may
 from parley.chat.domain.state import DecisionContext, Room, require_member, require_open
 from parley.common.errors import Code, Reject
 from parley.common.wire.text import checked_text
@@ -84,7 +84,7 @@ class MessageDeleted(EventData, frozen=True):
 def decide_edit(command: EditMessage, room: Room | None, context: DecisionContext) -> list[MessageEdited]:
     """Replace the text, if the sender wrote the message and knows its present version. Raises `Reject`."""
     user_id = context.identity.user_id
-    require_member(require_open(room, user_id), user_id)
+    require_may(Permission.POST, require_open(room, user_id), context)
     target = require_present(context, command.message)
     if target.author != user_id:
         raise Reject(Code.FORBIDDEN, "Only its author may edit a message.")
@@ -103,10 +103,11 @@ def decide_edit(command: EditMessage, room: Room | None, context: DecisionContex
 def decide_delete(command: DeleteMessage, room: Room | None, context: DecisionContext) -> list[MessageDeleted]:
     """Delete the message; no event if it is deleted already. Raises `Reject`."""
     user_id = context.identity.user_id
-    member = require_member(require_open(room, user_id), user_id)
+    room = require_open(room, user_id)
+    require_member(room, user_id)
     target = require_message(context, command.message)
     if target.author != user_id:
-        require_message_permission(member, "message.moderate")
+        require_may(Permission.MODERATE, room, context)
     if messages_of(context).state_of(command.message).deleted_in is not None:
         return []
     require_present(context, command.message)

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from parley.chat.domain.events import EventData
 from parley.chat.domain.fields import ClientCommand, MessageSequence, RoomId
-from parley.chat.domain.messages.permissions import require_message_permission
 from parley.chat.domain.messages.targets import messages_of, require_message, require_present
-from parley.chat.domain.state import DecisionContext, Room, require_member, require_open
+from parley.chat.domain.permissions import Permission, require_may
+from parley.chat.domain.state import DecisionContext, Room, require_open
 from parley.common.errors import Code, Reject
 
 MAX_PINS = 100
@@ -56,9 +56,7 @@ def decide_pin(
     command: PinMessage, room: Room | None, context: DecisionContext
 ) -> Sequence[MessagePinned | MessageUnpinned]:
     """Pin the message or not, as the command says; no event if it is so already. Raises `Reject`."""
-    user_id = context.identity.user_id
-    member = require_member(require_open(room, user_id), user_id)
-    require_message_permission(member, "message.pin")
+    require_may(Permission.PIN, require_open(room, context.identity.user_id), context)
     removes = isinstance(command, UnpinMessage)
     (require_message if removes else require_present)(context, command.message)
     known = messages_of(context)

@@ -11,7 +11,8 @@ import msgspec
 from parley.chat.domain.events import EventData
 from parley.chat.domain.fields import ClientCommand, MessageSequence, RoomId
 from parley.chat.domain.messages.targets import messages_of, require_message, require_present
-from parley.chat.domain.state import DecisionContext, Room, require_member, require_open
+from parley.chat.domain.permissions import Permission, require_may
+from parley.chat.domain.state import DecisionContext, Room, require_open
 from parley.common.errors import Code, Reject
 from parley.common.wire.text import check_name
 
@@ -83,7 +84,7 @@ def decide_reaction(
 ) -> Sequence[ReactionAdded | ReactionRemoved]:
     """Add or remove the sender's reaction; no event if it is so already. Raises `Reject`."""
     user_id = context.identity.user_id
-    require_member(require_open(room, user_id), user_id)
+    require_may(Permission.REACT, require_open(room, user_id), context)
     known, emoji = messages_of(context), normalized_emoji(command.emoji)
     removes = isinstance(command, RemoveReaction)
     (require_message if removes else require_present)(context, command.message)

@@ -10,10 +10,11 @@ from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.events import EventData
 from parley.chat.domain.fields import ClientCommand, MessageData, RoomId, UserId
 from parley.chat.domain.messages.mentions import calls
-from parley.chat.domain.messages.permissions import require_message_permission
 from parley.chat.domain.messages.targets import require_root, target_of
 from parley.chat.domain.messages.threads import ThreadFollowed, followers_of_reply
-from parley.chat.domain.state import DecisionContext, Needs, Room, require_member, require_open
+from parley.chat.domain.people.slow_mode import require_turn
+from parley.chat.domain.permissions import Permission, require_may
+from parley.chat.domain.state import DecisionContext, Needs, Room, require_open
 from parley.common.errors import Code, Reject
 from parley.common.wire.text import checked_text
 
@@ -92,8 +93,8 @@ class MessageSent(EventData, frozen=True):
     forward: MessageLink | None = None
 
 
-PLAIN = Needs()
-"""What is needed to decide a message that names no other one: nothing."""
+PLAIN = Needs(posted=True)
+"""What is needed to decide a message that names no other one: nothing, unless the room has slow mode."""
 
 
 def send_needs(command: SendMessage) -> Needs:
@@ -102,20 +103,21 @@ def send_needs(command: SendMessage) -> Needs:
         return PLAIN
     named = {one: None for one in (command.reply_to, command.thread) if one is not None}
     followers = () if command.thread is None else command.mentions
-    return Needs(messages=tuple(named), thread=command.thread, followers=followers)
+    return Needs(messages=tuple(named), thread=command.thread, followers=followers, posted=True)
 
 
 def decide_send(
     command: SendMessage, room: Room | None, context: DecisionContext
 ) -> list[MessageSent | ThreadFollowed]:
-    """Send the message, if the sender is a member of the room. Raises `Reject`.
+    """Send the message, if the sender may write in the room, and now. Raises `Reject`.
 
     A reply in a thread is followed by an event for everybody who follows the thread because of it.
     """
     room = require_open(room, context.identity.user_id)
-    member = require_member(room, context.identity.user_id)
+    member = require_may(Permission.POST, room, context)
+    require_turn(room, member, context)
     if command.mention_here or command.mention_all:
-        require_message_permission(member, "message.mention_all")
+        require_may(Permission.MENTION_ALL, room, context)
     sent = MessageSent(
         command.body, command.reply_to, command.thread, command.mentions and tuple(dict.fromkeys(command.mentions)),
         command.mention_here, command.mention_all, command.data, command.forward,

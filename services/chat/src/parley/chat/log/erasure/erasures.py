@@ -21,7 +21,7 @@ import asyncpg
 from parley.chat.domain.encoding.compact import pack_user
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.room_ids import room_key
-from parley.chat.domain.erasure import ABOUT_A_USER, TEXT_TYPES, Erasure, Scope
+from parley.chat.domain.erasure import ABOUT_USERS, TEXT_TYPES, Erasure, Scope
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.messages.amending import MessageEdited
 from parley.chat.domain.room import Event
@@ -42,13 +42,14 @@ def numbers_of(types: Iterable[str]) -> str:
     return ", ".join(str(CODEC.stored_as(name)[0]) for name in sorted(types))
 
 
-_ABOUT_A_USER = numbers_of(ABOUT_A_USER)
+_ABOUT_USERS = numbers_of(ABOUT_USERS)
 _TEXTS = numbers_of(TEXT_TYPES)
-_MESSAGES = ", ".join(str(kind.NUMBER) for kind in get_args(Event) if kind.IS_MESSAGE)
+MESSAGES = ", ".join(str(kind.NUMBER) for kind in get_args(Event) if kind.IS_MESSAGE)
+"""Numbers of the types of events that are messages, as SQL."""
 
 COVERS = f"""(
   e.actor_id = x.actor_id
-  OR (e.type IN ({_ABOUT_A_USER}) AND e.data -> 'user' ->> 'id' = x.user_id)
+  OR (e.type IN ({_ABOUT_USERS}) AND e.data -> 'user' ->> 'id' = x.user_id)
   OR (x.scope = 'message' AND e.room_id = x.room_id AND (
     e.event_id = x.event_id OR (e.type = {MessageEdited.NUMBER} AND (e.data ->> 'message')::bigint = (
       SELECT m.sequence FROM chat.events m WHERE m.room_id = x.room_id AND m.event_id = x.event_id LIMIT 1
@@ -98,7 +99,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($8, clock_timestamp()), $9, $10) ON
 RETURNING {_COLUMNS}
 """
 _MESSAGE = f"""
-SELECT event_id FROM chat.events WHERE room_id = $1 AND sequence = $2 AND type IN ({_MESSAGES})
+SELECT event_id FROM chat.events WHERE room_id = $1 AND sequence = $2 AND type IN ({MESSAGES})
 """
 
 

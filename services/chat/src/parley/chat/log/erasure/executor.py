@@ -25,14 +25,14 @@ from parley.chat.domain.encoding.compact import pack
 from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.encoding.room_ids import FIRST_ROOM, LogSecret, event_id, public_room_id
-from parley.chat.domain.erasure import ABOUT_A_USER, NAMING_TYPES, TEXTS, Erasure, Scope, ranges
+from parley.chat.domain.erasure import ABOUT_USERS, NAMING_TYPES, TELLING, TEXTS, Erasure, Scope, ranges
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.membership import LeaveRoom, MemberInvited
-from parley.chat.domain.messages.amending import MessageDeleted, MessageEdited
+from parley.chat.domain.messages.amending import MessageEdited
 from parley.chat.domain.messages.amendments import AMENDING_TYPES
-from parley.chat.domain.messages.pins import MessagePinned, MessageUnpinned
 from parley.chat.domain.messages.reactions import ReactionAdded
 from parley.chat.domain.messages.sending import MessageSent
+from parley.chat.domain.people.invites import InviteCreated
 from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.rooms import CloseRoom, RoomCreated
 from parley.chat.domain.state import UserLimits
@@ -61,10 +61,8 @@ Report = Callable[[Erasure], None]
 ResultT = TypeVar("ResultT")
 
 _NAMING = numbers_of(NAMING_TYPES)
-_ABOUT_A_USER = numbers_of(ABOUT_A_USER)
-NEEDED = (
-    ABOUT_A_USER | NAMING_TYPES | {MessageDeleted.TYPE, MessagePinned.TYPE, MessageUnpinned.TYPE, ReactionAdded.TYPE}
-)
+_ABOUT_USERS = numbers_of(ABOUT_USERS)
+NEEDED = ABOUT_USERS | NAMING_TYPES | (TELLING.keys() - {MessageSent.TYPE}) | {ReactionAdded.TYPE}
 """The types of events whose data are needed as a whole to say what remains of them, and what follows."""
 _NEEDED = numbers_of(NEEDED)
 
@@ -89,7 +87,7 @@ _MESSAGE = "SELECT sequence FROM chat.events WHERE room_id = $1 AND event_id = $
 
 # What is left of an erased event may say whom it moved where, and how the room is called. If such a user or the room is
 # erased, that goes too.
-_LEFT_OVER = f"""(CASE WHEN e.type IN ({_ABOUT_A_USER}) THEN
+_LEFT_OVER = f"""(CASE WHEN e.type IN ({_ABOUT_USERS}) THEN
   CASE x.scope WHEN 'room' THEN e.data -> 'user' IS NOT NULL ELSE e.data -> 'user' ->> 'id' = x.user_id END
 WHEN e.type IN ({_NAMING}) AND x.scope = 'room' THEN
   concat(e.data ->> 'name', e.data ->> 'topic') <> '' OR e.data ->> 'kind' = 'public'
@@ -143,11 +141,16 @@ SELECT changed, {", ".join(f"{_named_by(text)} AS {text}" for text in TEXTS)} FR
 _LOCK = "SELECT changed, member_count FROM chat.rooms WHERE room_id = $1 FOR NO KEY UPDATE"
 _FORGET_MAKER = "UPDATE chat.rooms SET created_by = '', kind = $2 WHERE room_id = $1"
 _RENAME = {text: f"UPDATE chat.rooms SET {text} = $2, {text}_kept_in = $3 WHERE room_id = $1" for text in TEXTS}
-_FORGET_DECLINED = "DELETE FROM chat.declined WHERE room_id = $1 AND user_id = $2"
+_FORGET_USER = [
+    f"DELETE FROM chat.{table} WHERE room_id = $1 AND user_id = $2"
+    for table in ("declined", "restrictions", "participants")
+]
+_FORGET_INVITES = "DELETE FROM chat.invites WHERE room_id = $1 AND invite = ANY($2::bigint[])"
 _FORGET_INVITER = """
 UPDATE chat.members SET name = user_id, invited_by = ''
 WHERE room_id = $1 AND sequence = ANY($2::bigint[]) AND state = 'invited'
 """
+_EMPTY = "UPDATE chat.rooms SET member_count = 0, slow_seconds = 0, rules = '' WHERE room_id = $1"
 _CLEAR = """
 DELETE FROM chat.{table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM chat.{table} WHERE room_id = $1 LIMIT 500))
 """
@@ -330,17 +333,31 @@ class Executor:
                 kept: str = getattr(event, text) or ""
                 await self._connection.execute(_RENAME[text], room_id, kept, one.sequence if kept else None)
         if erasure.user_id is not None:
-            await self._connection.execute(_FORGET_DECLINED, room_id, erasure.user_id)
+            for statement in _FORGET_USER:
+                await self._connection.execute(statement, room_id, erasure.user_id)
+        if made := [one.sequence for one in erased if one.type == InviteCreated.TYPE]:
+            await self._connection.execute(_FORGET_INVITES, room_id, made)
         if invited := [one.sequence for one in erased if one.type == MemberInvited.TYPE and one.data != NOTHING]:
             await self._connection.execute(_FORGET_INVITER, room_id, invited)
 
     async def _empty(self, room_id: int | None) -> None:
-        for table in ("members", "declined", "messages", "reactions", "replies", "thread_followers", "commands"):
+        for table in (
+            "members",
+            "declined",
+            "restrictions",
+            "participants",
+            "invites",
+            "messages",
+            "reactions",
+            "replies",
+            "thread_followers",
+            "commands",
+        ):
             cleared = ""
             while cleared != "DELETE 0":
                 cleared = await self._connection.execute(_CLEAR.format(table=table), room_id)
                 await asyncio.sleep(self._pause)
-        await self._connection.execute("UPDATE chat.rooms SET member_count = 0 WHERE room_id = $1", room_id)
+        await self._connection.execute(_EMPTY, room_id)
 
     async def _current(self, erasure: Erasure, report: Report) -> Erasure:
         current = await find(self._connection, erasure.id) or erasure
