@@ -47,9 +47,7 @@ COMMANDS: tuple[CommandRoute, ...] = (
     CommandRoute(UpdateRoom, "/rooms/{room}/update", "Change the name or topic of a room; its owner may."),
     CommandRoute(ArchiveRoom, "/rooms/{room}/archive", "Close a room; its owner may."),
     CommandRoute(SendMessage, "/rooms/{room}/messages", "Send a message."),
-    CommandRoute(
-        EditMessage, "/rooms/{room}/messages/{message}/edit", "Give a message another text; its author may."
-    ),
+    CommandRoute(EditMessage, "/rooms/{room}/messages/{message}/edit", "Give a message another text; its author may."),
     CommandRoute(
         DeleteMessage, "/rooms/{room}/messages/{message}/delete", "Remove a message for good; its author may."
     ),
