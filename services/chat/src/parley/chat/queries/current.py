@@ -12,10 +12,9 @@ import msgspec
 
 from parley.chat.domain.encoding.compact import unpack
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.events import ClientEvent, Instant, NamedUser
-from parley.chat.domain.fields import MessageData
+from parley.chat.domain.events import ClientEvent
 from parley.chat.domain.messages.amendments import AMENDING_TYPES
-from parley.chat.domain.messages.sending import MessageLink, MessageSent
+from parley.chat.domain.messages.sending import MessageSent
 from parley.chat.log.erasure.erasures import HIDDEN, numbers_of, unless_erasing
 from parley.chat.log.event_store import recorded_row
 from parley.chat.log.statements import EVENT_COLUMNS
@@ -31,55 +30,6 @@ LOOKED_THROUGH = 10_000
 
 _AMENDING = f"{numbers_of(AMENDING_TYPES)}, {EventsErased.NUMBER}"
 _SENT = MessageSent.NUMBER
-
-
-class ReactionSum(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Who reacted in one way: how many, the first of them, and whether the reader did."""
-
-    emoji: str
-    count: int
-    users: list[NamedUser]
-    mine: bool = False
-
-
-class ThreadSum(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The thread of a message: how many replies it ever had, the time of the last one, and if the reader follows it."""
-
-    replies: int
-    last_at: Instant
-    following: bool = False
-
-
-class Quote(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The message that is answered: its author and the beginning of its text, or that it is gone."""
-
-    sequence: int
-    actor: NamedUser | None = None
-    body: str | None = None
-    deleted: bool = False
-
-
-class CurrentMessage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The data of `message.sent` in a page of messages as they are now.
-
-    `thread` is the root's sequence in a reply, and a sum in a message that has replies. Of a deleted or erased message
-    only `deleted` and `thread` are there.
-    """
-
-    body: str | None = None
-    version: int | None = None
-    edited_at: Instant | None = None
-    deleted: bool = False
-    reactions: list[ReactionSum] | None = None
-    thread: int | ThreadSum | None = None
-    pinned: bool = False
-    reply_to: int | None = None
-    quote: Quote | None = None
-    mentions: list[str] | None = None
-    mention_here: bool = False
-    mention_all: bool = False
-    data: MessageData | None = None
-    forward: MessageLink | None = None
 
 
 _REACTIONS = f"""
@@ -207,7 +157,7 @@ def current_event(row: Any) -> ClientEvent[msgspec.Raw]:
 def _as_now(row: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"version": row["amended"] or 1}
     if row["edited_data"] is not None:
-        edited = {} if row["edited_hidden"] else msgspec.json.decode(row["edited_data"])
+        edited: dict[str, Any] = {} if row["edited_hidden"] else msgspec.json.decode(row["edited_data"])
         found |= {"body": edited.get("body", ""), "edited_at": row["edited_at"]}
     if row["reactions"] is not None:
         found["reactions"] = [

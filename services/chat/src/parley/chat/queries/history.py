@@ -13,7 +13,6 @@ from parley.chat.log.database import Pool
 from parley.chat.log.event_store import recorded_row
 from parley.chat.queries.current import (
     LOOKED_THROUGH,
-    CurrentMessage,
     current_event,
     current_events,
     replies_between,
@@ -59,7 +58,7 @@ class HistoryPage(msgspec.Struct, frozen=True, omit_defaults=True):
     of `head`. `before` and `after` are where to go on, where there is more.
     """
 
-    events: list[ClientEvent[CurrentMessage | msgspec.Raw]]
+    events: list[ClientEvent[msgspec.Raw]]
     more: bool
     log: str
     head: int = 0

@@ -140,7 +140,9 @@ async def _save_deletions(connection: Any, rooms: dict[int, RoomMessages]) -> No
     if not deleted:
         return
     gone = [(room_id, message) for room_id, message, _ in deleted]
-    edits = await connection.fetch(sql.TEXTS_OF, *_columns(deleted)) if any(one[2] for one in deleted) else []
+    edits: list[Any] = []
+    if any(last_edit for _, _, last_edit in deleted):
+        edits = await connection.fetch(sql.TEXTS_OF, *_columns(deleted))
     await _execute(connection, sql.DELETE_TEXTS, [*gone, *(tuple(row.values()) for row in edits)])
     await _execute(connection, sql.CLEAR_REACTIONS, gone)
 
