@@ -33,7 +33,7 @@ class SendMessage(ClientCommand, frozen=True):
 
 
 class MessageSent(EventData, frozen=True):
-    """A member sent a message."""
+    """A member sent a message. It is `flagged` if the screening service said that moderators should see it."""
 
     TYPE: ClassVar[str] = "message.sent"
     NUMBER: ClassVar[int] = 5
@@ -42,6 +42,7 @@ class MessageSent(EventData, frozen=True):
 
     body: str
     reply_to: int | None = None
+    flagged: str | None = None
 
 
 MessageCommand = SendMessage
