@@ -6,13 +6,15 @@ Of users and of single messages; those of rooms and by age are the same machine.
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from parley.chat.domain.encoding.compact import unpack
 from parley.chat.domain.encoding.event_codec import ERASED
-from parley.chat.domain.erasure import TEXTS
+from parley.chat.domain.erasure import TEXTS, Erasure, Scope
 from parley.chat.log import statements
-from parley.chat.log.erasure import erasures
+from parley.chat.log.erasure import erasures, people_rows
 from parley.chat.log.erasure import executor as erasure_executor
 from parley.chat.log.messages import message_rows
 from tests.simulation.database import Database, Statement
@@ -293,6 +295,12 @@ STATEMENTS: dict[str, Statement] = {
     **{erasure_executor._RENAME[text]: rename(text) for text in TEXTS},
     statements.KEPT_TEXTS: kept_texts,
     statements.FORGET_TEXTS: forget_texts,
+    **{
+        statement: forget_nothing
+        for scope in (Scope.USER, Scope.MESSAGE)
+        for one in [Erasure(UUID(int=0), scope, "u", 1, None, None, datetime(2026, 1, 1, tzinfo=UTC))]
+        for statement, _ in people_rows.statements(one)
+    },
     **dict(zip(erasure_executor._FORGET_USER, (forget_declined, forget_nothing, forget_nothing), strict=True)),
     erasure_executor._FORGET_INVITER: forget_inviter,
 }

@@ -269,7 +269,9 @@ async def test_no_failure_ends_it(
 
 
 def test_patterns_name_types_and_parts_of_them():
-    assert sorted(matching("*")) == sorted(matching("room.*, member.*,message.*,events.*,reaction.*,thread.*,invite.*,permissions.*"))
+    assert sorted(matching("*")) == sorted(
+        matching("room.*, member.*,message.*,events.*,reaction.*,thread.*,invite.*,permissions.*")
+    )
     assert matching("message.sent") == [5, 8], "and what of them is erased"
     assert matching("nothing.*") == []
 

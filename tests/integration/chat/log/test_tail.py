@@ -186,7 +186,10 @@ async def test_the_tail_is_found_by_its_summaries_whatever_the_statistics(databa
     await pool.fetch("ALTER TABLE chat.events SET (autovacuum_enabled = off)")
     fresh = await plan("heads"), await plan("events")
     for nodes in fresh:
-        assert {node[2] for node in nodes if node[2].startswith("events_")} == {"events_tail_idx"}
+        # The other one finds the message of an edit by its id, where an erasure of a message is open.
+        assert {node[2] for node in nodes if node[2].startswith("events_")} - {"events_event_id_key"} == {
+            "events_tail_idx"
+        }
         assert {node[0] for node in nodes if node[1] == "events"} == {"Bitmap Heap Scan"}
     for statement in FILL:
         await pool.fetch(statement.format(1, 3))

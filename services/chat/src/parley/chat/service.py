@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
 
 from parley.chat.api import admin
 from parley.chat.api.socket import router
@@ -16,7 +18,9 @@ from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log import database
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.erasure.ledger import Ledger
+from parley.chat.log.held import Screen
 from parley.chat.log.writer import Writer
+from parley.chat.moderation.screening import AT_ONCE, Screening
 from parley.chat.settings import Settings
 from parley.chat.state import ChatState
 from parley.common.rate_limiter import RateLimiter
@@ -37,6 +41,15 @@ async def _sweep(rates: RateLimiter) -> None:
         rates.sweep(time.monotonic())
 
 
+async def _screen(settings: Settings, stack: AsyncExitStack) -> Screen | None:
+    """Return what looks at texts, if there is a service that does."""
+    if not settings.chat_screen_url:
+        return None
+    limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
+    client = await stack.enter_async_context(httpx.AsyncClient(timeout=settings.chat_screen_timeout, limits=limits))
+    return Screening(client, settings).screen
+
+
 @asynccontextmanager
 async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
     """Connect to Postgres, and run the writer, the announcer, the consumers and the erasures until the service ends."""
@@ -48,8 +61,10 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         # their queries has an index to use; the planner may ignore it while a table is short, so it may not scan.
         database.connect(url, FOR_GATEWAYS, enable_seqscan="off") as for_gateways,
         database.connect(url, settings.chat_pool_size - OWN - FOR_GATEWAYS) as reads,
+        AsyncExitStack() as stack,
     ):
-        writer = Writer(Publisher(rooms).publish, settings)
+        screen = await _screen(settings, stack)
+        writer = Writer(Publisher(rooms).publish, settings, screen)
         with database.reachable():
             await writer.connect()
         announcer = Announcer(rooms, runtime.bus, url, writer.forget_rooms)

@@ -43,6 +43,17 @@ class Settings(ServiceSettings):
     )
     chat_user_requests_burst: int = Field(default=1000, ge=1, description="REST requests that they may make at once")
 
+    chat_screen_url: str = Field(
+        default="", description="URL of a service that looks at each text before it is committed; without it none does"
+    )
+    chat_screen_token: SecretStr = Field(
+        default=SecretStr(""), description="what that service is sent as `Authorization: Bearer`"
+    )
+    chat_screen_timeout: float = Field(default=0.2, gt=0, le=5, description="seconds that it has for its answer")
+    chat_screen_fail_open: bool = Field(
+        default=True, description="whether texts are allowed where it does not answer; else they are `unavailable`"
+    )
+
     chat_erasure_ledger: Path | None = Field(
         default=None,
         description="file in which erasures are written down, outside of backups; without it none is begun",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from parley.common.wire.codec import Wire
 from parley.common.wire.identity import Identity
@@ -17,17 +18,20 @@ class ArchiveRoomRequest(Wire, frozen=True):
     admin: Identity
 
 
-class RecordArchiving(Wire, frozen=True):
-    """An administrator is about to archive a room of their own, as its owner: have it in the audit log first.
+class RecordAction(Wire, frozen=True):
+    """An administrator is about to do something in a room, as its owner may: have it in the audit log first.
 
-    `id` names their command: a resend leaves one entry.
+    `id` names their command: a resend leaves one entry. `before` and `after` are what is known of what it changes.
     """
 
     id: str
+    action: str
     room: str
-    reason: str
+    detail: dict[str, Any]
     admin: Identity
     correlation: str
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
 
 
 class EraseUser(Wire, frozen=True):

@@ -21,7 +21,7 @@ ADDRESS_BANS = "auth.address_bans"
 """Request, queue group `auth`: `ListAddressBans` → `AddressBanList`, or a code."""
 
 AUDIT = "ctl.audit"
-"""Request, queue group `auth`: `RecordArchiving` → nothing, or a code."""
+"""Request, queue group `auth`: `RecordAction` → nothing, or a code."""
 
 KICKED = "ctl.kicked.*"
 """Subscription to what gateways report about kicks, see `kicked`."""

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from parley.auth.database import Database
 from parley.auth.tables import audit
 from parley.common.wire import subjects
-from parley.common.wire.admin import RecordArchiving
+from parley.common.wire.admin import RecordAction
 from parley.common.wire.identity import Identity
 from parley.framework import Bus
 
@@ -110,17 +110,14 @@ class AuditFilter:
 
 
 async def start(bus: Bus, database: Database) -> None:
-    """Begin to write down what administrators archive through chat, which waits for it before it does that."""
+    """Begin to write down what administrators do to rooms through chat, which waits for it before it does that."""
 
-    async def record(done: RecordArchiving) -> None:
+    async def record(done: RecordAction) -> None:
         actor = Actor(done.admin, done.correlation, done.id)
         async with database.transaction() as connection:
-            await actor.record(
-                connection, "room.archive", done.room, {"reason": done.reason},
-                before={"archived": False}, after={"archived": True},
-            )  # fmt: skip
+            await actor.record(connection, done.action, done.room, done.detail, before=done.before, after=done.after)
 
-    await bus.respond(subjects.AUDIT, RecordArchiving, record, bus.service)
+    await bus.respond(subjects.AUDIT, RecordAction, record, bus.service)
 
 
 async def has(connection: AsyncConnection, actor: Actor, action: str, target: str) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from typing import get_args
 
 from parley.chat.api import audited
 from parley.chat.api.commands import COMMANDS, EVENTS, CommandAck, ack
+from parley.chat.api.people_routes import add_people_routes
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.domain.events import ClientEvent
 from parley.chat.domain.room import RoomCommand
-from parley.chat.domain.rooms import ArchiveRoom
 from parley.chat.log.database import COMMAND_SECONDS, reachable
 from parley.chat.queries import history, sync
 from parley.chat.state import ChatState
@@ -38,17 +39,16 @@ def command(context: Context[ChatState], payload: RoomCommand) -> asyncio.Future
     return context.state.writer.submit(payload, identity, context.correlation, partial(ack, identity))
 
 
-async def archive(context: Context[ChatState], payload: ArchiveRoom) -> CommandAck:
-    """By its owner; the room stays readable and takes no more changes."""
-    # Of an administrator, who archives a room of theirs, it is in the audit log before it is done.
+async def audited_command(context: Context[ChatState], payload: RoomCommand) -> CommandAck:
+    """The same, of a kind that is in the audit log before it is done, if it is an administrator's."""
     await audited.record(context.state, payload, context.identity, context.correlation)
     return await command(context, payload)
 
 
 for row in COMMANDS:
-    if row.command is ArchiveRoom:
+    if issubclass(row.command, get_args(audited.AuditedCommand)):
         # What was sent after it waits for it, so that all keep their order.
-        router.route(ArchiveRoom.NAME, archive, timeout=TIMEOUT, writes=row.writes)
+        router.route(row.command.NAME, audited_command, payload=row.command, timeout=TIMEOUT, writes=row.writes)
         continue
     # Pipelined: a connection's next command is submitted while this one waits. The writer keeps their order.
     router.route(row.command.NAME, command, payload=row.command, pipelined=True, timeout=TIMEOUT, writes=row.writes)
@@ -70,3 +70,5 @@ async def read_missed(context: Context[ChatState], query: sync.Sync) -> sync.Syn
 
 for event in EVENTS:
     router.sends(event.TYPE, ClientEvent[event])
+
+add_people_routes(router, TIMEOUT)

@@ -26,7 +26,7 @@ from parley.chat.domain.people.direct import OpenDirect
 from parley.chat.domain.people.invites import CreateInvite
 from parley.chat.domain.room import Event, RoomCommand, decide, evolve, moved_user, needs, room_of, since
 from parley.chat.domain.rooms import CreateRoom, RoomArchived, RoomCreated, RoomUnarchived
-from parley.chat.domain.state import DecisionContext, Invite, Needs, Restrictions, Room, UserLimits
+from parley.chat.domain.state import DecisionContext, Invite, Needs, Restrictions, Room, Screened, UserLimits
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
@@ -39,10 +39,10 @@ class Submission:
 
     `correlation` follows the command through the logs of all services. `room_id` is the key of the room it is about,
     `key` recognises the command when it is sent again, `fingerprint` tells it from another command with the same id,
-    and `needs` says what its decision reads.
+    `needs` says what its decision reads, and `screened` what was said of its text.
     """
 
-    __slots__ = ("_secret", "command", "correlation", "fingerprint", "identity", "key", "needs", "room_id")
+    __slots__ = ("_secret", "command", "correlation", "fingerprint", "identity", "key", "needs", "room_id", "screened")
 
     def __init__(self, command: RoomCommand, identity: Identity, correlation: str, secret: LogSecret) -> None:
         """Derive the ids of a command. Raises `Reject` if it names a room by a text that cannot be a room's id."""
@@ -54,6 +54,7 @@ class Submission:
         self.fingerprint: int = secret.fingerprint(command)
         self.needs: Needs = needs(command)
         self._secret = secret
+        self.screened: Screened | None = None
 
     def code(self, sequence: int) -> str:
         """Return the code of the link that the command made, or ''."""
@@ -227,6 +228,7 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: UserLimits, resu
         posted=loaded.posted.get((room_id, identity.user_id)),
         blocks=loaded.blocks,
         absent=loaded.absent,
+        screened=submission.screened,
     )
     events = decide(command, room, context)
     if events:

@@ -129,7 +129,8 @@ def _decide(submission: Submission, room: Room) -> list[Event]:
     A refusal here is not yet an answer to the sender.
     """
     try:
-        return decide(submission.command, room, DecisionContext(submission.identity, locked=False))
+        context = DecisionContext(submission.identity, locked=False, screened=submission.screened)
+        return decide(submission.command, room, context)
     except Reject:
         return []
 

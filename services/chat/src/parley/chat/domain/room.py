@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
+
 from parley.chat.domain.encoding.invite_codes import room_of_code
 from parley.chat.domain.encoding.room_ids import LogSecret, room_key
 from parley.chat.domain.erasure_events import EventsErased
@@ -66,7 +68,7 @@ from parley.chat.domain.rooms import (
     evolve_life,
     life_needs,
 )
-from parley.chat.domain.state import DecisionContext, Needs, Room
+from parley.chat.domain.state import DecisionContext, Needs, Room, Screened
 from parley.common.errors import Code, Reject
 
 RoomCommand = (
@@ -123,10 +125,24 @@ def decide(command: RoomCommand, room: Room | None, context: DecisionContext) ->
     """
     if isinstance(command, MessageCommand):
         events = decide_message(command, room, context)
+        if context.screened is not None:
+            events = _heed(events, context.screened)
         # The others of a direct room become members right before the message, so that they get it.
         arrivals = decide_arrivals(room, context) if room is not None and isinstance(command, SendMessage) else ()
         return [*arrivals, *events]
     return [*_decide_about_people(command, room, context)]
+
+
+def _heed(events: Sequence[MessageEvent], screened: Screened) -> Sequence[MessageEvent]:
+    """Return the events with what was said of their text, if they may hold it. Raises `Reject`."""
+    if screened.refusal is not None:
+        raise screened.refusal
+    if not screened.flag:
+        return events
+    return [
+        msgspec.structs.replace(event, flagged=screened.flag) if "flagged" in event.__struct_fields__ else event
+        for event in events
+    ]
 
 
 def _decide_about_people(

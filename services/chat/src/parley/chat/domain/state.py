@@ -186,6 +186,13 @@ class UserLimits:
     """How many links a room may have that are still good."""
 
 
+class Screened(NamedTuple):
+    """What was said of a command's text before its decision: that it is refused, or that moderators should see it."""
+
+    refusal: Reject | None = None
+    flag: str = ""
+
+
 class DecisionContext(NamedTuple):
     """Who sends a command, and what their decision reads outside of the room, if the command's `Needs` ask for it.
 
@@ -207,6 +214,7 @@ class DecisionContext(NamedTuple):
     posted: datetime | None = None
     blocks: Collection[tuple[str, str]] = ()
     absent: Collection[str] = ()
+    screened: Screened | None = None
 
 
 def keep_restrictions(room: Room, own: Restrictions) -> None:

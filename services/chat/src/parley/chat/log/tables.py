@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSON, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, UUID
 from sqlalchemy.types import UserDefinedType
 
 metadata = MetaData(schema="chat")
@@ -238,6 +238,33 @@ blocks = Table(
     Column("blocked_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     PrimaryKeyConstraint("user_id", "blocked_id", name="blocks_pkey"),
     Index("blocks_blocked_id_idx", "blocked_id"),
+)
+
+# What users reported. `copy` is what was reported, with some messages around it, by the `authors`.
+reports = Table(
+    "reports",
+    metadata,
+    Column("room_id", BigInteger, nullable=False),
+    Column("report", UUID(as_uuid=True), nullable=False),
+    Column("message", BigInteger, nullable=False),  # its sequence
+    Column("message_at", DateTime(timezone=True), nullable=False),
+    Column("author", Text, nullable=False),
+    Column("authors", ARRAY(Text), nullable=False),
+    Column("reporter", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("copy", JSON, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("state", Text, nullable=False, server_default="open"),  # open | resolved
+    Column("resolved_by", Text),
+    Column("resolved_at", DateTime(timezone=True)),
+    Column("resolution", Text),
+    Column("note", Text),
+    CheckConstraint("state IN ('open', 'resolved')", name="reports_state_check"),
+    PrimaryKeyConstraint("room_id", "report", name="reports_pkey"),
+    Index("reports_queue_idx", "state", "created_at", "report"),
+    Index("reports_room_idx", "room_id", "state", "created_at", "report"),
+    Index("reports_reporter_idx", "reporter", postgresql_where=text("state = 'open'")),
 )
 
 # Accepted commands that appended nothing. All others are recognised by their first event.

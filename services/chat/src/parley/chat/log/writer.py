@@ -6,6 +6,7 @@ locks.
 
     | a command is | from                                  | until                                               |
     |--------------|---------------------------------------|-----------------------------------------------------|
+    | held         | `submit`, if its text is screened     | it was, and so were its user's earlier ones         |
     | waiting      | `submit`                              | `_take` has room for it in a batch                  |
     | in hand      | `_take`                               | Postgres has answered                               |
     | aside        | its room is locked by another process | its room is free, or `ASIDE_SECONDS` have passed    |
@@ -35,9 +36,10 @@ from parley.chat.domain.batch import Accepted, BatchDecision, Loaded, Submission
 from parley.chat.domain.draft import Drafts, candidates, draft, settle
 from parley.chat.domain.encoding.room_ids import LogSecret
 from parley.chat.domain.room import RoomCommand
-from parley.chat.domain.state import UserLimits
+from parley.chat.domain.state import Screened, UserLimits
 from parley.chat.log import event_store
 from parley.chat.log.database import note_outage, unavailable
+from parley.chat.log.held import HeldCommands, Screen
 from parley.chat.log.known_rooms import KnownRooms
 from parley.chat.log.own_connection import CONFLICTS, OwnConnection, is_own_fault
 from parley.chat.settings import Settings
@@ -96,7 +98,7 @@ class _Waiting:
 class Writer:
     """Takes commands, commits them in batches, publishes their events, and then answers each with its result."""
 
-    def __init__(self, publish: Publish, settings: Settings) -> None:
+    def __init__(self, publish: Publish, settings: Settings, screen: Screen | None = None) -> None:
         self._publish = publish
         self._settings = settings
         again = timedelta(seconds=settings.chat_invite_again_seconds)
@@ -105,6 +107,8 @@ class Writer:
         self._known = KnownRooms()
         self._forget = False
         self._secret = LogSecret(b"")
+        self._screen = screen
+        self._held = HeldCommands[_Waiting](self._release)
         self._waiting: deque[_Waiting] = deque()
         self._in_hand_of: dict[str, int] = {}
         """How many commands of each user are not settled yet, so that none takes all the places there are."""
@@ -158,7 +162,7 @@ class Writer:
         if self._stopping:
             raise unavailable()
         # A full queue is refused at once: whoever waited longer than a client's patience would only be sent again.
-        if len(self._waiting) + len(self._aside) >= self._settings.chat_max_waiting:
+        if len(self._waiting) + len(self._aside) + len(self._held) >= self._settings.chat_max_waiting:
             raise Reject(Code.OVERLOADED)
         of_user = self._in_hand_of.get(identity.user_id, 0)
         if of_user >= self._settings.chat_max_waiting_per_user:
@@ -166,9 +170,23 @@ class Writer:
         submission = Submission(command, identity, correlation, self._secret)
         self._in_hand_of[identity.user_id] = of_user + 1
         decided: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(submission, decided, answer))
-        self._wake.set()
+        waiting = _Waiting(submission, decided, answer)
+        screened = None if self._screen is None else self._screen(command, identity)
+        if screened is not None or self._held.holds(identity.user_id):
+            self._held.hold(identity.user_id, waiting, screened)
+        else:
+            self._waiting.append(waiting)
+            self._wake.set()
         return decided
+
+    def _release(self, waiting: _Waiting, screened: Screened | None) -> None:
+        """Take a command whose text was screened, or which waited behind such a one."""
+        waiting.submission.screened = screened
+        if self._stopping:
+            self._refuse(unavailable(), waiting)
+            return
+        self._waiting.append(waiting)
+        self._wake.set()
 
     async def run(self) -> None:
         """Commit batch after batch until cancelled. Even then the batch in hand is committed and published."""
@@ -181,7 +199,7 @@ class Writer:
             self._wake.set()
             await asyncio.wait({work}, timeout=STOP_SECONDS)
             work.cancel()
-            self._refuse(unavailable(), *self._aside, *self._waiting)
+            self._refuse(unavailable(), *self._aside, *self._waiting, *self._held.empty())
             self._connection.abandon()
 
     async def _commit_batches(self) -> None:

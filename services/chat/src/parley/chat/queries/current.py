@@ -159,6 +159,8 @@ def _as_now(row: Any) -> dict[str, Any]:
     if row["edited_data"] is not None:
         edited: dict[str, Any] = {} if row["edited_hidden"] else msgspec.json.decode(row["edited_data"])
         found |= {"body": edited.get("body", ""), "edited_at": row["edited_at"]}
+        if "flagged" in edited:
+            found["flagged"] = edited["flagged"]
     if row["reactions"] is not None:
         found["reactions"] = [
             {name: value for name, value in one.items() if name != "mine" or value}

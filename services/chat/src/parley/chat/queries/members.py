@@ -44,9 +44,9 @@ async def page(pool: Pool, room: str, identity: Identity, after: str, limit: int
     return found[:limit], len(found) > limit
 
 
-async def is_owner(pool: Pool, room: str, user_id: str) -> bool:
-    """Return whether a user owns a room."""
-    return await pool.fetchval(_ROLE, key_of(room), user_id) == "owner"
+async def role(pool: Pool, room: str, user_id: str) -> str | None:
+    """Return the role of a member of a room; None for others."""
+    return await pool.fetchval(_ROLE, key_of(room), user_id)
 
 
 async def rooms_of(pool: Pool, user_ids: list[str]) -> dict[str, list[Membership]]:

@@ -68,7 +68,10 @@ def _visible(rooms: str, named: str) -> str:
       UNION ALL
       (SELECT {_COLUMNS} FROM chat.members own
        CROSS JOIN LATERAL (SELECT * FROM chat.rooms WHERE room_id = own.room_id LIMIT 1) r
-       WHERE own.user_id = $4 AND r.kind <> 'public' AND {_FIRST} {named} {_ORDER})
+       -- An invitation of somebody whom the user has blocked is not shown.
+       WHERE own.user_id = $4 AND (
+         SELECT true FROM chat.blocks WHERE user_id = $4 AND blocked_id = own.invited_by LIMIT 1
+       ) IS NULL AND r.kind <> 'public' AND {_FIRST} {named} {_ORDER})
       {_ORDER}
     ) page LEFT JOIN LATERAL (
       SELECT state FROM chat.members WHERE room_id = page.room_id AND user_id = $4 LIMIT 1

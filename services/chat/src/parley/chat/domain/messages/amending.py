@@ -57,7 +57,8 @@ class DeleteMessage(ClientCommand, frozen=True):
 class MessageEdited(EventData, frozen=True):
     """A message has another text from here on, which is its `version`. The mentions stay those of the first version.
 
-    `previous` is the sequence of the edit that this one replaces; the first edit of a message has none.
+    `previous` is the sequence of the edit that this one replaces; the first edit of a message has none. It is `flagged`
+    as a message is.
     """
 
     TYPE: ClassVar[str] = "message.edited"
@@ -68,6 +69,7 @@ class MessageEdited(EventData, frozen=True):
     body: str
     version: int
     previous: int | None = None
+    flagged: str | None = None
 
 
 class MessageDeleted(EventData, frozen=True):

@@ -75,7 +75,8 @@ class SendMessage(ClientCommand, frozen=True):
 class MessageSent(EventData, frozen=True):
     """A member sent a message.
 
-    `thread` is the message whose thread it belongs to. `mentions` are the ids of users as they were mentioned then.
+    `thread` is the message whose thread it belongs to. `mentions` are the ids of users as they were mentioned then. It
+    is `flagged` if the screening service said that moderators should see it.
     """
 
     TYPE: ClassVar[str] = "message.sent"
@@ -91,6 +92,7 @@ class MessageSent(EventData, frozen=True):
     mention_all: bool = False
     data: MessageData | None = None
     forward: MessageLink | None = None
+    flagged: str | None = None
 
 
 PLAIN = Needs(posted=True)
