@@ -37,9 +37,9 @@ SELECT json_agg(json_build_object(
   'emoji', kind.key, 'count', kind.value::bigint, 'users', coalesce(first.users, '[]'), 'mine', EXISTS (
     SELECT FROM chat.reactions WHERE room_id = m.room_id AND message = m.sequence AND user_id = $1 AND emoji = kind.key
   )
-) ORDER BY first.added_in) AS reactions
-FROM json_each_text(m.reactions) kind CROSS JOIN LATERAL (
-  SELECT min(added_in) AS added_in, json_agg(json_build_object('id', user_id, 'name', name) ORDER BY added_in) AS users
+) ORDER BY kind.ordinality) AS reactions
+FROM json_each_text(m.reactions) WITH ORDINALITY kind CROSS JOIN LATERAL (
+  SELECT json_agg(json_build_object('id', user_id, 'name', name) ORDER BY added_in) AS users
   FROM (
     SELECT user_id, name, added_in FROM chat.reactions
     WHERE room_id = m.room_id AND message = m.sequence AND emoji = kind.key AND {unless_erasing("user_id")} <> ''
@@ -98,8 +98,8 @@ def current_events(base: str, *, newest_first: bool = False) -> str:
           LEFT JOIN LATERAL ({_QUOTE}) quote ON true
           LEFT JOIN LATERAL (
             SELECT following FROM chat.thread_followers
-            WHERE room_id = m.room_id AND thread = m.sequence AND user_id = $1 LIMIT 1
-          ) followed ON m.replies > 0
+            WHERE room_id = base.room_id AND thread = base.sequence AND user_id = $1 LIMIT 1
+          ) followed ON base.type = {_SENT}
         ) weighed
       ) counted WHERE size < {MAX_PAGE_BYTES} ORDER BY sequence {order}
     ) page ON true"""
@@ -140,7 +140,7 @@ def current_event(row: Any) -> ClientEvent[msgspec.Raw]:
     event = recorded.client_event()
     if recorded.type != MessageSent.TYPE:
         return event
-    if row["amended"] is None and row["quoted_gone"] is None and not recorded.erased:
+    if row["amended"] is None and row["quoted_gone"] is None and not row["following"] and not recorded.erased:
         # Nothing happened to it, as to most: its data are passed on as they are stored.
         return msgspec.structs.replace(event, data=msgspec.Raw(recorded.data[:-1] + b',"version":1}'))
     data: dict[str, Any] = msgspec.json.decode(recorded.data)
@@ -148,8 +148,8 @@ def current_event(row: Any) -> ClientEvent[msgspec.Raw]:
         data |= _as_now(row)
     elif row["deleted"]:
         data["deleted"] = True
-    if row["replies"]:
-        thread = {"replies": row["replies"], "last_at": row["last_reply_at"]}
+    if row["replies"] or row["following"]:
+        thread = {"replies": row["replies"], "last_at": row["last_reply_at"]} if row["replies"] else {"replies": 0}
         data["thread"] = thread | ({"following": True} if row["following"] else {})
     return msgspec.structs.replace(event, data=msgspec.Raw(msgspec.json.encode(data)))
 
