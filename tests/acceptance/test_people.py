@@ -212,3 +212,88 @@ async def test_servers_do_the_same_over_http(people: People, stack: AnyStack):
     assert (await post(ben, f"/rooms/{room}/join", invite=link["code"]))["error"]["code"] == "banned"
     direct = await post(ann, "/direct", users=[ben["user_id"]])
     assert (await post(ben, f"/rooms/{direct['room']['id']}/messages", body="hi"))["error"]["code"] == "not_found"
+
+
+async def test_a_block_counts_at_once_on_every_gateway(people: People, stack: AnyStack):
+    ann, ann_id, ben, ben_id = await pair(people, stack)
+    room = (await ok(ann, "room.direct", users=[ben_id]))["room"]["id"]
+    await ok(ann, "message.send", room=room, body="hello")
+    await ok(ben, "message.send", room=room, body="go away")
+    assert await ben.emit("user.block", {"user": ann_id}) == {"ok": True}
+    assert (await refused(ann, "message.send", room=room, body="why?"))["code"] == "forbidden"
+    assert (await ben.emit("blocks", {}))["users"][0]["id"] == ann_id
+    private = (await ok(ann, "room.create", name="Den", kind="private"))["room"]["id"]
+    assert (await refused(ann, "room.invite", room=private, user={"id": ben_id}))["code"] == "forbidden"
+    await ok(ben, "user.unblock", user=ann_id)
+    await ok(ann, "message.send", room=room, body="thanks")
+    assert (await refused(ann, "user.block", user="x" * 200))["code"] == "invalid_payload"
+    assert (await refused(ann, "user.block", user=[ben_id] * 100))["code"] == "invalid_payload"
+
+
+async def test_a_report_reaches_moderators_and_not_who_is_reported(people: People, stack: AnyStack):
+    ann, _, ben, ben_id = await pair(people, stack)
+    cat, cat_account = await people.join("cat", gateway=stack.gateways[1])
+    room = await make_room(ann, ben, cat)
+    said = await ok(ben, "message.send", room=room, body="vile")
+    fields = {"room": room, "message": said["sequence"], "category": "hate"}
+    report = (await ok(cat, "message.report", **fields, comment="he said it"))["report"]
+    assert (await refused(cat, "message.report", **fields, comment="x" * 10_000))["code"] == "invalid_payload"
+    assert (await refused(cat, "message.report", **(fields | {"category": "dull"})))["code"] == "invalid_payload"
+    assert (await ben.emit("reports", {"room": room}))["error"]["code"] == "forbidden"
+    (view,) = (await ann.emit("reports", {"room": room}))["reports"]
+    assert (view["report"], [one["body"] for one in view["copy"]], "reporter" in view) == (report, ["vile"], False)
+    assert cat_account["user_id"] not in str(view)
+    await ok(ann, "member.mute", room=room, user=ben_id)
+    done = await ann.emit("report.resolve", {"room": room, "report": report, "resolution": "acted"})
+    assert (done["state"], done["resolution"]) == ("resolved", "acted")
+    await ann.until(lambda: last(ann, room) == "member.muted", "the mute")
+    assert "report" not in str([event["type"] for event in ben.logged(room)])
+    listed = await ann.emit("restrictions", {"room": room})
+    assert [(one["id"], one["muted"]) for one in listed["users"]] == [(ben_id, True)]
+
+
+async def test_what_an_administrator_does_in_a_room_is_in_the_audit_log(people: People, stack: AnyStack):
+    if not isinstance(stack, Stack):
+        pytest.skip("needs the password of an administrator")
+    ben, account = await people.join("ben")
+    await stack.admin("GET", "/users")
+    admin = await people.attempt({"token": stack._admin_token})
+    await admin.connected()
+    room = await make_room(admin, ben)
+    said = await ok(ben, "message.send", room=room, body="vile")
+    await ok(admin, "member.mute", room=room, user=account["user_id"], seconds=60, reason="vile", id="mute-1")
+    await ok(admin, "member.mute", room=room, user=account["user_id"], seconds=60, reason="vile", id="mute-1")
+    await ok(admin, "room.archive", room=room, reason="over")
+    await ok(admin, "room.unarchive", room=room)
+    cat, _ = await people.join("cat")
+    fields = {"room": room, "message": said["sequence"], "category": "hate"}
+    report = (await ok(cat, "message.report", **fields))["report"]
+    (view,) = [one for one in (await admin.emit("reports", {}))["reports"] if one["report"] == report]
+    assert view["reporter"]
+    await admin.emit("report.resolve", {"room": room, "report": report, "resolution": "dismissed"})
+    entries = (await stack.admin("GET", f"/audit?target={room}"))["entries"]
+    assert [entry["action"] for entry in reversed(entries)] == [
+        "member.mute", "room.archive", "room.unarchive", "report.resolve",
+    ]  # fmt: skip
+    assert entries[-1]["detail"] == {"user": account["user_id"], "seconds": 60, "reason": "vile"}
+    assert (entries[1]["before"], entries[1]["after"]) == ({"archived": True}, {"archived": False})
+
+
+async def test_who_is_suspended_reads_and_does_none_of_it(people: People, stack: AnyStack):
+    if not isinstance(stack, Stack):
+        pytest.skip("needs the password of an administrator")
+    ann, account = await people.join("ann")
+    room = await make_room(ann)
+    await stack.admin("POST", f"/users/{account['user_id']}/suspension", reason="spam")
+    commands: dict[str, dict[str, Any]] = {
+        "room.direct": {"users": []}, "member.ban": {"room": room, "user": "u"},
+        "member.role": {"room": room, "user": "u", "role": "member"}, "room.permissions": {"room": room, "rules": []},
+        "invite.create": {"room": room}, "room.unarchive": {"room": room}, "user.block": {"user": "u"},
+        "message.report": {"room": room, "message": 1, "category": "spam"},
+        "report.resolve": {"room": room, "report": str(uuid.uuid4()), "resolution": "acted"},
+    }  # fmt: skip
+    for event, fields in commands.items():
+        assert (await refused(ann, event, **fields))["code"] == "suspended", event
+    for event in ("invites", "restrictions", "reports"):
+        assert (await ann.emit(event, {"room": room}))["ok"], event
+    assert (await ann.emit("blocks", {}))["ok"]

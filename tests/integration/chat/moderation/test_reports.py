@@ -50,8 +50,8 @@ VILE = 7
 
 
 async def report(pool: Pool, place: str, who: Identity = CAT, **fields: Any) -> Any:
-    said = {"id": "r", "room": place, "message": VILE, "category": "hate", "comment": "he said it"} | fields
-    return (await reports.report(pool, who, ReportMessage(**said))).report
+    said: dict[str, Any] = {"id": "r", "room": place, "message": VILE, "category": "hate", "comment": "he said it"}
+    return (await reports.report(pool, who, ReportMessage(**(said | fields)))).report
 
 
 async def queue(pool: Pool, who: Identity, room: str | None = None, **fields: Any) -> list[ReportView]:

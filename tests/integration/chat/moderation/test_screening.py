@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,11 +32,10 @@ async def service() -> AsyncIterator[ScreeningService]:
 
 
 @asynccontextmanager
-async def screened(database_url: str, screen_url: str, **settings: Any) -> AsyncIterator[Writer]:
+async def screened(database_url: str, screen_url: str, **settings: Any) -> AsyncGenerator[Writer]:
     """A chat process whose texts are screened. Its timeout is long, so that no busy machine answers for the service."""
-    configured = Settings(
-        database_url=database_url, chat_screen_url=screen_url, **({"chat_screen_timeout": 5.0} | settings)
-    )
+    settings.setdefault("chat_screen_timeout", 5.0)
+    configured = Settings(database_url=database_url, chat_screen_url=screen_url, **settings)
     async with httpx.AsyncClient(timeout=5) as client, Tasks() as tasks:
         writer = Writer(RecordingPublisher().publish, configured, Screening(client, configured).screen)
         await writer.connect()

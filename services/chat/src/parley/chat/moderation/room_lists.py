@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -91,21 +92,18 @@ async def restrictions(pool: Pool, identity: Identity, asked: ListRestrictions) 
     rows = await pool.fetch(_RESTRICTIONS, key_of(asked.room), asked.after.replace("\x00", ""), asked.limit + 1)
     now = await pool.fetchval("SELECT now()")
     found: list[RestrictedUser] = []
-    for user_id, banned, muted, allow, deny, sequence in rows:
-        is_banned, is_muted = banned is not None and banned > now, muted is not None and muted > now
-        found.append(
-            RestrictedUser(
-                user_id,
-                sequence,
-                is_banned,
-                banned if is_banned and banned < FOREVER else None,
-                is_muted,
-                muted if is_muted and muted < FOREVER else None,
-                permissions_in(allow),
-                permissions_in(deny),
-            )
-        )
+    for user_id, banned_until, muted_until, allow, deny, sequence in rows:
+        banned, muted = _lasting(banned_until, now), _lasting(muted_until, now)
+        allowed, denied = permissions_in(allow), permissions_in(deny)
+        found.append(RestrictedUser(user_id, sequence, *banned, *muted, allowed, denied))
     return RestrictionList(found[: asked.limit], len(found) > asked.limit)
+
+
+def _lasting(until: datetime | None, now: datetime) -> tuple[bool, datetime | None]:
+    """Return whether something lasts until then, and the moment if there is one."""
+    if until is None or until <= now:
+        return False, None
+    return True, until if until < FOREVER else None
 
 
 async def invites(pool: Pool, identity: Identity, asked: ListInvites) -> InviteList:
