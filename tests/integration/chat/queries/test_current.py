@@ -47,7 +47,7 @@ class Conversation:
 
     async def page(self, who: Identity = ANN, **place: Any) -> dict[str, Any]:
         """A page of the room as a client gets it."""
-        answer = await history.page(self.pool, History(self.room, **{"limit": 200} | place), who)
+        answer = await history.page(self.pool, History(self.room, **dict[str, Any](limit=200) | place), who)
         return msgspec.json.decode(msgspec.json.encode(answer))
 
     async def bodies(self, **place: Any) -> list[str]:
