@@ -69,7 +69,9 @@ class PeerGateways:
             ended = peer.looks - begun
             peer.looks, peer.looks_sequence = begun, said.sequence
             return begun, ended, True
-        complete = peer.looks_sequence is not None and said.sequence - peer.looks_sequence in {0, 1}
+        # The second and later messages of a whole have the number of the first.
+        numbers = {0, 1} if begun or ended else {0}
+        complete = peer.looks_sequence is not None and said.sequence - peer.looks_sequence in numbers
         peer.looks_sequence = said.sequence if complete else None
         peer.looks |= begun
         ended &= peer.looks
@@ -82,7 +84,7 @@ class PeerGateways:
     @staticmethod
     def parts(peer: PeerGateway, said: PresenceParts) -> bool:
         """Count what a gateway says of who is there. Returns whether nothing was missed before it."""
-        complete = peer.parts_sequence is not None and said.sequence - peer.parts_sequence in {0, 1}
+        complete = peer.parts_sequence is not None and said.sequence == peer.parts_sequence + bool(said.parts)
         peer.parts_sequence = said.sequence
         return complete
 

@@ -179,12 +179,12 @@ class RoomPresence:
 
     def _hear_parts(self, peer: PeerGateway, said: PresenceParts, now: float) -> None:
         if not self._peers.parts(peer, said):
-            peer.unsure = set(self._shown.keys())
+            peer.unsure = set(self._shown.looked_at)
         for part in said.parts:
             if part.whole:
                 peer.unsure.discard((part.namespace, part.room))
         self._take(said.gateway, said.parts, now)
-        peer.unsure.intersection_update(self._shown.keys())
+        peer.unsure.intersection_update(self._shown.looked_at)
         if peer.unsure and self._peers.may_ask(peer, now):
             self._say_looks(subjects.gateway_presence(said.gateway))
 
@@ -223,8 +223,8 @@ class RoomPresence:
 
     def _say_looks(self, subject: str) -> None:
         """Say which rooms are looked at here, all of them."""
-        chunks: Iterable[list[RoomKey]] = split_by_size(self._shown.keys(), MAX_BYTES, _key_weight)
-        for number, chunk in enumerate(chunks if self._shown.keys() else ([],)):
+        chunks: Iterable[list[RoomKey]] = split_by_size(self._shown.looked_at, MAX_BYTES, _key_weight)
+        for number, chunk in enumerate(chunks if self._shown.looked_at else ([],)):
             whole = not number
             self._send(subject, LookedRooms(self._me, self._sequence, chunk, whole=whole, total=len(self._shown)))
 
@@ -271,7 +271,7 @@ class RoomPresence:
     def _renew(self) -> None:
         if not self._bus.connected:
             return
-        if self._shown.keys():
+        if self._shown.looked_at:
             # Without those that are told of at the end of this turn.
             total = len(self._shown) - len(self._begun)
             self._send(subjects.PRESENCE, LookedRooms(self._me, self._sequence, total=total))

@@ -5,7 +5,8 @@ Who looks first waits until all gateways have said whom they have, and everybody
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 import msgspec
@@ -70,8 +71,9 @@ class ShownRooms:
     def __len__(self) -> int:
         return len(self._rooms)
 
-    def keys(self) -> Collection[RoomKey]:
-        """Return the rooms that are looked at."""
+    @property
+    def looked_at(self) -> AbstractSet[RoomKey]:
+        """The rooms that are looked at."""
         return self._rooms.keys()
 
     def refusal(self, connection: Connection, key: RoomKey, now: float) -> Code | None:
