@@ -44,8 +44,9 @@ async def test_who_reads_too_slowly_misses_changes_and_who_looks_at_too_much_is_
         ann, ben = await lounge.connect("ann"), await lounge.connect("ben")
         for number in range(101):
             await ann.emit("enter", f"{number}")
-            answer = await ann.emit("who", f"{number}")
-        assert answer["error"]["code"] == "limit_exceeded"
+        answers = [await ann.emit("who", f"{number}") for number in range(101)]
+        assert [answer["ok"] for answer in answers] == [True] * 100 + [False]
+        assert answers[-1]["error"]["code"] == "limit_exceeded"
         ann.congested = True
         await ben.emit("enter", "1")
         assert changes(ann) == []
