@@ -32,21 +32,21 @@ from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.presence.peer_gateways import PeerGateway, PeerGateways, RoomKey
 from parley.gateway.presence.room_reports import OVERHEAD, RoomReports, weight
-from parley.gateway.presence.shown_rooms import ShownRooms
+from parley.gateway.presence.shown_rooms import PAUSE, TICK, ShownRooms
 from parley.gateway.presence.user_states import choice_in
 from parley.gateway.rooms.delivery import Outlet
 from parley.gateway.rooms.fanout import Fanout
 
 log = get_logger(__name__)
 
-TICK = 0.2
-"""Seconds for which changes are gathered, once where they happen and once where they are looked at."""
 LINGER = 0.4
 """For how much of a lease a user who has gone is shown, unless the user is back before."""
 ANSWER_SECONDS = 1.0
 """Seconds in which the other gateways have to say whom they have, before who looks is answered without them."""
 COMPARE_EVERY = 30.0
 """Seconds between two comparisons of what was told with who is there."""
+SLICE = 0.01
+"""Seconds after which other work has its turn when there is very much to be told."""
 STALL = 1.0
 """Seconds by which a renewal may be late before it counts as a stall."""
 MAX_BYTES = 384 * 1024
@@ -78,8 +78,6 @@ class RoomPresence:
         """How often the other gateways were told of a change of what is looked at here."""
         self._begun: dict[RoomKey, None] = {}
         """The rooms that they have still to be told of."""
-        self._new: dict[RoomKey, None] = {}
-        """The rooms that a gateway has to be told of as a whole."""
         self._timer: asyncio.TimerHandle | None = None
         self._turn: asyncio.Handle | None = None
         self._compared = time.monotonic()
@@ -94,7 +92,7 @@ class RoomPresence:
         self._send(subjects.PRESENCE, GetLookedRooms(self._me))
 
     async def close(self) -> None:
-        """Stop. The other gateways were told of the end of each connection, or find the lease over."""
+        """Stop. What was said of the last connections counts until the lease is over."""
         await self._tasks.close()
         for handle in (self._timer, self._turn):
             if handle is not None:
@@ -150,7 +148,9 @@ class RoomPresence:
         """Forget a connection that has ended, and with a user's last one what the user chose."""
         self._shown.lookers.leave(connection)
         user_id = connection.identity.user_id
-        if not self._connections.of_user(user_id, connection.namespace):
+        others = self._connections.of_user(user_id, connection.namespace)
+        # One that is about to be let in says itself what its user chose.
+        if not any(other.opened for other in others):
             self._reports.choices.forget(connection.namespace, user_id)
 
     # -- what the other gateways say -------------------------------------------------------------------------------
@@ -198,7 +198,6 @@ class RoomPresence:
     def _report(self, key: RoomKey, gateway: str) -> None:
         """Begin to tell a gateway who is in a room here, when this turn of the loop has gathered who is new to what."""
         self._reports.begin(key, gateway)
-        self._new[key] = None
         if self._turn is None:
             self._turn = asyncio.get_running_loop().call_soon(self._end_turn)
 
@@ -208,8 +207,10 @@ class RoomPresence:
         for chunk in split_by_size(begun, MAX_BYTES, _key_weight):
             self._sequence += 1
             self._send(subjects.PRESENCE, LookedRooms(self._me, self._sequence, chunk, total=len(self._shown)))
-        new, self._new = self._new, {}
-        self._tell(self._reports.take(new), time.monotonic())
+        now = time.monotonic()
+        self._tell(self._reports.take(new=True, until=now + SLICE), now)
+        if self._reports.any_new:
+            self._turn = asyncio.get_running_loop().call_later(PAUSE, self._end_turn)
 
     def _tell(self, told: Mapping[str, list[PresencePart]], now: float) -> None:
         for gateway, parts in told.items():
@@ -247,9 +248,11 @@ class RoomPresence:
 
     def _tick(self) -> None:
         self._timer, now = None, time.monotonic()
-        self._tell(self._reports.take(), now)
-        if (seconds := self._shown.tell(now)) is not None:
-            self._soon(max(TICK, seconds))
+        self._tell(self._reports.take(new=False, until=now + SLICE), now)
+        if (seconds := self._shown.tell(now, until=now + 2 * SLICE)) is not None:
+            self._soon(seconds)
+        if self._reports.any_changed:
+            self._soon(PAUSE)
 
     async def _run(self) -> None:
         """Renew the leases of what is said here, and find which are over, for ever."""

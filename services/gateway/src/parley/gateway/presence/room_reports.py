@@ -5,6 +5,7 @@ A room that nobody looks at costs nothing: what comes, goes and changes there is
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -36,15 +37,20 @@ class RoomReports:
         self._on_change = changed
         self._rooms: dict[RoomKey, ReportedRoom] = {}
         self._changed: dict[RoomKey, None] = {}
+        self._new: dict[RoomKey, None] = {}
+        """The rooms that a gateway has to be told of as a whole."""
+        self._compared: dict[RoomKey, None] = {}
+        """The rooms in which everybody has to be looked at, whatever was noticed."""
 
     def begin(self, key: RoomKey, gateway: str) -> None:
         """Note that a gateway looks at a room and has to be told everything."""
         room = self._rooms.get(key)
         if room is None:
             room = self._rooms[key] = ReportedRoom()
-            room.compare(self._users_in(key))
+            self._compared[key] = None
             self._fanout.watch(*key, partial(self._moved, key))
         room.begin(gateway)
+        self._new[key] = None
 
     def end(self, key: RoomKey, gateway: str) -> None:
         """Note that a gateway looks at a room no more."""
@@ -52,7 +58,8 @@ class RoomReports:
             room.end(gateway)
             if not room.looked_at:
                 del self._rooms[key]
-                self._changed.pop(key, None)
+                for keys in (self._changed, self._new, self._compared):
+                    keys.pop(key, None)
                 self._fanout.watch(*key, None)
 
     def changed(self, connection: Connection) -> None:
@@ -63,28 +70,46 @@ class RoomReports:
                     self._moved(key, connection)
 
     def compare(self) -> None:
-        """Look at everybody in all these rooms, whatever was noticed."""
-        for key, room in self._rooms.items():
-            room.compare(self._users_in(key))
-            self._changed[key] = None
+        """Look at everybody in all these rooms soon, whatever was noticed."""
+        self._compared.update(dict.fromkeys(self._rooms))
+        self._changed.update(self._compared)
         if self._rooms:
             self._on_change()
 
-    def take(self, keys: Iterable[RoomKey] | None = None) -> Mapping[str, list[PresencePart]]:
-        """Return what has to be told of some rooms, or of all that have changed, by gateway. It counts as told."""
-        if keys is None:
-            keys, self._changed = self._changed, {}
+    @property
+    def any_new(self) -> bool:
+        """Whether a gateway waits to be told of a room as a whole."""
+        return bool(self._new)
+
+    @property
+    def any_changed(self) -> bool:
+        """Whether there is something else to be told."""
+        return bool(self._changed)
+
+    def take(self, *, new: bool, until: float) -> Mapping[str, list[PresencePart]]:
+        """Return what is to be told, by gateway: of rooms that are new to one, or of those that have changed.
+
+        What is returned counts as told. It returns at `until`, in monotonic seconds, and may be called again for the
+        rest: after an outage everybody wants to be told everything at once.
+        """
+        keys = self._new if new else self._changed
         told: defaultdict[str, list[PresencePart]] = defaultdict(list)
-        for key in keys:
+        while keys:
+            key = next(iter(keys))
             self._changed.pop(key, None)
-            if (room := self._rooms.get(key)) is None:
-                continue
-            changes, new = room.report(partial(self._entry, key))
+            self._new.pop(key, None)
+            room = self._rooms[key]
+            if key in self._compared:
+                del self._compared[key]
+                room.compare(self._users_in(key))
+            changes, gateways = room.report(partial(self._entry, key))
             for gateway in room.gateways if changes else ():
                 told[gateway] += _pieces(key, changes, whole=False)
-            for gateway in new:
+            for gateway in gateways:
                 told[gateway] += _pieces(key, list(room.told.values()), whole=True)
             room.reported()
+            if time.monotonic() >= until:
+                break
         return told
 
     def _moved(self, key: RoomKey, connection: Connection) -> None:

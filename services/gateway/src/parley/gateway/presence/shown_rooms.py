@@ -5,6 +5,7 @@ Who looks first waits until all gateways have said whom they have, and everybody
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -26,6 +27,10 @@ from parley.gateway.socketio.packets import single_event_packet
 
 FOLLOW_UP = 1.0
 """Seconds between two attempts to tell a looker what it missed."""
+TICK = 0.2
+"""Seconds for which changes are gathered, once where they happen and once where they are looked at."""
+PAUSE = 0.01
+"""Seconds in which other work has its turn when there is very much to be told."""
 KEPT_UNUSED = 30.0
 """Seconds for which a room at which nobody looks any more is still followed: most who look away look again."""
 MAX_LOOKED = 20_000
@@ -155,17 +160,23 @@ class ShownRooms:
 
     # -- telling those who look ------------------------------------------------------------------------------------
 
-    def tell(self, now: float) -> float | None:
-        """Tell the lookers what has changed. Returns in how many seconds there is more to tell, or None."""
-        due = [key for key, when in self._due.items() if when <= now]
-        for key in [*self._unsettled, *due]:
-            if (shown := self._rooms.get(key)) is not None:
-                self._settle(key, shown, now)
-        self._unsettled.clear()
+    def tell(self, now: float, *, until: float) -> float | None:
+        """Tell the lookers what has changed. Returns in how many seconds there is more to tell, or None.
+
+        It returns at `until` as well, in monotonic seconds, however much is left.
+        """
+        self._unsettled.update(dict.fromkeys(key for key, when in self._due.items() if when <= now))
+        while self._unsettled:
+            key = next(iter(self._unsettled))
+            self._settle(key, self._rooms[key], now)
+            if time.monotonic() >= until:
+                break
         self._follow_up(now)
         waits = [FOLLOW_UP] if self.lookers.any_unsettled else []
         if self._due:
-            waits.append(max(0.0, min(self._due.values()) - now))
+            waits.append(max(TICK, min(self._due.values()) - now))
+        if self._unsettled:
+            waits.append(PAUSE)
         return min(waits, default=None)
 
     def _answer(self, key: RoomKey, shown: _Shown, now: float) -> None:
@@ -182,6 +193,7 @@ class ShownRooms:
             self._answer_to(inbox, result)
 
     def _settle(self, key: RoomKey, shown: _Shown, now: float) -> None:
+        self._unsettled.pop(key, None)
         changes = shown.room.settle(now)
         if shown.room.due is None:
             self._due.pop(key, None)
