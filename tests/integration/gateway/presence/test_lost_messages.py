@@ -52,11 +52,11 @@ async def test_while_nobody_looks_nothing_is_said_and_nothing_kept(pair: Pair, r
         here.choose(connection, "dnd")
     for connection in many:
         here.end(connection)
+    assert here.presence._timer is None
     await asyncio.sleep(LEASE)  # what would be said, would be said by now
     assert (len(here.way.said), len(there.way.said)) == said
     assert not here.presence._reports._rooms
     assert not here.presence._reports.choices._choices
-    assert here.presence._timer is None
 
 
 async def test_a_change_that_was_lost_is_found_at_the_renewal(pair: Pair, room: str):
@@ -111,6 +111,18 @@ async def test_a_gateway_that_says_nothing_holds_nobody_up_and_its_users_are_gon
     assert (await here.look(ann, second)).users == [("ann", "online")]
     there.way.loses = lambda _subject: False
     await until(lambda: states(here, ann, answer.users) == {"ann": "online", "ben": "online"}, "it is heard again")
+
+
+async def test_who_has_left_a_room_is_not_told_of_what_follows_in_the_same_moment(pair: Pair, room: str):
+    here, _ = pair
+    ann, eve = here.enter("ann", room), here.enter("eve", room)
+    await here.look(ann, room)
+    await here.look(eve, room)
+    here.fanout.leave(eve, room)
+    here.enter("cem", room)
+    here.presence._tick()
+    assert [change["count"] for change in here.sockets.told[ann]] == [3]  # eve is shown for a moment more
+    assert not here.sockets.told[eve]
 
 
 async def test_who_reads_too_slowly_gets_everything_once_it_reads_and_nothing_queues_up(pair: Pair, room: str):
