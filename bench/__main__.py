@@ -33,8 +33,8 @@ RESULTS = BENCH / "results"
 LATEST = RESULTS / "latest.json"
 PERFORMANCE = BENCH.parent / "docs" / "performance.md"
 IMAGES = BENCH.parent / "docs" / "img"
-PERSISTED, FRAMEWORK, HOSTILE, SCALE = "persisted", "framework", "hostile", "scale"
-PARTS = (PERSISTED, FRAMEWORK, HOSTILE, SCALE)
+PERSISTED, FRAMEWORK, HOSTILE, SCALE, PRESENCE = "persisted", "framework", "hostile", "scale", "presence"
+PARTS = (PERSISTED, FRAMEWORK, HOSTILE, SCALE, PRESENCE)
 """Measurements that may be made by themselves: their results have a part of their own, which they alone renew."""
 RESERVED_FILES = 200
 """What a server has open besides its connections."""
@@ -47,6 +47,7 @@ _RENEWING = {
     FRAMEWORK: {"--only", "--seconds"},
     HOSTILE: {"--only"},
     SCALE: {"--only"},
+    PRESENCE: {"--only", "--seconds"},
 }
 _SERVERS = list(dict.fromkeys([*BROADCASTERS, *KEEPERS, *OPTIONAL]))
 _UNNAMED = [*OPTIONAL, *sorted(ON_REQUEST)]
@@ -98,7 +99,7 @@ def bench(
     """Measure Parley beside its peers.
 
     A whole run writes bench/results/latest.json and docs/img/bench-*.svg; a narrowed one bench/results/narrowed.json.
-    With `--only` persisted, framework, hostile or scale, that part of latest.json is renewed, and the rest stays.
+    With `--only` persisted, framework, hostile, scale or presence, that part of latest.json is renewed; the rest stays.
     """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
     named = _choose(servers, _SERVERS, "--servers")

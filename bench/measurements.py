@@ -25,6 +25,7 @@ from machine import (
 from overhead import overhead
 from persisted import persisted
 from plan import PATIENCE, WARM_UP, Plan
+from presence import presence
 from scale import scale
 
 Row = dict[str, Any]
@@ -130,6 +131,11 @@ def scaling(plan: Plan) -> Iterator[Row]:
     yield from _rows("scale", "parley", partial(scale, plan.events))
 
 
+def present(plan: Plan) -> Iterator[Row]:
+    """Who is there: of 50,000 users, while nobody looks and while some do."""
+    yield from _rows("presence", "parley", partial(presence, plan.seconds))
+
+
 MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "fanout": fanout,
     "persisted": persisted,
@@ -138,6 +144,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "framework": framework,
     "hostile": hostility,
     "scale": scaling,
+    "presence": present,
 }
 
 

@@ -70,6 +70,14 @@ COLUMNS = {
         "bytes_per_event": "bytes/event",
         "grown_in_s": "grown in s",
     },
+    "presence": {
+        "users": "users",
+        "load": "load",
+        "core_percent": "% of a core",
+        "first_ms": "first answer ms",
+        "next_ms": "next answers ms",
+        "cpu_us_per_change": "CPU µs/change, both gateways",
+    },
 }
 TITLES = {
     "fanout": "One room, nothing kept",
@@ -79,6 +87,7 @@ TITLES = {
     "framework": "A command in a service, and in a bare NATS callback",
     "hostile": "Others' round trips while one attacker floods",
     "scale": "A small log and a large one",
+    "presence": "Presence of two gateways, without their connections",
 }
 
 

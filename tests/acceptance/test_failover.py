@@ -14,6 +14,7 @@ from parley.cli.stack import embedded
 from tests.support.clients.conversation import make_room, ok
 from tests.support.clients.people import KINDS, People
 from tests.support.clients.talking import converse
+from tests.support.clients.watcher import Watcher
 from tests.support.own_server import Server
 from tests.support.ports import free_port
 from tests.support.readiness import is_not_ready
@@ -47,7 +48,8 @@ async def breakable(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[B
     postgres = Server(lambda: embedded.postgres(directory / "pg"))
     await asyncio.gather(nats.start(), postgres.start())
     await asyncio.to_thread(upgrade, postgres.url)
-    stack = Stack(postgres.url, nats.url, directory, PARLEY_GATEWAY_DRAIN_SECONDS="1.5")
+    settings = {"PARLEY_GATEWAY_DRAIN_SECONDS": "1.5", "PARLEY_GATEWAY_PRESENCE_LEASE": "2"}
+    stack = Stack(postgres.url, nats.url, directory, **settings)
     await stack.start()
     yield Breakable(stack, nats, postgres)
     await stack.stop()
@@ -166,3 +168,61 @@ async def test_postgres_is_restarted(breakable: Breakable):
     await talk.ends_whole()
     assert all(len(client.connects) == 1 for client in talk.clients), "connections outlive Postgres"
     await talk.people.stop()
+
+
+# -- who is there ------------------------------------------------------------------------------------------------------
+
+
+async def test_nobody_is_shown_for_long_whose_gateway_was_killed_and_who_comes_back_is(breakable: Breakable):
+    stack = breakable.stack
+    people = People(stack)
+    ann, a = await people.join("ann", gateway=stack.gateways[0])
+    ben, b = await people.join("ben", gateway=stack.gateways[1])
+    room = await make_room(ann, ben)
+    watcher = Watcher(ann, room)
+    await watcher.look()
+    await watcher.sees({a["user_id"]: "online", b["user_id"]: "online"})
+    await asyncio.to_thread(stack.gateways[1].stop, signal.SIGKILL)
+    await watcher.sees({a["user_id"]: "online"})
+    stack.gateways[1].start()
+    # Nobody looks again: the new gateway asks who looks, and tells.
+    await watcher.sees({a["user_id"]: "online", b["user_id"]: "online"}, seconds=30)
+    await people.stop()
+
+
+async def test_who_looks_is_told_on_though_both_chats_were_killed(breakable: Breakable):
+    stack = breakable.stack
+    people = People(stack)
+    ann, a = await people.join("ann", gateway=stack.gateways[0])
+    ben, b = await people.join("ben", gateway=stack.gateways[1])
+    room = await make_room(ann, ben)
+    watcher = Watcher(ann, room)
+    await watcher.look()
+    await asyncio.gather(*(asyncio.to_thread(chat.stop, signal.SIGKILL) for chat in stack.chats))
+    await ben.stop()
+    await watcher.sees({a["user_id"]: "online"})
+    await breakable.mend()
+    again = await people.attempt({"token": b["access_token"]}, gateway=stack.gateways[1])
+    await again.connected()
+    await watcher.sees({a["user_id"]: "online", b["user_id"]: "online"})
+    await people.stop()
+
+
+async def test_nobody_is_shown_who_left_while_nats_was_away_and_everybody_is_who_stayed(breakable: Breakable):
+    stack = breakable.stack
+    people = People(stack)
+    ann, a = await people.join("ann", gateway=stack.gateways[0])
+    ben, b = await people.join("ben", gateway=stack.gateways[1])
+    cem, c = await people.join("cem", gateway=stack.gateways[1])
+    room = await make_room(ann, ben, cem)
+    watcher = Watcher(ann, room)
+    await watcher.look()
+    await watcher.sees({user["user_id"]: "online" for user in (a, b, c)})
+    await breakable.nats.stop()
+    await ben.stop()
+    # Of gateways that cannot be heard, nobody is shown for longer than a lease.
+    await watcher.sees({a["user_id"]: "online"})
+    await breakable.mend()
+    await watcher.sees({a["user_id"]: "online", c["user_id"]: "online"}, seconds=30)
+    assert len(cem.connects) == 1
+    await people.stop()

@@ -22,6 +22,8 @@ from parley.chat.log.database import DATABASE_ERRORS, Pool
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.chat.settings import Settings as ChatSettings
+from parley.chat.signals.room_places import RoomPlaces
+from parley.chat.signals.room_signals import RoomSignals
 from parley.chat.state import ChatState
 from parley.common.process.tasks import Tasks
 from parley.common.rate_limiter import RateLimiter
@@ -119,7 +121,8 @@ class Chat(Replica):
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
         consumers: Any = None  # nobody follows the log here but the announcer
         erasing = ErasureRunner("", pool, None, 0)
-        state = ChatState(bus, pool, writer, ChatLog(pool, announcer), consumers, erasing, rates)
+        signals = RoomSignals(rooms, RoomPlaces(pool))
+        state = ChatState(bus, pool, writer, ChatLog(pool, announcer), consumers, erasing, rates, signals)
         tasks = self.tasks = Tasks()
         tasks.forever(writer.run(), name="writer")
         tasks.forever(announcer.run(), name="announcements")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from tests.support.bus import fresh
 from tests.support.testing.lab import NAMESPACE, notes
 
 Connect = Callable[..., Awaitable[Any]]
@@ -194,3 +195,40 @@ class ConnectionBehaviour:
         ann = await connect("ann", query={"as": "unlucky"})
         assert (await ann.event("error"))[0]["message"] == "no luck"
         assert (await ann.emit("roll", 6))["ok"]
+
+    # -- who is there ----------------------------------------------------------------------------------------------
+
+    async def test_who_looks_at_a_room_is_told_who_is_there_and_what_changes(self, connect: Connect):
+        room = fresh("lounge")
+        ann, ben = await connect("ann"), await connect("ben")
+        for client in (ann, ben):
+            await client.emit("enter", room)
+        answer = await ann.emit("who", room)
+        answer["users"].sort(key=lambda user: user["id"])
+        users = [{"id": "ann", "state": "online"}, {"id": "ben", "state": "online"}]
+        assert answer == {"ok": True, "users": users, "count": 2}
+        await ben.emit("idle", True)
+        assert await ann.event("presence") == [{"room": room, "users": [{"id": "ben", "state": "away"}], "count": 2}]
+        await ben.emit("be", "dnd")
+        assert (await ann.event("presence"))[0]["users"] == [{"id": "ben", "state": "dnd"}]
+        again = await connect("ben")
+        await again.emit("enter", room)
+        await ben.emit("be", "invisible")
+        assert await ann.event("presence") == [{"room": room, "users": [{"id": "ben", "state": "offline"}], "count": 1}]
+        assert (await ben.emit("be", "asleep"))["error"]["code"] == "invalid_payload"
+        assert not [event for event, _ in ben.received if event == "presence"]
+
+    async def test_who_is_not_in_a_room_or_has_seen_enough_is_told_nothing_of_it(self, connect: Connect):
+        room = fresh("lounge")
+        ann, ben, eve = await connect("ann"), await connect("ben"), await connect("eve")
+        assert (await eve.emit("who", room))["error"]["code"] == "not_a_member"
+        for client in (ann, ben, eve):
+            await client.emit("enter", room)
+            assert (await client.emit("who", room))["ok"]
+        await eve.emit("exit", room)
+        assert await ben.emit("enough", room) == {"ok": True}
+        seen = len(eve.received), len(ben.received)
+        await ann.emit("be", "dnd")
+        while {"id": "ann", "state": "dnd"} not in (await ann.event("presence"))[0]["users"]:
+            pass
+        assert (len(eve.received), len(ben.received)) == seen

@@ -9,7 +9,19 @@ from typing import Any
 
 import msgspec
 
-from parley.framework import Code, ConnectionContext, Context, Next, Reject, Router, Runtime, Service, on
+from parley.framework import (
+    Code,
+    ConnectionContext,
+    Context,
+    Next,
+    Presence,
+    PresenceChoice,
+    Reject,
+    Router,
+    Runtime,
+    Service,
+    on,
+)
 from tests.support.waiting import until
 
 NAMESPACE = "/lab"
@@ -82,6 +94,26 @@ async def ask(context: Context[Notes], question: str) -> dict[str, Any]:
 async def look(context: Context[Notes], sid: str) -> dict[str, Any]:
     found = await context.everybody.socket(sid).fetch()
     return {"user": found.user_id, "name": found.name, "rooms": found.rooms, "namespace": found.namespace}
+
+
+@router.on("who")
+async def who(context: Context[Notes], room: str) -> Presence:
+    return await context.presence(room)
+
+
+@router.on("enough")
+async def enough(context: Context[Notes], room: str) -> None:
+    await context.stop_presence(room)
+
+
+@router.on("be")
+async def be(context: Context[Notes], choice: PresenceChoice) -> None:
+    await context.set_presence(choice)
+
+
+@router.on("idle")
+async def idle(context: Context[Notes], idle: bool) -> None:
+    await context.set_idle(idle)
 
 
 @router.on("remember")

@@ -19,6 +19,7 @@ from parley.common.wire import (
     consumers,
     identity,
     operations,
+    presence,
     processes,
     recovery,
     rooms,
@@ -30,7 +31,7 @@ DECISIONS = sorted(ROOT.glob("docs/adr/0*.md"))
 PACKAGES = {path.name: path for path in ROOT.glob("**/src/parley/*") if ".venv" not in path.parts}
 FOLDERS = {"services", "libs", "cli", "testing", "tests", "deploy", "migrations", "bench", "docs", "web"}
 CODE = re.compile(r"`([^`\n]+)`")
-WIRE = (admin, codec, commands, connections, consumers, identity, operations, processes, recovery, rooms)
+WIRE = (admin, codec, commands, connections, consumers, identity, operations, presence, processes, recovery, rooms)
 
 
 def quoted(document: Path) -> Iterator[str]:

@@ -80,6 +80,8 @@ SUBJECTS = {
     "GATEWAYS": subjects.GATEWAYS,
     "gateway for all namespaces": subjects.gateway(GATEWAY, ""),
     "compare": subjects.compare(GATEWAY),
+    "PRESENCE": subjects.PRESENCE,
+    "gateway_presence": subjects.gateway_presence(GATEWAY),
     "recover": subjects.recover(GATEWAY),
     "consume tally": subjects.consume("tally"),
     "consume other": subjects.consume("other"),
@@ -121,7 +123,7 @@ PUBLISHES = {
     "gateway": asked("/chat")
     | asked("/poll")
     | {"AUTHENTICATE", "WELCOME", "ADDRESS_BANS", "kicked", "recover", "inbox answered by gateways"}
-    | {"alive gateway", "name gateway"},
+    | {"PRESENCE", "gateway_presence", "alive gateway", "name gateway"},
     "auth": ERASING | {"GATEWAYS", "gateway for all namespaces", "inbox answered by auth", "alive auth", "name auth"},
     "chat": behind("/chat")
     | {"AUTHENTICATE", "AUDIT", "consume tally", "consume other", "inbox answered by chat", "alive chat", "name chat"},
@@ -133,6 +135,7 @@ HEARS = {
     "gateway": told("/chat")
     | told("/poll")
     | {"GATEWAYS", "gateway for all namespaces", "compare", "recover", "name gateway"}
+    | {"PRESENCE", "gateway_presence"}
     | {name for name, subject in SUBJECTS.items() if subject.startswith("_INBOX.gateway.")},
     "auth": {"AUTHENTICATE", "WELCOME", "ADDRESS_BANS", "AUDIT", "kicked", "GATEWAYS", "name auth"}
     | {name for name, subject in SUBJECTS.items() if subject.startswith("_INBOX.auth.")},

@@ -183,7 +183,7 @@ async def test_an_emit_is_remembered_only_if_somebody_here_hears_it_or_may_come_
         gateway.fanout,
         ClientAcks(gateway.bus),
         {namespace: history},
-        *cast("Any", [None] * 5),
+        *cast("Any", [None] * 6),
     )
     lost = await gateway.member("lobby", head=None)
     connections.add(lost)
@@ -217,7 +217,7 @@ async def test_an_emit_to_a_room_with_a_log_is_remembered_for_its_only_member_wh
         gateway.fanout,
         ClientAcks(gateway.bus),
         {namespace: history},
-        *cast("Any", [None] * 5),
+        *cast("Any", [None] * 6),
     )
     lost, other = await gateway.member(head=0), await gateway.member(head=0)
 

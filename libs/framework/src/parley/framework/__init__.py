@@ -21,6 +21,7 @@ from parley.common.process.settings import ServiceSettings
 from parley.common.wire.connections import ConnectionInfo, Handshake
 from parley.common.wire.consumers import LogEvent
 from parley.common.wire.identity import Identity
+from parley.common.wire.presence import Presence, PresenceChanges, PresenceChoice, UserPresence
 from parley.common.wire.rights import Right
 from parley.common.wire.rooms import Delivery, Membership, MembershipChange, Replayed, RoomEvent, RoomHead
 from parley.framework.remote.blocking import BlockingEmitter
@@ -45,10 +46,14 @@ __all__ = [  # noqa: RUF022 - to write a service, to speak to connections, to ru
     "LogEvent",
     "Next",
     "PacketMiddleware",
+    "Presence",
+    "PresenceChanges",
+    "PresenceChoice",
     "Reject",
     "Right",
     "Route",
     "Router",
+    "UserPresence",
     "get_logger",
     "on",
     "AcksResult",

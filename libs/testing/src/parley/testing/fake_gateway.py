@@ -25,16 +25,20 @@ from parley.common.wire.operations import (
     Kick,
     LeaveRooms,
     ListConnections,
+    Look,
     Operation,
     OperationReport,
     Recheck,
     RenewAddressBans,
     Selection,
+    SetPresence,
+    StopLooking,
     decode_operation,
 )
 from parley.framework.remote.gateway_requests import GatewayRequests
 from parley.framework.remote.reply_collector import GatewayReplies, ReplyCollector, ReplyT
 from parley.testing.fake_connection import GATEWAY, HANDLING, FakeConnection
+from parley.testing.fake_presence import FakePresence
 
 
 class FakeGateway(GatewayRequests):
@@ -48,6 +52,8 @@ class FakeGateway(GatewayRequests):
         self._namespace = namespace
         self._connections = connections
         self._settled = settled
+        self.presence = FakePresence(connections)
+        """Who is in the rooms that somebody looks at."""
 
     @override
     async def start(self) -> None:
@@ -97,6 +103,13 @@ class FakeGateway(GatewayRequests):
             case ListConnections(limit=limit):
                 listed = [target.described() for target in targets[:limit]]
                 return FetchedConnections(GATEWAY, len(listed), listed)
+            case Look():
+                return self.presence.look(targets[0] if targets else None, operation)
+            case StopLooking(room=room):
+                for target in targets:
+                    self.presence.stop(room, target)
+            case SetPresence():
+                self.presence.set(targets, operation)
             case Recheck() | RenewAddressBans():
                 pass  # there is no auth here that could have changed anything
             case Disconnect() | Kick():
@@ -106,6 +119,7 @@ class FakeGateway(GatewayRequests):
                 # A controller that disconnects its own connection would wait for itself.
                 if not HANDLING.get():
                     await self._settled()
+        self.presence.refresh()
         return OperationReport(GATEWAY, len(targets))
 
     def _select(self, selection: Selection) -> list[FakeConnection]:

@@ -55,7 +55,8 @@ class FakeNamespace:
         self._runner = EventRunner(self.router)
         self._open: dict[FakeConnection, tuple[ConnectionLifetime, asyncio.Task[None]] | None] = {}
         """The connections, each with the run of its connection middleware if there is any."""
-        self.emitter = Emitter(FakeGateway(self.namespace, self._open.keys(), self.settled), self.namespace)
+        self._gateway = FakeGateway(self.namespace, self._open.keys(), self.settled)
+        self.emitter = Emitter(self._gateway, self.namespace)
         """An emitter of the namespace, as any process may have one."""
         self._parting: dict[FakeConnection, asyncio.Task[None]] = {}
         """The connections that have ended, each with the task by which the service handles that."""
@@ -140,6 +141,7 @@ class FakeNamespace:
     def _on_end(self, connection: FakeConnection, closed: ConnectionClosed, rooms: list[str]) -> None:
         """Have connection middleware and controllers handle the end of a connection."""
         life = self._open.pop(connection)
+        self._gateway.presence.refresh()
         if life is not None:
             life[0].leave(closed)
         self._parting[connection] = asyncio.create_task(self._part(connection, closed.reason, rooms, life))
@@ -172,6 +174,7 @@ class FakeNamespace:
         connection.join([*members, *context.initial_rooms])
         for greeting in context.initial_events:
             connection.deliver(greeting)
+        self._gateway.presence.refresh()
 
     async def _part(
         self,

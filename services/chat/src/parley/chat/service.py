@@ -22,6 +22,8 @@ from parley.chat.log.held import Screen
 from parley.chat.log.writer import Writer
 from parley.chat.moderation.screening import AT_ONCE, Screening
 from parley.chat.settings import Settings
+from parley.chat.signals.room_places import RoomPlaces
+from parley.chat.signals.room_signals import RoomSignals
 from parley.chat.state import ChatState
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Runtime, Service
@@ -75,16 +77,21 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         with database.reachable():
             # This comes before anything is answered: after a restore, what had been erased has to be hidden first.
             await erasing.look()
-        state = ChatState(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates)
+        places = RoomPlaces(reads)
+        signals = RoomSignals(rooms, places)
+        log = ChatLog(for_gateways, announcer)
+        state = ChatState(runtime.bus, reads, writer, log, consumers, erasing, rates, signals)
         runtime.tasks.forever(writer.run(), name="writer")
         runtime.tasks.forever(announcer.run(), name="announcements")
         runtime.tasks.forever(consumers.run(), name="consumers")
         runtime.tasks.forever(erasing.run(), name="erasures")
-        runtime.tasks.forever(_sweep(rates), name="rates of users")
+        for each in (rates, signals.typing_rates, signals.choice_rates):
+            runtime.tasks.forever(_sweep(each), name="rates of users")
         await admin.start(state)
         try:
             yield state
         finally:
+            await places.close()
             await state.log.close()
 
 

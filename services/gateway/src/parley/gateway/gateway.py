@@ -41,6 +41,7 @@ from parley.gateway.lifecycle import Lifecycle
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
+from parley.gateway.presence.room_presence import RoomPresence
 from parley.gateway.process.gc_scheduling import run_collector
 from parley.gateway.process.loop_monitor import LoopMonitor
 from parley.gateway.recovery.recovery import Recovery, make_offsets
@@ -77,7 +78,7 @@ class Gateway(ServerEvents, Replies):
         self._recovery = recovery = Recovery(bus, namespaces, offsets, fanout)
         budget = CommandBudget(server.engine.budget)
         self._commands = CommandForwarder(bus, namespaces, connections, self, budget, settings)
-        emitter = Emitter(bus, "/")
+        self._emitter = emitter = Emitter(bus, "/")
         self._event_middleware = EventMiddleware(bus, emitter, namespaces, self._commands, self, budget, settings)
         self._connection_middleware = MiddlewareRunner(bus, emitter, namespaces)
         self._admission = Admission(
@@ -85,16 +86,20 @@ class Gateway(ServerEvents, Replies):
         )
         self._acks = ClientAcks(bus)
         self._standing = StandingCheck(bus, connections, lambda: recovery.parked, self._end_user, self._end_unwelcome)
+        self._presence = presence = RoomPresence(
+            bus, connections, fanout, server, emitter.registry, settings.gateway_presence_lease
+        )
         self.lifecycle = Lifecycle(
             server, namespaces, connections, self._admission, fanout, recovery,
             self._connection_middleware, self._event_middleware, self._commands, self._acks, self._standing,
+            presence,
         )  # fmt: skip
         self._address_bans = BannedAddresses(bus, lambda: [*connections, *recovery.parked], self._end_banned)
         server.engine.refuses_address = self._address_bans.refuse
         self._operations = Operations(
             bus, namespaces, server, connections, fanout, self._acks, offsets,
             self.lifecycle.disconnect, self.lifecycle.end_user,
-            self.lifecycle.end_addresses, self._standing.recheck, self._address_bans.renew,
+            self.lifecycle.end_addresses, self._standing.recheck, self._address_bans.renew, presence,
         )  # fmt: skip
         self._rates = RateLimiter(settings.gateway_user_events_per_second, settings.gateway_user_events_burst)
         self._namespace_rates = {
@@ -118,10 +123,14 @@ class Gateway(ServerEvents, Replies):
         self._standing.start()
         self._address_bans.start()
         self._memberships.start()
+        # Before clients come: presence waits for the gateways that are known to live.
+        await self._emitter.start()
+        self._presence.start()
         self._bus.on_reconnect(self._reconcile)
         self._loop_monitor.on_stall(self._reconcile)
         # The fanout does this after a reconnect by itself, but not after a stall.
         self._loop_monitor.on_stall(self._fanout.verify_all)
+        self._loop_monitor.on_stall(self._presence.start_over)
         self._fanout.on_missed(self._memberships.verify_all)
         self._fanout.on_hearsay(self._memberships.verify)
         self._tasks.forever(self._loop_monitor.run(), name="loop monitor")
@@ -174,6 +183,7 @@ class Gateway(ServerEvents, Replies):
         await self._connection_middleware.close()
         await self._commands.close()
         await self._operations.close()
+        await self._presence.close()
         await self._acks.close()
         await self._recovery.close()
         await self._fanout.close()

@@ -51,6 +51,7 @@ from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.client_acks import ClientAcks
+from parley.gateway.presence.room_presence import RoomPresence
 from parley.gateway.process.boot_clock import boot_time
 from parley.gateway.recovery.recovery import Recovery, Resumption
 from parley.gateway.rooms.fanout import Fanout
@@ -89,6 +90,7 @@ class Lifecycle:
         forwarder: CommandForwarder,
         acks: ClientAcks,
         standing: StandingCheck,
+        presence: RoomPresence,
     ) -> None:
         self._server = server
         self._namespaces = namespaces
@@ -101,6 +103,7 @@ class Lifecycle:
         self._forwarder = forwarder
         self._acks = acks
         self._standing = standing
+        self._presence = presence
         self.refusals = RateLimiter(REFUSALS_PER_SECOND, REFUSALS_BURST)
         """By address. `Gateway` sweeps it."""
         self._tasks = Tasks()
@@ -176,6 +179,7 @@ class Lifecycle:
             resumption.offset if resumption is not None else "",
         )
         self._server.admit(connection)
+        self._presence.opened(connection, attempt.auth)
         self._admission.enter_rooms(attempt, connection, recovered)
         if connection.ended is not None:
             # What it missed was more than its buffer takes, and that ended its session within `enter_rooms`.
@@ -374,6 +378,7 @@ class Lifecycle:
             connection.state = ConnectionState.PARKED
         else:
             self._fanout.leave_all(connection)
+        self._presence.ended(connection)
         self._acks.lost(connection)
         self._middleware.leave(connection, reason)
 

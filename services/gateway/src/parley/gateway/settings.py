@@ -70,6 +70,12 @@ class Settings(ServiceSettings):
         default=500, gt=0, description="events per second that all connections of one user may emit for long"
     )
     gateway_user_events_burst: int = Field(default=5000, ge=1, description="events that they may emit at once")
+    gateway_presence_lease: float = Field(
+        default=10,
+        ge=0.5,
+        le=18,
+        description="seconds for which users of a gateway that says nothing more are shown as present",
+    )
     gateway_allow_eio3: bool = Field(default=False, description="serve Socket.IO 2.x clients (Engine.IO 3) as well")
     gateway_deflate: bool = Field(default=False, description="compress WebSocket messages of 1 KB and more")
     gateway_drain_seconds: float = Field(

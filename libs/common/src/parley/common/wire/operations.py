@@ -95,8 +95,43 @@ class ListConnections(Operation, frozen=True, tag="list"):
     limit: int
 
 
+class Look(Operation, frozen=True, tag="look"):
+    """Show the selected connection who is in a room that it is in, and what changes: `LookResult` of its gateway."""
+
+    room: str
+
+
+class StopLooking(Operation, frozen=True, tag="unlook"):
+    """Show the selected connections no more of a room: gateways reply with an `OperationReport`."""
+
+    room: str
+
+
+class SetPresence(Operation, frozen=True, tag="presence"):
+    """Set what the users of the selected connections chose by hand, and whether the connections are idle.
+
+    `choice` is a `PresenceChoice`, or empty to leave it as it is; it was made at `since`, in Unix milliseconds. None
+    leaves `idle` as it is. Gateways reply with an `OperationReport`.
+    """
+
+    choice: str = ""
+    since: int = 0
+    idle: bool | None = None
+
+
 AnyOperation = (
-    Emit | FetchConnections | JoinRooms | LeaveRooms | Disconnect | Kick | ListConnections | Recheck | RenewAddressBans
+    Emit
+    | FetchConnections
+    | JoinRooms
+    | LeaveRooms
+    | Disconnect
+    | Kick
+    | ListConnections
+    | Recheck
+    | RenewAddressBans
+    | Look
+    | StopLooking
+    | SetPresence
 )
 
 
@@ -147,6 +182,21 @@ class OperationReport(Wire, frozen=True):
     @property
     def outstanding(self) -> int:
         """Always 0: there is one report per gateway."""
+        return 0
+
+
+class LookResult(Wire, frozen=True):
+    """Who is in the room, as far as is shown, or the code for which it is not; `matched` is 0 for no connection."""
+
+    gateway: str
+    matched: int
+    users: list[tuple[str, str]] = []
+    count: int = 0
+    code: str = ""
+
+    @property
+    def outstanding(self) -> int:
+        """Always 0: there is one reply."""
         return 0
 
 

@@ -9,6 +9,7 @@ on, and the broker lets nobody publish there but those who may say it:
 | that a command is this user's | gateways publish commands, and a service to itself |
 | what happened in a room | the service behind its namespace |
 | that all connections of a user end | auth publishes for whatever namespace |
+| who is in a room on another gateway | gateways publish on `presence` and `gw.*.presence` |
 | the outcome of a command | the service behind the namespace it was sent in |
 
 Answers go to inboxes that name who asks and who answers, see `subjects.inbox`: nobody else listens or publishes there.
@@ -60,6 +61,8 @@ GATEWAY = Permissions(
         "heads.*",
         "recover.*",
         subjects.KICKED,
+        subjects.PRESENCE,
+        "gw.*.presence",
         f"_INBOX.*.{subjects.GATEWAY_ANSWERS}.>",
     ),
     subscribe=(
@@ -68,6 +71,7 @@ GATEWAY = Permissions(
         "gateways",
         "gw.>",
         "moved.*",
+        subjects.PRESENCE,
         "recover.*",
         "room.*.*",
         "rooms.*",

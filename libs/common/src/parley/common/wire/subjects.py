@@ -47,6 +47,9 @@ LIST_ROOMS = "ctl.room.list"
 GATEWAYS = "gateways"
 """Publish: an `Operation` on connections whatever their namespace, heard by every gateway."""
 
+PRESENCE = "presence"
+"""Publish, by gateways: `LookedRooms` and `GetLookedRooms`, heard by every gateway."""
+
 ALIVE = "ctl.alive.*.*.*"
 """Subscription to the signs of life of all processes, see `alive`."""
 
@@ -213,6 +216,11 @@ def gateway(address: str, namespace: str) -> str:
     concerns connections whatever theirs.
     """
     return f"gw.{encode(address)}.sockets.{encode(namespace)}"
+
+
+def gateway_presence(address: str) -> str:
+    """Publish, by other gateways: a `PresenceMessage` for this run of a gateway alone."""
+    return f"gw.{encode(address)}.presence"
 
 
 def check_ad_hoc(namespace: str, room_id: str) -> None:

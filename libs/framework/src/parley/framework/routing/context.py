@@ -20,6 +20,9 @@ from parley.common.process.logs import CONTEXTS, get_logger
 from parley.common.wire.binary import extract, insert
 from parley.common.wire.commands import Command, ConnectionCommands
 from parley.common.wire.connections import ConnectRequest, Handshake
+from parley.common.wire.operations import Selection
+from parley.common.wire.presence import Presence, PresenceChoice
+from parley.framework.remote import presence_requests
 from parley.framework.remote.emitter import BroadcastOperator, Emitter, RemoteSocket
 from parley.framework.routing.connection_data import ConnectionData
 
@@ -109,6 +112,36 @@ class PeerContext:
     async def disconnect(self, *, close: bool = False) -> None:
         """Disconnect this connection from the namespace and, with `close`, close its transport."""
         await self.socket.disconnect(close=close)
+
+    # -- who is there ----------------------------------------------------------------------------------------------
+
+    async def presence(self, room: str) -> Presence:
+        """Return who is in a room, and have this connection told what changes, as event `presence`, until it leaves.
+
+        The connection has to be in the room itself. A user with several connections counts once. Raises `Reject`:
+        `not_a_member`, `limit_exceeded`, `rate_limited`, `overloaded` or `timeout`.
+        """
+        return await presence_requests.look(self._emitter.requests, self._itself, self.gateway, room)
+
+    async def stop_presence(self, room: str) -> None:
+        """Have this connection told no more of who is in a room."""
+        await presence_requests.stop_looking(self._emitter.requests, self._itself, self.gateway, room)
+
+    async def set_presence(self, choice: PresenceChoice) -> None:
+        """Show this connection's user as this, on all of the user's connections, for as long as these last.
+
+        `invisible` is shown as not there, `automatic` as what the user's devices do. Raises `Reject(invalid_payload)`
+        for anything else, and `Reject(timeout)` when a living gateway did not answer.
+        """
+        await presence_requests.choose(self._emitter.requests, self.namespace, self.identity.user_id, choice)
+
+    async def set_idle(self, idle: bool) -> None:
+        """Note whether somebody is using this connection; a user whose connections are all idle is shown as away."""
+        await presence_requests.set_idle(self._emitter.requests, self._itself, self.gateway, idle=idle)
+
+    @property
+    def _itself(self) -> Selection:
+        return Selection(self.namespace, (self.sid,), (), self.sid)
 
     # -- to others -------------------------------------------------------------------------------------------------
 

@@ -14,8 +14,9 @@ from parley.chat.domain.events import ClientEvent
 from parley.chat.domain.room import RoomCommand
 from parley.chat.log.database import COMMAND_SECONDS, reachable
 from parley.chat.queries import history, sync
+from parley.chat.signals.room_signals import LookAtRoom, OwnPresence, Typing, TypingSignal
 from parley.chat.state import ChatState
-from parley.framework import Context, RoomLog, Router
+from parley.framework import Context, Presence, PresenceChanges, RoomLog, Router
 
 TIMEOUT = 2 * COMMAND_SECONDS
 """Seconds for a controller. Postgres answers or fails sooner, so a client that waits for a commit learns its outcome.
@@ -68,7 +69,28 @@ async def read_missed(context: Context[ChatState], query: sync.Sync) -> sync.Syn
         return await sync.missed(context.state.reads, query, context.identity)
 
 
+# Not pipelined: a message that is sent after it must not overtake it.
+@router.on("typing")
+async def signal_typing(context: Context[ChatState], typing: Typing) -> None:
+    """Tell the room that one is writing."""
+    await context.state.signals.type(context.identity, context.sid, typing)
+
+
+@router.on("presence", pipelined=True, writes=False)
+async def look_at_room(context: Context[ChatState], look: LookAtRoom) -> Presence | None:
+    """Who is in a room, and from then on what changes."""
+    return await context.state.signals.look(context, look)
+
+
+@router.on("presence.set", pipelined=True, writes=False)
+async def choose_presence(context: Context[ChatState], own: OwnPresence) -> None:
+    """What one is shown as, on all devices; and whether this one is idle."""
+    await context.state.signals.choose(context, own)
+
+
 for event in EVENTS:
     router.sends(event.TYPE, ClientEvent[event])
 
 add_people_routes(router, TIMEOUT)
+router.sends("typing", TypingSignal)
+router.sends("presence", PresenceChanges)

@@ -12,7 +12,7 @@ from parley.gateway.connections.connection import Connection
 MAX_BYTES = 4096
 """Bytes of an encoded handshake. It travels with every batch of commands."""
 SECRETS = frozenset({"token"})
-OWN_FIELDS = frozenset({"token", "cursors", "log", "pid", "offset"})
+OWN_FIELDS = frozenset({"token", "cursors", "log", "pid", "offset", "presence"})
 """The fields of the CONNECT payload that belong to Parley and Socket.IO themselves."""
 
 

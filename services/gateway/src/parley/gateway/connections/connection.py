@@ -109,6 +109,8 @@ class Connection:
     """The number of the last packet of its namespace before CONNECT (`packet_history`)."""
     came_with: str = ""
     """The offset that its client named at CONNECT, of the last packet that it had received from whichever gateway."""
+    idle: bool = False
+    """Whether its client says that nobody is using it."""
     expiry: TimerEntry | None = None
     """The timer that ends it when its token expires, if the namespace asks for that."""
 

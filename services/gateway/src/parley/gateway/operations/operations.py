@@ -33,16 +33,20 @@ from parley.common.wire.operations import (
     Kick,
     LeaveRooms,
     ListConnections,
+    Look,
     OperationReport,
     Recheck,
     RenewAddressBans,
     Selection,
+    SetPresence,
+    StopLooking,
     decode_operation,
 )
 from parley.common.wire.rooms import UnloggedEvent
 from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.operations.client_acks import ClientAcks
+from parley.gateway.presence.room_presence import RoomPresence
 from parley.gateway.recovery.packet_history import PacketHistory, with_offset
 from parley.gateway.rooms.fanout import DELIVERIES, Fanout
 from parley.gateway.socketio.packets import event_packet
@@ -94,6 +98,7 @@ class Operations:
         end_addresses: EndAddresses,
         recheck: AskAgain,
         renew_address_bans: Callable[[], Awaitable[int]],
+        presence: RoomPresence,
     ) -> None:
         self._bus = bus
         self._namespaces = tuple(namespaces)
@@ -107,6 +112,7 @@ class Operations:
         self._end_addresses = end_addresses
         self._recheck = recheck
         self._renew_address_bans = renew_address_bans
+        self._presence = presence
         self._tasks = Tasks()
 
     def start(self) -> None:
@@ -133,6 +139,8 @@ class Operations:
             self._emit(operation)
         elif isinstance(operation, Kick):
             self._kick(operation)
+        elif isinstance(operation, Look):
+            self._look(operation)
         elif isinstance(operation, Recheck | RenewAddressBans):
             # As a kick, none of these is dropped because there are many.
             self._tasks.spawn(self._ask_again(operation), name="operation")
@@ -230,10 +238,16 @@ class Operations:
         found = self._connections.of_user(user_id) if user_id else self._connections
         await self._tell(wanted.inbox, list(islice(filter(_is_open, found), wanted.limit)), with_rooms=False)
 
+    def _look(self, look: Look) -> None:
+        """Begin to show one connection who is in a room. Many begin at once when they come back; none of it waits."""
+        found = self._select(look.selection)
+        self._presence.look(found[0] if len(found) == 1 else None, look.room, look.inbox)
+
     # -- the rest --------------------------------------------------------------------------------------------------
 
     async def _operate(
-        self, operation: FetchConnections | JoinRooms | LeaveRooms | Disconnect | ListConnections
+        self,
+        operation: FetchConnections | JoinRooms | LeaveRooms | Disconnect | ListConnections | StopLooking | SetPresence,
     ) -> None:
         if isinstance(operation, ListConnections):
             await self._list(operation)
@@ -252,6 +266,10 @@ class Operations:
                     self._leave(connection, rooms)
                 case Disconnect(close=close):
                     self._disconnect(connection, close)
+                case StopLooking(room=room):
+                    self._presence.stop_looking(connection, room)
+                case SetPresence():
+                    self._presence.set((connection,), operation)
         await self._answer(operation.inbox, OperationReport(self._bus.address, len(connections)))
 
     def _join(self, connection: Connection, rooms: Iterable[str]) -> None:

@@ -230,6 +230,10 @@ class Fanout(Parking):
         local = self._rooms.get(namespace, room)
         return () if local is None else local.members
 
+    def watch(self, namespace: str, room: str, watcher: Callable[[Connection], object] | None) -> None:
+        """Call `watcher` with every connection that may have come into a room here or gone; None ends it."""
+        self._rooms.watch(namespace, room, watcher)
+
     def send_event(self, connection: Connection, event: str, data: dict[str, Any]) -> None:
         """Send one connection an event that is in no log."""
         args = b"[" + msgspec.json.encode(data) + b"]"

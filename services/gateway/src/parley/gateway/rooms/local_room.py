@@ -39,7 +39,7 @@ class LocalRoom:
 
     __slots__ = (
         "_catching_up", "_hear", "_members", "_next_change", "_recent", "_recent_bytes",
-        "awaited", "closed", "cursor", "known", "listener", "live", "namespace", "repairing", "room",
+        "awaited", "closed", "cursor", "known", "listener", "live", "namespace", "repairing", "room", "watcher",
     )  # fmt: skip
 
     def __init__(self, namespace: str, room: str, head: int, hear: Callable[[LocalRoom, bytes], None]) -> None:
@@ -54,6 +54,8 @@ class LocalRoom:
         """Attempts that are about to enter it. It stays open for them."""
         self.repairing = False
         self.closed = False
+        self.watcher: Callable[[Connection], object] | None = None
+        """Called with a connection that may have come or gone, while somebody looks at who is there."""
         self._hear = hear
         self._members: dict[Connection, MemberState] | None = None
         """Members that are not live, or know of changes to come."""
@@ -252,6 +254,8 @@ class LocalRoom:
             if (due := member_state.due(state)) is not None:
                 self._next_change = min(self._next_change, due)
         self._count(before, state)
+        if self.watcher is not None:
+            self.watcher(connection)
         return state is None
 
     def _count(self, before: MemberState | None, state: MemberState | None) -> None:

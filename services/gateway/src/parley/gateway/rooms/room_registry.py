@@ -34,6 +34,7 @@ class RoomRegistry:
         self._bus = bus
         self._receive = receive
         self._closed = closed
+        self._watchers: dict[tuple[str, str], Callable[[Connection], object]] = {}
         self._rooms: defaultdict[str, dict[str, LocalRoom]] = defaultdict(dict)
         self._flush: asyncio.Task[None] | None = None
 
@@ -58,8 +59,19 @@ class RoomRegistry:
         """Subscribe to a room that has no member here yet, of which events after `head` have to be delivered."""
         room = self._rooms[namespace][name] = LocalRoom(namespace, name, head, self._receive)
         room.listener = self._bus.listen(subjects.room(namespace, name), room)
+        if self._watchers:
+            room.watcher = self._watchers.get((namespace, name))
         SUBSCRIPTIONS.inc()
         return room
+
+    def watch(self, namespace: str, name: str, watcher: Callable[[Connection], object] | None) -> None:
+        """Call `watcher` with whoever may have come into a room or gone, also if nobody is in it yet; None ends it."""
+        if watcher is None:
+            self._watchers.pop((namespace, name), None)
+        else:
+            self._watchers[namespace, name] = watcher
+        if (room := self.get(namespace, name)) is not None:
+            room.watcher = watcher
 
     async def make_known(self, rooms: Iterable[LocalRoom]) -> bool:
         """Wait until NATS has the rooms' subscriptions. Returns whether that took any waiting. Raises `Reject`."""
