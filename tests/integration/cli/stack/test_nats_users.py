@@ -168,7 +168,7 @@ class Broker:
         for subject in (*SUBJECTS.values(), *(wildcards or ())):
             await client.publish(subject, b"")
             await client.subscribe(subject)
-        await client.settle(10)
+        await client.wait_until_received(10)
         await client.close()
         found: dict[str, set[str]] = {"publish": set(), "subscription": set()}
         by_subject = {subject.lower(): name for name, subject in SUBJECTS.items()}

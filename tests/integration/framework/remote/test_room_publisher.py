@@ -104,16 +104,16 @@ async def test_what_is_too_large_for_a_message_is_cut_and_arrives_in_order(
     large = [said(number, 100_000) for number in range(1, 13)]
     deliveries = [("a", Delivery(large, moves)), ("b", Delivery(large[:3])), ("c", Delivery([said(1)]))]
     await publisher(other, namespace, living).publish_all(deliveries)
-    expected = {room: [item.sequence for item in delivery.items] for room, delivery in deliveries}
+    expected = {room: [item.sequence for item in delivery.events] for room, delivery in deliveries}
 
     def arrived() -> list[tuple[str, Delivery]]:
         return [piece for message in heard.together for piece in message] + heard.alone
 
     def sequences(room: str) -> list[int]:
-        return [item.sequence for name, delivery in arrived() if name == room for item in delivery.items]
+        return [item.sequence for name, delivery in arrived() if name == room for item in delivery.events]
 
     await until(lambda: all(sequences(room) == expected[room] for room in expected))
-    told = [(name, len(delivery.items)) for name, delivery in arrived() if delivery.membership_changes]
+    told = [(name, len(delivery.events)) for name, delivery in arrived() if delivery.membership_changes]
     assert len(told) == 1, "moves go with the last piece"
     assert max(heard.sizes, default=0) <= MAX_DELIVERY_BYTES + 1024
     assert len(heard.together) <= 5
@@ -182,4 +182,4 @@ async def test_other_namespaces_are_not_heard(nats_url: str, log: Log, gateway: 
 def event_of(log: Log, room: str, *, joins: str = "") -> RoomEvent:
     """Log one event more, and return it."""
     sequence = log.append(1, room, joins=joins)
-    return RoomEvent("message.sent", json.dumps({"sequence": sequence}).encode(), sequence, joins=joins)
+    return RoomEvent("message.sent", json.dumps({"sequence": sequence}).encode(), sequence, joined_user=joins)

@@ -40,7 +40,7 @@ async def test_a_room_is_opened_no_earlier_than_it_was_delivered_here_whatever_i
     connection = another(namespace)
     fanout.enter_user_room(connection)
     connection.state = ConnectionState.OPEN
-    fanout.open(connection)
+    fanout.start_user_room(connection)
     fanout.enter(connection, ROOM, head=12, after=12)
     room = fanout._rooms.get(namespace, ROOM)
     assert room is not None
@@ -59,7 +59,7 @@ async def test_what_a_repair_brings_to_a_room_that_is_closed_by_then_was_sent_to
     connection = another(namespace)
     fanout.enter_user_room(connection)
     connection.state = ConnectionState.OPEN
-    fanout.open(connection)
+    fanout.start_user_room(connection)
     fanout.enter(connection, ROOM, head=0)
     log.append(3)
     log.gate.clear()

@@ -44,7 +44,7 @@ class Socket(Protocol):
     """A WebSocket, as a session uses it. None of its methods waits."""
 
     @property
-    def choked(self) -> bool:
+    def congested(self) -> bool:
         """Whether the client reads slower than it is sent to."""
         ...
 

@@ -43,7 +43,7 @@ from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
 from parley.gateway.process.gc_scheduling import run_collector
 from parley.gateway.process.loop_monitor import LoopMonitor
-from parley.gateway.recovery.recovery import Recovery, make_offsets
+from parley.gateway.recovery.recovery import Recovery, make_histories
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.client import Client
@@ -72,9 +72,9 @@ class Gateway(ServerEvents, Replies):
         self.connections = connections = ConnectionRegistry()
         self.server = server = SocketIoServer(settings, bus.instance, namespaces, self)
         self._bus = bus
-        offsets = make_offsets(bus.address, namespaces)
-        self._fanout = fanout = Fanout(bus, server, offsets, namespaces)
-        self._recovery = recovery = Recovery(bus, namespaces, offsets, fanout)
+        histories = make_histories(bus.run_address, namespaces)
+        self._fanout = fanout = Fanout(bus, server, histories, namespaces)
+        self._recovery = recovery = Recovery(bus, namespaces, histories, fanout)
         budget = CommandBudget(server.engine.budget)
         self._commands = CommandForwarder(bus, namespaces, connections, self, budget, settings)
         emitter = Emitter(bus, "/")
@@ -92,7 +92,7 @@ class Gateway(ServerEvents, Replies):
         self._address_bans = BannedAddresses(bus, lambda: [*connections, *recovery.parked], self._end_banned)
         server.engine.refuses_address = self._address_bans.refuse
         self._operations = Operations(
-            bus, namespaces, server, connections, fanout, self._acks, offsets,
+            bus, namespaces, server, connections, fanout, self._acks, histories,
             self.lifecycle.disconnect, self.lifecycle.end_user,
             self.lifecycle.end_addresses, self._standing.recheck, self._address_bans.renew,
         )  # fmt: skip
@@ -105,7 +105,7 @@ class Gateway(ServerEvents, Replies):
         self._tasks = Tasks()
         self._memberships = MembershipCheck(bus, connections, fanout)
         fanout.on_restored(recovery.forget_all)
-        self._comparison = Comparison(bus, connections, self.lifecycle.seen_off)
+        self._comparison = Comparison(bus, connections, self.lifecycle.end_presumed_gone)
         self._loop_monitor = LoopMonitor()
 
     async def start(self) -> None:
@@ -123,7 +123,7 @@ class Gateway(ServerEvents, Replies):
         # The fanout does this after a reconnect by itself, but not after a stall.
         self._loop_monitor.on_stall(self._fanout.verify_all)
         self._fanout.on_missed(self._memberships.verify_all)
-        self._fanout.on_hearsay(self._memberships.verify)
+        self._fanout.on_uncertain_join(self._memberships.verify)
         self._tasks.forever(self._loop_monitor.run(), name="loop monitor")
         self._tasks.forever(self._recovery.run_sweep(), name="lost connections")
         self._tasks.forever(run_collector(), name="garbage")

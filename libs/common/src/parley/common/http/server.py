@@ -38,7 +38,7 @@ from parley.common.errors import Code, Reject
 from parley.common.http.addresses import address_key, plain_address
 from parley.common.http.forwarded import TrustedProxies
 from parley.common.http.gate import HTTP_LIMITED, HttpGate, HttpLimits
-from parley.common.http.output_budget import MODEST
+from parley.common.http.output_budget import SMALL_UNREAD_BYTES
 from parley.common.http.problems import MEDIA_TYPE, problem
 from parley.common.http.upgrade_request import UpgradeRequest, read_upgrade
 
@@ -181,7 +181,7 @@ class HttpProtocol(HttpToolsProtocol):
         """
         self.connections.add(cast("Any", self))
         self.transport = transport
-        transport.set_write_buffer_limits(high=MODEST)
+        transport.set_write_buffer_limits(high=SMALL_UNREAD_BYTES)
         peer = get_remote_addr(transport)
         self.client = (plain_address(peer[0]), peer[1]) if peer else None
         if self._gate.server is None:

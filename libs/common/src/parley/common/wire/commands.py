@@ -46,7 +46,7 @@ class CommandBatch(Wire, frozen=True):
 
     gateway: str
     namespace: str
-    conversations: list[ConnectionCommands]
+    connections: list[ConnectionCommands]
 
 
 class Ack(Wire, frozen=True):

@@ -59,7 +59,7 @@ GATEWAY = Permissions(
         "replay.*",
         "heads.*",
         "recover.*",
-        subjects.KICKED,
+        subjects.KICK_REPORTS,
         f"_INBOX.*.{subjects.GATEWAY_ANSWERS}.>",
     ),
     subscribe=(
@@ -90,7 +90,7 @@ AUTH = Permissions(
         subjects.WELCOME,
         subjects.ADDRESS_BANS,
         subjects.AUDIT,
-        subjects.KICKED,
+        subjects.KICK_REPORTS,
         # What one replica of auth tells gateways, the others hear as well.
         subjects.GATEWAYS,
     ),

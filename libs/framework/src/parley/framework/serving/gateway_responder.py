@@ -94,7 +94,7 @@ class GatewayResponder:
             await self._bus.respond(subjects.room_heads(namespace), GetRoomHeads, self._heads, queue),
             await self._bus.respond(subjects.memberships(namespace), GetMemberships, self._memberships, queue),
             # Last: the gateway of an admitted connection asks for the rest at once.
-            await self._bus.respond(subjects.connect(namespace), ConnectRequest, self._open, queue),
+            await self._bus.respond(subjects.connect(namespace), ConnectRequest, self._admit, queue),
         ]
 
     async def close(self) -> None:
@@ -106,7 +106,7 @@ class GatewayResponder:
 
     # -- connections that come and go ------------------------------------------------------------------------------
 
-    async def _open(self, request: ConnectRequest) -> ConnectReply:
+    async def _admit(self, request: ConnectRequest) -> ConnectReply:
         """Admit a connection, or raise `Reject`."""
         full = len(self._held) >= MAX_HELD
         if self._router.connection_middleware:
@@ -116,7 +116,7 @@ class GatewayResponder:
         reply = ConnectReply(
             await self._log.memberships(request.identity),
             lifecycle_events=self._lifecycle_events,
-            log=self._incarnation(),
+            incarnation=self._incarnation(),
         )
         # Without middleware, a connection too many is admitted all the same. It is not compared, so if its gateway is
         # killed, there are no `disconnect` events.

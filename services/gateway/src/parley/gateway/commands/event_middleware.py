@@ -127,8 +127,10 @@ class EventMiddleware:
 
     def _refusal(self, connection: Connection, packet: EventPacket) -> Reject | None:
         """Return why an event may not enter the middleware, which would decode it; None if it may."""
-        if (misfit := self._commands.misfit(connection.namespace, packet.event, packet.size)) is not None:
-            return misfit
+        if (
+            permanent_refusal := self._commands.permanent_refusal(connection.namespace, packet.event, packet.size)
+        ) is not None:
+            return permanent_refusal
         queue = self._queues.get(connection)
         if queue is not None and (
             len(queue.waiting) >= self._max_waiting or queue.bytes + packet.size > self._max_bytes
@@ -162,7 +164,7 @@ class EventMiddleware:
         command = Command(0, packet.event, packet.args, correlation, packet.attachments)
         sender = ConnectionCommands(connection.sid, connection.identity, [command], connection.handshake)
         emitter, data = self._emitters[connection.namespace], ConnectionData(connection.data)
-        context = _MiddlewareInvocation(emitter, self._bus.address, sender, command, data, None)
+        context = _MiddlewareInvocation(emitter, self._bus.run_address, sender, command, data, None)
         context.connection, context.free = connection, free
         context.outcome = context.forwarded = None
         try:
@@ -186,7 +188,7 @@ class EventMiddleware:
         finally:
             free.set()
         self._keep(context)
-        if not connection.ended:
+        if not connection.end_reason:
             self._replies.reply(connection, packet.ack_id, outcome)
 
     async def _forward(self, context: _MiddlewareInvocation) -> None:
@@ -202,7 +204,7 @@ class EventMiddleware:
                 waits.set_result(outcome)
 
         size = len(args) + sum(map(len, attachments))
-        self._commands.submit_waiting(
+        self._commands.submit_command(
             QueuedCommand(context.connection, context.event, args, None, attachments, size, tell)
         )
         context.free.set()
@@ -222,8 +224,8 @@ class EventMiddleware:
 
     def _outcome(self, context: _MiddlewareInvocation) -> EventResult:
         # A middleware has made the ack itself, which overrules the service's.
-        if context.answer is not None:
-            payload, attachments = context.answer
+        if context.own_ack is not None:
+            payload, attachments = context.own_ack
             return EventResult(payload, True, attachments)
         if context.outcome is not None and context.result is context.forwarded:
             return context.outcome
