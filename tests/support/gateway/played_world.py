@@ -128,7 +128,7 @@ class Broker:
         self.publish(subjects.announcements(NAMESPACE), announcement.encode())
 
     def beacon(self, head: int) -> None:
-        self.publish(subjects.moved_heads(NAMESPACE), RoomHeads(NAMESPACE, [RoomHead(ROOM, head)]).encode())
+        self.publish(subjects.advanced_heads(NAMESPACE), RoomHeads(NAMESPACE, [RoomHead(ROOM, head)]).encode())
 
 
 class Sockets:

@@ -95,7 +95,7 @@ class Log:
     async def beacon(self, *rooms: str) -> None:
         """Publish the heads of rooms."""
         heads = [RoomHead(room, self.head(room)) for room in rooms]
-        await self.bus.publish(subjects.moved_heads(self.namespace), RoomHeads(self.namespace, heads).encode())
+        await self.bus.publish(subjects.advanced_heads(self.namespace), RoomHeads(self.namespace, heads).encode())
 
     async def _replay(self, request: Replay) -> Replayed:
         self.replays += 1

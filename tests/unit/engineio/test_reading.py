@@ -335,7 +335,7 @@ async def test_what_strangers_have_sent_by_halves_is_bounded_in_sum():
         friend.session.joined = True
         for client in (first, second, friend):
             client.sends(half)
-        assert (server.engine.budget.held, server.engine.budget.held_unjoined) == (300_000, 200_000)
+        assert (server.engine.budget.held, server.engine.budget._unjoined.held) == (300_000, 200_000)
         third.sends(half)
         assert server.ended == [(third.session, "overloaded")]
         assert third.transport.written.endswith(b"\x88\x02\x03\xf5"), "closed with 1013: try again later"
@@ -345,10 +345,10 @@ async def test_what_strangers_have_sent_by_halves_is_bounded_in_sum():
         late.sends(texts(1)[3:])
         assert server.take() == ["0"]
         first.session.joined = True
-        assert server.engine.budget.held_unjoined == 100_000
+        assert server.engine.budget._unjoined.held == 100_000
         await turn()
         second.session.fail("transport close")
-        assert (server.engine.budget.held, server.engine.budget.held_unjoined) == (200_000, 0)
+        assert (server.engine.budget.held, server.engine.budget._unjoined.held) == (200_000, 0)
         first.sends(client_frame(BINARY, b"x" * 128 * 1024)[100_000:])
         assert server.engine.budget.held == 100_000
 
@@ -395,7 +395,7 @@ def test_the_budget_is_the_sum_of_what_sessions_hold_and_is_never_exceeded(steps
             session.joined = True
         strangers = [each for each in sessions if not each.joined]
         assert budget.held == sum(each.held for each in sessions) <= 100
-        assert budget.held_unjoined == sum(each.held for each in strangers) <= 50
+        assert budget._unjoined.held == sum(each.held for each in strangers) <= 50
         for address in ("192.0.2.0", "192.0.2.1"):
             assert sum(each.held for each in sessions if each.address == address) <= 60
             assert sum(each.held for each in strangers if each.address == address) <= 40

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from parley.common.nats.bus import Bus
 from parley.common.wire import subjects
 from parley.common.wire.codec import decode
-from parley.common.wire.rooms import Deliveries, Delivery, MembershipChange, RoomEvent, UndecodedDeliveries
+from parley.common.wire.rooms import Deliveries, Delivery, MembershipChange, RoomEvent, RoomHead, UndecodedDeliveries
 from parley.framework.remote.gateway_registry import GatewayRegistry
 from parley.framework.remote.room_publisher import FEW_GATEWAYS, MAX_DELIVERY_BYTES, RoomPublisher
 from tests.support.bus import fresh
@@ -155,6 +155,14 @@ async def test_a_hint_in_a_users_room_comes_before_the_events_of_the_room_that_i
     await publisher(log.bus, log.namespace).publish_all([(user, hint), ("new", Delivery([item]))])
     await gateway.receives(ann, [3])
     assert not log.replays
+
+
+async def test_a_last_event_that_was_lost_is_read_when_the_service_announces_its_heads(log: Log, gateway: Gateway):
+    ann = await gateway.member("room", head=0)
+    log.append(2, "room")
+    await publisher(log.bus, log.namespace).announce_heads([RoomHead("room", 2), RoomHead("nobody here", 7)])
+    await gateway.receives(ann, [1, 2])
+    assert log.replays == 1
 
 
 async def test_rooms_without_a_member_are_not_decoded_and_one_that_fails_stops_no_other(log: Log, gateway: Gateway):

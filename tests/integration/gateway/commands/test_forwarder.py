@@ -44,7 +44,7 @@ async def gateway(
     replies = ForwardedReplies()
     table = {name: Namespace("service", max_payload=max_payload) for name in namespaces}
     memory = CommandBudget(budget or InputBudget(2**30, 2**30))
-    commands = CommandForwarder(bus, table, ConnectionRegistry(), replies, memory, Settings(**settings))
+    commands = CommandForwarder(bus, table, ConnectionRegistry(), replies.reply, memory, Settings(**settings))
     replies.clients = Clients(commands, namespaces[0])
     await commands.start()
     await bus.flush()

@@ -163,7 +163,7 @@ async def test_replicas_that_overtake_each_other_are_put_in_order_without_asking
 async def test_a_message_that_is_no_delivery_stops_nothing(log: Log, gateway: Gateway):
     ann = await gateway.member(head=0)
     await log.bus.publish(subjects.room(log.namespace, ROOM), b"\xc1")
-    await log.bus.publish(subjects.moved_heads(log.namespace), b"\xc1")
+    await log.bus.publish(subjects.advanced_heads(log.namespace), b"\xc1")
     await log.publish(log.append())
     await gateway.receives(ann, [1])
 

@@ -112,11 +112,6 @@ class InputBudget:
         """The bytes that all sessions hold."""
         return self._all.held
 
-    @property
-    def held_unjoined(self) -> int:
-        """The bytes that sessions hold which have joined no namespace."""
-        return self._unjoined.held
-
     def take(self, session: BudgetHolder, size: int) -> bool:
         """Count bytes that a session holds. Return False, without counting them, when that is too much."""
         if not self._all.has_room(session, size):

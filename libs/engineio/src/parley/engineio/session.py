@@ -132,33 +132,9 @@ class Session:
     """One client's session; its states are in the module's docstring. `socket` is None while the client polls."""
 
     __slots__ = (
-        "_answered",
-        "_awaiting",
-        "_controls",
-        "_due",
-        "_heartbeat_unpolled",
-        "_joined",
-        "_owner",
-        "_poll",
-        "_post",
-        "_probe",
-        "_queue",
-        "_queued",
-        "_stamp",
-        "_stamped",
-        "_unread",
-        "_upgrading",
-        "address",
-        "base64_only",
-        "client",
-        "held",
-        "opened",
-        "origin",
-        "over",
-        "revision",
-        "sid",
-        "slot",
-        "socket",
+        "_answered", "_awaiting", "_controls", "_due", "_heartbeat_unpolled", "_joined", "_owner", "_poll", "_post",
+        "_probe", "_queue", "_queued", "_stamp", "_stamped", "_unread", "_upgrading", "address", "base64_only",
+        "client", "held", "opened", "origin", "over", "revision", "sid", "slot", "socket",
     )  # fmt: skip
 
     def __init__(

@@ -234,7 +234,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._discarded += len(data)
             self.transport.pause_reading()
             if self._discarded <= DISCARDED:
-                self._gate.discard_later(self._key, self)
+                self._gate.discard_later(self._key, self.discard_on)
         elif self.parser is None and not self._rest and (found := self._at_once(data)):
             self._begin_upgrade(found)
         elif self._rest:
@@ -254,7 +254,7 @@ class HttpProtocol(HttpToolsProtocol):
         while position < len(rest) and not (self.pipeline or self._refused or self.transport.is_closing()):
             if not self._body_left and (gate.exhausted or not left):
                 self._queued = True
-                gate.parse_later(self._key, self)
+                gate.parse_later(self._key, self.parse_on)
                 break
             left -= 1
             end = position + max(STEP if _pipelined(rest, position) else SLICE, self._body_left)
@@ -418,7 +418,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.headers, self.scope = [], cast("Any", {})
         if self._rest and not self.pipeline and not self._queued:
             self._queued = True
-            self._gate.parse_later(self._key, self)
+            self._gate.parse_later(self._key, self.parse_on)
 
     def _head_bytes(self) -> int:
         request_line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n")

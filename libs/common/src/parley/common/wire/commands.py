@@ -93,6 +93,15 @@ def ok_payload(result: Any) -> bytes:
     return b'{"ok":true}' if body == b"{}" else b'{"ok":true,' + body[1:]
 
 
+class _RefusedAck(msgspec.Struct):
+    error: msgspec.Raw
+
+
+def error_of(payload: bytes) -> msgspec.Raw:
+    """Return the JSON of the error in the ack of a rejected command. Raises what msgspec raises for any other ack."""
+    return msgspec.json.decode(payload, type=_RefusedAck).error
+
+
 def error_payload(error: dict[str, Any]) -> bytes:
     """Return the JSON ack of a rejected command: `{"ok": false, "error": {code, message, retryable}}`."""
     return msgspec.json.encode({"ok": False, "error": error})

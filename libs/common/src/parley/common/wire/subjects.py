@@ -129,8 +129,8 @@ def replay(namespace: str) -> str:
     return f"replay.{encode(namespace)}"
 
 
-def moved_heads(namespace: str) -> str:
-    """Publish: `RoomHeads`, the rooms of a namespace whose head moved lately (anti-entropy)."""
+def advanced_heads(namespace: str) -> str:
+    """Publish: `RoomHeads`, the heads of rooms that have advanced lately, by a service with a log of its own."""
     return f"moved.{encode(namespace)}"
 
 
@@ -148,12 +148,6 @@ def room(namespace: str, room: str) -> str:
 def rooms(namespace: str) -> str:
     """Publish, to all gateways: `Deliveries`. Services choose between this and the rooms' own subjects."""
     return f"rooms.{encode(namespace)}"
-
-
-def parse_room(subject: str) -> tuple[str, str]:
-    """Return the `(namespace, room)` of a `room` subject."""
-    _, namespace, room = subject.split(".")
-    return decode(namespace), decode(room)
 
 
 def recover(gateway: str) -> str:

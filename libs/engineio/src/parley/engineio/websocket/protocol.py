@@ -62,23 +62,8 @@ class WebSocket(asyncio.Protocol):
     """One client's WebSocket. `pending` frames are written together at the end of a turn of the loop."""
 
     __slots__ = (
-        "_address",
-        "_backlogged",
-        "_connections",
-        "_discarded",
-        "_engine",
-        "_engines",
-        "_held",
-        "_reader",
-        "_session",
-        "_timeout",
-        "_transport",
-        "bulk",
-        "compress",
-        "congested",
-        "pending",
-        "revision",
-        "shares_frames",
+        "_address", "_backlogged", "_connections", "_discarded", "_engine", "_engines", "_held", "_reader", "_session",
+        "_timeout", "_transport", "bulk", "compress", "congested", "pending", "revision", "shares_frames",
     )  # fmt: skip
 
     def __init__(self, config: Config, server_state: Any, app_state: dict[str, Any]) -> None:  # noqa: ARG002 - uvicorn's signature
@@ -154,14 +139,8 @@ class WebSocket(asyncio.Protocol):
         if reader.held != self._held and not self._hold(session, reader.held):
             return
         unjoined = not session.joined
-        if (
-            len(data) > FREE_BYTES
-            or reader.waiting
-            or not data
-            or reader.frames > FREE_FRAMES
-            or reader.worked > FREE_BYTES
-            or unjoined
-        ):
+        large = len(data) > FREE_BYTES or reader.frames > FREE_FRAMES or reader.worked > FREE_BYTES
+        if large or reader.waiting or not data or unjoined:
             self._engine.input.spent(max(reader.frames, UNJOINED_FRAMES) if unjoined else reader.frames, reader.worked)
             if (reader.waiting or len(data) >= READ_BYTES) and not self._backlogged:
                 self._backlogged = True

@@ -77,18 +77,15 @@ class RoomPublisher:
                 raise Reject(Code.UNAVAILABLE)
             await self._bus.publish(subjects.announcements(self._namespace), announcement.encode())
 
-    async def announce_heads(self, heads: list[RoomHead]) -> bool:
-        """Tell all gateways the heads of rooms that moved lately, so that they notice when a last event was lost.
+    async def announce_heads(self, heads: Sequence[RoomHead]) -> None:
+        """Tell all gateways how far rooms have advanced, so that they notice when a last event was lost.
 
-        For services whose log makes no announcements. Return False without a connection to NATS; the caller then has to
-        tell the same heads again.
+        For services with a log of their own: call it with the rooms of the last seconds, and again with those that it
+        raised `Reject` for, without a connection to NATS.
         """
         for start in range(0, len(heads), MAX_HEADS):
-            if not self._bus.connected:
-                return False
-            chunk = heads[start : start + MAX_HEADS]
-            await self._bus.publish(subjects.moved_heads(self._namespace), RoomHeads(self._namespace, chunk).encode())
-        return self._bus.connected
+            chunk = RoomHeads(self._namespace, list(heads[start : start + MAX_HEADS]))
+            await self._bus.publish(subjects.advanced_heads(self._namespace), chunk.encode())
 
 
 def _split(delivery: Delivery) -> Iterator[Delivery]:

@@ -16,7 +16,8 @@ import msgspec
 
 from parley.common.errors import Code, Reject
 from parley.common.http import json_input
-from parley.common.wire.binary import MAX_DEPTH, insert, too_deep
+from parley.common.nesting import MAX_DEPTH, too_deep
+from parley.common.wire.binary import insert
 from parley.common.wire.identity import area_of
 from parley.framework.routing.context import StateT
 from parley.framework.routing.middleware import ConnectionMiddleware, PacketMiddleware

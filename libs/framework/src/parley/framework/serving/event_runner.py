@@ -2,7 +2,7 @@
 
 The dispatcher calls `EventRunner.start` for sync controllers, whose result is there at once or when their future is
 done, and `EventRunner.handle` for all others, as the testing kit does. Neither raises what a controller raised: it is
-logged once, in a line of bounded size (see `parley.common.process.logs`), and the client is told a code:
+logged once, in a line of bounded size (see `parley.common.process.log_limits`), and the client is told a code:
 
 | raised | code |
 |---|---|

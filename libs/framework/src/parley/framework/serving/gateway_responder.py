@@ -116,16 +116,13 @@ class GatewayResponder:
         reply = ConnectReply(
             await self._log.memberships(request.identity),
             lifecycle_events=self._lifecycle_events,
-            incarnation=self._incarnation(),
+            incarnation=self._log.incarnation,
         )
         # Without middleware, a connection too many is admitted all the same. It is not compared, so if its gateway is
         # killed, there are no `disconnect` events.
         if self._follows_connections and not full:
             self._hold(_Held(request, request.data, None))
         return reply
-
-    def _incarnation(self) -> str:
-        return getattr(self._log, "incarnation", "")
 
     async def _pass(self, request: ConnectRequest) -> ConnectReply:
         """Admit a connection through the connection middleware, or raise `Reject`."""
@@ -139,7 +136,7 @@ class GatewayResponder:
             rooms = await self._log.memberships(request.identity)
             opened = ConnectReply(
                 rooms, context.initial_rooms, context.initial_events, data.changed(), self._lifecycle_events,
-                self._incarnation(),
+                self._log.incarnation,
             )  # fmt: skip
 
         if (earlier := self._held.get(request.sid)) is not None and earlier.lifetime is not None:

@@ -36,11 +36,11 @@ class Comparison:
 
     async def _compare(self, question: CompareConnections) -> ComparedConnections:
         here = self._found(question.namespace, {*question.held, *question.ended})
-        end_presumed_gone = [here[sid] for sid in question.ended if sid in here]
-        for connection in end_presumed_gone:
+        presumed_gone = [here[sid] for sid in question.ended if sid in here]
+        for connection in presumed_gone:
             self._end_presumed_gone(connection)
-        if end_presumed_gone:
-            log.warning("a service took us for gone", namespace=question.namespace, connections=len(end_presumed_gone))
+        if presumed_gone:
+            log.warning("a service took us for gone", namespace=question.namespace, connections=len(presumed_gone))
         return ComparedConnections([sid for sid in question.held if sid not in here])
 
     def _found(self, namespace: str, sids: set[str]) -> dict[str, Connection]:

@@ -3,18 +3,17 @@
 What is gathered until the next write is one message per namespace.
 
 A connection has at most one batch in flight. What it emits meanwhile waits and travels together, so its order holds
-with any number of service replicas. `Gateway` submits events, through `event_middleware` where the namespace has
-middleware; `Lifecycle` submits what services want to know of a connection's life, in order with the events. Each
-command is settled exactly once: by its ack, by NATS when nobody serves the namespace, by a failure to send, or by its
-timeout.
+with any number of service replicas. `Gateway` submits events, through `event_middleware`; `Lifecycle` submits what
+services want to know of a connection's life, in order with the events. Each command is settled exactly once: by its
+ack, by NATS when nobody serves the namespace, by a failure to send, or by its timeout.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 from nats.aio.msg import Msg
@@ -51,12 +50,8 @@ MAX_LATE = 100_000
 """Commands that timed out and whose connections are remembered, so that their controllers can still change its data."""
 
 
-class Replies(Protocol):
-    """How outcomes reach the client: `Gateway` sends them, and tests record them."""
-
-    def reply(self, connection: Connection, ack_id: int | None, outcome: EventResult) -> None:
-        """Send the ack; if there is no ack id, send a failed emit the event `error`."""
-        ...
+Reply = Callable[[Connection, int | None, EventResult], object]
+"""Sends a client the ack with this id; if there is none, a failed emit is sent the event `error`."""
 
 
 class _Message(NamedTuple):
@@ -74,7 +69,7 @@ class CommandForwarder:
         bus: Bus,
         namespaces: Mapping[str, Namespace],
         connections: ConnectionRegistry,
-        replies: Replies,
+        reply: Reply,
         budget: CommandBudget,
         settings: Settings,
     ) -> None:
@@ -82,7 +77,7 @@ class CommandForwarder:
         self._budget = budget
         self._connections = connections
         self._namespaces = namespaces
-        self._replies = replies
+        self._reply = reply
         self._settings = settings
         self._tasks = Tasks()
         self._correlation = f"{bus.instance}-{bus.run}-"
@@ -310,7 +305,7 @@ class CommandForwarder:
         if command.on_result is not None:
             command.on_result(outcome)
         elif not connection.end_reason:
-            self._replies.reply(connection, command.ack_id, outcome)
+            self._reply(connection, command.ack_id, outcome)
 
 
 _TIMED_OUT = EventResult.refused(Reject(Code.TIMEOUT))

@@ -44,7 +44,8 @@ from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.recovery.packet_history import PacketHistory, with_offset
-from parley.gateway.rooms.fanout import DELIVERIES, Fanout
+from parley.gateway.rooms.delivery import DELIVERIES
+from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.packets import event_packet
 from parley.gateway.socketio.server import SocketIoServer
 

@@ -2,7 +2,7 @@
 
 This is Socket.IO's own protocol (Socket.IO v5 protocol, "Connection state recovery"): CONNECT is answered with a
 private `pid`, events end with an offset, and a client that comes back sends both. The gateway that lost it is asked
-twice:
+in two steps, and the second may be taken back:
 
     1. `look`: does it have the connection, and whose is it? Then the service can be asked about the sid it will have.
     2. `claim`, when everything else is settled: its rooms, and what it lacks.

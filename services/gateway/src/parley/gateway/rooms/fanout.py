@@ -45,7 +45,7 @@ from parley.gateway.rooms import memory
 from parley.gateway.rooms.announcement_log import AnnouncementLog, Notices
 from parley.gateway.rooms.catch_up import CatchUp
 from parley.gateway.rooms.cursor import UNKNOWN
-from parley.gateway.rooms.delivery import DELIVERIES, Outlet, RoomDelivery
+from parley.gateway.rooms.delivery import Outlet, RoomDelivery
 from parley.gateway.rooms.heads import RoomHeadReader
 from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.rooms.log_reader import LogReader
@@ -54,8 +54,6 @@ from parley.gateway.rooms.room_registry import Awaited, RoomRegistry, listeners
 from parley.gateway.socketio.packets import event_packet
 
 log = get_logger(__name__)
-
-__all__ = ["DELIVERIES", "Fanout", "Outlet"]
 
 LATE_SECONDS = 30.0
 """Seconds by which a hint may be late, because a service was cut off or stood still between commit and publish. A
@@ -82,29 +80,28 @@ class Fanout(Parking):
         self._log = LogReader(bus)
         self._catch_up = CatchUp(self._log, outlet.congested, self._send_missed, self._gone, self._tasks)
         self._delivery = RoomDelivery(
-            outlet,
-            histories,
-            self._rooms,
-            self._catch_up.start,
-            self._gone,
-            lambda: self._question_count,
+            outlet, histories, self._rooms, self._catch_up.start, self._gone, lambda: self._question_count,
             self._asks_about,
-        )
+        )  # fmt: skip
         self._repair = Repair(self._log, self._delivery.deliver, self._tasks)
         self._heads = RoomHeadReader(
             bus, self._rooms, self._tasks, self.head_known, self.log_restored, self.remove_absent
         )
         self._announcements = AnnouncementLog()
         self._notices = Notices()
-        self._on_missed: list[Callable[[], object]] = []
-        self._on_restored: list[Callable[[str], object]] = []
-        self._on_uncertain_join: list[Callable[[Connection], object]] = []
+        # What the gateway puts here once it has the parts that need to know.
+        self.on_missed: Callable[[], object] = lambda: None
+        """Called when an announcement was missed: memberships may have changed that nobody here heard of."""
+        self.on_uncertain_join: Callable[[Connection], object] = lambda _connection: None
+        """Called with a connection whose user joined a room, and may have left it before being admitted."""
+        self.on_restored: Callable[[str], object] = lambda _namespace: None
+        """Called with a namespace whose log was restored."""
 
     async def start(self) -> None:
         """Listen to announcements and to what goes to several rooms, and check every room after a reconnect."""
         for namespace in self._namespaces:
             self._bus.listen(subjects.rooms(namespace), partial(self._receive_all, namespace))
-            self._bus.listen(subjects.moved_heads(namespace), partial(self._receive_heads, namespace))
+            self._bus.listen(subjects.advanced_heads(namespace), partial(self._receive_heads, namespace))
             self._bus.listen(subjects.announcements(namespace), partial(self._receive_announcement, namespace))
         self._bus.on_reconnect(self.verify_all)
 
@@ -398,8 +395,7 @@ class Fanout(Parking):
 
     def _asks_about(self, connection: Connection) -> bool:
         if self._is_new(connection):
-            for callback in self._on_uncertain_join:
-                callback(connection)
+            self.on_uncertain_join(connection)
             return True
         return False
 
@@ -413,8 +409,7 @@ class Fanout(Parking):
 
     def _ask_about(self, connection: Connection, change: MembershipChange) -> None:
         if change.sequence > connection.last_change.get(change.room, 0):
-            for callback in self._on_uncertain_join:
-                callback(connection)
+            self.on_uncertain_join(connection)
 
     def _send_missed(self, room: LocalRoom, connection: Connection, event: RoomEvent) -> None:
         if connection.identity.user_id in (event.joined_user, event.left_user):
@@ -422,18 +417,6 @@ class Fanout(Parking):
         self._delivery.send_one(room, connection, event)
 
     # -- heads -----------------------------------------------------------------------------------------------------
-
-    def on_missed(self, callback: Callable[[], object]) -> None:
-        """Call back when an announcement was missed, and memberships may have changed that nobody here heard of."""
-        self._on_missed.append(callback)
-
-    def on_uncertain_join(self, callback: Callable[[Connection], object]) -> None:
-        """Call back with a connection whose user joined a room, and may have left it before being admitted."""
-        self._on_uncertain_join.append(callback)
-
-    def on_restored(self, callback: Callable[[str], object]) -> None:
-        """Call back with a namespace whose log was restored."""
-        self._on_restored.append(callback)
 
     def _receive_heads(self, namespace: str, data: bytes) -> None:
         # Whose rooms they are is said by the subject, which the broker has checked, and not by the message.
@@ -448,14 +431,12 @@ class Fanout(Parking):
         if heard.restored:
             log.warning("the log was restored, its rooms begin anew", namespace=namespace, log=announcement.incarnation)
             self._heads.begin_anew(namespace)
-            for forget in self._on_restored:
-                forget(namespace)
+            self.on_restored(namespace)
         elif heard.missed:
             self._heads.verify_all(namespace)
         if heard.missed:
             MISSED.inc()
-            for callback in self._on_missed:
-                callback()
+            self.on_missed()
         for user_id, change in announcement.changes:
             if (room := self._rooms.get(namespace, subjects.user_room(user_id))) is not None:
                 self._announced(room, change)
