@@ -7,7 +7,8 @@ from collections.abc import Callable
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio import packets
 from parley.engineio.packets import CLOSE_PACKET, PING_PACKET, PONG_PACKET, MalformedPayload, Packet
-from parley.engineio.session import Limits, NotPolling, RequestInfo, Session
+from parley.engineio.session import RequestInfo, Session
+from parley.engineio.transports import Limits, NotPolling
 
 PROBE_ANSWER = "3probe"
 BODIES: list[tuple[str, list[str]]] = [
@@ -99,7 +100,7 @@ class Model:
         self._look_at: float | None = self.now + self.limits.ping_interval
         self.session.open(self._new_socket() if websocket else None)
 
-    # -- session.SessionServer -------------------------------------------------------------------------------------
+    # -- transports.SessionServer ----------------------------------------------------------------------------------
 
     def clock(self) -> float:
         return self.now

@@ -15,7 +15,8 @@ from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.packets import Packet
 from parley.engineio.request import Refusal, read_request
 from parley.engineio.server import FAILURES_BURST, Engine
-from parley.engineio.session import Limits, Session
+from parley.engineio.session import Session
+from parley.engineio.transports import Limits
 from parley.engineio.websocket.frames import TEXT, frame
 from parley.engineio.writes import LOST_SLICE, SLICE
 

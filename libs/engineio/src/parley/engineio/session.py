@@ -40,7 +40,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -59,51 +59,13 @@ from parley.engineio.packets import (
     Packet,
     TooManyPackets,
 )
-from parley.engineio.transports import Limits, NotPolling, Poll, Post, Socket
+from parley.engineio.transports import NotPolling, Poll, Post, SessionServer, Socket
 from parley.engineio.websocket.frames import NORMAL, POLICY
 
 CONGESTED_BYTES = SMALL_UNREAD_BYTES
 """Bytes queued for a polling client from which on volatile packets are dropped."""
 MAX_ANSWER = 16
 """Packets in the answer to one poll at most: python-engineio's client refuses a payload with more."""
-
-
-class SessionServer(Protocol):
-    """The owner of a session: the engine, or in tests something that records."""
-
-    limits: Limits
-
-    def clock(self) -> float:
-        """Return the time in monotonic seconds."""
-        ...
-
-    def received(self, session: Session, data: str | bytes) -> None:
-        """Called with each message of the client."""
-        ...
-
-    def ended(self, session: Session, reason: str) -> None:
-        """Called once, when the session is over."""
-        ...
-
-    def write_soon(self, session: Session) -> None:
-        """Have `write` called at the end of this turn of the loop."""
-        ...
-
-    def dropped(self) -> None:
-        """Called when a volatile packet was not sent."""
-        ...
-
-    def limited(self, limit: str) -> None:
-        """Called when the session is ended because of the limit of this name."""
-        ...
-
-    def unread(self, session: Session, size: int) -> None:
-        """Called when the bytes that a polling client leaves unread have changed, if they are or were many."""
-        ...
-
-    def joining(self, session: Session) -> None:
-        """Called right before the session counts as one that has joined a namespace."""
-        ...
 
 
 class _Open(msgspec.Struct, rename="camel"):
