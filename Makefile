@@ -18,7 +18,7 @@ COUNT = awk '/^Collecting/ {printf "\r  %d packages", ++n; fflush()} \
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: $(VENV)/up page ## Start everything on http://localhost:8000, state in .parley/ (Ctrl-C stops it)
+up: $(VENV)/up page ## Start everything on http://127.0.0.1:8000, state in .parley/ (Ctrl-C stops it)
 	@exec $(BIN)/parley up $(ARGS)
 
 # Where the environment forbids it, each of the many processes that tests start would compile everything anew.
@@ -37,7 +37,7 @@ format: $(VENV)/dev ## Format and fix what can be fixed
 migration: $(VENV)/dev ## Write a new migration from the tables: make migration NAME="add topics"
 	@$(BIN)/parley migration "$(NAME)"
 
-bench: $(VENV)/bench bench/build/wsload bench/build/floor ## Compare with other servers, a quarter of an hour (ARGS="--help" says how to narrow it)
+bench: $(VENV)/bench bench/build/wsload bench/build/floor ## Compare with other servers, about twenty minutes (ARGS="--help" says how to narrow it)
 	@$(BIN)/python bench $(ARGS)
 
 compose: ## Build and start the production layout on http://localhost:8080

@@ -1,4 +1,7 @@
-"""The order of names and tests: one word for one thing, tests where their modules are, what they share in one place.
+"""The order of names and tests.
+
+One word for one thing, reading orders that name every module, tests where their modules are, what they share in one
+place.
 
 `make check` runs it. A name that occurs twice on purpose is in one of the tables below, with the reason.
 """
@@ -79,6 +82,23 @@ def twice(paths: list[Path]) -> list[str]:
         for name in allowed
         if len(found[name]) < 2
     ]
+
+
+def not_in_reading_order(paths: list[Path]) -> list[str]:
+    """The modules and packages that the docstring of their package does not name, a line each.
+
+    A command's module is found in the table of commands by what is typed, so that package has no order.
+    """
+    wrong: list[str] = []
+    for folder in sorted({path.parent for path in paths if (path.parent / "__init__.py").exists()}):
+        if shown(folder) == "parley/cli/commands":
+            continue
+        text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))) or ""
+        named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", text))))
+        held = [path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")]
+        held += [path.parent.name for path in folder.glob("*/__init__.py") if path.parent.name != "templates"]
+        wrong += [f"{shown(folder)}/__init__.py leaves out {name}" for name in sorted({*held} - named)]
+    return wrong
 
 
 def imports_of(path: Path) -> set[str]:
@@ -165,7 +185,7 @@ def shown_test(path: Path) -> str:
 def main() -> int:
     """Print what is wrong, and what is only worth knowing. Returns the exit code."""
     paths = list(modules())
-    wrong = [f"the same name twice: {line}" for line in twice(paths)] + misplaced(paths)
+    wrong = [f"the same name twice: {line}" for line in twice(paths)] + not_in_reading_order(paths) + misplaced(paths)
     for line in wrong:
         print(line)  # noqa: T201
     untested = without_tests(paths)

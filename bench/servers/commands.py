@@ -67,7 +67,7 @@ async def bare(settings: ServiceSettings, namespace: str) -> AsyncGenerator[None
         async def receive(message: Msg) -> None:
             batch = commands.decode(message.data)
             acks: list[Ack] = []
-            for conversation in batch.conversations:
+            for conversation in batch.connections:
                 for command in conversation.commands:
                     (order,) = arguments.decode(command.args)
                     result = Accepted(True, order.id, order.amount * 2)

@@ -37,6 +37,8 @@ ROOM = "room"
 class Echo:
     """One room, with everybody in it."""
 
+    incarnation = ""
+
     def __init__(self, runtime: Runtime) -> None:
         self._rooms = runtime.rooms(NAMESPACE)
         self._guests = itertools.count()

@@ -25,7 +25,8 @@ from parley.common.wire.identity import Identity
 from parley.engineio.packets import Packet, Part
 from parley.engineio.polling import EnginePaths
 from parley.engineio.server import STATE_KEY, Engine
-from parley.engineio.session import Limits, Session
+from parley.engineio.session import Session
+from parley.engineio.transports import Limits
 from parley.engineio.websocket.frames import BINARY
 from parley.gateway.app import SERVER_OPTIONS
 from parley.gateway.connections.connection import Connection, ConnectionState

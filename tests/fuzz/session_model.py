@@ -7,7 +7,8 @@ from collections.abc import Callable
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio import packets
 from parley.engineio.packets import CLOSE_PACKET, PING_PACKET, PONG_PACKET, MalformedPayload, Packet
-from parley.engineio.session import Limits, NotPolling, RequestInfo, Session
+from parley.engineio.session import RequestInfo, Session
+from parley.engineio.transports import Limits, NotPolling
 
 PROBE_ANSWER = "3probe"
 BODIES: list[tuple[str, list[str]]] = [
@@ -48,7 +49,7 @@ class RecordedSocket:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self.choked = False
+        self.congested = False
         self.gone = False
         self.closed_with: int | None = None
         self.aborted = False
@@ -99,7 +100,7 @@ class Model:
         self._look_at: float | None = self.now + self.limits.ping_interval
         self.session.open(self._new_socket() if websocket else None)
 
-    # -- session.SessionServer -------------------------------------------------------------------------------------
+    # -- transports.SessionServer ----------------------------------------------------------------------------------
 
     def clock(self) -> float:
         return self.now
@@ -239,13 +240,13 @@ class Model:
 
     def choke(self, n: int) -> None:
         if (socket := self._any_socket(n)) is not None:
-            socket.choked = not socket.choked
+            socket.congested = not socket.congested
 
     def wait(self, n: int) -> None:
         self.now += n % 12
         while self._look_at is not None and self._look_at <= self.now:
             awaited = self.session._awaiting
-            self._look_at = self.session.beat(self.now)
+            self._look_at = self.session.on_due(self.now)
             if self.session._awaiting and not awaited:
                 self._pinged_at = self.now
                 self._heard_of = self.session.socket is not None
@@ -257,7 +258,7 @@ class Model:
         self.session.close("kicked")
 
     def end(self, _n: int) -> None:
-        self.session.end("forgotten")
+        self.session.fail("forgotten")
 
     # -- what must hold --------------------------------------------------------------------------------------------
 

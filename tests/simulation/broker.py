@@ -180,7 +180,7 @@ class SimulatedBus:
         return self.connected
 
     @property
-    def address(self) -> str:
+    def run_address(self) -> str:
         """The subject token of this very run."""
         return f"{self.instance}:{self.run}"
 
@@ -219,7 +219,7 @@ class SimulatedBus:
         """Send a message."""
         self.send(subject, payload, reply)
 
-    async def relief(self) -> None:
+    async def drained(self) -> None:
         """The broker takes what it is sent."""
 
     def before_write(self, gather: Callable[[], None]) -> None:

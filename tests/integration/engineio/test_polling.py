@@ -165,7 +165,7 @@ async def test_reading_a_body_ends_with_the_session():
         await slow.ask(address, "Content-Length: 100000", method="POST")
         slow.writer.write(b"4" + b"x" * 50_000)
         await until(lambda: session.held > 40_000)
-        session.end("forgotten")
+        session.fail("forgotten")
         assert (await slow.answer())[0] == 400
         assert (session.held, server.engine.budget.held) == (0, 0)
 

@@ -532,17 +532,17 @@ async def test_what_is_said_at_connect_counts_until_the_answer_and_its_cursors_s
         await asked.wait()
         engine = asked_servers[0].engine
         size = len(str(many)) - 2 * len(many)
-        assert engine.budget.held_unjoined >= size
+        assert engine.budget._unjoined.held >= size
         attempts = [found for session in engine.sessions.values() for found in session.client.namespaces.values()]
         assert [type(attempt.auth["cursors"]) for attempt in attempts] == [msgspec.Raw]
         await ben.connect("/a", cursors=many)
-        await until(lambda: engine.budget.held_unjoined >= 2 * size)
+        await until(lambda: engine.budget._unjoined.held >= 2 * size)
         await bob.connect("/a", cursors=many)
         assert await bob.close_code()
         answer.set()
         for socket in (ann, ben):
             socket.admitted(await socket.text(), "/a")
-        assert (engine.budget.held, engine.budget.held_unjoined) == (0, 0)
+        assert (engine.budget.held, engine.budget._unjoined.held) == (0, 0)
 
 
 async def test_middleware_that_is_through_when_nobody_waits_any_more_asks_no_service(

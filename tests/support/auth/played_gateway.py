@@ -40,7 +40,7 @@ class PlayedGateway:
 
     async def start(self) -> None:
         await self.bus.subscribe(subjects.GATEWAYS, self._hear)
-        await self.bus.subscribe(subjects.gateway(self.bus.address, ""), self._hear)
+        await self.bus.subscribe(subjects.gateway(self.bus.run_address, ""), self._hear)
         await self.bus.flush()
 
     async def _hear(self, message: Msg) -> None:
@@ -52,7 +52,7 @@ class PlayedGateway:
         elif isinstance(operation, Recheck | RenewAddressBans) and not self.silent:
             self.told.append(operation)
             found = sum(self.users.count(user) for user in operation.selection.users)
-            await self.bus.publish(operation.inbox, OperationReport(self.bus.address, found).encode())
+            await self.bus.publish(operation.inbox, OperationReport(self.bus.run_address, found).encode())
 
     async def _kick(self, kick: Kick) -> None:
         self.kicks.append(kick)
@@ -62,7 +62,7 @@ class PlayedGateway:
             kicked = {kick.selection.user_id, *kick.selection.users}
             ended = sum(user in kicked for user in self.users)
             self.users = [user for user in self.users if user not in kicked]
-            await self.bus.publish(kick.inbox, OperationReport(self.bus.address, ended).encode())
+            await self.bus.publish(kick.inbox, OperationReport(self.bus.run_address, ended).encode())
 
     async def _list(self, wanted: ListConnections) -> None:
         found = [
@@ -72,7 +72,7 @@ class PlayedGateway:
         ]
         if not self.silent:
             listed = found[: wanted.limit]
-            await self.bus.publish(wanted.inbox, FetchedConnections(self.bus.address, len(listed), listed).encode())
+            await self.bus.publish(wanted.inbox, FetchedConnections(self.bus.run_address, len(listed), listed).encode())
 
 
 @asynccontextmanager

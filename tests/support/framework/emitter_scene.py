@@ -69,7 +69,7 @@ class Service:
     @property
     def events(self) -> list[str]:
         """The names of all commands so far."""
-        return [c.event for batch in self._backend.batches for talk in batch.conversations for c in talk.commands]
+        return [c.event for batch in self._backend.batches for talk in batch.connections for c in talk.commands]
 
     async def _open(self, request: ConnectRequest) -> ConnectReply:
         self.opened += 1

@@ -44,7 +44,7 @@ class Backend:
 
 def commands_of(batch: CommandBatch) -> list[Command]:
     """A batch's commands, in order."""
-    return [command for talk in batch.conversations for command in talk.commands]
+    return [command for talk in batch.connections for command in talk.commands]
 
 
 def events_of(batch: CommandBatch) -> list[str]:

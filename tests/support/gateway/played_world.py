@@ -58,7 +58,7 @@ class Log:
     def commit(self, kind: str = "message.sent", *, joins: str = "", leaves: str = "") -> int:
         payload = json.dumps({"sequence": self.head + 1}).encode()
         joins, leaves = (joins, leaves) if self.told else ("", "")
-        self.events.append(RoomEvent(kind, payload, self.head + 1, joins=joins, leaves=leaves))
+        self.events.append(RoomEvent(kind, payload, self.head + 1, joined_user=joins, left_user=leaves))
         return self.head
 
     def move_ann(self) -> MembershipChange:
@@ -128,7 +128,7 @@ class Broker:
         self.publish(subjects.announcements(NAMESPACE), announcement.encode())
 
     def beacon(self, head: int) -> None:
-        self.publish(subjects.moved_heads(NAMESPACE), RoomHeads(NAMESPACE, [RoomHead(ROOM, head)]).encode())
+        self.publish(subjects.advanced_heads(NAMESPACE), RoomHeads(NAMESPACE, [RoomHead(ROOM, head)]).encode())
 
 
 class Sockets:
@@ -181,7 +181,7 @@ class World:
             for membership in self.log.memberships():
                 connection.last_change[membership.room] = membership.joined
                 self.fanout.enter(connection, membership.room, head=membership.head)
-        self.fanout.open(connection)
+        self.fanout.start_user_room(connection)
 
     def move(self) -> MembershipChange:
         self.changes.append(change := self.log.move_ann())

@@ -77,7 +77,7 @@ class Log:
             payload = json.dumps(
                 {"sequence": sequence, "text": "x" * size} if size else {"sequence": sequence}
             ).encode()
-            self._rooms[room].append(RoomEvent("message.sent", payload, sequence, joins=joins, leaves=leaves))
+            self._rooms[room].append(RoomEvent("message.sent", payload, sequence, joined_user=joins, left_user=leaves))
         return self.head(room)
 
     async def publish(self, *sequences: int, room: str = ROOM) -> None:
@@ -95,7 +95,7 @@ class Log:
     async def beacon(self, *rooms: str) -> None:
         """Publish the heads of rooms."""
         heads = [RoomHead(room, self.head(room)) for room in rooms]
-        await self.bus.publish(subjects.moved_heads(self.namespace), RoomHeads(self.namespace, heads).encode())
+        await self.bus.publish(subjects.advanced_heads(self.namespace), RoomHeads(self.namespace, heads).encode())
 
     async def _replay(self, request: Replay) -> Replayed:
         self.replays += 1
@@ -177,7 +177,7 @@ class Gateway:
         connection.state = ConnectionState.OPEN
         pending = connection.pending_changes.copy()
         connection.pending_changes.clear()
-        self.fanout.open(connection)
+        self.fanout.start_user_room(connection)
         connection.opened_at = float("-inf")
         for change in pending:
             self.fanout._hinted(connection, change)

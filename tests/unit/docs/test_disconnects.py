@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from parley.common.errors import Code
-from parley.common.wire.disconnects import DISCONNECTS, KICKS, RECOVERABLE, DisconnectReason, reason_of
+from parley.common.wire.disconnects import DISCONNECTS, KICK_REASONS, RECOVERABLE, DisconnectReason, reason_of
 from tests.support.paths import ROOT
 
 DOCUMENT = ROOT / "docs" / "protocol.md"
@@ -22,6 +22,6 @@ def test_the_table_of_reasons_is_that_of_the_code() -> None:
 
 
 def test_a_kick_is_final_and_has_a_code() -> None:
-    assert not KICKS & RECOVERABLE
-    assert all(Code(reason) for reason in KICKS)
+    assert not KICK_REASONS & RECOVERABLE
+    assert all(Code(reason) for reason in KICK_REASONS)
     assert reason_of("no such reason", DisconnectReason.KICKED) is DisconnectReason.KICKED

@@ -1,10 +1,11 @@
-"""What the documents name exists: modules, files, classes of the wire, metrics, and the tests that prove a promise."""
+"""What the documents name exists: modules, files, classes of the wire, and the tests that prove a promise."""
 
 from __future__ import annotations
 
 import importlib
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,13 @@ from tests.support.paths import ROOT
 DOCUMENTS = sorted([*ROOT.glob("docs/*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))])
 DECISIONS = sorted(ROOT.glob("docs/adr/0*.md"))
 PACKAGES = {path.name: path for path in ROOT.glob("**/src/parley/*") if ".venv" not in path.parts}
-FOLDERS = {"services", "libs", "cli", "testing", "tests", "deploy", "migrations", "bench", "docs", "web"}
+FOLDERS = {"services", "libs", "cli", "tests", "deploy", "migrations", "bench", "docs", "web"}
+FILES = [
+    path
+    for folder in sorted(FOLDERS | {"examples"})
+    for path in sorted((ROOT / folder).rglob("*.*"))
+    if not {"node_modules", ".venv", "site"} & set(path.parts) and path.is_file()
+] + sorted(path for path in ROOT.glob("*.*") if path.is_file())
 CODE = re.compile(r"`([^`\n]+)`")
 WIRE = (admin, codec, commands, connections, consumers, identity, operations, presence, processes, recovery, rooms)
 
@@ -47,6 +54,12 @@ def exists(path: str) -> bool:
     return any(place.exists() for place in places)
 
 
+@cache
+def words() -> set[str]:
+    """Every word of our code."""
+    return {word for path in FILES if path.suffix == ".py" for word in re.findall(r"\w+", path.read_text("utf-8"))}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_path_that_a_document_names_exists(document: Path):
     named = {
@@ -57,6 +70,18 @@ def test_every_path_that_a_document_names_exists(document: Path):
         and not re.search(r"[A-Z]{4}", name)  # NAME stands for one
     }
     assert {name for name in named if not exists(name)} == set()
+
+
+@pytest.mark.parametrize("document", DECISIONS, ids=lambda path: path.name)
+def test_every_file_and_type_that_a_decision_names_exists(document: Path):
+    """Decisions name files by the end of their path, and types of ours; what a replaced one had is told in words."""
+    found = [f"/{path.relative_to(ROOT)}" for path in FILES]
+    files = {name for name in quoted(document) if re.fullmatch(r"[\w./-]+\.(py|toml|yml)", name)}
+    folders = {name for name in quoted(document) if re.fullmatch(r"[\w-]+(/[\w-]+)*/", name)}
+    types = {name for name in quoted(document) if re.fullmatch(r"([A-Z]+[a-z]+)+(\.\w+)*", name)}
+    assert {name for name in files if not any(path.endswith(f"/{name}") for path in found)} == set()
+    assert {name for name in folders if not any(f"/{name}" in path for path in found)} == set()
+    assert {name for name in types if not words().issuperset(name.split("."))} == set()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -98,12 +123,10 @@ def test_every_envelope_in_the_table_of_subjects_is_a_type_of_the_wire():
     assert {"CommandBatch", "Delivery", "ConnectRequest"} <= named
 
 
-def test_every_metric_is_documented_and_nothing_else_is():
-    sources = [path for package in PACKAGES.values() for path in package.rglob("*.py")]
-    declared = {
-        f"{name}_total" if kind == "Counter" and not name.endswith("_total") else name
-        for path in sources
-        for kind, name in re.findall(r"(Counter|Gauge|Histogram|Tally)\(\s*\"(\w+)\"", path.read_text("utf-8"))
-    }
-    documented = re.findall(r"^\| `(parley_\w+)` \|", (ROOT / "docs/operations.md").read_text("utf-8"), re.MULTILINE)
-    assert sorted(declared) == sorted(documented)
+def test_every_word_of_the_glossary_is_used_in_the_code():
+    rows = re.findall(r"^\| (\*\*.*?) \| ", (ROOT / "docs/glossary.md").read_text("utf-8"), re.MULTILINE)
+    assert rows == sorted(rows, key=lambda row: re.sub(r"\W", "", row.lower())), "in alphabetical order"
+    named = {word for row in rows for bold in re.findall(r"\*\*(.+?)\*\*", row) for word in bold.lower().split(" / ")}
+    text = " ".join(path.read_text("utf-8") for path in FILES if "src" in path.parts and path.suffix == ".py")
+    spaced = " ".join(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).replace("_", " ").replace("#", " ").split()).lower()
+    assert {word for word in named if re.sub(r"\W+", " ", word).strip() not in spaced} == set()

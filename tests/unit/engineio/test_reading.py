@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from parley.engineio.polling import PostBeingRead
 from parley.engineio.reading import (
-    FEW,
-    FRAMES,
-    MODEST,
-    SIZE,
-    SMALL,
-    STRANGER,
+    FREE_BYTES,
+    FREE_FRAMES,
+    READ_BYTES,
+    READ_FRAMES,
+    SMALL_HOLDING_BYTES,
+    TURN_BYTES,
     TURN_FRAMES,
-    TURN_SIZE,
-    UNCOUNTED,
+    UNCOUNTED_BYTES,
+    UNJOINED_FRAMES,
     InputBudget,
 )
 from parley.engineio.request import read_request
@@ -148,18 +148,18 @@ def texts(count: int, first: int = 0) -> bytes:
 async def test_of_one_client_so_many_frames_are_worked_off_in_a_turn_and_the_rest_waits_in_order():
     async with running() as server:
         client, other = Client(server), Client(server)
-        client.sends(texts(10 * FRAMES + 5))
+        client.sends(texts(10 * READ_FRAMES + 5))
         seen = server.take()
-        assert len(seen) == FRAMES
+        assert len(seen) == READ_FRAMES
         assert not client.transport.reading, "what cannot be worked off is not read either"
         other.sends(texts(1, first=-1))
         assert server.take() == ["-1"], "others have their turn"
         for number in range(1, 11):
             await turn()
             new = server.take()
-            assert len(new) == (FRAMES if number < 10 else 5)
+            assert len(new) == (READ_FRAMES if number < 10 else 5)
             seen += new
-        assert seen == [str(number) for number in range(10 * FRAMES + 5)]
+        assert seen == [str(number) for number in range(10 * READ_FRAMES + 5)]
         assert client.transport.reading
         assert server.engine.budget.held == 0
 
@@ -168,7 +168,7 @@ async def test_large_messages_are_worked_off_one_after_the_other_however_many_ha
     async with running() as server:
         client = Client(server)
         client.session.joined = True
-        client.sends(client_frame(BINARY, b"x" * SIZE) * 3)
+        client.sends(client_frame(BINARY, b"x" * READ_BYTES) * 3)
         assert len(server.take()) == 1
         await turn()
         assert len(server.take()) == 1
@@ -180,16 +180,16 @@ async def test_of_all_clients_together_so_many_frames_are_worked_off_in_a_turn()
     async with running() as server:
         crowd = [Client(server) for _ in range(20)]
         for client in crowd:
-            client.sends(texts(4 * FRAMES))
+            client.sends(texts(4 * READ_FRAMES))
         worked = len(server.take())
-        assert TURN_FRAMES <= worked < TURN_FRAMES + FRAMES
+        assert TURN_FRAMES <= worked < TURN_FRAMES + READ_FRAMES
         turns = 1
-        while len(server.messages) + worked < 20 * 4 * FRAMES:
+        while len(server.messages) + worked < 20 * 4 * READ_FRAMES:
             before = len(server.messages)
             await turn()
             turns += 1
-            assert len(server.messages) - before <= TURN_FRAMES + FRAMES
-        assert turns <= 1 + 20 * 4 * FRAMES / TURN_FRAMES
+            assert len(server.messages) - before <= TURN_FRAMES + READ_FRAMES
+        assert turns <= 1 + 20 * 4 * READ_FRAMES / TURN_FRAMES
         by_client: dict[Session, list[str | bytes]] = {}
         for session, data in server.messages:
             by_client.setdefault(session, []).append(data)
@@ -199,10 +199,10 @@ async def test_of_all_clients_together_so_many_frames_are_worked_off_in_a_turn()
 async def test_small_reads_are_parsed_at_once_even_when_the_turn_is_used_up():
     async with running() as server:
         flooder, other = Client(server), Client(server)
-        crowd = [Client(server) for _ in range(TURN_FRAMES // FRAMES)]
+        crowd = [Client(server) for _ in range(TURN_FRAMES // READ_FRAMES)]
         other.session.joined = True
         for client in [*crowd, flooder]:
-            client.sends(texts(2 * FRAMES))
+            client.sends(texts(2 * READ_FRAMES))
         server.take()
         other.sends(texts(1))
         assert server.take() == ["0"]
@@ -217,17 +217,17 @@ async def test_small_reads_of_those_that_have_joined_nothing_wait_when_the_turn_
             client.sends(texts(1)[:3])
         assert server.engine.input.exhausted
         waiting = [client for client in crowd if not client.transport.reading]
-        assert len(crowd) - len(waiting) == TURN_FRAMES // STRANGER
+        assert len(crowd) - len(waiting) == TURN_FRAMES // UNJOINED_FRAMES
         turns = 0
         while any(not client.transport.reading for client in crowd):
             turns += 1
             await turn()
-        assert 0 < turns <= 2 * STRANGER
+        assert 0 < turns <= 2 * UNJOINED_FRAMES
         for client in crowd:
             client.sends(texts(1)[3:])
             if not client.transport.reading:
                 await turn()
-        for _ in range(2 * STRANGER):
+        for _ in range(2 * UNJOINED_FRAMES):
             await turn()
         assert server.take() == ["0"] * len(crowd)
 
@@ -235,10 +235,10 @@ async def test_small_reads_of_those_that_have_joined_nothing_wait_when_the_turn_
 async def test_a_close_and_the_end_of_the_stream_come_after_what_was_sent_before():
     async with running() as server:
         client = Client(server)
-        client.sends(texts(3 * FRAMES) + client_frame(0x8, b"\x03\xe8") + texts(5))
+        client.sends(texts(3 * READ_FRAMES) + client_frame(0x8, b"\x03\xe8") + texts(5))
         for _ in range(4):
             await turn()
-        assert server.take() == [str(number) for number in range(3 * FRAMES)]
+        assert server.take() == [str(number) for number in range(3 * READ_FRAMES)]
         assert [reason for _, reason in server.ended] == ["transport close"]
         assert client.transport.eof
         assert client.transport.reading, "to see the client close its side"
@@ -247,7 +247,7 @@ async def test_a_close_and_the_end_of_the_stream_come_after_what_was_sent_before
 async def test_a_session_that_is_over_loses_its_backlog():
     async with running() as server:
         client = Client(server)
-        client.sends(texts(10 * FRAMES))
+        client.sends(texts(10 * READ_FRAMES))
         server.take()
         client.session.close("kicked")
         for _ in range(5):
@@ -322,9 +322,9 @@ async def test_before_a_namespace_is_joined_messages_are_small_and_afterwards_as
         client.sends(client_frame(BINARY, b"x" * 1_000_000)[: 256 * 1024])
         await turn()
         assert not client.session.over
-        stranger = Client(server)
-        stranger.sends(client_frame(BINARY, b"x" * (128 * 1024 + 1))[:20])
-        assert server.ended == [(stranger.session, "message too big")]
+        unjoined = Client(server)
+        unjoined.sends(client_frame(BINARY, b"x" * (128 * 1024 + 1))[:20])
+        assert server.ended == [(unjoined.session, "message too big")]
 
 
 async def test_what_strangers_have_sent_by_halves_is_bounded_in_sum():
@@ -335,7 +335,7 @@ async def test_what_strangers_have_sent_by_halves_is_bounded_in_sum():
         friend.session.joined = True
         for client in (first, second, friend):
             client.sends(half)
-        assert (server.engine.budget.held, server.engine.budget.held_unjoined) == (300_000, 200_000)
+        assert (server.engine.budget.held, server.engine.budget._unjoined.held) == (300_000, 200_000)
         third.sends(half)
         assert server.ended == [(third.session, "overloaded")]
         assert third.transport.written.endswith(b"\x88\x02\x03\xf5"), "closed with 1013: try again later"
@@ -345,10 +345,10 @@ async def test_what_strangers_have_sent_by_halves_is_bounded_in_sum():
         late.sends(texts(1)[3:])
         assert server.take() == ["0"]
         first.session.joined = True
-        assert server.engine.budget.held_unjoined == 100_000
+        assert server.engine.budget._unjoined.held == 100_000
         await turn()
-        second.session.end("transport close")
-        assert (server.engine.budget.held, server.engine.budget.held_unjoined) == (200_000, 0)
+        second.session.fail("transport close")
+        assert (server.engine.budget.held, server.engine.budget._unjoined.held) == (200_000, 0)
         first.sends(client_frame(BINARY, b"x" * 128 * 1024)[100_000:])
         assert server.engine.budget.held == 100_000
 
@@ -395,7 +395,7 @@ def test_the_budget_is_the_sum_of_what_sessions_hold_and_is_never_exceeded(steps
             session.joined = True
         strangers = [each for each in sessions if not each.joined]
         assert budget.held == sum(each.held for each in sessions) <= 100
-        assert budget.held_unjoined == sum(each.held for each in strangers) <= 50
+        assert budget._unjoined.held == sum(each.held for each in strangers) <= 50
         for address in ("192.0.2.0", "192.0.2.1"):
             assert sum(each.held for each in sessions if each.address == address) <= 60
             assert sum(each.held for each in strangers if each.address == address) <= 40
@@ -405,16 +405,16 @@ def test_the_budget_is_the_sum_of_what_sessions_hold_and_is_never_exceeded(steps
 def test_who_fills_the_share_of_an_address_leaves_room_for_its_modest_sessions_and_for_others(joined: bool):
     budget = InputBudget(256 * MIB, 256 * MIB, largest=MIB, largest_unjoined=MIB)
     flooders = [Held(1) for _ in range(100)]
-    neighbours, stranger = [Held(1) for _ in range(1000)], Held(2)
-    for session in (*flooders, *neighbours, stranger):
+    neighbours, unjoined = [Held(1) for _ in range(1000)], Held(2)
+    for session in (*flooders, *neighbours, unjoined):
         session.joined = joined
     assert sum(budget.take(flooder, MIB) for flooder in flooders) == 16
-    assert not budget.take(neighbours[0], MODEST + 1)
-    assert sum(budget.take(neighbour, MODEST) for neighbour in neighbours) == 256
+    assert not budget.take(neighbours[0], SMALL_HOLDING_BYTES + 1)
+    assert sum(budget.take(neighbour, SMALL_HOLDING_BYTES) for neighbour in neighbours) == 256
     assert budget.held == 32 * MIB
-    assert budget.take(stranger, MIB)
+    assert budget.take(unjoined, MIB)
     budget.give_back(flooders[0], MIB)
-    assert budget.take(neighbours[-1], MODEST)
+    assert budget.take(neighbours[-1], SMALL_HOLDING_BYTES)
 
 
 def test_a_share_has_room_for_a_large_message_with_attachments_however_small_the_budget_is():
@@ -466,9 +466,9 @@ def test_any_reads_and_allowances_give_the_same_messages(sizes: list[int], cuts:
 def test_a_long_backlog_is_not_copied_for_each_of_its_turns():
     reader = FrameReader(1000)
     data = texts(40_000)
-    count, copied, before = len(reader.feed(data, FRAMES, SIZE)), 0, reader._rest
+    count, copied, before = len(reader.feed(data, READ_FRAMES, READ_BYTES)), 0, reader._rest
     while reader.waiting:
-        count += len(reader.feed(b"", FRAMES, SIZE))
+        count += len(reader.feed(b"", READ_FRAMES, READ_BYTES))
         if reader._rest is not before:
             copied += len(reader._rest)
             before = reader._rest
@@ -484,28 +484,28 @@ def test_large_fragmented_messages_pass_and_piles_of_small_fragments_do_not():
     reader = FrameReader(1_000_000)
     assert reader.feed(pile) == []
     assert reader.error is not None
-    assert UNCOUNTED >= SMALL
+    assert UNCOUNTED_BYTES >= FREE_BYTES
 
 
 async def test_small_reads_of_many_clients_share_a_turn_but_for_a_few_frames_of_each():
     async with running() as server:
         clients = [Client(server) for _ in range(20)]
-        piece = texts(FRAMES)
-        assert len(piece) <= SMALL
+        piece = texts(READ_FRAMES)
+        assert len(piece) <= FREE_BYTES
         for client in clients:
             client.sends(piece)
-        assert len(server.take()) <= TURN_FRAMES + FRAMES + FEW * len(clients)
+        assert len(server.take()) <= TURN_FRAMES + READ_FRAMES + FREE_FRAMES * len(clients)
         for _ in clients:
             await turn()
-            assert len(server.take()) <= TURN_FRAMES + FRAMES
+            assert len(server.take()) <= TURN_FRAMES + READ_FRAMES
 
 
 async def test_small_reads_that_are_inflated_wait_in_a_turn_that_is_used_up():
-    async with running(max_unjoined=TURN_SIZE) as server:
+    async with running(max_unjoined=TURN_BYTES) as server:
         server.engine.deflate = True
         clients = [Client(server, extensions=b"permessage-deflate") for _ in range(20)]
-        bomb = client_frame(TEXT, deflate(b"4" + b"a" * (TURN_SIZE // 2)), head=0xC0)
-        assert len(bomb) <= SMALL
+        bomb = client_frame(TEXT, deflate(b"4" + b"a" * (TURN_BYTES // 2)), head=0xC0)
+        assert len(bomb) <= FREE_BYTES
         for client in clients:
             client.sends(bomb)
         assert len(server.take()) == 2
@@ -522,12 +522,12 @@ async def test_polling_requests_that_are_whole_at_once_share_a_turn_as_well():
         posts = [PostBeingRead(session, server.engine.input, asyncio.timeout(None)) for session in sessions]
         for post in posts:
             post.work_off(body)
-        assert len(server.take()) <= TURN_FRAMES + FRAMES
+        assert len(server.take()) <= TURN_FRAMES + READ_FRAMES
         seen: list[tuple[Session, str | bytes]] = []
         while not all(post.done.done() for post in posts):
             await turn()
-            assert len(server.messages) <= TURN_FRAMES + FRAMES
-            assert sum(post.begun and not post.done.done() for post in posts) <= TURN_FRAMES // FRAMES + 1, (
+            assert len(server.messages) <= TURN_FRAMES + READ_FRAMES
+            assert sum(post.begun and not post.done.done() for post in posts) <= TURN_FRAMES // READ_FRAMES + 1, (
                 "one after the other"
             )
             seen += server.messages

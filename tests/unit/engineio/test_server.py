@@ -15,7 +15,8 @@ from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.packets import Packet
 from parley.engineio.request import Refusal, read_request
 from parley.engineio.server import FAILURES_BURST, Engine
-from parley.engineio.session import Limits, Session
+from parley.engineio.session import Session
+from parley.engineio.transports import Limits
 from parley.engineio.websocket.frames import TEXT, frame
 from parley.engineio.writes import LOST_SLICE, SLICE
 
@@ -23,8 +24,8 @@ from parley.engineio.writes import LOST_SLICE, SLICE
 class RecordingSocket:
     """A WebSocket that notes when it writes what; all sockets of a test share the list."""
 
-    plain = True
-    choked = False
+    shares_frames = True
+    congested = False
 
     def __init__(self, name: Any, engine: Engine, written: list[tuple[Any, bytes]]) -> None:
         self.name = name
@@ -207,7 +208,7 @@ async def test_an_address_has_so_many_sessions_until_one_of_them_ends():
             server.connect("10.0.0.1")
         assert refused.value.status == 429
         server.connect("10.0.0.2")
-        first.end(DisconnectReason.TRANSPORT_CLOSE)
+        first.fail(DisconnectReason.TRANSPORT_CLOSE)
         server.connect("10.0.0.1")
 
 
@@ -231,7 +232,7 @@ async def test_sessions_that_are_over_are_not_kept_by_timeouts():
         session = server.connect()
         timeout = server.engine.call_later(45.0, session.write)
         reference = weakref.ref(timeout)
-        session.end(DisconnectReason.TRANSPORT_CLOSE)
+        session.fail(DisconnectReason.TRANSPORT_CLOSE)
         server.engine.cancel(timeout)
         assert not any(server.engine._wheel._slots.values()), "a flood of connects would pile them up"
         del timeout
@@ -244,5 +245,5 @@ async def test_one_ipv6_network_is_one_address():
         with pytest.raises(Refusal):
             server.connect("2001:db8:1:2::3")
         server.connect("2001:db8:1:3::1")
-        first.end(DisconnectReason.TRANSPORT_CLOSE)
+        first.fail(DisconnectReason.TRANSPORT_CLOSE)
         server.connect("2001:db8:1:2::3")

@@ -16,7 +16,7 @@ class Beat:
 
     slot = 0
 
-    def beat(self, now: float) -> float | None:
+    def on_due(self, now: float) -> float | None:
         return None
 
 

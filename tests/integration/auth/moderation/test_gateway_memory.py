@@ -55,7 +55,7 @@ async def test_an_auth_that_starts_while_a_gateway_is_silent_names_it(database_u
         async with played_gateway(nats_url, "stalled", []) as gateway:
             await settled(auth, "stalled")
             assert await unanswered(auth) == []
-            await are_written(auth, gateway.bus.address)
+            await are_written(auth, gateway.bus.run_address)
         await are_written(auth)
     async with running_auth(database_url, nats_url) as auth:
         assert await unanswered(auth) == []

@@ -74,7 +74,7 @@ async def test_an_answer_that_comes_late_counts_once(auth: Auth, gateway: Played
     await settled(auth, "g1")
     gateway.silent = True
     answer = (await auth.post(f"/admin/users/{GUEST}/kick", {}, await auth.admin_token())).json()
-    late = OperationReport(gateway.bus.address, 2).encode()
+    late = OperationReport(gateway.bus.run_address, 2).encode()
     for _ in range(2):
         await gateway.bus.publish(subjects.kicked(answer["kick_id"]), late)
     found = await complete(auth, answer["kick_id"])

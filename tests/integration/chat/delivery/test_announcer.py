@@ -225,6 +225,6 @@ async def test_another_log_is_announced_by_its_name_without_a_restart(gateways: 
             await until(lambda: standing_by.incarnation)
             await create(writer)
             name = str((await begin_incarnation(database_url, None))[0])
-            await until(lambda: gateways.heard[-1].log == standing_by.incarnation == name)
+            await until(lambda: gateways.heard[-1].incarnation == standing_by.incarnation == name)
             await until(lambda: gateways.mended == 2)
     assert gateways.is_chain()

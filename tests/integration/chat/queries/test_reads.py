@@ -156,10 +156,10 @@ async def test_the_rooms_that_a_client_comes_back_to_are_replayed_by_one_stateme
     assert counted.statements == 1
     for room in public[:-1]:
         replayed = found[Replay(room, 2, 500)]
-        assert ([item.sequence for item in replayed.items], replayed.head) == ([3, 4], 4)
+        assert ([item.sequence for item in replayed.events], replayed.head) == ([3, 4], 4)
     much = found[Replay(long, 10, 500)]
-    assert [item.sequence for item in much.items] == list(range(11, 11 + len(much.items)))
-    assert 1 < len(much.items) < 200
+    assert [item.sequence for item in much.events] == list(range(11, 11 + len(much.events)))
+    assert 1 < len(much.events) < 200
     assert much.head == 700
     assert Replay("rnowhere", 0, 500) not in found
 

@@ -52,7 +52,7 @@ def of_namespace(namespace: str) -> dict[str, str]:
         f"closed {namespace}": subjects.closed(namespace),
         f"memberships {namespace}": subjects.memberships(namespace),
         f"replay {namespace}": subjects.replay(namespace),
-        f"moved_heads {namespace}": subjects.moved_heads(namespace),
+        f"advanced_heads {namespace}": subjects.advanced_heads(namespace),
         f"room_heads {namespace}": subjects.room_heads(namespace),
         f"room {namespace}": subjects.room(namespace, "lobby"),
         f"room of a user {namespace}": subjects.room(namespace, subjects.user_room("ann")),
@@ -98,7 +98,7 @@ SUBJECTS = {
 
 def behind(namespace: str) -> set[str]:
     """What the service behind a namespace publishes."""
-    names = ("commands", "acks", "announcements", "moved_heads", "room", "room of a user", "rooms")
+    names = ("commands", "acks", "announcements", "advanced_heads", "room", "room of a user", "rooms")
     return {f"{name} {namespace}" for name in (*names, "inbox answered by")} | emitting(namespace) | {"compare"}
 
 
@@ -114,7 +114,7 @@ def asked(namespace: str) -> set[str]:
 
 def told(namespace: str) -> set[str]:
     """What gateways hear of a namespace."""
-    names = ("acks", "announcements", "moved_heads", "room", "room of a user", "rooms", "sockets", "gateway")
+    names = ("acks", "announcements", "advanced_heads", "room", "room of a user", "rooms", "sockets", "gateway")
     return {f"{name} {namespace}" for name in names}
 
 
@@ -171,7 +171,7 @@ class Broker:
         for subject in (*SUBJECTS.values(), *(wildcards or ())):
             await client.publish(subject, b"")
             await client.subscribe(subject)
-        await client.settle(10)
+        await client.wait_until_received(10)
         await client.close()
         found: dict[str, set[str]] = {"publish": set(), "subscription": set()}
         by_subject = {subject.lower(): name for name, subject in SUBJECTS.items()}

@@ -238,7 +238,7 @@ async def test_what_was_closed_before_the_server_was_told_of_it_is_not_revived_b
         await client.force_reconnect()
         listener.close()
         await until(lambda: client.is_connected and client.stats["reconnects"])
-        await client.settle(timeout=5)
+        await client.wait_until_received(timeout=5)
         assert await subscribed(other, kept)
         assert not await subscribed(other, gone)
     finally:

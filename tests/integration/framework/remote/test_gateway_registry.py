@@ -47,11 +47,11 @@ async def test_a_gateway_lives_while_it_says_so_and_is_forgotten_at_once_when_it
 ):
     name = fresh("gateway")
     async with running_bus(nats_url, "gateway", name) as gateway:
-        await until(lambda: gateway.address in registry.alive())
-        assert registry.name_of(gateway.address) == name
-        assert registry.alive()[gateway.address] < 1
-    await until(lambda: gateway.address not in registry.alive())
-    assert gateway.address not in registry.silent()
+        await until(lambda: gateway.run_address in registry.alive())
+        assert registry.name_of(gateway.run_address) == name
+        assert registry.alive()[gateway.run_address] < 1
+    await until(lambda: gateway.run_address not in registry.alive())
+    assert gateway.run_address not in registry.silent()
 
 
 async def test_what_is_no_gateway_is_no_gateway(registry: GatewayRegistry, bus: Bus, other: Bus):
@@ -59,7 +59,7 @@ async def test_what_is_no_gateway_is_no_gateway(registry: GatewayRegistry, bus: 
     await sign(other, "g:1")
     await until(lambda: "g:1" in registry.alive())
     assert "c:1" not in registry.alive()
-    assert bus.address not in registry.alive()
+    assert bus.run_address not in registry.alive()
 
 
 async def test_one_that_falls_silent_without_goodbye_is_remembered_and_comes_back(
@@ -98,10 +98,10 @@ async def test_a_younger_run_takes_the_place_of_the_one_before_which_cannot_take
 
 async def test_who_stood_still_holds_nobodys_silence_against_them(registry: GatewayRegistry, nats_url: str):
     async with running_bus(nats_url, "gateway", fresh("gateway")) as gateway:
-        await until(lambda: gateway.address in registry.alive())
+        await until(lambda: gateway.run_address in registry.alive())
         time.sleep(0.8)  # noqa: ASYNC251 - what this is about
-        assert gateway.address in registry.alive(), "before anything else had its turn"
-        assert gateway.address not in registry.silent()
+        assert gateway.run_address in registry.alive(), "before anything else had its turn"
+        assert gateway.run_address not in registry.silent()
 
 
 async def test_who_was_away_from_nats_holds_nobodys_silence_against_them(own_nats: Server):
@@ -181,11 +181,11 @@ async def test_one_that_was_refused_a_name_takes_nothing_from_the_one_that_has_i
     monkeypatch.setattr(gateway_registry, "SILENT_AFTER", 30)
     name = fresh("gateway")
     async with running_bus(nats_url, "gateway", name) as gateway:
-        await until(lambda: gateway.address in registry.alive())
+        await until(lambda: gateway.run_address in registry.alive())
         monkeypatch.setattr(liveness, "ALIVE_INTERVAL", 30)  # its next sign of life is a while away
         with pytest.raises(liveness.NameTaken):
             async with running_bus(nats_url, "gateway", name):
                 pass
         await sign(other, probe := f"{fresh('probe')}:1")
         await until(lambda: probe in registry.alive())
-        assert gateway.address in registry.alive()
+        assert gateway.run_address in registry.alive()

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from parley.common.nats.bus import Bus
 from parley.common.wire import subjects
 from parley.common.wire.codec import decode
-from parley.common.wire.rooms import Deliveries, Delivery, MembershipChange, RoomEvent, UndecodedDeliveries
+from parley.common.wire.rooms import Deliveries, Delivery, MembershipChange, RoomEvent, RoomHead, UndecodedDeliveries
 from parley.framework.remote.gateway_registry import GatewayRegistry
 from parley.framework.remote.room_publisher import FEW_GATEWAYS, MAX_DELIVERY_BYTES, RoomPublisher
 from tests.support.bus import fresh
@@ -104,16 +104,16 @@ async def test_what_is_too_large_for_a_message_is_cut_and_arrives_in_order(
     large = [said(number, 100_000) for number in range(1, 13)]
     deliveries = [("a", Delivery(large, moves)), ("b", Delivery(large[:3])), ("c", Delivery([said(1)]))]
     await publisher(other, namespace, living).publish_all(deliveries)
-    expected = {room: [item.sequence for item in delivery.items] for room, delivery in deliveries}
+    expected = {room: [item.sequence for item in delivery.events] for room, delivery in deliveries}
 
     def arrived() -> list[tuple[str, Delivery]]:
         return [piece for message in heard.together for piece in message] + heard.alone
 
     def sequences(room: str) -> list[int]:
-        return [item.sequence for name, delivery in arrived() if name == room for item in delivery.items]
+        return [item.sequence for name, delivery in arrived() if name == room for item in delivery.events]
 
     await until(lambda: all(sequences(room) == expected[room] for room in expected))
-    told = [(name, len(delivery.items)) for name, delivery in arrived() if delivery.membership_changes]
+    told = [(name, len(delivery.events)) for name, delivery in arrived() if delivery.membership_changes]
     assert len(told) == 1, "moves go with the last piece"
     assert max(heard.sizes, default=0) <= MAX_DELIVERY_BYTES + 1024
     assert len(heard.together) <= 5
@@ -157,6 +157,14 @@ async def test_a_hint_in_a_users_room_comes_before_the_events_of_the_room_that_i
     assert not log.replays
 
 
+async def test_a_last_event_that_was_lost_is_read_when_the_service_announces_its_heads(log: Log, gateway: Gateway):
+    ann = await gateway.member("room", head=0)
+    log.append(2, "room")
+    await publisher(log.bus, log.namespace).announce_heads([RoomHead("room", 2), RoomHead("nobody here", 7)])
+    await gateway.receives(ann, [1, 2])
+    assert log.replays == 1
+
+
 async def test_rooms_without_a_member_are_not_decoded_and_one_that_fails_stops_no_other(log: Log, gateway: Gateway):
     member, broken = await gateway.member("here", head=0), await gateway.member("broken", head=0)
     log.append(1, "here")
@@ -182,4 +190,4 @@ async def test_other_namespaces_are_not_heard(nats_url: str, log: Log, gateway: 
 def event_of(log: Log, room: str, *, joins: str = "") -> RoomEvent:
     """Log one event more, and return it."""
     sequence = log.append(1, room, joins=joins)
-    return RoomEvent("message.sent", json.dumps({"sequence": sequence}).encode(), sequence, joins=joins)
+    return RoomEvent("message.sent", json.dumps({"sequence": sequence}).encode(), sequence, joined_user=joins)

@@ -266,6 +266,8 @@ async def test_who_is_opened_meanwhile_is_asked_about_after_that(scene: Scene, m
 class Log:
     """A log of which a service answers for its users, some of whom it cannot look up."""
 
+    incarnation = ""
+
     def __init__(self) -> None:
         self.failing: dict[str, Exception] = {}
 

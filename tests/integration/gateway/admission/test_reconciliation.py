@@ -42,6 +42,8 @@ NAMESPACE = "/place"
 class Room:
     """The log of one room: each event says which it is."""
 
+    incarnation = ""
+
     def __init__(self) -> None:
         self.members: set[str] = set()
         self.head = 0

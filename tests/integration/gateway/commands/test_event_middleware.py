@@ -63,8 +63,8 @@ async def around(
     table = {namespace: Namespace("service", packet_middleware=(f"{__name__}:{name}",), **options.pop("of", {}))}
     replies, settings = ForwardedReplies(), Settings(**options)
     budget = CommandBudget(input_budget or InputBudget(2**30, 2**30))
-    forwarder = CommandForwarder(bus, table, ConnectionRegistry(), replies, budget, settings)
-    passing = EventMiddleware(bus, Emitter(bus, "/"), table, forwarder, replies, budget, settings)
+    forwarder = CommandForwarder(bus, table, ConnectionRegistry(), replies.reply, budget, settings)
+    passing = EventMiddleware(bus, Emitter(bus, "/"), table, forwarder, replies.reply, budget, settings)
     replies.clients = Clients(passing, namespace)  # type: ignore[arg-type] - what is emitted is submitted there
     await forwarder.start()
     await bus.flush()

@@ -44,7 +44,7 @@ async def gateway(
     replies = ForwardedReplies()
     table = {name: Namespace("service", max_payload=max_payload) for name in namespaces}
     memory = CommandBudget(budget or InputBudget(2**30, 2**30))
-    commands = CommandForwarder(bus, table, ConnectionRegistry(), replies, memory, Settings(**settings))
+    commands = CommandForwarder(bus, table, ConnectionRegistry(), replies.reply, memory, Settings(**settings))
     replies.clients = Clients(commands, namespaces[0])
     await commands.start()
     await bus.flush()
@@ -64,9 +64,9 @@ async def test_all_that_one_tick_brings_goes_in_one_message(gateway_bus: Bus, an
         number = 2 * len(connections)
         assert await clients.told(number) == ["ok"] * number
     (batch,) = answering.batches
-    assert (batch.gateway, batch.namespace) == (gateway_bus.address, namespace)
-    assert [(talk.sid, talk.identity) for talk in batch.conversations] == [(c.sid, c.identity) for c in connections]
-    assert all([command.event for command in talk.commands] == ["one", "two"] for talk in batch.conversations)
+    assert (batch.gateway, batch.namespace) == (gateway_bus.run_address, namespace)
+    assert [(talk.sid, talk.identity) for talk in batch.connections] == [(c.sid, c.identity) for c in connections]
+    assert all([command.event for command in talk.commands] == ["one", "two"] for talk in batch.connections)
     commands = commands_of(batch)
     assert len({command.tag for command in commands}) == len({command.correlation for command in commands}) == number
 
@@ -79,7 +79,7 @@ async def test_each_namespace_gets_a_message_of_its_own(gateway_bus: Bus, backen
         for name in (namespace, other, namespace):
             clients.emit(clients.connect(name))
         await clients.told(3)
-    assert sorted((b.namespace, len(b.conversations)) for b in backend.batches) == sorted([(namespace, 2), (other, 1)])
+    assert sorted((b.namespace, len(b.connections)) for b in backend.batches) == sorted([(namespace, 2), (other, 1)])
 
 
 async def test_the_arguments_and_the_ack_pass_as_the_bytes_they_are(gateway_bus: Bus, backend: Backend, namespace: str):
@@ -89,7 +89,7 @@ async def test_the_arguments_and_the_ack_pass_as_the_bytes_they_are(gateway_bus:
         (command,) = commands_of(await backend.batch(0))
         assert command.args == b'[{"n": 1.0, "e":"\\u00e9"}]'
         acks = AckBatch([Ack(command.tag, b'{"ok":false,"error":{"code":"their_own"}}', False)])
-        await backend.bus.publish(subjects.acks(gateway_bus.address, namespace), acks.encode())
+        await backend.bus.publish(subjects.acks(gateway_bus.run_address, namespace), acks.encode())
         assert await clients.told(1) == ["their_own"]
         assert clients.replies[0][:2] == (connection, ack_id)
 
@@ -135,7 +135,7 @@ async def test_the_next_batch_waits_until_the_whole_batch_before_it_was_answered
         clients.emit(ann, "2")
         one, two = commands_of(await backend.batch(0))
         clients.emit(ann, "3")
-        acks = subjects.acks(gateway_bus.address, namespace)
+        acks = subjects.acks(gateway_bus.run_address, namespace)
         await backend.bus.publish(acks, AckBatch([Ack(two.tag, ok_payload(None), True)]).encode())
         await clients.told(1)
         clients.emit(clients.connect(), "probe")
@@ -151,14 +151,14 @@ async def test_while_the_broker_takes_nothing_commands_wait_and_then_go_in_order
     gate = asyncio.Event()
     waits = 0
 
-    async def relief() -> None:
+    async def drained() -> None:
         nonlocal waits
         waits += 1
         await gate.wait()
 
     congested = property(lambda bus: bus is gateway_bus and not gate.is_set())
     monkeypatch.setattr(Bus, "congested", congested)
-    monkeypatch.setattr(gateway_bus, "relief", relief)
+    monkeypatch.setattr(gateway_bus, "drained", drained)
     async with gateway(gateway_bus, namespace, max_payload=LARGEST_PAYLOAD) as clients:
         big, small, kicked = (clients.connect() for _ in range(3))
         # Two messages at least: the small one is not in the first.
@@ -167,8 +167,8 @@ async def test_while_the_broker_takes_nothing_commands_wait_and_then_go_in_order
         clients.emit(kicked, "never")
         await until(lambda: waits)
         clients.emit(small, "second")
-        kicked.ended = DisconnectReason.KICKED
-        kicked.waiting.clear()
+        kicked.end_reason = DisconnectReason.KICKED
+        kicked.queued.clear()
         assert (small.in_flight, waits) == (0, 1)
         gate.set()
         sent = [await backend.batch(0), await backend.batch(1)]
@@ -234,7 +234,7 @@ async def test_late_double_and_unknown_acks_are_ignored(gateway_bus: Bus, backen
         assert await clients.told(1) == ["timeout"]
         await backend.answer(late)
         unknown = AckBatch([Ack(999_999, ok_payload(None), True)])
-        await backend.bus.publish(subjects.acks(gateway_bus.address, namespace), unknown.encode())
+        await backend.bus.publish(subjects.acks(gateway_bus.run_address, namespace), unknown.encode())
         clients.emit(connection, "double")
         double = await backend.batch(1)
         clients.emit(connection, "waiting")
@@ -283,7 +283,7 @@ async def test_what_a_controller_keeps_after_its_time_is_kept_all_the_same(
         changes = DataChanges({"theirs": msgspec.msgpack.encode(3)}, ["old"]).encode()
         late = AckBatch([Ack(command.tag, ok_payload(None), True, (), changes)])
         for _ in range(2):
-            await backend.bus.publish(subjects.acks(gateway_bus.address, namespace), late.encode())
+            await backend.bus.publish(subjects.acks(gateway_bus.run_address, namespace), late.encode())
         await until(lambda: msgspec.msgpack.decode(connection.data) == {"mine": 2, "theirs": 3})
         assert len(clients.replies) == 1
 
@@ -320,7 +320,7 @@ async def test_an_ack_that_cannot_be_passed_on_costs_no_other_and_its_connection
         clients.emit(one, "3")
         first, second = commands_of(batch)
         acks = [Ack(first.tag, b"no JSON", False), Ack(second.tag, ok_payload(None), True)]
-        await backend.bus.publish(subjects.acks(gateway_bus.address, namespace), AckBatch(acks).encode())
+        await backend.bus.publish(subjects.acks(gateway_bus.run_address, namespace), AckBatch(acks).encode())
         await backend.answer(await backend.batch(1))
         await until(lambda: len(clients.replies) == 2)
         assert {reply.ack_id for reply in clients.replies} == {2, 3}
@@ -337,7 +337,7 @@ async def test_data_that_cannot_be_read_costs_neither_its_ack_nor_others(
             clients.emit(connection, session)
         first, second = commands_of(await backend.batch(0))
         acks = [Ack(first.tag, ok_payload(None), True, (), nested), Ack(second.tag, ok_payload(None), True)]
-        await backend.bus.publish(subjects.acks(gateway_bus.address, namespace), AckBatch(acks).encode())
+        await backend.bus.publish(subjects.acks(gateway_bus.run_address, namespace), AckBatch(acks).encode())
         assert await clients.told(2) == ["ok", "ok"]
         assert not connection.data
 
@@ -351,7 +351,7 @@ async def test_a_connection_that_ended_is_told_nothing_and_others_are(
         clients.emit(gone)
         ack_id = clients.emit(here)
         batch = await backend.batch(0)
-        gone.ended = DisconnectReason.TRANSPORT_CLOSE
+        gone.end_reason = DisconnectReason.TRANSPORT_CLOSE
         await backend.answer(batch)
         await clients.told(1)
         clients.emit(gone, args=b"[" + b"1" * MAX_PAYLOAD + b"]")
@@ -364,11 +364,11 @@ async def test_what_a_kicked_connection_had_waiting_is_not_sent(gateway_bus: Bus
         kicked, here = clients.connect(), clients.connect()
         clients.emit(kicked, "never")
         # A kick that arrives in the same tick.
-        kicked.ended = DisconnectReason.KICKED
-        kicked.waiting.clear()
+        kicked.end_reason = DisconnectReason.KICKED
+        kicked.queued.clear()
         clients.emit(here, "say")
         batch = await backend.batch(0)
-        assert [(talk.sid, len(talk.commands)) for talk in batch.conversations] == [(here.sid, 1)]
+        assert [(talk.sid, len(talk.commands)) for talk in batch.connections] == [(here.sid, 1)]
 
 
 async def test_while_nats_is_away_the_outcome_is_unavailable_at_once(tmp_path: Path, namespace: str):
@@ -430,7 +430,7 @@ async def test_what_waits_is_bounded_over_all_connections_until_it_is_settled(
         assert await clients.told(3) == ["overloaded"] * 3
         clients.emit(clients.connect(), "small")
         # Who has gone has not taken along what the service has still to do.
-        connections[0].ended = DisconnectReason.CLIENT_LEFT
+        connections[0].end_reason = DisconnectReason.CLIENT_LEFT
         await backend.answer(await backend.batch(0))
         await until(lambda: not any(connection.in_flight for connection in connections))
         backend.answering = True
@@ -448,8 +448,8 @@ async def test_dropped_commands_hold_no_memory(gateway_bus: Bus, backend: Backen
         for _ in range(3):
             clients.emit(connection, args=b"[" + b"1" * 99_998 + b"]")
         assert budget.held > 300_000
-        clients.commands.drop_waiting(connection)
-        assert (budget.held, len(connection.waiting), connection.waiting_bytes) == (0, 0, 0)
+        clients.commands.drop_queued(connection)
+        assert (budget.held, len(connection.queued), connection.queued_bytes) == (0, 0, 0)
         await backend.answer(first)
         await clients.told(1)
         assert connection.unsettled == 0
@@ -479,7 +479,7 @@ async def test_more_than_may_wait_is_overloaded_until_there_is_room(
         backend.answering = True
         await backend.answer(first)
         await clients.told(fit + 5)
-        assert (len(connection.waiting), connection.waiting_bytes) == (0, 0)
+        assert (len(connection.queued), connection.queued_bytes) == (0, 0)
         for _ in range(fit):
             clients.emit(connection, args=args)
         assert (await clients.told(2 * fit + 5))[-fit:] == ["ok"] * fit
@@ -496,7 +496,7 @@ async def test_batches_are_cut_below_the_brokers_limit_and_nothing_is_lost(
                 clients.emit(connection, str(number), args)
         assert await clients.told(1000) == ["ok"] * 1000
     talks: dict[str, list[str]] = {}
-    for talk in (talk for batch in answering.batches for talk in batch.conversations):
+    for talk in (talk for batch in answering.batches for talk in batch.connections):
         talks.setdefault(talk.sid, []).extend(command.event for command in talk.commands)
     assert talks == {connection.sid: [str(number) for number in range(100)] for connection in connections}
 
@@ -555,10 +555,10 @@ async def test_the_service_behind_one_namespace_settles_no_command_of_another(
         clients.emit(clients.connect(), "say")
         (command,) = commands_of(await backend.batch(0))
         ack = AckBatch([Ack(command.tag, ok_payload(None), True)]).encode()
-        await backend.bus.publish(subjects.acks(gateway_bus.address, other), ack)
+        await backend.bus.publish(subjects.acks(gateway_bus.run_address, other), ack)
         clients.emit(clients.connect(other), "probe")
         await backend.answer(await backend.batch(1))
         assert await clients.told(1) == ["ok"]
         assert clients.replies[0][0].namespace == other
-        await backend.bus.publish(subjects.acks(gateway_bus.address, namespace), ack)
+        await backend.bus.publish(subjects.acks(gateway_bus.run_address, namespace), ack)
         assert await clients.told(2) == ["ok", "ok"]

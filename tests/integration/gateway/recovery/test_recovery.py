@@ -7,7 +7,7 @@ from parley.common.wire.recovery import Recover
 from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.namespaces import Namespace
 from parley.gateway.recovery.packet_history import PacketHistory
-from parley.gateway.recovery.recovery import Recovery, Resumption
+from parley.gateway.recovery.recovery import Recovery, RecoveryToken
 from tests.support.bus import fresh
 from tests.support.gateway.rooms import another
 from tests.support.waiting import until
@@ -33,7 +33,7 @@ async def holder(bus: Bus, namespace: str) -> tuple[Recovery, Rooms]:
     """The part of a gateway that holds lost connections."""
     rooms = Rooms()
     table = {namespace: Namespace("service", recovery=60)}
-    recovery = Recovery(bus, table, {namespace: PacketHistory(bus.address)}, rooms)
+    recovery = Recovery(bus, table, {namespace: PacketHistory(bus.run_address)}, rooms)
     await recovery.start()
     await bus.flush()
     return recovery, rooms
@@ -45,7 +45,7 @@ async def test_who_came_back_by_way_of_another_gateway_and_is_lost_again_leaves_
     first = another(namespace)
 
     async def comes_back(to: Recovery) -> Connection:
-        found = await to.find(namespace, first.identity.user_id, Resumption(first.pid, ""))
+        found = await to.find(namespace, first.identity.user_id, RecoveryToken(first.pid, ""))
         assert found is not None
         await to.claim(found, first.identity.user_id)
         connection = another(namespace, first.identity)
@@ -73,7 +73,7 @@ async def test_an_offset_of_a_stay_elsewhere_says_nothing_of_what_its_client_has
         connection = another(namespace)
         here.begin(connection, "", "elsewhere-7")
         assert here.lose(connection, recoverable=True)
-        question = Recover(bus.address, namespace, connection.identity.user_id, connection.pid, offset, "look")
+        question = Recover(bus.run_address, namespace, connection.identity.user_id, connection.pid, offset, "look")
         found.append(bool(here._on_recover(question).sid))
     assert found == [True, False]
     await here.close()
@@ -87,11 +87,11 @@ async def test_who_entered_ahead_of_the_gateway_lacks_nothing_of_what_others_wer
     connection.ahead = {"room": 11}
     rooms.heads = {"room": 12}
     for sequence in (9, 10, 11):
-        here._offsets[namespace].add(("room",), sequence=sequence)
-    offset = here._offsets[namespace].add(("room",), sequence=12)
+        here._histories[namespace].add(("room",), sequence=sequence)
+    offset = here._histories[namespace].add(("room",), sequence=12)
     assert here.lose(connection, recoverable=True)
     for received, has in (("", 11), (offset, 12)):
-        question = Recover(bus.address, namespace, connection.identity.user_id, connection.pid, received, "claim")
+        question = Recover(bus.run_address, namespace, connection.identity.user_id, connection.pid, received, "claim")
         assert here._on_recover(question).cursors == {"room": has}
         connection.state = ConnectionState.PARKED
         here.begin(connection, connection.pid, "")

@@ -65,7 +65,7 @@ async def test_who_missed_an_announcement_compares_all_rooms_and_asks_who_is_whe
     log: Log, gateway: Gateway, namespace: str
 ):
     asked: list[str] = []
-    gateway.fanout.on_missed(lambda: asked.append("memberships"))
+    gateway.fanout.on_missed = lambda: asked.append("memberships")
     log.append(3)
     member = await gateway.member(head=3)
     await announce(log, announcement("a", "b", namespace=namespace))
@@ -80,10 +80,10 @@ async def test_a_join_that_was_never_published_is_announced_to_who_joined(log: L
     answers = [[Membership(ROOM, 5, 4)]]
 
     def ask(connection: Connection) -> None:
-        mark = gateway.fanout.mark()
-        gateway.fanout.apply_memberships([connection], answers.pop(), asked=mark)
+        mark = gateway.fanout.count_question()
+        gateway.fanout.apply_memberships([connection], answers.pop(), asked_at=mark)
 
-    gateway.fanout.on_hearsay(ask)
+    gateway.fanout.on_uncertain_join = ask
     log.append(3)
     connection = await gateway.connect()
     user = connection.identity.user_id
@@ -100,7 +100,7 @@ async def test_a_join_that_was_never_published_is_announced_to_who_joined(log: L
 
 async def test_an_old_join_that_is_announced_late_brings_nobody_back(log: Log, gateway: Gateway, namespace: str):
     asked: list[Connection] = []
-    gateway.fanout.on_hearsay(asked.append)
+    gateway.fanout.on_uncertain_join = asked.append
     connection = await gateway.connect()
     user = connection.identity.user_id
     log.append(1, joins=user)
@@ -131,7 +131,7 @@ async def test_a_notice_that_is_published_and_announced_is_sent_once(log: Log, g
 
 async def test_a_restored_log_begins_anew_also_where_its_head_is_higher(log: Log, gateway: Gateway, namespace: str):
     restored: list[str] = []
-    gateway.fanout.on_restored(restored.append)
+    gateway.fanout.on_restored = restored.append
     log.append(3)
     member = await gateway.member(head=3)
     await announce(log, announcement("a", "b", namespace=namespace))

@@ -36,7 +36,7 @@ class NarrowSockets(Sockets):
         self.waiting[connection] += packet.size
         self.most = max(self.most, self.waiting[connection])
         if self.waiting[connection] > MAX_BUFFER:
-            connection.ended = DisconnectReason.SLOW
+            connection.end_reason = DisconnectReason.SLOW
 
     def broadcast(self, connections: Collection[Connection], packet: Packet, *, volatile: bool = False) -> None:
         for connection in connections:
@@ -73,8 +73,8 @@ async def test_a_slow_client_that_missed_megabytes_in_many_rooms_arrives_and_is_
     for room in rooms:
         log.append(30, room, size=10_000)
         narrow.fanout.enter(ann, room, head=30, after=0)
-    await until(lambda: len(narrow.sockets.sequences(ann)) == 40 * 30 or ann.ended, seconds=30)
-    assert not ann.ended
+    await until(lambda: len(narrow.sockets.sequences(ann)) == 40 * 30 or ann.end_reason, seconds=30)
+    assert not ann.end_reason
     sockets = narrow.sockets
     assert isinstance(sockets, NarrowSockets)
     assert sockets.most < 4 * CHOKED, "only a little is on its way"

@@ -40,7 +40,7 @@ async def test_a_room_is_opened_no_earlier_than_it_was_delivered_here_whatever_i
     connection = another(namespace)
     fanout.enter_user_room(connection)
     connection.state = ConnectionState.OPEN
-    fanout.open(connection)
+    fanout.start_user_room(connection)
     fanout.enter(connection, ROOM, head=12, after=12)
     room = fanout._rooms.get(namespace, ROOM)
     assert room is not None
@@ -59,7 +59,7 @@ async def test_what_a_repair_brings_to_a_room_that_is_closed_by_then_was_sent_to
     connection = another(namespace)
     fanout.enter_user_room(connection)
     connection.state = ConnectionState.OPEN
-    fanout.open(connection)
+    fanout.start_user_room(connection)
     fanout.enter(connection, ROOM, head=0)
     log.append(3)
     log.gate.clear()
@@ -163,7 +163,7 @@ async def test_replicas_that_overtake_each_other_are_put_in_order_without_asking
 async def test_a_message_that_is_no_delivery_stops_nothing(log: Log, gateway: Gateway):
     ann = await gateway.member(head=0)
     await log.bus.publish(subjects.room(log.namespace, ROOM), b"\xc1")
-    await log.bus.publish(subjects.moved_heads(log.namespace), b"\xc1")
+    await log.bus.publish(subjects.advanced_heads(log.namespace), b"\xc1")
     await log.publish(log.append())
     await gateway.receives(ann, [1])
 

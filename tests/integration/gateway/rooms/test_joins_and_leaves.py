@@ -184,7 +184,7 @@ async def test_a_join_and_a_leave_that_were_lost_are_repaired_with_the_room(log:
 
 async def test_who_joins_while_an_older_answer_is_on_its_way_is_not_taken_out_by_it(log: Log, gateway: Gateway):
     ann, ben = await gateway.connect(), await gateway.member(head=0)
-    asked = gateway.fanout.mark()
+    asked = gateway.fanout.count_question()
     join = log.append(joins=ann.identity.user_id)
     await log.move(ann, MembershipChange(ROOM, True, join))
     await log.publish(join)
@@ -201,7 +201,7 @@ async def test_who_leaves_while_an_older_answer_is_on_its_way_is_not_put_in_agai
     user_id = ann.identity.user_id
     await log.publish(log.append(joins=user_id), log.append())
     await gateway.receives(ann, [1, 2])
-    asked = gateway.fanout.mark()
+    asked = gateway.fanout.count_question()
     await log.publish(log.append(leaves=user_id))
     await gateway.receives(ann, [1, 2, 3])
     gateway.fanout.apply_memberships([ann], [Membership(ROOM, 2, 1)], asked)
@@ -221,7 +221,7 @@ async def test_who_left_while_the_gateway_was_away_still_gets_what_came_before_a
     log.append(3)
     leave = log.append(leaves=user_id)
     log.append(2)
-    gateway.fanout.apply_memberships([ann], [], gateway.fanout.mark())
+    gateway.fanout.apply_memberships([ann], [], gateway.fanout.count_question())
     await gateway.receives(ann, [*range(1, leave + 1)])
     await gateway.receives(ben, [*range(1, log.head() + 1)])
     assert gateway.sockets.sequences(ann) == [*range(1, leave + 1)]

@@ -74,7 +74,9 @@ async def test_a_long_gap_is_repaired_page_by_page(log: Log, gateway: Gateway, m
 
 async def test_what_was_said_to_exist_and_is_not_in_the_log_is_not_waited_for(log: Log, gateway: Gateway):
     ann = await gateway.member(head=0)
-    await log.bus.publish(subjects.moved_heads(log.namespace), RoomHeads(log.namespace, [RoomHead(ROOM, 7)]).encode())
+    await log.bus.publish(
+        subjects.advanced_heads(log.namespace), RoomHeads(log.namespace, [RoomHead(ROOM, 7)]).encode()
+    )
     await until(lambda: log.replays)
     await until(lambda: not background("repair"))
     await log.publish(log.append())

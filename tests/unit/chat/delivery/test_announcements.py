@@ -46,7 +46,7 @@ class RecordingRooms:
         self.published: list[tuple[str, list[RoomEvent], list[MembershipChange]]] = []
 
     async def publish_all(self, deliveries: Sequence[tuple[str, Delivery]]) -> None:
-        self.published += [(room, delivery.items, delivery.membership_changes) for room, delivery in deliveries]
+        self.published += [(room, delivery.events, delivery.membership_changes) for room, delivery in deliveries]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ class RecordingRooms:
 )
 def test_an_event_names_the_user_who_joins_or_leaves_with_it(event: Event, moves: tuple[str, str]):
     item = recorded(event).item()
-    assert (item.joins, item.leaves) == moves
+    assert (item.joined_user, item.left_user) == moves
 
 
 async def test_users_are_told_where_to_look_before_the_rooms_events_are_published():
@@ -94,7 +94,7 @@ def test_announcements_are_cut_by_their_size_and_stay_a_chain_that_tells_users_f
     assert told.last == "n3"
     assert told.messages[0].changes == [("u_ben", MembershipChange(ROOM, True, 4))]
     assert [head.room for one in told.messages for head in one.heads] == [public_room_id(room) for room in range(40)]
-    assert {one.log for one in told.messages} == {"log"}
+    assert {one.incarnation for one in told.messages} == {"log"}
     assert announce([], [], "log", "n0", lambda: "") == ([], "n0")
 
 

@@ -27,10 +27,10 @@ def recorded(event: Event) -> Recorded:
 
 def test_a_join_and_a_leave_are_told_to_whom_they_are_about():
     event = recorded(MemberJoined(BEN))
-    assert change_of(event, RoomEvent("e", b"{}", 7, joins="u_ben")) == (
+    assert change_of(event, RoomEvent("e", b"{}", 7, joined_user="u_ben")) == (
         "u_ben", MembershipChange(event.room, True, 7),
     )  # fmt: skip
-    assert change_of(event, RoomEvent("e", b"{}", 7, leaves="u_ben")) == (
+    assert change_of(event, RoomEvent("e", b"{}", 7, left_user="u_ben")) == (
         "u_ben", MembershipChange(event.room, False, 7),
     )  # fmt: skip
     assert change_of(recorded(MessageSent("hello")), RoomEvent("e", b"{}", 7)) is None

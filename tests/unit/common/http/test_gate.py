@@ -234,11 +234,11 @@ class Parser(Connection):
     def parse_on(self) -> None:
         self.turns += 1
         self.gate.parsed(PARSED_PER_TURN // 4)
-        self.gate.parse_later(self.address, self)
+        self.gate.parse_later(self.address, self.parse_on)
 
     def discard_on(self) -> None:
         self.turns += 1
-        self.gate.discard_later(self.address, self)
+        self.gate.discard_later(self.address, self.discard_on)
 
 
 def test_so_much_is_parsed_in_a_turn_one_connection_after_the_other():
@@ -246,7 +246,7 @@ def test_so_much_is_parsed_in_a_turn_one_connection_after_the_other():
     gate = HttpGate(HttpLimits(), clock)  # pyright: ignore[reportArgumentType]
     parsers = [Parser(gate) for _ in range(8)]
     for parser in parsers:
-        gate.parse_later("a", parser)
+        gate.parse_later("a", parser.parse_on)
     clock.turn()
     assert [parser.turns for parser in parsers] == [1] * 4 + [0] * 4
     assert gate.exhausted
@@ -258,7 +258,7 @@ def test_addresses_have_their_turn_one_after_the_other_however_many_of_their_con
     http, clock = gate()
     many, lone = [Parser(http) for _ in range(40)], Parser(http, "b")
     for parser in [*many, lone]:
-        http.parse_later(parser.address, parser)
+        http.parse_later(parser.address, parser.parse_on)
     clock.turn()
     assert lone.turns == 2
     assert sum(parser.turns for parser in many) == 2
@@ -268,7 +268,7 @@ def test_of_those_who_were_refused_a_few_are_read_on_in_a_turn_and_one_address_a
     http, clock = gate()
     many, lone = [Parser(http) for _ in range(40)], Parser(http, "b")
     for parser in [*many, lone]:
-        http.discard_later(parser.address, parser)
+        http.discard_later(parser.address, parser.discard_on)
     for turns in range(1, 4):
         clock.turn()
         assert sum(parser.turns for parser in [*many, lone]) == turns * DISCARDS_PER_TURN

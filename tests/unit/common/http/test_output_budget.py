@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.common.http.output_budget import AT_ONCE, MODEST, SHARES, OutputBudget
+from parley.common.http.output_budget import AT_ONCE, SHARES, SMALL_UNREAD_BYTES, OutputBudget
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -100,7 +100,7 @@ def test_who_has_read_meanwhile_is_not_cut_off():
 def test_modest_holders_are_not_counted():
     owner = Owner(16 * MIB)
     for number in range(5000):
-        Slow(owner, f"{number % 3}").gets(MODEST)
+        Slow(owner, f"{number % 3}").gets(SMALL_UNREAD_BYTES)
     assert owner.budget.held == 0
     assert not owner.soon
 
@@ -129,7 +129,7 @@ def test_after_every_turn_nothing_exceeds_its_bound(steps: list[tuple[int, int, 
             client.size = 0
         client.gets(size)
         owner.turns()
-        counted = [each for each in clients if each.size > MODEST]
+        counted = [each for each in clients if each.size > SMALL_UNREAD_BYTES]
         assert owner.budget.held == sum(each.size for each in counted) <= 6 * MIB
         for address in ("0", "1", "2", "3"):
             assert sum(each.size for each in counted if each.address == address) <= 2 * MIB

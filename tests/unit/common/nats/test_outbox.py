@@ -28,7 +28,7 @@ class Broker:
     def congested(self) -> bool:
         return not self.gate.is_set()
 
-    async def relief(self) -> None:
+    async def drained(self) -> None:
         await self.gate.wait()
 
     def before_write(self, gather: Callable[[], None]) -> None:

@@ -13,16 +13,16 @@ from parley.gateway.connections.connection_registry import ConnectionRegistry
 
 
 async def test_who_is_not_here_is_gone_and_who_is_here_though_seen_off_is_ended():
-    registry, seen_off = ConnectionRegistry(), list[str]()
+    registry, end_presumed_gone = ConnectionRegistry(), list[str]()
     for sid, namespace, ended in (
         ("here", "/chat", None), ("other", "/p2p", None), ("over", "/chat", DisconnectReason.SHUTDOWN),
         ("left", "/chat", None),
     ):  # fmt: skip
         connection = Connection(sid, cast("Any", None), namespace, Identity(f"u_{sid}", sid), 0.0)
-        connection.ended = ended
+        connection.end_reason = ended
         registry.add(connection)
-    comparison = Comparison(cast("Any", None), registry, lambda connection: seen_off.append(connection.sid))
+    comparison = Comparison(cast("Any", None), registry, lambda connection: end_presumed_gone.append(connection.sid))
     question = CompareConnections("/chat", ["here", "other", "over", "nobody"], ["left", "never"])
     answer = await comparison._compare(question)
     assert answer.gone == ["other", "over", "nobody"]
-    assert seen_off == ["left"]
+    assert end_presumed_gone == ["left"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from parley.common.wire.identity import Identity
 from parley.engineio.reading import InputBudget
-from parley.gateway.commands.command_budget import COMMAND_OVERHEAD, UNCOUNTED, CommandBudget
+from parley.gateway.commands.command_budget import COMMAND_OVERHEAD, UNCOUNTED_COMMAND_BYTES, CommandBudget
 from parley.gateway.connections.connection import Connection
 
 
@@ -22,7 +22,7 @@ def connection(address: str = "192.0.2.1") -> Connection:
 def test_a_few_small_commands_are_not_counted():
     budget, one = InputBudget(2**20, 0), connection()
     commands = CommandBudget(budget)
-    for _ in range(UNCOUNTED // (COMMAND_OVERHEAD + 100)):
+    for _ in range(UNCOUNTED_COMMAND_BYTES // (COMMAND_OVERHEAD + 100)):
         assert commands.take(one, 100)
     assert budget.held == 0
 

@@ -56,7 +56,7 @@ def test_what_a_subject_stands_for_is_done(namespace: str, operation: AnyOperati
         ("/poll", Recheck(POLL, INBOX)),
         ("/poll", RenewAddressBans(POLL, INBOX)),
         ("", ListConnections(ALL, subjects.kicked("k_1"), 10)),
-        ("", Kick(ALL, subjects.KICKED, "kicked", "spam")),
+        ("", Kick(ALL, subjects.KICK_REPORTS, "kicked", "spam")),
         ("", Emit(CHAT, "", "event", b"[]")),
         # A gateway may publish commands; whoever asks it for something may not have it do so.
         ("/poll", Disconnect(POLL, subjects.commands("/chat"), close=True)),

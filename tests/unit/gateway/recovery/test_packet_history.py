@@ -48,7 +48,7 @@ class Ledger:
     """Everything sent, and what each event was numbered."""
 
     def __init__(self) -> None:
-        self.offsets = PacketHistory("gateway1.run")
+        self.history = PacketHistory("gateway1.run")
         self.sent: list[tuple[Send, int, UnloggedEvent | None]] = []
         self.heads: dict[str, int] = dict.fromkeys(LOGGED, 0)
 
@@ -57,14 +57,14 @@ class Ledger:
         if not send.logged:
             missed = UnloggedEvent("event", str(len(self.sent)).encode())
             self.sent.append((send, 0, missed))
-            return self.offsets.add(send.rooms, sid=send.sid, except_rooms=send.excepted, missed=missed)
+            return self.history.add(send.rooms, sid=send.sid, except_rooms=send.excepted, missed=missed)
         assert send.rooms is not None
         (room,) = send.rooms
         if not send.sid or not self.heads[room]:  # the room has an event before one connection gets it once more
             self.heads[room] += 1
         sequence = max(self.heads[room] - send.back, 1)
         self.sent.append((send, sequence, None))
-        return self.offsets.add(send.rooms, sequence=sequence, sid=send.sid)
+        return self.history.add(send.rooms, sequence=sequence, sid=send.sid)
 
 
 @given(
@@ -79,10 +79,10 @@ def test_what_a_connection_lacks_is_everything_sent_to_it_after_the_last_it_rece
     numbers = ["", *(ledger.send(send) for send in history)]
     received = min(received, len(history))
     rooms = {*mine, "me"}
-    number = ledger.offsets.parse(numbers[received], 0)
+    number = ledger.history.parse(numbers[received], 0)
     assert number == received
     heads = {room: ledger.heads[room] for room in LOGGED if room in mine}
-    lacks = ledger.offsets.since(number, "me", heads, rooms)
+    lacks = ledger.history.missed_after(number, "me", heads, rooms)
     assert lacks is not None
     cursors, missed = lacks
     later = [entry for entry in ledger.sent[received:] if entry[0].reaches("me", rooms)]
@@ -99,10 +99,10 @@ def test_who_was_away_for_longer_than_is_remembered_cannot_be_told(received: int
     limit = 5
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(offsets_module, "LIMIT", limit)
-        ledger.offsets = PacketHistory("gateway1.run")
+        ledger.history = PacketHistory("gateway1.run")
     for _ in range(sent):
         ledger.send(Send(("lobby",)))
-    lacks = ledger.offsets.since(received, "me", {}, {"lobby"})
+    lacks = ledger.history.missed_after(received, "me", {}, {"lobby"})
     if received > sent or sent - received > limit:
         assert lacks is None
     else:
@@ -116,10 +116,10 @@ def test_what_is_remembered_is_bounded_in_bytes_and_given_back(monkeypatch: pyte
     for _ in range(50):
         history.add(("lobby", "me"), missed=UnloggedEvent("e", bytes(5_000), (bytes(5_000),)))
     assert 80_000 < history.bytes <= 100_000
-    lacks = history.since(45, "me", {}, {"lobby", "me"})
+    lacks = history.missed_after(45, "me", {}, {"lobby", "me"})
     assert lacks is not None
     assert len(lacks[1]) == 5, "each once, though it went to two rooms"
-    assert history.since(10, "me", {}, {"lobby"}) is None
+    assert history.missed_after(10, "me", {}, {"lobby"}) is None
     for number in range(1000):
         history.add((f"room {number}",), sequence=1)
     assert history.bytes <= 100_000
@@ -142,22 +142,22 @@ def test_what_is_lacked_is_found_without_looking_at_what_others_were_sent():
 
     for sent in history._logged.values():
         sent._numbers = Counting(sent._numbers)
-    lacks = history.since(40_000, "me", dict.fromkeys(mine, 25), mine)
+    lacks = history.missed_after(40_000, "me", dict.fromkeys(mine, 25), mine)
     assert lacks == (dict.fromkeys(mine, 20), [])
     assert Counting.looked_at <= 20 * 8
 
 
 @pytest.mark.parametrize("offset", ["", "x", "gateway1.run", "gateway1.run-", "gateway1.run-xyz", "gateway2.run-1"])
 def test_an_offset_that_is_not_from_here_counts_for_nothing(offset: str):
-    offsets = PacketHistory("gateway1.run")
-    offsets.add(None)
-    assert offsets.parse(offset, 7) == 7
+    history = PacketHistory("gateway1.run")
+    history.add(None)
+    assert history.parse(offset, 7) == 7
 
 
 def test_numbers_are_parsed_as_they_were_written():
-    offsets = PacketHistory("gate-way.r-un")
-    written = [offsets.add(None) for _ in range(300)]
-    assert [offsets.parse(offset, 0) for offset in written] == list(range(1, 301))
+    history = PacketHistory("gate-way.r-un")
+    written = [history.add(None) for _ in range(300)]
+    assert [history.parse(offset, 0) for offset in written] == list(range(1, 301))
 
 
 @pytest.mark.parametrize(
@@ -183,5 +183,5 @@ def test_what_a_connection_was_sent_by_itself_it_does_not_lack_when_others_are_s
     history.add(("room",), sequence=11, sid="ben")
     received = history.number
     history.add(("room",), sequence=11)
-    assert history.since(received, "ben", {"room": 11}, ["room"]) == ({"room": 11}, [])
-    assert history.since(0, "ben", {"room": 11}, ["room"]) == ({"room": 10}, [])
+    assert history.missed_after(received, "ben", {"room": 11}, ["room"]) == ({"room": 11}, [])
+    assert history.missed_after(0, "ben", {"room": 11}, ["room"]) == ({"room": 10}, [])

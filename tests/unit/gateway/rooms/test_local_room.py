@@ -14,7 +14,7 @@ from parley.gateway.connections.connection import Connection
 from parley.gateway.rooms import member_state
 from parley.gateway.rooms.cursor import UNKNOWN
 from parley.gateway.rooms.local_room import RECENT, RECENT_BYTES, LocalRoom
-from parley.gateway.rooms.member_state import MAX_CHANGES, CatchingUp, Change, Live, MemberState, WaitingToJoin
+from parley.gateway.rooms.member_state import MAX_CHANGES, CatchingUp, Live, MemberState, ScheduledChange, WaitingToJoin
 
 
 def connection(name: str = "ann") -> Connection:
@@ -22,7 +22,7 @@ def connection(name: str = "ann") -> Connection:
 
 
 def event(sequence: int, *, joins: str = "", leaves: str = "") -> RoomEvent:
-    return RoomEvent("message.sent", b"{}", sequence, joins=joins, leaves=leaves)
+    return RoomEvent("message.sent", b"{}", sequence, joined_user=joins, left_user=leaves)
 
 
 def room(name: str, head: int) -> LocalRoom:
@@ -117,12 +117,14 @@ def play(moves: tuple[int, ...], history: tuple[str, ...], *, told: bool) -> lis
 
 def test_a_leave_that_is_only_supposed_is_forgotten_with_any_join_that_is_not_before_it():
     state = member_state.leave(Live(), 14, 10, supposed=True)
-    assert state == Live((Change(14, joined=False, supposed=True),))
-    assert member_state.join(state, 11, 10) == Live((Change(12, joined=True),))
+    assert state == Live((ScheduledChange(14, joined=False, supposed=True),))
+    assert member_state.join(state, 11, 10) == Live((ScheduledChange(12, joined=True),))
     assert member_state.before_event(state, 11, joins=True) == Live()
     assert member_state.after_event(state, 14, leaves=False) is None
     certain = member_state.leave(Live(), 14, 10)
-    assert member_state.join(certain, 11, 10) == Live((Change(12, joined=True), Change(14, joined=False)))
+    assert member_state.join(certain, 11, 10) == Live(
+        (ScheduledChange(12, joined=True), ScheduledChange(14, joined=False))
+    )
 
 
 def test_of_very_many_changes_to_come_the_first_ones_and_the_last_are_kept():
@@ -291,7 +293,7 @@ def test_a_users_own_room_is_told_by_its_name():
 
 def test_who_waits_to_join_stays_out_when_an_earlier_leave_is_heard_of():
     waiting = member_state.join(None, 14, 10)
-    assert waiting == WaitingToJoin((Change(15, joined=True),))
+    assert waiting == WaitingToJoin((ScheduledChange(15, joined=True),))
     assert member_state.leave(waiting, 12, 10) == waiting
 
 

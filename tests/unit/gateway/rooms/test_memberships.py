@@ -78,7 +78,7 @@ async def play(steps: list[tuple[str, int]], *, ben_is_here: bool, told: bool, l
             case "beacon":
                 broker.beacon(max(1, log.head - number))
             case "ask":
-                pending.append((world.fanout.mark(), log.memberships()))
+                pending.append((world.fanout.count_question(), log.memberships()))
             case "answer" if pending and ann:
                 mark, memberships = pending.pop(min(number, len(pending) - 1))
                 world.fanout.apply_memberships([ann], memberships, mark)
@@ -90,7 +90,7 @@ async def play(steps: list[tuple[str, int]], *, ben_is_here: bool, told: bool, l
             broker.hint(change)
     await world.settle()
     # However little was heard: what a gateway does now and then, and the beacon, bring everything right.
-    world.fanout.apply_memberships([ann], log.memberships(), world.fanout.mark())
+    world.fanout.apply_memberships([ann], log.memberships(), world.fanout.count_question())
     broker.beacon(log.head)
     await world.settle()
     broker.deliver(log.commit())
@@ -166,7 +166,7 @@ async def test_a_join_and_a_leave_that_were_not_even_published_follow_when_the_r
 
 async def test_an_older_answer_undoes_no_join():
     world, ann = await with_ben()
-    mark, stale = world.fanout.mark(), world.log.memberships()
+    mark, stale = world.fanout.count_question(), world.log.memberships()
     change = world.move()
     world.broker.hint(change)
     world.broker.deliver(change.sequence)
@@ -179,7 +179,7 @@ async def test_an_older_answer_undoes_no_join():
 async def test_an_older_answer_undoes_no_leave():
     world, ann = await with_ben()
     world.broker.deliver(world.move().sequence)
-    mark, stale = world.fanout.mark(), world.log.memberships()
+    mark, stale = world.fanout.count_question(), world.log.memberships()
     change = world.move()
     world.broker.hint(change)
     world.broker.deliver(change.sequence)
@@ -194,7 +194,7 @@ async def test_an_answer_without_the_room_takes_nobody_out_before_the_leave_and_
     world.broker.deliver(world.move().sequence)
     world.log.commit()
     world.move()
-    mark, answer = world.fanout.mark(), world.log.memberships()
+    mark, answer = world.fanout.count_question(), world.log.memberships()
     world.log.commit()
     world.fanout.apply_memberships([ann], answer, mark)
     again = world.move()
@@ -213,7 +213,7 @@ async def test_what_tells_of_no_leave_makes_a_member_leave_at_the_head_at_the_la
     await world.settle()
     world.move()
     world.log.commit()
-    world.fanout.apply_memberships([ann], world.log.memberships(), world.fanout.mark())
+    world.fanout.apply_memberships([ann], world.log.memberships(), world.fanout.count_question())
     await world.settle()
     assert (world.received(ann), ROOM in ann.rooms) == ([1, 2, 3, 4], False)
     world.broker.hint(world.changes[0])
@@ -228,13 +228,13 @@ async def test_a_leave_that_was_only_supposed_is_forgotten_when_a_join_is_heard_
     world.broker.hint(world.move())
     await world.settle()
     world.move()
-    mark, again = world.fanout.mark(), world.move()
+    mark, again = world.fanout.count_question(), world.move()
     world.log.commit()
     room = world.fanout._rooms.get(NAMESPACE, ROOM)
     assert room is not None
     # The answer without the room is of before she joined again, and the head of after that.
     world.fanout.head_known(room, world.log.head)
-    world.fanout.stay_disproved(room, ann, world.log.head, mark)
+    world.fanout.remove_absent(room, ann, world.log.head, mark)
     world.broker.hint(again)
     await world.settle()
     world.broker.deliver(world.log.commit())
@@ -245,14 +245,14 @@ async def test_a_leave_that_was_only_supposed_is_forgotten_when_a_join_is_heard_
 async def test_of_a_leave_that_is_known_an_answer_tells_nothing_new_and_the_next_join_is_asked_about():
     world, ann = await with_ben()
     asked: list[Connection] = []
-    world.fanout.on_hearsay(asked.append)
+    world.fanout.on_uncertain_join = asked.append
     world.broker.deliver(world.move().sequence)
     world.broker.hint(world.move())
     # The answer is there before the leave itself, for which the log is still to be read.
     for _ in range(2):
-        mark = world.fanout.mark()
+        mark = world.fanout.count_question()
         world.fanout.apply_memberships([ann], world.log.memberships(), mark)
-        world.fanout.stay_disproved(
+        world.fanout.remove_absent(
             cast("LocalRoom", world.fanout._rooms.get(NAMESPACE, ROOM)), ann, world.log.head, mark
         )
     await world.settle()
@@ -285,7 +285,7 @@ async def test_who_was_admitted_just_now_is_asked_about_when_a_join_is_hinted(op
     world = World()
     await world.start()
     asked: list[Connection] = []
-    world.fanout.on_hearsay(asked.append)
+    world.fanout.on_uncertain_join = asked.append
     world.log.commit("room.created", joins=BEN.user_id)
     join, leave = world.move(), world.move()
     if opened:
@@ -308,7 +308,7 @@ async def test_who_was_admitted_just_now_is_asked_about_when_a_join_is_hinted(op
 async def test_of_a_join_and_of_a_leave_where_she_is_already_nobody_is_asked():
     world, _ = await with_ben()
     asked: list[Connection] = []
-    world.fanout.on_hearsay(asked.append)
+    world.fanout.on_uncertain_join = asked.append
     join = world.move()
     ann = world.connect(ANN, long_ago=False)
     world.broker.hint(join)
@@ -323,7 +323,7 @@ async def test_a_room_that_is_behind_lets_in_nobody_by_a_join_that_may_be_over()
     world = World()
     await world.start()
     asked: list[Connection] = []
-    world.fanout.on_hearsay(asked.append)
+    world.fanout.on_uncertain_join = asked.append
     world.log.commit("room.created", joins=BEN.user_id)
     world.fanout.enter(world.connect(BEN), ROOM, head=1)
     await world.settle()
@@ -351,7 +351,7 @@ async def test_who_comes_back_from_before_a_leave_and_has_joined_again_stays_a_m
     ann = Connection("sid-ann", cast("Session", None), NAMESPACE, ANN, 0.0, state=ConnectionState.OPEN)
     world.fanout.enter_user_room(ann)
     world.fanout.enter(ann, ROOM, head=joined, after=2, joined=joined)
-    world.fanout.open(ann)
+    world.fanout.start_user_room(ann)
     await world.settle()
     world.broker.deliver(world.log.commit())
     assert world.received(ann) == [3, 4, 5]
@@ -376,7 +376,7 @@ async def test_a_membership_that_an_answer_brings_back_begins_after_what_was_sen
     world.broker.deliver(world.log.commit())
     world.fanout.leave(ann, ROOM)
     world.log.commit()
-    world.fanout.apply_memberships([ann], world.log.memberships(), world.fanout.mark())
+    world.fanout.apply_memberships([ann], world.log.memberships(), world.fanout.count_question())
     await world.settle()
     assert world.received(ann) == [2, 3, 4]
 
@@ -404,7 +404,7 @@ async def test_what_is_remembered_of_rooms_that_were_left_is_bounded():
             items = [RoomEvent("message.sent", b'{"sequence":0}', sequence)]
             world.broker.publish(subjects.room(NAMESPACE, f"r{number}"), Delivery(items).encode())
     assert ann.rooms == {subjects.user_room(ANN.user_id)}
-    for kept in (ann.last_change, ann.left or {}, ann.heard or {}):
+    for kept in (ann.last_change, ann.left or {}, ann.heard_at or {}):
         assert len(kept) <= memory.MAX_LEFT
     await world.fanout.close()
 
@@ -412,10 +412,10 @@ async def test_what_is_remembered_of_rooms_that_were_left_is_bounded():
 async def test_where_too_much_was_heard_to_remember_an_older_answer_counts_for_nothing():
     world, ann = await with_ben()
     world.broker.deliver(world.move().sequence)
-    mark, stale = world.fanout.mark(), world.log.memberships()
+    mark, stale = world.fanout.count_question(), world.log.memberships()
     world.broker.deliver(world.move().sequence)
     for number in range(memory.MAX_LEFT + 1):
-        memory.heed(ann, f"another {number}", 1, mark)
+        memory.note_change(ann, f"another {number}", 1, mark)
     assert ROOM not in ann.last_change
     world.fanout.apply_memberships([ann], stale, mark)
     await world.settle()

@@ -7,6 +7,7 @@ The engine, which Parley's gateway is built on, in reading order:
 1. `packets`: packets and polling payloads, and `websocket.frames` and `websocket.deflate`: frames; all pure;
 2. `session`: the state machine of one client, with the `transports` that it needs; pure;
 3. `server`: owns the sessions, with their heartbeats (`timer_wheel`), their input (`reading`) and output (`writes`);
+   `metrics` counts what exceeds a limit;
 4. `websocket.protocol` (an `asyncio.Protocol`) and `polling` (an ASGI app): the transports, and `request`, by which
    both begin.
 

@@ -1,6 +1,7 @@
 """The metric of what clients are refused because of a limit. Its labels are in docs/operations.md.
 
-It is here because several modules count with it. Every other metric is defined where it is counted.
+It is here because several modules count with it; the engine's other metrics are defined where they are counted. All
+have the gateway's name, since that is the process that has them.
 """
 
 from __future__ import annotations

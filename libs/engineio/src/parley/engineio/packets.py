@@ -60,7 +60,7 @@ class Packet:
     It may be sent to any number of clients. Each encoding is made once, when the first client needs it.
     """
 
-    __slots__ = ("_encodings", "_plain", "parts", "receivers", "size")
+    __slots__ = ("_encodings", "_shared_frames", "parts", "receivers", "size")
 
     def __init__(self, *parts: Part) -> None:
         self.parts = parts
@@ -70,7 +70,7 @@ class Packet:
         )
         self.receivers = 1
         """How many sessions it was sent to at once. While it waits for several, its bytes are there once."""
-        self._plain = b""
+        self._shared_frames = b""
         self._encodings: dict[tuple[int, bool], bytes] | None = None
 
     @property
@@ -106,9 +106,9 @@ class Packet:
         """Return the packet as WebSocket frames for a client of this revision."""
         # The encoding of nearly all clients has a slot of its own; a dict would cost as much as a small frame.
         if revision == 4 and not compress:
-            if not self._plain:
-                self._plain = self._framed(revision, compress=False)
-            return self._plain
+            if not self._shared_frames:
+                self._shared_frames = self._framed(revision, compress=False)
+            return self._shared_frames
         if self._encodings is None:
             self._encodings = {}
         key = revision, compress

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.metrics import LIMIT_HITS
 from parley.engineio.packets import Incoming, MalformedPayload, Packet, encode_payload
-from parley.engineio.reading import FEW, FRAMES, SMALL, ReadScheduler
+from parley.engineio.reading import FREE_BYTES, FREE_FRAMES, READ_FRAMES, ReadScheduler
 from parley.engineio.request import (
     Refusal,
     TransportRequest,
@@ -95,16 +95,16 @@ class PostBeingRead:
         """Work off the whole body. `done` is completed, or raises `NotPolling` or `MalformedPayload`."""
         self._read, self._body = True, body
         if not self._input.exhausted:
-            self._work_off(FRAMES)
-        elif len(body) <= SMALL:
+            self._work_off(READ_FRAMES)
+        elif len(body) <= FREE_BYTES:
             # As a rule it is one event of a client, which need not wait for others that send much.
-            self._work_off(FEW)
+            self._work_off(FREE_FRAMES)
         else:
             self._input.wait(self)
 
     def read_on(self) -> None:
         """Work off the next part, when the scheduler calls."""
-        self._work_off(FRAMES)
+        self._work_off(READ_FRAMES)
 
     def _work_off(self, allowance: int) -> None:
         if self.done.done():
@@ -119,7 +119,7 @@ class PostBeingRead:
             self.done.set_exception(error)
             return
         self._position += len(part)
-        if len(part) > FEW or size > SMALL:
+        if len(part) > FREE_FRAMES or size > FREE_BYTES:
             self._input.spent(len(part), size)
         if self._position < len(self._incoming) and not session.over:
             self._input.go_on(self)
@@ -260,7 +260,7 @@ class Polling:
         """
         if (counted := self._engine.budget.hold(session, size, held)) is None:
             self._engine.limited("input_memory")
-            session.end(DisconnectReason.OVERLOADED)
+            session.fail(DisconnectReason.OVERLOADED)
             raise overloaded()
         return counted
 

@@ -2,9 +2,10 @@
 
 `ReadScheduler` is the turn's allowance, shared by the WebSockets and the polling requests of an engine:
 
-- a small read of a client that has joined a namespace is worked off at once, up to a `FEW` frames, and not counted;
-- of everything else, at most `FRAMES` frames and `SIZE` bytes of one WebSocket are worked off in a turn, and
-  `TURN_FRAMES` frames and `TURN_SIZE` bytes of all of them;
+- a small read of a client that has joined a namespace is worked off at once, up to `FREE_FRAMES` frames, and not
+  counted;
+- of everything else, at most `READ_FRAMES` frames and `READ_BYTES` bytes of one WebSocket are worked off in a turn, and
+  `TURN_FRAMES` frames and `TURN_BYTES` bytes of all of them;
 - what is left is a backlog: its socket reads nothing more (`pause_reading`), and later turns go on with the backlogs in
   the order in which they arose. The packets of polling requests are worked off the same way.
 
@@ -18,25 +19,25 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-FRAMES = 64
+READ_FRAMES = 64
 """Frames of one WebSocket that are worked off in a turn of the loop."""
-SIZE = 64 * 1024
+READ_BYTES = 64 * 1024
 """Bytes of one WebSocket after which no more frames of it are begun in a turn of the loop."""
 TURN_FRAMES = 256
 """Frames of all WebSockets together in a turn of the loop."""
-TURN_SIZE = 512 * 1024
+TURN_BYTES = 512 * 1024
 """Bytes of all WebSockets together in a turn of the loop."""
-SMALL = 1024
-"""Bytes of a read up to which it is not counted, if it has no more than a `FEW` frames."""
-FEW = 4
-"""Frames of a read up to which it is not counted, if it is `SMALL`."""
-STRANGER = 2
+FREE_BYTES = 1024
+"""Bytes of a read up to which it is not counted, if it has no more than `FREE_FRAMES` frames."""
+FREE_FRAMES = 4
+"""Frames of a read up to which it is not counted, if it is `FREE_BYTES`."""
+UNJOINED_FRAMES = 2
 """Frames that a read counts for at least, however small, while its session has joined no namespace."""
-UNCOUNTED = 1024
+UNCOUNTED_BYTES = 1024
 """Bytes that a session may hold uncounted: most are the beginning of a message whose end is on its way."""
 SHARES = 8
 """One address may hold this part of the whole budget (an eighth)."""
-MODEST = 64 * 1024
+SMALL_HOLDING_BYTES = 64 * 1024
 """Bytes up to which a session counts as one that holds little, which may use its address's whole share."""
 
 
@@ -48,7 +49,7 @@ class Backlogged(Protocol):
         ...
 
 
-class Holder(Protocol):
+class BudgetHolder(Protocol):
     """A session, or a connection of a layer above, whose bytes the budget counts."""
 
     held: int
@@ -76,11 +77,11 @@ class _Pool:
         self.held = 0
         self._by_address: dict[str, int] = {}
 
-    def has_room(self, session: Holder, size: int) -> bool:
+    def has_room(self, session: BudgetHolder, size: int) -> bool:
         """Whether a session may hold `size` bytes more."""
         if self.held + size > self.limit:
             return False
-        share = self.share if session.held + size <= MODEST else self.share // 2
+        share = self.share if session.held + size <= SMALL_HOLDING_BYTES else self.share // 2
         return self._by_address.get(session.address, 0) + size <= share
 
     def count(self, address: str, size: int) -> None:
@@ -104,54 +105,49 @@ class InputBudget:
     def __init__(self, total: int, unjoined: int, *, largest: int = 0, largest_unjoined: int = 0) -> None:
         """Budgets are in bytes; `largest` is the size of the largest message, and a share has room for four of them."""
         self._all = _Pool(total, largest)
-        self._strangers = _Pool(unjoined, largest_unjoined)
+        self._unjoined = _Pool(unjoined, largest_unjoined)
 
     @property
     def held(self) -> int:
         """The bytes that all sessions hold."""
         return self._all.held
 
-    @property
-    def held_unjoined(self) -> int:
-        """The bytes that sessions hold which have joined no namespace."""
-        return self._strangers.held
-
-    def take(self, session: Holder, size: int) -> bool:
+    def take(self, session: BudgetHolder, size: int) -> bool:
         """Count bytes that a session holds. Return False, without counting them, when that is too much."""
         if not self._all.has_room(session, size):
             return False
         if not session.joined:
-            if not self._strangers.has_room(session, size):
+            if not self._unjoined.has_room(session, size):
                 return False
-            self._strangers.count(session.address, size)
+            self._unjoined.count(session.address, size)
         self._all.count(session.address, size)
         session.held += size
         return True
 
-    def give_back(self, session: Holder, size: int) -> None:
+    def give_back(self, session: BudgetHolder, size: int) -> None:
         """Count bytes no longer: they were passed on or dropped."""
         # A session's end gives back everything; whoever held bytes for it may come here afterwards.
         size = min(size, session.held)
         session.held -= size
         self._all.count(session.address, -size)
         if not session.joined:
-            self._strangers.count(session.address, -size)
+            self._unjoined.count(session.address, -size)
 
-    def hold(self, session: Holder, size: int, counted: int) -> int | None:
+    def hold(self, session: BudgetHolder, size: int, counted: int) -> int | None:
         """Count a part of what a session holds that has become `size` bytes long, `counted` of which are counted.
 
         Return how many are counted now, 0 for a part that is too small to be counted; None when it is too much.
         """
-        held = size if size > UNCOUNTED else 0
+        held = size if size > UNCOUNTED_BYTES else 0
         if held < counted:
             self.give_back(session, counted - held)
         elif held > counted and not self.take(session, held - counted):
             return None
         return held
 
-    def joining(self, session: Holder) -> None:
+    def joining(self, session: BudgetHolder) -> None:
         """Count a session's bytes as those of one that has joined. It is called right before `joined` becomes true."""
-        self._strangers.count(session.address, -session.held)
+        self._unjoined.count(session.address, -session.held)
 
 
 class ReadScheduler:
@@ -161,7 +157,7 @@ class ReadScheduler:
         self._loop = loop
         self._waiting: deque[Backlogged] = deque()
         self._frames = TURN_FRAMES
-        self._size = TURN_SIZE
+        self._size = TURN_BYTES
         self._scheduled = False
 
     @property
@@ -192,7 +188,7 @@ class ReadScheduler:
 
     def _turn(self) -> None:
         self._scheduled = False
-        self._frames, self._size = TURN_FRAMES, TURN_SIZE
+        self._frames, self._size = TURN_FRAMES, TURN_BYTES
         waiting = self._waiting
         try:
             # Only as many as wait now: a backlog that is not empty after its part queues up again.

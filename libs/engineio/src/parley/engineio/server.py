@@ -119,7 +119,7 @@ class Engine:
         # A quarter of a second is exact enough for the protocol's defaults; tests have much shorter intervals.
         tick = min(0.25, limits.ping_interval / 25, limits.ping_timeout / 20)
         self._wheel = TimerWheel(tick, self.clock())
-        self._tasks.forever(self._beat(), name="heartbeats")
+        self._tasks.forever(self._turn_wheel(), name="heartbeats")
 
     # -- sessions --------------------------------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class Engine:
         """Return the session that a request continues. Raises `Refusal`."""
         session = self.sessions.get(request.sid)
         # The heartbeat is looked at now, since the wheel may be late: a session past its time must not come back.
-        if session is None or session.revision != request.revision or session.beat(self.clock()) is None:
+        if session is None or session.revision != request.revision or session.on_due(self.clock()) is None:
             raise unknown_session()
         return session
 
@@ -252,17 +252,17 @@ class Engine:
     def _failed(self, session: Session, error: Exception) -> None:
         if self._failures.take("", self.clock()):
             log.error("the layer above failed", sid=session.sid, exc_info=error)
-        session.end(DisconnectReason.INTERNAL)
+        session.fail(DisconnectReason.INTERNAL)
 
     # -- time ------------------------------------------------------------------------------------------------------
 
-    async def _beat(self) -> None:
+    async def _turn_wheel(self) -> None:
         """Turn the wheel, for ever: heartbeats and timeouts that are due."""
         while True:
             await asyncio.sleep(self._wheel.tick)
             now = self.clock()
             for number, beating in enumerate(self._wheel.due(now), start=1):
-                if (again := beating.beat(now)) is not None:
+                if (again := beating.on_due(now)) is not None:
                     self._wheel.add(beating, again)
                 if number % SLICE == 0:
                     await asyncio.sleep(0)

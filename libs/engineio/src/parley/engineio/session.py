@@ -1,6 +1,6 @@
 """One Engine.IO client: the state machine between its transports and the layer above. Pure.
 
-Transports call it with packets, polls and POSTs, the `Engine` with the time (`beat`), the layer above with packets to
+Transports call it with packets, polls and POSTs, the `Engine` with the time (`on_due`), the layer above with packets to
 send. It writes to the `Socket` or the `Poll` that it was given, and tells the engine (`SessionServer`) of messages and
 of its end. A client begins on polling or on a WebSocket; one that polls may probe a WebSocket and move onto it, and the
 queued packets move along (Engine.IO v4 protocol, "Upgrade").
@@ -25,7 +25,7 @@ The states, and the state or the answer that each input leads to:
 | it is lost, or late | over | | polling | polling | over, `transport close` | |
 | the poll is hung up | | over, `transport close` | the same | the same | | |
 | `close` | over | over; queue and CLOSE are the farewell | the same | the same | over, once all is written | |
-| `end`, no heartbeat | over | over; a waiting poll gets CLOSE | the same | the same | over | |
+| `fail`, no heartbeat | over | over; a waiting poll gets CLOSE | the same | the same | over | |
 | `cut_off` | | over, `slow` | the same | the same | | the farewell is dropped |
 
 Packets (Engine.IO v4 protocol, "Protocol"): MESSAGE goes to the layer above; CLOSE ends the session; PONG (revision 4)
@@ -40,12 +40,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 
 from parley.common.http.addresses import address_key
-from parley.common.http.output_budget import MODEST
+from parley.common.http.output_budget import SMALL_UNREAD_BYTES
 from parley.common.rate_limiter import Rate
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio import packets
@@ -59,51 +59,13 @@ from parley.engineio.packets import (
     Packet,
     TooManyPackets,
 )
-from parley.engineio.transports import Limits, NotPolling, Poll, Post, Socket
+from parley.engineio.transports import NotPolling, Poll, Post, SessionServer, Socket
 from parley.engineio.websocket.frames import NORMAL, POLICY
 
-CHOKED_BYTES = MODEST
+CONGESTED_BYTES = SMALL_UNREAD_BYTES
 """Bytes queued for a polling client from which on volatile packets are dropped."""
 MAX_ANSWER = 16
 """Packets in the answer to one poll at most: python-engineio's client refuses a payload with more."""
-
-
-class SessionServer(Protocol):
-    """The owner of a session: the engine, or in tests something that records."""
-
-    limits: Limits
-
-    def clock(self) -> float:
-        """Return the time in monotonic seconds."""
-        ...
-
-    def received(self, session: Session, data: str | bytes) -> None:
-        """Called with each message of the client."""
-        ...
-
-    def ended(self, session: Session, reason: str) -> None:
-        """Called once, when the session is over."""
-        ...
-
-    def write_soon(self, session: Session) -> None:
-        """Have `write` called at the end of this turn of the loop."""
-        ...
-
-    def dropped(self) -> None:
-        """Called when a volatile packet was not sent."""
-        ...
-
-    def limited(self, limit: str) -> None:
-        """Called when the session is ended because of the limit of this name."""
-        ...
-
-    def unread(self, session: Session, size: int) -> None:
-        """Called when the bytes that a polling client leaves unread have changed, if they are or were many."""
-        ...
-
-    def joining(self, session: Session) -> None:
-        """Called right before the session counts as one that has joined a namespace."""
-        ...
 
 
 class _Open(msgspec.Struct, rename="camel"):
@@ -132,9 +94,9 @@ class Session:
     """One client's session; its states are in the module's docstring. `socket` is None while the client polls."""
 
     __slots__ = (
-        "_answered", "_awaiting", "_controls", "_due", "_joined", "_owner", "_poll", "_post", "_probe", "_queue",
-        "_queued", "_stamp", "_stamped", "_unheard", "_unread", "_upgrading", "address",
-        "base64_only", "client", "held", "opened", "origin", "over", "revision", "sid", "slot", "socket",
+        "_answered", "_awaiting", "_controls", "_due", "_heartbeat_unpolled", "_joined", "_owner", "_poll", "_post",
+        "_probe", "_queue", "_queued", "_stamp", "_stamped", "_unread", "_upgrading", "address", "base64_only",
+        "client", "held", "opened", "origin", "over", "revision", "sid", "slot", "socket",
     )  # fmt: skip
 
     def __init__(
@@ -174,7 +136,7 @@ class Session:
         self._probe: Socket | None = None
         self._upgrading = False
         self._awaiting = False
-        self._unheard = False
+        self._heartbeat_unpolled = False
         """Whether the last heartbeat still waits to be polled."""
         self._controls = 0.0
         """The token bucket of control packets: the time at which it will be full again (`rate_limiter.Rate`)."""
@@ -231,7 +193,7 @@ class Session:
             socket.push(packet)
         # When nothing else waits, a packet is queued whatever its size: otherwise it could never be sent.
         elif self._queued and self._queued + packet.size > self._owner.limits.max_buffer:
-            self.end(DisconnectReason.SLOW)
+            self.fail(DisconnectReason.SLOW)
         else:
             self._enqueue(packet)
             self._owner.write_soon(self)
@@ -239,7 +201,7 @@ class Session:
     @property
     def congested(self) -> bool:
         """Whether the client reads slower than it is sent to."""
-        return self._queued > CHOKED_BYTES if self.socket is None else self.socket.choked
+        return self._queued > CONGESTED_BYTES if self.socket is None else self.socket.congested
 
     def _enqueue(self, packet: Packet) -> None:
         if self._queue is None:
@@ -251,7 +213,7 @@ class Session:
     def _leave(self, more: int) -> None:
         """Note that the client leaves so many bytes more unread, or less if it is negative."""
         before, self._unread = self._unread, self._unread + more
-        if before > MODEST or self._unread > MODEST:
+        if before > SMALL_UNREAD_BYTES or self._unread > SMALL_UNREAD_BYTES:
             self._owner.unread(self, self._unread)
 
     def unread(self) -> int:
@@ -263,7 +225,7 @@ class Session:
         if self.over:
             self._clear()
         else:
-            self.end(DisconnectReason.SLOW)
+            self.fail(DisconnectReason.SLOW)
 
     def write(self) -> None:
         """Answer a waiting poll with the packets that are queued."""
@@ -294,7 +256,7 @@ class Session:
             self._queued -= packet.size
             taken += packet.weight
             if packet is PING_PACKET or packet is PONG_PACKET:
-                self._unheard = False
+                self._heartbeat_unpolled = False
         if not queue:
             self._queue = None
         self._leave(-taken)
@@ -302,7 +264,7 @@ class Session:
 
     def _clear(self) -> Sequence[Packet]:
         cleared, self._queue, self._queued = self._queue or (), None, 0
-        self._unheard = False
+        self._heartbeat_unpolled = False
         self._leave(-sum(packet.weight for packet in cleared))
         return cleared
 
@@ -335,15 +297,15 @@ class Session:
                 self._enqueue(CLOSE_PACKET)
             if self._poll is not None:
                 self._answer(self._next_answer())
-        self._end(reason, code)
+        self._finish(reason, code)
 
-    def end(self, reason: str, code: int = NORMAL) -> None:
+    def fail(self, reason: str, code: int = NORMAL) -> None:
         """Fail the session: drop the queued packets and close the transport with `code`."""
         if not self.over:
             self._clear()
-            self._end(reason, code)
+            self._finish(reason, code)
 
-    def _end(self, reason: str, code: int) -> None:
+    def _finish(self, reason: str, code: int) -> None:
         # First of all: what the layer above sends while it is told of the end must go nowhere.
         self.over = True
         socket, self.socket = self.socket, None
@@ -391,7 +353,7 @@ class Session:
         self._forget_answer()
         if self._poll is not None:
             # Engine.IO v4 protocol, "HTTP long-polling": a second GET at once closes the session.
-            self.end(DisconnectReason.TRANSPORT_ERROR)
+            self.fail(DisconnectReason.TRANSPORT_ERROR)
             raise NotPolling
         self._poll = poll
         if self._queue:
@@ -403,14 +365,14 @@ class Session:
         """End the session, because the client hung up on a poll."""
         if self._poll is poll:
             self._poll = None
-            self.end(DisconnectReason.TRANSPORT_CLOSE)
+            self.fail(DisconnectReason.TRANSPORT_CLOSE)
 
     def begin_post(self, post: Post) -> None:
         """Begin a POST. Raises `NotPolling`, and ends the session when another POST is not over."""
         if self.over or self.socket is not None:
             raise NotPolling
         if self._post is not None:
-            self.end(DisconnectReason.TRANSPORT_ERROR)
+            self.fail(DisconnectReason.TRANSPORT_ERROR)
             raise NotPolling
         self._post = post
 
@@ -423,7 +385,7 @@ class Session:
         """End the session, because the body of a POST will not come, and with it messages of the client."""
         if self._post is post:
             self._post = None
-            self.end(DisconnectReason.TRANSPORT_ERROR)
+            self.fail(DisconnectReason.TRANSPORT_ERROR)
 
     def decode_post(self, body: bytes, *, binary: bool) -> Sequence[Incoming]:
         """Return the packets in the body of a POST. Raises `NotPolling`, or `MalformedPayload`, and then it is over."""
@@ -433,7 +395,7 @@ class Session:
             return packets.decode_payload(body, self.revision, binary=binary, limit=self._owner.limits.max_packets)
         except MalformedPayload as error:
             many = isinstance(error, TooManyPackets)
-            self.end(DisconnectReason.TOO_MANY_PACKETS if many else DisconnectReason.PARSE_ERROR)
+            self.fail(DisconnectReason.TOO_MANY_PACKETS if many else DisconnectReason.PARSE_ERROR)
             raise
 
     def take(self, incoming: Iterable[Incoming]) -> None:
@@ -442,7 +404,7 @@ class Session:
             for packet in incoming:
                 self._receive(packet)
         except MalformedPayload:
-            self.end(DisconnectReason.PARSE_ERROR)
+            self.fail(DisconnectReason.PARSE_ERROR)
             raise
 
     # -- WebSocket -------------------------------------------------------------------------------------------------
@@ -469,14 +431,14 @@ class Session:
                 self._probed(socket, packet)
         except MalformedPayload:
             if socket is self.socket:
-                self.end(DisconnectReason.PARSE_ERROR)
+                self.fail(DisconnectReason.PARSE_ERROR)
             else:
                 self.probe_failed(socket)
 
     def socket_lost(self, socket: Socket, reason: str) -> None:
         """End the session, or its upgrade, because a WebSocket of it is gone."""
         if socket is self.socket or not self.opened:
-            self.end(reason)
+            self.fail(reason)
         elif socket is self._probe:
             self._probe, self._upgrading = None, False
 
@@ -519,17 +481,17 @@ class Session:
             return
         elif kind == packets.CLOSE:
             self._answer([NOOP_PACKET])
-            self.end(DisconnectReason.TRANSPORT_CLOSE)
+            self.fail(DisconnectReason.TRANSPORT_CLOSE)
         elif kind == packets.PONG and self.revision == 4:
-            if self._awaiting and not self._unheard:
+            if self._awaiting and not self._heartbeat_unpolled:
                 self._awaiting = False
                 # The next ping is due one interval after the last one was, however long its PONG took.
                 self._due += self._owner.limits.ping_interval - self._owner.limits.ping_timeout
         elif kind == packets.PING and self.revision == 3:
-            if not self._unheard:
+            if not self._heartbeat_unpolled:
                 limits = self._owner.limits
                 self._due = self._owner.clock() + limits.ping_interval + limits.ping_timeout
-                self._unheard = self.socket is None
+                self._heartbeat_unpolled = self.socket is None
             self.send(PONG_PACKET)
         elif kind not in {packets.NOOP, packets.UPGRADE}:
             raise MalformedPayload("a packet that only servers send")
@@ -540,12 +502,12 @@ class Session:
         full_at = Rate(limits.control_per_second, limits.control_burst).spend(self._controls, now)
         if not full_at:
             self._owner.limited("control_packets")
-            self.end(DisconnectReason.RATE_LIMITED, POLICY)
+            self.fail(DisconnectReason.RATE_LIMITED, POLICY)
             return False
         self._controls = full_at
         return True
 
-    def beat(self, now: float) -> float | None:
+    def on_due(self, now: float) -> float | None:
         """Send PING or end the session, if it is time (Engine.IO v4 protocol, "Heartbeat").
 
         Return when to call again, or None once the session is over. The engine calls it by its timer wheel.
@@ -555,12 +517,12 @@ class Session:
         if now < self._due:
             return min(self._due, now + self._owner.limits.ping_interval)
         if self._awaiting or self.revision == 3:
-            self.end(DisconnectReason.PING_TIMEOUT)
+            self.fail(DisconnectReason.PING_TIMEOUT)
             return None
         self._awaiting = True
         timeout = self._owner.limits.ping_timeout
         # However late this ping is, after a stall of this process, the client has half the timeout to answer it.
         self._due = max(self._due + timeout, now + timeout / 2)
-        self._unheard = self.socket is None
+        self._heartbeat_unpolled = self.socket is None
         self.send(PING_PACKET)
         return None if self.over else min(self._due, now + self._owner.limits.ping_interval)

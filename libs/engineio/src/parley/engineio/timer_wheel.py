@@ -16,7 +16,7 @@ class TimerEntry(Protocol):
     slot: int
     """The slot in which the wheel keeps the entry; only the wheel uses it."""
 
-    def beat(self, now: float) -> float | None:
+    def on_due(self, now: float) -> float | None:
         """Do what is due. Return when to be called again, or None for never."""
         ...
 
@@ -30,7 +30,7 @@ class Timeout:
         self._then = then
         self.slot = 0
 
-    def beat(self, now: float) -> float | None:  # noqa: ARG002 - of `TimerEntry`
+    def on_due(self, now: float) -> float | None:  # noqa: ARG002 - of `TimerEntry`
         """Call back."""
         self._then()
         return None

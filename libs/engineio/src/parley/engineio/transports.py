@@ -1,4 +1,4 @@
-"""The limits that a session keeps to, and the transports that it needs. Pure.
+"""What a session is given: the limits that it keeps to, its owner, and the transports that it needs. Pure.
 
 The Protocols keep `session` free of I/O. The server has a WebSocket and two kinds of HTTP requests for them; tests and
 the fuzzer's model have classes that record.
@@ -7,9 +7,12 @@ the fuzzer's model have classes that record.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from parley.engineio.packets import Packet
+
+if TYPE_CHECKING:
+    from parley.engineio.session import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +43,49 @@ class Limits:
     """The output budget: bytes that all clients may leave unread."""
 
 
+class SessionServer(Protocol):
+    """The owner of a session: the engine, or in tests something that records."""
+
+    limits: Limits
+
+    def clock(self) -> float:
+        """Return the time in monotonic seconds."""
+        ...
+
+    def received(self, session: Session, data: str | bytes) -> None:
+        """Called with each message of the client."""
+        ...
+
+    def ended(self, session: Session, reason: str) -> None:
+        """Called once, when the session is over."""
+        ...
+
+    def write_soon(self, session: Session) -> None:
+        """Have `write` called at the end of this turn of the loop."""
+        ...
+
+    def dropped(self) -> None:
+        """Called when a volatile packet was not sent."""
+        ...
+
+    def limited(self, limit: str) -> None:
+        """Called when the session is ended because of the limit of this name."""
+        ...
+
+    def unread(self, session: Session, size: int) -> None:
+        """Called when the bytes that a polling client leaves unread have changed, if they are or were many."""
+        ...
+
+    def joining(self, session: Session) -> None:
+        """Called right before the session counts as one that has joined a namespace."""
+        ...
+
+
 class Socket(Protocol):
     """A WebSocket, as a session uses it. None of its methods waits."""
 
     @property
-    def choked(self) -> bool:
+    def congested(self) -> bool:
         """Whether the client reads slower than it is sent to."""
         ...
 

@@ -69,9 +69,9 @@ class WriteScheduler:
         queue = self._bulk if bulk else self._dirty
         for session in sessions:
             socket: Any = session.socket
-            if socket is None or not socket.plain:
+            if socket is None or not socket.shares_frames:
                 session.send(packet, volatile=volatile)
-            elif volatile and socket.choked:
+            elif volatile and socket.congested:
                 VOLATILE_DROPPED.inc()
             elif (pending := socket.pending) is None:
                 socket.pending = frames

@@ -2,7 +2,8 @@
 
 Read the packages in this order: `domain` (the rules, pure), `log` (what stores and commits), `queries` (what is read),
 `delivery` (what gateways are told), `consumers` (what services are handed), `projections` (how tables are built anew),
-`api` (what clients, servers and administrators may ask), `service` (what opens all of it) and `app` (the process).
+`api` (what clients, servers and administrators may ask) with `state` (the parts it uses), `service` (what opens all of
+it) with `settings`, and `app` (the process).
 
 A command becomes a committed event in these steps:
 

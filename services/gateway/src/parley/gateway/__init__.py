@@ -2,7 +2,8 @@
 
 Each package imports only those above it in this list (a contract in pyproject.toml), so it is also a reading order:
 
-1. `namespaces`, `settings` and `process` are the ground. Transports and sessions are a library, `parley.engineio`.
+1. `named_middleware`, `namespaces`, `settings` and `process` are the ground. Transports and sessions
+   are a library, `parley.engineio`.
 2. `connections`: one client in one namespace, and the registry of all.
 3. `socketio`: packets, clients and what they may send; `recovery`: lost connections and what was sent lately.
 4. `commands`: what clients emit, to the services; `rooms`: what services publish, to the clients.

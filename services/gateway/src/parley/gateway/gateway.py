@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from typing_extensions import override
 
 from parley.common.errors import Code, Reject
@@ -20,7 +19,7 @@ from parley.common.nats.bus import Bus
 from parley.common.process.tasks import Tasks
 from parley.common.rate_limiter import RateLimiter
 from parley.common.wire.address_bans import BANNED
-from parley.common.wire.commands import RESERVED_EVENTS
+from parley.common.wire.commands import RESERVED_EVENTS, error_of
 from parley.common.wire.disconnects import DisconnectReason, reason_of
 from parley.engineio.metrics import LIMIT_HITS
 from parley.framework.remote.emitter import Emitter
@@ -34,7 +33,7 @@ from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.admission.standing_check import StandingCheck
 from parley.gateway.commands.command_budget import CommandBudget
 from parley.gateway.commands.event_middleware import EventMiddleware
-from parley.gateway.commands.forwarder import CommandForwarder, Replies
+from parley.gateway.commands.forwarder import CommandForwarder
 from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.lifecycle import Lifecycle
@@ -44,7 +43,7 @@ from parley.gateway.operations.operations import Operations
 from parley.gateway.presence.room_presence import RoomPresence
 from parley.gateway.process.gc_scheduling import run_collector
 from parley.gateway.process.loop_monitor import LoopMonitor
-from parley.gateway.recovery.recovery import Recovery, make_offsets
+from parley.gateway.recovery.recovery import Recovery, make_histories
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.settings import Settings
 from parley.gateway.socketio.client import Client
@@ -62,24 +61,20 @@ LINGER = 2.0
 _NOT_FOR_CLIENTS = RESERVED_EVENTS | LIFECYCLE
 
 
-class _Failure(msgspec.Struct):
-    error: msgspec.Raw
-
-
-class Gateway(ServerEvents, Replies):
+class Gateway(ServerEvents):
     """Takes what the server reports and hands it to the part that deals with it."""
 
     def __init__(self, bus: Bus, namespaces: Mapping[str, Namespace], settings: Settings) -> None:
         self.connections = connections = ConnectionRegistry()
         self.server = server = SocketIoServer(settings, bus.instance, namespaces, self)
         self._bus = bus
-        offsets = make_offsets(bus.address, namespaces)
-        self._fanout = fanout = Fanout(bus, server, offsets, namespaces)
-        self._recovery = recovery = Recovery(bus, namespaces, offsets, fanout)
+        histories = make_histories(bus.run_address, namespaces)
+        self._fanout = fanout = Fanout(bus, server, histories, namespaces)
+        self._recovery = recovery = Recovery(bus, namespaces, histories, fanout)
         budget = CommandBudget(server.engine.budget)
-        self._commands = CommandForwarder(bus, namespaces, connections, self, budget, settings)
+        self._commands = CommandForwarder(bus, namespaces, connections, self.reply, budget, settings)
         self._emitter = emitter = Emitter(bus, "/")
-        self._event_middleware = EventMiddleware(bus, emitter, namespaces, self._commands, self, budget, settings)
+        self._event_middleware = EventMiddleware(bus, emitter, namespaces, self._commands, self.reply, budget, settings)
         self._connection_middleware = MiddlewareRunner(bus, emitter, namespaces)
         self._admission = Admission(
             bus, namespaces, connections, fanout, recovery, self._connection_middleware, settings.gateway_max_per_user
@@ -97,7 +92,7 @@ class Gateway(ServerEvents, Replies):
         self._address_bans = BannedAddresses(bus, lambda: [*connections, *recovery.parked], self._end_banned)
         server.engine.refuses_address = self._address_bans.refuse
         self._operations = Operations(
-            bus, namespaces, server, connections, fanout, self._acks, offsets,
+            bus, namespaces, server, connections, fanout, self._acks, histories,
             self.lifecycle.disconnect, self.lifecycle.end_user,
             self.lifecycle.end_addresses, self._standing.recheck, self._address_bans.renew, presence,
         )  # fmt: skip
@@ -109,8 +104,8 @@ class Gateway(ServerEvents, Replies):
         }
         self._tasks = Tasks()
         self._memberships = MembershipCheck(bus, connections, fanout)
-        fanout.on_restored(recovery.forget_all)
-        self._comparison = Comparison(bus, connections, self.lifecycle.seen_off)
+        fanout.on_restored = recovery.forget_all
+        self._comparison = Comparison(bus, connections, self.lifecycle.end_presumed_gone)
         self._loop_monitor = LoopMonitor()
 
     async def start(self) -> None:
@@ -131,8 +126,8 @@ class Gateway(ServerEvents, Replies):
         # The fanout does this after a reconnect by itself, but not after a stall.
         self._loop_monitor.on_stall(self._fanout.verify_all)
         self._loop_monitor.on_stall(self._presence.start_over)
-        self._fanout.on_missed(self._memberships.verify_all)
-        self._fanout.on_hearsay(self._memberships.verify)
+        self._fanout.on_missed = self._memberships.verify_all
+        self._fanout.on_uncertain_join = self._memberships.verify
         self._tasks.forever(self._loop_monitor.run(), name="loop monitor")
         self._tasks.forever(self._recovery.run_sweep(), name="lost connections")
         self._tasks.forever(run_collector(), name="garbage")
@@ -228,12 +223,12 @@ class Gateway(ServerEvents, Replies):
     def ack_received(self, connection: Connection, packet: AckPacket) -> None:
         self._acks.answered(connection, packet)
 
-    @override
     def reply(self, connection: Connection, ack_id: int | None, outcome: EventResult) -> None:
+        """Send the outcome of an emit."""
         if ack_id is not None:
             self.server.ack(connection, ack_id, outcome.payload, outcome.attachments)
         elif not outcome.ok:
             # Without an ack id there is nothing to answer, so Socket.IO's own servers have no way to tell; ours emits
             # `error`.
-            error = msgspec.json.decode(outcome.payload, type=_Failure).error
-            self.server.send(connection, event_packet(connection.namespace, "error", b"[" + error + b"]"))
+            args = b"[" + error_of(outcome.payload) + b"]"
+            self.server.send(connection, event_packet(connection.namespace, "error", args))

@@ -38,7 +38,7 @@ from parley.common.http.address_ranges import AddressRanges
 from parley.common.process.logs import get_logger
 from parley.common.process.tasks import Tasks
 from parley.common.rate_limiter import RateLimiter
-from parley.common.wire.disconnects import KICKS, RECOVERABLE, DisconnectReason, reason_of
+from parley.common.wire.disconnects import KICK_REASONS, RECOVERABLE, DisconnectReason, reason_of
 from parley.common.wire.identity import Identity
 from parley.common.wire.recovery import Recovered
 from parley.engineio.websocket.frames import GOING_AWAY, NORMAL
@@ -53,7 +53,7 @@ from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.presence.room_presence import RoomPresence
 from parley.gateway.process.boot_clock import boot_time
-from parley.gateway.recovery.recovery import Recovery, Resumption
+from parley.gateway.recovery.recovery import Recovery, RecoveryToken
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.attempt import Attempt
 from parley.gateway.socketio.client import Client
@@ -64,7 +64,7 @@ log = get_logger(__name__)
 CONNECTED = Gauge("parley_gateway_connections", "Open connections")
 ADMISSIONS = Counter("parley_gateway_admissions_total", "Connection attempts by outcome", ["outcome"])
 _ADMITTED = ADMISSIONS.labels("admitted")
-KICKED = Counter("parley_gateway_kicked_total", "Connections ended by an operator", ["code"])
+KICKED_CONNECTIONS = Counter("parley_gateway_kicked_total", "Connections ended by an operator", ["code"])
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds until a refusal that may go away by itself is tried again: the first time, and at most."""
@@ -122,7 +122,7 @@ class Lifecycle:
     async def _attempt(self, attempt: Attempt) -> None:
         attempt.task = asyncio.current_task()
         patience, pause = PATIENCE, FIRST_PAUSE
-        while not attempt.over:
+        while not attempt.answered:
             try:
                 await self._try(attempt, patience)
                 return
@@ -157,14 +157,14 @@ class Lifecycle:
         async with self._fanout.held_open(connection.namespace, rooms) as attempt.waited:
             recovered = await self._admission.claim(connection, found)
             # Whoever ended the attempt has cancelled this task too. From here to CONNECT nothing is awaited.
-            if not attempt.over:
+            if not attempt.answered:
                 self._open(attempt, connection, recovered)
 
     def _open(self, attempt: Attempt, connection: Connection, recovered: Recovered | None) -> None:
         # Nothing is awaited in here. The order matters: what a client is sent by entering its rooms must come after
         # CONNECT, and what it emitted too early must reach its service after the event `connect`.
         held = self._server.release(attempt)
-        attempt.over = True
+        attempt.answered = True
         connection.state = ConnectionState.OPEN
         CONNECTED.inc()
         _ADMITTED.inc()
@@ -172,16 +172,16 @@ class Lifecycle:
         if recovered is not None:
             connection.data = recovered.data or connection.data
             self._standing.check_soon(connection)
-        resumption = Resumption.of(attempt.auth)
+        recovery_token = RecoveryToken.of(attempt.auth)
         self._recovery.begin(
             connection,
-            resumption.pid if recovered is not None and resumption is not None else "",
-            resumption.offset if resumption is not None else "",
+            recovery_token.pid if recovered is not None and recovery_token is not None else "",
+            recovery_token.offset if recovery_token is not None else "",
         )
         self._server.admit(connection)
         self._presence.opened(connection, attempt.auth)
         self._admission.enter_rooms(attempt, connection, recovered)
-        if connection.ended is not None:
+        if connection.end_reason is not None:
             # What it missed was more than its buffer takes, and that ended its session within `enter_rooms`.
             self._forget_rooms(connection)
             return
@@ -194,7 +194,7 @@ class Lifecycle:
             then = partial(self._expire, connection.sid, expires_at)
             connection.expiry = self._server.engine.call_later(seconds, then)
         for packet in held:
-            self._server.deliver(connection, packet)
+            self._server.take_held(connection, packet)
 
     def _forget_rooms(self, connection: Connection) -> None:
         """Take a connection out of its rooms that could not take what it was sent in them."""
@@ -218,7 +218,7 @@ class Lifecycle:
 
     def _abandon(self, attempt: Attempt, reason: DisconnectReason) -> None:
         """End an attempt for whose answer nobody waits any more."""
-        attempt.over = True
+        attempt.answered = True
         self._server.release(attempt)
         if attempt.task is not None and attempt.task is not asyncio.current_task():
             attempt.task.cancel()
@@ -229,7 +229,7 @@ class Lifecycle:
         connection = attempt.connection
         if connection is None or connection.state is not ConnectionState.ATTEMPTING:
             return
-        connection.state, connection.ended = ConnectionState.ENDED, reason
+        connection.state, connection.end_reason = ConnectionState.ENDED, reason
         self._connections.remove(connection)
         self._middleware.leave(connection, reason)
         self._fanout.leave_all(connection)
@@ -307,11 +307,11 @@ class Lifecycle:
             except Exception:
                 log.exception("kick failed", sid=connection.sid)
                 # However it failed, the connection of a banned user must not stay.
-                connection.session.end(why)
+                connection.session.fail(why)
         if counted:
-            KICKED.labels(str(why)).inc(counted)
+            KICKED_CONNECTIONS.labels(str(why)).inc(counted)
 
-    def seen_off(self, connection: Connection) -> None:
+    def end_presumed_gone(self, connection: Connection) -> None:
         """End a connection that its service took for gone.
 
         The service has run what follows an end; the client reconnects.
@@ -342,14 +342,14 @@ class Lifecycle:
             try:
                 if isinstance(found, Connection):
                     self._say(found, code, reason)
-                elif code in KICKS:
+                elif code in KICK_REASONS:
                     self._refuse(found, Reject(_code_of(code), reason or None, retryable=False))
             except Exception:
                 log.exception("a namespace was not told of its end", namespace=found.namespace)
         client.session.close(code, GOING_AWAY if code in RECOVERABLE else NORMAL)
 
     def _say(self, connection: Connection, code: DisconnectReason, reason: str) -> None:
-        if code in KICKS:
+        if code in KICK_REASONS:
             self._fanout.send_event(connection, "kicked", {"code": str(code), "reason": reason})
         # After a DISCONNECT stock clients stay away; without one they reconnect by themselves.
         if code not in RECOVERABLE:
@@ -367,12 +367,12 @@ class Lifecycle:
             # Otherwise a client that comes and goes all day, with a token for years, leaves a timer each time.
             self._server.engine.cancel(connection.expiry)
             connection.expiry = None
-        connection.state, connection.ended = ConnectionState.ENDED, reason
+        connection.state, connection.end_reason = ConnectionState.ENDED, reason
         CONNECTED.dec()
         self._connections.remove(connection)
         if connection.kicked:
             # Commands of a kicked user that were not sent yet must have no effect.
-            self._forwarder.drop_waiting(connection)
+            self._forwarder.drop_queued(connection)
         # Parking reads its rooms, so it comes before they are left.
         if self._recovery.lose(connection, recoverable=reason in RECOVERABLE):
             connection.state = ConnectionState.PARKED
@@ -394,4 +394,4 @@ NOBODY = Identity("", "")
 
 
 def _code_of(reason: DisconnectReason) -> Code:
-    return Code(reason) if reason in KICKS else Code.FORBIDDEN
+    return Code(reason) if reason in KICK_REASONS else Code.FORBIDDEN

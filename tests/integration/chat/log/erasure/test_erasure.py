@@ -130,7 +130,7 @@ async def test_whatever_is_asked_for_is_hidden_from_the_moment_of_the_request(da
         answers = [page, missed, people, shown, repeated, joined.room.created_by, replayed[request]]
         # To gateways alone an event still says whom it moves.
         text = msgspec.json.encode([msgspec.json.decode(msgspec.json.encode(answers[:4])), joined.room.created_by])
-        text += b"".join(item.payload for item in (*repeated, *replayed[request].items))
+        text += b"".join(item.payload for item in (*repeated, *replayed[request].events))
         assert not [secret for secret in SECRETS if secret.encode() in text]
         assert b"hello" in text
         assert b'"erased":true' in text

@@ -50,8 +50,8 @@ class TrustedProxies:
             elif name == b"x-forwarded-host":
                 host = _first(value) or None
         if addresses:
-            told = self._hosts.get_trusted_client_address(", ".join(addresses))
-            address = str(told[0]) or peer
+            found = self._hosts.get_trusted_client_address(", ".join(addresses))
+            address = str(found[0]) or peer
         return RequestSource(address, scheme, host)
 
 

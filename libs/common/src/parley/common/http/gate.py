@@ -16,7 +16,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from prometheus_client import Counter
 
@@ -72,22 +72,6 @@ class Expiring(Protocol):
         ...
 
 
-class Waiting(Protocol):
-    """A connection with bytes that wait to be parsed."""
-
-    def parse_on(self) -> None:
-        """Parse some more of them."""
-        ...
-
-
-class RefusedConnection(Protocol):
-    """A connection that was refused while its client may still be sending."""
-
-    def discard_on(self) -> None:
-        """Read and throw away another piece."""
-        ...
-
-
 class Deadlines:
     """The connections that have to do something within so many seconds, oldest first."""
 
@@ -125,24 +109,21 @@ class Deadlines:
         return connection
 
 
-WaitingT = TypeVar("WaitingT")
-
-
-class _TurnQueue(Generic[WaitingT]):
-    """A queue that serves one address after the other (round robin), however much one of them has waiting."""
+class _TurnQueue:
+    """Calls that wait, of one address after the other (round robin), however many one of them has."""
 
     def __init__(self) -> None:
-        self._by_address: dict[str, deque[WaitingT]] = {}
+        self._by_address: dict[str, deque[Callable[[], object]]] = {}
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def append(self, address: str, waiting: WaitingT) -> None:
+    def append(self, address: str, waiting: Callable[[], object]) -> None:
         self._count += 1
         self._by_address.setdefault(address, deque()).append(waiting)
 
-    def pop(self) -> WaitingT:
+    def pop(self) -> Callable[[], object]:
         self._count -= 1
         address = next(iter(self._by_address))
         queue = self._by_address.pop(address)
@@ -177,9 +158,7 @@ class HttpGate:
         self._left = REQUESTS_PER_TURN
         self._unparsed = PARSED_PER_TURN
         self._turning = False
-        self._waiting = _TurnQueue[Callable[[], object]]()
-        self._parsers = _TurnQueue[Waiting]()
-        self._refused = _TurnQueue[RefusedConnection]()
+        self._waiting, self._parsers, self._refused = _TurnQueue(), _TurnQueue(), _TurnQueue()
         self._held: dict[Expiring, int] = {}
         self._held_bytes = 0
 
@@ -266,9 +245,9 @@ class HttpGate:
         self._unparsed -= size
         self._schedule()
 
-    def parse_later(self, address: str, connection: Waiting) -> None:
+    def parse_later(self, address: str, parse: Callable[[], object]) -> None:
         """Have a connection parse on once the others have had their turn."""
-        self._parsers.append(address, connection)
+        self._parsers.append(address, parse)
         self._schedule()
 
     def linger(self, connection: Expiring) -> None:
@@ -277,9 +256,9 @@ class HttpGate:
         if len(self.lingering) > self.limits.lingering:
             self._expire(self.lingering, self.lingering.oldest())
 
-    def discard_later(self, address: str, connection: RefusedConnection) -> None:
+    def discard_later(self, address: str, discard: Callable[[], object]) -> None:
         """Have a refused connection throw away the next piece when it is its turn."""
-        self._refused.append(address, connection)
+        self._refused.append(address, discard)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -294,11 +273,11 @@ class HttpGate:
         waiting, parsers, refused = self._waiting, self._parsers, self._refused
         try:
             for _ in range(min(len(refused), DISCARDS_PER_TURN)):
-                refused.pop().discard_on()
+                refused.pop()()
             for _ in range(len(parsers)):
                 if self.exhausted:
                     break
-                parsers.pop().parse_on()
+                parsers.pop()()
             while waiting and self._left:
                 self._left -= 1
                 waiting.pop()()

@@ -1,9 +1,10 @@
 """Bounds the bytes that clients leave unread, in sum and for each address. Pure: `call_soon` is its owner's loop.
 
 Every client has a bound of its own, but how many clients there are is an attacker's to choose. So transports and
-sessions tell an `OutputBudget` how much waits for their clients as soon as that is more than `MODEST`, which costs
-nothing for the others. Where a sum is exceeded, the address that leaves most unread has its largest holder cut off,
-again and again, until nothing is exceeded. So whoever fills the memory loses it, and a slow client elsewhere stays.
+sessions tell an `OutputBudget` how much waits for their clients as soon as that is more than
+`SMALL_UNREAD_BYTES`, which costs nothing for the others. Where a sum is exceeded, the address that leaves most unread
+has its largest holder cut off, again and again, until nothing is exceeded. So whoever fills the memory loses it, and a
+slow client elsewhere stays.
 
 | sum | limit |
 |---|---|
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-MODEST = 16 * 1024
+SMALL_UNREAD_BYTES = 16 * 1024
 """Bytes up to which a holder is not counted. Transports report from here on, by their high-water mark."""
 SHARES = 4
 """One address may leave this part of the whole unread (a quarter)."""
@@ -40,7 +41,7 @@ class UnreadHolder(Protocol):
 
 
 class OutputBudget:
-    """The holders that leave more than `MODEST` bytes unread, by their addresses."""
+    """The holders that leave more than `SMALL_UNREAD_BYTES` bytes unread, by their addresses."""
 
     def __init__(
         self,
@@ -63,10 +64,13 @@ class OutputBudget:
         """The bytes that are counted."""
 
     def count(self, holder: UnreadHolder, address: str, size: int) -> None:
-        """Count the bytes that a holder leaves unread in place of those before; up to `MODEST` it is forgotten."""
+        """Count the bytes that a holder leaves unread in place of those before.
+
+        Up to `SMALL_UNREAD_BYTES` it is forgotten.
+        """
         holders = self._by_address.get(address)
         before = holders.get(holder, 0) if holders else 0
-        if size <= MODEST:
+        if size <= SMALL_UNREAD_BYTES:
             size = 0
         if size == before:
             return

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
+import msgspec
 from starlette.responses import JSONResponse
 
 from parley.common.errors import MEANINGS, Code, Reject
@@ -16,6 +18,14 @@ from parley.common.errors import MEANINGS, Code, Reject
 MEDIA_TYPE = "application/problem+json"
 TYPE = "urn:parley:error:"
 """What a code is put behind, to be the URI that names a kind of problem."""
+_CODES = {
+    400: Code.INVALID_PAYLOAD,
+    408: Code.TIMEOUT,
+    413: Code.PAYLOAD_TOO_LARGE,
+    429: Code.RATE_LIMITED,
+    431: Code.PAYLOAD_TOO_LARGE,
+}
+"""The codes of what the HTTP server refuses itself."""
 
 
 def problem(rejection: Reject, status: int | None = None) -> dict[str, Any]:
@@ -28,6 +38,13 @@ def problem(rejection: Reject, status: int | None = None) -> dict[str, Any]:
         "ok": False,
         "error": rejection.as_dict(),
     }
+
+
+def refusal(status: int, message: str) -> bytes:
+    """Return the whole answer to a request that is refused before an app sees it, after which its connection closes."""
+    body = msgspec.json.encode(problem(Reject(_CODES[status], message), status))
+    head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
+    return f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body
 
 
 def problem_response(

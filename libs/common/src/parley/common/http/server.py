@@ -23,23 +23,20 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
 import httptools
-import msgspec
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
-from parley.common.errors import Code, Reject
 from parley.common.http.addresses import address_key, plain_address
 from parley.common.http.forwarded import TrustedProxies
 from parley.common.http.gate import HTTP_LIMITED, HttpGate, HttpLimits
-from parley.common.http.output_budget import MODEST
-from parley.common.http.problems import MEDIA_TYPE, problem
+from parley.common.http.output_budget import SMALL_UNREAD_BYTES
+from parley.common.http.problems import refusal
 from parley.common.http.upgrade_request import UpgradeRequest, read_upgrade
 
 KEEP_ALIVE = 75
@@ -62,13 +59,6 @@ DISCARDED = 8 * 1024 * 1024
 Many clients read no answer before they have sent everything. What this costs is bounded by the turns of the gate.
 """
 
-_MEANINGS = {
-    400: Code.INVALID_PAYLOAD,
-    408: Code.TIMEOUT,
-    413: Code.PAYLOAD_TOO_LARGE,
-    429: Code.RATE_LIMITED,
-    431: Code.PAYLOAD_TOO_LARGE,
-}
 _errors = logging.getLogger("uvicorn.error.requests")
 _errors.setLevel(logging.ERROR)
 _gates: WeakKeyDictionary[Any, HttpGate] = WeakKeyDictionary()
@@ -181,7 +171,7 @@ class HttpProtocol(HttpToolsProtocol):
         """
         self.connections.add(cast("Any", self))
         self.transport = transport
-        transport.set_write_buffer_limits(high=MODEST)
+        transport.set_write_buffer_limits(high=SMALL_UNREAD_BYTES)
         peer = get_remote_addr(transport)
         self.client = (plain_address(peer[0]), peer[1]) if peer else None
         if self._gate.server is None:
@@ -234,7 +224,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._discarded += len(data)
             self.transport.pause_reading()
             if self._discarded <= DISCARDED:
-                self._gate.discard_later(self._key, self)
+                self._gate.discard_later(self._key, self.discard_on)
         elif self.parser is None and not self._rest and (found := self._at_once(data)):
             self._begin_upgrade(found)
         elif self._rest:
@@ -254,7 +244,7 @@ class HttpProtocol(HttpToolsProtocol):
         while position < len(rest) and not (self.pipeline or self._refused or self.transport.is_closing()):
             if not self._body_left and (gate.exhausted or not left):
                 self._queued = True
-                gate.parse_later(self._key, self)
+                gate.parse_later(self._key, self.parse_on)
                 break
             left -= 1
             end = position + max(STEP if _pipelined(rest, position) else SLICE, self._body_left)
@@ -418,7 +408,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.headers, self.scope = [], cast("Any", {})
         if self._rest and not self.pipeline and not self._queued:
             self._queued = True
-            self._gate.parse_later(self._key, self)
+            self._gate.parse_later(self._key, self.parse_on)
 
     def _head_bytes(self) -> int:
         request_line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n")
@@ -559,11 +549,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _answer_refusal(self, status: int, limit: str, message: str) -> None:
         if limit:
             HTTP_LIMITED.labels(limit).inc()
-        rejection = Reject(_MEANINGS[status], message)
-        body = msgspec.json.encode(problem(rejection, status))
-        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
-        head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        self.transport.write(head.encode() + body)
+        self.transport.write(refusal(status, message))
         self._linger()
 
     def _linger(self) -> None:

@@ -75,11 +75,11 @@ class Bus:
         self._client_side = RequestClient(self.publish, self._hear_answers, user, tasks)
         self._server_side = RequestServer(self, tasks)
         self._liveness = Liveness(
-            service, self.address, self.publish, lambda: client.is_connected, client.force_reconnect
+            service, self.run_address, self.publish, lambda: client.is_connected, client.force_reconnect
         )
 
     @property
-    def address(self) -> str:
+    def run_address(self) -> str:
         """The address of this run: in subjects it keeps out what was meant for an earlier run of the same name."""
         return f"{self.instance}:{self.run}"
 
@@ -105,17 +105,17 @@ class Bus:
     async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         """Send a message and wait while the bus is congested. Raises as `send` does."""
         self.send(subject, payload, reply)
-        await self.relief()
+        await self.drained()
 
     @property
     def congested(self) -> bool:
-        """Whether NATS takes less than it is sent. Whoever sends much should then wait for `relief`."""
+        """Whether NATS takes less than it is sent. Whoever sends much should then wait for `drained`."""
         return self._client.congested
 
-    async def relief(self) -> None:
+    async def drained(self) -> None:
         """Wait while the bus is congested."""
         if self._client.congested:
-            await self._client.relief()
+            await self._client.drained()
 
     def before_write(self, gather: Callable[[], None]) -> None:
         """Call back once, just before the next write, which takes along what the callback sends.
@@ -175,7 +175,7 @@ class Bus:
 
     async def flush(self) -> None:
         """Wait until NATS has seen everything that was sent so far, subscriptions included."""
-        await self._client.settle(timeout=5)
+        await self._client.wait_until_received(timeout=5)
 
     async def request(
         self, subject: str, payload: Wire, kind: type[AnswerT], timeout: float | None = None, *, repeat: bool = False
@@ -236,7 +236,7 @@ class Bus:
         await self._ask_for_name()
         self.listen(subjects.name(self.service, self.instance), self._answer_for_name)
         await self.subscribe(subjects.namesakes(self.service, self.instance), self._on_namesake)
-        self._tasks.forever(self._liveness.beat(), name="signs of life")
+        self._tasks.forever(self._liveness.publish_signs(), name="signs of life")
         self._tasks.forever(self._liveness.watch(), name="own signs of life")
 
     async def stop(self) -> None:
@@ -369,7 +369,7 @@ async def connect(settings: ServiceSettings, service: str, *, write_interval: fl
 async def _answers(client: ListeningClient) -> bool:
     """Whether NATS answers. nats-py would wait 15 s for one that is silent, and then fail the stop."""
     try:
-        await client.settle(STOP_PATIENCE)
+        await client.wait_until_received(STOP_PATIENCE)
     except (TimeoutError, ConnectionClosedError):
         log.warning("NATS does not answer, stopping without it")
         return False

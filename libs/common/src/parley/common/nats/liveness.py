@@ -13,7 +13,7 @@ A second counts only while there is a connection and this process's loop runs on
 A process that receives a sign of another run of its own name stops if it is the older of the two. It was suspended when
 the younger one started and asked for the name, and what is sent to the name reaches the younger one, too.
 
-The `Bus` makes it and runs `beat` and `watch` as tasks.
+The `Bus` makes it and runs `publish_signs` and `watch` as tasks.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Liveness:
             self._leaving = True
             stop_process()
 
-    async def beat(self) -> None:
+    async def publish_signs(self) -> None:
         """Send signs of life. It does not return, since a task that ends would stop the process."""
         # A sign after the goodbye would make others take this process for alive again.
         while not self._leaving:

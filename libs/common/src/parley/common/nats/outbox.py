@@ -47,7 +47,7 @@ class OutboxConnection(Protocol):
         """Send a message without waiting. Raises `Reject`."""
         ...
 
-    async def relief(self) -> None:
+    async def drained(self) -> None:
         """Wait while the connection is congested."""
         ...
 
@@ -111,7 +111,7 @@ class Outbox(Generic[ItemT]):
             while self._gathered:
                 for subject, chunk in self._chunks():
                     self._send_chunk(subject, chunk)
-                    await self._connection.relief()
+                    await self._connection.drained()
         finally:
             self._waits = False
 

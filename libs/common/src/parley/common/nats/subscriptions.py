@@ -119,10 +119,10 @@ class ListeningClient(Client):
 
     @property
     def congested(self) -> bool:
-        """Whether so much waits to be written that nobody should send more before `relief`."""
+        """Whether so much waits to be written that nobody should send more before `drained`."""
         return self._pending_data_size > self._max_pending_size
 
-    async def relief(self) -> None:
+    async def drained(self) -> None:
         """Wait until everything that was sent has been written, if there is a connection."""
         await self._flush_pending(force_flush=True)
 
@@ -183,12 +183,15 @@ class ListeningClient(Client):
             self._transport.close()
 
     async def end_subscription(self, sid: int, timeout: float) -> None:
-        """Unsubscribe a listener and wait until the server sends it nothing more. Raises as `settle` does."""
+        """Unsubscribe a listener and wait until the server sends it nothing more.
+
+        Raises as `wait_until_received` does.
+        """
         if sid in self.listeners and self.is_connected:
             self._write(b"UNSUB %d\r\n" % sid)
-            await self.settle(timeout)
+            await self.wait_until_received(timeout)
 
-    async def settle(self, timeout: float) -> None:
+    async def wait_until_received(self, timeout: float) -> None:
         """Wait until the server has seen everything that was sent so far, subscriptions included.
 
         Raises `TimeoutError` after `timeout` seconds, and nats-py's `ConnectionClosedError`.

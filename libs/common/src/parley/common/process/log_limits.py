@@ -70,7 +70,7 @@ def format_exception(error: BaseException) -> str:
         seen.add(id(current))
         lines, shown = _traceback(current.__traceback__, max(frames, 1))
         frames -= shown
-        parts.append("".join(["Traceback (most recent call last):\n", *lines] if lines else []) + _told(current))
+        parts.append("".join(["Traceback (most recent call last):\n", *lines] if lines else []) + _described(current))
         if (cause := current.__cause__) is None and not current.__suppress_context__:
             cause = current.__context__
         if cause is None:
@@ -108,17 +108,17 @@ def _traceback(trace: TracebackType | None, limit: int) -> tuple[list[str], int]
     return [*first.format(), left_out, *last.format()], limit
 
 
-def _told(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     """Return an exception's name, its text, its notes and, for a group, its exceptions."""
     notes: list[Any] = getattr(error, "__notes__", None) or []
-    told = cut("\n".join([f"{_name(error)}: {_text(error)}", *map(str, notes[:_MAX_CHAIN])]), MAX_VALUE)
+    described = cut("\n".join([f"{_name(error)}: {_text(error)}", *map(str, notes[:_MAX_CHAIN])]), MAX_VALUE)
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
         for inner in group.exceptions[:_MAX_CHAIN]:
             lines, _ = _traceback(inner.__traceback__, _OUTER_FRAMES)
             text = "".join([*lines, cut(f"{_name(inner)}: {_text(inner)}", MAX_VALUE // 4)])
-            told += "".join(f"\n  | {line}" for line in text.splitlines())
-    return f"{told}\n"
+            described += "".join(f"\n  | {line}" for line in text.splitlines())
+    return f"{described}\n"
 
 
 def _name(error: BaseException) -> str:

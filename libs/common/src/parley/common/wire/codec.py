@@ -18,13 +18,13 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class Wire(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """A message between Parley's processes, or a part of one."""
+    """An envelope: what Parley's processes send each other over NATS, or a part of it."""
 
     def encode(self) -> bytes:
-        """Return the msgpack bytes of this message."""
+        """Return it as msgpack."""
         return _encoder.encode(self)
 
 
 def decode(data: bytes | msgspec.Raw, kind: type[T]) -> T:
-    """Decode a message of a known type. Raises `msgspec.DecodeError` for other bytes, `ValidationError` included."""
+    """Decode an envelope of a known type. Raises `msgspec.DecodeError` for other bytes, `ValidationError` included."""
     return msgspec.msgpack.decode(data, type=kind)

@@ -46,7 +46,7 @@ class CommandBatch(Wire, frozen=True):
 
     gateway: str
     namespace: str
-    conversations: list[ConnectionCommands]
+    connections: list[ConnectionCommands]
 
 
 class Ack(Wire, frozen=True):
@@ -91,6 +91,15 @@ def ok_payload(result: Any) -> bytes:
     if body[:1] != b"{":
         raise TypeError(f"a controller returns an object or None, not {type(result).__name__}")
     return b'{"ok":true}' if body == b"{}" else b'{"ok":true,' + body[1:]
+
+
+class _RefusedAck(msgspec.Struct):
+    error: msgspec.Raw
+
+
+def error_of(payload: bytes) -> msgspec.Raw:
+    """Return the JSON of the error in the ack of a rejected command. Raises what msgspec raises for any other ack."""
+    return msgspec.json.decode(payload, type=_RefusedAck).error
 
 
 def error_payload(error: dict[str, Any]) -> bytes:

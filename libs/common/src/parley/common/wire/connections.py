@@ -48,7 +48,7 @@ class ConnectReply(Wire, frozen=True):
     - `data`: the encoded map to keep with it, None for the map of the request;
     - `lifecycle_events`: the events of its life that the service wants to be sent: `connect`, `disconnecting` and
       `disconnect` as commands, `closed` as a `ConnectionClosed`;
-    - `log`: the incarnation of the log; cursors of another one are answered with `reset`.
+    - `incarnation`: that of the log; cursors of another one are answered with `reset`.
     """
 
     rooms: list[Membership] = []
@@ -56,7 +56,7 @@ class ConnectReply(Wire, frozen=True):
     initial_events: list[UnloggedEvent] = []
     data: bytes | None = None
     lifecycle_events: tuple[str, ...] = ()
-    log: str = ""
+    incarnation: str = ""
 
 
 class ConnectionClosed(Wire, frozen=True):

@@ -83,7 +83,7 @@ DISCONNECTS: dict[DisconnectReason, DisconnectMeaning] = {
 RECOVERABLE = frozenset(reason for reason, disconnect in DISCONNECTS.items() if disconnect.recoverable)
 """Reasons after which Socket.IO's connection state recovery applies."""
 
-KICKS = frozenset(
+KICK_REASONS = frozenset(
     {
         DisconnectReason.KICKED,
         DisconnectReason.BANNED,

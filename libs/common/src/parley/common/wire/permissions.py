@@ -60,7 +60,7 @@ GATEWAY = Permissions(
         "replay.*",
         "heads.*",
         "recover.*",
-        subjects.KICKED,
+        subjects.KICK_REPORTS,
         subjects.PRESENCE,
         "gw.*.presence",
         f"_INBOX.*.{subjects.GATEWAY_ANSWERS}.>",
@@ -94,7 +94,7 @@ AUTH = Permissions(
         subjects.WELCOME,
         subjects.ADDRESS_BANS,
         subjects.AUDIT,
-        subjects.KICKED,
+        subjects.KICK_REPORTS,
         # What one replica of auth tells gateways, the others hear as well.
         subjects.GATEWAYS,
     ),

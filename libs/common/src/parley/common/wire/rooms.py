@@ -17,8 +17,8 @@ class RoomEvent(Wire, frozen=True):
     - `payload`: its single argument as JSON, with placeholders for the attachments;
     - `sequence`: 0 for an event that is not logged;
     - `volatile`: it is skipped for clients that read too slowly;
-    - `joins`: the user who becomes a member with this event, and receives it as the first; only in logged events;
-    - `leaves`: the user who is no member after this event, and receives it as the last; only in logged events;
+    - `joined_user`: the user who becomes a member with this event, and receives it as the first; only in logged events;
+    - `left_user`: the user who is no member after this event, and receives it as the last; only in logged events;
     - `notice`: identifies an unlogged event that may be published again, which a gateway sends to a user once.
     """
 
@@ -28,8 +28,8 @@ class RoomEvent(Wire, frozen=True):
     except_sid: str = ""
     volatile: bool = False
     attachments: tuple[bytes, ...] = ()
-    joins: str = ""
-    leaves: str = ""
+    joined_user: str = ""
+    left_user: str = ""
     notice: str = ""
 
 
@@ -54,7 +54,7 @@ class MembershipChange(Wire, frozen=True):
 class Delivery(Wire, frozen=True):
     """The events that a service publishes to a room, in order; on a user's own room also membership changes."""
 
-    items: list[RoomEvent]
+    events: list[RoomEvent]
     membership_changes: list[MembershipChange] = []
 
 
@@ -112,7 +112,7 @@ class Replay(Wire, frozen=True):
 class Replayed(Wire, frozen=True):
     """Consecutive events from the sequence in the request on, and the room's head when they were read."""
 
-    items: list[RoomEvent]
+    events: list[RoomEvent]
     head: int
 
 
@@ -134,11 +134,11 @@ class Announcement(Wire, frozen=True):
 
     Announcements are a chain: each has an `id` and names the one before with `after`. A gateway that has not received
     the one before has missed something. Without an `id` there was no change since `after`. Each of `changes` and
-    `notices` stands beside the user that it concerns. `log` is the incarnation of the log that the sequences belong to.
+    `notices` stands beside the user that it concerns. `incarnation` is that of the log that the sequences belong to.
     """
 
     namespace: str
-    log: str
+    incarnation: str
     after: str
     id: str = ""
     heads: list[RoomHead] = []

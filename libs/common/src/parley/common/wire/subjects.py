@@ -23,7 +23,7 @@ ADDRESS_BANS = "auth.address_bans"
 AUDIT = "ctl.audit"
 """Request, queue group `auth`: `RecordAction` → nothing, or a code."""
 
-KICKED = "ctl.kicked.*"
+KICK_REPORTS = "ctl.kicked.*"
 """Subscription to what gateways report about kicks, see `kicked`."""
 
 ARCHIVE_ROOM = "ctl.room.archive"
@@ -132,8 +132,8 @@ def replay(namespace: str) -> str:
     return f"replay.{encode(namespace)}"
 
 
-def moved_heads(namespace: str) -> str:
-    """Publish: `RoomHeads`, the rooms of a namespace whose head moved lately (anti-entropy)."""
+def advanced_heads(namespace: str) -> str:
+    """Publish: `RoomHeads`, the heads of rooms that have advanced lately, by a service with a log of its own."""
     return f"moved.{encode(namespace)}"
 
 
@@ -142,21 +142,15 @@ def room_heads(namespace: str) -> str:
     return f"heads.{encode(namespace)}"
 
 
-def room(namespace: str, room_id: str) -> str:
+def room(namespace: str, room: str) -> str:
     """Publish, to the gateways with a member of the room: `Delivery`."""
-    return f"room.{encode(namespace)}.{encode(room_id)}"
+    return f"room.{encode(namespace)}.{encode(room)}"
 
 
 @cache  # namespaces are few
 def rooms(namespace: str) -> str:
     """Publish, to all gateways: `Deliveries`. Services choose between this and the rooms' own subjects."""
     return f"rooms.{encode(namespace)}"
-
-
-def parse_room(subject: str) -> tuple[str, str]:
-    """Return the `(namespace, room)` of a `room` subject."""
-    _, namespace, room_id = subject.split(".")
-    return decode(namespace), decode(room_id)
 
 
 def recover(gateway: str) -> str:
@@ -223,15 +217,15 @@ def gateway_presence(address: str) -> str:
     return f"gw.{encode(address)}.presence"
 
 
-def check_ad_hoc(namespace: str, room_id: str) -> None:
+def check_ad_hoc(namespace: str, name: str) -> None:
     """Raise `ValueError` for a room that connections may not be put into ad hoc.
 
     In a user's own room they would receive that user's membership changes and follow them. A gateway that subscribes to
     a very long subject would be disconnected by NATS.
     """
-    if room_id.startswith(user_room("")):
-        raise ValueError(f"{room_id!r} is a user's own room")
-    if len(room(namespace, room_id)) > MAX_LENGTH:
+    if name.startswith(user_room("")):
+        raise ValueError(f"{name!r} is a user's own room")
+    if len(room(namespace, name)) > MAX_LENGTH:
         raise ValueError("the room's name is too long")
 
 

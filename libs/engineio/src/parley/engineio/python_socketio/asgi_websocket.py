@@ -15,19 +15,19 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from parley.common.http.output_budget import MODEST
+from parley.common.http.output_budget import SMALL_UNREAD_BYTES
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.packets import OVERHEAD, Packet
 from parley.engineio.request import Refusal, request_of, unknown_transport
 from parley.engineio.server import Engine
-from parley.engineio.session import CHOKED_BYTES, Session
+from parley.engineio.session import CONGESTED_BYTES, Session
 from parley.engineio.websocket.frames import NORMAL, TEXT, TOO_BIG
 
 
 class AsgiWebSocket:
     """One client's WebSocket; a `transports.Socket`."""
 
-    plain = False
+    shares_frames = False
     """Tells `WriteScheduler.broadcast` that it takes packets, not frames."""
 
     def __init__(self, engine: Engine, session: Session, send: Send) -> None:
@@ -45,14 +45,14 @@ class AsgiWebSocket:
     # -- transports.Socket -----------------------------------------------------------------------------------------
 
     @property
-    def choked(self) -> bool:
+    def congested(self) -> bool:
         """Whether the client reads slower than it is sent to."""
-        return self._waiting > CHOKED_BYTES
+        return self._waiting > CONGESTED_BYTES
 
     def push(self, packet: Packet) -> None:
         """Send a packet soon, in order. A client that does not read loses its session."""
         if self._waiting and self._waiting + packet.size > self._engine.limits.max_buffer:
-            self._session.end(DisconnectReason.SLOW)
+            self._session.fail(DisconnectReason.SLOW)
             return
         for opcode, data in packet.parts:
             message = {"text": data.decode()} if opcode == TEXT else {"bytes": data}
@@ -89,7 +89,7 @@ class AsgiWebSocket:
 
     def _wait(self, more: int) -> None:
         before, self._waiting = self._waiting, self._waiting + more
-        if before > MODEST or self._waiting > MODEST:
+        if before > SMALL_UNREAD_BYTES or self._waiting > SMALL_UNREAD_BYTES:
             self._engine.leaves_unread(self, self._session.address, self._waiting)
 
     def unread(self) -> int:
@@ -101,7 +101,7 @@ class AsgiWebSocket:
         if self._session.over:
             self.abort()
         else:
-            self._session.end(DisconnectReason.SLOW)
+            self._session.fail(DisconnectReason.SLOW)
 
     async def _write(self) -> None:
         try:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from parley.common.wire.disconnects import DisconnectReason
-from parley.engineio.reading import MODEST
+from parley.engineio.reading import SMALL_HOLDING_BYTES
 from parley.engineio.session import Session
 from parley.engineio.timer_wheel import TimerEntry
 
@@ -84,7 +84,7 @@ class EngineClient:
     def ended(self, reason: str) -> None:
         """Report that the session is over."""
         # The last events are still handled, unless there are many: those of a client that was ended for its size.
-        if self._waiting_size > MODEST:
+        if self._waiting_size > SMALL_HOLDING_BYTES:
             self._inbox.clear()
             self._waiting.clear()
         self.report("disconnect", reason)
@@ -147,7 +147,7 @@ class EngineClient:
         held = engine.budget.hold(session, self._waiting_size, self._held)
         if held is None:
             engine.limited("input_memory")
-            session.end(DisconnectReason.OVERLOADED)
+            session.fail(DisconnectReason.OVERLOADED)
         else:
             self._held = held
 
@@ -157,6 +157,6 @@ class EngineClient:
         """End the session once everything that was sent has been written or, with `abort`, at once."""
         why = reason or DisconnectReason.SERVER_DISCONNECT
         if abort:
-            self.engine_session.end(why)
+            self.engine_session.fail(why)
         else:
             self.engine_session.close(why)

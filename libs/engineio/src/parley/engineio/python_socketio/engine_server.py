@@ -95,7 +95,7 @@ class EngineServer(engineio.AsyncServer):
         if event == "connect":
             refused = await self._trigger_event(event, sid, argument, run_async=False)
             if refused is not None and refused is not True:
-                self.sockets[sid].engine_session.end(DisconnectReason.REFUSED)
+                self.sockets[sid].engine_session.fail(DisconnectReason.REFUSED)
             return
         await self._trigger_event(event, sid, argument, run_async=False)
         if event == "disconnect" and (client := self.sockets.pop(sid, None)) is not None:

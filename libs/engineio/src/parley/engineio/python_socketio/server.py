@@ -137,7 +137,7 @@ class AsyncServer(socketio.AsyncServer):
         except Exception as error:  # noqa: BLE001 - packet classes are the app's to choose, and raise what they like
             self.logger.info("%s: not a packet: %s", eio_sid, error)
             self._binary_packet.pop(eio_sid, None)
-            client.engine_session.end(DisconnectReason.PARSE_ERROR)
+            client.engine_session.fail(DisconnectReason.PARSE_ERROR)
             return
         if packet is None:
             return

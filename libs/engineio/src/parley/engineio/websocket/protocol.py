@@ -24,7 +24,7 @@ from uvicorn import Config
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.metrics import LIMIT_HITS
 from parley.engineio.packets import Packet
-from parley.engineio.reading import FEW, FRAMES, SIZE, SMALL, STRANGER
+from parley.engineio.reading import FREE_BYTES, FREE_FRAMES, READ_BYTES, READ_FRAMES, UNJOINED_FRAMES
 from parley.engineio.request import (
     Refusal,
     TransportRequest,
@@ -63,7 +63,7 @@ class WebSocket(asyncio.Protocol):
 
     __slots__ = (
         "_address", "_backlogged", "_connections", "_discarded", "_engine", "_engines", "_held", "_reader", "_session",
-        "_timeout", "_transport", "bulk", "choked", "compress", "pending", "plain", "revision",
+        "_timeout", "_transport", "bulk", "compress", "congested", "pending", "revision", "shares_frames",
     )  # fmt: skip
 
     def __init__(self, config: Config, server_state: Any, app_state: dict[str, Any]) -> None:  # noqa: ARG002 - uvicorn's signature
@@ -81,9 +81,9 @@ class WebSocket(asyncio.Protocol):
         """The key of its client's address, also after the session's end: bytes may wait for the client until later."""
         self.revision = 4
         self.compress = False
-        self.plain = True
+        self.shares_frames = True
         """Whether it takes the frames that nearly all clients take: revision 4, uncompressed."""
-        self.choked = False
+        self.congested = False
         """Whether the client reads slower than it is sent to: the kernel's buffer and the loop's are full."""
         self.bulk = False
         """Whether it waits to be written in the slices of a large broadcast."""
@@ -102,16 +102,16 @@ class WebSocket(asyncio.Protocol):
         elif self._engine.input.exhausted:
             # A small read is one event, as a rule, which need not wait for clients that send much. But a compressed one
             # may become large, and a client that has joined no namespace has no events.
-            small = len(data) <= SMALL and not self.compress and self._session.joined
-            self._work_off(data, FEW if small else 0)
+            small = len(data) <= FREE_BYTES and not self.compress and self._session.joined
+            self._work_off(data, FREE_FRAMES if small else 0)
         else:
-            self._work_off(data, FRAMES)
+            self._work_off(data, READ_FRAMES)
 
     def read_on(self) -> None:
         """Work off a part of the backlog, and read on once nothing is left of it."""
         self._backlogged = False
         if self._reader is not None and self._reader.waiting:
-            self._work_off(b"", FRAMES)
+            self._work_off(b"", READ_FRAMES)
         # Also when the session ended meanwhile: the client's close is still to be read.
         if not self._backlogged and self._transport is not None:
             self._transport.resume_reading()
@@ -120,7 +120,7 @@ class WebSocket(asyncio.Protocol):
         session, reader = self._session, self._reader
         if session is None or reader is None:
             return
-        for opcode, message in reader.feed(data, allowance, SIZE):
+        for opcode, message in reader.feed(data, allowance, READ_BYTES):
             if opcode < CLOSE:
                 session.socket_received(self, message)
             elif opcode == CLOSE:  # RFC 6455, section 5.5.1
@@ -138,10 +138,11 @@ class WebSocket(asyncio.Protocol):
             return
         if reader.held != self._held and not self._hold(session, reader.held):
             return
-        stranger = not session.joined
-        if len(data) > SMALL or reader.waiting or not data or reader.frames > FEW or reader.worked > SMALL or stranger:
-            self._engine.input.spent(max(reader.frames, STRANGER) if stranger else reader.frames, reader.worked)
-            if (reader.waiting or len(data) >= SIZE) and not self._backlogged:
+        unjoined = not session.joined
+        large = len(data) > FREE_BYTES or reader.frames > FREE_FRAMES or reader.worked > FREE_BYTES
+        if large or reader.waiting or not data or unjoined:
+            self._engine.input.spent(max(reader.frames, UNJOINED_FRAMES) if unjoined else reader.frames, reader.worked)
+            if (reader.waiting or len(data) >= READ_BYTES) and not self._backlogged:
                 self._backlogged = True
                 self._transport.pause_reading()
                 self._engine.input.wait(self)
@@ -173,7 +174,7 @@ class WebSocket(asyncio.Protocol):
         The loop calls this for all connections that are lost at once, without a turn between them.
         """
         transport, self._transport = self._transport, None
-        if self.choked:
+        if self.congested:
             self.resume_writing()
         if self._session is not None:
             self._engine.output.lost(self, _CLOSED if exc is None else _FAILED, transport)
@@ -196,11 +197,11 @@ class WebSocket(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Note that the client reads slower than it is sent to."""
-        self.choked = True
+        self.congested = True
 
     def resume_writing(self) -> None:
         """Note that the client has caught up, or that nothing waits for it any more."""
-        self.choked = False
+        self.congested = False
         self._engine.leaves_unread(self, self._address, 0)
 
     def unread(self) -> int:
@@ -210,7 +211,7 @@ class WebSocket(asyncio.Protocol):
     def cut_off(self) -> None:
         """End the session because all clients together read too slowly, or what is left of it after a close."""
         if self._session is not None:
-            self._session.end(DisconnectReason.SLOW)
+            self._session.fail(DisconnectReason.SLOW)
         elif self._transport is not None:
             self._transport.abort()
 
@@ -243,7 +244,7 @@ class WebSocket(asyncio.Protocol):
                 self.compress = True
                 answer += f"sec-websocket-extensions: {extensions}\r\n"
         self.revision = request.revision
-        self.plain = self.revision == 4 and not self.compress
+        self.shares_frames = self.revision == 4 and not self.compress
         self._reader = FrameReader(session.max_message, deflate=self.compress)
         # Not written at once, so that it leaves in one write with OPEN.
         self._push(f"{answer}\r\n".encode("latin-1"))
@@ -331,10 +332,10 @@ class WebSocket(asyncio.Protocol):
         self.pending = None
         self.bulk = False
         transport.write(b"".join(pending) if isinstance(pending, list) else pending)
-        if self.choked:
+        if self.congested:
             unread = transport.get_write_buffer_size()
             if self._session is not None and unread > self._engine.limits.max_buffer:
-                self._session.end(DisconnectReason.SLOW)
+                self._session.fail(DisconnectReason.SLOW)
             else:
                 self._engine.leaves_unread(self, self._address, unread)
 

@@ -54,10 +54,10 @@ class RoomPublisher:
         await self.publish(room, [RoomEvent(event, encoded[1:-1], 0, except_sid, volatile, attachments)])
 
     async def publish(
-        self, room: str, items: Sequence[RoomEvent], membership_changes: Sequence[MembershipChange] = ()
+        self, room: str, events: Sequence[RoomEvent], membership_changes: Sequence[MembershipChange] = ()
     ) -> None:
         """Send a room events in order, logged ones with their sequences; a user's own room also membership changes."""
-        await self.publish_all([(room, Delivery(list(items), list(membership_changes)))])
+        await self.publish_all([(room, Delivery(list(events), list(membership_changes)))])
 
     async def publish_all(self, deliveries: Sequence[tuple[str, Delivery]]) -> None:
         """Send deliveries to several rooms, in this order. One that is too large for a message is cut."""
@@ -77,18 +77,15 @@ class RoomPublisher:
                 raise Reject(Code.UNAVAILABLE)
             await self._bus.publish(subjects.announcements(self._namespace), announcement.encode())
 
-    async def announce_heads(self, heads: list[RoomHead]) -> bool:
-        """Tell all gateways the heads of rooms that moved lately, so that they notice when a last event was lost.
+    async def announce_heads(self, heads: Sequence[RoomHead]) -> None:
+        """Tell all gateways how far rooms have advanced, so that they notice when a last event was lost.
 
-        For services whose log makes no announcements. Return False without a connection to NATS; the caller then has to
-        tell the same heads again.
+        For services with a log of their own: call it with the rooms of the last seconds, and again with those that it
+        raised `Reject` for, without a connection to NATS.
         """
         for start in range(0, len(heads), MAX_HEADS):
-            if not self._bus.connected:
-                return False
-            chunk = heads[start : start + MAX_HEADS]
-            await self._bus.publish(subjects.moved_heads(self._namespace), RoomHeads(self._namespace, chunk).encode())
-        return self._bus.connected
+            chunk = RoomHeads(self._namespace, list(heads[start : start + MAX_HEADS]))
+            await self._bus.publish(subjects.advanced_heads(self._namespace), chunk.encode())
 
 
 def _split(delivery: Delivery) -> Iterator[Delivery]:
@@ -96,22 +93,22 @@ def _split(delivery: Delivery) -> Iterator[Delivery]:
     if _weight(delivery) <= MAX_DELIVERY_BYTES:
         yield delivery
         return
-    chunks = list(split_events(delivery.items, MAX_DELIVERY_BYTES)) or [[]]
+    chunks = list(split_events(delivery.events, MAX_DELIVERY_BYTES)) or [[]]
     for chunk in chunks:
         yield Delivery(chunk, delivery.membership_changes if chunk is chunks[-1] else [])
 
 
 def _weight(delivery: Delivery) -> int:
     """Estimate a delivery's bytes, from above unless its names are long."""
-    overhead = OVERHEAD * (1 + len(delivery.membership_changes) + len(delivery.items))
-    return overhead + sum(map(_payload_bytes, delivery.items))
+    overhead = OVERHEAD * (1 + len(delivery.membership_changes) + len(delivery.events))
+    return overhead + sum(map(_payload_bytes, delivery.events))
 
 
-def _payload_bytes(item: RoomEvent) -> int:
+def _payload_bytes(event: RoomEvent) -> int:
     # Nearly no event has attachments, and this is asked for each event of each delivery.
-    return len(item.payload) + sum(map(len, item.attachments)) if item.attachments else len(item.payload)
+    return len(event.payload) + sum(map(len, event.attachments)) if event.attachments else len(event.payload)
 
 
-def split_events(items: Sequence[RoomEvent], max_bytes: int) -> Iterator[list[RoomEvent]]:
+def split_events(events: Sequence[RoomEvent], max_bytes: int) -> Iterator[list[RoomEvent]]:
     """Split events into runs of at most `max_bytes` of payload. A run has at least one event, however large."""
-    return split_by_size(items, max_bytes, _payload_bytes)
+    return split_by_size(events, max_bytes, _payload_bytes)

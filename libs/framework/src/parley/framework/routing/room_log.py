@@ -11,10 +11,16 @@ from parley.common.wire.rooms import Membership, Replayed, RoomHead
 class RoomLog(Protocol):
     """The questions that a service with logged rooms answers; `GatewayResponder` asks them for the gateways.
 
-    The sequences of a room begin at 1 and have no gaps. Every method may raise `Reject`. A log that may be restored
-    from a backup also has an attribute `incarnation`: a text that changes with a restore, so that a cursor from before
-    it leads to a `reset`.
+    The sequences of a room begin at 1 and have no gaps. Every method may raise `Reject`.
     """
+
+    @property
+    def incarnation(self) -> str:
+        """A text that changes when the log is restored from a backup, so that a cursor from before leads to a `reset`.
+
+        Empty for a log that is never restored.
+        """
+        ...
 
     async def memberships(self, identity: Identity) -> list[Membership]:
         """Return the rooms that a user is a member of."""
@@ -31,6 +37,8 @@ class RoomLog(Protocol):
 
 class NoRoomLog:
     """The `RoomLog` of a service whose rooms are not logged."""
+
+    incarnation = ""
 
     async def memberships(self, identity: Identity) -> list[Membership]:  # noqa: ARG002 - the protocol's
         """Return nothing: nobody is a member of anything."""

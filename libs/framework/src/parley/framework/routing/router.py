@@ -16,7 +16,8 @@ import msgspec
 
 from parley.common.errors import Code, Reject
 from parley.common.http import json_input
-from parley.common.wire.binary import MAX_DEPTH, insert, too_deep
+from parley.common.nesting import MAX_DEPTH, too_deep
+from parley.common.wire.binary import insert
 from parley.common.wire.identity import area_of
 from parley.framework.routing.context import StateT
 from parley.framework.routing.middleware import ConnectionMiddleware, PacketMiddleware
@@ -24,7 +25,7 @@ from parley.framework.routing.room_log import RoomLog
 from parley.framework.routing.signatures import (
     Controller,
     Signature,
-    is_plain,
+    is_sync,
     marked_methods,
     may_hold_binary,
     read_signature,
@@ -50,7 +51,7 @@ class Route:
     decoder: msgspec.json.Decoder[Any]
     binary_result: bool
     """Whether the annotation of the controller's result allows binary data in it."""
-    plain: bool
+    sync: bool
     """Whether the controller is a plain function, which may still return a future."""
     writes: bool
     """Whether users who may read only are refused."""
@@ -158,7 +159,7 @@ class Router(Generic[StateT]):
         decoder = msgspec.json.Decoder[Any](signature.shape)
         binary_result = may_hold_binary(signature.returns)
         self.routes[event] = Route(
-            event, controller, signature, pipelined, binary, timeout, decoder, binary_result, is_plain(controller),
+            event, controller, signature, pipelined, binary, timeout, decoder, binary_result, is_sync(controller),
             writes,
         )  # fmt: skip
 

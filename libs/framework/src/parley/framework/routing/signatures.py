@@ -94,7 +94,7 @@ def _resolved(returns: Any) -> Any:
 _FUTURES = (asyncio.Future, asyncio.Task, Awaitable, Coroutine)
 
 
-def is_plain(controller: Controller) -> bool:
+def is_sync(controller: Controller) -> bool:
     """Whether a controller is a plain function: to call it is to run it."""
     return not inspect.iscoroutinefunction(inspect.unwrap(controller))
 

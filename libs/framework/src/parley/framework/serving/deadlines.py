@@ -1,6 +1,6 @@
 """Cancels controllers that take too long. A timer for each event would cost more than most events do.
 
-`EventRunner` watches the task in which middleware and an async controller run, and the futures of plain controllers.
+`EventRunner` watches the task in which middleware and an async controller run, and the futures of sync controllers.
 Its sweep calls `cancel_late` a few times a second, so a controller may run over its deadline by one sweep interval.
 Everything runs on the loop of the service; nothing here waits.
 

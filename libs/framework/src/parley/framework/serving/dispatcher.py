@@ -7,7 +7,7 @@ waits until all before it have ended, and those after it wait for it. Connection
 
 A task costs more than most controllers, so there are three ways to run a connection's commands:
 
-- plain controllers: `_start_plain` starts those of a whole read in one callback, without a task; an ack follows at once
+- sync controllers: `_start_sync` starts those of a whole read in one callback, without a task; an ack follows at once
   or when the future that the controller returned is done;
 - one command whose async controller has never waited so far: `_run_shared` runs many connections in one task;
 - everything else: `_run_alone` has a task for each connection.
@@ -52,7 +52,7 @@ MAX_ACK_BYTES = 512 * 1024
 ACK_OVERHEAD = 32
 """Bytes counted for an ack, or an attachment of it, besides what is in it."""
 STARTED_AT_ONCE = 32
-"""Connections whose plain controllers are started before the loop has its turn: a read may bring thousands."""
+"""Connections whose sync controllers are started before the loop has its turn: a read may bring thousands."""
 FINISH_SECONDS = 5.0
 """Seconds that the commands in hand may still take when the service stops."""
 
@@ -69,30 +69,30 @@ class _Namespace:
         self.never_waited = {event for event, route in router.routes.items() if not route.pipelined}
         """Events whose controllers have never waited so far, for which connections may share a task."""
 
-    def may_start(self, conversation: ConnectionCommands) -> bool:
+    def may_start(self, sender: ConnectionCommands) -> bool:
         """Whether all commands of a connection can be started in a callback, without a task."""
-        commands, may_start = conversation.commands, self.runner.may_start
+        commands, may_start = sender.commands, self.runner.may_start
         if len(commands) == 1:
             return may_start(commands[0].event, alone=True)
         return all(may_start(command.event, alone=False) for command in commands)
 
-    def may_share(self, conversation: ConnectionCommands) -> bool:
+    def may_share(self, sender: ConnectionCommands) -> bool:
         """Whether a connection's commands may run in a task that goes on to another connection."""
-        return len(conversation.commands) == 1 and conversation.commands[0].event in self.never_waited
+        return len(sender.commands) == 1 and sender.commands[0].event in self.never_waited
 
 
-class _QueuedConversation(msgspec.Struct, gc=False):
+class _QueuedCommands(msgspec.Struct, gc=False):
     """The commands of one connection in a batch, with its gateway, the subject of its acks, and their bytes."""
 
     gateway: str
     acks: str
     namespace: _Namespace
-    conversation: ConnectionCommands
+    sender: ConnectionCommands
     size: int
 
 
-class _PlainCommand(msgspec.Struct):
-    """A command that a plain controller handles: where its ack goes, and the bytes that it counts for."""
+class _SyncCommand(msgspec.Struct):
+    """A command that a sync controller handles: where its ack goes, and the bytes that it counts for."""
 
     acks: str
     tag: int
@@ -112,10 +112,10 @@ class Dispatcher:
         self._subscriptions: list[Listener] = []
         self._pending = 0
         self._pending_bytes = 0
-        self._shared: deque[_QueuedConversation] = deque()
+        self._shared: deque[_QueuedCommands] = deque()
         """Connections that the next shared task handles."""
-        self._plain: list[_QueuedConversation] = []
-        """Connections whose controllers are plain; the next callback starts them."""
+        self._sync: list[_QueuedCommands] = []
+        """Connections whose controllers are sync; the next callback starts them."""
         self._acks = Outbox[Ack](
             bus,
             self._tasks,
@@ -149,58 +149,58 @@ class Dispatcher:
         batch = decode(data, CommandBatch)
         served = self._served[batch.namespace]
         acks = subjects.acks(batch.gateway, batch.namespace)
-        for conversation in batch.conversations:
-            size = _size(conversation)
+        for sender in batch.connections:
+            size = _size(sender)
             if self._pending >= MAX_PENDING or self._pending_bytes + size > MAX_PENDING_BYTES:
-                for command in conversation.commands:
+                for command in sender.commands:
                     self._acks.add(acks, Ack(command.tag, _OVERLOADED.payload, _OVERLOADED.ok))
                 continue
-            self._pending += len(conversation.commands)
+            self._pending += len(sender.commands)
             self._pending_bytes += size
-            item = _QueuedConversation(batch.gateway, acks, served, conversation, size)
-            if served.may_start(conversation):
-                if not self._plain:
+            queued = _QueuedCommands(batch.gateway, acks, served, sender, size)
+            if served.may_start(sender):
+                if not self._sync:
                     # Not here, in nats-py's task that reads messages: a controller that cancels its task or sets a
                     # context variable would do so to the reader.
-                    asyncio.get_running_loop().call_soon(self._start_plain, context=ContextVariables())
-                self._plain.append(item)
+                    asyncio.get_running_loop().call_soon(self._start_sync, context=ContextVariables())
+                self._sync.append(queued)
                 continue
-            if not served.may_share(conversation):
-                self._tasks.spawn(self._run_alone(item), name="conversation")
+            if not served.may_share(sender):
+                self._tasks.spawn(self._run_alone(queued), name="commands")
                 continue
             if not self._shared:
-                self._tasks.spawn(self._run_shared(), name="conversations")
-            self._shared.append(item)
+                self._tasks.spawn(self._run_shared(), name="shared commands")
+            self._shared.append(queued)
 
-    def _start_plain(self) -> None:
-        """Start the plain controllers that were gathered, each in a copy of a clean context.
+    def _start_sync(self) -> None:
+        """Start the sync controllers that were gathered, each in a copy of a clean context.
 
         So no controller sees the context variables that another connection's controller has set.
         """
-        starting, self._plain = self._plain[:STARTED_AT_ONCE], self._plain[STARTED_AT_ONCE:]
+        starting, self._sync = self._sync[:STARTED_AT_ONCE], self._sync[STARTED_AT_ONCE:]
         # This callback's own context is empty, so copies of it are clean.
         now, clean = time.monotonic(), copy_context()
-        for item in starting:
-            conversation = item.conversation
-            data = ConnectionData(conversation.data)
-            size = len(conversation.handshake) + len(conversation.data)
-            for command in conversation.commands:
-                plain = _PlainCommand(item.acks, command.tag, size + _command_size(command))
-                clean.copy().run(self._start_command, item, data, command, plain, now)
+        for queued in starting:
+            sender = queued.sender
+            data = ConnectionData(sender.data)
+            size = len(sender.handshake) + len(sender.data)
+            for command in sender.commands:
+                sent = _SyncCommand(queued.acks, command.tag, size + _command_size(command))
+                clean.copy().run(self._start_command, queued, data, command, sent, now)
                 size = 0  # what travels along with all of them is counted once
-        if self._plain:
-            asyncio.get_running_loop().call_soon(self._start_plain, context=ContextVariables())
+        if self._sync:
+            asyncio.get_running_loop().call_soon(self._start_sync, context=ContextVariables())
 
     def _start_command(
-        self, item: _QueuedConversation, data: ConnectionData, command: Command, plain: _PlainCommand, now: float
+        self, queued: _QueuedCommands, data: ConnectionData, command: Command, sent: _SyncCommand, now: float
     ) -> None:
         CORRELATION.set(command.correlation)
-        item.namespace.runner.start(self._invocation(item, data, command), plain, self._ack_plain, now)
+        queued.namespace.runner.start(self._invocation(queued, data, command), sent, self._ack_sync, now)
 
-    def _ack_plain(self, invocation: Invocation[Any], plain: _PlainCommand, result: EventResult) -> None:
+    def _ack_sync(self, invocation: Invocation[Any], sent: _SyncCommand, result: EventResult) -> None:
         self._pending -= 1
-        self._pending_bytes -= plain.size
-        self._ack(plain.acks, plain.tag, invocation, result)
+        self._pending_bytes -= sent.size
+        self._ack(sent.acks, sent.tag, invocation, result)
 
     def _ack(self, acks: str, tag: int, invocation: Invocation[Any], result: EventResult) -> None:
         changes = invocation.data_changes()
@@ -210,51 +210,51 @@ class Dispatcher:
         """Run the command of one connection after the other, until a controller waits or leaves a trace in the task."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker
-        queued, self._shared = self._shared, deque()
+        sharing, self._shared = self._shared, deque()
         # Set before the copy, so that contexts compare equal after each command has set it and it was reset.
         CORRELATION.set("")
         clean = copy_context()
         # The loop runs this callback after the present step of this task, which is when all have had their turn or when
-        # a controller waits for the first time. In the first case `queued` is empty and nothing is left to do. In the
+        # a controller waits for the first time. In the first case `sharing` is empty and nothing is left to do. In the
         # second its first entry is the one that waits: it keeps this task, and the callback starts a task for each of
         # the others, so that nobody waits for a stranger's database.
-        asyncio.get_running_loop().call_soon(self._detach_waiting, queued, context=clean)
-        while queued:
-            item = queued[0]
+        asyncio.get_running_loop().call_soon(self._detach_waiting, sharing, context=clean)
+        while sharing:
+            queued = sharing[0]
             try:
-                conversation = item.conversation
-                await self._handle(item, ConnectionData(conversation.data), conversation.commands[0], task)
+                sender = queued.sender
+                await self._handle(queued, ConnectionData(sender.data), sender.commands[0], task)
             finally:
                 self._pending -= 1
-                self._pending_bytes -= item.size
+                self._pending_bytes -= queued.size
             CORRELATION.set("")
             # A controller that set a context variable would hand it on to the next connection, and one that cancelled
-            # its task would cancel the next one's controller. The others stay in `queued`, for the callback.
+            # its task would cancel the next one's controller. The others stay in `sharing`, for the callback.
             if task.cancelling() or copy_context() != clean:
                 return
-            if queued:
-                queued.popleft()
+            if sharing:
+                sharing.popleft()
 
-    def _detach_waiting(self, queued: deque[_QueuedConversation]) -> None:
+    def _detach_waiting(self, sharing: deque[_QueuedCommands]) -> None:
         """Leave the shared task to the first connection, whose controller waits, and start a task for each other.
 
         An event whose controller has waited never shares a task again.
         """
-        if queued:
-            waiting = queued.popleft()
-            waiting.namespace.never_waited.discard(waiting.conversation.commands[0].event)
-        for item in queued:
-            self._tasks.spawn(self._run_alone(item), name="conversation")
-        queued.clear()
+        if sharing:
+            waiting = sharing.popleft()
+            waiting.namespace.never_waited.discard(waiting.sender.commands[0].event)
+        for queued in sharing:
+            self._tasks.spawn(self._run_alone(queued), name="commands")
+        sharing.clear()
 
-    async def _run_alone(self, item: _QueuedConversation) -> None:
+    async def _run_alone(self, queued: _QueuedCommands) -> None:
         """Run the commands of one connection in this task, and pipelined ones that follow each other side by side."""
         started: list[asyncio.Task[None]] = []
-        commands, data = item.conversation.commands, ConnectionData(item.conversation.data)
+        commands, data = queued.sender.commands, ConnectionData(queued.sender.data)
         try:
             for command in commands:
-                route = item.namespace.router.routes.get(command.event)
-                handled = self._handle(item, data, command)
+                route = queued.namespace.router.routes.get(command.event)
+                handled = self._handle(queued, data, command)
                 # A lone command needs no second task, whatever its route says.
                 if route is not None and route.pipelined and len(commands) > 1:
                     started.append(asyncio.create_task(handled))
@@ -267,27 +267,27 @@ class Dispatcher:
                 await asyncio.gather(*started)
         finally:
             self._pending -= len(commands)
-            self._pending_bytes -= item.size
+            self._pending_bytes -= queued.size
 
     async def _handle(
-        self, item: _QueuedConversation, data: ConnectionData, command: Command, task: asyncio.Task[Any] | None = None
+        self, queued: _QueuedCommands, data: ConnectionData, command: Command, task: asyncio.Task[Any] | None = None
     ) -> None:
         CORRELATION.set(command.correlation)
-        invocation = self._invocation(item, data, command)
-        result = await item.namespace.runner.handle(invocation, task)
-        self._ack(item.acks, command.tag, invocation, result)
+        invocation = self._invocation(queued, data, command)
+        result = await queued.namespace.runner.handle(invocation, task)
+        self._ack(queued.acks, command.tag, invocation, result)
 
-    def _invocation(self, item: _QueuedConversation, data: ConnectionData, command: Command) -> Invocation[Any]:
-        return Invocation(item.namespace.emitter, item.gateway, item.conversation, command, data, self._state)
+    def _invocation(self, queued: _QueuedCommands, data: ConnectionData, command: Command) -> Invocation[Any]:
+        return Invocation(queued.namespace.emitter, queued.gateway, queued.sender, command, data, self._state)
 
 
 _OVERLOADED = EventResult.refused(Reject(Code.OVERLOADED))
 _TOO_LARGE = EventResult.refused(Reject(Code.INTERNAL))
 
 
-def _size(conversation: ConnectionCommands) -> int:
+def _size(sender: ConnectionCommands) -> int:
     """The bytes of a connection's commands, with the handshake and the data that came along."""
-    return len(conversation.handshake) + len(conversation.data) + sum(map(_command_size, conversation.commands))
+    return len(sender.handshake) + len(sender.data) + sum(map(_command_size, sender.commands))
 
 
 def _command_size(command: Command) -> int:

@@ -1,8 +1,8 @@
 """Runs the middleware and the controller of an event and makes an outcome of whatever they return or raise.
 
-The dispatcher calls `EventRunner.start` for plain controllers, whose result is there at once or when their future is
+The dispatcher calls `EventRunner.start` for sync controllers, whose result is there at once or when their future is
 done, and `EventRunner.handle` for all others, as the testing kit does. Neither raises what a controller raised: it is
-logged once, in a line of bounded size (see `parley.common.process.logs`), and the client is told a code:
+logged once, in a line of bounded size (see `parley.common.process.log_limits`), and the client is told a code:
 
 | raised | code |
 |---|---|
@@ -54,7 +54,7 @@ OnResult = Callable[[Invocation[Any], KeyT, EventResult], object]
 
 
 class _Started(msgspec.Struct, Generic[KeyT]):
-    """An event whose plain controller has returned a future that is not done."""
+    """An event whose sync controller has returned a future that is not done."""
 
     invocation: Invocation[Any]
     route: Route
@@ -76,7 +76,7 @@ class EventRunner:
         """How many events had which outcome since the last sweep: a metric's update costs more than most events."""
         self._deadlines = ControllerDeadlines()
 
-    # -- plain controllers -----------------------------------------------------------------------------------------
+    # -- sync controllers -----------------------------------------------------------------------------------------
 
     def may_start(self, event: str, *, alone: bool) -> bool:
         """Whether `start` may run an event: `alone`, or with other events of its connection in the same batch.
@@ -87,7 +87,7 @@ class EventRunner:
         route = routes.get(event)
         return (
             route is not None
-            and route.plain
+            and route.sync
             and (alone or route.pipelined)
             and not self._waits_around
             and event not in LIFECYCLE
@@ -95,7 +95,7 @@ class EventRunner:
         )
 
     def start(self, invocation: Invocation[Any], key: KeyT, on_result: OnResult[KeyT], now: float) -> None:
-        """Run a plain controller. `on_result` is called before this returns, or when the controller's future is done.
+        """Run a sync controller. `on_result` is called before this returns, or when the controller's future is done.
 
         `now` is the time in seconds of `time.monotonic`, asked for once for many events.
         """
@@ -119,7 +119,7 @@ class EventRunner:
         self._end(invocation, key, on_result, None)
 
     def close(self) -> None:
-        """Cancel the futures that plain controllers returned. No outcome is reported for them."""
+        """Cancel the futures that sync controllers returned. No outcome is reported for them."""
         self._closed = True
         for future in list(self._started):
             future.cancel()
@@ -174,8 +174,8 @@ class EventRunner:
     def _outcome(self, invocation: Invocation[Any], rejection: Reject | None) -> tuple[EventResult, str]:
         """Return the outcome of an event, and the label under which it is counted."""
         try:
-            if invocation.answer is not None:
-                payload, attachments = invocation.answer
+            if invocation.own_ack is not None:
+                payload, attachments = invocation.own_ack
                 outcome, code = EventResult(payload, True, attachments), "accepted"
             elif rejection is not None:
                 outcome, code = EventResult.refused(rejection), str(rejection.code)
@@ -233,7 +233,7 @@ class EventRunner:
             # Controllers of lifecycle events may leave out arguments that they do not need.
             invocation.args = invocation.args[: len(route.signature.types)]
         result = route.controller(invocation, *route.arguments(*invocation.encoded_args))
-        if not route.plain:
+        if not route.sync:
             result = await result
         if (future := _as_future(result)) is not None:
             result = await future
@@ -255,7 +255,7 @@ class EventRunner:
 
     def _unanswered(self, invocation: Invocation[Any]) -> Reject | None:
         """Return the refusal of an event that nobody handled: it must not be acked as if something had been done."""
-        if invocation.answer is not None or invocation.result is not None or invocation.event in LIFECYCLE:
+        if invocation.own_ack is not None or invocation.result is not None or invocation.event in LIFECYCLE:
             return None
         if not invocation.let_through:
             return invocation.not_let_through()
@@ -308,6 +308,6 @@ def _as_future(result: Any) -> asyncio.Future[Any] | None:
 
 
 async def _awaited(result: Awaitable[Any]) -> Any:
-    """Await what a plain controller returned; it may be an async function's call whose result is a future again."""
+    """Await what a sync controller returned; it may be an async function's call whose result is a future again."""
     resolved = await result
     return await cast("asyncio.Future[Any]", resolved) if isinstance(resolved, asyncio.Future) else resolved

@@ -94,7 +94,7 @@ class GatewayResponder:
             await self._bus.respond(subjects.room_heads(namespace), GetRoomHeads, self._heads, queue),
             await self._bus.respond(subjects.memberships(namespace), GetMemberships, self._memberships, queue),
             # Last: the gateway of an admitted connection asks for the rest at once.
-            await self._bus.respond(subjects.connect(namespace), ConnectRequest, self._open, queue),
+            await self._bus.respond(subjects.connect(namespace), ConnectRequest, self._admit, queue),
         ]
 
     async def close(self) -> None:
@@ -106,7 +106,7 @@ class GatewayResponder:
 
     # -- connections that come and go ------------------------------------------------------------------------------
 
-    async def _open(self, request: ConnectRequest) -> ConnectReply:
+    async def _admit(self, request: ConnectRequest) -> ConnectReply:
         """Admit a connection, or raise `Reject`."""
         full = len(self._held) >= MAX_HELD
         if self._router.connection_middleware:
@@ -116,16 +116,13 @@ class GatewayResponder:
         reply = ConnectReply(
             await self._log.memberships(request.identity),
             lifecycle_events=self._lifecycle_events,
-            log=self._incarnation(),
+            incarnation=self._log.incarnation,
         )
         # Without middleware, a connection too many is admitted all the same. It is not compared, so if its gateway is
         # killed, there are no `disconnect` events.
         if self._follows_connections and not full:
             self._hold(_Held(request, request.data, None))
         return reply
-
-    def _incarnation(self) -> str:
-        return getattr(self._log, "incarnation", "")
 
     async def _pass(self, request: ConnectRequest) -> ConnectReply:
         """Admit a connection through the connection middleware, or raise `Reject`."""
@@ -139,7 +136,7 @@ class GatewayResponder:
             rooms = await self._log.memberships(request.identity)
             opened = ConnectReply(
                 rooms, context.initial_rooms, context.initial_events, data.changed(), self._lifecycle_events,
-                self._incarnation(),
+                self._log.incarnation,
             )  # fmt: skip
 
         if (earlier := self._held.get(request.sid)) is not None and earlier.lifetime is not None:

@@ -21,7 +21,7 @@ class Invocation(Context[StateT]):
     __slots__ = ()
 
     @property
-    def answer(self) -> tuple[bytes, tuple[bytes, ...]] | None:
+    def own_ack(self) -> tuple[bytes, tuple[bytes, ...]] | None:
         """The JSON arguments that `ack` was called with, and their binary data; None when it was not called."""
         return self._answer
 

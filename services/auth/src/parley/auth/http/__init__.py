@@ -1,1 +1,4 @@
-"""What people, bots and administrators ask: `endpoints`, `own_sessions`, `me`, `bots`, `login_gate`, then `admin`."""
+"""What people, bots and administrators ask.
+
+Reading order: `endpoints`, with `device_cookie` and `login_gate`; `own_sessions`, `me`, `bots`, `oidc`, then `admin`.
+"""

@@ -102,7 +102,7 @@ class KickRecords:
 
     async def start(self, bus: Bus) -> None:
         """Begin to take late answers, and to look after those that are owed."""
-        await bus.subscribe(subjects.KICKED, self._hear, bus.service)
+        await bus.subscribe(subjects.KICK_REPORTS, self._hear, bus.service)
         bus.run_forever(self._follow(), name="kicks")
 
     async def carry_out(self, kick: KickOrder) -> KickResult:

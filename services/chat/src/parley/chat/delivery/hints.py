@@ -15,8 +15,8 @@ FOR_USERS = frozenset(kind.NUMBER for kind in (RoomCreated, MemberJoined, Member
 
 def change_of(recorded: Recorded, item: RoomEvent) -> tuple[str, MembershipChange] | None:
     """Return the user whose membership an event begins or ends, and the change that their gateways are told."""
-    user_id = item.joins or item.leaves
-    return (user_id, MembershipChange(recorded.room, bool(item.joins), recorded.sequence)) if user_id else None
+    user_id = item.joined_user or item.left_user
+    return (user_id, MembershipChange(recorded.room, bool(item.joined_user), recorded.sequence)) if user_id else None
 
 
 def notice_of(recorded: Recorded, item: RoomEvent) -> tuple[str, RoomEvent] | None:

@@ -33,11 +33,11 @@ class Publisher:
         # membership changes are not sent again: `confirmed` says where the sender is by now.
         for key, recorded in (plan.repeated | appended).items():
             item = recorded.item()
-            rooms[recorded.room].items.append(item)
+            rooms[recorded.room].events.append(item)
             if key in appended and (change := change_of(recorded, item)) is not None:
                 hints[change[0]].membership_changes.append(change[1])
             if (notice := notice_of(recorded, item)) is not None:
-                hints[notice[0]].items.append(notice[1])
+                hints[notice[0]].events.append(notice[1])
         # The order matters: a gateway has to know of a join before the room's events arrive.
         told = [(subjects.user_room(user_id), hint) for user_id, hint in hints.items()]
         await self._rooms.publish_all([*told, *rooms.items()])

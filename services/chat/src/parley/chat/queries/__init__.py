@@ -1,8 +1,8 @@
 """What is read of the log and its projections.
 
-Read `visibility`, `pages`, then `rooms`, `members`, `history` and `sync`.
+Read `visibility`, `pages`, then `rooms`, `members`, `history`, `sync` and `written`.
 
-Each of the last four is one feature as a set of functions. What a user may not see does not exist for them
+Each of the last five is one feature as a set of functions. What a user may not see does not exist for them
 (`visibility`). Every statement names its rooms by key and looks each of them up in a subquery of its own, which the
 planner cannot turn into a join of whole tables, however large it believes them to be.
 """

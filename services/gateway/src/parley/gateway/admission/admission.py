@@ -38,7 +38,7 @@ from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
 from parley.gateway.operations.operations import MAX_AD_HOC
 from parley.gateway.process.boot_clock import boot_time
-from parley.gateway.recovery.recovery import FoundConnection, Recovery, Resumption, TakenElsewhere
+from parley.gateway.recovery.recovery import FoundConnection, Recovery, RecoveryToken, TakenElsewhere
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.attempt import Attempt
 
@@ -92,10 +92,10 @@ class Admission:
         handshake = handshake_of(connection, attempt.auth, self._namespaces[namespace].headers)
         connection.handshake = encoded(handshake)
         self._connections.add(connection)
-        resumption = Resumption.of(attempt.auth)
+        recovery_token = RecoveryToken.of(attempt.auth)
         connection.guest = claim.guest
         # The pid is a guest's only secret: whoever has it is that guest.
-        found = await self._recovery.find(namespace, "", resumption) if claim.guest else None
+        found = await self._recovery.find(namespace, "", recovery_token) if claim.guest else None
         if found is not None and found.answer.identity is not None:
             self._connections.identify(connection, found.answer.identity)
         else:
@@ -104,7 +104,7 @@ class Admission:
         user_id = connection.identity.user_id
         self._check_number(user_id)
         if not claim.guest:
-            found = await self._recovery.find(namespace, user_id, resumption)
+            found = await self._recovery.find(namespace, user_id, recovery_token)
         if found is not None:
             if self._connections.get(found.answer.sid) is not None:
                 raise TakenElsewhere
@@ -163,12 +163,12 @@ class Admission:
 
     async def _ask(self, attempt: Attempt, connection: Connection, deadline: float) -> None:
         """Ask the service to admit the connection, under the sid that it will have. Raises `Reject`."""
-        if connection.ended is not None:
+        if connection.end_reason is not None:
             # Middleware runs in a task of its own, and may get here after the attempt was given up.
             raise Reject(Code.UNAVAILABLE)
         self._fanout.enter_user_room(connection)
         request = ConnectRequest(
-            self._bus.address, connection.sid, connection.identity, connection.handshake, connection.data
+            self._bus.run_address, connection.sid, connection.identity, connection.handshake, connection.data
         )
         # Until the answer is here: if the service began something and its answer was lost, it must be told of the end.
         connection.lifecycle_events = ("closed",)
@@ -192,9 +192,8 @@ class Admission:
     def enter_rooms(self, attempt: Attempt, connection: Connection, recovered: Recovered | None) -> None:
         """Put the connection into its rooms right after CONNECT, each from its cursor if the client named one."""
         cursors: Mapping[str, int | None] = read_cursors(attempt.auth) if recovered is None else recovered.cursors
-        log = attempt.reply.log
-        said = attempt.auth.get("log")
-        if recovered is None and log and isinstance(said, str) and said != log:
+        incarnation, said = attempt.reply.incarnation, attempt.auth.get("log")
+        if recovered is None and incarnation and isinstance(said, str) and said != incarnation:
             # Sequences of another history say nothing about this one, even where they are smaller than its heads.
             # None for each of them, which resets these rooms.
             cursors = dict.fromkeys(cursors)
@@ -211,7 +210,7 @@ class Admission:
             if cursor is None and attempt.waited:
                 cursor = head  # what was published while NATS was waited for is for it
             self._fanout.enter(connection, room, head=head, after=cursor, joined=membership.joined)
-        self._fanout.open(connection)
+        self._fanout.start_user_room(connection)
         if recovered is not None:
             for room in recovered.rooms:
                 connection.enter_ad_hoc(room)

@@ -21,30 +21,32 @@ log = get_logger(__name__)
 class Comparison:
     """Answers services that ask about their connections."""
 
-    def __init__(self, bus: Bus, connections: ConnectionRegistry, seen_off: Callable[[Connection], object]) -> None:
-        """`seen_off` ends a connection that its service took for gone, so that a stock client reconnects."""
+    def __init__(
+        self, bus: Bus, connections: ConnectionRegistry, end_presumed_gone: Callable[[Connection], object]
+    ) -> None:
+        """`end_presumed_gone` ends a connection that its service took for gone, so that a stock client reconnects."""
         self._bus = bus
         self._connections = connections
-        self._seen_off = seen_off
+        self._end_presumed_gone = end_presumed_gone
 
     async def start(self) -> None:
         """Begin to answer."""
-        subject = subjects.compare(self._bus.address)
+        subject = subjects.compare(self._bus.run_address)
         await self._bus.respond(subject, CompareConnections, self._compare, queue=self._bus.instance)
 
     async def _compare(self, question: CompareConnections) -> ComparedConnections:
         here = self._found(question.namespace, {*question.held, *question.ended})
-        seen_off = [here[sid] for sid in question.ended if sid in here]
-        for connection in seen_off:
-            self._seen_off(connection)
-        if seen_off:
-            log.warning("a service took us for gone", namespace=question.namespace, connections=len(seen_off))
+        presumed_gone = [here[sid] for sid in question.ended if sid in here]
+        for connection in presumed_gone:
+            self._end_presumed_gone(connection)
+        if presumed_gone:
+            log.warning("a service took us for gone", namespace=question.namespace, connections=len(presumed_gone))
         return ComparedConnections([sid for sid in question.held if sid not in here])
 
     def _found(self, namespace: str, sids: set[str]) -> dict[str, Connection]:
         found: dict[str, Connection] = {}
         for sid in sids:
             connection = self._connections.get(sid)
-            if connection is not None and connection.namespace == namespace and connection.ended is None:
+            if connection is not None and connection.namespace == namespace and connection.end_reason is None:
                 found[sid] = connection
         return found

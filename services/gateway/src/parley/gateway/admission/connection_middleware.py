@@ -62,7 +62,7 @@ class MiddlewareRunner:
             await admit()
             return
         data = ConnectionData()
-        request = ConnectRequest(self._bus.address, connection.sid, connection.identity, handshake.encode())
+        request = ConnectRequest(self._bus.run_address, connection.sid, connection.identity, handshake.encode())
         emitter = self._emitter.of(connection.namespace)
         context: ConnectionContext[None] = ConnectionContext(emitter, request, f"conn-{uuid7().hex}", data)
 

@@ -78,16 +78,16 @@ class MembershipCheck:
         for namespace in {connection.namespace for connection in self._connections}:
             self._questions_of(namespace).add_all(self._users(namespace, sids))
         # A connection that is being admitted may have been answered before what was missed, so it is asked about later.
-        opening = [connection for connection in self._connections if not connection.opened]
+        opening = [connection for connection in self._connections if connection.attempting]
         if opening:
             self._add_when_open(opening)
 
     def verify(self, connection: Connection) -> None:
         """Ask about a connection's user; if it is not open yet, when it will be."""
-        if connection.opened:
-            self._add(_members([connection]))
-        else:
+        if connection.attempting:
             self._add_when_open([connection])
+        else:
+            self._add(_members([connection]))
 
     def _add_when_open(self, opening: list[Connection]) -> None:
         asyncio.get_running_loop().call_later(OPENED_AFTER, lambda: self._add(_members(opening)))
@@ -122,7 +122,7 @@ class MembershipCheck:
         if not theirs:
             return
         # Before the question: what is heard after this is newer than the answer.
-        mark = self._fanout.mark()
+        asked_at = self._fanout.count_question()
         # As many as fit in a message: with many roles, that is not all.
         asked = next(split_by_size((connections[0].identity for connections in theirs), MAX_BYTES, _weight))
         question = wire.GetMemberships(asked)
@@ -131,18 +131,14 @@ class MembershipCheck:
         if not answer.rooms:
             raise Reject(Code.INTERNAL, "An answer about memberships is about nobody.")
         for connections, memberships in zip(theirs, answer.rooms, strict=False):
-            present = [connection for connection in connections if not connection.ended]
+            present = [connection for connection in connections if not connection.end_reason]
             if memberships is not None and present:
-                self._fanout.apply_memberships(present, memberships, asked=mark)
+                self._fanout.apply_memberships(present, memberships, asked_at=asked_at)
         # An answer has as many as fit in a message, too.
         self._add(_members(connection for (connection, *_) in theirs[len(answer.rooms) :]))
 
     def _open_connections(self, namespace: str, user_id: str) -> list[Connection]:
-        return [
-            connection
-            for connection in self._connections.of_user(user_id, namespace)
-            if connection.opened and not connection.ended
-        ]
+        return [connection for connection in self._connections.of_user(user_id, namespace) if connection.is_open]
 
 
 def _weight(identity: Identity) -> int:
@@ -151,7 +147,5 @@ def _weight(identity: Identity) -> int:
 
 def _members(connections: Iterable[Connection]) -> Iterator[_Member]:
     return (
-        _Member(connection.namespace, connection.identity.user_id)
-        for connection in connections
-        if connection.opened and not connection.ended
+        _Member(connection.namespace, connection.identity.user_id) for connection in connections if connection.is_open
     )

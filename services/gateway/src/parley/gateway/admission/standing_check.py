@@ -106,7 +106,7 @@ class StandingCheck:
         self._urgent = True
         self._questions.add_all(itertools.chain(self._keys(self._sids()), _keys(self._parked())))
         # A connection that is being admitted may have been answered before what was missed, so it is asked about later.
-        opening = [connection for connection in self._connections if not connection.opened]
+        opening = [connection for connection in self._connections if connection.attempting]
         if opening:
             later = asyncio.get_running_loop().call_later
             later(AUTHENTICATED_AFTER, lambda: self._questions.add(_keys(opening)))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from parley.engineio.reading import InputBudget
 from parley.gateway.connections.connection import Connection
 
-UNCOUNTED = 16 * 1024
+UNCOUNTED_COMMAND_BYTES = 16 * 1024
 """Bytes that the commands of one connection may have uncounted."""
 COMMAND_OVERHEAD = 512
 """Bytes counted for a command's tag, name and correlation, and for what keeps track of it here."""
@@ -26,7 +26,7 @@ class CommandBudget:
     def take(self, connection: Connection, size: int) -> bool:
         """Count a command of `size` bytes. Return False, without counting it, when that is too much."""
         unsettled = connection.unsettled + size + COMMAND_OVERHEAD
-        if unsettled > UNCOUNTED and not self._budget.take(connection, unsettled - connection.held):
+        if unsettled > UNCOUNTED_COMMAND_BYTES and not self._budget.take(connection, unsettled - connection.held):
             return False
         connection.unsettled = unsettled
         return True
@@ -42,6 +42,6 @@ class CommandBudget:
         """Count a command no longer: it is settled or dropped."""
         connection.unsettled -= size + COMMAND_OVERHEAD
         if connection.held:
-            counted = connection.unsettled if connection.unsettled > UNCOUNTED else 0
+            counted = connection.unsettled if connection.unsettled > UNCOUNTED_COMMAND_BYTES else 0
             if counted < connection.held:
                 self._budget.give_back(connection, connection.held - counted)

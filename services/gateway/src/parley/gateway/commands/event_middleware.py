@@ -18,7 +18,7 @@ from parley.common.errors import Code, Reject, known_code
 from parley.common.nats.bus import Bus
 from parley.common.process.tasks import Tasks
 from parley.common.wire.binary import Unsendable, insert
-from parley.common.wire.commands import Command, ConnectionCommands
+from parley.common.wire.commands import Command, ConnectionCommands, error_of
 from parley.common.wire.identifiers import uuid7
 from parley.framework.remote.emitter import Emitter
 from parley.framework.routing.connection_data import ConnectionData
@@ -27,7 +27,7 @@ from parley.framework.serving.event_result import EventResult
 from parley.framework.serving.invocation import Invocation
 from parley.gateway import named_middleware
 from parley.gateway.commands.command_budget import CommandBudget
-from parley.gateway.commands.forwarder import CommandForwarder, Replies
+from parley.gateway.commands.forwarder import CommandForwarder, Reply
 from parley.gateway.connections.connection import Connection, QueuedCommand
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import Settings
@@ -35,17 +35,6 @@ from parley.gateway.socketio.packets import EventPacket
 
 SECONDS = 30.0
 """Seconds that an event may spend in the middleware, besides the time that its command may take."""
-
-
-class _Error(msgspec.Struct):
-    code: str
-    message: str
-    retryable: bool
-    data: dict[str, Any] | None = None
-
-
-class _Refused(msgspec.Struct):
-    error: _Error
 
 
 class _MiddlewareInvocation(Invocation[None]):
@@ -81,13 +70,13 @@ class EventMiddleware:
         emitter: Emitter,
         namespaces: Mapping[str, Namespace],
         commands: CommandForwarder,
-        replies: Replies,
+        reply: Reply,
         budget: CommandBudget,
         settings: Settings,
     ) -> None:
         self._bus = bus
         self._commands = commands
-        self._replies = replies
+        self._reply = reply
         self._budget = budget
         self._max_waiting = settings.gateway_max_waiting
         self._max_bytes = settings.gateway_max_waiting_bytes
@@ -110,7 +99,7 @@ class EventMiddleware:
             self._commands.submit(connection, packet)
             return
         if (rejection := self._refusal(connection, packet)) is not None:
-            self._replies.reply(connection, packet.ack_id, EventResult.refused(rejection))
+            self._reply(connection, packet.ack_id, EventResult.refused(rejection))
             return
         if (queue := self._queues.get(connection)) is None:
             queue = self._queues[connection] = _Queue()
@@ -127,8 +116,10 @@ class EventMiddleware:
 
     def _refusal(self, connection: Connection, packet: EventPacket) -> Reject | None:
         """Return why an event may not enter the middleware, which would decode it; None if it may."""
-        if (misfit := self._commands.misfit(connection.namespace, packet.event, packet.size)) is not None:
-            return misfit
+        if (
+            permanent_refusal := self._commands.permanent_refusal(connection.namespace, packet.event, packet.size)
+        ) is not None:
+            return permanent_refusal
         queue = self._queues.get(connection)
         if queue is not None and (
             len(queue.waiting) >= self._max_waiting or queue.bytes + packet.size > self._max_bytes
@@ -162,7 +153,7 @@ class EventMiddleware:
         command = Command(0, packet.event, packet.args, correlation, packet.attachments)
         sender = ConnectionCommands(connection.sid, connection.identity, [command], connection.handshake)
         emitter, data = self._emitters[connection.namespace], ConnectionData(connection.data)
-        context = _MiddlewareInvocation(emitter, self._bus.address, sender, command, data, None)
+        context = _MiddlewareInvocation(emitter, self._bus.run_address, sender, command, data, None)
         context.connection, context.free = connection, free
         context.outcome = context.forwarded = None
         try:
@@ -186,8 +177,8 @@ class EventMiddleware:
         finally:
             free.set()
         self._keep(context)
-        if not connection.ended:
-            self._replies.reply(connection, packet.ack_id, outcome)
+        if not connection.end_reason:
+            self._reply(connection, packet.ack_id, outcome)
 
     async def _forward(self, context: _MiddlewareInvocation) -> None:
         """Forward the event to the service and wait for its result. This is the innermost handler."""
@@ -202,7 +193,7 @@ class EventMiddleware:
                 waits.set_result(outcome)
 
         size = len(args) + sum(map(len, attachments))
-        self._commands.submit_waiting(
+        self._commands.submit_command(
             QueuedCommand(context.connection, context.event, args, None, attachments, size, tell)
         )
         context.free.set()
@@ -210,9 +201,9 @@ class EventMiddleware:
         # The data also have what other events of the connection, and their controllers, have changed meanwhile.
         context.renew_data(context.connection.data)
         if not outcome.ok:
-            error = msgspec.json.decode(outcome.payload, type=_Refused).error
-            code = known_code(error.code, Code.INTERNAL)
-            raise Reject(code, error.message, retryable=error.retryable, data=error.data)
+            error: dict[str, Any] = msgspec.json.decode(error_of(outcome.payload))
+            code = known_code(error["code"], Code.INTERNAL)
+            raise Reject(code, error["message"], retryable=error["retryable"], data=error.get("data"))
         context.outcome = outcome
         context.result = context.forwarded = _result(outcome)
 
@@ -222,8 +213,8 @@ class EventMiddleware:
 
     def _outcome(self, context: _MiddlewareInvocation) -> EventResult:
         # A middleware has made the ack itself, which overrules the service's.
-        if context.answer is not None:
-            payload, attachments = context.answer
+        if context.own_ack is not None:
+            payload, attachments = context.own_ack
             return EventResult(payload, True, attachments)
         if context.outcome is not None and context.result is context.forwarded:
             return context.outcome

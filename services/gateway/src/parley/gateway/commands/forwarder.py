@@ -3,18 +3,17 @@
 What is gathered until the next write is one message per namespace.
 
 A connection has at most one batch in flight. What it emits meanwhile waits and travels together, so its order holds
-with any number of service replicas. `Gateway` submits events, through `event_middleware` where the namespace has
-middleware; `Lifecycle` submits what services want to know of a connection's life, in order with the events. Each
-command is settled exactly once: by its ack, by NATS when nobody serves the namespace, by a failure to send, or by its
-timeout.
+with any number of service replicas. `Gateway` submits events, through `event_middleware`; `Lifecycle` submits what
+services want to know of a connection's life, in order with the events. Each command is settled exactly once: by its
+ack, by NATS when nobody serves the namespace, by a failure to send, or by its timeout.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 from nats.aio.msg import Msg
@@ -51,12 +50,8 @@ MAX_LATE = 100_000
 """Commands that timed out and whose connections are remembered, so that their controllers can still change its data."""
 
 
-class Replies(Protocol):
-    """How outcomes reach the client: `Gateway` sends them, and tests record them."""
-
-    def reply(self, connection: Connection, ack_id: int | None, outcome: EventResult) -> None:
-        """Send the ack; if there is no ack id, send a failed emit the event `error`."""
-        ...
+Reply = Callable[[Connection, int | None, EventResult], object]
+"""Sends a client the ack with this id; if there is none, a failed emit is sent the event `error`."""
 
 
 class _Message(NamedTuple):
@@ -74,7 +69,7 @@ class CommandForwarder:
         bus: Bus,
         namespaces: Mapping[str, Namespace],
         connections: ConnectionRegistry,
-        replies: Replies,
+        reply: Reply,
         budget: CommandBudget,
         settings: Settings,
     ) -> None:
@@ -82,7 +77,7 @@ class CommandForwarder:
         self._budget = budget
         self._connections = connections
         self._namespaces = namespaces
-        self._replies = replies
+        self._reply = reply
         self._settings = settings
         self._tasks = Tasks()
         self._correlation = f"{bus.instance}-{bus.run}-"
@@ -95,7 +90,7 @@ class CommandForwarder:
     async def start(self) -> None:
         """Begin to receive acks."""
         for namespace in self._namespaces:
-            acks = subjects.acks(self._bus.address, namespace)
+            acks = subjects.acks(self._bus.run_address, namespace)
             self._bus.listen(acks, partial(self._on_acks, namespace))
             await self._bus.subscribe(subjects.ranges(acks), partial(self._on_no_responders, namespace))
 
@@ -116,17 +111,17 @@ class CommandForwarder:
 
     def submit(self, connection: Connection, packet: EventPacket) -> None:
         """Take an emitted event. Its outcome follows, whatever happens."""
-        self.submit_waiting(
+        self.submit_command(
             QueuedCommand(connection, packet.event, packet.args, packet.ack_id, packet.attachments, packet.size)
         )
 
-    def submit_waiting(self, waiting: QueuedCommand) -> None:
+    def submit_command(self, command: QueuedCommand) -> None:
         """Take a command whose outcome its `on_result` may wait for."""
-        rejection = self._refusal(waiting)
+        rejection = self._present_refusal(command)
         if rejection is not None:
-            self._settle(waiting, EventResult.refused(rejection))
+            self._settle(command, EventResult.refused(rejection))
             return
-        self._queue(waiting)
+        self._queue(command)
         if len(self._ready) >= FULL and not self._bus.congested:
             self._bus.write()
 
@@ -140,15 +135,15 @@ class CommandForwarder:
             self._budget.add(connection, len(encoded))
             self._queue(QueuedCommand(connection, event, encoded, None, (), len(encoded)))
 
-    def _queue(self, waiting: QueuedCommand) -> None:
-        connection = waiting.connection
-        connection.waiting.append(waiting)
-        connection.waiting_bytes += waiting.size
+    def _queue(self, command: QueuedCommand) -> None:
+        connection = command.connection
+        connection.queued.append(command)
+        connection.queued_bytes += command.size
         # Otherwise the end of what is in flight makes it ready.
         if not connection.in_flight:
             self._make_ready(connection)
 
-    def misfit(self, namespace: str, event: str, size: int) -> Reject | None:
+    def permanent_refusal(self, namespace: str, event: str, size: int) -> Reject | None:
         """Return why an event with this name and size can never be taken, or None."""
         if len(event) > MAX_EVENT_NAME:
             return Reject(Code.UNKNOWN_EVENT, f"An event's name is at most {MAX_EVENT_NAME} characters.")
@@ -156,14 +151,14 @@ class CommandForwarder:
             return Reject(Code.PAYLOAD_TOO_LARGE, f"An event's payload is at most {limit} bytes.")
         return None
 
-    def _refusal(self, command: QueuedCommand) -> Reject | None:
+    def _present_refusal(self, command: QueuedCommand) -> Reject | None:
         """Return why a command cannot be taken now, or None; then it counts in the budget."""
         connection, size = command.connection, command.size
-        if (misfit := self.misfit(connection.namespace, command.event, size)) is not None:
-            return misfit
+        if (permanent_refusal := self.permanent_refusal(connection.namespace, command.event, size)) is not None:
+            return permanent_refusal
         if (
-            len(connection.waiting) >= self._settings.gateway_max_waiting
-            or connection.waiting_bytes + size > self._settings.gateway_max_waiting_bytes
+            len(connection.queued) >= self._settings.gateway_max_waiting
+            or connection.queued_bytes + size > self._settings.gateway_max_waiting_bytes
         ):
             return Reject(Code.OVERLOADED, "Too many commands wait on this connection; send slower.")
         if not self._bus.connected:
@@ -173,12 +168,12 @@ class CommandForwarder:
             return Reject(Code.OVERLOADED, "Too much waits for its outcome; send slower.")
         return None
 
-    def drop_waiting(self, connection: Connection) -> None:
+    def drop_queued(self, connection: Connection) -> None:
         """Drop the commands of a connection that were not sent yet. Nobody is told of an outcome."""
-        for command in connection.waiting:
+        for command in connection.queued:
             self._budget.give_back(connection, command.size)
-        connection.waiting.clear()
-        connection.waiting_bytes = 0
+        connection.queued.clear()
+        connection.queued_bytes = 0
 
     def _make_ready(self, connection: Connection) -> None:
         self._ready[connection] = None
@@ -194,14 +189,14 @@ class CommandForwarder:
             self._send_ready()
 
     async def _flush_later(self) -> None:
-        await self._bus.relief()
+        await self._bus.drained()
         self._send_ready()
 
     def _send_ready(self) -> None:
         self._flush_scheduled = False
         for message in self._take_ready():
             namespace, tags = message.batch.namespace, message.tags
-            acks = subjects.acks(self._bus.address, namespace)
+            acks = subjects.acks(self._bus.run_address, namespace)
             try:
                 self._bus.send(subjects.commands(namespace), message.batch.encode(), subjects.with_range(acks, tags))
             except Reject as rejection:
@@ -215,7 +210,7 @@ class CommandForwarder:
         by_namespace: defaultdict[str, list[Connection]] = defaultdict(list)
         for connection in ready:
             # A connection that was kicked meanwhile has nothing waiting.
-            if connection.waiting and not connection.in_flight:
+            if connection.queued and not connection.in_flight:
                 by_namespace[connection.namespace].append(connection)
         for namespace, connections in by_namespace.items():
             taken: list[tuple[Connection, list[QueuedCommand]]] = []
@@ -234,16 +229,16 @@ class CommandForwarder:
         commands_in_order = [command for _, queued in taken for command in queued]
         tags = self._sent[namespace].issue(commands_in_order, self.timeout_of(namespace))
         tag, prefix = tags.start, self._correlation
-        conversations: list[ConnectionCommands] = []
+        senders: list[ConnectionCommands] = []
         for connection, queued in taken:
             commands: list[Command] = []
             for command in queued:
                 commands.append(Command(tag, command.event, command.args, f"{prefix}{tag:x}", command.attachments))
                 tag += 1
-            conversations.append(
+            senders.append(
                 ConnectionCommands(connection.sid, connection.identity, commands, connection.handshake, connection.data)
             )
-        return _Message(CommandBatch(self._bus.address, namespace, conversations), tags)
+        return _Message(CommandBatch(self._bus.run_address, namespace, senders), tags)
 
     def _on_acks(self, namespace: str, data: bytes) -> None:
         sent = self._sent[namespace]
@@ -265,7 +260,7 @@ class CommandForwarder:
 
     def _on_timeout(self, tag: int, pending: QueuedCommand) -> None:
         # Its controller may still be running, and what it keeps with the connection counts whenever it ends.
-        if not pending.connection.ended:
+        if not pending.connection.end_reason:
             self._late[tag] = pending.connection
             if len(self._late) > MAX_LATE:
                 self._late.popitem(last=False)
@@ -296,7 +291,7 @@ class CommandForwarder:
         # Before the outcome is passed on, so that a failure there cannot block the connection.
         self._budget.give_back(connection, pending.size)
         connection.in_flight -= 1
-        if not connection.in_flight and connection.waiting:
+        if not connection.in_flight and connection.queued:
             self._make_ready(connection)
         try:
             self._settle(pending, outcome)
@@ -309,8 +304,8 @@ class CommandForwarder:
         COMMANDS.counts[connection.namespace, "accepted" if outcome.ok else "rejected"] += 1
         if command.on_result is not None:
             command.on_result(outcome)
-        elif not connection.ended:
-            self._replies.reply(connection, command.ack_id, outcome)
+        elif not connection.end_reason:
+            self._reply(connection, command.ack_id, outcome)
 
 
 _TIMED_OUT = EventResult.refused(Reject(Code.TIMEOUT))
@@ -323,9 +318,9 @@ def _take(connection: Connection, room: int) -> tuple[list[QueuedCommand], int]:
     """
     commands: list[QueuedCommand] = []
     size = 0
-    while connection.waiting and (not commands or size < room):
-        command = connection.waiting.popleft()
-        connection.waiting_bytes -= command.size
+    while connection.queued and (not commands or size < room):
+        command = connection.queued.popleft()
+        connection.queued_bytes -= command.size
         commands.append(command)
         size += command.size + COMMAND_OVERHEAD
     connection.in_flight += len(commands)

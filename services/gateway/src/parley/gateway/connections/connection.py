@@ -15,7 +15,7 @@ from enum import Enum
 import msgspec
 
 from parley.common.wire.connections import ConnectionClosed, ConnectionInfo
-from parley.common.wire.disconnects import KICKS, DisconnectReason
+from parley.common.wire.disconnects import KICK_REASONS, DisconnectReason
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
 from parley.engineio.session import Session
@@ -63,8 +63,8 @@ class Connection:
     opened_at: float = 0.0
     """When it was let into its user's own room here, in monotonic seconds."""
     # What the client emitted while a batch was in flight, and how many commands are in flight.
-    waiting: deque[QueuedCommand] = field(default_factory=deque[QueuedCommand])
-    waiting_bytes: int = 0
+    queued: deque[QueuedCommand] = field(default_factory=deque[QueuedCommand])
+    queued_bytes: int = 0
     in_flight: int = 0
     unsettled: int = 0
     """Bytes of the commands that wait or are in flight, with an overhead for each."""
@@ -78,10 +78,10 @@ class Connection:
     """By room that it left, or was only told of, the last event that it was sent there (`rooms.memory`)."""
     ahead: dict[str, int] | None = None
     """By room, the last event that it had when it entered, if this gateway had not delivered that event yet."""
-    heard: dict[str, int] | None = None
-    """By room, the fanout's mark when a join or leave was last heard of."""
-    forgotten: int = -1
-    """The latest mark among the rooms that are not remembered any more."""
+    heard_at: dict[str, int] | None = None
+    """By room, the fanout's count of questions when a join or leave was last heard of."""
+    forgotten_up_to: int = -1
+    """The latest count among the rooms that are not remembered any more."""
     authenticated: bool = False
     """Whether auth has confirmed the identity. Until then it is what the token claims."""
     doubtful: bool = False
@@ -89,7 +89,7 @@ class Connection:
     guest: bool = False
     """Whether it came without a token. Then whoever knows its pid is that guest."""
     state: ConnectionState = ConnectionState.ATTEMPTING
-    ended: DisconnectReason | None = None
+    end_reason: DisconnectReason | None = None
     """Why it ended, once it has ended."""
     pending_changes: list[MembershipChange] = field(default_factory=list[MembershipChange])
     """Joins and leaves that were heard of before CONNECT. They are applied right after it."""
@@ -115,9 +115,14 @@ class Connection:
     """The timer that ends it when its token expires, if the namespace asks for that."""
 
     @property
-    def opened(self) -> bool:
-        """Whether CONNECT was sent. Before that, nothing may be delivered."""
-        return self.state is not ConnectionState.ATTEMPTING
+    def attempting(self) -> bool:
+        """Whether its CONNECT was not answered yet. Until then nothing may be delivered."""
+        return self.state is ConnectionState.ATTEMPTING
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its client was let in, and neither side has ended it since."""
+        return self.state is ConnectionState.OPEN
 
     @property
     def address(self) -> str:
@@ -132,7 +137,7 @@ class Connection:
     @property
     def kicked(self) -> bool:
         """Whether an administrator ended it. Then nothing that it still had to send counts."""
-        return self.ended in KICKS
+        return self.end_reason in KICK_REASONS
 
     def enter_ad_hoc(self, room: str) -> None:
         """Remember that it entered a room through an operation."""

@@ -38,7 +38,7 @@ class ClientAcks:
     """The acks that clients still owe."""
 
     def __init__(self, bus: Bus) -> None:
-        self._gateway = bus.address
+        self._gateway = bus.run_address
         # A client may answer late, and on a transport to another gateway. Ids begin at random in each run, so that an
         # answer to an earlier run or another gateway matches nothing here.
         self._ids = itertools.count(secrets.randbits(40))

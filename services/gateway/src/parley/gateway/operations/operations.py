@@ -48,7 +48,8 @@ from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.presence.room_presence import RoomPresence
 from parley.gateway.recovery.packet_history import PacketHistory, with_offset
-from parley.gateway.rooms.fanout import DELIVERIES, Fanout
+from parley.gateway.rooms.delivery import DELIVERIES
+from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.packets import event_packet
 from parley.gateway.socketio.server import SocketIoServer
 
@@ -92,7 +93,7 @@ class Operations:
         connections: ConnectionRegistry,
         fanout: Fanout,
         acks: ClientAcks,
-        offsets: Mapping[str, PacketHistory],
+        histories: Mapping[str, PacketHistory],
         disconnect: Disconnected,
         end_user: EndUser,
         end_addresses: EndAddresses,
@@ -106,7 +107,7 @@ class Operations:
         self._connections = connections
         self._fanout = fanout
         self._acks = acks
-        self._offsets = offsets
+        self._histories = histories
         self._disconnect = disconnect
         self._end_user = end_user
         self._end_addresses = end_addresses
@@ -121,7 +122,7 @@ class Operations:
         self._bus.listen(subjects.GATEWAYS, partial(self._hear, ""))
         for namespace in ("", *self._namespaces):
             hear = partial(self._hear, namespace)
-            self._bus.listen(subjects.gateway(self._bus.address, namespace), hear)
+            self._bus.listen(subjects.gateway(self._bus.run_address, namespace), hear)
             self._bus.listen(subjects.gateway(self._bus.instance, namespace), hear)
             if namespace:
                 self._bus.listen(subjects.sockets(namespace), hear)
@@ -163,7 +164,7 @@ class Operations:
             found = set(self._connections.in_namespace(namespace))
         for room in selection.except_rooms:
             found.difference_update(self._in_room(namespace, room))
-        return [connection for connection in found if _is_open(connection)]
+        return [connection for connection in found if connection.is_open]
 
     def _in_room(self, namespace: str, room: str) -> Collection[Connection]:
         members = self._fanout.members(namespace, room)
@@ -187,11 +188,11 @@ class Operations:
     def _remembered(self, emit: Emit) -> bytes:
         """Return the arguments, with their offset if lost connections may come back for what they missed."""
         selection = emit.selection
-        offsets = self._offsets.get(selection.namespace)
-        if offsets is None or not self._anybody_hears(selection):
+        history = self._histories.get(selection.namespace)
+        if history is None or not self._anybody_hears(selection):
             return emit.args
         missed = UnloggedEvent(emit.event, emit.args, emit.attachments)
-        offset = offsets.add(
+        offset = history.add(
             selection.rooms or None, sid=selection.sid, except_rooms=selection.except_rooms, missed=missed
         )
         return with_offset(emit.args, offset)
@@ -219,7 +220,7 @@ class Operations:
         if selection.ranges:
             ranges = AddressRanges((each, math.inf) for each in selection.ranges)
             ended += self._end_addresses(ranges, code, kick.reason, kick.min_age)
-        self._tasks.spawn(self._answer(kick.inbox, OperationReport(self._bus.address, ended)), name="operation")
+        self._tasks.spawn(self._answer(kick.inbox, OperationReport(self._bus.run_address, ended)), name="operation")
 
     async def _ask_again(self, news: Recheck | RenewAddressBans) -> None:
         """Answer when it is done: who gets no answer knows that this gateway may not know yet."""
@@ -231,12 +232,14 @@ class Operations:
         except Reject as rejection:
             log.warning("what auth has changed is not known yet", code=str(rejection.code))
             return
-        await self._answer(news.inbox, OperationReport(self._bus.address, found))
+        await self._answer(news.inbox, OperationReport(self._bus.run_address, found))
 
     async def _list(self, wanted: ListConnections) -> None:
         user_id = wanted.selection.user_id
         found = self._connections.of_user(user_id) if user_id else self._connections
-        await self._tell(wanted.inbox, list(islice(filter(_is_open, found), wanted.limit)), with_rooms=False)
+        await self._tell(
+            wanted.inbox, list(islice((each for each in found if each.is_open), wanted.limit)), with_rooms=False
+        )
 
     def _look(self, look: Look) -> None:
         """Begin to show one connection who is in a room. Many begin at once when they come back; none of it waits."""
@@ -257,7 +260,7 @@ class Operations:
             await self._tell(operation.inbox, connections, with_rooms=True)
             return
         async for connection in _in_slices(connections):
-            if not _is_open(connection):
+            if not connection.is_open:
                 continue
             match operation:
                 case JoinRooms(rooms=rooms):
@@ -270,7 +273,7 @@ class Operations:
                     self._presence.stop_looking(connection, room)
                 case SetPresence():
                     self._presence.set((connection,), operation)
-        await self._answer(operation.inbox, OperationReport(self._bus.address, len(connections)))
+        await self._answer(operation.inbox, OperationReport(self._bus.run_address, len(connections)))
 
     def _join(self, connection: Connection, rooms: Iterable[str]) -> None:
         for room in rooms:
@@ -300,11 +303,11 @@ class Operations:
             weight = len(info.encode())
             # A page has at least one connection, however many rooms that one is in.
             if page and size + weight > MAX_PAGE_BYTES:
-                await self._answer(inbox, FetchedConnections(self._bus.address, matched, page))
+                await self._answer(inbox, FetchedConnections(self._bus.run_address, matched, page))
                 page, size, matched = [], 0, 0
             page.append(info)
             size += weight
-        await self._answer(inbox, FetchedConnections(self._bus.address, matched, page))
+        await self._answer(inbox, FetchedConnections(self._bus.run_address, matched, page))
 
     async def _answer(self, inbox: str, answer: Wire) -> None:
         if not inbox:
@@ -313,10 +316,6 @@ class Operations:
             await self._bus.publish(inbox, answer.encode())
         except Reject as rejection:
             log.warning("operation not answered", code=str(rejection.code))
-
-
-def _is_open(connection: Connection) -> bool:
-    return connection.opened and not connection.ended
 
 
 async def _in_slices(connections: Collection[Connection]) -> AsyncGenerator[Connection]:

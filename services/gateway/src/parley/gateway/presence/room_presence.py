@@ -67,13 +67,13 @@ class RoomPresence:
     ) -> None:
         """`lease` is in seconds: for so long counts what was heard of a gateway that says nothing more."""
         self._bus = bus
-        self._me = bus.address
+        self._me = bus.run_address
         self._connections = connections
         self._registry = registry
         self._lease = lease
         self._peers = PeerGateways(lease)
         self._reports = RoomReports(connections, fanout, lambda: self._soon(TICK))
-        self._shown = ShownRooms(bus.address, outlet, self._send, lease * LINGER)
+        self._shown = ShownRooms(bus.run_address, outlet, self._send, lease * LINGER)
         self._sequence = 0
         """How often the other gateways were told of a change of what is looked at here."""
         self._begun: dict[RoomKey, None] = {}

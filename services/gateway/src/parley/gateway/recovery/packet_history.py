@@ -29,7 +29,7 @@ Key = str | None
 PacketT = TypeVar("PacketT")
 
 
-class Unlogged(NamedTuple):
+class RememberedEvent(NamedTuple):
     """An event that is in no log, and the rooms whose members did not get it."""
 
     event: UnloggedEvent
@@ -94,10 +94,10 @@ class PacketHistory:
         """For each event, its bytes and the lists it is in."""
         self._logged: dict[str, _Sent[int]] = {}
         """By room, the sequences of its events."""
-        self._unlogged: dict[Key, _Sent[Unlogged]] = {}
+        self._unlogged: dict[Key, _Sent[RememberedEvent]] = {}
         self._own_logged: dict[str, _Sent[tuple[str, int]]] = {}
         """By sid, the events of rooms' logs that only this connection was sent, because it had missed them."""
-        self._own_unlogged: dict[str, _Sent[Unlogged]] = {}
+        self._own_unlogged: dict[str, _Sent[RememberedEvent]] = {}
         self._forgotten = 0
         """The number of the last event that is not remembered any more."""
 
@@ -125,12 +125,12 @@ class PacketHistory:
         lists: list[tuple[dict[Any, _Sent[Any]], Key]] = []
         if missed is not None:
             size += len(missed.args) + sum(map(len, missed.attachments))
-            packet = Unlogged(missed, except_rooms)
+            packet = RememberedEvent(missed, except_rooms)
             if sid:
                 self._keep(lists, self._own_unlogged, sid, packet)
             else:
-                # Once per room, since a client looks among its own rooms; `since` merges what is in several of them by
-                # its number.
+                # Once per room, since a client looks among its own rooms; `missed_after` merges what is in several of
+                # them by its number.
                 for room in (None,) if rooms is None else set(rooms):
                     self._keep(lists, self._unlogged, room, packet)
         elif sequence:
@@ -174,7 +174,7 @@ class PacketHistory:
         except ValueError:
             return otherwise
 
-    def since(
+    def missed_after(
         self, number: int, sid: str, heads: Mapping[str, int], rooms: Collection[str]
     ) -> tuple[dict[str, int], list[UnloggedEvent]] | None:
         """Return what a connection lacks that has everything up to a number; None if that is too long ago.

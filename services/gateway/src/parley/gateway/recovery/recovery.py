@@ -2,7 +2,7 @@
 
 This is Socket.IO's own protocol (Socket.IO v5 protocol, "Connection state recovery"): CONNECT is answered with a
 private `pid`, events end with an offset, and a client that comes back sends both. The gateway that lost it is asked
-twice:
+in two steps, and the second may be taken back:
 
     1. `look`: does it have the connection, and whose is it? Then the service can be asked about the sid it will have.
     2. `claim`, when everything else is settled: its rooms, and what it lacks.
@@ -49,12 +49,12 @@ CLAIMED_SECONDS = 5.0
 """Seconds in which another gateway may return what it has claimed."""
 
 
-def make_offsets(address: str, namespaces: Mapping[str, Namespace]) -> dict[str, PacketHistory]:
+def make_histories(address: str, namespaces: Mapping[str, Namespace]) -> dict[str, PacketHistory]:
     """Make a packet history for each namespace that recovers connections."""
     return {name: PacketHistory(address) for name, namespace in namespaces.items() if namespace.recovery}
 
 
-class Resumption(NamedTuple):
+class RecoveryToken(NamedTuple):
     """What a client sends when it comes back: its private id, and the offset of the last event that it received."""
 
     pid: str
@@ -126,10 +126,10 @@ class Recovery:
     """The parked connections of this gateway, and the way to those of others."""
 
     def __init__(
-        self, bus: Bus, namespaces: Mapping[str, Namespace], offsets: Mapping[str, PacketHistory], parking: Parking
+        self, bus: Bus, namespaces: Mapping[str, Namespace], histories: Mapping[str, PacketHistory], parking: Parking
     ) -> None:
         self._bus = bus
-        self._offsets = offsets
+        self._histories = histories
         self._parking = parking
         self._seconds = {name: namespace.recovery for name, namespace in namespaces.items() if namespace.recovery}
         self._live: dict[str, Connection] = {}
@@ -141,7 +141,7 @@ class Recovery:
         """Begin to answer other gateways."""
         if self._seconds:
             await self._bus.respond(
-                subjects.recover(self._bus.address), Recover, self._answer, queue=self._bus.instance
+                subjects.recover(self._bus.run_address), Recover, self._answer, queue=self._bus.instance
             )
 
     async def close(self) -> None:
@@ -166,8 +166,8 @@ class Recovery:
         `offset` is the one that its client sent with CONNECT.
         """
         if connection.namespace in self._seconds:
-            connection.pid = pid or f"{self._bus.address}.{secrets.token_urlsafe(15)}"
-            connection.first_offset = self._offsets[connection.namespace].number
+            connection.pid = pid or f"{self._bus.run_address}.{secrets.token_urlsafe(15)}"
+            connection.first_offset = self._histories[connection.namespace].number
             connection.came_with = offset
             if connection.pid in self._parked:
                 self._drop(connection.pid)  # it had gone elsewhere, and is back before that was forgotten here
@@ -225,12 +225,12 @@ class Recovery:
 
     # -- a client comes back ---------------------------------------------------------------------------------------
 
-    async def find(self, namespace: str, user_id: str, resumption: Resumption | None) -> FoundConnection | None:
+    async def find(self, namespace: str, user_id: str, recovery_token: RecoveryToken | None) -> FoundConnection | None:
         """Return the parked connection that a client says it had, if there is one and it is theirs."""
-        if resumption is None or namespace not in self._seconds:
+        if recovery_token is None or namespace not in self._seconds:
             return None
-        question = Recover(self._bus.address, namespace, user_id, resumption.pid, resumption.offset, "look")
-        holder = resumption.holder
+        question = Recover(self._bus.run_address, namespace, user_id, recovery_token.pid, recovery_token.offset, "look")
+        holder = recovery_token.holder
         for _ in range(MAX_MOVES):
             answer = await self._ask(holder, question)
             if answer.sid:
@@ -266,7 +266,7 @@ class Recovery:
         await self._ask(found.holder, replace(found.question, step="return"))
 
     async def _ask(self, gateway: str, question: Recover) -> Recovered:
-        if gateway == self._bus.address:
+        if gateway == self._bus.run_address:
             return self._on_recover(question)
         try:
             return await self._bus.request(subjects.recover(gateway), question, Recovered, timeout=TIMEOUT)
@@ -283,7 +283,7 @@ class Recovery:
         live = self._live.get(pid)
         if question.step == "look" and live is not None and _belongs(live, question):
             # Its client is back, so its old transport is dead, although this side has not noticed yet.
-            live.session.end(DisconnectReason.TRANSPORT_CLOSE)
+            live.session.fail(DisconnectReason.TRANSPORT_CLOSE)
         parked = self._parked.get(pid)
         if parked is None or not _belongs(parked.connection, question):
             return Recovered(moved_to=self._moved.get(pid, ""))
@@ -297,8 +297,8 @@ class Recovery:
 
     def _show(self, parked: ParkedConnection, question: Recover) -> Recovered:
         pid, connection = question.pid, parked.connection
-        offsets = self._offsets[connection.namespace]
-        number = offsets.parse(question.offset, 0)
+        history = self._histories[connection.namespace]
+        number = history.parse(question.offset, 0)
         if number <= connection.first_offset:
             # The client has received nothing since it came, so it sends the offset that it came with. Another offset
             # means that it went on elsewhere, while an attempt that it had given up took the connection here.
@@ -307,13 +307,13 @@ class Recovery:
                 return Recovered()
             # What it lacked when it came was sent after that number.
             number = connection.first_offset
-        lacks = offsets.since(number, connection.sid, parked.heads, parked.rooms)
+        lacks = history.missed_after(number, connection.sid, parked.heads, parked.rooms)
         if lacks is None or parked.expires < time.monotonic():
             self._drop(pid)
             return Recovered()
         if question.step == "look":
             return Recovered(connection.sid, rooms=list(connection.joined_ad_hoc or ()), identity=connection.identity)
-        if question.gateway == self._bus.address:
+        if question.gateway == self._bus.run_address:
             self._drop(pid)
         else:
             parked.claimed_by = question.gateway

@@ -28,7 +28,7 @@ class Heard(NamedTuple):
 
 
 class _Chain(NamedTuple):
-    log: str
+    incarnation: str
     last: str
 
 
@@ -42,10 +42,10 @@ class AnnouncementLog:
         """Take an announcement. Returns whether one was missed before it, and whether the log was restored."""
         before = self._chains.get(announcement.namespace)
         last = announcement.id or announcement.after
-        self._chains[announcement.namespace] = _Chain(announcement.log, last)
+        self._chains[announcement.namespace] = _Chain(announcement.incarnation, last)
         if before is None:
             return Heard()
-        if before.log != announcement.log:
+        if before.incarnation != announcement.incarnation:
             return Heard(missed=True, restored=True)
         return Heard(missed=before.last not in (announcement.after, last))
 

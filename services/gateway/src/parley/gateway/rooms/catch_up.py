@@ -62,14 +62,14 @@ class CatchUp:
 
     async def _work(self, connection: Connection, rooms: OrderedDict[LocalRoom, None]) -> None:
         try:
-            while rooms and not connection.ended:
+            while rooms and not connection.end_reason:
                 await asyncio.gather(*(self._take_turns(connection, rooms) for _ in range(min(AT_ONCE, len(rooms)))))
         finally:
             del self._rooms[connection]
 
     async def _take_turns(self, connection: Connection, rooms: OrderedDict[LocalRoom, None]) -> None:
         """Send one page of the room that waits longest, then of the next."""
-        while rooms and not connection.ended:
+        while rooms and not connection.end_reason:
             # Page by page in turn, so that a room with a long history does not hold up the others.
             room, _ = rooms.popitem(last=False)
             await self._taken(connection)
@@ -78,7 +78,7 @@ class CatchUp:
             replayed = await self._log.for_member(room, state.after)
             if replayed is None:
                 await asyncio.sleep(RETRY)
-            elif not await self._send_page(connection, room, replayed.items):
+            elif not await self._send_page(connection, room, replayed.events):
                 await asyncio.sleep(GRACE)
             if room.catching_up(connection) is not None:
                 rooms[room] = None
@@ -91,19 +91,19 @@ class CatchUp:
         """
         moved = False
         while (state := room.catching_up(connection)) is not None:
-            items = following(state.after, page, room.recent, room.cursor.head)
-            if not items:
+            events = following(state.after, page, room.recent, room.cursor.head)
+            if not events:
                 break
             moved, size = True, 0
-            for item in items:
+            for event in events:
                 # What it was sent in an earlier stay is not sent again; only the change of membership counts.
-                if item.sequence > state.sent:
-                    self._send(room, connection, item)
-                    size += len(item.payload) + sum(map(len, item.attachments))
-                if room.sent(connection, item):
-                    self._gone(room, connection, max(item.sequence, state.sent))
+                if event.sequence > state.sent:
+                    self._send(room, connection, event)
+                    size += len(event.payload) + sum(map(len, event.attachments))
+                if room.sent(connection, event):
+                    self._gone(room, connection, max(event.sequence, state.sent))
                 reached = room.catching_up(connection)
-                if size >= UNTAKEN_BYTES or reached is None or reached.after != item.sequence:
+                if size >= UNTAKEN_BYTES or reached is None or reached.after != event.sequence:
                     break
             if size >= UNTAKEN_BYTES:
                 await self._taken(connection)
@@ -113,6 +113,6 @@ class CatchUp:
         """Wait until the client has taken nearly everything that it was sent."""
         await asyncio.sleep(0)  # what was sent is written at the end of this tick
         pause = LOOK_AGAIN
-        while self._congested(connection) and not connection.ended:
+        while self._congested(connection) and not connection.end_reason:
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_LOOK_AGAIN)

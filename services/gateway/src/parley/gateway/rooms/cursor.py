@@ -45,33 +45,33 @@ class RoomCursor:
         self.head = self.known = head
         self._early = None
 
-    def accept(self, items: Iterable[RoomEvent]) -> list[RoomEvent]:
+    def accept(self, events: Iterable[RoomEvent]) -> list[RoomEvent]:
         """Take events as they arrive, and return in order those that may be delivered now.
 
         Duplicates are dropped. An event that is ahead waits for the missing ones. Signals without a sequence pass.
         """
         ready: list[RoomEvent] = []
-        for item in items:
+        for event in events:
             # A signal, as in a user's own room. It has no place in the order.
-            if item.sequence == 0:
-                ready.append(item)
+            if event.sequence == 0:
+                ready.append(event)
                 continue
             # The first event of a room whose head nobody told: for this gateway, the room begins with it.
             if self.head == UNKNOWN:
-                self.start(item.sequence - 1)
-            if item.sequence == self.head + 1:
-                ready.append(item)
+                self.start(event.sequence - 1)
+            if event.sequence == self.head + 1:
+                ready.append(event)
                 self.head += 1
                 self._take_early(ready)
-            elif item.sequence > self.head:
-                self._keep_early(item)
-            self.known = max(self.known, item.sequence)
+            elif event.sequence > self.head:
+                self._keep_early(event)
+            self.known = max(self.known, event.sequence)
         return ready
 
-    def _keep_early(self, item: RoomEvent) -> None:
+    def _keep_early(self, event: RoomEvent) -> None:
         early = self._early = self._early or {}
         if len(early) < MAX_EARLY:
-            early[item.sequence] = item
+            early[event.sequence] = event
 
     def _take_early(self, ready: list[RoomEvent]) -> None:
         if not self._early:
@@ -94,7 +94,7 @@ def following(after: int, replayed: Sequence[RoomEvent], recent: Sequence[RoomEv
     once.
     """
     found: list[RoomEvent] = []
-    for item in (*replayed, *recent):
-        if item.sequence == after + len(found) + 1 and item.sequence <= head:
-            found.append(item)
+    for event in (*replayed, *recent):
+        if event.sequence == after + len(found) + 1 and event.sequence <= head:
+            found.append(event)
     return found

@@ -44,99 +44,99 @@ class RoomDelivery:
     def __init__(
         self,
         outlet: Outlet,
-        offsets: Mapping[str, PacketHistory],
+        histories: Mapping[str, PacketHistory],
         rooms: RoomRegistry,
         joined: Callable[[LocalRoom, Connection], None],
         gone: Callable[[LocalRoom, Connection, int], None],
-        mark: Callable[[], int],
-        doubts: Callable[[Connection], bool],
+        question_count: Callable[[], int],
+        asks_about: Callable[[Connection], bool],
     ) -> None:
-        """`doubts` asks the service about a connection that was admitted just now, and returns whether it did."""
+        """`asks_about` asks the service about a connection that was admitted just now, and returns whether it did."""
         self._outlet = outlet
-        self._offsets = offsets
+        self._histories = histories
         self._rooms = rooms
         self._joined = joined
         self._gone = gone
-        self._mark = mark
-        self._doubts = doubts
+        self._question_count = question_count
+        self._asks_about = asks_about
 
-    def deliver(self, room: LocalRoom, items: list[RoomEvent]) -> None:
+    def deliver(self, room: LocalRoom, events: list[RoomEvent]) -> None:
         """Send live members the next events, each once."""
-        if not items or room.closed:
+        if not events or room.closed:
             return  # what a repair brings for a closed room would be remembered as sent later than it was
-        if room.changes_nothing(items):
+        if room.changes_nothing(events):
             # All receive the same bytes, so they are joined into one packet and encoded once.
             if room.keeps_recent:
-                room.keep_recent(items)
-            if len(items) == 1:
-                packet = self._packet(room, items[0])
+                room.keep_recent(events)
+            if len(events) == 1:
+                packet = self._packet(room, events[0])
             else:
-                packet = Packet.joined([self._packet(room, item) for item in items])
+                packet = Packet.joined([self._packet(room, event) for event in events])
             self._outlet.broadcast(room.live, packet)
-            DELIVERIES.counts[()] += len(room.live) * len(items)
+            DELIVERIES.counts[()] += len(room.live) * len(events)
             return
-        for item in items:
+        for event in events:
             if room.closed:
                 return  # the last member left
-            self._deliver_one(room, item)
+            self._deliver_one(room, event)
 
-    def _deliver_one(self, room: LocalRoom, item: RoomEvent) -> None:
-        if item.sequence:
-            room.keep_recent((item,))
-            room.before_event(item, self._joining(room, item) if item.joins else ())
+    def _deliver_one(self, room: LocalRoom, event: RoomEvent) -> None:
+        if event.sequence:
+            room.keep_recent((event,))
+            room.before_event(event, self._joining(room, event) if event.joined_user else ())
         receivers: Collection[Connection] = room.live
-        if item.except_sid:
-            receivers = [connection for connection in room.live if connection.sid != item.except_sid]
-        self._outlet.broadcast(receivers, self._packet(room, item), volatile=item.volatile)
+        if event.except_sid:
+            receivers = [connection for connection in room.live if connection.sid != event.except_sid]
+        self._outlet.broadcast(receivers, self._packet(room, event), volatile=event.volatile)
         DELIVERIES.counts[()] += len(receivers)
-        if item.sequence:
-            leaving = self._concerned(room, item, item.leaves, joined=False) if item.leaves else ()
-            for connection in room.after_event(item, leaving):
-                self._gone(room, connection, item.sequence)
+        if event.sequence:
+            leaving = self._concerned(room, event, event.left_user, joined=False) if event.left_user else ()
+            for connection in room.after_event(event, leaving):
+                self._gone(room, connection, event.sequence)
 
-    def _joining(self, room: LocalRoom, item: RoomEvent) -> list[Connection]:
+    def _joining(self, room: LocalRoom, event: RoomEvent) -> list[Connection]:
         """Return the connections that have to be live from this event on, and are not."""
         joining: list[Connection] = []
-        behind = room.cursor.known > item.sequence
-        for connection in self._concerned(room, item, item.joins, joined=True):
-            if behind and connection not in room and self._doubts(connection):
+        behind = room.cursor.known > event.sequence
+        for connection in self._concerned(room, event, event.joined_user, joined=True):
+            if behind and connection not in room and self._asks_about(connection):
                 continue  # before it was admitted, it may have left with an event that this room has not delivered yet
-            if connection in room or (sent := memory.enter(connection, room.room)) < item.sequence:
+            if connection in room or (sent := memory.note_entered(connection, room.room)) < event.sequence:
                 joining.append(connection)
             else:
                 # It was sent this event in an earlier stay, and must not get it again.
-                room.join(connection, item.sequence - 1, sent)
+                room.join(connection, event.sequence - 1, sent)
                 self._joined(room, connection)
         return joining
 
-    def _concerned(self, room: LocalRoom, item: RoomEvent, user_id: str, *, joined: bool) -> list[Connection]:
+    def _concerned(self, room: LocalRoom, event: RoomEvent, user_id: str, *, joined: bool) -> list[Connection]:
         """Return the connections of the user whom an event moves. Those being admitted are told when they are in."""
         concerned: list[Connection] = []
         for connection in self._rooms.of_user(room.namespace, user_id):
-            if not connection.opened:
-                connection.pending_changes.append(MembershipChange(room.room, joined, item.sequence))
+            if connection.attempting:
+                connection.pending_changes.append(MembershipChange(room.room, joined, event.sequence))
             else:
                 concerned.append(connection)
                 connection.forget_ad_hoc(room.room)
-                memory.heed(connection, room.room, item.sequence, self._mark())
+                memory.note_change(connection, room.room, event.sequence, self._question_count())
         return concerned
 
-    def send_one(self, room: LocalRoom, connection: Connection, item: RoomEvent) -> None:
+    def send_one(self, room: LocalRoom, connection: Connection, event: RoomEvent) -> None:
         """Send one member an event that it missed."""
-        self._outlet.send(connection, self._packet(room, item, connection.sid))
+        self._outlet.send(connection, self._packet(room, event, connection.sid))
         DELIVERIES.counts[()] += 1
 
-    def _packet(self, room: LocalRoom, item: RoomEvent, sid: str = "") -> Packet:
+    def _packet(self, room: LocalRoom, event: RoomEvent, sid: str = "") -> Packet:
         """Make the packet of an event, for a room's members or for one of them.
 
         It has an offset if connections are recovered.
         """
-        offsets = self._offsets.get(room.namespace) if self._offsets else None
-        if offsets is None or item.volatile:
-            return single_event_packet(room.namespace, item.event, item.payload, item.attachments)
-        args = b"[" + item.payload + b"]"
-        missed = None if item.sequence else UnloggedEvent(item.event, args, item.attachments)
-        excepted = (item.except_sid,) if item.except_sid else ()
-        offset = offsets.add((room.room,), sequence=item.sequence, sid=sid, except_rooms=excepted, missed=missed)
+        history = self._histories.get(room.namespace) if self._histories else None
+        if history is None or event.volatile:
+            return single_event_packet(room.namespace, event.event, event.payload, event.attachments)
+        args = b"[" + event.payload + b"]"
+        missed = None if event.sequence else UnloggedEvent(event.event, args, event.attachments)
+        excepted = (event.except_sid,) if event.except_sid else ()
+        offset = history.add((room.room,), sequence=event.sequence, sid=sid, except_rooms=excepted, missed=missed)
         args = with_offset(args, offset)
-        return event_packet(room.namespace, item.event, args, item.attachments)
+        return event_packet(room.namespace, event.event, args, event.attachments)

@@ -45,7 +45,7 @@ from parley.gateway.rooms import memory
 from parley.gateway.rooms.announcement_log import AnnouncementLog, Notices
 from parley.gateway.rooms.catch_up import CatchUp
 from parley.gateway.rooms.cursor import UNKNOWN
-from parley.gateway.rooms.delivery import DELIVERIES, Outlet, RoomDelivery
+from parley.gateway.rooms.delivery import Outlet, RoomDelivery
 from parley.gateway.rooms.heads import RoomHeadReader
 from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.rooms.log_reader import LogReader
@@ -54,8 +54,6 @@ from parley.gateway.rooms.room_registry import Awaited, RoomRegistry, listeners
 from parley.gateway.socketio.packets import event_packet
 
 log = get_logger(__name__)
-
-__all__ = ["DELIVERIES", "Fanout", "Outlet"]
 
 LATE_SECONDS = 30.0
 """Seconds by which a hint may be late, because a service was cut off or stood still between commit and publish. A
@@ -69,36 +67,41 @@ class Fanout(Parking):
     """All rooms that have a member here, and the parts that deal with them."""
 
     def __init__(
-        self, bus: Bus, outlet: Outlet, offsets: Mapping[str, PacketHistory], namespaces: Iterable[str]
+        self, bus: Bus, outlet: Outlet, histories: Mapping[str, PacketHistory], namespaces: Iterable[str]
     ) -> None:
         self._bus = bus
         self._namespaces = namespaces
         self._outlet = outlet
-        self._offsets = offsets
+        self._histories = histories
         self._tasks = Tasks()
-        self._mark = 0
+        self._question_count = 0
         self._awaited = Awaited()
         self._rooms = RoomRegistry(bus, self._receive, self._closed)
         self._log = LogReader(bus)
         self._catch_up = CatchUp(self._log, outlet.congested, self._send_missed, self._gone, self._tasks)
         self._delivery = RoomDelivery(
-            outlet, offsets, self._rooms, self._catch_up.start, self._gone, lambda: self._mark, self._doubts
-        )
+            outlet, histories, self._rooms, self._catch_up.start, self._gone, lambda: self._question_count,
+            self._asks_about,
+        )  # fmt: skip
         self._repair = Repair(self._log, self._delivery.deliver, self._tasks)
         self._heads = RoomHeadReader(
-            bus, self._rooms, self._tasks, self.head_known, self.log_restored, self.stay_disproved
+            bus, self._rooms, self._tasks, self.head_known, self.log_restored, self.remove_absent
         )
         self._announcements = AnnouncementLog()
         self._notices = Notices()
-        self._on_missed: list[Callable[[], object]] = []
-        self._on_restored: list[Callable[[str], object]] = []
-        self._on_hearsay: list[Callable[[Connection], object]] = []
+        # What the gateway puts here once it has the parts that need to know.
+        self.on_missed: Callable[[], object] = lambda: None
+        """Called when an announcement was missed: memberships may have changed that nobody here heard of."""
+        self.on_uncertain_join: Callable[[Connection], object] = lambda _connection: None
+        """Called with a connection whose user joined a room, and may have left it before being admitted."""
+        self.on_restored: Callable[[str], object] = lambda _namespace: None
+        """Called with a namespace whose log was restored."""
 
     async def start(self) -> None:
         """Listen to announcements and to what goes to several rooms, and check every room after a reconnect."""
         for namespace in self._namespaces:
             self._bus.listen(subjects.rooms(namespace), partial(self._receive_all, namespace))
-            self._bus.listen(subjects.moved_heads(namespace), partial(self._receive_heads, namespace))
+            self._bus.listen(subjects.advanced_heads(namespace), partial(self._receive_heads, namespace))
             self._bus.listen(subjects.announcements(namespace), partial(self._receive_announcement, namespace))
         self._bus.on_reconnect(self.verify_all)
 
@@ -122,7 +125,7 @@ class Fanout(Parking):
         `heads` are their heads as last heard of. Inside of the block NATS has the subscriptions; the block is given
         whether that took any waiting. Raises `Reject` if NATS does not answer.
         """
-        rooms = [self._open(namespace, name, UNKNOWN if head is None else head) for name, head in heads.items()]
+        rooms = [self._room_for(namespace, name, UNKNOWN if head is None else head) for name, head in heads.items()]
         for room in rooms:
             room.awaited += 1
         try:
@@ -132,7 +135,7 @@ class Fanout(Parking):
                 room.awaited -= 1
                 self._rooms.close_if_empty(room)
 
-    def open(self, connection: Connection) -> None:
+    def start_user_room(self, connection: Connection) -> None:
         """Begin to deliver what is addressed to the user, and apply what was heard of before it was let in."""
         self._rooms.users_room(connection).let_in(connection)
         connection.opened_at = time.monotonic()
@@ -164,8 +167,8 @@ class Fanout(Parking):
             local.join(connection, joined - 1)
 
     def _enter(self, connection: Connection, room: str, head: int | None, after: int | None, *, hinted: bool) -> None:
-        sent = memory.enter(connection, room)
-        local = self._open(connection.namespace, room, UNKNOWN if head is None else max(head, sent))
+        sent = memory.note_entered(connection, room)
+        local = self._room_for(connection.namespace, room, UNKNOWN if head is None else max(head, sent))
         if head is not None:
             local.cursor.start(head)
         if (here := local.cursor.head) == UNKNOWN:
@@ -242,22 +245,22 @@ class Fanout(Parking):
     def send_unlogged(self, connection: Connection, unlogged: UnloggedEvent) -> None:
         """Send one connection an event that is in no log, with an offset by which it may be recovered."""
         args, namespace = unlogged.args, connection.namespace
-        if (offsets := self._offsets.get(namespace)) is not None:
-            args = with_offset(args, offsets.add(None, sid=connection.sid, missed=unlogged))
+        if (history := self._histories.get(namespace)) is not None:
+            args = with_offset(args, history.add(None, sid=connection.sid, missed=unlogged))
         self._outlet.send(connection, event_packet(namespace, unlogged.event, args, unlogged.attachments))
 
     # -- memberships -----------------------------------------------------------------------------------------------
 
-    def mark(self) -> int:
-        """Return a mark.
+    def count_question(self) -> int:
+        """Return the count of questions about memberships, with another one.
 
         Take it *before* asking a service for memberships, and give it to `apply_memberships` with the answer.
         """
-        self._mark += 1
-        return self._mark
+        self._question_count += 1
+        return self._question_count
 
     def apply_memberships(
-        self, connections: Iterable[Connection], memberships: Collection[Membership], asked: int
+        self, connections: Iterable[Connection], memberships: Collection[Membership], asked_at: int
     ) -> None:
         """Bring connections of one user in line with what the service said, unless something later was heard of.
 
@@ -266,17 +269,17 @@ class Fanout(Parking):
         """
         named = {membership.room for membership in memberships}
         for connection in connections:
-            if connection.ended or not connection.opened:
+            if not connection.is_open:
                 continue
             for membership in memberships:
                 connection.forget_ad_hoc(membership.room)
-                if memory.is_news(connection, membership, asked):
+                if memory.is_news(connection, membership, asked_at):
                     self._apply(connection, membership)
             own = subjects.user_room(connection.identity.user_id)
             for name in connection.rooms - named - {own} - (connection.joined_ad_hoc or set[str]()):
                 room = self._rooms.get(connection.namespace, name)
-                if room is not None and not memory.heard_since(connection, name, asked):
-                    self._heads.doubt(room, connection, asked)
+                if room is not None and not memory.heard_since(connection, name, asked_at):
+                    self._heads.doubt(room, connection, asked_at)
 
     def _apply(self, connection: Connection, membership: Membership) -> None:
         name, head, joined = membership.room, membership.head, membership.joined
@@ -288,21 +291,21 @@ class Fanout(Parking):
             self.head_known(room, head)
             return
         # What it was sent beyond the head was of a log that does not exist any more.
-        sent = memory.enter(connection, name)
+        sent = memory.note_entered(connection, name)
         after = max(sent if sent <= head else 0, joined - 1)
         if head - after > MAX_BEHIND:
             self.send_event(connection, "reset", {"room": name, "sequence": head})
             after = head
-        local = self._open(connection.namespace, name, head)
+        local = self._room_for(connection.namespace, name, head)
         local.cursor.start(head)
         self._join(local, connection, after)
         self.head_known(local, head)
 
-    def _heed(self, connection: Connection, change: MembershipChange) -> None:
+    def _apply_hint(self, connection: Connection, change: MembershipChange) -> None:
         """Apply a hint in the user's own room: the user came into a room, or left it, with this event."""
-        if connection.ended or memory.is_old(connection, change):
+        if connection.end_reason or memory.is_old(connection, change):
             return
-        memory.heed(connection, change.room, change.sequence, self._mark)
+        memory.note_change(connection, change.room, change.sequence, self._question_count)
         connection.forget_ad_hoc(change.room)
         if not change.joined:
             self.leave(connection, change.room, at=change.sequence)
@@ -313,12 +316,12 @@ class Fanout(Parking):
 
     # -- rooms -----------------------------------------------------------------------------------------------------
 
-    def _open(self, namespace: str, name: str, head: int) -> LocalRoom:
+    def _room_for(self, namespace: str, name: str, head: int) -> LocalRoom:
         if (room := self._rooms.get(namespace, name)) is None:
-            if head != UNKNOWN and (offsets := self._offsets.get(namespace)) is not None:
+            if head != UNKNOWN and (history := self._histories.get(namespace)) is not None:
                 # The head may be older than what was delivered here before the room was closed, and that must not be
                 # sent again under later offsets.
-                head = max(head, offsets.delivered(name))
+                head = max(head, history.delivered(name))
             room = self._rooms.open(namespace, name, head)
             self._heads.verify(namespace, (room,))
         return room
@@ -328,7 +331,7 @@ class Fanout(Parking):
             self._catch_up.start(room, connection)
 
     def _gone(self, room: LocalRoom, connection: Connection, delivered: int) -> None:
-        memory.leave(connection, room.room, delivered)
+        memory.note_left(connection, room.room, delivered)
         self._rooms.close_if_empty(room)
 
     def _closed(self, room: LocalRoom) -> None:
@@ -347,24 +350,24 @@ class Fanout(Parking):
 
     def _receive(self, room: LocalRoom, data: bytes | msgspec.Raw) -> None:
         delivery = decode(data, Delivery)
-        items = delivery.items
+        events = delivery.events
         if room.is_user_room:
-            items = [item for item in items if self._is_news(room, item)]
+            events = [event for event in events if self._is_news(room, event)]
         # Events before changes: an event that moves its user does so in its place, and the hint then finds it done.
-        self._delivery.deliver(room, room.cursor.accept(items))
+        self._delivery.deliver(room, room.cursor.accept(events))
         for change in delivery.membership_changes:
             self._change(room, change)
         self._repair.soon(room)
 
-    def _is_news(self, room: LocalRoom, item: RoomEvent) -> bool:
-        return not item.notice or self._notices.take(room.namespace, room.room, item.notice)
+    def _is_news(self, room: LocalRoom, event: RoomEvent) -> bool:
+        return not event.notice or self._notices.take(room.namespace, room.room, event.notice)
 
     def _change(self, users_room: LocalRoom, change: MembershipChange) -> None:
         for connection in listeners(users_room):
-            if connection.opened:
-                self._hinted(connection, change)
-            else:
+            if connection.attempting:
                 connection.pending_changes.append(change)
+            else:
+                self._hinted(connection, change)
 
     def _hinted(self, connection: Connection, change: MembershipChange) -> None:
         """Apply a hint, or ask the service about it.
@@ -373,7 +376,7 @@ class Fanout(Parking):
         before can apply one.
         """
         if not self._is_new(connection) or self._is_safe(connection, change):
-            self._heed(connection, change)
+            self._apply_hint(connection, change)
         else:
             self._ask_about(connection, change)
 
@@ -386,18 +389,17 @@ class Fanout(Parking):
         for connection in listeners(users_room):
             if not self._is_safe(connection, change):
                 self._ask_about(connection, change)
-            elif connection.opened:
-                self._heed(connection, change)
-            else:
+            elif connection.attempting:
                 connection.pending_changes.append(change)
+            else:
+                self._apply_hint(connection, change)
 
     def _is_new(self, connection: Connection) -> bool:
         return time.monotonic() - connection.opened_at < LATE_SECONDS
 
-    def _doubts(self, connection: Connection) -> bool:
+    def _asks_about(self, connection: Connection) -> bool:
         if self._is_new(connection):
-            for callback in self._on_hearsay:
-                callback(connection)
+            self.on_uncertain_join(connection)
             return True
         return False
 
@@ -411,31 +413,18 @@ class Fanout(Parking):
 
     def _ask_about(self, connection: Connection, change: MembershipChange) -> None:
         if change.sequence > connection.last_change.get(change.room, 0):
-            for callback in self._on_hearsay:
-                callback(connection)
+            self.on_uncertain_join(connection)
 
-    def _send_missed(self, room: LocalRoom, connection: Connection, item: RoomEvent) -> None:
-        if connection.identity.user_id in (item.joins, item.leaves):
-            memory.heed(connection, room.room, item.sequence, self._mark)
-        self._delivery.send_one(room, connection, item)
+    def _send_missed(self, room: LocalRoom, connection: Connection, event: RoomEvent) -> None:
+        if connection.identity.user_id in (event.joined_user, event.left_user):
+            memory.note_change(connection, room.room, event.sequence, self._question_count)
+        self._delivery.send_one(room, connection, event)
 
     # -- heads -----------------------------------------------------------------------------------------------------
 
-    def on_missed(self, callback: Callable[[], object]) -> None:
-        """Call back when an announcement was missed, and memberships may have changed that nobody here heard of."""
-        self._on_missed.append(callback)
-
-    def on_hearsay(self, callback: Callable[[Connection], object]) -> None:
-        """Call back with a connection whose user joined a room, and may have left it before being admitted."""
-        self._on_hearsay.append(callback)
-
-    def on_restored(self, callback: Callable[[str], object]) -> None:
-        """Call back with a namespace whose log was restored."""
-        self._on_restored.append(callback)
-
     def _receive_heads(self, namespace: str, data: bytes) -> None:
         # Whose rooms they are is said by the subject, which the broker has checked, and not by the message.
-        self._heads.told(namespace, decode(data, RoomHeads).heads)
+        self._heads.take_announced(namespace, decode(data, RoomHeads).heads)
 
     def _receive_announcement(self, namespace: str, data: bytes) -> None:
         announcement = decode(data, Announcement)
@@ -444,16 +433,14 @@ class Fanout(Parking):
             return
         heard = self._announcements.hear(announcement)
         if heard.restored:
-            log.warning("the log was restored, its rooms begin anew", namespace=namespace, log=announcement.log)
+            log.warning("the log was restored, its rooms begin anew", namespace=namespace, log=announcement.incarnation)
             self._heads.begin_anew(namespace)
-            for forget in self._on_restored:
-                forget(namespace)
+            self.on_restored(namespace)
         elif heard.missed:
             self._heads.verify_all(namespace)
         if heard.missed:
             MISSED.inc()
-            for callback in self._on_missed:
-                callback()
+            self.on_missed()
         for user_id, change in announcement.changes:
             if (room := self._rooms.get(namespace, subjects.user_room(user_id))) is not None:
                 self._announced(room, change)
@@ -461,7 +448,7 @@ class Fanout(Parking):
             room = self._rooms.get(namespace, subjects.user_room(user_id))
             if room is not None and self._is_news(room, notice):
                 self._delivery.deliver(room, [notice])
-        self._heads.told(namespace, announcement.heads)
+        self._heads.take_announced(namespace, announcement.heads)
 
     def verify_all(self) -> None:
         """Ask for the heads of all rooms, because events may have been missed."""
@@ -480,12 +467,12 @@ class Fanout(Parking):
             memory.start_over(connection, room.room, head)
             self.send_event(connection, "reset", {"room": room.room, "sequence": head})
 
-    def stay_disproved(self, room: LocalRoom, connection: Connection, head: int | None, asked: int) -> None:
-        """Let a member go that its service did not name at the mark `asked`, unless something later was heard of.
+    def remove_absent(self, room: LocalRoom, connection: Connection, head: int | None, asked_at: int) -> None:
+        """Let a member go that its service did not name, unless something was heard of since the service was asked.
 
         `head` is the room's head afterwards; None for a room that has none.
         """
-        if memory.heard_since(connection, room.room, asked) or not room.stays(connection, head or 0):
+        if memory.heard_since(connection, room.room, asked_at) or not room.stays(connection, head or 0):
             return
         # The join that brought it here is outdated from now on: no late hint of it may bring it back, a later join may.
         connection.last_change[room.room] = connection.last_change.get(room.room, 0) + 1

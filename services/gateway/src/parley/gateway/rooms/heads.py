@@ -35,9 +35,9 @@ LATE_SECONDS = 3.0
 
 
 class _Doubt(NamedTuple):
-    """The mark at which a service was asked that did not name the room, and when it answered."""
+    """The count of questions when a service was asked that did not name the room, and when it answered."""
 
-    asked: int
+    asked_at: int
     since: float
 
 
@@ -51,20 +51,20 @@ class RoomHeadReader:
         tasks: Tasks,
         known: Callable[[LocalRoom, int], None],
         restored: Callable[[LocalRoom, int], None],
-        disproved: Callable[[LocalRoom, Connection, int | None, int], None],
+        absent: Callable[[LocalRoom, Connection, int | None, int], None],
     ) -> None:
         """Take the functions that act on what is learnt.
 
         `known` is called with a room and its head, `restored` with a room whose log ends before what was delivered.
-        `disproved` is called with a member that its service did not name at a mark, the room's head afterwards (None
-        without one), and the mark.
+        `absent` is called with a member that its service did not name, the room's head afterwards (None without
+        one), and the count of questions when the service was asked.
         """
         self._bus = bus
         self._rooms = rooms
         self._tasks = tasks
         self._known = known
         self._restored = restored
-        self._disproved = disproved
+        self._absent = absent
         self._unverified: dict[str, dict[LocalRoom, None]] = {}
         """By namespace, rooms whose heads have to be asked for."""
         self._doubts: dict[LocalRoom, dict[Connection, _Doubt]] = {}
@@ -98,9 +98,9 @@ class RoomHeadReader:
                 self._anew.update(room for room in rooms.values() if not room.is_user_room and room.has_log)
         self.verify_all(namespace)
 
-    def doubt(self, room: LocalRoom, connection: Connection, asked: int) -> None:
+    def doubt(self, room: LocalRoom, connection: Connection, asked_at: int) -> None:
         """Ask for the head of a room in which a connection is no member any more, as far as its service knows."""
-        self._doubts.setdefault(room, {})[connection] = _Doubt(asked, asyncio.get_running_loop().time())
+        self._doubts.setdefault(room, {})[connection] = _Doubt(asked_at, asyncio.get_running_loop().time())
         self.verify(room.namespace, (room,))
 
     def forget(self, room: LocalRoom) -> None:
@@ -110,7 +110,7 @@ class RoomHeadReader:
         self._suspects.pop(room, None)
         self._anew.discard(room)
 
-    def told(self, namespace: str, heads: Iterable[RoomHead]) -> None:
+    def take_announced(self, namespace: str, heads: Iterable[RoomHead]) -> None:
         """Take the heads that a service announces, of rooms that changed lately."""
         for head in heads:
             if (room := self._rooms.get(namespace, head.room)) is None:
@@ -178,7 +178,7 @@ class RoomHeadReader:
                     self._known(room, head)
             for connection, doubt in doubts.get(room, {}).items():
                 if not room.closed:
-                    self._disproved(room, connection, head, doubt.asked)
+                    self._absent(room, connection, head, doubt.asked_at)
         return True
 
     def _keep_doubts(self, doubts: dict[LocalRoom, dict[Connection, _Doubt]]) -> None:
@@ -191,4 +191,4 @@ class RoomHeadReader:
                 if now - doubt.since < DOUBT_SECONDS:
                     self._doubts.setdefault(room, {}).setdefault(connection, doubt)
                 else:
-                    self._disproved(room, connection, None, doubt.asked)
+                    self._absent(room, connection, None, doubt.asked_at)

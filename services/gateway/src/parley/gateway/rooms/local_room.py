@@ -151,39 +151,45 @@ class LocalRoom:
 
     # -- what the room delivers to those who are live --------------------------------------------------------------
 
-    def changes_nothing(self, items: Iterable[RoomEvent]) -> bool:
+    def changes_nothing(self, events: Iterable[RoomEvent]) -> bool:
         """Return whether all live members receive all of these events and stay live."""
         next_change = self._next_change
-        for item in items:
-            if item.joins or item.leaves or item.except_sid or item.volatile or item.sequence >= next_change:
+        for event in events:
+            if (
+                event.joined_user
+                or event.left_user
+                or event.except_sid
+                or event.volatile
+                or event.sequence >= next_change
+            ):
                 return False
         return True
 
-    def keep_recent(self, items: Iterable[RoomEvent]) -> None:
+    def keep_recent(self, events: Iterable[RoomEvent]) -> None:
         """Keep events that are being delivered, if anybody is catching up."""
         recent = self._recent
         if recent is None:
             return
-        for item in items:
-            if item.sequence:
-                recent.append(item)
-                self._recent_bytes += len(item.payload)
+        for event in events:
+            if event.sequence:
+                recent.append(event)
+                self._recent_bytes += len(event.payload)
         while len(recent) > RECENT or (recent and self._recent_bytes > RECENT_BYTES):
             self._recent_bytes -= len(recent.popleft().payload)
 
-    def before_event(self, item: RoomEvent, joining: Iterable[Connection] = ()) -> None:
+    def before_event(self, event: RoomEvent, joining: Iterable[Connection] = ()) -> None:
         """Let in those for whom this is the first event.
 
         `joining` are the connections of the user who joins with it.
         """
         for connection in joining:
-            self._put(connection, member_state.before_event(self.state(connection), item.sequence, joins=True))
+            self._put(connection, member_state.before_event(self.state(connection), event.sequence, joins=True))
         # Nearly always nobody waits for this event, so the members are not searched.
-        if item.sequence >= self._next_change:
+        if event.sequence >= self._next_change:
             for connection, state in list((self._members or {}).items()):
-                self._put(connection, member_state.before_event(state, item.sequence, joins=False))
+                self._put(connection, member_state.before_event(state, event.sequence, joins=False))
 
-    def after_event(self, item: RoomEvent, leaving: Iterable[Connection] = ()) -> list[Connection]:
+    def after_event(self, event: RoomEvent, leaving: Iterable[Connection] = ()) -> list[Connection]:
         """Let go of those for whom this was the last event. Returns who is gone.
 
         `leaving` are the connections of the user who leaves with it.
@@ -192,11 +198,13 @@ class LocalRoom:
         for connection in leaving:
             state = self.state(connection)
             # By the event itself, whatever hints have said.
-            if state is not None and self._put(connection, member_state.after_event(state, item.sequence, leaves=True)):
+            if state is not None and self._put(
+                connection, member_state.after_event(state, event.sequence, leaves=True)
+            ):
                 gone.append(connection)
-        if item.sequence >= self._next_change:
+        if event.sequence >= self._next_change:
             for connection, state in list((self._members or {}).items()):
-                if self._put(connection, member_state.after_event(state, item.sequence, leaves=False)):
+                if self._put(connection, member_state.after_event(state, event.sequence, leaves=False)):
                     gone.append(connection)
             # `_put` can only lower it, so it is raised here, past the changes that are done.
             changes = map(member_state.due, (self._members or {}).values())
@@ -218,7 +226,7 @@ class LocalRoom:
         state = self.state(connection)
         return state if isinstance(state, CatchingUp) else None
 
-    def sent(self, connection: Connection, item: RoomEvent) -> bool:
+    def sent(self, connection: Connection, event: RoomEvent) -> bool:
         """Note that a member that is catching up was sent an event.
 
         Returns whether it is gone, because that was its last.
@@ -227,8 +235,8 @@ class LocalRoom:
         if state is None:
             return False
         # An event that moves nobody names the empty user, which must match nobody.
-        joins, leaves = item.joins == user_id != "", item.leaves == user_id != ""
-        reached = member_state.sent(state, item.sequence, self.cursor.head, joins=joins, leaves=leaves)
+        joins, leaves = event.joined_user == user_id != "", event.left_user == user_id != ""
+        reached = member_state.sent(state, event.sequence, self.cursor.head, joins=joins, leaves=leaves)
         return self._put(connection, reached)
 
     # -- where the states are kept ---------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ KEPT_BYTES = 32 * 1024 * 1024
 
 class _Page(NamedTuple):
     after: int
-    items: list[RoomEvent]
+    events: list[RoomEvent]
     head: int
     size: int
     expires: float
@@ -117,21 +117,21 @@ class LogReader:
 
     def _find(self, room: LocalRoom, after: int) -> Replayed | None:
         for page in self._kept.get(room, ()):
-            if page.after <= after < page.after + len(page.items):
-                return Replayed(page.items[after - page.after :], page.head)
+            if page.after <= after < page.after + len(page.events):
+                return Replayed(page.events[after - page.after :], page.head)
         return None
 
     def _keep(self, room: LocalRoom, after: int, replayed: Replayed) -> None:
-        items = replayed.items
+        events = replayed.events
         # A page that has gaps, as when something is being repaired at the service, must not be handed to others.
-        if not items or (items[0].sequence, items[-1].sequence) != (after + 1, after + len(items)):
+        if not events or (events[0].sequence, events[-1].sequence) != (after + 1, after + len(events)):
             return
         loop = asyncio.get_running_loop()
-        size = sum(len(item.payload) + sum(map(len, item.attachments)) + 200 for item in items)
+        size = sum(len(event.payload) + sum(map(len, event.attachments)) + 200 for event in events)
         if not self._expiring:
             self._expiring = True
             loop.call_later(KEPT_SECONDS, self._expire)
-        self._kept.setdefault(room, []).append(_Page(after, items, replayed.head, size, loop.time() + KEPT_SECONDS))
+        self._kept.setdefault(room, []).append(_Page(after, events, replayed.head, size, loop.time() + KEPT_SECONDS))
         self._kept.move_to_end(room)
         self._kept_bytes += size
         # The room whose page is the oldest goes first.

@@ -30,7 +30,7 @@ MAX_CHANGES = 32
 """Changes to come that are kept of one member. Only hints that run far ahead of the room's events need so many."""
 
 
-class Change(NamedTuple):
+class ScheduledChange(NamedTuple):
     """A join that takes effect before an event, or a leave that takes effect after it."""
 
     sequence: int
@@ -38,7 +38,7 @@ class Change(NamedTuple):
     supposed: bool = False
 
 
-Changes = tuple[Change, ...]
+Changes = tuple[ScheduledChange, ...]
 
 
 class Live(NamedTuple):
@@ -95,12 +95,12 @@ def join(state: MemberState | None, after: int, head: int, sent: int = 0) -> Mem
             return _entered(after, (), head, sent)
         case Live(changes=changes):
             # It has everything up to the head, so an earlier join is nothing new. A later one may follow a noted leave.
-            return Live(_noted(changes, Change(after + 1, joined=True), head))
+            return Live(_noted(changes, ScheduledChange(after + 1, joined=True), head))
         case CatchingUp(after=place, changes=changes):
-            return state._replace(changes=_noted(changes, Change(after + 1, joined=True), place))
+            return state._replace(changes=_noted(changes, ScheduledChange(after + 1, joined=True), place))
         case WaitingToJoin(changes=changes, sent=had):
             # A join before something that it already has belongs to its earlier stay.
-            return state._replace(changes=_noted(changes, Change(after + 1, joined=True), max(head, had)))
+            return state._replace(changes=_noted(changes, ScheduledChange(after + 1, joined=True), max(head, had)))
 
 
 def stays(state: MemberState | None, head: int) -> bool:
@@ -121,7 +121,7 @@ def stays(state: MemberState | None, head: int) -> bool:
 
 def leave(state: MemberState | None, at: int, head: int, *, supposed: bool = False) -> MemberState | None:
     """Return the state of a member that leaves after the event `at`."""
-    change = Change(at, joined=False, supposed=supposed)
+    change = ScheduledChange(at, joined=False, supposed=supposed)
     match state:
         case None | Registered():
             return None
@@ -150,7 +150,7 @@ def before_event(state: MemberState | None, sequence: int, *, joins: bool) -> Me
             return Live(_after_join(changes, sequence))
         case CatchingUp(after=after, changes=changes) if joins:
             # The room is ahead of this member. It reaches the event in the log later, and must know then that it joins.
-            return state._replace(changes=_noted(changes, Change(sequence, joined=True), after))
+            return state._replace(changes=_noted(changes, ScheduledChange(sequence, joined=True), after))
         case _:
             return state
 
@@ -161,7 +161,7 @@ def after_event(state: MemberState | None, sequence: int, *, leaves: bool) -> Me
         case Live(changes=changes):
             return _passed(state, changes, sequence, sequence, leaves=leaves)
         case CatchingUp(after=after, changes=changes) if leaves:
-            return state._replace(changes=_noted(changes, Change(sequence, joined=False), after))
+            return state._replace(changes=_noted(changes, ScheduledChange(sequence, joined=False), after))
         case _:
             return state
 
@@ -189,7 +189,7 @@ def _entered(after: int, changes: Changes, head: int, sent: int = 0) -> MemberSt
     if after < head:
         # `sent` beyond `after`: it was here before, and the log is read again only for the changes in between.
         return CatchingUp(after, changes, sent if sent > after else 0)
-    return WaitingToJoin((Change(after + 1, joined=True), *changes), sent)
+    return WaitingToJoin((ScheduledChange(after + 1, joined=True), *changes), sent)
 
 
 def _out(changes: Changes, sequence: int, head: int, sent: int = 0) -> MemberState | None:
@@ -215,7 +215,7 @@ def _passed(
             return state._replace(changes=rest)
 
 
-def _noted(changes: Changes, change: Change, place: int) -> Changes:
+def _noted(changes: Changes, change: ScheduledChange, place: int) -> Changes:
     """Return the changes with another one, unless the member is past it."""
     if change.joined:
         changes = tuple(known for known in changes if not (known.supposed and known.sequence >= change.sequence))

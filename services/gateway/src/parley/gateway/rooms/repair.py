@@ -72,10 +72,10 @@ class Repair:
             replayed = await self._log.for_repair(room, cursor.head)
             if replayed is None:
                 return False
-            if not replayed.items:
+            if not replayed.events:
                 cursor.lower_known(replayed.head)
             before = cursor.head
-            self._deliver(room, cursor.accept(replayed.items))
+            self._deliver(room, cursor.accept(replayed.events))
             if cursor.behind and cursor.head == before:
                 return False  # the log does not have what follows yet, and asking again at once would never end
         return True

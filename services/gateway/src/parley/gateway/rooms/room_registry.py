@@ -138,4 +138,4 @@ def listeners(users_room: LocalRoom) -> list[Connection]:
     Connections that are still being admitted are told of changes when they are in.
     """
     live = users_room.live
-    return [member for member in users_room.members if (member in live or not member.opened) and not member.ended]
+    return [member for member in users_room.members if (member in live or member.attempting) and not member.end_reason]

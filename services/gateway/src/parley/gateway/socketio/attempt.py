@@ -27,7 +27,7 @@ class Attempt:
     """
 
     __slots__ = (
-        "auth", "auth_bytes", "client", "connection", "held", "held_bytes", "namespace", "over", "reply", "task",
+        "answered", "auth", "auth_bytes", "client", "connection", "held", "held_bytes", "namespace", "reply", "task",
         "waited",
     )  # fmt: skip
 
@@ -46,7 +46,7 @@ class Attempt:
         """What the client emitted meanwhile."""
         self.held_bytes = 0
         self.task: asyncio.Task[Any] | None = None
-        self.over = False
+        self.answered = False
         """Whether it was answered, replaced or given up."""
 
     def may_hold(self, size: int) -> bool:

@@ -25,7 +25,7 @@ from parley.common.wire.commands import error_payload
 from parley.common.wire.disconnects import DisconnectReason, reason_of
 from parley.engineio.metrics import LIMIT_HITS
 from parley.engineio.packets import Packet
-from parley.engineio.reading import UNCOUNTED
+from parley.engineio.reading import UNCOUNTED_BYTES
 from parley.engineio.request import MAX_FIELDS, TransportRequest, read_query
 from parley.engineio.server import Engine
 from parley.engineio.session import Session
@@ -170,7 +170,7 @@ class SocketIoServer:
         attempt.held_bytes = attempt.auth_bytes = 0
         return held
 
-    def deliver(self, connection: Connection, packet: EventPacket) -> None:
+    def take_held(self, connection: Connection, packet: EventPacket) -> None:
         """Take an event that was held until its sender was let in."""
         self._events.event_received(connection, packet)
 
@@ -383,7 +383,7 @@ class SocketIoServer:
         if self.engine.budget.take(session, size):
             return True
         LIMIT_HITS.labels("input_memory").inc()
-        session.end(DisconnectReason.OVERLOADED)
+        session.fail(DisconnectReason.OVERLOADED)
         return False
 
     def _finish(self, client: Client) -> None:
@@ -454,7 +454,7 @@ class SocketIoServer:
         self._events.connect(client, namespace, auth)
         attempt = client.namespaces.get(namespace)
         # The payload is kept until the client is let in, however long auth and the service take.
-        if isinstance(attempt, Attempt) and len(text) > UNCOUNTED and self._hold_bytes(session, len(text)):
+        if isinstance(attempt, Attempt) and len(text) > UNCOUNTED_BYTES and self._hold_bytes(session, len(text)):
             attempt.auth_bytes = len(text)
 
     def _generate_id(self) -> str:

@@ -68,7 +68,7 @@ class Recorded(NamedTuple):
         """Return the event as gateways receive it, with the user who becomes a member by it or stops being one."""
         joins, leaves = self.moves()
         payload = msgspec.json.encode(self.client_event())
-        return RoomEvent(self.type, payload, self.sequence, joins=joins, leaves=leaves)
+        return RoomEvent(self.type, payload, self.sequence, joined_user=joins, left_user=leaves)
 
     def moves(self) -> tuple[str, str]:
         """Return the user who becomes a member with this event, and the one who stops being one.
