@@ -6,8 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
-from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import Depends, FastAPI, Request, Response
 
 from parley.auth.accounts import first_admin
 from parley.auth.accounts.accounts import Accounts
@@ -81,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     install_api_page(app, "/auth/docs")
 
     @app.exception_handler(Throttled)
-    async def throttled(_request: Request, rejection: Throttled) -> JSONResponse:
+    async def throttled(_request: Request, rejection: Throttled) -> Response:
         return throttled_response(rejection)
 
     async def check_database() -> str | None:
