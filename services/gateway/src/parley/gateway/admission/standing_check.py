@@ -53,6 +53,7 @@ class _Held(NamedTuple):
     session: str
     suspended: bool
     digest: int
+    kicks: int
     registered_at: float
 
 
@@ -129,8 +130,9 @@ class StandingCheck:
         question = CheckWelcome(
             [
                 HeldUser(
-                    held.user_id, held.issued_at, now - held.registered_at, held.session, held.suspended, held.digest
-                )
+                    held.user_id, held.issued_at, now - held.registered_at, held.session, held.suspended, held.digest,
+                    held.kicks,
+                )  # fmt: skip
                 for held in batch
             ]
         )
@@ -208,7 +210,7 @@ class StandingCheck:
 def _key(connection: Connection) -> _Held:
     identity = connection.identity
     return _Held(
-        identity.user_id, identity.issued_at, identity.session, identity.suspended, identity.digest,
+        identity.user_id, identity.issued_at, identity.session, identity.suspended, identity.digest, identity.kicks,
         connection.registered_at,
     )  # fmt: skip
 
