@@ -91,8 +91,6 @@ AUTH = Permissions(
         subjects.ADDRESS_BANS,
         subjects.AUDIT,
         subjects.KICKED,
-        # What one replica of auth tells gateways, the others hear as well.
-        subjects.GATEWAYS,
     ),
 )
 CHAT = Permissions(

@@ -12,9 +12,10 @@ from parley.auth.accounts.deletions import Deletions
 from parley.auth.accounts.passwords import Passwords
 from parley.auth.accounts.sessions import Device
 from parley.auth.database import Database
+from parley.auth.moderation.kicks import KickOrder
 from parley.auth.names import check_display_name
 from parley.auth.owners import require_another_owner
-from parley.auth.tables import identities, sessions, users
+from parley.auth.tables import api_keys, bans, identities, sessions, suspensions, users
 from parley.auth.user_rows import lock_user, require_unlike_others, revoke_sessions
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
@@ -42,17 +43,32 @@ class OwnAccount:
         async with self._database.autocommit() as connection:
             return (await connection.execute(select(users).where(users.c.id == user_id))).first()
 
-    async def identities(self, user_id: str) -> list[dict[str, Any]]:
-        """By which logins at identity providers somebody comes in, those from before first."""
-        told = select(
-            identities.c.issuer, identities.c.subject, identities.c.name, identities.c.address,
-            identities.c.created_at, identities.c.last_login_at,
-        )  # fmt: skip
+    async def kept(self, user_id: str) -> dict[str, list[dict[str, Any]]]:
+        """What else is kept of somebody, the oldest first: logins elsewhere, bots and their keys, bans, suspensions."""
+        mine = users.alias("mine")
+        their_bots = select(mine.c.id).where(mine.c.owner_id == user_id)
+        queries = {
+            "identity": select(
+                identities.c.issuer, identities.c.subject, identities.c.name, identities.c.address,
+                identities.c.created_at, identities.c.last_login_at,
+            ).where(identities.c.user_id == user_id).order_by(identities.c.created_at),
+            "bot": select(users.c.id, users.c.name, users.c.roles, users.c.created_at)
+            .where(users.c.owner_id == user_id).order_by(users.c.created_at),
+            "api_key": select(
+                api_keys.c.id, api_keys.c.user_id, api_keys.c.name, api_keys.c.scopes, api_keys.c.created_at,
+                api_keys.c.expires_at, api_keys.c.last_used_at, api_keys.c.revoked_at,
+            ).where(api_keys.c.user_id.in_(their_bots)).order_by(api_keys.c.created_at),
+            "ban": select(bans.c.reason, bans.c.created_at, bans.c.expires_at, bans.c.lifted_at)
+            .where(bans.c.user_id == user_id).order_by(bans.c.created_at),
+            "suspension": select(
+                suspensions.c.reason, suspensions.c.created_at, suspensions.c.expires_at, suspensions.c.lifted_at
+            ).where(suspensions.c.user_id == user_id).order_by(suspensions.c.created_at),
+        }  # fmt: skip
         async with self._database.autocommit() as connection:
-            rows = await connection.execute(
-                told.where(identities.c.user_id == user_id).order_by(identities.c.created_at)
-            )
-            return [dict(row) for row in rows.mappings()]
+            return {
+                kind: [dict(row) for row in (await connection.execute(query)).mappings()]
+                for kind, query in queries.items()
+            }
 
     async def change_password(self, identity: Identity, proof: Proof, password: str, *, end_others: bool) -> list[str]:
         """Give an account another password; returns the ids of the other sessions, if they are to end.
@@ -87,8 +103,8 @@ class OwnAccount:
             if changes:
                 await connection.execute(update(users).where(users.c.id == user_id).values(**changes))
 
-    async def delete(self, identity: Identity, proof: Proof) -> None:
-        """Delete an account; chat is asked to erase what was written, until it has.
+    async def delete(self, identity: Identity, proof: Proof) -> KickOrder:
+        """Delete an account; chat is asked to erase what was written, until it has. Returns what is to be carried out.
 
         Raises `Reject` as `Accounts.prove` does, and with `forbidden` for the last administrator.
         """
@@ -96,7 +112,7 @@ class OwnAccount:
         async with self._database.transaction() as connection:
             await self._still_proved(connection, proved)
             await require_another_owner(connection, proved)
-            await self._deletions.begin(connection, proved.id)
+            return await self._deletions.begin(connection, proved.id)
 
     @staticmethod
     async def _still_proved(connection: AsyncConnection, proved: Row[Any]) -> None:

@@ -68,14 +68,14 @@ class Gateways:
     def __init__(self, requests: GatewayRequests) -> None:
         self._requests = requests
 
-    async def kick(self, order: KickOrder) -> KickResult:
-        """End the connections that an order names, on every gateway.
+    async def kick(self, order: KickOrder, min_age: float = 0.0) -> KickResult:
+        """End the connections that an order names, on every gateway, of so many seconds' age at least.
 
         It is sent whoever seems to be alive; without a connection, as soon as there is one. Raises `Reject` when it
         cannot even wait for that.
         """
         KICKS.labels(str(order.code)).inc()
-        kick = order.operation()
+        kick = order.operation(min_age)
         if not self._requests.bus.connected:
             await self._requests.send(kick, "")
             return self._nobody_answered()
