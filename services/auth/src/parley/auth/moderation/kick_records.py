@@ -139,7 +139,10 @@ class KickRecords:
 
     async def _write(self, kick: KickOrder, result: KickResult) -> None:
         async with self._database.transaction() as connection:
-            done = {"disconnected": kicks.c.disconnected + result.disconnected, "carried_out_at": func.clock_timestamp()}
+            done = {
+                "disconnected": kicks.c.disconnected + result.disconnected,
+                "carried_out_at": func.clock_timestamp(),
+            }
             await connection.execute(update(kicks).where(kicks.c.id == kick.id).values(**done))
             if result.owing:
                 rows = [

@@ -130,7 +130,12 @@ class StandingCheck:
         question = CheckWelcome(
             [
                 HeldUser(
-                    held.user_id, held.issued_at, now - held.registered_at, held.session, held.suspended, held.digest,
+                    held.user_id,
+                    held.issued_at,
+                    now - held.registered_at,
+                    held.session,
+                    held.suspended,
+                    held.digest,
                     held.kicks,
                 )  # fmt: skip
                 for held in batch
