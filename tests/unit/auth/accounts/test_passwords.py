@@ -93,7 +93,11 @@ async def test_more_than_can_wait_is_overload_and_passes(passwords: Passwords) -
 
 
 async def test_new_accounts_take_no_place_from_logins_nor_logins_from_them(passwords: Passwords) -> None:
-    new = [asyncio.create_task(passwords.hash_new("anything")) for _ in range(CAPACITY + 1)]
+    async def register() -> str:
+        async with passwords.first_turn() as turn:
+            return await passwords.hash("anything", turn)
+
+    new = [asyncio.create_task(register()) for _ in range(CAPACITY + 1)]
     known = [asyncio.create_task(passwords.verify(None, "anything")) for _ in range(CAPACITY)]
     assert not any(verdict.fits for verdict in await asyncio.gather(*known))
     outcomes = await asyncio.gather(*new, return_exceptions=True)

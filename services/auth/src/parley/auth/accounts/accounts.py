@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -57,9 +57,11 @@ class Accounts:
         origin = address_key(device.address)
         self._registrations.take(origin, time.monotonic())
         require_strong(password, username)
-        async with self._database.autocommit() as connection:
-            await _require_unlike_others(connection, username)
-        password_hash = await self._passwords.hash_new(password)
+        # The turn first: a flood of registrations must not keep the database from who logs in.
+        async with self._passwords.first_turn() as turn:
+            async with self._database.autocommit() as connection:
+                await _require_unlike_others(connection, username)
+            password_hash = await self._passwords.hash(password, turn)
         try:
             async with self._database.transaction() as connection:
                 user_id = await insert_local_user(connection, username, password_hash)
@@ -93,17 +95,17 @@ class Accounts:
         attempt = LoginAttempt(username_key(username), address_key(address), proven_device)
         return _counted(self._limits.refusal_of(attempt, time.monotonic(), self._passwords.admits))
 
-    async def prove(self, user_id: str, password: str, device: Device, proven_device: str) -> Row[Any]:
+    async def prove(self, user_id: str, password: str, device: Device, proven: Callable[[str], str]) -> Row[Any]:
         """The row of somebody who is logged in, and shows that it is them by their password.
 
-        It counts as a login. Raises `Reject` with `forbidden` (they log in elsewhere), `invalid_credentials`,
-        `rate_limited` or `overloaded`.
+        `proven` names the device, if it has logged in with a username before. It counts as a login. Raises `Reject`
+        with `forbidden` (they log in elsewhere), `invalid_credentials`, `rate_limited` or `overloaded`.
         """
         async with self._database.autocommit() as connection:
             user = (await connection.execute(select(users).where(users.c.id == user_id))).first()
         if user is None or user.username_key is None:
             raise Reject(Code.FORBIDDEN, "You log in elsewhere; there is no password of yours here.")
-        attempt = LoginAttempt(user.username_key, address_key(device.address), proven_device)
+        attempt = LoginAttempt(user.username_key, address_key(device.address), proven(user.username_key))
         async with self._attempted(attempt) as rank, self._passwords.turn(rank) as turn:
             if not (await self._passwords.verify(user.password_hash, password, turn)).fits:
                 raise Reject(Code.INVALID_CREDENTIALS, "The password is wrong.")

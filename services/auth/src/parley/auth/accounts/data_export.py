@@ -50,6 +50,10 @@ class DataExport:
         return self._lines(identity)
 
     async def _lines(self, identity: Identity) -> AsyncGenerator[bytes]:
+        if self._running >= AT_ONCE:
+            # Others began in the same moment.
+            yield _line("error", Reject(Code.OVERLOADED).as_dict())
+            return
         self._running += 1
         try:
             yield _line("account", await self._account(identity))

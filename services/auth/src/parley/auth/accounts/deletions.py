@@ -24,13 +24,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts import bots
 from parley.auth.database import Database
-from parley.auth.moderation import kick_records
-from parley.auth.moderation.kicks import KickOrder
 from parley.auth.tables import deletions, users
 from parley.common.process.logs import get_logger
 from parley.common.wire import subjects
 from parley.common.wire.admin import EraseUser, ErasureInfo, GetErasure
-from parley.framework import Bus, Code, Reject
+from parley.framework import Bus, Reject
 
 log = get_logger(__name__)
 
@@ -61,17 +59,16 @@ class Deletions:
         self._database = database
         self._news = asyncio.Event()
 
-    async def begin(self, connection: AsyncConnection, user_id: str) -> KickOrder:
-        """Delete an account in a transaction, with all that hangs on it, its bots among it.
+    async def begin(self, connection: AsyncConnection, user_id: str) -> list[str]:
+        """Delete an account in a transaction, with all that hangs on it; chat is asked after the commit.
 
-        After the commit chat is asked, and the order that this returns is to be carried out: it ends their connections.
+        Returns the ids of the user and of the bots that are gone now.
         """
         gone = [user_id, *await bots.owned_by(connection, [user_id])]
         new = [{"user_id": each, "next_at": func.clock_timestamp()} for each in gone]
         await connection.execute(insert(deletions).values(new).on_conflict_do_nothing())
         await connection.execute(delete(users).where(users.c.id == user_id))
-        told = "The account was deleted."
-        return await kick_records.order(connection, user_id, Code.INVALID_TOKEN, told, users=gone)
+        return gone
 
     def soon(self) -> None:
         """One was committed: do not wait until it is looked for."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Row, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,7 +13,6 @@ from parley.auth.accounts.deletions import Deletions
 from parley.auth.accounts.passwords import Passwords
 from parley.auth.accounts.sessions import Device
 from parley.auth.database import Database
-from parley.auth.moderation.kicks import KickOrder
 from parley.auth.names import check_display_name
 from parley.auth.owners import require_another_owner
 from parley.auth.tables import api_keys, bans, identities, sessions, suspensions, users
@@ -20,13 +20,16 @@ from parley.auth.user_rows import lock_user, require_unlike_others, revoke_sessi
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 
+T = TypeVar("T")
+
 
 class Proof(NamedTuple):
     """By what somebody shows again that an account is theirs: the password, and what they come from."""
 
     password: str
     device: Device
-    proven_device: str = ""
+    proven: Callable[[str], str]
+    """What names the device, if a user of a username has logged in on it before; else empty."""
 
 
 class OwnAccount:
@@ -75,7 +78,7 @@ class OwnAccount:
 
         Raises `Reject` as `Accounts.prove` does, and with `invalid_payload` for a weak one.
         """
-        proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven_device)
+        proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven)
         require_strong(password, proved.username)
         password_hash = await self._passwords.hash(password)
         async with self._database.transaction() as connection:
@@ -103,16 +106,19 @@ class OwnAccount:
             if changes:
                 await connection.execute(update(users).where(users.c.id == user_id).values(**changes))
 
-    async def delete(self, identity: Identity, proof: Proof) -> KickOrder:
-        """Delete an account; chat is asked to erase what was written, until it has. Returns what is to be carried out.
+    async def delete(
+        self, identity: Identity, proof: Proof, also: Callable[[AsyncConnection, list[str]], Awaitable[T]]
+    ) -> T:
+        """Delete an account; chat is asked to erase what was written, until it has.
 
+        `also` is done in the same transaction, with the ids of all who are gone; this returns what it does.
         Raises `Reject` as `Accounts.prove` does, and with `forbidden` for the last administrator.
         """
-        proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven_device)
+        proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven)
         async with self._database.transaction() as connection:
             await self._still_proved(connection, proved)
             await require_another_owner(connection, proved)
-            return await self._deletions.begin(connection, proved.id)
+            return await also(connection, await self._deletions.begin(connection, proved.id))
 
     @staticmethod
     async def _still_proved(connection: AsyncConnection, proved: Row[Any]) -> None:

@@ -46,15 +46,16 @@ class Passwords:
         """A turn to have a password looked at; waits for it. Raises `Reject(overloaded)`."""
         return self._logins.turn(rank)
 
-    async def hash_new(self, password: str) -> str:
-        """The encoded hash of somebody's first password. Raises `Reject(overloaded)`."""
-        async with self._registrations.turn() as turn:
-            return await turn.run(lambda: self._hasher.hash(normal(password)))
+    def first_turn(self) -> AbstractAsyncContextManager[Turn]:
+        """A turn to have somebody's first password hashed; waits for it. Raises `Reject(overloaded)`."""
+        return self._registrations.turn()
 
-    async def hash(self, password: str) -> str:
-        """The encoded hash of a password of somebody known. Raises `Reject(overloaded)`."""
-        async with self._logins.turn() as turn:
+    async def hash(self, password: str, turn: Turn | None = None) -> str:
+        """The encoded hash of a password; without a turn of somebody known. Raises `Reject(overloaded)`."""
+        if turn is not None:
             return await turn.run(lambda: self._hasher.hash(normal(password)))
+        async with self._logins.turn() as own:
+            return await self.hash(password, own)
 
     async def verify(self, password_hash: str | None, password: str, turn: Turn | None = None) -> Verdict:
         """Whether the password fits; for no hash it does not, after the same time.

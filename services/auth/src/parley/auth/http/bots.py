@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Annotated
 
@@ -88,10 +89,11 @@ class KeyList(BaseModel):
     keys: list[ApiKeyDetails]
 
 
-async def _writer(identity: Bearer) -> Identity:
-    """The user who sends a request, if they may write. Raises `Reject`."""
+async def _writer(identity: Bearer, components: Current) -> Identity:
+    """The user who sends a request, if they may write, and do not do it too often. Raises `Reject`."""
     if identity.suspended:
         raise Reject(Code.SUSPENDED)
+    components.account_changes.take(identity.user_id, time.monotonic())
     return identity
 
 

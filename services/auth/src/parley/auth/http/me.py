@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts.own_account import Proof
 from parley.auth.components import AnyBearer, Bearer, Components, Current
 from parley.auth.http.device_cookie import proven_device
 from parley.auth.http.endpoints import Done, device_of
 from parley.auth.http.own_sessions import EndedSessions
+from parley.auth.moderation import kick_records
+from parley.auth.moderation.kicks import KickOrder
 from parley.auth.names import MAX_DISPLAY_NAME
 from parley.auth.password_policy import MAX_PASSWORD, MIN_PASSWORD
-from parley.common.errors import Code, Reject
+from parley.common.errors import Code
 from parley.common.http.bodies import body_of, described
 from parley.common.wire.identity import Identity
 
@@ -104,7 +108,7 @@ async def change_password(
     identity: Owner, request: Request, components: Current, body: Annotated[PasswordChange, body_of(PasswordChange)]
 ) -> EndedSessions:
     """Other sessions end, unless told otherwise. `invalid_credentials` if the current password is wrong."""
-    proof = await _proof(body.current_password, request, components, identity)
+    proof = _proof(body.current_password, request, components)
     ended = await components.own_account.change_password(
         identity, proof, body.new_password, end_others=body.end_other_sessions
     )
@@ -120,8 +124,13 @@ async def delete_me(
 
     `invalid_credentials` if the password is wrong, `forbidden` for the last administrator.
     """
-    proof = await _proof(body.password, request, components, identity)
-    order = await components.own_account.delete(identity, proof)
+    proof = _proof(body.password, request, components)
+
+    async def end(connection: AsyncConnection, gone: list[str]) -> KickOrder:
+        told = "The account was deleted."
+        return await kick_records.order(connection, identity.user_id, Code.INVALID_TOKEN, told, users=gone)
+
+    order = await components.own_account.delete(identity, proof, end)
     components.deletions.soon()
     result = await components.kicks.carry_out(order)
     if result.unanswered:
@@ -137,8 +146,5 @@ async def export_me(components: Current, identity: Bearer) -> StreamingResponse:
     return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
 
 
-async def _proof(password: str, request: Request, components: Components, identity: Identity) -> Proof:
-    row = await components.own_account.read(identity.user_id)
-    if row is None or row.username is None:
-        raise Reject(Code.FORBIDDEN, "You log in elsewhere; there is no password of yours here.")
-    return Proof(password, device_of(request), proven_device(request, components, row.username))
+def _proof(password: str, request: Request, components: Components) -> Proof:
+    return Proof(password, device_of(request), partial(proven_device, request, components))

@@ -127,20 +127,7 @@ class StandingCheck:
 
     async def _ask(self, batch: list[_Held]) -> None:
         now = boot_time()
-        question = CheckWelcome(
-            [
-                HeldUser(
-                    held.user_id,
-                    held.issued_at,
-                    now - held.registered_at,
-                    held.session,
-                    held.suspended,
-                    held.digest,
-                    held.kicks,
-                )  # fmt: skip
-                for held in batch
-            ]
-        )
+        question = CheckWelcome([_asked(held, now) for held in batch])
         answer = await self._bus.request(subjects.WELCOME, question, UnwelcomeUsers, timeout=TIMEOUT, repeat=True)
         for changed in answer.changed:
             self._take_in(batch[changed.position], changed)
@@ -210,6 +197,12 @@ class StandingCheck:
             return
         for connection, (its_code, its_message) in going:
             self._end(connection, its_code, its_message)
+
+
+def _asked(held: _Held, now: float) -> HeldUser:
+    return HeldUser(
+        held.user_id, held.issued_at, now - held.registered_at, held.session, held.suspended, held.digest, held.kicks
+    )
 
 
 def _key(connection: Connection) -> _Held:
