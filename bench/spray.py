@@ -2,7 +2,8 @@
 
 A thousand guesses a second come from a thousand addresses, at the very users who log in meanwhile: from where they were
 before, with a device that was elsewhere before, and from places that they never were at. Everything is on this machine:
-auth, Postgres, NATS, who guesses and who logs in.
+auth, Postgres, NATS, who guesses and who logs in. `--addresses 17000 --seconds 15` guesses once from each address, and
+with `--apart` from each network: nothing tells these guesses from logins at new places, and only the known get in.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import random
 import sys
 import tempfile
 import time
@@ -19,8 +21,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 import typer
-from machine import free_port, listening, running, wait_until
+from machine import cpu_seconds, free_port, listening, running, wait_until
 
 from parley.cli.database.migrations import upgrade
 from parley.cli.stack import embedded
@@ -55,10 +58,9 @@ async def ask(
     return int(answer.split(" ", 2)[1]), fields.get("set-cookie", "").partition(";")[0]
 
 
-async def guess(port: int, number: int, pause: float, until: float, counts: Counter[int]) -> None:
-    """Guess from one address, now at this user and now at that."""
-    address = f"127.1.{number >> 8}.{number & 255}"
-    await asyncio.sleep(pause * (number % 100) / 100)
+async def guess(port: int, address: str, number: int, pause: float, until: float, counts: Counter[int]) -> None:
+    """Guess from one address, now at this user and now at that, on one connection or on one each if they are rare."""
+    await asyncio.sleep(pause * random.random())
     while time.monotonic() < until:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
@@ -66,20 +68,24 @@ async def guess(port: int, number: int, pause: float, until: float, counts: Coun
                 began = time.monotonic()
                 body = {"username": f"user-{int(began * 1000 + number) % USERS}", "password": "a wrong guess"}
                 counts[(await ask(reader, writer, body, "/auth/login", ""))[0]] += 1
+                if pause > 2:
+                    break
                 await asyncio.sleep(max(0.0, began + pause - time.monotonic()))
             writer.close()
+            await asyncio.sleep(pause if pause > 2 else 0)
         except (OSError, asyncio.IncompleteReadError):
             counts[0] += 1
             await asyncio.sleep(pause)
 
 
-def spray(port: int, first: int, addresses: int, pause: float, seconds: float, told: object) -> None:
+def spray(port: int, addresses: list[str], pause: float, seconds: float, told: object) -> None:
     """Guess from many addresses, in a process of its own; tells how often it was answered what."""
     counts: Counter[int] = Counter()
 
     async def all_of_them() -> None:
         until = time.monotonic() + seconds
-        await asyncio.gather(*(guess(port, first + n, pause, until, counts) for n in range(addresses)))
+        guesses = (guess(port, address, n, pause, until, counts) for n, address in enumerate(addresses))
+        await asyncio.gather(*guesses)
 
     asyncio.run(all_of_them())
     told.put(counts)  # type: ignore[attr-defined]
@@ -104,6 +110,13 @@ async def log_in(port: int, seconds: float, cookies: list[str]) -> dict[str, lis
     return found
 
 
+def thread_seconds(pid: int) -> tuple[float, float]:
+    """CPU time of a process: of its event loop, which is its first thread, and of all other threads."""
+    threads = {thread.id: thread.user_time + thread.system_time for thread in psutil.Process(pid).threads()}
+    loop = threads.pop(pid)
+    return loop, cpu_seconds(pid) - loop
+
+
 async def register(port: int) -> list[str]:
     """Make the users, each at home; their devices' cookies."""
     body = [{"username": f"user-{user}", "password": PASSWORD} for user in range(USERS)]
@@ -116,6 +129,7 @@ def main(
     rate: Annotated[int, typer.Option(help="guesses a second")] = 1000,
     addresses: Annotated[int, typer.Option(help="from how many addresses")] = 1000,
     seconds: Annotated[float, typer.Option(help="for how long")] = 30,
+    apart: Annotated[bool, typer.Option(help="each address in a network of its own")] = False,
 ) -> None:
     """Measure, print, and fail if a rightful login failed or took two seconds."""
     cores = os.sched_getaffinity(0)
@@ -131,19 +145,25 @@ def main(
             "PARLEY_LOG_LEVEL": "warning",
             "PARLEY_AUTH_ADMIN_PASSWORD": "the password of nobody",
         }
-        stack.enter_context(running([sys.executable, "-m", "parley.auth"], directory / "auth.log", cores, environment))
+        command = [sys.executable, "-m", "parley.auth"]
+        auth = stack.enter_context(running(command, directory / "auth.log", cores, environment))
         wait_until(lambda: listening(port), "auth to listen")
         cookies = asyncio.run(register(port))
+        before = thread_seconds(auth.pid)
         told: multiprocessing.Queue[Counter[int]] = multiprocessing.Queue()
-        pause = addresses / rate
-        attacker = multiprocessing.Process(target=spray, args=(port, 1, addresses, pause, seconds + 2, told))
+        numbers = ((number >> 8, number & 255) for number in range(1, addresses + 1))
+        from_where = [f"127.{16 + high}.{low}.1" if apart else f"127.1.{high}.{low}" for high, low in numbers]
+        arguments = port, from_where, addresses / rate, seconds + 2, told
+        attacker = multiprocessing.Process(target=spray, args=arguments)
         attacker.start()
         time.sleep(1)
         found = asyncio.run(log_in(port, seconds, cookies))
         guesses = told.get()
         attacker.join()
+        loop, hashing = (after - earlier for after, earlier in zip(thread_seconds(auth.pid), before, strict=True))
     total = sum(guesses.values())
     print(f"{total / (seconds + 2):.0f} guesses a second from {addresses} addresses, answered {dict(guesses)}")
+    print(f"auth's CPU: event loop {loop:.2f} s ({loop / total * 1e6:.0f} µs a guess), hashing {hashing:.2f} s")
     failed = False
     for kind, logins in found.items():
         times = sorted(took for _, took in logins)

@@ -77,6 +77,26 @@ async def test_a_kick_ends_who_was_here_before_it_and_nobody_who_came_after_it(a
     assert answer.users == [Unwelcome(0, "kicked", "too loud")]
 
 
+@pytest.mark.parametrize("user", ["guest", BOB, "carol"])
+async def test_who_was_let_in_a_moment_before_a_kick_must_go_and_who_came_a_moment_after_it_may_stay(
+    auth: Auth, bus: Bus, user: str
+):
+    """However close they are: what orders them is no time."""
+    token = {"guest": "", BOB: external()}.get(user) or (await auth.register())["access_token"]
+    before = await identify(bus, "" if user == "guest" else token, guest=user == "guest")
+    await auth.post(f"/admin/users/{before.user_id}/kick", {"reason": "too loud"}, await auth.admin_token())
+    after = before if user == "guest" else await identify(bus, token)
+    # As a question says it that was on its way for as long as the connection was old.
+    held = [HeldUser(user.user_id, user.issued_at, 0.0, user.session, kicks=user.kicks) for user in (before, after)]
+    if user == "guest":
+        # Nobody is that guest anew; one who was recovered is as they were.
+        assert await check(bus, *held) == [(0, "kicked"), (1, "kicked")]
+        return
+    assert await check(bus, *held) == [(0, "kicked")]
+    await auth.post(f"/admin/users/{before.user_id}/kick", {"reason": "again"}, await auth.admin_token())
+    assert await check(bus, *held) == [(0, "kicked"), (1, "kicked")]
+
+
 async def test_a_kick_under_a_clock_that_was_ahead_ends_nobody_who_comes_later_and_hides_no_other(auth: Auth, bus: Bus):
     admin = await auth.admin_token()
     for reason in ("first", "an hour ahead"):

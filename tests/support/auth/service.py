@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import httpx
 import pytest
-from argon2 import PasswordHasher
 from argon2.profiles import CHEAPEST
 from fastapi import FastAPI
 
@@ -79,10 +77,9 @@ async def running_auth(database_url: str, nats_url: str, **changed: Any) -> Asyn
     }
     app = create_app(Settings(database_url=database_url, nats_url=nats_url, **settings))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    cheapest = partial(PasswordHasher.from_parameters, CHEAPEST)
     async with AsyncExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(passwords, "PasswordHasher", cheapest)
+            patch.setattr(passwords, "PARAMETERS", CHEAPEST)
             await stack.enter_async_context(app.router.lifespan_context(app))
         client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://auth"))
         yield Auth(app, client)

@@ -14,12 +14,14 @@ import httpx
 import pytest
 from sqlalchemy import text, update
 
+from parley.auth.moderation import kick_records
 from parley.auth.tables import users
 from parley.common.errors import Code, Reject
 from parley.common.nats.bus import Bus
 from parley.common.wire import subjects
 from parley.common.wire.admin import EraseUser, ErasureInfo, GetErasure, ReadWritten, Written
 from tests.support.auth.identities import SECRET, external
+from tests.support.auth.played_gateway import played_gateway, settled
 from tests.support.auth.service import ADMIN_PASSWORD, PASSWORD, Auth, bearer, code, running_auth
 from tests.support.auth.sessions import kicks_heard, session_of
 from tests.support.waiting import until
@@ -178,6 +180,16 @@ async def test_a_name_and_an_avatar_are_changed_and_taken_away(auth: Auth) -> No
     assert (await send(auth, "PUT", "/auth/me", {}, token)).json()["name"] == "Alice Liddell"
 
 
+async def test_open_connections_are_told_of_a_new_name_at_once(auth: Auth, nats_url: str) -> None:
+    granted = await auth.register()
+    async with played_gateway(nats_url, "g1", [granted["user_id"]]) as gateway:
+        await settled(auth, "g1")
+        await send(auth, "PUT", "/auth/me", {"avatar_url": None}, granted["access_token"])
+        assert gateway.told == []
+        await send(auth, "PUT", "/auth/me", {"name": "Alice Liddell"}, granted["access_token"])
+        assert [told.selection.users for told in gateway.told] == [(granted["user_id"],)]
+
+
 @pytest.mark.parametrize(
     ("body", "refused"),
     [
@@ -275,7 +287,7 @@ async def test_where_a_gateway_may_have_missed_it_chat_is_asked_a_second_time(au
     user_id, deletions = granted["user_id"], auth.components.deletions
     async with auth.components.database.transaction() as connection:
         await deletions.begin(connection, user_id)
-    await deletions.repeat(user_id)
+    await deletions.repeat([user_id])
     later = text(
         "UPDATE auth.deletions SET next_at = next_at - interval '10 minutes' WHERE next_at > clock_timestamp()"
     )
@@ -288,6 +300,30 @@ async def test_where_a_gateway_may_have_missed_it_chat_is_asked_a_second_time(au
         await deletions.step(bus)
         assert (await state_of(auth, user_id)).done
     assert chat.asked == [user_id] * 2
+
+
+async def test_a_deletion_reaches_gateways_and_ones_bots_though_its_process_dies_in_between(
+    auth: Auth, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kick_records, "UNTOLD_SECONDS", 0.0)
+    monkeypatch.setattr(kick_records, "FOLLOW_INTERVAL", 0.05)
+    granted, chat = await auth.register(), Chat()
+    chat.state, token = "completed", granted["access_token"]
+    bot = (await auth.post("/auth/bots", {"name": "Robbie"}, token)).json()["id"]
+
+    async def dies(*_: Any) -> Any:
+        raise RuntimeError("killed")
+
+    kick = auth.components.gateways.kick
+    monkeypatch.setattr(auth.components.gateways, "kick", dies)
+    async with kicks_heard(bus) as heard, serving(bus, chat):
+        assert (await send(auth, "DELETE", "/auth/me", {"password": PASSWORD}, token)).status_code == 500
+        assert code(await auth.get("/auth/me", token)) == "invalid_token"
+        assert not heard
+        monkeypatch.setattr(auth.components.gateways, "kick", kick)
+        await until(lambda: heard)
+        assert heard[0].users == (granted["user_id"], bot)
+        await until(lambda: {granted["user_id"], bot} <= {*chat.asked})
 
 
 async def test_the_last_administrator_stays(auth: Auth) -> None:
@@ -324,6 +360,27 @@ async def test_all_that_is_kept_of_somebody_is_given_to_them_line_by_line(auth: 
     assert [line["event"]["n"] for line in lines[2:5]] == [1, 2, 3]
     assert lines[-1]["end"] == {"events": 3}
     assert "argon2" not in json.dumps(lines)
+
+
+async def test_an_export_has_ones_bots_keys_bans_and_suspensions_and_no_secret(auth: Auth, bus: Bus) -> None:
+    granted, admin, chat = await auth.register(), await auth.admin_token(), Chat()
+    token, user = granted["access_token"], f"/admin/users/{granted['user_id']}"
+    bot = (await auth.post("/auth/bots", {"name": "Robbie"}, token)).json()["id"]
+    key = (await auth.post(f"/auth/bots/{bot}/keys", {"name": "k", "scopes": ["chat:read"]}, token)).json()
+    another = await auth.register("another")
+    await auth.post("/auth/bots", {"name": "Marvin"}, another["access_token"])
+    for path in ("ban", "suspension"):
+        await auth.post(f"{user}/{path}", {"reason": f"why {path}"}, admin)
+    await auth.post(f"{user}/unban", token=admin)
+    token = (await auth.login()).json()["access_token"]
+    async with serving(bus, chat):
+        lines = await exported(auth, token)
+    found = {line["type"]: line[line["type"]] for line in lines}
+    assert [line["type"] for line in lines[-5:]] == ["bot", "api_key", "ban", "suspension", "end"]
+    assert (found["bot"]["id"], found["api_key"]["id"], found["api_key"]["user_id"]) == (bot, key["id"], bot)
+    assert (found["ban"]["reason"], found["suspension"]["reason"]) == ("why ban", "why suspension")
+    assert found["ban"]["lifted_at"] is not None
+    assert key["key"].rpartition("_")[2] not in json.dumps(lines)
 
 
 async def test_an_export_that_chat_does_not_finish_says_so(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from parley.auth.accounts import api_keys
 from parley.testing.stock_client import ConnectError
 from tests.support.administration import Stack, stack
 from tests.support.auth.service import Auth, bearer, code, running_auth
@@ -47,6 +48,38 @@ async def test_a_key_is_its_bot_and_is_shown_once(auth: Auth):
     async with auth.components.database.autocommit() as connection:
         (stored,) = (await connection.execute(text("SELECT key::text FROM auth.api_keys AS key"))).scalars()
     assert key["key"].rpartition("_")[2] not in stored
+
+
+async def test_a_revocation_ends_a_bots_keys_and_a_key_that_ended_is_not_rotated_back(auth: Auth):
+    ann = await auth.register("ann")
+    bot, key = await bot_of(auth, ann["access_token"])
+    await auth.post(f"/admin/users/{bot}/revoke", token=await auth.admin_token())
+    assert code(await auth.get("/auth/me", key["key"])) == "revoked_token"
+    path = f"/auth/bots/{bot}/keys"
+    # Its user is told so, instead of being given a secret that is good for nothing.
+    assert code(await auth.post(f"{path}/{key['id']}/rotate", {}, ann["access_token"])) == "not_found"
+    another = (await auth.post(path, KEY, ann["access_token"])).json()
+    assert (await auth.get("/auth/me", another["key"])).status_code == 200
+
+
+async def test_bots_and_keys_are_made_so_often_and_ended_keys_are_forgotten(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(api_keys, "MAX_ENDED", 2)
+    token = (await auth.register("ann"))["access_token"]
+    bot, first = await bot_of(auth, token)
+    path, made = f"/auth/bots/{bot}/keys", [first]
+    for _ in range(4):
+        await auth.client.delete(f"{path}/{made[-1]['id']}", headers=bearer(token))
+        made.append((await auth.post(path, KEY, token)).json())
+    listed = [key["id"] for key in (await auth.get(path, token)).json()["keys"]]
+    assert listed == [key["id"] for key in reversed(made[-3:])]
+    assert code(await auth.get("/auth/me", first["key"])) == "invalid_token"
+    # Ten so far. Whoever goes on is slowed down, and may still look.
+    answers = [await auth.post(path, KEY, token) for _ in range(51)]
+    assert code(answers[-1]) == "rate_limited"
+    assert "retry-after" in answers[-1].headers
+    assert (await auth.get(path, token)).status_code == 200
 
 
 async def test_what_is_not_quite_a_key_is_none(auth: Auth):

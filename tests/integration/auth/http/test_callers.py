@@ -19,9 +19,11 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from parley.auth.http import endpoints
+from parley.auth.http.admin.rights import RIGHTS
 from parley.chat.app import create_app
 from parley.chat.settings import Settings
-from tests.support.auth.service import running_auth
+from parley.common.wire.rights import RIGHT_OF_ROLE, Right
+from tests.support.auth.service import bearer, running_auth
 
 SECRET = "a secret that the adopter's own server signs with"
 OPEN = {
@@ -140,25 +142,33 @@ async def world(database_url: str, own_nats: Any) -> AsyncIterator[World]:
         banned, admin = await auth.register("banned"), await auth.admin_token()
         await auth.post(f"/admin/users/{banned['user_id']}/ban", {"reason": "spam"}, admin)
         claims = {"sub": "late", "exp": int(time.time()) - 3600}
+        suspended, user = await auth.register("suspended"), await auth.register("user")
+        await auth.post(f"/admin/users/{suspended['user_id']}/suspension", {"reason": "spam"}, admin)
+        bot = (await auth.post("/auth/bots", {"name": "Robbie"}, user["access_token"])).json()["id"]
+        key = {"name": "key", "scopes": ["chat:read", "chat:write"]}
+        administrators: dict[str, str] = {}
+        for right in Right:
+            held = await auth.register(f"may-{right.name.lower()}")
+            role = next(role for role, given in RIGHT_OF_ROLE.items() if given is right)
+            path = f"/admin/users/{held['user_id']}/roles"
+            await auth.client.put(path, json={"roles": [role]}, headers=bearer(admin))
+            administrators[right.name] = held["access_token"]
         tokens = {
+            **administrators,
+            "suspended": suspended["access_token"],
+            "key": (await auth.post(f"/auth/bots/{bot}/keys", key, user["access_token"])).json()["key"],
             "nobody": "",
             "garbage": "no.token.atall",
             "expired": jwt.encode(claims, SECRET, "HS256"),
             "forged": jwt.encode({"sub": "eve", "roles": ["admin"], "exp": int(time.time()) + 60}, "x" * 32, "HS256"),
             "banned": banned["access_token"],
-            "user": (await auth.register("user"))["access_token"],
-            "admin": admin,
+            "user": user["access_token"],
         }
         yield World(apps, http, tokens)
 
 
 IDENTIFY = {"any_bearer", "bearer", "administrator", "_identified"}
 """What asks who calls."""
-
-
-def read_first(endpoint: Endpoint, got: tuple[int, str], who: set[str]) -> bool:
-    """Whether it found fault with the body before it asked who calls, which it would have done next."""
-    return got == (422, "invalid_payload") and bool(endpoint.asks & who) and endpoint.path != "/api/sync"
 
 
 REFUSED = {
@@ -171,26 +181,56 @@ REFUSED = {
 
 
 async def test_who_has_no_valid_token_is_refused_by_every_endpoint_that_is_not_named_as_open(world: World):
+    """Whatever else is wrong with what they send."""
     wrong: dict[tuple[Endpoint, str], tuple[int, str]] = {}
     for endpoint in world.endpoints():
         for caller, expected in REFUSED.items():
             got = await world.ask(endpoint, world.tokens[caller])
-            if not endpoint.is_open and got != expected and not read_first(endpoint, got, IDENTIFY):
+            if not endpoint.is_open and got != expected:
                 wrong[endpoint, caller] = got
             if endpoint.is_open and got[0] in {401, 500}:
                 wrong[endpoint, caller] = got
     assert not wrong
 
 
-async def test_what_is_for_administrators_is_for_nobody_else(world: World):
+async def test_what_is_for_administrators_is_for_nobody_else_nor_for_who_may_less(world: World):
     wrong: dict[tuple[Endpoint, str], tuple[int, str]] = {}
+    rights: dict[str, Right | None] = {**{right.name: right for right in Right}, "user": None, "key": None}
     for endpoint in world.endpoints():
-        for caller in ("user", "admin"):
-            status, code = await world.ask(endpoint, world.tokens[caller])
-            refused = (status, code) == (403, "forbidden")
-            refused |= caller == "user" and read_first(endpoint, (status, code), {"administrator"})
-            if refused != (endpoint.for_administrators and caller == "user") or status in {401, 500}:
-                wrong[endpoint, caller] = (status, code)
+        if not endpoint.for_administrators:
+            continue
+        needed = RIGHTS[endpoint.method, endpoint.path]
+        for caller, right in rights.items():
+            got = await world.ask(endpoint, world.tokens[caller])
+            if (got == (403, "forbidden")) != (right is None or right < needed) or got[0] in {401, 500}:
+                wrong[endpoint, caller] = got
+    assert not wrong
+
+
+async def test_an_api_key_opens_what_is_for_programs_and_nothing_of_an_account(world: World):
+    wrong: dict[Endpoint, tuple[int, str]] = {}
+    for endpoint in world.endpoints():
+        if endpoint.is_open or endpoint.for_administrators:
+            continue
+        got = await world.ask(endpoint, world.tokens["key"])
+        if (got == (403, "forbidden")) != ("bearer" in endpoint.asks) or got[0] in {401, 500}:
+            wrong[endpoint] = got
+    assert not wrong
+
+
+async def test_who_is_suspended_reads_and_minds_their_account_and_writes_nothing(world: World):
+    wrong: dict[Endpoint, tuple[int, str]] = {}
+    for endpoint in world.endpoints():
+        if endpoint.is_open or endpoint.for_administrators:
+            continue
+        got = await world.ask(endpoint, world.tokens["suspended"])
+        writes = (
+            endpoint.method != "GET"
+            and endpoint.path.startswith(("/api", "/auth/bots"))
+            and endpoint.path != "/api/sync"
+        )
+        if (got == (403, "suspended")) != writes or got[0] in {401, 500}:
+            wrong[endpoint] = got
     assert not wrong
 
 

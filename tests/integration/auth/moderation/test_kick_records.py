@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from parley.auth.moderation import kick_records, kicks
+from parley.common.errors import Code
 from parley.common.wire import subjects
 from parley.common.wire.operations import OperationReport
 from parley.common.wire.processes import SignOfLife
@@ -68,6 +69,25 @@ async def test_a_gateway_that_was_silent_is_asked_again_for_what_is_old_enough(a
     assert (found["disconnected"], found["answered"], found["unanswered"]) == (2, ["g1"], [])
     assert gateway.kicks[0].min_age == 0
     assert gateway.kicks[-1].min_age > 0
+
+
+async def test_a_kick_that_nobody_was_told_of_is_carried_out_for_who_was_there_before(
+    auth: Auth, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch
+):
+    await settled(auth, "g1")
+    async with auth.components.database.transaction() as connection:
+        order = await kick_records.order(connection, "u_admin", Code.KICKED, "why", users=[GUEST])
+    # Whoever wrote it down has a while for it.
+    assert (await report(auth, order.id))["disconnected"] == 0
+    monkeypatch.setattr(kick_records, "UNTOLD_SECONDS", 0.2)
+
+    async def told() -> Any:
+        return (await report(auth, order.id))["disconnected"]
+
+    assert await until(told) == 2
+    (kick,) = gateway.kicks
+    assert (kick.selection.user_id, kick.reason) == (GUEST, "why")
+    assert kick.min_age >= 0.2
 
 
 async def test_an_answer_that_comes_late_counts_once(auth: Auth, gateway: PlayedGateway):

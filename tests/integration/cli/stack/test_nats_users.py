@@ -137,7 +137,7 @@ HEARS = {
     | {"GATEWAYS", "gateway for all namespaces", "compare", "recover", "name gateway"}
     | {"PRESENCE", "gateway_presence"}
     | {name for name, subject in SUBJECTS.items() if subject.startswith("_INBOX.gateway.")},
-    "auth": {"AUTHENTICATE", "WELCOME", "ADDRESS_BANS", "AUDIT", "kicked", "GATEWAYS", "name auth"}
+    "auth": {"AUTHENTICATE", "WELCOME", "ADDRESS_BANS", "AUDIT", "kicked", "name auth"}
     | {name for name, subject in SUBJECTS.items() if subject.startswith("_INBOX.auth.")},
     "chat": ERASING
     | asked("/chat")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from bisect import insort
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,9 +12,9 @@ import pytest
 from parley.auth.accounts import login_limits
 from parley.auth.accounts.attempt_counts import AttemptCounts, AttemptLimit, Throttled
 from parley.auth.accounts.device_proofs import MAX_AGE, DeviceProofs
-from parley.auth.accounts.login_limits import MAX_DELAY, Lane, LoginAttempt, LoginLimits, Treatment
+from parley.auth.accounts.login_limits import KNOWN, MAX_DELAY, LoginAttempt, LoginLimits, Rank, Treatment
 from parley.auth.settings import AttemptRate, rate
-from parley.common.errors import Code
+from parley.common.errors import Code, Reject
 from parley.common.http.addresses import address_key
 
 ANN = LoginAttempt("ann", "10.0.0.1")
@@ -40,23 +42,42 @@ def test_who_guesses_is_refused_where_they_are_until_the_window_is_over(limits: 
     limits.begin(ANN, 60.0)
 
 
-def test_strangers_slow_down_a_user_who_was_never_there_and_refuse_nobody(limits: LoginLimits) -> None:
+def test_strangers_slow_down_and_refuse_nobody_else(limits: LoginLimits) -> None:
     for number in range(2000):
         limits.begin(LoginAttempt("ann", f"10.1.{number >> 8}.{number & 255}"), 0.0)
-    treatment = limits.begin(ANN, 1.0)
-    assert (treatment.delay, treatment.lane) == (MAX_DELAY, Lane.FRESH)
-    # Whoever goes on trying where they are comes after that.
-    lanes = [treatment.lane for treatment in fail(limits, LoginAttempt("ann", "10.1.0.0"), 3, 1.0)]
-    assert lanes == [Lane.FRESH, Lane.FRESH, Lane.SUSPECT]
-    assert limits.begin(LoginAttempt("ben", "10.0.0.2"), 1.0).delay == 0
+    assert limits.begin(ANN, 1.0)[:2] == (0.0, Rank(True, 0, 0, 2000))
+    # Who comes to a new place comes before all who have tried, and before strangers to the user that is sprayed.
+    tried = [treatment.rank for treatment in fail(limits, LoginAttempt("ann", "10.1.0.0"), 3, 1.0)]
+    assert [rank.address_tries for rank in tried] == [1, 2, 3]
+    ben = limits.begin(LoginAttempt("ben", "10.7.0.2"), 1.0)
+    assert ben.delay == 0
+    assert KNOWN < ben.rank < Rank(True, 0, 0, 2000) < tried[0]
+
+
+def test_who_goes_on_is_slowed_before_they_are_refused(limits: LoginLimits) -> None:
+    delays = [treatment.delay for treatment in fail(limits, ANN, 10)]
+    assert delays[:4] == [0.0] * 4
+    assert delays == sorted(delays)
+    assert 0 < delays[-1] < MAX_DELAY
+    # At others from there as well, up to a bound.
+    elsewhere = [limits.begin(LoginAttempt(f"user{number}", ANN.address), 0.0).delay for number in range(49)]
+    assert elsewhere[-1] == MAX_DELAY
+
+
+def test_a_network_that_tries_comes_after_one_that_does_not(limits: LoginLimits) -> None:
+    for address in ("10.1.0.1", "2001:db8:1:2::1"):
+        limits.begin(LoginAttempt("ann", address_key(address)), 0.0)
+    for near, far in (("10.1.0.2", "10.1.1.2"), ("2001:db8:1:3::1", "2001:db8:2:2::1")):
+        ranks = [limits.begin(LoginAttempt("ben", address_key(address)), 1.0).rank for address in (near, far)]
+        assert [rank[:3] for rank in ranks] == [(True, 0, 1), (True, 0, 0)]
 
 
 def test_who_was_there_before_is_not_slowed_by_strangers(limits: LoginLimits) -> None:
     succeed(limits, ANN)
     for number in range(2000):
         limits.begin(LoginAttempt("ann", f"10.1.{number >> 8}.{number & 255}"), 0.0)
-    assert limits.begin(ANN, 1.0)[:2] == (0.0, Lane.KNOWN)
-    assert limits.begin(ANN._replace(address="10.0.0.99", device="d1"), 1.0)[:2] == (0.0, Lane.KNOWN)
+    assert limits.begin(ANN, 1.0)[:2] == (0.0, KNOWN)
+    assert limits.begin(ANN._replace(address="10.0.0.99", device="d1"), 1.0)[:2] == (0.0, KNOWN)
 
 
 def test_guesses_from_the_very_address_slow_who_was_there_before_and_do_not_touch_their_device(
@@ -65,7 +86,7 @@ def test_guesses_from_the_very_address_slow_who_was_there_before_and_do_not_touc
     succeed(limits, ANN)
     fail(limits, ANN, 30)
     assert 0 < limits.begin(ANN, 1.0).delay <= MAX_DELAY
-    assert limits.begin(ANN._replace(device="d1"), 1.0)[:2] == (0.0, Lane.KNOWN)
+    assert limits.begin(ANN._replace(device="d1"), 1.0)[:2] == (0.0, KNOWN)
     fail(limits, ANN, 29)
     with pytest.raises(Throttled):
         limits.begin(ANN, 1.0)
@@ -78,37 +99,71 @@ def test_guesses_at_others_from_ones_address_do_not_touch_who_was_there_before(l
         limits.begin(LoginAttempt(f"user{number}", ANN.address), 0.0)
     with pytest.raises(Throttled):
         limits.begin(LoginAttempt("ben", ANN.address), 0.0)
-    assert limits.begin(ANN, 0.0)[:2] == (0.0, Lane.KNOWN)
+    assert limits.begin(ANN, 0.0)[:2] == (0.0, KNOWN)
 
 
 def test_a_stolen_device_guesses_no_faster_than_anybody(limits: LoginLimits) -> None:
     stolen = LoginAttempt("ann", "10.0.0.7", "d1")
-    assert [treatment.lane for treatment in fail(limits, stolen, 10)] == [Lane.KNOWN] * 10
-    assert fail(limits, stolen, 10)[-1].lane is Lane.SUSPECT
+    assert [treatment.rank for treatment in fail(limits, stolen, 10)] == [KNOWN] * 10
+    assert fail(limits, stolen, 10)[-1].rank.address_tries == 9
     with pytest.raises(Throttled):
         limits.begin(stolen, 0.0)
 
 
 def test_a_flood_is_refused_before_it_is_read_and_nobody_who_was_there_before(limits: LoginLimits) -> None:
+    def refused(address: str, now: float, device: str = "", worst: int = 3) -> Reject | None:
+        """What becomes of an attempt when those who wait have tried so often."""
+        return limits.refusal(address, device, now, lambda rank: rank < Rank(True, worst))
+
     for number in range(3):
-        assert limits.refusal("10.0.0.8", "", 0.0, full=True) is None
+        assert refused("10.0.0.8", 0.0) is None
         limits.begin(LoginAttempt(f"user{number}", "10.0.0.8"), 0.0)
-    assert limits.refusal("10.0.0.8", "", 0.0, full=False) is None
-    refused = limits.refusal("10.0.0.8", "", 0.0, full=True)
-    assert refused is not None
-    assert refused.code is Code.OVERLOADED
-    # Only a pause makes an address fresh again.
+    assert refused("10.0.0.8", 0.0, worst=9) is None
+    refusal = refused("10.0.0.8", 0.0)
+    assert refusal is not None
+    assert refusal.code is Code.OVERLOADED
+    # What was refused was tried as well, and only a pause makes one who goes on a newcomer again.
+    assert refused("10.0.0.8", 0.0, worst=4) is not None
     for now in (50.0, 100.0):
-        assert limits.refusal("10.0.0.8", "", now, full=True) is not None
-    assert limits.refusal("10.0.0.8", "", 161.0, full=True) is None
-    assert limits.refusal("10.0.0.8", "d1", 0.0, full=True) is None
+        assert refused("10.0.0.8", now) is not None
+    assert refused("10.0.0.8", 161.0) is None
+    assert refused("10.0.0.8", 0.0, "d1") is None
     succeed(limits, LoginAttempt("ben", "10.0.0.8"))
-    assert limits.refusal("10.0.0.8", "", 0.0, full=True) is None
+    assert refused("10.0.0.8", 0.0) is None
     for number in range(60):
         limits.begin(LoginAttempt(f"user{number}", "10.0.0.9"), 0.0)
-    assert isinstance(limits.refusal("10.0.0.9", "", 0.0, full=False), Throttled)
-    passed = [limits.refusal("10.0.0.9", "d2", 0.0, full=True) is None for _ in range(61)]
+    assert isinstance(refused("10.0.0.9", 0.0, worst=99), Throttled)
+    passed = [refused("10.0.0.9", 0.0, "d2") is None for _ in range(61)]
     assert passed == [True] * 60 + [False]
+
+
+def test_of_a_thousand_guesses_a_second_none_comes_before_who_logs_in_at_a_new_place(limits: LoginLimits) -> None:
+    """A minute of them, from a thousand addresses at the same users; the queue is full of the best of them."""
+    waiting: list[Rank] = []
+
+    def admits(rank: Rank) -> bool:
+        return len(waiting) < 32 or rank < waiting[-1]
+
+    def come(attempt: LoginAttempt, now: float) -> bool:
+        if limits.refusal(attempt.address, "", now, admits) is not None:
+            return False
+        rank = limits.begin(attempt, now).rank
+        if not admits(rank):
+            return False
+        insort(waiting, rank)
+        del waiting[32:]
+        return waiting[0] == rank
+
+    for number in range(60_000):
+        now, host = number / 1000, number % 1000
+        with suppress(Throttled):
+            come(LoginAttempt(f"user{number % 20}", f"10.1.{host >> 8}.{host & 255}"), now)
+        if number % 100 == 0:
+            # Five are looked at in a second.
+            del waiting[: number % 200 // 100]
+        if number > 2000 and number % 500 == 0:
+            newcomer = LoginAttempt(f"user{number % 20}", f"10.{2 + number // 500}.0.1")
+            assert come(newcomer, now), (number, waiting)
 
 
 def test_only_failures_use_anything_up_but_a_flood_of_ones_own_logins_ends(limits: LoginLimits) -> None:

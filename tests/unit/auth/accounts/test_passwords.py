@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TypeVar
 
 import pytest
 from argon2 import PasswordHasher
@@ -13,11 +15,13 @@ from argon2 import PasswordHasher
 from parley.auth.accounts import hashing_queue
 from parley.auth.accounts import passwords as hashing
 from parley.auth.accounts.hashing_queue import WAITING_PER_WORKER, HashingQueue
-from parley.auth.accounts.login_limits import Lane
+from parley.auth.accounts.login_limits import KNOWN, Rank
 from parley.auth.accounts.passwords import Passwords
 from parley.common.errors import Code, Reject
 
-QUICK = PasswordHasher(time_cost=2, memory_cost=256, parallelism=1)
+T = TypeVar("T")
+PARAMETERS = replace(hashing.PARAMETERS, time_cost=2, memory_cost=256)
+QUICK = PasswordHasher.from_parameters(PARAMETERS)
 CAPACITY = 1 + WAITING_PER_WORKER
 COMPOSED = unicodedata.normalize("NFC", "café crème")
 DECOMPOSED = unicodedata.normalize("NFD", COMPOSED)
@@ -26,7 +30,7 @@ DECOMPOSED = unicodedata.normalize("NFD", COMPOSED)
 @pytest.fixture
 def passwords(monkeypatch: pytest.MonkeyPatch) -> Iterator[Passwords]:
     """Its hashes are of the real kind, but take a hundredth of the time."""
-    monkeypatch.setattr(hashing, "PasswordHasher", lambda: QUICK)
+    monkeypatch.setattr(hashing, "PARAMETERS", PARAMETERS)
     made = Passwords(1)
     yield made
     made.close()
@@ -42,7 +46,7 @@ def gate() -> Iterator[threading.Event]:
 
 @pytest.fixture
 def queue(gate: threading.Event) -> Iterator[HashingQueue]:
-    made = HashingQueue("test", 1, len(Lane))
+    made = HashingQueue("test", 1)
     yield made
     gate.set()
     made.close()
@@ -53,6 +57,11 @@ async def test_password_fits_its_own_hash_only(passwords: Passwords) -> None:
     assert encoded.startswith("$argon2id$")
     assert await passwords.verify(encoded, "correct horse") == (True, False)
     assert not (await passwords.verify(encoded, "wrong horse")).fits
+
+
+def test_a_hash_costs_what_rfc_9106_recommends_and_no_thread_beside_its_workers() -> None:
+    assert (hashing.PARAMETERS.memory_cost, hashing.PARAMETERS.time_cost) == (64 * 1024, 3)
+    assert hashing.PARAMETERS.parallelism == 1
 
 
 async def test_nobodys_hash_and_a_broken_hash_fit_nothing(passwords: Passwords) -> None:
@@ -84,43 +93,72 @@ async def test_more_than_can_wait_is_overload_and_passes(passwords: Passwords) -
 
 
 async def test_new_accounts_take_no_place_from_logins_nor_logins_from_them(passwords: Passwords) -> None:
-    new = [asyncio.create_task(passwords.hash_new("anything")) for _ in range(CAPACITY + 1)]
+    async def register() -> str:
+        async with passwords.first_turn() as turn:
+            return await passwords.hash("anything", turn)
+
+    new = [asyncio.create_task(register()) for _ in range(CAPACITY + 1)]
     known = [asyncio.create_task(passwords.verify(None, "anything")) for _ in range(CAPACITY)]
     assert not any(verdict.fits for verdict in await asyncio.gather(*known))
     outcomes = await asyncio.gather(*new, return_exceptions=True)
     assert sum(isinstance(outcome, Reject) for outcome in outcomes) == 1
 
 
-async def test_who_is_known_comes_before_a_crowd_of_guesses_and_newcomers_next(
+async def in_turn(queue: HashingQueue, work: Callable[[], T], rank: Rank = KNOWN) -> T:
+    async with queue.turn(rank) as turn:
+        return await turn.run(work)
+
+
+async def test_turns_go_by_rank_and_then_by_arrival_and_the_worst_makes_room(
     queue: HashingQueue, gate: threading.Event
 ) -> None:
     order: list[str] = []
 
-    def note(name: str) -> None:
-        gate.wait()
-        order.append(name)
+    def come(name: str, rank: Rank) -> asyncio.Task[None]:
+        def note() -> None:
+            gate.wait()
+            order.append(name)
 
-    guesses = [asyncio.create_task(queue.run(lambda: note("guess"), Lane.SUSPECT)) for _ in range(CAPACITY + 5)]
+        return asyncio.create_task(in_turn(queue, note, rank))
+
+    # The first begins, and cannot be stopped; with the last two the places are full.
+    guesses = [come(f"guess {number}", Rank(True, 7, number)) for number in range(WAITING_PER_WORKER - 1)]
+    guesses += [come(f"equal {number}", Rank(True, 3)) for number in range(2)]
     await asyncio.sleep(0)
-    known = asyncio.create_task(queue.run(lambda: note("known"), Lane.KNOWN))
-    fresh = [asyncio.create_task(queue.run(lambda n=n: note(f"fresh {n}"), Lane.FRESH)) for n in range(2)]
+    assert not queue.admits(Rank(True, 7, WAITING_PER_WORKER - 2))
+    better = [come("newcomer", Rank(True)), come("another", Rank(True, 0, 0, 9)), come("known", KNOWN)]
+    late = come("late", Rank(True, 8))
     await asyncio.sleep(0)
     gate.set()
-    await asyncio.gather(known, *fresh)
-    # The one that had begun could not be stopped. Who came last has waited least.
-    assert order[:4] == ["guess", "known", "fresh 1", "fresh 0"]
-    outcomes = await asyncio.gather(*guesses, return_exceptions=True)
-    # The oldest of those that waited had to make room.
-    assert [isinstance(outcome, Reject) for outcome in outcomes[:7]] == [False] + [True] * 5 + [False]
+    await asyncio.gather(*better)
+    outcomes = await asyncio.gather(*guesses, late, return_exceptions=True)
+    assert order[:7] == ["guess 0", "known", "newcomer", "another", "equal 0", "equal 1", "guess 1"]
+    assert [outcome is None for outcome in outcomes] == [True] * 12 + [False] * 3 + [True] * 2 + [False]
 
 
 async def test_guesses_leave_a_worker_to_who_is_known(gate: threading.Event) -> None:
-    queue = HashingQueue("test", 2, len(Lane), urgent=1)
-    guesses = [asyncio.create_task(queue.run(gate.wait, Lane.SUSPECT)) for _ in range(5)]
+    queue = HashingQueue("test", 2)
+    guesses = [asyncio.create_task(in_turn(queue, gate.wait, Rank(True))) for _ in range(5)]
     await asyncio.sleep(0)
-    assert await asyncio.wait_for(queue.run(lambda: "done", Lane.KNOWN), 30) == "done"
+    assert await asyncio.wait_for(in_turn(queue, lambda: "done"), 30) == "done"
     gate.set()
     assert await asyncio.gather(*guesses) == [True] * 5
+    queue.close()
+
+
+async def test_never_more_turns_than_workers(gate: threading.Event) -> None:
+    queue, running, most = HashingQueue("test", 3), 0, 0
+
+    async def one(rank: Rank) -> None:
+        nonlocal running, most
+        async with queue.turn(rank) as turn:
+            running += 1
+            most = max(most, running)
+            await turn.run(lambda: None)
+            running -= 1
+
+    await asyncio.gather(*(one(Rank(number % 2 == 0, number % 5)) for number in range(40)))
+    assert most == 3
     queue.close()
 
 
@@ -128,26 +166,33 @@ async def test_who_waits_behind_others_for_too_long_is_told(
     queue: HashingQueue, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hashing_queue, "WAIT_SECONDS", 0.05)
-    first = asyncio.create_task(queue.run(gate.wait))
+    first = asyncio.create_task(in_turn(queue, gate.wait))
     await asyncio.sleep(0)
     with pytest.raises(Reject):
-        await queue.run(gate.wait)
+        await in_turn(queue, gate.wait)
     gate.set()
     assert await first
-    assert await queue.run(gate.wait)
+    assert await in_turn(queue, gate.wait)
 
 
 async def test_who_hangs_up_frees_a_place_unless_a_thread_is_at_it(queue: HashingQueue, gate: threading.Event) -> None:
-    callers = [asyncio.create_task(queue.run(gate.wait)) for _ in range(CAPACITY)]
+    callers = [asyncio.create_task(in_turn(queue, gate.wait)) for _ in range(CAPACITY)]
     await asyncio.sleep(0)
     callers[0].cancel()
     await asyncio.sleep(0)
-    assert queue.full()
+    assert not queue.admits(KNOWN)
     callers[5].cancel()
     await asyncio.sleep(0)
-    assert not queue.full()
-    late = asyncio.create_task(queue.run(gate.wait))
+    assert queue.admits(KNOWN)
+    late = asyncio.create_task(in_turn(queue, gate.wait))
     await asyncio.sleep(0)
     gate.set()
     outcomes = await asyncio.gather(*callers, late, return_exceptions=True)
     assert [outcome for outcome in outcomes if outcome is True] == [True] * (CAPACITY - 1)
+
+
+async def test_a_turn_in_which_nothing_is_hashed_is_over_with_its_block(queue: HashingQueue) -> None:
+    with pytest.raises(Reject):
+        async with queue.turn():
+            raise Reject(Code.UNAVAILABLE)
+    assert await asyncio.wait_for(in_turn(queue, lambda: "done"), 30) == "done"

@@ -87,6 +87,7 @@ def run(host: str, port: int, data: Path) -> None:
                 password=password if is_new else None,
                 password_file=directory.admin_password,
                 page=endpoints.page is not None,
+                registration=AuthSettings().auth_registration,
                 seconds=time.monotonic() - started,
             )
             if set(project.namespaces.values()) - STOCK:

@@ -14,8 +14,7 @@ from parley.cli.stack.dev_services import DevServices
 CLIENT = Template("""\
 import { io } from "socket.io-client";
 const url = "$url", headers = { "content-type": "application/json" };
-const body = JSON.stringify({ username: "guest_" + Date.now(), password: "correct-horse-battery" });
-const { user_id, access_token } = await (await fetch(url + "/auth/register", { method: "POST", headers, body })).json();
+$login
 const socket = io(url + "/chat", { auth: { token: access_token } });
 socket.on("message.sent", ({ data, sequence }) => console.log(user_id, "sent message", sequence, "-", data.body));
 socket.on("disconnect", (reason) => console.log("disconnected:", reason));
@@ -23,6 +22,15 @@ const { room } = await socket.emitWithAck("room.create", { id: crypto.randomUUID
 await socket.emitWithAck("message.send", { id: crypto.randomUUID(), room: room.id, body: "Hello" });
 """)
 """A whole client on the stock library. The acceptance tests run it as printed."""
+
+REGISTER = """\
+const body = JSON.stringify({ username: "guest_" + Date.now(), password: "correct-horse-battery" });
+const { user_id, access_token } = await (await fetch(url + "/auth/register", { method: "POST", headers, body })).json();\
+"""
+AS_ADMIN = Template("""\
+const access_token = "$token"; // the admin's: nobody may register here
+const { user_id } = await (await fetch(url + "/auth/me", { headers: { authorization: "Bearer " + access_token } })).json();\
+""")
 
 KICK = Template("""\
 curl -X POST $url/admin/users/USER_ID/kick -H "Authorization: Bearer $token" \
@@ -37,11 +45,12 @@ def show(
     password: str | None,
     password_file: Path,
     page: bool,
+    registration: bool,
     seconds: float,
 ) -> None:
     """Print the address, the admin's credentials, a client to paste, and what to try next.
 
-    `password` is None if it was shown before. `seconds` is how long the start took.
+    The client registers, where people may. `password` is None if it was shown before. `seconds` is how long the start took.
     """
 
     # Rich would take the brackets of the client's code for markup.
@@ -57,7 +66,7 @@ def show(
     console.print("[bold]Token[/]     the admin's, for 24 hours:")
     verbatim(token)
     console.print("\n[bold]A client[/]  save as hello.mjs, then: npm install socket.io-client && node hello.mjs")
-    verbatim(CLIENT.substitute(url=url))
+    verbatim(CLIENT.substitute(url=url, login=REGISTER if registration else AS_ADMIN.substitute(token=token)))
     console.print(
         "[bold]Try next[/]  " + (f"open {escape(url)} in two browser windows, or " if page else "") + "kick the client:"
     )

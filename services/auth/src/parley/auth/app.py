@@ -6,8 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
-from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import Depends, FastAPI, Request, Response
 
 from parley.auth.accounts import first_admin
 from parley.auth.accounts.accounts import Accounts
@@ -81,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     install_api_page(app, "/auth/docs")
 
     @app.exception_handler(Throttled)
-    async def throttled(_request: Request, rejection: Throttled) -> JSONResponse:
+    async def throttled(_request: Request, rejection: Throttled) -> Response:
         return throttled_response(rejection)
 
     async def check_database() -> str | None:
@@ -157,22 +156,22 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     bus.run_forever(deletions.run(bus), name="deleted accounts")
     own = OwnAccount(database, passwords, accounts, deletions)
     return Components(
-        settings,
-        bus,
-        database,
-        signer,
-        passwords,
-        accounts,
-        sessions,
-        identities,
-        gateways,
-        kicks,
-        address_bans,
-        logins,
-        clock,
-        DeviceProofs(signer.derived_keys(b"device proofs")),
-        deletions,
-        own,
-        DataExport(bus, own, sessions),
-        AttemptLimit(ACCOUNT_CHANGES),
+        settings=settings,
+        bus=bus,
+        database=database,
+        signer=signer,
+        passwords=passwords,
+        accounts=accounts,
+        sessions=sessions,
+        identities=identities,
+        gateways=gateways,
+        kicks=kicks,
+        address_bans=address_bans,
+        logins=logins,
+        clock=clock,
+        device_proofs=DeviceProofs(signer.derived_keys(b"device proofs")),
+        deletions=deletions,
+        own_account=own,
+        data_export=DataExport(bus, own, sessions),
+        account_changes=AttemptLimit(ACCOUNT_CHANGES),
     )

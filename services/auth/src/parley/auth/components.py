@@ -32,7 +32,7 @@ from parley.common.wire.identity import Authenticate
 from parley.framework import Bus, Code, Identity, Reject
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Components:
     """Everything the lifespan of the app opened."""
 

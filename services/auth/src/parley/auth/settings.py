@@ -131,8 +131,9 @@ class Settings(ServiceSettings):
     @field_validator("auth_providers_file")
     @classmethod
     def _readable(cls, path: Path | None) -> Path | None:
-        providers_file.load(path)
-        return path
+        chosen = None if path == Path() else path  # compose passes on an empty one
+        providers_file.load(chosen)
+        return chosen
 
     @field_validator("auth_public_url")
     @classmethod

@@ -60,19 +60,13 @@ _AROUND = """
     ) AS suspension ON true
 """
 
-_QUERY = text(
-    f"""
-    SELECT known.id, asked.session, {_FOUND}
-    FROM unnest(CAST(:ids AS text[]), CAST(:sessions AS text[])) AS asked (id, session)
-    JOIN auth.users AS known ON known.id = asked.id {_AROUND}
-    """
-)
-
 # Who was kicked is in the audit trail alone: guests and users whom auth has never seen can be kicked as well. A kick
 # that is still to come was written under a clock that was ahead: it would end whoever comes until then.
 _CHECK = text(
     f"""
-    SELECT asked.id, asked.session, {_FOUND}, kick.ago AS kicked_ago, kick.reason AS kick_reason
+    SELECT asked.id, asked.session, {_FOUND}, kick.ago AS kicked_ago, kick.reason AS kick_reason,
+        (SELECT count(*)::int FROM auth.audit AS entry WHERE entry.action = 'user.kick' AND entry.target = asked.id)
+            AS kicks
     FROM unnest(CAST(:ids AS text[]), CAST(:sessions AS text[])) AS asked (id, session)
     LEFT JOIN auth.users AS known ON known.id = asked.id {_AROUND}
     LEFT JOIN LATERAL (
@@ -81,7 +75,6 @@ _CHECK = text(
             AND entry.at <= clock_timestamp()
         ORDER BY entry.at DESC LIMIT 1
     ) AS kick ON true
-    WHERE known.id IS NOT NULL OR kick.ago IS NOT NULL
     """
 )
 
@@ -119,6 +112,8 @@ class Checked:
     """What the database says about somebody who has been let in. `standing` is None for who is not in it."""
 
     standing: Standing | None
+    kicks: int
+    """How often they were kicked. Kicks are counted, not numbered: of two at once the second may be committed first."""
     kicked_ago: float
     """Seconds since the last kick; infinite when there was none."""
     kick_reason: str
@@ -129,11 +124,10 @@ class Checked:
             return gone()
         if self.standing is not None and (refusal := self.standing.refusal(held.issued_at)) is not None:
             return refusal
-        return Reject(Code.KICKED, self.kick_reason or None) if held.age + waited > self.kicked_ago else None
-
-
-UNKNOWN = Checked(None, math.inf, "")
-"""Somebody of whom the database knows nothing: a guest, or an adopter's user without a name."""
+        # By their age those are found as well who were recovered after a kick that their connection was before. It
+        # grows on the way here, so by itself it would miss who was let in just before a kick.
+        kicked = 0 <= held.kicks < self.kicks or held.age + waited > self.kicked_ago
+        return Reject(Code.KICKED, self.kick_reason or None) if kicked else None
 
 
 def gone() -> Reject:
@@ -161,28 +155,20 @@ def ban_message(reason: str, until: datetime | None) -> str:
     return f"You are banned{when}: {reason}" if reason else f"You are banned{when}."
 
 
-async def standings(connection: AsyncConnection, holders: set[Holder]) -> dict[Holder, Standing]:
-    """The standings now of those among some users whom we know."""
-    rows = await connection.execute(_QUERY, _asked(holders))
-    return {(row.id, row.session): _standing(row) for row in rows}
-
-
 async def check(connection: AsyncConnection, holders: set[Holder]) -> dict[Holder, Checked]:
-    """What is known now of some users who have been let in; those of whom there is nothing to say are left out."""
-    rows = await connection.execute(_CHECK, _asked(holders))
+    """What is known now of some users."""
+    asked = list(holders)
+    ids, sessions = [user_id for user_id, _ in asked], [session for _, session in asked]
+    rows = await connection.execute(_CHECK, {"ids": ids, "sessions": sessions})
     return {
         (row.id, row.session): Checked(
             None if row.name is None else _standing(row),
+            row.kicks,
             math.inf if row.kicked_ago is None else row.kicked_ago,
             row.kick_reason or "",
         )
         for row in rows
     }
-
-
-def _asked(holders: set[Holder]) -> dict[str, list[str]]:
-    asked = list(holders)
-    return {"ids": [user_id for user_id, _ in asked], "sessions": [session for _, session in asked]}
 
 
 def _standing(row: Row[Any]) -> Standing:

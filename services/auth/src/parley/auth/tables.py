@@ -140,7 +140,9 @@ kicks = Table(
     Column("code", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("disconnected", Integer, nullable=False, server_default="0"),
+    Column("carried_out_at", DateTime(timezone=True)),  # null: as far as anybody knows, no gateway was told
     Index("kicks_at_idx", "at"),
+    Index("kicks_untold_idx", "at", postgresql_where=text("carried_out_at IS NULL")),
 )
 
 kick_gateways = Table(

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.names import skeletons, username_key
-from parley.auth.tables import sessions, username_skeletons, users
+from parley.auth.tables import api_keys, sessions, username_skeletons, users
 from parley.auth.tokens.claims import LOCAL_PREFIX
 from parley.common.errors import Code, Reject
 from parley.common.wire.identifiers import uuid7
@@ -65,7 +65,7 @@ async def lock_user(connection: AsyncConnection, user_id: str) -> Row[Any] | Non
 
 
 async def revoke_all(connection: AsyncConnection, user_id: str) -> datetime:
-    """Refuse every access and refresh token a user was given so far; returns the moment. `lock_user` comes first."""
+    """End every token, session and API key a user was given so far; returns the moment. `lock_user` comes first."""
     moment = (
         await connection.execute(
             update(users)
@@ -75,6 +75,9 @@ async def revoke_all(connection: AsyncConnection, user_id: str) -> datetime:
         )
     ).scalar_one()
     await revoke_sessions(connection, sessions.c.user_id == user_id)
+    # They are older than the moment and so refused anyway; one that was rotated would be for ever.
+    keys = update(api_keys).where(api_keys.c.user_id == user_id, api_keys.c.revoked_at.is_(None))
+    await connection.execute(keys.values(revoked_at=func.clock_timestamp()))
     return moment
 
 

@@ -31,6 +31,19 @@ def address_key(address: str) -> str:
     return address if ":" not in address else _network(address)
 
 
+def network_key(key: str) -> str:
+    """Return the key of the network that an address is in, of which `key` is the key: a /24, or a /48 of IPv6."""
+    return _site(key) if ":" in key else key.rpartition(".")[0]
+
+
+@lru_cache(maxsize=4096)
+def _site(key: str) -> str:
+    try:
+        return str(ipaddress.IPv6Network(key).supernet(new_prefix=48))
+    except ValueError:
+        return key
+
+
 @lru_cache(maxsize=4096)
 def _network(address: str) -> str:
     try:

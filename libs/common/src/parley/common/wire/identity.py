@@ -29,6 +29,11 @@ class Identity(Wire, frozen=True):
     """Seconds until that ends, as auth saw it; 0 where nothing but an administrator ends it."""
     scopes: tuple[str, ...] | None = None
     """What the token is good for, such as `chat:read`; None for one that is good for whatever its user may."""
+    kicks: int = -1
+    """How often its user had been kicked when auth looked: whoever was let in before a kick says a smaller number.
+
+    Unlike times, numbers cannot be taken one for the other, however close a login and a kick are. -1: auth did not say.
+    """
 
     @property
     def right(self) -> Right | None:
@@ -94,7 +99,8 @@ class Authenticate(Wire, frozen=True):
 class HeldUser(Wire, frozen=True):
     """A user whom a gateway has let in with a token issued at `issued_at` (Unix seconds), `age` seconds ago.
 
-    It is an age, and not a time, because the clocks of two machines differ. It tells whether a kick was later.
+    It is an age, and not a time, because the clocks of two machines differ. A kick was later if `kicks` says so, or the
+    age: one who was recovered is as old as their connection, whenever auth was asked who they are.
     """
 
     user_id: str
@@ -104,6 +110,8 @@ class HeldUser(Wire, frozen=True):
     suspended: bool = False
     digest: int = 0
     """Its identity's `digest`, so that only what has changed is answered."""
+    kicks: int = -1
+    """Its identity's `kicks`."""
 
 
 class CheckWelcome(Wire, frozen=True):

@@ -95,8 +95,6 @@ AUTH = Permissions(
         subjects.ADDRESS_BANS,
         subjects.AUDIT,
         subjects.KICK_REPORTS,
-        # What one replica of auth tells gateways, the others hear as well.
-        subjects.GATEWAYS,
     ),
 )
 CHAT = Permissions(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts.attempt_counts import AttemptLimit
-from parley.auth.accounts.login_limits import Lane, LoginAttempt, LoginLimits, Treatment
+from parley.auth.accounts.login_limits import LoginAttempt, LoginLimits, Rank, Treatment
 from parley.auth.accounts.passwords import Passwords
 from parley.auth.accounts.sessions import Device, Grant, Sessions
 from parley.auth.database import Database
@@ -29,7 +29,7 @@ from parley.common.http.addresses import address_key
 PASSWORD = "password"
 """How who logs in here proves who they are, as their sessions say it."""
 MAX_SLOWED = 500
-"""Logins that are being slowed at a time; of those whose address has failed before, further ones are `overloaded`."""
+"""Logins that are being slowed at a time, and as many again of those who are known; further ones are `overloaded`."""
 
 TAKEN = "This username is taken, or looks like one that is."
 
@@ -57,9 +57,11 @@ class Accounts:
         origin = address_key(device.address)
         self._registrations.take(origin, time.monotonic())
         require_strong(password, username)
-        async with self._database.autocommit() as connection:
-            await _require_unlike_others(connection, username)
-        password_hash = await self._passwords.hash_new(password)
+        # The turn first: a flood of registrations must not keep the database from who logs in.
+        async with self._passwords.first_turn() as turn:
+            async with self._database.autocommit() as connection:
+                await _require_unlike_others(connection, username)
+            password_hash = await self._passwords.hash(password, turn)
         try:
             async with self._database.transaction() as connection:
                 user_id = await insert_local_user(connection, username, password_hash)
@@ -81,40 +83,41 @@ class Accounts:
         """
         with outcome(LOGINS):
             attempt = LoginAttempt(username_key(username), address_key(device.address), proven_device)
-            async with self._attempted(attempt) as lane:
-                return await self._grant(attempt.username, password, device, lane)
+            async with self._attempted(attempt) as rank:
+                return await self._grant(attempt.username, password, device, rank)
 
     def refusal(self, address: str, device: str) -> Reject | None:
         """Why a login from an address is refused before it is read, if it is; `device` has a genuine proof."""
-        full = self._passwords.full(Lane.SUSPECT)
-        rejection = self._limits.refusal(address_key(address), device, time.monotonic(), full=full)
-        if rejection is not None:
-            LOGINS.labels(str(rejection.code)).inc()
-        return rejection
+        return _counted(self._limits.refusal(address_key(address), device, time.monotonic(), self._passwords.admits))
 
-    async def prove(self, user_id: str, password: str, device: Device, proven_device: str) -> Row[Any]:
+    def refusal_of(self, username: str, address: str, proven_device: str) -> Reject | None:
+        """Why a login is refused whatever its password is, if it is."""
+        attempt = LoginAttempt(username_key(username), address_key(address), proven_device)
+        return _counted(self._limits.refusal_of(attempt, time.monotonic(), self._passwords.admits))
+
+    async def prove(self, user_id: str, password: str, device: Device, proven: Callable[[str], str]) -> Row[Any]:
         """The row of somebody who is logged in, and shows that it is them by their password.
 
-        It counts as a login. Raises `Reject` with `forbidden` (they log in elsewhere), `invalid_credentials`,
-        `rate_limited` or `overloaded`.
+        `proven` names the device, if it has logged in with a username before. It counts as a login. Raises `Reject`
+        with `forbidden` (they log in elsewhere), `invalid_credentials`, `rate_limited` or `overloaded`.
         """
         async with self._database.autocommit() as connection:
             user = (await connection.execute(select(users).where(users.c.id == user_id))).first()
         if user is None or user.username_key is None:
             raise Reject(Code.FORBIDDEN, "You log in elsewhere; there is no password of yours here.")
-        attempt = LoginAttempt(user.username_key, address_key(device.address), proven_device)
-        async with self._attempted(attempt) as lane:
-            if not (await self._passwords.verify(user.password_hash, password, lane)).fits:
+        attempt = LoginAttempt(user.username_key, address_key(device.address), proven(user.username_key))
+        async with self._attempted(attempt) as rank, self._passwords.turn(rank) as turn:
+            if not (await self._passwords.verify(user.password_hash, password, turn)).fits:
                 raise Reject(Code.INVALID_CREDENTIALS, "The password is wrong.")
         return user
 
     @asynccontextmanager
-    async def _attempted(self, attempt: LoginAttempt) -> AsyncGenerator[Lane]:
-        """Count what is done in the block as an attempt, slow it down, and tell its lane. Raises `Reject`."""
+    async def _attempted(self, attempt: LoginAttempt) -> AsyncGenerator[Rank]:
+        """Count what is done in the block as an attempt, slow it down, and tell its rank. Raises `Reject`."""
         treatment = self._limits.begin(attempt, time.monotonic())
         try:
             await self._slow_down(treatment)
-            yield treatment.lane
+            yield treatment.rank
         except Reject as rejection:
             if rejection.code is not Code.INVALID_CREDENTIALS:
                 # Nobody's guess was wrong: an outage must not use up the attempts of who keeps trying.
@@ -125,12 +128,11 @@ class Accounts:
         self._limits.succeeded(attempt, time.monotonic())
 
     async def _slow_down(self, treatment: Treatment) -> None:
-        suspect = treatment.lane is Lane.SUSPECT
-        if suspect and self._passwords.full(Lane.SUSPECT):
+        if not self._passwords.admits(treatment.rank):
             raise Reject(Code.OVERLOADED)
         if not treatment.delay:
             return
-        if self._slowed >= MAX_SLOWED * (1 if suspect else 2):
+        if self._slowed >= MAX_SLOWED * (1 if treatment.rank.stranger else 2):
             raise Reject(Code.OVERLOADED)
         self._slowed += 1
         try:
@@ -138,12 +140,13 @@ class Accounts:
         finally:
             self._slowed -= 1
 
-    async def _grant(self, name: str, password: str, device: Device, lane: Lane) -> Grant:
-        async with self._database.autocommit() as connection:
-            known = select(users.c.id, users.c.password_hash).where(named(name))
-            found = (await connection.execute(known)).first()
-        password_hash = found.password_hash if found is not None else None
-        verdict = await self._passwords.verify(password_hash, password, lane)
+    async def _grant(self, name: str, password: str, device: Device, rank: Rank) -> Grant:
+        known = select(users.c.id, users.c.password_hash).where(named(name))
+        async with self._passwords.turn(rank) as turn:
+            async with self._database.autocommit() as connection:
+                found = (await connection.execute(known)).first()
+            password_hash = found.password_hash if found is not None else None
+            verdict = await self._passwords.verify(password_hash, password, turn)
         if not verdict.fits or found is None:
             raise Reject(Code.INVALID_CREDENTIALS)
         new_hash = await self._passwords.hash(password) if verdict.outdated else None
@@ -155,6 +158,12 @@ class Accounts:
             if new_hash is not None:
                 await connection.execute(update(users).where(users.c.id == user.id).values(password_hash=new_hash))
             return await self._sessions.begin(connection, user, device, PASSWORD)
+
+
+def _counted(refusal: Reject | None) -> Reject | None:
+    if refusal is not None:
+        LOGINS.labels(str(refusal.code)).inc()
+    return refusal
 
 
 def require_strong(password: str, username: str) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel, Field
-from sqlalchemy import ColumnElement, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.tables import api_keys
@@ -16,6 +16,8 @@ from parley.common.errors import Code, Reject
 
 MAX_KEYS = 20
 """Keys of one bot that are good for anything."""
+MAX_ENDED = 100
+"""Keys of one bot that have ended and can still be seen, the newest."""
 SCOPE = r"^(admin:(read|moderate|operate|own)|(?!admin:)[A-Za-z0-9_./-]{1,64}:(read|write))(?!\n)$"
 """What a scope looks like: reading or writing in a namespace, or up to which right an administrator's roles count."""
 MAX_SCOPES = 32
@@ -49,6 +51,9 @@ async def create(
     number = select(func.count()).select_from(api_keys).where(api_keys.c.user_id == user_id, *_GOOD)
     if (await connection.scalar(number) or 0) >= MAX_KEYS:
         raise Reject(Code.LIMIT_EXCEEDED, f"A bot has at most {MAX_KEYS} API keys.")
+    mine = api_keys.c.user_id == user_id
+    ended = select(api_keys.c.id).where(mine, ~and_(*_GOOD)).order_by(api_keys.c.created_at.desc()).offset(MAX_ENDED)
+    await connection.execute(delete(api_keys).where(api_keys.c.id.in_(ended)))
     text = ApiKeyText(new_id(), new_secret())
     until: Any = None if lifetime is None else func.clock_timestamp() + lifetime
     new = insert(api_keys).values(

@@ -96,7 +96,3 @@ class AttemptLimit:
         if self._counts.count(key, now) >= self._attempts:
             raise Throttled(self._counts.left(key, now))
         self._counts.add(key, now)
-
-    def give_back(self, key: Hashable, now: float) -> None:
-        """Uncount an attempt that turned out harmless."""
-        self._counts.give_back(key, now)

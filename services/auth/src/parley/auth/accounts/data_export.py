@@ -1,4 +1,7 @@
-"""All that is kept of somebody, for them to have: lines of JSON, of the account, its sessions, and what they wrote."""
+"""All that is kept of somebody, for them to have, as lines of JSON.
+
+Their account, sessions and logins elsewhere, bots and keys, bans and suspensions, and what they wrote.
+"""
 
 from __future__ import annotations
 
@@ -47,13 +50,18 @@ class DataExport:
         return self._lines(identity)
 
     async def _lines(self, identity: Identity) -> AsyncGenerator[bytes]:
+        if self._running >= AT_ONCE:
+            # Others began in the same moment.
+            yield _line("error", Reject(Code.OVERLOADED).as_dict())
+            return
         self._running += 1
         try:
             yield _line("account", await self._account(identity))
             for session in await self._sessions.of_user(identity.user_id, identity.session):
                 yield _line("session", session.model_dump(mode="json"))
-            for login in await self._own_account.identities(identity.user_id):
-                yield _line("identity", login)
+            for kind, rows in (await self._own_account.kept(identity.user_id)).items():
+                for row in rows:
+                    yield _line(kind, row)
             events, cursor = 0, ""
             while True:
                 page = await self._page(ReadWritten(identity.user_id, cursor))

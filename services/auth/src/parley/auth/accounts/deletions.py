@@ -1,4 +1,4 @@
-"""Accounts that were deleted: what their users wrote is erased by chat, which is asked until it has.
+"""Accounts that were deleted: what their users and their bots wrote is erased by chat, which is asked until it has.
 
 | state | what happens | state after |
 |---|---|---|
@@ -13,6 +13,7 @@ The row stays: it holds the id of the user alone.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from sqlalchemy import Row, delete, func, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from parley.auth.accounts import bots
 from parley.auth.database import Database
 from parley.auth.tables import deletions, users
 from parley.common.process.logs import get_logger
@@ -57,20 +59,25 @@ class Deletions:
         self._database = database
         self._news = asyncio.Event()
 
-    async def begin(self, connection: AsyncConnection, user_id: str) -> None:
-        """Delete an account in a transaction, with all that hangs on it; chat is asked after the commit."""
-        new = insert(deletions).values(user_id=user_id, next_at=func.clock_timestamp())
-        await connection.execute(new.on_conflict_do_nothing())
+    async def begin(self, connection: AsyncConnection, user_id: str) -> list[str]:
+        """Delete an account in a transaction, with all that hangs on it; chat is asked after the commit.
+
+        Returns the ids of the user and of the bots that are gone now.
+        """
+        gone = [user_id, *await bots.owned_by(connection, [user_id])]
+        new = [{"user_id": each, "next_at": func.clock_timestamp()} for each in gone]
+        await connection.execute(insert(deletions).values(new).on_conflict_do_nothing())
         await connection.execute(delete(users).where(users.c.id == user_id))
+        return gone
 
     def soon(self) -> None:
         """One was committed: do not wait until it is looked for."""
         self._news.set()
 
-    async def repeat(self, user_id: str) -> None:
+    async def repeat(self, users: Collection[str]) -> None:
         """A gateway may have missed a deletion: once it must have heard of it, ask chat a second time."""
         async with self._database.transaction() as connection:
-            await connection.execute(update(deletions).where(deletions.c.user_id == user_id).values(once_more=True))
+            await connection.execute(update(deletions).where(deletions.c.user_id.in_(users)).values(once_more=True))
 
     async def run(self, bus: Bus) -> None:
         """Ask chat, for ever."""

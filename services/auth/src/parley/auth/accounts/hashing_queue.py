@@ -1,14 +1,15 @@
-"""Who may hash next: a bounded number at a time in threads, the others wait their turn in lanes of their own.
+"""Who may hash next: a bounded number at a time in threads, the others wait their turn by rank.
 
 | what happens | what follows |
 |---|---|
-| work comes, and its lane may start | it runs |
-| work comes otherwise | it waits as the newest of its lane; of a full lane the oldest is told `overloaded` |
-| work is done | the first lane that has any and may start runs its newest |
+| somebody comes, and a worker is free for them | they have a turn |
+| somebody comes otherwise | they wait, behind who is of the same rank |
+| as many wait already | whoever is of the worst rank, the last of them, is told `overloaded` |
+| a turn is over | the best that waits has the next |
 
-Newest first, because behind a burst of others' work everybody would be late, and who came first has given up by then.
-Work of the urgent lanes may take all workers; that of the others leaves one free if there are two, and its threads are
-nice: whoever is known need not wait for a guess to be looked at.
+A turn begins before its password's hash is looked up, so that who is refused has not been to the database either.
+Those who are known may take all workers; strangers leave one free if there are two, and their threads are nice: whoever
+is known need not wait for a guess to be looked at.
 """
 
 from __future__ import annotations
@@ -16,93 +17,119 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from typing import TypeVar
+from bisect import insort
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from typing import Any, TypeVar
 
+from parley.auth.accounts.login_limits import KNOWN, Rank
 from parley.common.errors import Code, Reject
 
 T = TypeVar("T")
 
 WAITING_PER_WORKER = 16
-"""Hashes that may wait for each worker in a lane, about a second's work."""
+"""Turns that may be waited for, of each worker: a few seconds' work."""
 WAIT_SECONDS = 10.0
-"""Seconds after which who waits behind others' lanes is told `overloaded`."""
+"""Seconds after which who waits behind others is told `overloaded`."""
 NICENESS = 10
-"""Of threads whose work is not urgent: each hash keeps several cores busy, and the event loop must not wait for it."""
+"""Of threads that look at strangers' passwords: the event loop must not wait for them."""
+
+
+class Turn:
+    """A place among those who hash, for the length of a block."""
+
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        self._threads = threads
+        self._work: Future[Any] | None = None
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """The result of work in a thread."""
+        future = self._threads.submit(work)
+        self._work = future
+        return await asyncio.wrap_future(future)
+
+    def when_over(self, finish: Callable[[], None]) -> None:
+        """Call back when no thread is at its work: one who hangs up must not free a place early."""
+        if self._work is None or self._work.done():
+            finish()
+            return
+        loop = asyncio.get_running_loop()
+        self._work.add_done_callback(lambda _: loop.call_soon_threadsafe(finish))
 
 
 class HashingQueue:
-    """Runs work in threads, that of earlier lanes first; the first `urgent` lanes are never kept waiting by others."""
+    """Gives turns to hash, the best rank first."""
 
-    def __init__(self, name: str, workers: int, lanes: int = 1, urgent: int = 0) -> None:
-        self._urgent = urgent
-        self._urgent_threads = ThreadPoolExecutor(workers, thread_name_prefix=name)
+    def __init__(self, name: str, workers: int) -> None:
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix=name)
         self._nice_threads = ThreadPoolExecutor(workers, thread_name_prefix=f"{name}-nice", initializer=_be_nice)
         self._workers = workers
-        self._nice_workers = max(1, workers - 1) if urgent else workers
-        self._busy = self._nice_busy = 0
+        self._for_strangers = max(1, workers - 1)
+        self._busy = self._busy_with_strangers = 0
         self._places = workers * WAITING_PER_WORKER
-        # Ordered sets: who gives up leaves from the middle.
-        self._waiting: list[dict[asyncio.Future[None], None]] = [{} for _ in range(lanes)]
+        self._waiting: list[tuple[Rank, int, asyncio.Future[None]]] = []
+        """The best first."""
+        self._numbers = count()
 
-    def full(self, lane: int = 0) -> bool:
-        """Whether more work in a lane would take somebody's place."""
-        return not self._may_start(lane) and len(self._waiting[lane]) >= self._places
+    def admits(self, rank: Rank) -> bool:
+        """Whether somebody of this rank would now get a turn, or a place to wait for one."""
+        return self._may_start(rank) or len(self._waiting) < self._places or rank < self._waiting[-1][0]
 
-    async def run(self, work: Callable[[], T], lane: int = 0) -> T:
-        """The result of work, when it is its turn. Raises `Reject(overloaded)`."""
-        if self._may_start(lane):
-            self._start(lane)
+    @asynccontextmanager
+    async def turn(self, rank: Rank = KNOWN) -> AsyncGenerator[Turn]:
+        """A turn for the length of the block, when it comes. Raises `Reject(overloaded)`."""
+        if self._may_start(rank):
+            self._start(rank)
         else:
-            await self._turn(lane)
-        threads = self._urgent_threads if lane < self._urgent else self._nice_threads
-        future = threads.submit(work)
-        # Held until the thread is done, not until the caller is: one that hangs up must not free its place early.
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._finish, lane))
-        return await asyncio.wrap_future(future)
+            await self._wait(rank)
+        turn = Turn(self._nice_threads if rank.stranger else self._threads)
+        try:
+            yield turn
+        finally:
+            turn.when_over(lambda: self._finish(rank))
 
     def close(self) -> None:
         """Wait for what each thread is at: a tenth of a second at the most."""
-        for threads in (self._urgent_threads, self._nice_threads):
+        for threads in (self._threads, self._nice_threads):
             threads.shutdown(wait=True, cancel_futures=True)
 
-    def _may_start(self, lane: int) -> bool:
-        return self._busy < self._workers and (lane < self._urgent or self._nice_busy < self._nice_workers)
+    def _may_start(self, rank: Rank) -> bool:
+        return self._busy < self._workers and not (rank.stranger and self._busy_with_strangers >= self._for_strangers)
 
-    def _start(self, lane: int) -> None:
+    def _start(self, rank: Rank) -> None:
         self._busy += 1
-        self._nice_busy += lane >= self._urgent
+        self._busy_with_strangers += rank.stranger
 
-    def _finish(self, lane: int) -> None:
+    def _finish(self, rank: Rank) -> None:
         self._busy -= 1
-        self._nice_busy -= lane >= self._urgent
-        for number, waiting in enumerate(self._waiting):
-            while waiting and self._may_start(number):
-                turn, _ = waiting.popitem()
-                if not turn.done():
-                    self._start(number)
-                    turn.set_result(None)
+        self._busy_with_strangers -= rank.stranger
+        while self._waiting and self._may_start(self._waiting[0][0]):
+            best, _, turn = self._waiting.pop(0)
+            if not turn.done():
+                self._start(best)
+                turn.set_result(None)
 
-    async def _turn(self, lane: int) -> None:
+    async def _wait(self, rank: Rank) -> None:
         """Wait until this may start; then it has been counted as started."""
+        if not self.admits(rank):
+            raise Reject(Code.OVERLOADED)
+        if len(self._waiting) >= self._places:
+            _, _, worst = self._waiting.pop()
+            if not worst.done():
+                worst.set_exception(Reject(Code.OVERLOADED))
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting[lane]
-        if len(waiting) >= self._places:
-            oldest = next(iter(waiting))
-            del waiting[oldest]
-            if not oldest.done():
-                oldest.set_exception(Reject(Code.OVERLOADED))
-        waiting[turn] = None
+        place = (rank, next(self._numbers), turn)
+        insort(self._waiting, place)
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 await turn
         except BaseException as error:
-            waiting.pop(turn, None)
+            if place in self._waiting:
+                self._waiting.remove(place)
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._finish(lane)  # it was given a turn in the same moment
+                self._finish(rank)  # it was given a turn in the same moment
             if isinstance(error, TimeoutError):
                 raise Reject(Code.OVERLOADED) from error
             raise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Row, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,10 +15,12 @@ from parley.auth.accounts.sessions import Device
 from parley.auth.database import Database
 from parley.auth.names import check_display_name
 from parley.auth.owners import require_another_owner
-from parley.auth.tables import identities, sessions, users
+from parley.auth.tables import api_keys, bans, identities, sessions, suspensions, users
 from parley.auth.user_rows import lock_user, require_unlike_others, revoke_sessions
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
+
+T = TypeVar("T")
 
 
 class Proof(NamedTuple):
@@ -25,7 +28,8 @@ class Proof(NamedTuple):
 
     password: str
     device: Device
-    proven_device: str = ""
+    proven: Callable[[str], str]
+    """What names the device, if a user of a username has logged in on it before; else empty."""
 
 
 class OwnAccount:
@@ -42,24 +46,39 @@ class OwnAccount:
         async with self._database.autocommit() as connection:
             return (await connection.execute(select(users).where(users.c.id == user_id))).first()
 
-    async def identities(self, user_id: str) -> list[dict[str, Any]]:
-        """By which logins at identity providers somebody comes in, those from before first."""
-        told = select(
-            identities.c.issuer, identities.c.subject, identities.c.name, identities.c.address,
-            identities.c.created_at, identities.c.last_login_at,
-        )  # fmt: skip
+    async def kept(self, user_id: str) -> dict[str, list[dict[str, Any]]]:
+        """What else is kept of somebody, the oldest first: logins elsewhere, bots and their keys, bans, suspensions."""
+        mine = users.alias("mine")
+        their_bots = select(mine.c.id).where(mine.c.owner_id == user_id)
+        queries = {
+            "identity": select(
+                identities.c.issuer, identities.c.subject, identities.c.name, identities.c.address,
+                identities.c.created_at, identities.c.last_login_at,
+            ).where(identities.c.user_id == user_id).order_by(identities.c.created_at),
+            "bot": select(users.c.id, users.c.name, users.c.roles, users.c.created_at)
+            .where(users.c.owner_id == user_id).order_by(users.c.created_at),
+            "api_key": select(
+                api_keys.c.id, api_keys.c.user_id, api_keys.c.name, api_keys.c.scopes, api_keys.c.created_at,
+                api_keys.c.expires_at, api_keys.c.last_used_at, api_keys.c.revoked_at,
+            ).where(api_keys.c.user_id.in_(their_bots)).order_by(api_keys.c.created_at),
+            "ban": select(bans.c.reason, bans.c.created_at, bans.c.expires_at, bans.c.lifted_at)
+            .where(bans.c.user_id == user_id).order_by(bans.c.created_at),
+            "suspension": select(
+                suspensions.c.reason, suspensions.c.created_at, suspensions.c.expires_at, suspensions.c.lifted_at
+            ).where(suspensions.c.user_id == user_id).order_by(suspensions.c.created_at),
+        }  # fmt: skip
         async with self._database.autocommit() as connection:
-            rows = await connection.execute(
-                told.where(identities.c.user_id == user_id).order_by(identities.c.created_at)
-            )
-            return [dict(row) for row in rows.mappings()]
+            return {
+                kind: [dict(row) for row in (await connection.execute(query)).mappings()]
+                for kind, query in queries.items()
+            }
 
     async def change_password(self, identity: Identity, proof: Proof, password: str, *, end_others: bool) -> list[str]:
         """Give an account another password; returns the ids of the other sessions, if they are to end.
 
         Raises `Reject` as `Accounts.prove` does, and with `invalid_payload` for a weak one.
         """
-        proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven_device)
+        proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven)
         require_strong(password, proved.username)
         password_hash = await self._passwords.hash(password)
         async with self._database.transaction() as connection:
@@ -87,16 +106,19 @@ class OwnAccount:
             if changes:
                 await connection.execute(update(users).where(users.c.id == user_id).values(**changes))
 
-    async def delete(self, identity: Identity, proof: Proof) -> None:
+    async def delete(
+        self, identity: Identity, proof: Proof, also: Callable[[AsyncConnection, list[str]], Awaitable[T]]
+    ) -> T:
         """Delete an account; chat is asked to erase what was written, until it has.
 
+        `also` is done in the same transaction, with the ids of all who are gone; this returns what it does.
         Raises `Reject` as `Accounts.prove` does, and with `forbidden` for the last administrator.
         """
-        proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven_device)
+        proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven)
         async with self._database.transaction() as connection:
             await self._still_proved(connection, proved)
             await require_another_owner(connection, proved)
-            await self._deletions.begin(connection, proved.id)
+            return await also(connection, await self._deletions.begin(connection, proved.id))
 
     @staticmethod
     async def _still_proved(connection: AsyncConnection, proved: Row[Any]) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import NamedTuple
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from parley.auth.accounts.hashing_queue import HashingQueue
-from parley.auth.accounts.login_limits import Lane
+from parley.auth.accounts.hashing_queue import HashingQueue, Turn
+from parley.auth.accounts.login_limits import Rank
 from parley.auth.password_policy import normal
 
+PARAMETERS = replace(RFC_9106_LOW_MEMORY, parallelism=1)
+"""The second ones that RFC 9106 recommends, but in one lane: others would be threads beside the workers."""
 REGISTERING_WORKERS = 1
 """New passwords hashed at a time: registrations take no place from logins."""
 
@@ -24,29 +29,39 @@ class Verdict(NamedTuple):
 
 
 class Passwords:
-    """Hashes and verifies passwords with argon2id (RFC 9106's second recommended parameters)."""
+    """Hashes and verifies passwords."""
 
     def __init__(self, workers: int) -> None:
-        self._hasher = PasswordHasher()
-        self._logins = HashingQueue("argon2", workers, len(Lane), urgent=1)
+        self._hasher = PasswordHasher.from_parameters(PARAMETERS)
+        self._logins = HashingQueue("argon2", workers)
         self._registrations = HashingQueue("argon2-new", REGISTERING_WORKERS)
         # Nobody's password; verifying against it makes an unknown user take as long as a known one.
         self._nobody = self._hasher.hash(secrets.token_urlsafe())
 
-    def full(self, lane: Lane) -> bool:
-        """Whether nothing more can wait in a lane now."""
-        return self._logins.full(lane)
+    def admits(self, rank: Rank) -> bool:
+        """Whether the password of somebody of this rank would be looked at, now or in a while."""
+        return self._logins.admits(rank)
 
-    async def hash_new(self, password: str) -> str:
-        """The encoded hash of somebody's first password. Raises `Reject(overloaded)`."""
-        return await self._registrations.run(lambda: self._hasher.hash(normal(password)))
+    def turn(self, rank: Rank) -> AbstractAsyncContextManager[Turn]:
+        """A turn to have a password looked at; waits for it. Raises `Reject(overloaded)`."""
+        return self._logins.turn(rank)
 
-    async def hash(self, password: str) -> str:
-        """The encoded hash of a password of somebody known. Raises `Reject(overloaded)`."""
-        return await self._logins.run(lambda: self._hasher.hash(normal(password)), Lane.KNOWN)
+    def first_turn(self) -> AbstractAsyncContextManager[Turn]:
+        """A turn to have somebody's first password hashed; waits for it. Raises `Reject(overloaded)`."""
+        return self._registrations.turn()
 
-    async def verify(self, password_hash: str | None, password: str, lane: Lane = Lane.KNOWN) -> Verdict:
-        """Whether the password fits; for no hash it does not, after the same time. Raises `Reject(overloaded)`."""
+    async def hash(self, password: str, turn: Turn | None = None) -> str:
+        """The encoded hash of a password; without a turn of somebody known. Raises `Reject(overloaded)`."""
+        if turn is not None:
+            return await turn.run(lambda: self._hasher.hash(normal(password)))
+        async with self._logins.turn() as own:
+            return await self.hash(password, own)
+
+    async def verify(self, password_hash: str | None, password: str, turn: Turn | None = None) -> Verdict:
+        """Whether the password fits; for no hash it does not, after the same time.
+
+        Without a turn it waits for one as somebody known does. Raises `Reject(overloaded)`.
+        """
 
         def fits(candidate: str) -> bool:
             try:
@@ -54,7 +69,7 @@ class Passwords:
             except (VerificationError, InvalidHashError):
                 return False
 
-        def verify() -> Verdict:
+        def verdict() -> Verdict:
             normalized = normal(password)
             if fits(normalized):
                 outdated = password_hash is not None and self._hasher.check_needs_rehash(password_hash)
@@ -66,7 +81,10 @@ class Passwords:
                 else Verdict(fits=False)
             )
 
-        return await self._logins.run(verify, lane)
+        if turn is not None:
+            return await turn.run(verdict)
+        async with self._logins.turn() as own:
+            return await own.run(verdict)
 
     def close(self) -> None:
         """Drop what waits and wait for the hash each thread is at: a tenth of a second at the most."""

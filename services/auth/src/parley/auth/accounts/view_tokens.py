@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Row, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts.refresh_seal import SESSION_PREFIX
 from parley.auth.tables import sessions
 from parley.auth.tokens.signing import Signer
-from parley.auth.user_rows import lock_user
-from parley.common.errors import Code, Reject
 from parley.common.wire.identifiers import uuid7
 from parley.common.wire.identity import READ_EVERYTHING, Identity
 
@@ -29,17 +27,14 @@ class ViewToken(NamedTuple):
     expires_at: datetime
 
 
-async def issue(connection: AsyncConnection, signer: Signer, user_id: str, admin: Identity) -> ViewToken:
-    """A token to read what a user can read. Raises `Reject(not_found)`."""
-    user = await lock_user(connection, user_id)
-    if user is None:
-        raise Reject(Code.NOT_FOUND, "There is no such user.")
+async def issue(connection: AsyncConnection, signer: Signer, user: Row[Any], admin: Identity) -> ViewToken:
+    """A token to read what a user can read, whose row is locked."""
     now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
     issued_at = max(now, user.revoked_before + timedelta(microseconds=1)) if user.revoked_before else now
     ends, session_id = issued_at + timedelta(seconds=VIEW_SECONDS), f"{SESSION_PREFIX}{uuid7().hex}"
     await connection.execute(
         insert(sessions).values(
-            id=session_id, user_id=user_id, last_used_at=now, expires_at=ends, usable_until=ends,
+            id=session_id, user_id=user.id, last_used_at=now, expires_at=ends, usable_until=ends,
             device=f"seen by {admin.name}"[:128], address="", method=METHOD,
         )
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Annotated
 
@@ -88,10 +89,11 @@ class KeyList(BaseModel):
     keys: list[ApiKeyDetails]
 
 
-async def _writer(identity: Bearer) -> Identity:
-    """The user who sends a request, if they may write. Raises `Reject`."""
+async def _writer(identity: Bearer, components: Current) -> Identity:
+    """The user who sends a request, if they may write, and do not do it too often. Raises `Reject`."""
     if identity.suspended:
         raise Reject(Code.SUSPENDED)
+    components.account_changes.take(identity.user_id, time.monotonic())
     return identity
 
 
@@ -106,7 +108,7 @@ async def list_bots(components: Current, identity: Bearer) -> BotList:
 
 
 @router.post("", summary="Make a bot", openapi_extra=described(NewBot))
-async def create_bot(body: GivenBot, components: Current, identity: Owner) -> BotDetails:
+async def create_bot(identity: Owner, components: Current, body: GivenBot) -> BotDetails:
     """A bot of the bearer's: `limit_exceeded` when they have as many as one may have here."""
     async with components.database.transaction() as connection:
         limit = components.settings.auth_bots_per_user
@@ -132,7 +134,7 @@ async def list_keys(bot_id: BotId, components: Current, identity: Bearer) -> Key
 
 
 @router.post("/{bot_id}/keys", summary="Make an API key", openapi_extra=described(KeyRequest))
-async def create_key(bot_id: BotId, body: GivenKey, components: Current, identity: Owner) -> NewApiKey:
+async def create_key(identity: Owner, bot_id: BotId, components: Current, body: GivenKey) -> NewApiKey:
     """A key of a bot of the bearer's. It is shown this once."""
     async with components.database.transaction() as connection:
         await bots.require(connection, bot_id, identity.user_id)
@@ -145,7 +147,7 @@ async def create_key(bot_id: BotId, body: GivenKey, components: Current, identit
     "/{bot_id}/keys/{key_id}/rotate", summary="Give an API key a new secret", openapi_extra=described(Rotation)
 )
 async def rotate_key(
-    bot_id: BotId, key_id: KeyId, body: GivenRotation, components: Current, identity: Owner
+    identity: Owner, bot_id: BotId, key_id: KeyId, components: Current, body: GivenRotation
 ) -> NewApiKey:
     """Its name, scopes and end stay. Both secrets are good while they overlap."""
     async with components.database.transaction() as connection:

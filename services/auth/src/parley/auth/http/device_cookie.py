@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import blake2b
 from itertools import islice
 
@@ -19,17 +20,27 @@ MAX_COOKIES = 8
 
 def proven_device(request: Request, components: Components, username: str) -> str:
     """What names the device that a request comes from, if a user of this name has logged in on it; else empty."""
+    return proven_by(request.headers.get("cookie", ""), components, username)
+
+
+def proven_by(cookies: str, components: Components, username: str) -> str:
+    """The same by a Cookie header."""
     key = username_key(username)
-    return components.device_proofs.device_of(key, request.cookies.get(_name(key), ""), components.clock.now())
+    now = components.clock.now()
+    wanted = (proof for name, proof in _shown(cookies) if name == _name(key))
+    return next((device for proof in wanted if (device := components.device_proofs.device_of(key, proof, now))), "")
 
 
 def genuine_device(cookies: str, components: Components) -> str:
     """What names a device of which a Cookie header shows a proof, for whichever user; else empty."""
-    pairs = (part.strip().partition("=") for part in cookies.split(";"))
-    shown = (value for name, _, value in pairs if name.startswith(PREFIX))
     now = components.clock.now()
-    found = (components.device_proofs.genuine(proof, now) for proof in islice(shown, MAX_COOKIES))
+    found = (components.device_proofs.genuine(proof, now) for _, proof in islice(_shown(cookies), MAX_COOKIES))
     return next((device for device in found if device), "")
+
+
+def _shown(cookies: str) -> Iterator[tuple[str, str]]:
+    pairs = (part.strip().partition("=") for part in cookies.split(";"))
+    return ((name, value) for name, _, value in pairs if name.startswith(PREFIX))
 
 
 def remember_device(request: Request, response: Response, components: Components, username: str) -> None:

@@ -1,18 +1,34 @@
-"""Refuses logins that are refused anyway, before anything is read of them: a flood of guesses costs little."""
+"""Refuses logins that are refused anyway, before anything else is done for them: a flood of guesses costs little.
+
+First by the address alone, before the body is read, and then by the username: still before the app, which takes several
+times as long for a request, and before the database.
+"""
 
 from __future__ import annotations
 
-from fastapi.responses import JSONResponse
+from functools import lru_cache
+
+import msgspec
+from fastapi import Response
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parley.auth.accounts.attempt_counts import Throttled
-from parley.auth.components import components_of
-from parley.auth.http.device_cookie import genuine_device
-from parley.common.errors import Reject
+from parley.auth.components import Components, components_of
+from parley.auth.http.device_cookie import genuine_device, proven_by
+from parley.common.errors import Code, Reject
 from parley.common.http.problems import problem_response
 
 PATH = "/auth/login"
+MAX_READ = 4096
+"""Bytes of a body that are looked at here."""
+
+
+class _Username(msgspec.Struct):
+    username: str
+
+
+_body = msgspec.json.Decoder(_Username)
 
 
 class LoginGate:
@@ -22,21 +38,57 @@ class LoginGate:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a login that is refused whatever it says; pass on everything else."""
-        if scope["type"] == "http" and scope["path"] == PATH and (refusal := _refusal(scope)) is not None:
-            await throttled_response(refusal)(scope, receive, send)
+        """Answer a login that is refused whatever its password is; pass on everything else."""
+        if scope["type"] != "http" or scope["path"] != PATH:
+            await self._app(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        components = components_of(scope["app"])
+        address, cookies = (scope.get("client") or ("unknown",))[0], Headers(scope=scope).get("cookie", "")
+        refusal = components.accounts.refusal(address, genuine_device(cookies, components))
+        if refusal is None:
+            received = await _received(receive)
+            receive = _again(received, receive)
+            refusal = _refusal_of(received, address, cookies, components)
+        await (self._app if refusal is None else throttled_response(refusal))(scope, receive, send)
 
 
-def throttled_response(rejection: Reject) -> JSONResponse:
-    """The answer of a rejection, with the time to wait where there is one."""
-    headers = {"retry-after": str(rejection.retry_after)} if isinstance(rejection, Throttled) else {}
-    return problem_response(rejection, headers=headers)
+def throttled_response(rejection: Reject) -> Response:
+    """The answer of a rejection that is always worded alike, with the time to wait where there is one."""
+    written = _written(rejection.code, rejection.retry_after if isinstance(rejection, Throttled) else 0)
+    # Anew for each request: other middleware adds to the headers.
+    return Response(written.body, written.status_code, written.headers)
 
 
-def _refusal(scope: Scope) -> Reject | None:
-    components = components_of(scope["app"])
-    client = scope.get("client")
-    cookies = Headers(scope=scope).get("cookie", "")
-    return components.accounts.refusal(client[0] if client else "unknown", genuine_device(cookies, components))
+@lru_cache(maxsize=256)
+def _written(code: Code, retry_after: int) -> Response:
+    # There are few, and to write one takes as long as all else that is done to refuse a guess.
+    if retry_after:
+        return problem_response(Throttled(retry_after), headers={"retry-after": str(retry_after)})
+    return problem_response(Reject(code))
+
+
+async def _received(receive: Receive) -> list[Message]:
+    """A body as it comes, up to a bound that no username and password exceed by themselves."""
+    messages, size = [await receive()], 0
+    while messages[-1].get("more_body") and (size := size + len(messages[-1]["body"])) < MAX_READ:
+        messages.append(await receive())
+    return messages
+
+
+def _again(received: list[Message], receive: Receive) -> Receive:
+    """What is received, with the messages that were looked at."""
+    looked_at = iter(received)
+
+    async def receive_again() -> Message:
+        return next(looked_at, None) or await receive()
+
+    return receive_again
+
+
+def _refusal_of(received: list[Message], address: str, cookies: str, components: Components) -> Reject | None:
+    """Why a login is refused that can be read; the app refuses the others, in its own words."""
+    try:
+        username = _body.decode(b"".join(message.get("body", b"") for message in received)).username
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return components.accounts.refusal_of(username, address, proven_by(cookies, components, username))

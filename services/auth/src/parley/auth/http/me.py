@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts import bots
 from parley.auth.accounts.own_account import Proof
 from parley.auth.components import AnyBearer, Bearer, Components, Current
 from parley.auth.http.device_cookie import proven_device
 from parley.auth.http.endpoints import Done, device_of
 from parley.auth.http.own_sessions import EndedSessions
 from parley.auth.moderation import kick_records
+from parley.auth.moderation.kicks import KickOrder
 from parley.auth.names import MAX_DISPLAY_NAME
 from parley.auth.password_policy import MAX_PASSWORD, MIN_PASSWORD
-from parley.common.errors import Code, Reject
+from parley.common.errors import Code
 from parley.common.http.bodies import body_of, described
 from parley.common.wire.identity import Identity
 
@@ -86,25 +88,27 @@ async def me(identity: AnyBearer, components: Current) -> Me:
 
 @router.put("/me", summary="Change my name or avatar", openapi_extra=described(ProfileChange))
 async def change_profile(
-    body: Annotated[ProfileChange, body_of(ProfileChange)], components: Current, identity: Owner
+    identity: Owner, components: Current, body: Annotated[ProfileChange, body_of(ProfileChange)]
 ) -> Me:
     """A name by the rules of rooms' names, of which no word mixes scripts, and that looks like nobody else's username.
 
-    It is seen from the next connection on. `already_exists`, or `forbidden` for who logs in elsewhere.
+    Open connections have it at once. `already_exists`, or `forbidden` for who logs in elsewhere.
     """
     changes: dict[str, Any] = {
         name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not msgspec.UNSET
     }
     await components.own_account.update(identity.user_id, changes)
+    if "name" in changes:
+        await components.gateways.recheck([identity.user_id])
     return await me(msgspec.structs.replace(identity, name=changes.get("name", identity.name)), components)
 
 
 @router.put("/password", summary="Change my password", openapi_extra=described(PasswordChange))
 async def change_password(
-    body: Annotated[PasswordChange, body_of(PasswordChange)], request: Request, components: Current, identity: Owner
+    identity: Owner, request: Request, components: Current, body: Annotated[PasswordChange, body_of(PasswordChange)]
 ) -> EndedSessions:
     """Other sessions end, unless told otherwise. `invalid_credentials` if the current password is wrong."""
-    proof = await _proof(body.current_password, request, components, identity)
+    proof = _proof(body.current_password, request, components)
     ended = await components.own_account.change_password(
         identity, proof, body.new_password, end_others=body.end_other_sessions
     )
@@ -114,24 +118,23 @@ async def change_password(
 
 @router.delete("/me", summary="Delete my account", openapi_extra=described(OwnPassword))
 async def delete_me(
-    body: Annotated[OwnPassword, body_of(OwnPassword)], request: Request, components: Current, identity: Owner
+    identity: Owner, request: Request, components: Current, body: Annotated[OwnPassword, body_of(OwnPassword)]
 ) -> Done:
-    """The account, its sessions and connections end now, and what was written is erased. There is no way back.
+    """The account, its sessions, bots and connections end now; what it and they wrote is erased. There is no way back.
 
     `invalid_credentials` if the password is wrong, `forbidden` for the last administrator.
     """
-    proof = await _proof(body.password, request, components, identity)
-    async with components.database.autocommit() as connection:
-        owned = await bots.owned_by(connection, [identity.user_id])
-    await components.own_account.delete(identity, proof)
-    components.deletions.soon()
-    gone = [identity.user_id, *owned]
-    async with components.database.transaction() as connection:
+    proof = _proof(body.password, request, components)
+
+    async def end(connection: AsyncConnection, gone: list[str]) -> KickOrder:
         told = "The account was deleted."
-        order = await kick_records.order(connection, identity.user_id, Code.INVALID_TOKEN, told, users=gone)
+        return await kick_records.order(connection, identity.user_id, Code.INVALID_TOKEN, told, users=gone)
+
+    order = await components.own_account.delete(identity, proof, end)
+    components.deletions.soon()
     result = await components.kicks.carry_out(order)
     if result.unanswered:
-        await components.deletions.repeat(identity.user_id)
+        await components.deletions.repeat(order.users)
     return Done()
 
 
@@ -143,8 +146,5 @@ async def export_me(components: Current, identity: Bearer) -> StreamingResponse:
     return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
 
 
-async def _proof(password: str, request: Request, components: Components, identity: Identity) -> Proof:
-    row = await components.own_account.read(identity.user_id)
-    if row is None or row.username is None:
-        raise Reject(Code.FORBIDDEN, "You log in elsewhere; there is no password of yours here.")
-    return Proof(password, device_of(request), proven_device(request, components, row.username))
+def _proof(password: str, request: Request, components: Components) -> Proof:
+    return Proof(password, device_of(request), partial(proven_device, request, components))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from sqlalchemy import text
@@ -12,7 +13,7 @@ from sqlalchemy import text
 from parley.auth.database import Database
 from parley.auth.identity.key_verifier import KeyVerifier
 from parley.auth.metrics import AUTHENTICATIONS, outcome
-from parley.auth.standing import UNKNOWN, Holder, Standing, check, gone, standings
+from parley.auth.standing import Checked, Holder, Standing, check, gone
 from parley.auth.tokens import api_key
 from parley.auth.tokens.claims import GUEST_PREFIX, LOCAL_PREFIX
 from parley.auth.tokens.verifier import Verifier
@@ -99,7 +100,7 @@ class Identities:
             if not request.guest:
                 raise Reject(Code.MISSING_TOKEN)
             number = secrets.token_hex(10)
-            return Identity(f"{GUEST_PREFIX}{number}", f"Guest-{number[:4]}", (GUEST_ROLE,), time.time())
+            return Identity(f"{GUEST_PREFIX}{number}", f"Guest-{number[:4]}", (GUEST_ROLE,), time.time(), kicks=0)
 
     async def check_welcome(self, request: CheckWelcome) -> UnwelcomeUsers:
         """Who of those whom a gateway holds must go: banned, revoked, deleted, or kicked since they were let in.
@@ -117,7 +118,7 @@ class Identities:
         users: list[Unwelcome] = []
         changed: list[ChangedUser] = []
         for position, held in enumerate(request.held):
-            found = known.get((held.user_id, held.session), UNKNOWN)
+            found = known[held.user_id, held.session]
             refusal = found.refusal(held, waited, must_exist=held.user_id.startswith(LOCAL_PREFIX))
             if refusal is not None:
                 users.append(Unwelcome(position, str(refusal.code), refusal.message))
@@ -126,31 +127,35 @@ class Identities:
         return UnwelcomeUsers(users, changed)
 
     async def _welcome(self, proved: Identity) -> Identity:
-        standing = await self._standings.load(proved)
+        found = await self._standings.load(proved)
+        if found is None:
+            raise RuntimeError("a user who was asked about is not answered")
+        standing = found.standing
         if standing is not None and (refusal := standing.refusal(proved.issued_at)) is not None:
             raise refusal
         if standing is None:
             if proved.user_id.startswith(LOCAL_PREFIX):
                 raise gone()
-            return proved
-        now = {"suspended": standing.suspended, "suspended_for": standing.suspended_for}
+            return msgspec.structs.replace(proved, kicks=found.kicks)
+        now: dict[str, Any] = {"suspended": standing.suspended, "suspended_for": standing.suspended_for}
+        now["kicks"] = found.kicks
         if proved.user_id.startswith(LOCAL_PREFIX):
             # The name and roles of now, not those of the token: a demoted administrator is none at once.
             now |= {"name": standing.name, "roles": standing.roles}
         return msgspec.structs.replace(proved, **now)
 
-    async def _look_up(self, proved: list[Identity]) -> dict[Identity, Standing]:
+    async def _look_up(self, proved: list[Identity]) -> dict[Identity, Checked]:
         async with self._database.autocommit() as connection:
-            found = await standings(connection, {_holder(identity) for identity in proved})
+            found = await check(connection, {_holder(identity) for identity in proved})
             # One row cannot be written twice by a statement; the last that was seen of a user stands.
             seen = {
                 identity.user_id: {"id": identity.user_id, "name": identity.name, "roles": identity.roles}
                 for identity in proved
-                if _is_news(identity, found.get(_holder(identity)))
+                if _is_news(identity, found[_holder(identity)].standing)
             }
             if seen:
                 await connection.execute(_REMEMBER, {"seen": msgspec.json.encode(list(seen.values())).decode()})
-        return {identity: found[_holder(identity)] for identity in proved if _holder(identity) in found}
+        return {identity: found[_holder(identity)] for identity in proved}
 
 
 def _holder(identity: Identity) -> Holder:

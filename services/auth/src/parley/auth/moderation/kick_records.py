@@ -6,6 +6,9 @@
 | is alive again | it is sent the order anew, for connections of before it; its answer is counted | `answered` |
 | has said goodbye, or was silent for so long that it is forgotten | its connections are gone | `forgotten` |
 
+A kick that nobody was told of, because its process died between writing it down and doing it, is carried out after a
+while, for connections of before it.
+
 All of it is in Postgres, so that an auth that starts anew goes on with it; replicas do the same work, and each answer
 counts once.
 """
@@ -20,7 +23,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from nats.aio.msg import Msg
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import Row, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.database import Database
@@ -39,6 +43,8 @@ log = get_logger(__name__)
 
 FOLLOW_INTERVAL = 1.0
 """Seconds after which it is looked again what gateways that had not answered do now."""
+UNTOLD_SECONDS = 10.0
+"""Seconds after which whoever wrote a kick down must have told the gateways; else another process does."""
 FOLLOWED = 500
 """Answers owed that are looked after at a time, the oldest first."""
 KEPT = timedelta(days=30)
@@ -54,6 +60,9 @@ _SETTLE = text(
     UPDATE auth.kicks SET disconnected = disconnected + :ended FROM answer WHERE kicks.id = answer.kick_id
     """
 )
+
+
+_AGO: Any = func.extract("epoch", func.clock_timestamp() - kicks.c.at).label("seconds_ago")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +114,20 @@ class KickRecords:
         await bus.subscribe(subjects.KICK_REPORTS, self._hear, bus.service)
         bus.run_forever(self._follow(), name="kicks")
 
-    async def carry_out(self, kick: KickOrder) -> KickResult:
+    async def carry_out(self, kick: KickOrder, min_age: float = 0.0) -> KickResult:
         """End the connections, and write down who owes an answer. Raises `Reject` when nobody can be told."""
-        result = await self._gateways.kick(kick)
-        if result.disconnected or result.owing:
-            try:
-                await self._write(kick, result)
-            except Reject as rejection:
-                log.warning("a kick is not followed up", kick=kick.id, code=str(rejection.code))
+        result = await self._gateways.kick(kick, min_age)
+        try:
+            await self._write(kick, result)
+        except Reject as rejection:
+            log.warning("a kick is not followed up yet", kick=kick.id, code=str(rejection.code))
         return result
 
     async def find(self, kick_id: str) -> KickRecord | None:
         """A kick and what is known of it now; None for one that is not remembered."""
         async with self._database.autocommit() as connection:
-            row = (await connection.execute(select(kicks).where(kicks.c.id == kick_id))).mappings().first()
+            told = (column for column in kicks.c if column is not kicks.c.carried_out_at)
+            row = (await connection.execute(select(*told).where(kicks.c.id == kick_id))).mappings().first()
             if row is None:
                 return None
             owed = select(kick_gateways.c.name, kick_gateways.c.state).where(kick_gateways.c.kick_id == kick_id)
@@ -130,9 +139,11 @@ class KickRecords:
 
     async def _write(self, kick: KickOrder, result: KickResult) -> None:
         async with self._database.transaction() as connection:
-            if result.disconnected:
-                mine = update(kicks).where(kicks.c.id == kick.id)
-                await connection.execute(mine.values(disconnected=kicks.c.disconnected + result.disconnected))
+            done = {
+                "disconnected": kicks.c.disconnected + result.disconnected,
+                "carried_out_at": func.clock_timestamp(),
+            }
+            await connection.execute(update(kicks).where(kicks.c.id == kick.id).values(**done))
             if result.owing:
                 rows = [
                     {
@@ -143,7 +154,8 @@ class KickRecords:
                     }
                     for address in result.owing
                 ]
-                await connection.execute(insert(kick_gateways).values(rows))
+                # Replicas may find the same kick untold.
+                await connection.execute(insert(kick_gateways).values(rows).on_conflict_do_nothing())
 
     async def _hear(self, message: Msg) -> None:
         if not message.data:
@@ -159,6 +171,7 @@ class KickRecords:
         while True:
             await asyncio.sleep(FOLLOW_INTERVAL)
             try:
+                await self._tell_untold()
                 await self._look_after()
                 if time.monotonic() - self._tidied > TIDY_INTERVAL:
                     await self._tidy()
@@ -167,10 +180,17 @@ class KickRecords:
             except Exception:
                 log.exception("kicks cannot be followed up")
 
+    async def _tell_untold(self) -> None:
+        late = kicks.c.at < func.clock_timestamp() - timedelta(seconds=UNTOLD_SECONDS)
+        untold = select(kicks, _AGO).where(kicks.c.carried_out_at.is_(None), late).order_by(kicks.c.at).limit(FOLLOWED)
+        async with self._database.autocommit() as connection:
+            rows = (await connection.execute(untold)).all()
+        for row in rows:
+            await self.carry_out(_order_of(row), _age_of(row))
+
     async def _look_after(self) -> None:
-        ago: Any = func.extract("epoch", func.clock_timestamp() - kicks.c.at)
         owed = (
-            select(kick_gateways.c.address, kicks, ago.label("seconds_ago"))
+            select(kick_gateways.c.address, kicks, _AGO)
             .join(kicks, kicks.c.id == kick_gateways.c.kick_id)
             .where(kick_gateways.c.state == "unanswered")
             .order_by(kicks.c.at)
@@ -180,9 +200,7 @@ class KickRecords:
             rows = (await connection.execute(owed)).all()
         for row in rows:
             if self._gateways.is_alive(row.address):
-                known = known_code(row.code, Code.KICKED)
-                kick = KickOrder(row.id, tuple(row.users), tuple(row.ranges), known, row.reason)
-                await self._gateways.kick_late(kick, row.address, max(0.001, float(row.seconds_ago)))
+                await self._gateways.kick_late(_order_of(row), row.address, _age_of(row))
             elif self._gateways.is_forgotten(row.address):
                 await self._forget(row.id, row.address)
 
@@ -199,3 +217,12 @@ class KickRecords:
         async with self._database.autocommit() as connection:
             await connection.execute(delete(kicks).where(kicks.c.at < func.clock_timestamp() - KEPT))
         self._tidied = time.monotonic()
+
+
+def _order_of(row: Row[Any]) -> KickOrder:
+    return KickOrder(row.id, tuple(row.users), tuple(row.ranges), known_code(row.code, Code.KICKED), row.reason)
+
+
+def _age_of(row: Row[Any]) -> float:
+    """Seconds since a kick was written down, for connections of which it is meant: never 0, which means all."""
+    return max(0.001, float(row.seconds_ago))

@@ -21,7 +21,7 @@ from parley.common.wire.operations import (
 )
 from parley.framework import Code, ConnectionInfo, Reject
 from parley.framework.remote.gateway_requests import GatewayRequests
-from parley.framework.remote.reply_collector import GatewayReplies, ReplyT
+from parley.framework.remote.reply_collector import GatewayReplies
 
 log = get_logger(__name__)
 
@@ -68,14 +68,14 @@ class Gateways:
     def __init__(self, requests: GatewayRequests) -> None:
         self._requests = requests
 
-    async def kick(self, order: KickOrder) -> KickResult:
-        """End the connections that an order names, on every gateway.
+    async def kick(self, order: KickOrder, min_age: float = 0.0) -> KickResult:
+        """End the connections that an order names, on every gateway, of so many seconds' age at least.
 
         It is sent whoever seems to be alive; without a connection, as soon as there is one. Raises `Reject` when it
         cannot even wait for that.
         """
         KICKS.labels(str(order.code)).inc()
-        kick = order.operation()
+        kick = order.operation(min_age)
         if not self._requests.bus.connected:
             await self._requests.send(kick, "")
             return self._nobody_answered()
@@ -134,7 +134,7 @@ class Gateways:
         )
         found = [connection for page in replies.received for connection in page.connections]
         found.sort(key=lambda connection: connection.connected_at)
-        return found[:limit], self._unanswered(replies)
+        return found[:limit], self._names((*replies.unanswered, *replies.silent))
 
     def alive(self) -> dict[str, float]:
         """The names of the living gateways, and how many seconds ago each was heard."""
@@ -161,9 +161,6 @@ class Gateways:
     def _result(self, replies: GatewayReplies[OperationReport]) -> KickResult:
         owing = (*replies.unanswered, *replies.silent)
         return KickResult(replies.matched, self._names(owing), owing)
-
-    def _unanswered(self, replies: GatewayReplies[ReplyT]) -> list[str]:
-        return self._names((*replies.unanswered, *replies.silent))
 
     def _names(self, addresses: Iterable[str]) -> list[str]:
         return sorted({self._requests.registry.name_of(address) for address in addresses})

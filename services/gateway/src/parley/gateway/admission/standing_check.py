@@ -53,6 +53,7 @@ class _Held(NamedTuple):
     session: str
     suspended: bool
     digest: int
+    kicks: int
     registered_at: float
 
 
@@ -126,14 +127,7 @@ class StandingCheck:
 
     async def _ask(self, batch: list[_Held]) -> None:
         now = boot_time()
-        question = CheckWelcome(
-            [
-                HeldUser(
-                    held.user_id, held.issued_at, now - held.registered_at, held.session, held.suspended, held.digest
-                )
-                for held in batch
-            ]
-        )
+        question = CheckWelcome([_asked(held, now) for held in batch])
         answer = await self._bus.request(subjects.WELCOME, question, UnwelcomeUsers, timeout=TIMEOUT, repeat=True)
         for changed in answer.changed:
             self._take_in(batch[changed.position], changed)
@@ -205,10 +199,16 @@ class StandingCheck:
             self._end(connection, its_code, its_message)
 
 
+def _asked(held: _Held, now: float) -> HeldUser:
+    return HeldUser(
+        held.user_id, held.issued_at, now - held.registered_at, held.session, held.suspended, held.digest, held.kicks
+    )
+
+
 def _key(connection: Connection) -> _Held:
     identity = connection.identity
     return _Held(
-        identity.user_id, identity.issued_at, identity.session, identity.suspended, identity.digest,
+        identity.user_id, identity.issued_at, identity.session, identity.suspended, identity.digest, identity.kicks,
         connection.registered_at,
     )  # fmt: skip
 

@@ -150,7 +150,7 @@ class RoomPresence:
         user_id = connection.identity.user_id
         others = self._connections.of_user(user_id, connection.namespace)
         # One that is about to be let in says itself what its user chose.
-        if not any(other.opened for other in others):
+        if not any(other.is_open for other in others):
             self._reports.choices.forget(connection.namespace, user_id)
 
     # -- what the other gateways say -------------------------------------------------------------------------------

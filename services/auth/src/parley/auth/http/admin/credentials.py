@@ -135,7 +135,7 @@ async def create_view_token(user_id: UserId, body: GivenReason, components: Curr
     async with components.database.transaction() as connection:
         user = await _locked(connection, user_id)
         require_not_above(admin.identity, user.roles)
-        issued = await view_tokens.issue(connection, components.signer, user_id, admin.identity)
+        issued = await view_tokens.issue(connection, components.signer, user, admin.identity)
         detail = {"reason": body.reason, "session_id": issued.session_id}
         await admin.record(connection, "user.view", user_id, detail)
     return ViewTokenResponse(access_token=issued.token, session_id=issued.session_id, expires_at=issued.expires_at)
