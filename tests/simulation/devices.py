@@ -65,9 +65,9 @@ class Transport:
     def close(self, reason: Any, code: int = 0) -> None:
         """End it once everything is written."""
         del code
-        self.end(reason)
+        self.fail(reason)
 
-    def end(self, reason: Any) -> None:
+    def fail(self, reason: Any) -> None:
         """End it now."""
         if self.over:
             return
@@ -99,7 +99,7 @@ class Transport:
     def cut(self, noticed: float) -> None:
         """It breaks; the gateway notices after a while."""
         self.broken = True
-        self.device.world.loop.after(noticed, self.process, self.end, "transport close")
+        self.device.world.loop.after(noticed, self.process, self.fail, "transport close")
 
 
 @dataclass

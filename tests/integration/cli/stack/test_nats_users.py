@@ -206,7 +206,7 @@ async def test_nobody_listens_to_everything(broker: Broker, user: str):
 
 
 def test_every_subject_is_tried():
-    patterns = {"ALIVE", "KICKED", "MAX_LENGTH", "GATEWAY_ANSWERS"}
+    patterns = {"ALIVE", "KICK_REPORTS", "MAX_LENGTH", "GATEWAY_ANSWERS"}
     builders = {
         name
         for name, made in vars(subjects).items()
