@@ -100,3 +100,7 @@ def test_the_documented_file_is_one(tmp_path: Path) -> None:
     found = load(written(tmp_path, example.replace("/run/secrets/company", str(tmp_path / "company"))))
     assert list(found.issuers) == ["shop"]
     assert found.oidc["company"].roles == {"chat-admins": ("admin",)}
+
+
+def test_an_empty_path_is_none_as_compose_passes_it_on() -> None:
+    assert Settings.model_validate({"auth_providers_file": ""}).providers.oidc == {}

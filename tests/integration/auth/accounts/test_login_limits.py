@@ -108,6 +108,18 @@ async def test_registrations_are_limited_by_address(database_url: str, nats_url:
         assert (await register("2001:db8:1::1", "another")).status_code == 200
 
 
+async def test_a_registration_that_finds_no_place_has_not_been_to_the_database(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await auth.register()
+    body = {"username": "alice", "password": PASSWORD}
+    assert code(await auth.post("/auth/register", body)) == "already_exists"
+    places = auth.components.passwords._registrations
+    monkeypatch.setattr(places, "_busy", 1)
+    monkeypatch.setattr(places, "admits", lambda _: False)
+    assert code(await auth.post("/auth/register", body)) == "overloaded"
+
+
 async def test_during_a_spray_of_passwords_every_rightful_login_succeeds(
     auth: Auth, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,12 +14,14 @@ import httpx
 import pytest
 from sqlalchemy import text, update
 
+from parley.auth.accounts.data_export import AT_ONCE
 from parley.auth.moderation import kick_records
 from parley.auth.tables import users
 from parley.common.errors import Code, Reject
 from parley.common.nats.bus import Bus
 from parley.common.wire import subjects
 from parley.common.wire.admin import EraseUser, ErasureInfo, GetErasure, ReadWritten, Written
+from parley.common.wire.identity import Identity
 from tests.support.auth.identities import SECRET, external
 from tests.support.auth.played_gateway import played_gateway, settled
 from tests.support.auth.service import ADMIN_PASSWORD, PASSWORD, Auth, bearer, code, running_auth
@@ -381,6 +383,17 @@ async def test_an_export_has_ones_bots_keys_bans_and_suspensions_and_no_secret(a
     assert (found["ban"]["reason"], found["suspension"]["reason"]) == ("why ban", "why suspension")
     assert found["ban"]["lifted_at"] is not None
     assert key["key"].rpartition("_")[2] not in json.dumps(lines)
+
+
+async def test_only_so_many_export_at_a_time_however_they_begin(auth: Auth, bus: Bus) -> None:
+    export = auth.components.data_export
+    async with serving(bus, Chat()):
+        begun = [export.begin(Identity(f"u_{number}", "Somebody")) for number in range(AT_ONCE + 1)]
+        first = [json.loads(await anext(lines))["type"] for lines in begun]
+        assert first == ["account"] * AT_ONCE + ["error"]
+        rest = [[json.loads(line)["type"] async for line in lines] for lines in begun]
+        assert rest == [["end"]] * AT_ONCE + [[]]
+        assert [line async for line in export.begin(Identity("u_9", "Somebody"))]
 
 
 async def test_an_export_that_chat_does_not_finish_says_so(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from parley.common.http.addresses import address_key, normal_origin
+from parley.common.http.addresses import address_key, network_key, normal_origin
 from parley.common.http.forwarded import RequestSource, TrustedProxies
 from parley.common.http.gate import (
     DISCARDS_PER_TURN,
@@ -165,6 +165,21 @@ async def test_a_request_that_fails_to_begin_stops_no_other():
 )
 def test_an_ipv6_network_of_one_host_is_one_address(address: str, key: str):
     assert address_key(address) == key
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.77", "192.0.2"),
+        ("2001:db8:1:2::9", "2001:db8:1::/48"),
+        ("2001:db8:1:ffff::9", "2001:db8:1::/48"),
+        ("::ffff:192.0.2.77", "192.0.2"),
+        ("no:address", "no:address"),
+        ("unknown", ""),
+    ],
+)
+def test_a_network_is_where_a_provider_has_its_customers(address: str, network: str):
+    assert network_key(address_key(address)) == network
 
 
 @pytest.mark.parametrize(
