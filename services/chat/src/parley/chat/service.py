@@ -13,10 +13,12 @@ from parley.chat.consumers.runner import ConsumerRunner
 from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
+from parley.chat.domain.batch import BatchDecision
 from parley.chat.log import database
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.erasure.ledger import Ledger
-from parley.chat.log.writer import Writer
+from parley.chat.log.writer import Publish, Writer
+from parley.chat.reading.read_cursors import ReadCursors
 from parley.chat.settings import Settings
 from parley.chat.state import ChatState
 from parley.common.rate_limiter import RateLimiter
@@ -37,6 +39,17 @@ async def _sweep(rates: RateLimiter) -> None:
         rates.sweep(time.monotonic())
 
 
+def _also(cursors: ReadCursors, publisher: Publisher) -> Publish:
+    """Return what the writer does with a committed batch."""
+
+    async def publish(plan: BatchDecision) -> None:
+        # Who sends a message has read up to it.
+        cursors.sent(plan.appended)
+        await publisher.publish(plan)
+
+    return publish
+
+
 @asynccontextmanager
 async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
     """Connect to Postgres, and run the writer, the announcer, the consumers and the erasures until the service ends."""
@@ -49,7 +62,8 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         database.connect(url, FOR_GATEWAYS, enable_seqscan="off") as for_gateways,
         database.connect(url, settings.chat_pool_size - OWN - FOR_GATEWAYS) as reads,
     ):
-        writer = Writer(Publisher(rooms).publish, settings)
+        cursors = ReadCursors(reads, rooms)
+        writer = Writer(_also(cursors, Publisher(rooms)), settings)
         with database.reachable():
             await writer.connect()
         announcer = Announcer(rooms, runtime.bus, url, writer.forget_rooms)
@@ -60,17 +74,19 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         with database.reachable():
             # This comes before anything is answered: after a restore, what had been erased has to be hidden first.
             await erasing.look()
-        state = ChatState(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates)
+        state = ChatState(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates, cursors)
         runtime.tasks.forever(writer.run(), name="writer")
         runtime.tasks.forever(announcer.run(), name="announcements")
         runtime.tasks.forever(consumers.run(), name="consumers")
         runtime.tasks.forever(erasing.run(), name="erasures")
         runtime.tasks.forever(_sweep(rates), name="rates of users")
+        runtime.tasks.forever(cursors.run(), name="read cursors")
         await admin.start(state)
         try:
             yield state
         finally:
             await state.log.close()
+            await cursors.flush()
 
 
 service = Service("chat", router, lifespan=lifespan, settings=Settings)

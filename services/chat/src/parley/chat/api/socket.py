@@ -7,6 +7,7 @@ from functools import partial
 
 from parley.chat.api import audited
 from parley.chat.api.commands import COMMANDS, EVENTS, CommandAck, ack
+from parley.chat.api.own_socket import add_own_routes
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.domain.events import ClientEvent
 from parley.chat.domain.room import RoomCommand
@@ -70,3 +71,5 @@ async def read_missed(context: Context[ChatState], query: sync.Sync) -> sync.Syn
 
 for event in EVENTS:
     router.sends(event.TYPE, ClientEvent[event])
+
+add_own_routes(router, TIMEOUT)

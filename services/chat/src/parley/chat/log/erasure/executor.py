@@ -7,7 +7,8 @@ erased already are skipped. Each transaction locks one room for some millisecond
     2. For a room, the room is archived.
     3. Slice by slice, covered events are overwritten; each room gets `events.erased`, and its projections follow.
     4. An erased room loses its members and commands.
-    5. The erasure is completed.
+    5. What single users have of it, or the user has, is deleted (`own_rows`).
+    6. The erasure is completed.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.rooms import CloseRoom, RoomCreated
 from parley.chat.domain.state import UserLimits
 from parley.chat.log import event_store
+from parley.chat.log.erasure import own_rows
 from parley.chat.log.erasure.erasures import COVERS, find
 from parley.chat.log.own_connection import CONFLICTS
 from parley.chat.log.position import Position
@@ -174,6 +176,8 @@ class Executor:
         await self._go_through(erasure, report)
         if erasure.scope is Scope.ROOM:
             await self._empty(erasure.room_id)
+        for statement, of in own_rows.covered(erasure):
+            await self._clear(statement, of)
         await self._connection.execute(_COMPLETE, erasure.id)
         return await self._current(erasure, report)
 
@@ -315,11 +319,15 @@ class Executor:
 
     async def _empty(self, room_id: int | None) -> None:
         for table in ("members", "declined", "commands"):
-            cleared = ""
-            while cleared != "DELETE 0":
-                cleared = await self._connection.execute(_CLEAR.format(table=table), room_id)
-                await asyncio.sleep(self._pause)
+            await self._clear(_CLEAR.format(table=table), room_id)
         await self._connection.execute("UPDATE chat.rooms SET member_count = 0 WHERE room_id = $1", room_id)
+
+    async def _clear(self, statement: str, of: Any) -> None:
+        """Run a statement that deletes some rows until it finds none."""
+        cleared = ""
+        while cleared != "DELETE 0":
+            cleared = await self._connection.execute(statement, of)
+            await asyncio.sleep(self._pause)
 
     async def _current(self, erasure: Erasure, report: Report) -> Erasure:
         current = await find(self._connection, erasure.id) or erasure

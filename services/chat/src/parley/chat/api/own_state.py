@@ -1,0 +1,94 @@
+"""The table of what users ask and say about themselves alone: none of it is in a log, and each needs no `id`.
+
+Socket routes, REST routes, and the documents of both are made from it, as from the table of commands. Over HTTP the
+fields in braces come from the path, and the others from the query of a GET or from the body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from parley.chat.reading import preferences, receipts, room_list
+from parley.chat.reading.preferences import GetPreferences, Preferences, SetLevel, SetPreferences
+from parley.chat.reading.read_cursors import MarkRead, MarkUnread, ReadChange, ReadState
+from parley.chat.reading.receipts import GetReceipts, Receipts
+from parley.chat.reading.room_list import ListMyRooms, RoomListPage
+from parley.chat.state import ChatState
+from parley.framework import Identity
+
+Answer = Callable[[ChatState, Identity, Any], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRoute:
+    """One question or statement: its name, what it takes and gives, its method and path over HTTP, and who answers."""
+
+    name: str
+    payload: type[Any]
+    result: Any
+    method: str
+    path: str
+    summary: str
+    answer: Answer
+    writes: bool = False
+    """Whether it is refused to who may read only."""
+
+
+async def _read(chat: ChatState, identity: Identity, said: MarkRead) -> ReadState:
+    return await chat.cursors.read(identity, said)
+
+
+async def _mark_unread(chat: ChatState, identity: Identity, said: MarkUnread) -> ReadState:
+    return await chat.cursors.mark_unread(identity, said)
+
+
+async def _receipts(chat: ChatState, identity: Identity, asked: GetReceipts) -> Receipts:
+    return await receipts.receipts(chat.reads, identity, asked)
+
+
+async def _rooms(chat: ChatState, identity: Identity, asked: ListMyRooms) -> RoomListPage:
+    return await room_list.room_list(chat.reads, identity, asked)
+
+
+async def _preferences(chat: ChatState, identity: Identity, asked: GetPreferences) -> Preferences:
+    return await preferences.get(chat.reads, identity, asked)
+
+
+async def _set_preferences(chat: ChatState, identity: Identity, said: SetPreferences) -> Preferences:
+    return await preferences.update(chat.reads, identity, said)
+
+
+async def _set_level(chat: ChatState, identity: Identity, said: SetLevel) -> None:
+    await preferences.set_level(chat.reads, identity, said)
+
+
+OWN_ROUTES: tuple[OwnRoute, ...] = (
+    OwnRoute("read", MarkRead, ReadState, "POST", "/rooms/{room}/read", "Say how far one has read a room.", _read),
+    OwnRoute(
+        "unread.mark", MarkUnread, ReadState, "POST", "/rooms/{room}/unread", "Mark a room as unread from an event on.",
+        _mark_unread,
+    ),
+    OwnRoute(
+        "receipts", GetReceipts, Receipts, "GET", "/rooms/{room}/receipts", "How far others have read a room.", _receipts
+    ),
+    OwnRoute(
+        "rooms", ListMyRooms, RoomListPage, "GET", "/me/rooms",
+        "The rooms one is in or invited to, the most active first, with what is unread.", _rooms,
+    ),
+    OwnRoute(
+        "preferences", GetPreferences, Preferences, "GET", "/me/preferences", "What one has set for oneself.", _preferences
+    ),
+    OwnRoute(
+        "preferences.update", SetPreferences, Preferences, "POST", "/me/preferences", "Change what one has set.",
+        _set_preferences,
+    ),
+    OwnRoute(
+        "notification.level", SetLevel, None, "POST", "/rooms/{room}/level",
+        "Set of what in a room one is notified.", _set_level,
+    ),
+)  # fmt: skip
+
+OWN_EVENTS: dict[str, Any] = {"read": ReadChange}
+"""Events that are sent to a user's own connections, or to those who look at receipts."""
