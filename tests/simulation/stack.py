@@ -119,7 +119,8 @@ class Chat(Replica):
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
         consumers: Any = None  # nobody follows the log here but the announcer
         erasing = ErasureRunner("", pool, None, 0)
-        state = ChatState(bus, pool, writer, ChatLog(pool, announcer), consumers, erasing, rates)
+        own: Any = None  # nor asks about themselves
+        state = ChatState(bus, pool, writer, ChatLog(pool, announcer), consumers, erasing, rates, own)
         tasks = self.tasks = Tasks()
         tasks.forever(writer.run(), name="writer")
         tasks.forever(announcer.run(), name="announcements")

@@ -259,9 +259,7 @@ async def test_an_outage_loses_no_cursor(database_url: str, pool: Pool, bus: Bus
     assert failures == []
 
 
-async def test_erasing_a_user_or_a_room_erases_what_they_read(
-    database_url: str, pool: Pool, bus: Bus, tmp_path: Path
-):
+async def test_erasing_a_user_or_a_room_erases_what_they_read(database_url: str, pool: Pool, bus: Bus, tmp_path: Path):
     ledger = Ledger(tmp_path / "erasures")
     async with running_writer(database_url) as (writer, _), running(pool, bus) as cursors:
         room = await talk(writer, 2, BEN, CARL)

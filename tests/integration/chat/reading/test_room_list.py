@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -49,7 +48,8 @@ async def test_rooms_come_by_their_last_message_with_what_is_unread_and_said_las
         await read_store.advance(pool, {key: read_cursors.CursorPlace(3, 1)})
         await set_level(pool, BEN, SetLevel(first, "mentions"))
         await pool.fetch(
-            "INSERT INTO chat.mentions SELECT $1, u, 4, 'u_ann', now() FROM unnest(ARRAY['u_ben', '', 'u_x']) u", key.room_id
+            "INSERT INTO chat.mentions SELECT $1, u, 4, 'u_ann', now() FROM unnest(ARRAY['u_ben', '', 'u_x']) u",
+            key.room_id,
         )
         top = (await listed(pool)).rooms[0]
         assert (top.read, top.unread, top.mentions, top.level) == (3, 1, 2, "mentions")
@@ -87,13 +87,14 @@ async def test_an_erased_last_message_is_shown_as_erased(database_url: str, pool
         assert (await listed(pool, ANN)).rooms == []
 
 
-@pytest.mark.parametrize("after", ["x", "1.2", "-1.raaaaaaaaaaaaa", "9" * 30 + ".raaaaaaaaaaaaa", "1e3.raaaaaaaaaaaaa", "."])
+@pytest.mark.parametrize(
+    "after", ["x", "1.2", "-1.raaaaaaaaaaaaa", "9" * 30 + ".raaaaaaaaaaaaa", "1e3.raaaaaaaaaaaaa", "."]
+)
 async def test_an_after_that_nobody_said_is_refused(pool: Pool, after: str):
     assert (await rejected(listed(pool, after=after))).code is Code.INVALID_PAYLOAD
 
 
-async def test_a_thousand_rooms_are_listed_within_their_budget_whatever_is_known_of_the_tables(pool: Pool):
-    """By its plan first: what it reads does not depend on statistics, nor on how many rooms there are besides."""
+async def test_a_thousand_rooms_are_listed_by_keys_whatever_is_known_of_the_tables(pool: Pool):
     async with pool.acquire() as connection:
         for table in ("rooms", "events", "members", "reads", "mentions"):
             await connection.execute(f"ALTER TABLE chat.{table} SET (autovacuum_enabled = off)")
@@ -116,15 +117,10 @@ async def test_a_thousand_rooms_are_listed_within_their_budget_whatever_is_known
             assert f"Seq Scan on {table}" not in plan, plan
         for index in ("members_user_id_idx", "rooms_pkey", "events_pkey", "reads_pkey", "mentions_pkey"):
             assert index in plan, plan
-    took: list[float] = []
-    for _ in range(5):
-        began = time.perf_counter()
-        page = await listed(pool)
-        took.append(time.perf_counter() - began)
+    page = await listed(pool)
     assert len(page.rooms) == 50
     assert page.rooms[0].unread == 2
     assert page.rooms[0].mentions == 2
-    print(f"the best of five took {min(took) * 1000:.1f} ms")
 
 
 async def test_ten_thousand_rooms_are_a_page_as_well(pool: Pool):

@@ -20,7 +20,7 @@ from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.writer import Publish, Writer
 from parley.chat.reading.read_cursors import ReadCursors
 from parley.chat.settings import Settings
-from parley.chat.state import ChatState
+from parley.chat.state import ChatState, OwnParts
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Runtime, Service
 
@@ -74,7 +74,8 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         with database.reachable():
             # This comes before anything is answered: after a restore, what had been erased has to be hidden first.
             await erasing.look()
-        state = ChatState(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates, cursors)
+        own = OwnParts(cursors)
+        state = ChatState(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates, own)
         runtime.tasks.forever(writer.run(), name="writer")
         runtime.tasks.forever(announcer.run(), name="announcements")
         runtime.tasks.forever(consumers.run(), name="consumers")

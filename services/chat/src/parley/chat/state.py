@@ -15,6 +15,13 @@ from parley.framework import Bus
 
 
 @dataclass(frozen=True, slots=True)
+class OwnParts:
+    """The parts that deal with what single users have for themselves."""
+
+    cursors: ReadCursors
+
+
+@dataclass(frozen=True, slots=True)
 class ChatState:
     """Everything that the service's lifespan opened. It lives as long as the service runs."""
 
@@ -27,4 +34,4 @@ class ChatState:
     erasures: ErasureRunner
     request_rates: RateLimiter
     """How often each user may ask over HTTP. The gateways limit what comes over sockets."""
-    cursors: ReadCursors
+    own: OwnParts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -22,10 +22,11 @@ router = APIRouter(prefix="/api", tags=["chat"])
 
 def _endpoint(row: OwnRoute) -> Callable[..., Awaitable[Response]]:
     from_path = _FROM_PATH.findall(row.path)
+    numbers = {name for name, part in _properties(row).items() if "integer" in str(part)}
 
     async def run(request: Request, chat: Chat, identity: Caller) -> Response:
         permitted(identity, writes=row.writes)
-        fields = _query(row, request) if row.method == "GET" else await read_body(request)
+        fields = _query(request, numbers) if row.method == "GET" else await read_body(request)
         fields |= {name: request.path_params[name] for name in from_path}
         return json_answer(await row.answer(chat, identity, fields_as(fields, row.payload)))
 
@@ -34,10 +35,9 @@ def _endpoint(row: OwnRoute) -> Callable[..., Awaitable[Response]]:
     return run
 
 
-def _query(row: OwnRoute, request: Request) -> dict[str, Any]:
-    """Return the fields of a query. Numbers are those that the payload has as numbers."""
+def _query(request: Request, numbers: Collection[str]) -> dict[str, Any]:
+    """Return the fields of a query, some of which are numbers. Raises `Reject`."""
     fields: dict[str, Any] = {}
-    numbers = {name for name, part in _properties(row).items() if "integer" in str(part)}
     for name, value in request.query_params.items():
         if "\x00" in value:
             raise Reject(Code.INVALID_PAYLOAD, "NUL is not text")

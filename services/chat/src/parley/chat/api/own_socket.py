@@ -44,7 +44,8 @@ async def _look_at_receipts(context: Context[ChatState], asked: GetReceipts) -> 
     found: Receipts = await row.answer(context.state, context.identity, asked)
     if asked.sequence is None:
         room = receipts_room(asked.room, found.changed)
-        if (before := context.data.get(WATCHED)) not in {None, room}:
+        before = context.data.get(WATCHED)
+        if isinstance(before, str) and before != room:
             await context.leave(before)
         await context.join(room)
         context.data[WATCHED] = room

@@ -37,11 +37,11 @@ class OwnRoute:
 
 
 async def _read(chat: ChatState, identity: Identity, said: MarkRead) -> ReadState:
-    return await chat.cursors.read(identity, said)
+    return await chat.own.cursors.read(identity, said)
 
 
 async def _mark_unread(chat: ChatState, identity: Identity, said: MarkUnread) -> ReadState:
-    return await chat.cursors.mark_unread(identity, said)
+    return await chat.own.cursors.mark_unread(identity, said)
 
 
 async def _receipts(chat: ChatState, identity: Identity, asked: GetReceipts) -> Receipts:
@@ -67,22 +67,24 @@ async def _set_level(chat: ChatState, identity: Identity, said: SetLevel) -> Non
 OWN_ROUTES: tuple[OwnRoute, ...] = (
     OwnRoute("read", MarkRead, ReadState, "POST", "/rooms/{room}/read", "Say how far one has read a room.", _read),
     OwnRoute(
-        "unread.mark", MarkUnread, ReadState, "POST", "/rooms/{room}/unread", "Mark a room as unread from an event on.",
-        _mark_unread,
+        "unread.mark", MarkUnread, ReadState, "POST", "/rooms/{room}/unread",
+        "Mark a room as unread from an event on.", _mark_unread,
     ),
     OwnRoute(
-        "receipts", GetReceipts, Receipts, "GET", "/rooms/{room}/receipts", "How far others have read a room.", _receipts
+        "receipts", GetReceipts, Receipts, "GET", "/rooms/{room}/receipts",
+        "How far others have read a room.", _receipts,
     ),
     OwnRoute(
         "rooms", ListMyRooms, RoomListPage, "GET", "/me/rooms",
         "The rooms one is in or invited to, the most active first, with what is unread.", _rooms,
     ),
     OwnRoute(
-        "preferences", GetPreferences, Preferences, "GET", "/me/preferences", "What one has set for oneself.", _preferences
+        "preferences", GetPreferences, Preferences, "GET", "/me/preferences",
+        "What one has set for oneself.", _preferences,
     ),
     OwnRoute(
-        "preferences.update", SetPreferences, Preferences, "POST", "/me/preferences", "Change what one has set.",
-        _set_preferences,
+        "preferences.update", SetPreferences, Preferences, "POST", "/me/preferences",
+        "Change what one has set.", _set_preferences,
     ),
     OwnRoute(
         "notification.level", SetLevel, None, "POST", "/rooms/{room}/level",

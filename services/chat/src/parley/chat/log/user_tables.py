@@ -1,9 +1,8 @@
-"""The tables of what single users have: how far they have read, what they were told, their drafts and what they
-scheduled.
+"""The tables of what single users have: how far they have read, what they were told, what they have not sent yet.
 
-None of it is in the log, and nothing in the log follows from it. The tables that decide about a room's messages have the
-room first in their keys, as all of chat's do; the others have the user first and are never read together with a room's
-lock. Each has an index by user, so that a user's rows can be erased. No index has a column that changes, so that a new
+None of it is in the log, and nothing in the log follows from it. What belongs to a room has the room first in its keys,
+as all of chat's tables do. The other tables have the user first, and are never written together with a room's log. Each
+has an index by user, so that a user's rows can be erased. No index has a column that changes often, so that the new
 version of a row stays on its page.
 """
 

@@ -1,12 +1,12 @@
-"""Values that change faster than they need to be stored, pure: of each key the last one counts, at most one per interval.
+"""Values that change faster than they need to be stored, pure: of each key the last one counts, one per interval.
 
-    | state of a key | input         | what happens                                                                |
-    |----------------|---------------|-----------------------------------------------------------------------------|
-    | unknown        | `put`         | waiting: the next `take` returns it                                         |
-    | waiting        | `put`         | waiting, with the new value, or with what `merge` makes of both             |
-    | waiting        | `take`        | resting: for an interval nothing of this key is taken                       |
-    | resting        | `put`         | resting and waiting: taken when the interval is over                        |
-    | resting        | time passes   | unknown                                                                     |
+| state of a key | input         | what happens                                                                |
+|----------------|---------------|-----------------------------------------------------------------------------|
+| unknown        | `put`         | waiting: the next `take` returns it                                         |
+| waiting        | `put`         | waiting, with the new value, or with what `merge` makes of both             |
+| waiting        | `take`        | resting: for an interval nothing of this key is taken                       |
+| resting        | `put`         | resting and waiting: taken when the interval is over                        |
+| resting        | time passes   | unknown                                                                     |
 """
 
 from __future__ import annotations

@@ -43,7 +43,8 @@ class GetPreferences(msgspec.Struct, frozen=True):
 class SetPreferences(msgspec.Struct, frozen=True):
     """`preferences.update`: a field that is left out stays as it is.
 
-    With `private_receipts` others are not told how far the user has read. Of causes in `silenced` they are not notified.
+    With `private_receipts` others are not told how far the user has read. Of causes in `silenced` the user is not
+    notified.
     """
 
     private_receipts: bool | None = None

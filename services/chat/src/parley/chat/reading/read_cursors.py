@@ -1,9 +1,9 @@
 """How far users have read: a cursor per user and room, which only moves forward, on all of the user's devices.
 
-A cursor is state and no event. What is said of it is checked at once and answered; it is stored at most once per second,
-user and room, the last one said, and then told to the user's devices and to those who look at the room's receipts. A
-process that is killed forgets what it was told within the last second, which shows a message as unread once more. Who
-sends a message has read up to it. `run` is one task.
+A cursor is state and no event. What is said of it is checked at once and answered; it is stored at most once per
+second, user and room, the last one said, and then told to the user's devices and to those who look at the room's
+receipts. A process that is killed forgets what it was told within the last second, which shows a message as unread once
+more. Who sends a message has read up to it. `run` is one task.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class ReadState(msgspec.Struct, frozen=True):
 
 
 class ReadChange(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How far a user has read a room from now on. `back` says that they set it back themselves."""
+    """How far a user has read a room from now on; with `back`, they set it back themselves."""
 
     room: str
     user: str
@@ -173,7 +173,8 @@ class ReadCursors:
 
     async def _tell(self, changes: list[tuple[str, ReadChange]]) -> None:
         told = [
-            (room, Delivery([RoomEvent("read", msgspec.json.encode(change), volatile=True)])) for room, change in changes
+            (room, Delivery([RoomEvent("read", msgspec.json.encode(change), volatile=True)]))
+            for room, change in changes
         ]
         try:
             await self._rooms.publish_all(told)

@@ -124,7 +124,7 @@ class MovedCursor(NamedTuple):
 
 
 async def places(pool: Pool, asked: list[tuple[CursorKey, int]]) -> Mapping[tuple[CursorKey, int], RoomPlace]:
-    """Return what is known of events that users name as read, in one statement. Rooms that do not exist are left out."""
+    """Return what is known of events that users name as read, in one statement, without rooms that do not exist."""
     users, rooms = [key.user_id for key, _ in asked], [key.room_id for key, _ in asked]
     rows = await pool.fetch(_PLACES, users, rooms, [sequence for _, sequence in asked])
     return {asked[row["ordinal"] - 1]: _place(row) for row in rows}
@@ -133,7 +133,8 @@ async def places(pool: Pool, asked: list[tuple[CursorKey, int]]) -> Mapping[tupl
 def _place(row: Any) -> RoomPlace:
     read = None if row["read"] is None else CursorPlace(row["read"], row["read_number"])
     return RoomPlace(
-        row["head"], row["messages"], row["kind"], row["state"], row["joined"] or 0, row["number"], read, row["mentions"]
+        row["head"], row["messages"], row["kind"], row["state"], row["joined"] or 0, row["number"], read,
+        row["mentions"],
     )  # fmt: skip
 
 

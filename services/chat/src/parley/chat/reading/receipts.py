@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from parley.chat.domain.encoding.compact import unpack
 from parley.chat.domain.fields import RoomId
 from parley.chat.log.database import Pool, reachable
 from parley.chat.log.erasure.erasures import unless_erasing
@@ -34,11 +35,11 @@ AND {unless_erasing("rd.user_id")} <> ''"""
 _RECEIPTS = f"""
 SELECT rd.user_id, rd.sequence FROM chat.reads rd WHERE rd.room_id = $1 AND {_SHOWN} ORDER BY rd.user_id LIMIT $2
 """
-# Of the author it is said by themselves.
+# Without the author, who has read it by writing it.
 _COUNT = f"""
 SELECT count(*) FROM chat.reads rd WHERE rd.room_id = $1 AND rd.sequence >= $2 AND rd.user_id <> $3 AND {_SHOWN}
 """
-_AUTHOR = "SELECT actor_id = $3 FROM chat.events WHERE room_id = $1 AND sequence = $2 AND number > 0"
+_AUTHOR = "SELECT actor_id FROM chat.events WHERE room_id = $1 AND sequence = $2"
 
 
 class GetReceipts(msgspec.Struct, frozen=True):
@@ -80,11 +81,15 @@ async def receipts(pool: Pool, identity: Identity, asked: GetReceipts) -> Receip
         if room["state"] != "joined":
             raise Reject(Code.NOT_A_MEMBER)
         if asked.sequence is not None:
-            readers = await pool.fetchval(_COUNT, room["room_id"], asked.sequence, identity.user_id)
+            author = await pool.fetchval(_AUTHOR, room["room_id"], asked.sequence)
+            if author is None:
+                raise Reject(Code.INVALID_PAYLOAD, "The room has no event with this sequence.")
+            readers = await pool.fetchval(_COUNT, room["room_id"], asked.sequence, unpack(author))
             return Receipts(room["changed"], readers=readers)
         if room["member_count"] > SMALL_ROOM:
             raise Reject(
-                Code.LIMIT_EXCEEDED, f"Of a room of more than {SMALL_ROOM} members only the readers of a message are told."
+                Code.LIMIT_EXCEEDED,
+                f"Of a room of more than {SMALL_ROOM} members only the readers of a message are told.",
             )
         rows = await pool.fetch(_RECEIPTS, room["room_id"], SMALL_ROOM + 1)
     return Receipts(room["changed"], [Receipt(row["user_id"], row["sequence"]) for row in rows])

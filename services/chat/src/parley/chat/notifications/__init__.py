@@ -1,0 +1,1 @@
+"""What a user is told of, kept for them while they are away."""

@@ -1,0 +1,1 @@
+"""What a user has written and not sent yet."""
