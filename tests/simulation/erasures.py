@@ -12,7 +12,7 @@ from parley.chat.domain.encoding.compact import unpack
 from parley.chat.domain.encoding.event_codec import ERASED
 from parley.chat.domain.erasure import TEXTS
 from parley.chat.log import statements
-from parley.chat.log.erasure import erasures
+from parley.chat.log.erasure import erasures, own_rows
 from parley.chat.log.erasure import executor as erasure_executor
 from tests.simulation.database import Database, Statement
 from tests.simulation.tables import Row, Tables, Transaction
@@ -284,4 +284,6 @@ STATEMENTS: dict[str, Statement] = {
     statements.FORGET_TEXTS: forget_texts,
     erasure_executor._FORGET_DECLINED: forget_declined,
     erasure_executor._FORGET_INVITER: forget_inviter,
+    # Nobody has anything of their own here.
+    **dict.fromkeys(own_rows.STATEMENTS, lambda _database, _transaction, _args: [Row(gone=0)]),
 }

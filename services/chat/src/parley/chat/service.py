@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from parley.chat.api import admin
 from parley.chat.api.socket import router
-from parley.chat.consumers.runner import ConsumerRunner
+from parley.chat.consumers.runner import ConsumerRunner, OwnConsumer
 from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
@@ -18,6 +18,9 @@ from parley.chat.log import database
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.writer import Publish, Writer
+from parley.chat.notifications import notifier as notifying
+from parley.chat.notifications.notifier import Notifier
+from parley.chat.notifications.rules import EVENTS
 from parley.chat.reading.read_cursors import ReadCursors
 from parley.chat.settings import Settings
 from parley.chat.state import ChatState, OwnParts
@@ -28,6 +31,8 @@ FOR_GATEWAYS = 2
 """Connections to Postgres that only the requests of gateways use."""
 OWN = 3
 """Connections that one part has for itself: the writer, the announcer, and the runner of consumers."""
+PUSH_AFTER = 3.0
+"""Seconds that a notification may be read on another device before it is pushed."""
 SWEEP_INTERVAL = 10.0
 """Seconds between two sweeps of the per-user request rates."""
 
@@ -67,14 +72,19 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         with database.reachable():
             await writer.connect()
         announcer = Announcer(rooms, runtime.bus, url, writer.forget_rooms)
-        consumers = ConsumerRunner(runtime.bus, url)
+        notifier = Notifier(reads, rooms, PUSH_AFTER)
+        cursors.on_moved = notifier.cursors_moved
+        followers = {
+            notifying.NAME: OwnConsumer(EVENTS, notifier.consume, beginning=False, wanted=notifying.WANTED),
+        }
+        consumers = ConsumerRunner(runtime.bus, url, followers)
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
         ledger = Ledger(settings.chat_erasure_ledger) if settings.chat_erasure_ledger else None
         erasing = ErasureRunner(url, reads, ledger, settings.chat_keep_days)
         with database.reachable():
             # This comes before anything is answered: after a restore, what had been erased has to be hidden first.
             await erasing.look()
-        own = OwnParts(cursors)
+        own = OwnParts(cursors, notifier)
         state = ChatState(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates, own)
         runtime.tasks.forever(writer.run(), name="writer")
         runtime.tasks.forever(announcer.run(), name="announcements")
@@ -82,6 +92,7 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         runtime.tasks.forever(erasing.run(), name="erasures")
         runtime.tasks.forever(_sweep(rates), name="rates of users")
         runtime.tasks.forever(cursors.run(), name="read cursors")
+        runtime.tasks.forever(notifier.run(), name="notifications")
         await admin.start(state)
         try:
             yield state

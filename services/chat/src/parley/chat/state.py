@@ -9,6 +9,7 @@ from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
+from parley.chat.notifications.notifier import Notifier
 from parley.chat.reading.read_cursors import ReadCursors
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Bus
@@ -19,6 +20,7 @@ class OwnParts:
     """The parts that deal with what single users have for themselves."""
 
     cursors: ReadCursors
+    notifier: Notifier
 
 
 @dataclass(frozen=True, slots=True)

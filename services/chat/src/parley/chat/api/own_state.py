@@ -10,6 +10,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from parley.chat.domain.events import ClientEvent
+from parley.chat.notifications import inbox
+from parley.chat.notifications.inbox import (
+    NOTIFICATION,
+    ListNotifications,
+    NotificationData,
+    NotificationPage,
+    NotificationsRead,
+    ReadNotifications,
+)
 from parley.chat.reading import preferences, receipts, room_list
 from parley.chat.reading.preferences import GetPreferences, Preferences, SetLevel, SetPreferences
 from parley.chat.reading.read_cursors import MarkRead, MarkUnread, ReadChange, ReadState
@@ -64,6 +74,14 @@ async def _set_level(chat: ChatState, identity: Identity, said: SetLevel) -> Non
     await preferences.set_level(chat.reads, identity, said)
 
 
+async def _notifications(chat: ChatState, identity: Identity, asked: ListNotifications) -> NotificationPage:
+    return await inbox.page(chat.reads, identity, asked)
+
+
+async def _read_notifications(chat: ChatState, identity: Identity, said: ReadNotifications) -> NotificationsRead:
+    return await chat.own.notifier.read(identity, said)
+
+
 OWN_ROUTES: tuple[OwnRoute, ...] = (
     OwnRoute("read", MarkRead, ReadState, "POST", "/rooms/{room}/read", "Say how far one has read a room.", _read),
     OwnRoute(
@@ -90,7 +108,19 @@ OWN_ROUTES: tuple[OwnRoute, ...] = (
         "notification.level", SetLevel, None, "POST", "/rooms/{room}/level",
         "Set of what in a room one is notified.", _set_level,
     ),
+    OwnRoute(
+        "notifications", ListNotifications, NotificationPage, "GET", "/me/notifications",
+        "What one was told, the newest first.", _notifications,
+    ),
+    OwnRoute(
+        "notification.read", ReadNotifications, NotificationsRead, "POST", "/me/notifications/read",
+        "Say which notifications one has read.", _read_notifications,
+    ),
 )  # fmt: skip
 
-OWN_EVENTS: dict[str, Any] = {"read": ReadChange}
+OWN_EVENTS: dict[str, Any] = {
+    "read": ReadChange,
+    NOTIFICATION: ClientEvent[NotificationData],
+    "notification.read": NotificationsRead,
+}
 """Events that are sent to a user's own connections, or to those who look at receipts."""

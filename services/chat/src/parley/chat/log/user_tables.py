@@ -8,8 +8,20 @@ version of a row stays on its page.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, PrimaryKeyConstraint, Table, Text, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from parley.chat.log.tables import metadata
 
@@ -63,4 +75,65 @@ preferences = Table(
     # Causes of which the user is not notified anywhere.
     Column("silenced", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     PrimaryKeyConstraint("user_id", name="preferences_pkey"),
+)
+
+# A user's own room: how many notifications there ever were, which is the sequence of the last one.
+inboxes = Table(
+    "inboxes",
+    metadata,
+    Column("user_id", Text, nullable=False),
+    Column("head", BigInteger, nullable=False),
+    # Up to here notifications were pushed, or did not have to be.
+    Column("pushed", BigInteger, nullable=False, server_default="0"),
+    # When what is not pushed yet may be; null if nothing has to be.
+    Column("push_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("user_id", name="inboxes_pkey"),
+    Index("inboxes_push_at_idx", "push_at", postgresql_where=text("push_at IS NOT NULL")),
+    postgresql_with={"fillfactor": 70},
+)
+
+# What users were told of. A row names an event and has nothing that was written there.
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("user_id", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("event_id", UUID(as_uuid=True), nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("room_id", BigInteger, nullable=False),
+    Column("event_sequence", BigInteger, nullable=False),
+    # The sequence of the message that was answered, or reacted to.
+    Column("message", BigInteger),
+    Column("actor_id", Text, nullable=False),
+    Column("actor_name", Text, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("read_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("user_id", "sequence", name="notifications_pkey"),
+    # An event notifies a user once, however often it is handed over.
+    UniqueConstraint("user_id", "event_id", name="notifications_event_id_key"),
+    Index(
+        "notifications_unread_idx",
+        "user_id",
+        "room_id",
+        "event_sequence",
+        postgresql_where=text("read_at IS NULL"),
+    ),
+    Index("notifications_at_idx", "at"),
+    Index("notifications_room_idx", "room_id", "event_sequence"),
+    Index("notifications_actor_idx", "actor_id"),
+)
+
+# Where the browsers of users are pushed to. An endpoint belongs to one user.
+push_subscriptions = Table(
+    "push_subscriptions",
+    metadata,
+    Column("endpoint_hash", LargeBinary, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("p256dh", LargeBinary, nullable=False),
+    Column("auth", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("endpoint_hash", name="push_subscriptions_pkey"),
+    Index("push_subscriptions_user_idx", "user_id", "created_at"),
 )

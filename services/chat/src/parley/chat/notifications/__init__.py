@@ -1,1 +1,5 @@
-"""What a user is told of, kept for them while they are away."""
+"""What a user is told of, kept for them while they are away.
+
+Read `rules` (pure: who is notified of what and why), `inbox_store` (the statements), `inbox` (a user's own room as it
+is read), and `notifier` (which follows the log).
+"""

@@ -177,7 +177,10 @@ class Executor:
         if erasure.scope is Scope.ROOM:
             await self._empty(erasure.room_id)
         for statement, of in own_rows.covered(erasure):
-            await self._clear(statement, of)
+            left = True
+            while left:
+                left = await self._connection.fetchval(statement, of)
+                await asyncio.sleep(self._pause)
         await self._connection.execute(_COMPLETE, erasure.id)
         return await self._current(erasure, report)
 
@@ -319,15 +322,11 @@ class Executor:
 
     async def _empty(self, room_id: int | None) -> None:
         for table in ("members", "declined", "commands"):
-            await self._clear(_CLEAR.format(table=table), room_id)
+            cleared = ""
+            while cleared != "DELETE 0":
+                cleared = await self._connection.execute(_CLEAR.format(table=table), room_id)
+                await asyncio.sleep(self._pause)
         await self._connection.execute("UPDATE chat.rooms SET member_count = 0 WHERE room_id = $1", room_id)
-
-    async def _clear(self, statement: str, of: Any) -> None:
-        """Run a statement that deletes some rows until it finds none."""
-        cleared = ""
-        while cleared != "DELETE 0":
-            cleared = await self._connection.execute(statement, of)
-            await asyncio.sleep(self._pause)
 
     async def _current(self, erasure: Erasure, report: Report) -> Erasure:
         current = await find(self._connection, erasure.id) or erasure
