@@ -24,6 +24,8 @@ from parley.chat.notifications.rules import EVENTS
 from parley.chat.reading.read_cursors import ReadCursors
 from parley.chat.settings import Settings
 from parley.chat.state import ChatState, OwnParts
+from parley.chat.unsent.drafts import DraftKeeper
+from parley.chat.unsent.scheduler import Scheduler
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Runtime, Service
 
@@ -84,7 +86,9 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         with database.reachable():
             # This comes before anything is answered: after a restore, what had been erased has to be hidden first.
             await erasing.look()
-        own = OwnParts(cursors, notifier)
+        drafts = DraftKeeper(reads, rooms, settings.chat_max_body)
+        scheduler = Scheduler(reads, writer, runtime.bus, rooms)
+        own = OwnParts(cursors, notifier, drafts, settings.chat_max_body)
         state = ChatState(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates, own)
         runtime.tasks.forever(writer.run(), name="writer")
         runtime.tasks.forever(announcer.run(), name="announcements")
@@ -93,12 +97,15 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         runtime.tasks.forever(_sweep(rates), name="rates of users")
         runtime.tasks.forever(cursors.run(), name="read cursors")
         runtime.tasks.forever(notifier.run(), name="notifications")
+        runtime.tasks.forever(drafts.run(), name="drafts")
+        runtime.tasks.forever(scheduler.run(), name="scheduled messages")
         await admin.start(state)
         try:
             yield state
         finally:
             await state.log.close()
             await cursors.flush()
+            await drafts.flush()
 
 
 service = Service("chat", router, lifespan=lifespan, settings=Settings)

@@ -11,6 +11,7 @@ from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.chat.notifications.notifier import Notifier
 from parley.chat.reading.read_cursors import ReadCursors
+from parley.chat.unsent.drafts import DraftKeeper
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Bus
 
@@ -21,6 +22,9 @@ class OwnParts:
 
     cursors: ReadCursors
     notifier: Notifier
+    drafts: DraftKeeper
+    max_body: int
+    """Bytes of a message's text."""
 
 
 @dataclass(frozen=True, slots=True)

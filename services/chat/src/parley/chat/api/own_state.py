@@ -26,6 +26,15 @@ from parley.chat.reading.read_cursors import MarkRead, MarkUnread, ReadChange, R
 from parley.chat.reading.receipts import GetReceipts, Receipts
 from parley.chat.reading.room_list import ListMyRooms, RoomListPage
 from parley.chat.state import ChatState
+from parley.chat.unsent import scheduled_messages
+from parley.chat.unsent.drafts import ListDrafts, PutDraft, StoredDraft, StoredDrafts
+from parley.chat.unsent.scheduled_messages import (
+    CancelScheduled,
+    ListScheduled,
+    ScheduledMessages,
+    ScheduledOutcome,
+    ScheduleMessage,
+)
 from parley.framework import Identity
 
 Answer = Callable[[ChatState, Identity, Any], Awaitable[Any]]
@@ -82,6 +91,26 @@ async def _read_notifications(chat: ChatState, identity: Identity, said: ReadNot
     return await chat.own.notifier.read(identity, said)
 
 
+async def _put_draft(chat: ChatState, identity: Identity, said: PutDraft) -> None:
+    await chat.own.drafts.put(identity, said)
+
+
+async def _drafts(chat: ChatState, identity: Identity, asked: ListDrafts) -> StoredDrafts:
+    return await chat.own.drafts.listed(identity, asked)
+
+
+async def _schedule(chat: ChatState, identity: Identity, said: ScheduleMessage) -> None:
+    await scheduled_messages.schedule(chat.reads, identity, said, chat.own.max_body)
+
+
+async def _unschedule(chat: ChatState, identity: Identity, said: CancelScheduled) -> None:
+    await scheduled_messages.cancel(chat.reads, identity, said)
+
+
+async def _scheduled(chat: ChatState, identity: Identity, asked: ListScheduled) -> ScheduledMessages:
+    return await scheduled_messages.listed(chat.reads, identity, asked)
+
+
 OWN_ROUTES: tuple[OwnRoute, ...] = (
     OwnRoute("read", MarkRead, ReadState, "POST", "/rooms/{room}/read", "Say how far one has read a room.", _read),
     OwnRoute(
@@ -116,11 +145,25 @@ OWN_ROUTES: tuple[OwnRoute, ...] = (
         "notification.read", ReadNotifications, NotificationsRead, "POST", "/me/notifications/read",
         "Say which notifications one has read.", _read_notifications,
     ),
+    OwnRoute("draft.put", PutDraft, None, "POST", "/rooms/{room}/draft", "Keep what one is writing.", _put_draft, True),
+    OwnRoute("drafts", ListDrafts, StoredDrafts, "GET", "/me/drafts", "What one is writing anywhere.", _drafts),
+    OwnRoute(
+        "message.schedule", ScheduleMessage, None, "POST", "/me/scheduled", "Send a message later.", _schedule, True
+    ),
+    OwnRoute(
+        "message.unschedule", CancelScheduled, None, "POST", "/me/scheduled/{id}/cancel",
+        "Do not send a scheduled message.", _unschedule, True,
+    ),
+    OwnRoute(
+        "scheduled", ListScheduled, ScheduledMessages, "GET", "/me/scheduled", "What one has scheduled.", _scheduled
+    ),
 )  # fmt: skip
 
 OWN_EVENTS: dict[str, Any] = {
     "read": ReadChange,
     NOTIFICATION: ClientEvent[NotificationData],
     "notification.read": NotificationsRead,
+    "draft": StoredDraft,
+    "scheduled": ScheduledOutcome,
 }
 """Events that are sent to a user's own connections, or to those who look at receipts."""

@@ -137,3 +137,39 @@ push_subscriptions = Table(
     PrimaryKeyConstraint("endpoint_hash", name="push_subscriptions_pkey"),
     Index("push_subscriptions_user_idx", "user_id", "created_at"),
 )
+
+# What a user is writing in a room or in a thread of it, which is its `thread`; 0 for the room itself.
+drafts = Table(
+    "drafts",
+    metadata,
+    Column("user_id", Text, nullable=False),
+    Column("room_id", BigInteger, nullable=False),
+    Column("thread", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("reply_to", BigInteger),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("user_id", "room_id", "thread", name="drafts_pkey"),
+    Index("drafts_room_idx", "room_id"),
+)
+
+# Messages that are sent when their time comes, each by the command with its `id`. One that could not be sent says why.
+scheduled = Table(
+    "scheduled",
+    metadata,
+    Column("user_id", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("room_id", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    # The command as JSON.
+    Column("message", Text, nullable=False),
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    # When it is tried, or tried again; null once it has failed.
+    Column("try_at", DateTime(timezone=True)),
+    # Until then a process is sending it.
+    Column("held_until", DateTime(timezone=True)),
+    Column("failure", Text, nullable=False, server_default=""),
+    Column("reason", Text, nullable=False, server_default=""),
+    PrimaryKeyConstraint("user_id", "id", name="scheduled_pkey"),
+    Index("scheduled_try_at_idx", "try_at", postgresql_where=text("try_at IS NOT NULL")),
+    Index("scheduled_room_idx", "room_id"),
+)

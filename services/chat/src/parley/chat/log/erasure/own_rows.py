@@ -17,9 +17,11 @@ OF_USER = (
     ("notifications", "actor_id"),
     ("inboxes", "user_id"),
     ("push_subscriptions", "user_id"),
+    ("drafts", "user_id"),
+    ("scheduled", "user_id"),
 )
 """Tables with the column that names whose rows they are, or who is named in them."""
-OF_ROOM = (("reads", "room_id"), ("mentions", "room_id"), ("levels", "room_id"), ("notifications", "room_id"))
+OF_ROOM = tuple((table, "room_id") for table in ("reads", "mentions", "levels", "notifications", "drafts", "scheduled"))
 
 _DELETE = """
 WITH gone AS (

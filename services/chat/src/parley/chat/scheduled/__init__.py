@@ -1,1 +1,0 @@
-"""What a user has written and not sent yet."""
