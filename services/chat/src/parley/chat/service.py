@@ -20,12 +20,15 @@ from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.writer import Publish, Writer
 from parley.chat.notifications import notifier as notifying
 from parley.chat.notifications.notifier import Notifier
+from parley.chat.notifications.pusher import Pusher
 from parley.chat.notifications.rules import EVENTS
+from parley.chat.notifications.web_push import Signer
 from parley.chat.reading.read_cursors import ReadCursors
 from parley.chat.settings import Settings
 from parley.chat.state import ChatState, OwnParts
 from parley.chat.unsent.drafts import DraftKeeper
 from parley.chat.unsent.scheduler import Scheduler
+from parley.common.http.guarded_fetch import PublicFetcher
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Runtime, Service
 
@@ -87,8 +90,10 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
             # This comes before anything is answered: after a restore, what had been erased has to be hidden first.
             await erasing.look()
         drafts = DraftKeeper(reads, rooms, settings.chat_max_body)
+        key = settings.chat_push_key.get_secret_value()
+        signer = Signer(key, settings.chat_push_contact) if key else None
         scheduler = Scheduler(reads, writer, runtime.bus, rooms)
-        own = OwnParts(cursors, notifier, drafts, settings.chat_max_body)
+        own = OwnParts(cursors, notifier, drafts, settings.chat_max_body, signer)
         state = ChatState(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates, own)
         runtime.tasks.forever(writer.run(), name="writer")
         runtime.tasks.forever(announcer.run(), name="announcements")
@@ -99,6 +104,10 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         runtime.tasks.forever(notifier.run(), name="notifications")
         runtime.tasks.forever(drafts.run(), name="drafts")
         runtime.tasks.forever(scheduler.run(), name="scheduled messages")
+        # Nothing is opened before somebody is pushed to.
+        fetcher = PublicFetcher()
+        if signer is not None:
+            runtime.tasks.forever(Pusher(reads, signer, fetcher).run(), name="pushes")
         await admin.start(state)
         try:
             yield state
@@ -106,6 +115,7 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
             await state.log.close()
             await cursors.flush()
             await drafts.flush()
+            await fetcher.close()
 
 
 service = Service("chat", router, lifespan=lifespan, settings=Settings)

@@ -43,6 +43,14 @@ class Settings(ServiceSettings):
     )
     chat_user_requests_burst: int = Field(default=1000, ge=1, description="REST requests that they may make at once")
 
+    chat_push_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="private key of Web Push (VAPID): 32 bytes in base64url; without it nothing is pushed",
+    )
+    chat_push_contact: str = Field(
+        default="mailto:admin@example.org",
+        description="address at which push services reach who runs this, as mailto: or https:",
+    )
     chat_erasure_ledger: Path | None = Field(
         default=None,
         description="file in which erasures are written down, outside of backups; without it none is begun",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from parley.chat.domain.events import ClientEvent
-from parley.chat.notifications import inbox
+from parley.chat.notifications import inbox, push_subscriptions
 from parley.chat.notifications.inbox import (
     NOTIFICATION,
     ListNotifications,
@@ -20,6 +20,7 @@ from parley.chat.notifications.inbox import (
     NotificationsRead,
     ReadNotifications,
 )
+from parley.chat.notifications.push_subscriptions import GetPushKey, PushKey, SubscribePush, UnsubscribePush
 from parley.chat.reading import preferences, receipts, room_list
 from parley.chat.reading.preferences import GetPreferences, Preferences, SetLevel, SetPreferences
 from parley.chat.reading.read_cursors import MarkRead, MarkUnread, ReadChange, ReadState
@@ -91,6 +92,19 @@ async def _read_notifications(chat: ChatState, identity: Identity, said: ReadNot
     return await chat.own.notifier.read(identity, said)
 
 
+async def _push_key(chat: ChatState, _identity: Identity, _asked: GetPushKey) -> PushKey:
+    return PushKey(push_subscriptions.require_signer(chat.own.signer).public)
+
+
+async def _subscribe(chat: ChatState, identity: Identity, said: SubscribePush) -> None:
+    push_subscriptions.require_signer(chat.own.signer)
+    await push_subscriptions.subscribe(chat.reads, identity, said)
+
+
+async def _unsubscribe(chat: ChatState, identity: Identity, said: UnsubscribePush) -> None:
+    await push_subscriptions.unsubscribe(chat.reads, identity, said)
+
+
 async def _put_draft(chat: ChatState, identity: Identity, said: PutDraft) -> None:
     await chat.own.drafts.put(identity, said)
 
@@ -144,6 +158,12 @@ OWN_ROUTES: tuple[OwnRoute, ...] = (
     OwnRoute(
         "notification.read", ReadNotifications, NotificationsRead, "POST", "/me/notifications/read",
         "Say which notifications one has read.", _read_notifications,
+    ),
+    OwnRoute("push.key", GetPushKey, PushKey, "GET", "/me/push", "The key that browsers subscribe with.", _push_key),
+    OwnRoute("push.subscribe", SubscribePush, None, "POST", "/me/push", "Push to a browser.", _subscribe),
+    OwnRoute(
+        "push.unsubscribe", UnsubscribePush, None, "POST", "/me/push/remove", "Do not push to a browser any more.",
+        _unsubscribe,
     ),
     OwnRoute("draft.put", PutDraft, None, "POST", "/rooms/{room}/draft", "Keep what one is writing.", _put_draft, True),
     OwnRoute("drafts", ListDrafts, StoredDrafts, "GET", "/me/drafts", "What one is writing anywhere.", _drafts),

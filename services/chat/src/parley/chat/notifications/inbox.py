@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NamedTuple, cast
 from uuid import UUID
 
 import msgspec
@@ -57,6 +57,13 @@ _AFTER = f"""
 SELECT v.* FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS q(user_id, after, up_to) CROSS JOIN LATERAL (
   SELECT {_VIEW} WHERE n.user_id = q.user_id AND n.sequence > q.after AND n.sequence <= q.up_to
 ) v
+"""
+# As a push is about to be sent: not read, and of what may still be seen and is there.
+_NEWS = f"""
+SELECT v.*, count(*) OVER () AS new FROM (
+  SELECT {_VIEW} WHERE n.user_id = $1 AND n.sequence > $2 AND n.read_at IS NULL
+) v WHERE v.cause = 'moderation' OR (v.name IS NOT NULL AND (v.cause = 'invitation' OR v.text IS NOT NULL))
+ORDER BY v.sequence DESC LIMIT 1
 """
 _HEADS = """
 SELECT q.user_id, i.head FROM unnest($1::text[]) AS q(user_id)
@@ -115,6 +122,22 @@ class NotificationsRead(msgspec.Struct, frozen=True, omit_defaults=True):
     unread: int
     sequences: list[int] = []
     up_to: int | None = None
+
+
+class News(NamedTuple):
+    """What a user has not read since a notification: the newest, how many there are, and how many are unread at all."""
+
+    newest: ClientEvent[NotificationData] | None
+    new: int
+    unread: int
+
+
+async def news(pool: Pool, user_id: str, after: int) -> News:
+    """Return what is worth telling a user who looks at nothing at the moment."""
+    async with pool.acquire() as connection:
+        row = await connection.fetchrow(_NEWS, user_id, after)
+        unread = (await inbox_store.unread(connection, [user_id]))[user_id]
+    return News(None, 0, unread) if row is None else News(_event(row), row["new"], unread)
 
 
 async def page(pool: Pool, identity: Identity, asked: ListNotifications) -> NotificationPage:
