@@ -27,7 +27,7 @@ from parley.chat.notifications.inbox import ReadNotifications
 from parley.chat.notifications.notifier import Notifier
 from parley.chat.notifications.push_subscriptions import SubscribePush, SubscriptionKeys, UnsubscribePush
 from parley.chat.notifications.pusher import Pusher
-from parley.chat.notifications.web_push import Signer, encode
+from parley.chat.notifications.web_push import PushSigner, encode
 from parley.common.errors import Code
 from parley.common.http.guarded_fetch import PublicBackend, PublicFetcher, plain_backend
 from parley.common.nats.bus import Bus
@@ -37,7 +37,7 @@ from tests.support.bus import rejected
 from tests.support.chat.writing import ANN, BEN, create, running_writer, send
 from tests.support.waiting import until
 
-SIGNER = Signer(encode((7).to_bytes(32, "big")), "mailto:a@b.example")
+SIGNER = PushSigner(encode((7).to_bytes(32, "big")), "mailto:a@b.example")
 PUBLIC = "93.184.215.14"
 
 

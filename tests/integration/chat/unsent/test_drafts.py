@@ -53,7 +53,7 @@ async def test_the_last_text_is_kept_and_told_and_an_empty_one_is_none(
         async with running(pool, bus) as keeper:
             await keeper.put(BEN, PutDraft(room, "h", reply_to=1))
             await until(lambda: told, "the first is stored at once")
-            for text in ("he", "hel", "hello"):
+            for text in ("hi", "hi the", "hello"):
                 await keeper.put(BEN, PutDraft(room, text))
             await keeper.put(BEN, PutDraft(room, "in a thread", thread=7))
             assert await bodies(keeper) == [(None, "h")]

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from parley.chat.notifications.web_push import (
     BrowserKeys,
     PushKeyError,
-    Signer,
+    PushSigner,
     browser_keys,
     decode,
     encode,
@@ -31,7 +31,7 @@ def point(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def test_only_the_browser_can_read_a_message_and_everybody_who_sent_it():
     browser, secret = ec.generate_private_key(ec.SECP256R1()), secrets.token_bytes(16)
-    signer = Signer(KEY, "mailto:a@b.example")
+    signer = PushSigner(KEY, "mailto:a@b.example")
     endpoint = "https://push.example/v1/abc"
     keys = browser_keys(encode(point(browser)), encode(secret))
     request = push_request(signer, endpoint, keys, b"hello", topic="t", seconds=60, urgent=True)
@@ -72,7 +72,7 @@ def test_keys_of_no_browser_are_refused(p256dh: str, auth: str):
 @pytest.mark.parametrize("key", ["", "x", encode(bytes(32)), encode(b"\xff" * 32), encode(bytes(31)) + "!"])
 def test_a_server_key_that_is_none_is_refused(key: str):
     with pytest.raises(PushKeyError):
-        Signer(key, "")
+        PushSigner(key, "")
 
 
 def test_a_key_is_read_with_and_without_padding():

@@ -22,7 +22,7 @@ from parley.chat.notifications import notifier as notifying
 from parley.chat.notifications.notifier import Notifier
 from parley.chat.notifications.pusher import Pusher
 from parley.chat.notifications.rules import EVENTS
-from parley.chat.notifications.web_push import Signer
+from parley.chat.notifications.web_push import PushSigner
 from parley.chat.reading.read_cursors import ReadCursors
 from parley.chat.settings import Settings
 from parley.chat.state import ChatState, OwnParts
@@ -91,7 +91,7 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
             await erasing.look()
         drafts = DraftKeeper(reads, rooms, settings.chat_max_body)
         key = settings.chat_push_key.get_secret_value()
-        signer = Signer(key, settings.chat_push_contact) if key else None
+        signer = PushSigner(key, settings.chat_push_contact) if key else None
         scheduler = Scheduler(reads, writer, runtime.bus, rooms)
         own = OwnParts(cursors, notifier, drafts, settings.chat_max_body, signer)
         state = ChatState(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates, own)

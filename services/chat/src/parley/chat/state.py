@@ -10,7 +10,7 @@ from parley.chat.log.database import Pool
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.chat.notifications.notifier import Notifier
-from parley.chat.notifications.web_push import Signer
+from parley.chat.notifications.web_push import PushSigner
 from parley.chat.reading.read_cursors import ReadCursors
 from parley.chat.unsent.drafts import DraftKeeper
 from parley.common.rate_limiter import RateLimiter
@@ -26,7 +26,7 @@ class OwnParts:
     drafts: DraftKeeper
     max_body: int
     """Bytes of a message's text."""
-    signer: Signer | None
+    signer: PushSigner | None
     """What signs for push services; None if Web Push is off."""
 
 

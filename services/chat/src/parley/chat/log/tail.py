@@ -87,11 +87,14 @@ SELECT e.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, sequence) CROSS
 """
 
 _SIZE = "octet_length(data) + octet_length(actor_name) + 300"
-_EVENTS = f"""
+
+
+def _events(wanted: str) -> str:
+    return f"""
 WITH page AS MATERIALIZED (
   SELECT e.transaction_id, {EVENT_COLUMNS} {_UNREAD}
 ), asked AS MATERIALIZED (
-  SELECT *, type = ANY($8::smallint[]) AND ({{wanted}}) AS wanted FROM page
+  SELECT *, type = ANY($8::smallint[]) AND ({wanted}) AS wanted FROM page
 ), counted AS MATERIALIZED (
   SELECT *, row_number() OVER told AS place, count(*) FILTER (WHERE wanted) OVER told AS ordinal,
     coalesce(sum({_SIZE}) FILTER (WHERE wanted) OVER told, 0) - ({_SIZE}) AS before
@@ -106,6 +109,9 @@ FROM chat.log l LEFT JOIN (
   ) each WHERE taken OR place = $7
 ) found ON true ORDER BY found.place
 """
+
+
+_EVENTS = _events("true")
 
 # The events before these ones in their rooms that belong to a later transaction, and not to the one that the position
 # is within: those were read. There are almost never any.
@@ -200,7 +206,7 @@ class Tail:
         events that are read because they stand before wanted ones may not be.
         """
         below = self._stride.below(position)
-        statement = _EVENTS.replace("{wanted}", wanted)
+        statement = _EVENTS if wanted == "true" else _events(wanted)
         rows = await self._fetch(connection, statement, *_from(position, below), scan, list(kinds), most)
         first = rows[0]
         snapshot = Snapshot.parse(first["snapshot"], first["transaction_offset"])

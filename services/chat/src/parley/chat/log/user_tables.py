@@ -25,6 +25,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from parley.chat.log.tables import metadata
 
+OF_USER = {"of": "user"}
+"""Marks these tables: each is erased with its user, and in an export of what is kept of them."""
+
 # How far a user has read a room: the sequence of an event, and how many messages the room has up to it.
 reads = Table(
     "reads",
@@ -37,6 +40,7 @@ reads = Table(
     PrimaryKeyConstraint("room_id", "user_id", name="reads_pkey"),
     Index("reads_user_idx", "user_id"),
     postgresql_with={"fillfactor": 70},
+    info=OF_USER,
 )
 
 # A message that mentions a user, or with an empty `user_id` one that mentions everybody in the room.
@@ -52,6 +56,7 @@ mentions = Table(
     Index("mentions_user_idx", "user_id"),
     Index("mentions_author_idx", "author_id"),
     Index("mentions_at_idx", "at"),
+    info=OF_USER,
 )
 
 # What of a room a user wants to be notified of, where it is not the default.
@@ -63,6 +68,7 @@ levels = Table(
     Column("level", Text, nullable=False),  # all | mentions | none
     PrimaryKeyConstraint("room_id", "user_id", name="levels_pkey"),
     Index("levels_user_idx", "user_id"),
+    info=OF_USER,
 )
 
 # A user's settings, where they are not the defaults.
@@ -75,6 +81,7 @@ preferences = Table(
     # Causes of which the user is not notified anywhere.
     Column("silenced", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     PrimaryKeyConstraint("user_id", name="preferences_pkey"),
+    info=OF_USER,
 )
 
 # A user's own room: how many notifications there ever were, which is the sequence of the last one.
@@ -90,6 +97,7 @@ inboxes = Table(
     PrimaryKeyConstraint("user_id", name="inboxes_pkey"),
     Index("inboxes_push_at_idx", "push_at", postgresql_where=text("push_at IS NOT NULL")),
     postgresql_with={"fillfactor": 70},
+    info=OF_USER,
 )
 
 # What users were told of. A row names an event and has nothing that was written there.
@@ -122,6 +130,7 @@ notifications = Table(
     Index("notifications_at_idx", "at"),
     Index("notifications_room_idx", "room_id", "event_sequence"),
     Index("notifications_actor_idx", "actor_id"),
+    info=OF_USER,
 )
 
 # Where the browsers of users are pushed to. An endpoint belongs to one user.
@@ -136,6 +145,7 @@ push_subscriptions = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     PrimaryKeyConstraint("endpoint_hash", name="push_subscriptions_pkey"),
     Index("push_subscriptions_user_idx", "user_id", "created_at"),
+    info=OF_USER,
 )
 
 # What a user is writing in a room or in a thread of it, which is its `thread`; 0 for the room itself.
@@ -150,6 +160,7 @@ drafts = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     PrimaryKeyConstraint("user_id", "room_id", "thread", name="drafts_pkey"),
     Index("drafts_room_idx", "room_id"),
+    info=OF_USER,
 )
 
 # Messages that are sent when their time comes, each by the command with its `id`. One that could not be sent says why.
@@ -172,4 +183,5 @@ scheduled = Table(
     PrimaryKeyConstraint("user_id", "id", name="scheduled_pkey"),
     Index("scheduled_try_at_idx", "try_at", postgresql_where=text("try_at IS NOT NULL")),
     Index("scheduled_room_idx", "room_id"),
+    info=OF_USER,
 )

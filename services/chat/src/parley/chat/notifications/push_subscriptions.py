@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from parley.chat.log.database import Pool, reachable
-from parley.chat.notifications.web_push import BrowserKeys, PushKeyError, Signer, browser_keys
+from parley.chat.notifications.web_push import BrowserKeys, PushKeyError, PushSigner, browser_keys
 from parley.common.http.guarded_fetch import MAX_URL, RefusedAddress, check_url, is_public
 from parley.framework import Code, Identity, Reject
 
@@ -69,7 +69,7 @@ class PushTarget(NamedTuple):
     keys: BrowserKeys
 
 
-def require_signer(signer: Signer | None) -> Signer:
+def require_signer(signer: PushSigner | None) -> PushSigner:
     """Return what signs, if Web Push is on. Raises `Reject(not_found)`."""
     if signer is None:
         raise Reject(Code.NOT_FOUND, "Web Push is off: set PARLEY_CHAT_PUSH_KEY.")

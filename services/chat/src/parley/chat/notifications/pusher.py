@@ -22,7 +22,7 @@ from parley.chat.log.database import DATABASE_ERRORS, Pool
 from parley.chat.notifications import inbox, push_subscriptions
 from parley.chat.notifications.inbox import NotificationData
 from parley.chat.notifications.push_subscriptions import PushTarget
-from parley.chat.notifications.web_push import MAX_PAYLOAD, Signer, encode, push_request
+from parley.chat.notifications.web_push import MAX_PAYLOAD, PushSigner, encode, push_request
 from parley.common.http.guarded_fetch import PublicFetcher, RefusedAddress, Unfetched
 from parley.common.process.outage_log import OutageLog
 from parley.framework import Reject, get_logger
@@ -66,7 +66,7 @@ class PushMessage(msgspec.Struct, frozen=True, omit_defaults=True):
 class Pusher:
     """Pushes what is due."""
 
-    def __init__(self, pool: Pool, signer: Signer, fetcher: PublicFetcher) -> None:
+    def __init__(self, pool: Pool, signer: PushSigner, fetcher: PublicFetcher) -> None:
         self._pool = pool
         self._signer = signer
         self._fetcher = fetcher

@@ -43,7 +43,7 @@ class PushRequest(NamedTuple):
     body: bytes
 
 
-class Signer:
+class PushSigner:
     """Signs requests with the server's key, which it is made with: 32 bytes in base64url."""
 
     def __init__(self, key: str, contact: str) -> None:
@@ -79,7 +79,7 @@ def browser_keys(p256dh: str, auth: str) -> BrowserKeys:
 
 
 def push_request(
-    signer: Signer, endpoint: str, keys: BrowserKeys, payload: bytes, *, topic: str, seconds: int, urgent: bool
+    signer: PushSigner, endpoint: str, keys: BrowserKeys, payload: bytes, *, topic: str, seconds: int, urgent: bool
 ) -> PushRequest:
     """Return what is sent to an endpoint.
 
