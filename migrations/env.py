@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from parley.auth import tables as auth_tables
 from parley.auth.database import create_engine
 from parley.chat.log import tables as chat_tables
+from parley.chat.log import user_tables
 
 # Read back from a database when the tables in code are compared with it.
 cast("dict[str, Any]", ischema_names)["xid8"] = chat_tables.Xid8
@@ -57,7 +58,7 @@ def run_migrations(connection: Connection) -> None:
     """Run what is left to do; what was done stays done if a later migration fails."""
     context.configure(
         connection=connection,
-        target_metadata=[auth_tables.metadata, chat_tables.metadata],
+        target_metadata=[auth_tables.metadata, user_tables.metadata],
         include_schemas=True,
         include_name=include_name,
         version_table="parley_migrations",

@@ -14,7 +14,7 @@ from parley.chat.domain.encoding.compact import unpack
 from parley.chat.domain.encoding.event_codec import ERASED
 from parley.chat.domain.erasure import TEXTS, Erasure, Scope
 from parley.chat.log import statements
-from parley.chat.log.erasure import erasures, people_rows
+from parley.chat.log.erasure import erasures, own_rows, people_rows
 from parley.chat.log.erasure import executor as erasure_executor
 from parley.chat.log.messages import message_rows
 from tests.simulation.database import Database, Statement
@@ -303,4 +303,6 @@ STATEMENTS: dict[str, Statement] = {
     },
     **dict(zip(erasure_executor._FORGET_USER, (forget_declined, forget_nothing, forget_nothing), strict=True)),
     erasure_executor._FORGET_INVITER: forget_inviter,
+    # Nobody has anything of their own here.
+    **dict.fromkeys(own_rows.STATEMENTS, lambda _database, _transaction, _args: [Row(gone=0)]),
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 from parley.chat.delivery import announcer
 from parley.chat.log import leadership, tail
+from parley.chat.notifications import inbox
 from parley.chat.queries import history, members, rooms
 from tests.simulation.database import Database, Statement
 from tests.simulation.erasures import shown
@@ -41,6 +42,11 @@ def rooms_of(database: Database, _transaction: Transaction, args: Args) -> list[
 def heads(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
     tables = database.tables.rooms
     return [Row(room_id=room_id, head=tables[room_id]["head"]) for room_id in args[0] if room_id in tables]
+
+
+def no_inboxes(_database: Database, _transaction: Transaction, _args: Args) -> list[Row]:
+    # Nobody is notified here.
+    return []
 
 
 # -- the tail, and who reads it ------------------------------------------------------------------------------------
@@ -123,6 +129,7 @@ STATEMENTS: dict[str, Statement] = {
     history._REPLAY: replay,
     members._ROOMS_OF: rooms_of,
     rooms._HEADS: heads,
+    inbox._HEADS: no_inboxes,
     leadership._TRY: try_to_lead,
     announcer._STATE: log_state,
     announcer._LOAD: load_consumer,

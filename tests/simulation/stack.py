@@ -122,7 +122,8 @@ class Chat(Replica):
         consumers: Any = None  # nobody follows the log here but the announcer
         erasing = ErasureRunner("", pool, None, 0)
         signals = RoomSignals(rooms, RoomPlaces(pool))
-        state = ChatState(bus, pool, writer, ChatLog(pool, announcer), consumers, erasing, rates, signals)
+        own: Any = None  # nobody asks about themselves
+        state = ChatState(bus, pool, writer, ChatLog(pool, announcer), consumers, erasing, rates, signals, own)
         tasks = self.tasks = Tasks()
         tasks.forever(writer.run(), name="writer")
         tasks.forever(announcer.run(), name="announcements")

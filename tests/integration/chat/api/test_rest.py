@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from parley.chat.api.commands import COMMANDS
+from parley.chat.api.own_state import OWN_ROUTES
 from parley.chat.api.people_routes import PEOPLE_ROUTES
 from parley.chat.api.socket import router
 from parley.chat.app import create_app
@@ -72,10 +73,40 @@ async def rest(database_url: str, own_nats: Any) -> AsyncIterator[Rest]:
         yield running
 
 
+async def test_what_users_ask_about_themselves_is_asked_over_http_as_well(rest: Rest):
+    paths = (await rest.http.get("/api/openapi.json")).json()["paths"]
+    assert all(row.method.lower() in paths[f"/api{row.path}"] for row in OWN_ROUTES)
+    room = await rest.room()
+    await rest.send("POST", f"/rooms/{room}/join", {}, user="ben")
+    await rest.send("POST", f"/rooms/{room}/messages", {"body": "hello"})
+    status, page = await rest.send("GET", "/me/rooms", user="ben", limit="1")
+    assert (status, page["more"]) == (200, False)
+    assert [(one["id"], one["unread"], one["last"]["text"]) for one in page["rooms"]] == [(room, 1, "hello")]
+    read = await rest.send("POST", f"/rooms/{room}/read", {"sequence": 3}, user="ben")
+    assert read == (200, {"ok": True, "sequence": 3, "unread": 0, "mentions": 0})
+    unread = await rest.send("POST", f"/rooms/{room}/unread", {"sequence": 3}, user="ben")
+    assert unread == (200, {"ok": True, "sequence": 2, "unread": 1, "mentions": 0})
+    assert await rest.code("POST", f"/rooms/{room}/read", {"sequence": 4}, user="ben") == "invalid_payload"
+    assert await rest.code("POST", f"/rooms/{room}/read", {"sequence": "3"}, user="ben") == "invalid_payload"
+    assert await rest.code("GET", "/me/rooms", limit="1000") == "invalid_payload"
+    assert await rest.code("GET", "/me/rooms", after="\x00") == "invalid_payload"
+    assert (await rest.send("GET", f"/rooms/{room}/receipts", user="ben", sequence="3"))[1]["readers"] == 0
+    assert await rest.code("GET", f"/rooms/{room}/receipts", user="carl") == "not_a_member"
+    assert (await rest.send("POST", "/me/preferences", {"private_receipts": True}))[1]["private_receipts"] is True
+    assert (await rest.send("GET", "/me/preferences"))[1] == {"ok": True, "private_receipts": True, "silenced": []}
+    assert (await rest.send("POST", f"/rooms/{room}/level", {"level": "none"}))[0] == 200
+    assert await rest.code("POST", f"/rooms/{room}/level", {"level": "some"}) == "invalid_payload"
+
+
 async def test_every_command_of_the_socket_is_a_request_with_a_described_body(rest: Rest):
-    assert {row.command.NAME for row in COMMANDS} == router.routes.keys() - {"history", "sync"} - {
-        row.name for row in PEOPLE_ROUTES
+    others = {row.name for row in (*PEOPLE_ROUTES, *OWN_ROUTES)} | {
+        "history",
+        "sync",
+        "typing",
+        "presence",
+        "presence.set",
     }
+    assert {row.command.NAME for row in COMMANDS} == router.routes.keys() - others
     paths = (await rest.http.get("/api/openapi.json")).json()["paths"]
     for row in COMMANDS:
         described = paths[f"/api{row.path}"]["post"]

@@ -19,6 +19,7 @@ from parley.chat.log import tail
 from parley.chat.log.database import Pool, PostgresConnection
 from parley.chat.log.position import BEGINNING, Position
 from parley.chat.log.tail import SETTINGS, Tail
+from parley.chat.notifications.notifier import WANTED
 from parley.cli.database.incarnation import begin_incarnation
 from tests.support.chat.bulk_rows import fill
 from tests.support.chat.plans import FILL, plan_nodes
@@ -177,14 +178,17 @@ async def test_the_tail_is_found_by_its_summaries_whatever_the_statistics(databa
     arguments = ", ".join(["NULL"] * 8)
 
     async def plan(name: str) -> list[tuple[str, ...]]:
-        given = arguments + ", NULL" * (name == "events")
+        given = arguments + ", NULL" * (name != "heads")
         found = await session.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE {name}({given})")
         return list(plan_nodes(msgspec.json.decode(found)[0]["Plan"]))
 
     await session.execute(f"PREPARE heads AS {tail._HEADS}")
     await session.execute(f"PREPARE events AS {tail._EVENTS}")
+    await session.execute(f"PREPARE concerning AS {tail._events(WANTED)}")
     await pool.fetch("ALTER TABLE chat.events SET (autovacuum_enabled = off)")
     fresh = await plan("heads"), await plan("events")
+    concerning = await plan("concerning")
+    assert {node[2] for node in concerning if node[1] == "rooms" or node[2] == "rooms_pkey"} >= {"rooms_pkey"}
     for nodes in fresh:
         # The other one finds the message of an edit by its id, where an erasure of a message is open.
         assert {node[2] for node in nodes if node[2].startswith("events_")} - {"events_event_id_key"} == {
@@ -199,6 +203,7 @@ async def test_the_tail_is_found_by_its_summaries_whatever_the_statistics(databa
         await pool.fetch(statement.format(4, 3000))
     await pool.fetch("ANALYZE chat.events, chat.log")
     assert (await plan("heads"), await plan("events")) == fresh, "many rows, analysed"
+    assert await plan("concerning") == concerning, "many rows, analysed"
 
 
 async def test_a_look_at_the_end_reads_some_blocks_however_long_the_log_is(pool: Pool, session: Any):

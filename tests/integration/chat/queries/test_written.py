@@ -8,15 +8,77 @@ from typing import Any
 import pytest
 
 from parley.chat.domain.messages import SendMessage
+from parley.chat.log import user_tables
 from parley.chat.log.database import Pool
-from parley.chat.log.erasure import erasures
-from parley.chat.queries import written
+from parley.chat.log.erasure import erasures, own_rows
+from parley.chat.queries import kept, written
+from parley.chat.queries.visibility import key_of
 from parley.common.errors import Code, Reject
 from parley.common.wire.admin import ReadWritten
 from parley.common.wire.identity import Identity
 from tests.support.chat.writing import create, running_writer
 
 ANN, BEN = Identity("u_ann", "Ann"), Identity("u_ben", "Ben")
+
+
+async def kept_rows(pool: Pool, user: str) -> list[dict[str, Any]]:
+    rows: list[Any] = []
+    cursor = ""
+    while True:
+        page = await written.page(pool, ReadWritten(user, cursor))
+        rows += [json.loads(row) for row in page.rows]
+        if not (cursor := page.cursor):
+            return rows
+
+
+async def test_what_else_is_kept_of_a_user_is_theirs_to_have(
+    database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_writer(database_url) as (writer, _):
+        room = await create(writer)
+    key = key_of(room)
+    for user in ("u_ann", "u_ben"):
+        for statement in (
+            "INSERT INTO chat.reads (room_id, user_id, sequence, number) VALUES ($1, $2, 7, 6)",
+            "INSERT INTO chat.levels VALUES ($1, $2, 'none')",
+            "INSERT INTO chat.mentions VALUES ($1, $2, 3, 'u_x', now()), ($1, $2, 4, 'u_x', now())",
+            "INSERT INTO chat.drafts (room_id, user_id, thread, body) VALUES ($1, $2, 0, 'half a text')",
+        ):
+            await pool.fetch(statement, key, user)
+        await pool.fetch("INSERT INTO chat.preferences VALUES ($1, true, '{reaction}')", user)
+        await pool.fetch(
+            """INSERT INTO chat.scheduled (user_id, id, room_id, name, message, due_at)
+               VALUES ($1, 's', 1, 'Ann', '{}', now())""",
+            user,
+        )
+        await pool.fetch(
+            """INSERT INTO chat.push_subscriptions (endpoint_hash, user_id, endpoint, p256dh, auth)
+               VALUES ($1, $2, 'e', '', '')""",
+            user.encode(), user,
+        )  # fmt: skip
+        await pool.fetch(
+            """INSERT INTO chat.notifications (user_id, sequence, event_id, cause, type, room_id, event_sequence,
+                 actor_id, actor_name, at)
+               SELECT $1, n, gen_random_uuid(), 'reply', 'message.sent', $2, n, 'u_x', 'X', now()
+               FROM generate_series(1, 8) n""",
+            user, key,
+        )  # fmt: skip
+    monkeypatch.setattr(kept, "_PAGE", kept._PAGE.replace(f"LIMIT {kept.ROWS}", "LIMIT 3"))
+    rows = await kept_rows(pool, "u_ann")
+    assert {row["type"] for row in rows} == set(kept.KINDS)
+    assert [row["notification"]["sequence"] for row in rows if row["type"] == "notification"] == list(range(1, 9))
+    assert next(row for row in rows if row["type"] == "draft")["draft"]["body"] == "half a text"
+    assert next(row for row in rows if row["type"] == "read")["read"]["room"] == room
+    assert await kept_rows(pool, "u_nobody") == []
+    tables = {table.name for table in user_tables.metadata.sorted_tables if table.info.get("of") == "user"}
+    assert {name for name in tables if name != "inboxes"} == {
+        statement.partition("chat.")[2].split()[0] for statement in kept.TABLES.values()
+    }, "each table of what users have is in the export"
+    assert tables == {table for table, column in own_rows.OF_USER if column == "user_id"}, "and is erased"
+    for cursor in ("kept:", "kept:99:0", "kept:0:-1", "kept:x:0", "kept:0:" + "9" * 30):
+        with pytest.raises(Reject) as refused:
+            await written.page(pool, ReadWritten("u_ann", cursor))
+        assert refused.value.code is Code.INVALID_PAYLOAD
 
 
 async def everything(pool: Pool, user: str) -> tuple[list[Any], int]:

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import httpx
 
 from parley.chat.api import admin
 from parley.chat.api.socket import router
-from parley.chat.consumers.runner import ConsumerRunner
+from parley.chat.consumers.runner import ConsumerRunner, OwnConsumer
 from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
+from parley.chat.domain.batch import BatchDecision
 from parley.chat.log import database
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.held import Screen
-from parley.chat.log.writer import Writer
+from parley.chat.log.writer import Publish, Writer
 from parley.chat.moderation.screening import AT_ONCE, Screening
+from parley.chat.notifications import notifier as notifying
+from parley.chat.notifications.notifier import Notifier
+from parley.chat.notifications.pusher import Pusher
+from parley.chat.notifications.rules import EVENTS
+from parley.chat.notifications.web_push import PushSigner
+from parley.chat.reading.read_cursors import ReadCursors
 from parley.chat.settings import Settings
 from parley.chat.signals.room_places import RoomPlaces
 from parley.chat.signals.room_signals import RoomSignals
-from parley.chat.state import ChatState
+from parley.chat.state import ChatState, OwnParts
+from parley.chat.unsent.drafts import DraftKeeper
+from parley.chat.unsent.scheduler import Scheduler
+from parley.common.http.guarded_fetch import PublicFetcher
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Runtime, Service
 
@@ -32,15 +43,18 @@ FOR_GATEWAYS = 2
 """Connections to Postgres that only the requests of gateways use."""
 OWN = 3
 """Connections that one part has for itself: the writer, the announcer, and the runner of consumers."""
+PUSH_AFTER = 3.0
+"""Seconds that a notification may be read on another device before it is pushed."""
 SWEEP_INTERVAL = 10.0
 """Seconds between two sweeps of the per-user request rates."""
 
 
-async def _sweep(rates: RateLimiter) -> None:
+async def _sweep(*limiters: RateLimiter) -> None:
     """Forget the request rates of users who have not asked for a while, for ever."""
     while True:
         await asyncio.sleep(SWEEP_INTERVAL)
-        rates.sweep(time.monotonic())
+        for limiter in limiters:
+            limiter.sweep(time.monotonic())
 
 
 async def _screen(settings: Settings, stack: AsyncExitStack) -> Screen | None:
@@ -50,6 +64,17 @@ async def _screen(settings: Settings, stack: AsyncExitStack) -> Screen | None:
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
     client = await stack.enter_async_context(httpx.AsyncClient(timeout=settings.chat_screen_timeout, limits=limits))
     return Screening(client, settings).screen
+
+
+def _also(cursors: ReadCursors, publisher: Publisher) -> Publish:
+    """Return what the writer does with a committed batch."""
+
+    async def publish(plan: BatchDecision) -> None:
+        # Who sends a message has read up to it.
+        cursors.sent(plan.appended)
+        await publisher.publish(plan)
+
+    return publish
 
 
 @asynccontextmanager
@@ -66,11 +91,17 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         AsyncExitStack() as stack,
     ):
         screen = await _screen(settings, stack)
-        writer = Writer(Publisher(rooms).publish, settings, screen)
+        cursors = ReadCursors(reads, rooms)
+        writer = Writer(_also(cursors, Publisher(rooms)), settings, screen)
         with database.reachable():
             await writer.connect()
         announcer = Announcer(rooms, runtime.bus, url, writer.forget_rooms)
-        consumers = ConsumerRunner(runtime.bus, url)
+        notifier = Notifier(reads, rooms, PUSH_AFTER)
+        cursors.on_moved = notifier.cursors_moved
+        followers = {
+            notifying.NAME: OwnConsumer(EVENTS, notifier.consume, beginning=False, wanted=notifying.WANTED),
+        }
+        consumers = ConsumerRunner(runtime.bus, url, followers)
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
         ledger = Ledger(settings.chat_erasure_ledger) if settings.chat_erasure_ledger else None
         erasing = ErasureRunner(url, reads, ledger, settings.chat_keep_days)
@@ -79,20 +110,38 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
             await erasing.look()
         places = RoomPlaces(reads)
         signals = RoomSignals(rooms, places)
+        drafts = DraftKeeper(reads, rooms, settings.chat_max_body)
+        key = settings.chat_push_key.get_secret_value()
+        signer = PushSigner(key, settings.chat_push_contact) if key else None
+        scheduler = Scheduler(reads, writer, runtime.bus, rooms)
+        own = OwnParts(cursors, notifier, drafts, settings.chat_max_body, signer)
         log = ChatLog(for_gateways, announcer)
-        state = ChatState(runtime.bus, reads, writer, log, consumers, erasing, rates, signals)
-        runtime.tasks.forever(writer.run(), name="writer")
-        runtime.tasks.forever(announcer.run(), name="announcements")
-        runtime.tasks.forever(consumers.run(), name="consumers")
-        runtime.tasks.forever(erasing.run(), name="erasures")
-        for each in (rates, signals.typing_rates, signals.choice_rates):
-            runtime.tasks.forever(_sweep(each), name="rates of users")
+        state = ChatState(runtime.bus, reads, writer, log, consumers, erasing, rates, signals, own)
+        fetcher = PublicFetcher()
+        running: dict[str, Coroutine[Any, Any, None]] = {
+            "writer": writer.run(),
+            "announcements": announcer.run(),
+            "consumers": consumers.run(),
+            "erasures": erasing.run(),
+            "read cursors": cursors.run(),
+            "notifications": notifier.run(),
+            "drafts": drafts.run(),
+            "scheduled messages": scheduler.run(),
+            "rates of users": _sweep(rates, signals.typing_rates, signals.choice_rates),
+        }
+        if signer is not None:
+            running["pushes"] = Pusher(reads, signer, fetcher).run()
+        for name, run in running.items():
+            runtime.tasks.forever(run, name=name)
         await admin.start(state)
         try:
             yield state
         finally:
             await places.close()
             await state.log.close()
+            await cursors.flush()
+            await drafts.flush()
+            await fetcher.close()
 
 
 service = Service("chat", router, lifespan=lifespan, settings=Settings)

@@ -54,6 +54,14 @@ class Settings(ServiceSettings):
         default=True, description="whether texts are allowed where it does not answer; else they are `unavailable`"
     )
 
+    chat_push_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="private key of Web Push (VAPID): 32 bytes in base64url; without it nothing is pushed",
+    )
+    chat_push_contact: str = Field(
+        default="mailto:admin@example.org",
+        description="address at which push services reach who runs this, as mailto: or https:",
+    )
     chat_erasure_ledger: Path | None = Field(
         default=None,
         description="file in which erasures are written down, outside of backups; without it none is begun",

@@ -9,9 +9,26 @@ from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
+from parley.chat.notifications.notifier import Notifier
+from parley.chat.notifications.web_push import PushSigner
+from parley.chat.reading.read_cursors import ReadCursors
 from parley.chat.signals.room_signals import RoomSignals
+from parley.chat.unsent.drafts import DraftKeeper
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Bus
+
+
+@dataclass(frozen=True, slots=True)
+class OwnParts:
+    """The parts that deal with what single users have for themselves."""
+
+    cursors: ReadCursors
+    notifier: Notifier
+    drafts: DraftKeeper
+    max_body: int
+    """Bytes of a message's text."""
+    signer: PushSigner | None
+    """What signs for push services; None if Web Push is off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +45,4 @@ class ChatState:
     request_rates: RateLimiter
     """How often each user may ask over HTTP. The gateways limit what comes over sockets."""
     signals: RoomSignals
+    own: OwnParts

@@ -65,10 +65,14 @@ class ReadWritten(Wire, frozen=True):
 
 
 class Written(Wire, frozen=True):
-    """Events that a user made, as JSON, each as its room's members were sent it; without `cursor`, the last of them."""
+    """Events that a user made, as JSON, each as its room's members were sent it; without `cursor`, the last of them.
+
+    `rows` are what else is kept of them: a JSON object each, with a `type` and what is kept under the name of the type.
+    """
 
     events: list[bytes]
     cursor: str = ""
+    rows: list[bytes] = []
 
 
 class ListRooms(Wire, frozen=True):

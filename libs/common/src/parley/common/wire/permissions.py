@@ -98,7 +98,7 @@ AUTH = Permissions(
     ),
 )
 CHAT = Permissions(
-    publish=(subjects.AUTHENTICATE, subjects.AUDIT, "consume.*", "_INBOX.*.chat.>"),
+    publish=(subjects.AUTHENTICATE, subjects.WELCOME, subjects.AUDIT, "consume.*", "_INBOX.*.chat.>"),
     subscribe=(
         subjects.ARCHIVE_ROOM,
         subjects.LIST_ROOMS,

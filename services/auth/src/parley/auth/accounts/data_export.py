@@ -67,6 +67,8 @@ class DataExport:
                 page = await self._page(ReadWritten(identity.user_id, cursor))
                 for event in page.events:
                     yield _line("event", msgspec.Raw(event))
+                for row in page.rows:
+                    yield row + b"\n"
                 events += len(page.events)
                 if not (cursor := page.cursor):
                     break

@@ -8,6 +8,7 @@ from typing import get_args
 
 from parley.chat.api import audited
 from parley.chat.api.commands import COMMANDS, EVENTS, CommandAck, ack
+from parley.chat.api.own_socket import add_own_routes
 from parley.chat.api.people_routes import add_people_routes
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.domain.events import ClientEvent
@@ -94,3 +95,4 @@ for event in EVENTS:
 add_people_routes(router, TIMEOUT)
 router.sends("typing", TypingSignal)
 router.sends("presence", PresenceChanges)
+add_own_routes(router, TIMEOUT)

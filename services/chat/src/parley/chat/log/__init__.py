@@ -2,7 +2,7 @@
 
 Read the modules in this order:
 
-1. `tables`: the schema. `database` and `own_connection`: connections, and what their errors mean.
+1. `tables` and `user_tables`: the schema. `database` and `own_connection`: connections, and what their errors mean.
 2. `statements` with `event_store`: loading the state of a batch, appending its events, projecting them.
 3. `known_rooms`, then `writer`: group commit.
 4. `position`, then `tail`: following the log in the order of its commits. `leadership`: one process that does so.

@@ -87,14 +87,18 @@ SELECT e.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, sequence) CROSS
 """
 
 _SIZE = "octet_length(data) + octet_length(actor_name) + 300"
-_EVENTS = f"""
+
+
+def _events(wanted: str) -> str:
+    return f"""
 WITH page AS MATERIALIZED (
   SELECT e.transaction_id, {EVENT_COLUMNS} {_UNREAD}
+), asked AS MATERIALIZED (
+  SELECT *, type = ANY($8::smallint[]) AND ({wanted}) AS wanted FROM page
 ), counted AS MATERIALIZED (
-  SELECT *, type = ANY($8::smallint[]) AS wanted, row_number() OVER told AS place,
-    count(*) FILTER (WHERE type = ANY($8::smallint[])) OVER told AS ordinal,
-    coalesce(sum({_SIZE}) FILTER (WHERE type = ANY($8::smallint[])) OVER told, 0) - ({_SIZE}) AS before
-  FROM page WINDOW told AS (ORDER BY transaction_id <> $4::text::xid8, transaction_id, room_id, sequence)
+  SELECT *, row_number() OVER told AS place, count(*) FILTER (WHERE wanted) OVER told AS ordinal,
+    coalesce(sum({_SIZE}) FILTER (WHERE wanted) OVER told, 0) - ({_SIZE}) AS before
+  FROM asked WINDOW told AS (ORDER BY transaction_id <> $4::text::xid8, transaction_id, room_id, sequence)
 )
 SELECT {_LOG}, (SELECT count(*) FROM page) AS size,
   EXISTS (SELECT FROM counted WHERE wanted AND (before >= {MAX_PAGE_BYTES} AND ordinal > 1 OR ordinal > $9)) AS cut,
@@ -105,6 +109,9 @@ FROM chat.log l LEFT JOIN (
   ) each WHERE taken OR place = $7
 ) found ON true ORDER BY found.place
 """
+
+
+_EVENTS = _events("true")
 
 # The events before these ones in their rooms that belong to a later transaction, and not to the one that the position
 # is within: those were read. There are almost never any.
@@ -184,14 +191,23 @@ class Tail:
         return HeadsPage(heads, named, after, more, row["age"] or 0.0, LogState(row["incarnation"], row["mended"]))
 
     async def events(
-        self, connection: Any, position: Position, kinds: Collection[int], *, most: int, scan: int
+        self,
+        connection: Any,
+        position: Position,
+        kinds: Collection[int],
+        *,
+        most: int,
+        scan: int,
+        wanted: str = "true",
     ) -> EventsPage:
-        """Return the next events whose type has one of these numbers.
+        """Return the next events whose type has one of these numbers, and which are `wanted`.
 
-        These are at most `most` events, found among the next `scan`.
+        These are at most `most` events, found among the next `scan`. `wanted` is SQL about the columns of `page`;
+        events that are read because they stand before wanted ones may not be.
         """
         below = self._stride.below(position)
-        rows = await self._fetch(connection, _EVENTS, *_from(position, below), scan, list(kinds), most)
+        statement = _EVENTS if wanted == "true" else _events(wanted)
+        rows = await self._fetch(connection, statement, *_from(position, below), scan, list(kinds), most)
         first = rows[0]
         snapshot = Snapshot.parse(first["snapshot"], first["transaction_offset"])
         found = [row for row in rows if row["sequence"] is not None]

@@ -15,6 +15,7 @@ from parley.chat.domain.encoding.compact import pack_user
 from parley.chat.log.database import Pool
 from parley.chat.log.event_store import recorded_row
 from parley.chat.log.statements import EVENT_COLUMNS
+from parley.chat.queries import kept
 from parley.chat.queries.pages import MAX_PAGE_BYTES
 from parley.common.errors import Code, Reject
 from parley.common.wire.admin import ReadWritten, Written
@@ -40,6 +41,8 @@ _FIRST = -(2**63)
 
 async def page(pool: Pool, question: ReadWritten) -> Written:
     """What a user wrote after a cursor, each event as its room's members were sent it. Raises `Reject`."""
+    if question.cursor.startswith(f"{kept.CURSOR}:"):
+        return await kept.page(pool, question.user, question.cursor)
     room, after = _place(question.cursor)
     events: list[bytes] = []
     left, deadline = MAX_PAGE_BYTES, time.monotonic() + PAGE_SECONDS
@@ -47,7 +50,8 @@ async def page(pool: Pool, question: ReadWritten) -> Written:
     while time.monotonic() < deadline:
         slices = await _slices(pool, room, after)
         if not slices:
-            return Written(events, "")
+            # The log has been looked through; what else is kept follows.
+            return Written(events, f"{kept.CURSOR}:0:0")
         rows = await pool.fetch(_EVENTS, *(list(column) for column in zip(*slices, strict=True)), actor, FOUND)
         for row in rows:
             recorded = recorded_row(row)

@@ -197,11 +197,12 @@ class Admission:
             # Sequences of another history say nothing about this one, even where they are smaller than its heads.
             # None for each of them, which resets these rooms.
             cursors = dict.fromkeys(cursors)
+        own = subjects.user_room(connection.identity.user_id)
         for membership in attempt.reply.rooms:
             room, head = membership.room, membership.head
             connection.last_change[room] = membership.joined
             cursor = cursors.get(room)
-            if recovered is not None:
+            if recovered is not None and (cursor is not None or room != own):
                 # What happened before its user joined, or joined again, was not for it.
                 cursor = max(cursor or 0, membership.joined - 1)
             if not 0 <= head - cursor <= MAX_BEHIND if cursor is not None else room in cursors:

@@ -64,7 +64,7 @@ class RoomDelivery:
         """Send live members the next events, each once."""
         if not events or room.closed:
             return  # what a repair brings for a closed room would be remembered as sent later than it was
-        if room.changes_nothing(events):
+        if room.changes_nothing(events) and not (room.is_user_room and room.partly_live):
             # All receive the same bytes, so they are joined into one packet and encoded once.
             if room.keeps_recent:
                 room.keep_recent(events)
@@ -85,8 +85,11 @@ class RoomDelivery:
             room.keep_recent((event,))
             room.before_event(event, self._joining(room, event) if event.joined_user else ())
         receivers: Collection[Connection] = room.live
+        if not event.sequence and room.is_user_room:
+            # It has no place in the order, so who is still catching up gets it as well.
+            receivers = room.let_in_members
         if event.except_sid:
-            receivers = [connection for connection in room.live if connection.sid != event.except_sid]
+            receivers = [connection for connection in receivers if connection.sid != event.except_sid]
         self._outlet.broadcast(receivers, self._packet(room, event), volatile=event.volatile)
         DELIVERIES.counts[()] += len(receivers)
         if event.sequence:

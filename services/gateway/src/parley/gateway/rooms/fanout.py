@@ -49,6 +49,7 @@ from parley.gateway.rooms.delivery import Outlet, RoomDelivery
 from parley.gateway.rooms.heads import RoomHeadReader
 from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.rooms.log_reader import LogReader
+from parley.gateway.rooms.member_state import Registered
 from parley.gateway.rooms.repair import Repair
 from parley.gateway.rooms.room_registry import Awaited, RoomRegistry, listeners
 from parley.gateway.socketio.packets import event_packet
@@ -114,7 +115,7 @@ class Fanout(Parking):
     def enter_user_room(self, connection: Connection) -> None:
         """Subscribe to the user's own room *before* asking the service for memberships, so that no hint is lost."""
         name = subjects.user_room(connection.identity.user_id)
-        room = self._rooms.get(connection.namespace, name) or self._rooms.open(connection.namespace, name, 0)
+        room = self._rooms.get(connection.namespace, name) or self._rooms.open(connection.namespace, name, UNKNOWN)
         connection.rooms.add(name)
         room.register(connection)
 
@@ -137,7 +138,10 @@ class Fanout(Parking):
 
     def start_user_room(self, connection: Connection) -> None:
         """Begin to deliver what is addressed to the user, and apply what was heard of before it was let in."""
-        self._rooms.users_room(connection).let_in(connection)
+        own = self._rooms.users_room(connection)
+        # If its service logs what happens there, it has a place in it already.
+        if isinstance(own.state(connection), Registered):
+            own.let_in(connection)
         connection.opened_at = time.monotonic()
         for change in connection.pending_changes:
             self._hinted(connection, change)
@@ -213,15 +217,17 @@ class Fanout(Parking):
             if (room := self._rooms.get(connection.namespace, name)) is None:
                 continue
             # A room with a log is read again when the client is back. The events of one without a log are remembered by
-            # the packet history as long as somebody here hears them, so the connection stays registered there.
+            # the packet history as long as somebody here hears them, so the connection stays registered there; and so
+            # it does in its user's own room, in which some events are logged and others are not.
             if room.has_log:
                 heads[name] = room.delivered_up_to(connection)
+            if room.has_log and not room.is_user_room:
                 room.remove(connection)
                 connection.rooms.discard(name)
                 self._rooms.close_if_empty(room)
             else:
                 room.register(connection)
-        self._awaited.add(connection, heads)
+        self._awaited.add(connection, heads.keys() - connection.rooms)
         return heads
 
     def is_awaited(self, namespace: str, name: str) -> bool:

@@ -76,7 +76,7 @@ class RoomHeadReader:
 
     def verify(self, namespace: str, rooms: Iterable[LocalRoom]) -> None:
         """Ask for the heads of rooms soon, many in one request."""
-        wanted = [room for room in rooms if not room.is_user_room]
+        wanted = [room for room in rooms if room.has_log or not room.is_user_room]
         if not wanted:
             return
         if namespace not in self._unverified:
@@ -95,7 +95,7 @@ class RoomHeadReader:
         for name, rooms in self._rooms:
             if name == namespace:
                 # A room without a sequence has no log, or nothing of it was delivered here.
-                self._anew.update(room for room in rooms.values() if not room.is_user_room and room.has_log)
+                self._anew.update(room for room in rooms.values() if room.has_log)
         self.verify_all(namespace)
 
     def doubt(self, room: LocalRoom, connection: Connection, asked_at: int) -> None:

@@ -25,7 +25,7 @@ from parley.common.wire.rooms import RoomEvent
 from parley.gateway.connections.connection import Connection
 from parley.gateway.rooms import member_state
 from parley.gateway.rooms.cursor import UNKNOWN, RoomCursor
-from parley.gateway.rooms.member_state import LIVE, REGISTERED, CatchingUp, Live, MemberState
+from parley.gateway.rooms.member_state import LIVE, REGISTERED, CatchingUp, Live, MemberState, Registered
 
 RECENT = 256
 """Delivered events that are kept while a connection is catching up, so that it can be spliced into a fast room."""
@@ -88,12 +88,25 @@ class LocalRoom:
     @property
     def has_log(self) -> bool:
         """Whether its events can be read again."""
-        return not self.is_user_room and self.cursor.head != UNKNOWN
+        return self.cursor.head != UNKNOWN
 
     @property
     def is_user_room(self) -> bool:
-        """Whether this is a user's own room: it has no sequence, and receives hints of joins and leaves."""
+        """Whether this is a user's own room, which receives hints of joins and leaves.
+
+        What is not logged there is for every connection of the user, also for one that is still catching up.
+        """
         return self.room.startswith("user:")
+
+    @property
+    def partly_live(self) -> bool:
+        """Whether there may be members that are not live."""
+        return self._members is not None
+
+    @property
+    def let_in_members(self) -> list[Connection]:
+        """Everybody who may hear something: all members but those that are only registered."""
+        return [member for member in self.members if not isinstance(self.state(member), Registered)]
 
     @property
     def keeps_recent(self) -> bool:
@@ -214,7 +227,7 @@ class LocalRoom:
     def reset(self, head: int) -> list[Connection]:
         """Begin anew at `head`, where a restored log ends: everybody is live from there on. Returns them."""
         self.cursor.reset(head)
-        members = self.members
+        members = self.let_in_members
         for connection in members:
             self.let_in(connection)
         return members

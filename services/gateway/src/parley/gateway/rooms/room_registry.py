@@ -137,5 +137,7 @@ def listeners(users_room: LocalRoom) -> list[Connection]:
 
     Connections that are still being admitted are told of changes when they are in.
     """
-    live = users_room.live
-    return [member for member in users_room.members if (member in live or member.attempting) and not member.end_reason]
+    let_in = users_room.live if not users_room.partly_live else set(users_room.let_in_members)
+    return [
+        member for member in users_room.members if (member in let_in or member.attempting) and not member.end_reason
+    ]

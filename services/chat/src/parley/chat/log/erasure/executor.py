@@ -7,7 +7,8 @@ erased already are skipped. Each transaction locks one room for some millisecond
     2. For a room, the room is archived.
     3. Slice by slice, covered events are overwritten; each room gets `events.erased`, and its projections follow.
     4. An erased room loses its members and commands.
-    5. Blocks and reports lose what it covers (`people_rows`).
+    5. Blocks and reports lose what it covers (`people_rows`), and what single users have of it, or the user has, is
+       deleted (`own_rows`).
     6. The erasure is completed.
 """
 
@@ -38,7 +39,7 @@ from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.rooms import CloseRoom, RoomCreated
 from parley.chat.domain.state import UserLimits
 from parley.chat.log import event_store
-from parley.chat.log.erasure import people_rows
+from parley.chat.log.erasure import own_rows, people_rows
 from parley.chat.log.erasure.erasures import COVERS, find, numbers_of
 from parley.chat.log.messages.message_rows import edits_of, withdraw
 from parley.chat.log.own_connection import CONFLICTS
@@ -198,6 +199,11 @@ class Executor:
             await self._empty(erasure.room_id)
         for statement, arguments in people_rows.statements(erasure):
             await self._connection.execute(statement, *arguments)
+        for statement, of in own_rows.covered(erasure):
+            left = True
+            while left:
+                left = await self._connection.fetchval(statement, of)
+                await asyncio.sleep(self._pause)
         await self._connection.execute(_COMPLETE, erasure.id)
         return await self._current(erasure, report)
 

@@ -1,0 +1,191 @@
+"""How far users have read: a cursor per user and room, which only moves forward, on all of the user's devices.
+
+A cursor is state and no event. What is said of it is checked at once and answered; it is stored at most once per
+second, user and room, the last one said, and then told to the user's devices and to those who look at the room's
+receipts. A process that is killed forgets what it was told within the last second, which shows a message as unread once
+more. Who sends a message has read up to it. `run` is one task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Annotated
+
+import msgspec
+
+from parley.chat.domain.encoding.recorded import Recorded
+from parley.chat.domain.encoding.room_ids import public_room_id
+from parley.chat.domain.fields import RoomId
+from parley.chat.domain.messages import MessageSent
+from parley.chat.log.database import DATABASE_ERRORS, Pool, reachable
+from parley.chat.queries.visibility import key_of, no_such_room
+from parley.chat.reading import read_store
+from parley.chat.reading.latest_values import LatestValues
+from parley.chat.reading.read_store import CursorKey, CursorPlace, MovedCursor, RoomPlace
+from parley.chat.reading.receipts import SMALL_ROOM, receipts_room
+from parley.common.batch_loader import BatchLoader
+from parley.common.process.outage_log import OutageLog
+from parley.common.wire import subjects
+from parley.framework import Code, Delivery, Identity, Reject, RoomEvent, RoomPublisher, get_logger
+
+log = get_logger(__name__)
+outages = OutageLog(log, "cannot store how far users have read")
+
+INTERVAL = 1.0
+"""Seconds between two writes of the cursor of one user in one room."""
+TICK = 0.05
+"""Seconds between two looks for cursors whose time has come."""
+BATCH = 500
+"""Cursors in one statement."""
+MOST = 100_000
+"""Cursors that wait to be stored. Further ones are refused with `overloaded`."""
+
+Sequence = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+Moved = Callable[[list[MovedCursor]], Awaitable[None]]
+
+
+class MarkRead(msgspec.Struct, frozen=True):
+    """`read`: the user has read a room up to the event with this sequence."""
+
+    room: RoomId
+    sequence: Sequence
+
+
+class MarkUnread(msgspec.Struct, frozen=True):
+    """`unread.mark`: from the event with this sequence on, the room counts as not read."""
+
+    room: RoomId
+    sequence: Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
+
+
+class ReadState(msgspec.Struct, frozen=True):
+    """How far a user has read a room, with how many messages and mentions of them come after that."""
+
+    sequence: int
+    unread: int
+    mentions: int
+
+
+class ReadChange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far a user has read a room from now on; with `back`, they set it back themselves."""
+
+    room: str
+    user: str
+    sequence: int
+    unread: int | None = None
+    back: bool = False
+
+
+class ReadCursors:
+    """The cursors that wait to be stored in this process, and what is asked about others."""
+
+    def __init__(self, pool: Pool, rooms: RoomPublisher) -> None:
+        self._pool = pool
+        self._rooms = rooms
+        self._waiting: LatestValues[CursorKey, CursorPlace] = LatestValues(INTERVAL, MOST, max)
+        self._places = BatchLoader(partial(read_store.places, pool), BATCH)
+        self.on_moved: Moved | None = None
+        """Called with cursors that were stored, before anybody is told."""
+
+    async def read(self, identity: Identity, said: MarkRead) -> ReadState:
+        """Move a cursor forward. Raises `Reject`: the user has to be in the room, and the event to exist."""
+        key = CursorKey(key_of(said.room), identity.user_id)
+        place = await self._place(key, said.sequence)
+        reached = max(CursorPlace(said.sequence, place.number), place.read or CursorPlace(0, 0))
+        # What is read already is not written again, and neither is what is before the join.
+        behind = reached.sequence < place.joined
+        if not behind and reached != place.read and not self._waiting.put(key, reached):
+            raise Reject(Code.OVERLOADED)
+        if (waiting := self._waiting.get(key)) is not None:
+            reached = max(reached, waiting)
+        number = reached.number
+        if behind:
+            reached = CursorPlace(place.joined, 0)
+            number = (await self._place(key, place.joined)).number
+        return ReadState(reached.sequence, max(0, place.messages - number), place.mentions)
+
+    async def mark_unread(self, identity: Identity, said: MarkUnread) -> ReadState:
+        """Set a cursor back, so that an event and those after it are unread. Raises `Reject` as `read` does."""
+        key = CursorKey(key_of(said.room), identity.user_id)
+        # What was before the join was never for the user to read.
+        before = max(said.sequence - 1, (await self._place(key, said.sequence)).joined)
+        place = await self._place(key, before)
+        self._waiting.drop(key)
+        with reachable():
+            await read_store.put(self._pool, key, CursorPlace(before, place.number))
+        place = await self._place(key, before)
+        state = ReadState(before, max(0, place.messages - place.number), place.mentions)
+        change = ReadChange(said.room, identity.user_id, before, state.unread, back=True)
+        await self._tell([(subjects.user_room(identity.user_id), change)])
+        return state
+
+    def sent(self, appended: Iterable[Recorded]) -> None:
+        """Move the cursors of those who sent messages past these."""
+        for recorded in appended:
+            if recorded.type == MessageSent.TYPE and recorded.actor_id:
+                # Where too many wait, one more message of their own is shown as unread.
+                self._waiting.put(
+                    CursorKey(recorded.room_id, recorded.actor_id), CursorPlace(recorded.sequence, recorded.number)
+                )
+
+    async def run(self) -> None:
+        """Store what waits, for ever."""
+        while True:
+            await asyncio.sleep(TICK)
+            if cursors := self._waiting.take(time.monotonic(), BATCH):
+                await self._store(cursors)
+
+    async def flush(self) -> None:
+        """Store all that waits, because the process stops."""
+        cursors = self._waiting.take_all()
+        for start in range(0, len(cursors), BATCH):
+            await self._store(dict(list(cursors.items())[start : start + BATCH]))
+        await self._places.close()
+
+    async def _place(self, key: CursorKey, sequence: int) -> RoomPlace:
+        with reachable():
+            place = await self._places.load((key, sequence))
+        if place is None or (place.kind != "public" and place.state is None):
+            raise no_such_room()
+        if place.state != "joined":
+            raise Reject(Code.NOT_A_MEMBER)
+        if sequence > place.head:
+            raise Reject(Code.INVALID_PAYLOAD, "The room has no event with this sequence.")
+        return place
+
+    async def _store(self, cursors: dict[CursorKey, CursorPlace]) -> None:
+        try:
+            moved = await read_store.advance(self._pool, cursors)
+            if moved and self.on_moved is not None:
+                await self.on_moved(moved)
+        except (*DATABASE_ERRORS, Reject) as error:
+            # A cursor is stored twice without harm.
+            outages.note(error)
+            self._waiting.put_back(cursors)
+            return
+        except Exception:
+            log.exception("cannot store how far users have read")
+            return
+        await self._tell([told for one in moved for told in _told(one)])
+
+    async def _tell(self, changes: list[tuple[str, ReadChange]]) -> None:
+        told = [
+            (room, Delivery([RoomEvent("read", msgspec.json.encode(change), volatile=True)]))
+            for room, change in changes
+        ]
+        try:
+            await self._rooms.publish_all(told)
+        except Exception as error:
+            # A signal: the next list of rooms says the same.
+            log.warning("nobody was told who has read", exc_info=error)
+
+
+def _told(one: MovedCursor) -> Iterable[tuple[str, ReadChange]]:
+    room, sequence, user_id = public_room_id(one.key.room_id), one.place.sequence, one.key.user_id
+    unread = max(0, one.messages - one.place.number)
+    yield subjects.user_room(user_id), ReadChange(room, user_id, sequence, unread)
+    if one.members <= SMALL_ROOM and not one.private:
+        yield receipts_room(room, one.changed), ReadChange(room, user_id, sequence)

@@ -1,0 +1,168 @@
+"""All rooms of a user with everything that a list of them shows, the most active first, in one statement.
+
+No index has the time of a room's last message, since each message would have to write it. Instead, the last events of
+all of the user's rooms are looked up by their keys, which a user with a thousand rooms hardly notices, and everything
+else only for the rooms of the page.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from parley.chat.domain.encoding.compact import unpack
+from parley.chat.domain.encoding.room_ids import public_room_id, room_key
+from parley.chat.domain.events import Instant, NamedUser
+from parley.chat.domain.fields import Kind
+from parley.chat.domain.messages import MessageSent
+from parley.chat.log.database import Pool, reachable
+from parley.chat.log.erasure.erasures import HIDDEN, unless_erasing
+from parley.chat.queries.visibility import EXISTING
+from parley.chat.reading.read_store import number_at, unread_mentions
+from parley.framework import Code, Identity, Reject
+
+MAX_LISTED = 100
+LOOKED_AT = 50
+"""Events at the end of a room among which its last message is looked for."""
+PREVIEW = 200
+"""Characters of the last message."""
+
+_ROOM_LIST = f"""
+WITH mine AS MATERIALIZED (
+  SELECT room_id, state, sequence AS joined FROM chat.members WHERE user_id = $1
+), active AS MATERIALIZED (
+  SELECT mine.*, last.sequence AS last, coalesce(last.recorded_at, newest.recorded_at) AS active_at
+  FROM mine CROSS JOIN LATERAL (
+    SELECT head FROM chat.rooms r WHERE r.room_id = mine.room_id AND {EXISTING}
+      AND NOT (r.kind = 'direct' AND r.messages = 0) LIMIT 1
+  ) r LEFT JOIN LATERAL (
+    SELECT sequence, recorded_at FROM chat.events
+    WHERE room_id = mine.room_id AND sequence > r.head - {LOOKED_AT} AND type = {MessageSent.NUMBER}
+    ORDER BY sequence DESC LIMIT 1
+  ) last ON true LEFT JOIN LATERAL (
+    SELECT recorded_at FROM chat.events WHERE last.sequence IS NULL AND room_id = mine.room_id AND sequence = r.head
+    LIMIT 1
+  ) newest ON true
+), page AS MATERIALIZED (
+  SELECT * FROM active WHERE (active_at, room_id) < ($2::timestamptz, $3::bigint)
+  ORDER BY active_at DESC, room_id DESC LIMIT $4
+)
+SELECT page.*, r.*, e.*, coalesce(l.level, '') AS level,
+  coalesce(rd.sequence, page.joined) AS read, rd.number AS read_number,
+  CASE WHEN page.state = 'joined' AND rd.number IS NULL THEN {number_at("page.room_id", "page.joined")} END AS at_join,
+  CASE WHEN page.state = 'joined' THEN
+    {unread_mentions("page.room_id", "$1", "coalesce(rd.sequence, page.joined)")}
+  ELSE 0 END AS mentions
+FROM page CROSS JOIN LATERAL (
+  SELECT name, topic, kind, archived, head, messages, member_count, {unless_erasing("r.created_by")} AS created_by,
+    created_at
+  FROM chat.rooms r WHERE r.room_id = page.room_id LIMIT 1
+) r LEFT JOIN LATERAL (
+  SELECT sequence, number FROM chat.reads
+  WHERE room_id = page.room_id AND user_id = $1 AND sequence >= page.joined LIMIT 1
+) rd ON true LEFT JOIN LATERAL (
+  SELECT level FROM chat.levels WHERE room_id = page.room_id AND user_id = $1 LIMIT 1
+) l ON true LEFT JOIN LATERAL (
+  SELECT e.number AS last_number, e.recorded_at AS last_at, e.actor_id, e.actor_name, e.version = 0 OR {HIDDEN} AS gone,
+    left(e.data ->> 'body', {PREVIEW}) AS text
+  FROM chat.events e WHERE e.room_id = page.room_id AND e.sequence = page.last LIMIT 1
+) e ON true ORDER BY page.active_at DESC, page.room_id DESC
+"""
+
+_TOP = (datetime(9999, 1, 1, tzinfo=UTC), 0)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ListMyRooms(msgspec.Struct, frozen=True):
+    """`rooms`: a page of the user's rooms, the most active first, after the page that said `next`."""
+
+    after: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)] = 50
+
+
+class LastMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A room's last message, as much of it as a list shows."""
+
+    sequence: int
+    number: int
+    at: Instant
+    actor: NamedUser
+    text: str = ""
+    erased: bool = False
+
+
+class ListedRoom(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One of the user's rooms: what it is, how much in it is unread, and what was said last.
+
+    `read` is the user's cursor. `level` is what of the room the user is notified of, where it is not the default.
+    """
+
+    id: str
+    name: str
+    topic: str
+    kind: Kind
+    archived: bool
+    head: int
+    members: int
+    created_by: str
+    created_at: Instant
+    joined: bool
+    invited: bool
+    active_at: Instant
+    read: int
+    unread: int
+    mentions: int
+    level: str = ""
+    last: LastMessage | None = None
+
+
+class RoomListPage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A page of rooms. If there are more, `next` is what the next page is asked for with."""
+
+    rooms: list[ListedRoom]
+    more: bool
+    next: str = ""
+
+
+async def room_list(pool: Pool, identity: Identity, asked: ListMyRooms) -> RoomListPage:
+    """Return a page of the rooms that a user is in or invited to. Raises `Reject` for an `after` that nobody said."""
+    place = _place(asked.after) if asked.after else _TOP
+    with reachable():
+        rows = await pool.fetch(_ROOM_LIST, identity.user_id, *place, asked.limit + 1)
+    rooms = [_listed(row) for row in rows[: asked.limit]]
+    more = len(rows) > asked.limit
+    return RoomListPage(rooms, more, _next(rows[asked.limit - 1]) if more else "")
+
+
+def _listed(row: Any) -> ListedRoom:
+    joined = row["state"] == "joined"
+    number = row["read_number"] if row["read_number"] is not None else row["at_join"]
+    last = None
+    if row["last"] is not None:
+        gone = row["gone"]
+        actor = NamedUser("") if gone else NamedUser(unpack(row["actor_id"]), row["actor_name"] or None)
+        text = "" if gone else row["text"] or ""
+        last = LastMessage(row["last"], row["last_number"], row["last_at"], actor, text, gone)
+    return ListedRoom(
+        public_room_id(row["room_id"]), row["name"], row["topic"], row["kind"], row["archived"], row["head"],
+        row["member_count"], row["created_by"], row["created_at"], joined, not joined, row["active_at"], row["read"],
+        max(0, row["messages"] - (number or 0)) if joined else 0, row["mentions"], row["level"], last,
+    )  # fmt: skip
+
+
+def _next(row: Any) -> str:
+    microseconds = round((row["active_at"] - _EPOCH).total_seconds() * 1_000_000)
+    return f"{microseconds}.{public_room_id(row['room_id'])}"
+
+
+def _place(after: str) -> tuple[datetime, int]:
+    microseconds, _, room = after.partition(".")
+    key = room_key(room)
+    if key is None or not microseconds.isdecimal() or not microseconds.isascii() or len(microseconds) > 17:
+        raise Reject(Code.INVALID_PAYLOAD, "after is what the page before said as next.")
+    # By whole numbers: a float has not enough digits for microseconds.
+    return datetime.fromtimestamp(int(microseconds) // 1_000_000, UTC).replace(
+        microsecond=int(microseconds) % 1_000_000
+    ), key

@@ -1,0 +1,145 @@
+"""The list of a user's rooms: by activity, with what is unread, in one statement whatever is known of the tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from parley.chat.domain.encoding.compact import pack
+from parley.chat.domain.membership import InviteUser, JoinRoom, UserRef
+from parley.chat.domain.rooms import ArchiveRoom
+from parley.chat.log.database import Pool
+from parley.chat.log.erasure import erasures
+from parley.chat.reading import read_cursors, read_store, room_list
+from parley.chat.reading.preferences import SetLevel, set_level
+from parley.chat.reading.room_list import LastMessage, ListMyRooms
+from parley.common.errors import Code
+from tests.support.bus import rejected
+from tests.support.chat.bulk_rows import fill, plan_of
+from tests.support.chat.writing import ANN, BEN, create, running_writer, send
+
+
+async def listed(pool: Pool, who: Any = BEN, **asked: Any) -> Any:
+    return await room_list.room_list(pool, who, ListMyRooms(**asked))
+
+
+async def test_rooms_come_by_their_last_message_with_what_is_unread_and_said_last(database_url: str, pool: Pool):
+    async with running_writer(database_url) as (writer, _):
+        first, second, third = [await create(writer, command_id=name) for name in ("a", "b", "c")]
+        for room in (first, second):
+            await writer.submit(JoinRoom(f"j{room}", room), BEN, "")
+        await writer.submit(InviteUser("i", third, UserRef("u_ben")), ANN, "")
+        await send(writer, first, 1)
+        await send(writer, second, 2)
+        await send(writer, first, 3)
+        # What is no message makes no room active that has messages.
+        await writer.submit(InviteUser("i2", second, UserRef("u_carl")), ANN, "")
+        page = await listed(pool)
+        assert not page.more
+        assert [(room.id, room.unread, room.joined, room.invited) for room in page.rooms] == [
+            (first, 2, True, False), (second, 1, True, False), (third, 0, False, True),
+        ]  # fmt: skip
+        top = page.rooms[0]
+        assert (top.read, top.mentions, top.level) == (2, 0, "")
+        assert isinstance(top.last, LastMessage)
+        assert (top.last.sequence, top.last.number, top.last.text, top.last.actor.id) == (4, 2, "text 3", "u_ann")
+        key = read_cursors.CursorKey(read_cursors.key_of(first), "u_ben")
+        await read_store.advance(pool, {key: read_cursors.CursorPlace(3, 1)})
+        await set_level(pool, BEN, SetLevel(first, "mentions"))
+        await pool.fetch(
+            "INSERT INTO chat.mentions SELECT $1, u, 4, 'u_ann', now() FROM unnest(ARRAY['u_ben', '', 'u_x']) u",
+            key.room_id,
+        )
+        top = (await listed(pool)).rooms[0]
+        assert (top.read, top.unread, top.mentions, top.level) == (3, 1, 2, "mentions")
+        await writer.submit(ArchiveRoom("z", first), ANN, "")
+        assert (await listed(pool)).rooms[0].archived
+
+
+async def test_pages_have_every_room_once(pool: Pool):
+    async with pool.acquire() as connection:
+        await fill(connection, 60, 2, member="u_ben")
+        # As imported rooms are, all of one moment.
+        await fill(connection, 60, 1, member="u_ben", first=500)
+    seen: list[str] = []
+    after = ""
+    while True:
+        page = await listed(pool, after=after, limit=25)
+        seen += [room.id for room in page.rooms]
+        if not page.more:
+            break
+        after = page.next
+    assert len(seen) == 120 == len(set(seen))
+    assert page.next == ""
+
+
+async def test_an_erased_last_message_is_shown_as_erased(database_url: str, pool: Pool):
+    async with running_writer(database_url) as (writer, _):
+        room = await create(writer)
+        sequence = await send(writer, room, 1)
+        async with pool.acquire() as connection:
+            await erasures.request_message(connection, room, sequence)
+        last = (await listed(pool, ANN)).rooms[0].last
+        assert (last.text, last.actor.id, last.erased) == ("", "", True)
+        async with pool.acquire() as connection:
+            await erasures.request_room(connection, room)
+        assert (await listed(pool, ANN)).rooms == []
+
+
+@pytest.mark.parametrize(
+    "after", ["x", "1.2", "-1.raaaaaaaaaaaaa", "9" * 30 + ".raaaaaaaaaaaaa", "1e3.raaaaaaaaaaaaa", "."]
+)
+async def test_an_after_that_nobody_said_is_refused(pool: Pool, after: str):
+    assert (await rejected(listed(pool, after=after))).code is Code.INVALID_PAYLOAD
+
+
+async def test_a_thousand_rooms_are_listed_by_keys_whatever_is_known_of_the_tables(pool: Pool):
+    async with pool.acquire() as connection:
+        for table in ("rooms", "events", "members", "reads", "mentions"):
+            await connection.execute(f"ALTER TABLE chat.{table} SET (autovacuum_enabled = off)")
+        await fill(connection, 1000, 5, member="u_ben")
+        plans = [await plan_of(connection, room_list._ROOM_LIST, "u_ben", *room_list._TOP, 51)]
+        await fill(connection, 20_000, 2, member="u_else", first=10_000)
+        await connection.execute(
+            """INSERT INTO chat.reads (room_id, user_id, sequence, number)
+               SELECT n, u, 3, 3 FROM generate_series(1, 1000) n, unnest(ARRAY['u_ben', 'u_else']) u"""
+        )
+        await connection.execute(
+            """INSERT INTO chat.mentions SELECT n, 'u_ben', s, 'u_ann', now()
+               FROM generate_series(1, 1000) n, generate_series(1, 5) s"""
+        )
+        plans.append(await plan_of(connection, room_list._ROOM_LIST, "u_ben", *room_list._TOP, 51))
+        await connection.execute("ANALYZE chat.rooms, chat.events, chat.members, chat.reads, chat.mentions")
+        plans.append(await plan_of(connection, room_list._ROOM_LIST, "u_ben", *room_list._TOP, 51))
+    for plan in plans:
+        for table in ("rooms", "events", "members", "reads", "mentions", "levels"):
+            assert f"Seq Scan on {table}" not in plan, plan
+        for index in ("members_user_id_idx", "rooms_pkey", "events_pkey", "reads_pkey", "mentions_pkey"):
+            assert index in plan, plan
+    page = await listed(pool)
+    assert len(page.rooms) == 50
+    assert page.rooms[0].unread == 2
+    assert page.rooms[0].mentions == 2
+
+
+async def test_ten_thousand_rooms_are_a_page_as_well(pool: Pool):
+    async with pool.acquire() as connection:
+        await fill(connection, 10_000, 1, member="u_ben")
+    page = await listed(pool, limit=100)
+    assert len(page.rooms) == 100
+    assert page.more
+
+
+async def test_a_room_of_reactions_alone_is_as_active_as_its_last_event(pool: Pool):
+    async with pool.acquire() as connection:
+        (room,) = await fill(connection, 1, 1, member="u_ben")
+        await connection.execute(
+            """INSERT INTO chat.events (room_id, sequence, number, event_id, fingerprint, type, version, actor_id,
+                                        command_id, actor_name, data, recorded_at)
+               SELECT 1, n, 1, gen_random_uuid(), 0, 7, 1, $1, $1, '', '{}', now() FROM generate_series(2, 400) n""",
+            pack("u_ben"),
+        )
+        await connection.execute("UPDATE chat.rooms SET head = 400")
+    listed_room = (await listed(pool)).rooms[0]
+    assert (listed_room.id, listed_room.last, listed_room.unread) == (room, None, 0)
