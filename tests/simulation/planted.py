@@ -155,7 +155,7 @@ async def _lead_once(self: Any) -> bool:
 
 def _never_missed(self: Any, announcement: Any) -> Any:
     _hear(self, announcement)
-    return announcements.Heard()
+    return announcements.AnnouncementGap()
 
 
 _hear = announcements.AnnouncementLog.hear

@@ -5,7 +5,7 @@ from __future__ import annotations
 from parley.common.wire import subjects
 from parley.common.wire.rooms import Announcement, Membership, MembershipChange, RoomEvent, RoomHead
 from parley.gateway.connections.connection import Connection
-from parley.gateway.rooms.announcement_log import AnnouncementLog, Heard, Notices
+from parley.gateway.rooms.announcement_log import AnnouncementGap, AnnouncementLog, Notices
 from tests.support.gateway.rooms import ROOM, Gateway, Log
 from tests.support.waiting import until
 
@@ -24,26 +24,26 @@ async def announce(log: Log, told: Announcement) -> None:
 def test_a_chain_that_is_heard_whole_has_nothing_missing():
     heard = AnnouncementLog()
     chain = [("a", "b"), ("b", ""), ("b", "c"), ("b", "c"), ("c", ""), ("c", "d")]
-    assert [heard.hear(announcement(after, name)) for after, name in chain] == [Heard()] * len(chain)
-    assert heard.hear(announcement("z", "y", namespace="/other")) == Heard()
+    assert [heard.hear(announcement(after, name)) for after, name in chain] == [AnnouncementGap()] * len(chain)
+    assert heard.hear(announcement("z", "y", namespace="/other")) == AnnouncementGap()
 
 
 def test_what_follows_something_else_says_that_it_was_missed():
     heard = AnnouncementLog()
     heard.hear(announcement("a", "b"))
-    assert heard.hear(announcement("c", "d")) == Heard(missed=True)
-    assert heard.hear(announcement("d")) == Heard()
-    assert heard.hear(announcement("e")) == Heard(missed=True), "nothing new since one that was not heard"
+    assert heard.hear(announcement("c", "d")) == AnnouncementGap(missed=True)
+    assert heard.hear(announcement("d")) == AnnouncementGap()
+    assert heard.hear(announcement("e")) == AnnouncementGap(missed=True), "nothing new since one that was not heard"
     # Two processes said what comes after "e", and only what the one that was replaced said was heard.
-    assert heard.hear(announcement("e", "of the stale")) == Heard()
-    assert heard.hear(announcement("of the other", "next")) == Heard(missed=True)
+    assert heard.hear(announcement("e", "of the stale")) == AnnouncementGap()
+    assert heard.hear(announcement("of the other", "next")) == AnnouncementGap(missed=True)
 
 
 def test_another_log_is_another_history():
     heard = AnnouncementLog()
     heard.hear(announcement("a", "b"))
-    assert heard.hear(announcement("b", log="two")) == Heard(missed=True, restored=True)
-    assert heard.hear(announcement("b", log="two")) == Heard()
+    assert heard.hear(announcement("b", log="two")) == AnnouncementGap(missed=True, restored=True)
+    assert heard.hear(announcement("b", log="two")) == AnnouncementGap()
 
 
 def test_a_notice_is_given_once_and_not_remembered_for_ever():

@@ -20,7 +20,7 @@ MAX_NOTICES = 10_000
 """Notices that are remembered, the latest ones. The same notice comes twice within seconds."""
 
 
-class Heard(NamedTuple):
+class AnnouncementGap(NamedTuple):
     """What follows from an announcement."""
 
     missed: bool = False
@@ -38,16 +38,16 @@ class AnnouncementLog:
     def __init__(self) -> None:
         self._chains: dict[str, _Chain] = {}
 
-    def hear(self, announcement: Announcement) -> Heard:
+    def hear(self, announcement: Announcement) -> AnnouncementGap:
         """Take an announcement. Returns whether one was missed before it, and whether the log was restored."""
         before = self._chains.get(announcement.namespace)
         last = announcement.id or announcement.after
         self._chains[announcement.namespace] = _Chain(announcement.incarnation, last)
         if before is None:
-            return Heard()
+            return AnnouncementGap()
         if before.incarnation != announcement.incarnation:
-            return Heard(missed=True, restored=True)
-        return Heard(missed=before.last not in (announcement.after, last))
+            return AnnouncementGap(missed=True, restored=True)
+        return AnnouncementGap(missed=before.last not in (announcement.after, last))
 
 
 class Notices:
