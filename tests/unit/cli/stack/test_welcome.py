@@ -21,4 +21,4 @@ def test_the_client_registers_only_where_people_may(registration: bool):
     text = shown.getvalue()
     assert ("/auth/register" in text) is registration
     assert ('access_token = "a.b.c"' in text) is not registration
-    assert "$login" not in text
+    assert "{login}" not in text

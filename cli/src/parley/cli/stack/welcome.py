@@ -14,8 +14,7 @@ from parley.cli.stack.dev_services import DevServices
 CLIENT = Template("""\
 import { io } from "socket.io-client";
 const url = "$url", headers = { "content-type": "application/json" };
-$login
-const socket = io(url + "/chat", { auth: { token: access_token } });
+${login}const socket = io(url + "/chat", { auth: { token: access_token } });
 socket.on("message.sent", ({ data, sequence }) => console.log(user_id, "sent message", sequence, "-", data.body));
 socket.on("disconnect", (reason) => console.log("disconnected:", reason));
 const { room } = await socket.emitWithAck("room.create", { id: crypto.randomUUID(), name: "Lobby", kind: "public" });
@@ -25,11 +24,10 @@ await socket.emitWithAck("message.send", { id: crypto.randomUUID(), room: room.i
 
 REGISTER = """\
 const body = JSON.stringify({ username: "guest_" + Date.now(), password: "correct-horse-battery" });
-const { user_id, access_token } = await (await fetch(url + "/auth/register", { method: "POST", headers, body })).json();\
+const { user_id, access_token } = await (await fetch(url + "/auth/register", { method: "POST", headers, body })).json();
 """
 AS_ADMIN = Template("""\
-const access_token = "$token"; // the admin's: nobody may register here
-const { user_id } = await (await fetch(url + "/auth/me", { headers: { authorization: "Bearer " + access_token } })).json();\
+const user_id = "admin", access_token = "$token"; // nobody may register here
 """)
 
 KICK = Template("""\
@@ -50,7 +48,8 @@ def show(
 ) -> None:
     """Print the address, the admin's credentials, a client to paste, and what to try next.
 
-    The client registers, where people may. `password` is None if it was shown before. `seconds` is how long the start took.
+    The client registers, where people may. `password` is None if it was shown before. `seconds` is how long the start
+    took.
     """
 
     # Rich would take the brackets of the client's code for markup.
