@@ -38,6 +38,8 @@ class Code(StrEnum):
     UNAVAILABLE = "unavailable"
     CONNECT_TIMEOUT = "connect_timeout"
     INTERNAL = "internal"
+    SECOND_FACTOR_REQUIRED = "second_factor_required"
+    PASSWORD_CHANGE_REQUIRED = "password_change_required"
 
 
 class Meaning(NamedTuple):
@@ -73,6 +75,8 @@ MEANINGS: dict[Code, Meaning] = {
     Code.UNAVAILABLE: Meaning("The service cannot be reached now; try again.", True, 503),
     Code.CONNECT_TIMEOUT: Meaning("No namespace was joined in time.", True, 408),
     Code.INTERNAL: Meaning("Something failed on the server; it has been logged.", True, 500),
+    Code.SECOND_FACTOR_REQUIRED: Meaning("The password was right; a second factor is needed as well.", False, 401),
+    Code.PASSWORD_CHANGE_REQUIRED: Meaning("The password has to be changed before you are let in.", False, 403),
 }
 
 

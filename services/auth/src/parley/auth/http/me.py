@@ -60,6 +60,7 @@ class Me(BaseModel):
     roles: list[str]
     username: str | None = Field(description="null for who logs in elsewhere")
     avatar_url: str | None
+    email: str | None = Field(default=None, description="a verified address; null: none")
 
 
 async def limited(identity: Bearer, components: Current) -> Identity:
@@ -75,12 +76,15 @@ Owner = Annotated[Identity, Depends(limited)]
 async def me(identity: AnyBearer, components: Current) -> Me:
     """The identity of the bearer, as gateways and services see it."""
     row = await components.own_account.read(identity.user_id)
+    email = await components.own_address.of_user(identity.user_id)
     return Me(
         user_id=identity.user_id,
         name=identity.name,
         roles=list(identity.roles),
         username=row.username if row is not None else None,
         avatar_url=row.avatar_url if row is not None else None,
+        # For the user themself: whoever looks on for them, or a server, has no use for it.
+        email=email.address if email is not None and identity.scopes is None else None,
     )
 
 
@@ -104,11 +108,12 @@ async def change_password(
     body: Annotated[PasswordChange, body_of(PasswordChange)], request: Request, components: Current, identity: Owner
 ) -> EndedSessions:
     """Other sessions end, unless told otherwise. `invalid_credentials` if the current password is wrong."""
-    proof = await _proof(body.current_password, request, components, identity)
+    proof = await own_proof(body.current_password, request, components, identity)
     ended = await components.own_account.change_password(
         identity, proof, body.new_password, end_others=body.end_other_sessions
     )
     await components.gateways.end_sessions(identity.user_id, ended)
+    await components.own_address.tell(identity.user_id, "Your password was changed.")
     return EndedSessions(ended=len(ended))
 
 
@@ -120,7 +125,7 @@ async def delete_me(
 
     `invalid_credentials` if the password is wrong, `forbidden` for the last administrator.
     """
-    proof = await _proof(body.password, request, components, identity)
+    proof = await own_proof(body.password, request, components, identity)
     async with components.database.autocommit() as connection:
         owned = await bots.owned_by(connection, [identity.user_id])
     await components.own_account.delete(identity, proof)
@@ -143,7 +148,8 @@ async def export_me(components: Current, identity: Bearer) -> StreamingResponse:
     return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
 
 
-async def _proof(password: str, request: Request, components: Components, identity: Identity) -> Proof:
+async def own_proof(password: str, request: Request, components: Components, identity: Identity) -> Proof:
+    """What shows that an account is the bearer's. Raises `Reject(forbidden)` for who logs in elsewhere."""
     row = await components.own_account.read(identity.user_id)
     if row is None or row.username is None:
         raise Reject(Code.FORBIDDEN, "You log in elsewhere; there is no password of yours here.")
