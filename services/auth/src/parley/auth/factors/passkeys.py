@@ -15,9 +15,9 @@ from webauthn.helpers import bytes_to_base64url
 from parley.auth.factors import spent_tickets
 from parley.auth.factors.passkey_ceremonies import (
     NewCredential,
-    VerifiedAssertion,
     PresentedCredential,
     RelyingParty,
+    VerifiedAssertion,
     challenge_in,
     decoded,
     known_transports,
