@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,7 +36,7 @@ async def server() -> AsyncIterator[MailServer]:
 
 
 @asynccontextmanager
-async def sending(settings: dict[str, Any]) -> AsyncIterator[Mailer]:
+async def sending(settings: dict[str, Any]) -> AsyncGenerator[Mailer]:
     sender = Mailer(SmtpDelivery(Settings(**settings)), "parley@example.com")
     task = asyncio.create_task(sender.run())
     yield sender
