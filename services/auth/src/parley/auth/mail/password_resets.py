@@ -35,7 +35,8 @@ from parley.common.wire.identity import Identity
 
 log = get_logger(__name__)
 
-ASKED_PER_ADDRESS = AttemptRate(10, 3600)
+ASKED_PER_ADDRESS = AttemptRate(30, 3600)
+"""Requests from one address; offices have one for all."""
 CONFIRMED_PER_ADDRESS = AttemptRate(30, 600)
 MAX_WAITING = 500
 """Requests that were answered and not looked at yet; further ones are `overloaded`, whomever they are about."""
