@@ -144,7 +144,7 @@ async def test_a_login_is_told_to_a_server_of_good_name_alone_and_never_in_the_c
         async with sending(settings) as sender:
             sender.send("alice@example.org", LETTER)
             await server.mail_to("alice@example.org")
-    async with mail_server() as plain:
+    async with mail_server(auth_require_tls=False) as plain:
         async with sending({**settings_of(plain), **login}) as sender:
             expired = count("expired")
             sender.send("alice@example.org", LETTER._replace(good_for=0.3))
