@@ -25,6 +25,10 @@ export class Account {
     return this._ask("PUT", "/auth/me/email", { email, password });
   }
 
+  confirmEmail(token) {
+    return this._ask("POST", "/auth/me/email/confirm", { token });
+  }
+
   /** What factors are changed with. `shown` is a factor where one is on. Raises `second_factor_required` without it. */
   async prove(password, shown = {}) {
     return (await this._ask("POST", "/auth/factors/proof", { password, ...shown })).proof;

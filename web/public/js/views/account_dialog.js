@@ -33,12 +33,24 @@ export class AccountDialog {
     const button = h("button", { class: "button", testid: "email-save" }, me.email ? "Change" : "Save");
     const told = h("p", { class: "field-hint", role: "status", testid: "email-told" },
       me.email ? "It is confirmed." : "With it you can set a new password when you have forgotten yours.");
-    return h("section", {}, h("h3", {}, "E-mail"), h("form", { onsubmit: async (event) => {
+    const form = h("form", { onsubmit: async (event) => {
       event.preventDefault();
       const address = email.input.value.trim();
       const sent = await submitting(button, this._error, () => this._account.giveEmail(address, password.input.value));
-      if (sent) told.textContent = `We have sent a mail to ${address}. Open its link to confirm that the address is yours.`;
-    } }, email.element, password.element, told, button));
+      if (sent) form.replaceWith(this._confirmation(address));
+    } }, email.element, password.element, told, button);
+    return h("section", {}, h("h3", {}, "E-mail"), form);
+  }
+
+  /** The link of a mail confirms an address, and so does its code here. */
+  _confirmation(address) {
+    const code = field("email-code", "Code of the mail", { autocomplete: "one-time-code", spellcheck: "false", maxlength: "64" });
+    const button = h("button", { class: "button", testid: "email-confirm" }, "Confirm");
+    return h("form", { onsubmit: async (event) => {
+      event.preventDefault();
+      if (await submitting(button, this._error, () => this._account.confirmEmail(code.input.value.trim()))) this._overview();
+    } }, h("p", { class: "field-hint", role: "status", testid: "email-told" },
+      `We have sent a mail to ${address}. Open its link, or enter its code, to confirm that the address is yours.`), code.element, button);
   }
 
   _factors({ totp_since: since, recovery_codes_left: left, passkeys }, domain) {

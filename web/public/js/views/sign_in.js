@@ -45,7 +45,7 @@ export class SignIn {
     this._build(reason);
     this._render();
     this._offer();
-    if (resetToken) this._show(resetStep({ token: resetToken, back: (told) => this._back(told) }));
+    if (resetToken) this._reset(resetToken);
   }
 
   focus() {
@@ -78,7 +78,7 @@ export class SignIn {
       this._error, this._submit);
     this._elsewhere = h("div", { class: "elsewhere", testid: "sign-in-elsewhere", hidden: true });
     this._forgot = h("p", { class: "switch", hidden: true }, h("button", { type: "button", class: "link", testid: "forgot-password",
-      onclick: () => this._show(forgottenStep({ back: () => this._back() })) }, "Forgot your password?"));
+      onclick: () => this._show(forgottenStep({ back: () => this._back(), next: (token) => this._reset(token) })) }, "Forgot your password?"));
     this._noticeText = h("span", {}, reason?.message ?? "");
     this._notice = h("p", { class: "callout", testid: "session-notice", role: "status", hidden: !reason?.message }, icon("alert"), this._noticeText);
     this._place = h("div");
@@ -108,6 +108,10 @@ export class SignIn {
     this._step = step;
     this._place.replaceChildren(step.element);
     step.focus();
+  }
+
+  _reset(token) {
+    this._show(resetStep({ token, back: (told) => this._back(told) }));
   }
 
   _back(told = "") {

@@ -70,16 +70,20 @@ export function passwordStep({ data, enter, back }) {
   });
 }
 
-/** For who has forgotten their password. */
-export function forgottenStep({ back }) {
+/** For who has forgotten their password. `next` is called with the code of a mail that has one in place of a link. */
+export function forgottenStep({ back, next }) {
   const identifier = field("identifier", "Username or e-mail address", { autocomplete: "username", maxlength: "254", autocapitalize: "none" });
   const made = step({
     title: "Forgot your password?", lead: "We send a link to the e-mail address of your account.", fields: [identifier], action: "Send me a link",
     submit: async () => {
       await request("POST", "/auth/password-reset", { body: { identifier: identifier.input.value.trim() } });
-      made.element.replaceChildren(h("h1", {}, "Look into your mail"),
-        h("p", { class: "lead", testid: "reset-sent" }, "If there is such an account and it has an e-mail address, a link is on its way."),
-        link("step-back", "Back", back));
+      const code = field("mailed-code", "Code of the mail", { autocomplete: "one-time-code", spellcheck: "false", maxlength: "64" });
+      const sent = step({
+        title: "Look into your mail", lead: "If there is such an account and it has an e-mail address, a mail is on its way.",
+        fields: [code], action: "Continue", submit: () => next(code.input.value.trim()), more: [link("step-back", "Back", back)],
+      });
+      made.element.replaceChildren(sent.element);
+      sent.focus();
     },
     more: [link("step-back", "Back", back)],
   });
