@@ -132,7 +132,10 @@ async def test_an_owner_switches_off_the_factors_of_who_has_lost_them(auth: Auth
     assert code(await send(auth, "DELETE", "/admin/users/u_nobody/factors", {}, admin)) == "not_found"
 
 
-async def test_what_is_kept_is_in_the_export_without_its_secrets_and_goes_with_the_account(auth: Auth) -> None:
+async def test_what_is_kept_is_in_the_export_without_its_secrets_and_goes_with_the_account(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parley.auth.accounts.data_export.PAUSES", (0.01,))  # there is no chat to wait for
     user = await with_app(auth)
     key = Authenticator()
     await with_passkey(auth, user.token, key, code=code_of(auth, user.secret))
@@ -155,6 +158,21 @@ async def test_what_is_kept_is_in_the_export_without_its_secrets_and_goes_with_t
     assert all(count for _, count in await rows(auth, counts))
     assert (await send(auth, "DELETE", "/auth/me", {"password": PASSWORD}, user.token)).status_code == 200
     assert not any(count for _, count in await rows(auth, counts))
+
+
+async def test_a_key_that_is_configured_later_takes_no_factor_away(database_url: str, nats_url: str) -> None:
+    async with running_auth(database_url, nats_url) as auth:
+        user = await with_app(auth)
+    new = SigningKey.of(Ed25519PrivateKey.generate()).pem()
+    async with running_auth(database_url, nats_url, auth_signing_key=new) as auth:
+        body = {"ticket": await ticket(auth), "code": code_of(auth, user.secret)}
+        assert (await auth.post("/auth/login/factor", body)).status_code == 200
+        # From then on the database's own key is not needed.
+        async with auth.components.database.transaction() as connection:
+            await connection.execute(text("DELETE FROM auth.signing_keys"))
+    async with running_auth(database_url, nats_url, auth_signing_key=new) as auth:
+        body = {"ticket": await ticket(auth), "code": code_of(auth, user.secret, 1)}
+        assert (await auth.post("/auth/login/factor", body)).status_code == 200
 
 
 async def test_a_rotated_key_takes_no_factor_away(database_url: str, nats_url: str) -> None:

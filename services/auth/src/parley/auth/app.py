@@ -52,7 +52,7 @@ from parley.auth.oidc.provider import OpenIdProvider
 from parley.auth.outbound import TIMEOUT, Outbound
 from parley.auth.settings import AttemptRate, Settings
 from parley.auth.tokens import accepted
-from parley.auth.tokens.signing import Signer, load_signer
+from parley.auth.tokens.signing import Signer, former_signer, load_signer
 from parley.common.http.api import install_errors
 from parley.common.http.api_page import install_api_page
 from parley.common.http.cors import install_cors
@@ -153,7 +153,7 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     stack.push_async_callback(identities.close)
     sessions = Sessions(database, signer, settings)
     tickets = TicketSeal(signer.derived_keys(b"tickets"))
-    apps = AuthenticatorApps(SecretSeal(signer.derived_keys(b"factor secrets")), clock.now)
+    apps = AuthenticatorApps(await _secret_seal(signer, database), clock.now)
     passkeys_of_users = Passkeys(RelyingParty(settings), tickets, clock.now)
     checks = FactorChecks(apps, passkeys_of_users)
     steps = LoginSteps(database, sessions, passwords, tickets, checks, passkeys_of_users, clock.now)
@@ -213,6 +213,13 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
         steps,
         own_factors,
     )
+
+
+async def _secret_seal(signer: Signer, database: Database) -> SecretSeal:
+    """The seal of what is kept for users, which opens what was sealed before the signing key was configured as well."""
+    purpose = b"factor secrets"
+    former = await former_signer(database)
+    return SecretSeal([*signer.derived_keys(purpose), *(former.derived_keys(purpose) if former is not None else ())])
 
 
 def _kept_besides(own_address: OwnAddress, own_factors: OwnFactors) -> Further:
