@@ -86,3 +86,45 @@ def test_usernames_within_the_rules_are_accepted(username: str) -> None:
 def test_passwords_too_short_or_too_long_are_refused(password: str) -> None:
     with pytest.raises(Reject):
         fields_as({"username": "alice", "password": password}, Credentials)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"auth_smtp_host": "mail.example.com"},
+        {"auth_mail_from": "Parley <parley@example.com>"},
+        {"auth_mail_from": "parley@example.com\nBcc: eve@example.com"},
+        {"auth_smtp_tls": "maybe"},
+        {"auth_passkey_rp_id": "example.com", "auth_passkey_origins": ["https://example.com.evil.example"]},
+        {"auth_passkey_rp_id": "example.com", "auth_public_url": "https://notexample.com"},
+        {"auth_passkey_origins": ["https://example.com/path"]},
+    ],
+    ids=str,
+)
+def test_settings_of_mail_and_passkeys_that_do_not_fit_together_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**wrong)
+
+
+def test_passkeys_are_for_the_public_address_and_in_development_for_localhost() -> None:
+    production: dict[str, Any] = {"environment": "production"}
+    assert Settings().passkey_rp_id == "localhost"
+    assert Settings(**production).passkey_rp_id == ""
+    public = Settings(auth_public_url="https://chat.example.com", **production)
+    assert (public.passkey_rp_id, public.passkey_origins) == ("chat.example.com", ["https://chat.example.com"])
+    wide = Settings(auth_public_url="https://chat.example.com", auth_passkey_rp_id="example.com")
+    assert wide.passkey_rp_id == "example.com"
+    # Browsers have none for addresses.
+    assert Settings(auth_public_url="http://192.0.2.7:8000").passkey_rp_id == ""
+
+
+def test_production_sends_no_password_in_the_clear() -> None:
+    mail = {"auth_smtp_host": "mail", "auth_mail_from": "parley@example.com", "auth_smtp_tls": "none"}
+    safe: dict[str, Any] = {
+        "environment": "production",
+        "auth_admin_password": SecretStr("a password of my own"),
+        **NATS,
+    }
+    create_app(Settings(**mail, **safe))
+    with pytest.raises(UnsafeSettings, match="SMTP_TLS"):
+        create_app(Settings(**mail, **safe, auth_smtp_password=SecretStr("of the mail server")))

@@ -4,11 +4,12 @@ const TIMEOUT_MS = 15_000;
 
 /** A request or command that was refused, or that no answer came to (`code` is then `unreachable` or `timeout`). */
 export class RequestError extends Error {
-  constructor({ code, message, retryable = false }, status = 0) {
+  constructor({ code, message, retryable = false, data = null }, status = 0) {
     super(message);
     this.name = "RequestError";
     this.code = code;
     this.retryable = retryable;
+    this.data = data;
     this.status = status;
   }
 }

@@ -2,10 +2,13 @@
 
 import { request } from "./api.js";
 
-/** The providers that one can sign in at: `[{name, label, start}]`, none when they cannot be asked. */
-export async function providers() {
+/**
+ * How one can sign in besides by a password: `{providers: [{name, label, start}], password_reset, passkeys_for}`, in no
+ * way when the server cannot be asked.
+ */
+export async function waysToSignIn() {
   const found = await request("GET", "/auth/providers").catch(() => null);
-  return found?.providers ?? [];
+  return found ?? { providers: [], password_reset: false, passkeys_for: "" };
 }
 
 /** Where a button leads: to the provider, and back to this page. */

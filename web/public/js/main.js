@@ -1,7 +1,10 @@
 /** Entry: shows the sign-in card or the chat, and changes between them as the session begins and ends. */
 
+import { Account } from "./account.js";
+import { request } from "./api.js";
 import { Chat } from "./chat.js";
 import { takeAnswer } from "./login_elsewhere.js";
+import { takeMailed } from "./mailed_link.js";
 import { Session } from "./session.js";
 import { Shell } from "./views/shell.js";
 import { SignIn } from "./views/sign_in.js";
@@ -10,20 +13,34 @@ const root = document.getElementById("root");
 const session = new Session();
 let chat = null;
 let shell = null;
+let toVerify = null;
 
-function showSignIn(reason = null) {
+function showSignIn(reason = null, resetToken = null) {
   document.title = "Parley";
-  const view = new SignIn(session, showChat, reason);
+  const view = new SignIn(session, showChat, reason, resetToken);
   root.replaceChildren(view.element);
   view.focus();
 }
 
 function showChat() {
   chat = new Chat(session);
-  shell = new Shell(chat, () => session.end());
+  shell = new Shell(chat, new Account(session), () => session.end());
   chat.addEventListener("stopped", ({ detail }) => stopped(detail));
   root.replaceChildren(shell.element);
   chat.start();
+  if (toVerify) verifyAddress();
+}
+
+/** Whoever came by the link of a mail has confirmed their address, once they are signed in as who had it sent. */
+async function verifyAddress() {
+  const token = toVerify;
+  toVerify = null;
+  try {
+    const { email } = await request("POST", "/auth/me/email/confirm", { body: { token }, token: await session.token() });
+    shell?.notices.show(`${email} is confirmed.`);
+  } catch (error) {
+    shell?.notices.show(error.message, { bad: true });
+  }
 }
 
 /** A kick leaves the page as it is, with a way back; anything else that is final ends the session. */
@@ -40,7 +57,12 @@ session.addEventListener("ended", ({ detail }) => {
 });
 
 /** With what a login elsewhere ended with, or as on any visit. */
-async function enter(answer) {
+async function enter(answer, mailed) {
+  if (mailed?.purpose === "reset") return showSignIn(null, mailed.token);
+  if (mailed?.purpose === "verify") {
+    toVerify = mailed.token;
+    if (!session.user) return showSignIn({ message: "Sign in to confirm your e-mail address." });
+  }
   if (session.user) return showChat();
   if (!answer?.code) return showSignIn(answer);
   try {
@@ -51,4 +73,4 @@ async function enter(answer) {
   showChat();
 }
 
-enter(takeAnswer());
+enter(takeAnswer(), takeMailed());

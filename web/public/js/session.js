@@ -43,6 +43,11 @@ export class Session extends EventTarget {
     await this._begun(await request("POST", `/auth/${mode}`, { body: { username, password } }), username);
   }
 
+  /** Goes on with a login that asked for more than a password, or begins one without. Raises `RequestError`. */
+  async enter(path, body, username = "You") {
+    await this._begun(await request("POST", path, { body }), username);
+  }
+
   /** Signs in with the code that a login at an identity provider ended with. Raises `RequestError`. */
   async exchange(code) {
     await this._begun(await request("POST", "/auth/oidc/token", { body: { code } }), "You");

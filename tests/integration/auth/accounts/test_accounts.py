@@ -34,6 +34,7 @@ async def test_registered_user_can_log_in_and_see_who_they_are(auth: Auth) -> No
     me = await auth.get("/auth/me", logged_in["access_token"])
     assert me.json() == {
         "user_id": registered["user_id"], "name": "Alice.B", "roles": [], "username": "Alice.B", "avatar_url": None,
+        "email": None,
     }  # fmt: skip
 
 

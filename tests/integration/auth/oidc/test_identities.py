@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.support.auth.lying_provider import Lying, come_back, me, query_of, sign_in, start
-from tests.support.auth.service import Auth
+from tests.support.auth.service import PASSWORD, Auth, bearer
 
 SECOND = """
 link_by_email = {company}
@@ -83,3 +83,22 @@ async def test_first_logins_of_one_person_at_once_make_one_account(auth: Auth, l
     codes = await asyncio.gather(*map(answer, asked))
     grants = [(await auth.post("/auth/oidc/token", {"code": code})).json() for code in codes]
     assert len({grant["user_id"] for grant in grants}) == 1
+
+
+@pytest.mark.parametrize("auth", [SECOND.format(company="true", second="true")], indirect=True)
+async def test_an_address_that_was_verified_here_links_and_one_that_is_not_yet_does_not(
+    auth: Auth, lying: Lying
+) -> None:
+    local = await auth.register("ada")
+    body = {"email": "Ada@Example.com", "password": PASSWORD}
+    given = await auth.client.put("/auth/me/email", json=body, headers=bearer(local["access_token"]))
+    assert given.status_code == 200
+    lying.claims = {"sub": "other", "email": "ada@example.com", "email_verified": True}
+    unlinked = (await sign_in(auth, lying))["user_id"]
+    assert unlinked != local["user_id"]
+    async with auth.components.database.transaction() as connection:
+        await connection.execute(text("DELETE FROM auth.users WHERE id = :id"), {"id": unlinked})
+        # As it is once its owner has confirmed it.
+        verified = "INSERT INTO auth.emails (user_id, address, address_key) VALUES (:id, :address, lower(:address))"
+        await connection.execute(text(verified), {"id": local["user_id"], "address": "Ada@Example.com"})
+    assert (await sign_in(auth, lying))["user_id"] == local["user_id"]

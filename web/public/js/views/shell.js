@@ -1,6 +1,7 @@
 /** The signed-in page: the sidebar, the open room, and what floats above them. Renders once a frame at most. */
 
 import { h, icon } from "../dom.js";
+import { AccountDialog } from "./account_dialog.js";
 import { BrowseDialog } from "./browse_dialog.js";
 import { confirmDialog } from "./confirm_dialog.js";
 import { CreateDialog } from "./create_dialog.js";
@@ -11,9 +12,10 @@ import { Sidebar } from "./sidebar.js";
 const BAR_DELAY_MS = 600;
 
 export class Shell {
-  /** `signOut` ends the session. */
-  constructor(chat, signOut) {
+  /** `account` is asked about the user's own account; `signOut` ends the session. */
+  constructor(chat, account, signOut) {
     this._chat = chat;
+    this._account = account;
     this._signOut = signOut;
     this._scheduled = false;
     this._started = false;
@@ -21,6 +23,11 @@ export class Shell {
     this._build();
     this._listen();
     this._render();
+  }
+
+  /** Where short notices are shown. */
+  get notices() {
+    return this._notices;
   }
 
   /** Lets go of what outlives the element. */
@@ -45,7 +52,7 @@ export class Shell {
     this._notices = new Notices();
     const browse = () => new BrowseDialog(chat).show();
     const create = () => new CreateDialog(chat).show();
-    this._sidebar = new Sidebar(chat, { browse, create, signOut: this._signOut, notices: this._notices });
+    this._sidebar = new Sidebar(chat, { browse, create, account: () => new AccountDialog(this._account).show(), signOut: this._signOut, notices: this._notices });
     this._room = new RoomView(chat, { back: () => this._go(null), notices: this._notices });
     this._barText = h("span");
     this._barButton = h("button", { type: "button", class: "link", testid: "reconnect", onclick: () => chat.reconnect() });

@@ -4,7 +4,7 @@ import { avatar } from "../avatar.js";
 import { h, icon, iconButton, logo } from "../dom.js";
 
 export class Sidebar {
-  /** `actions`: `browse()`, `create()`, `signOut()` and the page's `notices`. */
+  /** `actions`: `browse()`, `create()`, `account()`, `signOut()` and the page's `notices`. */
   constructor(chat, actions) {
     this._chat = chat;
     this._actions = actions;
@@ -54,6 +54,7 @@ export class Sidebar {
     const menu = h("div", { id: "user-menu-items", class: "menu", hidden: true },
       h("button", { type: "button", testid: "copy-user-id", onclick: () => this._copyId() }, icon("copy"),
         h("span", {}, "Copy my user ID", h("small", {}, "Others need it to invite you"))),
+      h("button", { type: "button", testid: "open-account", onclick: () => this._actions.account() }, icon("lock"), "My account"),
       h("button", { type: "button", id: "sign-out", testid: "sign-out", onclick: () => this._actions.signOut() }, icon("leave"), "Sign out"));
     const button = h("button", { type: "button", id: "user-menu", testid: "user-menu", class: "user-button", "aria-expanded": "false",
       "aria-controls": "user-menu-items", "aria-label": `${me.name}: account`, onclick: () => toggle(menu.hidden) },

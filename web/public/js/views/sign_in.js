@@ -1,7 +1,10 @@
 /** The first thing a newcomer sees: one card to sign in or sign up with. */
 
+import { request } from "../api.js";
 import { h, icon, logo } from "../dom.js";
-import { providers, startOf } from "../login_elsewhere.js";
+import { startOf, waysToSignIn } from "../login_elsewhere.js";
+import { passkeysWork, usePasskey } from "../passkeys.js";
+import { factorStep, forgottenStep, passwordStep, resetStep } from "./sign_in_steps.js";
 
 const USERNAME = /^[A-Za-z0-9_.-]{3,32}$/u;
 const SHORTEST_PASSWORD = 8;
@@ -31,18 +34,23 @@ const WORDS = {
 };
 
 export class SignIn {
-  /** `done` is called once signed in; `reason` {message} says why the last session ended. */
-  constructor(session, done, reason) {
+  /**
+   * `done` is called once signed in; `reason` {message} says why the last session ended; `resetToken` is that of a mailed
+   * link.
+   */
+  constructor(session, done, reason, resetToken = null) {
     this._session = session;
     this._done = done;
     this._mode = session.returning ? "login" : "register";
     this._build(reason);
     this._render();
     this._offer();
+    if (resetToken) this._reset(resetToken);
   }
 
   focus() {
-    this._username.focus();
+    if (this._step) this._step.focus();
+    else this._username.focus();
   }
 
   _build(reason) {
@@ -69,11 +77,16 @@ export class SignIn {
         h("div", { class: "password" }, this._password, this._reveal), this._passwordHint),
       this._error, this._submit);
     this._elsewhere = h("div", { class: "elsewhere", testid: "sign-in-elsewhere", hidden: true });
-    const notice = reason?.message && h("p", { class: "callout", testid: "session-notice", role: "status" }, icon("alert"), reason.message);
+    this._forgot = h("p", { class: "switch", hidden: true }, h("button", { type: "button", class: "link", testid: "forgot-password",
+      onclick: () => this._show(forgottenStep({ back: () => this._back(), next: (token) => this._reset(token) })) }, "Forgot your password?"));
+    this._noticeText = h("span", {}, reason?.message ?? "");
+    this._notice = h("p", { class: "callout", testid: "session-notice", role: "status", hidden: !reason?.message }, icon("alert"), this._noticeText);
+    this._place = h("div");
     const card = h("section", { class: "sign-in-card", "aria-labelledby": "sign-in-title" },
-      h("div", { class: "brand-line" }, logo(), h("span", {}, "Parley")),
-      this._title, this._lead, notice, this._form, this._elsewhere,
-      h("p", { class: "switch" }, this._question, " ", this._switch));
+      h("div", { class: "brand-line" }, logo(), h("span", {}, "Parley")), this._place);
+    this._first = h("div", {}, this._title, this._lead, this._notice, this._form, this._elsewhere,
+      h("p", { class: "switch" }, this._question, " ", this._switch), this._forgot);
+    this._place.replaceChildren(this._first);
     this.element = h("main", { class: "sign-in", testid: "sign-in" }, showcase(), h("div", { class: "sign-in-side" }, card));
   }
 
@@ -87,14 +100,75 @@ export class SignIn {
     this._usernameHint.textContent = words.usernameHint;
     this._passwordHint.textContent = words.passwordHint;
     this._password.setAttribute("autocomplete", words.autocomplete);
+    this._forgot.hidden = this._mode !== "login" || !this._ways?.password_reset;
+  }
+
+  /** Shows a further step instead of the form. */
+  _show(step) {
+    this._step = step;
+    this._place.replaceChildren(step.element);
+    step.focus();
+  }
+
+  _reset(token) {
+    this._show(resetStep({ token, back: (told) => this._back(told) }));
+  }
+
+  _back(told = "") {
+    this._step = null;
+    this._password.value = "";
+    if (told) {
+      this._mode = "login";
+      this._noticeText.textContent = told;
+      this._notice.hidden = false;
+    }
+    this._render();
+    this._place.replaceChildren(this._first);
+    this.focus();
   }
 
   /** Where else one may sign in, as soon as the server has said so. */
   async _offer() {
-    const found = await providers();
+    this._ways = await waysToSignIn();
+    const found = this._ways.providers.map((provider) =>
+      h("a", { class: "button wide", testid: `provider-${provider.name}`, href: startOf(provider) }, provider.label));
+    if (passkeysWork(this._ways.passkeys_for)) {
+      found.push(h("button", { type: "button", class: "button wide", testid: "sign-in-passkey", onclick: () => this._usePasskey() }, "A passkey"));
+    }
     this._elsewhere.hidden = found.length === 0;
-    this._elsewhere.replaceChildren(h("p", { class: "elsewhere-or" }, "or continue with"), ...found.map((provider) =>
-      h("a", { class: "button wide", testid: `provider-${provider.name}`, href: startOf(provider) }, provider.label)));
+    this._elsewhere.replaceChildren(h("p", { class: "elsewhere-or" }, "or continue with"), ...found);
+    this._render();
+  }
+
+  async _usePasskey() {
+    this._error.textContent = "";
+    try {
+      const { public_key: options } = await request("POST", "/auth/passkeys/login-options");
+      await this._enter("/auth/passkeys/login", { passkey: await usePasskey(options) });
+    } catch (error) {
+      this._error.textContent = error.message;
+    }
+  }
+
+  /** Goes on with a login, which may ask for a further step. Raises what else is wrong. */
+  async _enter(path, body, username) {
+    try {
+      await this._session.enter(path, body, username);
+    } catch (error) {
+      if (!this._demanded(error, username)) throw error;
+      return;
+    }
+    this._done();
+  }
+
+  /** Shows the step that a refusal asks for, if it asks for one. */
+  _demanded(error, username) {
+    const steps = { second_factor_required: factorStep, password_change_required: passwordStep };
+    const next = Object.hasOwn(steps, error.code ?? "") && steps[error.code];
+    if (!next) return false;
+    this._show(next({ data: error.data, domain: this._ways?.passkeys_for, back: () => this._back(),
+      enter: (path, body) => this._enter(path, body, username) }));
+    return true;
   }
 
   _change() {
@@ -136,6 +210,7 @@ export class SignIn {
       await this._session.begin(this._mode, username, this._password.value);
       this._done();
     } catch (error) {
+      if (this._demanded(error, username)) return;
       this._error.textContent = error.message;
       this._password.select();
       this._password.focus();

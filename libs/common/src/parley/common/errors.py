@@ -40,6 +40,8 @@ class Code(StrEnum):
     CONNECT_TIMEOUT = "connect_timeout"
     INTERNAL = "internal"
     CONFLICT = "conflict"
+    SECOND_FACTOR_REQUIRED = "second_factor_required"
+    PASSWORD_CHANGE_REQUIRED = "password_change_required"
 
 
 class Meaning(NamedTuple):
@@ -77,6 +79,8 @@ MEANINGS: dict[Code, Meaning] = {
     Code.CONNECT_TIMEOUT: Meaning("No namespace was joined in time.", True, 408),
     Code.INTERNAL: Meaning("Something failed on the server; it has been logged.", True, 500),
     Code.CONFLICT: Meaning("Somebody else has changed it meanwhile; look at it again.", False, 409),
+    Code.SECOND_FACTOR_REQUIRED: Meaning("The password was right; a second factor is needed as well.", False, 401),
+    Code.PASSWORD_CHANGE_REQUIRED: Meaning("The password has to be changed before you are let in.", False, 403),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import httpx
 from fastapi import Depends, FastAPI, Request, Response
@@ -11,7 +12,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from parley.auth.accounts import first_admin
 from parley.auth.accounts.accounts import Accounts
 from parley.auth.accounts.attempt_counts import AttemptLimit, Throttled
-from parley.auth.accounts.data_export import DataExport
+from parley.auth.accounts.data_export import DataExport, Further
 from parley.auth.accounts.deletions import Deletions
 from parley.auth.accounts.device_proofs import DeviceProofs
 from parley.auth.accounts.own_account import OwnAccount
@@ -20,13 +21,26 @@ from parley.auth.accounts.sessions import Sessions
 from parley.auth.clock import DatabaseClock
 from parley.auth.components import Components, components_of
 from parley.auth.database import Database, create_engine
+from parley.auth.factors.authenticator_apps import AuthenticatorApps
+from parley.auth.factors.factor_checks import FactorChecks
+from parley.auth.factors.login_steps import LoginSteps
+from parley.auth.factors.own_factors import OwnFactors
+from parley.auth.factors.passkey_ceremonies import RelyingParty
+from parley.auth.factors.passkeys import Passkeys
+from parley.auth.factors.sealed_secrets import SecretSeal
+from parley.auth.factors.tickets import TicketSeal
 from parley.auth.http import bots as bots_api
-from parley.auth.http import endpoints, me, oidc, own_sessions
+from parley.auth.http import endpoints, factors, login_steps, mail, me, oidc, own_sessions, passkeys
 from parley.auth.http.admin.rights import administrator
 from parley.auth.http.admin.routes import ROUTERS
 from parley.auth.http.login_gate import LoginGate, throttled_response
 from parley.auth.identity import responders
 from parley.auth.identity.authenticator import Identities
+from parley.auth.mail.mailer import Mailer
+from parley.auth.mail.own_address import OwnAddress
+from parley.auth.mail.password_resets import PasswordResets
+from parley.auth.mail.printed_mail import PrintedMail
+from parley.auth.mail.smtp_delivery import SmtpDelivery
 from parley.auth.moderation import audit
 from parley.auth.moderation.address_bans import AddressBans
 from parley.auth.moderation.gateway_memory import GatewayMemory
@@ -37,12 +51,15 @@ from parley.auth.oidc.provider import OpenIdProvider
 from parley.auth.outbound import TIMEOUT, Outbound
 from parley.auth.settings import AttemptRate, Settings
 from parley.auth.tokens import accepted
-from parley.auth.tokens.signing import Signer, load_signer
+from parley.auth.tokens.signing import Signer, former_signer, load_signer
 from parley.common.http.api import install_errors
 from parley.common.http.api_page import install_api_page
 from parley.common.http.cors import install_cors
 from parley.common.http.health import health_router
+from parley.common.process.logs import get_logger
 from parley.framework import Service
+
+log = get_logger(__name__)
 
 MAX_WAIT = 3.0
 """Seconds a question for a user may have been waiting in a service that is ready."""
@@ -99,6 +116,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(me.router)
     app.include_router(oidc.router)
     app.include_router(bots_api.router)
+    for router in (login_steps.router, factors.router, passkeys.router, mail.router):
+        app.include_router(router)
     for router in ROUTERS:
         # Who may not do it is told so, whatever else is wrong with what they sent.
         app.include_router(router, dependencies=[Depends(administrator)])
@@ -132,7 +151,14 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     identities = Identities(database, verifier, clock.now, address_bans.require_allowed)
     stack.push_async_callback(identities.close)
     sessions = Sessions(database, signer, settings)
-    accounts = Accounts(database, passwords, sessions, settings)
+    tickets = TicketSeal(signer.derived_keys(b"tickets"))
+    apps = AuthenticatorApps(await _secret_seal(signer, database), clock.now)
+    passkeys_of_users = Passkeys(RelyingParty(settings), tickets, clock.now)
+    checks = FactorChecks(apps, passkeys_of_users)
+    steps = LoginSteps(database, sessions, passwords, tickets, checks, passkeys_of_users, clock.now)
+    accounts = Accounts(database, passwords, sessions, settings, steps.demand)
+    await apps.reseal(database)
+    mailer = _mailer(settings)
     runtime = (await stack.enter_async_context(service.running(settings))).runtime
     bus, requests = runtime.bus, runtime.emitter("/").requests
     memory = GatewayMemory(database, requests.registry)
@@ -155,6 +181,11 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     deletions = Deletions(database)
     bus.run_forever(deletions.run(bus), name="deleted accounts")
     own = OwnAccount(database, passwords, accounts, deletions)
+    resets = PasswordResets(database, passwords, mailer)
+    own_address = OwnAddress(database, accounts, mailer)
+    own_factors = OwnFactors(database, accounts, tickets, apps, passkeys_of_users, checks, clock.now)
+    bus.run_forever(mailer.run(), name="mail")
+    bus.run_forever(resets.run(), name="forgotten passwords")
     return Components(
         settings=settings,
         bus=bus,
@@ -172,6 +203,43 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
         device_proofs=DeviceProofs(signer.derived_keys(b"device proofs")),
         deletions=deletions,
         own_account=own,
-        data_export=DataExport(bus, own, sessions),
+        data_export=DataExport(bus, own, sessions, _kept_besides(own_address, own_factors)),
         account_changes=AttemptLimit(ACCOUNT_CHANGES),
+        mailer=mailer,
+        own_address=own_address,
+        password_resets=resets,
+        passkeys=passkeys_of_users,
+        login_steps=steps,
+        own_factors=own_factors,
     )
+
+
+async def _secret_seal(signer: Signer, database: Database) -> SecretSeal:
+    """The seal of what is kept for users, which opens what was sealed before the signing key was configured as well."""
+    purpose = b"factor secrets"
+    former = await former_signer(database)
+    return SecretSeal([*signer.derived_keys(purpose), *(former.derived_keys(purpose) if former is not None else ())])
+
+
+def _kept_besides(own_address: OwnAddress, own_factors: OwnFactors) -> Further:
+    """What an export has of somebody's address and factors."""
+
+    async def kept(user_id: str) -> list[tuple[str, Any]]:
+        email = await own_address.of_user(user_id)
+        factors = await own_factors.overview(user_id)
+        lines: list[tuple[str, Any]] = [("email", email._asdict())] if email is not None else []
+        if factors.totp_since is not None or factors.passkeys:
+            lines.append(("factors", factors.model_dump(mode="json")))
+        return lines
+
+    return kept
+
+
+def _mailer(settings: Settings) -> Mailer:
+    """The way that mail goes: to the configured server, in development to the console, and else nowhere."""
+    if settings.auth_smtp_host:
+        return Mailer(SmtpDelivery(settings), settings.auth_mail_from)
+    if settings.environment == "development":
+        return Mailer(PrintedMail(), settings.auth_mail_from or "parley@localhost")
+    log.warning("PARLEY_AUTH_SMTP_HOST is not set: no mail is sent, so forgotten passwords cannot be reset by mail")
+    return Mailer(None, "")

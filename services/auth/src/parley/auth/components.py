@@ -18,7 +18,13 @@ from parley.auth.accounts.passwords import Passwords
 from parley.auth.accounts.sessions import Sessions
 from parley.auth.clock import DatabaseClock
 from parley.auth.database import Database
+from parley.auth.factors.login_steps import LoginSteps
+from parley.auth.factors.own_factors import OwnFactors
+from parley.auth.factors.passkeys import Passkeys
 from parley.auth.identity.authenticator import Identities
+from parley.auth.mail.mailer import Mailer
+from parley.auth.mail.own_address import OwnAddress
+from parley.auth.mail.password_resets import PasswordResets
 from parley.auth.moderation.address_bans import AddressBans
 from parley.auth.moderation.kick_records import KickRecords
 from parley.auth.moderation.kicks import Gateways
@@ -54,6 +60,12 @@ class Components:
     own_account: OwnAccount
     data_export: DataExport
     account_changes: AttemptLimit
+    mailer: Mailer
+    own_address: OwnAddress
+    password_resets: PasswordResets
+    passkeys: Passkeys
+    login_steps: LoginSteps
+    own_factors: OwnFactors
 
 
 def components_of(app: FastAPI) -> Components:
@@ -90,6 +102,15 @@ Bearer = Annotated[Identity, Depends(bearer)]
 def public_url(request: Request, components: Components) -> str:
     """Where people reach this deployment, without a slash at the end."""
     return components.settings.auth_public_url or str(request.base_url).rstrip("/")
+
+
+def link_url(request: Request, components: Components) -> str:
+    """What links in mails begin with; empty where that is not configured.
+
+    A Host header is whatever its sender likes, and the mail goes to somebody else: only what is printed has it.
+    """
+    configured = components.settings.auth_public_url
+    return configured or (public_url(request, components) if components.mailer.prints else "")
 
 
 async def issue_admin_token(app: FastAPI, ttl_seconds: int) -> str:

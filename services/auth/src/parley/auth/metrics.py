@@ -10,6 +10,7 @@ AUTHENTICATIONS = Counter("parley_auth_authentications", "Tokens checked, by out
 LOGINS = Counter("parley_auth_logins", "Logins, by outcome", ["outcome"])
 KICKS = Counter("parley_auth_kicks", "Kicks sent, by what the client is told", ["code"])
 KICKED_CONNECTIONS = Counter("parley_auth_kicked_connections", "Connections ended by kicks")
+MAILS = Counter("parley_auth_mails", "Mails, by what became of them", ["outcome"])
 
 
 class outcome:  # noqa: N801 - used as a statement

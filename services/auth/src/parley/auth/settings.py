@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from parley.auth import providers_file
+from parley.auth.email_address import is_address
 from parley.auth.password_policy import weakness
 from parley.auth.providers_file import MIN_SECRET_BYTES, Providers
 from parley.common.process.settings import ServiceSettings, unsafe_database, with_password
@@ -19,6 +20,7 @@ DEVELOPMENT_PASSWORD = "parley-admin"
 
 
 _RATE = re.compile(r"(\d{1,9}) ?/ ?(second|minute|hour|day)")
+_NUMBERS = re.compile(r"[0-9.]+|.*:.*")
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
@@ -100,6 +102,22 @@ class Settings(ServiceSettings):
     )
     auth_login_rate_address: Rate = Field(default="60/minute", description="failed logins from one address")
     auth_register_rate_address: Rate = Field(default="10/minute", description="accounts made from one address")
+    auth_smtp_host: str = Field(
+        default="", description="the server that takes our mail; empty: none is sent, in development it is printed"
+    )
+    auth_smtp_port: int = Field(default=587, ge=1, le=65535, description="its port")
+    auth_smtp_tls: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="`tls` from the start (465), `starttls` after a greeting (587), or `none`"
+    )
+    auth_smtp_user: str = Field(default="", description="whom it knows us as; empty: it asks for no login")
+    auth_smtp_password: SecretStr = Field(default=SecretStr(""), description="their password")
+    auth_mail_from: str = Field(default="", description="the address that our mail comes from")
+    auth_passkey_rp_id: str = Field(
+        default="", description="domain that passkeys are for; empty: the host of the public URL. Never changed later"
+    )
+    auth_passkey_origins: list[str] = Field(
+        default=[], description="origins of pages that use passkeys, as JSON; empty: the public URL"
+    )
 
     @property
     def database_dsn(self) -> str:
@@ -153,6 +171,43 @@ class Settings(ServiceSettings):
                 raise ValueError(f"{uri!r} is neither https, nor http on the user's machine, nor com.example.app:/path")
         return uris
 
+    @field_validator("auth_mail_from")
+    @classmethod
+    def _one_sender(cls, address: str) -> str:
+        if address and not is_address(address):
+            raise ValueError("must be an e-mail address alone, such as parley@example.com")
+        return address
+
+    @field_validator("auth_passkey_origins")
+    @classmethod
+    def _origins(cls, origins: list[str]) -> list[str]:
+        return [cls._an_origin(origin) for origin in origins if origin]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.auth_smtp_host and not self.auth_mail_from:
+            raise ValueError("PARLEY_AUTH_MAIL_FROM: mail is sent from an address; set it with PARLEY_AUTH_SMTP_HOST")
+        domain = self.passkey_rp_id
+        for origin in self.passkey_origins:
+            host = urlsplit(origin).hostname or ""
+            if domain and host != domain and not host.endswith(f".{domain}"):
+                raise ValueError(f"PARLEY_AUTH_PASSKEY_ORIGINS: {host} is neither {domain} nor below it")
+        return self
+
+    @property
+    def passkey_rp_id(self) -> str:
+        """The domain that passkeys are for: `localhost` in development; empty where there can be none."""
+        host = self.auth_passkey_rp_id or urlsplit(self.auth_public_url).hostname or ""
+        # Browsers have no passkeys for addresses.
+        if _NUMBERS.fullmatch(host):
+            return ""
+        return host or ("localhost" if self.environment == "development" else "")
+
+    @property
+    def passkey_origins(self) -> list[str]:
+        """The origins of pages that may use passkeys; empty for any port of `localhost`."""
+        return self.auth_passkey_origins or ([self.auth_public_url] if self.auth_public_url else [])
+
     @cached_property
     def providers(self) -> Providers:
         """What the providers file says. Raises `InvalidProviders`."""
@@ -168,6 +223,8 @@ class Settings(ServiceSettings):
             problems.append("PARLEY_AUTH_ADMIN_PASSWORD is the development default")
         if self.providers.oidc and not self.auth_public_url:
             problems.append("PARLEY_AUTH_PUBLIC_URL is not set, and people log in at OpenID Connect providers")
+        if self.auth_smtp_password.get_secret_value() and self.auth_smtp_tls == "none":
+            problems.append("PARLEY_AUTH_SMTP_TLS is none, and PARLEY_AUTH_SMTP_PASSWORD would be sent for all to read")
         return [*problems, *unsafe_database(self.database_url)]
 
 

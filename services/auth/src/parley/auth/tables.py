@@ -41,6 +41,8 @@ users = Table(
     Column("revoked_before", DateTime(timezone=True)),
     # Of a bot alone: whoever answers for it, and whose rights cap its own.
     Column("owner_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE", name="users_owner_id_fkey")),
+    # Who logs in with the password there is has to choose another one before they are in.
+    Column("password_change_required", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint("kind IN ('local', 'external', 'bot')", name="users_kind_check"),
     CheckConstraint("(kind = 'bot') = (owner_id IS NOT NULL)", name="users_owner_check"),
     Index("users_owner_id_idx", "owner_id", postgresql_where=text("owner_id IS NOT NULL")),
@@ -314,4 +316,88 @@ gateways = Table(
     Column("started", BigInteger, nullable=False),  # as it says itself, in Unix milliseconds
     # Written when it begins to live or falls silent, and every minute between.
     Column("last_heard", DateTime(timezone=True), nullable=False),
+)
+
+emails = Table(
+    "emails",
+    metadata,
+    # Verified addresses alone: one that is not yet is in its mail's token.
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), primary_key=True),
+    Column("address", Text, nullable=False),
+    # As it is compared, in small letters: nobody else may have it.
+    Column("address_key", Text(collation="C"), nullable=False),
+    Column("verified_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Index("emails_address_key", "address_key", unique=True),
+)
+
+mail_tokens = Table(
+    "mail_tokens",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),  # SHA-256 of what the mail says
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("address", Text, nullable=False),  # where the mail went
+    Column("password", LargeBinary, nullable=False),  # SHA-256 of the hash that the password had then
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("purpose IN ('verify', 'reset')", name="mail_tokens_purpose_check"),
+    Index("mail_tokens_user_id_idx", "user_id", "purpose"),
+    Index("mail_tokens_expires_at_idx", "expires_at"),
+)
+
+totp = Table(
+    "totp",
+    metadata,
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),  # the secret under a key that this database does not need to hold
+    Column("key", LargeBinary, nullable=False),  # which key that is
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("confirmed_at", DateTime(timezone=True)),  # null: not in use yet
+    Column("last_step", BigInteger, nullable=False, server_default="0"),  # of the last code that was taken
+)
+
+code_guesses = Table(
+    "code_guesses",
+    metadata,
+    # Wrong codes of a user's second step within one window: of strangers, and of devices that were let in before.
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), primary_key=True),
+    Column("since", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("strangers", Integer, nullable=False, server_default="0"),
+    Column("known", Integer, nullable=False, server_default="0"),
+)
+
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),  # SHA-256 of the code and its user
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("used_at", DateTime(timezone=True)),
+    Index("recovery_codes_user_id_idx", "user_id"),
+)
+
+passkeys = Table(
+    "passkeys",
+    metadata,
+    Column("id", Text, primary_key=True),  # `pass_<uuid7 hex>`
+    Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
+    Column("credential", LargeBinary, nullable=False),  # as the authenticator names it
+    Column("public_key", LargeBinary, nullable=False),  # COSE
+    Column("sign_count", BigInteger, nullable=False),
+    Column("transports", ARRAY(Text), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("backed_up", Boolean, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("last_used_at", DateTime(timezone=True)),
+    Index("passkeys_user_id_idx", "user_id"),
+    Index("passkeys_credential_key", "credential", unique=True),
+)
+
+spent_tickets = Table(
+    "spent_tickets",
+    metadata,
+    # Tickets of a login's steps, and challenges of passkeys, that were used before their time was over.
+    Column("hash", LargeBinary, primary_key=True),  # SHA-256
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index("spent_tickets_expires_at_idx", "expires_at"),
 )

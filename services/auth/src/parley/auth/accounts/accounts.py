@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -31,16 +31,22 @@ PASSWORD = "password"
 MAX_SLOWED = 500
 """Logins that are being slowed at a time, and as many again of those who are known; further ones are `overloaded`."""
 
+Demand = Callable[[AsyncConnection, Row[Any], str], Awaitable[Reject | None]]
+"""What else is asked of a user who has shown the password of this hash, before they are let in; None for nothing."""
+
 TAKEN = "This username is taken, or looks like one that is."
 
 
 class Accounts:
     """Who has a username and a password here."""
 
-    def __init__(self, database: Database, passwords: Passwords, sessions: Sessions, settings: Settings) -> None:
+    def __init__(
+        self, database: Database, passwords: Passwords, sessions: Sessions, settings: Settings, demand: Demand
+    ) -> None:
         self._database = database
         self._passwords = passwords
         self._sessions = sessions
+        self._demand = demand
         self._open = settings.auth_registration
         self._limits = LoginLimits(rate(settings.auth_login_rate_username), rate(settings.auth_login_rate_address))
         self._registrations = AttemptLimit(rate(settings.auth_register_rate_address))
@@ -79,12 +85,16 @@ class Accounts:
         """Tokens for a username and its password. `proven_device` names a device that has logged in as them before.
 
         Raises `Reject` with `invalid_credentials` (alike for an unknown user, and after the same time),
-        `banned` (only to who knows the password), `rate_limited` or `overloaded`.
+        `banned` (only to who knows the password), `rate_limited` or `overloaded`; and with what else is asked of who
+        has shown the password, such as `second_factor_required`.
         """
         with outcome(LOGINS):
             attempt = LoginAttempt(username_key(username), address_key(device.address), proven_device)
             async with self._attempted(attempt) as rank:
-                return await self._grant(attempt.username, password, device, rank)
+                result = await self._grant(attempt.username, password, device, rank)
+            if isinstance(result, Reject):
+                raise result
+            return result
 
     def refusal(self, address: str, device: str) -> Reject | None:
         """Why a login from an address is refused before it is read, if it is; `device` has a genuine proof."""
@@ -140,7 +150,7 @@ class Accounts:
         finally:
             self._slowed -= 1
 
-    async def _grant(self, name: str, password: str, device: Device, rank: Rank) -> Grant:
+    async def _grant(self, name: str, password: str, device: Device, rank: Rank) -> Grant | Reject:
         known = select(users.c.id, users.c.password_hash).where(named(name))
         async with self._passwords.turn(rank) as turn:
             async with self._database.autocommit() as connection:
@@ -157,7 +167,8 @@ class Accounts:
                 raise Reject(Code.INVALID_CREDENTIALS)
             if new_hash is not None:
                 await connection.execute(update(users).where(users.c.id == user.id).values(password_hash=new_hash))
-            return await self._sessions.begin(connection, user, device, PASSWORD)
+            asked = await self._demand(connection, user, new_hash or user.password_hash)
+            return asked or await self._sessions.begin(connection, user, device, PASSWORD)
 
 
 def _counted(refusal: Reject | None) -> Reject | None:

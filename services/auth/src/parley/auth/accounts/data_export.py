@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -29,11 +29,16 @@ PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds after which chat is asked again for a page that it did not give."""
 
 
+Further = Callable[[str], Awaitable[list[tuple[str, Any]]]]
+"""What else is kept of a user, each with the type of its line."""
+
+
 class DataExport:
     """Exports what is kept of users."""
 
-    def __init__(self, bus: Bus, own_account: OwnAccount, sessions: Sessions) -> None:
+    def __init__(self, bus: Bus, own_account: OwnAccount, sessions: Sessions, further: Further) -> None:
         self._bus = bus
+        self._further = further
         self._own_account = own_account
         self._sessions = sessions
         self._limit = AttemptLimit(PER_USER)
@@ -62,6 +67,8 @@ class DataExport:
             for kind, rows in (await self._own_account.kept(identity.user_id)).items():
                 for row in rows:
                     yield _line(kind, row)
+            for kind, value in await self._further(identity.user_id):
+                yield _line(kind, value)
             events, cursor = 0, ""
             while True:
                 page = await self._page(ReadWritten(identity.user_id, cursor))

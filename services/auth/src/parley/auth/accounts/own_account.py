@@ -82,9 +82,9 @@ class OwnAccount:
         require_strong(password, proved.username)
         password_hash = await self._passwords.hash(password)
         async with self._database.transaction() as connection:
-            await self._still_proved(connection, proved)
+            await lock_proved(connection, proved)
             changed = update(users).where(users.c.id == proved.id)
-            await connection.execute(changed.values(password_hash=password_hash))
+            await connection.execute(changed.values(password_hash=password_hash, password_change_required=False))
             if not end_others:
                 return []
             others: ColumnElement[bool] = sessions.c.id != identity.session if identity.session else true()
@@ -116,12 +116,14 @@ class OwnAccount:
         """
         proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven)
         async with self._database.transaction() as connection:
-            await self._still_proved(connection, proved)
+            await lock_proved(connection, proved)
             await require_another_owner(connection, proved)
             return await also(connection, await self._deletions.begin(connection, proved.id))
 
-    @staticmethod
-    async def _still_proved(connection: AsyncConnection, proved: Row[Any]) -> None:
-        user = await lock_user(connection, proved.id)
-        if user is None or user.password_hash != proved.password_hash:
-            raise Reject(Code.INVALID_CREDENTIALS)
+
+async def lock_proved(connection: AsyncConnection, proved: Row[Any]) -> Row[Any]:
+    """The locked row of somebody whom `Accounts.prove` returned. Raises `Reject` if the password changed meanwhile."""
+    user = await lock_user(connection, proved.id)
+    if user is None or user.password_hash != proved.password_hash:
+        raise Reject(Code.INVALID_CREDENTIALS)
+    return user

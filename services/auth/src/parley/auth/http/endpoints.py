@@ -71,6 +71,9 @@ async def register(body: GivenCredentials, request: Request, response: Response,
 async def login(body: GivenCredentials, request: Request, response: Response, components: Current) -> Grant:
     """Tokens for a username and password: `invalid_credentials`, `banned`, or `rate_limited` with Retry-After.
 
+    Where more is asked of who knows the password, `second_factor_required` and `password_change_required` say in `data`
+    what, and have a ticket for the next step.
+
     Sets a cookie by which this device is not slowed down by what others guess.
     """
     proven = proven_device(request, components, body.username)

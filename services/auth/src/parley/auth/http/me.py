@@ -62,6 +62,7 @@ class Me(BaseModel):
     roles: list[str]
     username: str | None = Field(description="null for who logs in elsewhere")
     avatar_url: str | None
+    email: str | None = Field(default=None, description="a verified address; null: none")
 
 
 async def limited(identity: Bearer, components: Current) -> Identity:
@@ -77,12 +78,15 @@ Owner = Annotated[Identity, Depends(limited)]
 async def me(identity: AnyBearer, components: Current) -> Me:
     """The identity of the bearer, as gateways and services see it."""
     row = await components.own_account.read(identity.user_id)
+    email = await components.own_address.of_user(identity.user_id)
     return Me(
         user_id=identity.user_id,
         name=identity.name,
         roles=list(identity.roles),
         username=row.username if row is not None else None,
         avatar_url=row.avatar_url if row is not None else None,
+        # For the user themself: whoever looks on for them, or a server, has no use for it.
+        email=email.address if email is not None and identity.scopes is None else None,
     )
 
 
@@ -108,11 +112,12 @@ async def change_password(
     identity: Owner, request: Request, components: Current, body: Annotated[PasswordChange, body_of(PasswordChange)]
 ) -> EndedSessions:
     """Other sessions end, unless told otherwise. `invalid_credentials` if the current password is wrong."""
-    proof = _proof(body.current_password, request, components)
+    proof = own_proof(body.current_password, request, components)
     ended = await components.own_account.change_password(
         identity, proof, body.new_password, end_others=body.end_other_sessions
     )
     await components.gateways.end_sessions(identity.user_id, ended)
+    await components.own_address.tell(identity.user_id, "Your password was changed.")
     return EndedSessions(ended=len(ended))
 
 
@@ -124,7 +129,7 @@ async def delete_me(
 
     `invalid_credentials` if the password is wrong, `forbidden` for the last administrator.
     """
-    proof = _proof(body.password, request, components)
+    proof = own_proof(body.password, request, components)
 
     async def end(connection: AsyncConnection, gone: list[str]) -> KickOrder:
         told = "The account was deleted."
@@ -146,5 +151,6 @@ async def export_me(components: Current, identity: Bearer) -> StreamingResponse:
     return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
 
 
-def _proof(password: str, request: Request, components: Components) -> Proof:
+def own_proof(password: str, request: Request, components: Components) -> Proof:
+    """What shows that an account is the bearer's."""
     return Proof(password, device_of(request), partial(proven_device, request, components))

@@ -55,6 +55,8 @@ class ProvidersInfo(BaseModel):
     """All providers, in the order of the configuration."""
 
     providers: list[ProviderInfo]
+    password_reset: bool = Field(description="whether a forgotten password can be reset by mail")
+    passkeys_for: str = Field(description="the domain that passkeys are for; empty: there are none")
 
 
 class LoginCode(msgspec.Struct, frozen=True):
@@ -74,7 +76,9 @@ async def providers(components: Current) -> ProvidersInfo:
         providers=[
             ProviderInfo(name=name, label=provider.settings.label, start=f"/auth/oidc/{name}/start")
             for name, provider in components.logins.providers.items()
-        ]
+        ],
+        password_reset=components.mailer.on,
+        passkeys_for=components.passkeys.party.id,
     )
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from parley.auth.email_address import mailbox_key
 from parley.auth.oidc.provider_tokens import Person
-from parley.auth.tables import identities, users
+from parley.auth.tables import emails, identities, users
 from parley.auth.user_rows import lock_user, new_user_id
 from parley.common.errors import Code, Reject
 
@@ -20,7 +21,8 @@ async def account_of(
     """The locked row of a person's account, with the name and roles that their provider says.
 
     `trusted` are the issuers whose verified addresses are believed; if the person's is one, they get the account of
-    somebody who has the same address by one of them. Raises `Reject(forbidden)` where no account may be made.
+    somebody who has the same address by one of them, or has verified it here. Raises `Reject(forbidden)` where no
+    account may be made.
     """
     mine = (identities.c.issuer == person.issuer) & (identities.c.subject == person.subject)
     # First logins of one person, or of one address, are one after the other: they would make two accounts.
@@ -53,7 +55,9 @@ async def _by_address(connection: AsyncConnection, person: Person, trusted: Sequ
         return None
     await _lock(connection, person.address)
     same = select(identities.c.user_id).where(identities.c.address == person.address, identities.c.issuer.in_(trusted))
-    found = set((await connection.scalars(same)).all())
+    # An address that was given here counts once it was verified, and those alone are in this table.
+    here = select(emails.c.user_id).where(emails.c.address_key == mailbox_key(person.address))
+    found = set((await connection.scalars(same.union(here))).all())
     return found.pop() if len(found) == 1 else None
 
 

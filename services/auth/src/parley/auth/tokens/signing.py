@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from sqlalchemy import func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.database import STARTUP_LOCK, Database
 from parley.auth.tables import signing_keys
@@ -123,13 +124,23 @@ async def load_signer(pem: str, database: Database) -> Signer:
         return Signer(parse_keys(pem))
     async with database.transaction() as connection:
         await connection.execute(select(func.pg_advisory_xact_lock(STARTUP_LOCK)))
-        newest_first = select(signing_keys.c.private_key).order_by(signing_keys.c.created_at.desc())
-        stored = (await connection.scalars(newest_first)).all()
-        if stored:
-            return Signer([key for text in stored for key in parse_keys(text)])
+        if stored := await _stored_keys(connection):
+            return Signer(stored)
         key = SigningKey.of(Ed25519PrivateKey.generate())
         await connection.execute(insert(signing_keys).values(kid=key.kid, private_key=key.pem()))
         return Signer([key])
+
+
+async def former_signer(database: Database) -> Signer | None:
+    """The signer on the database's keys, if there are any: before keys were configured, these were in use."""
+    async with database.autocommit() as connection:
+        stored = await _stored_keys(connection)
+    return Signer(stored) if stored else None
+
+
+async def _stored_keys(connection: AsyncConnection) -> list[SigningKey]:
+    newest_first = select(signing_keys.c.private_key).order_by(signing_keys.c.created_at.desc())
+    return [key for text in (await connection.scalars(newest_first)).all() for key in parse_keys(text)]
 
 
 def parse_keys(text: str) -> list[SigningKey]:

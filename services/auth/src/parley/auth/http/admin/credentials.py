@@ -42,6 +42,7 @@ class NewPassword(msgspec.Struct, frozen=True):
     """A password."""
 
     password: Annotated[str, msgspec.Meta(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
+    change_at_login: Annotated[bool, msgspec.Meta(description="whether the user has to choose another one")] = False
 
 
 GivenRoles = Annotated[Roles, body_of(Roles)]
@@ -68,6 +69,12 @@ class RevokeResponse(KickResponse):
     """A revocation and the kick that followed it."""
 
     revoked_before: datetime
+
+
+class ResetFactorsResponse(RevokeResponse):
+    """Factors that were switched off, and the kick that followed."""
+
+    removed: list[str] = Field(description="`totp`, `passkey`, `recovery_code`; none if no factor was on")
 
 
 @router.put("/{user_id:path}/roles", summary="Set a user's roles", openapi_extra=described(Roles))
@@ -99,12 +106,52 @@ async def set_password(user_id: UserId, body: GivenPassword, components: Current
         if user.kind != "local":
             raise Reject(Code.FORBIDDEN, "Only accounts made here have a password.")
         require_strong(body.password, user.username)
-        await connection.execute(update(users).where(users.c.id == user_id).values(password_hash=password_hash))
+        changes = {"password_hash": password_hash, "password_change_required": body.change_at_login}
+        await connection.execute(update(users).where(users.c.id == user_id).values(**changes))
         moment = await revoke_all(connection, user_id)
-        await admin.record(connection, "user.password", user_id)
+        await admin.record(connection, "user.password", user_id, {"change_at_login": body.change_at_login})
         told = "Your password was set; log in again."
         order = await kick_records.order(connection, admin.user_id, Code.REVOKED_TOKEN, told, users=[user_id])
     return RevokeResponse(revoked_before=moment, **(await carried_out(components, order)).model_dump())
+
+
+@router.post("/{user_id:path}/password-change", summary="Have a user choose another password")
+async def require_password_change(user_id: UserId, components: Current, admin: Admin) -> RevokeResponse:
+    """Everything the password gave is refused from now on, and it lets in only who then sets another one.
+
+    `forbidden` for who has none.
+    """
+    async with components.database.transaction() as connection:
+        user = await _locked(connection, user_id)
+        require_not_above(admin.identity, user.roles)
+        if user.kind != "local":
+            raise Reject(Code.FORBIDDEN, "Only accounts made here have a password.")
+        await connection.execute(update(users).where(users.c.id == user_id).values(password_change_required=True))
+        moment = await revoke_all(connection, user_id)
+        before, after = {"required": user.password_change_required}, {"required": True}
+        await admin.record(connection, "user.password_change", user_id, before=before, after=after)
+        told = "Log in again and choose another password."
+        order = await kick_records.order(connection, admin.user_id, Code.REVOKED_TOKEN, told, users=[user_id])
+    return RevokeResponse(revoked_before=moment, **(await carried_out(components, order)).model_dump())
+
+
+@router.delete("/{user_id:path}/factors", summary="Switch a user's second factors off")
+async def reset_factors(user_id: UserId, components: Current, admin: Admin) -> ResetFactorsResponse:
+    """For who has lost them: authenticator app, passkeys and recovery codes are forgotten, and every session ends.
+
+    The password lets in by itself then, so make sure who is asking.
+    """
+    async with components.database.transaction() as connection:
+        user = await _locked(connection, user_id)
+        require_not_above(admin.identity, user.roles)
+        removed = await components.own_factors.reset(connection, user_id)
+        moment = await revoke_all(connection, user_id)
+        await admin.record(connection, "user.factors", user_id, before={"methods": removed}, after={"methods": []})
+        told = "Your second factors were switched off; log in again."
+        order = await kick_records.order(connection, admin.user_id, Code.REVOKED_TOKEN, told, users=[user_id])
+    await components.own_address.tell(user_id, "An administrator has switched your second factors off.")
+    done = await carried_out(components, order)
+    return ResetFactorsResponse(removed=removed, revoked_before=moment, **done.model_dump())
 
 
 @router.post("/{user_id:path}/revoke", summary="Refuse every token a user was given so far")

@@ -49,6 +49,8 @@ RIGHTS: dict[tuple[str, str], Right] = {
     ("PUT", "/admin/users/{user_id:path}/roles"): Right.OWN,
     ("POST", "/admin/users/{user_id:path}/view-token"): Right.OWN,
     ("PUT", "/admin/users/{user_id:path}/password"): Right.OWN,
+    ("POST", "/admin/users/{user_id:path}/password-change"): Right.OPERATE,
+    ("DELETE", "/admin/users/{user_id:path}/factors"): Right.OWN,
 }
 
 

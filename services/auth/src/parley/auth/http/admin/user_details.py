@@ -41,6 +41,7 @@ class UserDetails(BaseModel):
     roles: list[str]
     created_at: datetime
     revoked_before: datetime | None = Field(description="tokens issued up to here are refused")
+    password_change_required: bool = Field(description="whether their password lets in only who then sets another one")
     ban: Ban | None
     suspension: Suspension | None
 
@@ -74,5 +75,15 @@ def fields_of(row: Any) -> dict[str, Any]:
         created_at=row.suspended_at,
         expires_at=row.suspended_until,
     )
-    own = ("id", "username", "name", "kind", "owner_id", "roles", "created_at", "revoked_before")
+    own = (
+        "id",
+        "username",
+        "name",
+        "kind",
+        "owner_id",
+        "roles",
+        "created_at",
+        "revoked_before",
+        "password_change_required",
+    )
     return {name: getattr(row, name) for name in own} | {"ban": ban, "suspension": suspension}

@@ -15,6 +15,7 @@ from parley.auth.accounts.api_keys import ApiKeyDetails
 from parley.auth.accounts.bots import BotDetails
 from parley.auth.accounts.sessions import SessionDetails
 from parley.auth.components import Current
+from parley.auth.factors.own_factors import FactorsOverview
 from parley.auth.http.admin.connections import MAX_CONNECTIONS, ConnectionsPage, LiveConnection, connections_page
 from parley.auth.http.admin.parameters import NO_NUL, Limit, UserId
 from parley.auth.http.admin.rights import Admin
@@ -48,6 +49,8 @@ class UserProfile(UserDetails):
     bans: list[PastBan] = Field(description="newest first")
     api_keys: list[ApiKeyDetails] = Field(description="of a bot; newest first")
     bots: list[BotDetails] = Field(description="newest first")
+    email: str | None = Field(description="their verified address")
+    factors: FactorsOverview
     audit: list[AuditEntry] = Field(description="what administrators did to them, newest first")
 
 
@@ -104,10 +107,14 @@ async def get_user(user_id: UserId, components: Current, _admin: Admin) -> UserP
             raise Reject(Code.NOT_FOUND, "There is no such user.")
         stored = await _stored(connection, user_id)
     sessions = await components.sessions.of_user(user_id, "")
+    email = await components.own_address.of_user(user_id)
+    factors = await components.own_factors.overview(user_id)
     live = await connections_page(components.gateways, user_id, MOST)
     return UserProfile(
         **fields_of(row),
         sessions=sessions[:MOST],
+        email=email.address if email is not None else None,
+        factors=factors,
         connections=live.connections,
         unanswered=live.unanswered,
         **stored,
