@@ -111,7 +111,7 @@ def bench(
         chosen = [name for name in chosen if name not in _BY_NAME]
     most = machine.allow_many_sockets() - RESERVED_FILES
     plan = Plan(
-        servers=frozenset(named) - (frozenset() if servers else _UNNAMED),
+        servers=frozenset(named) - frozenset(() if servers else _UNNAMED),
         seconds=seconds,
         recipients=_numbers(recipients, "--recipients"),
         in_flight=_numbers(in_flight, "--in-flight"),

@@ -50,3 +50,18 @@ async def test_who_reads_too_slowly_misses_changes_and_who_looks_at_too_much_is_
         ann.congested = True
         await ben.emit("enter", "1")
         assert changes(ann) == []
+
+
+async def test_who_names_a_choice_at_connect_is_never_shown_otherwise():
+    async with FakeNamespace(service) as lounge:
+        ann = await lounge.connect("ann")
+        await ann.emit("enter", "1")
+        assert (await ann.emit("who", "1"))["count"] == 1
+        shy = await lounge.connect("shy", auth={"presence": "invisible"})
+        await shy.emit("enter", "1")
+        assert changes(ann) == []
+        busy = await lounge.connect("busy", auth={"presence": "dnd"})
+        await busy.emit("enter", "1")
+        assert await ann.event("presence") == [
+            {"room": "table:1", "users": [{"id": "busy", "state": "dnd"}], "count": 2}
+        ]

@@ -170,6 +170,7 @@ class FakeNamespace:
         else:
             await core(context)
         self._open[connection] = life
+        self._gateway.presence.opened(connection)
         connection.connected = True
         connection.join([*members, *context.initial_rooms])
         for greeting in context.initial_events:

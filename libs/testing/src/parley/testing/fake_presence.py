@@ -6,6 +6,7 @@ shown for a while.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 
 import msgspec
@@ -16,7 +17,7 @@ from parley.common.wire.presence import PresenceChanges, PresentUser
 from parley.common.wire.rooms import UnloggedEvent
 from parley.gateway.presence.looked_room import LookedRoom
 from parley.gateway.presence.lookers import MAX_LOOKS
-from parley.gateway.presence.user_states import CHOICES
+from parley.gateway.presence.user_states import CHOICES, choice_in
 from parley.testing.fake_connection import GATEWAY, FakeConnection
 
 
@@ -58,6 +59,11 @@ class FakePresence:
             if wanted.idle is not None:
                 (self._idle.add if wanted.idle else self._idle.discard)(connection)
         self.refresh()
+
+    def opened(self, connection: FakeConnection) -> None:
+        """Take over what a client chose at CONNECT, before anybody sees it."""
+        if choice := choice_in(connection.handshake.auth):
+            self._choices[connection.identity.user_id] = choice, round(time.time() * 1000)
 
     def refresh(self) -> None:
         """Tell those who look what has changed."""
