@@ -76,14 +76,16 @@ async def test_nothing_of_an_erased_user_is_left_and_the_rest_of_the_log_stays(
 ):
     async with running_writer(database_url) as (writer, _):
         room = await conversation(writer)
-        before = (await history.page(pool, history.History(room), BEN)).events
+        before = (await history.page(pool, history.History(room, raw=True), BEN)).events
         stored = await everything(database_url)
         assert all(secret in stored for secret in SECRETS)
         done = await erase(database_url, ledger, await ask(database_url))
         assert (done.state, done.events) == ("completed", 11)
         left = await everything(database_url)
         assert not [secret for secret in SECRETS if secret in left]
-        events = msgspec.json.decode(msgspec.json.encode((await history.page(pool, history.History(room), BEN)).events))
+        events = msgspec.json.decode(
+            msgspec.json.encode((await history.page(pool, history.History(room, raw=True), BEN)).events)
+        )
         older = msgspec.json.decode(msgspec.json.encode(before))
         assert [event["sequence"] for event in events] == list(range(1, len(older) + 3))
         for old, new in zip(older, events, strict=False):
@@ -154,7 +156,9 @@ async def test_a_message_is_erased_alone_and_sending_it_again_adds_nothing(
             assert (await erasures.request_message(connection, room, 3)).id == asked.id, "one that is open is taken"
         assert b"two" not in msgspec.json.encode(await history.page(pool, history.History(room), ANN))
         assert (await erase(database_url, ledger, asked)).events == 1
-        found = msgspec.json.decode(msgspec.json.encode((await history.page(pool, history.History(room), ANN)).events))
+        found = msgspec.json.decode(
+            msgspec.json.encode((await history.page(pool, history.History(room, raw=True), ANN)).events)
+        )
         assert [event["data"].get("body") for event in found] == [None, "one", None, "three", None]
         assert [event.get("number") for event in found] == [None, 1, 2, 3, None]
         again = await writer.submit(SendMessage("say two", room, "two"), ANN, "")
@@ -497,7 +501,7 @@ async def test_a_name_that_was_replaced_is_in_nobody_elses_event(database_url: s
         await writer.submit(UpdateRoom("t", room, topic="All that is"), BEN, "")
         await writer.submit(UpdateRoom("n", room, "The den"), BEN, "")
         await ask(database_url)
-        shown = msgspec.json.encode((await history.page(pool, history.History(room), BEN)).events)
+        shown = msgspec.json.encode((await history.page(pool, history.History(room, raw=True), BEN)).events)
         assert not [secret for secret in SECRETS if secret.encode() in shown], "hidden at once"
         assert b'"data":{"topic":"All that is"}' in shown
         await erase(database_url, ledger, await ask(database_url))
