@@ -89,7 +89,8 @@ async def require_verified(pool: Pool) -> None:
 async def test_of_a_user_nothing_stays_in_what_became_of_messages(database_url: str, pool: Pool, ledger: Ledger):
     async with running_writer(database_url) as (writer, _):
         room, hers = await talk(writer)
-        assert all(secret in await all_rows(pool) for secret in SECRETS)
+        stored = await all_rows(pool)
+        assert all(secret in stored for secret in SECRETS)
         async with connected(database_url) as connection:
             asked = await erasures.request_user(connection, "u_ann")
         shown = msgspec.json.encode(await history.page(pool, history.History(room), BEN)).decode()
