@@ -76,8 +76,10 @@ def upgrade() -> None:
         schema="chat",
         postgresql_where=sa.text("following"),
     )
+    op.add_column("erasures", sa.Column("sequence", sa.BigInteger()), schema="chat")
 
 
 def downgrade() -> None:
+    op.drop_column("erasures", "sequence", schema="chat")
     for table in ("thread_followers", "replies", "reactions", "messages"):
         op.drop_table(table, schema="chat")

@@ -57,7 +57,7 @@ class Ledger:
         events: list[dict[str, Any]] = []
         while True:
             after = events[-1]["sequence"] if events else 0
-            page = await person.client.emit("history", {"room": self.room, "after": after, "limit": 200})
+            page = await person.client.emit("history", {"room": self.room, "after": after, "limit": 200, "raw": True})
             events += page["events"]
             if not page["more"]:
                 return events

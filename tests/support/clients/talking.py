@@ -48,7 +48,7 @@ class Conversation:
         logged: dict[str, int] = {}
         after = 0
         while True:
-            page = await self.clients[0].emit("history", {"room": self.room, "after": after, "limit": 200})
+            page = await self.clients[0].emit("history", {"room": self.room, "after": after, "limit": 200, "raw": True})
             for event in page["events"]:
                 assert event["sequence"] == after + 1, "a gap in the log"
                 after += 1

@@ -52,7 +52,7 @@ export class History {
       for (let page = 1; page <= REPAIR_PAGES; page += 1) {
         const after = this._store.rooms.get(roomId)?.last ?? null;
         if (after === null) return;
-        const { events, more } = await this._query({ room: roomId, after, limit: REPAIR_PAGE });
+        const { events, more } = await this._query({ room: roomId, after, limit: REPAIR_PAGE, raw: true });
         for (const event of events) this._apply(event);
         if (!more) return;
       }

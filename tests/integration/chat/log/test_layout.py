@@ -14,15 +14,21 @@ import pytest
 
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.encoding.room_ids import event_id
+from parley.chat.domain.projectors import PROJECTORS
 from parley.chat.log import event_store, statements
 from parley.chat.log.database import Pool
+from parley.chat.log.messages import message_statements
 from parley.chat.log.own_connection import SETTINGS
 from parley.common.wire.identity import Identity
 from tests.support.chat.plans import FILL, plan_nodes
 from tests.support.chat.writing import create, running_writer, send
 from tests.support.waiting import until
 
-STATEMENTS = {name: text for name, text in vars(statements).items() if isinstance(text, str) and "$1" in text}
+STATEMENTS = {
+    name: text
+    for name, text in (vars(statements) | vars(message_statements)).items()
+    if isinstance(text, str) and "$1" in text
+}
 
 
 async def scans(url: str, statement: str) -> list[tuple[str, ...]]:
@@ -41,7 +47,7 @@ async def test_no_plan_of_a_writer_follows_statistics(database_url: str, pool: P
     async def plans() -> dict[str, list[tuple[str, ...]]]:
         return {name: await scans(database_url, statement) for name, statement in STATEMENTS.items()}
 
-    for table in ("rooms", "events", "members", "declined", "commands"):
+    for table in ("events", "commands", *PROJECTORS):
         await pool.fetch(f"ALTER TABLE chat.{table} SET (autovacuum_enabled = off)")
     fresh = await plans()
     reading = [node for nodes in fresh.values() for node in nodes if node[0] != "ModifyTable"]
@@ -94,7 +100,7 @@ async def test_a_head_moves_within_its_page_and_writes_no_index(database_url: st
     assert found["n_tup_hot_upd"] >= 0.97 * found["n_tup_upd"]
 
 
-@pytest.mark.parametrize("table", ["events", "rooms", "members", "declined", "commands"])
+@pytest.mark.parametrize("table", ["events", "commands", *PROJECTORS])
 async def test_every_table_can_be_partitioned_by_room(database_url: str, pool: Pool, table: str):
     await pool.fetch(f"CREATE TABLE chat.parted (LIKE chat.{table} INCLUDING ALL) PARTITION BY HASH (room_id)")
     await pool.fetch("CREATE TABLE chat.part PARTITION OF chat.parted FOR VALUES WITH (MODULUS 1, REMAINDER 0)")

@@ -349,6 +349,7 @@ erasures = Table(
     Column("actor_id", LargeBinary),  # the same as events have it
     Column("room_id", BigInteger),  # of a message, or as a whole
     Column("event_id", UUID(as_uuid=True)),  # of a message
+    Column("sequence", BigInteger),  # of the same message, by which its edits name it
     Column("before", DateTime(timezone=True)),  # messages older than this
     Column("requested_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     # Whether the ledger outside of the database has it. Before that nothing is executed.

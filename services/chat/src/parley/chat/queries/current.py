@@ -15,7 +15,7 @@ from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.events import ClientEvent
 from parley.chat.domain.messages.amendments import AMENDING_TYPES
 from parley.chat.domain.messages.sending import MessageSent
-from parley.chat.log.erasure.erasures import HIDDEN, numbers_of, unless_erasing
+from parley.chat.log.erasure.erasures import ANY_OPEN, HIDDEN, numbers_of, unless_erasing
 from parley.chat.log.event_store import recorded_row
 from parley.chat.log.statements import EVENT_COLUMNS
 from parley.chat.queries.pages import MAX_PAGE_BYTES, SIZE
@@ -32,20 +32,21 @@ _AMENDING = f"{numbers_of(AMENDING_TYPES)}, {EventsErased.NUMBER}"
 _SENT = MessageSent.NUMBER
 
 
+# What somebody reacted with is theirs, so it is not shown from the moment on at which they are to be erased. Only then are
+# the reactions counted one by one.
+_STANDING = f"""FROM chat.reactions
+WHERE room_id = m.room_id AND message = m.sequence AND emoji = kind.key AND {unless_erasing("user_id")} <> ''"""
 _REACTIONS = f"""
 SELECT json_agg(json_build_object(
-  'emoji', kind.key, 'count', kind.value::bigint, 'users', coalesce(first.users, '[]'), 'mine', EXISTS (
+  'emoji', kind.key, 'count', CASE WHEN {ANY_OPEN} THEN (SELECT count(*) {_STANDING}) ELSE kind.value::bigint END,
+  'users', first.users, 'mine', EXISTS (
     SELECT FROM chat.reactions WHERE room_id = m.room_id AND message = m.sequence AND user_id = $1 AND emoji = kind.key
   )
 ) ORDER BY kind.ordinality) AS reactions
 FROM json_each_text(m.reactions) WITH ORDINALITY kind CROSS JOIN LATERAL (
   SELECT json_agg(json_build_object('id', user_id, 'name', name) ORDER BY added_in) AS users
-  FROM (
-    SELECT user_id, name, added_in FROM chat.reactions
-    WHERE room_id = m.room_id AND message = m.sequence AND emoji = kind.key AND {unless_erasing("user_id")} <> ''
-    ORDER BY added_in LIMIT {FIRST_USERS}
-  ) one
-) first
+  FROM (SELECT user_id, name, added_in {_STANDING} ORDER BY added_in LIMIT {FIRST_USERS}) one
+) first WHERE first.users IS NOT NULL
 """
 
 

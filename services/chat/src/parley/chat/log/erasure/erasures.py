@@ -51,9 +51,7 @@ COVERS = f"""(
   e.actor_id = x.actor_id
   OR (e.type IN ({_ABOUT_USERS}) AND e.data -> 'user' ->> 'id' = x.user_id)
   OR (x.scope = 'message' AND e.room_id = x.room_id AND (
-    e.event_id = x.event_id OR (e.type = {MessageEdited.NUMBER} AND (e.data ->> 'message')::bigint = (
-      SELECT m.sequence FROM chat.events m WHERE m.room_id = x.room_id AND m.event_id = x.event_id LIMIT 1
-    ))
+    e.event_id = x.event_id OR (e.type = {MessageEdited.NUMBER} AND (e.data ->> 'message')::bigint = x.sequence)
   ))
   OR (x.scope = 'room' AND e.room_id = x.room_id AND e.type <> {EventsErased.NUMBER})
   OR (e.recorded_at < x.before AND e.type IN ({_TEXTS}))
@@ -94,8 +92,10 @@ _ASKED_FOR = f"SELECT {_COLUMNS} FROM chat.erasures WHERE scope <> 'age' ORDER B
 _SAME = f"""{_OPEN.partition("ORDER")[0]} AND scope = $1 AND user_id IS NOT DISTINCT FROM $2
 AND room_id IS NOT DISTINCT FROM $3 AND event_id IS NOT DISTINCT FROM $4"""
 _REQUEST = f"""
-INSERT INTO chat.erasures (id, scope, user_id, actor_id, room_id, event_id, before, requested_at, noted, repeated)
-VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($8, clock_timestamp()), $9, $10) ON CONFLICT DO NOTHING
+INSERT INTO chat.erasures
+  (id, scope, user_id, actor_id, room_id, event_id, before, requested_at, noted, repeated, sequence)
+VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($8, clock_timestamp()), $9, $10,
+  (SELECT sequence FROM chat.events WHERE room_id = $5 AND event_id = $6)) ON CONFLICT DO NOTHING
 RETURNING {_COLUMNS}
 """
 _MESSAGE = f"""

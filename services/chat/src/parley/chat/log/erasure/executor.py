@@ -105,7 +105,8 @@ CROSS JOIN LATERAL (
     CASE WHEN e.type IN ({_NEEDED}) THEN e.data::text
          WHEN e.type = {MessageSent.NUMBER} AND e.data -> 'thread' IS NOT NULL
          THEN concat('{{"thread":', e.data ->> 'thread', '}}')
-         WHEN e.type = {MessageEdited.NUMBER} THEN concat('{{"message":', e.data ->> 'message', '}}')
+         WHEN e.type = {MessageEdited.NUMBER} AND e.data -> 'message' IS NOT NULL
+         THEN concat('{{"message":', e.data ->> 'message', '}}')
          ELSE '{{}}' END AS data
   FROM chat.events e
   WHERE e.room_id = q.room_id AND e.sequence > q.after AND e.sequence <= q.up_to

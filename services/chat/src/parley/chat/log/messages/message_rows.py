@@ -10,7 +10,7 @@ import msgspec
 
 from parley.chat.domain.batch import Submission
 from parley.chat.domain.encoding.compact import unpack
-from parley.chat.domain.encoding.recorded import Recorded
+from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.messages.amending import MessageEdited
 from parley.chat.domain.messages.amendments import amend
@@ -165,7 +165,12 @@ async def withdraw(connection: Any, room_id: int, erased: list[Recorded], user_i
         return
     messages = RoomMessages()
     rooms = {room_id: messages}
-    edits = {one.sequence: msgspec.json.decode(one.data)["message"] for one in erased if one.type == MessageEdited.TYPE}
+    # An edit of a deleted message is empty already, and only its author goes.
+    edits: dict[int, int] = {
+        one.sequence: msgspec.json.decode(one.data)["message"]
+        for one in erased
+        if one.type == MessageEdited.TYPE and one.data != NOTHING
+    }
     theirs = [] if user_id is None else [(one.sequence, one.event()) for one in erased if one.type in _OWN]
     reacted = [(at, event) for at, event in theirs if isinstance(event, ReactionAdded)]
     touched = sorted({*edits.values(), *(event.message for _, event in reacted)})
