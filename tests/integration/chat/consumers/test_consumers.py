@@ -269,7 +269,7 @@ async def test_no_failure_ends_it(
 
 
 def test_patterns_name_types_and_parts_of_them():
-    assert sorted(matching("*")) == sorted(matching("room.*, member.*,message.*,events.*"))
+    assert sorted(matching("*")) == sorted(matching("room.*, member.*,message.*,events.*,permissions.*,invite.*"))
     assert matching("message.sent") == [5, 8], "and what of them is erased"
     assert matching("nothing.*") == []
 
