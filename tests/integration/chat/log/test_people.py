@@ -316,6 +316,8 @@ async def test_what_is_stored_of_people_is_what_the_log_says(writers: Writers, p
     code = (await do(writers[0], CreateInvite("i", room, 3600, 3))).code
     await do(writers[1], JoinRoom("j", invite=code), BEN)
     await do(writers[0], MuteMember("m", room, "u_ben"))
+    await do(writers[1], UnmuteMember("um", room, "u_ben"))
+    await do(writers[0], MuteMember("m2", room, "u_ben"))
     before = await tables(pool)
     for name in ("restrictions", "participants", "invites"):
         assert before[name], f"{name} has rows to compare"
@@ -337,6 +339,7 @@ async def test_of_an_erased_user_nothing_is_left_in_what_is_stored_of_people(
     await do(writers[0], ChangeRole("mod", room, "u1", "moderator"))
     await do(writers[1], BanMember("b", room, "u_ben", None, "that fellow of 7 Elm Street"), USERS[1])
     await do(writers[1], CreateInvite("link", room), USERS[1])
+    await do(writers[0], MuteMember("mute", room, "u1"))
     async with connected(database_url) as connection:
         requested = await erasures.request_user(connection, "u1")
     await erase(database_url, Ledger(tmp_path / "ledger"), requested)

@@ -131,3 +131,9 @@ def test_the_links_of_who_is_removed_are_void(command: ModerationCommand):
     events = [(event, CAT) for event in decided(command, made, CAT)]
     left = room((InviteCreated(), BEN), (InviteCreated(), ANN), *events)
     assert [invite.created_by for invite in left.invites.values()] == ["u_ann"]
+
+
+def test_so_are_those_of_a_banned_user_who_had_left():
+    left = decided(LeaveRoom("l", ROOM), room(), BEN)
+    assert room((InviteCreated(), BEN), (left[0], BEN)).invites, "leaving alone takes none away"
+    assert room((InviteCreated(), BEN), (left[0], BEN), (MemberBanned(BEN_USER), CAT)).invites == {}
