@@ -6,5 +6,6 @@
 3. `api`: errors (as `problems`), tokens and correlation ids of an API; `bodies` and `json_input`: what clients send to
    it; `cors` and `api_page`: who may ask it from a page, and the page that shows it;
 4. `health`: `/healthz`, `/readyz` and `/metrics`;
-5. `listening`: the sockets that a server accepts connections on.
+5. `listening`: the sockets that a server accepts connections on;
+6. `guarded_fetch`: asking addresses that somebody else named.
 """
