@@ -21,6 +21,7 @@ from parley.chat.domain.batch import BatchDecision
 from parley.chat.log.database import DATABASE_ERRORS, Pool
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
+from parley.chat.search.finder import Finder
 from parley.chat.settings import Settings as ChatSettings
 from parley.chat.state import ChatState
 from parley.common.process.tasks import Tasks
@@ -119,7 +120,7 @@ class Chat(Replica):
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
         consumers: Any = None  # nobody follows the log here but the announcer
         erasing = ErasureRunner("", pool, None, 0)
-        state = ChatState(bus, pool, writer, ChatLog(pool, announcer), consumers, erasing, rates)
+        state = ChatState(bus, pool, writer, ChatLog(pool, announcer), consumers, erasing, rates, Finder(pool))
         tasks = self.tasks = Tasks()
         tasks.forever(writer.run(), name="writer")
         tasks.forever(announcer.run(), name="announcements")

@@ -1,8 +1,9 @@
 """The chat service: rooms and messages over an append-only event log in Postgres.
 
 Read the packages in this order: `domain` (the rules, pure), `log` (what stores and commits), `queries` (what is read),
-`delivery` (what gateways are told), `consumers` (what services are handed), `projections` (how tables are built anew),
-`api` (what clients, servers and administrators may ask), `service` (what opens all of it) and `app` (the process).
+`delivery` (what gateways are told), `consumers` (what services are handed), `search` (what messages are found by),
+`projections` (how tables are built anew), `api` (what clients, servers and administrators may ask), `service` (what
+opens all of it) and `app` (the process).
 
 A command becomes a committed event in these steps:
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from parley.chat.api import admin
 from parley.chat.api.socket import router
-from parley.chat.consumers.runner import ConsumerRunner
+from parley.chat.consumers.runner import ConsumerRunner, OwnConsumer
 from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
@@ -17,6 +17,9 @@ from parley.chat.log import database
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.writer import Writer
+from parley.chat.search import term_index
+from parley.chat.search.finder import Finder
+from parley.chat.search.term_index import TermIndex
 from parley.chat.settings import Settings
 from parley.chat.state import ChatState
 from parley.common.rate_limiter import RateLimiter
@@ -53,14 +56,17 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         with database.reachable():
             await writer.connect()
         announcer = Announcer(rooms, runtime.bus, url, writer.forget_rooms)
-        consumers = ConsumerRunner(runtime.bus, url)
+        own = {term_index.NAME: OwnConsumer(term_index.EVENTS, TermIndex(reads).consume, term_index.ALL_VERSIONS)}
+        consumers = ConsumerRunner(runtime.bus, url, own)
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
         ledger = Ledger(settings.chat_erasure_ledger) if settings.chat_erasure_ledger else None
         erasing = ErasureRunner(url, reads, ledger, settings.chat_keep_days)
         with database.reachable():
             # This comes before anything is answered: after a restore, what had been erased has to be hidden first.
             await erasing.look()
-        state = ChatState(runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates)
+        state = ChatState(
+            runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates, Finder(reads)
+        )  # fmt: skip
         runtime.tasks.forever(writer.run(), name="writer")
         runtime.tasks.forever(announcer.run(), name="announcements")
         runtime.tasks.forever(consumers.run(), name="consumers")

@@ -9,6 +9,7 @@ from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
+from parley.chat.search.finder import Finder
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Bus
 
@@ -26,3 +27,4 @@ class ChatState:
     erasures: ErasureRunner
     request_rates: RateLimiter
     """How often each user may ask over HTTP. The gateways limit what comes over sockets."""
+    finder: Finder

@@ -14,6 +14,7 @@ from parley.chat.api.commands import COMMANDS, CommandRoute, ack
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.log.database import reachable
 from parley.chat.queries import history, members, rooms, sync
+from parley.chat.search import finder
 from parley.chat.state import ChatState
 from parley.common.http.api import bearer_token, correlation_id
 from parley.common.http.bodies import body_of, described, read_body
@@ -150,6 +151,18 @@ async def list_messages(
 async def read_missed(chat: Chat, identity: Reader, query: Annotated[sync.Sync, body_of(sync.Sync)]) -> Response:
     """What was missed since the cursors, per room."""
     return _json(await _read(sync.missed(chat.reads, query, identity)))
+
+
+@router.get("/search")
+async def search_messages(
+    chat: Chat,
+    identity: Reader,
+    query: Annotated[str, Query(max_length=2_000, description="words, phrases in quotes, and filters")],
+    after: Annotated[str, Query(max_length=80, description="the `next` of the page before")] = "",
+    limit: Annotated[int, Query(ge=1, le=finder.MAX_PAGE)] = 20,
+) -> Response:
+    """Messages that one may read, by what is in them, newest first."""
+    return _json(await _read(chat.finder.page(finder.Search(_text(query), after, limit), identity)))
 
 
 async def _read(reading: Any) -> Any:

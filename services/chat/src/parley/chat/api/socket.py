@@ -13,6 +13,7 @@ from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.rooms import ArchiveRoom
 from parley.chat.log.database import COMMAND_SECONDS, reachable
 from parley.chat.queries import history, sync
+from parley.chat.search.finder import Search, SearchPage
 from parley.chat.state import ChatState
 from parley.framework import Context, RoomLog, Router
 
@@ -66,6 +67,13 @@ async def read_missed(context: Context[ChatState], query: sync.Sync) -> sync.Syn
     """What each cursor missed."""
     with reachable():
         return await sync.missed(context.state.reads, query, context.identity)
+
+
+@router.on("search", timeout=TIMEOUT, writes=False)
+async def search_messages(context: Context[ChatState], query: Search) -> SearchPage:
+    """Messages that one may read, by what is in them."""
+    with reachable():
+        return await context.state.finder.page(query, context.identity)
 
 
 for event in EVENTS:

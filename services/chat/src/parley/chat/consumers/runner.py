@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from prometheus_client import Counter
@@ -21,11 +22,12 @@ from parley.chat.consumers.pace import Pace
 from parley.chat.consumers.pattern import matching
 from parley.chat.consumers.store import StoredConsumer
 from parley.chat.domain.encoding.recorded import Recorded
-from parley.chat.log.database import DATABASE_ERRORS
+from parley.chat.log.database import DATABASE_ERRORS, fault_of
 from parley.chat.log.leadership import STANDBY_SECONDS, Leadership
 from parley.chat.log.position import Position
 from parley.chat.log.tail import ANNOUNCEMENTS, LAG, EventsPage, Tail
 from parley.common.process.outage_log import OutageLog
+from parley.common.sqlstate import Fault
 from parley.common.wire import subjects
 from parley.common.wire.consumers import ConsumeEvents, LogEvent
 from parley.framework import Bus, Code, Reject, get_logger
@@ -49,6 +51,22 @@ TIMEOUT = 35.0
 """Seconds that a consumer may take for a batch. The framework ends its controller before that."""
 
 
+OWN_PREFIX = "chat."
+"""How the names of chat's own consumers begin. No service may take such a name."""
+
+
+class OwnConsumer(NamedTuple):
+    """A consumer that is chat itself: the events that it wants, and what they are handed to.
+
+    It begins at the beginning of the log. Where a new version makes something else of the events, it has another name;
+    `before` is how the names of all its versions begin, of which only the present one is kept.
+    """
+
+    events: str
+    consume: Callable[[list[LogEvent]], Awaitable[None]]
+    before: str = ""
+
+
 class _Consumer:
     """One consumer, while this process hands the log over to it."""
 
@@ -65,8 +83,9 @@ class _Consumer:
 class ConsumerRunner:
     """Hands the log over to the consumers while this process leads."""
 
-    def __init__(self, bus: Bus, url: str) -> None:
+    def __init__(self, bus: Bus, url: str, own: Mapping[str, OwnConsumer] | None = None) -> None:
         self._bus = bus
+        self._own = own or {}
         self._leadership = Leadership(url, WORK)
         self._turn = asyncio.Lock()
         """Held for each statement, and while what is known of a consumer changes together with its row."""
@@ -107,7 +126,12 @@ class ConsumerRunner:
         async with self._turn:
             if not await self._leadership.lead():
                 return STANDBY_SECONDS
-            rows = await store.load(await self._leadership.connection())
+            rows = await store.load(connection := await self._leadership.connection())
+            # Looked at each time, since an operator may have removed one, or a backup without it was restored.
+            for name in self._own.keys() - {row.name for row in rows}:
+                await store.register(connection, name, self._own[name].events, beginning=True)
+            if outdated := [row.name for row in rows if self._outdated(row.name)]:
+                await store.forget(connection, outdated)
             # There is no `await` from here to the end of the block, so no task sees half of it.
             gone = [one for name, one in self._running.items() if name not in {row.name for row in rows}]
             gone += [one for row in rows if (one := self._running.get(row.name)) and _moved(one.row, row)]
@@ -152,9 +176,8 @@ class ConsumerRunner:
             return 0.0 if page.more else IDLE
         LAG.labels(name).set(max(0.0, time.time() - min(event.recorded_at for event in page.events).timestamp()))
         if events:
-            batch = ConsumeEvents(name, [_log_event(event) for event in events])
             try:
-                await self._bus.call(subjects.consume(name), batch, timeout=TIMEOUT)
+                await self._consume(name, [_log_event(event) for event in events])
             except Reject as rejection:
                 return await self._failed(one, events, rejection)
         CONSUMED.labels(name, "done").inc(len(events))
@@ -163,6 +186,25 @@ class ConsumerRunner:
         one.pace.succeeded()
         await self._save(one, page)
         return 0.0
+
+    async def _consume(self, name: str, events: list[LogEvent]) -> None:
+        """Have events dealt with. Raises `Reject`, and what Postgres raises where chat itself is the consumer."""
+        if (own := self._own.get(name)) is None:
+            await self._bus.call(subjects.consume(name), ConsumeEvents(name, events), timeout=TIMEOUT)
+            return
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await own.consume(events)
+        except Reject:
+            raise
+        except Exception as error:
+            if isinstance(error, DATABASE_ERRORS) and fault_of(error) is not Fault.STATEMENT:
+                raise
+            log.exception("a consumer of chat's own fails", consumer=name)
+            raise Reject(Code.INTERNAL, f"{type(error).__name__}: {error}") from error
+
+    def _outdated(self, name: str) -> bool:
+        return name not in self._own and any(own.before and name.startswith(own.before) for own in self._own.values())
 
     async def _failed(self, one: _Consumer, events: list[Recorded], rejection: Reject) -> float:
         name, first = one.row.name, events[0]
@@ -222,7 +264,7 @@ async def answer_registration(pool: Any, name: str, events: str, *, beginning: b
 
     Raises `Reject` for a name that is not allowed, and for a pattern that matches no type of event.
     """
-    if not name or len(name) > 100 or name == ANNOUNCEMENTS:
+    if not name or len(name) > 100 or name == ANNOUNCEMENTS or name.startswith(OWN_PREFIX):
         raise Reject(Code.INVALID_PAYLOAD, f"A consumer cannot have the name {name!r}.")
     if not matching(events):
         raise Reject(Code.INVALID_PAYLOAD, f"No type of event matches {events!r}.")

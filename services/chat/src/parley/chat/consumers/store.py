@@ -51,6 +51,11 @@ async def register(connection: Any, name: str, events: str, *, beginning: bool) 
     await connection.execute(_REGISTER, name, events, position.encode())
 
 
+async def forget(connection: Any, names: list[str]) -> None:
+    """Forget consumers that there are no more."""
+    await connection.execute("DELETE FROM chat.consumers WHERE name = ANY($1::text[])", names)
+
+
 async def now(connection: Any) -> Position:
     """Return the position at the end of the log."""
     text, offset = await connection.fetchrow(_NOW)

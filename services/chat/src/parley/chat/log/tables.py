@@ -1,8 +1,8 @@
 """The tables of schema `chat`. Alembic owns the schema (`migrations/`); this module describes it and names its columns.
 
 `events` is the log and the only truth. `rooms`, `members` and `declined` are projections of it, which can be rebuilt.
-All tables except `log`, `consumers` and `erasures` have the room first in their keys and refer to no other table, so
-they can be partitioned, or spread over servers, by room alone.
+All tables except `log`, `consumers`, `erasures` and `search_parts` have the room first in their keys and refer to no
+other table, so they can be partitioned, or spread over servers, by room alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSON, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, UUID
 from sqlalchemy.types import UserDefinedType
 
 metadata = MetaData(schema="chat")
@@ -222,4 +222,37 @@ erasures = Table(
     PrimaryKeyConstraint("id", name="erasures_pkey"),
     Index("erasures_open_idx", "requested_at", postgresql_where=text("completed_at IS NULL")),
     Index("erasures_user_idx", "user_id", "requested_at"),
+)
+
+# By which terms each message is found (`search/`). It is no projection: a consumer of the log keeps it.
+search = Table(
+    "search",
+    metadata,
+    Column("room_id", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    # The event that has the message's present text: its own, or that of its last edit.
+    Column("text_sequence", BigInteger, nullable=False),
+    Column("recorded_at", DateTime(timezone=True), nullable=False),
+    # The version of the function that made the terms.
+    Column("version", SmallInteger, nullable=False),
+    # Numbers of terms, each combined with the scope that the message is looked up in and with the part of its index.
+    Column("terms", ARRAY(BigInteger), nullable=False),
+    PrimaryKeyConstraint("room_id", "sequence", name="search_pkey"),
+    # Without a list of what is to be added later: each of the many small look-ups of a search would read all of it.
+    Index("search_terms_idx", "terms", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
+    Index("search_edited_idx", "room_id", "text_sequence", postgresql_where=text("text_sequence <> sequence")),
+)
+
+# The parts of each scope's index by time, so that the newest messages are found first and a common word costs no more
+# than a part. The scope is 0 for all public rooms, or a private room.
+search_parts = Table(
+    "search_parts",
+    metadata,
+    Column("scope", BigInteger, nullable=False),
+    Column("starts", DateTime(timezone=True), nullable=False),
+    Column("part", BigInteger, nullable=False),
+    # When the newest of its messages was recorded.
+    Column("latest", DateTime(timezone=True), nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    PrimaryKeyConstraint("scope", "starts", name="search_parts_pkey"),
 )
