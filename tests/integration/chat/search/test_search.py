@@ -47,7 +47,7 @@ class World:
 
     def __init__(self, pool: Pool, writer: Writer) -> None:
         self.pool, self.writer = pool, writer
-        self.index = TermIndex(pool, part=4)
+        self.index = TermIndex(pool, part=4, private_part=4)
         self.finder = Finder(pool)
         self.count = 0
 

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 
 from parley.chat.api import admin
 from parley.chat.api.socket import router
+from parley.chat.attachments import cleanup
+from parley.chat.attachments.files import open_files
 from parley.chat.consumers.runner import ConsumerRunner, OwnConsumer
 from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
@@ -56,7 +58,11 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         with database.reachable():
             await writer.connect()
         announcer = Announcer(rooms, runtime.bus, url, writer.forget_rooms)
+        files = open_files(reads, settings)
         own = {term_index.NAME: OwnConsumer(term_index.EVENTS, TermIndex(reads).consume, term_index.ALL_VERSIONS)}
+        if files is not None:
+            own[cleanup.NAME] = OwnConsumer(cleanup.EVENTS, files.cleanup.consume)
+            runtime.tasks.forever(files.cleanup.run(), name="expired uploads")
         consumers = ConsumerRunner(runtime.bus, url, own)
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
         ledger = Ledger(settings.chat_erasure_ledger) if settings.chat_erasure_ledger else None
@@ -65,7 +71,8 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
             # This comes before anything is answered: after a restore, what had been erased has to be hidden first.
             await erasing.look()
         state = ChatState(
-            runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates, Finder(reads)
+            runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates, Finder(reads),
+            files,
         )  # fmt: skip
         runtime.tasks.forever(writer.run(), name="writer")
         runtime.tasks.forever(announcer.run(), name="announcements")

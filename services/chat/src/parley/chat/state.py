@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from parley.chat.attachments.files import Files
 from parley.chat.consumers.runner import ConsumerRunner
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log.database import Pool
@@ -28,3 +29,5 @@ class ChatState:
     request_rates: RateLimiter
     """How often each user may ask over HTTP. The gateways limit what comes over sockets."""
     finder: Finder
+    files: Files | None = None
+    """None where no files are taken."""

@@ -48,7 +48,8 @@ async def _identified(request: Request, chat: Chat) -> Identity:
     return identity
 
 
-def _permitted(identity: Identity, *, writes: bool) -> Identity:
+def permitted(identity: Identity, *, writes: bool) -> Identity:
+    """Return who asks, if they may do so here. Raises `Reject`."""
     refusal = identity.refusal(AREA, writes=writes)
     if refusal is not None:
         raise refusal
@@ -57,7 +58,7 @@ def _permitted(identity: Identity, *, writes: bool) -> Identity:
 
 async def _reader(identity: Annotated[Identity, Depends(_identified)]) -> Identity:
     """Who asks, if they may read here. Raises `Reject`."""
-    return _permitted(identity, writes=False)
+    return permitted(identity, writes=False)
 
 
 Caller = Annotated[Identity, Depends(_identified)]
@@ -70,7 +71,7 @@ def _endpoint(row: CommandRoute) -> Callable[..., Awaitable[Response]]:
     from_path = _FROM_PATH.findall(row.path)
 
     async def run(request: Request, chat: Chat, identity: Caller) -> Response:
-        _permitted(identity, writes=row.writes)
+        permitted(identity, writes=row.writes)
         fields = await read_body(request)
         if fields.get("id") is None:
             # A caller without an id of its own gives up resending: each request is another command then.
@@ -79,7 +80,7 @@ def _endpoint(row: CommandRoute) -> Callable[..., Awaitable[Response]]:
         command = fields_as(fields, row.command)
         await audited.record(chat, command, identity, correlation_id(request))
         accepted = await chat.writer.submit(command, identity, correlation_id(request))
-        return _json(ack(identity, accepted))
+        return json_answer(ack(identity, accepted))
 
     run.__name__ = row.command.NAME.replace(".", "_")
     run.__doc__ = row.summary
@@ -109,13 +110,13 @@ async def list_rooms(
 ) -> Response:
     """Public rooms and the rooms one is in or invited to, newest first."""
     found, more = await _read(rooms.page(chat.reads, identity, _text(search), _text(before), limit))
-    return _json({"rooms": found, "more": more})
+    return json_answer({"rooms": found, "more": more})
 
 
 @router.get("/rooms/{room}")
 async def get_room(room: str, chat: Chat, identity: Reader) -> Response:
     """One room."""
-    return _json({"room": await _read(rooms.one(chat.reads, room, identity))})
+    return json_answer({"room": await _read(rooms.one(chat.reads, room, identity))})
 
 
 @router.get("/rooms/{room}/members")
@@ -129,7 +130,7 @@ async def list_members(
     """A room's members."""
     found, more = await _read(members.page(chat.reads, room, identity, _text(after), limit))
     shown = [{"id": m.user_id, "name": m.name, "state": m.state, "role": m.role} for m in found]
-    return _json({"members": shown, "more": more})
+    return json_answer({"members": shown, "more": more})
 
 
 @router.get("/rooms/{room}/messages")
@@ -144,13 +145,13 @@ async def list_messages(
 ) -> Response:
     """A page of a room's events, oldest first."""
     query = history.History(room, before, after, limit)
-    return _json(await _read(history.page(chat.reads, query, identity)))
+    return json_answer(await _read(history.page(chat.reads, query, identity)))
 
 
 @router.post("/sync", openapi_extra=described(sync.Sync))
 async def read_missed(chat: Chat, identity: Reader, query: Annotated[sync.Sync, body_of(sync.Sync)]) -> Response:
     """What was missed since the cursors, per room."""
-    return _json(await _read(sync.missed(chat.reads, query, identity)))
+    return json_answer(await _read(sync.missed(chat.reads, query, identity)))
 
 
 @router.get("/search")
@@ -162,7 +163,7 @@ async def search_messages(
     limit: Annotated[int, Query(ge=1, le=finder.MAX_PAGE)] = 20,
 ) -> Response:
     """Messages that one may read, by what is in them, newest first."""
-    return _json(await _read(chat.finder.page(finder.Search(_text(query), after, limit), identity)))
+    return json_answer(await _read(chat.finder.page(finder.Search(_text(query), after, limit), identity)))
 
 
 async def _read(reading: Any) -> Any:
@@ -176,5 +177,6 @@ def _text(given: str) -> str:
     return given
 
 
-def _json(result: Any) -> Response:
+def json_answer(result: Any) -> Response:
+    """Return a success with what it led to."""
     return Response(ok_payload(result), media_type="application/json")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from parley.chat.api import audited
+from parley.chat.api import audited, files
 from parley.chat.api.commands import COMMANDS, EVENTS, CommandAck, ack
+from parley.chat.attachments.downloads import AskFiles, FileAddresses
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.domain.events import ClientEvent
 from parley.chat.domain.room import RoomCommand
@@ -74,6 +75,13 @@ async def search_messages(context: Context[ChatState], query: Search) -> SearchP
     """Messages that one may read, by what is in them."""
     with reachable():
         return await context.state.finder.page(query, context.identity)
+
+
+@router.on("files", timeout=TIMEOUT, writes=False)
+async def file_addresses(context: Context[ChatState], query: AskFiles) -> FileAddresses:
+    """Addresses of files that one may have, for some minutes."""
+    with reachable():
+        return await files.files_of(context.state).downloads.addresses(context.identity.user_id, query.uploads)
 
 
 for event in EVENTS:

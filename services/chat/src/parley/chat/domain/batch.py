@@ -11,15 +11,17 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from parley.chat.domain.attaching import Attachment
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.encoding.room_ids import LogSecret, event_id
 from parley.chat.domain.erasure import let_go, texts_let_go
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
+from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.room import Event, RoomCommand, decide, evolve, moved_user, needs, room_of, since
 from parley.chat.domain.rooms import CreateRoom, RoomArchived, RoomCreated
-from parley.chat.domain.state import DecisionContext, Needs, Room, UserLimits
+from parley.chat.domain.state import NO_UPLOADS, DecisionContext, Needs, Room, UserLimits
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
@@ -86,6 +88,8 @@ class Loaded:
     """How many rooms a sender is in; only for commands that need it."""
     invitations: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
     """How many invitations wait, by room and inviter; only for commands that need it."""
+    uploads: dict[str, dict[UUID, Attachment]] = field(default_factory=dict[str, dict[UUID, Attachment]])
+    """By user, the uploads that commands of theirs want to attach and may, locked until the commit."""
     erasing: dict[UUID, bool] = field(default_factory=dict[UUID, bool])
     """By command key, the commands that an erasure forbids: true if their room is being erased, false if it is a user.
     """
@@ -108,6 +112,8 @@ class BatchDecision:
     """
     forgotten: dict[tuple[int, int], list[str]] = field(default_factory=dict[tuple[int, int], list[str]])
     """By `(room, sequence)` of an erased event, the texts that the room had from it and that are removed from it."""
+    attached: dict[UUID, tuple[int, int]] = field(default_factory=dict[UUID, tuple[int, int]])
+    """By upload, the message that it belongs to from now on, as `(room, sequence)`."""
     repeated: dict[tuple[int, int], Recorded] = field(default_factory=dict[tuple[int, int], Recorded])
     """Events that resent commands led to earlier. They are published again, for the same reason."""
 
@@ -157,6 +163,7 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: UserLimits, resu
         loaded.joined.get(identity.user_id, 0),
         loaded.invitations.get((room_id, identity.user_id), 0),
         loaded.now,
+        loaded.uploads.get(identity.user_id, NO_UPLOADS),
     )
     events = decide(command, room, context)
     if events:
@@ -231,6 +238,11 @@ def _append(submission: Submission, index: int, event: Event, loaded: Loaded, re
         result.changed[room_id] = room
     if user_id is not None:
         result.members[room_id, user_id] = None
+    if isinstance(event, MessageSent) and event.attachments:
+        for one in event.attachments:
+            # So that a later message of this batch does not find it any more.
+            del loaded.uploads[identity.user_id][one.id]
+            result.attached[one.id] = room_id, sequence
     return recorded
 
 

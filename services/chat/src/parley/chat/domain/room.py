@@ -54,7 +54,7 @@ def room_of(command: RoomCommand, actor_id: str, secret: LogSecret) -> int:
 def needs(command: RoomCommand) -> Needs:
     """Return what the decision reads besides the room and the sender's membership in it."""
     if isinstance(command, MessageCommand):
-        return Needs()
+        return Needs(uploads=command.attachments)
     return membership_needs(command) if isinstance(command, MembershipCommand) else life_needs(command)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
+from uuid import UUID
 
+from parley.chat.domain.attaching import Attachment
 from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.fields import Kind
 from parley.common.errors import Code, Reject
@@ -89,6 +93,11 @@ class Needs(NamedTuple):
     """How many of the sender's invitations into the room wait for an answer."""
     rooms: bool = False
     """How many rooms the sender is in."""
+    uploads: tuple[UUID, ...] = ()
+    """The sender's uploads with these ids, as far as they may be attached."""
+
+
+NO_UPLOADS: Mapping[UUID, Attachment] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,7 @@ class DecisionContext(NamedTuple):
     rooms: int = 0
     invitations: int = 0
     now: datetime = datetime.min.replace(tzinfo=UTC)
+    uploads: Mapping[UUID, Attachment] = NO_UPLOADS
 
 
 def require_visible(room: Room | None, user_id: str) -> Room:

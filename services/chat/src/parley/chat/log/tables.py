@@ -1,8 +1,8 @@
 """The tables of schema `chat`. Alembic owns the schema (`migrations/`); this module describes it and names its columns.
 
 `events` is the log and the only truth. `rooms`, `members` and `declined` are projections of it, which can be rebuilt.
-All tables except `log`, `consumers`, `erasures` and `search_parts` have the room first in their keys and refer to no
-other table, so they can be partitioned, or spread over servers, by room alone.
+All tables except `log`, `consumers`, `erasures`, `uploads` and `search_parts` have the room first in their keys and
+refer to no other table, so they can be partitioned, or spread over servers, by room alone.
 """
 
 from __future__ import annotations
@@ -222,6 +222,38 @@ erasures = Table(
     PrimaryKeyConstraint("id", name="erasures_pkey"),
     Index("erasures_open_idx", "requested_at", postgresql_where=text("completed_at IS NULL")),
     Index("erasures_user_idx", "user_id", "requested_at"),
+)
+
+# Files that users uploaded, from the announcement on: their bytes are elsewhere (`attachments/`). Only what is attached
+# belongs to a room.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("upload_id", UUID(as_uuid=True), nullable=False),
+    Column("user_id", Text, nullable=False),
+    # pending: bytes may come; checking: they are looked at; ready: a message may attach it; attached; gone: to be
+    # removed.
+    Column("state", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    # When it is thrown away unless it is attached.
+    Column("expires_at", DateTime(timezone=True)),
+    # Since when its present state is a piece of work of some process.
+    Column("claimed_at", DateTime(timezone=True)),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("thumbnail", BigInteger, nullable=False, server_default="0"),  # bytes of it; 0: there is none
+    # The message that it belongs to.
+    Column("room_id", BigInteger),
+    Column("sequence", BigInteger),
+    CheckConstraint("state IN ('pending', 'checking', 'ready', 'attached', 'gone')", name="uploads_state_check"),
+    PrimaryKeyConstraint("upload_id", name="uploads_pkey"),
+    Index("uploads_user_idx", "user_id", "upload_id", postgresql_include=["size", "state"]),
+    Index("uploads_message_idx", "room_id", "sequence", postgresql_where=text("room_id IS NOT NULL")),
+    Index("uploads_expires_idx", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
 )
 
 # By which terms each message is found (`search/`). It is no projection: a consumer of the log keeps it.

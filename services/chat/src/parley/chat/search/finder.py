@@ -51,11 +51,21 @@ SESSION = {
     "statement_timeout": f"{STATEMENT_SECONDS}s",
 }  # fmt: skip
 
+STEPS = (8, 32, 128, 100_000)
+"""Scopes that are looked into at once, those with the newest messages first. Common words are found in the first
+ones."""
+
 _ROOM = f"SELECT r.room_id, r.kind FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE}"
+# With the time of the newest message of each.
 _SCOPES = f"""
-SELECT r.room_id FROM chat.members own CROSS JOIN LATERAL (
-  SELECT room_id, kind FROM chat.rooms WHERE room_id = own.room_id LIMIT 1
-) r WHERE own.user_id = $1 AND r.kind <> 'public' AND {EXISTING}
+SELECT s.scope, p.latest FROM (
+  SELECT $2::bigint AS scope UNION ALL
+  SELECT r.room_id FROM chat.members own CROSS JOIN LATERAL (
+    SELECT room_id, kind FROM chat.rooms WHERE room_id = own.room_id LIMIT 1
+  ) r WHERE $3 AND own.user_id = $1 AND r.kind <> 'public' AND {EXISTING}
+) s CROSS JOIN LATERAL (
+  SELECT latest FROM chat.search_parts WHERE scope = s.scope ORDER BY starts DESC LIMIT 1
+) p ORDER BY p.latest DESC
 """
 # The limits make Postgres stop within a scope once a page of it is full: its parts come by the index in their order,
 # and none after the one that fills the page is looked into.
@@ -114,11 +124,28 @@ class SearchPage(msgspec.Struct, frozen=True, omit_defaults=True):
     indexing: bool = False
 
 
+_Place = tuple[datetime, int, int]
+"""Where a message stands among all: its time, its room and its sequence."""
+
+
+class _Where(NamedTuple):
+    """Scopes with the time of their newest message, the newest first, and what is looked for in them."""
+
+    scopes: list[tuple[int, datetime]]
+    terms: list[int]
+    since: datetime
+    until: datetime
+
+
 class _Hit(NamedTuple):
     room_id: int
     sequence: int
     text_sequence: int
     recorded_at: datetime
+
+    def place(self) -> _Place:
+        """Return where the message stands among all."""
+        return self.recorded_at, self.room_id, self.sequence
 
     @property
     def cursor(self) -> str:
@@ -148,8 +175,8 @@ class Finder:
                 for name, value in SESSION.items():
                     await connection.execute(f"SET LOCAL {name} = '{value}'")
                 behind = await self._is_behind(connection)
-                scopes, terms = await _scopes(connection, wanted, identity)
-                found = await _pages(connection, wanted, identity, (scopes, terms), place, search.limit)
+                where = await _where(connection, wanted, identity)
+                found = await _page(connection, wanted, identity, where, place, search.limit)
         except asyncpg.QueryCanceledError as error:
             raise Reject(Code.TIMEOUT, "This search takes too long; search for less common words.") from error
         finally:
@@ -167,38 +194,33 @@ class Finder:
         return self._behind
 
 
-async def _scopes(connection: Any, wanted: Wanted, identity: Identity) -> tuple[list[int], list[int]]:
-    """Return the scopes to look into, and the numbers of the terms. Raises `Reject(not_found)`."""
+async def _where(connection: Any, wanted: Wanted, identity: Identity) -> _Where:
+    """Return where to look, and for which terms. Raises `Reject(not_found)`."""
     terms = [number_of(term) for term in wanted.terms]
-    if wanted.room is None:
-        own = [row["room_id"] for row in await connection.fetch(_SCOPES, identity.user_id)]
-        return [PUBLIC, *own], terms
-    row = await connection.fetchrow(_ROOM, identity.user_id, key_of(wanted.room))
-    if row is None:
-        raise no_such_room()
-    if row["kind"] == "public":
-        return [PUBLIC], [*terms, number_of(room_term(row["room_id"]))]
-    return [row["room_id"]], terms
+    scope = PUBLIC
+    if wanted.room is not None:
+        row = await connection.fetchrow(_ROOM, identity.user_id, key_of(wanted.room))
+        if row is None:
+            raise no_such_room()
+        if row["kind"] == "public":
+            terms.append(number_of(room_term(row["room_id"])))
+        else:
+            scope = row["room_id"]
+    scopes = await connection.fetch(_SCOPES, identity.user_id, scope, wanted.room is None)
+    return _Where([tuple(row) for row in scopes], terms, wanted.since or _FIRST, wanted.until or _LAST)
 
 
-async def _pages(
-    connection: Any,
-    wanted: Wanted,
-    identity: Identity,
-    where: tuple[list[int], list[int]],
-    place: tuple[datetime, int, int],
-    limit: int,
+async def _page(
+    connection: Any, wanted: Wanted, identity: Identity, where: _Where, place: _Place, limit: int
 ) -> SearchPage:
     deadline = time.monotonic() + PAGE_SECONDS
     messages: list[ClientEvent[msgspec.Raw]] = []
     page = PageBytes()
-    since, until = wanted.since or _FIRST, wanted.until or _LAST
     at: _Hit | None = None
     for _ in range(ROUNDS):
-        # More than fit the page, as some may turn out not to match; and one more shows whether there are more at all.
-        most = limit + 1 if not messages else 2 * limit
-        rows = await connection.fetch(FIND, *where, *place, since, until, most)
-        hits = [_Hit(*row) for row in rows]
+        # One more shows whether there are more at all. If some turned out not to match, more are asked for.
+        most = limit + 1 if at is None else 2 * limit
+        hits = await _hits(connection, where, place, most)
         found = await _read(connection, identity, hits)
         for hit in hits:
             message = _matching(found, hit, wanted)
@@ -213,6 +235,24 @@ async def _pages(
         if time.monotonic() > deadline:
             break
     return SearchPage(messages, more=True, next=at.cursor if at else None)
+
+
+async def _hits(connection: Any, where: _Where, place: _Place, most: int) -> list[_Hit]:
+    """Return the newest matches of the index behind a place, at most so many, of all scopes together."""
+    hits: list[_Hit] = []
+    since, left = where.since, where.scopes
+    for step in STEPS:
+        # What is older than enough matches of other scopes is not looked for, nor are scopes that are silent since.
+        scopes = [scope for scope, latest in left[:step] if latest >= since]
+        left = left[step:]
+        if scopes:
+            rows = await connection.fetch(FIND, scopes, where.terms, *place, since, where.until, most)
+            hits = sorted([*hits, *(_Hit(*row) for row in rows)], key=_Hit.place, reverse=True)[:most]
+            if len(hits) == most:
+                since = hits[-1].recorded_at
+        if not left:
+            break
+    return hits
 
 
 async def _read(connection: Any, identity: Identity, hits: list[_Hit]) -> dict[tuple[int, int], Recorded]:
@@ -237,7 +277,7 @@ def _matching(found: dict[tuple[int, int], Recorded], hit: _Hit, wanted: Wanted)
     return message if wanted.matches(message.actor_id, data) else None
 
 
-def _place(cursor: str) -> tuple[datetime, int, int]:
+def _place(cursor: str) -> _Place:
     """Return where a page begins. Raises `Reject(invalid_payload)`."""
     if not cursor:
         return _LAST, 0, 0

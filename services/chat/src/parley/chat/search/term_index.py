@@ -37,8 +37,11 @@ ALL_VERSIONS = "chat.search-"
 EVENTS = "message.*"
 PUBLIC = 0
 """The scope of all public rooms. No room has this key, but for one in 2⁶⁴."""
-PART = 8_192
-"""Messages after which another part of a scope's index begins."""
+PART, PRIVATE_PART = 4_096, 512
+"""Messages after which another part of the index of public rooms begins, or of a private room.
+
+A search looks into one part of many private rooms, and into many parts of the public ones.
+"""
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 _KINDS = "SELECT room_id, kind FROM chat.rooms WHERE room_id = ANY($1::bigint[])"
@@ -92,9 +95,9 @@ class _Part:
 class TermIndex:
     """Writes rows for the messages of the log."""
 
-    def __init__(self, pool: Pool, part: int = PART) -> None:
+    def __init__(self, pool: Pool, part: int = PART, private_part: int = PRIVATE_PART) -> None:
         self._pool = pool
-        self._part = part
+        self._part, self._private_part = part, private_part
 
     async def consume(self, events: list[LogEvent]) -> None:
         """Take a batch of events, in the order of each room's. Raises what asyncpg raises; then it comes again."""
@@ -151,7 +154,10 @@ class TermIndex:
                 parts.append(_Part(_BEGINNING, 0, one.recorded_at, 0))
             last = parts[-1]
             # A part ends where something newer than all of it comes, so that what stands in an older part is older.
-            if last.messages >= self._part and one.recorded_at > last.latest:
+            if (
+                last.messages >= (self._part if scope == PUBLIC else self._private_part)
+                and one.recorded_at > last.latest
+            ):
                 last = _Part(one.recorded_at, last.part + 1, one.recorded_at, 0)
                 parts.append(last)
             at = next((part for part in reversed(parts) if part.starts <= one.recorded_at), parts[0])
