@@ -19,11 +19,13 @@ from parley.chat.log import database
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.writer import Writer
+from parley.chat.previews.link_previews import LinkPreviews
 from parley.chat.search import term_index
 from parley.chat.search.finder import Finder
 from parley.chat.search.term_index import TermIndex
 from parley.chat.settings import Settings
 from parley.chat.state import ChatState
+from parley.common.http.guarded_fetch import PublicFetcher
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Runtime, Service
 
@@ -59,6 +61,9 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
             await writer.connect()
         announcer = Announcer(rooms, runtime.bus, url, writer.forget_rooms)
         files = open_files(reads, settings)
+        previews = LinkPreviews(reads, PublicFetcher()) if settings.chat_previews else None
+        if previews is not None:
+            runtime.tasks.forever(previews.run(), name="previews")
         own = {term_index.NAME: OwnConsumer(term_index.EVENTS, TermIndex(reads).consume, term_index.ALL_VERSIONS)}
         if files is not None:
             own[cleanup.NAME] = OwnConsumer(cleanup.EVENTS, files.cleanup.consume)
@@ -73,6 +78,7 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         state = ChatState(
             runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates, Finder(reads),
             files,
+            previews,
         )  # fmt: skip
         runtime.tasks.forever(writer.run(), name="writer")
         runtime.tasks.forever(announcer.run(), name="announcements")

@@ -67,6 +67,10 @@ class Settings(ServiceSettings):
         description="who looks for malware in files: clamd://host:3310, clamd:///path or http(s)://host/path",
     )
 
+    chat_previews: bool = Field(
+        default=False, description="whether pages that users link to are fetched, from public addresses, for previews"
+    )
+
     chat_erasure_ledger: Path | None = Field(
         default=None,
         description="file in which erasures are written down, outside of backups; without it none is begun",

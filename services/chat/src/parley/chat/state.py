@@ -10,6 +10,7 @@ from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
+from parley.chat.previews.link_previews import LinkPreviews
 from parley.chat.search.finder import Finder
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Bus
@@ -31,3 +32,5 @@ class ChatState:
     finder: Finder
     files: Files | None = None
     """None where no files are taken."""
+    previews: LinkPreviews | None = None
+    """None where no pages are fetched."""

@@ -13,6 +13,8 @@ from parley.chat.api import audited
 from parley.chat.api.commands import COMMANDS, CommandRoute, ack
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.log.database import reachable
+from parley.chat.previews import link_previews
+from parley.chat.previews.link_previews import AskPreview
 from parley.chat.queries import history, members, rooms, sync
 from parley.chat.search import finder
 from parley.chat.state import ChatState
@@ -164,6 +166,13 @@ async def search_messages(
 ) -> Response:
     """Messages that one may read, by what is in them, newest first."""
     return json_answer(await _read(chat.finder.page(finder.Search(_text(query), after, limit), identity)))
+
+
+@router.post("/previews", openapi_extra=described(AskPreview))
+async def preview_link(chat: Chat, identity: Reader, asked: Annotated[AskPreview, body_of(AskPreview)]) -> Response:
+    """What the first link in a text leads to."""
+    previews = link_previews.previews_of(chat.previews)
+    return json_answer(await _read(previews.preview(identity.user_id, asked.text)))
 
 
 async def _read(reading: Any) -> Any:

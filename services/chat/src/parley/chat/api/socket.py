@@ -13,6 +13,8 @@ from parley.chat.domain.events import ClientEvent
 from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.rooms import ArchiveRoom
 from parley.chat.log.database import COMMAND_SECONDS, reachable
+from parley.chat.previews import link_previews
+from parley.chat.previews.link_previews import AskPreview, LinkPreview
 from parley.chat.queries import history, sync
 from parley.chat.search.finder import Search, SearchPage
 from parley.chat.state import ChatState
@@ -82,6 +84,13 @@ async def file_addresses(context: Context[ChatState], query: AskFiles) -> FileAd
     """Addresses of files that one may have, for some minutes."""
     with reachable():
         return await files.files_of(context.state).downloads.addresses(context.identity.user_id, query.uploads)
+
+
+@router.on("preview", timeout=TIMEOUT, writes=False)
+async def preview_link(context: Context[ChatState], query: AskPreview) -> LinkPreview:
+    """What the first link in a text leads to."""
+    with reachable():
+        return await link_previews.previews_of(context.state.previews).preview(context.identity.user_id, query.text)
 
 
 for event in EVENTS:

@@ -1,7 +1,8 @@
 """The tables of schema `chat`. Alembic owns the schema (`migrations/`); this module describes it and names its columns.
 
 `events` is the log and the only truth. `rooms`, `members` and `declined` are projections of it, which can be rebuilt.
-All tables except `log`, `consumers`, `erasures`, `uploads` and `search_parts` have the room first in their keys and
+All tables except `log`, `consumers`, `erasures`, `uploads`,
+`search_parts` and `previews` have the room first in their keys and
 refer to no other table, so they can be partitioned, or spread over servers, by room alone.
 """
 
@@ -287,4 +288,15 @@ search_parts = Table(
     Column("latest", DateTime(timezone=True), nullable=False),
     Column("messages", BigInteger, nullable=False),
     PrimaryKeyConstraint("scope", "starts", name="search_parts_pkey"),
+)
+
+# Previews of links that somebody asked for, by a SHA-256 of the link. They expire; `null` is a page that gave none.
+previews = Table(
+    "previews",
+    metadata,
+    Column("link", LargeBinary, nullable=False),
+    Column("preview", JSON, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("link", name="previews_pkey"),
+    Index("previews_expires_idx", "expires_at"),
 )
