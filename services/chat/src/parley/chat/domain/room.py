@@ -30,7 +30,7 @@ from parley.chat.domain.rooms import (
     evolve_life,
     life_needs,
 )
-from parley.chat.domain.state import DecisionContext, Needs, Room
+from parley.chat.domain.state import NO_NEEDS, DecisionContext, Needs, Room
 from parley.common.errors import Code, Reject
 
 RoomCommand = LifeCommand | MembershipCommand | MessageCommand
@@ -54,7 +54,7 @@ def room_of(command: RoomCommand, actor_id: str, secret: LogSecret) -> int:
 def needs(command: RoomCommand) -> Needs:
     """Return what the decision reads besides the room and the sender's membership in it."""
     if isinstance(command, MessageCommand):
-        return Needs(uploads=command.attachments)
+        return Needs(uploads=command.attachments) if command.attachments else NO_NEEDS
     return membership_needs(command) if isinstance(command, MembershipCommand) else life_needs(command)
 
 

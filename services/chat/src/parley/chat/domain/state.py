@@ -97,6 +97,7 @@ class Needs(NamedTuple):
     """The sender's uploads with these ids, as far as they may be attached."""
 
 
+NO_NEEDS = Needs()
 NO_UPLOADS: Mapping[UUID, Attachment] = MappingProxyType({})
 
 
