@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from email.utils import formatdate
@@ -47,9 +48,13 @@ class SmallS3:
         if method == "PUT":
             self.objects[path] = body
             return 200, {"etag": _etag(body)}, b""
-        if method == "DELETE":
-            self.objects.pop(path, None)
-            return 204, {}, b""
+        if method == "POST":  # several objects are removed at once, and one is so too
+            bucket = path.rstrip("/")
+            keys = re.findall(r"<Key>(.*?)</Key>", body.decode())
+            for key in keys:
+                self.objects.pop(f"{bucket}/{key}", None)
+            removed = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
+            return 200, {}, f"<DeleteResult>{removed}</DeleteResult>".encode()
         if (found := self.objects.get(path)) is None:
             return 404, {}, b"<Error><Code>NoSuchKey</Code></Error>"
         shown = {"etag": _etag(found), "last-modified": formatdate(usegmt=True)}

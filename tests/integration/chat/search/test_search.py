@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.event_store import recorded_row
 from parley.chat.log.statements import EVENT_COLUMNS
 from parley.chat.log.writer import Writer
-from parley.chat.search.finder import FIND, SESSION, Finder, Search, SearchPage
+from parley.chat.search.finder import BEHIND, FIND, LOOKING, SESSION, Finder, Search, SearchPage, local
 from parley.chat.search.term_index import NAME, TermIndex
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
@@ -235,8 +235,12 @@ async def test_plans_do_not_depend_on_statistics(pool: Pool):
                 )
                 await connection.execute("ANALYZE chat.search, chat.search_parts")
             async with connection.transaction():
-                for name, value in SESSION.items():
-                    await connection.execute(f"SET LOCAL {name} = '{value}'")
+                await connection.execute(local(LOOKING))
+                rows = await connection.fetch(f"EXPLAIN (COSTS OFF) {BEHIND}", 7, timedelta(seconds=1))
+                behind = "\n".join(row[0] for row in rows)
+            assert "Bitmap Index Scan on events_tail_idx" in behind, behind
+            async with connection.transaction():
+                await connection.execute(local(SESSION))
                 end = datetime(9999, 1, 1, tzinfo=UTC)
                 await connection.execute(f"PREPARE find AS {FIND}")
                 arguments = f"'{{0,1}}', '{{7}}', '{end}', 0, 0, '0001-01-01', '{end}', 20"

@@ -39,6 +39,8 @@ MAX_WAITING = 20
 """Uploads of one user that no message has."""
 AT_ONCE = 16
 """Parts that one process takes at a time: each is in memory until it is stored."""
+LOOKED_AT = 8
+"""Complete files that one process looks at, at a time."""
 TOTAL_SECONDS = 30.0
 """For which the size of all uploads together is remembered."""
 CLAIM = "2 minutes"
@@ -125,6 +127,7 @@ class Uploads:
         self._inspector = inspector
         self._settings = settings
         self._taking = asyncio.Semaphore(AT_ONCE)
+        self._looking = asyncio.Semaphore(LOOKED_AT)
         self._total = 0
         self._total_at = -TOTAL_SECONDS
 
@@ -186,6 +189,12 @@ class Uploads:
             return view(row)
         if row["state"] == "gone" or not row["fresh"]:
             raise no_such_upload()
+        if self._looking.locked():
+            raise Reject(Code.OVERLOADED)
+        async with self._looking:
+            return await self._look(user_id, upload, row)
+
+    async def _look(self, user_id: str, upload: UUID, row: Any) -> UploadView:
         claimed = await self._pool.fetchval(_CLAIM, upload, user_id)
         if claimed is None:
             raise Reject(Code.UNAVAILABLE, "This upload is being looked at; ask again.")

@@ -199,6 +199,8 @@ class ConsumerRunner:
                 await own.consume(events)
         except Reject:
             raise
+        except TimeoutError:
+            raise Reject(Code.TIMEOUT) from None
         except Exception as error:
             if isinstance(error, DATABASE_ERRORS) and fault_of(error) is not Fault.STATEMENT:
                 raise

@@ -55,6 +55,12 @@ STEPS = (8, 32, 128, 100_000)
 """Scopes that are looked into at once, those with the newest messages first. Common words are found in the first
 ones."""
 
+LOOKING = {
+    # The end of the log has a block range index, which only bitmap scans use; any other index would be read whole.
+    "enable_seqscan": "off", "enable_indexscan": "off", "enable_indexonlyscan": "off",
+    "statement_timeout": f"{STATEMENT_SECONDS}s",
+}  # fmt: skip
+
 _ROOM = f"SELECT r.room_id, r.kind FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE}"
 # With the time of the newest message of each.
 _SCOPES = f"""
@@ -94,7 +100,7 @@ CROSS JOIN LATERAL (
 ) e
 """
 _PLACE = "SELECT position FROM chat.consumers WHERE name = $1"
-_BEHIND = f"""
+BEHIND = f"""
 SELECT EXISTS (
   SELECT FROM chat.events e WHERE (e.transaction_id::text)::bigint >= $1 AND e.type = {MessageSent.NUMBER}
     AND e.recorded_at < clock_timestamp() - $2::interval
@@ -102,6 +108,11 @@ SELECT EXISTS (
 """
 _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def local(settings: dict[str, str]) -> str:
+    """Return the statements that set these for a transaction."""
+    return "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in settings.items())
 
 
 class Search(msgspec.Struct, frozen=True):
@@ -171,12 +182,12 @@ class Finder:
             raise Reject(Code.OVERLOADED)
         self._waiting += 1
         try:
-            async with self._turn, self._pool.acquire() as connection, connection.transaction(readonly=True):
-                for name, value in SESSION.items():
-                    await connection.execute(f"SET LOCAL {name} = '{value}'")
+            async with self._turn, self._pool.acquire() as connection:
                 behind = await self._is_behind(connection)
-                where = await _where(connection, wanted, identity)
-                found = await _page(connection, wanted, identity, where, place, search.limit)
+                async with connection.transaction(readonly=True):
+                    await connection.execute(local(SESSION))
+                    where = await _where(connection, wanted, identity)
+                    found = await _page(connection, wanted, identity, where, place, search.limit)
         except asyncpg.QueryCanceledError as error:
             raise Reject(Code.TIMEOUT, "This search takes too long; search for less common words.") from error
         finally:
@@ -186,11 +197,15 @@ class Finder:
     async def _is_behind(self, connection: Any) -> bool:
         if (now := time.monotonic()) - self._looked_at < LOOK_SECONDS:
             return self._behind
-        position: str | None = await connection.fetchval(_PLACE, NAME)
-        self._behind = position is None or await connection.fetchval(
-            _BEHIND, Position.decode(position).next, timedelta(seconds=BEHIND_SECONDS)
-        )
         self._looked_at = now
+        position: str | None = await connection.fetchval(_PLACE, NAME)
+        if position is None:
+            self._behind = True
+            return True
+        async with connection.transaction(readonly=True):
+            await connection.execute(local(LOOKING))
+            since = timedelta(seconds=BEHIND_SECONDS)
+            self._behind = await connection.fetchval(BEHIND, Position.decode(position).next, since)
         return self._behind
 
 
