@@ -100,7 +100,8 @@ async def file_addresses(chat: Chat, identity: Reader, asked: Annotated[AskFiles
         return json_answer(await files_of(chat).downloads.addresses(identity.user_id, asked.uploads))
 
 
-@router.api_route("/files/{ticket}/{what}", methods=["GET", "HEAD"], response_class=Response)
+@router.head("/files/{ticket}/{what}", include_in_schema=False)
+@router.get("/files/{ticket}/{what}", response_class=Response)
 async def fetch_file(ticket: str, what: Literal["file", "thumbnail"], request: Request, chat: Chat) -> Response:
     """A file, or a range of it. The ticket in the address says who asks; what they may have is looked up now."""
     downloads = files_of(chat).downloads
