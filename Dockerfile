@@ -34,7 +34,7 @@ RUN cp node_modules/socket.io-client/dist/socket.io.min.js node_modules/socket.i
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin parley \
-    && install --directory --owner parley --mode 700 /var/lib/parley
+    && install --directory --owner parley --mode 700 /var/lib/parley /var/lib/parley-uploads
 COPY --from=build /venv /venv
 COPY --from=page /web/public /app/web
 WORKDIR /app

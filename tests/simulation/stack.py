@@ -21,6 +21,7 @@ from parley.chat.domain.batch import BatchDecision
 from parley.chat.log.database import DATABASE_ERRORS, Pool
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
+from parley.chat.search.finder import Finder
 from parley.chat.settings import Settings as ChatSettings
 from parley.chat.signals.room_places import RoomPlaces
 from parley.chat.signals.room_signals import RoomSignals
@@ -123,7 +124,8 @@ class Chat(Replica):
         erasing = ErasureRunner("", pool, None, 0)
         signals = RoomSignals(rooms, RoomPlaces(pool))
         own: Any = None  # nobody asks about themselves
-        state = ChatState(bus, pool, writer, ChatLog(pool, announcer), consumers, erasing, rates, signals, own)
+        log = ChatLog(pool, announcer)
+        state = ChatState(bus, pool, writer, log, consumers, erasing, rates, signals, own, Finder(pool))
         tasks = self.tasks = Tasks()
         tasks.forever(writer.run(), name="writer")
         tasks.forever(announcer.run(), name="announcements")

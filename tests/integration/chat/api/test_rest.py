@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 
@@ -15,56 +13,13 @@ from parley.chat.api.commands import COMMANDS
 from parley.chat.api.own_state import OWN_ROUTES
 from parley.chat.api.people_routes import PEOPLE_ROUTES
 from parley.chat.api.socket import router
-from parley.chat.app import create_app
-from parley.chat.settings import Settings
-from parley.common.errors import MEANINGS, Code, Reject
+from parley.common.errors import Code, Reject
 from parley.common.nats.bus import Bus
 from parley.common.wire import subjects
 from parley.common.wire.admin import ArchiveRoomRequest, EraseUser, ErasureInfo, GetErasure
-from parley.common.wire.identity import Authenticate, Identity
 from tests.support.bus import running_bus
+from tests.support.chat.rest_api import ADMIN, Rest, running_rest
 from tests.support.waiting import until
-
-ADMIN = Identity("u_admin", "admin", ("admin",))
-
-
-class Rest:
-    """A client of the API; who asks is whoever the token says."""
-
-    def __init__(self, http: httpx.AsyncClient) -> None:
-        self.http = http
-
-    async def send(
-        self, method: str, path: str, body: Any = None, *, user: str = "ann", content: bytes | None = None, **query: Any
-    ) -> tuple[int, dict[str, Any]]:
-        headers = {"authorization": f"Bearer {user}", "content-type": "application/json"}
-        content = msgspec.json.encode(body) if body is not None else content
-        answer = await self.http.request(method, f"/api{path}", headers=headers, content=content, params=query)
-        return answer.status_code, answer.json()
-
-    async def code(self, method: str, path: str, body: Any = None, **options: Any) -> str:
-        """The code of a refusal, whose status must be that of the table."""
-        status, answer = await self.send(method, path, body, **options)
-        code = Code(answer["error"]["code"])
-        assert status == MEANINGS[code].status
-        return str(code)
-
-    async def room(self, **fields: Any) -> str:
-        status, answer = await self.send("POST", "/rooms", {"name": "General"} | fields)
-        assert status == 200, answer
-        return answer["room"]["id"]
-
-
-@asynccontextmanager
-async def running_rest(database_url: str, nats_url: str, bus: Bus, **settings: Any) -> AsyncGenerator[Rest]:
-    async def authenticate(request: Authenticate) -> Identity:
-        return ADMIN if request.token == "admin" else Identity(f"u_{request.token}", request.token)
-
-    await bus.respond(subjects.AUTHENTICATE, Authenticate, authenticate, "auth")
-    app = create_app(Settings(database_url=database_url, nats_url=nats_url, instance="c1", **settings))
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://c") as http:
-        yield Rest(http)
 
 
 @pytest.fixture
@@ -105,6 +60,9 @@ async def test_every_command_of_the_socket_is_a_request_with_a_described_body(re
         "typing",
         "presence",
         "presence.set",
+        "search",
+        "files",
+        "preview",
     }
     assert {row.command.NAME for row in COMMANDS} == router.routes.keys() - others
     paths = (await rest.http.get("/api/openapi.json")).json()["paths"]

@@ -27,7 +27,7 @@ async def test_a_service_that_comes_up_late_is_told(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(stack, "wait_until_served", look)
     monkeypatch.setattr(stack, "LATE_SECONDS", 0.0)
-    endpoints = Endpoints({}, {"up": ""}, "", tmp_path, None)
+    endpoints = Endpoints({}, {"up": ""}, "", tmp_path, tmp_path, None)
     processes = DevProcesses(console, {}, {}, tmp_path / "services")
     await stack._tell_when_served(console, project, processes, endpoints, StopSignals())
     assert looks == [{"a", "b"}, {"b"}, {"b"}]

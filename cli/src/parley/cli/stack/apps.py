@@ -32,6 +32,8 @@ class Endpoints:
     """NATS' URL for each user."""
     admin_password: str
     erasure_ledger: Path
+    uploads: Path
+    """Where files are kept, unless `PARLEY_CHAT_UPLOADS` says otherwise."""
     page: Path | None
     """The directory of the web page; None if it is not complete."""
 
@@ -54,6 +56,8 @@ def create_apps(endpoints: Endpoints) -> tuple[dict[str, FastAPI], DevServices]:
             chat_erasure_ledger=endpoints.erasure_ledger,
             instance="chat",
         )
+        if not chat.chat_uploads:
+            chat = chat.model_copy(update={"chat_uploads": str(endpoints.uploads)})
         gateway = GatewaySettings(
             nats_url=endpoints.nats_urls["gateway"],
             web_dir=endpoints.page,

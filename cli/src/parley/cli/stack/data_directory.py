@@ -25,6 +25,8 @@ class DataDirectory:
         """Where NATS is while it runs, for scripts of this user."""
         self.erasures = path / "erasures.jsonl"
         """The erasure ledger, which must never be put back to an earlier state."""
+        self.uploads = path / "uploads"
+        """Where files of messages are kept."""
         self.services = path / "services"
         """Which processes of the project's services run."""
 

@@ -164,6 +164,7 @@ def _start_parts(
         nats_urls,
         password,
         directory.erasures,
+        directory.uploads,
         bundled_files.page(),
     )
 

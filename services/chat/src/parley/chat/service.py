@@ -12,12 +12,15 @@ import httpx
 
 from parley.chat.api import admin
 from parley.chat.api.socket import router
+from parley.chat.attachments import cleanup
+from parley.chat.attachments.files import Files, open_files
 from parley.chat.consumers.runner import ConsumerRunner, OwnConsumer
 from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.domain.batch import BatchDecision
 from parley.chat.log import database
+from parley.chat.log.database import Pool
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.held import Screen
@@ -28,7 +31,11 @@ from parley.chat.notifications.notifier import Notifier
 from parley.chat.notifications.pusher import Pusher
 from parley.chat.notifications.rules import EVENTS
 from parley.chat.notifications.web_push import PushSigner
+from parley.chat.previews.link_previews import LinkPreviews
 from parley.chat.reading.read_cursors import ReadCursors
+from parley.chat.search import term_index
+from parley.chat.search.finder import Finder
+from parley.chat.search.term_index import TermIndex
 from parley.chat.settings import Settings
 from parley.chat.signals.room_places import RoomPlaces
 from parley.chat.signals.room_signals import RoomSignals
@@ -77,6 +84,17 @@ def _also(cursors: ReadCursors, publisher: Publisher) -> Publish:
     return publish
 
 
+def _own_consumers(reads: Pool, notifier: Notifier, files: Files | None) -> dict[str, OwnConsumer]:
+    """Return the consumers of the log that chat has for itself, by their names."""
+    own = {
+        notifying.NAME: OwnConsumer(EVENTS, notifier.consume, beginning=False, wanted=notifying.WANTED),
+        term_index.NAME: OwnConsumer(term_index.EVENTS, TermIndex(reads).consume, term_index.ALL_VERSIONS),
+    }
+    if files is not None:
+        own[cleanup.NAME] = OwnConsumer(cleanup.EVENTS, files.cleanup.consume)
+    return own
+
+
 @asynccontextmanager
 async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
     """Connect to Postgres, and run the writer, the announcer, the consumers and the erasures until the service ends."""
@@ -98,10 +116,10 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         announcer = Announcer(rooms, runtime.bus, url, writer.forget_rooms)
         notifier = Notifier(reads, rooms, PUSH_AFTER)
         cursors.on_moved = notifier.cursors_moved
-        followers = {
-            notifying.NAME: OwnConsumer(EVENTS, notifier.consume, beginning=False, wanted=notifying.WANTED),
-        }
-        consumers = ConsumerRunner(runtime.bus, url, followers)
+        files = open_files(reads, settings)
+        fetcher = PublicFetcher()
+        previews = LinkPreviews(reads, fetcher) if settings.chat_previews else None
+        consumers = ConsumerRunner(runtime.bus, url, _own_consumers(reads, notifier, files))
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
         ledger = Ledger(settings.chat_erasure_ledger) if settings.chat_erasure_ledger else None
         erasing = ErasureRunner(url, reads, ledger, settings.chat_keep_days)
@@ -116,8 +134,10 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         scheduler = Scheduler(reads, writer, runtime.bus, rooms)
         own = OwnParts(cursors, notifier, drafts, settings.chat_max_body, signer)
         log = ChatLog(for_gateways, announcer)
-        state = ChatState(runtime.bus, reads, writer, log, consumers, erasing, rates, signals, own)
-        fetcher = PublicFetcher()
+        finder = Finder(reads)
+        state = ChatState(
+            runtime.bus, reads, writer, log, consumers, erasing, rates, signals, own, finder, files, previews
+        )
         running: dict[str, Coroutine[Any, Any, None]] = {
             "writer": writer.run(),
             "announcements": announcer.run(),
@@ -129,6 +149,10 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
             "scheduled messages": scheduler.run(),
             "rates of users": _sweep(rates, signals.typing_rates, signals.choice_rates),
         }
+        if previews is not None:
+            running["previews"] = previews.run()
+        if files is not None:
+            running["expired uploads"] = files.cleanup.run()
         if signer is not None:
             running["pushes"] = Pusher(reads, signer, fetcher).run()
         for name, run in running.items():

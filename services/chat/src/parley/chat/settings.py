@@ -8,6 +8,13 @@ from pydantic import Field, SecretStr
 
 from parley.common.process.settings import ServiceSettings, unsafe_database, with_password
 
+UPLOAD_TYPES = (
+    "image/jpeg, image/png, image/gif, image/webp, audio/*, video/*, text/plain, text/csv, application/pdf, "
+    "application/zip, application/gzip, application/json, application/rtf, application/msword, application/vnd.ms-*, "
+    "application/vnd.openxmlformats-officedocument.*, application/vnd.oasis.opendocument.*"
+)
+"""Nothing of these is anything that a machine or a browser would run."""
+
 
 class Settings(ServiceSettings):
     """The settings of a chat process: `PARLEY_DATABASE_URL`, and the limits of chat as `PARLEY_CHAT_*`."""
@@ -62,11 +69,37 @@ class Settings(ServiceSettings):
         default="mailto:admin@example.org",
         description="address at which push services reach who runs this, as mailto: or https:",
     )
+    chat_uploads: str = Field(
+        default="", description="where files are kept: a directory, or s3://bucket/prefix; without it none are taken"
+    )
+    chat_upload_max_size: int = Field(default=25 * 1024 * 1024, ge=1, le=2**40, description="bytes of a file")
+    chat_upload_quota: int = Field(default=2**30, ge=1, description="bytes of all files of one user")
+    chat_upload_total: int = Field(default=0, ge=0, description="bytes of all files of all users, about; 0: no limit")
+    chat_upload_types: str = Field(
+        default=UPLOAD_TYPES, description="media types of files that are taken, as in image/*, separated by commas"
+    )
+    chat_upload_max_pixels: int = Field(
+        default=40_000_000, ge=1, le=100_000_000, description="pixels of an image; one with more is refused"
+    )
+    chat_upload_scanner: str = Field(
+        default="",
+        description="who looks for malware in files: clamd://host:3310, clamd:///path or http(s)://host/path",
+    )
+
+    chat_previews: bool = Field(
+        default=False, description="whether pages that users link to are fetched, from public addresses, for previews"
+    )
+
     chat_erasure_ledger: Path | None = Field(
         default=None,
         description="file in which erasures are written down, outside of backups; without it none is begun",
     )
     chat_keep_days: float = Field(default=0, ge=0, description="days that the texts of messages are kept; 0: for ever")
+
+    @property
+    def upload_types(self) -> tuple[str, ...]:
+        """The patterns of media types that are taken."""
+        return tuple(part.strip().lower() for part in self.chat_upload_types.split(",") if part.strip())
 
     @property
     def database_dsn(self) -> str:

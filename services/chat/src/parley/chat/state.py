@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from parley.chat.attachments.files import Files
 from parley.chat.consumers.runner import ConsumerRunner
 from parley.chat.delivery.room_events import ChatLog
 from parley.chat.log.database import Pool
@@ -11,7 +12,9 @@ from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.chat.notifications.notifier import Notifier
 from parley.chat.notifications.web_push import PushSigner
+from parley.chat.previews.link_previews import LinkPreviews
 from parley.chat.reading.read_cursors import ReadCursors
+from parley.chat.search.finder import Finder
 from parley.chat.signals.room_signals import RoomSignals
 from parley.chat.unsent.drafts import DraftKeeper
 from parley.common.rate_limiter import RateLimiter
@@ -46,3 +49,8 @@ class ChatState:
     """How often each user may ask over HTTP. The gateways limit what comes over sockets."""
     signals: RoomSignals
     own: OwnParts
+    finder: Finder
+    files: Files | None = None
+    """None where no files are taken."""
+    previews: LinkPreviews | None = None
+    """None where no pages are fetched."""

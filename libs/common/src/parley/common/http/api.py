@@ -43,8 +43,13 @@ def correlation_id(request: Request) -> str:
     return request.state.correlation
 
 
-def install_errors(app: FastAPI, max_body: int = MAX_BODY) -> None:
-    """Make an app answer every error as `problems` says, take bodies of this size at most, and tag each request."""
+def install_errors(
+    app: FastAPI, max_body: int = MAX_BODY, *, streamed: Callable[[Request], bool] = lambda _: False
+) -> None:
+    """Make an app answer every error as `problems` says, take bodies of this size at most, and tag each request.
+
+    The bodies of requests that are `streamed` are left to their endpoints, which bound them.
+    """
 
     @app.middleware("http")
     async def correlate(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -55,7 +60,8 @@ def install_errors(app: FastAPI, max_body: int = MAX_BODY) -> None:
         )
         with bound_contextvars(correlation=request.state.correlation):
             try:
-                await _bound_body(request, max_body)
+                if not streamed(request):
+                    await _bound_body(request, max_body)
                 response = await call_next(request)
             except Reject as rejection:
                 response = problem_response(rejection)

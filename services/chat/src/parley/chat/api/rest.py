@@ -14,7 +14,10 @@ from parley.chat.api import audited
 from parley.chat.api.commands import COMMANDS, CommandRoute, ack
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.log.database import reachable
+from parley.chat.previews import link_previews
+from parley.chat.previews.link_previews import AskPreview
 from parley.chat.queries import history, members, rooms, sync
+from parley.chat.search import finder
 from parley.chat.state import ChatState
 from parley.common.http.api import bearer_token, correlation_id
 from parley.common.http.bodies import body_of, described, read_body
@@ -163,6 +166,25 @@ async def list_messages(
 async def read_missed(chat: Chat, identity: Reader, query: Annotated[sync.Sync, body_of(sync.Sync)]) -> Response:
     """What was missed since the cursors, per room."""
     return json_answer(await _read(sync.missed(chat.reads, query, identity)))
+
+
+@router.get("/search")
+async def search_messages(
+    chat: Chat,
+    identity: Reader,
+    query: Annotated[str, Query(max_length=2_000, description="words, phrases in quotes, and filters")],
+    after: Annotated[str, Query(max_length=80, description="the `next` of the page before")] = "",
+    limit: Annotated[int, Query(ge=1, le=finder.MAX_PAGE)] = 20,
+) -> Response:
+    """Messages that one may read, by what is in them, newest first."""
+    return json_answer(await _read(chat.finder.page(finder.Search(_text(query), after, limit), identity)))
+
+
+@router.post("/previews", openapi_extra=described(AskPreview))
+async def preview_link(chat: Chat, identity: Reader, asked: Annotated[AskPreview, body_of(AskPreview)]) -> Response:
+    """What the first link in a text leads to."""
+    previews = link_previews.previews_of(chat.previews)
+    return json_answer(await _read(previews.preview(identity.user_id, asked.text)))
 
 
 async def _read(reading: Any) -> Any:

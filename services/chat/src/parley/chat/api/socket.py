@@ -6,15 +6,19 @@ import asyncio
 from functools import partial
 from typing import get_args
 
-from parley.chat.api import audited
+from parley.chat.api import audited, files
 from parley.chat.api.commands import COMMANDS, EVENTS, CommandAck, ack
 from parley.chat.api.own_socket import add_own_routes
 from parley.chat.api.people_routes import add_people_routes
+from parley.chat.attachments.downloads import AskFiles, FileAddresses
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.domain.events import ClientEvent
 from parley.chat.domain.room import RoomCommand
 from parley.chat.log.database import COMMAND_SECONDS, reachable
+from parley.chat.previews import link_previews
+from parley.chat.previews.link_previews import AskPreview, LinkPreview
 from parley.chat.queries import history, sync
+from parley.chat.search.finder import Search, SearchPage
 from parley.chat.signals.room_signals import LookAtRoom, OwnPresence, Typing, TypingSignal
 from parley.chat.state import ChatState
 from parley.framework import Context, Presence, PresenceChanges, RoomLog, Router
@@ -87,6 +91,27 @@ async def look_at_room(context: Context[ChatState], look: LookAtRoom) -> Presenc
 async def choose_presence(context: Context[ChatState], own: OwnPresence) -> None:
     """What one is shown as, on all devices; and whether this one is idle."""
     await context.state.signals.choose(context, own)
+
+
+@router.on("search", timeout=TIMEOUT, writes=False)
+async def search_messages(context: Context[ChatState], query: Search) -> SearchPage:
+    """Messages that one may read, by what is in them."""
+    with reachable():
+        return await context.state.finder.page(query, context.identity)
+
+
+@router.on("files", timeout=TIMEOUT, writes=False)
+async def file_addresses(context: Context[ChatState], query: AskFiles) -> FileAddresses:
+    """Addresses of files that one may have, for some minutes."""
+    with reachable():
+        return await files.files_of(context.state).downloads.addresses(context.identity.user_id, query.uploads)
+
+
+@router.on("preview", timeout=TIMEOUT, writes=False)
+async def preview_link(context: Context[ChatState], query: AskPreview) -> LinkPreview:
+    """What the first link in a text leads to."""
+    with reachable():
+        return await link_previews.previews_of(context.state.previews).preview(context.identity.user_id, query.text)
 
 
 for event in EVENTS:

@@ -131,8 +131,10 @@ class ConsumerRunner:
                 return STANDBY_SECONDS
             rows = await store.load(connection := await self._leadership.connection())
             # Looked at each time, since an operator may have removed one, or a backup without it was restored.
-            for name in self._own.keys() - {row.name for row in rows}:
-                await store.register(connection, name, self._own[name].events, beginning=self._own[name].beginning)
+            known = {row.name: row.events for row in rows}
+            for name, own in self._own.items():
+                if known.get(name) != own.events:
+                    await store.register(connection, name, own.events, beginning=own.beginning)
             if outdated := [row.name for row in rows if self._outdated(row.name)]:
                 await store.forget(connection, outdated)
             # There is no `await` from here to the end of the block, so no task sees half of it.
@@ -203,6 +205,8 @@ class ConsumerRunner:
                 await own.consume(events)
         except Reject:
             raise
+        except TimeoutError:
+            raise Reject(Code.TIMEOUT) from None
         except Exception as error:
             if isinstance(error, DATABASE_ERRORS) and fault_of(error) is not Fault.STATEMENT:
                 raise

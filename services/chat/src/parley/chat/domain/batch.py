@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
+from parley.chat.domain.attaching import Attachment
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.invite_codes import code_of
 from parley.chat.domain.encoding.recorded import Recorded
@@ -26,7 +27,16 @@ from parley.chat.domain.people.direct import OpenDirect
 from parley.chat.domain.people.invites import CreateInvite
 from parley.chat.domain.room import Event, RoomCommand, decide, evolve, moved_user, needs, room_of, since
 from parley.chat.domain.rooms import CreateRoom, RoomArchived, RoomCreated, RoomUnarchived
-from parley.chat.domain.state import DecisionContext, Invite, Needs, Restrictions, Room, Screened, UserLimits
+from parley.chat.domain.state import (
+    NO_UPLOADS,
+    DecisionContext,
+    Invite,
+    Needs,
+    Restrictions,
+    Room,
+    Screened,
+    UserLimits,
+)
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange
@@ -115,6 +125,8 @@ class Loaded:
     """Which users have blocked which, of those whom commands need."""
     absent: set[str] = field(default_factory=set[str])
     """The people of direct rooms who are being erased."""
+    uploads: dict[str, dict[UUID, Attachment]] = field(default_factory=dict[str, dict[UUID, Attachment]])
+    """By user, the uploads that commands of theirs want to attach and may, locked until the commit."""
     erasing: dict[UUID, bool] = field(default_factory=dict[UUID, bool])
     """By command key, the commands that an erasure forbids: true if their room is being erased, false if it is a user.
     """
@@ -164,6 +176,8 @@ class BatchDecision:
     """By room, what became of its messages; what of it changed is in their `touched`."""
     forgotten: dict[tuple[int, int], list[str]] = field(default_factory=dict[tuple[int, int], list[str]])
     """By `(room, sequence)` of an erased event, the texts that the room had from it and that are removed from it."""
+    attached: dict[UUID, tuple[int, int]] = field(default_factory=dict[UUID, tuple[int, int]])
+    """By upload, the message that it belongs to from now on, as `(room, sequence)`."""
     repeated: dict[tuple[int, int], Recorded] = field(default_factory=dict[tuple[int, int], Recorded])
     """Events that resent commands led to earlier. They are published again, for the same reason."""
 
@@ -229,6 +243,7 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: UserLimits, resu
         blocks=loaded.blocks,
         absent=loaded.absent,
         screened=submission.screened,
+        uploads=loaded.uploads.get(identity.user_id, NO_UPLOADS),
     )
     events = decide(command, room, context)
     if events:
@@ -325,6 +340,11 @@ def _append(submission: Submission, index: int, event: Event, loaded: Loaded, re
         result.changed[room_id] = room
     if user_id is not None:
         result.members[room_id, user_id] = None
+    if isinstance(event, MessageSent) and event.attachments:
+        for one in event.attachments:
+            # So that a later message of this batch does not find it any more.
+            del loaded.uploads[identity.user_id][one.id]
+            result.attached[one.id] = room_id, sequence
     return recorded
 
 

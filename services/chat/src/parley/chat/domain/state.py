@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
 
+from parley.chat.domain.attaching import Attachment
 from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.fields import RoomKind
 from parley.common.errors import Code, Reject
@@ -170,6 +173,11 @@ class Needs(NamedTuple):
     """Who of these users has blocked the sender, and whom of them the sender has blocked."""
     anyway: bool = False
     """Whether the sender may do it without being in the room or invited, whatever kind of room it is."""
+    uploads: tuple[UUID, ...] = ()
+    """The sender's uploads with these ids, as far as they may be attached."""
+
+
+NO_UPLOADS: Mapping[UUID, Attachment] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +223,7 @@ class DecisionContext(NamedTuple):
     blocks: Collection[tuple[str, str]] = ()
     absent: Collection[str] = ()
     screened: Screened | None = None
+    uploads: Mapping[UUID, Attachment] = NO_UPLOADS
 
 
 def keep_restrictions(room: Room, own: Restrictions) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from parley.chat.domain.attaching import Attachment
 from parley.chat.domain.batch import BatchDecision, Loaded, Remembered, Submission
 from parley.chat.domain.draft import Draft, Drafts
 from parley.chat.domain.encoding.compact import pack, pack_user, unpack
@@ -95,6 +96,9 @@ async def load(connection: Any, submissions: list[Submission], rooms: dict[int, 
     if inviting := sorted({(one.room_id, one.identity.user_id) for one in submissions if one.needs.invitations}):
         counts = await connection.fetch(sql.COUNT_INVITATIONS, *_columns(inviting))
         loaded.invitations.update({(row["room_id"], row["user_id"]): row["waiting"] for row in counts})
+    if wanted := sorted({upload for one in submissions for upload in one.needs.uploads}):
+        for user_id, *upload in await connection.fetch(sql.LOAD_UPLOADS, wanted):
+            loaded.uploads.setdefault(user_id, {})[upload[0]] = Attachment(*upload)
     return loaded
 
 
@@ -268,6 +272,9 @@ async def save(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> 
         if row is not None:
             kind, data = CODEC.upcast(StoredEvent(row["type"], ERASED, row["data"].encode()))
             await connection.execute(sql.FORGET_TEXTS, room_id, sequence, forget_texts(kind, data, texts).decode())
+    if plan.attached:
+        places = [(upload, *place) for upload, place in sorted(plan.attached.items())]
+        await connection.execute(sql.ATTACH, *_columns(places))
     if remembered := plan.remembered.items():
         rows = [(room_id, key, one.fingerprint, one.sequence) for key, (room_id, one) in remembered]
         await connection.execute(sql.REMEMBER, *_columns(rows))

@@ -328,6 +328,18 @@ REMOVE_RESTRICTIONS = _remove("restrictions", "user_id", "text")
 PUT_PARTICIPANTS = _put("participants", PARTICIPANT_COLUMNS, 2)
 PUT_INVITES = _put("invites", INVITE_COLUMNS, 2)
 REMOVE_INVITES = _remove("invites", "invite", "bigint")
+# Locked until the commit, in the order of their ids and after the rooms. What another transaction has locked is about
+# to be attached to another message, or thrown away.
+LOAD_UPLOADS = """
+SELECT user_id, upload_id, name, type, size, width, height, thumbnail > 0 FROM chat.uploads
+WHERE upload_id = ANY($1::uuid[]) AND state = 'ready' AND expires_at > clock_timestamp()
+ORDER BY upload_id FOR NO KEY UPDATE SKIP LOCKED
+"""
+ATTACH = """
+UPDATE chat.uploads u SET state = 'attached', room_id = q.room_id, sequence = q.sequence, expires_at = NULL
+FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS q(upload_id, room_id, sequence)
+WHERE u.upload_id = q.upload_id AND u.state = 'ready'
+"""
 
 KEPT_TEXTS = "SELECT type, data::text AS data FROM chat.events WHERE room_id = $1 AND sequence = $2 AND version = 0"
 FORGET_TEXTS = "UPDATE chat.events SET data = $3::json WHERE room_id = $1 AND sequence = $2 AND version = 0"

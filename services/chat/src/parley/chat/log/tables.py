@@ -2,8 +2,8 @@
 
 `events` is the log and the only truth. `rooms`, `members`, `declined`, `restrictions`, `participants`, `invites`,
 `messages`, `reactions`, `replies` and `thread_followers` are projections of it, which can be rebuilt. All tables except
-`log`, `consumers`, `erasures` and `blocks` have the room first in their keys and refer to no other table, so they can
-be partitioned, or spread over servers, by room alone.
+`log`, `consumers`, `erasures`, `blocks`, `uploads`, `search_parts` and `previews` have the room first in their keys and
+refer to no other table, so they can be partitioned, or spread over servers, by room alone.
 """
 
 from __future__ import annotations
@@ -366,4 +366,80 @@ erasures = Table(
     PrimaryKeyConstraint("id", name="erasures_pkey"),
     Index("erasures_open_idx", "requested_at", postgresql_where=text("completed_at IS NULL")),
     Index("erasures_user_idx", "user_id", "requested_at"),
+)
+
+# Files that users uploaded, from the announcement on: their bytes are elsewhere (`attachments/`). Only what is attached
+# belongs to a room.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("upload_id", UUID(as_uuid=True), nullable=False),
+    Column("user_id", Text, nullable=False),
+    # pending: bytes may come; checking: they are looked at; ready: a message may attach it; attached; gone: to be
+    # removed.
+    Column("state", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    # When it is thrown away unless it is attached.
+    Column("expires_at", DateTime(timezone=True)),
+    # Since when its present state is a piece of work of some process.
+    Column("claimed_at", DateTime(timezone=True)),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("thumbnail", BigInteger, nullable=False, server_default="0"),  # bytes of it; 0: there is none
+    # The message that it belongs to.
+    Column("room_id", BigInteger),
+    Column("sequence", BigInteger),
+    CheckConstraint("state IN ('pending', 'checking', 'ready', 'attached', 'gone')", name="uploads_state_check"),
+    PrimaryKeyConstraint("upload_id", name="uploads_pkey"),
+    Index("uploads_user_idx", "user_id", "upload_id", postgresql_include=["size", "state"]),
+    Index("uploads_message_idx", "room_id", "sequence", postgresql_where=text("room_id IS NOT NULL")),
+    Index("uploads_expires_idx", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
+)
+
+# By which terms each message is found (`search/`). It is no projection: a consumer of the log keeps it.
+search = Table(
+    "search",
+    metadata,
+    Column("room_id", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    # The event that has the message's present text: its own, or that of its last edit.
+    Column("text_sequence", BigInteger, nullable=False),
+    Column("recorded_at", DateTime(timezone=True), nullable=False),
+    # The version of the function that made the terms.
+    Column("version", SmallInteger, nullable=False),
+    # Numbers of terms, each combined with the scope that the message is looked up in and with the part of its index.
+    Column("terms", ARRAY(BigInteger), nullable=False),
+    PrimaryKeyConstraint("room_id", "sequence", name="search_pkey"),
+    # Without a list of what is to be added later: each of the many small look-ups of a search would read all of it.
+    Index("search_terms_idx", "terms", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
+    Index("search_edited_idx", "room_id", "text_sequence", postgresql_where=text("text_sequence <> sequence")),
+)
+
+# The parts of each scope's index by time, so that the newest messages are found first and a common word costs no more
+# than a part. The scope is 0 for all public rooms, or a private room.
+search_parts = Table(
+    "search_parts",
+    metadata,
+    Column("scope", BigInteger, nullable=False),
+    Column("starts", DateTime(timezone=True), nullable=False),
+    Column("part", BigInteger, nullable=False),
+    # When the newest of its messages was recorded.
+    Column("latest", DateTime(timezone=True), nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    PrimaryKeyConstraint("scope", "starts", name="search_parts_pkey"),
+)
+
+# Previews of links that somebody asked for, by a SHA-256 of the link. They expire; `null` is a page that gave none.
+previews = Table(
+    "previews",
+    metadata,
+    Column("link", LargeBinary, nullable=False),
+    Column("preview", JSON, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("link", name="previews_pkey"),
+    Index("previews_expires_idx", "expires_at"),
 )

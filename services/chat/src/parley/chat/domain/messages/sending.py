@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
+from parley.chat.domain.attaching import Attachment, UploadIds, attached
 from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.events import EventData
 from parley.chat.domain.fields import ClientCommand, MessageData, RoomId, UserId
@@ -34,18 +35,18 @@ class MessageLink(msgspec.Struct, frozen=True):
 
 
 class SendMessage(ClientCommand, frozen=True):
-    """`message.send`: send a text.
+    """`message.send`: send a text, files, or both.
 
     `reply_to` is the sequence of the message that it answers, `thread` that of the message whose thread it goes into.
     `mentions` are ids of users; `mention_here` and `mention_all` say that the text calls `@here` or `@all`. `data` is
-    the sender's own, and `forward` a link to the message that is passed on.
+    the sender's own, and `forward` a link to the message that is passed on. `attachments` are ids of uploads.
     """
 
     NAME: ClassVar[str] = "message.send"
     CHANGES_DECISIONS: ClassVar[bool] = False
 
     room: RoomId
-    body: Annotated[str, msgspec.Meta(min_length=1)]
+    body: str
     reply_to: Annotated[int, msgspec.Meta(ge=1)] | None = None
     thread: Annotated[int, msgspec.Meta(ge=1, lt=2**53)] | None = None
     mentions: Annotated[tuple[UserId, ...], msgspec.Meta(max_length=MAX_MENTIONS)] = ()
@@ -53,9 +54,12 @@ class SendMessage(ClientCommand, frozen=True):
     mention_all: bool = False
     data: MessageData | None = None
     forward: MessageLink | None = None
+    attachments: UploadIds = ()
 
     def validate(self, max_body: int) -> None:
         """Check the length of the text in bytes, and that all of it can be stored. Raises `Reject`."""
+        if not self.body and not self.attachments and self.forward is None:
+            raise Reject(Code.INVALID_PAYLOAD, "A message has a text, a file, or a message that is passed on.")
         # Characters are counted first: a text that is too long by them need not be encoded.
         if len(self.body) > max_body or len(checked_text(self.body)) > max_body:
             raise Reject(Code.PAYLOAD_TOO_LARGE, f"A message is at most {max_body} bytes of text.")
@@ -93,6 +97,7 @@ class MessageSent(EventData, frozen=True):
     data: MessageData | None = None
     forward: MessageLink | None = None
     flagged: str | None = None
+    attachments: tuple[Attachment, ...] = ()
 
 
 PLAIN = Needs(posted=True)
@@ -102,10 +107,12 @@ PLAIN = Needs(posted=True)
 def send_needs(command: SendMessage) -> Needs:
     """Return what the decision reads besides the room and the sender's membership in it."""
     if command.reply_to is None and command.thread is None:
-        return PLAIN
+        return Needs(posted=True, uploads=command.attachments) if command.attachments else PLAIN
     named = {one: None for one in (command.reply_to, command.thread) if one is not None}
     followers = () if command.thread is None else command.mentions
-    return Needs(messages=tuple(named), thread=command.thread, followers=followers, posted=True)
+    return Needs(
+        messages=tuple(named), thread=command.thread, followers=followers, posted=True, uploads=command.attachments
+    )
 
 
 def decide_send(
@@ -120,9 +127,12 @@ def decide_send(
     require_turn(room, member, context)
     if command.mention_here or command.mention_all:
         require_may(Permission.MENTION_ALL, room, context)
+    # Nearly all messages have no files. What is known without the locks has no uploads, so those with some take the
+    # long way.
+    files = attached(command.attachments, context.uploads) if command.attachments else ()
     sent = MessageSent(
         command.body, command.reply_to, command.thread, command.mentions and tuple(dict.fromkeys(command.mentions)),
-        command.mention_here, command.mention_all, command.data, command.forward,
+        command.mention_here, command.mention_all, command.data, command.forward, attachments=files,
     )  # fmt: skip
     if command.reply_to is not None and target_of(context, command.reply_to) is None:
         raise Reject(Code.INVALID_PAYLOAD, "reply_to names no message of this room.")

@@ -1,0 +1,163 @@
+"""Hands files out to those who may read their messages: by tickets, which are looked at whenever a file is fetched.
+
+A file that is in no message is its user's alone, and who uploaded a file may always have it back. Of a message that is
+deleted, or being erased, nobody gets the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from parley.chat.attachments import tickets
+from parley.chat.attachments.byte_store import STORE_ERRORS, ByteStore
+from parley.chat.attachments.tickets import Ticket
+from parley.chat.attachments.uploads import no_such_upload
+from parley.chat.log.database import Pool
+from parley.chat.log.erasure.erasures import HIDDEN
+from parley.chat.log.event_store import read_secret
+from parley.chat.queries.visibility import VISIBLE
+from parley.common.errors import Code, Reject
+
+MAX_TICKETS = 100
+AT_ONCE = 64
+"""Files that one process hands out at a time."""
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+# The message is looked at in the same snapshot: one that is erased, or being erased, has no files any more.
+_READABLE = f"""
+SELECT u.upload_id, u.name, u.type, u.size, u.sha256, u.thumbnail FROM chat.uploads u
+WHERE u.upload_id = ANY($2::uuid[]) AND u.state IN ('ready', 'attached') AND (
+  (u.state = 'ready' AND u.user_id = $1 AND u.expires_at > clock_timestamp())
+  OR (u.state = 'attached' AND (
+    SELECT e.version <> 0 AND NOT {HIDDEN} FROM chat.events e
+    WHERE e.room_id = u.room_id AND e.sequence = u.sequence LIMIT 1
+  ) AND (u.user_id = $1 OR (SELECT true FROM chat.rooms r WHERE r.room_id = u.room_id AND {VISIBLE} LIMIT 1)))
+)
+"""
+
+
+class AskFiles(msgspec.Struct, frozen=True):
+    """`files`: addresses of files, by the ids that messages name."""
+
+    uploads: Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=MAX_TICKETS)]
+
+
+class FileAddress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a file is fetched from, without a token and until `expires_at`, and where its thumbnail is."""
+
+    id: UUID
+    url: str
+    expires_at: datetime
+    thumbnail_url: str | None = None
+
+
+class FileAddresses(msgspec.Struct, frozen=True):
+    """The addresses of those files that the user may have; others are left out."""
+
+    files: list[FileAddress]
+
+
+class Readable(NamedTuple):
+    """A file that somebody may have now."""
+
+    upload: UUID
+    name: str
+    type: str
+    size: int
+    etag: str
+
+
+class Downloads:
+    """Hands files out. One for a process."""
+
+    def __init__(self, pool: Pool, store: ByteStore) -> None:
+        self._pool = pool
+        self._store = store
+        self._key = b""
+        self._handing = 0
+
+    async def addresses(self, user_id: str, uploads: list[UUID]) -> FileAddresses:
+        """Return addresses for the files that a user may have."""
+        key = await self._secret()
+        until = tickets.expiry(time.time())
+        found: list[FileAddress] = []
+        for row in await self._pool.fetch(_READABLE, user_id, uploads):
+            upload: UUID = row["upload_id"]
+            address = f"/api/files/{tickets.write(Ticket(upload, user_id, until), key)}"
+            small = f"{address}/thumbnail" if row["thumbnail"] else None
+            found.append(FileAddress(upload, f"{address}/file", datetime.fromtimestamp(until, UTC), small))
+        return FileAddresses(found)
+
+    async def redeem(self, text: str, what: str) -> tuple[str, Readable]:
+        """Return whose ticket this is and the file that they may have by it now. Raises `Reject(not_found)`."""
+        ticket = tickets.read(text, await self._secret(), time.time())
+        if ticket is None:
+            raise no_such_upload()
+        row = await self._pool.fetchrow(_READABLE, ticket.user_id, [ticket.upload])
+        if row is None or (what == "thumbnail" and not row["thumbnail"]):
+            raise no_such_upload()
+        etag = f'"{row["sha256"].hex()[:32]}-{what}"'
+        if what == "thumbnail":
+            return ticket.user_id, Readable(ticket.upload, "thumbnail.webp", "image/webp", row["thumbnail"], etag)
+        return ticket.user_id, Readable(ticket.upload, row["name"], row["type"], row["size"], etag)
+
+    async def bytes_of(self, upload: UUID, what: str, first: int, last: int) -> AsyncIterator[bytes]:
+        """Return the bytes of a file from the first to the last, as they are asked for. Raises `Reject`.
+
+        Its first bytes are read before this returns, so that a store that fails is an answer and not a broken one.
+        """
+        if self._handing >= AT_ONCE:
+            raise Reject(Code.OVERLOADED)
+        pieces = self._store.read(upload, what, first, last)
+        try:
+            async with asyncio.timeout(10.0):
+                begun = await anext(pieces, b"")
+        except STORE_ERRORS as error:
+            raise Reject(Code.UNAVAILABLE, "Files cannot be read now; try again.") from error
+        return self._hand_out(begun, pieces)
+
+    async def _hand_out(self, begun: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        self._handing += 1
+        try:
+            yield begun
+            async for piece in pieces:
+                yield piece
+        finally:
+            self._handing -= 1
+
+    async def _secret(self) -> bytes:
+        if not self._key:
+            async with self._pool.acquire() as connection:
+                self._key = await read_secret(connection)
+        return self._key
+
+
+def part_of(asked: str, size: int) -> tuple[int, int] | None:
+    """Return the first and the last byte of the one range that a header Range asks for (RFC 9110, section 14).
+
+    None stands for the whole file: for a header that is not understood, and for several ranges at once. Raises
+    `ValueError` for a range that the file does not have. Pure.
+    """
+    match = _RANGE.fullmatch(asked.strip())
+    if match is None or match[1] == match[2] == "":
+        return None
+    if match[1] == "":
+        length = min(size, int(match[2]))
+        if length == 0:
+            raise ValueError(asked)
+        return size - length, size - 1
+    first = int(match[1])
+    last = min(size - 1, int(match[2])) if match[2] else size - 1
+    if match[2] and int(match[2]) < first:
+        return None
+    if first >= size:
+        raise ValueError(asked)
+    return first, last

@@ -1,0 +1,306 @@
+"""Finds messages: first which rooms the searcher may read, then what the index has there, then what the log says.
+
+A search is a bounded amount of work. The index is read part by part, the newest first, until a page is full; what it
+finds is read in the log, by the same rules as history is, and compared with what was asked for. Where much that the
+index finds does not match, as with two common words that must stand side by side, a page ends early and says `more`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, NamedTuple
+
+import asyncpg
+import msgspec
+
+from parley.chat.domain.encoding.recorded import Recorded
+from parley.chat.domain.events import ClientEvent
+from parley.chat.domain.messages import MessageSent
+from parley.chat.log.database import Pool
+from parley.chat.log.event_store import recorded_row
+from parley.chat.log.position import Position
+from parley.chat.log.statements import EVENT_COLUMNS
+from parley.chat.queries.pages import PageBytes
+from parley.chat.queries.visibility import EXISTING, VISIBLE, key_of, no_such_room
+from parley.chat.search.parsed_query import Wanted, parse
+from parley.chat.search.term_index import NAME, PUBLIC
+from parley.chat.search.terms import number_of, room_term
+from parley.common.errors import Code, Reject
+from parley.common.wire.identity import Identity
+
+MAX_PAGE = 100
+AT_ONCE = 2
+"""Searches that one process makes at a time, so that others who read have connections left."""
+WAITING = 32
+ROUNDS = 4
+"""How often the index is asked for one page."""
+PAGE_SECONDS = 0.5
+"""After which a page ends with what was found."""
+STATEMENT_SECONDS = 2
+BEHIND_SECONDS = 10
+"""Age of a message from which on it is said that it is not indexed yet. Usually that takes half a second."""
+LOOK_SECONDS = 1.0
+"""For which an answer to whether the index is behind holds."""
+
+# Always by keys, and part after part, whatever Postgres believes of the tables.
+SESSION = {
+    "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "enable_memoize": "off",
+    "enable_material": "off", "plan_cache_mode": "force_generic_plan",
+    "statement_timeout": f"{STATEMENT_SECONDS}s",
+}  # fmt: skip
+
+STEPS = (8, 32, 128, 100_000)
+"""Scopes that are looked into at once, those with the newest messages first. Common words are found in the first
+ones."""
+
+LOOKING = {
+    # The end of the log has a block range index, which only bitmap scans use; any other index would be read whole.
+    "enable_seqscan": "off", "enable_indexscan": "off", "enable_indexonlyscan": "off",
+    "statement_timeout": f"{STATEMENT_SECONDS}s",
+}  # fmt: skip
+
+_ROOM = f"SELECT r.room_id, r.kind FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE}"
+# With the time of the newest message of each.
+_SCOPES = f"""
+SELECT s.scope, p.latest FROM (
+  SELECT $2::bigint AS scope UNION ALL
+  SELECT r.room_id FROM chat.members own CROSS JOIN LATERAL (
+    SELECT room_id, kind FROM chat.rooms WHERE room_id = own.room_id LIMIT 1
+  ) r WHERE $3 AND own.user_id = $1 AND r.kind <> 'public' AND {EXISTING}
+) s CROSS JOIN LATERAL (
+  SELECT latest FROM chat.search_parts WHERE scope = s.scope ORDER BY starts DESC LIMIT 1
+) p ORDER BY p.latest DESC
+"""
+# The limits make Postgres stop within a scope once a page of it is full: its parts come by the index in their order,
+# and none after the one that fills the page is looked into.
+FIND = """
+SELECT hit.* FROM unnest($1::bigint[]) AS asked(scope) CROSS JOIN LATERAL (
+  SELECT found.* FROM (
+    SELECT p.scope, p.starts, p.part FROM chat.search_parts p
+    WHERE p.scope = asked.scope AND p.starts <= least($3::timestamptz, $7::timestamptz) AND p.starts >= coalesce((
+      SELECT max(b.starts) FROM chat.search_parts b WHERE b.scope = asked.scope AND b.starts <= $6::timestamptz
+    ), '-infinity') ORDER BY p.starts DESC
+  ) p CROSS JOIN LATERAL (
+    SELECT array_agg(term # p.scope # p.part) AS terms FROM unnest($2::bigint[]) AS term
+  ) keys CROSS JOIN LATERAL (
+    SELECT s.room_id, s.sequence, s.text_sequence, s.recorded_at FROM chat.search s
+    WHERE s.terms @> keys.terms AND (s.recorded_at, s.room_id, s.sequence) < ($3::timestamptz, $4::bigint, $5::bigint)
+      AND s.recorded_at >= $6::timestamptz AND s.recorded_at < $7::timestamptz
+    ORDER BY s.recorded_at DESC, s.room_id DESC, s.sequence DESC LIMIT $8::int
+  ) found LIMIT $8::int
+) hit ORDER BY hit.recorded_at DESC, hit.room_id DESC, hit.sequence DESC LIMIT $8::int
+"""
+_READ = f"""
+SELECT q.ordinal, e.* FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS q(key, at, ordinal)
+CROSS JOIN LATERAL (SELECT r.room_id FROM chat.rooms r WHERE r.room_id = q.key AND {VISIBLE} LIMIT 1) seen
+CROSS JOIN LATERAL (
+  SELECT {EVENT_COLUMNS} FROM chat.events e WHERE e.room_id = seen.room_id AND e.sequence = q.at LIMIT 1
+) e
+"""
+_PLACE = "SELECT position FROM chat.consumers WHERE name = $1"
+BEHIND = f"""
+SELECT EXISTS (
+  SELECT FROM chat.events e WHERE (e.transaction_id::text)::bigint >= $1 AND e.type = {MessageSent.NUMBER}
+    AND e.recorded_at < clock_timestamp() - $2::interval
+)
+"""
+_FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def local(settings: dict[str, str]) -> str:
+    """Return the statements that set these for a transaction."""
+    return "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in settings.items())
+
+
+class Search(msgspec.Struct, frozen=True):
+    """`search`: messages by what is in them, newest first. `after` is the `next` of the page before."""
+
+    query: str
+    after: Annotated[str, msgspec.Meta(max_length=80)] = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = 20
+
+
+class SearchPage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Messages, newest first. If there may be `more`, `next` is where to go on, even from a page without messages.
+
+    `indexing` says that messages of some age are not found yet.
+    """
+
+    messages: list[ClientEvent[msgspec.Raw]]
+    more: bool
+    next: str | None = None
+    indexing: bool = False
+
+
+_Place = tuple[datetime, int, int]
+"""Where a message stands among all: its time, its room and its sequence."""
+
+
+class _Where(NamedTuple):
+    """Scopes with the time of their newest message, the newest first, and what is looked for in them."""
+
+    scopes: list[tuple[int, datetime]]
+    terms: list[int]
+    since: datetime
+    until: datetime
+
+
+class _Hit(NamedTuple):
+    room_id: int
+    sequence: int
+    text_sequence: int
+    recorded_at: datetime
+
+    def place(self) -> _Place:
+        """Return where the message stands among all."""
+        return self.recorded_at, self.room_id, self.sequence
+
+    @property
+    def cursor(self) -> str:
+        micros = (self.recorded_at - _EPOCH) // timedelta(microseconds=1)
+        return f"{micros}.{self.room_id}.{self.sequence}"
+
+
+class Finder:
+    """Answers searches. One for a process."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._turn = asyncio.Semaphore(AT_ONCE)
+        self._waiting = 0
+        self._behind = True
+        self._looked_at = -LOOK_SECONDS
+
+    async def page(self, search: Search, identity: Identity) -> SearchPage:
+        """Return a page of what a user searches for, of what they may read. Raises `Reject`."""
+        wanted = parse(search.query, identity.user_id)
+        place = _place(search.after)
+        if self._waiting >= WAITING:
+            raise Reject(Code.OVERLOADED)
+        self._waiting += 1
+        try:
+            async with self._turn, self._pool.acquire() as connection:
+                behind = await self._is_behind(connection)
+                async with connection.transaction(readonly=True):
+                    await connection.execute(local(SESSION))
+                    where = await _where(connection, wanted, identity)
+                    found = await _page(connection, wanted, identity, where, place, search.limit)
+        except asyncpg.QueryCanceledError as error:
+            raise Reject(Code.TIMEOUT, "This search takes too long; search for less common words.") from error
+        finally:
+            self._waiting -= 1
+        return msgspec.structs.replace(found, indexing=behind)
+
+    async def _is_behind(self, connection: Any) -> bool:
+        if (now := time.monotonic()) - self._looked_at < LOOK_SECONDS:
+            return self._behind
+        self._looked_at = now
+        position: str | None = await connection.fetchval(_PLACE, NAME)
+        if position is None:
+            self._behind = True
+            return True
+        async with connection.transaction(readonly=True):
+            await connection.execute(local(LOOKING))
+            since = timedelta(seconds=BEHIND_SECONDS)
+            self._behind = await connection.fetchval(BEHIND, Position.decode(position).next, since)
+        return self._behind
+
+
+async def _where(connection: Any, wanted: Wanted, identity: Identity) -> _Where:
+    """Return where to look, and for which terms. Raises `Reject(not_found)`."""
+    terms = [number_of(term) for term in wanted.terms]
+    scope = PUBLIC
+    if wanted.room is not None:
+        row = await connection.fetchrow(_ROOM, identity.user_id, key_of(wanted.room))
+        if row is None:
+            raise no_such_room()
+        if row["kind"] == "public":
+            terms.append(number_of(room_term(row["room_id"])))
+        else:
+            scope = row["room_id"]
+    scopes = await connection.fetch(_SCOPES, identity.user_id, scope, wanted.room is None)
+    return _Where([tuple(row) for row in scopes], terms, wanted.since or _FIRST, wanted.until or _LAST)
+
+
+async def _page(
+    connection: Any, wanted: Wanted, identity: Identity, where: _Where, place: _Place, limit: int
+) -> SearchPage:
+    deadline = time.monotonic() + PAGE_SECONDS
+    messages: list[ClientEvent[msgspec.Raw]] = []
+    page = PageBytes()
+    at: _Hit | None = None
+    for _ in range(ROUNDS):
+        # One more shows whether there are more at all. If some turned out not to match, more are asked for.
+        most = limit + 1 if at is None else 2 * limit
+        hits = await _hits(connection, where, place, most)
+        found = await _read(connection, identity, hits)
+        for hit in hits:
+            message = _matching(found, hit, wanted)
+            taken = page.take([message], at_least_one=not messages) if message is not None else []
+            if message is not None and (len(messages) == limit or not taken):
+                return SearchPage(messages, more=True, next=at.cursor if at else None)
+            messages += taken
+            at = hit
+        if len(hits) < most:
+            return SearchPage(messages, more=False)
+        place = hits[-1].recorded_at, hits[-1].room_id, hits[-1].sequence
+        if time.monotonic() > deadline:
+            break
+    return SearchPage(messages, more=True, next=at.cursor if at else None)
+
+
+async def _hits(connection: Any, where: _Where, place: _Place, most: int) -> list[_Hit]:
+    """Return the newest matches of the index behind a place, at most so many, of all scopes together."""
+    hits: list[_Hit] = []
+    since, left = where.since, where.scopes
+    for step in STEPS:
+        # What is older than enough matches of other scopes is not looked for, nor are scopes that are silent since.
+        scopes = [scope for scope, latest in left[:step] if latest >= since]
+        left = left[step:]
+        if scopes:
+            rows = await connection.fetch(FIND, scopes, where.terms, *place, since, where.until, most)
+            hits = sorted([*hits, *(_Hit(*row) for row in rows)], key=_Hit.place, reverse=True)[:most]
+            if len(hits) == most:
+                since = hits[-1].recorded_at
+        if not left:
+            break
+    return hits
+
+
+async def _read(connection: Any, identity: Identity, hits: list[_Hit]) -> dict[tuple[int, int], Recorded]:
+    """Return the events of these messages and of their present texts, as far as the user may read them now."""
+    places = {(hit.room_id, at) for hit in hits for at in (hit.sequence, hit.text_sequence)}
+    columns = [list(column) for column in zip(*places, strict=True)] or [[], []]
+    rows = await connection.fetch(_READ, identity.user_id, *columns)
+    recorded = [recorded_row(row) for row in rows]
+    return {(one.room_id, one.sequence): one for one in recorded if not one.erased}
+
+
+def _matching(found: dict[tuple[int, int], Recorded], hit: _Hit, wanted: Wanted) -> Recorded | None:
+    """Return the message with its present text if it is what is searched for."""
+    message, text = found.get((hit.room_id, hit.sequence)), found.get((hit.room_id, hit.text_sequence))
+    if message is None or text is None:
+        return None
+    data: dict[str, Any] = msgspec.json.decode(message.data)
+    if text is not message:
+        edit: dict[str, Any] = msgspec.json.decode(text.data)
+        data = data | {name: value for name, value in edit.items() if name in {"body", "version", "mentions"}}
+        message = message._replace(data=msgspec.json.encode(data))
+    return message if wanted.matches(message.actor_id, data) else None
+
+
+def _place(cursor: str) -> _Place:
+    """Return where a page begins. Raises `Reject(invalid_payload)`."""
+    if not cursor:
+        return _LAST, 0, 0
+    try:
+        micros, room_id, sequence = map(int, cursor.split("."))
+        at = _EPOCH + timedelta(microseconds=micros)
+    except (ValueError, OverflowError):
+        raise Reject(Code.INVALID_PAYLOAD, "after is the next of another page.") from None
+    if not -(2**63) <= room_id < 2**63 or not 0 <= sequence < 2**63:
+        raise Reject(Code.INVALID_PAYLOAD, "after is the next of another page.")
+    return at, room_id, sequence
