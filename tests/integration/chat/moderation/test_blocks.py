@@ -48,6 +48,7 @@ async def test_the_list_is_bounded_and_not_of_oneself(pool: Pool):
         with pytest.raises(Reject) as caught:
             await blocks.block(pool, ANN, BlockUser(user))
         assert caught.value.code is code
+    assert await pool.fetchval("SELECT count(*) FROM chat.blocks") == blocks.MAX_BLOCKS, "nothing was written"
 
 
 async def test_an_acked_block_is_in_force(database_url: str, pool: Pool):
