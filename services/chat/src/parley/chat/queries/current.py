@@ -32,8 +32,8 @@ _AMENDING = f"{numbers_of(AMENDING_TYPES)}, {EventsErased.NUMBER}"
 _SENT = MessageSent.NUMBER
 
 
-# What somebody reacted with is theirs, so it is not shown from the moment on at which they are to be erased. Only then are
-# the reactions counted one by one.
+# What somebody reacted with is theirs, so it is not shown from the moment on at which they are to be erased. Only then
+# are the reactions counted one by one.
 _STANDING = f"""FROM chat.reactions
 WHERE room_id = m.room_id AND message = m.sequence AND emoji = kind.key AND {unless_erasing("user_id")} <> ''"""
 _REACTIONS = f"""
