@@ -17,8 +17,11 @@ async def site() -> AsyncIterator[OddSite]:
         yield running
 
 
+STRICT: dict[str, Any] = {"max_bytes": 1000, "seconds": 5.0, "redirects": 3}
+
+
 async def fetch(site: OddSite, url: str, **options: Any) -> Fetched:
-    return await site.fetcher.fetch(url, **{"max_bytes": 1000, "seconds": 5.0, "redirects": 3} | options)
+    return await site.fetcher.fetch(url, **STRICT | options)
 
 
 @pytest.mark.parametrize(
