@@ -260,6 +260,35 @@ async def test_what_is_read_in_a_room_is_read_as_notification_on_all_devices(dat
         assert {one[4] for one in await listed(pool)} == {True}
 
 
+async def test_a_cursor_moves_together_with_what_is_read_by_it_or_not_at_all(
+    database_url: str, pool: Pool, bus: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    async with scene(database_url, pool, bus) as (writer, notifier, room):
+        bens = await send(writer, room, 1, BEN)
+        last = (await writer.submit(SendMessage("r", room, "an answer", bens), ANN, "")).sequence
+        await until(lambda: rows(pool, 1), "one is told")
+        failures = [ConnectionError("killed between the two")]
+        mark = inbox_store.read_in_rooms
+
+        async def dies(*args: Any) -> Any:
+            if failures:
+                raise failures.pop()
+            return await mark(*args)
+
+        monkeypatch.setattr(inbox_store, "read_in_rooms", dies)
+        cursors = ReadCursors(pool, RoomPublisher(bus, NAMESPACE))
+        cursors.on_moved = notifier.cursors_moved
+        async with Tasks() as tasks:
+            tasks.forever(cursors.run(), name="read cursors")
+            await cursors.read(BEN, MarkRead(room, last))
+            await until(lambda: read(pool), "the notification is read")
+        assert failures == []
+
+
+async def read(pool: Pool) -> bool:
+    return (await listed(pool))[0][4]
+
+
 async def test_a_users_own_room_is_replayed_without_gaps_whatever_was_deleted(database_url: str, pool: Pool, bus: Bus):
     async with scene(database_url, pool, bus) as (writer, _, room):
         bens = await send(writer, room, 1, BEN)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from itertools import groupby
+from typing import Any
 
 import msgspec
 
@@ -103,23 +104,28 @@ class Notifier:
                 unread = (await inbox_store.unread(connection, [user_id]))[user_id]
         change = NotificationsRead(unread, read if said.sequences is not None else [], said.up_to)
         if read:
-            await self._signal([(user_id, change)])
+            room, item = _told_read(user_id, change)
+            try:
+                await self._rooms.publish(room, [item])
+            except Exception as error:
+                # Whoever lists notifications is told the same.
+                log.warning("nobody was told what was read", exc_info=error)
         return change
 
-    async def cursors_moved(self, moved: list[MovedCursor]) -> None:
-        """Mark as read what is about messages that users have read. Raises what Postgres raises."""
-        async with self._pool.acquire() as connection:
-            async with connection.transaction(isolation="read_committed"):
-                read = await inbox_store.read_in_rooms(connection, {one.key: one.place.sequence for one in moved})
-            if not read:
-                return
-            unread = await inbox_store.unread(connection, {one.user_id for one in read})
+    async def cursors_moved(self, connection: Any, moved: list[MovedCursor]) -> list[tuple[str, RoomEvent]]:
+        """Mark as read what is about messages that users have read, in the transaction that moves their cursors.
+
+        Returns what they are told. Raises what Postgres raises.
+        """
+        read = await inbox_store.read_in_rooms(connection, {one.key: one.place.sequence for one in moved})
+        if not read:
+            return []
+        unread = await inbox_store.unread(connection, {one.user_id for one in read})
         read.sort()
-        changes = [
-            (user_id, NotificationsRead(unread[user_id], [one.sequence for one in theirs]))
+        return [
+            _told_read(user_id, NotificationsRead(unread[user_id], [one.sequence for one in theirs]))
             for user_id, theirs in groupby(read, key=lambda one: one.user_id)
         ]
-        await self._signal(changes)
 
     async def run(self) -> None:
         """Say heads again, and delete what is too old, for ever."""
@@ -160,19 +166,9 @@ class Notifier:
             if user_id in self._moved or len(self._moved) < MAX_HEADS:
                 self._moved[user_id] = max(head, self._moved.get(user_id, 0))
 
-    async def _signal(self, changes: list[tuple[str, NotificationsRead]]) -> None:
-        told = [
-            (
-                subjects.user_room(user_id),
-                Delivery([RoomEvent("notification.read", msgspec.json.encode(change), volatile=True)]),
-            )
-            for user_id, change in changes
-        ]
-        try:
-            await self._rooms.publish_all(told)
-        except Exception as error:
-            # Whoever lists notifications is told the same.
-            log.warning("nobody was told what was read", exc_info=error)
+
+def _told_read(user_id: str, change: NotificationsRead) -> tuple[str, RoomEvent]:
+    return subjects.user_room(user_id), RoomEvent("notification.read", msgspec.json.encode(change), volatile=True)
 
 
 def _erased(events: list[LogEvent]) -> Iterable[tuple[int, int, int]]:

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -44,7 +44,8 @@ MOST = 100_000
 """Cursors that wait to be stored. Further ones are refused with `overloaded`."""
 
 Sequence = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
-Moved = Callable[[list[MovedCursor]], Awaitable[None]]
+OnMoved = Callable[[Any, list[MovedCursor]], Awaitable[list[tuple[str, RoomEvent]]]]
+"""Does on a connection what follows from moved cursors, in their transaction. Returns what is told in which rooms."""
 
 
 class MarkRead(msgspec.Struct, frozen=True):
@@ -87,8 +88,7 @@ class ReadCursors:
         self._rooms = rooms
         self._waiting: LatestValues[CursorKey, CursorPlace] = LatestValues(INTERVAL, MOST, max)
         self._places = BatchLoader(partial(read_store.places, pool), BATCH)
-        self.on_moved: Moved | None = None
-        """Called with cursors that were stored, before anybody is told."""
+        self.on_moved: OnMoved | None = None
 
     async def read(self, identity: Identity, said: MarkRead) -> ReadState:
         """Move a cursor forward. Raises `Reject`: the user has to be in the room, and the event to exist."""
@@ -119,7 +119,7 @@ class ReadCursors:
         place = await self._place(key, before)
         state = ReadState(before, max(0, place.messages - place.number), place.mentions)
         change = ReadChange(said.room, identity.user_id, before, state.unread, back=True)
-        await self._tell([(subjects.user_room(identity.user_id), change)])
+        await self._tell([(subjects.user_room(identity.user_id), _event(change))])
         return state
 
     def sent(self, appended: Iterable[Recorded]) -> None:
@@ -157,10 +157,13 @@ class ReadCursors:
         return place
 
     async def _store(self, cursors: dict[CursorKey, CursorPlace]) -> None:
+        told: list[tuple[str, RoomEvent]] = []
         try:
-            moved = await read_store.advance(self._pool, cursors)
-            if moved and self.on_moved is not None:
-                await self.on_moved(moved)
+            async with self._pool.acquire() as connection, connection.transaction(isolation="read_committed"):
+                moved = await read_store.advance(connection, cursors)
+                if moved and self.on_moved is not None:
+                    # In one transaction: a cursor moves once, so what did not follow then would never follow.
+                    told = await self.on_moved(connection, moved)
         except (*DATABASE_ERRORS, Reject) as error:
             # A cursor is stored twice without harm.
             outages.note(error)
@@ -169,23 +172,23 @@ class ReadCursors:
         except Exception:
             log.exception("cannot store how far users have read")
             return
-        await self._tell([told for one in moved for told in _told(one)])
+        await self._tell([*(change for one in moved for change in _told(one)), *told])
 
-    async def _tell(self, changes: list[tuple[str, ReadChange]]) -> None:
-        told = [
-            (room, Delivery([RoomEvent("read", msgspec.json.encode(change), volatile=True)]))
-            for room, change in changes
-        ]
+    async def _tell(self, told: list[tuple[str, RoomEvent]]) -> None:
         try:
-            await self._rooms.publish_all(told)
+            await self._rooms.publish_all([(room, Delivery([item])) for room, item in told])
         except Exception as error:
             # A signal: the next list of rooms says the same.
             log.warning("nobody was told who has read", exc_info=error)
 
 
-def _told(one: MovedCursor) -> Iterable[tuple[str, ReadChange]]:
+def _event(change: ReadChange) -> RoomEvent:
+    return RoomEvent("read", msgspec.json.encode(change), volatile=True)
+
+
+def _told(one: MovedCursor) -> Iterable[tuple[str, RoomEvent]]:
     room, sequence, user_id = public_room_id(one.key.room_id), one.place.sequence, one.key.user_id
     unread = max(0, one.messages - one.place.number)
-    yield subjects.user_room(user_id), ReadChange(room, user_id, sequence, unread)
+    yield subjects.user_room(user_id), _event(ReadChange(room, user_id, sequence, unread))
     if one.members <= SMALL_ROOM and not one.private:
-        yield receipts_room(room, one.changed), ReadChange(room, user_id, sequence)
+        yield receipts_room(room, one.changed), _event(ReadChange(room, user_id, sequence))

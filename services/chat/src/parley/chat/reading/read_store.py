@@ -138,9 +138,9 @@ def _place(row: Any) -> RoomPlace:
     )  # fmt: skip
 
 
-async def advance(pool: Pool, cursors: Mapping[CursorKey, CursorPlace]) -> list[MovedCursor]:
+async def advance(connection: Any, cursors: Mapping[CursorKey, CursorPlace]) -> list[MovedCursor]:
     """Move cursors forward. Returns those that moved; one that is as far already stays."""
-    rows = await pool.fetch(
+    rows = await connection.fetch(
         _ADVANCE,
         [key.room_id for key in cursors],
         [key.user_id for key in cursors],
