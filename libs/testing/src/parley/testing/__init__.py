@@ -3,7 +3,7 @@
 The modules, in reading order:
 
 1. `fake_namespace`: runs a namespace's middleware and controllers in the test's loop, without a network, with
-   connections of `fake_connection` and a gateway of `fake_gateway`;
+   connections of `fake_connection`, a gateway of `fake_gateway` and presence of `fake_presence`;
 2. `running_server`: runs whole services behind real gateways (`running_gateways`) on real NATS, for `stock_client`s,
    with `tokens` in the place of auth;
 3. `mailbox`: the events that a connection of either kind has received;

@@ -7,7 +7,8 @@ Each package imports only those above it in this list (a contract in pyproject.t
 2. `connections`: one client in one namespace, and the registry of all.
 3. `socketio`: packets, clients and what they may send; `recovery`: lost connections and what was sent lately.
 4. `commands`: what clients emit, to the services; `rooms`: what services publish, to the clients.
-5. `operations`: what services and operators do with connections.
+5. `presence`: who is in a room, for connections that look at it. `operations`: what services and operators do with
+   connections.
 6. `admission`: who is let in, and whether they are still welcome.
 7. `lifecycle`: a connection from CONNECT to its end. `gateway` puts all parts together, `app` serves it.
 

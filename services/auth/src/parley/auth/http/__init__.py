@@ -1,4 +1,5 @@
 """What people, bots and administrators ask.
 
-Reading order: `endpoints`, with `device_cookie` and `login_gate`; `own_sessions`, `me`, `bots`, `oidc`, then `admin`.
+Reading order: `endpoints`, with `device_cookie` and `login_gate`; `login_steps`
+(what follows a password), `own_sessions`, `me`, `mail`, `factors`, `passkeys`, `bots`, `oidc`, then `admin`.
 """

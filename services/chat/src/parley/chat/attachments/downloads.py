@@ -16,9 +16,9 @@ from uuid import UUID
 
 import msgspec
 
-from parley.chat.attachments import tickets
+from parley.chat.attachments import file_tickets
 from parley.chat.attachments.byte_store import STORE_ERRORS, ByteStore
-from parley.chat.attachments.tickets import Ticket
+from parley.chat.attachments.file_tickets import FileTicket
 from parley.chat.attachments.uploads import no_such_upload
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure.erasures import HIDDEN
@@ -87,18 +87,18 @@ class Downloads:
     async def addresses(self, user_id: str, uploads: list[UUID]) -> FileAddresses:
         """Return addresses for the files that a user may have."""
         key = await self._secret()
-        until = tickets.expiry(time.time())
+        until = file_tickets.expiry(time.time())
         found: list[FileAddress] = []
         for row in await self._pool.fetch(_READABLE, user_id, uploads):
             upload: UUID = row["upload_id"]
-            address = f"/api/files/{tickets.write(Ticket(upload, user_id, until), key)}"
+            address = f"/api/files/{file_tickets.write(FileTicket(upload, user_id, until), key)}"
             small = f"{address}/thumbnail" if row["thumbnail"] else None
             found.append(FileAddress(upload, f"{address}/file", datetime.fromtimestamp(until, UTC), small))
         return FileAddresses(found)
 
     async def redeem(self, text: str, what: str) -> tuple[str, Readable]:
         """Return whose ticket this is and the file that they may have by it now. Raises `Reject(not_found)`."""
-        ticket = tickets.read(text, await self._secret(), time.time())
+        ticket = file_tickets.read(text, await self._secret(), time.time())
         if ticket is None:
             raise no_such_upload()
         row = await self._pool.fetchrow(_READABLE, ticket.user_id, [ticket.upload])

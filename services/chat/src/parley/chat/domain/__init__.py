@@ -5,7 +5,8 @@ Read them in this order:
 1. `state`: a room and its members, as a decision sees them.
 2. `fields` and `events`: what every command and every event has in common.
 3. `permissions`: who may do what in a room, which every feature asks.
-4. `rooms`, `membership`, `messages`, `people`: features with their commands, events, decisions and effects on a room.
+4. `rooms`, `membership`, `attaching`, `messages`, `people`: features with their commands, events, decisions and effects
+   on a room.
 5. `room`: finds the feature that a command or an event belongs to.
 6. `batch`: decides many commands in order; `draft` decides those that need no lock.
 7. `encoding`: how events and ids are written down.

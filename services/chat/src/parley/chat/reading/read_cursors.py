@@ -24,7 +24,7 @@ from parley.chat.log.database import DATABASE_ERRORS, Pool, reachable
 from parley.chat.queries.visibility import key_of, no_such_room
 from parley.chat.reading import read_store
 from parley.chat.reading.latest_values import LatestValues
-from parley.chat.reading.read_store import CursorKey, CursorPlace, MovedCursor, RoomPlace
+from parley.chat.reading.read_store import CursorKey, CursorPlace, MovedCursor, ReadablePlace
 from parley.chat.reading.receipts import SMALL_ROOM, receipts_room
 from parley.common.batch_loader import BatchLoader
 from parley.common.process.outage_log import OutageLog
@@ -145,7 +145,7 @@ class ReadCursors:
             await self._store(dict(list(cursors.items())[start : start + BATCH]))
         await self._places.close()
 
-    async def _place(self, key: CursorKey, sequence: int) -> RoomPlace:
+    async def _place(self, key: CursorKey, sequence: int) -> ReadablePlace:
         with reachable():
             place = await self._places.load((key, sequence))
         if place is None or (place.kind != "public" and place.state is None):

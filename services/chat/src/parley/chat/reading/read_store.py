@@ -96,7 +96,7 @@ class CursorPlace(NamedTuple):
     number: int
 
 
-class RoomPlace(NamedTuple):
+class ReadablePlace(NamedTuple):
     """What is known of an event of a room that a user names as read, and of the user's cursor there.
 
     `state` is the user's membership, `joined` the event of their join, and `read` their cursor if it is of this stay.
@@ -123,16 +123,16 @@ class MovedCursor(NamedTuple):
     private: bool
 
 
-async def places(pool: Pool, asked: list[tuple[CursorKey, int]]) -> Mapping[tuple[CursorKey, int], RoomPlace]:
+async def places(pool: Pool, asked: list[tuple[CursorKey, int]]) -> Mapping[tuple[CursorKey, int], ReadablePlace]:
     """Return what is known of events that users name as read, in one statement, without rooms that do not exist."""
     users, rooms = [key.user_id for key, _ in asked], [key.room_id for key, _ in asked]
     rows = await pool.fetch(_PLACES, users, rooms, [sequence for _, sequence in asked])
     return {asked[row["ordinal"] - 1]: _place(row) for row in rows}
 
 
-def _place(row: Any) -> RoomPlace:
+def _place(row: Any) -> ReadablePlace:
     read = None if row["read"] is None else CursorPlace(row["read"], row["read_number"])
-    return RoomPlace(
+    return ReadablePlace(
         row["head"], row["messages"], row["kind"], row["state"], row["joined"] or 0, row["number"], read,
         row["mentions"],
     )  # fmt: skip

@@ -1,1 +1,5 @@
-"""How events and ids are written down. Read `room_ids`, `compact`, `event_codec`, `recorded`, then `log_lines`."""
+"""How events and ids are written down.
+
+Read `room_ids`, `invite_codes`, `compact`, `event_codec`, `recorded`,
+then `log_lines`.
+"""

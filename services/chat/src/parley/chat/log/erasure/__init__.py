@@ -1,1 +1,5 @@
-"""Erasures in the log. Read `erasures`, `ledger`, `executor`, then `erasure_runner`, which drives them."""
+"""Erasures in the log.
+
+Read `erasures`, `ledger`, `people_rows` and `own_rows` (what is in no log), `executor`, then
+`erasure_runner`, which drives them.
+"""

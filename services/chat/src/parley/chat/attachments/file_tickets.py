@@ -19,7 +19,7 @@ _MAC = 16
 MAX_LENGTH = 256
 
 
-class Ticket(NamedTuple):
+class FileTicket(NamedTuple):
     """Who may have an upload, and until when, in seconds since 1970."""
 
     upload: UUID
@@ -32,13 +32,13 @@ def expiry(now: float) -> int:
     return (int(now) // WINDOW + 2) * WINDOW
 
 
-def write(ticket: Ticket, key: bytes) -> str:
+def write(ticket: FileTicket, key: bytes) -> str:
     """Return a ticket as it stands in an address."""
     data = ticket.upload.bytes + ticket.until.to_bytes(6, "big") + ticket.user_id.encode("utf-8", "surrogatepass")
     return base64.urlsafe_b64encode(_mac(data, key) + data).decode().rstrip("=")
 
 
-def read(text: str, key: bytes, now: float) -> Ticket | None:
+def read(text: str, key: bytes, now: float) -> FileTicket | None:
     """Return a ticket that is ours and still valid, else None."""
     if len(text) > MAX_LENGTH * 4:
         return None
@@ -49,7 +49,7 @@ def read(text: str, key: bytes, now: float) -> Ticket | None:
     mac, data = both[:_MAC], both[_MAC:]
     if len(data) < 22 or not hmac.compare_digest(mac, _mac(data, key)):
         return None
-    ticket = Ticket(
+    ticket = FileTicket(
         UUID(bytes=data[:16]), data[22:].decode("utf-8", "surrogatepass"), int.from_bytes(data[16:22], "big")
     )
     return ticket if now < ticket.until else None

@@ -7,14 +7,14 @@ from uuid import uuid4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.chat.attachments.tickets import WINDOW, Ticket, expiry, read, write
+from parley.chat.attachments.file_tickets import WINDOW, FileTicket, expiry, read, write
 
 KEY = b"k" * 32
 
 
 @given(st.text(max_size=128), st.floats(min_value=0, max_value=2**40))
 def test_a_ticket_is_read_as_it_was_written_until_it_ends(user_id: str, now: float):
-    ticket = Ticket(uuid4(), user_id, expiry(now))
+    ticket = FileTicket(uuid4(), user_id, expiry(now))
     text = write(ticket, KEY)
     assert read(text, KEY, now) == ticket
     assert WINDOW <= ticket.until - now <= 2 * WINDOW + 1
@@ -23,7 +23,7 @@ def test_a_ticket_is_read_as_it_was_written_until_it_ends(user_id: str, now: flo
 
 
 def test_no_byte_of_it_can_be_changed():
-    text = write(Ticket(uuid4(), "u_ann", expiry(0)), KEY)
+    text = write(FileTicket(uuid4(), "u_ann", expiry(0)), KEY)
     for place in range(len(text) - 1):
         other = "A" if text[place] != "A" else "B"
         assert read(text[:place] + other + text[place + 1 :], KEY, 0) is None
