@@ -24,6 +24,8 @@ from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.event_store import recorded_row
 from parley.chat.log.statements import EVENT_COLUMNS
 from parley.chat.log.writer import Writer
+from parley.chat.moderation import blocks
+from parley.chat.moderation.blocks import BlockUser
 from parley.chat.notifications import inbox, inbox_store
 from parley.chat.notifications import notifier as notifying
 from parley.chat.notifications.inbox import ListNotifications, ReadNotifications
@@ -114,6 +116,16 @@ async def test_each_cause_is_told_to_whom_it_concerns(database_url: str, pool: P
         assert (await inbox.page(pool, BEN, ListNotifications(after=2))).notifications[0].sequence == 1
         assert [one[1] for one in await listed(pool, Identity("u_dan", ""))] == ["invitation"]
         assert await listed(pool, ANN) == []
+
+
+async def test_who_has_blocked_somebody_is_not_notified_of_them(database_url: str, pool: Pool, bus: Bus):
+    async with scene(database_url, pool, bus) as (writer, _, room):
+        await blocks.block(pool, BEN, BlockUser("u_ann"))
+        bens = await send(writer, room, 1, BEN)
+        await writer.submit(SendMessage("r1", room, "from who is blocked", bens), ANN, "")
+        await writer.submit(SendMessage("r2", room, "from another", bens), CARL, "")
+        await until(lambda: rows(pool, 1), "one is told")
+        assert [text for _, _, _, text, _ in await listed(pool)] == ["from another"]
 
 
 async def rows(pool: Pool, count: int) -> bool:

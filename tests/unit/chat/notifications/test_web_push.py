@@ -63,6 +63,7 @@ def test_only_the_browser_can_read_a_message_and_everybody_who_sent_it():
         (encode(point(ec.generate_private_key(ec.SECP256R1()))), encode(bytes(15))),
         (encode(point(ec.generate_private_key(ec.SECP256R1()))), "é"),
     ],
+    ids=["none", "no base64", "on no curve", "zeros", "short", "no ASCII"],
 )
 def test_keys_of_no_browser_are_refused(p256dh: str, auth: str):
     with pytest.raises(PushKeyError):

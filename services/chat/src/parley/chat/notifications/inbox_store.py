@@ -72,6 +72,8 @@ WITH due AS MATERIALIZED (
   WHERE (cause IN ('invitation', 'moderation') OR coalesce(level, 'all') = 'all'
          OR (level = 'mentions' AND cause IN ('mention', 'reply')))
     AND NOT cause = ANY(coalesce(silenced, '{{}}'))
+    AND (cause = 'moderation' OR (SELECT true FROM chat.blocks b
+                                  WHERE b.user_id = chosen.user_id AND b.blocked_id = chosen.actor_id LIMIT 1) IS NULL)
     AND (SELECT true FROM chat.notifications n
          WHERE n.user_id = chosen.user_id AND n.event_id = chosen.event_id LIMIT 1) IS NULL
     AND CASE WHEN {ANY_OPEN} THEN NOT EXISTS (

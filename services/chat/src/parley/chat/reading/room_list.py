@@ -15,7 +15,7 @@ import msgspec
 from parley.chat.domain.encoding.compact import unpack
 from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.events import Instant, NamedUser
-from parley.chat.domain.fields import Kind
+from parley.chat.domain.fields import RoomKind
 from parley.chat.domain.messages import MessageSent
 from parley.chat.log.database import Pool, reachable
 from parley.chat.log.erasure.erasures import HIDDEN, unless_erasing
@@ -102,7 +102,7 @@ class ListedRoom(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
     name: str
     topic: str
-    kind: Kind
+    kind: RoomKind
     archived: bool
     head: int
     members: int
