@@ -12,7 +12,7 @@ from parley.chat.domain.events import ClientEvent
 from parley.chat.domain.room import RoomCommand
 from parley.chat.domain.rooms import ArchiveRoom
 from parley.chat.log.database import COMMAND_SECONDS, reachable
-from parley.chat.queries import history, sync
+from parley.chat.queries import history, pinned, sync
 from parley.chat.state import ChatState
 from parley.framework import Context, RoomLog, Router
 
@@ -66,6 +66,13 @@ async def read_missed(context: Context[ChatState], query: sync.Sync) -> sync.Syn
     """What each cursor missed."""
     with reachable():
         return await sync.missed(context.state.reads, query, context.identity)
+
+
+@router.on("pins", timeout=TIMEOUT, writes=False)
+async def read_pins(context: Context[ChatState], query: pinned.Pins) -> pinned.PinnedPage:
+    """The pinned messages of a room."""
+    with reachable():
+        return await pinned.page(context.state.reads, query, context.identity)
 
 
 for event in EVENTS:
