@@ -151,7 +151,7 @@ class Person:
     async def _look_back(self, place: Place, left: int) -> None:
         """Try to read a private room after having left it."""
         began = time.monotonic()
-        answer = await self._answered("history", {"room": place.id})
+        answer = await self._answered("history", {"room": place.id, "raw": True})
         last = max((event["sequence"] for event in answer.get("events", ())), default=0)
         self.ledger.write("reading", user=self.user, room=place.id, began=began, left=left, last=last)
 

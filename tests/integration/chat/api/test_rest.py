@@ -57,6 +57,7 @@ async def test_every_command_of_the_socket_is_a_request_with_a_described_body(re
     others = {row.name for row in (*PEOPLE_ROUTES, *OWN_ROUTES)} | {
         "history",
         "sync",
+        "pins",
         "typing",
         "presence",
         "presence.set",

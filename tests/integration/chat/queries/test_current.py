@@ -20,8 +20,9 @@ from parley.chat.domain.messages.reactions import AddReaction, RemoveReaction
 from parley.chat.domain.messages.threads import FollowThread, UnfollowThread
 from parley.chat.domain.rooms import UpdateRoom
 from parley.chat.log.database import Pool
-from parley.chat.queries import current, history
+from parley.chat.queries import current, history, pinned
 from parley.chat.queries.history import History
+from parley.chat.queries.pinned import Pins
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from tests.support.bus import rejected
@@ -47,7 +48,8 @@ class Conversation:
 
     async def page(self, who: Identity = ANN, **place: Any) -> dict[str, Any]:
         """A page of the room as a client gets it."""
-        answer = await history.page(self.pool, History(self.room, **dict[str, Any](limit=200) | place), who)
+        fields: dict[str, Any] = {"limit": 200, **place}
+        answer = await history.page(self.pool, History(self.room, **fields), who)
         return msgspec.json.decode(msgspec.json.encode(answer))
 
     async def bodies(self, **place: Any) -> list[str]:
@@ -111,6 +113,19 @@ async def test_a_page_shows_what_became_of_its_messages(started: Any):
     assert set(first["data"]) == {"deleted", "thread"}
     assert second["data"]["quote"] == {"sequence": root, "deleted": True}
     assert [event["sequence"] for event in (await talk.page(thread=root))["events"]] == [reply]
+
+
+async def test_the_pinned_messages_of_a_room_are_one_page(started: Any):
+    talk = await started(BEN)
+    sent = [await talk.do(BEN, SendMessage, f"m{n}") for n in range(4)]
+    for sequence in (sent[2], sent[0], sent[3]):
+        await talk.do(ANN, PinMessage, sequence)
+    await talk.do(ANN, UnpinMessage, sent[3])
+    answer = msgspec.json.decode(msgspec.json.encode(await pinned.page(talk.pool, Pins(talk.room), BEN)))
+    found = [(event["sequence"], event["data"]) for event in answer["events"]]
+    assert found == [(sent[n], {"body": f"m{n}", "version": 1, "pinned": True}) for n in (0, 2)]
+    assert answer["head"] == sent[3] + 4
+    assert (await rejected(pinned.page(talk.pool, Pins("rnowhere"), BEN))).code is Code.NOT_FOUND
 
 
 async def test_fifty_reactions_are_no_page(started: Any, monkeypatch: pytest.MonkeyPatch):

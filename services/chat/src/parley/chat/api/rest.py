@@ -16,7 +16,7 @@ from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.log.database import reachable
 from parley.chat.previews import link_previews
 from parley.chat.previews.link_previews import AskPreview
-from parley.chat.queries import history, members, rooms, sync
+from parley.chat.queries import history, members, pinned, rooms, sync
 from parley.chat.search import finder
 from parley.chat.state import ChatState
 from parley.common.http.api import bearer_token, correlation_id
@@ -160,6 +160,12 @@ async def list_messages(
     """A page of a room's messages as they are now, oldest first."""
     query = history.History(room, before, after, limit, around, at, thread, raw)
     return json_answer(await _read(history.page(chat.reads, query, identity)))
+
+
+@router.get("/rooms/{room}/pins")
+async def list_pins(room: str, chat: Chat, identity: Reader) -> Response:
+    """The pinned messages of a room, as they are now."""
+    return json_answer(await _read(pinned.page(chat.reads, pinned.Pins(room), identity)))
 
 
 @router.post("/sync", openapi_extra=described(sync.Sync))

@@ -17,7 +17,7 @@ from parley.chat.domain.room import RoomCommand
 from parley.chat.log.database import COMMAND_SECONDS, reachable
 from parley.chat.previews import link_previews
 from parley.chat.previews.link_previews import AskPreview, LinkPreview
-from parley.chat.queries import history, sync
+from parley.chat.queries import history, pinned, sync
 from parley.chat.search.finder import Search, SearchPage
 from parley.chat.signals.room_signals import LookAtRoom, OwnPresence, Typing, TypingSignal
 from parley.chat.state import ChatState
@@ -112,6 +112,13 @@ async def preview_link(context: Context[ChatState], query: AskPreview) -> LinkPr
     """What the first link in a text leads to."""
     with reachable():
         return await link_previews.previews_of(context.state.previews).preview(context.identity.user_id, query.text)
+
+
+@router.on("pins", timeout=TIMEOUT, writes=False)
+async def read_pins(context: Context[ChatState], query: pinned.Pins) -> pinned.PinnedPage:
+    """The pinned messages of a room."""
+    with reachable():
+        return await pinned.page(context.state.reads, query, context.identity)
 
 
 for event in EVENTS:

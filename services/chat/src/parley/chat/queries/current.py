@@ -122,6 +122,17 @@ def shown_between(after: str, before: str, limit: str, *, newest_first: bool = F
     ) e WHERE e.type NOT IN ({_AMENDING}) ORDER BY e.sequence {order} LIMIT {limit} + 1"""
 
 
+def pinned_messages(limit: int) -> str:
+    """Return SQL for the pinned messages of a room."""
+    return f"""
+    SELECT {CURRENT_COLUMNS} FROM (
+      SELECT sequence AS place FROM chat.messages
+      WHERE room_id = found.room_id AND pinned_in IS NOT NULL ORDER BY pinned_in DESC LIMIT {limit}
+    ) p CROSS JOIN LATERAL (
+      SELECT * FROM chat.events WHERE room_id = found.room_id AND sequence = p.place LIMIT 1
+    ) e"""
+
+
 def replies_between(thread: str, after: str, before: str, limit: str, *, newest_first: bool = False) -> str:
     """Return SQL for the replies of a thread between two sequences."""
     order = "DESC" if newest_first else "ASC"
