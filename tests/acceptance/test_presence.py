@@ -133,5 +133,9 @@ async def test_typing_is_for_members_in_rooms_that_are_open(people: People):
         {"room": public, "thread": 1.5},
     ):
         assert code(await eve.emit("typing", nonsense)) == "invalid_payload"
+    ben, of_ben = await people.join("ben")
+    await ok(ben, "room.join", room=public)
+    await ok(ann, "member.mute", room=public, user=of_ben["user_id"])
+    assert code(await ben.emit("typing", {"room": public})) == "muted"
     await ok(ann, "room.archive", room=public)
     assert code(await ann.emit("typing", {"room": public})) == "room_archived"

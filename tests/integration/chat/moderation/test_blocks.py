@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from parley.chat.domain.membership import InviteUser, UserRef
+from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.messages.amending import DeleteMessage, EditMessage
+from parley.chat.domain.messages.reactions import AddReaction
 from parley.chat.domain.people.direct import OpenDirect
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure import erasures
@@ -15,6 +18,8 @@ from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.moderation import blocks
 from parley.chat.moderation.blocks import BlockUser, ListBlocks, UnblockUser
 from parley.chat.queries import rooms
+from parley.chat.reading import room_list
+from parley.chat.reading.room_list import ListMyRooms
 from parley.common.errors import Code, Reject
 from tests.support.chat.erasing import connected, erase
 from tests.support.chat.writing import ANN, BEN, create, running_writer
@@ -81,3 +86,21 @@ async def test_of_an_erased_user_no_block_is_left_and_none_comes_meanwhile(
     await erase(database_url, Ledger(tmp_path / "ledger"), requested)
     rows = await pool.fetch("SELECT user_id, blocked_id FROM chat.blocks")
     assert [tuple(row.values()) for row in rows] == [("u_ben", "u_cat")]
+
+
+async def test_a_block_holds_for_what_becomes_of_messages_and_for_lists(database_url: str, pool: Pool):
+    async with running_writer(database_url) as (writer, _):
+        private = await create(writer, BEN, kind="private")
+        await writer.submit(SendMessage("m", private, "come here"), BEN, "")
+        await writer.submit(InviteUser("i", private, UserRef("u_ann")), BEN, "")
+        opened = (await writer.submit(OpenDirect("d", ["u_ann"]), BEN, "")).room
+        assert opened is not None
+        sent = (await writer.submit(SendMessage("m", opened.id, "hello"), BEN, "")).sequence
+        assert len((await room_list.room_list(pool, ANN, ListMyRooms())).rooms) == 2
+        await blocks.block(pool, ANN, BlockUser("u_ben"))
+        assert [one.id for one in (await room_list.room_list(pool, ANN, ListMyRooms())).rooms] == [opened.id]
+        for command in (EditMessage("e", opened.id, sent, "answer me", 1), AddReaction("r", opened.id, sent, "x")):
+            with pytest.raises(Reject) as caught:
+                await writer.submit(command, BEN, "")
+            assert caught.value.code is Code.FORBIDDEN
+        await writer.submit(DeleteMessage("x", opened.id, sent), BEN, "")

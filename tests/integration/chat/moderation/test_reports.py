@@ -11,6 +11,7 @@ import pytest
 
 from parley.chat.domain.membership import JoinRoom
 from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.messages.amending import EditMessage
 from parley.chat.domain.people.authority import ChangeRole
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure import erasures
@@ -178,3 +179,12 @@ async def test_one_erased_message_is_in_no_copy_any_more(database_url: str, pool
         requested = await erasures.request_room(connection, room)
     await erase(database_url, Ledger(tmp_path / "ledger"), requested)
     assert await pool.fetch("SELECT * FROM chat.reports") == []
+
+
+async def test_what_was_edited_is_copied_as_it_was_when_it_was_reported(pool: Pool, room: str, writer: Writer):
+    await writer.submit(EditMessage("e1", room, VILE, "viler things", 1), BEN, "")
+    await writer.submit(EditMessage("e2", room, VILE - 1, "hello you", 1), ANN, "")
+    await report(pool, room)
+    await writer.submit(EditMessage("e3", room, VILE, "nothing", 2), BEN, "")
+    (view,) = await queue(pool, DAN, room)
+    assert [one.body for one in view.copy][:2] == ["hello you", "viler things"]

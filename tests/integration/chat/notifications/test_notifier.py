@@ -17,6 +17,7 @@ from parley.chat.consumers.runner import ConsumerRunner, OwnConsumer
 from parley.chat.delivery.hints import NAMESPACE
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.messages.amending import DeleteMessage, EditMessage
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure import erasures
 from parley.chat.log.erasure.erasure_runner import wait_until_completed
@@ -415,3 +416,25 @@ async def test_plain_messages_are_not_even_read(database_url: str, pool: Pool, b
         await until(lambda: rows(pool, 1), "the direct message is told")
     assert sorted(handed) == [2, 22]
     assert [one[1] for one in await listed(pool)] == ["direct"]
+
+
+async def test_an_edit_is_shown_and_what_was_deleted_is_unread_no_more(database_url: str, pool: Pool, bus: Bus):
+    told: list[Any] = []
+
+    async def hear(message: Any) -> None:
+        told.extend(msgspec.json.decode(one.payload) for one in decode(message.data, Delivery).events)
+
+    await bus.subscribe(subjects.room(NAMESPACE, "user:u_ben"), hear)
+    async with scene(database_url, pool, bus) as (writer, _, room):
+        said = [
+            (await writer.submit(SendMessage(f"s{n}", room, f"first {n}", mentions=("u_ben",)), ANN, "")).sequence
+            for n in range(2)
+        ]
+        await until(lambda: rows(pool, 2), "both are told")
+        await writer.submit(EditMessage("e", room, said[0], "second", 1), ANN, "")
+        assert [one[3] for one in await listed(pool)] == ["second", "first 1"]
+        await writer.submit(DeleteMessage("d", room, said[1]), ANN, "")
+        await until(lambda: rows(pool, 1), "one is gone")
+        assert await pool.fetchval("SELECT array_agg(sequence) FROM chat.mentions") == [said[0]]
+        assert (await inbox.page(pool, BEN, ListNotifications())).unread == 1
+        await until(lambda: {"unread": 1, "sequences": [2]} in told, "and it is told")

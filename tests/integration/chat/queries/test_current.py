@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
@@ -185,6 +185,10 @@ async def test_a_page_is_around_a_message_or_a_moment(started: Any):
     assert await talk.bodies(at=moment, limit=2) == ["m5", "m6"]
     assert await talk.bodies(at=datetime(2000, 1, 1, tzinfo=UTC), limit=4) == ["m0"]
     assert await talk.bodies(at=datetime(2999, 1, 1, tzinfo=UTC), limit=4) == ["m7", "m8"]
+    # In UTC, these moments are of years that there are not.
+    assert await talk.bodies(at=datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))), limit=4) == ["m0"]
+    last = datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=14)))
+    assert await talk.bodies(at=last, limit=4) == ["m7", "m8"]
 
 
 async def test_a_page_is_asked_for_at_one_place_of_a_visible_room(started: Any, pool: Pool):

@@ -8,7 +8,9 @@ import pytest
 
 from parley.chat.domain.encoding.compact import pack
 from parley.chat.domain.membership import InviteUser, JoinRoom, UserRef
-from parley.chat.domain.rooms import ArchiveRoom
+from parley.chat.domain.messages.amending import EditMessage
+from parley.chat.domain.people.direct import OpenDirect
+from parley.chat.domain.rooms import ArchiveRoom, UpdateRoom
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure import erasures
 from parley.chat.reading import read_cursors, read_store, room_list
@@ -143,3 +145,16 @@ async def test_a_room_of_reactions_alone_is_as_active_as_its_last_event(pool: Po
         await connection.execute("UPDATE chat.rooms SET head = 400")
     listed_room = (await listed(pool)).rooms[0]
     assert (listed_room.id, listed_room.last, listed_room.unread) == (room, None, 0)
+
+
+async def test_the_last_message_has_its_present_text_and_a_direct_room_its_people(database_url: str, pool: Pool):
+    async with running_writer(database_url) as (writer, _):
+        opened = (await writer.submit(OpenDirect("d", ["u_ben"]), ANN, "")).room
+        assert opened is not None
+        sequence = await send(writer, opened.id, 1)
+        await writer.submit(EditMessage("e", opened.id, sequence, "another text", 1), ANN, "")
+        room = (await listed(pool)).rooms[0]
+        assert (room.last.text, room.users) == ("another text", ("u_ann", "u_ben"))
+        slow = await create(writer, BEN)
+        await writer.submit(UpdateRoom("u", slow, slow_seconds=5), BEN, "")
+        assert (await listed(pool)).rooms[0].slow_seconds == 5

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from parley.chat.consumers import store
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.membership import InviteUser, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.messages.amending import EditMessage
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure import erasures
 from parley.chat.log.erasure.ledger import Ledger
@@ -251,3 +253,17 @@ async def test_plans_do_not_depend_on_statistics(pool: Pool):
             assert "Index Scan Backward using search_parts_pkey" in plan, plan
             assert "Seq Scan" not in plan, plan
             assert "Hash" not in plan, plan
+
+
+async def test_a_message_keeps_its_files_when_its_text_is_edited(world: World):
+    room, upload = await create(world.writer), UUID(int=1)
+    await world.pool.fetch(
+        """INSERT INTO chat.uploads (upload_id, user_id, state, name, type, size, sha256, expires_at)
+           VALUES ($1, 'u_ann', 'ready', 'a.txt', 'text/plain', 1, '', now() + interval '1 day')""",
+        upload,
+    )
+    sent = await world.writer.submit(SendMessage("f", room, "a file", attachments=(upload,)), ANN, "")
+    await world.writer.submit(EditMessage("e", room, sent.sequence, "a plan", 1), ANN, "")
+    await world.catch_up()
+    assert await world.found("plan has:file") == ["a plan"]
+    assert await world.found("has:file") == ["a plan"]

@@ -16,6 +16,11 @@ from parley.chat.domain.membership import (
     UserRef,
 )
 from parley.chat.domain.messages import MessageSent, SendMessage
+from parley.chat.domain.messages.amending import DeleteMessage, EditMessage
+from parley.chat.domain.messages.amendments import amend
+from parley.chat.domain.messages.known import RoomMessages
+from parley.chat.domain.messages.pins import PinMessage, UnpinMessage
+from parley.chat.domain.messages.reactions import AddReaction, RemoveReaction
 from parley.chat.domain.people.authority import ChangePermissions, ChangeRole, RuleFor
 from parley.chat.domain.people.direct import MOST, MemberAdded, OpenDirect
 from parley.chat.domain.people.invites import CreateInvite
@@ -24,7 +29,7 @@ from parley.chat.domain.room import RoomCommand, room_of
 from parley.chat.domain.rooms import ArchiveRoom, RoomCreated, UpdateRoom
 from parley.chat.domain.state import Room, UserLimits
 from parley.common.errors import Code
-from tests.support.chat.deciding import ANN, BEN, CAT, ROOM, Happened, decided, given, refused
+from tests.support.chat.deciding import ANN, BEN, CAT, NOW, ROOM, Happened, decided, given, refused
 
 SECRET = LogSecret(b"x" * 32)
 OPEN = OpenDirect("d", ["u_ben"])
@@ -131,3 +136,27 @@ def test_among_several_a_block_silences_nobody():
     assert len(decided(SEND, room, ANN, blocks={("u_ben", "u_ann")})) == 3
     command = OpenDirect("d", ["u_ben", "u_cat"])
     assert refused(command, None, ANN, blocks={("u_ben", "u_ann")}).code is Code.FORBIDDEN, "but none is begun"
+
+
+MESSAGE = 4
+
+
+def test_who_is_blocked_reaches_the_other_by_nothing_else_and_may_take_back_what_is_theirs():
+    room = talking()
+    known = RoomMessages()
+    amend(known, MessageSent("hi"), MESSAGE, NamedUser("u_ann"), NOW)
+    reaching = (
+        EditMessage("e", ROOM, MESSAGE, "you again", 1), AddReaction("r", ROOM, MESSAGE, "x"), PinMessage("p", ROOM, MESSAGE)
+    )  # fmt: skip
+    taking_back = (
+        DeleteMessage("d", ROOM, MESSAGE), RemoveReaction("r", ROOM, MESSAGE, "x"), UnpinMessage("p", ROOM, MESSAGE)
+    )  # fmt: skip
+    for blocks in ({("u_ann", "u_ben")}, {("u_ben", "u_ann")}):
+        for command in reaching:
+            assert refused(command, room, ANN, messages=known, blocks=blocks).code is Code.FORBIDDEN
+        for command in taking_back:
+            decided(command, room, ANN, messages=known, blocks=blocks)
+    for command in reaching:
+        assert decided(command, room, ANN, messages=known)
+    group = given(*MADE, (MemberAdded(NamedUser("u_cat")), ANN), (MessageSent("hi"), ANN))
+    assert decided(EditMessage("e", ROOM, MESSAGE, "all", 1), group, ANN, messages=known, blocks={("u_ben", "u_ann")})

@@ -25,6 +25,7 @@ from parley.chat.domain.membership import (
     evolve_member,
     membership_needs,
 )
+from parley.chat.domain.messages.amending import EditMessage
 from parley.chat.domain.messages.decisions import (
     MessageCommand,
     MessageEvent,
@@ -32,6 +33,8 @@ from parley.chat.domain.messages.decisions import (
     message_needs,
     message_since,
 )
+from parley.chat.domain.messages.pins import PinMessage, UnpinMessage
+from parley.chat.domain.messages.reactions import AddReaction, RemoveReaction
 from parley.chat.domain.messages.sending import SendMessage
 from parley.chat.domain.messages.threads import ThreadFollowed, ThreadUnfollowed
 from parley.chat.domain.people.authority import (
@@ -42,7 +45,14 @@ from parley.chat.domain.people.authority import (
     decide_authority,
     evolve_permissions,
 )
-from parley.chat.domain.people.direct import MemberAdded, OpenDirect, decide_arrivals, decide_direct, direct_needs
+from parley.chat.domain.people.direct import (
+    MemberAdded,
+    OpenDirect,
+    decide_arrivals,
+    decide_direct,
+    direct_needs,
+    require_unblocked_between,
+)
 from parley.chat.domain.people.invites import (
     InviteCommand,
     InviteEvent,
@@ -118,6 +128,11 @@ def needs(command: RoomCommand) -> Needs:
     return invite_needs(command) if isinstance(command, InviteCommand) else life_needs(command)
 
 
+_REACHING = EditMessage | AddReaction | PinMessage
+"""What reaches the other of a direct room as a message does. Who is blocked may only take back what they did."""
+_TAKING_BACK = RemoveReaction | UnpinMessage
+
+
 def decide(command: RoomCommand, room: Room | None, context: DecisionContext) -> list[Event]:
     """Return the events that a command leads to. Raises `Reject`.
 
@@ -125,6 +140,8 @@ def decide(command: RoomCommand, room: Room | None, context: DecisionContext) ->
     """
     if isinstance(command, MessageCommand):
         events = decide_message(command, room, context)
+        if room is not None and isinstance(command, _REACHING) and not isinstance(command, _TAKING_BACK):
+            require_unblocked_between(room, context)
         if context.screened is not None:
             events = _heed(events, context.screened)
         # The others of a direct room become members right before the message, so that they get it.

@@ -175,6 +175,8 @@ class Needs(NamedTuple):
     """Whether the sender may do it without being in the room or invited, whatever kind of room it is."""
     uploads: tuple[UUID, ...] = ()
     """The sender's uploads with these ids, as far as they may be attached."""
+    between: bool = False
+    """Who of the two people of a direct room has blocked the other, if it is one between two."""
 
 
 NO_UPLOADS: Mapping[UUID, Attachment] = MappingProxyType({})

@@ -154,7 +154,7 @@ async def _load_about_people(connection: Any, submissions: list[Submission], loa
     for one in submissions:
         # Who may write to whom in a room between two, and who of those that are named.
         room = rooms.get(one.room_id)
-        others = room.participants if room is not None and one.needs.posted and len(room.participants) == 2 else ()
+        others = room.participants if room is not None and one.needs.between and len(room.participants) == 2 else ()
         for other in (*others, *one.needs.blocks):
             pairs |= {(other, one.identity.user_id), (one.identity.user_id, other)}
     if pairs:

@@ -29,6 +29,7 @@ from parley.chat.log.erasure.erasures import GATE, open_erasures
 from parley.chat.log.event_store import recorded_row
 from parley.chat.log.statements import EVENT_COLUMNS
 from parley.chat.moderation.room_lists import require_moderator
+from parley.chat.queries.current import EDIT, PRESENT_BODY
 from parley.chat.queries.visibility import VISIBLE, key_of, no_such_room
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
@@ -51,7 +52,7 @@ _MESSAGE = f"""
 SELECT found.room_id AS room, e.* FROM (
   SELECT r.room_id FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE} LIMIT 1
 ) found LEFT JOIN LATERAL (
-  SELECT {EVENT_COLUMNS} FROM chat.events e
+  SELECT {EVENT_COLUMNS}, {PRESENT_BODY} AS present FROM chat.events e {EDIT}
   WHERE e.room_id = found.room_id AND e.sequence BETWEEN $3::bigint - {NEARBY} AND $3::bigint + {NEARBY}
     AND e.type = {MessageSent.NUMBER}
   ORDER BY e.sequence
@@ -166,6 +167,7 @@ async def report(pool: Pool, identity: Identity, said: ReportMessage) -> Reporte
     if not rows:
         raise no_such_room()
     found = [one for row in rows if row["sequence"] is not None and not (one := recorded_row(row)).erased]
+    present = {row["sequence"]: row["present"] for row in rows}
     message = next((one for one in found if one.sequence == said.message), None)
     if message is None:
         raise Reject(Code.NOT_FOUND, "There is no such message.")
@@ -173,7 +175,7 @@ async def report(pool: Pool, identity: Identity, said: ReportMessage) -> Reporte
         raise Reject(Code.INVALID_PAYLOAD, "A report is about what others wrote.")
     place = found.index(message)
     around = found[max(0, place - AROUND) : place + AROUND + 1]
-    copy = [_copy(one, whole=one is message) for one in around]
+    copy = [_copy(one, present[one.sequence], whole=one is message) for one in around]
     key = event_id(room, identity.user_id, said.id)
     async with pool.acquire() as connection, connection.transaction(isolation="read_committed"):
         await connection.execute(_TURN, identity.user_id)
@@ -230,9 +232,9 @@ async def resolve(pool: Pool, identity: Identity, said: ResolveReport) -> Report
         return _view(row, await open_erasures(connection), administers=administers)
 
 
-def _copy(message: Recorded, *, whole: bool) -> CopiedMessage:
-    event = message.event()
-    body = event.body if isinstance(event, MessageSent) else ""
+def _copy(message: Recorded, present: str | None, *, whole: bool) -> CopiedMessage:
+    """Copy a message with its `present` text: not what it said before an edit, which is not what was reported."""
+    body = present or ""
     kept = body if whole else body[:BEGINNING]
     actor = {"id": message.actor_id, "name": message.actor_name}
     return CopiedMessage(message.sequence, message.event_id, message.recorded_at, actor, kept, len(kept) < len(body))

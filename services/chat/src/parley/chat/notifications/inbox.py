@@ -20,6 +20,7 @@ from parley.chat.log.database import Pool, reachable
 from parley.chat.log.erasure.erasures import HIDDEN
 from parley.chat.notifications import inbox_store
 from parley.chat.notifications.inbox_store import Told
+from parley.chat.queries.current import EDIT, PRESENT_BODY
 from parley.chat.queries.visibility import VISIBLE
 from parley.chat.reading.preferences import Cause
 from parley.common.wire import subjects
@@ -40,7 +41,7 @@ n.at, n.read_at IS NOT NULL AS read, r.name, e.text
 FROM chat.notifications n LEFT JOIN LATERAL (
   SELECT r.name FROM chat.rooms r WHERE r.room_id = n.room_id AND {VISIBLE.replace("$1", "n.user_id")} LIMIT 1
 ) r ON true LEFT JOIN LATERAL (
-  SELECT left(coalesce(e.data ->> 'body', e.data ->> 'emoji'), {PREVIEW}) AS text FROM chat.events e
+  SELECT left(coalesce({PRESENT_BODY}, e.data ->> 'emoji'), {PREVIEW}) AS text FROM chat.events e {EDIT}
   WHERE r.name IS NOT NULL AND e.room_id = n.room_id AND e.sequence = n.event_sequence AND e.version <> 0
     AND NOT {HIDDEN} LIMIT 1
 ) e ON true

@@ -143,6 +143,7 @@ WHERE m.room_id = q.room_id AND m.sequence BETWEEN q.first AND q.last
 _FORGET = """
 DELETE FROM chat.notifications n USING unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS q(room_id, first, last)
 WHERE n.room_id = q.room_id AND n.event_sequence BETWEEN q.first AND q.last AND n.cause <> 'moderation'
+RETURNING n.user_id, n.sequence, n.read_at IS NULL AS unread
 """
 _TOO_OLD = """
 DELETE FROM chat.{table} WHERE ctid = ANY(ARRAY(
@@ -228,12 +229,17 @@ async def unread(connection: Any, users: Collection[str]) -> dict[str, int]:
     return {row["user_id"]: row["unread"] for row in await connection.fetch(_UNREAD, list(users))}
 
 
-async def forget(connection: Any, ranges: list[tuple[int, int, int]]) -> None:
-    """Delete what is about erased events, given as rooms, each with a first and a last sequence."""
-    if ranges:
-        columns = [list(column) for column in zip(*ranges, strict=True)]
-        await connection.execute(_FORGET_MENTIONS, *columns)
-        await connection.execute(_FORGET, *columns)
+async def forget(connection: Any, ranges: list[tuple[int, int, int]]) -> list[Told]:
+    """Delete what is about erased events, given as rooms, each with a first and a last sequence.
+
+    Returns what of it nobody had read.
+    """
+    if not ranges:
+        return []
+    columns = [list(column) for column in zip(*ranges, strict=True)]
+    await connection.execute(_FORGET_MENTIONS, *columns)
+    rows = await connection.fetch(_FORGET, *columns)
+    return [Told(row["user_id"], row["sequence"]) for row in rows if row["unread"]]
 
 
 async def forget_old(connection: Any, days: int) -> bool:

@@ -21,6 +21,7 @@ import msgspec
 from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.messages import MessageSent
+from parley.chat.domain.messages.amending import MessageDeleted
 from parley.chat.log.database import DATABASE_ERRORS, Pool, reachable
 from parley.chat.notifications import inbox, inbox_store
 from parley.chat.notifications.inbox import NotificationsRead, ReadNotifications
@@ -49,6 +50,7 @@ NAME = "chat.notifications"
 WANTED = f"""(type <> {MessageSent.NUMBER} OR position('"mention' in data) > 0 OR position('"reply_to"' in data) > 0
   OR (SELECT r.kind = 'direct' FROM chat.rooms r WHERE r.room_id = page.room_id LIMIT 1))"""
 """Of messages, those that can concern anybody more than others. Most do not, and are not even read."""
+_ERASING = frozenset({EventsErased.TYPE, MessageDeleted.TYPE})
 KEEP_DAYS = 90
 TIDY_SECONDS = 600.0
 HEADS_SECONDS = 1.0
@@ -69,8 +71,8 @@ class Notifier:
     async def consume(self, events: list[LogEvent]) -> None:
         """Deal with a batch of events. Raises what Postgres raises, and then comes again."""
         async with self._pool.acquire() as connection:
-            await inbox_store.forget(connection, list(_erased(events)))
-            kept = [event for event in events if event.type != EventsErased.TYPE]
+            gone = await inbox_store.forget(connection, list(_erased(events)))
+            kept = [event for event in events if event.type not in _ERASING]
             keys = [key for event in kept if (key := room_key(event.room)) is not None]
             facts = await inbox_store.facts(connection, dict.fromkeys(keys), earlier_messages(kept))
             dues = [
@@ -90,7 +92,9 @@ class Notifier:
                 async with connection.transaction(isolation="read_committed"):
                     await inbox_store.append(connection, part, self._push_after)
             told = await inbox_store.appended(connection, dues)
+            read = await _told_all_read(connection, gone)
         await self._tell(told)
+        await self._rooms.publish_all([(room, Delivery([item])) for room, item in read])
 
     async def read(self, identity: Identity, said: ReadNotifications) -> NotificationsRead:
         """Mark notifications of a user as read, on all of their devices. Raises `Reject`."""
@@ -118,14 +122,7 @@ class Notifier:
         Returns what they are told. Raises what Postgres raises.
         """
         read = await inbox_store.read_in_rooms(connection, {one.key: one.place.sequence for one in moved})
-        if not read:
-            return []
-        unread = await inbox_store.unread(connection, {one.user_id for one in read})
-        read.sort()
-        return [
-            _told_read(user_id, NotificationsRead(unread[user_id], [one.sequence for one in theirs]))
-            for user_id, theirs in groupby(read, key=lambda one: one.user_id)
-        ]
+        return await _told_all_read(connection, read)
 
     async def run(self) -> None:
         """Say heads again, and delete what is too old, for ever."""
@@ -167,15 +164,29 @@ class Notifier:
                 self._moved[user_id] = max(head, self._moved.get(user_id, 0))
 
 
+async def _told_all_read(connection: Any, read: list[Told]) -> list[tuple[str, RoomEvent]]:
+    """Return what users are told of notifications that they need not read any more."""
+    if not read:
+        return []
+    unread = await inbox_store.unread(connection, {one.user_id for one in read})
+    return [
+        _told_read(user_id, NotificationsRead(unread[user_id], [one.sequence for one in theirs]))
+        for user_id, theirs in groupby(sorted(read), key=lambda one: one.user_id)
+    ]
+
+
 def _told_read(user_id: str, change: NotificationsRead) -> tuple[str, RoomEvent]:
     return subjects.user_room(user_id), RoomEvent("notification.read", msgspec.json.encode(change), volatile=True)
 
 
 def _erased(events: list[LogEvent]) -> Iterable[tuple[int, int, int]]:
     for event in events:
-        if event.type == EventsErased.TYPE and (key := room_key(event.room)) is not None:
-            for first, last in event.data["ranges"]:
-                yield key, first, last
+        if event.type not in _ERASING or (key := room_key(event.room)) is None:
+            continue
+        # A deletion may be erased itself; it still says of which message it was.
+        message = event.data.get("message")
+        for first, last in event.data.get("ranges", [] if message is None else [(message, message)]):
+            yield key, first, last
 
 
 def _parts(dues: list[Due]) -> Iterable[list[Due]]:

@@ -29,8 +29,8 @@ MAX_NAMED = 1000
 """Users that one message notifies by naming them."""
 
 _MODERATION = frozenset({"member.removed", "member.banned", "member.unbanned", "member.muted", "member.unmuted"})
-EVENTS = "message.sent, reaction.added, member.invited, " + ", ".join(sorted(_MODERATION))
-"""The types of events that anybody is notified of."""
+EVENTS = "message.sent, message.deleted, reaction.added, member.invited, " + ", ".join(sorted(_MODERATION))
+"""The types of events that anybody is notified of, and the one after which nobody is any more."""
 
 
 class RoomMessage(NamedTuple):

@@ -50,6 +50,18 @@ FROM json_each_text(m.reactions) WITH ORDINALITY kind CROSS JOIN LATERAL (
 """
 
 
+EDIT = """LEFT JOIN LATERAL (
+  SELECT edited.sequence, edited.data ->> 'body' AS body FROM (
+    SELECT edited_in FROM chat.messages WHERE room_id = e.room_id AND sequence = e.sequence LIMIT 1
+  ) m CROSS JOIN LATERAL (
+    SELECT sequence, data FROM chat.events WHERE room_id = e.room_id AND sequence = m.edited_in LIMIT 1
+  ) edited
+) edit ON true"""
+"""Joins the last edit, if there is one, to an `e` that is `chat.events`."""
+PRESENT_BODY = "CASE WHEN edit.sequence IS NULL THEN e.data ->> 'body' ELSE edit.body END"
+"""The text that a message has now, where `EDIT` is joined."""
+
+
 def _body_of(event: str, edit: str) -> str:
     return f"left(coalesce({edit}.data ->> 'body', {event}.data ->> 'body'), {QUOTED})"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -108,6 +109,11 @@ SELECT max(low) FROM search
 """
 
 
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before everything. In UTC, earlier moments may be of no year that Postgres is told by Python."""
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+
+
 class _Place(NamedTuple):
     """Where a page is: up to `edge` or from it on, without itself."""
 
@@ -137,7 +143,8 @@ async def _around(pool: Pool, query: History, identity: Identity) -> HistoryPage
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         middle = query.around
         if middle is None:
-            middle = await connection.fetchval(_AT, identity.user_id, key_of(query.room), query.at) or 1
+            moment = _EARLIEST if query.at is None else min(max(query.at, _EARLIEST), _LATEST)
+            middle = await connection.fetchval(_AT, identity.user_id, key_of(query.room), moment) or 1
         half, size = query.limit // 2, MAX_PAGE_BYTES // 2
         older = await _current_page(connection, query, _Place(middle, False), max(half, 1), identity, size)
         newer = await _current_page(connection, query, _Place(middle - 1, True), query.limit - half, identity, size)

@@ -19,12 +19,16 @@ from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import RoomHead
 
 _MAKER = f"{unless_erasing('r.created_by')} AS created_by"
-_PEOPLE = f"""CASE WHEN r.kind = 'direct' THEN ARRAY(
+PEOPLE = f"""CASE WHEN r.kind = 'direct' THEN ARRAY(
   SELECT user_id FROM chat.participants p WHERE p.room_id = r.room_id AND {unless_erasing("p.user_id")} <> ''
   ORDER BY user_id
 ) END"""
+UNBLOCKED = """(
+  SELECT true FROM chat.blocks WHERE user_id = own.user_id AND blocked_id = own.invited_by LIMIT 1
+) IS NULL"""
+"""Whether the membership `own` is not an invitation of somebody whom its user has blocked. Such a one is not shown."""
 _COLUMNS = f"""r.room_id, r.name, r.kind, r.archived, r.head, r.member_count, {_MAKER}, r.created_at, r.topic,
-r.slow_seconds, {_PEOPLE} AS people"""
+r.slow_seconds, {PEOPLE} AS people"""
 
 _ROOM = f"""
 SELECT {_COLUMNS}, m.state FROM chat.rooms r
@@ -68,10 +72,7 @@ def _visible(rooms: str, named: str) -> str:
       UNION ALL
       (SELECT {_COLUMNS} FROM chat.members own
        CROSS JOIN LATERAL (SELECT * FROM chat.rooms WHERE room_id = own.room_id LIMIT 1) r
-       -- An invitation of somebody whom the user has blocked is not shown.
-       WHERE own.user_id = $4 AND (
-         SELECT true FROM chat.blocks WHERE user_id = $4 AND blocked_id = own.invited_by LIMIT 1
-       ) IS NULL AND r.kind <> 'public' AND {_FIRST} {named} {_ORDER})
+       WHERE own.user_id = $4 AND {UNBLOCKED} AND r.kind <> 'public' AND {_FIRST} {named} {_ORDER})
       {_ORDER}
     ) page LEFT JOIN LATERAL (
       SELECT state FROM chat.members WHERE room_id = page.room_id AND user_id = $4 LIMIT 1

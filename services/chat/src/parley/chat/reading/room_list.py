@@ -19,6 +19,8 @@ from parley.chat.domain.fields import RoomKind
 from parley.chat.domain.messages import MessageSent
 from parley.chat.log.database import Pool, reachable
 from parley.chat.log.erasure.erasures import HIDDEN, unless_erasing
+from parley.chat.queries.current import EDIT, PRESENT_BODY
+from parley.chat.queries.rooms import PEOPLE, UNBLOCKED
 from parley.chat.queries.visibility import EXISTING
 from parley.chat.reading.read_store import number_at, unread_mentions
 from parley.framework import Code, Identity, Reject
@@ -31,7 +33,7 @@ PREVIEW = 200
 
 _ROOM_LIST = f"""
 WITH mine AS MATERIALIZED (
-  SELECT room_id, state, sequence AS joined FROM chat.members WHERE user_id = $1
+  SELECT room_id, state, sequence AS joined FROM chat.members own WHERE user_id = $1 AND {UNBLOCKED}
 ), active AS MATERIALIZED (
   SELECT mine.*, last.sequence AS last, coalesce(last.recorded_at, newest.recorded_at) AS active_at
   FROM mine CROSS JOIN LATERAL (
@@ -57,7 +59,7 @@ SELECT page.*, r.*, e.*, coalesce(l.level, '') AS level,
   ELSE 0 END AS mentions
 FROM page CROSS JOIN LATERAL (
   SELECT name, topic, kind, archived, head, messages, member_count, {unless_erasing("r.created_by")} AS created_by,
-    created_at
+    created_at, slow_seconds, {PEOPLE} AS people
   FROM chat.rooms r WHERE r.room_id = page.room_id LIMIT 1
 ) r LEFT JOIN LATERAL (
   SELECT sequence, number FROM chat.reads
@@ -66,8 +68,8 @@ FROM page CROSS JOIN LATERAL (
   SELECT level FROM chat.levels WHERE room_id = page.room_id AND user_id = $1 LIMIT 1
 ) l ON true LEFT JOIN LATERAL (
   SELECT e.number AS last_number, e.recorded_at AS last_at, e.actor_id, e.actor_name, e.version = 0 OR {HIDDEN} AS gone,
-    left(e.data ->> 'body', {PREVIEW}) AS text
-  FROM chat.events e WHERE e.room_id = page.room_id AND e.sequence = page.last LIMIT 1
+    left({PRESENT_BODY}, {PREVIEW}) AS text
+  FROM chat.events e {EDIT} WHERE e.room_id = page.room_id AND e.sequence = page.last LIMIT 1
 ) e ON true ORDER BY page.active_at DESC, page.room_id DESC
 """
 
@@ -96,7 +98,8 @@ class LastMessage(msgspec.Struct, frozen=True, omit_defaults=True):
 class ListedRoom(msgspec.Struct, frozen=True, omit_defaults=True):
     """One of the user's rooms: what it is, how much in it is unread, and what was said last.
 
-    `read` is the user's cursor. `level` is what of the room the user is notified of, where it is not the default.
+    `users` are the people of a direct room. `read` is the user's cursor. `level` is what of the room the user is
+    notified of, where it is not the default.
     """
 
     id: str
@@ -115,6 +118,8 @@ class ListedRoom(msgspec.Struct, frozen=True, omit_defaults=True):
     unread: int
     mentions: int
     level: str = ""
+    users: tuple[str, ...] = ()
+    slow_seconds: int = 0
     last: LastMessage | None = None
 
 
@@ -148,7 +153,8 @@ def _listed(row: Any) -> ListedRoom:
     return ListedRoom(
         public_room_id(row["room_id"]), row["name"], row["topic"], row["kind"], row["archived"], row["head"],
         row["member_count"], row["created_by"], row["created_at"], joined, not joined, row["active_at"], row["read"],
-        max(0, row["messages"] - (number or 0)) if joined else 0, row["mentions"], row["level"], last,
+        max(0, row["messages"] - (number or 0)) if joined else 0, row["mentions"], row["level"],
+        tuple(row["people"] or ()), row["slow_seconds"], last,
     )  # fmt: skip
 
 

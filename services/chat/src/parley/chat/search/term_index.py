@@ -45,7 +45,10 @@ A search looks into one part of many private rooms, and into many parts of the p
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 _KINDS = "SELECT room_id, kind FROM chat.rooms WHERE room_id = ANY($1::bigint[])"
-_EDITED = "SELECT recorded_at, actor_id FROM chat.events WHERE room_id = $1 AND sequence = $2"
+_EDITED = """
+SELECT recorded_at, actor_id, data -> 'attachments' IS NOT NULL AS files FROM chat.events
+WHERE room_id = $1 AND sequence = $2
+"""
 # From the part on that a moment is in.
 _PARTS_OF = """
 SELECT q.scope, p.* FROM unnest($1::bigint[], $2::timestamptz[]) AS q(scope, oldest) CROSS JOIN LATERAL (
@@ -81,7 +84,8 @@ class _Text(NamedTuple):
     text_sequence: int
     recorded_at: datetime
     author: str
-    data: dict[str, Any]
+    body: str
+    files: bool
 
 
 class _Part:
@@ -176,7 +180,10 @@ class TermIndex:
 
 
 def _sent(room_id: int, event: LogEvent) -> _Text:
-    return _Text(room_id, event.sequence, event.sequence, event.at, event.actor_id, event.data)
+    return _Text(
+        room_id, event.sequence, event.sequence, event.at, event.actor_id, event.data.get("body", ""),
+        bool(event.data.get("attachments")),
+    )  # fmt: skip
 
 
 async def _edited(connection: Any, room_id: int, event: LogEvent) -> list[_Text]:
@@ -185,7 +192,9 @@ async def _edited(connection: Any, room_id: int, event: LogEvent) -> list[_Text]
     row = await connection.fetchrow(_EDITED, room_id, sequence)
     if row is None:
         return []
-    return [_Text(room_id, sequence, event.sequence, row["recorded_at"], unpack(row["actor_id"]), event.data)]
+    # An edit says the text alone; the files are the message's.
+    author, body = unpack(row["actor_id"]), event.data.get("body", "")
+    return [_Text(room_id, sequence, event.sequence, row["recorded_at"], author, body, row["files"])]
 
 
 async def _drop(connection: Any, room_id: int, ranges: list[tuple[int, int]]) -> None:
@@ -195,12 +204,11 @@ async def _drop(connection: Any, room_id: int, ranges: list[tuple[int, int]]) ->
 
 
 def _numbers(text: _Text, scope: int, part: int) -> list[int]:
-    body: str = text.data.get("body", "")
-    terms = [*terms_of(units(body)), from_term(text.author)]
+    terms = [*terms_of(units(text.body)), from_term(text.author)]
     if scope == PUBLIC:
         terms.append(room_term(text.room_id))
-    if has_link(body):
+    if has_link(text.body):
         terms.append(has_term("link"))
-    if text.data.get("attachments"):
+    if text.files:
         terms.append(has_term("file"))
     return [number_of(term) ^ scope ^ part for term in terms]

@@ -68,12 +68,16 @@ class RoomSignals:
     async def type(self, identity: Identity, sid: str, typing: Typing) -> None:
         """Tell a room's other connections that a member types. More often than every two seconds, it is not passed on.
 
-        Raises `Reject`: `not_found`, `not_a_member`, `room_archived`.
+        Raises `Reject`: `not_found`, `not_a_member`, `room_archived`, and `muted` or `forbidden` for who may not write.
         """
         if not self.typing_rates.take((identity.user_id, key_of(typing.room)), time.monotonic()):
             return
-        if (await self._places.of_member(typing.room, identity.user_id)).archived:
+        place = await self._places.of_member(typing.room, identity.user_id)
+        if place.archived:
             raise Reject(Code.ROOM_ARCHIVED)
+        if place.silenced is not None:
+            # What could not be sent is not announced either.
+            raise Reject(place.silenced)
         signal = TypingSignal(typing.room, identity.user_id, typing.thread)
         await self._rooms.emit(typing.room, "typing", signal, except_sid=sid, volatile=True)
 

@@ -50,12 +50,14 @@ def message_needs(command: MessageCommand) -> Needs:
     match command:
         case SendMessage():
             return send_needs(command)
-        case EditMessage() | DeleteMessage():
+        case EditMessage():
+            return Needs(messages=(command.message,), between=True)
+        case DeleteMessage():
             return Needs(messages=(command.message,))
         case AddReaction():
-            return Needs(messages=(command.message,), reactions=True)
+            return Needs(messages=(command.message,), reactions=True, between=True)
         case PinMessage():
-            return Needs(messages=(command.message,), pins=True)
+            return Needs(messages=(command.message,), pins=True, between=True)
         case FollowThread():
             return Needs(messages=(command.thread,), thread=command.thread)
         case _:

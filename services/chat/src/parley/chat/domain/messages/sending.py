@@ -100,18 +100,18 @@ class MessageSent(EventData, frozen=True):
     attachments: tuple[Attachment, ...] = ()
 
 
-PLAIN = Needs(posted=True)
+PLAIN = Needs(posted=True, between=True)
 """What is needed to decide a message that names no other one: nothing, unless the room has slow mode."""
 
 
 def send_needs(command: SendMessage) -> Needs:
     """Return what the decision reads besides the room and the sender's membership in it."""
     if command.reply_to is None and command.thread is None:
-        return Needs(posted=True, uploads=command.attachments) if command.attachments else PLAIN
+        return PLAIN._replace(uploads=command.attachments) if command.attachments else PLAIN
     named = {one: None for one in (command.reply_to, command.thread) if one is not None}
     followers = () if command.thread is None else command.mentions
-    return Needs(
-        messages=tuple(named), thread=command.thread, followers=followers, posted=True, uploads=command.attachments
+    return PLAIN._replace(
+        messages=tuple(named), thread=command.thread, followers=followers, uploads=command.attachments
     )
 
 

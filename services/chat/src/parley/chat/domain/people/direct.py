@@ -89,11 +89,16 @@ def decide_arrivals(room: Room, context: DecisionContext) -> list[MemberJoined]:
         if room.member_count < len(room.participants):
             raise Reject(Code.NOT_A_MEMBER)
         return []
-    if len(room.participants) == 2:
-        for other in room.participants:
-            require_unblocked(other, context)
+    require_unblocked_between(room, context)
     missing = [user for user in sorted(room.participants) if not room.is_in(user) and user not in context.absent]
     return [MemberJoined(NamedUser(user)) for user in missing]
+
+
+def require_unblocked_between(room: Room, context: DecisionContext) -> None:
+    """Refuse the sender in a direct room between two of whom one has blocked the other. Raises `Reject`."""
+    if room.kind == "direct" and len(room.participants) == 2:
+        for other in room.participants:
+            require_unblocked(other, context)
 
 
 def require_unblocked(other: str, context: DecisionContext) -> None:
