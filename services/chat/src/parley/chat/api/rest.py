@@ -51,9 +51,9 @@ async def _identified(request: Request, chat: Chat) -> Identity:
     return identity
 
 
-def permitted(identity: Identity, *, writes: bool) -> Identity:
-    """Return who asks, if they may read here, or write. Raises `Reject`."""
-    refusal = identity.refusal(AREA, writes=writes)
+def permitted(identity: Identity, *, writes: bool, own: bool = False) -> Identity:
+    """Return who asks, if they may read here, or write, or change what is theirs alone. Raises `Reject`."""
+    refusal = identity.refusal(AREA, writes=writes, own=own)
     if refusal is not None:
         raise refusal
     return identity
