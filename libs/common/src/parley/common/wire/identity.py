@@ -72,7 +72,7 @@ class Identity(Wire, frozen=True):
         if needed in self.scopes:
             return None
         if self.looks_on and not writes:
-            return Reject(Code.FORBIDDEN, "Who looks on in somebody's place changes nothing of theirs.") if own else None
+            return Reject(Code.FORBIDDEN, "Who looks on changes nothing of whom they look on for.") if own else None
         return Reject(Code.FORBIDDEN, f"This token lacks the scope {needed}.")
 
     @property

@@ -96,8 +96,8 @@ async def change_profile(
 ) -> Me:
     """A name by the rules of rooms' names, of which no word mixes scripts, and that looks like nobody else's username.
 
-    Open connections have it at once. `already_exists`, or `forbidden` for who logs in elsewhere; `suspended` for who may
-    not write, as others would see it.
+    Open connections have it at once. `already_exists`, or `forbidden` for who logs in elsewhere; `suspended` for
+    who may read only, as others would see it.
     """
     if identity.suspended:
         raise Reject(Code.SUSPENDED)
