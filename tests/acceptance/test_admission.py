@@ -170,7 +170,7 @@ async def test_an_administrator_closes_a_room_for_good(people: People, stack: An
     assert [r["id"] for r in listed["rooms"]] == [room]
     await stack.admin("POST", f"/rooms/{room}/close", reason="Off topic")
     await client.until(lambda: client.of("room.archived"), "the end of the room")
-    assert client.of("room.archived")[0]["data"] == {"reason": "Off topic"}
+    assert client.of("room.archived")[0]["data"] == {"reason": "Off topic", "closed": True}
     answer = await command(client, "message.send", room=room, body="anyone?")
     assert answer["error"]["code"] == "room_archived"
     assert len((await client.emit("history", {"room": room}))["events"]) == 2

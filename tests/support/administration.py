@@ -32,10 +32,10 @@ class Stack:
         client = self.api if path.startswith("/api") else self.auth.client
         return await client.request(method, path, json=body, headers=bearer(token))
 
-    async def connected(self, token: str, gateway: int = 0, namespace: str = "/chat") -> StockClient:
-        """A stock client that has joined a namespace."""
+    async def connected(self, token: str, gateway: int = 0, namespace: str = "/chat", **auth: str) -> StockClient:
+        """A stock client that has joined a namespace; `auth` is what it says besides its token."""
         client = StockClient(namespace)
-        await client.connect(self.urls[gateway], auth={"token": token})
+        await client.connect(self.urls[gateway], auth={"token": token, **auth})
         self.open.push_async_callback(client.close)
         return client
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import pytest
 from argon2.profiles import CHEAPEST
 from fastapi import FastAPI
 
@@ -63,6 +62,24 @@ def code(response: httpx.Response) -> str:
     return body["error"]["code"]
 
 
+_cheap = 0
+"""Services that are starting with cheap hashes. They may start together, and the last one puts the real ones back."""
+_REAL = passwords.PARAMETERS
+
+
+@contextmanager
+def _cheap_hashes() -> Generator[None]:
+    global _cheap  # noqa: PLW0603 - one for the module that it patches
+    _cheap += 1
+    passwords.PARAMETERS = CHEAPEST
+    try:
+        yield
+    finally:
+        _cheap -= 1
+        if not _cheap:
+            passwords.PARAMETERS = _REAL
+
+
 @asynccontextmanager
 async def running_auth(database_url: str, nats_url: str, **changed: Any) -> AsyncGenerator[Auth]:
     """An auth service on this database, with an administrator of known password.
@@ -78,8 +95,7 @@ async def running_auth(database_url: str, nats_url: str, **changed: Any) -> Asyn
     app = create_app(Settings(database_url=database_url, nats_url=nats_url, **settings))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with AsyncExitStack() as stack:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(passwords, "PARAMETERS", CHEAPEST)
+        with _cheap_hashes():
             await stack.enter_async_context(app.router.lifespan_context(app))
         client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://auth"))
         yield Auth(app, client)

@@ -159,6 +159,22 @@ async def test_a_rotated_key_has_both_secrets_while_they_overlap(auth: Auth):
     assert statuses == [401, 401, 200]
 
 
+async def test_a_key_that_is_rotated_without_overlap_ends_the_connections_that_came_with_it(everything: Stack):
+    auth = everything.auth
+    ann = await auth.register("ann")
+    bot, key = await bot_of(auth, ann["access_token"])
+    path = f"/auth/bots/{bot}/keys/{key['id']}/rotate"
+    client = await everything.connected(key["key"])
+    await auth.post(path, {"overlap_seconds": 60}, ann["access_token"])
+    assert (await client.emit("rooms", {}))["ok"]
+    third = (await auth.post(path, {"overlap_seconds": 0}, ann["access_token"])).json()
+    await client.disconnected()
+    again = await everything.connected(third["key"])
+    admin = await auth.admin_token()
+    await auth.post(f"/admin/api-keys/{key['id']}/rotate", {"overlap_seconds": 0}, admin)
+    await again.disconnected()
+
+
 async def test_an_expired_key_is_refused(auth: Auth):
     ann = await auth.register("ann")
     _, key = await bot_of(auth, ann["access_token"], duration_seconds=60)

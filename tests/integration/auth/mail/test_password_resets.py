@@ -49,6 +49,18 @@ async def reset(auth: Auth, token: str, password: str = NEW) -> httpx.Response:
     return await auth.post("/auth/password-reset/confirm", {"token": token, "new_password": password})
 
 
+async def test_a_reset_does_not_keep_the_password_that_an_administrator_wants_changed(
+    auth: Auth, server: MailServer
+) -> None:
+    granted, admin = await with_address(auth, server), await auth.admin_token()
+    await auth.post(f"/admin/users/{granted['user_id']}/password-change", {}, admin)
+    await ask(auth)
+    mailed = await server.token_to(ADDRESS, 2)
+    assert code(await reset(auth, mailed, PASSWORD)) == "invalid_payload"
+    assert (await reset(auth, mailed)).status_code == 200
+    assert (await auth.login("alice", NEW)).status_code == 200
+
+
 async def test_a_forgotten_password_is_set_by_mail_and_everything_of_before_ends(
     auth: Auth, server: MailServer, bus: Bus
 ) -> None:

@@ -145,7 +145,10 @@ async def test_many_are_banned_at_once_with_a_result_each(auth: Auth):
     admin, ann = await auth.admin_token(), await auth.register("ann")
     me = (await auth.get("/auth/me", admin)).json()["user_id"]
     body = {"users": [ann["user_id"], "nobody", me], "ranges": ["127.0.0.0/8"], "duration_seconds": 60}
-    results = (await auth.post("/admin/bans", body, admin)).json()["results"]
+    answer = (await auth.post("/admin/bans", body, admin)).json()
+    told = (await auth.get(f"/admin/kicks/{answer['kick_id']}", admin)).json()["reason"]
+    assert told.startswith("You are banned until ")
+    results = answer["results"]
     assert {result["target"]: result["result"] for result in results} == {
         ann["user_id"]: "ok", "nobody": "not_found", me: "forbidden", "127.0.0.0/8": "forbidden",
     }  # fmt: skip

@@ -49,6 +49,8 @@ async def test_open_connections_go_on_reading_and_are_refused_to_write_at_once(e
     refused = await everything.call("POST", f"/api/rooms/{room}/messages", ann["access_token"], body)
     assert (refused.status_code, code(refused)) == (403, "suspended")
     assert (await everything.call("GET", f"/api/rooms/{room}/messages", ann["access_token"])).status_code == 200
+    profile = await auth.client.put("/auth/me", json={"name": "Ann again"}, headers=bearer(ann["access_token"]))
+    assert (profile.status_code, code(profile)) == (403, "suspended")
     # A login while suspended is suspended as well, and so is a new connection.
     fresh = (await auth.login("ann", PASSWORD)).json()["access_token"]
     assert await said(await everything.connected(fresh), room, 4) == "suspended"

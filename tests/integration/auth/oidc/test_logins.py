@@ -35,7 +35,9 @@ CHALLENGE = urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip
 
 async def test_a_login_ends_with_a_grant_of_an_account_of_ours(auth: Auth, lying: Lying) -> None:
     assert (await auth.get("/auth/providers")).json() == {
-        "providers": [{"name": "company", "label": "Company", "start": "/auth/oidc/company/start"}]
+        "providers": [{"name": "company", "label": "Company", "start": "/auth/oidc/company/start"}],
+        "password_reset": True,
+        "passkeys_for": "localhost",
     }
     lying.claims = {"name": "Ada L.", "groups": ["chat-admins", "admin:read", "staff"]}
     asked = await start(auth, lying)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -32,13 +32,45 @@ from parley.common.errors import Code
 from parley.common.http.guarded_fetch import PublicBackend, PublicFetcher, plain_backend
 from parley.common.nats.bus import Bus
 from parley.common.process.tasks import Tasks
+from parley.common.wire import subjects
+from parley.common.wire.identity import CheckWelcome, Unwelcome, UnwelcomeUsers
 from parley.framework import RoomPublisher
-from tests.support.bus import rejected
+from tests.support.bus import rejected, running_bus
 from tests.support.chat.writing import ANN, BEN, create, running_writer, send
 from tests.support.waiting import until
 
 SIGNER = PushSigner(encode((7).to_bytes(32, "big")), "mailto:a@b.example")
 PUBLIC = "93.184.215.14"
+
+
+class Auth:
+    """What auth answers: who subscribed before `revoked` is refused, and everybody with `banned`."""
+
+    def __init__(self) -> None:
+        self.revoked = 0.0
+        self.banned = False
+
+    async def check(self, request: CheckWelcome) -> UnwelcomeUsers:
+        code = "banned" if self.banned else "revoked_token"
+        refused = [
+            Unwelcome(position, code, "")
+            for position, held in enumerate(request.held)
+            if self.banned or held.issued_at < self.revoked
+        ]
+        return UnwelcomeUsers(refused)
+
+
+@pytest.fixture
+def auth() -> Auth:
+    return Auth()
+
+
+@pytest.fixture
+async def bus(own_nats: Any, auth: Auth) -> AsyncIterator[Bus]:
+    """A NATS of the test's own, on which nobody else is auth."""
+    async with running_bus(own_nats.url, "auth") as connected:
+        await connected.respond(subjects.WELCOME, CheckWelcome, auth.check, "auth")
+        yield connected
 
 
 class Browser:
@@ -159,11 +191,13 @@ async def scene(url: str, pool: Pool, bus: Bus) -> AsyncGenerator[Scene]:
 
 
 @asynccontextmanager
-async def pushing_to(pool: Pool, fetcher: PublicFetcher, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[None]:
+async def pushing_to(
+    pool: Pool, bus: Bus, fetcher: PublicFetcher, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[None]:
     monkeypatch.setattr(pushing, "INTERVAL", 0.02)
     async with Tasks() as tasks:
         for number in range(2):
-            tasks.forever(Pusher(pool, SIGNER, fetcher).run(), name=f"pushes {number}")
+            tasks.forever(Pusher(pool, bus, SIGNER, fetcher).run(), name=f"pushes {number}")
         yield
 
 
@@ -177,7 +211,7 @@ async def test_what_is_unread_is_pushed_together_to_each_browser(
         for browser in (one, two):
             await push_subscriptions.subscribe(pool, BEN, browser.subscription)
         await play.answer(3)
-        async with pushing_to(pool, fetcher, monkeypatch):
+        async with pushing_to(pool, bus, fetcher, monkeypatch):
             await until(lambda: len(service.got) == 2, "one push for each browser")
             assert service.to(one) == service.to(two)
             (push,) = service.to(one)
@@ -188,6 +222,27 @@ async def test_what_is_unread_is_pushed_together_to_each_browser(
             await play.answer()
             await until(lambda: len(service.got) == 4, "what comes later is pushed later")
             assert service.to(one)[1]["new"] == 1
+
+
+async def test_browsers_of_before_a_revocation_are_forgotten_and_who_is_banned_is_pushed_nothing(
+    database_url: str, pool: Pool, bus: Bus, auth: Auth, monkeypatch: pytest.MonkeyPatch
+):
+    thief, own = Browser("thief"), Browser("own")
+    async with scene(database_url, pool, bus) as play, running_push_service() as (service, fetcher):
+        await push_subscriptions.subscribe(pool, BEN, thief.subscription)
+        auth.revoked = await pool.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+        await push_subscriptions.subscribe(pool, BEN, own.subscription)
+        auth.banned = True
+        await play.answer()
+        async with pushing_to(pool, bus, fetcher, monkeypatch):
+            await until(lambda: still(play.due), "it was looked at")
+            assert (service.got, len(await push_subscriptions.targets(pool, "u_ben"))) == ([], 2)
+            auth.banned = False
+            await play.answer()
+            await until(lambda: service.got, "who is welcome again is pushed")
+            await until(lambda: still(play.due), "it is noted")
+        assert (len(service.to(own)), service.to(thief)) == (1, [])
+        assert [target.endpoint for target in await push_subscriptions.targets(pool, "u_ben")] == [own.endpoint]
 
 
 async def still(due: Any) -> bool:
@@ -209,7 +264,7 @@ async def test_what_was_read_or_may_not_be_seen_any_more_is_not_pushed(
         await play.answer(room=private, bens=bens)
         await play.writer.submit(LeaveRoom("l", private), BEN, "")
         assert await play.due()
-        async with pushing_to(pool, fetcher, monkeypatch):
+        async with pushing_to(pool, bus, fetcher, monkeypatch):
             await until(lambda: still(play.due), "it was looked at")
             assert service.got == []
             await play.answer()
@@ -229,7 +284,7 @@ async def test_browsers_that_are_gone_are_forgotten_and_failures_are_not(
         # By the time of the push, its name stands for another address.
         service.addresses["inner.example"] = [PUBLIC, "169.254.169.254"]
         await play.answer()
-        async with pushing_to(pool, fetcher, monkeypatch):
+        async with pushing_to(pool, bus, fetcher, monkeypatch):
             await until(lambda: still(play.due), "all were tried")
         left = {target.endpoint for target in await push_subscriptions.targets(pool, "u_ben")}
         assert left == {browsers[status].endpoint for status in (201, 429, 500)}

@@ -61,6 +61,21 @@ def test_a_ticket_that_was_changed_anywhere_is_none(place: int, change: int) -> 
         SEAL.open_raw(TicketFor.PROOF, bytes(raw), NOW)
 
 
+@pytest.mark.parametrize("spelling", ["{}=", "{}\n", " {}", "!{}", "{}A"])
+def test_a_ticket_is_taken_in_one_spelling_alone(spelling: str) -> None:
+    # Or one that was used would be good again in another.
+    made = SEAL.make(TicketFor.PROOF, "u_1", BOUND, NOW)
+    assert refusal(SEAL, TicketFor.PROOF, spelling.format(made)) is Code.INVALID_CREDENTIALS
+
+
+def test_the_spare_bits_at_the_end_of_a_ticket_are_no_other_spelling() -> None:
+    made = SEAL.make(TicketFor.PROOF, "u_1", BOUND, NOW, "abc")
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    assert len(made) % 4
+    changed = made[:-1] + letters[letters.index(made[-1]) + 1]
+    assert refusal(SEAL, TicketFor.PROOF, changed) is Code.INVALID_CREDENTIALS
+
+
 def test_what_a_ticket_is_bound_to_is_not_confused_with_other_parts() -> None:
     bindings = {binding_of(*parts) for parts in [("ab", "c"), ("a", "bc"), ("abc",), ("abc", ""), ("", "abc")]}
     assert len(bindings) == 5

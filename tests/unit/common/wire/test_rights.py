@@ -54,6 +54,23 @@ def test_reading_and_writing_are_refused_by_scope_and_suspension(
     assert [refusal and refusal.code for refusal in refusals] == [reads, writes]
 
 
+@pytest.mark.parametrize(
+    ("identity", "refusal"),
+    [
+        (somebody(), None),
+        (somebody(suspended=True), None),
+        (somebody(scopes=("chat:read",)), None),
+        (somebody(scopes=("dice:read",)), Code.FORBIDDEN),
+        (somebody(scopes=(READ_EVERYTHING,)), Code.FORBIDDEN),
+    ],
+)
+def test_what_is_ones_own_alone_is_changed_by_who_reads_only_and_not_by_who_looks_on(
+    identity: Identity, refusal: Code | None
+):
+    refused = identity.refusal("chat", writes=False, own=True)
+    assert (refused and refused.code) == refusal
+
+
 def test_a_bot_has_no_role_that_its_owner_lacks():
     assert capped(("admin", "vip", "admin:read"), ()) == ()
     assert capped(("admin", "vip", "admin:read"), ("vip",)) == ("vip",)

@@ -154,7 +154,7 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         if files is not None:
             running["expired uploads"] = files.cleanup.run()
         if signer is not None:
-            running["pushes"] = Pusher(reads, signer, fetcher).run()
+            running["pushes"] = Pusher(reads, runtime.bus, signer, fetcher).run()
         for name, run in running.items():
             runtime.tasks.forever(run, name=name)
         await admin.start(state)

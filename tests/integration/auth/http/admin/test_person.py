@@ -70,6 +70,32 @@ async def test_a_view_token_reads_and_never_writes_and_its_user_sees_it(everythi
     await client.disconnected()
 
 
+async def test_who_looks_on_marks_nothing_as_read_subscribes_to_nothing_and_is_not_seen(everything: Stack):
+    auth, admin = everything.auth, await everything.auth.admin_token()
+    ann, ben = await auth.register("ann"), await auth.register("ben")
+    room = (await everything.call("POST", "/api/rooms", ben["access_token"], {"name": "Open"})).json()["room"]["id"]
+    assert (await everything.call("POST", f"/api/rooms/{room}/join", ann["access_token"], {})).status_code == 200
+    token = (await auth.post(f"/admin/users/{ann['user_id']}/view-token", {}, admin)).json()["access_token"]
+    client = await everything.connected(token, presence="dnd")
+    changes = {
+        "read": {"room": room, "sequence": 2},
+        "unread.mark": {"room": room, "sequence": 1},
+        "preferences.update": {"private_receipts": True},
+        "notification.level": {"room": room, "level": "none"},
+        "notification.read": {"up_to": 1},
+        "push.subscribe": {"endpoint": "https://push.example.com/1", "keys": {"p256dh": "a", "auth": "b"}},
+        "push.unsubscribe": {"endpoint": "https://push.example.com/1"},
+        "presence.set": {"state": "dnd"},
+    }
+    refused = {event: (await client.emit(event, body))["error"]["code"] for event, body in changes.items()}
+    assert refused == dict.fromkeys(changes, "forbidden")
+    assert code(await everything.call("POST", f"/api/rooms/{room}/read", token, {"sequence": 2})) == "forbidden"
+    assert (await client.emit("rooms", {}))["ok"]
+    watcher = await everything.connected(ben["access_token"])
+    seen = await watcher.emit("presence", {"room": room})
+    assert [user["id"] for user in seen["users"]] == [ben["user_id"]]
+
+
 async def test_a_view_token_of_an_administrator_administrates_nothing(everything: Stack):
     auth, admin = everything.auth, await everything.auth.admin_token()
     me = (await auth.get("/auth/me", admin)).json()["user_id"]

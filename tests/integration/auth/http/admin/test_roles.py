@@ -63,7 +63,7 @@ async def test_the_last_owner_stays_whoever_tries_at_once(auth: Auth, admin: str
 async def test_nobody_acts_on_who_may_more(auth: Auth, admin: str):
     first, ann = await own_id(auth, admin), await auth.register("ann")
     await put(auth, ann["user_id"], "roles", {"roles": ["admin:operate"]}, admin)
-    for action in ("kick", "ban", "suspension", "revoke"):
+    for action in ("kick", "ban", "suspension", "revoke", "erase"):
         assert code(await auth.post(f"/admin/users/{first}/{action}", {}, ann["access_token"])) == "forbidden", action
     bulk = await auth.post("/admin/bans", {"users": [first]}, ann["access_token"])
     assert bulk.json()["results"] == [{"target": first, "result": "forbidden"}]

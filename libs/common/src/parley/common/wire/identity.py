@@ -58,16 +58,27 @@ class Identity(Wire, frozen=True):
         """Whether it may do whatever an administrator can: see `may` for those who may less."""
         return self.may(Right.OWN)
 
-    def refusal(self, area: str, *, writes: bool) -> Reject | None:
-        """Why it may not write, or read, in an area, which is what scopes are named by; None if it may."""
+    def refusal(self, area: str, *, writes: bool, own: bool = False) -> Reject | None:
+        """Why it may not write, or read, in an area, which is what scopes are named by; None if it may.
+
+        `own` says that nothing is changed but what is the user's alone: who may read only may do that, and whoever
+        looks on in their place may not.
+        """
         if writes and self.suspended:
             return Reject(Code.SUSPENDED)
         if self.scopes is None:
             return None
         needed = f"{area}:{'write' if writes else 'read'}"
-        if needed in self.scopes or (not writes and READ_EVERYTHING in self.scopes):
+        if needed in self.scopes:
             return None
+        if self.looks_on and not writes:
+            return Reject(Code.FORBIDDEN, "Who looks on changes nothing of whom they look on for.") if own else None
         return Reject(Code.FORBIDDEN, f"This token lacks the scope {needed}.")
+
+    @property
+    def looks_on(self) -> bool:
+        """Whether this is an administrator who sees what the user sees, and not the user."""
+        return self.scopes is not None and READ_EVERYTHING in self.scopes
 
     @property
     def digest(self) -> int:

@@ -55,6 +55,8 @@ class Route:
     """Whether the controller is a plain function, which may still return a future."""
     writes: bool
     """Whether users who may read only are refused."""
+    own: bool
+    """Whether it changes what is its sender's alone, which whoever looks on in their place may not."""
 
     @property
     def place(self) -> str:
@@ -117,13 +119,15 @@ class Router(Generic[StateT]):
         binary: bool = False,
         timeout: float | None = None,
         writes: bool = True,
+        own: bool = False,
     ) -> Callable[[ControllerT], ControllerT]:
         """Do what `route` does, as a decorator."""
 
         def decorate(controller: ControllerT) -> ControllerT:
             self.route(
-                event, controller, payload=payload, pipelined=pipelined, binary=binary, timeout=timeout, writes=writes
-            )
+                event, controller, payload=payload, pipelined=pipelined, binary=binary, timeout=timeout, writes=writes,
+                own=own,
+            )  # fmt: skip
             return controller
 
         return decorate
@@ -138,6 +142,7 @@ class Router(Generic[StateT]):
         binary: bool = False,
         timeout: float | None = None,
         writes: bool = True,
+        own: bool = False,
     ) -> None:
         """Route an event to a controller, whose annotations tell which arguments the event has.
 
@@ -147,6 +152,8 @@ class Router(Generic[StateT]):
         - `binary`: arguments may hold binary data, which arrives as `bytes`.
         - `timeout`: the seconds after which the controller is cancelled; by default the service's.
         - `writes`: whether users and API keys that may read only are refused. Say False of an event that only reads.
+        - `own`: beside `writes=False`, that it changes what is its sender's alone, such as how far they have read. Then
+          administrators who look on in their place are refused.
 
         A controller that is a plain function needs no task; it returns its result, or an `asyncio.Future` of it.
         Raises `ValueError` when the event has a controller already, or a parameter has no annotation.
@@ -160,7 +167,7 @@ class Router(Generic[StateT]):
         binary_result = may_hold_binary(signature.returns)
         self.routes[event] = Route(
             event, controller, signature, pipelined, binary, timeout, decoder, binary_result, is_sync(controller),
-            writes,
+            writes, own,
         )  # fmt: skip
 
     def controllers(self, kind: type[Any]) -> None:

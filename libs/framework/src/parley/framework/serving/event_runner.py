@@ -219,7 +219,7 @@ class EventRunner:
         """Raise `Reject` for an event that its sender may not send: they read only, or their token is not for it."""
         identity = invocation.identity
         if identity.suspended or identity.scopes is not None:
-            refusal = identity.refusal(self._router.area, writes=route.writes)
+            refusal = identity.refusal(self._router.area, writes=route.writes, own=route.own)
             if refusal is not None:
                 raise refusal
 

@@ -15,6 +15,7 @@ from parley.auth.accounts.sessions import Device
 from parley.auth.database import Database
 from parley.auth.names import check_display_name
 from parley.auth.owners import require_another_owner
+from parley.auth.password_policy import normal
 from parley.auth.tables import api_keys, bans, identities, sessions, suspensions, users
 from parley.auth.user_rows import lock_user, require_unlike_others, revoke_sessions
 from parley.common.errors import Code, Reject
@@ -76,10 +77,13 @@ class OwnAccount:
     async def change_password(self, identity: Identity, proof: Proof, password: str, *, end_others: bool) -> list[str]:
         """Give an account another password; returns the ids of the other sessions, if they are to end.
 
-        Raises `Reject` as `Accounts.prove` does, and with `invalid_payload` for a weak one.
+        Raises `Reject` as `Accounts.prove` does, and with `invalid_payload` for a weak one, or the same
+        where an administrator wants another.
         """
         proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven)
         require_strong(password, proved.username)
+        if proved.password_change_required and normal(password) == normal(proof.password):
+            raise Reject(Code.INVALID_PAYLOAD, "Choose another password than the one there is.")
         password_hash = await self._passwords.hash(password)
         async with self._database.transaction() as connection:
             await lock_proved(connection, proved)

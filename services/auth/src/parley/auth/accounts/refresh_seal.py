@@ -46,6 +46,9 @@ class RefreshSeal:
             raw = urlsafe_b64decode(token.encode("ascii"))
         except ValueError:
             return None
+        if urlsafe_b64encode(raw).decode() != token:
+            # Decoding skips what is not of the alphabet: whoever sends a line's end along has not used a token twice.
+            return None
         body, seal = raw[: _BODY.size], raw[_BODY.size :]
         if not any(hmac.compare_digest(seal, _seal(key, body)) for key in self._keys):
             return None

@@ -149,11 +149,15 @@ async def create_key(identity: Owner, bot_id: BotId, components: Current, body: 
 async def rotate_key(
     identity: Owner, bot_id: BotId, key_id: KeyId, components: Current, body: GivenRotation
 ) -> NewApiKey:
-    """Its name, scopes and end stay. Both secrets are good while they overlap."""
+    """Its name, scopes and end stay. Both secrets are good while they overlap; without that, its connections end."""
     async with components.database.transaction() as connection:
         await bots.require(connection, bot_id, identity.user_id)
         which = (keys_table.c.id == key_id) & (keys_table.c.user_id == bot_id)
-        return await api_keys.rotate(connection, which, timedelta(seconds=body.overlap_seconds))
+        made = await api_keys.rotate(connection, which, timedelta(seconds=body.overlap_seconds))
+    if not body.overlap_seconds:
+        # Whoever else has the secret of before may be connected by it.
+        await components.gateways.end_sessions(bot_id, [key_id])
+    return made
 
 
 @router.delete("/{bot_id}/keys/{key_id}", summary="Revoke an API key")

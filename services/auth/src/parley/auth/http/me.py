@@ -21,7 +21,7 @@ from parley.auth.moderation import kick_records
 from parley.auth.moderation.kicks import KickOrder
 from parley.auth.names import MAX_DISPLAY_NAME
 from parley.auth.password_policy import MAX_PASSWORD, MIN_PASSWORD
-from parley.common.errors import Code
+from parley.common.errors import Code, Reject
 from parley.common.http.bodies import body_of, described
 from parley.common.wire.identity import Identity
 
@@ -96,8 +96,11 @@ async def change_profile(
 ) -> Me:
     """A name by the rules of rooms' names, of which no word mixes scripts, and that looks like nobody else's username.
 
-    Open connections have it at once. `already_exists`, or `forbidden` for who logs in elsewhere.
+    Open connections have it at once. `already_exists`, or `forbidden` for who logs in elsewhere; `suspended` for
+    who may read only, as others would see it.
     """
+    if identity.suspended:
+        raise Reject(Code.SUSPENDED)
     changes: dict[str, Any] = {
         name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not msgspec.UNSET
     }

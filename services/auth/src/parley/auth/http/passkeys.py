@@ -46,7 +46,7 @@ class RegisteredPasskey(RecoveryCodes):
 
 @router.post("/options", summary="What a passkey is asked to be made", openapi_extra=described(Proven))
 async def registration_options(
-    body: GivenProof, response: Response, components: Current, identity: Owner
+    identity: Owner, body: GivenProof, response: Response, components: Current
 ) -> PasskeyOptions:
     """Good for five minutes and one passkey of this session's user. `limit_exceeded` beyond 20."""
     response.headers["cache-control"] = "no-store"
@@ -76,7 +76,7 @@ async def rename(
 
 
 @router.delete("/{passkey_id}", summary="Remove a passkey", openapi_extra=described(Proven))
-async def remove(passkey_id: PasskeyId, body: GivenProof, components: Current, identity: Owner) -> Done:
+async def remove(identity: Owner, passkey_id: PasskeyId, body: GivenProof, components: Current) -> Done:
     """It logs in no more. Recovery codes go with the last factor."""
     await components.own_factors.remove_passkey(identity, passkey_id, body.proof)
     await components.own_address.tell(identity.user_id, "A passkey was removed.")

@@ -95,7 +95,8 @@ class PasswordResets:
         """Give the account of a token another password, and refuse everything that the old one gave.
 
         Returns the order to end its connections. Raises `Reject` with `invalid_credentials` for a token that is not
-        good, `invalid_payload` for a weak password, `rate_limited` or `overloaded`.
+        good, `invalid_payload` for a weak password, or the one there is where an administrator wants another,
+        `rate_limited` or `overloaded`.
         """
         self._confirmers.take(address_key(address), time.monotonic())
         async with self._database.autocommit() as connection:
@@ -105,6 +106,8 @@ class PasswordResets:
         if user is None:
             raise _no_good()
         require_strong(password, user.username)
+        if user.password_change_required and (await self._passwords.verify(user.password_hash, password)).fits:
+            raise Reject(Code.INVALID_PAYLOAD, "Choose another password than the one there is.")
         password_hash = await self._passwords.hash(password)
         async with self._database.transaction() as connection:
             user = await lock_user(connection, user.id)

@@ -25,7 +25,7 @@ def _endpoint(row: OwnRoute) -> Callable[..., Awaitable[Response]]:
     numbers = {name for name, part in _properties(row).items() if "integer" in str(part)}
 
     async def run(request: Request, chat: Chat, identity: Caller) -> Response:
-        permitted(identity, writes=row.writes)
+        permitted(identity, writes=row.writes, own=row.own)
         fields = _query(request, numbers) if row.method == "GET" else await read_body(request)
         fields |= {name: request.path_params[name] for name in from_path}
         return json_answer(await row.answer(chat, identity, fields_as(fields, row.payload)))

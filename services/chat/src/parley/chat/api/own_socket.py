@@ -17,7 +17,7 @@ WATCHED = "receipts"
 def add_own_routes(router: Router[ChatState], timeout: float) -> None:
     """Route what is in the table, each to a controller of its own."""
     for row in OWN_ROUTES:
-        router.route(row.name, _controller(row), timeout=timeout, writes=row.writes)
+        router.route(row.name, _controller(row), timeout=timeout, writes=row.writes, own=row.own)
     for event, kind in OWN_EVENTS.items():
         router.sends(event, kind)
 

@@ -55,6 +55,11 @@ class OwnRoute:
     writes: bool = False
     """Whether it is refused to who may read only."""
 
+    @property
+    def own(self) -> bool:
+        """Whether it changes anything, which whoever looks on in its user's place may not."""
+        return self.method != "GET"
+
 
 async def _read(chat: ChatState, identity: Identity, said: MarkRead) -> ReadState:
     return await chat.own.cursors.read(identity, said)

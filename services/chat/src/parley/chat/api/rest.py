@@ -51,9 +51,9 @@ async def _identified(request: Request, chat: Chat) -> Identity:
     return identity
 
 
-def permitted(identity: Identity, *, writes: bool) -> Identity:
-    """Return who asks, if they may read here, or write. Raises `Reject`."""
-    refusal = identity.refusal(AREA, writes=writes)
+def permitted(identity: Identity, *, writes: bool, own: bool = False) -> Identity:
+    """Return who asks, if they may read here, or write, or change what is theirs alone. Raises `Reject`."""
+    refusal = identity.refusal(AREA, writes=writes, own=own)
     if refusal is not None:
         raise refusal
     return identity
@@ -100,8 +100,8 @@ def _add(row: CommandRoute, path: str) -> None:
         {"name": name, "in": "path", "required": True, "schema": {"type": "integer" if name in numbers else "string"}}
         for name in sorted(from_path)
     ]
-    path = _FROM_PATH.sub(lambda found: f"{{{found[1]}:int}}" if found[1] in numbers else found[0], path)
-    router.add_api_route(path, _endpoint(row, path), methods=["POST"], openapi_extra=extra)
+    typed = _FROM_PATH.sub(lambda found: f"{{{found[1]}:int}}" if found[1] in numbers else found[0], path)
+    router.add_api_route(typed, _endpoint(row, path), methods=["POST"], openapi_extra=extra)
 
 
 for route in COMMANDS:

@@ -87,7 +87,7 @@ async def look_at_room(context: Context[ChatState], look: LookAtRoom) -> Presenc
     return await context.state.signals.look(context, look)
 
 
-@router.on("presence.set", pipelined=True, writes=False)
+@router.on("presence.set", pipelined=True, writes=False, own=True)
 async def choose_presence(context: Context[ChatState], own: OwnPresence) -> None:
     """What one is shown as, on all devices; and whether this one is idle."""
     await context.state.signals.choose(context, own)

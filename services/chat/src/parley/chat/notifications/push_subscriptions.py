@@ -29,7 +29,10 @@ DELETE FROM chat.push_subscriptions WHERE endpoint_hash IN (
 )
 """
 _REMOVE = "DELETE FROM chat.push_subscriptions WHERE endpoint_hash = $1 AND user_id = $2"
-_OF_USER = "SELECT endpoint, p256dh, auth FROM chat.push_subscriptions WHERE user_id = $1 ORDER BY created_at LIMIT $2"
+_OF_USER = """
+SELECT endpoint, p256dh, auth, extract(epoch FROM created_at)::float8 AS since FROM chat.push_subscriptions
+WHERE user_id = $1 ORDER BY created_at LIMIT $2
+"""
 
 
 class GetPushKey(msgspec.Struct, frozen=True):
@@ -67,6 +70,8 @@ class PushTarget(NamedTuple):
 
     endpoint: str
     keys: BrowserKeys
+    since: float
+    """When it subscribed, in Unix seconds."""
 
 
 def require_signer(signer: PushSigner | None) -> PushSigner:
@@ -103,7 +108,7 @@ async def forget(pool: Pool, user_id: str, endpoint: str) -> None:
 async def targets(pool: Pool, user_id: str) -> list[PushTarget]:
     """Return the browsers that a user is pushed to at."""
     rows = await pool.fetch(_OF_USER, user_id, MAX_SUBSCRIPTIONS)
-    return [PushTarget(row["endpoint"], BrowserKeys(row["p256dh"], row["auth"])) for row in rows]
+    return [PushTarget(row["endpoint"], BrowserKeys(row["p256dh"], row["auth"]), row["since"]) for row in rows]
 
 
 def _check(endpoint: str) -> None:

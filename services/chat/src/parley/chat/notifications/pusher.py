@@ -3,8 +3,10 @@
 1. A notification makes its user due a few seconds later, unless they are due already (`inbox_store`).
 2. One process takes the user. It looks again at what is not read, and may still be seen, since the last push; if that
    is nothing, nothing is sent. However many there are, it is one push, about the newest of them.
-3. Each browser is sent it, encrypted for that browser alone. One that is gone (404, 410) is forgotten.
-4. What was pushed is noted. If the process dies before, the user is due again later, and the browser's push service
+3. Auth is asked whether the user is still welcome. Browsers that subscribed before everything of the user's was revoked
+   are forgotten: whoever had the account before is told no more. A banned user is pushed nothing.
+4. Each browser is sent it, encrypted for that browser alone. One that is gone (404, 410) is forgotten.
+5. What was pushed is noted. If the process dies before, the user is due again later, and the browser's push service
    replaces what it has of the same room by `topic`.
 """
 
@@ -25,7 +27,9 @@ from parley.chat.notifications.push_subscriptions import PushTarget
 from parley.chat.notifications.web_push import MAX_PAYLOAD, PushSigner, encode, push_request
 from parley.common.http.guarded_fetch import PublicFetcher, RefusedAddress, Unfetched
 from parley.common.process.outage_log import OutageLog
-from parley.framework import Reject, get_logger
+from parley.common.wire import subjects
+from parley.common.wire.identity import CheckWelcome, HeldUser, UnwelcomeUsers
+from parley.framework import Bus, Code, Reject, get_logger
 
 log = get_logger(__name__)
 outages = OutageLog(log, "cannot push notifications")
@@ -66,8 +70,9 @@ class PushMessage(msgspec.Struct, frozen=True, omit_defaults=True):
 class Pusher:
     """Pushes what is due."""
 
-    def __init__(self, pool: Pool, signer: PushSigner, fetcher: PublicFetcher) -> None:
+    def __init__(self, pool: Pool, bus: Bus, signer: PushSigner, fetcher: PublicFetcher) -> None:
         self._pool = pool
+        self._bus = bus
         self._signer = signer
         self._fetcher = fetcher
 
@@ -86,9 +91,23 @@ class Pusher:
         news = await inbox.news(self._pool, user_id, row["pushed"])
         if news.newest is not None:
             payload = _payload(PushMessage(news.newest, news.new, news.unread))
-            targets = await push_subscriptions.targets(self._pool, user_id)
+            targets = await self._welcome(user_id)
             await asyncio.gather(*(self._send(user_id, target, news.newest, payload) for target in targets))
         await self._pool.fetch(_PUSHED, user_id, head)
+
+    async def _welcome(self, user_id: str) -> list[PushTarget]:
+        """Return the browsers that may be told what the user may read now. Raises `Reject` if auth cannot be asked."""
+        targets = await push_subscriptions.targets(self._pool, user_id)
+        if not targets:
+            return []
+        # Kicks are of connections, and these are none.
+        held = [HeldUser(user_id, target.since, 0.0) for target in targets]
+        answer = await self._bus.request(subjects.WELCOME, CheckWelcome(held), UnwelcomeUsers, repeat=True)
+        refused = {each.position: each.code for each in answer.users}
+        for position, code in refused.items():
+            if code == Code.REVOKED_TOKEN:
+                await push_subscriptions.forget(self._pool, user_id, targets[position].endpoint)
+        return [target for position, target in enumerate(targets) if position not in refused]
 
     async def _send(
         self, user_id: str, target: PushTarget, newest: ClientEvent[NotificationData], payload: bytes

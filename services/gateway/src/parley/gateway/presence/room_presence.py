@@ -138,7 +138,7 @@ class RoomPresence:
 
     def opened(self, connection: Connection, auth: Mapping[str, Any]) -> None:
         """Take over what a client chose at CONNECT. It comes before its rooms, so it is never shown otherwise."""
-        if choice := choice_in(auth):
+        if (choice := choice_in(auth)) and not connection.identity.looks_on:
             user_id, namespace = connection.identity.user_id, connection.namespace
             self._reports.choices.set(namespace, user_id, choice, round(time.time() * 1000))
             for other in self._connections.of_user(user_id, namespace):

@@ -121,7 +121,8 @@ class RoomReports:
         return (connection.identity.user_id for connection in self._fanout.members(*key))
 
     def _entry(self, key: RoomKey, user_id: str) -> PresentUser | None:
-        theirs = self._connections.of_user(user_id, key[0])
+        # An administrator who looks on in somebody's place does not make them present.
+        theirs = (each for each in self._connections.of_user(user_id, key[0]) if not each.identity.looks_on)
         return self.choices.entry(user_id, (each for each in theirs if is_in(each, key[1])))
 
 

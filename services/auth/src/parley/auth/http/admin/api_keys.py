@@ -110,11 +110,13 @@ async def create_key(body: GivenBotKey, components: Current, admin: Admin) -> Ne
 
 @router.post("/api-keys/{key_id}/rotate", summary="Give an API key a new secret", openapi_extra=described(Rotation))
 async def rotate_key(key_id: KeyId, body: GivenRotation, components: Current, admin: Admin) -> NewApiKey:
-    """Its name, scopes and end stay. Both secrets are good while they overlap."""
+    """Its name, scopes and end stay. Both secrets are good while they overlap; without that, its connections end."""
     async with components.database.transaction() as connection:
         overlap = timedelta(seconds=body.overlap_seconds)
         made = await api_keys.rotate(connection, keys_table.c.id == key_id, overlap)
         await admin.record(connection, "api_key.rotate", key_id, msgspec.to_builtins(body))
+    if not body.overlap_seconds:
+        await components.gateways.end_sessions(made.user_id, [key_id])
     return made
 
 

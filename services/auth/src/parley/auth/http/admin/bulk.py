@@ -135,19 +135,20 @@ async def ban_many(body: GivenBannedTargets, request: Request, components: Curre
     """
     ranges, lasting = {str(each): each for each in _ranges(body)}, duration(body.duration_seconds)
     own = request.client.host if request.client else ""
+    ends: list[datetime | None] = []
 
     async def ban_user(connection: AsyncConnection, user_id: str) -> None:
-        await restrictions.ban(connection, user_id, body.reason, admin, lasting)
+        ends.append(await restrictions.ban(connection, user_id, body.reason, admin, lasting))
 
     async def ban_range(connection: AsyncConnection, banned: str) -> None:
         if AddressRanges([(banned, 1.0)]).hold(own, 0.0):
             raise Reject(Code.FORBIDDEN, "Your own address is in this range.")
-        await address_bans.ban(connection, ranges[banned], body.reason, admin, lasting)
+        ends.append(await address_bans.ban(connection, ranges[banned], body.reason, admin, lasting))
 
     users, done = await _each(components, _users(body), ban_user)
     banned, also = await _each(components, list(ranges), ban_range)
     async with components.database.transaction() as connection:
-        told = ban_message(body.reason, None)
+        told = ban_message(body.reason, ends[-1] if ends else None)
         ended = [*users, *await bots.owned_by(connection, users)]
         order = await kick_records.order(connection, admin.user_id, Code.BANNED, told, users=ended, ranges=banned)
     if banned:

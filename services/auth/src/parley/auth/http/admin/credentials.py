@@ -177,7 +177,7 @@ async def create_view_token(user_id: UserId, body: GivenReason, components: Curr
     """A token of ten minutes that reads in the user's place, in rooms and over sockets, and never writes.
 
     It is in the audit log, and among the sessions that the user sees and ends. It opens neither their account nor what
-    they administrate.
+    they administrate, marks nothing as read, changes no preference, subscribes to nothing, and shows nobody as present.
     """
     async with components.database.transaction() as connection:
         user = await _locked(connection, user_id)

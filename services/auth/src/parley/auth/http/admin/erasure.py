@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from parley.auth.components import Current
+from parley.auth.http.admin.moderation import require_equal
 from parley.auth.http.admin.parameters import UserId
 from parley.auth.http.admin.rights import Admin
 from parley.common.wire import subjects
@@ -40,8 +41,10 @@ async def erase(user_id: UserId, components: Current, admin: Admin) -> UserErasu
     """All that the user wrote in rooms, and their names there; nobody reads it once this answers. There is no way back.
 
     Their account stays; ban the user first, or they may come back and write. One that is under way is taken for it.
+    `forbidden` for a user who may more.
     """
     async with components.database.transaction() as connection:
+        await require_equal(connection, admin, user_id)
         await admin.record(connection, "user.erase", user_id)
     return _erasure(await components.bus.request(subjects.ERASE_USER, EraseUser(user_id), ErasureInfo))
 
