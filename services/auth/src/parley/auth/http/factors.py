@@ -70,7 +70,7 @@ async def overview(components: Current, identity: Bearer) -> FactorsOverview:
 
 @router.post("/proof", summary="Prove that it is me", openapi_extra=described(ProofRequest))
 async def prove(
-    body: GivenProofRequest, request: Request, response: Response, components: Current, identity: Owner
+    identity: Owner, body: GivenProofRequest, request: Request, response: Response, components: Current
 ) -> ProofTicket:
     """Five minutes in which factors may be changed. `second_factor_required` says which factor is missing."""
     _no_store(response)
@@ -80,7 +80,7 @@ async def prove(
 
 
 @router.post("/totp", summary="Set up an authenticator app", openapi_extra=described(Proven))
-async def begin_totp(body: GivenProof, response: Response, components: Current, identity: Owner) -> AppSecret:
+async def begin_totp(identity: Owner, body: GivenProof, response: Response, components: Current) -> AppSecret:
     """A secret; it counts once a code of it was confirmed. `already_exists` where an app is in use."""
     _no_store(response)
     secret, uri = await components.own_factors.begin_app(identity, body.proof)
@@ -88,7 +88,7 @@ async def begin_totp(body: GivenProof, response: Response, components: Current, 
 
 
 @router.post("/totp/confirm", summary="Use an authenticator app from now on", openapi_extra=described(FirstCode))
-async def confirm_totp(body: GivenFirstCode, response: Response, components: Current, identity: Owner) -> RecoveryCodes:
+async def confirm_totp(identity: Owner, body: GivenFirstCode, response: Response, components: Current) -> RecoveryCodes:
     """From the next login on a code is asked for. With the first factor come recovery codes."""
     _no_store(response)
     codes = await components.own_factors.confirm_app(identity, body.code)
@@ -97,7 +97,7 @@ async def confirm_totp(body: GivenFirstCode, response: Response, components: Cur
 
 
 @router.delete("/totp", summary="Switch my authenticator app off", openapi_extra=described(Proven))
-async def remove_totp(body: GivenProof, components: Current, identity: Owner) -> Done:
+async def remove_totp(identity: Owner, body: GivenProof, components: Current) -> Done:
     """Recovery codes go with the last factor."""
     await components.own_factors.remove_app(identity, body.proof)
     await components.own_address.tell(identity.user_id, "Your authenticator app is not asked for any more.")
@@ -106,7 +106,7 @@ async def remove_totp(body: GivenProof, components: Current, identity: Owner) ->
 
 @router.post("/recovery-codes", summary="Make new recovery codes", openapi_extra=described(Proven))
 async def new_recovery_codes(
-    body: GivenProof, response: Response, components: Current, identity: Owner
+    identity: Owner, body: GivenProof, response: Response, components: Current
 ) -> RecoveryCodes:
     """All codes of before are void. `not_found` where no factor is on."""
     _no_store(response)

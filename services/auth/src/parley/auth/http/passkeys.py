@@ -46,7 +46,7 @@ class RegisteredPasskey(RecoveryCodes):
 
 @router.post("/options", summary="What a passkey is asked to be made", openapi_extra=described(Proven))
 async def registration_options(
-    body: GivenProof, response: Response, components: Current, identity: Owner
+    identity: Owner, body: GivenProof, response: Response, components: Current
 ) -> PasskeyOptions:
     """Good for five minutes and one passkey of this session's user. `limit_exceeded` beyond 20."""
     response.headers["cache-control"] = "no-store"
@@ -55,7 +55,7 @@ async def registration_options(
 
 @router.post("", summary="Register a passkey", openapi_extra=described(NewPasskey))
 async def register(
-    body: Annotated[NewPasskey, body_of(NewPasskey)], response: Response, components: Current, identity: Owner
+    identity: Owner, body: Annotated[NewPasskey, body_of(NewPasskey)], response: Response, components: Current
 ) -> RegisteredPasskey:
     """From now on it logs in by itself, and after the password a factor is asked for."""
     response.headers["cache-control"] = "no-store"
@@ -66,17 +66,17 @@ async def register(
 
 @router.put("/{passkey_id}", summary="Rename a passkey", openapi_extra=described(PasskeyRename))
 async def rename(
+    identity: Owner,
     passkey_id: PasskeyId,
     body: Annotated[PasskeyRename, body_of(PasskeyRename)],
     components: Current,
-    identity: Owner,
 ) -> PasskeyDetails:
     """`not_found` for one that is not the bearer's."""
     return await components.own_factors.rename_passkey(identity, passkey_id, body.name)
 
 
 @router.delete("/{passkey_id}", summary="Remove a passkey", openapi_extra=described(Proven))
-async def remove(passkey_id: PasskeyId, body: GivenProof, components: Current, identity: Owner) -> Done:
+async def remove(identity: Owner, passkey_id: PasskeyId, body: GivenProof, components: Current) -> Done:
     """It logs in no more. Recovery codes go with the last factor."""
     await components.own_factors.remove_passkey(identity, passkey_id, body.proof)
     await components.own_address.tell(identity.user_id, "A passkey was removed.")
