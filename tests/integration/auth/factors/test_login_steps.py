@@ -182,6 +182,16 @@ async def test_a_password_that_has_to_be_changed_lets_in_only_with_another_one(a
     assert [(entry["target"], entry["after"]) for entry in audit] == [(granted["user_id"], {"required": True})]
 
 
+async def test_who_is_in_otherwise_does_not_change_a_password_that_has_to_be_changed_to_itself(auth: Auth) -> None:
+    token = (await auth.register())["access_token"]
+    async with auth.components.database.transaction() as connection:
+        await connection.execute(text("UPDATE auth.users SET password_change_required = true"))
+    change = {"current_password": PASSWORD, "new_password": PASSWORD}
+    assert code(await send(auth, "PUT", "/auth/password", change, token)) == "invalid_payload"
+    assert (await send(auth, "PUT", "/auth/password", change | {"new_password": NEW}, token)).status_code == 200
+    assert (await auth.login(password=NEW)).status_code == 200
+
+
 async def test_a_password_to_be_changed_is_asked_for_after_the_factor(auth: Auth) -> None:
     user = await with_app(auth)
     admin = await auth.admin_token()

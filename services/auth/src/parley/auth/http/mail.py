@@ -58,7 +58,7 @@ class VerifiedEmail(BaseModel):
 
 @router.put("/me/email", summary="Give my account an e-mail address", openapi_extra=described(OwnEmail))
 async def give(
-    body: Annotated[OwnEmail, body_of(OwnEmail)], request: Request, components: Current, identity: Owner
+    identity: Owner, body: Annotated[OwnEmail, body_of(OwnEmail)], request: Request, components: Current
 ) -> Done:
     """A mail is sent there; the address counts once what it says was confirmed, and until then the one of before.
 
@@ -71,7 +71,7 @@ async def give(
 
 @router.post("/me/email/confirm", summary="Confirm that an address is mine", openapi_extra=described(VerifyEmail))
 async def confirm(
-    body: Annotated[VerifyEmail, body_of(VerifyEmail)], components: Current, identity: Owner
+    identity: Owner, body: Annotated[VerifyEmail, body_of(VerifyEmail)], components: Current
 ) -> VerifiedEmail:
     """By whoever gave it: the token of somebody else's mail confirms nothing. `already_exists` if another has it."""
     return VerifiedEmail(email=await components.own_address.confirm(identity, body.token))
@@ -79,7 +79,7 @@ async def confirm(
 
 @router.delete("/me/email", summary="Take my address away", openapi_extra=described(OwnPassword))
 async def remove(
-    body: Annotated[OwnPassword, body_of(OwnPassword)], request: Request, components: Current, identity: Owner
+    identity: Owner, body: Annotated[OwnPassword, body_of(OwnPassword)], request: Request, components: Current
 ) -> Done:
     """Then a forgotten password cannot be reset by mail. `not_found` where there is none."""
     proof = own_proof(body.password, request, components)

@@ -55,7 +55,7 @@ async def registration_options(
 
 @router.post("", summary="Register a passkey", openapi_extra=described(NewPasskey))
 async def register(
-    body: Annotated[NewPasskey, body_of(NewPasskey)], response: Response, components: Current, identity: Owner
+    identity: Owner, body: Annotated[NewPasskey, body_of(NewPasskey)], response: Response, components: Current
 ) -> RegisteredPasskey:
     """From now on it logs in by itself, and after the password a factor is asked for."""
     response.headers["cache-control"] = "no-store"
@@ -66,10 +66,10 @@ async def register(
 
 @router.put("/{passkey_id}", summary="Rename a passkey", openapi_extra=described(PasskeyRename))
 async def rename(
+    identity: Owner,
     passkey_id: PasskeyId,
     body: Annotated[PasskeyRename, body_of(PasskeyRename)],
     components: Current,
-    identity: Owner,
 ) -> PasskeyDetails:
     """`not_found` for one that is not the bearer's."""
     return await components.own_factors.rename_passkey(identity, passkey_id, body.name)
