@@ -135,8 +135,8 @@ class Erasure:
         """
         data = recorded.data
         if self.scope is Scope.ROOM:
-            # What became of its messages is nothing any more; whether it is closed, and its links, is still told.
-            told = data if recorded.type in TELLING and TELLING[recorded.type] not in {"thread", "message"} else b"{}"
+            # Nothing of its messages is left, so no thread and no pin is any more.
+            told = data if recorded.type in TELLING.keys() & _TOLD else b"{}"
             data = _PRIVATE if recorded.type == RoomCreated.TYPE else residue(recorded.type, told)
         elif self.user_id is not None and _subject(recorded.type, data) == self.user_id:
             data = NOTHING
