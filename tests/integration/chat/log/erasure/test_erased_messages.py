@@ -138,3 +138,16 @@ async def test_a_message_is_erased_with_its_edits(database_url: str, pool: Pool,
             room_key(room), hers,
         )  # fmt: skip
         assert tuple(state) == (1, None, 1)
+
+
+async def test_a_room_is_erased_whose_messages_were_erased_before(database_url: str, pool: Pool, ledger: Ledger):
+    async with running_writer(database_url) as (writer, _):
+        room, hers = await talk(writer)
+        reply = (await writer.submit(SendMessage("late", room, "a reply", thread=hers), BEN, "")).sequence
+        async with connected(database_url) as connection:
+            asked = await erasures.request_message(connection, room, reply)
+        await erase(database_url, ledger, asked)
+        async with connected(database_url) as connection:
+            asked = await erasures.request_room(connection, room)
+        await erase(database_url, ledger, asked)
+        await require_verified(pool)

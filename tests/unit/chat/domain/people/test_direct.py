@@ -146,7 +146,7 @@ def test_who_is_blocked_reaches_the_other_by_nothing_else_and_may_take_back_what
     known = RoomMessages()
     amend(known, MessageSent("hi"), MESSAGE, NamedUser("u_ann"), NOW)
     reaching = (
-        EditMessage("e", ROOM, MESSAGE, "you again", 1), AddReaction("r", ROOM, MESSAGE, "x"), PinMessage("p", ROOM, MESSAGE)
+        EditMessage("e", ROOM, MESSAGE, "so", 1), AddReaction("r", ROOM, MESSAGE, "x"), PinMessage("p", ROOM, MESSAGE)
     )  # fmt: skip
     taking_back = (
         DeleteMessage("d", ROOM, MESSAGE), RemoveReaction("r", ROOM, MESSAGE, "x"), UnpinMessage("p", ROOM, MESSAGE)

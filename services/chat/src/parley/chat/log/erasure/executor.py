@@ -65,6 +65,7 @@ ResultT = TypeVar("ResultT")
 
 _NAMING = numbers_of(NAMING_TYPES)
 _ABOUT_USERS = numbers_of(ABOUT_USERS)
+_ABOUT_MESSAGES = numbers_of({kind for kind, told in TELLING.items() if told in {"thread", "message"}})
 NEEDED = ABOUT_USERS | NAMING_TYPES | (TELLING.keys() - {MessageSent.TYPE}) | {ReactionAdded.TYPE}
 """The types of events whose data are needed as a whole to say what remains of them, and what follows."""
 _NEEDED = numbers_of(NEEDED)
@@ -88,10 +89,11 @@ _ROOMS_AFTER = "SELECT room_id, head FROM chat.rooms WHERE room_id > $1 ORDER BY
 _ROOM = "SELECT room_id, head FROM chat.rooms WHERE room_id = $1"
 _MESSAGE = "SELECT sequence FROM chat.events WHERE room_id = $1 AND event_id = $2"
 
-# What is left of an erased event may say whom it moved where, and how the room is called. If such a user or the room is
-# erased, that goes too.
+# What is left of an erased event may say whom it moved where, how the room is called, and of which message it was. If
+# such a user or the room is erased, that goes too.
 _LEFT_OVER = f"""(CASE WHEN e.type IN ({_ABOUT_USERS}) THEN
   CASE x.scope WHEN 'room' THEN e.data -> 'user' IS NOT NULL ELSE e.data -> 'user' ->> 'id' = x.user_id END
+WHEN e.type IN ({_ABOUT_MESSAGES}) THEN x.scope = 'room' AND e.data::text <> '{{}}'
 WHEN e.type IN ({_NAMING}) AND x.scope = 'room' THEN
   concat(e.data ->> 'name', e.data ->> 'topic') <> '' OR e.data ->> 'kind' = 'public'
 ELSE false END)"""
