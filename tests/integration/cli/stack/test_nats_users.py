@@ -126,7 +126,16 @@ PUBLISHES = {
     | {"PRESENCE", "gateway_presence", "alive gateway", "name gateway"},
     "auth": ERASING | {"GATEWAYS", "gateway for all namespaces", "inbox answered by auth", "alive auth", "name auth"},
     "chat": behind("/chat")
-    | {"AUTHENTICATE", "WELCOME", "AUDIT", "consume tally", "consume other", "inbox answered by chat", "alive chat", "name chat"},
+    | {
+        "AUTHENTICATE",
+        "WELCOME",
+        "AUDIT",
+        "consume tally",
+        "consume other",
+        "inbox answered by chat",
+        "alive chat",
+        "name chat",
+    },
     "poll": behind("/poll") | {"REGISTER_CONSUMER", "inbox answered by tally", "alive poll", "name poll"},
     "shop": emitting("/chat") | {"alive shop", "name shop"},
 }
