@@ -142,5 +142,7 @@ class History:
     """When the last word of each room was said: all was still for `STILL` seconds before, so nothing was on its way."""
     broken: frozenset[str] = frozenset()
     """Users whose ledger is not whole: what is missing in it proves nothing."""
+    notified: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    """By a user's own room, the ids of its notifications in the order of their sequences."""
     verified: Verified | None = None
     """What `parley verify` said of the projections, when all was over."""

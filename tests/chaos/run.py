@@ -8,10 +8,13 @@ import random
 import sys
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import asyncpg
 
 from parley.cli.database.replays import verify_projections
 from tests.chaos.evidence import history_of
@@ -116,8 +119,10 @@ class Run:
             await asyncio.gather(*(asyncio.wait_for(worker.wait(), ANSWER_SECONDS) for worker in self._workers))
             rooms = {place.id: await self._room(stack, place) for place in self._places}
             rows = await verify_projections(stack.postgres.url, "")
+            notified = await _notified(stack.postgres.url)
         history = replace(
             history_of([Evidence(file) for file in (own, *ledgers)], rooms, began, ended),
+            notified=notified,
             verified=Verified(rows.rooms, rows.wrong, str(rows.first or "")),
         )
         return Outcome(judge(history), history, faults.deaths, faults.made)
@@ -243,7 +248,10 @@ class Run:
         more = True
         while more:
             page = await asked(
-                f"{first}/api/rooms/{place.id}/messages", after=log[-1].sequence if log else 0, limit=200
+                f"{first}/api/rooms/{place.id}/messages",
+                after=log[-1].sequence if log else 0,
+                limit=200,
+                raw="true",
             )
             log += [logged(event) for event in page["events"]]
             more = page["more"]
@@ -251,6 +259,19 @@ class Run:
         listed = (await asked(f"{second}/api/rooms/{place.id}/members", limit=1000))["members"]
         members = {member["id"]: Member(member["state"], member["role"]) for member in listed}
         return Room(log, room["head"], room["members"], members, place.private)
+
+
+async def _notified(database_url: str) -> dict[str, list[str]]:
+    """The ids of all notifications, by the users' own rooms."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    connection = await asyncpg.connect(database_url)
+    try:
+        statement = "SELECT user_id, event_id FROM chat.notifications ORDER BY user_id, sequence"
+        for user_id, event_id in await connection.fetch(statement):
+            found[f"user:{user_id}"].append(str(event_id))
+    finally:
+        await connection.close()
+    return found
 
 
 async def play(settings: Settings, schedule: Sequence[Fault], directory: Path) -> Outcome:

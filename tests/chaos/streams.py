@@ -52,8 +52,28 @@ def judge_stays(history: History, in_time: float) -> Iterator[Finding]:
             if room in history.rooms:
                 stream = _Stream(history, stay, room, spans[room, stay.user], received[room], in_time)
                 yield from stream.findings()
+            elif room in history.notified:
+                yield from _own(history, stay, room, received[room])
             else:
                 yield from (Finding("delivery", "unverified", f"{each}: no log") for each in received[room])
+
+
+def _own(history: History, stay: Stay, room: str, receipts: Sequence[Receipt]) -> Iterator[Finding]:
+    """What came of a user's own room: theirs, as it is stored, once, in order and without a gap."""
+    stored = history.notified[room]
+    last = stay.cursors.get(room)
+    for receipt in receipts:
+        sequence, outcome = receipt.sequence, "good"
+        if room != f"user:{stay.user}":
+            outcome = "foreign"
+        elif not 1 <= sequence <= len(stored) or stored[sequence - 1] != receipt.event_id:
+            outcome = "contradicted"
+        elif last is not None and sequence <= last:
+            outcome = "doubled"
+        elif last is not None and sequence > last + 1:
+            outcome = "lost"
+        yield Finding("notification", outcome, f"{stay.client} in {room}: {sequence} after {last}")
+        last = max(sequence, last or 0)
 
 
 def _end(history: History, stay: Stay, in_time: float) -> Iterator[Finding]:

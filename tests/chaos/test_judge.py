@@ -9,6 +9,7 @@ import pytest
 
 from tests.chaos.history import Answer, Ban, Command, History, Reading, Receipt, Room, Stay, Verified
 from tests.chaos.judge import Verdict, judge
+from tests.chaos.streams import judge_stays
 from tests.support.room_log import Logged, Member, members_of
 
 ROOM = "r1"
@@ -336,6 +337,30 @@ def test_projections_that_verify_finds_to_differ_or_has_not_seen_are_not_good(
     if outcome == "contradicted":
         assert "2 rows" in verdict.findings[0].why
         assert "chat.rooms (room_id = 1)" in verdict.findings[0].why
+
+
+@pytest.mark.parametrize(
+    ("room", "came", "outcomes"),
+    [
+        ("user:ben", [(1, "n1"), (2, "n2")], {"good"}),
+        ("user:ann", [(1, "n1")], {"foreign"}),
+        ("user:ben", [(1, "n2")], {"contradicted"}),
+        ("user:ben", [(3, "n3")], {"contradicted"}),
+        ("user:ben", [(1, "n1"), (1, "n1")], {"good", "doubled"}),
+        ("user:ben", [(2, "n2"), (1, "n1")], {"good", "doubled"}),
+        ("user:ben", [(0, "")], {"contradicted"}),
+    ],
+)
+def test_notifications_come_to_their_user_once_and_in_order(room: str, came: list[tuple[int, str]], outcomes: set[str]):
+    receipts = [Receipt(1.0, room, sequence, event_id) for sequence, event_id in came]
+    stay = Stay("c1", "ben", 0.0, receipts=receipts)
+    history = History(clients={"c1": "ben"}, stays=[stay], notified={"user:ben": ["n1", "n2"], "user:ann": ["n1"]})
+    found = [finding.outcome for finding in judge_stays(history, 5.0) if finding.subject == "notification"]
+    assert set(found) == outcomes
+    gap = replace(stay, cursors={"user:ben": 0}, receipts=[Receipt(1.0, "user:ben", 2, "n2")])
+    assert [
+        one.outcome for one in judge_stays(replace(history, stays=[gap]), 5.0) if one.subject == "notification"
+    ] == ["lost"]
 
 
 def test_lost_evidence_is_never_good(story: Story):
