@@ -79,7 +79,7 @@ class Endpoint(NamedTuple):
     @property
     def concrete(self) -> str:
         """The path with something of the right form in place of each parameter."""
-        path = re.sub(r"{\w+:int}|{part}", "1", self.path).replace("{upload}", f"{UUID(int=0)}")
+        path = re.sub(r"{\w+:int}|{part}", "1", self.path).replace("{upload}", "00000000-0000-0000-0000-000000000000")
         return re.sub(r"{(\w+)(:\w+)?}", lambda found: "u_" + "0" * 32 if "user" in found[1] else "r_" + "0" * 22, path)
 
 
