@@ -51,6 +51,17 @@ async def test_what_users_ask_about_themselves_is_asked_over_http_as_well(rest: 
     assert (await rest.send("GET", "/me/preferences"))[1] == {"ok": True, "private_receipts": True, "silenced": []}
     assert (await rest.send("POST", f"/rooms/{room}/level", {"level": "none"}))[0] == 200
     assert await rest.code("POST", f"/rooms/{room}/level", {"level": "some"}) == "invalid_payload"
+    await rest.send("POST", f"/rooms/{room}/messages", {"body": "re", "thread": 3}, user="ben")
+    status, followed = await rest.send("GET", "/me/threads", limit="1")
+    assert (status, followed["more"]) == (200, False)
+    assert [(one["room"], one["thread"], one["replies"], one["unread"]) for one in followed["threads"]] == [
+        (room, 3, 1, 1)
+    ]
+    read = await rest.send("POST", f"/rooms/{room}/threads/3/read", {"sequence": 4})
+    assert read == (200, {"ok": True, "sequence": 4, "unread": 0})
+    assert await rest.code("POST", f"/rooms/{room}/threads/x/read", {"sequence": 4}) == "invalid_payload"
+    assert await rest.code("POST", f"/rooms/{room}/threads/4/read", {"sequence": 4}) == "not_found"
+    assert await rest.code("GET", "/me/threads", after="x") == "invalid_payload"
 
 
 async def test_every_command_of_the_socket_is_a_request_with_a_described_body(rest: Rest):
@@ -64,6 +75,7 @@ async def test_every_command_of_the_socket_is_a_request_with_a_described_body(re
         "search",
         "files",
         "preview",
+        "reactions",
     }
     assert {row.command.NAME for row in COMMANDS} == router.routes.keys() - others
     paths = (await rest.http.get("/api/openapi.json")).json()["paths"]

@@ -43,6 +43,7 @@ async def test_what_else_is_kept_of_a_user_is_theirs_to_have(
             "INSERT INTO chat.levels VALUES ($1, $2, 'none')",
             "INSERT INTO chat.mentions VALUES ($1, $2, 3, 'u_x', now()), ($1, $2, 4, 'u_x', now())",
             "INSERT INTO chat.drafts (room_id, user_id, thread, body) VALUES ($1, $2, 0, 'half a text')",
+            "INSERT INTO chat.thread_reads (room_id, user_id, thread, sequence) VALUES ($1, $2, 3, 5)",
         ):
             await pool.fetch(statement, key, user)
         await pool.fetch("INSERT INTO chat.preferences VALUES ($1, true, '{reaction}')", user)
@@ -69,6 +70,8 @@ async def test_what_else_is_kept_of_a_user_is_theirs_to_have(
     assert [row["notification"]["sequence"] for row in rows if row["type"] == "notification"] == list(range(1, 9))
     assert next(row for row in rows if row["type"] == "draft")["draft"]["body"] == "half a text"
     assert next(row for row in rows if row["type"] == "read")["read"]["room"] == room
+    (thread,) = [row["thread_read"] for row in rows if row["type"] == "thread_read"]
+    assert (thread["room"], thread["thread"], thread["sequence"]) == (room, 3, 5)
     assert await kept_rows(pool, "u_nobody") == []
     tables = {table.name for table in user_tables.metadata.sorted_tables if table.info.get("of") == "user"}
     assert {name for name in tables if name != "inboxes"} == {

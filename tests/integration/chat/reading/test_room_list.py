@@ -101,7 +101,7 @@ async def test_a_thousand_rooms_are_listed_by_keys_whatever_is_known_of_the_tabl
         for table in ("rooms", "events", "members", "reads", "mentions"):
             await connection.execute(f"ALTER TABLE chat.{table} SET (autovacuum_enabled = off)")
         await fill(connection, 1000, 5, member="u_ben")
-        plans = [await plan_of(connection, room_list._ROOM_LIST, "u_ben", *room_list._TOP, 51)]
+        plans = [await plan_of(connection, room_list._ROOM_LIST, "u_ben", *room_list._TOP, 51, b"u_ben")]
         await fill(connection, 20_000, 2, member="u_else", first=10_000)
         await connection.execute(
             """INSERT INTO chat.reads (room_id, user_id, sequence, number)
@@ -111,9 +111,9 @@ async def test_a_thousand_rooms_are_listed_by_keys_whatever_is_known_of_the_tabl
             """INSERT INTO chat.mentions SELECT n, 'u_ben', s, 'u_ann', now()
                FROM generate_series(1, 1000) n, generate_series(1, 5) s"""
         )
-        plans.append(await plan_of(connection, room_list._ROOM_LIST, "u_ben", *room_list._TOP, 51))
+        plans.append(await plan_of(connection, room_list._ROOM_LIST, "u_ben", *room_list._TOP, 51, b"u_ben"))
         await connection.execute("ANALYZE chat.rooms, chat.events, chat.members, chat.reads, chat.mentions")
-        plans.append(await plan_of(connection, room_list._ROOM_LIST, "u_ben", *room_list._TOP, 51))
+        plans.append(await plan_of(connection, room_list._ROOM_LIST, "u_ben", *room_list._TOP, 51, b"u_ben"))
     for plan in plans:
         for table in ("rooms", "events", "members", "reads", "mentions", "levels"):
             assert f"Seq Scan on {table}" not in plan, plan

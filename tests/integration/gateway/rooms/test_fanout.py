@@ -117,6 +117,25 @@ async def test_every_member_gets_every_event_in_order(log: Log, gateway: Gateway
     assert log.replays == 0
 
 
+async def test_what_one_delivery_brings_is_one_packet_for_each_member(
+    log: Log, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    """Of a message that many react to, each batch is one delivery, so a member is written to once per batch."""
+    members = [await gateway.member(head=0) for _ in range(3)]
+    packets: list[int] = []
+    send = gateway.sockets.send
+
+    def counted(connection: Any, packet: Any) -> None:
+        packets.append(len(packet.parts))
+        send(connection, packet)
+
+    monkeypatch.setattr(gateway.sockets, "send", counted)
+    await log.publish(*range(1, log.append(500) + 1))
+    for member in members:
+        await gateway.receives(member, [*range(1, 501)])
+    assert packets == [500] * 3
+
+
 async def test_other_rooms_and_namespaces_are_not_heard(nats_url: str, log: Log, gateway: Gateway):
     ann = await gateway.member(head=0)
     stranger = Log(log.bus, fresh("/n"))

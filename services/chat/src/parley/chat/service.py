@@ -33,6 +33,7 @@ from parley.chat.notifications.rules import EVENTS
 from parley.chat.notifications.web_push import PushSigner
 from parley.chat.previews.link_previews import LinkPreviews
 from parley.chat.reading.read_cursors import ReadCursors
+from parley.chat.reading.thread_cursors import ThreadCursors
 from parley.chat.search import term_index
 from parley.chat.search.finder import Finder
 from parley.chat.search.term_index import TermIndex
@@ -73,12 +74,13 @@ async def _screen(settings: Settings, stack: AsyncExitStack) -> Screen | None:
     return Screening(client, settings).screen
 
 
-def _also(cursors: ReadCursors, publisher: Publisher) -> Publish:
+def _also(cursors: ReadCursors, thread_cursors: ThreadCursors, publisher: Publisher) -> Publish:
     """Return what the writer does with a committed batch."""
 
     async def publish(plan: BatchDecision) -> None:
         # Who sends a message has read up to it.
         cursors.sent(plan.appended)
+        thread_cursors.sent(plan.appended)
         await publisher.publish(plan)
 
     return publish
@@ -110,7 +112,8 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
     ):
         screen = await _screen(settings, stack)
         cursors = ReadCursors(reads, rooms)
-        writer = Writer(_also(cursors, Publisher(rooms)), settings, screen)
+        thread_cursors = ThreadCursors(reads, rooms)
+        writer = Writer(_also(cursors, thread_cursors, Publisher(rooms)), settings, screen)
         with database.reachable():
             await writer.connect()
         announcer = Announcer(rooms, runtime.bus, url, writer.forget_rooms)
@@ -132,18 +135,18 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         key = settings.chat_push_key.get_secret_value()
         signer = PushSigner(key, settings.chat_push_contact) if key else None
         scheduler = Scheduler(reads, writer, runtime.bus, rooms)
-        own = OwnParts(cursors, notifier, drafts, settings.chat_max_body, signer)
-        log = ChatLog(for_gateways, announcer)
-        finder = Finder(reads)
+        own = OwnParts(cursors, notifier, drafts, settings.chat_max_body, signer, thread_cursors)
         state = ChatState(
-            runtime.bus, reads, writer, log, consumers, erasing, rates, signals, own, finder, files, previews
-        )
+            runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates, signals, own,
+            Finder(reads), files, previews,
+        )  # fmt: skip
         running: dict[str, Coroutine[Any, Any, None]] = {
             "writer": writer.run(),
             "announcements": announcer.run(),
             "consumers": consumers.run(),
             "erasures": erasing.run(),
             "read cursors": cursors.run(),
+            "thread cursors": thread_cursors.run(),
             "notifications": notifier.run(),
             "drafts": drafts.run(),
             "scheduled messages": scheduler.run(),
@@ -164,6 +167,7 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
             await places.close()
             await state.log.close()
             await cursors.flush()
+            await thread_cursors.flush()
             await drafts.flush()
             await fetcher.close()
 

@@ -14,6 +14,7 @@ from parley.chat.notifications.notifier import Notifier
 from parley.chat.notifications.web_push import PushSigner
 from parley.chat.previews.link_previews import LinkPreviews
 from parley.chat.reading.read_cursors import ReadCursors
+from parley.chat.reading.thread_cursors import ThreadCursors
 from parley.chat.search.finder import Finder
 from parley.chat.signals.room_signals import RoomSignals
 from parley.chat.unsent.drafts import DraftKeeper
@@ -32,6 +33,7 @@ class OwnParts:
     """Bytes of a message's text."""
     signer: PushSigner | None
     """What signs for push services; None if Web Push is off."""
+    thread_cursors: ThreadCursors
 
 
 @dataclass(frozen=True, slots=True)

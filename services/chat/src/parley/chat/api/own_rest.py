@@ -27,7 +27,7 @@ def _endpoint(row: OwnRoute) -> Callable[..., Awaitable[Response]]:
     async def run(request: Request, chat: Chat, identity: Caller) -> Response:
         permitted(identity, writes=row.writes, own=row.own)
         fields = _query(request, numbers) if row.method == "GET" else await read_body(request)
-        fields |= {name: request.path_params[name] for name in from_path}
+        fields |= {name: _value(request.path_params[name], name in numbers) for name in from_path}
         return json_answer(await row.answer(chat, identity, fields_as(fields, row.payload)))
 
     run.__name__ = row.name.replace(".", "_")
@@ -41,8 +41,13 @@ def _query(request: Request, numbers: Collection[str]) -> dict[str, Any]:
     for name, value in request.query_params.items():
         if "\x00" in value:
             raise Reject(Code.INVALID_PAYLOAD, "NUL is not text")
-        fields[name] = int(value) if name in numbers and _NUMBER.fullmatch(value) else value
+        fields[name] = _value(value, name in numbers)
     return fields
+
+
+def _value(text: str, is_number: bool) -> str | int:
+    """Return what a path or a query says of a field. What is no number is refused with the field's type."""
+    return int(text) if is_number and _NUMBER.fullmatch(text) else text
 
 
 def _properties(row: OwnRoute) -> dict[str, Any]:
@@ -50,11 +55,16 @@ def _properties(row: OwnRoute) -> dict[str, Any]:
     return body["properties"]
 
 
+def _kind(row: OwnRoute, name: str) -> str:
+    return "integer" if "integer" in str(_properties(row)[name]) else "string"
+
+
 def _add(row: OwnRoute) -> None:
     from_path = frozenset(_FROM_PATH.findall(row.path))
     extra = {} if row.method == "GET" else described(row.payload, without=from_path)
     extra["parameters"] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in sorted(from_path)
+        {"name": name, "in": "path", "required": True, "schema": {"type": _kind(row, name)}}
+        for name in sorted(from_path)
     ]
     if row.method == "GET":
         extra["parameters"] += [

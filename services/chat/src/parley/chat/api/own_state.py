@@ -21,11 +21,13 @@ from parley.chat.notifications.inbox import (
     ReadNotifications,
 )
 from parley.chat.notifications.push_subscriptions import GetPushKey, PushKey, SubscribePush, UnsubscribePush
-from parley.chat.reading import preferences, receipts, room_list
+from parley.chat.reading import preferences, receipts, room_list, thread_list
 from parley.chat.reading.preferences import GetPreferences, Preferences, SetLevel, SetPreferences
 from parley.chat.reading.read_cursors import MarkRead, MarkUnread, ReadChange, ReadState
 from parley.chat.reading.receipts import GetReceipts, Receipts
 from parley.chat.reading.room_list import ListMyRooms, RoomListPage
+from parley.chat.reading.thread_cursors import MarkThreadRead, ThreadReadChange, ThreadReadState
+from parley.chat.reading.thread_list import ListThreads, ThreadPage
 from parley.chat.state import ChatState
 from parley.chat.unsent import scheduled_messages
 from parley.chat.unsent.drafts import ListDrafts, PutDraft, StoredDraft, StoredDrafts
@@ -130,6 +132,14 @@ async def _scheduled(chat: ChatState, identity: Identity, asked: ListScheduled) 
     return await scheduled_messages.listed(chat.reads, identity, asked)
 
 
+async def _read_thread(chat: ChatState, identity: Identity, said: MarkThreadRead) -> ThreadReadState:
+    return await chat.own.thread_cursors.read(identity, said)
+
+
+async def _threads(chat: ChatState, identity: Identity, asked: ListThreads) -> ThreadPage:
+    return await thread_list.page(chat.reads, identity, asked)
+
+
 OWN_ROUTES: tuple[OwnRoute, ...] = (
     OwnRoute("read", MarkRead, ReadState, "POST", "/rooms/{room}/read", "Say how far one has read a room.", _read),
     OwnRoute(
@@ -182,6 +192,14 @@ OWN_ROUTES: tuple[OwnRoute, ...] = (
     OwnRoute(
         "scheduled", ListScheduled, ScheduledMessages, "GET", "/me/scheduled", "What one has scheduled.", _scheduled
     ),
+    OwnRoute(
+        "thread.read", MarkThreadRead, ThreadReadState, "POST", "/rooms/{room}/threads/{thread}/read",
+        "Say how far one has read a thread that one follows.", _read_thread,
+    ),
+    OwnRoute(
+        "threads", ListThreads, ThreadPage, "GET", "/me/threads",
+        "The threads one follows, the most active first, with what is unread.", _threads,
+    ),
 )  # fmt: skip
 
 OWN_EVENTS: dict[str, Any] = {
@@ -190,5 +208,6 @@ OWN_EVENTS: dict[str, Any] = {
     "notification.read": NotificationsRead,
     "draft": StoredDraft,
     "scheduled": ScheduledOutcome,
+    "thread.read": ThreadReadChange,
 }
 """Events that are sent to a user's own connections, or to those who look at receipts."""

@@ -7,16 +7,17 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, get_type_hints
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AwareDatetime
 
 from parley.chat.api import audited
 from parley.chat.api.commands import COMMANDS, CommandRoute, ack
 from parley.chat.delivery.publisher import NAMESPACE
+from parley.chat.domain.messages.reactions import MAX_EMOJI
 from parley.chat.log.database import reachable
 from parley.chat.previews import link_previews
 from parley.chat.previews.link_previews import AskPreview
-from parley.chat.queries import history, members, pinned, rooms, sync
+from parley.chat.queries import history, members, pinned, reactors, rooms, sync
 from parley.chat.search import finder
 from parley.chat.state import ChatState
 from parley.common.http.api import bearer_token, correlation_id
@@ -166,6 +167,22 @@ async def list_messages(
 async def list_pins(room: str, chat: Chat, identity: Reader) -> Response:
     """The pinned messages of a room, as they are now."""
     return json_answer(await _read(pinned.page(chat.reads, pinned.Pins(room), identity)))
+
+
+@router.get("/rooms/{room}/messages/{message:int}/reactions")
+async def list_reactions(
+    room: str,
+    message: Annotated[int, Path(ge=1, lt=2**53)],
+    chat: Chat,
+    identity: Reader,
+    emoji: Annotated[str | None, Query(min_length=1, max_length=MAX_EMOJI)] = None,
+    after: Annotated[str, Query(max_length=96, description="the `next` of the page before")] = "",
+    limit: Annotated[int, Query(ge=1, le=reactors.MAX_REACTORS)] = 50,
+) -> Response:
+    """Everybody who reacted to a message, sorted by emoji."""
+    kind = None if emoji is None else _text(emoji)
+    query = reactors.Reactions(room, message, kind, _text(after), limit)
+    return json_answer(await _read(reactors.page(chat.reads, query, identity)))
 
 
 @router.post("/sync", openapi_extra=described(sync.Sync))

@@ -17,7 +17,7 @@ from parley.chat.domain.room import RoomCommand
 from parley.chat.log.database import COMMAND_SECONDS, reachable
 from parley.chat.previews import link_previews
 from parley.chat.previews.link_previews import AskPreview, LinkPreview
-from parley.chat.queries import history, pinned, sync
+from parley.chat.queries import history, pinned, reactors, sync
 from parley.chat.search.finder import Search, SearchPage
 from parley.chat.signals.room_signals import LookAtRoom, OwnPresence, Typing, TypingSignal
 from parley.chat.state import ChatState
@@ -119,6 +119,13 @@ async def read_pins(context: Context[ChatState], query: pinned.Pins) -> pinned.P
     """The pinned messages of a room."""
     with reachable():
         return await pinned.page(context.state.reads, query, context.identity)
+
+
+@router.on("reactions", timeout=TIMEOUT, writes=False)
+async def read_reactions(context: Context[ChatState], query: reactors.Reactions) -> reactors.ReactionPage:
+    """Everybody who reacted to a message."""
+    with reachable():
+        return await reactors.page(context.state.reads, query, context.identity)
 
 
 for event in EVENTS:

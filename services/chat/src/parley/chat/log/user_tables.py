@@ -185,3 +185,18 @@ scheduled = Table(
     Index("scheduled_room_idx", "room_id"),
     info=OF_USER,
 )
+
+# How far a user has read a thread that they follow: the sequence of a reply, or of any later event.
+thread_reads = Table(
+    "thread_reads",
+    metadata,
+    Column("room_id", BigInteger, nullable=False),
+    Column("thread", BigInteger, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("read_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("room_id", "thread", "user_id", name="thread_reads_pkey"),
+    Index("thread_reads_user_idx", "user_id"),
+    postgresql_with={"fillfactor": 70},
+    info=OF_USER,
+)

@@ -80,6 +80,33 @@ WHERE e.room_id = base.room_id AND e.sequence = base.reply_to AND e.type = {_SEN
 """
 
 
+def events_as_now(base: str) -> str:
+    """Return SQL for events with what became of them, as a user ($1) is shown it.
+
+    `base` is SQL for the events: the columns of `CURRENT_COLUMNS`.
+    """
+    return f"""
+    SELECT base.*, base.weight_of_event + coalesce(octet_length(edit.edited_data), 0) AS weight,
+      m.amended, m.edited_at, m.deleted, m.replies, m.last_reply_at, m.pinned,
+      edit.edited_data, edit.edited_hidden, kinds.reactions, quote.*, followed.following
+    FROM ({base}) base
+    LEFT JOIN LATERAL (
+      SELECT room_id, sequence, version AS amended, edited_in, edited_at, deleted_in IS NOT NULL AS deleted,
+        replies, last_reply_at, pinned_in IS NOT NULL AS pinned, reactions
+      FROM chat.messages WHERE room_id = base.room_id AND sequence = base.sequence LIMIT 1
+    ) m ON base.type = {_SENT}
+    LEFT JOIN LATERAL (
+      SELECT e.data::text AS edited_data, {HIDDEN} AS edited_hidden FROM chat.events e
+      WHERE e.room_id = m.room_id AND e.sequence = m.edited_in LIMIT 1
+    ) edit ON true
+    LEFT JOIN LATERAL ({_REACTIONS}) kinds ON true
+    LEFT JOIN LATERAL ({_QUOTE}) quote ON true
+    LEFT JOIN LATERAL (
+      SELECT following FROM chat.thread_followers
+      WHERE room_id = base.room_id AND thread = base.sequence AND user_id = $1 LIMIT 1
+    ) followed ON base.type = {_SENT}"""
+
+
 def current_events(base: str, *, newest_first: bool = False) -> str:
     """Return SQL for a page of events as they are now: of a room ($2) that a user ($1) may see.
 
@@ -94,25 +121,7 @@ def current_events(base: str, *, newest_first: bool = False) -> str:
     ) found LEFT JOIN LATERAL (
       SELECT *, count(*) OVER () < counted.rows AS cut FROM (
         SELECT *, count(*) OVER () AS rows, sum(weight) OVER (ORDER BY sequence {order}) - weight AS size FROM (
-          SELECT base.*, base.weight_of_event + coalesce(octet_length(edit.edited_data), 0) AS weight,
-            m.amended, m.edited_at, m.deleted, m.replies, m.last_reply_at, m.pinned,
-            edit.edited_data, edit.edited_hidden, kinds.reactions, quote.*, followed.following
-          FROM ({base}) base
-          LEFT JOIN LATERAL (
-            SELECT room_id, sequence, version AS amended, edited_in, edited_at, deleted_in IS NOT NULL AS deleted,
-              replies, last_reply_at, pinned_in IS NOT NULL AS pinned, reactions
-            FROM chat.messages WHERE room_id = base.room_id AND sequence = base.sequence LIMIT 1
-          ) m ON base.type = {_SENT}
-          LEFT JOIN LATERAL (
-            SELECT e.data::text AS edited_data, {HIDDEN} AS edited_hidden FROM chat.events e
-            WHERE e.room_id = m.room_id AND e.sequence = m.edited_in LIMIT 1
-          ) edit ON true
-          LEFT JOIN LATERAL ({_REACTIONS}) kinds ON true
-          LEFT JOIN LATERAL ({_QUOTE}) quote ON true
-          LEFT JOIN LATERAL (
-            SELECT following FROM chat.thread_followers
-            WHERE room_id = base.room_id AND thread = base.sequence AND user_id = $1 LIMIT 1
-          ) followed ON base.type = {_SENT}
+          {events_as_now(base)}
         ) weighed
       ) counted WHERE size < {MAX_PAGE_BYTES} ORDER BY sequence {order}
     ) page ON true"""

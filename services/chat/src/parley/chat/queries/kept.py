@@ -27,6 +27,8 @@ TABLES = {
     "draft": """SELECT room_id, thread, body, reply_to, updated_at FROM chat.drafts
                 WHERE user_id = $1 ORDER BY room_id, thread""",
     "scheduled": "SELECT id, message, due_at, failure FROM chat.scheduled WHERE user_id = $1 ORDER BY id",
+    "thread_read": """SELECT room_id, thread, sequence, read_at FROM chat.thread_reads
+                      WHERE user_id = $1 ORDER BY room_id, thread""",
 }
 """What a row is called in an export, and the statement that reads all of a user's. All of it is chat's own state."""
 KINDS = tuple(TABLES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.events import ClientEvent
 from parley.chat.log.statements import EVENT_COLUMNS
+from parley.common.errors import Code, Reject
 
 MAX_PAGE_BYTES = 384 * 1024
 """Bytes at which a page ends, so that it fits one message of NATS whatever the sizes of texts and names."""
@@ -19,6 +21,7 @@ FIRST, LAST = "0", str(2**63 - 1)
 SIZE = "octet_length(e.data) + octet_length(e.actor_name) + 200"
 """About how many bytes are sent of an event, so that a statement does not return events that would be cut off again."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _encoder = msgspec.json.Encoder()
 
 
@@ -46,6 +49,19 @@ class PageBytes:
             # The encoder of the answer copies the bytes of a `Raw` as they are, so to it this is the event.
             taken.append(msgspec.Raw(encoded))
         return taken
+
+
+def moment_text(at: datetime) -> str:
+    """Return a moment as a part of what the next page is asked for with: microseconds since 1970."""
+    return str(round((at - _EPOCH) / timedelta(microseconds=1)))
+
+
+def moment(text: str) -> datetime:
+    """Return the moment that `moment_text` wrote. Raises `Reject` for any other text."""
+    if not text.isdecimal() or not text.isascii() or len(text) > 17:
+        raise Reject(Code.INVALID_PAYLOAD, "after is what the page before said as next.")
+    # By whole numbers: a float has not enough digits for microseconds.
+    return _EPOCH + timedelta(microseconds=int(text))
 
 
 def events_between(room_id: str, after: str, before: str, limit: str, *, newest_first: bool = False) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from parley.chat.domain.encoding.compact import unpack
+from parley.chat.domain.encoding.compact import pack_user, unpack
 from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.events import Instant, NamedUser
 from parley.chat.domain.fields import RoomKind
@@ -21,8 +21,10 @@ from parley.chat.log.database import Pool, reachable
 from parley.chat.log.erasure.erasures import HIDDEN, unless_erasing
 from parley.chat.queries.current import EDIT, PRESENT_BODY
 from parley.chat.queries.rooms import PEOPLE, UNBLOCKED
+from parley.chat.queries.pages import moment, moment_text
 from parley.chat.queries.visibility import EXISTING
 from parley.chat.reading.read_store import number_at, unread_mentions
+from parley.chat.reading.thread_store import any_unread_thread
 from parley.framework import Code, Identity, Reject
 
 MAX_LISTED = 100
@@ -56,7 +58,8 @@ SELECT page.*, r.*, e.*, coalesce(l.level, '') AS level,
   CASE WHEN page.state = 'joined' AND rd.number IS NULL THEN {number_at("page.room_id", "page.joined")} END AS at_join,
   CASE WHEN page.state = 'joined' THEN
     {unread_mentions("page.room_id", "$1", "coalesce(rd.sequence, page.joined)")}
-  ELSE 0 END AS mentions
+  ELSE 0 END AS mentions,
+  page.state = 'joined' AND {any_unread_thread("page.room_id", "$1", "$5", "page.joined")} AS unread_threads
 FROM page CROSS JOIN LATERAL (
   SELECT name, topic, kind, archived, head, messages, member_count, {unless_erasing("r.created_by")} AS created_by,
     created_at, slow_seconds, {PEOPLE} AS people
@@ -74,7 +77,6 @@ FROM page CROSS JOIN LATERAL (
 """
 
 _TOP = (datetime(9999, 1, 1, tzinfo=UTC), 0)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ListMyRooms(msgspec.Struct, frozen=True):
@@ -99,7 +101,8 @@ class ListedRoom(msgspec.Struct, frozen=True, omit_defaults=True):
     """One of the user's rooms: what it is, how much in it is unread, and what was said last.
 
     `users` are the people of a direct room. `read` is the user's cursor. `level` is what of the room the user is
-    notified of, where it is not the default.
+    notified of, where it is not the default. `unread_threads` says whether threads that the user follows have unread
+    replies.
     """
 
     id: str
@@ -121,6 +124,7 @@ class ListedRoom(msgspec.Struct, frozen=True, omit_defaults=True):
     users: tuple[str, ...] = ()
     slow_seconds: int = 0
     last: LastMessage | None = None
+    unread_threads: bool = False
 
 
 class RoomListPage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -135,7 +139,7 @@ async def room_list(pool: Pool, identity: Identity, asked: ListMyRooms) -> RoomL
     """Return a page of the rooms that a user is in or invited to. Raises `Reject` for an `after` that nobody said."""
     place = _place(asked.after) if asked.after else _TOP
     with reachable():
-        rows = await pool.fetch(_ROOM_LIST, identity.user_id, *place, asked.limit + 1)
+        rows = await pool.fetch(_ROOM_LIST, identity.user_id, *place, asked.limit + 1, pack_user(identity.user_id))
     rooms = [_listed(row) for row in rows[: asked.limit]]
     more = len(rows) > asked.limit
     return RoomListPage(rooms, more, _next(rows[asked.limit - 1]) if more else "")
@@ -154,21 +158,16 @@ def _listed(row: Any) -> ListedRoom:
         public_room_id(row["room_id"]), row["name"], row["topic"], row["kind"], row["archived"], row["head"],
         row["member_count"], row["created_by"], row["created_at"], joined, not joined, row["active_at"], row["read"],
         max(0, row["messages"] - (number or 0)) if joined else 0, row["mentions"], row["level"],
-        tuple(row["people"] or ()), row["slow_seconds"], last,
+        tuple(row["people"] or ()), row["slow_seconds"], last, row["unread_threads"],
     )  # fmt: skip
 
 
 def _next(row: Any) -> str:
-    microseconds = round((row["active_at"] - _EPOCH).total_seconds() * 1_000_000)
-    return f"{microseconds}.{public_room_id(row['room_id'])}"
+    return f"{moment_text(row['active_at'])}.{public_room_id(row['room_id'])}"
 
 
 def _place(after: str) -> tuple[datetime, int]:
-    microseconds, _, room = after.partition(".")
-    key = room_key(room)
-    if key is None or not microseconds.isdecimal() or not microseconds.isascii() or len(microseconds) > 17:
+    at, _, room = after.partition(".")
+    if (key := room_key(room)) is None:
         raise Reject(Code.INVALID_PAYLOAD, "after is what the page before said as next.")
-    # By whole numbers: a float has not enough digits for microseconds.
-    return datetime.fromtimestamp(int(microseconds) // 1_000_000, UTC).replace(
-        microsecond=int(microseconds) % 1_000_000
-    ), key
+    return moment(at), key

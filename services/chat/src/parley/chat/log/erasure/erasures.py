@@ -69,8 +69,10 @@ ELSE false END"""
 
 def unless_erasing(user: str) -> str:
     """Return SQL for a user's id that is '' while everything of that user is being erased."""
+    # The column is given another name, so that an unqualified one in `user` is that of the statement around this.
     return f"""CASE WHEN {ANY_OPEN} AND EXISTS (
-    SELECT FROM chat.erasures x WHERE x.completed_at IS NULL AND x.user_id = {user}
+    SELECT FROM (SELECT user_id AS erased_user FROM chat.erasures WHERE completed_at IS NULL) x
+    WHERE x.erased_user = {user}
   ) THEN '' ELSE {user} END"""
 
 

@@ -19,9 +19,13 @@ OF_USER = (
     ("push_subscriptions", "user_id"),
     ("drafts", "user_id"),
     ("scheduled", "user_id"),
+    ("thread_reads", "user_id"),
 )
 """Tables with the column that names whose rows they are, or who is named in them."""
-OF_ROOM = tuple((table, "room_id") for table in ("reads", "mentions", "levels", "notifications", "drafts", "scheduled"))
+OF_ROOM = tuple(
+    (table, "room_id")
+    for table in ("reads", "mentions", "levels", "notifications", "drafts", "scheduled", "thread_reads")
+)
 
 _DELETE = """
 WITH gone AS (
