@@ -16,6 +16,7 @@ from parley.chat.previews.link_previews import LinkPreviews
 from parley.chat.reading.read_cursors import ReadCursors
 from parley.chat.search.finder import Finder
 from parley.chat.signals.room_signals import RoomSignals
+from parley.chat.slash.invocations import Invocations
 from parley.chat.unsent.drafts import DraftKeeper
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Bus
@@ -32,6 +33,7 @@ class OwnParts:
     """Bytes of a message's text."""
     signer: PushSigner | None
     """What signs for push services; None if Web Push is off."""
+    invocations: Invocations
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,17 @@ from parley.chat.reading.preferences import GetPreferences, Preferences, SetLeve
 from parley.chat.reading.read_cursors import MarkRead, MarkUnread, ReadChange, ReadState
 from parley.chat.reading.receipts import GetReceipts, Receipts
 from parley.chat.reading.room_list import ListMyRooms, RoomListPage
+from parley.chat.slash import offered
+from parley.chat.slash.invocations import (
+    AskedOfBot,
+    DeferReply,
+    Invocation,
+    InvokeCommand,
+    ListInvocations,
+    ReplyToCommand,
+    WaitingInvocations,
+)
+from parley.chat.slash.offered import ListCommands, OfferedCommands, SetCommands
 from parley.chat.state import ChatState
 from parley.chat.unsent import scheduled_messages
 from parley.chat.unsent.drafts import ListDrafts, PutDraft, StoredDraft, StoredDrafts
@@ -125,6 +136,30 @@ async def _scheduled(chat: ChatState, identity: Identity, asked: ListScheduled) 
     return await scheduled_messages.listed(chat.reads, identity, asked)
 
 
+async def _commands(chat: ChatState, identity: Identity, asked: ListCommands) -> OfferedCommands:
+    return await offered.page(chat.reads, chat.bus, identity, asked)
+
+
+async def _set_commands(chat: ChatState, identity: Identity, said: SetCommands) -> None:
+    await offered.register(chat.reads, identity, said)
+
+
+async def _invoke(chat: ChatState, identity: Identity, asked: InvokeCommand) -> Invocation:
+    return await chat.own.invocations.invoke(identity, asked)
+
+
+async def _invocations(chat: ChatState, identity: Identity, asked: ListInvocations) -> WaitingInvocations:
+    return await chat.own.invocations.waiting(identity, asked)
+
+
+async def _defer(chat: ChatState, identity: Identity, said: DeferReply) -> AskedOfBot:
+    return await chat.own.invocations.defer(identity, said)
+
+
+async def _reply(chat: ChatState, identity: Identity, said: ReplyToCommand) -> Invocation:
+    return await chat.own.invocations.reply(identity, said)
+
+
 OWN_ROUTES: tuple[OwnRoute, ...] = (
     OwnRoute("read", MarkRead, ReadState, "POST", "/rooms/{room}/read", "Say how far one has read a room.", _read),
     OwnRoute(
@@ -177,6 +212,30 @@ OWN_ROUTES: tuple[OwnRoute, ...] = (
     OwnRoute(
         "scheduled", ListScheduled, ScheduledMessages, "GET", "/me/scheduled", "What one has scheduled.", _scheduled
     ),
+    OwnRoute(
+        "commands", ListCommands, OfferedCommands, "GET", "/rooms/{room}/commands",
+        "The slash commands that one may use in a room.", _commands,
+    ),
+    OwnRoute(
+        "commands.set", SetCommands, None, "POST", "/me/commands", "Set the slash commands that one offers, for bots.",
+        _set_commands, True,
+    ),
+    OwnRoute(
+        "command.invoke", InvokeCommand, Invocation, "POST", "/rooms/{room}/commands/{name}",
+        "Ask a bot by a slash command, or what became of it.", _invoke, True,
+    ),
+    OwnRoute(
+        "invocations", ListInvocations, WaitingInvocations, "GET", "/me/invocations",
+        "What users asked and waits for an answer, for bots.", _invocations,
+    ),
+    OwnRoute(
+        "command.defer", DeferReply, AskedOfBot, "POST", "/me/invocations/{invocation}/defer",
+        "Say that an answer takes longer, for bots.", _defer, True,
+    ),
+    OwnRoute(
+        "command.reply", ReplyToCommand, Invocation, "POST", "/me/invocations/{invocation}/reply",
+        "Answer what a user asked, for bots.", _reply, True,
+    ),
 )  # fmt: skip
 
 OWN_EVENTS: dict[str, Any] = {
@@ -185,5 +244,7 @@ OWN_EVENTS: dict[str, Any] = {
     "notification.read": NotificationsRead,
     "draft": StoredDraft,
     "scheduled": ScheduledOutcome,
+    "command.invoked": AskedOfBot,
+    "invocation": Invocation,
 }
 """Events that are sent to a user's own connections, or to those who look at receipts."""
