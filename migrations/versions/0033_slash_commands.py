@@ -49,7 +49,11 @@ def upgrade() -> None:
         schema="chat",
     )
     waiting = sa.text("state = 'waiting'")
-    op.create_index("invocations_bot_idx", "invocations", ["bot_id", "created_at"], schema="chat")
+    op.create_index("invocations_bot_idx", "invocations", ["bot_id"], schema="chat")
+    op.create_index("invocations_asked_idx", "invocations", ["user_id"], schema="chat", postgresql_where=waiting)
+    op.create_index(
+        "invocations_waiting_idx", "invocations", ["bot_id", "created_at"], schema="chat", postgresql_where=waiting
+    )
     op.create_index("invocations_expires_idx", "invocations", ["expires_at"], schema="chat", postgresql_where=waiting)
     op.create_index("invocations_created_idx", "invocations", ["created_at"], schema="chat")
     op.create_index("invocations_room_idx", "invocations", ["room_id"], schema="chat")

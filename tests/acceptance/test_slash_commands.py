@@ -62,8 +62,12 @@ async def test_a_bot_is_asked_and_answers_the_room_or_the_user_alone(people: Peo
     assert code(await bot.client.emit("command.reply", {**answer, "only_you": True})) == "conflict"
 
     second = await ok(ann, "command.invoke", room=room, name="poll", options={"question": "Coffee?"})
-    deferred = await bot.client.emit("command.defer", {"invocation": second["invocation"]})
-    assert (deferred["ok"], deferred["deferred"]) == (True, True)
+    # A bot may do all of it over REST.
+    headers, api = {"Authorization": f"Bearer {bot.key}"}, f"{stack.chats[1].url}/api"
+    waiting = (await stack.http.get(f"{api}/me/invocations", headers=headers)).json()["invocations"]
+    assert [one["options"] for one in waiting] == [{"question": "Coffee?"}]
+    later = await stack.http.post(f"{api}/me/invocations/{second['invocation']}/defer", json={}, headers=headers)
+    assert (later.status_code, later.json()["deferred"]) == (200, True), later.text
     private = {"invocation": second["invocation"], "body": "Nobody else wants any.", "only_you": True}
     assert (await bot.client.emit("command.reply", private))["ok"]
     await ann.until(lambda: any(one.get("only_you") for one in ann.of("invocation")), "the answer")

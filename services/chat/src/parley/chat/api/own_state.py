@@ -29,8 +29,8 @@ from parley.chat.reading.room_list import ListMyRooms, RoomListPage
 from parley.chat.slash import offered
 from parley.chat.slash.invocations import (
     AskedOfBot,
+    CommandOutcome,
     DeferReply,
-    Invocation,
     InvokeCommand,
     ListInvocations,
     ReplyToCommand,
@@ -144,7 +144,7 @@ async def _set_commands(chat: ChatState, identity: Identity, said: SetCommands) 
     await offered.register(chat.reads, identity, said)
 
 
-async def _invoke(chat: ChatState, identity: Identity, asked: InvokeCommand) -> Invocation:
+async def _invoke(chat: ChatState, identity: Identity, asked: InvokeCommand) -> CommandOutcome:
     return await chat.own.invocations.invoke(identity, asked)
 
 
@@ -156,7 +156,7 @@ async def _defer(chat: ChatState, identity: Identity, said: DeferReply) -> Asked
     return await chat.own.invocations.defer(identity, said)
 
 
-async def _reply(chat: ChatState, identity: Identity, said: ReplyToCommand) -> Invocation:
+async def _reply(chat: ChatState, identity: Identity, said: ReplyToCommand) -> CommandOutcome:
     return await chat.own.invocations.reply(identity, said)
 
 
@@ -221,7 +221,7 @@ OWN_ROUTES: tuple[OwnRoute, ...] = (
         _set_commands, True,
     ),
     OwnRoute(
-        "command.invoke", InvokeCommand, Invocation, "POST", "/rooms/{room}/commands/{name}",
+        "command.invoke", InvokeCommand, CommandOutcome, "POST", "/rooms/{room}/commands/{name}",
         "Ask a bot by a slash command, or what became of it.", _invoke, True,
     ),
     OwnRoute(
@@ -233,7 +233,7 @@ OWN_ROUTES: tuple[OwnRoute, ...] = (
         "Say that an answer takes longer, for bots.", _defer, True,
     ),
     OwnRoute(
-        "command.reply", ReplyToCommand, Invocation, "POST", "/me/invocations/{invocation}/reply",
+        "command.reply", ReplyToCommand, CommandOutcome, "POST", "/me/invocations/{invocation}/reply",
         "Answer what a user asked, for bots.", _reply, True,
     ),
 )  # fmt: skip
@@ -245,6 +245,6 @@ OWN_EVENTS: dict[str, Any] = {
     "draft": StoredDraft,
     "scheduled": ScheduledOutcome,
     "command.invoked": AskedOfBot,
-    "invocation": Invocation,
+    "invocation": CommandOutcome,
 }
 """Events that are sent to a user's own connections, or to those who look at receipts."""

@@ -229,7 +229,10 @@ invocations = Table(
     CheckConstraint("state IN ('waiting', 'answered', 'expired')", name="invocations_state_check"),
     PrimaryKeyConstraint("user_id", "id", name="invocations_pkey"),
     UniqueConstraint("invocation", name="invocations_invocation_key"),
-    Index("invocations_bot_idx", "bot_id", "created_at"),
+    Index("invocations_bot_idx", "bot_id"),
+    # Of a day's rows, few wait. They are counted with each that is added.
+    Index("invocations_asked_idx", "user_id", postgresql_where=text("state = 'waiting'")),
+    Index("invocations_waiting_idx", "bot_id", "created_at", postgresql_where=text("state = 'waiting'")),
     Index("invocations_expires_idx", "expires_at", postgresql_where=text("state = 'waiting'")),
     Index("invocations_created_idx", "created_at"),
     Index("invocations_room_idx", "room_id"),

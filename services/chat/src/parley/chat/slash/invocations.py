@@ -59,7 +59,7 @@ class InvokeCommand(msgspec.Struct, frozen=True):
     bot: UserId | None = None
 
 
-class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
+class CommandOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a user asked of a bot, and what became of it, for that user.
 
     An answer to them alone is the `body`; any other is the message at `sequence`. The bot has until `expires_at`.
@@ -129,7 +129,7 @@ class Invocations:
         self._rooms = rooms
         self._max_body = max_body
 
-    async def invoke(self, identity: Identity, asked: InvokeCommand) -> Invocation:
+    async def invoke(self, identity: Identity, asked: InvokeCommand) -> CommandOutcome:
         """Ask a bot. Whether the user may write in the room decides whether they may ask. Raises `Reject`."""
         said = check_said(asked.options)
         check_line(asked.bot or "")
@@ -171,7 +171,7 @@ class Invocations:
         await self._tell(row["user_id"], "invocation", _for_user(row))
         return _for_bot(row)
 
-    async def reply(self, identity: Identity, said: ReplyToCommand) -> Invocation:
+    async def reply(self, identity: Identity, said: ReplyToCommand) -> CommandOutcome:
         """Take a bot's answer; the same one may come again. Raises `Reject`."""
         if len(said.body) > self._max_body or len(checked_text(said.body)) > self._max_body:
             raise Reject(Code.PAYLOAD_TOO_LARGE, f"An answer is at most {self._max_body} bytes of text.")
@@ -231,12 +231,12 @@ class Invocations:
             return Reject(Code.CONFLICT, "This was answered, and otherwise.")
         return Reject(Code.NOT_FOUND, "The time for this answer is over.")
 
-    def _again(self, row: Any, key: int, name: str, said: str) -> Invocation:
+    def _again(self, row: Any, key: int, name: str, said: str) -> CommandOutcome:
         if (row["room_id"], row["name"], row["options"]) != (key, name, said):
             raise Reject(Code.ID_CONFLICT)
         return _for_user(row)
 
-    async def _tell(self, user_id: str, event: str, what: Invocation | AskedOfBot) -> None:
+    async def _tell(self, user_id: str, event: str, what: CommandOutcome | AskedOfBot) -> None:
         item = RoomEvent(event, msgspec.json.encode(what), volatile=True)
         try:
             await self._rooms.publish_all([(subjects.user_room(user_id), Delivery([item]))])
@@ -249,8 +249,8 @@ def _unknown() -> Reject:
     return Reject(Code.NOT_FOUND, "Nothing of this kind was asked of you.")
 
 
-def _for_user(row: Any) -> Invocation:
-    return Invocation(
+def _for_user(row: Any) -> CommandOutcome:
+    return CommandOutcome(
         row["invocation"], row["id"], public_room_id(row["room_id"]), row["name"],
         NamedUser(row["bot_id"], row["bot_name"]), row["state"], row["expires_at"], row["deferred"],
         bool(row["only_you"]), row["body"], row["sequence"],
