@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, expect
@@ -181,6 +182,50 @@ async def test_a_message_in_another_room_is_counted_until_it_is_opened(two_visit
     await grace.sees("are you there?")
     await expect(row.get_by_test_id("unread-badge")).to_have_count(0)
     await expect(grace.page.get_by_test_id("unread-line")).to_have_count(1)
+
+
+async def act_as(visitor: Visitor, url: str, room: str, path: str, **body: Any) -> dict[str, Any]:
+    """Do something in a room over REST, as this visitor."""
+    async with plain_http(base_url=url) as http:
+        login = {"username": visitor.name, "password": PASSWORD}
+        http.headers["Authorization"] = f"Bearer {(await http.post('/auth/login', json=login)).json()['access_token']}"
+        rooms = (await http.get("/api/me/rooms")).json()["rooms"]
+        (key,) = (one["id"] for one in rooms if one["name"] == room)
+        answer = await http.post(f"/api/rooms/{key}/messages{path}", json={"id": str(uuid.uuid4()), **body})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+async def test_edits_reactions_and_deletions_are_shown_as_they_come_and_who_types(
+    two_visitors: tuple[Visitor, Visitor], stack_url: str, tmp_path: Path
+) -> None:
+    ada, grace = two_visitors
+    room = await ada.page.get_by_test_id("room-name").text_content() or ""
+    sent = (await act_as(ada, stack_url, room, "", body="Lunch at one?"))["sequence"]
+    gone = (await act_as(ada, stack_url, room, "", body="Said in haste."))["sequence"]
+    await grace.sees("Said in haste.")
+    await act_as(ada, stack_url, room, f"/{sent}/edit", body="Lunch at two?", version=1)
+    await act_as(ada, stack_url, room, f"/{sent}/react", emoji="👍")
+    await act_as(grace, stack_url, room, f"/{sent}/react", emoji="👍")
+    await act_as(ada, stack_url, room, f"/{gone}/delete")
+    for visitor in (ada, grace):
+        await expect(visitor.page.get_by_test_id("system-line").filter(has_text="deleted")).to_have_count(1)
+        await expect(visitor.page.get_by_test_id("message-body")).to_have_text("Lunch at two?edited")
+        await expect(visitor.page.get_by_test_id("reaction")).to_have_text("👍 2")
+    await ada.page.get_by_test_id("composer").press_sequentially("Then")
+    await expect(grace.page.get_by_test_id("typing")).to_have_text(f"{ada.name} is typing…")
+    await grace.page.screenshot(path=tmp_path / "amended.png")
+    await ada.say("Then at two.")
+    await grace.sees("Then at two.")
+    await expect(grace.page.get_by_test_id("typing")).to_have_text("")
+    # Loaded anew, it is the same.
+    await grace.page.reload()
+    await grace.page.get_by_test_id("room-row").filter(has_text=room).click()
+    await expect(grace.page.get_by_test_id("reaction")).to_have_text("👍 2")
+    await expect(grace.page.get_by_test_id("message-body")).to_have_text(["Lunch at two?edited", "Then at two."])
+    await expect(grace.page.get_by_test_id("system-line").filter(has_text="deleted")).to_have_count(1)
+    assert ada.errors == []
+    assert grace.errors == []
 
 
 async def test_whoever_owns_a_room_after_its_owner_left_is_told_to_all(two_visitors: tuple[Visitor, Visitor]) -> None:

@@ -13,6 +13,7 @@ import { newId } from "./identifiers.js";
 import { Outbox } from "./outbox.js";
 import { ReadMarks } from "./read_marks.js";
 import { Store } from "./store.js";
+import { Typing, TYPING_MS } from "./typing.js";
 
 const COMMAND_TRIES = 4;
 const LIST_PAGE = 500;
@@ -27,6 +28,7 @@ export class Chat extends EventTarget {
     this.current = null;
     this.ready = false;
     this._api = new Api(session);
+    this._typing = new Typing();
     this._marks = new ReadMarks(this.me.id, (marks) => this._readElsewhere(marks));
     this._connection = new Connection(session, () => this.store.cursors());
     this._outbox = new Outbox(this._connection, this.store, () => this._changed());
@@ -104,6 +106,19 @@ export class Chat extends EventTarget {
     this._outbox.send(this.current, body);
   }
 
+  /** Tells the others in the open room that this user is writing. */
+  typing() {
+    if (this.status !== "online" || !this._typing.tells(this.current, Date.now())) return;
+    // Nobody misses it: it is said again while the user goes on.
+    this._connection.command("typing", { room: this.current }).catch(() => {});
+  }
+
+  /** The names of the others who are writing in the open room. */
+  whoTypes() {
+    const members = this.room?.members;
+    return this._typing.users(this.current, Date.now()).map((user) => members?.get(user)?.name ?? "Someone");
+  }
+
   retry(messageId) {
     this._outbox.retry(this.current, messageId);
   }
@@ -171,6 +186,7 @@ export class Chat extends EventTarget {
     const connection = this._connection;
     connection.addEventListener("status", ({ detail }) => this._status(detail));
     connection.addEventListener("event", ({ detail }) => this._event(detail));
+    connection.addEventListener("typing", ({ detail }) => this._heardTyping(detail));
     connection.addEventListener("reset", ({ detail }) => this._reset(detail));
     connection.addEventListener("kicked", ({ detail }) => {
       this._tell("stopped", { code: detail.code, message: detail.reason ?? "", kicked: true });
@@ -191,10 +207,19 @@ export class Chat extends EventTarget {
     if (outcome === "gap") this._history.repair(event.room);
     if (outcome === "unknown") this._heardOfUnknown(event);
     if (outcome !== "applied") return;
+    if (event.type === "message.sent" || event.type === "member.left") this._typing.stopped(event.room, event.actor.id);
     if (event.type === "message.sent" && event.actor.id !== this.me.id) this._tell("message", event);
     if (event.room !== this.current) this.store.trim(event.room);
     else if (!this.store.rooms.has(this.current)) this.current = null;
     this._changed();
+  }
+
+  _heardTyping({ room, user, thread }) {
+    if (user === this.me.id || thread || !this.store.rooms.get(room)?.joined) return;
+    this._typing.heard(room, user, Date.now());
+    if (room !== this.current) return;
+    this._changed();
+    setTimeout(() => this._changed(), TYPING_MS + 50);
   }
 
   _heardOfUnknown(event) {

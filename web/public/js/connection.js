@@ -3,7 +3,7 @@
  * into acked commands. It knows nothing of rooms.
  *
  * Events: `status` (detail "connecting" | "online" | "reconnecting" | "stopped"), `event` (a room's event), `reset`
- * ({room, sequence}), `kicked` ({code, reason}), `refused` ({code, message}: not welcome, nothing more is tried).
+ * ({room, sequence}), `typing` ({room, user}), `kicked` ({code, reason}), `refused` ({code, message}: not welcome, nothing more is tried).
  */
 
 import { RequestError } from "./api.js";
@@ -87,6 +87,7 @@ export class Connection extends EventTarget {
     socket.onAny((name, detail) => {
       if (name === "kicked") this._kicked(detail ?? {});
       else if (name === "reset") this._tell("reset", detail);
+      else if (name === "typing") this._tell("typing", detail);
       else if (detail?.room && detail.sequence > 0) this._tell("event", detail);
     });
     socket.io.on("reconnect_attempt", () => this._setStatus("reconnecting"));

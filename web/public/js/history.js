@@ -33,9 +33,9 @@ export class History {
   older(roomId) {
     const room = this._store.rooms.get(roomId);
     if (!room || this._loading.has(roomId) || (!room.more && room.last !== null)) return;
-    const before = room.events[0]?.sequence;
+    const before = this._store.olderThan(roomId);
     const load = this._query({ room: roomId, limit: PAGE, ...(before && { before }) })
-      .then(({ events, more }) => this._store.merge(roomId, events, more), this._failed)
+      .then(({ events, more, ...page }) => this._store.merge(roomId, events, more, { ...page, asked: before }), this._failed)
       .finally(() => {
         this._loading.delete(roomId);
         this._changed();

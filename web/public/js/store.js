@@ -1,11 +1,14 @@
 /**
  * What this client knows of its rooms. Pure: no network, no clock, no page; everything it holds came in as an argument.
  *
- * A room's `events` are consecutive and end at `last`, the sequence of the newest event known (`null`: none known, so
+ * A room's `events` are consecutive, but for what a page of history leaves out because it only says what became of
+ * messages, which are as they are now; they end at `last`, the sequence of the newest event known (`null`: none known, so
  * whatever comes next is taken as it comes). `events` may be empty with `last` known: the history is just not loaded.
  * `head` is the room's end as the server last listed it, `read` the last sequence this user has seen. `pending` are own
  * messages that the server has not confirmed.
  */
+
+import { amend } from "./amendments.js";
 
 /** Events kept of a room that is being read at its end; older ones can be loaded again. */
 export const KEEP = 400;
@@ -76,34 +79,47 @@ export class Store {
 
   /**
    * Takes in a page of history, oldest first: what is older than what we have goes before it, what is newer is applied.
-   * `more` tells whether the server has still older events than this page's first.
+   * `more` tells whether the server has still older events, before `before`. The page was `asked` for with what
+   * `olderThan` said, and is as of `head`.
    */
-  merge(id, page, more) {
+  merge(id, events, more, { asked, head = 0, before } = {}) {
     const room = this.rooms.get(id);
     if (!room) return;
+    const page = head ? events.map((event) => ({ ...event, as_of: head })) : events;
     if (room.events.length === 0) {
       const known = room.last ?? 0;
       room.events = [...page];
       room.more = more && page.length > 0;
-      room.last = page.at(-1)?.sequence ?? known;
+      room.before = before;
+      room.last = Math.max(head, page.at(-1)?.sequence ?? known);
       for (const event of page) if (event.sequence > known) evolve(room, event, this.me);
       return;
     }
     const first = room.events[0].sequence;
     const older = page.filter((event) => event.sequence < first);
-    if (older.at(-1)?.sequence === first - 1) {
-      room.events.unshift(...older);
-      room.more = more;
+    if (older.at(-1)?.sequence === first - 1 || (asked !== undefined && asked === this.olderThan(id))) {
+      const since = room.events;
+      // What came since the page was read is applied to its messages; the others know it already.
+      let amendedOlder = older;
+      for (const event of since) amendedOlder = amend(amendedOlder, event, this.me);
+      room.events = [...amendedOlder, ...since];
+      Object.assign(room, { more, before });
     } else if (page.length === 0) {
       room.more = false;
     }
     for (const event of page) this.apply(event);
   }
 
+  /** The sequence before which older events are to be asked for; undefined for the newest. */
+  olderThan(id) {
+    const room = this.rooms.get(id);
+    return room?.events.length ? room.before ?? room.events[0].sequence : undefined;
+  }
+
   /** The server's `reset`: the local copy is worth nothing, the room is at `sequence`. Unread stays counted from `read`. */
   reset(id, sequence) {
     const room = this.rooms.get(id);
-    if (room) Object.assign(room, { events: [], more: true, last: sequence });
+    if (room) Object.assign(room, { events: [], more: true, before: undefined, last: sequence });
   }
 
   /** Drops the oldest events beyond `KEEP`. */
@@ -111,7 +127,7 @@ export class Store {
     const room = this.rooms.get(id);
     if (!room || room.events.length <= KEEP) return;
     room.events.splice(0, room.events.length - KEEP);
-    room.more = true;
+    Object.assign(room, { more: true, before: undefined });
   }
 
   /** `{room: last sequence seen}`: what the server needs to know to send what was missed. */
@@ -195,6 +211,7 @@ function describe(room, info) {
 function evolve(room, event, me) {
   if (event.erased) return; // it does not say any more what it changed
   const user = event.data?.user ?? event.actor;
+  room.events = amend(room.events, event, me);
   if (event.type === "events.erased") eraseEvents(room, event.data.ranges);
   else if (event.type === "member.joined") setMember(room, { ...user, ...roleIn(event), state: "joined" });
   else if (event.type === "member.invited") setMember(room, { ...user, state: "invited" });

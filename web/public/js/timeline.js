@@ -4,7 +4,7 @@ const GROUP_MS = 5 * 60_000;
 
 /**
  * The rows of a room, oldest first. Each has a `key` that stays its own, and a `kind`: `day` {at}, `unread`,
- * `system` {text, at} or `message` {actor, body, at, mine, state, opens, closes}; `opens` and `closes` tell
+ * `system` {text, at} or `message` {actor, body, edited, reactions, at, mine, state, opens, closes}; `opens` and `closes` tell
  * whether it is the first and the last of a run by one author. `unseen` is the range of
  * sequences `{from, to}` not seen when the room was opened, or null.
  */
@@ -41,7 +41,7 @@ export function buildTimeline(room, me, unseen = null) {
 
 /** The sentence for an event that is not a message, or null when it is not worth a line. */
 export function describeEvent(event) {
-  if (event.erased) return event.type === "message.sent" ? "A message was erased" : null;
+  if (event.erased) return event.type === "message.sent" ? (event.actor.id ? "A message was deleted" : "A message was erased") : null;
   const user = event.data?.user ?? event.actor;
   const actor = event.actor.name;
   const name = user.name ?? "someone"; // an invitation may name its user by id alone
@@ -69,7 +69,9 @@ export function describeEvent(event) {
 function rowFor(event, me) {
   if (event.type === "message.sent" && !event.erased) {
     const { actor, at, event_id: key } = event;
-    return { kind: "message", key, actor, body: event.data.body, at, mine: actor.id === me, state: "sent", error: "" };
+    const { body, edited_at, reactions = [] } = event.data;
+    const edited = Boolean(edited_at);
+    return { kind: "message", key, actor, body, edited, reactions, at, mine: actor.id === me, state: "sent", error: "" };
   }
   const text = describeEvent(event);
   return text && { kind: "system", key: event.event_id, text, at: event.at };

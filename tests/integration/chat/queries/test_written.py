@@ -52,6 +52,13 @@ async def test_what_else_is_kept_of_a_user_is_theirs_to_have(
                VALUES ($1, 's', 1, 'Ann', '{}', now())""",
             user,
         )
+        await pool.fetch("INSERT INTO chat.bot_commands VALUES ($1, 0, 'poll', '{}')", user)
+        await pool.fetch(
+            """INSERT INTO chat.invocations
+                 (user_id, id, invocation, room_id, user_name, bot_id, bot_name, name, options, expires_at)
+               VALUES ($1, 'i', gen_random_uuid(), 1, 'Ann', 'u_bot', 'Bot', 'poll', '{}', now())""",
+            user,
+        )
         await pool.fetch(
             """INSERT INTO chat.push_subscriptions (endpoint_hash, user_id, endpoint, p256dh, auth)
                VALUES ($1, $2, 'e', '', '')""",

@@ -1,6 +1,7 @@
 /** Where messages are written. Enter sends, Shift+Enter starts a new line; each room keeps its own draft. */
 
 import { h, icon } from "../dom.js";
+import { typingLine } from "../typing.js";
 
 /** The server's limit on a message body, in bytes of UTF-8. */
 export const MAX_BYTES = 64 * 1024;
@@ -22,13 +23,14 @@ export class Composer {
     if (room.id !== this._roomId) this._change(room);
     this._form.hidden = room.archived;
     this._closed.hidden = !room.archived;
+    this._typing.textContent = typingLine(this._chat.whoTypes());
     this._input.placeholder = `Message ${room.name}`;
     this._input.setAttribute("aria-label", `Message ${room.name}`);
   }
 
   _build() {
     this._input = h("textarea", { id: "composer", testid: "composer", rows: "1", enterkeyhint: "send", autocomplete: "off",
-      "aria-describedby": "composer-hint", oninput: () => this._edited(), onkeydown: (event) => this._key(event) });
+      "aria-describedby": "composer-hint", oninput: () => this._typed(), onkeydown: (event) => this._key(event) });
     this._send = h("button", { id: "send", testid: "send", class: "send", "aria-label": "Send", title: "Send", disabled: true }, icon("send"));
     this._hint = h("p", { id: "composer-hint", testid: "composer-hint", class: "composer-hint" });
     this._form = h("form", { class: "composer-form", onsubmit: (event) => {
@@ -37,7 +39,8 @@ export class Composer {
     } }, h("div", { class: "composer-box" }, this._input, this._send), this._hint);
     this._closed = h("p", { class: "composer-closed", testid: "composer-closed", hidden: true }, icon("lock"),
       "This room is closed. It can be read, but takes no more messages.");
-    this.element = h("div", { class: "composer" }, this._form, this._closed);
+    this._typing = h("p", { class: "typing", testid: "typing", "aria-live": "polite" });
+    this.element = h("div", { class: "composer" }, this._typing, this._form, this._closed);
     this._edited();
   }
 
@@ -55,6 +58,11 @@ export class Composer {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
     this._submit();
+  }
+
+  _typed() {
+    this._edited();
+    if (this._input.value.trim() !== "") this._chat.typing();
   }
 
   _edited() {

@@ -7,8 +7,10 @@ import { splitLinks } from "../links.js";
 
 /** What a row's look depends on: the same text means the same node will do. */
 export function stateOf(row) {
-  if (row.kind === "message") return [row.opens, row.closes, row.state, row.error].join();
-  return row.kind === "day" ? dayName(row.at) : "";
+  if (row.kind === "message") {
+    return JSON.stringify([row.opens, row.closes, row.state, row.error, row.body, row.edited, row.reactions]);
+  }
+  return row.kind === "day" ? dayName(row.at) : row.kind;
 }
 
 /** Makes a row's node. `actions`: `retry(id)` and `discard(id)` for messages that failed. */
@@ -33,10 +35,17 @@ function messageRow(row, actions) {
     mine && h("span", { class: "visually-hidden" }, "You"), time);
   const bubble = h("div", { class: "bubble", testid: "message-body", title: opens ? null : fullTime(row.at), dir: "auto" },
     splitLinks(row.body).map(({ text, href }) =>
-      href ? h("a", { href, target: "_blank", rel: "noopener noreferrer nofollow" }, text) : text));
+      href ? h("a", { href, target: "_blank", rel: "noopener noreferrer nofollow" }, text) : text),
+    row.edited && h("span", { class: "edited", testid: "message-edited" }, "edited"));
   return h("li", { class: classes, testid: "message", "data-mine": String(mine), "data-state": state },
     !mine && h("span", { class: "message-avatar" }, closes && avatar(actor)),
-    h("div", { class: "message-content" }, author, bubble, mine && note(row, actions)));
+    h("div", { class: "message-content" }, author, bubble, reactions(row), mine && note(row, actions)));
+}
+
+function reactions({ reactions = [] }) {
+  if (reactions.length === 0) return null;
+  return h("ul", { class: "reactions", testid: "reactions", "aria-label": "Reactions" },
+    reactions.map(({ emoji, count, mine }) => h("li", { class: mine ? "reaction mine" : "reaction", testid: "reaction" }, `${emoji} ${count}`)));
 }
 
 /** What is under an own message that is not (yet) with the server. */

@@ -3,9 +3,10 @@
 Read the packages in this order: `domain` (the rules, pure), `log` (what stores and commits), `queries` (what is read),
 `delivery` (what gateways are told), `consumers` (what services are handed), `projections` (how tables are built anew),
 `reading`, `notifications` and `unsent` (what users have for themselves), `moderation` (blocks, reports, screening),
-`signals` (who is there and who types), `search`, `attachments` and `previews` (what messages are found by, the files
-in them, and what their links lead to), `api` (what clients, servers and administrators may ask) with `state` (the parts
-it uses), `service` (what opens all of it) with `settings`, and `app` (the process).
+`signals` (who is there and who types), `slash` (what bots offer and are asked), `search`, `attachments` and `previews`
+(what messages are found by, the files in them, and what their links lead to), `api` (what clients, servers and
+administrators may ask) with `state` (the parts it uses), `service` (what opens all of it) with `settings`, and `app`
+(the process).
 
 A command becomes a committed event in these steps:
 

@@ -40,6 +40,7 @@ from parley.chat.search.term_index import TermIndex
 from parley.chat.settings import Settings
 from parley.chat.signals.room_places import RoomPlaces
 from parley.chat.signals.room_signals import RoomSignals
+from parley.chat.slash.invocations import Invocations
 from parley.chat.state import ChatState, OwnParts
 from parley.chat.unsent.drafts import DraftKeeper
 from parley.chat.unsent.scheduler import Scheduler
@@ -135,7 +136,10 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         key = settings.chat_push_key.get_secret_value()
         signer = PushSigner(key, settings.chat_push_contact) if key else None
         scheduler = Scheduler(reads, writer, runtime.bus, rooms)
-        own = OwnParts(cursors, notifier, drafts, settings.chat_max_body, signer, thread_cursors)
+        own = OwnParts(
+            cursors, notifier, drafts, settings.chat_max_body, signer, thread_cursors,
+            Invocations(reads, writer, runtime.bus, rooms, settings.chat_max_body),
+        )  # fmt: skip
         state = ChatState(
             runtime.bus, reads, writer, ChatLog(for_gateways, announcer), consumers, erasing, rates, signals, own,
             Finder(reads), files, previews,
@@ -150,7 +154,8 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
             "notifications": notifier.run(),
             "drafts": drafts.run(),
             "scheduled messages": scheduler.run(),
-            "rates of users": _sweep(rates, signals.typing_rates, signals.choice_rates),
+            "slash commands": own.invocations.run(),
+            "rates of users": _sweep(rates, signals.typing_rates, signals.choice_rates, own.invocations.rates),
         }
         if previews is not None:
             running["previews"] = previews.run()

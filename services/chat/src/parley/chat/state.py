@@ -17,6 +17,7 @@ from parley.chat.reading.read_cursors import ReadCursors
 from parley.chat.reading.thread_cursors import ThreadCursors
 from parley.chat.search.finder import Finder
 from parley.chat.signals.room_signals import RoomSignals
+from parley.chat.slash.invocations import Invocations
 from parley.chat.unsent.drafts import DraftKeeper
 from parley.common.rate_limiter import RateLimiter
 from parley.framework import Bus
@@ -34,6 +35,7 @@ class OwnParts:
     signer: PushSigner | None
     """What signs for push services; None if Web Push is off."""
     thread_cursors: ThreadCursors
+    invocations: Invocations
 
 
 @dataclass(frozen=True, slots=True)

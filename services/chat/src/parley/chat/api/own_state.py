@@ -28,6 +28,17 @@ from parley.chat.reading.receipts import GetReceipts, Receipts
 from parley.chat.reading.room_list import ListMyRooms, RoomListPage
 from parley.chat.reading.thread_cursors import MarkThreadRead, ThreadReadChange, ThreadReadState
 from parley.chat.reading.thread_list import ListThreads, ThreadPage
+from parley.chat.slash import offered
+from parley.chat.slash.invocations import (
+    AskedOfBot,
+    CommandOutcome,
+    DeferReply,
+    InvokeCommand,
+    ListInvocations,
+    ReplyToCommand,
+    WaitingInvocations,
+)
+from parley.chat.slash.offered import ListCommands, OfferedCommands, SetCommands
 from parley.chat.state import ChatState
 from parley.chat.unsent import scheduled_messages
 from parley.chat.unsent.drafts import ListDrafts, PutDraft, StoredDraft, StoredDrafts
@@ -140,6 +151,30 @@ async def _threads(chat: ChatState, identity: Identity, asked: ListThreads) -> T
     return await thread_list.page(chat.reads, identity, asked)
 
 
+async def _commands(chat: ChatState, identity: Identity, asked: ListCommands) -> OfferedCommands:
+    return await offered.page(chat.reads, chat.bus, identity, asked)
+
+
+async def _set_commands(chat: ChatState, identity: Identity, said: SetCommands) -> None:
+    await offered.register(chat.reads, identity, said)
+
+
+async def _invoke(chat: ChatState, identity: Identity, asked: InvokeCommand) -> CommandOutcome:
+    return await chat.own.invocations.invoke(identity, asked)
+
+
+async def _invocations(chat: ChatState, identity: Identity, asked: ListInvocations) -> WaitingInvocations:
+    return await chat.own.invocations.waiting(identity, asked)
+
+
+async def _defer(chat: ChatState, identity: Identity, said: DeferReply) -> AskedOfBot:
+    return await chat.own.invocations.defer(identity, said)
+
+
+async def _reply(chat: ChatState, identity: Identity, said: ReplyToCommand) -> CommandOutcome:
+    return await chat.own.invocations.reply(identity, said)
+
+
 OWN_ROUTES: tuple[OwnRoute, ...] = (
     OwnRoute("read", MarkRead, ReadState, "POST", "/rooms/{room}/read", "Say how far one has read a room.", _read),
     OwnRoute(
@@ -200,6 +235,30 @@ OWN_ROUTES: tuple[OwnRoute, ...] = (
         "threads", ListThreads, ThreadPage, "GET", "/me/threads",
         "The threads one follows, the most active first, with what is unread.", _threads,
     ),
+    OwnRoute(
+        "commands", ListCommands, OfferedCommands, "GET", "/rooms/{room}/commands",
+        "The slash commands that one may use in a room.", _commands,
+    ),
+    OwnRoute(
+        "commands.set", SetCommands, None, "POST", "/me/commands", "Set the slash commands that one offers, for bots.",
+        _set_commands, True,
+    ),
+    OwnRoute(
+        "command.invoke", InvokeCommand, CommandOutcome, "POST", "/rooms/{room}/commands/{name}",
+        "Ask a bot by a slash command, or what became of it.", _invoke, True,
+    ),
+    OwnRoute(
+        "invocations", ListInvocations, WaitingInvocations, "GET", "/me/invocations",
+        "What users asked and waits for an answer, for bots.", _invocations,
+    ),
+    OwnRoute(
+        "command.defer", DeferReply, AskedOfBot, "POST", "/me/invocations/{invocation}/defer",
+        "Say that an answer takes longer, for bots.", _defer, True,
+    ),
+    OwnRoute(
+        "command.reply", ReplyToCommand, CommandOutcome, "POST", "/me/invocations/{invocation}/reply",
+        "Answer what a user asked, for bots.", _reply, True,
+    ),
 )  # fmt: skip
 
 OWN_EVENTS: dict[str, Any] = {
@@ -209,5 +268,7 @@ OWN_EVENTS: dict[str, Any] = {
     "draft": StoredDraft,
     "scheduled": ScheduledOutcome,
     "thread.read": ThreadReadChange,
+    "command.invoked": AskedOfBot,
+    "invocation": CommandOutcome,
 }
 """Events that are sent to a user's own connections, or to those who look at receipts."""

@@ -31,7 +31,7 @@ from parley.framework import Code, Identity, Reject
 
 AREA = area_of(NAMESPACE)
 """What scopes call chat, over HTTP as over the socket."""
-_FROM_PATH = re.compile(r"{(\w+)}")
+_FROM_PATH = re.compile(r"{(\w+)(?::int)?}")
 
 
 def _state(request: Request) -> ChatState:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     Index,
@@ -198,5 +199,57 @@ thread_reads = Table(
     PrimaryKeyConstraint("room_id", "thread", "user_id", name="thread_reads_pkey"),
     Index("thread_reads_user_idx", "user_id"),
     postgresql_with={"fillfactor": 70},
+    info=OF_USER,
+)
+
+# The slash commands of bots: in all of their rooms, where `room_id` is 0, or in one.
+bot_commands = Table(
+    "bot_commands",
+    metadata,
+    Column("user_id", Text, nullable=False),
+    Column("room_id", BigInteger, nullable=False),
+    # Names are compared by their bytes, which is also how they are paged.
+    Column("name", Text(collation="C"), nullable=False),
+    # What the command takes, as JSON.
+    Column("command", Text, nullable=False),
+    PrimaryKeyConstraint("user_id", "room_id", "name", name="bot_commands_pkey"),
+    Index("bot_commands_room_idx", "room_id", "name"),
+    info=OF_USER,
+)
+
+# What users asked of bots in the last day, and what became of it.
+invocations = Table(
+    "invocations",
+    metadata,
+    Column("user_id", Text, nullable=False),
+    # The one that the client made up, by which a resend is recognised.
+    Column("id", Text, nullable=False),
+    Column("invocation", UUID(as_uuid=True), nullable=False),
+    Column("room_id", BigInteger, nullable=False),
+    Column("user_name", Text, nullable=False),
+    Column("bot_id", Text, nullable=False),
+    Column("bot_name", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    # What the user said, as JSON.
+    Column("options", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="waiting"),  # waiting | answered | expired
+    Column("deferred", Boolean, nullable=False, server_default="false"),
+    # How the bot answers; null until it has begun to.
+    Column("only_you", Boolean),
+    # An answer that only the user sees. Any other is in the log, at `sequence`.
+    Column("body", Text, nullable=False, server_default=""),
+    Column("sequence", BigInteger),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("state IN ('waiting', 'answered', 'expired')", name="invocations_state_check"),
+    PrimaryKeyConstraint("user_id", "id", name="invocations_pkey"),
+    UniqueConstraint("invocation", name="invocations_invocation_key"),
+    Index("invocations_bot_idx", "bot_id"),
+    # Of a day's rows, few wait. They are counted with each that is added.
+    Index("invocations_asked_idx", "user_id", postgresql_where=text("state = 'waiting'")),
+    Index("invocations_waiting_idx", "bot_id", "created_at", postgresql_where=text("state = 'waiting'")),
+    Index("invocations_expires_idx", "expires_at", postgresql_where=text("state = 'waiting'")),
+    Index("invocations_created_idx", "created_at"),
+    Index("invocations_room_idx", "room_id"),
     info=OF_USER,
 )

@@ -29,6 +29,9 @@ TABLES = {
     "scheduled": "SELECT id, message, due_at, failure FROM chat.scheduled WHERE user_id = $1 ORDER BY id",
     "thread_read": """SELECT room_id, thread, sequence, read_at FROM chat.thread_reads
                       WHERE user_id = $1 ORDER BY room_id, thread""",
+    "bot_command": "SELECT command FROM chat.bot_commands WHERE user_id = $1 ORDER BY room_id, name",
+    "invocation": """SELECT id, room_id, bot_id, name, options, body, created_at FROM chat.invocations
+                     WHERE user_id = $1 ORDER BY id""",
 }
 """What a row is called in an export, and the statement that reads all of a user's. All of it is chat's own state."""
 KINDS = tuple(TABLES)

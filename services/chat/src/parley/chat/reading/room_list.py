@@ -20,8 +20,8 @@ from parley.chat.domain.messages import MessageSent
 from parley.chat.log.database import Pool, reachable
 from parley.chat.log.erasure.erasures import HIDDEN, unless_erasing
 from parley.chat.queries.current import EDIT, PRESENT_BODY
-from parley.chat.queries.rooms import PEOPLE, UNBLOCKED
 from parley.chat.queries.pages import moment, moment_text
+from parley.chat.queries.rooms import PEOPLE, UNBLOCKED
 from parley.chat.queries.visibility import EXISTING
 from parley.chat.reading.read_store import number_at, unread_mentions
 from parley.chat.reading.thread_store import any_unread_thread

@@ -19,13 +19,17 @@ OF_USER = (
     ("push_subscriptions", "user_id"),
     ("drafts", "user_id"),
     ("scheduled", "user_id"),
+    ("bot_commands", "user_id"),
+    ("invocations", "user_id"),
+    ("invocations", "bot_id"),
     ("thread_reads", "user_id"),
 )
 """Tables with the column that names whose rows they are, or who is named in them."""
-OF_ROOM = tuple(
-    (table, "room_id")
-    for table in ("reads", "mentions", "levels", "notifications", "drafts", "scheduled", "thread_reads")
-)
+_OF_ROOM = (
+    "reads", "mentions", "levels", "notifications", "drafts", "scheduled", "bot_commands", "invocations",
+    "thread_reads",
+)  # fmt: skip
+OF_ROOM = tuple((table, "room_id") for table in _OF_ROOM)
 
 _DELETE = """
 WITH gone AS (
