@@ -453,6 +453,9 @@ async def test_a_kick_that_was_missed_ends_a_guest_who_came_back_after_it(
     async with running_server.running(service, namespaces=NAMESPACES, gateways=gateways) as server:
         async with hand(server) as socket:
             first = socket.admitted(await socket.join("/guests", {}), "/guests")
+        admitted = time.monotonic()
+        # Ages are compared here: the guest has to be older than the kick by more than a question's way takes.
+        await until(lambda: time.monotonic() - admitted > 0.5)
         kicked = time.monotonic()
         async with hand(server, gateway=gateways - 1) as socket, hand(server) as another:
             joined = socket.admitted(await socket.join("/guests", {"pid": first["pid"]}), "/guests")
