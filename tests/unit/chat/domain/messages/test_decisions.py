@@ -32,6 +32,7 @@ from parley.chat.domain.messages.reactions import (
 )
 from parley.chat.domain.messages.sending import MAX_DATA, MAX_MENTIONS, MessageLink
 from parley.chat.domain.messages.threads import FollowThread, ThreadFollowed, ThreadUnfollowed, UnfollowThread
+from parley.chat.domain.people.moderation import MemberMuted
 from parley.chat.domain.room import Event, decide, evolve, since
 from parley.chat.domain.rooms import ArchiveRoom, RoomArchived, RoomCreated
 from parley.chat.domain.state import DecisionContext, Room
@@ -132,6 +133,13 @@ def test_a_reaction_is_there_once_per_user_and_emoji():
     assert given.when(RemoveReaction("c", ROOM, 4, THUMB), BEN) == [ReactionRemoved(4, THUMB)]
     given = Given((ReactionAdded(4, THUMB), ANN), (ReactionRemoved(4, THUMB), ANN))
     assert given.messages.state_of(4) == MessageState()
+
+
+def test_who_may_not_react_any_more_takes_back_what_they_said():
+    muted = MemberMuted(NamedUser("u_ben", "Ben"), datetime(9999, 1, 1, tzinfo=UTC))
+    given = Given((ReactionAdded(4, THUMB), BEN), (muted, ANN))
+    assert given.refused(AddReaction("c", ROOM, 4, "x"), BEN).code is Code.MUTED
+    assert given.when(RemoveReaction("c", ROOM, 4, THUMB), BEN) == [ReactionRemoved(4, THUMB)]
 
 
 def test_a_message_takes_twenty_kinds_of_reactions_and_any_number_of_each():

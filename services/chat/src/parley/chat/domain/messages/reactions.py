@@ -12,7 +12,7 @@ from parley.chat.domain.events import EventData
 from parley.chat.domain.fields import ClientCommand, MessageSequence, RoomId
 from parley.chat.domain.messages.targets import messages_of, require_message, require_present
 from parley.chat.domain.permissions import Permission, require_may
-from parley.chat.domain.state import DecisionContext, Room, require_open
+from parley.chat.domain.state import DecisionContext, Room, require_member, require_open
 from parley.common.errors import Code, Reject
 from parley.common.wire.text import check_name
 
@@ -84,9 +84,13 @@ def decide_reaction(
 ) -> Sequence[ReactionAdded | ReactionRemoved]:
     """Add or remove the sender's reaction; no event if it is so already. Raises `Reject`."""
     user_id = context.identity.user_id
-    require_may(Permission.REACT, require_open(room, user_id), context)
+    room, removes = require_open(room, user_id), isinstance(command, RemoveReaction)
+    if removes:
+        # What one said oneself may always be taken back, as one's own messages may be deleted.
+        require_member(room, user_id)
+    else:
+        require_may(Permission.REACT, room, context)
     known, emoji = messages_of(context), normalized_emoji(command.emoji)
-    removes = isinstance(command, RemoveReaction)
     (require_message if removes else require_present)(context, command.message)
     if (known.reaction(command.message, user_id, emoji) is not None) != removes:
         return []
