@@ -1,0 +1,70 @@
+"""What a request over HTTP says of a payload's fields, in its path and its query, and how OpenAPI describes that.
+
+The tables of routes that are no commands (`own_state`, `people_routes`) share it. A field is a number in a path or a
+query if the payload has it as one; what is none is refused with the field's type when the payload is made.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fastapi import Request
+
+from parley.common.http.bodies import described
+from parley.framework import Code, Reject
+
+_FROM_PATH = re.compile(r"{(\w+)}")
+_NUMBER = re.compile(r"[0-9]{1,16}")
+
+
+class PayloadFields:
+    """The fields of one route's payload: which come from its path, and which are numbers."""
+
+    def __init__(self, payload: type[Any], method: str, path: str) -> None:
+        self._payload = payload
+        self._reads = method == "GET"
+        self._from_path = sorted(_FROM_PATH.findall(path))
+        self._schemas: dict[str, Any] = described(payload)["requestBody"]["content"]["application/json"]["schema"][
+            "properties"
+        ]
+        self._numbers = {name for name, schema in self._schemas.items() if "integer" in str(schema)}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._schemas
+
+    def of_path(self, request: Request) -> dict[str, Any]:
+        """Return the fields that the path says."""
+        return {name: self._value(name, request.path_params[name]) for name in self._from_path}
+
+    def of_query(self, request: Request) -> dict[str, Any]:
+        """Return the fields that the query says. Raises `Reject`."""
+        fields: dict[str, Any] = {}
+        for name, value in request.query_params.items():
+            if "\x00" in value:
+                raise Reject(Code.INVALID_PAYLOAD, "NUL is not text")
+            fields[name] = self._value(name, value)
+        return fields
+
+    def openapi(self, *, optional: str = "") -> dict[str, Any]:
+        """Return what OpenAPI says of the request; its body may leave out the field that is `optional`."""
+        extra = {} if self._reads else described(self._payload, without=frozenset(self._from_path), optional=optional)
+        extra["parameters"] = [
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "schema": {"type": "integer" if name in self._numbers else "string"},
+            }
+            for name in self._from_path
+        ]
+        if self._reads:
+            extra["parameters"] += [
+                {"name": name, "in": "query", "required": False, "schema": schema}
+                for name, schema in self._schemas.items()
+                if name not in self._from_path
+            ]
+        return extra
+
+    def _value(self, name: str, text: str) -> str | int:
+        return int(text) if name in self._numbers and _NUMBER.fullmatch(text) else text
