@@ -7,6 +7,8 @@ tables, whatever it believes of their sizes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from parley.chat.domain.projectors import (
     INVITE_COLUMNS,
     PARTICIPANT_COLUMNS,
@@ -303,7 +305,8 @@ ON CONFLICT (room_id, user_id) DO UPDATE SET declined_at = excluded.declined_at
 """
 
 
-def _put(table: str, columns: dict[str, str], key: int) -> str:
+def put_rows(table: str, columns: Mapping[str, str], key: int) -> str:
+    """Return a statement that puts rows into a table, by an array for each column; the first `key` are its key."""
     names = list(columns)
     kinds = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(columns.values(), 1))
     changes = ", ".join(f"{name} = excluded.{name}" for name in names[key:])
@@ -323,10 +326,10 @@ def _remove(table: str, key: str, kind: str) -> str:
     """
 
 
-PUT_RESTRICTIONS = _put("restrictions", RESTRICTION_COLUMNS, 2)
+PUT_RESTRICTIONS = put_rows("restrictions", RESTRICTION_COLUMNS, 2)
 REMOVE_RESTRICTIONS = _remove("restrictions", "user_id", "text")
-PUT_PARTICIPANTS = _put("participants", PARTICIPANT_COLUMNS, 2)
-PUT_INVITES = _put("invites", INVITE_COLUMNS, 2)
+PUT_PARTICIPANTS = put_rows("participants", PARTICIPANT_COLUMNS, 2)
+PUT_INVITES = put_rows("invites", INVITE_COLUMNS, 2)
 REMOVE_INVITES = _remove("invites", "invite", "bigint")
 # Locked until the commit, in the order of their ids and after the rooms. What another transaction has locked is about
 # to be attached to another message, or thrown away.

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from parley.chat.domain.projectors import ALL, ROOMS, Difference, Folded, Projector, Row
+from parley.chat.log.statements import put_rows
 from parley.chat.projections.replay import RoomReplay, fold_rooms, replay
 from parley.chat.projections.verify import Progress
 
@@ -90,14 +91,7 @@ async def _store(connection: Any, folded: Folded | None, piece: list[Difference]
 async def _put(connection: Any, projector: Projector, rows: list[Row]) -> None:
     if not rows:
         return
-    columns = list(projector.columns)
-    key, rest = columns[: projector.key], columns[projector.key :]
-    change = f"DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in rest)}" if rest else "DO NOTHING"
-    await connection.execute(
-        f"""INSERT INTO chat.{projector.name} ({", ".join(columns)}) SELECT * FROM unnest({_parameters(projector)})
-            ON CONFLICT ({", ".join(key)}) {change}""",
-        *_columns(rows),
-    )
+    await connection.execute(put_rows(projector.name, projector.columns, projector.key), *_columns(rows))
 
 
 async def _remove(connection: Any, projector: Projector, keys: list[Row]) -> None:
@@ -106,13 +100,13 @@ async def _remove(connection: Any, projector: Projector, keys: list[Row]) -> Non
     key = ", ".join(list(projector.columns)[: projector.key])
     await connection.execute(
         f"""DELETE FROM chat.{projector.name}
-            WHERE ({key}) IN (SELECT * FROM unnest({_parameters(projector, projector.key)}))""",
+            WHERE ({key}) IN (SELECT * FROM unnest({_parameters(projector)}))""",
         *_columns(keys),
     )
 
 
-def _parameters(projector: Projector, count: int | None = None) -> str:
-    kinds = islice(projector.columns.values(), count)
+def _parameters(projector: Projector) -> str:
+    kinds = islice(projector.columns.values(), projector.key)
     return ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(kinds, 1))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from parley.chat.domain.messages.amending import MessageEdited
-from parley.chat.domain.messages.rows import MESSAGE_COLUMNS
+from parley.chat.domain.messages.rows import FOLLOWER_COLUMNS, MESSAGE_COLUMNS, REACTION_COLUMNS, REPLY_COLUMNS
 from parley.chat.domain.messages.sending import MessageSent
 from parley.chat.log.erasure.erasures import HIDDEN
+from parley.chat.log.statements import put_rows
 
 _STATE_COLUMNS = {name: kind for name, kind in MESSAGE_COLUMNS.items() if name not in {"room_id", "sequence"}}
 _STATE = ", ".join(_STATE_COLUMNS)
@@ -44,12 +45,7 @@ SELECT q.room_id, c.pinned FROM unnest($1::bigint[]) AS q(room_id) CROSS JOIN LA
 ) c
 """
 
-PUT_MESSAGES = f"""
-INSERT INTO chat.messages (room_id, sequence, {_STATE})
-SELECT * FROM unnest($1::bigint[], $2::bigint[],
-  {", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_STATE_COLUMNS.values(), 3))})
-ON CONFLICT (room_id, sequence) DO UPDATE SET {", ".join(f"{column} = excluded.{column}" for column in _STATE_COLUMNS)}
-"""
+PUT_MESSAGES = put_rows("messages", MESSAGE_COLUMNS, 2)
 
 
 def _removed(table: str, *key: str) -> str:
@@ -74,22 +70,11 @@ REMOVE_REACTIONS = _removed("reactions", "message", "user_id", "emoji")
 CLEAR_REACTIONS = _removed("reactions", "message")
 REMOVE_FOLLOWED_SINCE = _removed("thread_followers", "thread", "user_id", "since")
 
-PUT_REACTIONS = """
-INSERT INTO chat.reactions (room_id, message, user_id, emoji, added_in, name)
-SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[])
-ON CONFLICT (room_id, message, user_id, emoji) DO UPDATE SET added_in = excluded.added_in, name = excluded.name
-"""
+PUT_REACTIONS = put_rows("reactions", REACTION_COLUMNS, 4)
 
-PUT_REPLIES = """
-INSERT INTO chat.replies (room_id, thread, sequence) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
-ON CONFLICT DO NOTHING
-"""
+PUT_REPLIES = put_rows("replies", REPLY_COLUMNS, 3)
 
-PUT_FOLLOWERS = """
-INSERT INTO chat.thread_followers (room_id, thread, user_id, following, since)
-SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::boolean[], $5::bigint[])
-ON CONFLICT (room_id, thread, user_id) DO UPDATE SET following = excluded.following, since = excluded.since
-"""
+PUT_FOLLOWERS = put_rows("thread_followers", FOLLOWER_COLUMNS, 3)
 
 # Each edit names the one before it. An edit that was erased on its own names none; older ones were erased before it.
 TEXTS_OF = f"""
