@@ -347,7 +347,6 @@ class Writer:
                 self._commit_seconds = time.monotonic() - began
             except asyncpg.UniqueViolationError:
                 # Another process appends the same command at this moment. A new statement finds it there.
-                # Another process appends the same command at this moment. A new statement finds it there.
                 if attempt == ATTEMPTS:
                     raise
                 attempt += 1
@@ -435,7 +434,6 @@ class Writer:
             try:
                 self._secret = LogSecret(await event_store.read_secret(connection))
             except BaseException:
-                # Without the log's secret this connection is of no use, and the next one asks again.
                 # Without the log's secret the connection is of no use. The next attempt opens another one and asks
                 # again.
                 self._connection.abandon()

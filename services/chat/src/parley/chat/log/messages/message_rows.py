@@ -19,6 +19,7 @@ from parley.chat.domain.messages.reactions import ReactionAdded, ReactionRemoved
 from parley.chat.domain.messages.rows import message_row, state_of_row
 from parley.chat.domain.messages.threads import ThreadFollowed, ThreadUnfollowed
 from parley.chat.log.messages import message_statements as sql
+from parley.chat.log.statements import columns_of
 
 _LAST_EDIT = "SELECT edited_in FROM chat.messages WHERE room_id = $1 AND sequence = $2"
 _OWN = frozenset((ReactionAdded.TYPE, ThreadFollowed.TYPE, ThreadUnfollowed.TYPE))
@@ -55,7 +56,7 @@ async def _load_targets(connection: Any, places: list[tuple[int, int]], rooms: d
     if not places:
         return
     for room_id, sequence, author, thread, erased, *state in await connection.fetch(
-        sql.LOAD_MESSAGES, *_columns(places)
+        sql.LOAD_MESSAGES, *columns_of(places)
     ):
         of_room = rooms[room_id]
         of_room.targets[sequence] = Target(unpack(author), thread, erased)
@@ -78,7 +79,7 @@ async def _load_reactions(connection: Any, asking: list[Submission], rooms: dict
 async def _load_standing(connection: Any, places: list[tuple[int, int, str]], rooms: dict[int, RoomMessages]) -> None:
     if not places:
         return
-    for room_id, message, user_id, emoji, *reaction in await connection.fetch(sql.LOAD_REACTIONS, *_columns(places)):
+    for room_id, message, user_id, emoji, *reaction in await connection.fetch(sql.LOAD_REACTIONS, *columns_of(places)):
         rooms[room_id].reactions.setdefault(message, {})[user_id, emoji] = Reaction(*reaction)
 
 
@@ -91,7 +92,7 @@ async def _load_following(connection: Any, asking: list[Submission], rooms: dict
     }
     if not places:
         return
-    for room_id, thread, user_id, *following in await connection.fetch(sql.LOAD_FOLLOWING, *_columns(sorted(places))):
+    for room_id, thread, user_id, *following in await connection.fetch(sql.LOAD_FOLLOWING, *columns_of(sorted(places))):
         rooms[room_id].following[thread, user_id] = Following(*following)
 
 
@@ -142,7 +143,7 @@ async def _save_deletions(connection: Any, rooms: dict[int, RoomMessages]) -> No
     gone = [(room_id, message) for room_id, message, _ in deleted]
     edits: list[Any] = []
     if any(last_edit for _, _, last_edit in deleted):
-        edits = await connection.fetch(sql.TEXTS_OF, *_columns(deleted))
+        edits = await connection.fetch(sql.TEXTS_OF, *columns_of(deleted))
     await _execute(connection, sql.DELETE_TEXTS, [*gone, *(tuple(row.values()) for row in edits)])
     await _execute(connection, sql.CLEAR_REACTIONS, gone)
 
@@ -197,8 +198,4 @@ async def withdraw(connection: Any, room_id: int, erased: list[Recorded], user_i
 
 async def _execute(connection: Any, statement: str, rows: Collection[tuple[Any, ...]]) -> None:
     if rows:
-        await connection.execute(statement, *_columns(rows))
-
-
-def _columns(rows: Collection[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+        await connection.execute(statement, *columns_of(rows))
