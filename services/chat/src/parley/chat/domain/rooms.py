@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, assert_never
 
 import msgspec
 
-from parley.chat.domain.events import EventData, NamedUser, Upcaster
+from parley.chat.domain.events import EventData, NamedUser, Upcaster, WhenErased
 from parley.chat.domain.fields import ClientCommand, Kind, Name, RoomId, RoomKind, Topic
 from parley.chat.domain.permissions import Permission, require_may
 from parley.chat.domain.state import (
@@ -98,6 +98,7 @@ class RoomCreated(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "room.created"
     NUMBER: ClassVar[int] = 1
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("kind",), ("name", "topic"), "always")
 
     name: str
     kind: RoomKind
@@ -118,6 +119,7 @@ class RoomUpdated(EventData, frozen=True):
     TYPE: ClassVar[str] = "room.updated"
     NUMBER: ClassVar[int] = 9
     UPCASTERS: ClassVar[tuple[Upcaster, ...]] = (_with_topic,)
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("slow_seconds",), ("name", "topic"), "always")
 
     name: str | None = None
     topic: str | None = None
@@ -129,6 +131,7 @@ class RoomArchived(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "room.archived"
     NUMBER: ClassVar[int] = 6
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("closed",), applied="always", outlives_room=True)
 
     reason: str = ""
     closed: bool = False
@@ -139,6 +142,7 @@ class RoomUnarchived(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "room.unarchived"
     NUMBER: ClassVar[int] = 37
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(applied="always")
 
 
 RoomCommand = CreateRoom | UpdateRoom | ArchiveRoom | CloseRoom | UnarchiveRoom

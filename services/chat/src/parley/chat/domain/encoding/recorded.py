@@ -22,8 +22,6 @@ _CHANGES_MEMBERSHIP = frozenset((RoomCreated.TYPE, MemberJoined.TYPE, MemberLeft
 """The types of events that change who is a member. The data of other types need not be decoded to tell."""
 
 
-_SHOWN_ERASED = frozenset(("message.sent", "message.deleted", "message.pinned", "message.unpinned"))
-"""The types of events of which clients are sent what is left: numbers of messages, and nobody's text."""
 NOTHING = b"{}"
 """The data of an erased event of which nothing is kept."""
 
@@ -60,7 +58,7 @@ class Recorded(NamedTuple):
         actor = NamedUser(self.actor_id, self.actor_name or None)
         return ClientEvent(
             self.type, self.room, self.sequence, self.event_id, self.recorded_at, actor,
-            msgspec.Raw(NOTHING if self.erased and self.type not in _SHOWN_ERASED else self.data), self.command_id,
+            msgspec.Raw(self.data if self._is_shown() else NOTHING), self.command_id,
             self.number if self.type == MessageSent.TYPE else None, self.erased,
         )  # fmt: skip
 
@@ -86,6 +84,18 @@ class Recorded(NamedTuple):
                 return "", user.id
             case _:
                 return "", ""
+
+    @property
+    def applies(self) -> bool:
+        """Whether the event is applied to its room: it is not erased, or what is left still says what it changed."""
+        if not self.erased:
+            return True
+        applied = CODEC.kind(self.type).WHEN_ERASED.applied
+        return applied == "always" or (applied == "if kept" and self.data != NOTHING)
+
+    def _is_shown(self) -> bool:
+        # Of an erased event clients are sent numbers of messages alone.
+        return not self.erased or CODEC.kind(self.type).WHEN_ERASED.about_message
 
     def event(self) -> ChatEvent:
         """Return the typed event, from which a room's state is built."""
