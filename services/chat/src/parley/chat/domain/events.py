@@ -16,6 +16,9 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 """A function that turns the data of one version of an event into those of the next version."""
 
 
+Membership = Literal["", "joins", "leaves", "invited"]
+
+
 class NamedUser(msgspec.Struct, frozen=True, omit_defaults=True):
     """A user as an event names them: under the name that they had then, whatever limits on names hold today."""
 
@@ -67,7 +70,8 @@ class EventData(msgspec.Struct, frozen=True, omit_defaults=True):
     is needed when old data do not fit the fields any more, or when a default changes: it comes with an upcaster, and
     the current version is the number of upcasters plus one. `IS_MESSAGE` gives the event the room's next message
     number. `CHANGES_DECISIONS` says that decisions read what the event changes, so that what a writer knew of the room
-    is outdated. `WHEN_ERASED` says what an erasure leaves of it: each type says so itself, or the codec refuses it.
+    is outdated. `MEMBERSHIP` says what becomes of the event's user, which is told to them alone too; with a new room,
+    its actor joins. `WHEN_ERASED` says what an erasure leaves of it: each type says so itself, or the codec refuses it.
     """
 
     TYPE: ClassVar[str]
@@ -75,6 +79,7 @@ class EventData(msgspec.Struct, frozen=True, omit_defaults=True):
     UPCASTERS: ClassVar[tuple[Upcaster, ...]] = ()
     IS_MESSAGE: ClassVar[bool] = False
     CHANGES_DECISIONS: ClassVar[bool] = True
+    MEMBERSHIP: ClassVar[Membership] = ""
     WHEN_ERASED: ClassVar[WhenErased]
 
 

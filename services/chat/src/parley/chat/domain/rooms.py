@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, assert_never
 
 import msgspec
 
-from parley.chat.domain.events import EventData, NamedUser, Upcaster, WhenErased
+from parley.chat.domain.events import EventData, Membership, NamedUser, Upcaster, WhenErased
 from parley.chat.domain.fields import ClientCommand, Kind, Name, RoomId, RoomKind, Topic
 from parley.chat.domain.permissions import Permission, require_may
 from parley.chat.domain.state import (
@@ -98,6 +98,7 @@ class RoomCreated(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "room.created"
     NUMBER: ClassVar[int] = 1
+    MEMBERSHIP: ClassVar[Membership] = "joins"
     WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("kind",), ("name", "topic"), "always")
 
     name: str

@@ -11,16 +11,9 @@ import msgspec
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.events import ClientEvent, NamedUser
-from parley.chat.domain.membership import MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
-from parley.chat.domain.people.moderation import MemberRemoved
-from parley.chat.domain.room import ChatEvent
-from parley.chat.domain.rooms import RoomCreated
+from parley.chat.domain.room import ChatEvent, changed_member
 from parley.common.wire.rooms import RoomEvent
-
-_CHANGES_MEMBERSHIP = frozenset((RoomCreated.TYPE, MemberJoined.TYPE, MemberLeft.TYPE, MemberRemoved.TYPE))
-"""The types of events that change who is a member. The data of other types need not be decoded to tell."""
-
 
 NOTHING = b"{}"
 """The data of an erased event of which nothing is kept."""
@@ -73,17 +66,11 @@ class Recorded(NamedTuple):
 
         '' stands for nobody.
         """
-        if self.type not in _CHANGES_MEMBERSHIP or self.data == NOTHING:
+        change = CODEC.kind(self.type).MEMBERSHIP
+        if change not in {"joins", "leaves"} or self.data == NOTHING:
             return "", ""
-        match self.event():
-            case RoomCreated():
-                return self.actor_id, ""
-            case MemberJoined(user=user):
-                return user.id, ""
-            case MemberLeft(user=user) | MemberRemoved(user=user):
-                return "", user.id
-            case _:
-                return "", ""
+        user_id = changed_member(self.event(), self.actor_id) or ""
+        return (user_id, "") if change == "joins" else ("", user_id)
 
     @property
     def applies(self) -> bool:

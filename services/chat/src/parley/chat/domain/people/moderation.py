@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, assert_never
 
 import msgspec
 
-from parley.chat.domain.events import EventData, Instant, NamedUser, WhenErased, about_user
+from parley.chat.domain.events import EventData, Instant, Membership, NamedUser, WhenErased, about_user
 from parley.chat.domain.fields import ClientCommand, Reason, RoomId, UserId
 from parley.chat.domain.people.invites import void_invites_of
 from parley.chat.domain.permissions import Permission, may, require_may
@@ -87,6 +87,7 @@ class MemberRemoved(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "member.removed"
     NUMBER: ClassVar[int] = 30
+    MEMBERSHIP: ClassVar[Membership] = "leaves"
     WHEN_ERASED: ClassVar[WhenErased] = about_user()
 
     user: NamedUser
