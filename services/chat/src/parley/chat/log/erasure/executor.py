@@ -43,6 +43,7 @@ from parley.chat.domain.membership import LeaveRoom, MemberInvited
 from parley.chat.domain.messages.amendments import AMENDING_TYPES
 from parley.chat.domain.messages.reactions import ReactionAdded
 from parley.chat.domain.people.invites import InviteCreated
+from parley.chat.domain.projectors import PROJECTORS
 from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.rooms import CloseRoom, RoomCreated
 from parley.chat.domain.state import UserLimits
@@ -362,18 +363,7 @@ class Executor:
             await self._connection.execute(_FORGET_INVITER, room_id, invited)
 
     async def _empty(self, room_id: int | None) -> None:
-        for table in (
-            "members",
-            "declined",
-            "restrictions",
-            "participants",
-            "invites",
-            "messages",
-            "reactions",
-            "replies",
-            "thread_followers",
-            "commands",
-        ):
+        for table in (*(name for name in PROJECTORS if name != "rooms"), "commands"):
             cleared = ""
             while cleared != "DELETE 0":
                 cleared = await self._connection.execute(_CLEAR.format(table=table), room_id)
