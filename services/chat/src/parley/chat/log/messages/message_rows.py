@@ -105,11 +105,7 @@ async def save_messages(connection: Any, rooms: dict[int, RoomMessages]) -> None
         for room_id, of_room, changed in touched
         for sequence in sorted(changed.messages)
     ]
-    await _execute(
-        connection,
-        sql.PUT_MESSAGES,
-        [message_row(*one) for one in states if one[2] != UNTOUCHED],
-    )
+    await _execute(connection, sql.PUT_MESSAGES, [message_row(*one) for one in states if one[2] != UNTOUCHED])
     await _execute(
         connection,
         sql.REMOVE_MESSAGES,
