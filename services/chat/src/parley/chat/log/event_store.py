@@ -29,7 +29,7 @@ from parley.chat.domain.projectors import (
 from parley.chat.domain.state import Invite, Member, Restrictions, Room
 from parley.chat.log import statements as sql
 from parley.chat.log.messages.message_rows import followers_asked, load_messages, save_messages
-from parley.chat.log.statements import columns_of
+from parley.chat.log.statements import columns_of, execute_rows
 
 MEMBER_WIDTH = len(MEMBER_COLUMNS) - 1
 """Columns of a member without the room."""
@@ -264,12 +264,9 @@ async def save(connection: Any, decision: BatchDecision, rooms: dict[int, Room])
             gone.append((room_id, user_id))
             if at := rooms[room_id].declined.get(user_id):
                 declined.append((room_id, user_id, at))
-    if present:
-        await connection.execute(sql.PUT_MEMBERS, *columns_of(present))
-    if gone:
-        await connection.execute(sql.REMOVE_MEMBERS, *columns_of(gone))
-    if declined:
-        await connection.execute(sql.PUT_DECLINED, *columns_of(declined))
+    await execute_rows(connection, sql.PUT_MEMBERS, present)
+    await execute_rows(connection, sql.REMOVE_MEMBERS, gone)
+    await execute_rows(connection, sql.PUT_DECLINED, declined)
     await save_messages(connection, decision.messages)
     await _save_people(connection, decision, rooms)
     for (room_id, sequence), texts in sorted(decision.forgotten.items()):
@@ -277,27 +274,22 @@ async def save(connection: Any, decision: BatchDecision, rooms: dict[int, Room])
         if row is not None:
             kind, data = CODEC.upcast(StoredEvent(row["type"], ERASED, row["data"].encode()))
             await connection.execute(sql.FORGET_TEXTS, room_id, sequence, forget_texts(kind, data, texts).decode())
-    if decision.attached:
-        places = [(upload, *place) for upload, place in sorted(decision.attached.items())]
-        await connection.execute(sql.ATTACH, *columns_of(places))
-    if remembered := decision.remembered.items():
-        rows = [(room_id, key, one.fingerprint, one.sequence) for key, (room_id, one) in remembered]
-        await connection.execute(sql.REMEMBER, *columns_of(rows))
+    places = [(upload, *place) for upload, place in sorted(decision.attached.items())]
+    await execute_rows(connection, sql.ATTACH, places)
+    rows = [(room_id, key, one.fingerprint, one.sequence) for key, (room_id, one) in decision.remembered.items()]
+    await execute_rows(connection, sql.REMEMBER, rows)
 
 
 async def _save_people(connection: Any, decision: BatchDecision, rooms: dict[int, Room]) -> None:
     held = [(key, rooms[key[0]].restrictions.get(key[1])) for key in decision.restrictions]
-    if there := [restriction_row(room_id, own) for (room_id, _), own in held if own is not None]:
-        await connection.execute(sql.PUT_RESTRICTIONS, *columns_of(there))
-    if gone := [key for key, own in held if own is None]:
-        await connection.execute(sql.REMOVE_RESTRICTIONS, *columns_of(gone))
-    if added := list(decision.participants):
-        await connection.execute(sql.PUT_PARTICIPANTS, *columns_of(added))
+    there = [restriction_row(room_id, own) for (room_id, _), own in held if own is not None]
+    await execute_rows(connection, sql.PUT_RESTRICTIONS, there)
+    await execute_rows(connection, sql.REMOVE_RESTRICTIONS, [key for key, own in held if own is None])
+    await execute_rows(connection, sql.PUT_PARTICIPANTS, list(decision.participants))
     links = [(key, rooms[key[0]].invites.get(key[1])) for key in decision.invites]
-    if good := [invite_row(room_id, invite) for (room_id, _), invite in links if invite is not None]:
-        await connection.execute(sql.PUT_INVITES, *columns_of(good))
-    if void := [key for key, invite in links if invite is None]:
-        await connection.execute(sql.REMOVE_INVITES, *columns_of(void))
+    good = [invite_row(room_id, invite) for (room_id, _), invite in links if invite is not None]
+    await execute_rows(connection, sql.PUT_INVITES, good)
+    await execute_rows(connection, sql.REMOVE_INVITES, [key for key, invite in links if invite is None])
 
 
 def recorded_row(row: Any) -> Recorded:

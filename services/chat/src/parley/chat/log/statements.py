@@ -7,10 +7,11 @@ tables, whatever it believes of their sizes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from parley.chat.domain.projectors import (
+    DECLINED_COLUMNS,
     INVITE_COLUMNS,
     MEMBER_COLUMNS,
     PARTICIPANT_COLUMNS,
@@ -283,20 +284,6 @@ INSERT INTO chat.rooms ({ROOM})
 SELECT * FROM unnest({", ".join(f"${place}::{kind}[]" for place, kind in enumerate(ROOM_COLUMNS.values(), 1))})
 """
 
-PUT_MEMBERS = f"""
-INSERT INTO chat.members (room_id, {MEMBER})
-SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])
-ON CONFLICT (room_id, user_id) DO UPDATE
-SET name = excluded.name, state = excluded.state, role = excluded.role, sequence = excluded.sequence,
-    invited_by = excluded.invited_by
-"""
-
-PUT_DECLINED = """
-INSERT INTO chat.declined (room_id, user_id, declined_at)
-SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[])
-ON CONFLICT (room_id, user_id) DO UPDATE SET declined_at = excluded.declined_at
-"""
-
 
 def put_rows(table: str, columns: Mapping[str, str], key: int) -> str:
     """Return a statement that puts rows into a table, by an array for each column; the first `key` are its key."""
@@ -329,7 +316,15 @@ def columns_of(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
+async def execute_rows(connection: Any, statement: str, rows: Collection[tuple[Any, ...]]) -> None:
+    """Execute a statement with rows, if there are any."""
+    if rows:
+        await connection.execute(statement, *columns_of(rows))
+
+
+PUT_MEMBERS = put_rows("members", MEMBER_COLUMNS, 2)
 REMOVE_MEMBERS = remove_rows("members", MEMBER_COLUMNS, "room_id", "user_id")
+PUT_DECLINED = put_rows("declined", DECLINED_COLUMNS, 2)
 PUT_RESTRICTIONS = put_rows("restrictions", RESTRICTION_COLUMNS, 2)
 REMOVE_RESTRICTIONS = remove_rows("restrictions", RESTRICTION_COLUMNS, "room_id", "user_id")
 PUT_PARTICIPANTS = put_rows("participants", PARTICIPANT_COLUMNS, 2)

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from parley.chat.domain.projectors import ALL, ROOMS, Difference, FoldedRoom, Projector, Row
-from parley.chat.log.statements import columns_of, put_rows, remove_rows
+from parley.chat.log.statements import execute_rows, put_rows, remove_rows
 from parley.chat.projections.replay import RoomReplay, fold_rooms, replay
 from parley.chat.projections.verify import Progress
 
@@ -89,11 +89,9 @@ async def _store(connection: Any, folded: FoldedRoom | None, piece: list[Differe
 
 
 async def _put(connection: Any, projector: Projector, rows: list[Row]) -> None:
-    if rows:
-        await connection.execute(put_rows(projector.name, projector.columns, projector.key), *columns_of(rows))
+    await execute_rows(connection, put_rows(projector.name, projector.columns, projector.key), rows)
 
 
 async def _remove(connection: Any, projector: Projector, keys: list[Row]) -> None:
-    if keys:
-        key = list(projector.columns)[: projector.key]
-        await connection.execute(remove_rows(projector.name, projector.columns, *key), *columns_of(keys))
+    key = list(projector.columns)[: projector.key]
+    await execute_rows(connection, remove_rows(projector.name, projector.columns, *key), keys)

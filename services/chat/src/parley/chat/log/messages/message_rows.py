@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +18,7 @@ from parley.chat.domain.messages.reactions import ReactionAdded, ReactionRemoved
 from parley.chat.domain.messages.rows import message_row, state_of_row
 from parley.chat.domain.messages.threads import ThreadFollowed, ThreadUnfollowed
 from parley.chat.log.messages import message_statements as sql
-from parley.chat.log.statements import columns_of
+from parley.chat.log.statements import columns_of, execute_rows
 
 _LAST_EDIT = "SELECT edited_in FROM chat.messages WHERE room_id = $1 AND sequence = $2"
 _OWN = frozenset((ReactionAdded.TYPE, ThreadFollowed.TYPE, ThreadUnfollowed.TYPE))
@@ -105,8 +104,8 @@ async def save_messages(connection: Any, rooms: dict[int, RoomMessages]) -> None
         for room_id, of_room, changed in touched
         for sequence in sorted(changed.messages)
     ]
-    await _execute(connection, sql.PUT_MESSAGES, [message_row(*one) for one in states if one[2] != UNTOUCHED])
-    await _execute(
+    await execute_rows(connection, sql.PUT_MESSAGES, [message_row(*one) for one in states if one[2] != UNTOUCHED])
+    await execute_rows(
         connection,
         sql.REMOVE_MESSAGES,
         [(room_id, sequence) for room_id, sequence, state in states if state == UNTOUCHED],
@@ -116,16 +115,16 @@ async def save_messages(connection: Any, rooms: dict[int, RoomMessages]) -> None
         for room_id, of_room, changed in touched
         for place in sorted(changed.reactions)
     ]
-    await _execute(connection, sql.REMOVE_REACTIONS, [one[:4] for one in reactions if one[4] is None])
-    await _execute(connection, sql.PUT_REACTIONS, [(*one[:4], *one[4]) for one in reactions if one[4] is not None])
+    await execute_rows(connection, sql.REMOVE_REACTIONS, [one[:4] for one in reactions if one[4] is None])
+    await execute_rows(connection, sql.PUT_REACTIONS, [(*one[:4], *one[4]) for one in reactions if one[4] is not None])
     replies = [(room_id, *place) for room_id, _, changed in touched for place in changed.replies]
-    await _execute(connection, sql.PUT_REPLIES, replies)
+    await execute_rows(connection, sql.PUT_REPLIES, replies)
     followers = [
         (room_id, *place, *of_room.following[place])
         for room_id, of_room, changed in touched
         for place in sorted(changed.following)
     ]
-    await _execute(connection, sql.PUT_FOLLOWERS, followers)
+    await execute_rows(connection, sql.PUT_FOLLOWERS, followers)
 
 
 async def _save_deletions(connection: Any, rooms: dict[int, RoomMessages]) -> None:
@@ -140,8 +139,8 @@ async def _save_deletions(connection: Any, rooms: dict[int, RoomMessages]) -> No
     edits: list[Any] = []
     if any(last_edit for _, _, last_edit in deleted):
         edits = await connection.fetch(sql.TEXTS_OF, *columns_of(deleted))
-    await _execute(connection, sql.DELETE_TEXTS, [*gone, *(tuple(row.values()) for row in edits)])
-    await _execute(connection, sql.CLEAR_REACTIONS, gone)
+    await execute_rows(connection, sql.DELETE_TEXTS, [*gone, *(tuple(row.values()) for row in edits)])
+    await execute_rows(connection, sql.CLEAR_REACTIONS, gone)
 
 
 async def edits_of(connection: Any, room_id: int, message: int) -> list[int]:
@@ -188,10 +187,5 @@ async def withdraw(connection: Any, room_id: int, erased: list[Recorded], user_i
         for at, event in theirs
         if isinstance(event, ThreadFollowed | ThreadUnfollowed) and event.user.id == user_id
     ]
-    await _execute(connection, sql.REMOVE_FOLLOWED_SINCE, gone)
+    await execute_rows(connection, sql.REMOVE_FOLLOWED_SINCE, gone)
     await save_messages(connection, rooms)
-
-
-async def _execute(connection: Any, statement: str, rows: Collection[tuple[Any, ...]]) -> None:
-    if rows:
-        await connection.execute(statement, *columns_of(rows))
