@@ -118,6 +118,8 @@ class Writer:
         self._wary_until = 0.0
         self._wake = asyncio.Event()
         self._stopping = False
+        self.committed = 0
+        """How many commands were accepted since the process started."""
         self._began: float | None = None
         self._commit_seconds = 0.0
         """How long the last batch was with Postgres."""
@@ -478,6 +480,7 @@ class Writer:
             elif self._claim(waiting):
                 accepted += 1
                 _answer(waiting, outcome)
+        self.committed += accepted
         COMMANDS.labels("accepted").inc(accepted)
 
     def _refuse(self, rejection: Reject, *refused: _Waiting) -> None:
