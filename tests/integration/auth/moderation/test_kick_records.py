@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from parley.auth.http.admin import bulk
 from parley.auth.moderation import kick_records, kicks
-from parley.common.errors import Code
+from parley.common.errors import Code, Reject
 from parley.common.wire import subjects
 from parley.common.wire.operations import OperationReport
 from parley.common.wire.processes import SignOfLife
@@ -139,6 +140,54 @@ async def test_many_are_kicked_at_once_with_a_result_each(auth: Auth, gateway: P
     assert sorted((entry["action"], entry["target"]) for entry in entries) == [
         ("address.kick", "192.0.2.0/24"), ("user.kick", GUEST), ("user.kick", "guest:2"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["kicks", "bans"])
+async def test_a_crash_in_the_middle_of_many_leaves_nobody_who_is_written_down_connected(
+    auth: Auth, nats_url: str, monkeypatch: pytest.MonkeyPatch, path: str
+):
+    ids = sorted([(await auth.register(name))["user_id"] for name in ("ann", "ben", "cem")])
+    monkeypatch.setattr(bulk, "AT_ONCE", 1)
+    begin = auth.components.database.transaction
+    calls = iter(range(99))
+
+    def dying() -> Any:
+        if next(calls) == 2:
+            raise RuntimeError("the process dies")
+        return begin()
+
+    async with played_gateway(nats_url, "g1", ids) as gateway:
+        await settled(auth, "g1")
+        admin = await auth.admin_token()
+        monkeypatch.setattr(auth.components.database, "transaction", dying)
+        answer = await auth.post(f"/admin/{path}", {"users": ids, "reason": "flood"}, admin)
+        assert answer.status_code == 500
+        monkeypatch.setattr(auth.components.database, "transaction", begin)
+        entries = (await auth.get("/admin/audit", admin)).json()["entries"]
+        assert {entry["target"] for entry in entries} == {*ids[:2]}
+        assert gateway.kicks == []
+        monkeypatch.setattr(kick_records, "UNTOLD_SECONDS", 0.2)
+        await until(lambda: gateway.users == ids[2:], "the first two were kicked")
+        assert gateway.kicks[0].selection.users == (*ids[:2],)
+
+
+async def test_what_is_rolled_back_in_the_middle_of_many_is_not_kicked(auth: Auth, monkeypatch: pytest.MonkeyPatch):
+    ids = sorted([(await auth.register(name))["user_id"] for name in ("ann", "ben", "cem")])
+    monkeypatch.setattr(bulk, "AT_ONCE", 1)
+    order = kick_records.order
+
+    async def overloaded(*arguments: Any, users: Any, **more: Any) -> Any:
+        written = await order(*arguments, users=users, **more)
+        if ids[1] in users:
+            raise Reject(Code.OVERLOADED)
+        return written
+
+    monkeypatch.setattr(kick_records, "order", overloaded)
+    admin = await auth.admin_token()
+    answer = (await auth.post("/admin/kicks", {"users": ids}, admin)).json()
+    assert [each["result"] for each in answer["results"]] == ["ok", "overloaded", "ok"]
+    found = await report(auth, answer["kick_id"])
+    assert found["users"] == [ids[0], ids[2]]
 
 
 async def test_many_are_banned_at_once_with_a_result_each(auth: Auth):

@@ -46,6 +46,7 @@ from parley.auth.moderation.address_bans import AddressBans
 from parley.auth.moderation.gateway_memory import GatewayMemory
 from parley.auth.moderation.kick_records import KickRecords
 from parley.auth.moderation.kicks import Gateways
+from parley.auth.moderation.rotated_keys import RotatedKeys
 from parley.auth.oidc.logins import OpenIdLogins
 from parley.auth.oidc.provider import OpenIdProvider
 from parley.auth.outbound import TIMEOUT, Outbound
@@ -157,6 +158,7 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     checks = FactorChecks(apps, passkeys_of_users)
     steps = LoginSteps(database, sessions, passwords, tickets, checks, passkeys_of_users, clock.now)
     accounts = Accounts(database, passwords, sessions, settings, steps.demand)
+    stack.push_async_callback(accounts.close)
     await apps.reseal(database)
     mailer = _mailer(settings)
     runtime = (await stack.enter_async_context(service.running(settings))).runtime
@@ -175,6 +177,7 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     gateways = Gateways(requests)
     kicks = KickRecords(database, gateways)
     await kicks.start(bus)
+    bus.run_forever(RotatedKeys(database, gateways).run(), name="rotated API keys")
     await address_bans.start(bus)
     await responders.start(bus, identities)
     await audit.start(bus, database)

@@ -40,7 +40,13 @@ _FOUND = """
     ) AND NOT EXISTS (
         SELECT FROM auth.api_keys AS key WHERE key.id = asked.session AND key.user_id = asked.id
             AND key.revoked_at IS NULL AND (key.expires_at IS NULL OR key.expires_at > clock_timestamp())
-    ) AS session_over
+    ) AS session_over,
+    CASE WHEN starts_with(asked.session, 'pk_') THEN (
+        SELECT extract(epoch FROM CASE
+            WHEN key.previous_until > clock_timestamp() THEN coalesce(key.previous_since, key.created_at)
+            ELSE coalesce(key.secret_since, key.created_at) END)::float8
+        FROM auth.api_keys AS key WHERE key.id = asked.session AND key.user_id = asked.id
+    ) END AS secret_since
 """
 # Of a bot and its owner whoever is kept out for longer, for both.
 _AROUND = """
@@ -95,6 +101,8 @@ class Standing:
     suspended: bool = False
     suspended_for: float = 0.0
     """Seconds until the suspension ends; 0 for none that ends by itself."""
+    secret_since: float | None = None
+    """Of who comes by an API key: since when there is the oldest of its secrets that is good (Unix seconds)."""
 
     def refusal(self, issued_at: float) -> Reject | None:
         """Why this user is kept out: `banned`, or `revoked_token` for a token issued at this time (Unix seconds)."""
@@ -104,6 +112,9 @@ class Standing:
             return _revoked(issued_at, self.revoked_before.timestamp())
         if self.session_over:
             return Reject(Code.REVOKED_TOKEN, "The session of this token has ended; log in again.")
+        # An identity by a key is as old as the secret that was shown. The key stays, so its id alone says nothing.
+        if self.secret_since is not None and issued_at < self.secret_since:
+            return Reject(Code.REVOKED_TOKEN, "The API key was rotated, and the secret of before is good no more.")
         return None
 
 
@@ -176,6 +187,7 @@ def _standing(row: Row[Any]) -> Standing:
     return Standing(
         row.name, roles, row.revoked_before, row.reason, row.expires_at,
         session_over=row.session_over, suspended=row.suspended, suspended_for=row.suspended_for or 0.0,
+        secret_since=row.secret_since,
     )  # fmt: skip
 
 

@@ -66,16 +66,22 @@ async def create(
 async def rotate(connection: AsyncConnection, which: ColumnElement[bool], overlap: timedelta) -> NewApiKey:
     """A new secret for a key; the one that it had stays good for a while, and one from before that is good no more.
 
+    It says since when each of the two is, by which `standing` tells the connections that they opened apart.
     Raises `Reject(not_found)` for a key that is not there, or is not good for anything any more.
     """
     secret = new_secret()
     change = update(api_keys).where(which, *_GOOD)
+    before: Any = func.coalesce(api_keys.c.secret_since, api_keys.c.created_at)
+    # Later than the one before even where the clock was set back: else that would be taken for this one.
+    now = func.greatest(func.clock_timestamp(), before + timedelta(microseconds=1))
     row = (
         await connection.execute(
             change.values(
                 previous_hash=api_keys.c.secret_hash,
                 previous_until=func.clock_timestamp() + overlap,
+                previous_since=before,
                 secret_hash=secret_hash(secret),
+                secret_since=now,
             ).returning(api_keys)
         )
     ).first()

@@ -89,22 +89,27 @@ class LoginLimits:
         self._known: dict[tuple[str, str], None] = {}
         self._known_addresses: Counter[str] = Counter()
 
-    def refusal(self, address: str, device: str, now: float, admits: Callable[[Rank], bool]) -> Reject | None:
+    def spares(self, device: str, now: float) -> bool:
+        """Whether an attempt is not refused before its user is known: a device shows a genuine proof, of whomever.
+
+        Anybody can have one, of an account of their own. So it is spared at a rate, and looked at like any other
+        beyond.
+        """
+        spared = bool(device) and self._passes.count(device, now) < PASSES.attempts
+        if spared:
+            self._passes.add(device, now)
+        return spared
+
+    def refusal(self, address: str, now: float, admits: Callable[[Rank], bool]) -> Reject | None:
         """Why an attempt from an address is refused whatever it says, before it is read; or None.
 
-        So a flood costs little. `device` names one whose proof is genuine, though nobody knows yet for which user;
-        `admits` tells whether there is a place for somebody of a rank.
+        So a flood costs little. `admits` tells whether there is a place for somebody of a rank.
         """
-        if address in self._known_addresses:
-            return None
-        if device and self._passes.count(device, now) < PASSES.attempts:
-            self._passes.add(device, now)
-            return None
-        return self._refused(address, 0, now, admits)
+        return None if address in self._known_addresses else self._refused(address, 0, now, admits)
 
     def refusal_of(self, attempt: LoginAttempt, now: float, admits: Callable[[Rank], bool]) -> Reject | None:
         """Why an attempt is refused whatever its password is, once its username was read; or None."""
-        if attempt.device or (attempt.username, attempt.address) in self._known:
+        if (attempt.username, attempt.address) in self._known:
             return None
         return self._refused(attempt.address, self._usernames.count(attempt.username, now), now, admits)
 
@@ -146,6 +151,11 @@ class LoginLimits:
         while len(self._known) >= MAX_KNOWN:
             self._forget(next(iter(self._known)))
         self._known[pair] = None
+
+    def forget(self, username: str) -> None:
+        """Forget from where a user of this name logged in: it is somebody else's from now on."""
+        for pair in [pair for pair in self._known if pair[0] == username]:
+            self._forget(pair)
 
     def _refused(self, address: str, user_failures: int, now: float, admits: Callable[[Rank], bool]) -> Reject | None:
         if (throttled := self._addresses.count(address, now) >= self._by_address.attempts) or not admits(

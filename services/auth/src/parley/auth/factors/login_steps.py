@@ -35,7 +35,6 @@ STEPS_PER_ADDRESS = AttemptRate(120, 60)
 class Entered(NamedTuple):
     """Somebody who is in, by what, and which of their sessions were ended for it."""
 
-    username: str
     grant: Grant
     ended: list[str]
 
@@ -80,7 +79,7 @@ class LoginSteps:
     async def second_factor(
         self, text: str, shown: ShownFactor, device: Device, proven_device: Callable[[str], str]
     ) -> Entered:
-        """A grant for a ticket and a second factor. `proven_device` names the device for a user of this name.
+        """A grant for a ticket and a second factor. `proven_device` names the device for the user of an id.
 
         Raises `Reject` with `invalid_credentials`, `expired_token` (begin again), `rate_limited`, `banned` or
         `password_change_required`.
@@ -90,14 +89,14 @@ class LoginSteps:
             ticket = self._tickets.open(TicketFor.SECOND_FACTOR, text, self._now())
             async with self._database.transaction() as connection:
                 user = await self._locked(connection, ticket)
-                known = bool(proven_device(user.username))
+                known = bool(proven_device(user.id))
                 shown_by = await self._checks.check(connection, user.id, shown, known=known)
                 if isinstance(shown_by, str):
                     await spent_tickets.spend(connection, text, ticket)
                     result = await self._let_in(connection, user, device, f"{ticket.proven_by}+{shown_by}")
                 else:
                     result = shown_by
-            return _entered(user, result)
+            return _entered(result)
 
     async def new_password(self, text: str, password: str, device: Device) -> Entered:
         """A grant for a ticket and another password; every session of before ends.
@@ -122,7 +121,7 @@ class LoginSteps:
                 await connection.execute(changed.values(password_hash=password_hash, password_change_required=False))
                 ended = await revoke_sessions(connection, sessions_table.c.user_id == user.id)
                 grant = await self._sessions.begin(connection, user, device, ticket.proven_by)
-            return Entered(user.username, grant, ended)
+            return Entered(grant, ended)
 
     async def passkey(self, credential: PresentedCredential, device: Device) -> Entered:
         """A grant for a passkey alone, which must have verified its user.
@@ -141,7 +140,7 @@ class LoginSteps:
                     raise Reject(Code.INVALID_CREDENTIALS, "The passkey was not accepted.")
                 await self._keys.use(connection, user.id, credential, alone=True)
                 result = await self._let_in(connection, user, device, PASSKEY)
-            return _entered(user, result)
+            return _entered(result)
 
     async def _let_in(
         self, connection: AsyncConnection, user: Row[Any], device: Device, proven_by: str
@@ -174,7 +173,7 @@ def _require_bound(user: Row[Any] | None, ticket: Ticket) -> Row[Any]:
     return user
 
 
-def _entered(user: Row[Any], result: Grant | Reject) -> Entered:
+def _entered(result: Grant | Reject) -> Entered:
     if isinstance(result, Reject):
         raise result
-    return Entered(user.username, result, [])
+    return Entered(result, [])

@@ -80,7 +80,7 @@ class OwnFactors:
                 question = await self._checks.question(connection, user.id, methods)
                 shown_by = Reject(Code.SECOND_FACTOR_REQUIRED, data=question)
             elif methods:
-                known = bool(proof.proven(user.username_key))
+                known = bool(proof.proven(user.id))
                 shown_by = await self._checks.check(connection, user.id, shown, known=known)
         if isinstance(shown_by, Reject):
             raise shown_by

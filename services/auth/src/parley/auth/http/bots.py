@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from parley.auth.accounts import api_keys, bots
 from parley.auth.accounts.api_keys import MAX_SCOPES, SCOPE, ApiKeyDetails, NewApiKey
 from parley.auth.accounts.bots import BotDetails
-from parley.auth.components import Bearer, Current
+from parley.auth.components import Bearer, Components, Current
 from parley.auth.http.endpoints import Done
 from parley.auth.moderation import kick_records
 from parley.auth.moderation.kicks import KickOrder
@@ -149,14 +149,15 @@ async def create_key(identity: Owner, bot_id: BotId, components: Current, body: 
 async def rotate_key(
     identity: Owner, bot_id: BotId, key_id: KeyId, components: Current, body: GivenRotation
 ) -> NewApiKey:
-    """Its name, scopes and end stay. Both secrets are good while they overlap; without that, its connections end."""
+    """Its name, scopes and end stay. Both secrets are good while they overlap.
+
+    Connections by the secret of before end with the overlap, and at once without one.
+    """
     async with components.database.transaction() as connection:
         await bots.require(connection, bot_id, identity.user_id)
         which = (keys_table.c.id == key_id) & (keys_table.c.user_id == bot_id)
         made = await api_keys.rotate(connection, which, timedelta(seconds=body.overlap_seconds))
-    if not body.overlap_seconds:
-        # Whoever else has the secret of before may be connected by it.
-        await components.gateways.end_sessions(bot_id, [key_id])
+    await end_rotated(components, made, body)
     return made
 
 
@@ -168,6 +169,15 @@ async def revoke_key(bot_id: BotId, key_id: KeyId, components: Current, identity
         await api_keys.revoke(connection, (keys_table.c.id == key_id) & (keys_table.c.user_id == bot_id))
     await components.gateways.end_sessions(bot_id, [key_id])
     return Done()
+
+
+async def end_rotated(components: Components, key: ApiKeyDetails, body: Rotation) -> None:
+    """End what a secret opened that is good no more; `RotatedKeys` sees to it if gateways do not hear of it now."""
+    if body.overlap_seconds:
+        # A secret from before the one that stays good may have been good until now.
+        await components.gateways.recheck([key.user_id])
+    else:
+        await components.gateways.end_sessions(key.user_id, [key.id])
 
 
 async def removed(connection: AsyncConnection, bot_id: str, by: str) -> KickOrder:

@@ -12,7 +12,7 @@ from parley.auth.accounts.device_names import device_name
 from parley.auth.accounts.refresh_seal import MAX_REFRESH_TOKEN
 from parley.auth.accounts.sessions import Device, Grant, ReusedToken
 from parley.auth.components import Current, public_url
-from parley.auth.http.device_cookie import proven_device, remember_device
+from parley.auth.http.device_cookie import device_for, remember_device
 from parley.common.http.bodies import body_of, described
 
 router = APIRouter(prefix="/auth", tags=["auth"])
@@ -63,7 +63,7 @@ def device_of(request: Request) -> Device:
 async def register(body: GivenCredentials, request: Request, response: Response, components: Current) -> Grant:
     """Make an account and log it in: `already_exists` if the name is taken, `forbidden` if registration is off."""
     grant = await components.accounts.register(body.username, body.password, device_of(request))
-    remember_device(request, response, components, body.username)
+    remember_device(request, response, components, grant.user_id)
     return grant
 
 
@@ -76,9 +76,9 @@ async def login(body: GivenCredentials, request: Request, response: Response, co
 
     Sets a cookie by which this device is not slowed down by what others guess.
     """
-    proven = proven_device(request, components, body.username)
+    proven = await device_for(request, components, body.username)
     grant = await components.accounts.login(body.username, body.password, device_of(request), proven)
-    remember_device(request, response, components, body.username)
+    remember_device(request, response, components, grant.user_id)
     return grant
 
 

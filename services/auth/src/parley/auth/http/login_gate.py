@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parley.auth.accounts.attempt_counts import Throttled
 from parley.auth.components import Components, components_of
-from parley.auth.http.device_cookie import genuine_device, proven_by
+from parley.auth.http.device_cookie import genuine_device
 from parley.common.errors import Code, Reject
 from parley.common.http.problems import problem_response
 
@@ -44,11 +44,15 @@ class LoginGate:
             return
         components = components_of(scope["app"])
         address, cookies = (scope.get("client") or ("unknown",))[0], Headers(scope=scope).get("cookie", "")
-        refusal = components.accounts.refusal(address, genuine_device(cookies, components))
+        if components.accounts.spares(genuine_device(cookies, components)):
+            # For which user it is a proof, only the database says: the app asks, and counts it for what it is.
+            await self._app(scope, receive, send)
+            return
+        refusal = components.accounts.refusal(address)
         if refusal is None:
             received = await _received(receive)
             receive = _again(received, receive)
-            refusal = _refusal_of(received, address, cookies, components)
+            refusal = _refusal_of(received, address, components)
         await (self._app if refusal is None else throttled_response(refusal))(scope, receive, send)
 
 
@@ -85,10 +89,10 @@ def _again(received: list[Message], receive: Receive) -> Receive:
     return receive_again
 
 
-def _refusal_of(received: list[Message], address: str, cookies: str, components: Components) -> Reject | None:
+def _refusal_of(received: list[Message], address: str, components: Components) -> Reject | None:
     """Why a login is refused that can be read; the app refuses the others, in its own words."""
     try:
         username = _body.decode(b"".join(message.get("body", b"") for message in received)).username
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return components.accounts.refusal_of(username, address, proven_by(cookies, components, username))
+    return components.accounts.refusal_of(username, address)

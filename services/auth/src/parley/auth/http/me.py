@@ -54,6 +54,12 @@ class OwnPassword(msgspec.Struct, frozen=True):
     password: CurrentPassword
 
 
+class AccountDeletion(msgspec.Struct, frozen=True):
+    """The password, to be sure; who logs in at a provider alone has none, and shows a login of minutes ago."""
+
+    password: CurrentPassword | None = None
+
+
 class Me(BaseModel):
     """Who the bearer of a token is."""
 
@@ -124,15 +130,16 @@ async def change_password(
     return EndedSessions(ended=len(ended))
 
 
-@router.delete("/me", summary="Delete my account", openapi_extra=described(OwnPassword))
+@router.delete("/me", summary="Delete my account", openapi_extra=described(AccountDeletion))
 async def delete_me(
-    identity: Owner, request: Request, components: Current, body: Annotated[OwnPassword, body_of(OwnPassword)]
+    identity: Owner, request: Request, components: Current, body: Annotated[AccountDeletion, body_of(AccountDeletion)]
 ) -> Done:
     """The account, its sessions, bots and connections end now; what it and they wrote is erased. There is no way back.
 
-    `invalid_credentials` if the password is wrong, `forbidden` for the last administrator.
+    `invalid_credentials` if the password is wrong, `forbidden` for the last administrator. Without a password of your
+    own log in at your provider first: `fresh_login_required` says within how many seconds (`max_age`).
     """
-    proof = own_proof(body.password, request, components)
+    proof = None if body.password is None else own_proof(body.password, request, components)
 
     async def end(connection: AsyncConnection, gone: list[str]) -> KickOrder:
         told = "The account was deleted."

@@ -66,8 +66,11 @@ class Actor:
         *,
         before: Detail | None = None,
         after: Detail | None = None,
-    ) -> None:
-        """Write an entry in the caller's transaction, so that an action and its entry exist together or not at all."""
+    ) -> bool:
+        """Write an entry in the caller's transaction, so that an action and its entry exist together or not at all.
+
+        Whether it is new: False for the retry of a request that has left its entry.
+        """
         entry = {
             "admin_id": self.identity.user_id,
             "admin_name": self.identity.name,
@@ -80,7 +83,7 @@ class Actor:
             "request_id": self.request_id,
         }
         known = insert(audit).values(**{key: value for key, value in entry.items() if value is not None})
-        await connection.execute(known.on_conflict_do_nothing())
+        return (await connection.execute(known.on_conflict_do_nothing())).rowcount > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -90,9 +90,26 @@ async def order(
     *,
     users: Iterable[str] = (),
     ranges: Iterable[str] = (),
+    begun: KickOrder | None = None,
 ) -> KickOrder:
-    """Write down a kick in the caller's transaction, to be carried out once that is committed."""
-    new = KickOrder(f"kick_{uuid7().hex}", tuple(users), tuple(ranges), code, reason)
+    """Write down a kick in the caller's transaction, to be carried out once that is committed.
+
+    `begun` is what transactions before have written down of the same kick, which this one adds to.
+    """
+    more_users, more_ranges = tuple(users), tuple(ranges)
+    if begun is not None:
+        # It counts from now: the process that wrote the part of before is still at it, so no other is to take it over.
+        added = update(kicks).where(kicks.c.id == begun.id)
+        await connection.execute(
+            added.values(
+                at=func.clock_timestamp(),
+                users=[*begun.users, *more_users],
+                ranges=[*begun.ranges, *more_ranges],
+                carried_out_at=None,
+            )
+        )
+        return replace(begun, users=(*begun.users, *more_users), ranges=(*begun.ranges, *more_ranges))
+    new = KickOrder(f"kick_{uuid7().hex}", more_users, more_ranges, code, reason)
     await connection.execute(
         insert(kicks).values(
             id=new.id, admin_id=admin_id, users=list(new.users), ranges=list(new.ranges), code=str(code), reason=reason

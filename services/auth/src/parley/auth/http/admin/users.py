@@ -17,6 +17,7 @@ from parley.auth.accounts.sessions import SessionDetails
 from parley.auth.components import Current
 from parley.auth.factors.own_factors import FactorsOverview
 from parley.auth.http.admin.connections import MAX_CONNECTIONS, ConnectionsPage, LiveConnection, connections_page
+from parley.auth.http.admin.moderation import require_somebody
 from parley.auth.http.admin.parameters import NO_NUL, Limit, UserId
 from parley.auth.http.admin.rights import Admin
 from parley.auth.http.admin.user_details import QUERY, Ban, UserDetails, fields_of
@@ -90,7 +91,11 @@ async def list_users(
 
 @router.get("/{user_id:path}/connections", summary="A user's live connections")
 async def list_connections(user_id: UserId, components: Current, _admin: Admin) -> ConnectionsPage:
-    """Which gateway, since when, from which address and over which transport; also for guests."""
+    """Which gateway, since when, from which address and over which transport; also for guests.
+
+    `not_found` for a user whom there never was.
+    """
+    await require_somebody(components, user_id)
     return await connections_page(components.gateways, user_id, MAX_CONNECTIONS)
 
 
