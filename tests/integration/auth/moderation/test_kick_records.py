@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.http.admin import bulk
 from parley.auth.moderation import kick_records, kicks
@@ -174,18 +176,20 @@ async def test_a_crash_in_the_middle_of_many_leaves_nobody_who_is_written_down_c
 async def test_what_is_rolled_back_in_the_middle_of_many_is_not_kicked(auth: Auth, monkeypatch: pytest.MonkeyPatch):
     ids = sorted([(await auth.register(name))["user_id"] for name in ("ann", "ben", "cem")])
     monkeypatch.setattr(bulk, "AT_ONCE", 1)
-    order = kick_records.order
+    begin, calls = auth.components.database.transaction, iter(range(99))
 
-    async def overloaded(*arguments: Any, users: Any, **more: Any) -> Any:
-        written = await order(*arguments, users=users, **more)
-        if ids[1] in users:
-            raise Reject(Code.OVERLOADED)
-        return written
+    @asynccontextmanager
+    async def failing() -> AsyncGenerator[AsyncConnection]:
+        second = next(calls) == 1
+        async with begin() as connection:
+            yield connection
+            if second:
+                raise Reject(Code.UNAVAILABLE)
 
-    monkeypatch.setattr(kick_records, "order", overloaded)
     admin = await auth.admin_token()
+    monkeypatch.setattr(auth.components.database, "transaction", failing)
     answer = (await auth.post("/admin/kicks", {"users": ids}, admin)).json()
-    assert [each["result"] for each in answer["results"]] == ["ok", "overloaded", "ok"]
+    assert [each["result"] for each in answer["results"]] == ["ok", "unavailable", "ok"]
     found = await report(auth, answer["kick_id"])
     assert found["users"] == [ids[0], ids[2]]
 
