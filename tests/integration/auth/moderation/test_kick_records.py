@@ -79,7 +79,7 @@ async def test_a_kick_that_nobody_was_told_of_is_carried_out_for_who_was_there_b
 ):
     await settled(auth, "g1")
     async with auth.components.database.transaction() as connection:
-        order = await kick_records.order(connection, "u_admin", Code.KICKED, "why", users=[GUEST])
+        order = await kick_records.write_order(connection, "u_admin", Code.KICKED, "why", users=[GUEST])
     # Whoever wrote it down has a while for it.
     assert (await report(auth, order.id))["disconnected"] == 0
     monkeypatch.setattr(kick_records, "UNTOLD_SECONDS", 0.2)

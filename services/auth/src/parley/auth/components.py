@@ -21,7 +21,7 @@ from parley.auth.database import Database
 from parley.auth.factors.login_steps import LoginSteps
 from parley.auth.factors.own_factors import OwnFactors
 from parley.auth.factors.passkeys import Passkeys
-from parley.auth.identity.authenticator import Identities
+from parley.auth.identity.authenticator import Authenticator
 from parley.auth.mail.mailer import Mailer
 from parley.auth.mail.own_address import OwnAddress
 from parley.auth.mail.password_resets import PasswordResets
@@ -49,7 +49,7 @@ class Components:
     passwords: Passwords
     accounts: Accounts
     sessions: Sessions
-    identities: Identities
+    authenticator: Authenticator
     gateways: Gateways
     kicks: KickRecords
     address_bans: AddressBans
@@ -83,7 +83,7 @@ Current = Annotated[Components, Depends(current)]
 
 async def any_bearer(request: Request, components: Current) -> Identity:
     """Who sends a request, with a token of any kind. Raises `Reject` (401), or `banned`."""
-    return await components.identities.authenticate(Authenticate(bearer_token(request)))
+    return await components.authenticator.authenticate(Authenticate(bearer_token(request)))
 
 
 AnyBearer = Annotated[Identity, Depends(any_bearer)]

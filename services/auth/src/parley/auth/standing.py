@@ -84,7 +84,7 @@ _CHECK = text(
     """
 )
 
-Holder = tuple[str, str]
+UserAndLogin = tuple[str, str]
 """A user, and the session that their token is of, or an empty one."""
 
 
@@ -119,7 +119,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class HeldStanding:
     """What the database says about somebody who has been let in. `standing` is None for who is not in it."""
 
     standing: Standing | None
@@ -166,13 +166,13 @@ def ban_message(reason: str, until: datetime | None) -> str:
     return f"You are banned{when}: {reason}" if reason else f"You are banned{when}."
 
 
-async def check(connection: AsyncConnection, holders: set[Holder]) -> dict[Holder, Checked]:
+async def check(connection: AsyncConnection, holders: set[UserAndLogin]) -> dict[UserAndLogin, HeldStanding]:
     """What is known now of some users."""
     asked = list(holders)
     ids, sessions = [user_id for user_id, _ in asked], [session for _, session in asked]
     rows = await connection.execute(_CHECK, {"ids": ids, "sessions": sessions})
     return {
-        (row.id, row.session): Checked(
+        (row.id, row.session): HeldStanding(
             None if row.name is None else _standing(row),
             row.kicks,
             math.inf if row.kicked_ago is None else row.kicked_ago,

@@ -236,7 +236,7 @@ audit = Table(
     Index("audit_kicks_idx", "target", "at", postgresql_where=text("action = 'user.kick'")),
 )
 
-identities = Table(
+provider_accounts = Table(
     "identities",
     metadata,
     # Who somebody is at a provider of OpenID Connect. The provider's name here may change; these two do not.

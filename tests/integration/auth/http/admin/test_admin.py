@@ -290,7 +290,7 @@ async def test_the_openapi_document_says_what_bodies_are(auth: Auth) -> None:
     }
     assert set(bodies) >= {
         "/auth/register", "/auth/login", "/auth/refresh", "/auth/logout", "/admin/users/{user_id}/kick",
-        "/admin/users/{user_id}/ban", "/admin/rooms/{room_id}/close", "/auth/oidc/token",
+        "/admin/users/{user_id}/ban", "/admin/rooms/{room}/close", "/auth/oidc/token",
         "/auth/oidc/{name}/backchannel-logout",
     }  # fmt: skip
     schema = bodies["/auth/login"]["content"]["application/json"]["schema"]

@@ -25,7 +25,7 @@ WITHOUT_TARGET = {
 """Those whose path names nobody."""
 OF_ROOMS = {
     ("GET", "/admin/users/{user_id:path}/erase"), ("POST", "/admin/users/{user_id:path}/erase"),
-    ("POST", "/admin/rooms/{room_id}/close"),
+    ("POST", "/admin/rooms/{room}/close"),
 }  # fmt: skip
 """Those that chat answers: it has people of whom auth knows nothing."""
 TARGETS = {

@@ -62,7 +62,7 @@ class DataExport:
         self._running += 1
         try:
             yield _line("account", await self._account(identity))
-            for session in await self._sessions.of_user(identity.user_id, identity.session):
+            for session in await self._sessions.of_user(identity.user_id, identity.login):
                 yield _line("session", session.model_dump(mode="json"))
             for kind, rows in (await self._own_account.kept(identity.user_id)).items():
                 for row in rows:

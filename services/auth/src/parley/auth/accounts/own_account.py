@@ -13,10 +13,10 @@ from parley.auth.accounts.deletions import Deletions
 from parley.auth.accounts.passwords import Passwords
 from parley.auth.accounts.sessions import Device
 from parley.auth.database import Database
+from parley.auth.full_admins import require_another_full_admin
 from parley.auth.names import check_display_name
-from parley.auth.owners import require_another_owner
 from parley.auth.password_policy import normal
-from parley.auth.tables import api_keys, bans, identities, provider_sessions, sessions, suspensions, users
+from parley.auth.tables import api_keys, bans, provider_accounts, provider_sessions, sessions, suspensions, users
 from parley.auth.user_rows import lock_user, require_unlike_others, revoke_sessions
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
@@ -56,9 +56,9 @@ class OwnAccount:
         their_bots = select(mine.c.id).where(mine.c.owner_id == user_id)
         queries = {
             "identity": select(
-                identities.c.issuer, identities.c.subject, identities.c.name, identities.c.address,
-                identities.c.created_at, identities.c.last_login_at,
-            ).where(identities.c.user_id == user_id).order_by(identities.c.created_at),
+                provider_accounts.c.issuer, provider_accounts.c.subject, provider_accounts.c.name,
+                provider_accounts.c.address, provider_accounts.c.created_at, provider_accounts.c.last_login_at,
+            ).where(provider_accounts.c.user_id == user_id).order_by(provider_accounts.c.created_at),
             "bot": select(users.c.id, users.c.name, users.c.roles, users.c.created_at)
             .where(users.c.owner_id == user_id).order_by(users.c.created_at),
             "api_key": select(
@@ -94,7 +94,7 @@ class OwnAccount:
             await connection.execute(changed.values(password_hash=password_hash, password_change_required=False))
             if not end_others:
                 return []
-            others: ColumnElement[bool] = sessions.c.id != identity.session if identity.session else true()
+            others: ColumnElement[bool] = sessions.c.id != identity.login if identity.login else true()
             return await revoke_sessions(connection, (sessions.c.user_id == proved.id) & others)
 
     async def update(self, user_id: str, changes: dict[str, str | None]) -> None:
@@ -127,7 +127,7 @@ class OwnAccount:
             proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven)
         async with self._database.transaction() as connection:
             user = await (lock_fresh(connection, identity) if proved is None else lock_proved(connection, proved))
-            await require_another_owner(connection, user)
+            await require_another_full_admin(connection, user)
             return await also(connection, await self._deletions.begin(connection, user.id))
 
 
@@ -150,7 +150,7 @@ async def lock_fresh(connection: AsyncConnection, identity: Identity) -> Row[Any
     if user is not None and user.password_hash is not None:
         raise Reject(Code.INVALID_PAYLOAD, "Your account has a password; show it.")
     age: Any = func.extract("epoch", func.clock_timestamp() - sessions.c.created_at)
-    session = select(age).where(sessions.c.id == identity.session, sessions.c.user_id == identity.user_id)
+    session = select(age).where(sessions.c.id == identity.login, sessions.c.user_id == identity.user_id)
     at_provider = provider_sessions.c.session_id == sessions.c.id
     seconds = await connection.scalar(session.where(sessions.c.revoked_at.is_(None), exists().where(at_provider)))
     if user is None or seconds is None:

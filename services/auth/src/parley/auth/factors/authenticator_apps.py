@@ -87,8 +87,8 @@ class AuthenticatorApps:
             secret = self._seal.open(SealedSecret(row.sealed, row.key), user_id).decode()
         except UnknownKey as error:
             log.error("the key of a second factor was taken away", user=user_id)
-            told = "Codes cannot be checked now; use a recovery code or ask an administrator."
-            raise Reject(Code.UNAVAILABLE, told, retryable=False) from error
+            message = "Codes cannot be checked now; use a recovery code or ask an administrator."
+            raise Reject(Code.UNAVAILABLE, message, retryable=False) from error
         step = totp_codes.step_of(secret, code, self._now(), row.last_step)
         if step is None:
             return False

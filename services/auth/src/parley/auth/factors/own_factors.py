@@ -84,7 +84,7 @@ class OwnFactors:
                 shown_by = await self._checks.check(connection, user.id, shown, known=known)
         if isinstance(shown_by, Reject):
             raise shown_by
-        binding = binding_of(identity.session, user.password_hash)
+        binding = binding_of(identity.login, user.password_hash)
         return self._tickets.make(TicketFor.PROOF, user.id, binding, self._now(), shown_by)
 
     async def begin_app(self, identity: Identity, proof: str) -> tuple[str, str]:
@@ -129,7 +129,7 @@ class OwnFactors:
         """What a browser is asked to make a passkey. Raises `Reject`."""
         async with self._database.transaction() as connection:
             user = await self._proved(connection, identity, proof)
-            return await self._keys.registration_options(connection, user, identity.session)
+            return await self._keys.registration_options(connection, user, identity.login)
 
     async def register_passkey(
         self, identity: Identity, credential: NewCredential, name: str
@@ -138,7 +138,7 @@ class OwnFactors:
         async with self._database.transaction() as connection:
             user = await _locked(connection, identity)
             first = not await self._checks.methods(connection, user.id)
-            details = await self._keys.register(connection, user, identity.session, credential, name)
+            details = await self._keys.register(connection, user, identity.login, credential, name)
             return details, await recovery_codes.make(connection, user.id) if first else []
 
     async def rename_passkey(self, identity: Identity, passkey_id: str, name: str) -> PasskeyDetails:
@@ -168,7 +168,7 @@ class OwnFactors:
         """The locked row of somebody who shows a proof of this session."""
         ticket = self._tickets.open(TicketFor.PROOF, proof, self._now())
         user = await _locked(connection, identity)
-        if ticket.user_id != user.id or ticket.binding != binding_of(identity.session, user.password_hash):
+        if ticket.user_id != user.id or ticket.binding != binding_of(identity.login, user.password_hash):
             raise Reject(Code.INVALID_CREDENTIALS, "This proof is not yours, or not of this session.")
         if not ticket.proven_by and (methods := await self._checks.methods(connection, user.id)):
             # Made before there was a factor to show.

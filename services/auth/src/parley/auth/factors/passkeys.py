@@ -58,18 +58,18 @@ class Passkeys:
         self._tickets = tickets
         self._now = now
 
-    async def registration_options(self, connection: AsyncConnection, user: Row[Any], session: str) -> dict[str, Any]:
+    async def registration_options(self, connection: AsyncConnection, user: Row[Any], login: str) -> dict[str, Any]:
         """What a browser is asked to make a passkey. Raises `Reject` with `forbidden` or `limit_exceeded`."""
         self.party.require()
         mine = select(passkeys.c.credential).where(passkeys.c.user_id == user.id)
         known = [bytes(each) for each in (await connection.scalars(mine)).all()]
         _require_room(len(known))
-        binding = binding_of(session, user.password_hash)
+        binding = binding_of(login, user.password_hash)
         challenge = self._tickets.make_raw(TicketFor.PASSKEY_REGISTRATION, user.id, binding, self._now())
         return self.party.registration_options(user.id, user.username, user.name, challenge, known)
 
     async def register(
-        self, connection: AsyncConnection, user: Row[Any], session: str, credential: NewCredential, name: str
+        self, connection: AsyncConnection, user: Row[Any], login: str, credential: NewCredential, name: str
     ) -> PasskeyDetails:
         """Keep a new passkey of a user whose row is locked.
 
@@ -79,7 +79,7 @@ class Passkeys:
         self.party.require()
         raw = challenge_in(credential.response.client_data)
         ticket = self._tickets.open_raw(TicketFor.PASSKEY_REGISTRATION, raw, self._now())
-        if ticket.user_id != user.id or ticket.binding != binding_of(session, user.password_hash):
+        if ticket.user_id != user.id or ticket.binding != binding_of(login, user.password_hash):
             raise Reject(Code.INVALID_CREDENTIALS, "The passkey was made for somebody else.")
         registered = self.party.registered(credential, raw)
         number = select(func.count()).select_from(passkeys).where(passkeys.c.user_id == user.id)

@@ -39,13 +39,13 @@ GivenCredentials = Annotated[Credentials, body_of(Credentials)]
 GivenToken = Annotated[RefreshToken, body_of(RefreshToken)]
 
 
-class Done(BaseModel):
+class Ok(BaseModel):
     """Success with nothing to tell."""
 
     ok: bool = True
 
 
-class LoggedOut(Done):
+class LoggedOut(Ok):
     """A session has ended."""
 
     logout_url: str | None = Field(

@@ -63,8 +63,8 @@ async def second_factor(body: GivenFactor, request: Request, response: Response,
         body.ticket, body, device_of(request), partial(proven_device, request, components)
     )
     if body.recovery_code is not None:
-        told = "Somebody logged in with a recovery code. Each works once; make new ones before none is left."
-        await components.own_address.tell(entered.grant.user_id, told)
+        message = "Somebody logged in with a recovery code. Each works once; make new ones before none is left."
+        await components.own_address.tell(entered.grant.user_id, message)
     return _let_in(entered, request, response, components)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from parley.auth.accounts.own_account import Proof
 from parley.auth.components import AnyBearer, Bearer, Components, Current
 from parley.auth.http.device_cookie import proven_device
-from parley.auth.http.endpoints import Done, device_of
+from parley.auth.http.endpoints import Ok, device_of
 from parley.auth.http.own_sessions import EndedSessions
 from parley.auth.moderation import kick_records
 from parley.auth.moderation.kicks import KickOrder
@@ -133,7 +133,7 @@ async def change_password(
 @router.delete("/me", summary="Delete my account", openapi_extra=described(AccountDeletion))
 async def delete_me(
     identity: Owner, request: Request, components: Current, body: Annotated[AccountDeletion, body_of(AccountDeletion)]
-) -> Done:
+) -> Ok:
     """The account, its sessions, bots and connections end now; what it and they wrote is erased. There is no way back.
 
     `invalid_credentials` if the password is wrong, `forbidden` for the last administrator. Without a password of your
@@ -142,15 +142,15 @@ async def delete_me(
     proof = None if body.password is None else own_proof(body.password, request, components)
 
     async def end(connection: AsyncConnection, gone: list[str]) -> KickOrder:
-        told = "The account was deleted."
-        return await kick_records.order(connection, identity.user_id, Code.INVALID_TOKEN, told, users=gone)
+        message = "The account was deleted."
+        return await kick_records.write_order(connection, identity.user_id, Code.INVALID_TOKEN, message, users=gone)
 
     order = await components.own_account.delete(identity, proof, end)
     components.deletions.soon()
     result = await components.kicks.carry_out(order)
     if result.unanswered:
         await components.deletions.repeat(order.users)
-    return Done()
+    return Ok()
 
 
 @router.get("/me/export", summary="All that is kept of me")

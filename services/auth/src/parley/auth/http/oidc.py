@@ -118,8 +118,8 @@ async def callback(name: str, request: Request, components: Current) -> Response
         return _sent_to(await components.logins.come_back(provider, answer, _browser(request, url)))
     except Reject as rejection:
         # Nobody knows where this login was to end; the page tells people what became of it.
-        told = {"error": str(rejection.code), "error_description": rejection.message}
-        return _sent_to(with_query(f"{url}/", told))
+        error = {"error": str(rejection.code), "error_description": rejection.message}
+        return _sent_to(with_query(f"{url}/", error))
 
 
 @router.post("/oidc/token", summary="Exchange a login's code for tokens", openapi_extra=described(LoginCode))

@@ -82,7 +82,7 @@ class KeyVerifier:
             with suppress(Reject):
                 await self._used.load(key.id)
         identity = Identity(
-            row.user_id, row.name, (), secret.since, secret.expires_at, session=key.id, scopes=tuple(row.scopes)
+            row.user_id, row.name, (), secret.since, secret.expires_at, login=key.id, scopes=tuple(row.scopes)
         )
         return VerifiedKey(identity, secret.seconds_left)
 

@@ -98,8 +98,8 @@ class OwnAddress:
         except IntegrityError as error:
             raise Reject(Code.ALREADY_EXISTS, "Another account has this address.") from error
         if before is not None and mailbox_key(before.address) != mailbox_key(address):
-            told = "Your account has another e-mail address now, and this one is not used any more."
-            self._mailer.send(before.address, letters.notice(user.username, told))
+            message = "Your account has another e-mail address now, and this one is not used any more."
+            self._mailer.send(before.address, letters.notice(user.username, message))
         return address
 
     async def remove(self, identity: Identity, proof: Proof) -> None:
@@ -111,8 +111,8 @@ class OwnAddress:
             address = await connection.scalar(gone)
         if address is None:
             raise Reject(Code.NOT_FOUND, "Your account has no e-mail address.")
-        told = "This e-mail address was taken from your account."
-        self._mailer.send(address, letters.notice(proved.username, told))
+        message = "This e-mail address was taken from your account."
+        self._mailer.send(address, letters.notice(proved.username, message))
 
     async def tell(self, user_id: str, what: str) -> None:
         """Write to the owner of an account that something was changed, if there is an address to write to.

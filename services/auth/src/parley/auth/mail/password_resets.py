@@ -123,10 +123,10 @@ class PasswordResets:
             await revoke_all(connection, user.id)
             actor = Actor(Identity(user.id, user.name), correlation)
             await actor.record(connection, "user.password_reset", user.id, {"by": "mail"})
-            told = "Your password was reset; log in again."
-            order = await kick_records.order(connection, user.id, Code.REVOKED_TOKEN, told, users=[user.id])
-        told = "Its password was reset by a link that was mailed to you, and it was logged out everywhere."
-        self._mailer.send(sent_to, letters.notice(user.username, told))
+            message = "Your password was reset; log in again."
+            order = await kick_records.write_order(connection, user.id, Code.REVOKED_TOKEN, message, users=[user.id])
+        message = "Its password was reset by a link that was mailed to you, and it was logged out everywhere."
+        self._mailer.send(sent_to, letters.notice(user.username, message))
         return order
 
     async def _answer(self, asked: _Asked) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.database import Database
 from parley.auth.moderation.audit import Actor
-from parley.auth.moderation.restrictions import detail_of, end_of, right_to_lift, told
+from parley.auth.moderation.restrictions import audit_detail, detail_of, end_of, right_to_lift
 from parley.auth.moderation.restrictions import lift as lift_row
 from parley.auth.standing import stands
 from parley.auth.tables import address_bans
@@ -51,7 +51,7 @@ async def ban(
     row = {"range": str(banned), "reason": reason, "banned_by": admin.user_id, "expires_at": end_of(duration)}
     new = insert(address_bans).values({**row, "right_to_lift": right_to_lift(admin)})
     made = (await connection.execute(new.returning(address_bans))).one()
-    changed = {"before": {"ban": told(before)}, "after": {"ban": told(made)}}
+    changed = {"before": {"ban": audit_detail(before)}, "after": {"ban": audit_detail(made)}}
     await admin.record(connection, "address.ban", str(banned), detail_of(reason, duration), **changed)
     return made.expires_at
 
@@ -64,7 +64,7 @@ async def lift(connection: AsyncConnection, ban_id: int, admin: Actor) -> None:
     before = await lift_row(connection, address_bans, address_bans.c.id == ban_id, admin)
     if before is None:
         raise Reject(Code.NOT_FOUND, "There is no such ban, or it has ended.")
-    changed = {"before": {"ban": told(before)}, "after": {"ban": None}}
+    changed = {"before": {"ban": audit_detail(before)}, "after": {"ban": None}}
     await admin.record(connection, "address.unban", str(before.range), **changed)
 
 

@@ -82,7 +82,7 @@ class KickRecord:
     forgotten: list[str] = field(default_factory=list[str])
 
 
-async def order(
+async def write_order(
     connection: AsyncConnection,
     admin_id: str,
     code: Code,
@@ -143,8 +143,8 @@ class KickRecords:
     async def find(self, kick_id: str) -> KickRecord | None:
         """A kick and what is known of it now; None for one that is not remembered."""
         async with self._database.autocommit() as connection:
-            told = (column for column in kicks.c if column is not kicks.c.carried_out_at)
-            row = (await connection.execute(select(*told).where(kicks.c.id == kick_id))).mappings().first()
+            shown = (column for column in kicks.c if column is not kicks.c.carried_out_at)
+            row = (await connection.execute(select(*shown).where(kicks.c.id == kick_id))).mappings().first()
             if row is None:
                 return None
             owed = select(kick_gateways.c.name, kick_gateways.c.state).where(kick_gateways.c.kick_id == kick_id)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Row, Table, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from parley.auth.full_admins import require_another_full_admin, require_not_above
 from parley.auth.moderation.audit import Actor, Detail
-from parley.auth.owners import require_another_owner, require_not_above
 from parley.auth.tables import bans, suspensions
 from parley.auth.user_rows import lock_user
 from parley.common.errors import Code, Reject
@@ -85,7 +85,7 @@ def end_of(duration: timedelta | None) -> Any:
     return None if duration is None else func.clock_timestamp() + duration
 
 
-def told(row: Row[Any] | None) -> Detail | None:
+def audit_detail(row: Row[Any] | None) -> Detail | None:
     """A ban or suspension, as the audit log says it; None for none."""
     return None if row is None else {"reason": row.reason, "expires_at": row.expires_at and row.expires_at.isoformat()}
 
@@ -104,7 +104,7 @@ async def _impose(
     by = {kind.by: admin.user_id, "right_to_lift": right_to_lift(admin)}
     new = insert(kind.table).values(user_id=user_id, reason=reason, expires_at=end_of(duration), **by)
     made = (await connection.execute(new.returning(kind.table))).one()
-    changed = {"before": {kind.name: told(before)}, "after": {kind.name: told(made)}}
+    changed = {"before": {kind.name: audit_detail(before)}, "after": {kind.name: audit_detail(made)}}
     await admin.record(connection, kind.imposed, user_id, detail_of(reason, duration), **changed)
     return made.expires_at
 
@@ -114,7 +114,7 @@ async def _end(connection: AsyncConnection, kind: _Kind, user_id: str, admin: Ac
         raise Reject(Code.NOT_FOUND, "There is no such user.")
     before = await lift(connection, kind.table, kind.table.c.user_id == user_id, admin)
     lifted = before is not None
-    changed = {"before": {kind.name: told(before)}, "after": {kind.name: None}}
+    changed = {"before": {kind.name: audit_detail(before)}, "after": {kind.name: None}}
     await admin.record(connection, kind.lifted, user_id, {"lifted": lifted}, **changed)
     return lifted
 
@@ -126,4 +126,4 @@ async def _require_below(connection: AsyncConnection, user_id: str, admin: Actor
     if user is None:
         raise Reject(Code.NOT_FOUND, "There is no such user.")
     require_not_above(admin.identity, user.roles)
-    await require_another_owner(connection, user)
+    await require_another_full_admin(connection, user)

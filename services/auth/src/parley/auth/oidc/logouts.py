@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from parley.auth.accounts.sessions import EndedSession
 from parley.auth.database import Database
 from parley.auth.oidc.provider_tokens import LogoutNotice, refused
-from parley.auth.tables import identities, login_codes, provider_logouts, provider_sessions, sessions
+from parley.auth.tables import login_codes, provider_accounts, provider_logouts, provider_sessions, sessions
 from parley.auth.user_rows import lock_user, revoke_sessions
 
 KEPT = timedelta(hours=1)
@@ -45,8 +45,8 @@ async def end_sessions(database: Database, notice: LogoutNotice) -> list[EndedSe
 async def _affected(connection: AsyncConnection, notice: LogoutNotice) -> list[str]:
     """Whose sessions it may be about, in one order for all who lock more than one."""
     by_session = [select(table.c.user_id).where(_meant(table, notice)) for table in (provider_sessions, login_codes)]
-    by_subject = select(identities.c.user_id).where(
-        identities.c.issuer == notice.issuer, identities.c.subject == notice.subject
+    by_subject = select(provider_accounts.c.user_id).where(
+        provider_accounts.c.issuer == notice.issuer, provider_accounts.c.subject == notice.subject
     )
     return sorted((await connection.scalars(union(*by_session, by_subject))).all())
 

@@ -40,7 +40,7 @@ class Claims:
     roles: tuple[str, ...]
     issued_at: float
     expires_at: int
-    session: str = ""
+    login: str = ""
     """The session that it is of; empty for who has none here."""
     scopes: tuple[str, ...] | None = None
     """What it is good for; None for whatever its user may."""

@@ -14,6 +14,7 @@ from parley.auth.accounts import api_keys, bots
 from parley.auth.accounts.api_keys import ApiKeyDetails, NewApiKey
 from parley.auth.accounts.bots import BotDetails
 from parley.auth.components import Current
+from parley.auth.full_admins import require_not_above
 from parley.auth.http.admin.bulk import User
 from parley.auth.http.admin.parameters import NO_NUL, Limit
 from parley.auth.http.admin.rights import Admin
@@ -26,10 +27,9 @@ from parley.auth.http.bots import (
     NewBot,
     Rotation,
     end_rotated,
-    removed,
+    remove_bot,
 )
-from parley.auth.http.endpoints import Done
-from parley.auth.owners import require_not_above
+from parley.auth.http.endpoints import Ok
 from parley.auth.tables import api_keys as keys_table
 from parley.auth.tokens.claims import MAX_SUBJECT
 from parley.auth.user_rows import is_known
@@ -72,14 +72,14 @@ async def create_bot(body: GivenOwnedBot, components: Current, admin: Admin) -> 
 
 
 @router.delete("/bots/{bot_id}", summary="Delete a bot")
-async def delete_bot(bot_id: BotId, components: Current, admin: Admin) -> Done:
+async def delete_bot(bot_id: BotId, components: Current, admin: Admin) -> Ok:
     """Its keys are refused from now on and its connections end. What it wrote stays."""
     async with components.database.transaction() as connection:
         bot = await bots.require(connection, bot_id)
         await admin.record(connection, "bot.delete", bot_id, before={"name": bot.name, "owner_id": bot.owner_id})
-        order = await removed(connection, bot_id, admin.user_id)
+        order = await remove_bot(connection, bot_id, admin.user_id)
     await components.kicks.carry_out(order)
-    return Done()
+    return Ok()
 
 
 @router.get("/api-keys", summary="API keys")
@@ -115,7 +115,7 @@ async def create_key(body: GivenBotKey, components: Current, admin: Admin) -> Ne
         made = await api_keys.create(
             connection, body.user_id, body.name.strip(), body.scopes, admin.user_id, body.lifetime
         )
-        await admin.record(connection, "api_key.create", made.id, after=_told(made))
+        await admin.record(connection, "api_key.create", made.id, after=_audit_detail(made))
     return made
 
 
@@ -134,18 +134,18 @@ async def rotate_key(key_id: KeyId, body: GivenRotation, components: Current, ad
 
 
 @router.delete("/api-keys/{key_id}", summary="Revoke an API key")
-async def revoke_key(key_id: KeyId, components: Current, admin: Admin) -> Done:
+async def revoke_key(key_id: KeyId, components: Current, admin: Admin) -> Ok:
     """It is refused from now on, and connections that came with it end. `forbidden` for one of a bot that may more."""
     async with components.database.transaction() as connection:
         bot = await bots.of_key(connection, key_id)
         require_not_above(admin.identity, bot.roles)
         ended = await api_keys.revoke(connection, keys_table.c.id == key_id)
-        await admin.record(connection, "api_key.revoke", key_id, before=_told(ended))
+        await admin.record(connection, "api_key.revoke", key_id, before=_audit_detail(ended))
     await components.gateways.end_sessions(ended.user_id, [key_id])
-    return Done()
+    return Ok()
 
 
-def _told(key: ApiKeyDetails) -> dict[str, object]:
+def _audit_detail(key: ApiKeyDetails) -> dict[str, object]:
     return {
         "user_id": key.user_id,
         "name": key.name,

@@ -18,14 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts import bots
 from parley.auth.components import Components, Current
-from parley.auth.http.admin.moderation import KickResponse, carried_out
-from parley.auth.http.admin.parameters import Because, EntryId, ForHowLong, Limit, duration
+from parley.auth.full_admins import require_not_above
+from parley.auth.http.admin.moderation import KickResponse, carry_out
+from parley.auth.http.admin.parameters import EntryId, ForHowLong, Limit, ReasonBody, duration
 from parley.auth.http.admin.rights import Admin
-from parley.auth.http.endpoints import Done
+from parley.auth.http.endpoints import Ok
 from parley.auth.moderation import address_bans, kick_records, restrictions
 from parley.auth.moderation.audit import Actor
 from parley.auth.moderation.kicks import KickOrder
-from parley.auth.owners import require_not_above
 from parley.auth.standing import ban_message
 from parley.auth.tokens.claims import MAX_SUBJECT
 from parley.auth.user_rows import lock_if_known
@@ -46,7 +46,7 @@ User = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SUBJECT, pattern
 Range = Annotated[str, msgspec.Meta(min_length=1, max_length=64, description="such as 192.0.2.0/24 or 2001:db8::/32")]
 
 
-class Targets(Because, frozen=True):
+class Targets(ReasonBody, frozen=True):
     """Whom, and why."""
 
     users: Annotated[tuple[User, ...], msgspec.Meta(max_length=MAX_USERS, description="ids")] = ()
@@ -201,13 +201,13 @@ async def list_address_bans(
 
 
 @router.delete("/address-bans/{ban_id}", summary="Let a range in again")
-async def lift_address_ban(ban_id: Annotated[int, Path(ge=1, lt=2**63)], components: Current, admin: Admin) -> Done:
+async def lift_address_ban(ban_id: Annotated[int, Path(ge=1, lt=2**63)], components: Current, admin: Admin) -> Ok:
     """End the ban of a range: `not_found` for one that has ended."""
     async with components.database.transaction() as connection:
         await address_bans.lift(connection, ban_id, admin)
     await components.address_bans.renew()
     await components.gateways.renew_address_bans()
-    return Done()
+    return Ok()
 
 
 def _shown(row: Row[Any]) -> AddressBanDetails:
@@ -256,7 +256,7 @@ class _Orders:
         self, connection: AsyncConnection, reason: str, *, users: Sequence[str] = (), ranges: Sequence[str] = ()
     ) -> None:
         """Order that the connections of these end as well, in the transaction that says why they do."""
-        self.written = await kick_records.order(
+        self.written = await kick_records.write_order(
             connection, self._admin.user_id, self._code, reason, users=users, ranges=ranges, begun=self.written
         )
 
@@ -266,7 +266,7 @@ class _Orders:
             async with components.database.transaction() as connection:
                 await self.add(connection, reason)
         order = cast("KickOrder", self.written)
-        return BulkResponse(results=results, **(await carried_out(components, order)).model_dump())
+        return BulkResponse(results=results, **(await carry_out(components, order)).model_dump())
 
 
 async def _each(

@@ -10,9 +10,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from parley.auth.components import Current
+from parley.auth.full_admins import require_not_above
 from parley.auth.http.admin.parameters import UserId
 from parley.auth.http.admin.rights import Admin
-from parley.auth.owners import require_not_above
 from parley.auth.user_rows import lock_user
 from parley.common.wire import subjects
 from parley.common.wire.admin import EraseUser, ErasureInfo, GetErasure

@@ -24,13 +24,13 @@ Seconds = Annotated[int, msgspec.Meta(ge=1, le=CENTURY)]
 ForHowLong = Annotated[Seconds | None, msgspec.Meta(description="null: for ever")]
 
 
-class Because(msgspec.Struct, frozen=True):
+class ReasonBody(msgspec.Struct, frozen=True):
     """Why."""
 
     reason: Reason = ""
 
 
-class Restriction(Because, frozen=True):
+class Restriction(ReasonBody, frozen=True):
     """Why, and for how long."""
 
     duration_seconds: ForHowLong = None
@@ -41,7 +41,7 @@ class Restriction(Because, frozen=True):
         return duration(self.duration_seconds)
 
 
-GivenReason = Annotated[Because, body_of(Because)]
+GivenReason = Annotated[ReasonBody, body_of(ReasonBody)]
 GivenRestriction = Annotated[Restriction, body_of(Restriction)]
 
 
