@@ -159,11 +159,13 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     steps = LoginSteps(database, sessions, passwords, tickets, checks, passkeys_of_users, clock.now)
     accounts = Accounts(database, passwords, sessions, settings, steps.demand)
     stack.push_async_callback(accounts.close)
+    # Before anything is answered: a key that was taken away is found now, and not at somebody's login.
     await apps.reseal(database)
     mailer = _mailer(settings)
     runtime = (await stack.enter_async_context(service.running(settings))).runtime
     bus, requests = runtime.bus, runtime.emitter("/").requests
     memory = GatewayMemory(database, requests.registry)
+    # Before kicks are taken: they have to name gateways that were silent already when this process began.
     await memory.start()
     bus.run_forever(memory.run(), name="memory of gateways")
     for keys in key_sets:

@@ -106,6 +106,7 @@ class Standing:
 
     def refusal(self, issued_at: float) -> Reject | None:
         """Why this user is kept out: `banned`, or `revoked_token` for a token issued at this time (Unix seconds)."""
+        # A ban first: somebody who is banned is told so, and not to log in again.
         if self.ban_reason is not None:
             return Reject(Code.BANNED, ban_message(self.ban_reason, self.banned_until))
         if self.revoked_before is not None and issued_at <= self.revoked_before.timestamp():
@@ -153,6 +154,7 @@ def _revoked(issued_at: float, revoked_at: float) -> Reject:
     refused, and so is what its issuer makes until that second is over: `retry_after` says when to ask for another.
     """
     second = math.floor(revoked_at)
+    # By our own clock, which may be off: it is advice when to ask again, and decides nothing.
     wait = second + 1 - time.time()
     if issued_at != second or wait <= 0:
         return Reject(Code.REVOKED_TOKEN)
@@ -169,6 +171,7 @@ def ban_message(reason: str, until: datetime | None) -> str:
 async def check(connection: AsyncConnection, holders: set[UserAndLogin]) -> dict[UserAndLogin, HeldStanding]:
     """What is known now of some users."""
     asked = list(holders)
+    # Two arrays and not a condition for each: one statement, prepared once, for one user and for a thousand.
     ids, sessions = [user_id for user_id, _ in asked], [session for _, session in asked]
     rows = await connection.execute(_CHECK, {"ids": ids, "sessions": sessions})
     return {

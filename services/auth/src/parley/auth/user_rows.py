@@ -60,6 +60,7 @@ async def require_unlike_others(connection: AsyncConnection, name: str, *, own: 
 
 async def lock_user(connection: AsyncConnection, user_id: str) -> Row[Any] | None:
     """A user's row, locked against other grants and revocations until the transaction ends; None if unknown."""
+    # FOR NO KEY UPDATE: it does not hold up those who insert rows that refer to the user, such as sessions of bots.
     row = select(users).where(users.c.id == user_id).with_for_update(key_share=True)
     return (await connection.execute(row)).first()
 

@@ -142,6 +142,7 @@ class Accounts:
     @asynccontextmanager
     async def _attempted(self, attempt: LoginAttempt) -> AsyncGenerator[Rank]:
         """Count what is done in the block as an attempt, slow it down, and tell its rank. Raises `Reject`."""
+        # Counted before it is known whether it fails: else a thousand at once would all find that nothing was counted.
         treatment = self._limits.begin(attempt, time.monotonic())
         try:
             await self._slow_down(treatment)
@@ -178,10 +179,12 @@ class Accounts:
         async with self._passwords.turn(rank) as turn:
             async with self._database.autocommit() as connection:
                 found = (await connection.execute(known)).first()
+            # For nobody it is None, against which a password is verified for as long as for anybody.
             password_hash = found.password_hash if found is not None else None
             verdict = await self._passwords.verify(password_hash, password, turn)
         if not verdict.fits or found is None:
             raise Reject(Code.INVALID_CREDENTIALS)
+        # Here alone the password itself is at hand.
         new_hash = await self._passwords.hash(password) if verdict.outdated else None
         async with self._database.transaction() as connection:
             user = await lock_user(connection, found.id)
@@ -190,6 +193,8 @@ class Accounts:
                 raise Reject(Code.INVALID_CREDENTIALS)
             if new_hash is not None:
                 await connection.execute(update(users).where(users.c.id == user.id).values(password_hash=new_hash))
+            # In the same transaction as the session: a factor that is switched on meanwhile waits for this lock, or
+            # this sees it.
             asked = await self._demand(connection, user, new_hash or user.password_hash)
             return asked or await self._sessions.begin(connection, user, device, PASSWORD)
 

@@ -44,6 +44,7 @@ class AttemptCounts:
         if window is not None and window.ends > now:
             self._windows[key] = _Window(window.attempts + 1, window.ends)
             return window.attempts + 1
+        # A window that is over goes to the end again, or the order by which they are dropped would not hold.
         self._windows.pop(key, None)
         self._make_room(now)
         self._windows[key] = _Window(1, now + self._seconds)

@@ -38,6 +38,7 @@ async def create(connection: AsyncConnection, name: str, owner_id: str, limit: i
     have `limit` bots already; and for the name `invalid_payload`, or `already_exists` for one that looks like somebody
     else's username.
     """
+    # Locked, so that two requests at once do not both find one place left.
     owner = await lock_user(connection, owner_id)
     if owner is None:
         raise Reject(Code.NOT_FOUND, "There is no such user to own the bot.")

@@ -65,6 +65,8 @@ class Deletions:
         Returns the ids of the user and of the bots that are gone now.
         """
         gone = [user_id, *await bots.owned_by(connection, [user_id])]
+        # Written first: the deletion of the user takes everything else of them along, and this row has to be there
+        # after it.
         new = [{"user_id": each, "next_at": func.clock_timestamp()} for each in gone]
         await connection.execute(insert(deletions).values(new).on_conflict_do_nothing())
         await connection.execute(delete(users).where(users.c.id == user_id))

@@ -118,14 +118,18 @@ class LoginLimits:
         # Only who knows the password can use these up, and would else keep everybody's places.
         self._refuse_beyond(SUCCESSES, self._successes, attempt.username, now)
         device, pair = (attempt.username, attempt.device), (attempt.username, attempt.address)
+        # A proof can be stolen with its browser. So it has a rate like any pair, and beyond it counts as if there were
+        # none.
         if attempt.device and self._devices.count(device, now) < self._by_pair.attempts:
             return self._counted(now, 0.0, KNOWN, (self._devices, device))
         if pair in self._known:
             failures = self._known_pairs.count(pair, now)
             self._refuse_beyond(self._by_address, self._known_pairs, pair, now)
             return self._counted(now, _delay(failures), KNOWN, (self._known_pairs, pair))
+        # Looked at before this attempt is counted: the first of an address has tried nothing yet.
         rank = self._rank(attempt.address, self._usernames.count(attempt.username, now), now)
         self._try(attempt.address, now)
+        # Neither is counted yet: whoever is refused here uses nothing up, and may try again when it says.
         self._refuse_beyond(self._by_pair, self._pairs, pair, now)
         self._refuse_beyond(self._by_address, self._addresses, attempt.address, now)
         return self._counted(
@@ -148,6 +152,7 @@ class LoginLimits:
             del self._known[pair]
         else:
             self._known_addresses[attempt.address] += 1
+        # The one that succeeded longest ago: a dict keeps its keys in the order in which they came.
         while len(self._known) >= MAX_KNOWN:
             self._forget(next(iter(self._known)))
         self._known[pair] = None

@@ -94,6 +94,7 @@ class OwnAccount:
             await connection.execute(changed.values(password_hash=password_hash, password_change_required=False))
             if not end_others:
                 return []
+            # A token without a session, such as that of a one-command stack, has no session to keep.
             others: ColumnElement[bool] = sessions.c.id != identity.login if identity.login else true()
             return await revoke_sessions(connection, (sessions.c.user_id == proved.id) & others)
 
@@ -126,6 +127,8 @@ class OwnAccount:
         if proof is not None:
             proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven)
         async with self._database.transaction() as connection:
+            # A password was verified before the lock, which is not held for as long as that takes. What was proven is
+            # compared again under it.
             user = await (lock_fresh(connection, identity) if proved is None else lock_proved(connection, proved))
             await require_another_full_admin(connection, user)
             return await also(connection, await self._deletions.begin(connection, user.id))

@@ -68,6 +68,7 @@ class FactorChecks:
         """
         if shown.number != 1:
             raise Reject(Code.INVALID_PAYLOAD, "Show a code, a recovery code or a passkey, and one of them alone.")
+        # A signature over a challenge of ours cannot be guessed, so it is not counted; nor is a recovery code.
         if shown.passkey is not None:
             await self._keys.use(connection, user_id, shown.passkey, alone=False)
             return PASSKEY
@@ -78,6 +79,7 @@ class FactorChecks:
             )
         await code_guesses.require_left(connection, user_id, known=known)
         if await self._apps.take(connection, user_id, shown.code or ""):
+            # What its user mistyped must not add up over days.
             await code_guesses.forget(connection, user_id, known=known)
             return TOTP
         await code_guesses.count(connection, user_id, known=known)

@@ -72,6 +72,7 @@ class LoginSteps:
         await require_not_banned(connection, user.id)
         if not methods:
             return self._demand_password(user, password_hash, PASSWORD)
+        # Its binding is the password that was shown: whoever changes it meanwhile has taken back this half of a login.
         ticket = self._ticket(TicketFor.SECOND_FACTOR, user, password_hash, PASSWORD)
         question = await self._checks.question(connection, user.id, methods)
         return Reject(Code.SECOND_FACTOR_REQUIRED, data={"ticket": ticket, **question})
@@ -91,7 +92,10 @@ class LoginSteps:
                 user = await self._locked(connection, ticket)
                 known = bool(proven_device(user.id))
                 shown_by = await self._checks.check(connection, user.id, shown, known=known)
+                # What is wrong is returned and not raised: the count of wrong codes has to be committed.
                 if isinstance(shown_by, str):
+                    # Spent by what was right alone. A wrong code leaves the ticket good, or a slip would cost the
+                    # password again.
                     await spent_tickets.spend(connection, text, ticket)
                     result = await self._let_in(connection, user, device, f"{ticket.proven_by}+{shown_by}")
                 else:
@@ -111,6 +115,7 @@ class LoginSteps:
                 before = (await connection.execute(select(users).where(users.c.id == ticket.user_id))).first()
             before = _require_bound(before, ticket)
             require_strong(password, before.username)
+            # An administrator wanted another password because this one may be known to others.
             if (await self._passwords.verify(before.password_hash, password)).fits:
                 raise Reject(Code.INVALID_PAYLOAD, "Choose another password than the one there is.")
             password_hash = await self._passwords.hash(password)
@@ -119,6 +124,7 @@ class LoginSteps:
                 await spent_tickets.spend(connection, text, ticket)
                 changed = update(users).where(users.c.id == user.id)
                 await connection.execute(changed.values(password_hash=password_hash, password_change_required=False))
+                # Whoever else knew the password of before may be logged in by it.
                 ended = await revoke_sessions(connection, sessions_table.c.user_id == user.id)
                 grant = await self._sessions.begin(connection, user, device, ticket.proven_by)
             return Entered(grant, ended)
@@ -133,6 +139,7 @@ class LoginSteps:
         self._steps.take(address_key(device.address), time.monotonic())
         with outcome(LOGINS):
             async with self._database.autocommit() as connection:
+                # Only to know whose row to lock; what is proven is looked at under the lock.
                 user_id = await self._keys.owner_of(connection, credential)
             async with self._database.transaction() as connection:
                 user = await lock_user(connection, user_id) if user_id is not None else None

@@ -73,6 +73,7 @@ class OwnFactors:
         """
         proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven)
         async with self._database.transaction() as connection:
+            # The password may have been changed while it was being verified.
             user = await lock_proved(connection, proved)
             methods = await self._checks.methods(connection, user.id)
             shown_by: str | Reject = ""
@@ -82,6 +83,7 @@ class OwnFactors:
             elif methods:
                 known = bool(proof.proven(user.id))
                 shown_by = await self._checks.check(connection, user.id, shown, known=known)
+        # Raised here, once the count of wrong codes is committed.
         if isinstance(shown_by, Reject):
             raise shown_by
         binding = binding_of(identity.login, user.password_hash)
@@ -104,6 +106,7 @@ class OwnFactors:
         """
         async with self._database.transaction() as connection:
             user = await _locked(connection, identity)
+            # Looked at before this one counts: recovery codes come with the first factor.
             first = not await self._checks.methods(connection, user.id)
             if not await self._apps.confirm(connection, user.id, code):
                 raise Reject(Code.INVALID_CREDENTIALS, "The code is wrong. Is the clock of the device right?")
@@ -157,6 +160,7 @@ class OwnFactors:
 
     async def reset(self, connection: AsyncConnection, user_id: str) -> list[str]:
         """Forget all factors of a user whose row is locked, for an administrator; returns which there were."""
+        # For the audit log; afterwards there is nothing left to tell.
         methods = await self._checks.methods(connection, user_id)
         await self._apps.remove(connection, user_id)
         await passkeys.remove(connection, passkeys_table.c.user_id == user_id)

@@ -64,6 +64,7 @@ class Passkeys:
         mine = select(passkeys.c.credential).where(passkeys.c.user_id == user.id)
         known = [bytes(each) for each in (await connection.scalars(mine)).all()]
         _require_room(len(known))
+        # To the login that asks: a challenge that is read along is of no use in another one.
         binding = binding_of(login, user.password_hash)
         challenge = self._tickets.make_raw(TicketFor.PASSKEY_REGISTRATION, user.id, binding, self._now())
         return self.party.registration_options(user.id, user.username, user.name, challenge, known)
@@ -84,6 +85,7 @@ class Passkeys:
         registered = self.party.registered(credential, raw)
         number = select(func.count()).select_from(passkeys).where(passkeys.c.user_id == user.id)
         _require_room((await connection.scalar(number)) or 0)
+        # A challenge works once, or whoever recorded an answer registers it again after its user has removed it.
         await spent_tickets.spend(connection, raw.hex(), ticket)
         new = insert(passkeys).values(
             id=f"pass_{uuid7().hex}",
@@ -132,6 +134,7 @@ class Passkeys:
         if ticket.user_id != ("" if alone else user_id) or ticket.binding != binding_of(self.party.id):
             raise _unknown()
         mine = (passkeys.c.user_id == user_id) & (passkeys.c.credential == decoded(credential.raw_id))
+        # Locked, so that of two copies that count to the same number at once one is found out.
         row = (await connection.execute(select(passkeys).where(mine).with_for_update())).first()
         if row is None or (alone and not _is_handle(credential, user_id)):
             raise _unknown()

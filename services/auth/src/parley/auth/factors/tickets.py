@@ -52,6 +52,7 @@ def binding_of(*parts: str | None) -> bytes:
     hashed = sha256()
     for part in parts:
         raw = (part or "").encode()
+        # With their lengths: else `a` and `bc` would be bound like `ab` and `c`.
         hashed.update(len(raw).to_bytes(4) + raw)
     return hashed.digest()[:16]
 
@@ -74,6 +75,7 @@ class TicketSeal:
 
     def open_raw(self, purpose: TicketFor, raw: bytes, now: float) -> Ticket:
         """What a ticket says. Raises `Reject`: `invalid_credentials` for one that is none of these, `expired_token`."""
+        # The seal is looked at before anything else is believed, the length of the body among it.
         body, seal = raw[:-_SEAL_BYTES], raw[-_SEAL_BYTES:]
         if len(body) < _BODY.size or not any(hmac.compare_digest(seal, _seal(key, body)) for key in self._keys):
             raise Reject(Code.INVALID_CREDENTIALS, "This ticket is not good for this.")

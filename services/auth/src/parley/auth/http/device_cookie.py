@@ -54,6 +54,7 @@ def remember_device(request: Request, response: Response, components: Components
         path=PATH,
         secure=request.url.scheme == "https",
         httponly=True,
+        # Strict: a page of somebody else has no need to show that its visitor was here.
         samesite="strict",
     )
 

@@ -90,6 +90,7 @@ async def refresh(body: GivenToken, request: Request, components: Current) -> Gr
     """
     try:
         return await components.sessions.rotate(body.refresh_token, device_of(request))
+    # Committed already; the connections of whoever has the other copy end as well.
     except ReusedToken as reused:
         await components.gateways.end_sessions(reused.session.user_id, [reused.session.session_id])
         raise
@@ -102,6 +103,7 @@ async def logout(body: GivenToken, request: Request, components: Current) -> Log
     """End the session of a refresh token: its refresh and access tokens are refused, its connections end."""
     if (ended := await components.sessions.end_by_token(body.refresh_token)) is None:
         return LoggedOut()
+    # Before the provider is asked anything: a logout here does not wait for one elsewhere.
     await components.gateways.end_sessions(ended.user_id, [ended.session_id])
     url = await components.logins.logout_url(ended.session_id, public_url(request, components))
     return LoggedOut(logout_url=url or None)

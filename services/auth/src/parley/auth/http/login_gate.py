@@ -39,6 +39,7 @@ class LoginGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a login that is refused whatever its password is; pass on everything else."""
+        # Logins by password alone: registrations, which cost as much, have a limit and places of their own.
         if scope["type"] != "http" or scope["path"] != PATH:
             await self._app(scope, receive, send)
             return
@@ -73,6 +74,7 @@ def _written(code: Code, retry_after: int) -> Response:
 
 async def _received(receive: Receive) -> list[Message]:
     """A body as it comes, up to a bound that no username and password exceed by themselves."""
+    # Never more than this: the app has limits of its own, for bodies that are read to their end.
     messages, size = [await receive()], 0
     while messages[-1].get("more_body") and (size := size + len(messages[-1]["body"])) < MAX_READ:
         messages.append(await receive())

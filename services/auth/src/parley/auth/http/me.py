@@ -111,6 +111,7 @@ async def change_profile(
         name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not msgspec.UNSET
     }
     await components.own_account.update(identity.user_id, changes)
+    # The avatar is in no identity: whoever shows it asks for it.
     if "name" in changes:
         await components.gateways.recheck([identity.user_id])
     return await me(msgspec.structs.replace(identity, name=changes.get("name", identity.name)), components)
@@ -148,6 +149,7 @@ async def delete_me(
     order = await components.own_account.delete(identity, proof, end)
     components.deletions.soon()
     result = await components.kicks.carry_out(order)
+    # A gateway that was cut off may have taken what the user wrote after the erasure: chat is asked a second time.
     if result.unanswered:
         await components.deletions.repeat(order.users)
     return Ok()

@@ -99,6 +99,7 @@ class Authenticator:
                 return msgspec.structs.replace(welcome, valid_for=max(0.0, claims.expires_at - self._now()))
             if not request.guest:
                 raise Reject(Code.MISSING_TOKEN)
+            # Eighty random bits: no guest becomes another one who was here before.
             number = secrets.token_hex(10)
             return Identity(f"{GUEST_PREFIX}{number}", f"Guest-{number[:4]}", (GUEST_ROLE,), time.time(), kicks=0)
 
@@ -118,6 +119,7 @@ class Authenticator:
         users: list[Unwelcome] = []
         changed: list[ChangedUser] = []
         for position, held in enumerate(request.held):
+            # By user and login: of two devices of one user one may have to go and the other may stay.
             found = known[held.user_id, held.login]
             refusal = found.refusal(held, waited, must_exist=held.user_id.startswith(LOCAL_PREFIX))
             if refusal is not None:
@@ -133,6 +135,7 @@ class Authenticator:
         standing = found.standing
         if standing is not None and (refusal := standing.refusal(proved.issued_at)) is not None:
             raise refusal
+        # Of users of others nobody knows anything before their first token; our own exist, or are gone.
         if standing is None:
             if proved.user_id.startswith(LOCAL_PREFIX):
                 raise gone()

@@ -73,6 +73,7 @@ class KeyVerifier:
         secret = _shown(row, secret_hash(key.secret)) if key is not None and row is not None else None
         if key is None or row is None or secret is None:
             raise Reject(Code.INVALID_TOKEN, "The API key is not valid.")
+        # Only whoever has shown the secret is told what became of the key.
         if row.revoked:
             raise Reject(Code.REVOKED_TOKEN, "The API key was revoked.")
         if row.seconds_left is not None and row.seconds_left <= 0:

@@ -98,6 +98,7 @@ class PasswordResets:
         good, `invalid_payload` for a weak password, or the one there is where an administrator wants another,
         `rate_limited` or `overloaded`.
         """
+        # Before the database is asked: tokens cannot be guessed, but whoever tries must not cost anything.
         self._confirmers.take(address_key(address), time.monotonic())
         async with self._database.autocommit() as connection:
             found = await mail_tokens.find(connection, token, Purpose.RESET)
@@ -135,6 +136,7 @@ class PasswordResets:
             return
         async with self._database.transaction() as connection:
             user = await lock_user(connection, found.user_id)
+            # Who logs in at a provider alone has no password to forget.
             if user is None or user.password_hash is None:
                 return
             token = await mail_tokens.make(connection, user, Purpose.RESET, found.address, LIFETIME)

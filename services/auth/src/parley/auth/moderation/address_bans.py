@@ -98,6 +98,7 @@ class AddressBans:
     async def renew(self) -> list[AddressBan]:
         """Read them anew. Raises `Reject` in an outage, in which those that are known go on."""
         left: Any = func.extract("epoch", address_bans.c.expires_at - func.clock_timestamp())
+        # In seconds from now, and not until when: clocks of gateways differ from the database's.
         query = select(address_bans.c.range, left).where(_STANDS).limit(MAX_ADDRESS_BANS)
         async with self._database.autocommit() as connection:
             rows = (await connection.execute(query)).all()
@@ -110,6 +111,7 @@ class AddressBans:
 
     async def _run(self) -> None:
         while True:
+            # Another replica may have changed them; between replicas nothing is said.
             await asyncio.sleep(RENEW_SECONDS)
             with suppress(Reject):
                 await self.renew()

@@ -82,6 +82,7 @@ class Actor:
             "correlation": self.correlation,
             "request_id": self.request_id,
         }
+        # Without what is None: of JSON that would be a null that is stored, and not a value that is missing.
         known = insert(audit).values(**{key: value for key, value in entry.items() if value is not None})
         return (await connection.execute(known.on_conflict_do_nothing())).rowcount > 0
 

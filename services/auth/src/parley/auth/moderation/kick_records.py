@@ -133,6 +133,7 @@ class KickRecords:
 
     async def carry_out(self, kick: KickOrder, min_age: float = 0.0) -> KickResult:
         """End the connections, and write down who owes an answer. Raises `Reject` when nobody can be told."""
+        # Told first, written then: a crash between the two tells them again, which ends nobody who came since.
         result = await self._gateways.kick(kick, min_age)
         try:
             await self._write(kick, result)
@@ -179,6 +180,7 @@ class KickRecords:
             return  # the broker says that nobody listens, which the order's own answer says as well
         report = decode(message.data, OperationReport)
         settle = {"kick": subjects.parse_kicked(message.subject), "address": report.gateway, "ended": report.matched}
+        # By the gateway's row, which changes once: an answer that is delivered twice, or to two replicas, counts once.
         async with self._database.autocommit() as connection:
             settled = (await connection.execute(_SETTLE, settle)).rowcount
         if settled:
@@ -216,6 +218,7 @@ class KickRecords:
         async with self._database.autocommit() as connection:
             rows = (await connection.execute(owed)).all()
         for row in rows:
+            # Told again each second until it answers: it is asked for what is older than the kick, so it does no harm.
             if self._gateways.is_alive(row.address):
                 await self._gateways.kick_late(_order_of(row), row.address, _age_of(row))
             elif self._gateways.is_forgotten(row.address):

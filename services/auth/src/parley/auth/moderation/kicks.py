@@ -76,6 +76,7 @@ class Gateways:
         """
         KICKS_SENT.labels(str(order.code)).inc()
         kick = order.operation(min_age)
+        # The order waits in the bus for a connection. Whoever is cut off owes an answer until it is there.
         if not self._requests.bus.connected:
             await self._requests.send(kick, "")
             return self._nobody_answered()
@@ -116,6 +117,8 @@ class Gateways:
         The sessions have ended in the database before. So whoever misses this, and whoever cannot be told now, finds
         out as soon as they ask who is still welcome.
         """
+        # Without an answer, unlike a kick: what is missed is found out by asking who is welcome, so nothing has to be
+        # followed up.
         ended = tuple(sessions)
         if not ended:
             return
@@ -144,6 +147,7 @@ class Gateways:
     def is_forgotten(self, address: str) -> bool:
         """Whether a gateway has gone for good, as far as anybody can tell: it said so, or was silent for minutes."""
         registry = self._requests.registry
+        # Until it has listened for a while the registry knows nobody, and would take every gateway for gone.
         return registry.warmed_up and address not in registry.alive() and address not in registry.silent()
 
     def is_alive(self, address: str) -> bool:

@@ -122,6 +122,7 @@ async def _end(connection: AsyncConnection, kind: _Kind, user_id: str, admin: Ac
 async def _require_below(connection: AsyncConnection, user_id: str, admin: Actor) -> None:
     if user_id == admin.user_id:
         raise Reject(Code.FORBIDDEN, "You cannot do this to yourself.")
+    # Whoever logs in just now waits for this lock and finds the ban, or has a session that the ban's kick ends.
     user = await lock_user(connection, user_id)
     if user is None:
         raise Reject(Code.NOT_FOUND, "There is no such user.")

@@ -100,8 +100,11 @@ class OpenIdLogins:
             raise Reject(Code.INVALID_PAYLOAD, "return_to is neither a path of this server nor a registered URI.")
         if (challenge or not target.own) and not _CHALLENGE.fullmatch(challenge):
             raise Reject(Code.INVALID_PAYLOAD, "An app needs a code_challenge (S256).")
+        # Two logins that are begun in two tabs share the cookie, so that neither takes it from the other.
         browser = browser if _CHALLENGE.fullmatch(browser) else secrets.token_urlsafe(32)
         redirect_uri = f"{public_url}/auth/oidc/{provider.name}/callback"
+        # Three secrets for three dangers: an answer from elsewhere, a token of another login, a code that is stolen on
+        # its way.
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         attempt = LoginSecrets(state, nonce, verifier, redirect_uri)
         try:
@@ -116,6 +119,7 @@ class OpenIdLogins:
 
         Raises `Reject` with `expired_token` for a login that this browser did not begin, or not lately.
         """
+        # Taken before anything else is asked: an answer that is sent twice finds nothing.
         login = await self._take(provider, answer.get("state", ""), browser)
         try:
             with outcome(LOGINS):
@@ -142,8 +146,10 @@ class OpenIdLogins:
             user = await lock_user(connection, found.user_id)
             if user is None:
                 raise Reject(Code.INVALID_CREDENTIALS, "The account was deleted.")
+            # Under the lock of the user's row, which a logout takes as well: it ends the session, or it is found here.
             await _require_still_logged_in(connection, found)
             grant = await self._sessions.begin(connection, user, device, METHOD)
+            # A grant does not name its session; the hash of its token does.
             begun = select(refresh_tokens.c.session_id).where(refresh_tokens.c.hash == secret_hash(grant.refresh_token))
             await connection.execute(
                 insert(provider_sessions).values(

@@ -130,11 +130,13 @@ class OpenIdProvider:
         """
         metadata, keys = await self._discovered()
         tokens = await self._exchange(metadata, code, attempt)
+        # Its signature as well, though it came over TLS from the provider itself: one way of checking for all tokens.
         claims = await self._verified(tokens.id_token, keys)
         check_id_token(claims, self.settings, attempt.nonce, time.time())
         if metadata.userinfo_endpoint and tokens.access_token and self._lacks_something(claims):
             more = await self._user_info(metadata.userinfo_endpoint, tokens.access_token)
             check_same_person(claims, more)
+            # The signed claims win: what comes besides fills in what they lack.
             claims = {**more, **claims}
         return person(claims, self.settings), tokens.id_token
 

@@ -29,6 +29,7 @@ async def account_of(
     await _lock(connection, f"{person.issuer} {person.subject}")
     known = (await connection.execute(select(provider_accounts).where(mine))).first()
     if known is None:
+        # Only a provider that is believed may say whose address it is: anybody can run one that says everything.
         linked = await _by_email(connection, person, trusted) if person.issuer in trusted else None
         if linked is None and not registration:
             raise Reject(Code.FORBIDDEN, "You have no account here, and this provider makes none.")
@@ -57,6 +58,7 @@ async def _by_email(connection: AsyncConnection, person: Person, trusted: Sequen
     )
     # An address that was given here counts once it was verified, and those alone are in this table.
     here = select(emails.c.user_id).where(emails.c.address_key == mailbox_key(person.email))
+    # Two accounts with one address: nothing says which is meant, and the wrong one would be given away.
     found = set((await connection.scalars(same.union(here))).all())
     return found.pop() if len(found) == 1 else None
 
@@ -76,6 +78,7 @@ async def _updated(connection: AsyncConnection, user_id: str, person: Person, be
         provider_accounts.c.user_id == user_id,
         (provider_accounts.c.issuer != person.issuer) | (provider_accounts.c.subject != person.subject),
     )
+    # What another login of the same account grants is not this one's to take.
     kept = {role for roles in (await connection.scalars(others)).all() for role in roles}
     taken = set(before.roles) - kept if before is not None else set[str]()
     roles = list(dict.fromkeys([*(role for role in user.roles if role not in taken), *person.roles]))

@@ -278,6 +278,7 @@ async def _each(
 ) -> list[TargetResult]:
     """Do it to each target, some in a transaction, and then in the same what follows for these; returns all results."""
     results: list[TargetResult] = []
+    # Some at a time: five hundred rows would stay locked until the last one is done.
     for start in range(0, len(targets), AT_ONCE):
         batch = targets[start : start + AT_ONCE]
         outcomes, written = dict[str, str](), orders.written
@@ -288,6 +289,7 @@ async def _each(
                     try:
                         await do(connection, target)
                     except Reject as rejection:
+                        # The database is away, or somebody was faster: nothing of this transaction can be kept.
                         if rejection.retryable:
                             raise
                         outcomes[target] = str(rejection.code)

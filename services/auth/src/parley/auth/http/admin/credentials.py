@@ -84,11 +84,13 @@ async def set_roles(user_id: UserId, body: GivenRoles, components: Current, admi
     `forbidden` for your own users, whose roles are in their tokens, and where nobody would be left to decide who may
     what. Your own roles you may set as well.
     """
+    # Each once, in the order in which they were given.
     roles = list(dict.fromkeys(body.roles))
     async with components.database.transaction() as connection:
         user = await _locked(connection, user_id)
         if user.kind == "external":
             raise Reject(Code.FORBIDDEN, "The roles of your own users are in their tokens.")
+        # Under a lock that is one for all, so that the last two do not take it from each other at once.
         if ADMIN_ROLE not in roles:
             await require_another_full_admin(connection, user)
         await connection.execute(update(users).where(users.c.id == user_id).values(roles=roles))
@@ -100,6 +102,7 @@ async def set_roles(user_id: UserId, body: GivenRoles, components: Current, admi
 @router.put("/{user_id:path}/password", summary="Set a user's password", openapi_extra=described(NewPassword))
 async def set_password(user_id: UserId, body: GivenPassword, components: Current, admin: Admin) -> RevokeResponse:
     """What the old one gave is refused from now on, and the user's connections end. `forbidden` for who has none."""
+    # Before the transaction: a row is not kept locked for as long as hashing takes.
     password_hash = await components.passwords.hash(body.password)
     async with components.database.transaction() as connection:
         user = await _locked(connection, user_id)
@@ -108,6 +111,7 @@ async def set_password(user_id: UserId, body: GivenPassword, components: Current
         require_strong(body.password, user.username)
         changes = {"password_hash": password_hash, "password_change_required": body.change_at_login}
         await connection.execute(update(users).where(users.c.id == user_id).values(**changes))
+        # Whoever knew the old password may hold tokens; they end with it.
         moment = await revoke_all(connection, user_id)
         await admin.record(connection, "user.password", user_id, {"change_at_login": body.change_at_login})
         message = "Your password was set; log in again."
@@ -149,6 +153,7 @@ async def reset_factors(user_id: UserId, components: Current, admin: Admin) -> R
         await admin.record(connection, "user.factors", user_id, before={"methods": removed}, after={"methods": []})
         message = "Your second factors were switched off; log in again."
         order = await kick_records.write_order(connection, admin.user_id, Code.REVOKED_TOKEN, message, users=[user_id])
+    # If it was not the user who asked, they learn of it here.
     await components.own_address.tell(user_id, "An administrator has switched your second factors off.")
     done = await carry_out(components, order)
     return ResetFactorsResponse(removed=removed, revoked_before=moment, **done.model_dump())

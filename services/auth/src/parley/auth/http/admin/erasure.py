@@ -49,6 +49,7 @@ async def erase(user_id: UserId, components: Current, admin: Admin) -> UserErasu
         user = await lock_user(connection, user_id)
         require_not_above(admin.identity, user.roles if user is not None else ())
         await admin.record(connection, "user.erase", user_id)
+    # Behind the commit: the log says that it was asked for, also where chat cannot be reached now.
     return _erasure(await components.bus.request(subjects.ERASE_USER, EraseUser(user_id), ErasureInfo))
 
 

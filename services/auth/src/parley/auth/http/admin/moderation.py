@@ -135,6 +135,7 @@ async def require_somebody(components: Components, user_id: str) -> None:
 async def recheck(components: Components, user_id: str) -> KickResult:
     """Have gateways ask who a user is now, and who their bots are."""
     async with components.database.autocommit() as connection:
+        # What happens to an owner happens to their bots, whose connections are their own.
         changed = [user_id, *await bots.owned_by(connection, [user_id])]
     return await components.gateways.recheck(changed)
 

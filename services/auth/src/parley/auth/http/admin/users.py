@@ -114,6 +114,7 @@ async def get_user(user_id: UserId, components: Current, _admin: Admin) -> UserP
     sessions = await components.sessions.of_user(user_id, "")
     email = await components.own_address.of_user(user_id)
     factors = await components.own_factors.overview(user_id)
+    # Last, and with no connection of the database in hand: gateways are waited for up to two seconds.
     live = await connections_page(components.gateways, user_id, MOST)
     return UserProfile(
         **fields_of(row),
