@@ -69,12 +69,12 @@ class Components:
 
 
 def components_of(app: FastAPI) -> Components:
-    """The components of a started app."""
+    """The components of a started app; of one that was not started there are none, and this raises `AttributeError`."""
     return app.state.components
 
 
 async def current(request: Request) -> Components:
-    """The components behind a request."""
+    """The components behind a request, for endpoints that take `Current`."""
     return components_of(request.app)
 
 
@@ -91,6 +91,7 @@ AnyBearer = Annotated[Identity, Depends(any_bearer)]
 
 async def bearer(identity: AnyBearer) -> Identity:
     """The user who sends a request: not a server with an API key, nor whoever sees with their eyes. Raises `Reject`."""
+    # A key that leaks, or an administrator who looks on, must not change a password or delete an account.
     if identity.scopes is not None:
         raise Reject(Code.FORBIDDEN, "This is for the user themselves; an API key or a token to look on is no login.")
     return identity

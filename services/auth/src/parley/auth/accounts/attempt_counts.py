@@ -67,7 +67,7 @@ class AttemptCounts:
             del self._windows[key]
 
     def count(self, key: Hashable, now: float) -> int:
-        """Attempts in the key's window."""
+        """Attempts in the key's window; 0 once that is over."""
         window = self._windows.get(key)
         return window.attempts if window is not None and window.ends > now else 0
 

@@ -22,7 +22,7 @@ BOT = "bot"
 
 
 class BotDetails(BaseModel):
-    """A bot."""
+    """A bot, as its owner and administrators see it."""
 
     id: str = Field(description="its user id, with which it is invited and found in messages")
     name: str

@@ -82,7 +82,7 @@ class Deletions:
             await connection.execute(update(deletions).where(deletions.c.user_id.in_(users)).values(once_more=True))
 
     async def run(self, bus: Bus) -> None:
-        """Ask chat, for ever."""
+        """Ask chat, for ever: at once when one was committed here, and now and then for what other processes began."""
         while True:
             busy = False
             try:

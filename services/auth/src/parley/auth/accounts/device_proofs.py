@@ -30,7 +30,7 @@ class DeviceProofs:
         self._keys = keys
 
     def make(self, user_id: str, now: float) -> str:
-        """A new proof for a user."""
+        """A new proof for a user, made at `now` (Unix seconds). Each is another device, whoever asks for it."""
         body = _BODY.pack(int(now), secrets.token_bytes(12))
         signed = b"".join(_signature(self._keys[0], body, whose) for whose in (user_id, _GENUINE))
         return urlsafe_b64encode(body + signed).decode().rstrip("=")

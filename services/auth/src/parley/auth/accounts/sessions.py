@@ -110,7 +110,7 @@ class ReusedToken(Reject):
 
 
 class Sessions:
-    """Begins, refreshes, lists and ends sessions."""
+    """Begins, refreshes, lists and ends sessions. Gateways are told of an end by the caller, once it is committed."""
 
     def __init__(self, database: Database, signer: Signer, settings: Settings) -> None:
         self._database = database

@@ -27,7 +27,7 @@ AppCode = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{6}(?!\n)$", description="
 
 
 class ShownFactor(msgspec.Struct, frozen=True, kw_only=True):
-    """Exactly one of these."""
+    """What somebody shows for a second factor: exactly one of these, which `FactorChecks.check` sees to."""
 
     code: AppCode | None = None
     recovery_code: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CODE)] | None = None
@@ -35,7 +35,7 @@ class ShownFactor(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def number(self) -> int:
-        """How many are shown."""
+        """How many are shown; none means that the user is to be asked."""
         return sum(each is not None for each in (self.code, self.recovery_code, self.passkey))
 
 

@@ -29,7 +29,7 @@ ISSUER = "Parley"
 
 
 class FactorsOverview(BaseModel):
-    """A user's second factors."""
+    """Which second factors a user has, as they and administrators see it: no secret is in it."""
 
     totp_since: datetime | None = Field(description="since when an authenticator app is in use; null: none is")
     recovery_codes_left: int
@@ -58,7 +58,7 @@ class OwnFactors:
         self._now = now
 
     async def overview(self, user_id: str) -> FactorsOverview:
-        """What a user has switched on."""
+        """What a user has switched on; nothing is proven by asking. Raises `Reject` in an outage."""
         async with self._database.autocommit() as connection:
             return FactorsOverview(
                 totp_since=await connection.scalar(select(totp.c.confirmed_at).where(totp.c.user_id == user_id)),

@@ -75,7 +75,7 @@ class PresentedCredential(msgspec.Struct, frozen=True):
 
 
 class VerifiedRegistration(NamedTuple):
-    """A passkey whose registration was good."""
+    """A passkey whose registration was good: what is kept of it, as the authenticator says it."""
 
     credential: bytes
     public_key: bytes
@@ -84,7 +84,7 @@ class VerifiedRegistration(NamedTuple):
 
 
 class VerifiedAssertion(NamedTuple):
-    """A signature that was good."""
+    """A signature that was good, and what it says of the authenticator. Its count is not judged yet."""
 
     sign_count: int
     backed_up: bool

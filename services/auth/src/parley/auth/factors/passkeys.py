@@ -44,14 +44,14 @@ class PasskeyDetails(BaseModel):
 
 
 class UsedPasskey(NamedTuple):
-    """A passkey that was just used."""
+    """Whose passkey was just used, and whether it has made sure of its user, by a PIN or a finger."""
 
     user_id: str
     user_verified: bool
 
 
 class Passkeys:
-    """Registers and recognises passkeys."""
+    """Registers and recognises passkeys. Users' rows are locked by whoever calls, where something changes."""
 
     def __init__(self, party: RelyingParty, tickets: TicketSeal, now: Callable[[], float]) -> None:
         self.party = party

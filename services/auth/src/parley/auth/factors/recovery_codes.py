@@ -41,7 +41,7 @@ async def left(connection: AsyncConnection, user_id: str) -> int:
 
 
 async def remove(connection: AsyncConnection, user_id: str) -> None:
-    """Forget a user's codes."""
+    """Forget a user's codes, those that were used as well."""
     await connection.execute(delete(recovery_codes).where(recovery_codes.c.user_id == user_id))
 
 

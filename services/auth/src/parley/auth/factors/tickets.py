@@ -27,7 +27,7 @@ _AHEAD = 30
 
 
 class TicketFor(IntEnum):
-    """What a ticket is good for."""
+    """What a ticket is good for, and for nothing else: the number is under its seal."""
 
     SECOND_FACTOR = 1
     NEW_PASSWORD = 2
@@ -70,7 +70,7 @@ class TicketSeal:
         return body + _seal(self._keys[0], body)
 
     def make(self, purpose: TicketFor, user_id: str, binding: bytes, now: float, proven_by: str = "") -> str:
-        """A ticket as a text."""
+        """A ticket as a text, in base64url without padding: the one spelling that `open` takes."""
         return _text_of(self.make_raw(purpose, user_id, binding, now, proven_by))
 
     def open_raw(self, purpose: TicketFor, raw: bytes, now: float) -> Ticket:
@@ -88,7 +88,7 @@ class TicketSeal:
         return Ticket(user_id, proven_by, binding, issued_at + SECONDS)
 
     def open(self, purpose: TicketFor, text: str, now: float) -> Ticket:
-        """The same of a text."""
+        """The same of a text. Raises as `open_raw` does."""
         try:
             raw = urlsafe_b64decode(text.encode("ascii") + b"==")
         except ValueError:

@@ -46,7 +46,7 @@ Scopes = Annotated[
 
 
 class NewBot(msgspec.Struct, frozen=True):
-    """A bot to be made."""
+    """A bot to be made. Its name is what others see of it."""
 
     name: Name
 

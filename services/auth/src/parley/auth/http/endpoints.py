@@ -30,7 +30,7 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class RefreshToken(msgspec.Struct, frozen=True):
-    """A refresh token."""
+    """A refresh token, as it was given; another spelling of it is none."""
 
     refresh_token: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REFRESH_TOKEN)]
 
@@ -54,7 +54,7 @@ class LoggedOut(Ok):
 
 
 def device_of(request: Request) -> Device:
-    """What a request comes from."""
+    """What a request comes from: the address that trusted proxies say, and in short its User-Agent."""
     address = request.client.host if request.client else "unknown"
     return Device(address, device_name(request.headers.get("user-agent", "")))
 

@@ -26,7 +26,7 @@ class ProofRequest(ShownFactor, frozen=True, kw_only=True):
 
 
 class Proven(msgspec.Struct, frozen=True):
-    """A proof."""
+    """A proof, by which the changes of some minutes are made. It is of the session that asked for it."""
 
     proof: Ticketed
 

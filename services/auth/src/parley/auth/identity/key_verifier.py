@@ -51,7 +51,7 @@ class VerifiedKey(NamedTuple):
 
 
 class KeyVerifier:
-    """Checks API keys against the database."""
+    """Checks API keys against the database, those that come at once in one statement. Nothing is remembered of them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

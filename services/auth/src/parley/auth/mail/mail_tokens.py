@@ -21,7 +21,7 @@ SWEPT = 1_000
 
 
 class Purpose(StrEnum):
-    """What a token is good for."""
+    """What a token is good for. One that was mailed for one purpose is nothing for another."""
 
     VERIFY = "verify"
     RESET = "reset"

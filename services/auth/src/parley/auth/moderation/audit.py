@@ -54,7 +54,7 @@ class Actor:
 
     @property
     def user_id(self) -> str:
-        """The administrator's user id."""
+        """The administrator's user id, by which entries name them whatever they are called later."""
         return self.identity.user_id
 
     async def record(
@@ -148,6 +148,7 @@ async def export(database: Database, wanted: AuditFilter, after: int, limit: int
     Raises `Reject` in an outage, before or after what has been given out.
     """
     while limit > 0:
+        # By the id, so that an export that breaks off goes on where it was; entries are never changed.
         page = select(audit).where(audit.c.id > after, *wanted.conditions())
         page = page.order_by(audit.c.id).limit(min(limit, EXPORT_PAGE))
         async with database.autocommit() as connection:

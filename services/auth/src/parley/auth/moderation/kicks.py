@@ -63,7 +63,7 @@ class KickOrder:
 
 
 class Gateways:
-    """Kicks and lists on all gateways."""
+    """Has all gateways kick and list, and says which of them may hold more than they have said."""
 
     def __init__(self, requests: GatewayRequests) -> None:
         self._requests = requests

@@ -48,7 +48,7 @@ class LoginStart(NamedTuple):
 
 
 class OpenIdLogins:
-    """Logins at the configured providers."""
+    """Logins at the configured providers. Between steps all of it is in the database: any replica takes the next."""
 
     def __init__(
         self,

@@ -34,10 +34,12 @@ async def end_sessions(database: Database, notice: LogoutNotice) -> list[EndedSe
         # Whoever exchanges a code takes this lock before looking for logouts, so either of the two sees the other.
         for user_id in await _affected(connection, notice):
             await lock_user(connection, user_id)
+        # A login that has come back and is not exchanged yet would begin a session after this logout.
         await connection.execute(delete(login_codes).where(_meant(login_codes, notice)))
         gone = delete(provider_sessions).where(_meant(provider_sessions, notice))
         rows = await connection.execute(gone.returning(provider_sessions.c.user_id, provider_sessions.c.session_id))
         found = [EndedSession(row.user_id, row.session_id) for row in rows]
+        # Of those that had ended before gateways were told then.
         ended = set(await revoke_sessions(connection, sessions.c.id.in_([each.session_id for each in found])))
         return [each for each in found if each.session_id in ended]
 

@@ -77,7 +77,7 @@ class LoginSecrets(msgspec.Struct, frozen=True):
 
 
 class OpenIdProvider:
-    """One provider, as it is configured."""
+    """One provider, as it is configured and describes itself. What it says is believed once it passed the checks."""
 
     def __init__(self, name: str, settings: OpenIdSettings, outbound: Outbound) -> None:
         self.name = name
@@ -173,6 +173,7 @@ class OpenIdProvider:
         return self._metadata, self._keys
 
     async def _discover(self) -> bool:
+        # Also of what fails: a provider that is away is asked once in a while, however many want to log in.
         self._tried = time.monotonic()
         url = f"{self.settings.issuer.rstrip('/')}/.well-known/openid-configuration"
         try:
@@ -217,6 +218,7 @@ class OpenIdProvider:
         log.warning(
             "the identity provider refuses", provider=self.name, status=answer.status, error=refusal and refusal.error
         )
+        # The one refusal that is about this login; any other one is about our configuration, or the provider.
         if refusal is not None and refusal.error == "invalid_grant":
             raise refused("its code is not good any more")
         raise self._away()

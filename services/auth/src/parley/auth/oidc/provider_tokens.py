@@ -70,6 +70,7 @@ def person(claims: Mapping[str, Any], settings: OpenIdSettings) -> Person:
         value = found_at(claims, name)
         if value != wanted or isinstance(value, bool) is not isinstance(wanted, bool):
             raise Reject(Code.FORBIDDEN, f"This account may not log in here: its {name!r} is another one.")
+    # It is looked at before it is believed: for a name it will do, also where nobody has verified it.
     email = _text(found_at(claims, settings.email_claim), MAX_EMAIL).lower()
     said = found_at(claims, settings.verified_claim)
     # Some providers write booleans as strings.

@@ -47,7 +47,7 @@ Range = Annotated[str, msgspec.Meta(min_length=1, max_length=64, description="su
 
 
 class Targets(ReasonBody, frozen=True):
-    """Whom, and why."""
+    """Whom, and why: users, ranges of addresses, or both."""
 
     users: Annotated[tuple[User, ...], msgspec.Meta(max_length=MAX_USERS, description="ids")] = ()
     ranges: Annotated[tuple[Range, ...], msgspec.Meta(max_length=MAX_RANGES)] = ()
@@ -65,7 +65,7 @@ GivenBannedTargets = Annotated[BannedTargets, body_of(BannedTargets)]
 
 
 class TargetResult(BaseModel):
-    """What became of one target."""
+    """What became of one target; those beside it have results of their own."""
 
     target: str = Field(description="the id, or the range as it was understood")
     result: str = Field(description="`ok`, or the code of what refused it")
@@ -95,7 +95,7 @@ class KickReport(BaseModel):
 
 
 class AddressBanDetails(BaseModel):
-    """A banned range."""
+    """A banned range of addresses, as administrators see it."""
 
     id: int
     range: str

@@ -39,7 +39,7 @@ class Roles(msgspec.Struct, frozen=True):
 
 
 class NewPassword(msgspec.Struct, frozen=True):
-    """A password."""
+    """A password that an administrator gives a user; its rules are those of registration."""
 
     password: Annotated[str, msgspec.Meta(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
     change_at_login: Annotated[bool, msgspec.Meta(description="whether the user has to choose another one")] = False

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/admin/users", tags=["admin"])
 
 
 class UserErasure(BaseModel):
-    """How far an erasure is."""
+    """How far an erasure of a user is, as chat says it."""
 
     id: str
     user: str

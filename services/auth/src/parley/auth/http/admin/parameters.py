@@ -25,13 +25,13 @@ ForHowLong = Annotated[Seconds | None, msgspec.Meta(description="null: for ever"
 
 
 class ReasonBody(msgspec.Struct, frozen=True):
-    """Why."""
+    """Why something is done: the user is told it, and the audit log keeps it. It may be left out."""
 
     reason: Reason = ""
 
 
 class Restriction(ReasonBody, frozen=True):
-    """Why, and for how long."""
+    """Why, and for how long; without an end it holds until it is lifted."""
 
     duration_seconds: ForHowLong = None
 

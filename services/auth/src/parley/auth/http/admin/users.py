@@ -80,6 +80,7 @@ async def list_users(
         query = query.where(users.c.kind == kind)
     if before:
         last = select(users.c.created_at, users.c.id).where(users.c.id == before).scalar_subquery()
+        # By both: users that were made in the same moment would else be left out between two pages.
         query = query.where(tuple_(users.c.created_at, users.c.id) < last)
     async with components.database.autocommit() as connection:
         rows = (await connection.execute(query)).all()
