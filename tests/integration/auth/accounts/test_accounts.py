@@ -225,7 +225,7 @@ async def test_whoever_registered_the_administrators_name_before_has_no_way_in(
 
     async def left(auth: Auth) -> list[int]:
         async with auth.components.database.autocommit() as connection:
-            counts = [text(f"SELECT count(*) FROM auth.{table}") for table in kept]  # noqa: S608 - names from above
+            counts = [text(f"SELECT count(*) FROM auth.{table}") for table in kept]
             return [await connection.scalar(count) or 0 for count in counts]
 
     async with running_auth(database_url, nats_url) as auth:
