@@ -100,7 +100,9 @@ async def _moderate(person: Person, room: str) -> None:
         event, where, about = person.measures.pop()
         await person.command(event, where, **about)
         return
-    what = person.dice.choice(("role", "mute", "remove", "ban"))
+    # Who does not own the room would be refused a role for another reason each time.
+    owns = any(place.id == room and place.owner == person.user for place in person.places)
+    what = person.dice.choice(("role", "mute", "remove", "ban") if owns else ("mute", "remove", "ban"))
     fields: dict[str, Any] = {"user": user}
     if what == "role":
         fields["role"] = person.dice.choice(("moderator", "member"))
