@@ -13,6 +13,8 @@
 | `foreign`      | in the log, and nobody meant it        | to who had left, was no member yet, or was banned     |
 | `unverified`   | its evidence is missing                | its evidence is missing                               |
 
+What is judged of messages and of read marks is in `judge_messages` and `judge_marks`.
+
 Time in which something was broken is nobody's fault: what is late took longer than `IN_TIME` after the last fault.
 """
 

@@ -83,6 +83,7 @@ def test_two_edits_of_the_same_version_that_are_both_accepted_are_found(story: S
         ("ben", "message.edit", {"message": 3, "version": 3}),
         ("ben", "message.delete", {"message": 3}),
         ("ben", "message.pin", {"message": 3}),
+        ("ben", "member.role", {"role": "moderator"}),
         ("ann", "message.pin", {"message": 5}),
         ("ben", "reaction.add", {"message": 3, "emoji": "x"}),
         ("ann", "reaction.add", {"message": 8, "emoji": "x"}),
@@ -154,6 +155,18 @@ def test_a_message_that_is_answered_otherwise_than_the_log_has_it_is_found(
         messages.append({**messages[0], "sequence": message})
     wrong = replace(history, rooms={ROOM: replace(room, messages=messages)})
     assert bad(judge(wrong)) == {("message", outcome)}
+
+
+def test_a_thread_that_counts_other_replies_than_the_log_is_found(story: Story):
+    story.happens("ben", "message.send", thread=3)
+    history = story.history(views=[story.view("ben")])
+    assert judge(history).good
+    room = history.rooms[ROOM]
+    for place, thread in ((0, {"replies": 2}), (0, None), (-1, 5)):
+        messages = [dict(event) for event in room.messages]
+        messages[place]["data"] = {**messages[place]["data"], "thread": thread}
+        wrong = replace(history, rooms={ROOM: replace(room, messages=messages)})
+        assert bad(judge(wrong)) == {("message", "contradicted")}
 
 
 @pytest.mark.parametrize("sequence", [8, 9])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -39,10 +40,7 @@ class Bug(NamedTuple):
 @contextmanager
 def planted(bug: Bug) -> Generator[None]:
     """Put a bug in for a while."""
-    before = [
-        (owner, name, owner.__dict__[name] if isinstance(owner, type) else getattr(owner, name))
-        for owner, name, _ in bug.replaced
-    ]
+    before = [(owner, name, inspect.getattr_static(owner, name)) for owner, name, _ in bug.replaced]
     for owner, name, value in bug.replaced:
         setattr(owner, name, value)
     try:
