@@ -88,7 +88,7 @@ class NewUpload(msgspec.Struct, frozen=True):
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
     size: Annotated[int, msgspec.Meta(ge=1)]
     type: Annotated[str, msgspec.Meta(max_length=200)]
-    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
 
 
 class UploadPlace(msgspec.Struct, frozen=True, omit_defaults=True):
