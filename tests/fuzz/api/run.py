@@ -22,6 +22,7 @@ from random import Random
 from typing import Any
 
 import aiohttp
+import httpx
 
 from parley.cli.database.migrations import upgrade
 from parley.cli.database.replays import verify_projections
@@ -46,6 +47,11 @@ SETTINGS = {
     "PARLEY_CHAT_PUSH_KEY": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", "PARLEY_CHAT_PREVIEWS": "true",
     "PARLEY_GATEWAY_COMMAND_TIMEOUT": "30",
 }  # fmt: skip
+KNOWN = [
+    ("name", "poll"), ("emoji", "👍"), ("emoji", ":party:"), ("query", "message"), ("query", "has:file"),
+    ("endpoint", "https://push.example.invalid/x"), ("version", 1), ("what", "file"),
+]  # fmt: skip
+"""What fits a field and is in no answer."""
 WRONG = re.compile(r'Traceback|"level": ?"(error|critical)"|\[(error|critical)')
 
 
@@ -110,8 +116,7 @@ async def furnish(calls: Calls, people: list[Person]) -> None:
             calls.pool.add("sequence", ack["sequence"], random)
     offered = {"commands": [{"name": "poll", "description": "Ask", "options": [{"name": "q", "type": "string"}]}]}
     await bot.emit("commands.set", json.dumps(offered), 30)
-    for name, value in (("name", "poll"), ("emoji", "👍"), ("emoji", ":party:"), ("query", "message"), ("query", "has:file"),
-                        ("endpoint", "https://push.example.invalid/x"), ("version", 1), ("what", "file")):  # fmt: skip
+    for name, value in KNOWN:
         calls.pool.add(name, value, random)
 
 
@@ -124,7 +129,10 @@ async def fuzz(given: argparse.Namespace, stack: Stack) -> list[str]:
     # Sockets of accounts that the admin API bans are told so; that is right, and hides what is wrong.
     if not given.auth:
         add_events(surface)
-    async with plain_http(timeout=60) as http, aiohttp.ClientSession() as session:
+    async with (
+        plain_http(timeout=60, limits=httpx.Limits(keepalive_expiry=2)) as http,
+        aiohttp.ClientSession() as session,
+    ):
         if given.auth:
             await add_endpoints(surface, http, stack.auth.url, "/auth/openapi.json", "/")
         else:

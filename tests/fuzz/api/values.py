@@ -16,6 +16,8 @@ Schema = dict[str, Any]
 class Literal(str):
     """JSON that is sent as it stands, because no encoder would write it."""
 
+    __slots__ = ()
+
 
 class Doubled(dict[str, Any]):
     """An object with one of its keys twice."""

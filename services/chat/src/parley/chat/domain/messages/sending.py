@@ -17,7 +17,7 @@ from parley.chat.domain.people.slow_mode import require_turn
 from parley.chat.domain.permissions import Permission, require_may
 from parley.chat.domain.state import DecisionContext, Needs, Room, require_open
 from parley.common.errors import Code, Reject
-from parley.common.wire.text import checked_text
+from parley.common.wire.text import NO_TEXT, checked_text
 
 MAX_MENTIONS = 50
 """Users whom one message mentions."""
@@ -152,4 +152,4 @@ def _check_data(data: dict[str, Any]) -> None:
         raise Reject(Code.PAYLOAD_TOO_LARGE, f"The data of a message are at most {MAX_DATA} bytes of JSON.")
     # JSON writes NUL as an escape, and a backslash before it as two.
     if b"\\u0000" in encoded.replace(b"\\\\", b""):
-        raise Reject(Code.INVALID_PAYLOAD, "Text may not hold NUL or half of a surrogate pair.")
+        raise Reject(Code.INVALID_PAYLOAD, NO_TEXT)
