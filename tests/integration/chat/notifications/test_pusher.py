@@ -296,6 +296,7 @@ INNER = (
     "http://push.example/x", "https://169.254.169.254/x", "https://127.0.0.1/x", "https://[::1]/x", "https://localhost/x",
     "https://10.0.0.8/x", "https://push.example:8443/x", "https://user@push.example/x", "ftp://push.example/x",
     "https://metadata.internal/x", "https://[::ffff:169.254.169.254]/x", "x", "https://a b/", "https://intranet/x",
+    "https://localhost./x", "https://a.internal./x", "https://127.1/x", "https://0x7f.0.0.0x1/x",
 )  # fmt: skip
 
 

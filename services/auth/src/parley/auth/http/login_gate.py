@@ -18,6 +18,7 @@ from parley.auth.components import Components, components_of
 from parley.auth.http.device_cookie import genuine_device
 from parley.common.errors import Code, Reject
 from parley.common.http.problems import problem_response
+from parley.common.nesting import too_deep
 
 PATH = "/auth/login"
 MAX_READ = 4096
@@ -93,8 +94,11 @@ def _again(received: list[Message], receive: Receive) -> Receive:
 
 def _refusal_of(received: list[Message], address: str, components: Components) -> Reject | None:
     """Why a login is refused that can be read; the app refuses the others, in its own words."""
+    body = b"".join(message.get("body", b"") for message in received)
+    if too_deep(body):
+        return None
     try:
-        username = _body.decode(b"".join(message.get("body", b"") for message in received)).username
+        username = _body.decode(body).username
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return components.accounts.refusal_of(username, address)

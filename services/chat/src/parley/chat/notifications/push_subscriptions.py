@@ -117,11 +117,13 @@ def _check(endpoint: str) -> None:
         check_url(endpoint, ("https",))
     except RefusedAddress as error:
         raise Reject(Code.INVALID_PAYLOAD, f"The endpoint cannot be pushed to: {error}.") from error
-    host = urlsplit(endpoint).hostname or ""
+    host = (urlsplit(endpoint).hostname or "").removesuffix(".")
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        if "." not in host or host.endswith((".localhost", ".local", ".internal")):
+        # A name ends in no number: what does is an IPv4 address in one of its other spellings, as 127.1.
+        last = host.rpartition(".")[2]
+        if "." not in host or last in {"localhost", "local", "internal"} or last[:1].isdigit():
             raise Reject(Code.INVALID_PAYLOAD, "The endpoint is not on the public internet.") from None
         return
     if not is_public(host):

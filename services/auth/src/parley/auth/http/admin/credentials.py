@@ -29,7 +29,7 @@ from parley.common.wire.rights import ADMIN_ROLE
 
 router = APIRouter(prefix="/admin/users", tags=["admin"])
 
-Role = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ROLE, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Role = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ROLE, pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$")]
 
 
 class Roles(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ import msgspec
 from parley.chat.domain.attaching import Attachment, UploadIds, attached
 from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.events import EventData, WhenErased
-from parley.chat.domain.fields import ClientCommand, MessageData, RoomId, UserId
+from parley.chat.domain.fields import ClientCommand, MessageData, MessageSequence, RoomId, UserId
 from parley.chat.domain.messages.mentions import calls
 from parley.chat.domain.messages.targets import require_root, target_of
 from parley.chat.domain.messages.threads import ThreadFollowed, followers_of_reply
@@ -17,7 +17,7 @@ from parley.chat.domain.people.slow_mode import require_turn
 from parley.chat.domain.permissions import Permission, require_may
 from parley.chat.domain.state import DecisionContext, Needs, Room, require_open
 from parley.common.errors import Code, Reject
-from parley.common.wire.text import checked_text
+from parley.common.wire.text import NO_TEXT, checked_text
 
 MAX_MENTIONS = 50
 """Users whom one message mentions."""
@@ -47,7 +47,7 @@ class SendMessage(ClientCommand, frozen=True):
 
     room: RoomId
     body: str
-    reply_to: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    reply_to: MessageSequence | None = None
     thread: Annotated[int, msgspec.Meta(ge=1, lt=2**53)] | None = None
     mentions: Annotated[tuple[UserId, ...], msgspec.Meta(max_length=MAX_MENTIONS)] = ()
     mention_here: bool = False
@@ -153,4 +153,4 @@ def _check_data(data: dict[str, Any]) -> None:
         raise Reject(Code.PAYLOAD_TOO_LARGE, f"The data of a message are at most {MAX_DATA} bytes of JSON.")
     # JSON writes NUL as an escape, and a backslash before it as two.
     if b"\\u0000" in encoded.replace(b"\\\\", b""):
-        raise Reject(Code.INVALID_PAYLOAD, "Text may not hold NUL or half of a surrogate pair.")
+        raise Reject(Code.INVALID_PAYLOAD, NO_TEXT)
