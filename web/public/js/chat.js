@@ -7,25 +7,24 @@
  * not trying).
  */
 
-import { Api, RequestError } from "./api.js";
+import { Api } from "./api.js";
+import { Arrivals } from "./arrivals.js";
 import { Connection } from "./connection.js";
 import { Drafts } from "./drafts.js";
 import { History } from "./history.js";
 import { newId } from "./identifiers.js";
-import { notificationLine, Notifications } from "./notifications.js";
+import { Notifications } from "./notifications.js";
 import { Outbox } from "./outbox.js";
 import { Presence } from "./presence.js";
 import { ReadMarks } from "./read_marks.js";
 import { RoomList } from "./room_list.js";
+import { Rooms } from "./rooms.js";
 import { Store } from "./store.js";
 import { Thread } from "./thread.js";
-import { Typing, TYPING_MS } from "./typing.js";
+import { Typing } from "./typing.js";
 import { FileAddresses } from "./uploads.js";
 
-const COMMAND_TRIES = 4;
 const MOST_JUMPED = 8;
-/** Receipts are shown in rooms of so many members. */
-const RECEIPTS_UP_TO = 100;
 
 export class Chat extends EventTarget {
   constructor(session) {
@@ -41,7 +40,7 @@ export class Chat extends EventTarget {
     const ask = (name, payload) => this.command(name, payload, { id: false });
     this.presence = new Presence((name, payload) => this._connection.command(name, payload), changed);
     this.notifications = new Notifications(ask, changed);
-    this.drafts = new Drafts((name, payload) => this._connection.command(name, payload), () => this._tell("draft", null));
+    this.drafts = new Drafts((name, payload) => this._connection.command(name, payload), () => this.tell("draft", null));
     this.files = new FileAddresses(ask);
     this._typing = new Typing();
     this._marks = new ReadMarks((room, sequence) => this._tellRead(room, sequence));
@@ -54,7 +53,7 @@ export class Chat extends EventTarget {
     };
     this._history = new History(this.store, {
       query: this._query,
-      apply: (event) => this._event(event),
+      apply: (event) => this._arrivals.event(event),
       changed,
       failed: (error) => this._historyFailed(error),
     });
@@ -64,6 +63,8 @@ export class Chat extends EventTarget {
       taken: () => this._listTaken(),
       behind: (room) => this._history.repair(room),
     });
+    this.rooms = new Rooms(this, this._list);
+    this._arrivals = new Arrivals(this, { list: this._list, history: this._history, typing: this._typing });
     this._stopped = false;
     this._listen();
   }
@@ -110,17 +111,8 @@ export class Chat extends EventTarget {
   }
 
   /** A command with an id of its own, repeated under it while the error says that this may help. Raises `RequestError`. */
-  async command(name, payload, { id = true } = {}) {
-    const named = id ? { id: newId(), ...payload } : payload;
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await this._connection.command(name, named);
-      } catch (error) {
-        const hopeless = !(error instanceof RequestError) || !error.retryable || attempt >= COMMAND_TRIES;
-        if (hopeless || this._stopped || this.status === "stopped") throw error;
-        await new Promise((resolve) => setTimeout(resolve, 300 * 2 ** attempt));
-      }
-    }
+  command(name, payload, { id = true } = {}) {
+    return this._connection.insist(name, id ? { id: newId(), ...payload } : payload);
   }
 
   /** Opens a room of ours, or none with null. */
@@ -180,21 +172,20 @@ export class Chat extends EventTarget {
     this._outbox.discard(this.current, messageId);
   }
 
-  /** Adds or takes back an own reaction. */
-  async react({ sequence, reactions = [] }, emoji) {
-    const mine = reactions.some((one) => one.emoji === emoji && one.mine);
-    await this.attempt(() => this.command(mine ? "reaction.remove" : "reaction.add", { room: this.current, message: sequence, emoji }));
-  }
-
   /** Runs work whose failure is told in a notice; returns whether there was none. */
   async attempt(work) {
     try {
       await work();
       return true;
     } catch (error) {
-      this._tell("notice", { text: error.message, bad: true });
+      this.tell("notice", { text: error.message, bad: true });
       return false;
     }
+  }
+
+  /** Tells the page; see above for the types. */
+  tell(type, detail = null) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
   /** Tells the others in the open room that this user is writing, there or in its open thread. */
@@ -237,82 +228,6 @@ export class Chat extends EventTarget {
     this._connection.command("thread.read", { room: thread.roomId, thread: thread.root, sequence: thread.last }).catch(() => {});
   }
 
-  /** Makes a room and opens it. Raises `RequestError`. */
-  async createRoom(name, kind) {
-    await this._enter("room.create", { name, kind }, { name, kind });
-  }
-
-  /** Joins a room as listed, or accepts the invitation to it, and opens it. Raises `RequestError`. */
-  async joinRoom(info) {
-    await this._enter("room.join", { room: info.id }, info);
-  }
-
-  /** Joins the room that a link leads to, and opens it. Raises `RequestError`. */
-  async joinByLink(code) {
-    await this._enter("room.join", { invite: code }, {});
-  }
-
-  /** Finds or makes the direct room with users `{id, name}`, and opens it. Raises `RequestError`. */
-  async direct(users) {
-    this.store.meet(...users);
-    await this._enter("room.direct", { users: users.map(({ id }) => id) }, {});
-  }
-
-  /** Leaves a room, or declines an invitation. Raises `RequestError`. */
-  async leaveRoom(roomId) {
-    await this.command("room.leave", { room: roomId });
-    this._list.moved();
-    this.store.remove(roomId);
-    if (this.current === roomId) this.open(null);
-    this._changed();
-  }
-
-  /** Invites a user `{id, name}`. Raises `RequestError`. */
-  async invite(roomId, user) {
-    await this.command("room.invite", { room: roomId, user });
-  }
-
-  /** Public rooms by name, and our own: `{rooms, more}`. Raises `RequestError`. */
-  browse(search) {
-    return this.api.rooms({ search, limit: 50 });
-  }
-
-  /** This user's role in a room, as far as its members are known. */
-  role(room = this.room) {
-    return room?.members?.get(this.me.id)?.role ?? "member";
-  }
-
-  /** Whether this user moderates a room. */
-  moderates(room = this.room) {
-    return this.role(room) !== "member" && room.kind !== "direct";
-  }
-
-  /** The moment from which on this user may write in a room again, in milliseconds; 0 for now. */
-  mayWriteAt(room) {
-    if (!room.slowSeconds || this.moderates(room)) return 0;
-    const own = room.events.findLast(({ type, actor }) => type === "message.sent" && actor.id === this.me.id);
-    return Math.max(own ? Date.parse(own.at) + room.slowSeconds * 1000 : 0, room.nextPostAt ?? 0);
-  }
-
-  /** Loads the member list of the open room. */
-  async loadMembers() {
-    const roomId = this.current;
-    try {
-      const { members, more } = await this.api.members(roomId);
-      this.store.setMembers(roomId, members, more);
-      this._changed();
-    } catch {
-      // The count from the room list stands; the next opening or connect asks again.
-    }
-  }
-
-  async _enter(name, payload, info) {
-    const { room, sequence } = await this.command(name, payload);
-    this._list.moved();
-    this.store.addJoined({ ...info, ...room }, sequence);
-    this.open(room.id);
-  }
-
   _stateToTell() {
     const { choice } = this.presence;
     return { cursors: this.store.cursors(), ...(this._log && { log: this._log }), ...(choice !== "automatic" && { presence: choice }) };
@@ -321,13 +236,13 @@ export class Chat extends EventTarget {
   _listen() {
     const connection = this._connection;
     connection.addEventListener("status", ({ detail }) => this._status(detail));
-    connection.addEventListener("event", ({ detail }) => this._event(detail));
-    connection.addEventListener("signal", ({ detail }) => this._signal(detail));
-    connection.addEventListener("reset", ({ detail }) => this._reset(detail));
+    connection.addEventListener("event", ({ detail }) => this._arrivals.event(detail));
+    connection.addEventListener("signal", ({ detail }) => this._arrivals.signal(detail));
+    connection.addEventListener("reset", ({ detail }) => this._arrivals.reset(detail));
     connection.addEventListener("kicked", ({ detail }) => {
-      this._tell("stopped", { code: detail.code, message: detail.reason ?? "", kicked: true });
+      this.tell("stopped", { code: detail.code, message: detail.reason ?? "", kicked: true });
     });
-    connection.addEventListener("refused", ({ detail }) => this._tell("stopped", { ...detail, kicked: false }));
+    connection.addEventListener("refused", ({ detail }) => this.tell("stopped", { ...detail, kicked: false }));
   }
 
   _status(status) {
@@ -342,102 +257,16 @@ export class Chat extends EventTarget {
     for (const part of [this.notifications, this.drafts]) part.load().catch(() => {}); // asked again at the next connect
   }
 
-  _event(event) {
-    if (event.room === `user:${this.me.id}`) return this._concernsMe(event);
-    const outcome = this.store.apply(event);
-    if (outcome === "gap") this._history.repair(event.room);
-    if (outcome === "unknown") this._list.refreshSoon();
-    if (outcome !== "applied") return;
-    this.thread?.apply(event);
-    const { thread } = event.data ?? {};
-    if (event.type === "message.sent") this._typing.stopped(thread ? `${event.room} ${thread}` : event.room, event.actor.id);
-    if (event.type === "member.left") this._typing.stopped(event.room, event.actor.id);
-    if (event.type === "message.sent" && event.actor.id !== this.me.id && !event.erased) this._tell("message", event);
-    if (event.type.startsWith("member.") && event.room === this.current) this._askReceipts();
-    if (event.room !== this.current) this.store.trim(event.room);
-    else if (!this.store.rooms.has(this.current)) this.open(null);
-    this._changed();
-  }
-
-  _concernsMe(event) {
-    if (event.type !== "notification") return;
-    this.notifications.came(event);
-    if (event.erased || !["invitation", "moderation"].includes(event.data.cause)) return;
-    this._list.refreshSoon();
-    this._tell("notice", { text: `${notificationLine(event)}.`, bad: false });
-  }
-
-  _signal({ name, detail }) {
-    if (name === "typing") this._heardTyping(detail);
-    else if (name === "presence") this.presence.heard(detail);
-    else if (name === "draft") this.drafts.heard(detail);
-    else if (name === "notification.read") this.notifications.heard(detail);
-    else if (name === "read") this._heardRead(detail);
-    else if (name === "thread.read") this._list.refreshSoon();
-    else if (name === "invocation") this._heardOfCommand(detail);
-    else if (name === "scheduled" && detail.state === "failed") {
-      this._tell("notice", { text: `A scheduled message was not sent: ${detail.reason ?? detail.code}`, bad: true });
-    }
-  }
-
-  _heardTyping({ room, user, thread }) {
-    if (user === this.me.id || !this.store.rooms.get(room)?.joined) return;
-    this._typing.heard(thread ? `${room} ${thread}` : room, user, Date.now());
-    if (room !== this.current) return;
-    this._changed();
-    setTimeout(() => this._changed(), TYPING_MS + 50);
-  }
-
-  _heardRead(detail) {
-    if (detail.user === this.me.id) {
-      this.store.readElsewhere(detail);
-      if (detail.back) this._list.refreshSoon();
-    } else {
-      this.store.rooms.get(detail.room)?.receipts?.set(detail.user, detail.sequence);
-    }
-    this._changed();
-  }
-
-  /** What a bot answers to this user alone is shown in the room until the page is left; any other answer is a message. */
-  _heardOfCommand({ invocation, room, name, bot, state, only_you: aside, body }) {
-    const known = this.store.rooms.get(room);
-    if (!known || (state === "answered" && !aside) || state === "waiting") return;
-    const text = state === "expired" ? `${bot.name} did not answer /${name}.` : body;
-    if (!known.asides.some(({ id }) => id === invocation)) known.asides.push({ id: invocation, bot, text, at: new Date().toISOString() });
-    this._changed();
-  }
-
   async _tellRead(room, sequence) {
     const told = await this._connection.command("read", { room, sequence });
     if (this.store.rooms.get(room)?.read === told.sequence) this.store.readElsewhere({ ...told, room });
     this._changed();
   }
 
-  _reset({ room, sequence }) {
-    if (room === `user:${this.me.id}`) return;
-    if (room === this.current) this._history.reset(room, sequence);
-    else this.store.reset(room, sequence);
-    if (room === this.thread?.roomId) this.thread.load();
-    this._list.refreshSoon();
-    this._changed();
-  }
-
   _loadOpened() {
     this._history.fill(this.room);
-    this.loadMembers();
-    this._askReceipts();
-  }
-
-  async _askReceipts() {
-    const { room } = this;
-    if (!room || room.memberCount > RECEIPTS_UP_TO || this.status !== "online") return;
-    try {
-      const { receipts = [] } = await this._connection.command("receipts", { room: room.id });
-      room.receipts = new Map(receipts.map(({ user, sequence }) => [user, sequence]));
-      this._changed();
-    } catch {
-      // Who has read is a comfort; the next opening or connect asks again.
-    }
+    this.rooms.loadMembers();
+    this.rooms.askReceipts();
   }
 
   _lookAround() {
@@ -462,14 +291,10 @@ export class Chat extends EventTarget {
   _historyFailed(error) {
     // Without a connection the bar at the top says it all, and the next connect loads again.
     if (error.code === "disconnected") return;
-    this._tell("notice", { text: `Messages could not be loaded: ${error.message}`, bad: true });
+    this.tell("notice", { text: `Messages could not be loaded: ${error.message}`, bad: true });
   }
 
   _changed() {
-    this._tell("changed", null);
-  }
-
-  _tell(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }));
+    this.tell("changed");
   }
 }

@@ -13,6 +13,7 @@ const ACK_TIMEOUT_MS = 8_000;
 const TOKEN_CODES = new Set(["missing_token", "invalid_token", "expired_token"]);
 const FINAL_CODES = new Set(["revoked_token", "banned"]);
 const LONGEST_WAIT_MS = 10_000;
+const TRIES = 4;
 
 export class Connection extends EventTarget {
   /** `state` is asked at each connect what the server is told with it: `{cursors, presence}`. */
@@ -68,6 +69,18 @@ export class Connection extends EventTarget {
     }
     if (ack?.ok) return ack;
     throw new RequestError(ack?.error ?? { code: "internal", message: "The server's answer makes no sense." });
+  }
+
+  /** The same, repeated while the error says that this may help. */
+  async insist(name, payload) {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.command(name, payload);
+      } catch (error) {
+        if (!error.retryable || attempt >= TRIES || this.status === "stopped") throw error;
+        await new Promise((resolve) => setTimeout(resolve, 300 * 2 ** attempt));
+      }
+    }
   }
 
   async _authenticate(send) {

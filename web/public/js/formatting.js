@@ -6,8 +6,8 @@
 import { splitLinks } from "./links.js";
 
 const FENCE = /```(?:[a-z0-9+#-]{0,20}\n)?([\s\S]+?)```/giu;
-const MARKS = /`([^`\n]+)`|\*\*([^*\n]+)\*\*|~~([^~\n]+)~~|(?<![\p{L}\p{N}_])_([^_\n]+)_(?![\p{L}\p{N}_])/gu;
-const STYLES = ["code", "strong", "del", "em"];
+const MARKS = /`([^`\n]+)`|\*\*([^*\n]+)\*\*|~~([^~\n]+)~~|(?<![\p{L}\p{N}_])_([^_\n]+)_(?![\p{L}\p{N}_])|(?<![\p{L}\p{N}*])\*([^*\s][^*\n]*)\*(?![\p{L}\p{N}*])/gu;
+const STYLES = ["code", "strong", "del", "em", "em"];
 
 /**
  * Splits a text into blocks: `{kind: "code", text}`, or `{kind: "text" | "quote", parts}` whose parts are `{text, style?,
@@ -23,6 +23,11 @@ export function format(text, { names = [], mine = "" } = {}) {
   }
   addLines(blocks, from ? text.slice(from).replace(/^\n/u, "") : text, names, mine);
   return blocks;
+}
+
+/** A text without its marks, for where it stands in one line. */
+export function plainText(text) {
+  return format(text).map((block) => block.text ?? block.parts.map((part) => part.text).join("")).join(" ");
 }
 
 function addLines(blocks, text, names, mine) {

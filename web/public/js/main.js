@@ -37,7 +37,7 @@ function showChat() {
 async function joinByLink() {
   const code = toJoin;
   toJoin = null;
-  if (code) await chat?.attempt(() => chat.joinByLink(code));
+  if (code) await chat?.attempt(() => chat.rooms.joinByLink(code));
 }
 
 /** Whoever came by the link of a mail has confirmed their address, once they are signed in as who had it sent. */

@@ -3,6 +3,9 @@
 import { amend } from "./amendments.js";
 import { countMessage } from "./unread.js";
 
+/** Characters of the last message that a list shows. */
+const PREVIEWED = 200;
+
 /** Applies one event to what is known of its room. */
 export function evolve(room, event, me) {
   countMessage(room, event, me);
@@ -49,7 +52,7 @@ export function countMembers(room) {
 
 function messageCame(room, event, me) {
   room.activeAt = event.at;
-  room.preview = { sequence: event.sequence, actor: event.actor, text: event.data.body };
+  room.preview = { sequence: event.sequence, actor: event.actor, text: event.data.body.slice(0, PREVIEWED) };
   room.fresh = false;
   // An own event may overtake its ack; it carries the id that its message was sent under.
   if (event.actor.id === me) room.pending = room.pending.filter((message) => message.id !== event.id);

@@ -3,13 +3,13 @@
  * line; each place keeps its own draft.
  */
 
+import { fullTime } from "../clock.js";
 import { h, icon, iconButton } from "../dom.js";
+import { plainText } from "../formatting.js";
 import { mentionsIn } from "../mentions.js";
 import { slashName, slashOptions } from "../slash.js";
 import { typingLine } from "../typing.js";
-import { Upload } from "../uploads.js";
-import { fullTime } from "../clock.js";
-import { uploadNode } from "./attachments.js";
+import { ComposerFiles } from "./composer_files.js";
 import { pickEmoji } from "./emoji_picker.js";
 import { ScheduleDialog } from "./schedule_dialog.js";
 import { Suggestions } from "./suggestions.js";
@@ -18,7 +18,6 @@ import { Suggestions } from "./suggestions.js";
 export const MAX_BYTES = 64 * 1024;
 const WARN_BYTES = 48 * 1024;
 const TALLEST_PX = 220;
-const MOST_FILES = 10;
 
 export class Composer {
   /** `sent` is called after a message was put on its way; `name` begins the names of this composer's parts. */
@@ -29,7 +28,6 @@ export class Composer {
     this._name = name;
     this._place = null;
     this._about = null;
-    this._uploads = [];
     this._build();
     chat.addEventListener("draft", () => this._takeDraft());
   }
@@ -70,26 +68,21 @@ export class Composer {
   _build() {
     const id = this._name;
     this._input = h("textarea", { id, testid: id, rows: "1", enterkeyhint: "send", autocomplete: "off", "aria-describedby": `${id}-hint`,
-      oninput: () => this._typed(), onkeydown: (event) => this._key(event), onpaste: (event) => this._pasted(event) });
+      oninput: () => this._typed(), onkeydown: (event) => this._key(event), onpaste: (event) => this._files.pasted(event) });
     this._send = h("button", { id: id === "composer" ? "send" : `${id}-send`, testid: id === "composer" ? "send" : `${id}-send`, class: "send", "aria-label": "Send", title: "Send", disabled: true }, icon("send"));
     this._hint = h("p", { id: `${id}-hint`, testid: `${id}-hint`, class: "composer-hint" });
-    this._files = h("input", { type: "file", multiple: true, hidden: true, testid: `${id}-files`, onchange: () => {
-      this._add([...this._files.files]);
-      this._files.value = "";
-    } });
-    const attach = iconButton("attach", "Attach files", { testid: `${id}-attach`, onclick: () => this._files.click() });
+    this._files = new ComposerFiles(this._chat.api, id, this._notices, () => this._edited());
     const smile = iconButton("smile", "Insert an emoji", { testid: `${id}-emoji`, onclick: () => pickEmoji(smile, (emoji) => this._insert(emoji)) });
     this._later = iconButton("clock", "Send later", { testid: `${id}-later`, onclick: () => this._schedule() });
     this._aboutText = h("span", {});
     this._aboutBar = h("div", { class: "composer-about", testid: `${id}-about`, hidden: true }, this._aboutText,
       iconButton("close", "Cancel", { testid: `${id}-cancel`, onclick: () => this._end() }));
-    this._tray = h("ul", { class: "uploads", testid: `${id}-uploads`, "aria-label": "Files to send" });
     this._suggestions = new Suggestions(this._chat, this._input);
     this._form = h("form", { class: "composer-form", onsubmit: (event) => {
       event.preventDefault();
       this._submit();
-    } }, this._suggestions.element, h("div", { class: "composer-frame" }, this._aboutBar, this._tray,
-      h("div", { class: "composer-box" }, attach, this._files, this._input, smile, this._later, this._send)), this._hint);
+    } }, this._suggestions.element, h("div", { class: "composer-frame" }, this._aboutBar, this._files.tray,
+      h("div", { class: "composer-box" }, this._files.button, this._files.input, this._input, smile, this._later, this._send)), this._hint);
     this._closedText = h("span");
     this._closed = h("p", { class: "composer-closed", testid: `${id}-closed`, hidden: true }, icon("lock"), this._closedText);
     this._typing = h("p", { class: "typing", testid: id === "composer" ? "typing" : `${id}-typing`, "aria-live": "polite" });
@@ -99,12 +92,12 @@ export class Composer {
 
   /** Takes files that were dropped on the room. */
   take(files) {
-    if (!this._form.hidden) this._add(files);
+    if (!this._form.hidden) this._files.add(files);
   }
 
   _change(place, roomId, thread) {
     if (this._place) this._end();
-    for (const upload of this._uploads.splice(0)) upload.cancel();
+    this._files.drop();
     Object.assign(this, { _place: place, _roomId: roomId, _thread: thread });
     this._input.value = this._chat.drafts.text(roomId, thread);
     this._edited();
@@ -122,7 +115,7 @@ export class Composer {
   _begin(about) {
     if (this._about) this._end();
     this._about = about;
-    this._aboutText.replaceChildren(h("strong", {}, about.text), about.kind === "answer" ? ` ${about.row.body.slice(0, 120)}` : "");
+    this._aboutText.replaceChildren(h("strong", {}, about.text), about.kind === "answer" ? ` ${plainText(about.row.body.slice(0, 120))}` : "");
     this._aboutBar.hidden = false;
     this._edited();
     this.focus();
@@ -173,29 +166,11 @@ export class Composer {
     this.focus();
   }
 
-  _pasted(event) {
-    const files = [...event.clipboardData.files];
-    if (files.length === 0) return;
-    event.preventDefault();
-    this._add(files);
-  }
-
-  _add(files) {
-    for (const file of files) {
-      if (this._uploads.length === MOST_FILES) return this._notices.show(`A message holds ${MOST_FILES} files.`, { bad: true });
-      if (file.size === 0) this._notices.show(`${file.name} is empty.`, { bad: true });
-      else this._uploads.push(new Upload(this._chat.api, file, () => this._edited()));
-    }
-    this._edited();
-    return undefined;
-  }
-
   _edited() {
     const bytes = byteLength(this._input.value);
     const tooLong = bytes > MAX_BYTES;
-    const waits = this._uploads.some(({ state }) => state !== "ready");
-    const empty = this._input.value.trim() === "" && this._uploads.length === 0;
-    this._send.disabled = tooLong || waits || empty || this._waitMs() > 0;
+    const empty = this._input.value.trim() === "" && this._files.uploads.length === 0;
+    this._send.disabled = tooLong || this._files.waiting || empty || this._waitMs() > 0;
     this._hint.classList.toggle("bad", tooLong);
     this._form.classList.toggle("too-long", tooLong);
     this._hint.textContent = tooLong
@@ -203,11 +178,6 @@ export class Composer {
       : bytes > WARN_BYTES ? `${kib(bytes)} of ${kib(MAX_BYTES)} KiB` : this._hintText();
     this._input.style.height = "auto";
     this._input.style.height = `${Math.min(this._input.scrollHeight, TALLEST_PX)}px`;
-    this._tray.replaceChildren(...this._uploads.map((upload) => uploadNode(upload, () => {
-      upload.cancel();
-      this._uploads = this._uploads.filter((one) => one !== upload);
-      this._edited();
-    })));
   }
 
   _hintText() {
@@ -219,7 +189,7 @@ export class Composer {
   _waitMs() {
     const { room } = this._chat;
     if (!room || this._about?.kind === "edit") return 0;
-    return Math.max(0, this._chat.mayWriteAt(room) - Date.now());
+    return Math.max(0, this._chat.rooms.mayWriteAt(room) - Date.now());
   }
 
   /** Counts down in slow mode. */
@@ -240,9 +210,8 @@ export class Composer {
     const text = this._input.value.trim();
     const about = this._about;
     if (about?.kind === "edit") return this._save(about.row, text);
-    if (slashName(text) && this._uploads.length === 0 && !about && (await this._invoke(text))) return;
+    if (slashName(text) && this._files.uploads.length === 0 && !about && (await this._invoke(text))) return;
     this._chat.send(text, this._fields(text), this._shown());
-    this._uploads = [];
     this._emptied();
   }
 
@@ -251,10 +220,10 @@ export class Composer {
     const { room, me } = this._chat;
     const members = [...(room.members?.values() ?? [])];
     return {
-      ...mentionsIn(text, members, { me: me.id, everybody: this._chat.moderates(room) }),
+      ...mentionsIn(text, members, { me: me.id, everybody: this._chat.rooms.moderates(room) }),
       ...(this._thread && { thread: this._thread }),
       ...(this._about?.kind === "answer" && { reply_to: this._about.row.sequence }),
-      ...(this._uploads.length && { attachments: this._uploads.map(({ id }) => id) }),
+      ...(this._files.uploads.length && { attachments: this._files.uploads.map(({ id }) => id) }),
     };
   }
 
@@ -267,6 +236,7 @@ export class Composer {
     this._about = null;
     this._aboutBar.hidden = true;
     this._input.value = "";
+    this._files.taken();
     this._chat.drafts.put(this._roomId, this._thread, "");
     this._suggestions.hide();
     this._edited();

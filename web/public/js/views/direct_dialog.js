@@ -57,6 +57,6 @@ export class DirectDialog {
 
   async _submit(event) {
     event.preventDefault();
-    if (await submitting(this._button, this._error, () => this._chat.direct([...this._chosen.values()]))) this._dialog.close();
+    if (await submitting(this._button, this._error, () => this._chat.rooms.direct([...this._chosen.values()]))) this._dialog.close();
   }
 }

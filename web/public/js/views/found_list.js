@@ -3,7 +3,7 @@
 import { avatar } from "../avatar.js";
 import { dayName, fullTime, timeOfDay } from "../clock.js";
 import { h } from "../dom.js";
-import { textNodes } from "./message_text.js";
+import { plainText } from "../formatting.js";
 
 const SHOWN = 400;
 
@@ -17,10 +17,5 @@ export function foundRow(chat, event, { go, testid, inRoom = true, more = null }
     h("span", { class: "found-text" },
       h("span", { class: "found-head" }, h("strong", {}, actor.name ?? "Someone"), inRoom && h("span", {}, `in ${known ? chat.store.titleOf(known) : "another room"}`),
         h("time", { datetime: at, title: fullTime(at) }, `${dayName(at)}, ${timeOfDay(at)}`)),
-      h("span", { class: "found-body", dir: "auto" }, plain(body)), more)));
-}
-
-/** Within a button there are no links: the text alone. */
-function plain(body) {
-  return textNodes(body.slice(0, SHOWN)).map((node) => (typeof node === "string" ? node : node.textContent));
+      h("span", { class: "found-body", dir: "auto" }, plainText(body.slice(0, SHOWN))), more)));
 }

@@ -43,7 +43,7 @@ export class InviteDialog {
   async _submit(event) {
     event.preventDefault();
     const id = this._id.value.trim();
-    if (!(await submitting(this._button, this._error, () => this._chat.invite(this._room.id, { id })))) return;
+    if (!(await submitting(this._button, this._error, () => this._chat.rooms.invite(this._room.id, { id })))) return;
     this._dialog.close();
     this._notices.show(`${this._known.get(id)?.name ?? "The user"} is invited.`);
   }

@@ -40,12 +40,15 @@ export class MessageActions {
     this._chat.discard(id);
   }
 
-  react(row, emoji) {
-    this._chat.react(row, emoji);
+  /** Adds an own reaction, or takes it back. */
+  react({ sequence, reactions }, emoji) {
+    const mine = reactions.some((one) => one.emoji === emoji && one.mine);
+    const said = { room: this._chat.current, message: sequence, emoji };
+    this._chat.attempt(() => this._chat.command(mine ? "reaction.remove" : "reaction.add", said));
   }
 
   pickReaction(anchor, row) {
-    pickEmoji(anchor, (emoji) => this._chat.react(row, emoji));
+    pickEmoji(anchor, (emoji) => this.react(row, emoji));
   }
 
   reply(row) {
@@ -69,7 +72,7 @@ export class MessageActions {
     const chat = this._chat;
     const { room } = chat;
     const open = !room.archived;
-    const moderates = chat.moderates(room);
+    const moderates = chat.rooms.moderates(room);
     const mayPin = open && (moderates || room.kind === "direct");
     const does = (name, more = {}) => chat.attempt(() => chat.command(name, { room: room.id, message: row.sequence, ...more }));
     showMenu(anchor, [

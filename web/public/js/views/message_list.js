@@ -65,7 +65,10 @@ export class MessageList {
     this._pill = h("button", { type: "button", id: "new-messages", testid: "new-messages", class: "pill", hidden: true,
       onclick: () => this.stick() }, icon("down"), this._pillText);
     this.element = h("div", { class: "message-area" }, this._scroller, this._pill);
-    new ResizeObserver(() => this._following && this.stick()).observe(this._scroller);
+    new ResizeObserver(() => {
+      this._height = this._scroller.clientHeight;
+      if (this._following) this.stick();
+    }).observe(this._scroller);
   }
 
   _change(room) {
@@ -146,6 +149,8 @@ export class MessageList {
   }
 
   _scrolled() {
+    // It scrolled because its height changed, as when the composer grows: no reader did.
+    if (this._scroller.clientHeight !== this._height) return;
     this._following = this._atEnd();
     this._tried = -1;
     this._afterScroll();

@@ -3,6 +3,7 @@
 import { avatar } from "../avatar.js";
 import { dayName, fullTime, timeOfDay } from "../clock.js";
 import { h, icon, iconButton } from "../dom.js";
+import { plainText } from "../formatting.js";
 import { attachmentNodes } from "./attachments.js";
 import { frequentEmojis } from "./emoji_picker.js";
 import { textNodes } from "./message_text.js";
@@ -44,7 +45,7 @@ function messageRow(row, actions) {
     row.edited && h("span", { class: "edited", testid: "message-edited" }, "edited"));
   const content = h("div", { class: "message-content" }, author, above(row, actions),
     row.body !== "" && bubble, forwarded(row, actions), attachmentNodes(row.attachments, actions.files, actions.failed),
-    reactions(row, actions), thread(row, actions), mine && note(row, actions), row.seen && seen(row));
+    reactions(row, actions), actions.threads && thread(row, actions), mine && note(row, actions), row.seen && seen(row));
   const node = h("li", { class: classes, testid: "message", "data-mine": String(mine), "data-state": state, "data-sequence": String(row.sequence) },
     !mine && h("span", { class: "message-avatar" }, closes && avatar(actor)), content);
   if (row.sequence) node.append(toolbar(row, actions));
@@ -63,7 +64,7 @@ function above(row, actions) {
 }
 
 function quote({ quote: answered, replyTo }, actions) {
-  const text = !answered ? "An earlier message" : answered.deleted ? "A deleted message" : answered.body || "A file";
+  const text = !answered ? "An earlier message" : answered.deleted ? "A deleted message" : plainText(answered.body) || "A file";
   return h("button", { type: "button", class: "quote", testid: "quote", onclick: () => actions.jump(replyTo) },
     answered?.actor && h("strong", {}, answered.actor.name), h("span", {}, text));
 }

@@ -3,6 +3,7 @@
 import { avatar } from "../avatar.js";
 import { dayName, fullTime, timeOfDay } from "../clock.js";
 import { h } from "../dom.js";
+import { plainText } from "../formatting.js";
 import { notificationLine } from "../notifications.js";
 
 const CAUSES = { mention: "Mentions", reply: "Answers", direct: "Direct messages", reaction: "Reactions" };
@@ -39,7 +40,7 @@ export class NotificationsPanel {
     return h("li", {}, h("button", { type: "button", class: `found ${data.read ? "" : "unread"}`, testid: "notification", onclick: () => this._open(one) }, avatar(actor, "small"),
       h("span", { class: "found-text" }, h("span", { class: "found-head" }, h("span", {}, notificationLine(one)),
         h("time", { datetime: at, title: fullTime(at) }, `${dayName(at)}, ${timeOfDay(at)}`)),
-      data.text && data.cause !== "reaction" && h("span", { class: "found-body", dir: "auto" }, data.text)),
+      data.text && data.cause !== "reaction" && h("span", { class: "found-body", dir: "auto" }, plainText(data.text))),
       !data.read && h("span", { class: "unread-dot", "aria-label": "unread" })));
   }
 

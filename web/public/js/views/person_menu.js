@@ -11,10 +11,10 @@ export function showPersonMenu(anchor, chat, { id, name }, notices) {
   if (!id || !room) return;
   const member = room.members?.get(id);
   const mine = id === chat.me.id;
-  const owner = chat.role(room) === "owner";
+  const owner = chat.rooms.role(room) === "owner";
   const theirs = member?.role ?? "member";
   // Nobody moderates the owner, and who moderates is moderated by the owner alone.
-  const may = !mine && chat.moderates(room) && theirs !== "owner" && (owner || theirs === "member");
+  const may = !mine && chat.rooms.moderates(room) && theirs !== "owner" && (owner || theirs === "member");
   const joined = member?.state === "joined";
   const does = async (command, more, told) => {
     const done = await chat.attempt(() => chat.command(command, { room: room.id, user: id, ...more }));
@@ -28,7 +28,7 @@ export function showPersonMenu(anchor, chat, { id, name }, notices) {
   };
   const role = (text, to, glyph, testid) => ({ icon: glyph, text, testid, run: () => does("member.role", { role: to }) });
   showMenu(anchor, [
-    { icon: "chat", text: mine ? "Notes to yourself" : "Send a message", testid: "person-message", run: () => chat.attempt(() => chat.direct(mine ? [] : [{ id, name }])) },
+    { icon: "chat", text: mine ? "Notes to yourself" : "Send a message", testid: "person-message", run: () => chat.attempt(() => chat.rooms.direct(mine ? [] : [{ id, name }])) },
     null,
     owner && !mine && joined && theirs === "member" && role("Make moderator", "moderator", "shield", "person-promote"),
     owner && !mine && theirs === "moderator" && role("Make member", "member", "users", "person-demote"),

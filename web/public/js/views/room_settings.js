@@ -18,7 +18,7 @@ export class RoomSettings {
   }
 
   show() {
-    const owner = this._chat.role(this._room) === "owner";
+    const owner = this._chat.rooms.role(this._room) === "owner";
     this._dialog = makeDialog("settings", "Room settings", h("div", { class: "account" }, this._general(), this._error,
       owner && this._permissions(), linkList(this._chat, this._room), this._restrictions(), owner && this._closing()));
     this._dialog.showModal();

@@ -106,13 +106,13 @@ export class RoomView {
 
   _showMembers() {
     this._page.side.toggle(this._members, this._membersButton);
-    this._chat.loadMembers();
+    this._chat.rooms.loadMembers();
   }
 
   _showMenu() {
     const { room } = this._chat;
     const direct = room.kind === "direct";
-    const moderates = this._chat.moderates(room);
+    const moderates = this._chat.rooms.moderates(room);
     showMenu(this._menu, [
       !direct && !room.archived && { icon: "invite", text: "Invite someone", testid: "invite", run: () => this._invite() },
       { icon: "bell", text: "Notify me of…", hint: LEVELS[room.level], testid: "room-level", run: () => this._chooseLevel() },
@@ -144,6 +144,6 @@ export class RoomView {
         : "You can join again at any time. The conversation stays for the others.";
     const title = `Leave ${this._chat.store.titleOf(room)}?`;
     const sure = await confirmDialog({ id: "leave", title, text, confirm: room.kind === "direct" ? "Leave" : "Leave room", danger: true });
-    if (sure) await this._chat.attempt(() => this._chat.leaveRoom(room.id));
+    if (sure) await this._chat.attempt(() => this._chat.rooms.leave(room.id));
   }
 }

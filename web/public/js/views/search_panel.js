@@ -13,7 +13,7 @@ export class SearchPanel {
     this.id = "search";
     this.title = "Search";
     this._input = h("input", { id: "search-input", testid: "search-input", type: "search", placeholder: "Words, “a phrase”, from:me, has:file", maxlength: "500",
-      autocomplete: "off", "aria-label": "Search messages", oninput: () => this._typed() });
+      autocomplete: "off", "aria-label": "Search messages", oninput: () => this._typed(), onkeydown: (event) => event.key === "Enter" && this._load() });
     this._here = h("input", { type: "checkbox", id: "search-here", testid: "search-here", onchange: () => this._load() });
     this._told = h("p", { class: "panel-told", role: "status", testid: "search-told" }, "Find messages by their words. before:2026-01-31, after: and has:link narrow it.");
     this._list = h("ul", { class: "found-list", testid: "search-results" });

@@ -2,6 +2,7 @@
 
 import { avatar, glyphOf } from "../avatar.js";
 import { h, icon, iconButton, logo } from "../dom.js";
+import { plainText } from "../formatting.js";
 import { presenceWord } from "../presence.js";
 
 const CHOICES = ["automatic", "online", "away", "dnd", "invisible"];
@@ -127,7 +128,7 @@ export class Sidebar {
     const other = room.kind === "direct" ? room.users.find((id) => id !== me.id) : null;
     const there = other && room.users.length === 2 ? presence.of(other) : "";
     const { preview } = room;
-    const said = preview ? `${preview.actor?.id === me.id ? "You: " : room.kind !== "direct" ? `${preview.actor?.name ?? "Someone"}: ` : ""}${preview.text || "A file"}` : room.topic;
+    const said = preview ? `${preview.actor?.id === me.id ? "You: " : room.kind !== "direct" ? `${preview.actor?.name ?? "Someone"}: ` : ""}${plainText(preview.text) || "A file"}` : room.topic;
     const unread = current && !document.hidden ? 0 : room.unread;
     const quiet = room.level === "none";
     const state = JSON.stringify([title, room.kind, room.archived, current, unread, unread && room.mentions, there, said, quiet]);
@@ -155,13 +156,13 @@ export class Sidebar {
     const join = h("button", { type: "button", class: "button small primary", testid: "accept-invitation", onclick: async () => {
       join.disabled = true;
       try {
-        await this._chat.joinRoom({ ...room, members: room.memberCount });
+        await this._chat.rooms.join({ ...room, members: room.memberCount });
       } catch (error) {
         join.disabled = false;
         this._actions.notices.show(error.message, { bad: true });
       }
     } }, "Join");
-    const decline = iconButton("close", `Decline ${room.name}`, { testid: "decline-invitation", onclick: () => this._chat.attempt(() => this._chat.leaveRoom(room.id)) });
+    const decline = iconButton("close", `Decline ${room.name}`, { testid: "decline-invitation", onclick: () => this._chat.attempt(() => this._chat.rooms.leave(room.id)) });
     const row = h("li", {}, h("div", { class: "room-row invitation", "data-room": room.id }, icon(glyphOf(room)),
       h("span", { class: "room-name" }, room.name), join, decline));
     this._rows.set(room.id, { state: "invited", row });

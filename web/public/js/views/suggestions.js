@@ -32,7 +32,7 @@ export class Suggestions {
     }
     const mention = mentionAt(value, caret);
     const members = [...(room?.members?.values() ?? [])];
-    const people = mention ? offered(mention.query, members, { me: me.id, everybody: this._chat.moderates(room) }) : [];
+    const people = mention ? offered(mention.query, members, { me: me.id, everybody: this._chat.rooms.moderates(room) }) : [];
     this._show(people.map((user) => ({
       node: [user.id ? avatar(user, "small") : icon("users"), h("span", {}, user.name, user.hint && h("small", {}, user.hint))],
       take: () => this._replace(mention.from, `@${user.name} `),

@@ -22,8 +22,13 @@ export class ThreadPanel {
     this._told = h("p", { class: "panel-told", role: "status" });
     this._rows = h("ol", { class: "messages", testid: "thread-messages" });
     this._scroller = h("div", { class: "panel-scroll thread-scroll", tabindex: "0", role: "log", "aria-label": "Thread", onscroll: () => {
+      if (this._scroller.clientHeight !== this._height) return;
       this._following = this._scroller.scrollHeight - this._scroller.scrollTop - this._scroller.clientHeight < NEAR_END_PX;
     } }, h("div", { class: "thread-head" }, this._follow, this._older), this._told, this._rows);
+    new ResizeObserver(() => {
+      this._height = this._scroller.clientHeight;
+      if (this._following) this._stick();
+    }).observe(this._scroller);
     this.element = h("div", { class: "panel-fill", testid: "thread-panel" }, this._scroller, this._composer.element);
   }
 
