@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import AsyncIterator
 
@@ -114,6 +115,7 @@ async def test_a_link_lets_a_newcomer_in_until_it_is_revoked(
     room = f"hidden {uuid.uuid4().hex[:8]}"
     await ada.create_room(room, "private")
     await ada.click("room-menu", "invite", "make-link")
+    await expect(ada.part("made-link")).to_have_value(re.compile("#invite=."))
     link = await ada.part("made-link").input_value()
     await expect(ada.part("link")).to_contain_text(ada.name)
     path = link.removeprefix(stack_url)

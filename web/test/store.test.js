@@ -280,3 +280,13 @@ test("events that were erased keep their place and nothing else", () => {
   const left = { ...event(8, { type: "member.left", actor: { id: "" }, data: {} }), erased: true };
   assert.equal(store.apply(left), "applied");
 });
+
+test("what the list shows of a message goes with its text", () => {
+  const store = storeAt(4);
+  const preview = () => store.rooms.get("r1").preview;
+  store.apply(event(5));
+  store.apply(event(6, { type: "message.edited", data: { message: 5, body: "better", version: 2 } }));
+  assert.equal(preview().text, "better");
+  store.apply(event(7, { type: "message.deleted", data: { message: 5 } }));
+  assert.equal(preview(), null);
+});

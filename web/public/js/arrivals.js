@@ -22,12 +22,21 @@ export class Arrivals {
     this._chat.thread?.apply(event);
     const { thread } = event.data ?? {};
     if (event.type === "message.sent") this._typing.stopped(thread ? `${event.room} ${thread}` : event.room, event.actor.id);
+    if (event.type === "message.deleted") this._chat.notifications.forget(event.room, event.data.message);
+    if (event.type === "message.sent" && thread) this._noteReply(event, thread);
     if (event.type === "member.left") this._typing.stopped(event.room, event.actor.id);
     if (event.type === "message.sent" && event.actor.id !== this._chat.me.id && !event.erased) this._chat.tell("message", event);
     if (event.type.startsWith("member.") && event.room === this._chat.current) this._chat.rooms.askReceipts();
     if (event.room !== this._chat.current) this._chat.store.trim(event.room);
     else if (!this._chat.store.rooms.has(this._chat.current)) this._chat.open(null);
     this._chat.tell("changed");
+  }
+
+  /** A reply in a thread that this user follows is unread, unless they have it open. */
+  _noteReply({ room, actor }, thread) {
+    const known = this._chat.store.rooms.get(room);
+    const root = known?.events.find(({ sequence }) => sequence === thread);
+    if (root?.data.thread?.following && actor.id !== this._chat.me.id && this._chat.thread?.root !== thread) known.unreadThreads = true;
   }
 
   _concernsMe(event) {

@@ -65,6 +65,14 @@ session.addEventListener("ended", ({ detail }) => {
   showSignIn(detail);
 });
 
+/** A link into a room may also be followed while the page is open. */
+addEventListener("hashchange", () => {
+  const link = takeMailed();
+  if (link?.purpose !== "invite") return;
+  toJoin = link.token;
+  if (chat) joinByLink();
+});
+
 /** With what a login elsewhere ended with, or as on any visit. */
 async function enter(answer, mailed) {
   if (mailed?.purpose === "reset") return showSignIn(null, mailed.token);

@@ -48,6 +48,14 @@ export class Notifications {
     this._changed();
   }
 
+  /** A message is gone, and with it what was told of it. */
+  forget(room, message) {
+    const left = this.list.filter(({ data }) => data.room !== room || data.event !== message);
+    if (left.length === this.list.length) return;
+    this.list = left;
+    this._changed();
+  }
+
   /** Marks some, or with no sequences all, as read. Raises `RequestError`. */
   async read(sequences = null) {
     const newest = this.list[0]?.sequence;

@@ -10,6 +10,7 @@ const PREVIEWED = 200;
 export function evolve(room, event, me) {
   countMessage(room, event, me);
   room.events = amend(room.events, event, me);
+  if (event.data?.message === room.preview?.sequence) previewAgain(room, event);
   if (event.erased) return; // it does not say any more what else it changed
   const user = event.data?.user ?? event.actor;
   noteMute(room, event, me);
@@ -56,6 +57,12 @@ function messageCame(room, event, me) {
   room.fresh = false;
   // An own event may overtake its ack; it carries the id that its message was sent under.
   if (event.actor.id === me) room.pending = room.pending.filter((message) => message.id !== event.id);
+}
+
+/** What a list shows of the last message goes with its text. */
+function previewAgain(room, { type, data, erased }) {
+  if (type === "message.deleted") room.preview = null;
+  else if (type === "message.edited" && !erased) room.preview = { ...room.preview, text: data.body.slice(0, PREVIEWED) };
 }
 
 /** The event has only what changed. */

@@ -65,7 +65,7 @@ export function linkList(chat, room) {
     made.value = `${location.origin}/#invite=${encodeURIComponent(code)}`;
     made.hidden = false;
     made.focus();
-    await navigator.clipboard?.writeText(made.value).catch(() => {});
+    navigator.clipboard?.writeText(made.value).catch(() => {}); // where it may not be used, it is selected
     await load();
   }) }, "Make a link");
   load().catch(() => {}); // who may not invite has no links to see

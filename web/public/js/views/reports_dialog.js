@@ -32,8 +32,8 @@ export class ReportsDialog {
   _row({ report, message, category, comment, at, copy }) {
     const reported = copy.find(({ sequence }) => sequence === message) ?? copy.at(-1);
     const resolve = async (resolution) => {
-      const done = await this._chat.attempt(() => this._chat.command("report.resolve", { room: this._room, report, resolution }, { id: false }));
-      if (done) this._load();
+      await this._chat.attempt(() => this._chat.command("report.resolve", { room: this._room, report, resolution }, { id: false }));
+      this._load();
     };
     const action = (text, testid, run) => h("button", { type: "button", class: "button small", testid, onclick: run }, text);
     return h("li", { class: "report", testid: "report" },
