@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, expect
 
 from tests.support.clients import chromium
+from tests.support.clients.plain_http import plain_http
 from tests.support.clients.visitor import Visitor
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.browser, chromium.NEEDED]
 
@@ -239,6 +242,38 @@ async def test_notifications_are_listed_marked_read_and_silenced(two: tuple[Visi
     await grace.click("room-menu", "room-level", "level-none", "room-menu")
     await expect(grace.part("room-level")).to_contain_text("Nothing")
     await grace.page.keyboard.press("Escape")
+
+
+async def test_a_slash_command_is_offered_asked_and_answered_to_who_asked_alone(two: tuple[Visitor, Visitor]) -> None:
+    ada, grace = two
+    room = ada.page.url.rpartition("/")[2]
+    bot = (await ada.over_rest("POST", "/auth/bots", {"name": f"pollster-{uuid.uuid4().hex[:8]}"}))["id"]
+    wanted = {"name": "page test", "scopes": ["chat:read", "chat:write"]}
+    key = (await ada.over_rest("POST", f"/auth/bots/{bot}/keys", wanted))["key"]
+    async with plain_http(base_url=ada.url, headers={"Authorization": f"Bearer {key}"}) as http:
+        assert (await http.post(f"/api/rooms/{room}/join")).status_code == 200
+        question = {"name": "question", "type": "string", "required": True}
+        poll = {"name": "poll", "description": "Ask everybody", "options": [question]}
+        assert (await http.post("/api/me/commands", json={"commands": [poll]})).status_code == 200
+        await ada.part("composer").press_sequentially("/po")
+        await expect(ada.part("suggestion")).to_contain_text("/poll question")
+        await ada.part("composer").press("Enter")
+        await expect(ada.part("composer")).to_have_value("/poll ")
+        await ada.part("composer").press_sequentially("Tea or coffee?")
+        await ada.part("composer").press("Enter")
+
+        async def asked() -> list[dict[str, Any]]:
+            return (await http.get("/api/me/invocations")).json()["invocations"]
+
+        (invocation,) = await until(asked, "the bot is asked")
+        assert invocation["options"] == {"question": "Tea or coffee?"}
+        answer = {"body": "It is asked.", "only_you": True}
+        said = await http.post(f"/api/me/invocations/{invocation['invocation']}/reply", json=answer)
+        assert said.status_code == 200
+    await expect(ada.part("aside")).to_contain_text("It is asked.")
+    await ada.say("done")
+    await grace.sees("done")
+    assert await grace.bodies() == ["done"]
 
 
 async def test_the_page_is_usable_on_a_phone_and_by_keyboard(two: tuple[Visitor, Visitor]) -> None:
