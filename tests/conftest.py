@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -26,6 +27,9 @@ pytest.register_assert_rewrite("tests.support")
 from tests.support.own_server import Server  # noqa: E402
 from tests.support.ports import free_port  # noqa: E402
 from tests.support.postgres import run_sql, with_database  # noqa: E402
+
+MEMORY_BYTES = 2 * 1024**3
+"""Room in memory that the databases of all workers have several times over."""
 
 # Examples are not timed: a busy machine is no failure.
 settings.register_profile("parley", deadline=None, max_examples=50)
@@ -63,12 +67,26 @@ def postgres_url() -> Iterator[str]:
         yield url
         return
     with (
-        tempfile.TemporaryDirectory(prefix="parley-test-") as directory,
+        tempfile.TemporaryDirectory(prefix="parley-test-", dir=_memory()) as directory,
         embedded.postgres(Path(directory) / "data") as url,
     ):
         # Each test clones a database, which is mostly waiting for the disk. Only a power cut could tell the difference.
-        asyncio.run(run_sql(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"))
+        asyncio.run(
+            run_sql(
+                url,
+                "ALTER SYSTEM SET fsync = off",
+                "ALTER SYSTEM SET full_page_writes = off",
+                "ALTER SYSTEM SET max_wal_size = '128MB'",
+                "SELECT pg_reload_conf()",
+            )
+        )
         yield url
+
+
+def _memory() -> Path | None:
+    """A file system in memory, if there is one with room: a database is some four hundred files to make and remove."""
+    memory = Path("/dev/shm")
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > MEMORY_BYTES else None
 
 
 @pytest.fixture(scope="session")
