@@ -13,13 +13,13 @@ from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
-from parley.chat.domain.room import Event
+from parley.chat.domain.room import ChatEvent
 from parley.common.wire.rooms import MembershipChange, RoomEvent
 
 BEN = NamedUser("u_ben", "Ben")
 
 
-def recorded(event: Event) -> Recorded:
+def recorded(event: ChatEvent) -> Recorded:
     return Recorded(
         1, 7, 0, UUID(int=7), event.TYPE, "u_ann", "Ann", "c", 0, msgspec.json.encode(event), datetime.now(UTC)
     )
@@ -48,3 +48,4 @@ def test_who_is_invited_hears_of_it_and_nobody_else():
 @pytest.mark.parametrize(("kind", "concerns"), [(MemberLeft, True), (MemberInvited, True), (MemberChanged, False)])
 def test_only_events_that_move_or_invite_concern_a_single_user(kind: type[MemberLeft], concerns: bool):
     assert (kind.NUMBER in FOR_USERS) is concerns
+    assert {1, 2, 3, 4, 30} == FOR_USERS

@@ -13,7 +13,7 @@ import pytest
 from parley.chat.domain.encoding.compact import pack, unpack
 from parley.chat.domain.encoding.event_codec import CODEC, Codec, StoredEvent, UnknownEvent
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.events import EventData, NamedUser, Upcaster
+from parley.chat.domain.events import EventData, NamedUser, Upcaster, WhenErased, about_user
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.messages.amending import MessageDeleted, MessageEdited
@@ -33,13 +33,13 @@ from parley.chat.domain.people.moderation import (
     MemberUnmuted,
 )
 from parley.chat.domain.permissions import Permission
-from parley.chat.domain.room import Event, RoomCommand
+from parley.chat.domain.room import ChatCommand, ChatEvent
 from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUnarchived, RoomUpdated
 
 EXAMPLES = {path.stem: msgspec.json.decode(path.read_bytes()) for path in Path(__file__).parent.glob("stored_events/*")}
 """By `<type>.<version>`. They are never changed; a new version gets an example beside them."""
 UNTIL = datetime(2026, 12, 1, tzinfo=UTC)
-MEANING: dict[str, Event] = {
+MEANING: dict[str, ChatEvent] = {
     "room.created.1": RoomCreated("General", "private"),
     "member.invited.1": MemberInvited(NamedUser("u_ben", "Ben")),
     "member.joined.1": MemberJoined(NamedUser("u_ben", "Ben"), "owner"),
@@ -87,12 +87,12 @@ def test_a_stored_event_is_read_whatever_its_version(name: str):
 
 
 def test_there_is_an_example_of_each_version_of_each_type():
-    versions = {f"{kind.TYPE}.{n}" for kind in get_args(Event) for n in range(1, len(kind.UPCASTERS) + 2)}
+    versions = {f"{kind.TYPE}.{n}" for kind in get_args(ChatEvent) for n in range(1, len(kind.UPCASTERS) + 2)}
     assert versions == set(EXAMPLES) == set(MEANING)
 
 
-@pytest.mark.parametrize("kind", get_args(Event), ids=lambda kind: kind.TYPE)
-def test_what_is_written_today_is_the_latest_example(kind: type[Event]):
+@pytest.mark.parametrize("kind", get_args(ChatEvent), ids=lambda kind: kind.TYPE)
+def test_what_is_written_today_is_the_latest_example(kind: type[ChatEvent]):
     name = f"{kind.TYPE}.{len(kind.UPCASTERS) + 1}"
     written = CODEC.encode(MEANING[name])
     assert (
@@ -115,6 +115,7 @@ class Renamed(EventData, frozen=True):
     TYPE: ClassVar[str] = "room.renamed"
     NUMBER: ClassVar[int] = 1
     UPCASTERS: ClassVar[tuple[Upcaster, ...]] = (with_topic, with_title)
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased()
 
     title: str
     topic: str = ""
@@ -142,11 +143,58 @@ def test_no_two_types_have_one_number():
         Codec([Renamed, Renamed])
 
 
+class Forgotten(EventData, frozen=True):
+    """It does not say what is left of it when it is erased."""
+
+    TYPE: ClassVar[str] = "room.painted"
+    NUMBER: ClassVar[int] = 2
+
+    user: NamedUser
+    colour: str
+
+
+class Inheriting(Renamed, frozen=True):
+    """What its parent says of itself is not said of it."""
+
+
+class Host(EventData, frozen=True):
+    """It names a user, whom an erasure would not find."""
+
+    TYPE: ClassVar[str] = "room.hosted"
+    NUMBER: ClassVar[int] = 3
+
+    host: NamedUser | None = None
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "why"),
+    [
+        (Forgotten, None, "does not say"),
+        (Inheriting, None, "does not say"),
+        (Forgotten, WhenErased(), "does not keep whom"),
+        (Forgotten, about_user(), "too little to be applied"),
+        (Forgotten, about_user("colour", "size"), "a field that it does not have"),
+        (Forgotten, WhenErased(("user",), message_text=True), "a field that it does not have"),
+        (Host, WhenErased(), None),
+        (Host, WhenErased(("host",)), None),
+    ],
+)
+def test_a_type_of_events_has_to_say_what_an_erasure_leaves_of_it(
+    kind: type[EventData], rule: WhenErased | None, why: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    if rule is not None:
+        monkeypatch.setattr(kind, "WHEN_ERASED", rule, raising=False)
+    with pytest.raises(ValueError, match=why or "names a user elsewhere"):
+        Codec([kind])
+    monkeypatch.setattr(Forgotten, "WHEN_ERASED", about_user("colour"), raising=False)
+    assert Codec([Forgotten]).stored_as("room.painted") == (2, 1)
+
+
 def test_commands_and_events_agree_on_whether_decisions_read_what_they_change():
     of_messages = {kind.NAME for kind in get_args(MessageCommand)}
-    assert {kind.NAME for kind in get_args(RoomCommand) if not kind.CHANGES_DECISIONS} == of_messages
+    assert {kind.NAME for kind in get_args(ChatCommand) if not kind.CHANGES_DECISIONS} == of_messages
     others = {"message.sent", "events.erased"}
-    assert {kind.TYPE for kind in get_args(Event) if not kind.CHANGES_DECISIONS} == AMENDING_TYPES | others
+    assert {kind.TYPE for kind in get_args(ChatEvent) if not kind.CHANGES_DECISIONS} == AMENDING_TYPES | others
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ resent command is still recognised. Its data keep only what other people's rooms
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -30,38 +30,36 @@ import msgspec
 
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
-from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.events import NamedUser
+from parley.chat.domain.events import NamedUser, WhenErased
 from parley.chat.domain.membership import MemberLeft
-from parley.chat.domain.messages.amending import MessageDeleted, MessageEdited
-from parley.chat.domain.messages.pins import MessagePinned, MessageUnpinned
-from parley.chat.domain.messages.sending import MessageSent
-from parley.chat.domain.people.invites import InviteRevoked, InviteUsed
-from parley.chat.domain.room import AboutUser, Event, evolve
-from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUnarchived, RoomUpdated
+from parley.chat.domain.room import ChatEvent, evolve
+from parley.chat.domain.rooms import RoomCreated, RoomUpdated
 from parley.chat.domain.state import Room
 
-ABOUT_USERS = frozenset(kind.TYPE for kind in get_args(AboutUser))
+
+def _types(holds: Callable[[WhenErased], Any]) -> frozenset[str]:
+    return frozenset(kind.TYPE for kind in get_args(ChatEvent) if holds(kind.WHEN_ERASED))
+
+
+# All of this follows from what the types of events say of themselves (`WhenErased`).
+ABOUT_USERS = _types(lambda rule: rule.about_user)
 """The types of events that are about one user each, whoever the actor is; they name the user in `user`."""
-TEXT_TYPES = frozenset((MessageSent.TYPE, MessageEdited.TYPE))
+ABOUT_MESSAGES = _types(lambda rule: rule.about_message)
+"""The types of events of which it stays known which message they were about."""
+TEXT_TYPES = _types(lambda rule: rule.message_text)
 """The types of events that hold the text of a message."""
-TELLING = {
-    RoomArchived.TYPE: "closed", InviteUsed.TYPE: "invite", InviteRevoked.TYPE: "invite", MessageSent.TYPE: "thread",
-    MessageDeleted.TYPE: "message", MessagePinned.TYPE: "message", MessageUnpinned.TYPE: "message",
-}  # fmt: skip
-"""By type, the field that is kept of an erased event: it says nothing of a person."""
-NAMING_TYPES = frozenset((RoomCreated.TYPE, RoomUpdated.TYPE))
+NAMING_TYPES = _types(lambda rule: rule.room_texts)
 """The types of events that give a room its name and its topic."""
-TEXTS = ("name", "topic")
+KEEPING_TYPES = _types(lambda rule: rule.keeps or rule.room_texts)
+"""The types of events of which something is left."""
+NEVER_COVERED = _types(lambda rule: not rule.covered)
+"""The types of events that nobody wrote."""
+TEXTS = RoomCreated.WHEN_ERASED.room_texts
 """The texts that a room has by these events."""
-# Events that are applied to a room although they are erased: what is left of them still says what they changed.
-_TOLD = frozenset(
-    (RoomUpdated.TYPE, RoomArchived.TYPE, RoomUnarchived.TYPE, InviteUsed.TYPE, InviteRevoked.TYPE)
-)  # fmt: skip
 _PRIVATE = b'{"name":"","kind":"private"}'
 
 
-class Scope(StrEnum):
+class ErasureScope(StrEnum):
     """What an erasure is about: all that a user wrote, one message, a room, or the messages before some moment."""
 
     USER = "user"
@@ -88,7 +86,7 @@ class Erasure:
     """
 
     id: UUID
-    scope: Scope
+    scope: ErasureScope
     user_id: str | None
     room_id: int | None
     event_id: UUID | None
@@ -115,14 +113,14 @@ class Erasure:
         One that is erased is covered again by what is left in it of somebody else, and by its room.
         """
         match self.scope:
-            case Scope.USER:
+            case ErasureScope.USER:
                 return self.user_id in {recorded.actor_id, _subject(recorded.type, recorded.data)}
-            case Scope.MESSAGE:
+            case ErasureScope.MESSAGE:
                 # Whoever goes through the log adds the edits of the message, which come after it.
                 return self.event_id == recorded.event_id
-            case Scope.ROOM:
-                return self.room_id == recorded.room_id and recorded.type != EventsErased.TYPE
-            case Scope.AGE:
+            case ErasureScope.ROOM:
+                return self.room_id == recorded.room_id and recorded.type not in NEVER_COVERED
+            case ErasureScope.AGE:
                 assert self.before is not None  # noqa: S101 - follows from the scope
                 return recorded.type in TEXT_TYPES and recorded.recorded_at < self.before
 
@@ -130,22 +128,22 @@ class Erasure:
         """Return what remains of an event that the erasure covers.
 
         `keeps` has which of `name` and `topic` the room has from this event while others are in the room: they are
-        theirs by now, and stay until the room has others or nobody is in it (`let_go`). A room that is erased itself
-        becomes private, so that it exists for nobody.
+        theirs by now, and stay until the room has others or nobody is in it (`drop_texts`). A room that is erased
+        itself becomes private, so that it exists for nobody.
         """
         data = recorded.data
-        if self.scope is Scope.ROOM:
+        if self.scope is ErasureScope.ROOM:
             # Nothing of its messages is left, so no thread and no pin is any more.
-            told = data if recorded.type in TELLING.keys() & _TOLD else b"{}"
-            data = _PRIVATE if recorded.type == RoomCreated.TYPE else residue(recorded.type, told)
+            stays = data if CODEC.kind(recorded.type).WHEN_ERASED.outlives_room else NOTHING
+            data = _PRIVATE if recorded.type == RoomCreated.TYPE else redacted(recorded.type, stays)
         elif self.user_id is not None and _subject(recorded.type, data) == self.user_id:
             data = NOTHING
         else:
-            data = residue(recorded.type, data, keeps)
+            data = redacted(recorded.type, data, keeps)
         return _without(recorded, data)
 
 
-def residue(kind: str, data: bytes, keeps: Collection[str] = ()) -> bytes:
+def redacted(kind: str, data: bytes, keeps: Collection[str] = ()) -> bytes:
     """Return what a room needs of an event's data without texts and names, but for those of its texts that it `keeps`.
 
     That is which user moved to where or follows which thread, which kind of room it is, whether its name or its topic
@@ -153,16 +151,13 @@ def residue(kind: str, data: bytes, keeps: Collection[str] = ()) -> bytes:
     """
     if kind in NAMING_TYPES:
         return forget_texts(kind, data, [text for text in TEXTS if text not in keeps])
+    rule = CODEC.kind(kind).WHEN_ERASED
     found: dict[str, Any] = msgspec.json.decode(data)
-    if kind in TELLING:
-        return msgspec.json.encode({name: found[name] for name in (TELLING[kind],) if name in found})
-    if kind not in ABOUT_USERS or not found:
+    kept = {name: found[name] for name in rule.keeps if name in found}
+    if rule.about_user and kept.keys().isdisjoint({"user", "role"}):
         return NOTHING
-    kept = {name: value for name, value in found.items() if name not in {"user", "reason"}}
-    if "user" in found:
-        kept = {"user": {"id": found["user"]["id"]}, **kept}
-    elif "role" not in found:
-        return NOTHING
+    if "user" in kept:
+        kept["user"] = {"id": kept["user"]["id"]}
     return msgspec.json.encode(kept)
 
 
@@ -173,7 +168,7 @@ def forget_texts(kind: str, data: bytes, texts: Collection[str]) -> bytes:
     return CODEC.encode(msgspec.structs.replace(event, **empty)).data
 
 
-def let_go(room: Room, texts: Collection[str]) -> list[tuple[int, str]]:
+def drop_texts(room: Room, texts: Collection[str]) -> list[tuple[int, str]]:
     """Take these texts out of a room as far as erased events hold them. Returns the events' sequences with the texts.
 
     Whoever calls this removes the texts from these events in the same transaction.
@@ -188,7 +183,7 @@ def let_go(room: Room, texts: Collection[str]) -> list[tuple[int, str]]:
     return found
 
 
-def texts_let_go(room: Room, event: Event) -> Collection[str]:
+def texts_dropped_by(room: Room, event: ChatEvent) -> Collection[str]:
     """Return the texts that a room does not keep when an event is appended, which is not applied to it yet.
 
     These are the texts that others replace, and both when the last member leaves.
@@ -201,7 +196,7 @@ def texts_let_go(room: Room, event: Event) -> Collection[str]:
 
 def hidden(recorded: Recorded) -> Recorded:
     """Return an event as it is read while an open erasure covers it. Gateways still learn who joined or left by it."""
-    return _without(recorded, residue(recorded.type, recorded.data))
+    return _without(recorded, redacted(recorded.type, recorded.data))
 
 
 def evolve_recorded(room: Room | None, recorded: Recorded) -> Room:
@@ -221,8 +216,7 @@ def evolve_recorded(room: Room | None, recorded: Recorded) -> Room:
         room.member_count = 0
         return _keeping(room, recorded)
     # What such an event says of others still holds; everything else only moves the head and the counts.
-    known = recorded.data != NOTHING or recorded.type not in {InviteUsed.TYPE, InviteRevoked.TYPE}
-    if (recorded.type in _TOLD and known) or (recorded.type in ABOUT_USERS and recorded.data != NOTHING):
+    if recorded.applies:
         return _keeping(evolve(room, recorded.event(), *place, actor, recorded.recorded_at), recorded)
     if room is None:
         raise ValueError(f"room {recorded.room_id} begins with {recorded.type}")

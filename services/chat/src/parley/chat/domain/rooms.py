@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, assert_never
 
 import msgspec
 
-from parley.chat.domain.events import EventData, NamedUser, Upcaster
+from parley.chat.domain.events import EventData, Membership, NamedUser, Upcaster, WhenErased
 from parley.chat.domain.fields import ClientCommand, Kind, Name, RoomId, RoomKind, Topic
 from parley.chat.domain.permissions import Permission, require_may
 from parley.chat.domain.state import (
@@ -98,6 +98,8 @@ class RoomCreated(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "room.created"
     NUMBER: ClassVar[int] = 1
+    MEMBERSHIP: ClassVar[Membership] = "joins"
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("kind",), ("name", "topic"), "always")
 
     name: str
     kind: RoomKind
@@ -118,6 +120,7 @@ class RoomUpdated(EventData, frozen=True):
     TYPE: ClassVar[str] = "room.updated"
     NUMBER: ClassVar[int] = 9
     UPCASTERS: ClassVar[tuple[Upcaster, ...]] = (_with_topic,)
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("slow_seconds",), ("name", "topic"), "always")
 
     name: str | None = None
     topic: str | None = None
@@ -129,6 +132,7 @@ class RoomArchived(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "room.archived"
     NUMBER: ClassVar[int] = 6
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("closed",), applied="always", outlives_room=True)
 
     reason: str = ""
     closed: bool = False
@@ -139,19 +143,20 @@ class RoomUnarchived(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "room.unarchived"
     NUMBER: ClassVar[int] = 37
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(applied="always")
 
 
-LifeCommand = CreateRoom | UpdateRoom | ArchiveRoom | CloseRoom | UnarchiveRoom
-LifeEvent = RoomCreated | RoomUpdated | RoomArchived | RoomUnarchived
+RoomCommand = CreateRoom | UpdateRoom | ArchiveRoom | CloseRoom | UnarchiveRoom
+RoomEventData = RoomCreated | RoomUpdated | RoomArchived | RoomUnarchived
 
 
-def life_needs(command: LifeCommand) -> Needs:
+def room_needs(command: RoomCommand) -> Needs:
     """Return what the decision reads besides the room and the sender's membership in it."""
     # An administrator need not be in a room to close it.
     return Needs(rooms=isinstance(command, CreateRoom), anyway=isinstance(command, CloseRoom))
 
 
-def decide_life(command: LifeCommand, room: Room | None, context: DecisionContext) -> Sequence[LifeEvent]:
+def decide_room(command: RoomCommand, room: Room | None, context: DecisionContext) -> Sequence[RoomEventData]:
     """Decide a command about the room itself. Raises `Reject`."""
     match command:
         case CreateRoom():
@@ -168,7 +173,7 @@ def decide_life(command: LifeCommand, room: Room | None, context: DecisionContex
             assert_never(command)
 
 
-def evolve_life(room: Room, event: LifeEvent) -> None:
+def evolve_room(room: Room, event: RoomEventData) -> None:
     """Apply an event to the room itself. `evolve_created` has already applied the event that creates it."""
     match event:
         case RoomUpdated(name=name, topic=topic, slow_seconds=slow_seconds):

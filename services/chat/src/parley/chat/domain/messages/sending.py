@@ -8,7 +8,7 @@ import msgspec
 
 from parley.chat.domain.attaching import Attachment, UploadIds, attached
 from parley.chat.domain.encoding.room_ids import room_key
-from parley.chat.domain.events import EventData
+from parley.chat.domain.events import EventData, WhenErased
 from parley.chat.domain.fields import ClientCommand, MessageData, RoomId, UserId
 from parley.chat.domain.messages.mentions import calls
 from parley.chat.domain.messages.targets import require_root, target_of
@@ -87,6 +87,7 @@ class MessageSent(EventData, frozen=True):
     NUMBER: ClassVar[int] = 5
     IS_MESSAGE: ClassVar[bool] = True
     CHANGES_DECISIONS: ClassVar[bool] = False
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("thread",), message_text=True)
 
     body: str
     reply_to: int | None = None

@@ -27,20 +27,29 @@ from parley.chat.domain.encoding.compact import pack
 from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.encoding.room_ids import FIRST_ROOM, LogSecret, event_id, public_room_id
-from parley.chat.domain.erasure import ABOUT_USERS, NAMING_TYPES, TELLING, TEXTS, Erasure, Scope, ranges
+from parley.chat.domain.erasure import (
+    ABOUT_MESSAGES,
+    ABOUT_USERS,
+    KEEPING_TYPES,
+    NAMING_TYPES,
+    TEXT_TYPES,
+    TEXTS,
+    Erasure,
+    ErasureScope,
+    ranges,
+)
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.membership import LeaveRoom, MemberInvited
-from parley.chat.domain.messages.amending import MessageEdited
 from parley.chat.domain.messages.amendments import AMENDING_TYPES
 from parley.chat.domain.messages.reactions import ReactionAdded
-from parley.chat.domain.messages.sending import MessageSent
 from parley.chat.domain.people.invites import InviteCreated
-from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.projectors import PROJECTORS
+from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.rooms import CloseRoom, RoomCreated
 from parley.chat.domain.state import UserLimits
 from parley.chat.log import event_store
 from parley.chat.log.erasure import own_rows, people_rows
-from parley.chat.log.erasure.erasures import COVERS, find, numbers_of
+from parley.chat.log.erasure.erasures import COVERS, EDITS, MESSAGES, find, numbers_of
 from parley.chat.log.messages.message_rows import edits_of, withdraw
 from parley.chat.log.own_connection import CONFLICTS
 from parley.chat.log.position import Position
@@ -65,8 +74,8 @@ ResultT = TypeVar("ResultT")
 
 _NAMING = numbers_of(NAMING_TYPES)
 _ABOUT_USERS = numbers_of(ABOUT_USERS)
-_ABOUT_MESSAGES = numbers_of({kind for kind, told in TELLING.items() if told in {"thread", "message"}})
-NEEDED = ABOUT_USERS | NAMING_TYPES | (TELLING.keys() - {MessageSent.TYPE}) | {ReactionAdded.TYPE}
+_ABOUT_MESSAGES = numbers_of(ABOUT_MESSAGES)
+NEEDED = (KEEPING_TYPES - TEXT_TYPES) | {ReactionAdded.TYPE}
 """The types of events whose data are needed as a whole to say what remains of them, and what follows."""
 _NEEDED = numbers_of(NEEDED)
 
@@ -105,9 +114,9 @@ CROSS JOIN unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS q(room_id, after,
 CROSS JOIN LATERAL (
   SELECT e.room_id, e.sequence, e.event_id, e.type, e.version, e.recorded_at,
     CASE WHEN e.type IN ({_NEEDED}) THEN e.data::text
-         WHEN e.type = {MessageSent.NUMBER} AND e.data -> 'thread' IS NOT NULL
+         WHEN e.type IN ({MESSAGES}) AND e.data -> 'thread' IS NOT NULL
          THEN concat('{{"thread":', e.data ->> 'thread', '}}')
-         WHEN e.type = {MessageEdited.NUMBER} AND e.data -> 'message' IS NOT NULL
+         WHEN e.type IN ({EDITS}) AND e.data -> 'message' IS NOT NULL
          THEN concat('{{"message":', e.data ->> 'message', '}}')
          ELSE '{{}}' END AS data
   FROM chat.events e
@@ -195,10 +204,10 @@ class Executor:
         await self._connection.execute(_BEGIN, erasure.id)
         if erasure.user_id is not None:
             await self._end_memberships(erasure, erasure.user_id)
-        if erasure.scope is Scope.ROOM and erasure.room_id is not None:
+        if erasure.scope is ErasureScope.ROOM and erasure.room_id is not None:
             await self._decide(CloseRoom(_command_id(erasure), public_room_id(erasure.room_id)), _SYSTEM)
         await self._go_through(erasure, report)
-        if erasure.scope is Scope.ROOM:
+        if erasure.scope is ErasureScope.ROOM:
             await self._empty(erasure.room_id)
         for statement, arguments in people_rows.statements(erasure):
             await self._connection.execute(statement, *arguments)
@@ -236,7 +245,7 @@ class Executor:
                 return
             await asyncio.sleep(RETRY)
 
-    async def _decide(self, command: RoomCommand, identity: Identity) -> UUID:
+    async def _decide(self, command: ChatCommand, identity: Identity) -> UUID:
         """Decide and commit a command as if somebody had sent it. Returns the id of its first event."""
         if self._secret is None:
             self._secret = LogSecret(await event_store.read_secret(self._connection))
@@ -274,7 +283,7 @@ class Executor:
         """Return what to look through after a place; nothing at the end of the log."""
         if erasure.room_id is not None and place.last:
             return []
-        if erasure.scope is Scope.MESSAGE:
+        if erasure.scope is ErasureScope.MESSAGE:
             sequence = await self._connection.fetchval(_MESSAGE, erasure.room_id, erasure.event_id)
             if sequence is None or erasure.room_id is None:
                 return []
@@ -354,18 +363,7 @@ class Executor:
             await self._connection.execute(_FORGET_INVITER, room_id, invited)
 
     async def _empty(self, room_id: int | None) -> None:
-        for table in (
-            "members",
-            "declined",
-            "restrictions",
-            "participants",
-            "invites",
-            "messages",
-            "reactions",
-            "replies",
-            "thread_followers",
-            "commands",
-        ):
+        for table in (*(name for name in PROJECTORS if name != "rooms"), "commands"):
             cleared = ""
             while cleared != "DELETE 0":
                 cleared = await self._connection.execute(_CLEAR.format(table=table), room_id)
