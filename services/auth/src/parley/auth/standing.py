@@ -66,7 +66,7 @@ _AROUND = """
     ) AS suspension ON true
 """
 
-# Who was kicked is in the audit trail alone: guests and users whom auth has never seen can be kicked as well. A kick
+# Who was kicked is in the audit trail alone: guests and deleted users, of whom there is no row, are kicked as well. A kick
 # that is still to come was written under a clock that was ahead: it would end whoever comes until then.
 _CHECK = text(
     f"""
