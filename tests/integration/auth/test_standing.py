@@ -71,6 +71,7 @@ async def test_who_was_deleted_must_go(auth: Auth, bus: Bus):
 @pytest.mark.parametrize("user", ["guest:1", BOB])
 async def test_a_kick_ends_who_was_here_before_it_and_nobody_who_came_after_it(auth: Auth, bus: Bus, user: str):
     admin = await auth.admin_token()
+    assert (await identify(bus, external())).user_id == BOB  # known from their first token on
     await auth.post(f"/admin/users/{user}/kick", {"reason": "too loud"}, admin)
     held = [HeldUser(user, time.time(), age) for age in (60.0, 0.0)]
     answer = await bus.request(subjects.WELCOME, CheckWelcome(held), UnwelcomeUsers)
@@ -99,6 +100,7 @@ async def test_who_was_let_in_a_moment_before_a_kick_must_go_and_who_came_a_mome
 
 async def test_a_kick_under_a_clock_that_was_ahead_ends_nobody_who_comes_later_and_hides_no_other(auth: Auth, bus: Bus):
     admin = await auth.admin_token()
+    assert (await identify(bus, external())).user_id == BOB  # known from their first token on
     for reason in ("first", "an hour ahead"):
         await auth.post(f"/admin/users/{BOB}/kick", {"reason": reason}, admin)
     async with auth.components.database.transaction() as connection:
@@ -155,6 +157,7 @@ async def test_who_was_here_before_a_kick_must_go_however_long_the_database_is_w
     auth: Auth, bus: Bus, monkeypatch: pytest.MonkeyPatch
 ):
     began, admin = time.monotonic(), await auth.admin_token()
+    assert (await identify(bus, external())).user_id == BOB  # known from their first token on
     await auth.post(f"/admin/users/{BOB}/kick", {"reason": "too loud"}, admin)
     database = auth.components.database
     autocommit = database.autocommit

@@ -66,8 +66,8 @@ _AROUND = """
     ) AS suspension ON true
 """
 
-# Who was kicked is in the audit trail alone: guests and users whom auth has never seen can be kicked as well. A kick
-# that is still to come was written under a clock that was ahead: it would end whoever comes until then.
+# Who was kicked is in the audit trail alone: guests and deleted users are kicked as well, of whom there is no row. A
+# kick that is still to come was written under a clock that was ahead: it would end whoever comes until then.
 _CHECK = text(
     f"""
     SELECT asked.id, asked.session, {_FOUND}, kick.ago AS kicked_ago, kick.reason AS kick_reason,
