@@ -101,6 +101,10 @@ def _unjust(history: History, command: Command, answer: Answer) -> str:
     """Why a command should not have been refused so; '' if it should have been."""
     room = history.rooms[command.room]
     before = [event for event in room.log if _began(history, event) < answer.at]
+    if command.event == "member.role" and answer.code == "invalid_payload":
+        # Only members have roles.
+        there = _surely_in(history, room, command.subject, command, answer)
+        return "and would have been given to a member" if there else ""
     if answer.code in NEVER:
         return "which nobody gave a reason for"
     if answer.code == "conflict":
@@ -119,12 +123,13 @@ def _unjust(history: History, command: Command, answer: Answer) -> str:
         gone = any(event.type == "message.deleted" and event.data["message"] == command.message for event in before)
         if answer.code == "not_found" and command.message and gone:
             return ""
-        return "and was a member all the time" if _surely_in(history, room, command, answer) else ""
+        return "and was a member all the time" if _surely_in(history, room, command.user, command, answer) else ""
     return ""
 
 
-def _surely_in(history: History, room: Room, command: Command, answer: Answer) -> bool:
-    for span in spans_of(room.log, command.user):
+def _surely_in(history: History, room: Room, user: str, command: Command, answer: Answer) -> bool:
+    """Whether somebody was a member all the time, from before a command began until after it was answered."""
+    for span in spans_of(room.log, user):
         left = math.inf if span.left is None else _began(history, room.log[span.left - 1])
         if _ended(history, room.log[span.joined - 1]) < command.began and answer.at < left:
             return True

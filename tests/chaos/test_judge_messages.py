@@ -169,6 +169,15 @@ def test_a_thread_that_counts_other_replies_than_the_log_is_found(story: Story):
         assert bad(judge(wrong)) == {("message", "contradicted")}
 
 
+def test_a_reaction_that_is_taken_back_is_none_any_more(story: Story):
+    before = story.history().rooms[ROOM].messages
+    story.happens("ben", "reaction.remove", message=3, emoji="x")
+    history = story.history()
+    assert judge(history).good
+    wrong = replace(history, rooms={ROOM: replace(history.rooms[ROOM], messages=before)})
+    assert bad(judge(wrong)) == {("message", "contradicted")}
+
+
 @pytest.mark.parametrize("sequence", [8, 9])
 def test_a_text_that_is_left_in_the_log_after_its_deletion_is_found(story: Story, sequence: int):
     story.log[sequence - 1] = story.before[sequence]
@@ -230,6 +239,7 @@ def test_of_a_crowd_that_reacts_a_view_may_name_fewer():
         ("ben", "message.send", "muted", 0, {}),
         ("ben", "room.join", "banned", 0, {}),
         ("ben", "message.send", "id_conflict", 0, {}),
+        ("ann", "member.role", "invalid_payload", 0, {"subject": "ben"}),
     ],
 )
 def test_a_refusal_for_which_there_was_no_reason_is_contradicted(
@@ -249,6 +259,7 @@ def test_refusals_with_a_reason_are_good(story: Story):
     story.refused("ben", "message.send", "muted")
     story.happens("ann", "member.ban", "cid")
     story.refused("cid", "room.join", "banned")
+    story.refused("ann", "member.role", "invalid_payload", subject="cid")
     verdict = judge(story.history())
     assert verdict.good, verdict.findings
-    assert verdict.counts["refusal", "good"] == 4
+    assert verdict.counts["refusal", "good"] == 5

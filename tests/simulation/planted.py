@@ -8,10 +8,6 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import msgspec
-
-from parley.chat.domain.messages import decisions
-from parley.chat.domain.messages.targets import messages_of
 from parley.chat.domain.people.moderation import MemberMuted
 from parley.chat.log import event_store, known_rooms, leadership, position, writer
 from parley.chat.log.erasure import executor as erasure_executor
@@ -93,20 +89,8 @@ async def _load_without_erasing(connection: Any, submissions: Any, rooms: Any) -
     return loaded
 
 
-async def _load_no_reactions(_connection: Any, _asking: Any, _rooms: Any) -> None:
-    return None
-
-
 async def _delete_no_texts(_connection: Any, _rooms: Any) -> None:
     return None
-
-
-_decide_edit = decisions.decide_edit
-
-
-def _edit_whatever_version(command: Any, room: Any, context: Any) -> Any:
-    version = messages_of(context).state_of(command.message).version
-    return _decide_edit(msgspec.structs.replace(command, version=version), room, context)
 
 
 async def _go_on_before_it_is_done(self: Any, erasure: Any, report: Any) -> None:
@@ -281,13 +265,9 @@ BUGS: tuple[Bug, ...] = (
     Bug("doubles are delivered", "gap-fill", "a room's cursor lets through what it had",
         [(cursor.RoomCursor, "accept", _accept_doubles)], 30),
     Bug("mutes change nothing", "optimistic-append", "what is known of a room is not made wrong by a mute",
-        [(MemberMuted, "CHANGES_DECISIONS", False)], 0),
-    Bug("edits overwrite what they name not", "group-commit", "the version that an edit names is not compared",
-        [(decisions, "decide_edit", _edit_whatever_version)], 10),
-    Bug("reactions are not looked for", "group-commit", "who has reacted so already is not known",
-        [(message_rows, "_load_reactions", _load_no_reactions)], 20),
+        [(MemberMuted, "CHANGES_DECISIONS", False)], 40),
     Bug("deleted texts stay", "group-commit", "a deletion leaves the texts in the log",
-        [(message_rows, "_save_deletions", _delete_no_texts)], 20),
+        [(message_rows, "_save_deletions", _delete_no_texts)], 60),
     Bug("writers know of no erasure", "erasure", "commands of who is being erased are taken",
         [(event_store, "load", _load_without_erasing)], 150),
     Bug("on before it is done", "erasure", "the place is stored before what is before it is erased",
