@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,17 @@ from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.event_store import recorded_row
 from parley.chat.log.statements import EVENT_COLUMNS
 from parley.chat.log.writer import Writer
-from parley.chat.search.finder import BEHIND, FIND, LOOKING, SESSION, Finder, Search, SearchPage, local
+from parley.chat.search.finder import (
+    BEHIND,
+    FIND,
+    LOOKING,
+    SESSION,
+    WAITING_EACH,
+    Finder,
+    Search,
+    SearchPage,
+    local,
+)
 from parley.chat.search.term_index import NAME, TermIndex
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
@@ -204,6 +215,23 @@ async def test_hostile_queries_are_refused_or_bounded(world: World):
         assert page.next is not None
         after = page.next
     assert 1 < seen < 9
+
+
+async def test_one_user_who_searches_and_searches_keeps_nobody_else_from_it(world: World):
+    room = await create(world.writer)
+    await world.say(room, "of the people")
+    await world.catch_up()
+
+    async def searched(identity: Identity) -> Code | None:
+        try:
+            await world.page("people", identity)
+        except Reject as refused:
+            return refused.code
+        return None
+
+    codes = await asyncio.gather(*(searched(BEN) for _ in range(40)), searched(ANN))
+    assert codes[:40] == [None] * WAITING_EACH + [Code.RATE_LIMITED] * (40 - WAITING_EACH)
+    assert codes[40] is None
 
 
 async def test_it_is_said_that_messages_are_not_indexed_yet(world: World):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI, HTTPException, Request
+from structlog.testing import capture_logs
 
 from parley.common.errors import MEANINGS, Code, Reject
 from parley.common.http.api import install_errors
@@ -116,3 +118,28 @@ async def test_statuses_are_those_of_the_codes_whoever_refuses(http: httpx.Async
 async def test_who_is_too_fast_is_told_when_to_come_again(http: httpx.AsyncClient):
     answer = await http.get("/fast")
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_who_hangs_up_in_the_middle_of_a_body_leaves_no_error_in_the_log(*, chunked: bool):
+    app = FastAPI()
+    install_errors(app)
+
+    @app.post("/")
+    async def length(request: Request) -> int:
+        return len(await request.body())
+
+    header = (b"transfer-encoding", b"chunked") if chunked else (b"content-length", b"100")
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": [header]}
+    messages = iter([{"type": "http.request", "body": b"half", "more_body": True}])
+
+    async def receive() -> Any:
+        return next(messages, {"type": "http.disconnect"})
+
+    async def send(_message: Any) -> None:
+        """Nobody hears it."""
+
+    with capture_logs() as logged:
+        await app(scope, receive, send)
+    assert [entry for entry in logged if entry["log_level"] == "error"] == []
+    _ = length

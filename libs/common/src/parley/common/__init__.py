@@ -10,5 +10,5 @@ the ground up:
 5. `run_process`: runs a service as a process on all of these.
 
 Beside them are small modules that several packages use: `batch_loader`, `nesting`, `rate_limiter`, `sqlstate`,
-`throttle`. Invariants: `wire` and what it imports do no I/O; nothing here imports a database driver.
+`throttle`, `user_shares`. Invariants: `wire` and what it imports do no I/O; nothing here imports a database driver.
 """

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from structlog.contextvars import bound_contextvars
 
 from parley.common.errors import Code, Reject
@@ -65,6 +66,9 @@ def install_errors(
                 response = await call_next(request)
             except Reject as rejection:
                 response = problem_response(rejection)
+            except ClientDisconnect:
+                # Nobody is there to be answered, and it is nobody's failure here.
+                response = problem_response(Reject(Code.INVALID_PAYLOAD, "The body did not come to its end."))
             except Exception as error:
                 # Here and not by the framework, whose answer would lack the headers that others add.
                 log.error("request failed", path=request.url.path, exc_info=error)

@@ -20,12 +20,12 @@ from parley.chat.attachments import file_tickets
 from parley.chat.attachments.byte_store import STORE_ERRORS, ByteStore
 from parley.chat.attachments.file_tickets import FileTicket
 from parley.chat.attachments.uploads import no_such_upload
-from parley.chat.attachments.user_shares import UserShares
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure.erasures import HIDDEN
 from parley.chat.log.event_store import read_secret
 from parley.chat.queries.visibility import VISIBLE
 from parley.common.errors import Code, Reject
+from parley.common.user_shares import UserShares
 
 MAX_TICKETS = 100
 AT_ONCE, AT_ONCE_EACH = 64, 16

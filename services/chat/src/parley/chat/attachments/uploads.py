@@ -19,12 +19,12 @@ import msgspec
 from parley.chat.attachments.byte_store import NO_SUCH, STORE_ERRORS, ByteStore
 from parley.chat.attachments.inspection import Inspector, Mismatch
 from parley.chat.attachments.media_types import allowed, named
-from parley.chat.attachments.user_shares import UserShares
 from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.log.database import Pool
 from parley.chat.settings import Settings
 from parley.common.errors import Code, Reject
 from parley.common.process.logs import get_logger
+from parley.common.user_shares import UserShares
 from parley.common.wire.text import check_name
 
 log = get_logger(__name__)

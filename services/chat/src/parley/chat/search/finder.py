@@ -28,12 +28,14 @@ from parley.chat.search.parsed_query import Wanted, parse
 from parley.chat.search.term_index import NAME, PUBLIC
 from parley.chat.search.terms import number_of, room_term
 from parley.common.errors import Code, Reject
+from parley.common.user_shares import UserShares
 from parley.common.wire.identity import Identity
 
 MAX_PAGE = 100
 AT_ONCE = 2
 """Searches that one process makes at a time, so that others who read have connections left."""
-WAITING = 32
+WAITING, WAITING_EACH = 32, 4
+"""Searches that are made or wait, and of one user."""
 ROUNDS = 4
 """How often the index is asked for one page."""
 PAGE_SECONDS = 0.5
@@ -170,7 +172,7 @@ class Finder:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._turn = asyncio.Semaphore(AT_ONCE)
-        self._waiting = 0
+        self._waiting = UserShares(WAITING, WAITING_EACH)
         self._behind = True
         self._looked_at = -LOOK_SECONDS
 
@@ -178,20 +180,17 @@ class Finder:
         """Return a page of what a user searches for, of what they may read. Raises `Reject`."""
         wanted = parse(search.query, identity.user_id)
         place = _place(search.after)
-        if self._waiting >= WAITING:
-            raise Reject(Code.OVERLOADED)
-        self._waiting += 1
+        self._waiting.check(identity.user_id)
         try:
-            async with self._turn, self._pool.acquire() as connection:
-                behind = await self._is_behind(connection)
-                async with connection.transaction(readonly=True):
-                    await connection.execute(local(SESSION))
-                    where = await _where(connection, wanted, identity)
-                    found = await _page(connection, wanted, identity, where, place, search.limit)
+            with self._waiting.place(identity.user_id):
+                async with self._turn, self._pool.acquire() as connection:
+                    behind = await self._is_behind(connection)
+                    async with connection.transaction(readonly=True):
+                        await connection.execute(local(SESSION))
+                        where = await _where(connection, wanted, identity)
+                        found = await _page(connection, wanted, identity, where, place, search.limit)
         except asyncpg.QueryCanceledError as error:
             raise Reject(Code.TIMEOUT, "This search takes too long; search for less common words.") from error
-        finally:
-            self._waiting -= 1
         return msgspec.structs.replace(found, indexing=behind)
 
     async def _is_behind(self, connection: Any) -> bool:

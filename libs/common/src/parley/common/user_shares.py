@@ -1,4 +1,4 @@
-"""Shares the places that a process has for work which lasts as long as a client makes it last: sending, fetching."""
+"""Shares the places that a process has for work which lasts as long as a client makes it last. Pure."""
 
 from __future__ import annotations
 
