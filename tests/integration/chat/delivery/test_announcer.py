@@ -199,7 +199,7 @@ async def test_who_was_replaced_moves_nothing_when_it_wakes_up(gateways: Gateway
 
 @pytest.mark.parametrize(
     "failure",
-    [OSError("away"), asyncpg.InternalClientError("cannot switch to state 15"), asyncpg.QueryCanceledError(),
+    [OSError("away"), asyncpg.InternalClientError("cannot switch to state 15"), asyncpg.QueryCanceledError("late"),
      asyncpg.AdminShutdownError("over"), KeyError(), Reject(Code.UNAVAILABLE)],
     ids=repr,
 )  # fmt: skip
