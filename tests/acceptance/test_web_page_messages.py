@@ -224,12 +224,14 @@ async def test_drafts_are_kept_by_room_and_on_another_page_and_messages_can_wait
     await ada.click("schedule-close")
 
 
-async def test_hostile_names_texts_data_and_files_are_shown_and_do_nothing(
-    browser: Browser, stack_url: str, two: tuple[Visitor, Visitor]
-) -> None:
+async def test_hostile_names_texts_data_and_files_are_shown_and_do_nothing(two: tuple[Visitor, Visitor]) -> None:
     ada, grace = two
     name = f"{MARKUP}{uuid.uuid4().hex[:6]}"
     await ada.over_rest("PUT", "/auth/me", {"name": name})
+    # Members are called as they were when they came.
+    met = f"room {uuid.uuid4().hex[:8]}"
+    await ada.create_room(met)
+    await grace.join_room(met)
     said = f"{MARKUP} **{MARKUP}** `{MARKUP}` [x](javascript:alert(1)) @{MARKUP}"
     message = {
         "id": "hostile",
