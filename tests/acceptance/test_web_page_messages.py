@@ -256,7 +256,7 @@ async def test_hostile_names_texts_data_and_files_are_shown_and_do_nothing(two: 
     await grace.click("show-members")
     await expect(grace.part("member").filter(has_text=name)).to_be_visible()
     await grace.click("open-search", "show-notifications", "show-pins", "close-pins")
-    await grace.part("composer").press_sequentially("@im")
+    await grace.part("composer").press_sequentially("@<im")
     await expect(grace.part("suggestion")).to_contain_text(name)
     await grace.part("composer").fill("")
     for visitor in two:
