@@ -9,7 +9,7 @@ import zlib
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, FilePayload, expect
 
 from tests.support.clients import chromium
 from tests.support.clients.visitor import Visitor
@@ -145,7 +145,7 @@ async def test_names_are_offered_and_a_mention_is_counted_and_told(two: tuple[Vi
 
 async def test_files_are_sent_shown_and_opened(two: tuple[Visitor, Visitor]) -> None:
     ada, grace = two
-    files = [
+    files: list[FilePayload] = [
         {"name": "plan.png", "mimeType": "image/png", "buffer": png()},
         {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"what we said\n" * 200_000},
     ]
