@@ -147,7 +147,8 @@ async def test_edits_reactions_and_deletions_are_shown_as_they_come_and_who_type
         await expect(visitor.page.get_by_test_id("system-line").filter(has_text="deleted")).to_have_count(1)
         await expect(visitor.page.get_by_test_id("message-body")).to_have_text("Lunch at two?edited")
         await expect(visitor.page.get_by_test_id("reaction")).to_have_text("👍 2")
-    await ada.page.get_by_test_id("composer").press_sequentially("Then")
+    # As a person types: for longer than the two seconds in which it is told once.
+    await ada.page.get_by_test_id("composer").press_sequentially("Then at two, it is", delay=150)
     await expect(grace.page.get_by_test_id("typing")).to_have_text(f"{ada.name} is typing…")
     await ada.say("Then at two.")
     await grace.sees("Then at two.")
