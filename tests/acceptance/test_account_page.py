@@ -211,6 +211,7 @@ async def test_where_one_is_signed_in_is_listed_and_ended_from_afar(
 ) -> None:
     other = Person(await (await browser.new_context()).new_page(), person.name)
     await other.page.goto(stack_url.replace("127.0.0.1", "localhost"))
+    await other.click("sign-in-switch")
     await other.give_password()
     await other.is_in()
     await person.open_account()

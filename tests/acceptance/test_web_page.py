@@ -92,6 +92,8 @@ async def test_history_loads_while_scrolling_up_and_the_list_says_what_is_new(
     for text in said:
         await ada.say(text)
     await grace.sees(said[-1])
+    # What was read is with the server, so that it is not new on the page that is loaded next.
+    await expect(ada.part("seen-by")).to_have_text(f"Seen by {grace.name}")
 
     await grace.page.reload()
     await grace.sees(said[-1])
@@ -135,7 +137,7 @@ async def test_edits_reactions_and_deletions_are_shown_as_they_come_and_who_type
     await ada.act("Lunch at one?", "message-menu", "edit-message")
     await expect(ada.part("composer")).to_have_value("Lunch at one?")
     await ada.say("Lunch at two?")
-    await grace.sees("Lunch at two?")
+    await expect(grace.message("Lunch at two?")).to_be_visible()
     await ada.message("Lunch at two?").hover()
     await ada.message("Lunch at two?").get_by_test_id("quick-react").first.click()
     await grace.part("reaction").click()
@@ -145,7 +147,8 @@ async def test_edits_reactions_and_deletions_are_shown_as_they_come_and_who_type
         await expect(visitor.page.get_by_test_id("system-line").filter(has_text="deleted")).to_have_count(1)
         await expect(visitor.page.get_by_test_id("message-body")).to_have_text("Lunch at two?edited")
         await expect(visitor.page.get_by_test_id("reaction")).to_have_text("👍 2")
-    await ada.page.get_by_test_id("composer").press_sequentially("Then")
+    # As a person types: for longer than the two seconds in which it is told once.
+    await ada.page.get_by_test_id("composer").press_sequentially("Then at two, it is", delay=150)
     await expect(grace.page.get_by_test_id("typing")).to_have_text(f"{ada.name} is typing…")
     await ada.say("Then at two.")
     await grace.sees("Then at two.")

@@ -93,7 +93,11 @@ class Visitor:
 
     def message(self, text: str) -> Locator:
         """The row of the message with a text, in the room's list."""
-        return self.part("messages").get_by_test_id("message").filter(has=self.page.get_by_text(text))
+        return (
+            self.part("messages")
+            .get_by_test_id("message")
+            .filter(has=self.page.get_by_test_id("message-body").filter(has_text=text))
+        )
 
     async def act(self, text: str, *names: str) -> None:
         """Use a control of a message, and then what it opens."""

@@ -11,6 +11,9 @@ export class ReadMarks {
     this._tell = tell;
     this._waiting = new Map();
     this._timer = 0;
+    this._said = 0;
+    this._leaving = () => this._sayAll();
+    addEventListener("pagehide", this._leaving);
   }
 
   /** The ids of rooms in which was read what the server does not know yet. */
@@ -37,12 +40,19 @@ export class ReadMarks {
 
   close() {
     clearTimeout(this._timer);
+    removeEventListener("pagehide", this._leaving);
     this._waiting.clear();
   }
 
+  /** At once, and from then on every so often: a room that never rests is told of, too. */
   _soon() {
     clearTimeout(this._timer);
-    this._timer = setTimeout(() => [...this._waiting].forEach(([room, sequence]) => this._say(room, sequence)), WAIT_MS);
+    this._timer = setTimeout(() => this._sayAll(), Math.max(0, this._said + WAIT_MS - Date.now()));
+  }
+
+  _sayAll() {
+    this._said = Date.now();
+    for (const [room, sequence] of [...this._waiting]) this._say(room, sequence);
   }
 
   async _say(room, sequence) {
