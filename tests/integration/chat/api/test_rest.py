@@ -64,6 +64,19 @@ async def test_what_users_ask_about_themselves_is_asked_over_http_as_well(rest: 
     assert await rest.code("GET", "/me/threads", after="x") == "invalid_payload"
 
 
+async def test_rooms_are_asked_for_by_custom_data_in_a_query(rest: Rest):
+    await rest.room()
+    await rest.room(name="Team", custom={"team": "a", "n": 1})
+    for asked, number in (('{"team":"a"}', 1), ('{"team":"b"}', 0), ("{}", 2), ('{"n":1.0}', 1)):
+        assert len((await rest.send("GET", "/me/rooms", custom=asked))[1]["rooms"]) == number, asked
+    for asked in ("team", '["a"]', '{"a":', '{"a":1,"a":2}', "[" * 200, '{"a":"\\u0000"}', '{"a":NaN}'):
+        assert await rest.code("GET", "/me/rooms", custom=asked) == "invalid_payload", asked
+    assert await rest.code("GET", "/me/rooms", custom='{"a":"' + "x" * 1100 + '"}') == "payload_too_large"
+    parameters = (await rest.http.get("/api/openapi.json")).json()["paths"]["/api/me/rooms"]["get"]["parameters"]
+    (custom,) = [one for one in parameters if one["name"] == "custom"]
+    assert "object" in str(custom["content"]["application/json"]["schema"])
+
+
 async def test_everybody_who_reacted_is_asked_over_http_page_by_page(rest: Rest):
     room = await rest.room()
     await rest.send("POST", f"/rooms/{room}/messages", {"body": "hello"})

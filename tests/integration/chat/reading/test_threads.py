@@ -290,10 +290,10 @@ async def test_threads_are_found_by_keys_whatever_is_known_of_the_tables(threads
             if analyzed:
                 await connection.execute(f"ANALYZE {', '.join(f'chat.{table}' for table in tables)}")
             for statement, place in (
-                (thread_list._THREADS, (*thread_list._TOP, 21)),
-                (room_list._ROOM_LIST, (*room_list._TOP, 51)),
+                (thread_list._THREADS, (*thread_list._TOP, 21, b"u_ben")),
+                (room_list._ROOM_LIST, (*room_list._TOP, 51, b"u_ben", '{"team": "a"}')),
             ):
-                plan = await plan_of(connection, statement, "u_ben", *place, b"u_ben")
+                plan = await plan_of(connection, statement, "u_ben", *place)
                 for table in ("replies", "thread_followers", "thread_reads"):
                     assert f"Seq Scan on {table}" not in plan, plan
                 assert "replies_pkey" in plan, plan

@@ -28,6 +28,7 @@ from uuid import UUID
 
 import msgspec
 
+from parley.chat.domain.custom_data import custom_text
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.erasure_events import EventsErased
@@ -51,9 +52,9 @@ TELLING = {
 }  # fmt: skip
 """By type, the field that is kept of an erased event: it says nothing of a person."""
 NAMING_TYPES = frozenset((RoomCreated.TYPE, RoomUpdated.TYPE))
-"""The types of events that give a room its name and its topic."""
-TEXTS = ("name", "topic")
-"""The texts that a room has by these events."""
+"""The types of events that give a room its name, its topic and its custom data."""
+TEXTS = ("name", "topic", "custom")
+"""The texts that a room has by these events; custom data is one, as JSON."""
 # Events that are applied to a room although they are erased: what is left of them still says what they changed.
 _TOLD = frozenset(
     (RoomUpdated.TYPE, RoomArchived.TYPE, RoomUnarchived.TYPE, InviteUsed.TYPE, InviteRevoked.TYPE)
@@ -129,7 +130,7 @@ class Erasure:
     def erase(self, recorded: Recorded, *, keeps: Collection[str] = ()) -> Recorded:
         """Return what remains of an event that the erasure covers.
 
-        `keeps` has which of `name` and `topic` the room has from this event while others are in the room: they are
+        `keeps` has which of `TEXTS` the room has from this event while others are in the room: they are
         theirs by now, and stay until the room has others or nobody is in it (`let_go`). A room that is erased itself
         becomes private, so that it exists for nobody.
         """
@@ -148,8 +149,8 @@ class Erasure:
 def residue(kind: str, data: bytes, keeps: Collection[str] = ()) -> bytes:
     """Return what a room needs of an event's data without texts and names, but for those of its texts that it `keeps`.
 
-    That is which user moved to where or follows which thread, which kind of room it is, whether its name or its topic
-    changed, which message is a reply in which thread, and which one was deleted or pinned.
+    That is which user moved to where or follows which thread, which kind of room it is, which of its texts changed,
+    which message is a reply in which thread, and which one was deleted or pinned.
     """
     if kind in NAMING_TYPES:
         return forget_texts(kind, data, [text for text in TEXTS if text not in keeps])
@@ -169,8 +170,14 @@ def residue(kind: str, data: bytes, keeps: Collection[str] = ()) -> bytes:
 def forget_texts(kind: str, data: bytes, texts: Collection[str]) -> bytes:
     """Return the data of an event that names its room with these of its texts empty, if it has them."""
     event = CODEC.read(kind, data)
-    empty = {text: "" for text in texts if getattr(event, text) is not None}
+    empty: dict[str, Any] = {text: type(said)() for text in texts if (said := getattr(event, text)) is not None}
     return CODEC.encode(msgspec.structs.replace(event, **empty)).data
+
+
+def text_of(event: Event, text: str) -> str:
+    """Return one of the texts that an event gives its room, as the room keeps it; an empty one if it gives none."""
+    said: str | dict[str, Any] | None = getattr(event, text)
+    return custom_text(said) if isinstance(said, dict) else said or ""
 
 
 def let_go(room: Room, texts: Collection[str]) -> list[tuple[int, str]]:
@@ -191,7 +198,7 @@ def let_go(room: Room, texts: Collection[str]) -> list[tuple[int, str]]:
 def texts_let_go(room: Room, event: Event) -> Collection[str]:
     """Return the texts that a room does not keep when an event is appended, which is not applied to it yet.
 
-    These are the texts that others replace, and both when the last member leaves.
+    These are the texts that others replace, and all when the last member leaves.
     """
     if isinstance(event, RoomUpdated):
         return [text for text in TEXTS if getattr(event, text) is not None]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
 from parley.chat.domain.attaching import Attachment, UploadIds, attached
+from parley.chat.domain.custom_data import check_custom
 from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.events import EventData
 from parley.chat.domain.fields import ClientCommand, MessageData, RoomId, UserId
@@ -23,8 +24,6 @@ MAX_MENTIONS = 50
 """Users whom one message mentions."""
 MAX_DATA = 8 * 1024
 """Bytes of a message's custom data, as JSON."""
-
-_encoder = msgspec.json.Encoder()
 
 
 class MessageLink(msgspec.Struct, frozen=True):
@@ -71,7 +70,7 @@ class SendMessage(ClientCommand, frozen=True):
                     Code.INVALID_PAYLOAD, f"mention_{whom} is for a text with @{whom} outside of code and quotes."
                 )
         if self.data is not None:
-            _check_data(self.data)
+            check_custom(self.data, MAX_DATA, "The data of a message")
         if self.forward is not None and room_key(self.forward.room) is None:
             raise Reject(Code.INVALID_PAYLOAD, "forward names a room by what cannot be a room's id.")
 
@@ -140,16 +139,3 @@ def decide_send(
         return [sent]
     require_root(context, command.thread)
     return [sent, *followers_of_reply(command.thread, sent.mentions, room, context)]
-
-
-def _check_data(data: dict[str, Any]) -> None:
-    """Check the size of custom data, and that every text in them can be stored. Raises `Reject`."""
-    try:
-        encoded = _encoder.encode(data)
-    except (UnicodeEncodeError, ValueError, RecursionError) as error:
-        raise Reject(Code.INVALID_PAYLOAD, "data hold something that cannot be stored.") from error
-    if len(encoded) > MAX_DATA:
-        raise Reject(Code.PAYLOAD_TOO_LARGE, f"The data of a message are at most {MAX_DATA} bytes of JSON.")
-    # JSON writes NUL as an escape, and a backslash before it as two.
-    if b"\\u0000" in encoded.replace(b"\\\\", b""):
-        raise Reject(Code.INVALID_PAYLOAD, "Text may not hold NUL or half of a surrogate pair.")
