@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
 from parley.chat.domain.messages import SendMessage
-from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.room import ChatCommand
 from parley.cli.database.incarnation import begin_incarnation
 from parley.common.wire.identity import Identity
 from tests.support.chat.writing import running_writer
@@ -22,7 +22,7 @@ from tests.support.stack.stack import Stack
 MakeStack = Callable[..., Awaitable[Stack]]
 
 
-async def commit(stack: Stack, account: dict[str, str], command: RoomCommand) -> None:
+async def commit(stack: Stack, account: dict[str, str], command: ChatCommand) -> None:
     """Commit a command as a chat does that is killed in the moment after."""
     identity = Identity(account["user_id"], account["username"])
     async with running_writer(stack.database_url) as (writer, _):

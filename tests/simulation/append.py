@@ -14,7 +14,7 @@ from parley.chat.domain.encoding.room_ids import LogSecret, public_room_id, room
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, TransferRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.people.direct import OpenDirect
-from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
 from parley.chat.log.database import DATABASE_ERRORS
 from parley.chat.log.writer import Writer
@@ -52,7 +52,7 @@ class Replica:
 class Sent:
     """A command, and what its sender knows of it."""
 
-    command: RoomCommand
+    command: ChatCommand
     identity: Identity
     attempts: int = 0
     acked: int | None = None
@@ -143,12 +143,12 @@ class Append:
 
         self.world.loop.after(seconds, self.world.loop.physics, again)
 
-    async def announced(self, plan: BatchDecision) -> None:
+    async def announced(self, decision: BatchDecision) -> None:
         """What a writer tells gateways has to be in the log by then."""
-        for event in plan.appended:
+        for event in decision.appended:
             there = committed(self.world, event.room_id, event.actor_id, event.command_id, event.sequence)
             self.world.require(there, "announced before it is committed:", event.command_id, event.sequence)
-        for event in plan.repeated.values():
+        for event in decision.repeated.values():
             there = (event.room_id, event.event_id) in self.world.database.tables.by_id
             self.world.require(there, "announced again, and never committed:", event.command_id, event.sequence)
         await asyncio.sleep(0)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from parley.chat.delivery.publisher import NAMESPACE
-from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.room import ChatCommand
 from parley.engineio.session import RequestInfo
 from tests.simulation.loop import Process
 from tests.simulation.stack import SimulatedGateway, Stack, token_of
@@ -106,7 +106,7 @@ class Transport:
 class Command:
     """A command, and what its sender knows of it."""
 
-    command: RoomCommand
+    command: ChatCommand
     attempts: int = 0
     burst: int = 0
     acked: int | None = None
@@ -283,7 +283,7 @@ class Device:
                 self.world.count(code)
             await asyncio.sleep(rng.random() * 0.3)
 
-    async def _ask(self, command: RoomCommand) -> dict[str, Any]:
+    async def _ask(self, command: ChatCommand) -> dict[str, Any]:
         transport: Any = self.transport
         self._numbers += 1
         number = self._numbers

@@ -99,16 +99,16 @@ class Erase(Append):
             self._check_forgotten(erasure)
 
     @override
-    async def announced(self, plan: BatchDecision) -> None:
+    async def announced(self, decision: BatchDecision) -> None:
         """A batch that was held up is not told to gateways with what was asked to be erased meanwhile."""
         asked = self.world.database.tables.erasures.values()
         since = self.world.database.clock() - timedelta(seconds=LATE_SECONDS)
-        for event in (*plan.appended, *plan.repeated.values()):
+        for event in (*decision.appended, *decision.repeated.values()):
             row = Row(zip(COLUMNS, event_row(event), strict=True))
             for one in asked if not event.erased else ():
                 told = event.recorded_at < one["requested_at"] < since and covers(one, row)
                 self.world.require(not told, "published though it was to be erased:", event)
-        await super().announced(plan)
+        await super().announced(decision)
 
     async def _ask_for_erasures(self) -> None:
         rng = self.world.rng

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from parley.chat.domain.encoding.compact import unpack
 from parley.chat.domain.encoding.event_codec import ERASED
-from parley.chat.domain.erasure import TEXTS, Erasure, Scope
+from parley.chat.domain.erasure import TEXTS, Erasure, ErasureScope
 from parley.chat.log import statements
 from parley.chat.log.erasure import erasures, own_rows, people_rows
 from parley.chat.log.erasure import executor as erasure_executor
@@ -297,7 +297,7 @@ STATEMENTS: dict[str, Statement] = {
     statements.FORGET_TEXTS: forget_texts,
     **{
         statement: forget_nothing
-        for scope in (Scope.USER, Scope.MESSAGE)
+        for scope in (ErasureScope.USER, ErasureScope.MESSAGE)
         for one in [Erasure(UUID(int=0), scope, "u", 1, None, None, datetime(2026, 1, 1, tzinfo=UTC))]
         for statement, _ in people_rows.statements(one)
     },

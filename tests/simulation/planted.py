@@ -55,7 +55,7 @@ async def _announce_before_commit(self: Any, batch: Any, *, wait: bool) -> Any:
         locked = await event_store.lock_rooms(connection, [one.submission for one in batch], wait=wait)
         done = [one for one in batch if one.submission.room_id not in locked.away]
         loaded = await event_store.load(connection, [one.submission for one in done], locked.rooms)
-        since = {room.room_id: room.changed for room in loaded.rooms.values()}
+        changed_before = {room.room_id: room.changed for room in loaded.rooms.values()}
         decided = writer.decide_batch([one.submission for one in done], loaded, self._limits)
         if decided.stores:
             await event_store.save(connection, decided, loaded.rooms)
@@ -63,14 +63,14 @@ async def _announce_before_commit(self: Any, batch: Any, *, wait: bool) -> Any:
     for one in batch:
         if one.submission.room_id in locked.away:
             self._put_aside(one)
-    self._learn(loaded, since, decided)
+    self._learn(loaded, changed_before, decided)
     return decided, done
 
 
 def _give_up_as_if_done(self: Any, batch: Any, error: Exception) -> None:
     self._connection.abandon()
     for waiting in batch:
-        if self._settles(waiting):
+        if self._claim(waiting):
             waiting.decided.set_result(writer.Accepted(None, waiting.submission, 1))
 
 
@@ -107,7 +107,7 @@ async def _end_no_memberships(_self: Any, _erasure: Any, _user_id: str) -> None:
     return None
 
 
-def _learn_with_old_members(self: Any, room: Any, since: int, gone: Any = ()) -> None:
+def _learn_with_old_members(self: Any, room: Any, changed_before: int, gone: Any = ()) -> None:
     known = self._rooms.get(room.room_id)
     members = dict(known.members) if known is not None else {}
     members.update(room.members)

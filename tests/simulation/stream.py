@@ -245,7 +245,7 @@ class Stream:
         last: dict[str, float] = {}
         for room_id, events in self.world.database.tables.events.items():
             for sequence in sorted(events):
-                joins, leaves = stored_row(events[sequence]).moves()
+                joins, leaves = stored_row(events[sequence]).joined_and_left()
                 if joins == device.user_id:
                     last[public_room_id(room_id)] = float("inf")
                 elif leaves == device.user_id:

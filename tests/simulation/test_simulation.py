@@ -70,10 +70,10 @@ def test_a_run_in_which_nothing_goes_on_is_an_error():
 def test_what_waits_aside_is_not_overtaken_by_what_was_sent_after_it(monkeypatch: pytest.MonkeyPatch):
     """A room comes free while what waits for it is tried again, a part at a time."""
     world = World(1)
-    plans: list[BatchDecision] = []
+    decisions: list[BatchDecision] = []
 
-    async def publish(plan: BatchDecision) -> None:
-        plans.append(plan)
+    async def publish(decision: BatchDecision) -> None:
+        decisions.append(decision)
 
     async def send() -> None:
         ann, database = Identity("ann", "Ann"), world.database
@@ -105,7 +105,7 @@ def test_what_waits_aside_is_not_overtaken_by_what_was_sent_after_it(monkeypatch
             world.loop.run(send())
         finally:
             world.finish()
-    assert plans
+    assert decisions
 
 
 def test_a_writer_that_did_not_get_the_logs_secret_at_first_takes_no_command_without_it():

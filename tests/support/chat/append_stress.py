@@ -18,7 +18,7 @@ import msgspec
 from parley.chat.domain.batch import BatchDecision
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
 from parley.chat.domain.messages import SendMessage
-from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.rooms import CreateRoom
 from parley.chat.log.writer import COMMANDS_BY_WAY, Writer
 from parley.chat.settings import Settings
@@ -33,7 +33,7 @@ def note(output: TextIO, *values: Any) -> None:
     output.write(msgspec.json.encode(values).decode() + "\n")
 
 
-def command(room: str, number: int, seed: int, pick: random.Random) -> RoomCommand:
+def command(room: str, number: int, seed: int, pick: random.Random) -> ChatCommand:
     """The command of this number: for each third the same in all processes."""
     shared = number % 3 == 0
     rule = random.Random(number) if shared else pick
@@ -71,8 +71,8 @@ async def client(writer: Writer, who: Identity, rooms: list[str], seed: int, unt
 async def main(url: str, seconds: float, seed: int, output: Path) -> None:
     with output.open("w", buffering=1) as lines:
 
-        async def publish(plan: BatchDecision) -> None:
-            for event in plan.appended:
+        async def publish(decision: BatchDecision) -> None:
+            for event in decision.appended:
                 note(lines, "published", event.room, event.sequence, event.actor_id, event.command_id)
 
         writer = Writer(publish, Settings(database_url=url, chat_batch=40))

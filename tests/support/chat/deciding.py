@@ -10,7 +10,7 @@ import pytest
 from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import MemberChanged, MemberJoined
-from parley.chat.domain.room import Event, RoomCommand, decide, evolve
+from parley.chat.domain.room import ChatCommand, ChatEvent, decide, evolve
 from parley.chat.domain.rooms import RoomCreated
 from parley.chat.domain.state import DecisionContext, Room
 from parley.common.errors import Reject
@@ -20,7 +20,7 @@ ANN, BEN, CAT, DAN = (Identity(f"u_{name.lower()}", name) for name in ("Ann", "B
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ROOM = public_room_id(1)
 
-Happened = tuple[Event, Identity]
+Happened = tuple[ChatEvent, Identity]
 
 
 def given(*events: Happened, at: datetime = NOW) -> Room:
@@ -39,13 +39,13 @@ def with_members(*who: Identity, moderators: tuple[Identity, ...] = (), private:
     return made + [(MemberChanged(NamedUser(one.user_id, one.name), "moderator"), ANN) for one in moderators]
 
 
-def decided(command: RoomCommand, room: Room | None, identity: Identity, **context: Any) -> list[Event]:
+def decided(command: ChatCommand, room: Room | None, identity: Identity, **context: Any) -> list[ChatEvent]:
     """The events a command leads to."""
     context.setdefault("now", NOW)
     return decide(command, room, DecisionContext(identity, **context))
 
 
-def refused(command: RoomCommand, room: Room | None, identity: Identity, **context: Any) -> Reject:
+def refused(command: ChatCommand, room: Room | None, identity: Identity, **context: Any) -> Reject:
     """What a command is refused with."""
     with pytest.raises(Reject) as caught:
         decided(command, room, identity, **context)

@@ -19,11 +19,11 @@ class RecordingPublisher:
     """Keeps what a writer announced, in order."""
 
     def __init__(self) -> None:
-        self.plans: list[BatchDecision] = []
+        self.decisions: list[BatchDecision] = []
 
-    async def publish(self, plan: BatchDecision) -> None:
+    async def publish(self, decision: BatchDecision) -> None:
         """Take note of a committed batch."""
-        self.plans.append(plan)
+        self.decisions.append(decision)
 
 
 @asynccontextmanager

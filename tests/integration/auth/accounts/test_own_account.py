@@ -20,7 +20,7 @@ from parley.auth.tables import users
 from parley.common.errors import Code, Reject
 from parley.common.nats.bus import Bus
 from parley.common.wire import subjects
-from parley.common.wire.admin import EraseUser, ErasureInfo, GetErasure, ReadWritten, Written
+from parley.common.wire.admin import EraseUser, ErasureInfo, GetErasure, ReadUserEvents, UserEvents
 from parley.common.wire.identity import Identity
 from tests.support.auth.identities import SECRET, external
 from tests.support.auth.played_gateway import played_gateway, settled
@@ -53,7 +53,7 @@ class Chat:
         self.asked: list[str] = []
         self.state = "requested"
         self.refusing = False
-        self.pages: dict[str, Written] = {"": Written([])}
+        self.pages: dict[str, UserEvents] = {"": UserEvents([])}
 
     async def erase(self, request: EraseUser) -> ErasureInfo:
         self.asked.append(request.user)
@@ -64,7 +64,7 @@ class Chat:
     async def how_far(self, request: GetErasure) -> ErasureInfo:
         return self._info(request.user)
 
-    async def written(self, request: ReadWritten) -> Written:
+    async def written(self, request: ReadUserEvents) -> UserEvents:
         return self.pages[request.cursor]
 
     def _info(self, user: str) -> ErasureInfo:
@@ -76,7 +76,7 @@ async def serving(bus: Bus, chat: Chat) -> AsyncGenerator[None]:
     subscriptions = [
         await bus.respond(subjects.ERASE_USER, EraseUser, chat.erase, "chat"),
         await bus.respond(subjects.GET_ERASURE, GetErasure, chat.how_far, "chat"),
-        await bus.respond(subjects.READ_WRITTEN, ReadWritten, chat.written, "chat"),
+        await bus.respond(subjects.READ_USER_EVENTS, ReadUserEvents, chat.written, "chat"),
     ]
     await bus.flush()
     yield
@@ -353,7 +353,7 @@ async def exported(auth: Auth, token: str) -> list[dict[str, Any]]:
 
 async def test_all_that_is_kept_of_somebody_is_given_to_them_line_by_line(auth: Auth, bus: Bus) -> None:
     granted, chat = await auth.register(), Chat()
-    chat.pages = {"": Written([b'{"n":1}', b'{"n":2}'], "1:2"), "1:2": Written([b'{"n":3}'])}
+    chat.pages = {"": UserEvents([b'{"n":1}', b'{"n":2}'], "1:2"), "1:2": UserEvents([b'{"n":3}'])}
     async with serving(bus, chat):
         lines = await exported(auth, granted["access_token"])
     assert [line["type"] for line in lines] == ["account", "session", "event", "event", "event", "end"]

@@ -31,14 +31,14 @@ async def test_a_batch_of_reactions_is_one_delivery_of_all_its_events(database_u
         message = await send(writer, room, 1)
         bus.listen(subjects.room(NAMESPACE, room), receive)
         await bus.flush()
-        before = len(published.plans)
+        before = len(published.decisions)
         reactions = (writer.submit(AddReaction(f"r{who.user_id}", room, message, "x"), who, "") for who in CROWD)
         await asyncio.gather(*reactions)
-        plans = published.plans[before:]
+        decisions = published.decisions[before:]
         publisher = Publisher(RoomPublisher(bus, NAMESPACE))
-        for plan in plans:
-            await publisher.publish(plan)
+        for decision in decisions:
+            await publisher.publish(decision)
     await until(lambda: sum(map(len, deliveries)) >= len(CROWD), "all reactions are published")
     assert [sequence for one in deliveries for sequence in one] == list(range(message + 1, message + 401))
-    assert len(deliveries) == len(plans)
-    assert len(plans) <= len(CROWD) / 20, "what comes while a batch commits is in the next one"
+    assert len(deliveries) == len(decisions)
+    assert len(decisions) <= len(CROWD) / 20, "what comes while a batch commits is in the next one"

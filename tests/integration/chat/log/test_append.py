@@ -115,7 +115,7 @@ async def test_a_commit_that_fails_is_no_ack_and_fails_nobody_else(database_url:
         await refuse(pool, "text 3", "23514")
         results = await asyncio.gather(*(send(writer, room, n) for n in (2, 3, 4)), return_exceptions=True)
     assert [r.code if isinstance(r, Reject) else r for r in results] == [3, Code.INTERNAL, 4]
-    assert [event.sequence for plan in publisher.plans for event in plan.appended] == [1, 2, 3, 4]
+    assert [event.sequence for decision in publisher.decisions for event in decision.appended] == [1, 2, 3, 4]
 
 
 async def test_what_is_no_commands_fault_is_told_to_all_at_once_and_nothing_is_tried_again(
@@ -128,7 +128,7 @@ async def test_what_is_no_commands_fault_is_told_to_all_at_once_and_nothing_is_t
         results = await asyncio.gather(*(send(writer, room, n) for n in range(SMALL_BATCH)), return_exceptions=True)
         assert {r.code for r in results if isinstance(r, Reject)} == {Code.UNAVAILABLE}
         assert len(asked) == 1
-        assert len(publisher.plans) == 1
+        assert len(publisher.decisions) == 1
         assert await send(writer, room, 60) == 2
 
 
@@ -150,7 +150,7 @@ async def test_one_resend_sends_only_itself_the_long_way(
     if bodies[0] == bodies[1]:
         assert not isinstance(resent, BaseException)
         assert resent.sequence == 3
-        assert [event.sequence for plan in publisher.plans for event in plan.repeated.values()] == [3]
+        assert [event.sequence for decision in publisher.decisions for event in decision.repeated.values()] == [3]
     else:
         assert isinstance(resent, Reject)
         assert resent.code is Code.ID_CONFLICT
@@ -188,10 +188,10 @@ async def test_a_resend_tells_again_all_that_its_command_led_to(database_url: st
         await writer.submit(LeaveRoom("l", room), ANN, "")
         for _ in range(2):
             left = await other.submit(LeaveRoom("l", room), ANN, "")
-            told = [event for plan in publisher.plans for event in plan.repeated.values()]
+            told = [event for decision in publisher.decisions for event in decision.repeated.values()]
             assert [(event.type, event.sequence) for event in told] == [("member.left", 3), ("member.changed", 4)]
             assert left.sequence == 3
-            publisher.plans.clear()
+            publisher.decisions.clear()
             await send(writer, room, 1, BEN)
 
 
@@ -425,7 +425,7 @@ async def test_a_service_that_stops_commits_and_announces_the_batch_in_hand(data
             asyncio.get_running_loop().call_later(0.05, lambda: asyncio.ensure_future(frozen.execute("ROLLBACK")))
         await until(sent.done)
         assert sent.result() == 2
-        assert len(publisher.plans) == 2
+        assert len(publisher.decisions) == 2
     with pytest.raises(Reject):
         writer.submit(SendMessage("late", room, "x"), ANN, "")
 

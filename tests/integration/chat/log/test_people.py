@@ -22,7 +22,7 @@ from parley.chat.domain.people.invites import CreateInvite, RevokeInvite
 from parley.chat.domain.people.moderation import BanMember, MuteMember, RemoveMember, UnbanMember, UnmuteMember
 from parley.chat.domain.permissions import Permission
 from parley.chat.domain.projectors import PROJECTORS
-from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.rooms import ArchiveRoom, UnarchiveRoom, UpdateRoom
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure import erasures
@@ -59,11 +59,11 @@ async def operator(database_url: str) -> AsyncIterator[Any]:
     await opened.close()
 
 
-async def do(writer: Writer, command: RoomCommand, identity: Identity = ANN) -> Accepted:
+async def do(writer: Writer, command: ChatCommand, identity: Identity = ANN) -> Accepted:
     return await writer.submit(command, identity, "")
 
 
-async def refused(writer: Writer, command: RoomCommand, identity: Identity = ANN) -> Reject:
+async def refused(writer: Writer, command: ChatCommand, identity: Identity = ANN) -> Reject:
     with pytest.raises(Reject) as caught:
         await do(writer, command, identity)
     return caught.value
@@ -258,7 +258,7 @@ async def test_bans_are_bounded(writers: Writers, pool: Pool):
     assert [getattr(outcome, "code", "") for outcome in outcomes] == ["", Code.LIMIT_EXCEEDED, Code.LIMIT_EXCEEDED]
 
 
-def choices(number: int, room: str, other: Identity, pick: random.Random) -> list[RoomCommand]:
+def choices(number: int, room: str, other: Identity, pick: random.Random) -> list[ChatCommand]:
     """Everything that people do to each other."""
     name, user = f"x{number}", other.user_id
     rule = RuleFor(user=user, deny=(Permission.POST,)) if pick.random() < 0.5 else RuleFor(

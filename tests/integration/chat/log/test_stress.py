@@ -78,7 +78,7 @@ async def test_four_processes_on_three_rooms_leave_a_log_without_gap_double_or_l
         key = room, event.actor_id, event.command_id
         assert key not in commands or event.type == "member.changed"
         commands.add(key)
-        joins, leaves = event.moves()
+        joins, leaves = event.joined_and_left()
         if joins:
             assert joins not in members[room]
             members[room][joins] = sequence
@@ -97,7 +97,7 @@ async def test_four_processes_on_three_rooms_leave_a_log_without_gap_double_or_l
             assert [event.type, event.number, event.data.decode()] == found
         else:
             assert name == "room.join"
-            assert log[room, sequence].moves()[0] == user
+            assert log[room, sequence].joined_and_left()[0] == user
     published = Counter(tuple(note[1:]) for note in notes if note[0] == "published")
     assert set(published.values()) == {1}
     assert all(log[room, sequence].command_id == id_ for room, sequence, _, id_ in published)
@@ -116,7 +116,7 @@ async def test_four_processes_on_three_rooms_leave_a_log_without_gap_double_or_l
     }
     owners = Counter(row["room_id"] for row in before[1] if row["role"] == "owner")
     assert set(owners.values()) <= {1}
-    assert (await rebuild(connection)).mended == 0
+    assert (await rebuild(connection)).corrected == 0
     await connection.execute("DELETE FROM chat.members")
     await rebuild(connection)
     await connection.close()

@@ -14,7 +14,7 @@ from parley.chat.domain.batch import BatchDecision
 from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
-from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UpdateRoom
 from parley.chat.log import database, event_store
 from parley.chat.log.database import Pool
@@ -39,7 +39,7 @@ async def test_what_waits_is_committed_together_and_more_of_it_where_a_commit_ta
 ):
     append = event_store.append
 
-    async def slow(*args: Any, **options: Any) -> event_store.Taken:
+    async def slow(*args: Any, **options: Any) -> event_store.AppendResult:
         await asyncio.sleep(0.02)
         return await append(*args, **options)
 
@@ -47,7 +47,7 @@ async def test_what_waits_is_committed_together_and_more_of_it_where_a_commit_ta
     async with running_writer(database_url) as (writer, publisher):
         room = await create(writer)
         await asyncio.gather(*(send(writer, room, n) for n in range(400)))
-    assert [len(plan.appended) for plan in publisher.plans] == [1, SMALL_BATCH, 400 - SMALL_BATCH]
+    assert [len(decision.appended) for decision in publisher.decisions] == [1, SMALL_BATCH, 400 - SMALL_BATCH]
 
 
 async def test_the_next_batch_is_with_postgres_while_the_one_before_is_told_and_is_told_after_it(
@@ -57,9 +57,9 @@ async def test_the_next_batch_is_with_postgres_while_the_one_before_is_told_and_
         room = await create(writer)
         publish, gate = publisher.publish, asyncio.Event()
 
-        async def wait(plan: BatchDecision) -> None:
+        async def wait(decision: BatchDecision) -> None:
             await gate.wait()
-            await publish(plan)
+            await publish(decision)
 
         monkeypatch.setattr(writer, "_publish", wait)
         sent = [asyncio.create_task(send(writer, room, n)) for n in range(2 * SMALL_BATCH)]
@@ -68,10 +68,10 @@ async def test_the_next_batch_is_with_postgres_while_the_one_before_is_told_and_
             return await pool.fetchval("SELECT head FROM chat.rooms") > 1 + SMALL_BATCH
 
         await until(committed)
-        assert (len(publisher.plans), [one.done() for one in sent]) == (1, [False] * len(sent))
+        assert (len(publisher.decisions), [one.done() for one in sent]) == (1, [False] * len(sent))
         gate.set()
         assert await asyncio.gather(*sent) == list(range(2, 2 + len(sent)))
-    told = [recorded.sequence for plan in publisher.plans for recorded in plan.appended]
+    told = [recorded.sequence for decision in publisher.decisions for recorded in decision.appended]
     assert told == list(range(1, 2 + len(sent)))
 
 
@@ -89,7 +89,7 @@ async def test_a_resent_command_returns_the_first_result_and_appends_nothing(dat
             first.recorded.recorded_at,
         )
         assert len({accepted.sequence for accepted in together}) == 1
-        assert sum(len(plan.appended) for plan in publisher.plans) == 3
+        assert sum(len(decision.appended) for decision in publisher.decisions) == 3
         assert await create(writer) == room
     assert await pool.fetchval("SELECT count(*) FROM chat.events") == 3
 
@@ -214,7 +214,7 @@ async def test_projections_rebuilt_from_the_log_come_out_identical(database_url:
         await writer.submit(LeaveRoom("no", waiting), Identity("u_no", "No"), "")
         for number in range(300):
             room, actor, other = pick.choice(rooms), pick.choice(users), pick.choice(users)
-            choices: list[RoomCommand] = [
+            choices: list[ChatCommand] = [
                 JoinRoom(f"x{number}", room),
                 LeaveRoom(f"x{number}", room),
                 SendMessage(f"x{number}", room, "hi"),
@@ -233,7 +233,7 @@ async def test_projections_rebuilt_from_the_log_come_out_identical(database_url:
         await connection.execute("DELETE FROM chat.declined")
         rebuilt = await rebuild(connection)
         assert rebuilt.rooms == len(rooms) + 1
-        assert rebuilt.mended > len(rooms)
+        assert rebuilt.corrected > len(rooms)
     assert await _projections(pool) == before
     assert any(row["state"] == "invited" for row in before[1])
     assert before[2], "somebody declined"
@@ -271,7 +271,7 @@ async def test_a_resent_join_or_leave_tells_the_gateways_again(database_url: str
         left = await writer.submit(LeaveRoom("l", room), BEN, "")
         await writer.submit(LeaveRoom("l", room), BEN, "")
         await writer.submit(JoinRoom("j", room), BEN, "")
-        said = [move for plan in publisher.plans for move in plan.confirmed]
+        said = [move for decision in publisher.decisions for move in decision.confirmed]
     assert said == [
         ("u_ben", MembershipChange(room, True, joined.sequence)),
         ("u_ben", MembershipChange(room, True, joined.sequence)),
@@ -283,10 +283,10 @@ async def test_a_resent_command_has_its_event_published_again(database_url: str)
     async with running_writer(database_url) as (writer, publisher):
         room = await create(writer)
         sequence = await send(writer, room, 1)
-        (sent,) = publisher.plans[-1].appended
+        (sent,) = publisher.decisions[-1].appended
         assert await send(writer, room, 1) == sequence
-    assert [repeated.event_id for repeated in publisher.plans[-1].repeated.values()] == [sent.event_id]
-    assert not publisher.plans[-1].appended
+    assert [repeated.event_id for repeated in publisher.decisions[-1].repeated.values()] == [sent.event_id]
+    assert not publisher.decisions[-1].appended
 
 
 async def test_a_name_longer_than_chat_would_take_from_a_client_harms_nothing(database_url: str, pool: Pool):
@@ -294,7 +294,7 @@ async def test_a_name_longer_than_chat_would_take_from_a_client_harms_nothing(da
     async with running_writer(database_url) as (writer, publisher):
         room = await create(writer)
         await writer.submit(JoinRoom("j", room), stranger, "")
-        assert publisher.plans[-1].appended[0].event().TYPE == "member.joined"
+        assert publisher.decisions[-1].appended[0].event().TYPE == "member.joined"
         await send(writer, room, 1, stranger)
     async with pool.acquire() as connection:
         assert await rebuild(connection) == (1, 0)
@@ -319,10 +319,10 @@ async def test_nothing_is_acked_or_published_before_its_commit(database_url: str
             "the other one waits for the lock",
         )
         assert not acked.done()
-        assert len(publisher.plans) == 1
+        assert len(publisher.decisions) == 1
         await blocker.execute("SELECT pg_advisory_unlock(42)")
         assert await acked == 2
-        assert len(publisher.plans) == 2
+        assert len(publisher.decisions) == 2
 
 
 @pytest.mark.parametrize("way", ["short", "long"])
@@ -351,7 +351,7 @@ async def test_what_a_process_that_stood_still_has_committed_is_left_to_the_anno
         assert accepted.sequence == 3
         monkeypatch.setattr(event_store, statement, execute)
         assert await send(writer, room, 3) == 4
-    assert [event.sequence for plan in publisher.plans for event in plan.appended] == [1, 2, 4]
+    assert [event.sequence for decision in publisher.decisions for event in decision.appended] == [1, 2, 4]
 
 
 async def test_commits_wait_for_the_disk_whatever_the_servers_default_is(database_url: str, pool: Pool):

@@ -91,7 +91,7 @@ async def test_verify_names_the_first_row_that_is_wrong_missing_or_too_much(
         await pool.fetch(damage)
         found = await verify(connection, ALL)
         assert (found.wrong, str(found.first)) == (1, told)
-        assert (await rebuild(connection, ALL)).mended == 1
+        assert (await rebuild(connection, ALL)).corrected == 1
         assert (await verify(connection, ALL)).wrong == 0
     assert (await verify(connection, [MEMBERS])).rooms == 1
 
@@ -181,7 +181,7 @@ async def test_what_is_mended_is_what_the_log_says_under_the_rooms_lock(database
                 lambda: pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"), "it waits for the room"
             )
             assert not mending.done()
-        assert (await mending).mended == 1
+        assert (await mending).corrected == 1
 
 
 async def test_what_is_erased_meanwhile_does_not_come_back(
@@ -213,7 +213,7 @@ async def test_writers_read_again_what_was_mended(database_url: str, pool: Pool,
         await pool.fetch("DELETE FROM chat.members WHERE user_id = 'u_ben'")
         with pytest.raises(Reject):
             await send(writer, room, 1, Identity("u_stranger", "S"))
-        assert (await rebuild(connection, ALL)).mended == 1
+        assert (await rebuild(connection, ALL)).corrected == 1
         assert await pool.fetchval("SELECT mended FROM chat.log") == 1
         await pool.fetch("DELETE FROM chat.members WHERE user_id = 'u_ann'")
         await send(writer, room, 1)  # it still knows better

@@ -73,7 +73,7 @@ async def started(database_url: str, pool: Pool) -> AsyncIterator[Any]:
             nonlocal rooms
             rooms += 1
             room = await create(writer, ANN, f"room{rooms}")
-            talk = Conversation(writer, pool, room, publisher.plans)
+            talk = Conversation(writer, pool, room, publisher.decisions)
             for person in people:
                 await talk.do(person, JoinRoom)
             return talk

@@ -136,12 +136,12 @@ async def test_a_restored_backup_answers_reset_to_who_says_of_which_log_the_curs
     async with pool.acquire() as connection:
         (room,) = await fill(connection, 1, 5)
         before = await sync.missed(pool, Sync({room: 3}), ANN)
-        assert (await history.page(pool, History(room), ANN)).log == before.log
-        assert not (await sync.missed(pool, Sync({room: 3}, before.log), ANN)).rooms[room].reset
+        assert (await history.page(pool, History(room), ANN)).incarnation == before.incarnation
+        assert not (await sync.missed(pool, Sync({room: 3}, before.incarnation), ANN)).rooms[room].reset
         await connection.execute("UPDATE chat.log SET incarnation = gen_random_uuid()")
-    after = await sync.missed(pool, Sync({room: 3}, before.log), ANN)
+    after = await sync.missed(pool, Sync({room: 3}, before.incarnation), ANN)
     assert after.rooms[room] == sync.RoomSync(head=5, reset=True)
-    assert after.log != before.log
+    assert after.incarnation != before.incarnation
     # Who says nothing of it is answered by the number alone.
     assert sequences((await sync.missed(pool, Sync({room: 3}), ANN)).rooms[room]) == [4, 5]
 

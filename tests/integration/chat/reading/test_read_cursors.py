@@ -147,7 +147,7 @@ async def test_who_sends_has_read_up_to_it_and_writes_nothing_for_others(databas
         room = await talk(writer, 0, BEN, CARL)
         before = await pool.fetchval("SELECT count(*) FROM chat.reads")
         sequence = await send(writer, room, 1, BEN)
-        cursors.sent(published.plans[-1].appended)
+        cursors.sent(published.decisions[-1].appended)
         await until(lambda: stored_is(pool, (sequence, 1)), "the sender's cursor")
         assert await pool.fetchval("SELECT count(*) FROM chat.reads") == before + 1
 

@@ -51,7 +51,7 @@ class Threads:
         self._count += 1
         command = kind(f"c{self._count}", room or self.room, *args, **fields)
         sequence = (await self.writer.submit(command, who, "")).sequence
-        self.cursors.sent(self._published.plans[-1].appended)
+        self.cursors.sent(self._published.decisions[-1].appended)
         return sequence
 
     async def listed(self, who: Identity = BEN, **asked: Any) -> list[tuple[int, int, int]]:

@@ -73,7 +73,7 @@ SUBJECTS = {
     "ERASE_USER": subjects.ERASE_USER,
     "GET_ERASURE": subjects.GET_ERASURE,
     "LIST_ROOMS": subjects.LIST_ROOMS,
-    "READ_WRITTEN": subjects.READ_WRITTEN,
+    "READ_USER_EVENTS": subjects.READ_USER_EVENTS,
     "ADDRESS_BANS": subjects.ADDRESS_BANS,
     "AUDIT": subjects.AUDIT,
     "kicked": subjects.kicked("k_1"),
@@ -118,7 +118,7 @@ def told(namespace: str) -> set[str]:
     return {f"{name} {namespace}" for name in names}
 
 
-ERASING = {"ARCHIVE_ROOM", "ERASE_USER", "GET_ERASURE", "LIST_ROOMS", "READ_WRITTEN"}
+ERASING = {"ARCHIVE_ROOM", "ERASE_USER", "GET_ERASURE", "LIST_ROOMS", "READ_USER_EVENTS"}
 PUBLISHES = {
     "gateway": asked("/chat")
     | asked("/poll")

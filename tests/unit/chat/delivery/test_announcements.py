@@ -21,7 +21,7 @@ from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
-from parley.chat.domain.room import Event
+from parley.chat.domain.room import ChatEvent
 from parley.chat.domain.rooms import RoomArchived, RoomCreated
 from parley.chat.log.database import reachable
 from parley.common.errors import Code
@@ -31,7 +31,7 @@ BEN = NamedUser("u_ben", "ben")
 ROOM = public_room_id(1)
 
 
-def recorded(event: Event, sequence: int = 1) -> Recorded:
+def recorded(event: ChatEvent, sequence: int = 1) -> Recorded:
     """An event of the room, by Ann."""
     return Recorded(
         1, sequence, 0, UUID(int=sequence), event.TYPE, "u_ann", "ann", "c", 0, msgspec.json.encode(event),
@@ -62,15 +62,15 @@ class RecordingRooms:
     ],
     ids=lambda value: "" if isinstance(value, tuple) else value.TYPE,
 )
-def test_an_event_names_the_user_who_joins_or_leaves_with_it(event: Event, moves: tuple[str, str]):
-    item = recorded(event).item()
+def test_an_event_names_the_user_who_joins_or_leaves_with_it(event: ChatEvent, moves: tuple[str, str]):
+    item = recorded(event).room_event()
     assert (item.joined_user, item.left_user) == moves
 
 
 async def test_users_are_told_where_to_look_before_the_rooms_events_are_published():
     rooms = RecordingRooms()
-    plan = BatchDecision(appended=[recorded(MemberJoined(BEN), 4), recorded(MemberLeft(BEN), 5)])
-    await Publisher(cast("RoomPublisher", rooms)).publish(plan)
+    decision = BatchDecision(appended=[recorded(MemberJoined(BEN), 4), recorded(MemberLeft(BEN), 5)])
+    await Publisher(cast("RoomPublisher", rooms)).publish(decision)
     assert [(room, [item.sequence for item in items], moves) for room, items, moves in rooms.published] == [
         ("user:u_ben", [], [MembershipChange(ROOM, True, 4), MembershipChange(ROOM, False, 5)]),
         (ROOM, [4, 5], []),
@@ -79,8 +79,8 @@ async def test_users_are_told_where_to_look_before_the_rooms_events_are_publishe
 
 async def test_what_a_resent_command_led_to_is_published_again_once():
     rooms, sent = RecordingRooms(), recorded(MemberJoined(BEN), 7)
-    plan = BatchDecision(repeated={(1, 7): sent}, appended=[recorded(MessageSent("new"), 9)])
-    await Publisher(cast("RoomPublisher", rooms)).publish(plan)
+    decision = BatchDecision(repeated={(1, 7): sent}, appended=[recorded(MessageSent("new"), 9)])
+    await Publisher(cast("RoomPublisher", rooms)).publish(decision)
     assert [[item.sequence for item in items] for _, items, _ in rooms.published] == [[7, 9]], "no hint at an old join"
 
 

@@ -13,13 +13,13 @@ from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
-from parley.chat.domain.room import Event
+from parley.chat.domain.room import ChatEvent
 from parley.common.wire.rooms import MembershipChange, RoomEvent
 
 BEN = NamedUser("u_ben", "Ben")
 
 
-def recorded(event: Event) -> Recorded:
+def recorded(event: ChatEvent) -> Recorded:
     return Recorded(
         1, 7, 0, UUID(int=7), event.TYPE, "u_ann", "Ann", "c", 0, msgspec.json.encode(event), datetime.now(UTC)
     )

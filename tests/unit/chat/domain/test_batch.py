@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import cast
 
-from parley.chat.domain.batch import Accepted, BatchDecision, Loaded, Outcome, Remembered, Submission, decide_batch
-from parley.chat.domain.draft import Drafts, candidates, draft, settle
+from parley.chat.domain.batch import Accepted, BatchDecision, LoadedState, Outcome, Remembered, Submission, decide_batch
+from parley.chat.domain.draft import Drafts, candidates, decision_of, draft
 from parley.chat.domain.encoding.room_ids import LogSecret, event_id, public_room_id
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
-from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
 from parley.chat.domain.state import Member, Room, UserLimits
 from parley.chat.log.known_rooms import KnownRooms
@@ -22,11 +22,13 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECRET = LogSecret(b"x" * 32)
 
 
-def submissions(*commands: tuple[RoomCommand, Identity]) -> list[Submission]:
+def submissions(*commands: tuple[ChatCommand, Identity]) -> list[Submission]:
     return [Submission(command, identity, "", SECRET) for command, identity in commands]
 
 
-def run(loaded: Loaded, *commands: tuple[RoomCommand, Identity], limits: UserLimits | None = None) -> BatchDecision:
+def run(
+    loaded: LoadedState, *commands: tuple[ChatCommand, Identity], limits: UserLimits | None = None
+) -> BatchDecision:
     batch = submissions(*commands)
     for one in batch:
         if one.needs.rooms:
@@ -36,9 +38,9 @@ def run(loaded: Loaded, *commands: tuple[RoomCommand, Identity], limits: UserLim
     return decide_batch(batch, loaded, limits or UserLimits())
 
 
-def made(kind: str = "public", command_id: str = "c") -> tuple[Loaded, str]:
+def made(kind: str = "public", command_id: str = "c") -> tuple[LoadedState, str]:
     """A room by Ann, and its id."""
-    loaded = Loaded(NOW)
+    loaded = LoadedState(NOW)
     create = CreateRoom(command_id, "General", "private" if kind == "private" else "public")
     (outcome,) = run(loaded, (create, ANN)).outcomes
     return loaded, room_shown(outcome).id
@@ -128,7 +130,7 @@ def known(*rooms: Room) -> KnownRooms:
     return result
 
 
-def drafts(found: KnownRooms, *commands: tuple[RoomCommand, Identity]) -> Drafts:
+def drafts(found: KnownRooms, *commands: tuple[ChatCommand, Identity]) -> Drafts:
     batch = submissions(*commands)
     return draft(batch, candidates(batch), found.find)
 
@@ -161,7 +163,7 @@ def test_a_resend_that_turns_up_leaves_the_draft_and_the_others_close_ranks():
     (state,) = loaded.rooms.values()
     result = drafts(known(state), *((SendMessage(str(n), room, "x"), ANN) for n in range(4)))
     result.leave_resent({event_id(state.room_id, "u_ann", "1")})
-    done, places = settle(result, {state.room_id: (10, 5)}, NOW)
+    done, places = decision_of(result, {state.room_id: (10, 5)}, NOW)
     assert (result.rest, places) == ([1], [0, 2, 3])
     assert [(one.command_id, one.sequence, one.number) for one in done.appended] == [
         ("0", 11, 6), ("2", 12, 7), ("3", 13, 8),

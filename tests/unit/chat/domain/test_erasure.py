@@ -12,12 +12,12 @@ import pytest
 
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.recorded import Recorded
-from parley.chat.domain.erasure import Erasure, ErasureState, Scope, evolve_recorded, hidden, ranges
+from parley.chat.domain.erasure import Erasure, ErasureScope, ErasureState, evolve_recorded, hidden, ranges
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
-from parley.chat.domain.room import Event
+from parley.chat.domain.room import ChatEvent
 from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUpdated
 from parley.chat.domain.state import Room
 from parley.chat.log.erasure.ledger import Ledger, LedgerError
@@ -25,7 +25,7 @@ from parley.chat.log.erasure.ledger import Ledger, LedgerError
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def erasure(scope: Scope = Scope.USER, number: int = 1, **fields: Any) -> Erasure:
+def erasure(scope: ErasureScope = ErasureScope.USER, number: int = 1, **fields: Any) -> Erasure:
     given: dict[str, Any] = {
         "user_id": None,
         "room_id": None,
@@ -39,7 +39,7 @@ def erasure(scope: Scope = Scope.USER, number: int = 1, **fields: Any) -> Erasur
 ANNS = erasure(user_id="u_ann")
 
 
-def recorded(event: Event, sequence: int = 1, actor: str = "u_ann") -> Recorded:
+def recorded(event: ChatEvent, sequence: int = 1, actor: str = "u_ann") -> Recorded:
     return Recorded(
         7, sequence, 0, UUID(int=sequence), event.TYPE, actor, actor.title(), "c", 5, CODEC.encode(event).data, NOW
     )  # fmt: skip
@@ -60,11 +60,19 @@ def test_an_erasure_is_requested_then_executing_then_completed():
             recorded(MemberInvited(NamedUser("u_ann")), 1, "u_ben"),
             recorded(MemberLeft(NamedUser("u_ben")), 1, "u_ben"),
         ),
-        (erasure(Scope.ROOM, room_id=7), recorded(RoomArchived("x")), recorded(EventsErased([(1, 1)]))),
-        (erasure(Scope.ROOM, room_id=7), recorded(MessageSent("x")), recorded(MessageSent("x"))._replace(room_id=8)),
-        (erasure(Scope.MESSAGE, event_id=UUID(int=1)), recorded(MessageSent("x")), recorded(MessageSent("x"), 2)),
+        (erasure(ErasureScope.ROOM, room_id=7), recorded(RoomArchived("x")), recorded(EventsErased([(1, 1)]))),
         (
-            erasure(Scope.AGE, before=datetime(2026, 1, 3, tzinfo=UTC)),
+            erasure(ErasureScope.ROOM, room_id=7),
+            recorded(MessageSent("x")),
+            recorded(MessageSent("x"))._replace(room_id=8),
+        ),
+        (
+            erasure(ErasureScope.MESSAGE, event_id=UUID(int=1)),
+            recorded(MessageSent("x")),
+            recorded(MessageSent("x"), 2),
+        ),
+        (
+            erasure(ErasureScope.AGE, before=datetime(2026, 1, 3, tzinfo=UTC)),
             recorded(MessageSent("x")),
             recorded(MemberJoined(NamedUser("u_ann", "Ann"))),
         ),
@@ -90,14 +98,14 @@ def test_what_an_erasure_covers(one: Erasure, covered: Recorded, not_covered: Re
         (RoomArchived("secret"), "u_ann", {}),
     ],
 )
-def test_of_an_erased_event_only_what_others_are_made_of_is_left(event: Event, actor: str, left: dict[str, Any]):
+def test_of_an_erased_event_only_what_others_are_made_of_is_left(event: ChatEvent, actor: str, left: dict[str, Any]):
     erased = ANNS.erase(recorded(event, actor=actor))
     assert msgspec.json.decode(erased.data) == left
     assert (erased.actor_id, erased.actor_name, erased.command_id, erased.fingerprint) == ("", "", "", 0)
     for shown in (erased, hidden(recorded(event, actor=actor))):
         told = msgspec.json.decode(msgspec.json.encode(shown.client_event()))
         assert (told["data"], told["actor"], told["id"], told["erased"]) == ({}, {"id": ""}, "", True)
-        assert b"secret" not in shown.item().payload
+        assert b"secret" not in shown.room_event().payload
 
 
 def test_a_room_keeps_the_name_that_others_have_by_now():
@@ -108,7 +116,7 @@ def test_a_room_keeps_the_name_that_others_have_by_now():
     assert msgspec.json.decode(ANNS.erase(ours, keeps=["custom"]).data) == {"custom": {"team": "a"}}
     made = ANNS.erase(recorded(RoomCreated("The den", "public", "Ours")), keeps=["name"])
     assert msgspec.json.decode(made.data) == {"name": "The den", "kind": "public"}
-    alone = erasure(Scope.ROOM, room_id=7).erase(recorded(RoomCreated("The den", "public")))
+    alone = erasure(ErasureScope.ROOM, room_id=7).erase(recorded(RoomCreated("The den", "public")))
     assert msgspec.json.decode(alone.data) == {"name": "", "kind": "private"}
 
 
@@ -143,12 +151,12 @@ def test_sequences_are_told_as_ranges():
 def test_the_ledger_keeps_every_whole_line_and_drops_a_torn_one(tmp_path: Path):
     ledger = Ledger(tmp_path / "erasures.jsonl")
     assert ledger.read() == []
-    ledger.append([erasure(number=1, user_id="u_ann"), erasure(Scope.ROOM, 2, room_id=7)])
+    ledger.append([erasure(number=1, user_id="u_ann"), erasure(ErasureScope.ROOM, 2, room_id=7)])
     before = ledger.changed()
     with ledger.path.open("ab") as file:
         file.write(b'{"id":"0')
     assert len(ledger.read()) == 2
-    ledger.append([erasure(Scope.MESSAGE, 3, room_id=7, event_id=UUID(int=9))])
+    ledger.append([erasure(ErasureScope.MESSAGE, 3, room_id=7, event_id=UUID(int=9))])
     assert [(one.id.int, one.user_id, one.room_id) for one in ledger.read()] == [
         (1, "u_ann", None),
         (2, None, 7),

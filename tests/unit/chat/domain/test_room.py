@@ -25,7 +25,7 @@ from parley.chat.domain.membership import (
 )
 from parley.chat.domain.messages import MessageSent, SendMessage
 from parley.chat.domain.people.invites import RevokeInvite
-from parley.chat.domain.room import Event, RoomCommand, decide, evolve, room_of, since
+from parley.chat.domain.room import ChatCommand, ChatEvent, decide, evolve, room_of, sequence_when_done
 from parley.chat.domain.rooms import (
     ArchiveRoom,
     CloseRoom,
@@ -49,7 +49,7 @@ SECRET = LogSecret(b"x" * 32)
 ROOM = public_room_id(1)
 
 
-def given(*events: tuple[Event, Identity]) -> Room | None:
+def given(*events: tuple[ChatEvent, Identity]) -> Room | None:
     """The room these events, by these actors, lead to."""
     room: Room | None = None
     for sequence, (event, actor) in enumerate(events, start=1):
@@ -57,24 +57,24 @@ def given(*events: tuple[Event, Identity]) -> Room | None:
     return room
 
 
-def created(kind: str = "public") -> tuple[Event, Identity]:
+def created(kind: str = "public") -> tuple[ChatEvent, Identity]:
     """Ann made a room."""
     return RoomCreated("General", "private" if kind == "private" else "public"), ANN
 
 
-def joined(who: Identity) -> tuple[Event, Identity]:
+def joined(who: Identity) -> tuple[ChatEvent, Identity]:
     """Somebody joined."""
     return MemberJoined(NamedUser(who.user_id, who.name)), who
 
 
-def rejected(command: RoomCommand, room: Room | None, identity: Identity) -> Code:
+def rejected(command: ChatCommand, room: Room | None, identity: Identity) -> Code:
     """The code a command is rejected with."""
     with pytest.raises(Reject) as caught:
         decide(command, room, DecisionContext(identity))
     return caught.value.code
 
 
-def decided(command: RoomCommand, room: Room | None, identity: Identity) -> list[Event]:
+def decided(command: ChatCommand, room: Room | None, identity: Identity) -> list[ChatEvent]:
     """The events a command leads to."""
     return decide(command, room, DecisionContext(identity))
 
@@ -150,7 +150,7 @@ def test_a_public_room_is_joined_by_anyone_and_joining_twice_changes_nothing():
         ArchiveRoom("c", ROOM),
     ],
 )
-def test_a_private_room_does_not_exist_for_others(command: RoomCommand):
+def test_a_private_room_does_not_exist_for_others(command: ChatCommand):
     assert rejected(command, given(created("private")), BEN) is Code.NOT_FOUND
     assert rejected(command, None, BEN) is Code.NOT_FOUND
 
@@ -273,7 +273,7 @@ def test_an_owner_changes_what_a_room_is_called_and_keeps_what_is_left_out():
     assert decided(UpdateRoom("c", ROOM, "Winter"), room, ANN) == [RoomUpdated("Winter")]
     assert decided(UpdateRoom("c", ROOM, topic=""), room, ANN) == [RoomUpdated(topic="")]
     assert decided(UpdateRoom("c", ROOM, "Plans"), room, ANN) == []
-    assert since(UpdateRoom("c", ROOM, "Plans"), room, DecisionContext(ANN)) == 3
+    assert sequence_when_done(UpdateRoom("c", ROOM, "Plans"), room, DecisionContext(ANN)) == 3
     assert rejected(UpdateRoom("c", ROOM, "Mine"), room, BEN) is Code.FORBIDDEN
     assert rejected(UpdateRoom("c", ROOM, "Mine"), room, CAT) is Code.NOT_A_MEMBER
     assert rejected(UpdateRoom("c", ROOM, "Mine"), given(created("private")), CAT) is Code.NOT_FOUND
@@ -363,7 +363,7 @@ def texts(kind: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
 
 @pytest.mark.parametrize(
     ("kind", "path"), [pytest.param(kind, path, id=f"{kind.NAME} {'.'.join(path)}")
-                       for kind in get_args(RoomCommand) for path in texts(kind)]
+                       for kind in get_args(ChatCommand) for path in texts(kind)]
 )  # fmt: skip
 @pytest.mark.parametrize("bad", ["nul \x00", "half \ud83d"])
 def test_no_text_of_any_command_holds_what_cannot_be_stored(kind: Any, path: tuple[str, ...], bad: str):

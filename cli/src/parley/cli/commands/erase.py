@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from parley.chat.domain.encoding.room_ids import FIRST_ROOM
-from parley.chat.domain.erasure import Erasure, Scope
+from parley.chat.domain.erasure import Erasure, ErasureScope
 from parley.chat.log.erasure import erasures
 from parley.chat.log.erasure.erasure_runner import wait_until_completed
 from parley.chat.log.erasure.ledger import Ledger, LedgerError
@@ -87,7 +87,7 @@ def _erase(url: str, path: Path, request: Callable[[Any], Awaitable[Erasure]]) -
             def report(erasure: Erasure) -> None:
                 if erasure.id == requested.id:
                     # Only an erasure of a user goes through the rooms from the first to the last.
-                    place = erasure.at_room if erasure.scope is Scope.USER else None
+                    place = erasure.at_room if erasure.scope is ErasureScope.USER else None
                     progress(erasure.events, FIRST_ROOM if place is None else place)
 
             return await wait_until_completed(url, ledger, requested, report)

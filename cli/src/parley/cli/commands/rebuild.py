@@ -15,4 +15,4 @@ def rebuild(database_url: DatabaseUrl, name: ProjectionName = "") -> None:
     """Make projections anew from the event log, room by room, while everybody works; may be stopped and run again."""
     with progress_of_rooms("Rebuilding") as progress:
         rebuilt = asyncio.run(rebuild_projections(database_url, name, progress))
-    typer.echo(f"Compared {rebuilt.rooms} rooms with the log, and mended {rebuilt.mended} rows.")
+    typer.echo(f"Compared {rebuilt.rooms} rooms with the log, and mended {rebuilt.corrected} rows.")

@@ -78,11 +78,11 @@ async def _screen(settings: Settings, stack: AsyncExitStack) -> Screen | None:
 def _also(cursors: ReadCursors, thread_cursors: ThreadCursors, publisher: Publisher) -> Publish:
     """Return what the writer does with a committed batch."""
 
-    async def publish(plan: BatchDecision) -> None:
+    async def publish(decision: BatchDecision) -> None:
         # Who sends a message has read up to it.
-        cursors.sent(plan.appended)
-        thread_cursors.sent(plan.appended)
-        await publisher.publish(plan)
+        cursors.sent(decision.appended)
+        thread_cursors.sent(decision.appended)
+        await publisher.publish(decision)
 
     return publish
 

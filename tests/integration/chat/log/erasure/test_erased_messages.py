@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from parley.chat.domain.encoding.room_ids import room_key
-from parley.chat.domain.erasure import Scope
+from parley.chat.domain.erasure import ErasureScope
 from parley.chat.domain.membership import JoinRoom
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.messages.amending import DeleteMessage, EditMessage
@@ -110,19 +110,19 @@ async def test_of_a_user_nothing_stays_in_what_became_of_messages(database_url: 
         ]
 
 
-@pytest.mark.parametrize("scope", [Scope.MESSAGE, Scope.AGE, Scope.ROOM])
-async def test_a_message_is_erased_with_its_edits(database_url: str, pool: Pool, ledger: Ledger, scope: Scope):
+@pytest.mark.parametrize("scope", [ErasureScope.MESSAGE, ErasureScope.AGE, ErasureScope.ROOM])
+async def test_a_message_is_erased_with_its_edits(database_url: str, pool: Pool, ledger: Ledger, scope: ErasureScope):
     async with running_writer(database_url) as (writer, _):
         room, hers = await talk(writer)
         async with connected(database_url) as connection:
             match scope:
-                case Scope.MESSAGE:
+                case ErasureScope.MESSAGE:
                     asked = await erasures.request_message(connection, room, hers)
-                case Scope.AGE:
+                case ErasureScope.AGE:
                     asked = await erasures.request(connection, scope, before=datetime.now(UTC))
                 case _:
                     asked = await erasures.request_room(connection, room)
-        if scope is not Scope.ROOM:
+        if scope is not ErasureScope.ROOM:
             raw = msgspec.json.encode(await history.page(pool, history.History(room, raw=True), BEN)).decode()
             assert "Elm Street" not in raw, "hidden at once"
             with pytest.raises(Exception, match="was deleted"):
@@ -130,7 +130,7 @@ async def test_a_message_is_erased_with_its_edits(database_url: str, pool: Pool,
         await erase(database_url, ledger, asked)
         assert "Elm Street" not in await all_rows(pool)
         await require_verified(pool)
-        if scope is Scope.ROOM:
+        if scope is ErasureScope.ROOM:
             assert "u_" not in await all_rows(pool)
             return
         state = await pool.fetchrow(

@@ -124,7 +124,9 @@ async def test_whatever_is_asked_for_is_hidden_from_the_moment_of_the_request(da
         # What Ann sent before is sent again, by a process that knows nothing of the request.
         again = await say(writer, room, "my address is 7 Elm Street")
         joined = await writer.submit(JoinRoom("j4", room), Identity("u_eve", "Eve"), "")
-        repeated = [recorded.item() for plan in publisher.plans[-2:] for recorded in plan.repeated.values()]
+        repeated = [
+            recorded.room_event() for decision in publisher.decisions[-2:] for recorded in decision.repeated.values()
+        ]
         assert again == 5
         assert joined.room is not None
         answers = [page, missed, people, shown, repeated, joined.room.created_by, replayed[request]]
@@ -165,7 +167,7 @@ async def test_a_message_is_erased_alone_and_sending_it_again_adds_nothing(
         assert again.sequence == 3
         assert again.recorded is not None
         assert again.recorded.erased
-        assert b"two" not in b"".join(one.item().payload for one in publisher.plans[-1].repeated.values())
+        assert b"two" not in b"".join(one.room_event().payload for one in publisher.decisions[-1].repeated.values())
         other = await writer.submit(SendMessage("say two", room, "another text, of which nothing is known"), ANN, "")
         assert other.sequence == 3
         assert await pool.fetchval("SELECT head FROM chat.rooms") == 5

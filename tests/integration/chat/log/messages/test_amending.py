@@ -16,7 +16,7 @@ from parley.chat.domain.messages.pins import PinMessage, UnpinMessage
 from parley.chat.domain.messages.reactions import AddReaction, RemoveReaction
 from parley.chat.domain.messages.threads import FollowThread, UnfollowThread
 from parley.chat.domain.projectors import PROJECTORS
-from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.room import ChatCommand
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import COMMANDS_BY_WAY, Writer
 from parley.chat.projections.rebuild import rebuild
@@ -44,13 +44,13 @@ class Conversation:
         self.key = room_key(room)
         self._count = 0
 
-    async def do(self, who: Identity, kind: type[RoomCommand], *args: Any, **fields: Any) -> int:
+    async def do(self, who: Identity, kind: type[ChatCommand], *args: Any, **fields: Any) -> int:
         """Have a command done; its sequence."""
         self._count += 1
         command: Any = kind
         return (await self.writer.submit(command(f"c{self._count}", self.room, *args, **fields), who, "")).sequence
 
-    async def refused(self, who: Identity, kind: type[RoomCommand], *args: Any, **fields: Any) -> Reject:
+    async def refused(self, who: Identity, kind: type[ChatCommand], *args: Any, **fields: Any) -> Reject:
         """Have a command refused."""
         with pytest.raises(Reject) as refusal:
             await self.do(who, kind, *args, **fields)

@@ -33,13 +33,13 @@ from parley.chat.domain.people.moderation import (
     MemberUnmuted,
 )
 from parley.chat.domain.permissions import Permission
-from parley.chat.domain.room import Event, RoomCommand
+from parley.chat.domain.room import ChatCommand, ChatEvent
 from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUnarchived, RoomUpdated
 
 EXAMPLES = {path.stem: msgspec.json.decode(path.read_bytes()) for path in Path(__file__).parent.glob("stored_events/*")}
 """By `<type>.<version>`. They are never changed; a new version gets an example beside them."""
 UNTIL = datetime(2026, 12, 1, tzinfo=UTC)
-MEANING: dict[str, Event] = {
+MEANING: dict[str, ChatEvent] = {
     "room.created.1": RoomCreated("General", "private"),
     "member.invited.1": MemberInvited(NamedUser("u_ben", "Ben")),
     "member.joined.1": MemberJoined(NamedUser("u_ben", "Ben"), "owner"),
@@ -87,12 +87,12 @@ def test_a_stored_event_is_read_whatever_its_version(name: str):
 
 
 def test_there_is_an_example_of_each_version_of_each_type():
-    versions = {f"{kind.TYPE}.{n}" for kind in get_args(Event) for n in range(1, len(kind.UPCASTERS) + 2)}
+    versions = {f"{kind.TYPE}.{n}" for kind in get_args(ChatEvent) for n in range(1, len(kind.UPCASTERS) + 2)}
     assert versions == set(EXAMPLES) == set(MEANING)
 
 
-@pytest.mark.parametrize("kind", get_args(Event), ids=lambda kind: kind.TYPE)
-def test_what_is_written_today_is_the_latest_example(kind: type[Event]):
+@pytest.mark.parametrize("kind", get_args(ChatEvent), ids=lambda kind: kind.TYPE)
+def test_what_is_written_today_is_the_latest_example(kind: type[ChatEvent]):
     name = f"{kind.TYPE}.{len(kind.UPCASTERS) + 1}"
     written = CODEC.encode(MEANING[name])
     assert (
@@ -144,9 +144,9 @@ def test_no_two_types_have_one_number():
 
 def test_commands_and_events_agree_on_whether_decisions_read_what_they_change():
     of_messages = {kind.NAME for kind in get_args(MessageCommand)}
-    assert {kind.NAME for kind in get_args(RoomCommand) if not kind.CHANGES_DECISIONS} == of_messages
+    assert {kind.NAME for kind in get_args(ChatCommand) if not kind.CHANGES_DECISIONS} == of_messages
     others = {"message.sent", "events.erased"}
-    assert {kind.TYPE for kind in get_args(Event) if not kind.CHANGES_DECISIONS} == AMENDING_TYPES | others
+    assert {kind.TYPE for kind in get_args(ChatEvent) if not kind.CHANGES_DECISIONS} == AMENDING_TYPES | others
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from parley.chat.domain.messages.reactions import (
 from parley.chat.domain.messages.sending import MAX_DATA, MAX_MENTIONS, MessageLink
 from parley.chat.domain.messages.threads import FollowThread, ThreadFollowed, ThreadUnfollowed, UnfollowThread
 from parley.chat.domain.people.moderation import MemberMuted
-from parley.chat.domain.room import Event, decide, evolve
+from parley.chat.domain.room import ChatEvent, decide, evolve
 from parley.chat.domain.rooms import ArchiveRoom, RoomArchived, RoomCreated
 from parley.chat.domain.state import DecisionContext, Room
 from parley.common.errors import Code, Reject
@@ -48,7 +48,7 @@ THUMB = "\N{THUMBS UP SIGN}"
 class Given:
     """Ann's room with Ben and Cat, and what happened there. The first message is Ben's and has sequence 4."""
 
-    def __init__(self, *happened: tuple[Event, Identity]) -> None:
+    def __init__(self, *happened: tuple[ChatEvent, Identity]) -> None:
         self.messages = RoomMessages()
         room: Room | None = None
         self.sequence = 0
@@ -66,7 +66,7 @@ class Given:
                 amend(self.messages, event, self.sequence, named, NOW)
         self.room = room
 
-    def when(self, command: MessageCommand, who: Identity) -> list[Event]:
+    def when(self, command: MessageCommand, who: Identity) -> list[ChatEvent]:
         """The events that a command leads to."""
         return decide(command, self.room, DecisionContext(who, messages=self.messages))
 

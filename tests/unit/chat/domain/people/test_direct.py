@@ -25,7 +25,7 @@ from parley.chat.domain.people.authority import ChangePermissions, ChangeRole, R
 from parley.chat.domain.people.direct import MOST, MemberAdded, OpenDirect
 from parley.chat.domain.people.invites import CreateInvite
 from parley.chat.domain.people.moderation import BanMember, MuteMember, RemoveMember
-from parley.chat.domain.room import RoomCommand, room_of
+from parley.chat.domain.room import ChatCommand, room_of
 from parley.chat.domain.rooms import ArchiveRoom, RoomCreated, UpdateRoom
 from parley.chat.domain.state import Room, UserLimits
 from parley.common.errors import Code
@@ -105,7 +105,7 @@ def test_a_room_for_notes_is_ones_own():
     ],
     ids=lambda command: command.NAME,
 )
-def test_nobody_has_any_power_in_it(command: RoomCommand):
+def test_nobody_has_any_power_in_it(command: ChatCommand):
     assert refused(command, talking(), ANN).code is Code.FORBIDDEN
 
 

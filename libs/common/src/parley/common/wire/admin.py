@@ -57,14 +57,14 @@ class ErasureInfo(Wire, frozen=True):
     events: int
 
 
-class ReadWritten(Wire, frozen=True):
+class ReadUserEvents(Wire, frozen=True):
     """Ask for what a user wrote, a page at a time; `cursor` is that of the page before."""
 
     user: str
     cursor: str = ""
 
 
-class Written(Wire, frozen=True):
+class UserEvents(Wire, frozen=True):
     """Events that a user made, as JSON, each as its room's members were sent it; without `cursor`, the last of them.
 
     `rows` are what else is kept of them: a JSON object each, with a `type` and what is kept under the name of the type.

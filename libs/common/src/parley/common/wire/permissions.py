@@ -84,7 +84,7 @@ AUTH = Permissions(
         subjects.LIST_ROOMS,
         subjects.ERASE_USER,
         subjects.GET_ERASURE,
-        subjects.READ_WRITTEN,
+        subjects.READ_USER_EVENTS,
         subjects.GATEWAYS,
         "gw.*.sockets.=",
         "_INBOX.*.auth.>",
@@ -104,7 +104,7 @@ CHAT = Permissions(
         subjects.LIST_ROOMS,
         subjects.ERASE_USER,
         subjects.GET_ERASURE,
-        subjects.READ_WRITTEN,
+        subjects.READ_USER_EVENTS,
         subjects.REGISTER_CONSUMER,
     ),
 )

@@ -38,8 +38,8 @@ ERASE_USER = "ctl.user.erase"
 GET_ERASURE = "ctl.user.erasure"
 """Request, queue group `chat`: `GetErasure` → `ErasureInfo`, or a code."""
 
-READ_WRITTEN = "ctl.user.written"
-"""Request, queue group `chat`: `ReadWritten` → `Written`, or a code."""
+READ_USER_EVENTS = "ctl.user.written"
+"""Request, queue group `chat`: `ReadUserEvents` → `UserEvents`, or a code."""
 
 LIST_ROOMS = "ctl.room.list"
 """Request, queue group `chat`: `ListRooms` → `RoomList`."""

@@ -18,7 +18,7 @@ from parley.auth.accounts.sessions import Sessions
 from parley.auth.settings import AttemptRate
 from parley.common.errors import Code
 from parley.common.wire import subjects
-from parley.common.wire.admin import ReadWritten, Written
+from parley.common.wire.admin import ReadUserEvents, UserEvents
 from parley.common.wire.identity import Identity
 from parley.framework import Bus, Reject
 
@@ -71,7 +71,7 @@ class DataExport:
                 yield _line(kind, value)
             events, cursor = 0, ""
             while True:
-                page = await self._page(ReadWritten(identity.user_id, cursor))
+                page = await self._page(ReadUserEvents(identity.user_id, cursor))
                 for event in page.events:
                     yield _line("event", msgspec.Raw(event))
                 for row in page.rows:
@@ -93,15 +93,15 @@ class DataExport:
         }  # fmt: skip
         return {"user_id": identity.user_id, "name": identity.name, "roles": identity.roles, **known}
 
-    async def _page(self, question: ReadWritten) -> Written:
+    async def _page(self, question: ReadUserEvents) -> UserEvents:
         for pause in PAUSES:
             try:
-                return await self._bus.request(subjects.READ_WRITTEN, question, Written, repeat=True)
+                return await self._bus.request(subjects.READ_USER_EVENTS, question, UserEvents, repeat=True)
             except Reject as rejection:
                 if not rejection.retryable:
                     raise
                 await asyncio.sleep(pause)
-        return await self._bus.request(subjects.READ_WRITTEN, question, Written, repeat=True)
+        return await self._bus.request(subjects.READ_USER_EVENTS, question, UserEvents, repeat=True)
 
 
 def _line(kind: str, value: Any) -> bytes:

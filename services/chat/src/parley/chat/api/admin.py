@@ -7,7 +7,7 @@ from parley.chat.domain.erasure import Erasure
 from parley.chat.domain.rooms import CloseRoom
 from parley.chat.log.database import reachable
 from parley.chat.log.erasure import erasures
-from parley.chat.queries import rooms, written
+from parley.chat.queries import rooms, user_events
 from parley.chat.state import ChatState
 from parley.common.errors import Code, Reject
 from parley.common.wire import subjects
@@ -17,9 +17,9 @@ from parley.common.wire.admin import (
     ErasureInfo,
     GetErasure,
     ListRooms,
-    ReadWritten,
+    ReadUserEvents,
     RoomList,
-    Written,
+    UserEvents,
 )
 from parley.common.wire.consumers import RegisterConsumer
 
@@ -52,9 +52,9 @@ async def start(state: ChatState) -> None:
             raise Reject(Code.NOT_FOUND, "Nothing of this user was asked to be erased.")
         return _info(found)
 
-    async def read_written(request: ReadWritten) -> Written:
+    async def read_user_events(request: ReadUserEvents) -> UserEvents:
         with reachable():
-            return await written.page(state.reads, request)
+            return await user_events.page(state.reads, request)
 
     async def register_consumer(request: RegisterConsumer) -> None:
         with reachable():
@@ -65,7 +65,7 @@ async def start(state: ChatState) -> None:
     await bus.respond(subjects.LIST_ROOMS, ListRooms, list_rooms, queue=bus.service)
     await bus.respond(subjects.ERASE_USER, EraseUser, erase_user, queue=bus.service)
     await bus.respond(subjects.GET_ERASURE, GetErasure, get_erasure, queue=bus.service)
-    await bus.respond(subjects.READ_WRITTEN, ReadWritten, read_written, queue=bus.service)
+    await bus.respond(subjects.READ_USER_EVENTS, ReadUserEvents, read_user_events, queue=bus.service)
 
 
 def _info(erasure: Erasure) -> ErasureInfo:

@@ -8,7 +8,7 @@ import msgspec
 
 from parley.chat.domain.people.authority import AuthorityCommand
 from parley.chat.domain.people.moderation import ModerationCommand
-from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.rooms import ArchiveRoom, UnarchiveRoom
 from parley.chat.log.database import reachable
 from parley.chat.moderation.reports import ResolveReport
@@ -21,7 +21,7 @@ from parley.framework import Identity
 AuditedCommand = ArchiveRoom | UnarchiveRoom | ModerationCommand | AuthorityCommand
 
 
-async def record(chat: ChatState, command: RoomCommand, identity: Identity, correlation: str) -> None:
+async def record(chat: ChatState, command: ChatCommand, identity: Identity, correlation: str) -> None:
     """Have a command of an administrator written down, if it is of a kind that is. Raises `Reject` if it cannot be."""
     if not isinstance(command, AuditedCommand) or identity.right is None:
         return

@@ -25,7 +25,7 @@ from parley.chat.domain.people.authority import ChangePermissions, ChangeRole
 from parley.chat.domain.people.direct import OpenDirect
 from parley.chat.domain.people.invites import CreateInvite, RevokeInvite
 from parley.chat.domain.people.moderation import BanMember, MuteMember, RemoveMember, UnbanMember, UnmuteMember
-from parley.chat.domain.room import Event, RoomCommand
+from parley.chat.domain.room import ChatCommand, ChatEvent
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom, UnarchiveRoom, UpdateRoom
 from parley.chat.queries.rooms import RoomView, room_view
 from parley.framework import Identity
@@ -35,7 +35,7 @@ from parley.framework import Identity
 class CommandRoute:
     """One command: its type (which has its name), its path over HTTP, a summary in a few words, and if it writes."""
 
-    command: type[RoomCommand]
+    command: type[ChatCommand]
     path: str
     summary: str
     writes: bool = True
@@ -77,7 +77,7 @@ COMMANDS: tuple[CommandRoute, ...] = (
 )
 
 # Taken from the union, so that a new type of event cannot be forgotten in the documents.
-EVENTS: tuple[type[EventData], ...] = get_args(Event)
+EVENTS: tuple[type[EventData], ...] = get_args(ChatEvent)
 """The types of events that clients are sent: every type that a room may have."""
 
 

@@ -51,7 +51,7 @@ from parley.chat.unsent.scheduled_messages import (
 )
 from parley.framework import Identity
 
-Answer = Callable[[ChatState, Identity, Any], Awaitable[Any]]
+Handler = Callable[[ChatState, Identity, Any], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class OwnRoute:
     method: str
     path: str
     summary: str
-    answer: Answer
+    answer: Handler
     writes: bool = False
     """Whether it is refused to keys that may read only, and to who is suspended if others have to do with it."""
     reaches_others: bool = False

@@ -13,7 +13,7 @@ from parley.chat.api.people_routes import add_people_routes
 from parley.chat.attachments.downloads import AskFiles, FileAddresses
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.domain.events import ClientEvent
-from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.room import ChatCommand
 from parley.chat.log.database import COMMAND_SECONDS, reachable
 from parley.chat.previews import link_previews
 from parley.chat.previews.link_previews import AskPreview, LinkPreview
@@ -36,7 +36,7 @@ def room_log(state: ChatState) -> RoomLog:
 router: Router[ChatState] = Router(NAMESPACE, room_log=room_log)
 
 
-def command(context: Context[ChatState], payload: RoomCommand) -> asyncio.Future[CommandAck]:
+def command(context: Context[ChatState], payload: ChatCommand) -> asyncio.Future[CommandAck]:
     """Decide a command, commit its events, and ack it with the result.
 
     It returns a future instead of being a coroutine, so that hundreds of commands wait without a task each.
@@ -45,7 +45,7 @@ def command(context: Context[ChatState], payload: RoomCommand) -> asyncio.Future
     return context.state.writer.submit(payload, identity, context.correlation, partial(ack, identity))
 
 
-async def audited_command(context: Context[ChatState], payload: RoomCommand) -> CommandAck:
+async def audited_command(context: Context[ChatState], payload: ChatCommand) -> CommandAck:
     """The same, of a kind that is in the audit log before it is done, if it is an administrator's."""
     await audited.record(context.state, payload, context.identity, context.correlation)
     return await command(context, payload)

@@ -139,7 +139,7 @@ class ConsumerRunner:
                 await store.forget(connection, outdated)
             # There is no `await` from here to the end of the block, so no task sees half of it.
             gone = [one for name, one in self._running.items() if name not in {row.name for row in rows}]
-            gone += [one for row in rows if (one := self._running.get(row.name)) and _moved(one.row, row)]
+            gone += [one for row in rows if (one := self._running.get(row.name)) and _place_changed(one.row, row)]
             for one in gone:
                 self._stop(one)
             for row in rows:
@@ -257,7 +257,7 @@ class ConsumerRunner:
         self._leadership.step_down()
 
 
-def _moved(before: StoredConsumer, after: StoredConsumer) -> bool:
+def _place_changed(before: StoredConsumer, after: StoredConsumer) -> bool:
     """Return whether somebody else has moved a consumer, or changed which events it wants."""
     return (before.batch, before.events) != (after.batch, after.events)
 

@@ -23,7 +23,7 @@ OVERHEAD = 64
 _Told = RoomHead | tuple[str, MembershipChange] | tuple[str, RoomEvent]
 
 
-class Chained(NamedTuple):
+class AnnouncementChain(NamedTuple):
     """Announcements to be published in this order, and the name of the last one."""
 
     messages: list[Announcement]
@@ -31,8 +31,8 @@ class Chained(NamedTuple):
 
 
 def announce(
-    heads: Sequence[tuple[int, int]], named: Iterable[Recorded], log: str, after: str, name: Callable[[], str]
-) -> Chained:
+    heads: Sequence[tuple[int, int]], named: Iterable[Recorded], incarnation: str, after: str, name: Callable[[], str]
+) -> AnnouncementChain:
     """Say up to which sequence rooms have events, and tell single users what concerns them.
 
     `heads` are rooms with their last sequence, `named` the events that concern single users, `after` the name of the
@@ -43,19 +43,19 @@ def announce(
     for chunk in split_by_size([*_for_users(named), *_heads(heads)], MAX_BYTES, _weight):
         told = [entry for entry in chunk if not isinstance(entry, RoomHead)]
         message = Announcement(
-            NAMESPACE, log, after, name(), [entry for entry in chunk if isinstance(entry, RoomHead)],
+            NAMESPACE, incarnation, after, name(), [entry for entry in chunk if isinstance(entry, RoomHead)],
             [(user, change) for user, change in told if isinstance(change, MembershipChange)],
             [(user, notice) for user, notice in told if isinstance(notice, RoomEvent)],
         )  # fmt: skip
         messages.append(message)
         after = message.id
-    return Chained(messages, after)
+    return AnnouncementChain(messages, after)
 
 
 def _for_users(named: Iterable[Recorded]) -> Iterator[_Told]:
     for recorded in named:
-        item = recorded.item()
-        for told in (change_of(recorded, item), notice_of(recorded, item)):
+        room_event = recorded.room_event()
+        for told in (change_of(recorded, room_event), notice_of(recorded, room_event)):
             if told is not None:
                 yield told
 

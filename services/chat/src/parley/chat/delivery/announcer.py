@@ -44,14 +44,17 @@ _SAVE = """UPDATE chat.consumers SET position = $2, batch = $4, read_up_to = clo
 
 
 class Announcer:
-    """Announces while this process leads. It calls `mended` when what writers know of rooms may be out of date."""
+    """Announces while this process leads.
 
-    def __init__(self, rooms: RoomPublisher, bus: Bus, url: str, mended: Callable[[], None]) -> None:
+    It calls `projections_corrected` when what writers know of rooms may be out of date.
+    """
+
+    def __init__(self, rooms: RoomPublisher, bus: Bus, url: str, projections_corrected: Callable[[], None]) -> None:
         self._rooms = rooms
         self._bus = bus
         self._leadership = Leadership(url, ANNOUNCEMENTS)
         self._tail = Tail()
-        self._mended = mended
+        self._on_corrected = projections_corrected
         self._state: LogState | None = None
         self._position: Position | None = None
         """None until it is read from Postgres."""
@@ -144,7 +147,7 @@ class Announcer:
         """Remember which log it is. Returns whether it is another one than before."""
         before, self._state = self._state, state
         if before is not None and before != state:
-            self._mended()
+            self._on_corrected()
         return before is not None and before.incarnation != state.incarnation
 
     def _step_down(self) -> None:

@@ -13,17 +13,19 @@ FOR_USERS = frozenset(kind.NUMBER for kind in (RoomCreated, MemberJoined, Member
 """Numbers of the types of events that tell something to a single user."""
 
 
-def change_of(recorded: Recorded, item: RoomEvent) -> tuple[str, MembershipChange] | None:
+def change_of(recorded: Recorded, room_event: RoomEvent) -> tuple[str, MembershipChange] | None:
     """Return the user whose membership an event begins or ends, and the change that their gateways are told."""
-    user_id = item.joined_user or item.left_user
-    return (user_id, MembershipChange(recorded.room, bool(item.joined_user), recorded.sequence)) if user_id else None
+    user_id = room_event.joined_user or room_event.left_user
+    return (
+        (user_id, MembershipChange(recorded.room, bool(room_event.joined_user), recorded.sequence)) if user_id else None
+    )
 
 
-def notice_of(recorded: Recorded, item: RoomEvent) -> tuple[str, RoomEvent] | None:
+def notice_of(recorded: Recorded, room_event: RoomEvent) -> tuple[str, RoomEvent] | None:
     """Return the invited user and the notice of an invitation.
 
     Its room's events do not reach them, since they are not in it.
     """
     if recorded.type == MemberInvited.TYPE and isinstance(invited := recorded.event(), MemberInvited):
-        return invited.user.id, RoomEvent(item.event, item.payload, notice=str(recorded.event_id))
+        return invited.user.id, RoomEvent(room_event.event, room_event.payload, notice=str(recorded.event_id))
     return None

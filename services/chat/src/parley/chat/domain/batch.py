@@ -16,7 +16,7 @@ from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.invite_codes import code_of
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.encoding.room_ids import LogSecret, event_id
-from parley.chat.domain.erasure import let_go, texts_let_go
+from parley.chat.domain.erasure import drop_texts, texts_dropped_by
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
 from parley.chat.domain.messages import MessageSent
@@ -25,7 +25,16 @@ from parley.chat.domain.messages.decisions import MessageEvent
 from parley.chat.domain.messages.known import RoomMessages
 from parley.chat.domain.people.direct import OpenDirect
 from parley.chat.domain.people.invites import CreateInvite
-from parley.chat.domain.room import Event, RoomCommand, decide, evolve, moved_user, needs, room_of, since
+from parley.chat.domain.room import (
+    ChatCommand,
+    ChatEvent,
+    changed_member,
+    decide,
+    evolve,
+    needs,
+    room_of,
+    sequence_when_done,
+)
 from parley.chat.domain.rooms import CreateRoom, RoomArchived, RoomCreated, RoomUnarchived
 from parley.chat.domain.state import (
     NO_UPLOADS,
@@ -54,7 +63,7 @@ class Submission:
 
     __slots__ = ("_secret", "command", "correlation", "fingerprint", "identity", "key", "needs", "room_id", "screened")
 
-    def __init__(self, command: RoomCommand, identity: Identity, correlation: str, secret: LogSecret) -> None:
+    def __init__(self, command: ChatCommand, identity: Identity, correlation: str, secret: LogSecret) -> None:
         """Derive the ids of a command. Raises `Reject` if it names a room by a text that cannot be a room's id."""
         self.command = command
         self.identity = identity
@@ -104,7 +113,7 @@ class Remembered:
 
 
 @dataclass(slots=True)
-class Loaded:
+class LoadedState:
     """The state that a batch is decided against, read while its rooms are locked."""
 
     now: datetime
@@ -158,7 +167,7 @@ class BatchDecision:
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
     appended: list[Recorded] = field(default_factory=list[Recorded])
     created: dict[int, Room] = field(default_factory=dict[int, Room])
-    changed: dict[int, Room] = field(default_factory=dict[int, Room])
+    changed_rooms: dict[int, Room] = field(default_factory=dict[int, Room])
     members: dict[tuple[int, str], None] = field(default_factory=dict[tuple[int, str], None])
     """The memberships that changed, as `(room, user)`. The room's state says to what."""
     restrictions: dict[tuple[int, str], None] = field(default_factory=dict[tuple[int, str], None])
@@ -203,11 +212,11 @@ class BatchDecision:
 
     def forget(self, room: Room, texts: Collection[str]) -> None:
         """Let a room lose these texts as far as it has them from erased events, which lose them too."""
-        for sequence, text in let_go(room, texts):
+        for sequence, text in drop_texts(room, texts):
             self.forgotten.setdefault((room.room_id, sequence), []).append(text)
 
 
-def decide_batch(submissions: list[Submission], loaded: Loaded, limits: UserLimits) -> BatchDecision:
+def decide_batch(submissions: list[Submission], loaded: LoadedState, limits: UserLimits) -> BatchDecision:
     """Decide every command in order. Never raises for one of them: the outcome of a refused command is its `Reject`."""
     result = BatchDecision()
     for submission in submissions:
@@ -219,7 +228,7 @@ def decide_batch(submissions: list[Submission], loaded: Loaded, limits: UserLimi
     return result
 
 
-def _decide_one(submission: Submission, loaded: Loaded, limits: UserLimits, result: BatchDecision) -> Accepted:
+def _decide_one(submission: Submission, loaded: LoadedState, limits: UserLimits, result: BatchDecision) -> Accepted:
     command, identity, room_id = submission.command, submission.identity, submission.room_id
     room = loaded.rooms.get(room_id)
     # Looked up before anything is decided: a resent command gets its first result, even if it would be refused by now.
@@ -250,11 +259,11 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: UserLimits, resu
         recorded = [_append(submission, index, event, loaded, result) for index, event in enumerate(events)]
         # So that a resend later in the same batch finds it.
         loaded.earlier[submission.key] = recorded
-        told = _told(recorded)
+        told = _acked_event(recorded)
         shown = _shown(submission, loaded.rooms[room_id])
         return Accepted(shown, told, told.sequence, submission.code(told.sequence))
     assert room is not None  # noqa: S101 - without a room, decide either makes one or refuses
-    remembered = Remembered(submission.fingerprint, since(command, room, context))
+    remembered = Remembered(submission.fingerprint, sequence_when_done(command, room, context))
     loaded.earlier[submission.key] = remembered
     result.remembered[submission.key] = room_id, remembered
     _confirm(submission, room, remembered.sequence, result)
@@ -262,7 +271,7 @@ def _decide_one(submission: Submission, loaded: Loaded, limits: UserLimits, resu
 
 
 def _again(
-    submission: Submission, room: Room, earlier: list[Recorded] | Remembered, loaded: Loaded, result: BatchDecision
+    submission: Submission, room: Room, earlier: list[Recorded] | Remembered, loaded: LoadedState, result: BatchDecision
 ) -> Accepted:
     """Return the first result of a command that is sent again. Raises `Reject(id_conflict)` for another command."""
     events = [] if isinstance(earlier, Remembered) else earlier
@@ -276,11 +285,11 @@ def _again(
     shown = None if submission.key in loaded.erasing else _shown(submission, room)
     if not events:
         return Accepted(shown, None, first.sequence)
-    told = _told(events)
+    told = _acked_event(events)
     return Accepted(shown, told, told.sequence, submission.code(told.sequence))
 
 
-def _told(events: list[Recorded]) -> Recorded:
+def _acked_event(events: list[Recorded]) -> Recorded:
     """Return the event of a command that its ack tells of."""
     return next((one for one in events if one.type == MessageSent.TYPE), events[0])
 
@@ -304,7 +313,9 @@ def _confirm(submission: Submission, room: Room, sequence: int, result: BatchDec
         result.confirmed.append((user_id, MembershipChange(room.id, False, sequence)))
 
 
-def _append(submission: Submission, index: int, event: Event, loaded: Loaded, result: BatchDecision) -> Recorded:
+def _append(
+    submission: Submission, index: int, event: ChatEvent, loaded: LoadedState, result: BatchDecision
+) -> Recorded:
     command, identity, room_id = submission.command, submission.identity, submission.room_id
     before = loaded.rooms.get(room_id)
     sequence, messages = (before.head + 1, before.messages) if before else (1, 0)
@@ -314,11 +325,11 @@ def _append(submission: Submission, index: int, event: Event, loaded: Loaded, re
     )  # fmt: skip
     # Later commands of this batch are decided by the same counts of rooms and invitations, so each event keeps them
     # right: its user's membership is subtracted as it was, and added as it is afterwards.
-    user_id = moved_user(event, identity.user_id)
+    user_id = changed_member(event, identity.user_id)
     _uncount(loaded, before, user_id, archived=isinstance(event, RoomArchived))
     people = People.of(before) if event.CHANGES_DECISIONS else None
     if before is not None:
-        result.forget(before, texts_let_go(before, event))
+        result.forget(before, texts_dropped_by(before, event))
     room = evolve(before, event, room_id, sequence, NamedUser(identity.user_id, identity.name), loaded.now)
     _count(loaded, room, user_id, unarchived=isinstance(event, RoomUnarchived))
     if isinstance(event, MessageEvent):
@@ -337,7 +348,7 @@ def _append(submission: Submission, index: int, event: Event, loaded: Loaded, re
     if isinstance(event, RoomCreated):
         result.created[room_id] = room
     elif room_id not in result.created:
-        result.changed[room_id] = room
+        result.changed_rooms[room_id] = room
     if user_id is not None:
         result.members[room_id, user_id] = None
     if isinstance(event, MessageSent) and event.attachments:
@@ -348,7 +359,7 @@ def _append(submission: Submission, index: int, event: Event, loaded: Loaded, re
     return recorded
 
 
-def _uncount(loaded: Loaded, room: Room | None, user_id: str | None, *, archived: bool) -> None:
+def _uncount(loaded: LoadedState, room: Room | None, user_id: str | None, *, archived: bool) -> None:
     """Subtract the membership that an event changes from the counts.
 
     An archived room takes all of its memberships with it.
@@ -365,7 +376,7 @@ def _uncount(loaded: Loaded, room: Room | None, user_id: str | None, *, archived
             loaded.invitations[room.room_id, member.invited_by] -= not archived
 
 
-def _count(loaded: Loaded, room: Room, user_id: str | None, *, unarchived: bool) -> None:
+def _count(loaded: LoadedState, room: Room, user_id: str | None, *, unarchived: bool) -> None:
     """Add the membership that an event made to the counts. A room that is open again brings all of its memberships."""
     for moved in room.members if unarchived else (user_id,):
         member = room.members.get(moved or "")

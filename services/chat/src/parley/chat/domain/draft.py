@@ -15,7 +15,7 @@ from uuid import UUID
 from parley.chat.domain.batch import Accepted, BatchDecision, Submission
 from parley.chat.domain.encoding.event_codec import CODEC, StoredEvent
 from parley.chat.domain.encoding.recorded import Recorded
-from parley.chat.domain.room import Event, decide
+from parley.chat.domain.room import ChatEvent, decide
 from parley.chat.domain.state import DecisionContext, Room
 from parley.common.errors import Reject
 
@@ -33,7 +33,7 @@ class Draft:
     place: int
     submission: Submission
     event_id: UUID
-    event: Event
+    event: ChatEvent
     stored: StoredEvent
     ordinal: int = 0
     number: int = 0
@@ -123,7 +123,7 @@ def draft(submissions: list[Submission], eligible: list[bool], find: FindRoom) -
     return result
 
 
-def _decide(submission: Submission, room: Room) -> list[Event]:
+def _decide(submission: Submission, room: Room) -> list[ChatEvent]:
     """Return the events of a command if what is known allows it, else none.
 
     A refusal here is not yet an answer to the sender.
@@ -135,7 +135,7 @@ def _decide(submission: Submission, room: Room) -> list[Event]:
         return []
 
 
-def settle(drafts: Drafts, heads: dict[int, tuple[int, int]], now: datetime) -> tuple[BatchDecision, list[int]]:
+def decision_of(drafts: Drafts, heads: dict[int, tuple[int, int]], now: datetime) -> tuple[BatchDecision, list[int]]:
     """Return what was appended, in the batch's order, and the indexes of these commands in the batch.
 
     `heads` has, by room, the head and the number of messages behind which Postgres appended.
@@ -152,10 +152,10 @@ def settle(drafts: Drafts, heads: dict[int, tuple[int, int]], now: datetime) -> 
             made.append((one.place, recorded))
     # By room until here; the answers are given in the order of the batch.
     made.sort(key=lambda entry: entry[0])
-    plan, places = BatchDecision(), list[int]()
+    decision, places = BatchDecision(), list[int]()
     for place, recorded in made:
-        plan.appended.append(recorded)
+        decision.appended.append(recorded)
         if not places or places[-1] != place:
             places.append(place)
-            plan.outcomes.append(Accepted(None, recorded, recorded.sequence))
-    return plan, places
+            decision.outcomes.append(Accepted(None, recorded, recorded.sequence))
+    return decision, places

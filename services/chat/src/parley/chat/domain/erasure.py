@@ -38,7 +38,7 @@ from parley.chat.domain.messages.amending import MessageDeleted, MessageEdited
 from parley.chat.domain.messages.pins import MessagePinned, MessageUnpinned
 from parley.chat.domain.messages.sending import MessageSent
 from parley.chat.domain.people.invites import InviteRevoked, InviteUsed
-from parley.chat.domain.room import AboutUser, Event, evolve
+from parley.chat.domain.room import AboutUser, ChatEvent, evolve
 from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUnarchived, RoomUpdated
 from parley.chat.domain.state import Room
 
@@ -62,7 +62,7 @@ _TOLD = frozenset(
 _PRIVATE = b'{"name":"","kind":"private"}'
 
 
-class Scope(StrEnum):
+class ErasureScope(StrEnum):
     """What an erasure is about: all that a user wrote, one message, a room, or the messages before some moment."""
 
     USER = "user"
@@ -89,7 +89,7 @@ class Erasure:
     """
 
     id: UUID
-    scope: Scope
+    scope: ErasureScope
     user_id: str | None
     room_id: int | None
     event_id: UUID | None
@@ -116,14 +116,14 @@ class Erasure:
         One that is erased is covered again by what is left in it of somebody else, and by its room.
         """
         match self.scope:
-            case Scope.USER:
+            case ErasureScope.USER:
                 return self.user_id in {recorded.actor_id, _subject(recorded.type, recorded.data)}
-            case Scope.MESSAGE:
+            case ErasureScope.MESSAGE:
                 # Whoever goes through the log adds the edits of the message, which come after it.
                 return self.event_id == recorded.event_id
-            case Scope.ROOM:
+            case ErasureScope.ROOM:
                 return self.room_id == recorded.room_id and recorded.type != EventsErased.TYPE
-            case Scope.AGE:
+            case ErasureScope.AGE:
                 assert self.before is not None  # noqa: S101 - follows from the scope
                 return recorded.type in TEXT_TYPES and recorded.recorded_at < self.before
 
@@ -131,22 +131,22 @@ class Erasure:
         """Return what remains of an event that the erasure covers.
 
         `keeps` has which of `TEXTS` the room has from this event while others are in the room: they are
-        theirs by now, and stay until the room has others or nobody is in it (`let_go`). A room that is erased itself
-        becomes private, so that it exists for nobody.
+        theirs by now, and stay until the room has others or nobody is in it (`drop_texts`). A room that is erased
+        itself becomes private, so that it exists for nobody.
         """
         data = recorded.data
-        if self.scope is Scope.ROOM:
+        if self.scope is ErasureScope.ROOM:
             # Nothing of its messages is left, so no thread and no pin is any more.
             told = data if recorded.type in TELLING.keys() & _TOLD else b"{}"
-            data = _PRIVATE if recorded.type == RoomCreated.TYPE else residue(recorded.type, told)
+            data = _PRIVATE if recorded.type == RoomCreated.TYPE else redacted(recorded.type, told)
         elif self.user_id is not None and _subject(recorded.type, data) == self.user_id:
             data = NOTHING
         else:
-            data = residue(recorded.type, data, keeps)
+            data = redacted(recorded.type, data, keeps)
         return _without(recorded, data)
 
 
-def residue(kind: str, data: bytes, keeps: Collection[str] = ()) -> bytes:
+def redacted(kind: str, data: bytes, keeps: Collection[str] = ()) -> bytes:
     """Return what a room needs of an event's data without texts and names, but for those of its texts that it `keeps`.
 
     That is which user moved to where or follows which thread, which kind of room it is, which of its texts changed,
@@ -174,13 +174,13 @@ def forget_texts(kind: str, data: bytes, texts: Collection[str]) -> bytes:
     return CODEC.encode(msgspec.structs.replace(event, **empty)).data
 
 
-def text_of(event: Event, text: str) -> str:
+def text_of(event: ChatEvent, text: str) -> str:
     """Return one of the texts that an event gives its room, as the room keeps it; an empty one if it gives none."""
     said: str | dict[str, Any] | None = getattr(event, text)
     return custom_text(said) if isinstance(said, dict) else said or ""
 
 
-def let_go(room: Room, texts: Collection[str]) -> list[tuple[int, str]]:
+def drop_texts(room: Room, texts: Collection[str]) -> list[tuple[int, str]]:
     """Take these texts out of a room as far as erased events hold them. Returns the events' sequences with the texts.
 
     Whoever calls this removes the texts from these events in the same transaction.
@@ -195,7 +195,7 @@ def let_go(room: Room, texts: Collection[str]) -> list[tuple[int, str]]:
     return found
 
 
-def texts_let_go(room: Room, event: Event) -> Collection[str]:
+def texts_dropped_by(room: Room, event: ChatEvent) -> Collection[str]:
     """Return the texts that a room does not keep when an event is appended, which is not applied to it yet.
 
     These are the texts that others replace, and all when the last member leaves.
@@ -208,7 +208,7 @@ def texts_let_go(room: Room, event: Event) -> Collection[str]:
 
 def hidden(recorded: Recorded) -> Recorded:
     """Return an event as it is read while an open erasure covers it. Gateways still learn who joined or left by it."""
-    return _without(recorded, residue(recorded.type, recorded.data))
+    return _without(recorded, redacted(recorded.type, recorded.data))
 
 
 def evolve_recorded(room: Room | None, recorded: Recorded) -> Room:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from parley.chat.domain.encoding.recorded import Recorded
-from parley.chat.domain.erasure import TEXTS, evolve_recorded, texts_let_go
+from parley.chat.domain.erasure import TEXTS, evolve_recorded, texts_dropped_by
 from parley.chat.domain.messages.amendments import AMENDING_TYPES, amend_recorded
 from parley.chat.domain.messages.known import RoomMessages
 from parley.chat.domain.messages.rows import (
@@ -24,13 +24,13 @@ from parley.chat.domain.messages.rows import (
     reaction_rows,
     reply_rows,
 )
-from parley.chat.domain.room import Event
+from parley.chat.domain.room import ChatEvent
 from parley.chat.domain.rooms import RoomUpdated
 from parley.chat.domain.state import Invite, Member, Restrictions, Room
 
 Row = tuple[Any, ...]
 FOLDED = tuple(
-    kind.NUMBER for kind in get_args(Event) if kind.CHANGES_DECISIONS or kind.TYPE in AMENDING_TYPES
+    kind.NUMBER for kind in get_args(ChatEvent) if kind.CHANGES_DECISIONS or kind.TYPE in AMENDING_TYPES
 )  # fmt: skip
 """Numbers of the types of events that rooms and what became of their messages are folded from. Of the others only the
 replies in threads matter; all else moves the head and counts messages."""
@@ -72,7 +72,7 @@ class TextLeft:
 
 
 @dataclass(slots=True)
-class Folded:
+class FoldedRoom:
     """A room as its events make it, what became of its messages, and the sequence of the oldest event that is kept.
 
     `outdated` has the sequences of erased events that hold a text which a later event replaced.
@@ -105,7 +105,7 @@ class Projector:
     name: str
     columns: dict[str, str]
     key: int
-    rows: Callable[[Folded], list[Row]]
+    rows: Callable[[FoldedRoom], list[Row]]
 
 
 def room_row(room: Room) -> Row:
@@ -191,14 +191,14 @@ PROJECTORS = {
 ALL = tuple(PROJECTORS.values())
 
 
-def fold(folded: Folded | None, recorded: Recorded) -> Folded:
+def fold(folded: FoldedRoom | None, recorded: Recorded) -> FoldedRoom:
     """Return a room after one more of its events. Raises `ValueError` if a room's first event does not create it."""
     if folded is not None and recorded.type == RoomUpdated.TYPE:
-        going = texts_let_go(folded.room, recorded.event())
+        going = texts_dropped_by(folded.room, recorded.event())
         folded.outdated.update(at for at in (getattr(folded.room, f"{text}_kept_in") for text in going) if at)
     room = evolve_recorded(folded.room if folded is not None else None, recorded)
     # `evolve_recorded` changes the room in place, so a folded one has it already.
-    folded = folded or Folded(room)
+    folded = folded or FoldedRoom(room)
     amend_recorded(folded.messages, recorded)
     return folded
 
@@ -227,7 +227,7 @@ class Difference:
         return f"{where}: {'; '.join(wrong)}"
 
 
-def compare(projector: Projector, folded: Folded | None, stored: list[Row]) -> list[Difference]:
+def compare(projector: Projector, folded: FoldedRoom | None, stored: list[Row]) -> list[Difference]:
     """Return how a table's rows of one room differ from what its events lead to.
 
     `folded` is None for a room without events.

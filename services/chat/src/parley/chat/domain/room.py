@@ -31,7 +31,7 @@ from parley.chat.domain.messages.decisions import (
     MessageEvent,
     decide_message,
     message_needs,
-    message_since,
+    message_when_done,
 )
 from parley.chat.domain.messages.pins import PinMessage, UnpinMessage
 from parley.chat.domain.messages.reactions import AddReaction, RemoveReaction
@@ -70,28 +70,28 @@ from parley.chat.domain.people.moderation import (
 )
 from parley.chat.domain.rooms import (
     CreateRoom,
-    LifeCommand,
-    LifeEvent,
+    RoomCommand,
     RoomCreated,
-    decide_life,
+    RoomEventData,
+    decide_room,
     evolve_created,
-    evolve_life,
-    life_needs,
+    evolve_room,
+    room_needs,
 )
 from parley.chat.domain.state import DecisionContext, Needs, Room, Screened
 from parley.common.errors import Code, Reject
 
-RoomCommand = (
-    LifeCommand | MembershipCommand | MessageCommand | ModerationCommand | AuthorityCommand | OpenDirect | InviteCommand
+ChatCommand = (
+    RoomCommand | MembershipCommand | MessageCommand | ModerationCommand | AuthorityCommand | OpenDirect | InviteCommand
 )
 AboutUser = (
     MembershipEvent | ModerationEvent | PermissionsChanged | MemberAdded | ThreadFollowed | ThreadUnfollowed
 )  # fmt: skip
 """Events about one user each, whom they name in `user`; a rule of permissions may be about a role instead."""
-Event = LifeEvent | MessageEvent | EventsErased | AboutUser | InviteEvent
+ChatEvent = RoomEventData | MessageEvent | EventsErased | AboutUser | InviteEvent
 
 
-def room_of(command: RoomCommand, actor_id: str, secret: LogSecret) -> int:
+def room_of(command: ChatCommand, actor_id: str, secret: LogSecret) -> int:
     """Return the key of the room that a command is about.
 
     Raises `Reject(not_found)` for a text that cannot be a room's id.
@@ -113,7 +113,7 @@ def room_of(command: RoomCommand, actor_id: str, secret: LogSecret) -> int:
     return room_id
 
 
-def needs(command: RoomCommand) -> Needs:
+def needs(command: ChatCommand) -> Needs:
     """Return what the decision reads besides the room and the sender's membership in it."""
     if isinstance(command, MessageCommand):
         return message_needs(command)
@@ -125,7 +125,7 @@ def needs(command: RoomCommand) -> Needs:
         return authority_needs(command)
     if isinstance(command, OpenDirect):
         return direct_needs(command)
-    return invite_needs(command) if isinstance(command, InviteCommand) else life_needs(command)
+    return invite_needs(command) if isinstance(command, InviteCommand) else room_needs(command)
 
 
 _REACHING = EditMessage | AddReaction | PinMessage
@@ -133,7 +133,7 @@ _REACHING = EditMessage | AddReaction | PinMessage
 _TAKING_BACK = RemoveReaction | UnpinMessage
 
 
-def decide(command: RoomCommand, room: Room | None, context: DecisionContext) -> list[Event]:
+def decide(command: ChatCommand, room: Room | None, context: DecisionContext) -> list[ChatEvent]:
     """Return the events that a command leads to. Raises `Reject`.
 
     There are none if the room already is as the command wants it.
@@ -163,10 +163,10 @@ def _heed(events: Sequence[MessageEvent], screened: Screened) -> Sequence[Messag
 
 
 def _decide_about_people(
-    command: LifeCommand | MembershipCommand | ModerationCommand | AuthorityCommand | OpenDirect | InviteCommand,
+    command: RoomCommand | MembershipCommand | ModerationCommand | AuthorityCommand | OpenDirect | InviteCommand,
     room: Room | None,
     context: DecisionContext,
-) -> Sequence[Event]:
+) -> Sequence[ChatEvent]:
     if isinstance(command, MembershipCommand):
         return decide_membership(command, room, context)
     if isinstance(command, ModerationCommand):
@@ -177,17 +177,17 @@ def _decide_about_people(
         return decide_direct(command, room, context)
     if isinstance(command, InviteCommand):
         return decide_invite_link(command, room, context)
-    return decide_life(command, room, context)
+    return decide_room(command, room, context)
 
 
-def since(command: RoomCommand, room: Room, context: DecisionContext) -> int:
+def sequence_when_done(command: ChatCommand, room: Room, context: DecisionContext) -> int:
     """Return the sequence of the event that made the room what the command wants.
 
     A command without events is acked with it.
     """
     user_id = context.identity.user_id
     if isinstance(command, MessageCommand):
-        return message_since(command, context) or room.changed
+        return message_when_done(command, context) or room.changed
     if isinstance(command, ModerationCommand | ChangeRole):
         user_id = command.user
     elif isinstance(command, InviteUser):
@@ -198,7 +198,7 @@ def since(command: RoomCommand, room: Room, context: DecisionContext) -> int:
     return member.sequence if member else room.changed
 
 
-def evolve(room: Room | None, event: Event, room_id: int, sequence: int, actor: NamedUser, at: datetime) -> Room:
+def evolve(room: Room | None, event: ChatEvent, room_id: int, sequence: int, actor: NamedUser, at: datetime) -> Room:
     """Return the room after an event. It changes `room` in place, except for the event that creates the room.
 
     Raises `ValueError` if a room's first event is not the one that creates it.
@@ -221,12 +221,12 @@ def evolve(room: Room | None, event: Event, room_id: int, sequence: int, actor: 
         room.participants.add(event.user.id)
     elif isinstance(event, InviteEvent):
         evolve_invites(room, event, sequence, actor.id, at)
-    elif isinstance(event, LifeEvent):
-        evolve_life(room, event)
+    elif isinstance(event, RoomEventData):
+        evolve_room(room, event)
     return room
 
 
-def moved_user(event: Event, actor_id: str) -> str | None:
+def changed_member(event: ChatEvent, actor_id: str) -> str | None:
     """Return the user whose membership an event changes, if it changes any."""
     if isinstance(event, RoomCreated):
         return actor_id

@@ -154,17 +154,17 @@ class RoomUnarchived(EventData, frozen=True):
     NUMBER: ClassVar[int] = 37
 
 
-LifeCommand = CreateRoom | UpdateRoom | ArchiveRoom | CloseRoom | UnarchiveRoom
-LifeEvent = RoomCreated | RoomUpdated | RoomArchived | RoomUnarchived
+RoomCommand = CreateRoom | UpdateRoom | ArchiveRoom | CloseRoom | UnarchiveRoom
+RoomEventData = RoomCreated | RoomUpdated | RoomArchived | RoomUnarchived
 
 
-def life_needs(command: LifeCommand) -> Needs:
+def room_needs(command: RoomCommand) -> Needs:
     """Return what the decision reads besides the room and the sender's membership in it."""
     # An administrator need not be in a room to close it.
     return Needs(rooms=isinstance(command, CreateRoom), anyway=isinstance(command, CloseRoom))
 
 
-def decide_life(command: LifeCommand, room: Room | None, context: DecisionContext) -> Sequence[LifeEvent]:
+def decide_room(command: RoomCommand, room: Room | None, context: DecisionContext) -> Sequence[RoomEventData]:
     """Decide a command about the room itself. Raises `Reject`."""
     match command:
         case CreateRoom():
@@ -181,7 +181,7 @@ def decide_life(command: LifeCommand, room: Room | None, context: DecisionContex
             assert_never(command)
 
 
-def evolve_life(room: Room, event: LifeEvent) -> None:
+def evolve_room(room: Room, event: RoomEventData) -> None:
     """Apply an event to the room itself. `evolve_created` has already applied the event that creates it."""
     match event:
         case RoomUpdated(name=name, topic=topic, slow_seconds=slow_seconds, custom=custom):

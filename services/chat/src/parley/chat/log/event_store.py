@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from parley.chat.domain.attaching import Attachment
-from parley.chat.domain.batch import BatchDecision, Loaded, Remembered, Submission
+from parley.chat.domain.batch import BatchDecision, LoadedState, Remembered, Submission
 from parley.chat.domain.draft import Draft, Drafts
 from parley.chat.domain.encoding.compact import pack, pack_user, unpack
 from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent
@@ -63,10 +63,10 @@ async def lock_rooms(connection: Any, submissions: list[Submission], *, wait: bo
     return LockedRooms(rooms, away)
 
 
-async def load(connection: Any, submissions: list[Submission], rooms: dict[int, Room]) -> Loaded:
+async def load(connection: Any, submissions: list[Submission], rooms: dict[int, Room]) -> LoadedState:
     """Read what deciding these commands needs besides their rooms, which are locked."""
     if not submissions:
-        return Loaded(datetime.now(UTC), rooms)
+        return LoadedState(datetime.now(UTC), rooms)
     keys = [submission.key for submission in submissions]
     # Erasures are read first: if this sees one as completed, the events of this batch are recorded after its end.
     asks = [
@@ -77,7 +77,7 @@ async def load(connection: Any, submissions: list[Submission], rooms: dict[int, 
     asking, *columns = _columns(asks)
     erased = await connection.fetch(sql.ERASING, *columns)
     rows = await connection.fetch(sql.LOAD_EARLIER, [submission.room_id for submission in submissions], keys)
-    loaded = Loaded(rows[0]["now"], rooms, erasing={asking[row["ordinal"] - 1]: row["room"] for row in erased})
+    loaded = LoadedState(rows[0]["now"], rooms, erasing={asking[row["ordinal"] - 1]: row["room"] for row in erased})
     events: defaultdict[UUID, list[Recorded]] = defaultdict(list)
     for row in rows:
         ordinal: int = row["ordinal"]
@@ -102,7 +102,7 @@ async def load(connection: Any, submissions: list[Submission], rooms: dict[int, 
     return loaded
 
 
-async def _load_members(connection: Any, submissions: list[Submission], loaded: Loaded) -> None:
+async def _load_members(connection: Any, submissions: list[Submission], loaded: LoadedState) -> None:
     rooms = loaded.rooms
     places = {(one.room_id, one.identity.user_id) for one in submissions}
     places.update((one.room_id, one.needs.member) for one in submissions if one.needs.member is not None)
@@ -130,7 +130,7 @@ async def _load_members(connection: Any, submissions: list[Submission], loaded: 
                 room.declined[user_id] = at
 
 
-async def _load_participants(connection: Any, loaded: Loaded) -> None:
+async def _load_participants(connection: Any, loaded: LoadedState) -> None:
     direct = [room.room_id for room in loaded.rooms.values() if room.kind == "direct"]
     if not direct:
         return
@@ -141,7 +141,7 @@ async def _load_participants(connection: Any, loaded: Loaded) -> None:
     loaded.absent.update(row["user_id"] for row in absent)
 
 
-async def _load_about_people(connection: Any, submissions: list[Submission], loaded: Loaded) -> None:
+async def _load_about_people(connection: Any, submissions: list[Submission], loaded: LoadedState) -> None:
     """Read what few commands need: rooms' links, counts of restrictions, blocks, and when senders last wrote."""
     rooms = loaded.rooms
     if linked := sorted({one.room_id for one in submissions if one.needs.invites and one.room_id in rooms}):
@@ -187,7 +187,7 @@ async def recall(connection: Any, places: list[tuple[int, str]]) -> list[Room]:
     return rooms
 
 
-class Taken(NamedTuple):
+class AppendResult(NamedTuple):
     """What `append` did. `heads` has by room the head and the number of messages behind which its events were appended.
 
     `resent` has the keys of commands that had been appended before. If there are any, nothing was appended.
@@ -198,7 +198,7 @@ class Taken(NamedTuple):
     resent: set[UUID]
 
 
-async def append(connection: Any, drafts: Drafts, *, wait: bool) -> Taken:
+async def append(connection: Any, drafts: Drafts, *, wait: bool) -> AppendResult:
     """Append drafts and commit: to every room that is as it was known to be, or to none if a command is a resend.
 
     With `wait`, rooms that another process has locked are waited for, else they are left out. Raises
@@ -222,7 +222,9 @@ async def append(connection: Any, drafts: Drafts, *, wait: bool) -> Taken:
     (row,) = await connection.fetch(statement, ids, changed, added, messages, *_columns(events), *pairs)
     rooms, heads, numbers, now, resent = row
     placed = zip(heads or (), numbers or (), strict=True)
-    return Taken(dict(zip(rooms or (), placed, strict=True)), now, {events[ordinal - 1][3] for ordinal in resent})
+    return AppendResult(
+        dict(zip(rooms or (), placed, strict=True)), now, {events[ordinal - 1][3] for ordinal in resent}
+    )
 
 
 def _pairs(known: list[tuple[Room, list[Draft]]]) -> list[tuple[int, str, str]]:
@@ -237,22 +239,24 @@ def _pairs(known: list[tuple[Room, list[Draft]]]) -> list[tuple[int, str, str]]:
     ]
 
 
-async def save(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> None:
+async def save(connection: Any, decision: BatchDecision, rooms: dict[int, Room]) -> None:
     """Append the decided events, bring the projections up to them, and remember commands that appended nothing.
 
     Texts that rooms had from erased events and do not have any more are removed from these events.
     """
-    if created := sorted(plan.created.values(), key=lambda room: room.room_id):
+    if created := sorted(decision.created.values(), key=lambda room: room.room_id):
         await connection.execute(sql.CREATE_ROOMS, *_columns([room_row(room) for room in created]))
-    if plan.appended:
-        changed = sorted(tuple(getattr(room, column) for column in sql.CHANGING) for room in plan.changed.values())
-        events = [event_row(event) for event in plan.appended]
+    if decision.appended:
+        changed = sorted(
+            tuple(getattr(room, column) for column in sql.CHANGING) for room in decision.changed_rooms.values()
+        )
+        events = [event_row(event) for event in decision.appended]
         await connection.execute(sql.APPEND, *_columns(events), *(_columns(changed) or [[]] * len(sql.CHANGING)))
     # A membership that changed several times in the batch is written once, as the room's state has it in the end.
     present: list[tuple[Any, ...]] = []
     gone: list[tuple[Any, ...]] = []
     declined: list[tuple[Any, ...]] = []
-    for room_id, user_id in plan.members:
+    for room_id, user_id in decision.members:
         if m := rooms[room_id].members.get(user_id):
             present.append(member_row(room_id, m))
         else:
@@ -265,30 +269,30 @@ async def save(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> 
         await connection.execute(sql.REMOVE_MEMBERS, *_columns(gone))
     if declined:
         await connection.execute(sql.PUT_DECLINED, *_columns(declined))
-    await save_messages(connection, plan.messages)
-    await _save_people(connection, plan, rooms)
-    for (room_id, sequence), texts in sorted(plan.forgotten.items()):
+    await save_messages(connection, decision.messages)
+    await _save_people(connection, decision, rooms)
+    for (room_id, sequence), texts in sorted(decision.forgotten.items()):
         row = await connection.fetchrow(sql.KEPT_TEXTS, room_id, sequence)
         if row is not None:
             kind, data = CODEC.upcast(StoredEvent(row["type"], ERASED, row["data"].encode()))
             await connection.execute(sql.FORGET_TEXTS, room_id, sequence, forget_texts(kind, data, texts).decode())
-    if plan.attached:
-        places = [(upload, *place) for upload, place in sorted(plan.attached.items())]
+    if decision.attached:
+        places = [(upload, *place) for upload, place in sorted(decision.attached.items())]
         await connection.execute(sql.ATTACH, *_columns(places))
-    if remembered := plan.remembered.items():
+    if remembered := decision.remembered.items():
         rows = [(room_id, key, one.fingerprint, one.sequence) for key, (room_id, one) in remembered]
         await connection.execute(sql.REMEMBER, *_columns(rows))
 
 
-async def _save_people(connection: Any, plan: BatchDecision, rooms: dict[int, Room]) -> None:
-    held = [(key, rooms[key[0]].restrictions.get(key[1])) for key in plan.restrictions]
+async def _save_people(connection: Any, decision: BatchDecision, rooms: dict[int, Room]) -> None:
+    held = [(key, rooms[key[0]].restrictions.get(key[1])) for key in decision.restrictions]
     if there := [restriction_row(room_id, own) for (room_id, _), own in held if own is not None]:
         await connection.execute(sql.PUT_RESTRICTIONS, *_columns(there))
     if gone := [key for key, own in held if own is None]:
         await connection.execute(sql.REMOVE_RESTRICTIONS, *_columns(gone))
-    if added := list(plan.participants):
+    if added := list(decision.participants):
         await connection.execute(sql.PUT_PARTICIPANTS, *_columns(added))
-    links = [(key, rooms[key[0]].invites.get(key[1])) for key in plan.invites]
+    links = [(key, rooms[key[0]].invites.get(key[1])) for key in decision.invites]
     if good := [invite_row(room_id, invite) for (room_id, _), invite in links if invite is not None]:
         await connection.execute(sql.PUT_INVITES, *_columns(good))
     if void := [key for key, invite in links if invite is None]:

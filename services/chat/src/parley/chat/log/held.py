@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.state import Screened
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 
 WaitingT = TypeVar("WaitingT")
-Screen = Callable[[RoomCommand, Identity], "asyncio.Future[Screened] | None"]
+Screen = Callable[[ChatCommand, Identity], "asyncio.Future[Screened] | None"]
 """Has a command looked at; None if there is nothing to look at."""
 
 

@@ -15,12 +15,12 @@ from parley.chat.domain.batch import BatchDecision, People, Remembered
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.log_lines import CommandLine, EndLine, LogLine, LogLineReader, Unbelievable
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
-from parley.chat.domain.erasure import TEXTS, Erasure, evolve_recorded, hidden, texts_let_go
+from parley.chat.domain.erasure import TEXTS, Erasure, evolve_recorded, hidden, texts_dropped_by
 from parley.chat.domain.messages.amending import MessageEdited
 from parley.chat.domain.messages.amendments import amend_recorded
 from parley.chat.domain.messages.known import RoomMessages, Touched
 from parley.chat.domain.messages.sending import MessageSent
-from parley.chat.domain.room import moved_user
+from parley.chat.domain.room import changed_member
 from parley.chat.domain.rooms import RoomCreated, RoomUpdated
 from parley.chat.domain.state import Room
 from parley.chat.log import event_store
@@ -126,25 +126,25 @@ class Importer:
             head = await self._connection.fetchval(_LOCK, first.room_id)
             rows = await self._connection.fetch(_STORED, first.room_id, first.sequence, last.sequence)
             stored = {row["sequence"]: event_store.stored_row(row) for row in rows}
-            plan = BatchDecision()
+            decision = BatchDecision()
             for line, recorded in chunk:
-                self._place(line, recorded, stored.get(recorded.sequence), plan)
+                self._place(line, recorded, stored.get(recorded.sequence), decision)
             room = self._room
-            if plan.appended and room is not None:
-                if (head or 0) != plan.appended[0].sequence - 1:
+            if decision.appended and room is not None:
+                if (head or 0) != decision.appended[0].sequence - 1:
                     raise ImportRefused(f"line {chunk[0][0]}: room {first.room} is being written to; import again")
                 if ends and not room.member_count:
                     # Only at the end: what the file has of a room was kept for those who are in it then.
-                    plan.forget(room, TEXTS)
-                (plan.created if head is None else plan.changed)[room.room_id] = room
-                plan.messages[room.room_id] = self._messages
-                await event_store.save(self._connection, plan, {room.room_id: room})
+                    decision.forget(room, TEXTS)
+                (decision.created if head is None else decision.changed_rooms)[room.room_id] = room
+                decision.messages[room.room_id] = self._messages
+                await event_store.save(self._connection, decision, {room.room_id: room})
                 self._messages.touched = Touched()
-        self._result.added += len(plan.appended)
-        self._result.present += len(chunk) - len(plan.appended)
+        self._result.added += len(decision.appended)
+        self._result.present += len(chunk) - len(decision.appended)
         self._report(number, self._result.added)
 
-    def _place(self, line: int, recorded: Recorded, stored: Recorded | None, plan: BatchDecision) -> None:
+    def _place(self, line: int, recorded: Recorded, stored: Recorded | None, decision: BatchDecision) -> None:
         """Compare an event with what is stored, or append it; then apply it to the room."""
         if stored is None:
             # What was erased here stays erased, even if an older file still has it.
@@ -152,9 +152,9 @@ class Importer:
                 recorded = erasure.erase(recorded)
             elif self._edits_erased(recorded):
                 recorded = hidden(recorded)
-            plan.appended.append(recorded)
+            decision.appended.append(recorded)
             if self._room is not None and recorded.type == RoomUpdated.TYPE:
-                plan.forget(self._room, texts_let_go(self._room, recorded.event()))
+                decision.forget(self._room, texts_dropped_by(self._room, recorded.event()))
         elif stored.erased and stored.event_id == recorded.event_id:
             recorded = stored
         elif stored.event_id == recorded.event_id and recorded.erased:
@@ -172,9 +172,9 @@ class Importer:
         except (ValueError, KeyError) as error:
             raise ImportRefused(f"line {line}: {recorded.type} cannot be here") from error
         if stored is None:
-            plan.note_people(people, self._room)
-            if (user_id := _moved(recorded)) is not None:
-                plan.members[recorded.room_id, user_id] = None
+            decision.note_people(people, self._room)
+            if (user_id := _changed_member(recorded)) is not None:
+                decision.members[recorded.room_id, user_id] = None
 
     def _erasure(self, recorded: Recorded) -> Erasure | None:
         for one in self._erasures:
@@ -199,10 +199,10 @@ class Importer:
         await event_store.save(self._connection, BatchDecision(remembered={line.key: (room_id, remembered)}), {})
 
 
-def _moved(recorded: Recorded) -> str | None:
+def _changed_member(recorded: Recorded) -> str | None:
     """Return the user whose membership an event changes, if it changes any."""
     if recorded.erased and (recorded.data == NOTHING or recorded.type == RoomCreated.TYPE):
         return None
     if not CODEC.kind(recorded.type).CHANGES_DECISIONS:
         return None
-    return moved_user(recorded.event(), recorded.actor_id)
+    return changed_member(recorded.event(), recorded.actor_id)

@@ -37,8 +37,8 @@ class KnownRooms:
         self._rooms.move_to_end(room_id)
         return room
 
-    def learn(self, room: Room, since: int, gone: Iterable[str] = (), now: datetime | None = None) -> None:
-        """Take over a room that was read when `since` was its last change, with what was committed afterwards.
+    def learn(self, room: Room, changed_before: int, gone: Iterable[str] = (), now: datetime | None = None) -> None:
+        """Take over a room that was read when `changed_before` was its last change, with what was committed afterwards.
 
         `gone` are the users who have left it meanwhile. What held for users and has ended at `now`, by Postgres' clock,
         is left out: that it is over stays true.
@@ -51,7 +51,7 @@ class KnownRooms:
         if known is not None:
             self._members -= len(known.members)
             # Nothing else changed the room in between, so what was known of its other members still holds.
-            if known.changed == since:
+            if known.changed == changed_before:
                 members = known.members
                 restrictions = {one: own for one, own in known.restrictions.items() if one not in room.members}
         members.update(room.members)

@@ -52,7 +52,7 @@ log = Table(
     # Added to the numbers of this server's transactions. A restore into another server sets it, so that they go on from
     # the old ones.
     Column("transaction_offset", BigInteger, nullable=False, server_default="0"),
-    # Counts the times that rows of projections were mended. Writers then read again what they know of rooms.
+    # Counts the times that rows of projections were corrected. Writers then read again what they know of rooms.
     Column("mended", BigInteger, nullable=False, server_default="0"),
     CheckConstraint('"only"', name="log_one_row"),
 )

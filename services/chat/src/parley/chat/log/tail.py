@@ -137,10 +137,10 @@ SELECT count(*), min(recorded_at) FROM (SELECT e.recorded_at {_UNREAD}) unread
 
 
 class LogState(NamedTuple):
-    """Which log it is, and how often its projections were mended."""
+    """Which log it is, and how often its projections were corrected."""
 
     incarnation: str
-    mended: int
+    projections_corrected: int
 
 
 class HeadsPage(NamedTuple):

@@ -32,10 +32,10 @@ from typing import Any, TypeVar, overload
 import asyncpg
 from prometheus_client import Counter, Histogram
 
-from parley.chat.domain.batch import Accepted, BatchDecision, Loaded, Submission, decide_batch
-from parley.chat.domain.draft import Drafts, candidates, draft, settle
+from parley.chat.domain.batch import Accepted, BatchDecision, LoadedState, Submission, decide_batch
+from parley.chat.domain.draft import Drafts, candidates, decision_of, draft
 from parley.chat.domain.encoding.room_ids import LogSecret
-from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.state import Screened, UserLimits
 from parley.chat.log import event_store
 from parley.chat.log.database import note_outage, unavailable
@@ -77,20 +77,20 @@ STOP_SECONDS = 8.0
 """Seconds that a stopping service waits for the batch in hand. Postgres answers within this time, or never."""
 
 Publish = Callable[[BatchDecision], Awaitable[None]]
-AnswerT = TypeVar("AnswerT")
-Answer = Callable[[Accepted], AnswerT]
+AckT = TypeVar("AckT")
+MakeAck = Callable[[Accepted], AckT]
 """Makes from an accepted command what its sender is answered."""
 
 
 class _Waiting:
     """A command and the future of its answer. `until` bounds how long it waits aside; it is 0 before that."""
 
-    __slots__ = ("answer", "decided", "settled", "submission", "until")
+    __slots__ = ("decided", "make_ack", "settled", "submission", "until")
 
-    def __init__(self, submission: Submission, decided: asyncio.Future[Any], answer: Answer[Any]) -> None:
+    def __init__(self, submission: Submission, decided: asyncio.Future[Any], make_ack: MakeAck[Any]) -> None:
         self.submission = submission
         self.decided = decided
-        self.answer = answer
+        self.make_ack = make_ack
         self.settled = False
         self.until = 0.0
 
@@ -129,7 +129,7 @@ class Writer:
         await self._connected()
 
     def forget_rooms(self) -> None:
-        """Read rooms again before deciding by them, because they were mended, or the log is another one."""
+        """Read rooms again before deciding by them, because they were corrected, or the log is another one."""
         self._forget = True
 
     def check(self) -> str | None:
@@ -141,21 +141,21 @@ class Writer:
         return f"Postgres: a batch has waited for {waited:.0f} s" if waited > STUCK_SECONDS else None
 
     @overload
-    def submit(self, command: RoomCommand, identity: Identity, correlation: str) -> asyncio.Future[Accepted]: ...
+    def submit(self, command: ChatCommand, identity: Identity, correlation: str) -> asyncio.Future[Accepted]: ...
     @overload
     def submit(
-        self, command: RoomCommand, identity: Identity, correlation: str, answer: Answer[AnswerT]
-    ) -> asyncio.Future[AnswerT]: ...
+        self, command: ChatCommand, identity: Identity, correlation: str, make_ack: MakeAck[AckT]
+    ) -> asyncio.Future[AckT]: ...
     def submit(
         self,
-        command: RoomCommand,
+        command: ChatCommand,
         identity: Identity,
         correlation: str,
-        answer: Answer[Any] = lambda accepted: accepted,
+        make_ack: MakeAck[Any] = lambda accepted: accepted,
     ) -> asyncio.Future[Any]:
         """Have a command decided and its events committed. Its place in the order is taken when this returns.
 
-        The future ends after the commit: with what `answer` makes of the result, or with a `Reject` if the command is
+        The future ends after the commit: with what `make_ack` makes of the result, or with a `Reject` if the command is
         refused. Raises `Reject` for a command that can be refused at once.
         """
         command.validate(self._settings.chat_max_body)
@@ -170,7 +170,7 @@ class Writer:
         submission = Submission(command, identity, correlation, self._secret)
         self._in_hand_of[identity.user_id] = of_user + 1
         decided: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(submission, decided, answer)
+        waiting = _Waiting(submission, decided, make_ack)
         screened = None if self._screen is None else self._screen(command, identity)
         if screened is not None or self._held.holds(identity.user_id):
             self._held.hold(identity.user_id, waiting, screened)
@@ -219,7 +219,7 @@ class Writer:
                 self._began = None
             if self._aside and time.monotonic() >= self._aside_at:
                 await self._write_aside()
-        await self._told()
+        await self._wait_for_publishing()
 
     async def _wait(self) -> None:
         """Wait until a command is submitted, or until it is time to try what waits aside."""
@@ -335,10 +335,10 @@ class Writer:
         drafts.leave_to_rest(stale)
         for room_id, (_, waiting) in drafts.rooms.items():
             self._known.advance(room_id, taken.heads[room_id][0] + len(waiting))
-        decided, places = settle(drafts, taken.heads, taken.now)
+        decided, places = decision_of(drafts, taken.heads, taken.now)
         return decided, places, sorted(drafts.rest)
 
-    async def _append_drafts(self, connection: Any, drafts: Drafts) -> event_store.Taken:
+    async def _append_drafts(self, connection: Any, drafts: Drafts) -> event_store.AppendResult:
         attempt = 1
         while True:
             began = time.monotonic()
@@ -378,7 +378,7 @@ class Writer:
                 await self._write_long(batch[half:], wait=wait)
             return
         COMMANDS_BY_WAY.labels("long").inc(len(done))
-        await self._told()
+        await self._wait_for_publishing()
         await self._tell(done, decided, began)
 
     async def _transact(self, batch: list[_Waiting], *, wait: bool) -> tuple[BatchDecision, list[_Waiting]]:
@@ -405,23 +405,23 @@ class Writer:
             locked = await event_store.lock_rooms(connection, [one.submission for one in batch], wait=wait)
             done = [one for one in batch if one.submission.room_id not in locked.away]
             loaded = await event_store.load(connection, [one.submission for one in done], locked.rooms)
-            since = {room.room_id: room.changed for room in loaded.rooms.values()}
+            changed_before = {room.room_id: room.changed for room in loaded.rooms.values()}
             decided = decide_batch([one.submission for one in done], loaded, self._limits)
             if decided.stores:
                 await event_store.save(connection, decided, loaded.rooms)
         for one in batch:
             if one.submission.room_id in locked.away:
                 self._put_aside(one)
-        self._learn(loaded, since, decided)
+        self._learn(loaded, changed_before, decided)
         return decided, done
 
-    def _learn(self, loaded: Loaded, since: dict[int, int], decided: BatchDecision) -> None:
+    def _learn(self, loaded: LoadedState, changed_before: dict[int, int], decided: BatchDecision) -> None:
         gone: defaultdict[int, list[str]] = defaultdict(list)
         for room_id, user_id in decided.members:
             if user_id not in loaded.rooms[room_id].members:
                 gone[room_id].append(user_id)
         for room in loaded.rooms.values():
-            self._known.learn(room, since.get(room.room_id, 0), gone[room.room_id], loaded.now)
+            self._known.learn(room, changed_before.get(room.room_id, 0), gone[room.room_id], loaded.now)
 
     async def _connected(self) -> Any:
         """Return the writer's connection.
@@ -450,13 +450,13 @@ class Writer:
 
     async def _finish_beside(self, batch: list[_Waiting], decided: BatchDecision, began: float) -> None:
         """Publish and answer. If more commands wait, a task does it, so that Postgres has the next batch meanwhile."""
-        await self._told()
+        await self._wait_for_publishing()
         if self._waiting:
             self._telling = asyncio.create_task(self._tell(batch, decided, began), name="tell of a batch")
         else:
             await self._tell(batch, decided, began)
 
-    async def _told(self) -> None:
+    async def _wait_for_publishing(self) -> None:
         """Wait until the batch before was published and answered: gateways receive batches one after the other."""
         if (telling := self._telling) is not None:
             self._telling = None
@@ -477,18 +477,18 @@ class Writer:
         for waiting, outcome in zip(batch, decided.outcomes, strict=True):
             if isinstance(outcome, Reject):
                 self._refuse(outcome, waiting)
-            elif self._settles(waiting):
+            elif self._claim(waiting):
                 accepted += 1
                 _answer(waiting, outcome)
         COMMANDS.labels("accepted").inc(accepted)
 
     def _refuse(self, rejection: Reject, *refused: _Waiting) -> None:
         for waiting in refused:
-            if self._settles(waiting):
+            if self._claim(waiting):
                 COMMANDS.labels(str(rejection.code)).inc()
                 waiting.decided.set_exception(rejection)
 
-    def _settles(self, waiting: _Waiting) -> bool:
+    def _claim(self, waiting: _Waiting) -> bool:
         """Count a command as settled, once. Return whether its sender still waits for the answer."""
         if waiting.settled:
             return False
@@ -503,7 +503,7 @@ class Writer:
 
 def _answer(waiting: _Waiting, accepted: Accepted) -> None:
     try:
-        waiting.decided.set_result(waiting.answer(accepted))
+        waiting.decided.set_result(waiting.make_ack(accepted))
     except Exception:
         # A fault of our own, and for this command alone: it is committed, and its sender may send it again.
         log.exception("no answer to a command", correlation=waiting.submission.correlation)

@@ -20,7 +20,7 @@ import msgspec
 
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.encoding.room_ids import event_id, public_room_id
-from parley.chat.domain.erasure import Erasure, Scope
+from parley.chat.domain.erasure import Erasure, ErasureScope
 from parley.chat.domain.events import Instant
 from parley.chat.domain.fields import CommandId, RoomId
 from parley.chat.domain.messages import MessageSent
@@ -241,7 +241,7 @@ def _copy(message: Recorded, present: str | None, *, whole: bool) -> CopiedMessa
 
 
 def _view(row: Any, erasing: list[Erasure], *, administers: bool) -> ReportView:
-    users = {one.user_id for one in erasing if one.scope is Scope.USER}
+    users = {one.user_id for one in erasing if one.scope is ErasureScope.USER}
     copy = msgspec.json.decode(row["copy"], type=list[CopiedMessage])
     shown = [one for one in copy if not any(_covers(erasure, row["room_id"], one) for erasure in erasing)]
     by_erased, noted_by_erased = row["reporter"] in users, row["resolved_by"] in users
@@ -256,11 +256,11 @@ def _view(row: Any, erasing: list[Erasure], *, administers: bool) -> ReportView:
 def _covers(erasure: Erasure, room_id: int, copied: CopiedMessage) -> bool:
     """Return whether an erasure that is open covers the message that was copied."""
     match erasure.scope:
-        case Scope.USER:
+        case ErasureScope.USER:
             return copied.actor["id"] == erasure.user_id
-        case Scope.MESSAGE:
+        case ErasureScope.MESSAGE:
             return copied.event_id == erasure.event_id
-        case Scope.ROOM:
+        case ErasureScope.ROOM:
             return room_id == erasure.room_id
-        case Scope.AGE:
+        case ErasureScope.AGE:
             return erasure.before is not None and copied.at < erasure.before

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 from prometheus_client import Counter
 
-from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.state import Screened
 from parley.chat.settings import Settings
 from parley.common.errors import Code, Reject
@@ -58,7 +58,7 @@ class Screening:
         self._headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
         self._asking: set[asyncio.Task[Screened]] = set()
 
-    def screen(self, command: RoomCommand, identity: Identity) -> asyncio.Future[Screened] | None:
+    def screen(self, command: ChatCommand, identity: Identity) -> asyncio.Future[Screened] | None:
         """Have the text of a command looked at, if it has one."""
         body: object = getattr(command, "body", None)
         if not isinstance(body, str):
@@ -72,7 +72,7 @@ class Screening:
         task.add_done_callback(self._asking.discard)
         return task
 
-    async def _ask(self, command: RoomCommand, body: str, identity: Identity) -> Screened:
+    async def _ask(self, command: ChatCommand, body: str, identity: Identity) -> Screened:
         user = {"id": identity.user_id, "name": identity.name}
         asked = {"command": command.NAME, "id": command.id, "room": getattr(command, "room", ""), "user": user}
         try:

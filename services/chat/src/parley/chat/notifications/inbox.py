@@ -19,7 +19,7 @@ from parley.chat.domain.events import ClientEvent, NamedUser
 from parley.chat.log.database import Pool, reachable
 from parley.chat.log.erasure.erasures import HIDDEN
 from parley.chat.notifications import inbox_store
-from parley.chat.notifications.inbox_store import Told
+from parley.chat.notifications.inbox_store import InboxEntry
 from parley.chat.queries.current import EDIT, PRESENT_BODY
 from parley.chat.queries.visibility import VISIBLE
 from parley.chat.reading.preferences import Cause
@@ -151,7 +151,7 @@ async def page(pool: Pool, identity: Identity, asked: ListNotifications) -> Noti
     return NotificationPage(shown, len(rows) > asked.limit, unread)
 
 
-async def items(pool: Pool, told: list[Told]) -> dict[str, list[RoomEvent]]:
+async def room_events(pool: Pool, told: list[InboxEntry]) -> dict[str, list[RoomEvent]]:
     """Return notifications as gateways receive them, by user."""
     rows = await pool.fetch(_SOME, [one.user_id for one in told], [one.sequence for one in told])
     found: dict[str, list[RoomEvent]] = {}

@@ -159,7 +159,7 @@ class Facts(NamedTuple):
     authors: dict[RoomMessage, str]
 
 
-class Told(NamedTuple):
+class InboxEntry(NamedTuple):
     """A notification, by its place."""
 
     user_id: str
@@ -191,27 +191,27 @@ async def append(connection: Any, dues: list[Due], push_after: float) -> None:
     if not dues:
         return
     columns = zip(*map(_row, dues), strict=True)
-    told = [Told(*row.values()) for row in await connection.fetch(_APPEND, *map(list, columns))]
+    told = [InboxEntry(*row.values()) for row in await connection.fetch(_APPEND, *map(list, columns))]
     if told:
         await connection.execute(_ALREADY_READ, [one.user_id for one in told], [one.sequence for one in told])
         await connection.execute(_ENQUEUE_PUSH, list({one.user_id for one in told}), push_after)
 
 
-async def appended(connection: Any, dues: list[Due]) -> list[Told]:
+async def appended(connection: Any, dues: list[Due]) -> list[InboxEntry]:
     """Return the notifications that there are of what is due, whoever appended them."""
     places = list(dict.fromkeys((room_key(one.event.room), one.event.sequence) for one in dues))
     if not places:
         return []
     rows = await connection.fetch(_APPENDED, *map(list, zip(*places, strict=True)))
-    return [Told(*row.values()) for row in rows]
+    return [InboxEntry(*row.values()) for row in rows]
 
 
-async def read_in_rooms(connection: Any, moved: dict[CursorKey, int]) -> list[Told]:
+async def read_in_rooms(connection: Any, moved: dict[CursorKey, int]) -> list[InboxEntry]:
     """Mark as read what is about messages up to users' cursors, in a transaction of the caller's."""
     await connection.fetch(_LOCK, sorted({key.user_id for key in moved}))
     users, rooms = [key.user_id for key in moved], [key.room_id for key in moved]
     rows = await connection.fetch(_READ_IN_ROOMS, users, rooms, list(moved.values()))
-    return [Told(*row.values()) for row in rows]
+    return [InboxEntry(*row.values()) for row in rows]
 
 
 async def read(connection: Any, user_id: str, sequences: list[int] | None, up_to: int) -> list[int]:
@@ -229,7 +229,7 @@ async def unread(connection: Any, users: Collection[str]) -> dict[str, int]:
     return {row["user_id"]: row["unread"] for row in await connection.fetch(_UNREAD, list(users))}
 
 
-async def forget(connection: Any, ranges: list[tuple[int, int, int]]) -> list[Told]:
+async def forget(connection: Any, ranges: list[tuple[int, int, int]]) -> list[InboxEntry]:
     """Delete what is about erased events, given as rooms, each with a first and a last sequence.
 
     Returns what of it nobody had read.
@@ -239,7 +239,7 @@ async def forget(connection: Any, ranges: list[tuple[int, int, int]]) -> list[To
     columns = [list(column) for column in zip(*ranges, strict=True)]
     await connection.execute(_FORGET_MENTIONS, *columns)
     rows = await connection.fetch(_FORGET, *columns)
-    return [Told(row["user_id"], row["sequence"]) for row in rows if row["unread"]]
+    return [InboxEntry(row["user_id"], row["sequence"]) for row in rows if row["unread"]]
 
 
 async def forget_old(connection: Any, days: int) -> bool:

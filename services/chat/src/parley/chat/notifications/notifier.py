@@ -25,7 +25,7 @@ from parley.chat.domain.messages.amending import MessageDeleted
 from parley.chat.log.database import DATABASE_ERRORS, Pool, reachable
 from parley.chat.notifications import inbox, inbox_store
 from parley.chat.notifications.inbox import NotificationsRead, ReadNotifications
-from parley.chat.notifications.inbox_store import Told
+from parley.chat.notifications.inbox_store import InboxEntry
 from parley.chat.notifications.rules import EVERYBODY, Due, due, earlier_messages, mentioned
 from parley.chat.reading.read_store import MovedCursor
 from parley.common.process.outage_log import OutageLog
@@ -94,7 +94,7 @@ class Notifier:
             told = await inbox_store.appended(connection, dues)
             read = await _told_all_read(connection, gone)
         await self._tell(told)
-        await self._rooms.publish_all([(room, Delivery([item])) for room, item in read])
+        await self._rooms.publish_all([(room, Delivery([room_event])) for room, room_event in read])
 
     async def read(self, identity: Identity, said: ReadNotifications) -> NotificationsRead:
         """Mark notifications of a user as read, on all of their devices. Raises `Reject`."""
@@ -108,9 +108,9 @@ class Notifier:
                 unread = (await inbox_store.unread(connection, [user_id]))[user_id]
         change = NotificationsRead(unread, read if said.sequences is not None else [], said.up_to)
         if read:
-            room, item = _told_read(user_id, change)
+            room, room_event = _told_read(user_id, change)
             try:
-                await self._rooms.publish(room, [item])
+                await self._rooms.publish(room, [room_event])
             except Exception as error:
                 # Whoever lists notifications is told the same.
                 log.warning("nobody was told what was read", exc_info=error)
@@ -150,13 +150,13 @@ class Notifier:
                 more = await inbox_store.forget_old(connection, KEEP_DAYS)
             await asyncio.sleep(0.05)
 
-    async def _tell(self, told: list[Told]) -> None:
+    async def _tell(self, told: list[InboxEntry]) -> None:
         for start in range(0, len(told), 1000):
-            items = await inbox.items(self._pool, told[start : start + 1000])
+            room_events = await inbox.room_events(self._pool, told[start : start + 1000])
             await self._rooms.publish_all(
-                [(subjects.user_room(user_id), Delivery(theirs)) for user_id, theirs in items.items()]
+                [(subjects.user_room(user_id), Delivery(theirs)) for user_id, theirs in room_events.items()]
             )
-            self._note((user_id, theirs[-1].sequence) for user_id, theirs in items.items())
+            self._note((user_id, theirs[-1].sequence) for user_id, theirs in room_events.items())
 
     def _note(self, heads: Iterable[tuple[str, int]]) -> None:
         for user_id, head in heads:
@@ -164,7 +164,7 @@ class Notifier:
                 self._moved[user_id] = max(head, self._moved.get(user_id, 0))
 
 
-async def _told_all_read(connection: Any, read: list[Told]) -> list[tuple[str, RoomEvent]]:
+async def _told_all_read(connection: Any, read: list[InboxEntry]) -> list[tuple[str, RoomEvent]]:
     """Return what users are told of notifications that they need not read any more."""
     if not read:
         return []

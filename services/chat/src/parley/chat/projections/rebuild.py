@@ -2,7 +2,7 @@
 
 A room is folded from its events and compared without a lock. Only the rows that differ are written, some at a time
 under the lock of the room, after the events that came meanwhile were folded too; so nobody waits longer than some rows
-take. A rebuild may be stopped and begun again at any time: what was mended stays mended.
+take. A rebuild may be stopped and begun again at any time: what was corrected stays so.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
-from parley.chat.domain.projectors import ALL, ROOMS, Difference, Folded, Projector, Row
+from parley.chat.domain.projectors import ALL, ROOMS, Difference, FoldedRoom, Projector, Row
 from parley.chat.log.statements import put_rows
 from parley.chat.projections.replay import RoomReplay, fold_rooms, replay
 from parley.chat.projections.verify import Progress
@@ -25,39 +25,39 @@ SELECT EXISTS (
   SELECT FROM chat.erasures WHERE started_at IS NOT NULL AND (completed_at IS NULL OR completed_at >= $1)
 )
 """
-_MENDED = "UPDATE chat.log SET mended = mended + 1"
+_CORRECTED = "UPDATE chat.log SET mended = mended + 1"
 
 
 class Rebuilt(NamedTuple):
-    """How many rooms were compared, and how many rows were mended."""
+    """How many rooms were compared, and how many rows were corrected."""
 
     rooms: int
-    mended: int
+    corrected: int
 
 
 async def rebuild(
     connection: Any, projectors: Collection[Projector] = ALL, progress: Progress | None = None
 ) -> Rebuilt:
     """Bring every room's rows in line with its events."""
-    rooms, mended = 0, 0
+    rooms, corrected = 0, 0
     began = await connection.fetchval("SELECT clock_timestamp()")
     async for chunk in replay(connection, projectors):
-        before = mended
+        before = corrected
         for room in chunk:
             rooms += 1
             if room.differences:
-                mended += len(room.differences)
-                await _mend(connection, room, began)
-        if mended != before:
+                corrected += len(room.differences)
+                await _correct(connection, room, began)
+        if corrected != before:
             # What writers know of rooms may be outdated. The announcer sees this within half a second, and they read
             # again.
-            await connection.execute(_MENDED)
+            await connection.execute(_CORRECTED)
         if progress is not None:
             progress(rooms, chunk[-1].room_id)
-    return Rebuilt(rooms, mended)
+    return Rebuilt(rooms, corrected)
 
 
-async def _mend(connection: Any, room: RoomReplay, began: datetime) -> None:
+async def _correct(connection: Any, room: RoomReplay, began: datetime) -> None:
     folded = room.folded
     if folded is None:
         async with connection.transaction(isolation="read_committed"):
@@ -78,7 +78,7 @@ async def _mend(connection: Any, room: RoomReplay, began: datetime) -> None:
             await _store(connection, folded, piece)
 
 
-async def _store(connection: Any, folded: Folded | None, piece: list[Difference]) -> None:
+async def _store(connection: Any, folded: FoldedRoom | None, piece: list[Difference]) -> None:
     """Write the rows that differed, as the log has them now."""
     for projector in {difference.projector.name: difference.projector for difference in piece}.values():
         rows = projector.rows(folded) if folded else list[Row]()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from parley.chat.domain.encoding.room_ids import FIRST_ROOM, LAST_ROOM
 from parley.chat.domain.messages.sending import MessageSent
-from parley.chat.domain.projectors import FOLDED, PROJECTORS, Difference, Folded, Projector, Row, compare, fold
+from parley.chat.domain.projectors import FOLDED, PROJECTORS, Difference, FoldedRoom, Projector, Row, compare, fold
 from parley.chat.log.event_store import stored_row
 from parley.chat.log.statements import EVENT_COLUMNS
 
@@ -68,7 +68,7 @@ class RoomReplay(NamedTuple):
     """One room: what its events lead to (None if it has none), and how the tables differ from that."""
 
     room_id: int
-    folded: Folded | None
+    folded: FoldedRoom | None
     differences: list[Difference]
 
 
@@ -95,7 +95,7 @@ async def replay(connection: Any, projectors: Collection[Projector]) -> AsyncIte
         first = rooms[-1] + 1
 
 
-async def fold_rooms(connection: Any, known: dict[int, Folded | None]) -> dict[int, Folded | None]:
+async def fold_rooms(connection: Any, known: dict[int, FoldedRoom | None]) -> dict[int, FoldedRoom | None]:
     """Bring rooms up to what their events say by now. None stands for a room of which nothing is known yet."""
     folded = dict(known)
     places = [(room_id, one.room.head if one else 0) for room_id, one in folded.items()]

@@ -61,7 +61,7 @@ class HistoryPage(msgspec.Struct, frozen=True, omit_defaults=True):
 
     events: list[ClientEvent[msgspec.Raw]]
     more: bool
-    log: str
+    incarnation: str = msgspec.field(name="log")
     head: int = 0
     before: int | None = None
     after: int | None = None
@@ -151,7 +151,7 @@ async def _around(pool: Pool, query: History, identity: Identity) -> HistoryPage
     return HistoryPage(
         (older.events if half else []) + newer.events,
         older.more or newer.more or (not half and bool(older.events)),
-        newer.log, newer.head, older.before if half else middle, newer.after,
+        newer.incarnation, newer.head, older.before if half else middle, newer.after,
     )  # fmt: skip
 
 
@@ -192,15 +192,15 @@ async def _raw_page(pool: Pool, query: History, place: _Place, identity: Identit
     found = [recorded_row(row) for row in rows if row["sequence"] is not None]
     found.sort(key=lambda event: event.sequence, reverse=not forward)
     events = PageBytes().take(found, at_least_one=True)
-    log, head = rows[0]["incarnation"], rows[0]["head"]
+    incarnation, head = rows[0]["incarnation"], rows[0]["head"]
     if not events:
-        return HistoryPage([], False, log, head)
+        return HistoryPage([], False, incarnation, head)
     # Sequences have no gaps, so the last one that was taken tells whether there are more.
     last = found[len(events) - 1].sequence
     if forward:
-        return HistoryPage(events, last < head, log, head, None, last if last < head else None)
+        return HistoryPage(events, last < head, incarnation, head, None, last if last < head else None)
     more = last > rows[0]["first_sequence"]
-    return HistoryPage(events[::-1], more, log, head, last if more else None)
+    return HistoryPage(events[::-1], more, incarnation, head, last if more else None)
 
 
 async def replay(pool: Pool, requests: list[Replay]) -> dict[Replay, Replayed]:
@@ -219,11 +219,11 @@ async def replay(pool: Pool, requests: list[Replay]) -> dict[Replay, Replayed]:
     found: dict[Replay, tuple[int, list[Any]]] = {}
     for row in rows:
         ordinal: int = row["ordinal"]
-        _, items = found.setdefault(requests[ordinal - 1], (row["head"], []))
+        _, room_events = found.setdefault(requests[ordinal - 1], (row["head"], []))
         if row["sequence"] is not None:
-            items.append(recorded_row(row).item())
+            room_events.append(recorded_row(row).room_event())
     replayed: dict[Replay, Replayed] = {}
-    for request, (head, items) in found.items():
-        items.sort(key=lambda item: item.sequence)
-        replayed[request] = Replayed(next(split_events(items, MAX_PAGE_BYTES)) if items else [], head)
+    for request, (head, room_events) in found.items():
+        room_events.sort(key=lambda room_event: room_event.sequence)
+        replayed[request] = Replayed(next(split_events(room_events, MAX_PAGE_BYTES)) if room_events else [], head)
     return replayed

@@ -9,7 +9,7 @@ import msgspec
 from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.log.database import Pool
 from parley.common.errors import Code, Reject
-from parley.common.wire.admin import Written
+from parley.common.wire.admin import UserEvents
 
 CURSOR = "kept"
 """How the cursors begin that go on in these tables, after the log."""
@@ -44,7 +44,7 @@ SELECT * FROM (
 """
 
 
-async def page(pool: Pool, user_id: str, cursor: str) -> Written:
+async def page(pool: Pool, user_id: str, cursor: str) -> UserEvents:
     """Return rows of a user's after a cursor. Raises `Reject` for what is no cursor."""
     _, _, place = cursor.partition(":")
     table, _, offset = place.partition(":")
@@ -54,9 +54,9 @@ async def page(pool: Pool, user_id: str, cursor: str) -> Written:
     found = await pool.fetch(_PAGE.format(rows=TABLES[kind]), user_id, int(offset))
     rows = [msgspec.json.encode({"type": kind, kind: _shown(row)}) for row in found]
     if rows:
-        return Written([], f"{CURSOR}:{table}:{int(offset) + len(rows)}", rows)
+        return UserEvents([], f"{CURSOR}:{table}:{int(offset) + len(rows)}", rows)
     following = int(table) + 1
-    return Written([], f"{CURSOR}:{following}:0" if following < len(KINDS) else "")
+    return UserEvents([], f"{CURSOR}:{following}:0" if following < len(KINDS) else "")
 
 
 def _shown(row: Any) -> dict[str, Any]:

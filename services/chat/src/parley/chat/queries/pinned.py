@@ -27,7 +27,7 @@ class PinnedPage(msgspec.Struct, frozen=True):
 
     events: list[ClientEvent[msgspec.Raw]]
     more: bool
-    log: str
+    incarnation: str = msgspec.field(name="log")
     head: int
 
 

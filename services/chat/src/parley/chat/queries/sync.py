@@ -60,7 +60,7 @@ class Sync(msgspec.Struct, frozen=True):
     cursors: Annotated[
         dict[RoomId, Annotated[int, msgspec.Meta(ge=0, lt=2**53)]], msgspec.Meta(max_length=MAX_SYNC_ROOMS)
     ]
-    log: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    incarnation: Annotated[str, msgspec.Meta(max_length=64)] | None = msgspec.field(default=None, name="log")
 
 
 class RoomSync(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -80,7 +80,7 @@ class Synced(msgspec.Struct, frozen=True):
     """What was missed, per room, and the log that its sequences belong to, which the next `sync` has to name."""
 
     rooms: dict[str, RoomSync]
-    log: str
+    incarnation: str = msgspec.field(name="log")
 
 
 async def missed(pool: Pool, query: Sync, identity: Identity) -> Synced:
@@ -91,9 +91,9 @@ async def missed(pool: Pool, query: Sync, identity: Identity) -> Synced:
     rooms = list(query.cursors)
     keys = [room_key(room) for room in rooms]
     rows = await pool.fetch(_SYNC, identity.user_id, keys, list(query.cursors.values()))
-    log: str = rows[0]["incarnation"]
+    incarnation: str = rows[0]["incarnation"]
     # Sequences of another history say nothing about this one, even where they are smaller than its heads.
-    foreign = query.log is not None and query.log != log
+    foreign = query.incarnation is not None and query.incarnation != incarnation
     found: dict[str, list[Any]] = {}
     for row in rows:
         ordinal: int | None = row["ordinal"]
@@ -103,7 +103,7 @@ async def missed(pool: Pool, query: Sync, identity: Identity) -> Synced:
     left = PageBytes()
     for room, theirs in found.items():
         answer[room] = _room(theirs, query.cursors[room], left, foreign=foreign)
-    return Synced(answer, log)
+    return Synced(answer, incarnation)
 
 
 def _room(rows: list[Any], cursor: int, left: PageBytes, *, foreign: bool) -> RoomSync:

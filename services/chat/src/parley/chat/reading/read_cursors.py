@@ -172,11 +172,11 @@ class ReadCursors:
         except Exception:
             log.exception("cannot store how far users have read")
             return
-        await self._tell([*(change for one in moved for change in _told(one)), *told])
+        await self._tell([*(change for one in moved for change in _events_of(one)), *told])
 
     async def _tell(self, told: list[tuple[str, RoomEvent]]) -> None:
         try:
-            await self._rooms.publish_all([(room, Delivery([item])) for room, item in told])
+            await self._rooms.publish_all([(room, Delivery([room_event])) for room, room_event in told])
         except Exception as error:
             # A signal: the next list of rooms says the same.
             log.warning("nobody was told who has read", exc_info=error)
@@ -186,7 +186,7 @@ def _event(change: ReadChange) -> RoomEvent:
     return RoomEvent("read", msgspec.json.encode(change), volatile=True)
 
 
-def _told(one: MovedCursor) -> Iterable[tuple[str, RoomEvent]]:
+def _events_of(one: MovedCursor) -> Iterable[tuple[str, RoomEvent]]:
     room, sequence, user_id = public_room_id(one.key.room_id), one.place.sequence, one.key.user_id
     unread = max(0, one.messages - one.place.number)
     yield subjects.user_room(user_id), _event(ReadChange(room, user_id, sequence, unread))

@@ -237,9 +237,9 @@ class Invocations:
         return _for_user(row)
 
     async def _tell(self, user_id: str, event: str, what: CommandOutcome | AskedOfBot) -> None:
-        item = RoomEvent(event, msgspec.json.encode(what), volatile=True)
+        room_event = RoomEvent(event, msgspec.json.encode(what), volatile=True)
         try:
-            await self._rooms.publish_all([(subjects.user_room(user_id), Delivery([item]))])
+            await self._rooms.publish_all([(subjects.user_room(user_id), Delivery([room_event]))])
         except Exception as error:
             # Both sides can ask for it.
             log.warning("nobody was told of a command", exc_info=error)

@@ -96,9 +96,9 @@ class Scheduler:
         return Identity(user_id, name)
 
     async def _tell(self, user_id: str, outcome: ScheduledOutcome) -> None:
-        item = RoomEvent("scheduled", msgspec.json.encode(outcome), volatile=True)
+        room_event = RoomEvent("scheduled", msgspec.json.encode(outcome), volatile=True)
         try:
-            await self._rooms.publish_all([(subjects.user_room(user_id), Delivery([item]))])
+            await self._rooms.publish_all([(subjects.user_room(user_id), Delivery([room_event]))])
         except Exception as error:
             # Whoever lists what is scheduled is told the same.
             log.warning("nobody was told of a scheduled message", exc_info=error)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, get_args
 import msgspec
 
 from parley.chat.domain.events import EventData
-from parley.chat.domain.room import Event
+from parley.chat.domain.room import ChatEvent
 
 _json = msgspec.json.Encoder()
 ERASED = 0
@@ -79,4 +79,4 @@ class Codec:
         return msgspec.json.decode(data, type=self._by_type[name])
 
 
-CODEC = Codec(get_args(Event))
+CODEC = Codec(get_args(ChatEvent))

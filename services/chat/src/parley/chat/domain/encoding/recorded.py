@@ -14,11 +14,11 @@ from parley.chat.domain.events import ClientEvent, NamedUser
 from parley.chat.domain.membership import MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.people.moderation import MemberRemoved
-from parley.chat.domain.room import Event
+from parley.chat.domain.room import ChatEvent
 from parley.chat.domain.rooms import RoomCreated
 from parley.common.wire.rooms import RoomEvent
 
-_MOVING = frozenset((RoomCreated.TYPE, MemberJoined.TYPE, MemberLeft.TYPE, MemberRemoved.TYPE))
+_CHANGES_MEMBERSHIP = frozenset((RoomCreated.TYPE, MemberJoined.TYPE, MemberLeft.TYPE, MemberRemoved.TYPE))
 """The types of events that change who is a member. The data of other types need not be decoded to tell."""
 
 
@@ -64,18 +64,18 @@ class Recorded(NamedTuple):
             self.number if self.type == MessageSent.TYPE else None, self.erased,
         )  # fmt: skip
 
-    def item(self) -> RoomEvent:
+    def room_event(self) -> RoomEvent:
         """Return the event as gateways receive it, with the user who becomes a member by it or stops being one."""
-        joins, leaves = self.moves()
+        joined, left = self.joined_and_left()
         payload = msgspec.json.encode(self.client_event())
-        return RoomEvent(self.type, payload, self.sequence, joined_user=joins, left_user=leaves)
+        return RoomEvent(self.type, payload, self.sequence, joined_user=joined, left_user=left)
 
-    def moves(self) -> tuple[str, str]:
+    def joined_and_left(self) -> tuple[str, str]:
         """Return the user who becomes a member with this event, and the one who stops being one.
 
         '' stands for nobody.
         """
-        if self.type not in _MOVING or self.data == NOTHING:
+        if self.type not in _CHANGES_MEMBERSHIP or self.data == NOTHING:
             return "", ""
         match self.event():
             case RoomCreated():
@@ -87,6 +87,6 @@ class Recorded(NamedTuple):
             case _:
                 return "", ""
 
-    def event(self) -> Event:
+    def event(self) -> ChatEvent:
         """Return the typed event, from which a room's state is built."""
-        return cast("Event", CODEC.read(self.type, self.data))
+        return cast("ChatEvent", CODEC.read(self.type, self.data))

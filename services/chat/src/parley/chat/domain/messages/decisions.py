@@ -83,7 +83,7 @@ def decide_message(command: MessageCommand, room: Room | None, context: Decision
             assert_never(command)
 
 
-def message_since(command: MessageCommand, context: DecisionContext) -> int | None:
+def message_when_done(command: MessageCommand, context: DecisionContext) -> int | None:
     """Return the sequence of the event that made it so what a command without events wants; None where none says."""
     known = messages_of(context)
     match command:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from parley.chat.domain.erasure import Erasure, Scope
+from parley.chat.domain.erasure import Erasure, ErasureScope
 from parley.chat.log.database import (
     DATABASE_ERRORS,
     IDLE_SECONDS,
@@ -101,8 +101,8 @@ async def execute_open(connection: Any, *, report: Report = lambda _: None) -> b
         erased = False
         while found := [one for one in await erasures.open_erasures(connection) if one.noted]:
             # Erasures that somebody requested go first; nobody waits for those by age.
-            found.sort(key=lambda one: one.scope is Scope.AGE)
-            by_age = found[0].scope is Scope.AGE
+            found.sort(key=lambda one: one.scope is ErasureScope.AGE)
+            by_age = found[0].scope is ErasureScope.AGE
             done = await Executor(connection, pause=RETENTION_PAUSE if by_age else PAUSE).run(found[0], report)
             log.info("erased", scope=str(done.scope), erasure=str(done.id), events=done.events)
             erased = erased or (done.events > 0 and not by_age)
@@ -201,8 +201,8 @@ class ErasureRunner:
     async def _ask_by_age(self) -> None:
         async with self._pool.acquire() as connection:
             await connection.execute(_TOO_OLD)
-            if not any(one.scope is Scope.AGE for one in await erasures.open_erasures(connection)):
-                await erasures.request(connection, Scope.AGE, before=datetime.now(UTC) - self._keep)
+            if not any(one.scope is ErasureScope.AGE for one in await erasures.open_erasures(connection)):
+                await erasures.request(connection, ErasureScope.AGE, before=datetime.now(UTC) - self._keep)
 
 
 async def wait_until_completed(url: str, ledger: Ledger, erasure: Erasure, report: Report) -> Erasure:

@@ -21,10 +21,10 @@ import asyncpg
 from parley.chat.domain.encoding.compact import pack_user
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.room_ids import room_key
-from parley.chat.domain.erasure import ABOUT_USERS, TEXT_TYPES, Erasure, Scope
+from parley.chat.domain.erasure import ABOUT_USERS, TEXT_TYPES, Erasure, ErasureScope
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.messages.amending import MessageEdited
-from parley.chat.domain.room import Event
+from parley.chat.domain.room import ChatEvent
 from parley.common.errors import Code, Reject
 from parley.common.wire.identifiers import uuid7
 
@@ -44,7 +44,7 @@ def numbers_of(types: Iterable[str]) -> str:
 
 _ABOUT_USERS = numbers_of(ABOUT_USERS)
 _TEXTS = numbers_of(TEXT_TYPES)
-MESSAGES = ", ".join(str(kind.NUMBER) for kind in get_args(Event) if kind.IS_MESSAGE)
+MESSAGES = ", ".join(str(kind.NUMBER) for kind in get_args(ChatEvent) if kind.IS_MESSAGE)
 """Numbers of the types of events that are messages, as SQL."""
 
 COVERS = f"""(
@@ -136,7 +136,7 @@ async def note(connection: Any, erasures: list[Erasure]) -> None:
 
 async def request_user(connection: Any, user_id: str) -> Erasure:
     """Request that everything a user wrote be erased. Returns the open one if there is one. Raises `Reject`."""
-    return await request(connection, Scope.USER, user_id=user_id)
+    return await request(connection, ErasureScope.USER, user_id=user_id)
 
 
 async def request_message(connection: Any, room: str, sequence: int) -> Erasure:
@@ -145,7 +145,7 @@ async def request_message(connection: Any, room: str, sequence: int) -> Erasure:
     event_id = None if key is None else await connection.fetchval(_MESSAGE, key, sequence)
     if event_id is None:
         raise Reject(Code.NOT_FOUND, "There is no such message.")
-    return await request(connection, Scope.MESSAGE, room_id=key, event_id=event_id)
+    return await request(connection, ErasureScope.MESSAGE, room_id=key, event_id=event_id)
 
 
 async def request_room(connection: Any, room: str) -> Erasure:
@@ -153,12 +153,12 @@ async def request_room(connection: Any, room: str) -> Erasure:
     key = room_key(room)
     if key is None or not await connection.fetchval("SELECT true FROM chat.rooms WHERE room_id = $1", key):
         raise Reject(Code.NOT_FOUND, "There is no such room.")
-    return await request(connection, Scope.ROOM, room_id=key)
+    return await request(connection, ErasureScope.ROOM, room_id=key)
 
 
 async def request(
     connection: Any,
-    scope: Scope,
+    scope: ErasureScope,
     *,
     user_id: str | None = None,
     room_id: int | None = None,
@@ -171,7 +171,7 @@ async def request(
         row = await connection.fetchrow(_SAME, scope, user_id, room_id, event_id) if before is None else None
         actor = None if user_id is None else pack_user(user_id)
         # The ledger has no erasures by age: after a restore, the messages are too old again.
-        noted = scope is Scope.AGE
+        noted = scope is ErasureScope.AGE
         if row is None:
             of = (user_id, actor, room_id, event_id, before)
             row = await connection.fetchrow(_REQUEST, uuid7(), scope, *of, None, noted, False)
@@ -214,4 +214,4 @@ async def _alone(connection: Any, insert: Callable[[], Awaitable[ResultT]]) -> R
 
 def _erasure(row: Any) -> Erasure:
     identifier, scope, *rest = row.values()
-    return Erasure(identifier, Scope(scope), *rest)
+    return Erasure(identifier, ErasureScope(scope), *rest)

@@ -27,7 +27,7 @@ from parley.chat.domain.encoding.compact import pack
 from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.encoding.room_ids import FIRST_ROOM, LogSecret, event_id, public_room_id
-from parley.chat.domain.erasure import ABOUT_USERS, NAMING_TYPES, TELLING, TEXTS, Erasure, Scope, ranges, text_of
+from parley.chat.domain.erasure import ABOUT_USERS, NAMING_TYPES, TELLING, TEXTS, Erasure, ErasureScope, ranges, text_of
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.membership import LeaveRoom, MemberInvited
 from parley.chat.domain.messages.amending import MessageEdited
@@ -35,7 +35,7 @@ from parley.chat.domain.messages.amendments import AMENDING_TYPES
 from parley.chat.domain.messages.reactions import ReactionAdded
 from parley.chat.domain.messages.sending import MessageSent
 from parley.chat.domain.people.invites import InviteCreated
-from parley.chat.domain.room import RoomCommand
+from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.rooms import CloseRoom, RoomCreated
 from parley.chat.domain.state import UserLimits
 from parley.chat.log import event_store
@@ -197,10 +197,10 @@ class Executor:
         await self._connection.execute(_BEGIN, erasure.id)
         if erasure.user_id is not None:
             await self._end_memberships(erasure, erasure.user_id)
-        if erasure.scope is Scope.ROOM and erasure.room_id is not None:
+        if erasure.scope is ErasureScope.ROOM and erasure.room_id is not None:
             await self._decide(CloseRoom(_command_id(erasure), public_room_id(erasure.room_id)), _SYSTEM)
         await self._go_through(erasure, report)
-        if erasure.scope is Scope.ROOM:
+        if erasure.scope is ErasureScope.ROOM:
             await self._empty(erasure.room_id)
         for statement, arguments in people_rows.statements(erasure):
             await self._connection.execute(statement, *arguments)
@@ -238,7 +238,7 @@ class Executor:
                 return
             await asyncio.sleep(RETRY)
 
-    async def _decide(self, command: RoomCommand, identity: Identity) -> UUID:
+    async def _decide(self, command: ChatCommand, identity: Identity) -> UUID:
         """Decide and commit a command as if somebody had sent it. Returns the id of its first event."""
         if self._secret is None:
             self._secret = LogSecret(await event_store.read_secret(self._connection))
@@ -276,7 +276,7 @@ class Executor:
         """Return what to look through after a place; nothing at the end of the log."""
         if erasure.room_id is not None and place.last:
             return []
-        if erasure.scope is Scope.MESSAGE:
+        if erasure.scope is ErasureScope.MESSAGE:
             sequence = await self._connection.fetchval(_MESSAGE, erasure.room_id, erasure.event_id)
             if sequence is None or erasure.room_id is None:
                 return []

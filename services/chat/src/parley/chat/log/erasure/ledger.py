@@ -17,7 +17,7 @@ from uuid import UUID
 import msgspec
 
 from parley.chat.domain.encoding.room_ids import public_room_id, room_key
-from parley.chat.domain.erasure import Erasure, Scope
+from parley.chat.domain.erasure import Erasure, ErasureScope
 
 
 class LedgerError(Exception):
@@ -28,7 +28,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of the ledger."""
 
     id: UUID
-    scope: Scope
+    scope: ErasureScope
     at: datetime
     user: str | None = None
     room: str | None = None

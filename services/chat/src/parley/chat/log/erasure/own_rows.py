@@ -5,7 +5,7 @@ They are deleted when everything in the log is erased. Nothing is made from them
 
 from __future__ import annotations
 
-from parley.chat.domain.erasure import Erasure, Scope
+from parley.chat.domain.erasure import Erasure, ErasureScope
 
 OF_USER = (
     ("reads", "user_id"),
@@ -49,6 +49,6 @@ def covered(erasure: Erasure) -> list[tuple[str, str | int]]:
     """
     if erasure.user_id is not None:
         return [(_DELETE.format(table=table, column=column), erasure.user_id) for table, column in OF_USER]
-    if erasure.scope is Scope.ROOM and erasure.room_id is not None:
+    if erasure.scope is ErasureScope.ROOM and erasure.room_id is not None:
         return [(_DELETE.format(table=table, column=column), erasure.room_id) for table, column in OF_ROOM]
     return []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parley.chat.domain.erasure import Erasure, Scope
+from parley.chat.domain.erasure import Erasure, ErasureScope
 
 # The copy in a report has messages of several people.
 _WITHOUT = """
@@ -20,7 +20,7 @@ UPDATE chat.reports SET copy = (
 def statements(erasure: Erasure) -> list[tuple[str, tuple[Any, ...]]]:
     """Return the statements that remove what an erasure covers."""
     match erasure.scope:
-        case Scope.USER:
+        case ErasureScope.USER:
             user = (erasure.user_id,)
             copies = _WITHOUT.format(
                 gone="kept -> 'actor' ->> 'id' = $1",
@@ -33,10 +33,10 @@ def statements(erasure: Erasure) -> list[tuple[str, tuple[Any, ...]]]:
                 ("UPDATE chat.reports SET resolved_by = '', note = '' WHERE resolved_by = $1", user),
                 (copies, user),
             ]
-        case Scope.MESSAGE:
+        case ErasureScope.MESSAGE:
             copies = _WITHOUT.format(gone="kept ->> 'event_id' = $2", more="", where="room_id = $1")
             return [(copies, (erasure.room_id, str(erasure.event_id)))]
-        case Scope.ROOM:
+        case ErasureScope.ROOM:
             return [("DELETE FROM chat.reports WHERE room_id = $1", (erasure.room_id,))]
-        case Scope.AGE:
+        case ErasureScope.AGE:
             return [("DELETE FROM chat.reports WHERE message_at < $1", (erasure.before,))]

@@ -11,10 +11,10 @@ from parley.chat.domain.messages import SendMessage
 from parley.chat.log import user_tables
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure import erasures, own_rows
-from parley.chat.queries import kept, written
+from parley.chat.queries import kept, user_events
 from parley.chat.queries.visibility import key_of
 from parley.common.errors import Code, Reject
-from parley.common.wire.admin import ReadWritten
+from parley.common.wire.admin import ReadUserEvents
 from parley.common.wire.identity import Identity
 from tests.support.chat.writing import create, running_writer
 
@@ -25,7 +25,7 @@ async def kept_rows(pool: Pool, user: str) -> list[dict[str, Any]]:
     rows: list[Any] = []
     cursor = ""
     while True:
-        page = await written.page(pool, ReadWritten(user, cursor))
+        page = await user_events.page(pool, ReadUserEvents(user, cursor))
         rows += [json.loads(row) for row in page.rows]
         if not (cursor := page.cursor):
             return rows
@@ -87,7 +87,7 @@ async def test_what_else_is_kept_of_a_user_is_theirs_to_have(
     assert tables == {table for table, column in own_rows.OF_USER if column == "user_id"}, "and is erased"
     for cursor in ("kept:", "kept:99:0", "kept:0:-1", "kept:x:0", "kept:0:" + "9" * 30):
         with pytest.raises(Reject) as refused:
-            await written.page(pool, ReadWritten("u_ann", cursor))
+            await user_events.page(pool, ReadUserEvents("u_ann", cursor))
         assert refused.value.code is Code.INVALID_PAYLOAD
 
 
@@ -95,7 +95,7 @@ async def everything(pool: Pool, user: str) -> tuple[list[Any], int]:
     events: list[Any] = []
     cursor, pages = "", 0
     while True:
-        page = await written.page(pool, ReadWritten(user, cursor))
+        page = await user_events.page(pool, ReadUserEvents(user, cursor))
         events += [json.loads(event) for event in page.events]
         pages += 1
         if not (cursor := page.cursor):
@@ -105,9 +105,9 @@ async def everything(pool: Pool, user: str) -> tuple[list[Any], int]:
 async def test_a_user_gets_what_they_wrote_in_all_rooms_and_nothing_else(
     database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(written, "LOOKED_THROUGH", 5)
-    monkeypatch.setattr(written, "FOUND", 3)
-    monkeypatch.setattr(written, "ROOMS", 2)
+    monkeypatch.setattr(user_events, "LOOKED_THROUGH", 5)
+    monkeypatch.setattr(user_events, "FOUND", 3)
+    monkeypatch.setattr(user_events, "ROOMS", 2)
     async with running_writer(database_url) as (writer, _):
         rooms = [await create(writer, ANN, f"create-{number}") for number in range(3)]
         for number, room in enumerate(rooms):
@@ -138,5 +138,5 @@ async def test_long_texts_make_more_pages(database_url: str, pool: Pool) -> None
 
 async def test_what_is_no_cursor_is_refused(pool: Pool) -> None:
     with pytest.raises(Reject) as refused:
-        await written.page(pool, ReadWritten("u_ann", "nonsense"))
+        await user_events.page(pool, ReadUserEvents("u_ann", "nonsense"))
     assert refused.value.code is Code.INVALID_PAYLOAD

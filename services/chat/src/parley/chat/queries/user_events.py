@@ -18,7 +18,7 @@ from parley.chat.log.statements import EVENT_COLUMNS
 from parley.chat.queries import kept
 from parley.chat.queries.pages import MAX_PAGE_BYTES
 from parley.common.errors import Code, Reject
-from parley.common.wire.admin import ReadWritten, Written
+from parley.common.wire.admin import ReadUserEvents, UserEvents
 
 LOOKED_THROUGH = 2_000
 """Events that one statement looks through."""
@@ -39,7 +39,7 @@ CROSS JOIN LATERAL (
 _FIRST = -(2**63)
 
 
-async def page(pool: Pool, question: ReadWritten) -> Written:
+async def page(pool: Pool, question: ReadUserEvents) -> UserEvents:
     """What a user wrote after a cursor, each event as its room's members were sent it. Raises `Reject`."""
     if question.cursor.startswith(f"{kept.CURSOR}:"):
         return await kept.page(pool, question.user, question.cursor)
@@ -51,20 +51,20 @@ async def page(pool: Pool, question: ReadWritten) -> Written:
         slices = await _slices(pool, room, after)
         if not slices:
             # The log has been looked through; what else is kept follows.
-            return Written(events, f"{kept.CURSOR}:0:0")
+            return UserEvents(events, f"{kept.CURSOR}:0:0")
         rows = await pool.fetch(_EVENTS, *(list(column) for column in zip(*slices, strict=True)), actor, FOUND)
         for row in rows:
             recorded = recorded_row(row)
             encoded = msgspec.json.encode(recorded.client_event())
             if events and len(encoded) > left:
-                return Written(events, f"{room}:{after}")
+                return UserEvents(events, f"{room}:{after}")
             if not recorded.erased:
                 events.append(encoded)
                 left -= len(encoded)
             room, after = recorded.room_id, recorded.sequence
         if len(rows) < FOUND:
             room, _, after = slices[-1]
-    return Written(events, f"{room}:{after}")
+    return UserEvents(events, f"{room}:{after}")
 
 
 async def _slices(pool: Pool, room: int, after: int) -> list[tuple[int, int, int]]:
